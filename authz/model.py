@@ -1,0 +1,141 @@
+"""The nouns: frozen records that every layer shares.
+
+Law: data only. Nothing here reads a clock, a file or the network, and nothing here decides. Whatever may hold a secret
+is `repr=False` (STYLE 11). The words are those of DESIGN §3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from authz.reasons import Reason
+
+
+class Plane(StrEnum):
+    """Which side of Airflow a request is on. Envoy says so (`context_extensions["plane"]`), never the caller."""
+
+    INBOUND = "inbound"
+    EGRESS = "egress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
+
+    `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
+    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked.
+    """
+
+    plane: str
+    audience: str
+    method: str
+    authority: str
+    target: str
+    authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    cookies: tuple[bytes, ...] = field(default=(), repr=False)
+    accept: bytes = b""
+    request_id: str = ""
+    traceparent: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request in canonical form: what the decision reads, and all it reads of the request.
+
+    `path` is the canonical path (see `authz.path`), `segments` its decoded segments without the leading slash
+    (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
+    """
+
+    plane: Plane
+    method: str
+    host: str
+    port: int | None
+    path: str
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One trusted token issuer, as the policy configures it. Times are in seconds.
+
+    `audiences` gives the accepted `aud` values per plane; a plane that is absent accepts no token of this issuer.
+    `tokens` is the accepted kinds: `access`, `id`. `groups` are claim paths (`realm_access.roles`), merged.
+    Exactly one of `discovery` (True), `jwks_uri`, `jwks_file` says where the keys are.
+    """
+
+    name: str
+    issuer: str
+    audiences: Mapping[Plane, frozenset[str]]
+    algorithms: frozenset[str]
+    max_lifetime: int = 3600
+    clock_skew: int = 30
+    username: str = "sub"
+    full_name: str = "name"
+    groups: tuple[tuple[str, ...], ...] = ()
+    tokens: frozenset[str] = frozenset({"access"})
+    discovery: bool = True
+    jwks_uri: str | None = None
+    jwks_file: str | None = None
+    insecure_http: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The verified claims of one token that the rest of the system uses. The key of a person is (issuer, subject).
+
+    `groups` are the merged group claims; `client_id` is `azp`, `client_id`, `cid` or `appid`,
+    whichever the issuer uses. Times are seconds since the epoch.
+    """
+
+    issuer_name: str
+    issuer: str
+    subject: str
+    client_id: str
+    username: str
+    full_name: str
+    groups: frozenset[str]
+    audiences: frozenset[str]
+    expires_at: int
+    issued_at: int | None
+    not_before: int | None
+    token_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who asks: verified claims, and the roles that the policy gives them.
+
+    `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
+    strongest of Airflow's `viewer`, `user`, `op`, `admin` that the roles map to, or "".
+    """
+
+    claims: Claims
+    roles: frozenset[str]
+    agent: bool = False
+    airflow_role: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """The request may go on. `rule` is the id of the rule that says so."""
+
+    reason: Reason
+    rule: str
+    operation: str = ""
+    dag_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret."""
+
+    reason: Reason
+    rule: str = ""
+    operation: str = ""
+    dag_id: str = ""
+    detail: str = ""
+
+
+Decision = Allow | Deny

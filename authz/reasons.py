@@ -1,0 +1,147 @@
+"""The closed list of reasons, and the one total table from a reason to an answer.
+
+Law: a reason is public API. The same word stands in the decision log, the metric label, the dynamic metadata that Envoy
+logs and the documentation. Every reason has exactly one row in `ANSWERS`; a test fails when one is missing, when a
+denial's gRPC code is zero (Envoy reads an all-default `CheckResponse` as ALLOW) or when the documentation lacks it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+
+
+class Reason(StrEnum):
+    """Why a request was allowed or denied."""
+
+    # allowed
+    RULE = "rule"
+    PUBLIC = "public"
+    # 400: the request itself cannot be judged
+    BAD_REQUEST = "bad_request"
+    BAD_METHOD = "bad_method"
+    BAD_HOST = "bad_host"
+    BAD_PATH = "bad_path"
+    BAD_AUTHORIZATION = "bad_authorization"
+    AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
+    # 401: we do not know who this is
+    NO_TOKEN = "no_token"  # noqa: S105 a reason, not a password
+    TOKEN_TOO_LARGE = "token_too_large"  # noqa: S105 a reason, not a password
+    TOKEN_MALFORMED = "token_malformed"  # noqa: S105 a reason, not a password
+    TOKEN_TYPE = "token_type"  # noqa: S105 a reason, not a password
+    ALGORITHM = "algorithm"
+    UNKNOWN_ISSUER = "unknown_issuer"
+    UNKNOWN_KEY = "unknown_key"
+    KEY_UNSUITABLE = "key_unsuitable"
+    BAD_SIGNATURE = "bad_signature"
+    CLAIM_INVALID = "claim_invalid"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    LIFETIME_TOO_LONG = "lifetime_too_long"
+    # 403: we know who this is, and the answer is no
+    NO_ROLE = "no_role"
+    NO_RULE = "no_rule"
+    DENY_RULE = "deny_rule"
+    UNKNOWN_ROUTE = "unknown_route"
+    # 503: we cannot answer now, and never answer "allow" for it
+    NOT_READY = "not_ready"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    OVERLOADED = "overloaded"
+    MISCONFIGURED = "misconfigured"
+    INTERNAL_ERROR = "internal_error"
+
+
+class GrpcCode(IntEnum):
+    """The codes of `google.rpc.Code` that a CheckResponse of ours carries."""
+
+    OK = 0
+    INVALID_ARGUMENT = 3
+    PERMISSION_DENIED = 7
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller is told for one reason.
+
+    `error` is the code of RFC 6750 §3.1 for `WWW-Authenticate`, None where no challenge is sent or where the request
+    carried no credentials at all. `public` is the word that the response body may show: every failure to authenticate
+    shows the same one, so that the answer is no oracle about keys and subjects (PITFALLS d-36); the log has the exact
+    reason under the decision's id. `help` is one sentence for the person who reads the log or the documentation.
+    """
+
+    grpc: GrpcCode
+    http: int
+    public: str
+    error: str | None
+    help: str
+
+
+def _ok(text: str) -> Answer:
+    return Answer(GrpcCode.OK, 200, "ok", None, text)
+
+
+def _bad(public: str, text: str) -> Answer:
+    return Answer(GrpcCode.INVALID_ARGUMENT, 400, public, "invalid_request", text)
+
+
+def _unknown(text: str) -> Answer:
+    return Answer(GrpcCode.UNAUTHENTICATED, 401, "invalid_token", "invalid_token", text)
+
+
+def _forbidden(public: str, text: str) -> Answer:
+    return Answer(GrpcCode.PERMISSION_DENIED, 403, public, "insufficient_scope", text)
+
+
+def _unavailable(public: str, text: str) -> Answer:
+    return Answer(GrpcCode.UNAVAILABLE, 503, public, None, text)
+
+
+ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
+    {
+        Reason.RULE: _ok("A rule allows it, and no deny rule applies."),
+        Reason.PUBLIC: _ok("A public rule allows it for everyone."),
+        Reason.BAD_REQUEST: _bad("bad_request", "Envoy sent no HTTP request to judge, or one with a part missing."),
+        Reason.BAD_METHOD: _bad("bad_method", "The method is not one of the HTTP methods that policies know."),
+        Reason.BAD_HOST: _bad("bad_host", "The Host is missing, doubled or not a host name."),
+        Reason.BAD_PATH: _bad("bad_path", "The path has no single canonical form (dot segments, control characters…)."),
+        Reason.BAD_AUTHORIZATION: _bad(
+            "bad_authorization", "The Authorization header is not exactly one `Bearer` token (RFC 6750 §2.1)."
+        ),
+        Reason.AMBIGUOUS_CREDENTIALS: _bad("ambiguous_credentials", "The request carries two different credentials."),
+        Reason.NO_TOKEN: Answer(
+            GrpcCode.UNAUTHENTICATED, 401, "authentication_required", None, "The request carries no token."
+        ),
+        Reason.TOKEN_TOO_LARGE: _unknown("The token is larger than `limits.token_bytes`."),
+        Reason.TOKEN_MALFORMED: _unknown("The token is not a well-formed signed JWT (RFC 7519 §7.2)."),
+        Reason.TOKEN_TYPE: _unknown(
+            "The token is of a kind that the issuer's `tokens` does not accept (ID token, logout…)."
+        ),
+        Reason.ALGORITHM: _unknown("The token's `alg` is not in the issuer's `algorithms`."),
+        Reason.UNKNOWN_ISSUER: _unknown("The token's `iss` equals no configured issuer."),
+        Reason.UNKNOWN_KEY: _unknown("The token's `kid` is not in the issuer's key set."),
+        Reason.KEY_UNSUITABLE: _unknown("The key's type, curve, `use`, `alg` or size does not fit the token's `alg`."),
+        Reason.BAD_SIGNATURE: _unknown("The signature does not verify."),
+        Reason.CLAIM_INVALID: _unknown("A required claim is missing or a claim has the wrong type."),
+        Reason.AUDIENCE: _unknown("The token's `aud` has none of the issuer's audiences for this plane."),
+        Reason.EXPIRED: _unknown("The token has expired."),
+        Reason.NOT_YET_VALID: _unknown("The token is not valid yet (`nbf` or `iat` in the future): compare clocks."),
+        Reason.LIFETIME_TOO_LONG: _unknown("The token lives longer than the issuer's `max_lifetime` allows."),
+        Reason.NO_ROLE: _forbidden("no_role", "The identity's groups and client map to no role."),
+        Reason.NO_RULE: _forbidden("no_rule", "No rule allows this request for the identity's roles."),
+        Reason.DENY_RULE: _forbidden("deny_rule", "A deny rule applies; deny rules always win."),
+        Reason.UNKNOWN_ROUTE: _forbidden("unknown_route", "The path is no known route and no rule names it."),
+        Reason.NOT_READY: _unavailable("unavailable", "The policy or the keys are not loaded yet."),
+        Reason.KEYS_UNAVAILABLE: _unavailable("unavailable", "The issuer's keys could not be fetched or are too old."),
+        Reason.AUDIT_UNAVAILABLE: _unavailable("unavailable", "The decision could not be recorded."),
+        Reason.OVERLOADED: _unavailable("unavailable", "More checks are waiting than the limits allow."),
+        Reason.MISCONFIGURED: _unavailable("unavailable", "Envoy did not say which plane the request belongs to."),
+        Reason.INTERNAL_ERROR: Answer(
+            GrpcCode.INTERNAL, 503, "unavailable", None, "A bug in the service: see its log under the decision's id."
+        ),
+    }
+)
