@@ -1,0 +1,165 @@
+"""From the Authorization header to a session: verified claims, and the roles that the policy gives them.
+
+Law: a token is verified once and its time, audience, key and issuer are checked on *every* use. The cache is keyed by
+the SHA-256 of the whole token, holds verified tokens only (a flood of bad ones evicts nothing), is bounded, and an
+entry dies with its `exp`, with its key leaving the key set, and with its issuer's entry changing (PITFALLS d-14, d-35).
+Used by one thread. No clock of its own: time is an argument.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Protocol
+
+from cachetools import TLRUCache
+
+from authz import tokens
+from authz.errors import KeysUnavailableError, TokenError
+from authz.jwks import Key, KeySet
+from authz.model import Claims, HttpRequest, Identity, Issuer, Plane
+from authz.policy import Policy
+from authz.reasons import Reason
+
+
+class KeyState(Protocol):
+    """What is known of one issuer's keys (implemented by `authz.keys`)."""
+
+    @property
+    def keyset(self) -> KeySet | None:
+        """The last good key set; None before the first."""
+        ...
+
+    @property
+    def stale_at(self) -> float:
+        """The monotonic time after which the key set may not be used any more."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """Why the newest fetch failed; "" when it did not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWanted:
+    """The token cannot be judged before the issuer's keys are fetched again; `reason` answers when they are not."""
+
+    issuer: str
+    key_id: str
+    reason: Reason
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One verified token. `assertions` holds what was minted for it, by audience: (compact JWT, reusable until)."""
+
+    claims: Claims
+    issuer: Issuer
+    key: Key = field(repr=False)
+    dies_at: float
+    policy: Policy = field(repr=False)
+    identity: Identity
+    assertions: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
+
+
+class Authenticator:
+    """Turns credentials into sessions.
+
+    Args:
+        capacity: tokens kept at most.
+        max_token_bytes: a longer token is refused before anything of it is decoded.
+        count: called with "hit" or "miss" for every token looked up.
+    """
+
+    def __init__(self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None]) -> None:
+        self._max_token_bytes = max_token_bytes
+        self._count = count
+        self._now = 0.0
+        self._sessions: TLRUCache[bytes, Session] = TLRUCache(
+            maxsize=capacity, ttu=lambda _key, session, _now: session.dies_at, timer=lambda: self._now
+        )
+
+    def authenticate(
+        self,
+        http: HttpRequest,
+        plane: Plane,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+    ) -> Session | KeyWanted | None:
+        """The session of the request's token; None when it carries none.
+
+        Raises:
+            RequestError: the header is not exactly one bearer token.
+            TokenError: the token identifies nobody.
+            KeysUnavailableError: its issuer's keys are too old to be believed.
+        """
+        token = tokens.parse_bearer(http.authorization)
+        if token is None:
+            return None
+        self._now = monotonic
+        digest = sha256(token.encode()).digest()
+        session = self._sessions.get(digest)
+        if session is not None and _still_good(session, policy, keys, monotonic):
+            self._count("hit")
+        else:
+            self._count("miss")
+            verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic)
+            if isinstance(verified, KeyWanted):
+                return verified
+            session = verified
+        tokens.check_claims(session.claims, session.issuer, plane, wall)
+        self._sessions[digest] = session
+        if session.policy is not policy:
+            session.policy = policy
+            session.identity = policy.identify(session.claims)
+            session.assertions.clear()
+        return session
+
+    def _verify(
+        self, token: str, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
+    ) -> Session | KeyWanted:
+        parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
+        issuer = tokens.find_issuer(parsed, policy.issuers)
+        state = keys.get(issuer.name)
+        if state is None or state.keyset is None or monotonic >= state.stale_at:
+            return KeyWanted(issuer=issuer.name, key_id=parsed.key_id, reason=Reason.KEYS_UNAVAILABLE)
+        try:
+            key = tokens.find_key(parsed, issuer, state.keyset)
+        except TokenError as error:
+            if error.reason is not Reason.UNKNOWN_KEY:
+                raise
+            # With the issuer out of reach we cannot tell a forged key id from a freshly rotated one.
+            reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
+            return KeyWanted(issuer=issuer.name, key_id=parsed.key_id, reason=reason)
+        tokens.verify(parsed, key)
+        claims = tokens.read_claims(parsed, issuer)
+        life = claims.expires_at + issuer.clock_skew - wall
+        return Session(
+            claims=claims,
+            issuer=issuer,
+            key=key,
+            dies_at=monotonic + max(0.0, life),
+            policy=policy,
+            identity=policy.identify(claims),
+        )
+
+
+def _still_good(session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
+    """Whether what the session was verified with is still what we trust.
+
+    Raises:
+        KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
+    """
+    issuer = policy.issuers.get(session.claims.issuer)
+    if issuer is not session.issuer and issuer != session.issuer:
+        return False
+    state = keys.get(session.issuer.name)
+    if state is None or state.keyset is None:
+        return False
+    if monotonic >= state.stale_at:
+        raise KeysUnavailableError("the last key set is older than keys.max_stale")
+    key = session.key
+    return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)

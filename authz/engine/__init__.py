@@ -1,0 +1,9 @@
+"""Serving engines: the sockets and the loop around a `Service`.
+
+Law: an engine moves bytes. It knows gRPC, deadlines and draining, and nothing of policies or tokens. Every engine
+passes the same contract tests (`tests/contracts/`), so that one can be put in another's place.
+"""
+
+from authz.engine.contract import Engine, EngineOptions, Handler, TlsFiles, WaitForKey
+
+__all__ = ["Engine", "EngineOptions", "Handler", "TlsFiles", "WaitForKey"]

@@ -1,0 +1,221 @@
+"""The `grpc.aio` engine: one event loop in the calling thread, checks answered inline.
+
+Law: the loop never waits for anything but the network. A check that needs a key is parked in a future; while it waits,
+every other check goes on. Bytes are passed through undecoded, so that a malformed CheckRequest is ours to deny.
+"""
+
+import asyncio
+import contextlib
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from authz._generated.grpc.health.v1 import health_pb2
+from authz.engine.contract import HEALTH_SERVICES, EngineOptions, Handler, TlsFiles, WaitForKey
+from authz.service import Parked
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_MARGIN = 0.05  # seconds of a deadline kept for the way back to Envoy
+
+
+class AioEngine:
+    """`grpc.aio` behind the engine's contract."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        options: EngineOptions,
+        *,
+        wait_for_key: WaitForKey,
+        on_parked: Callable[[int], None],
+    ) -> None:
+        self._handler = handler
+        self._options = options
+        self._wait_for_key = wait_for_key
+        self._on_parked = on_parked
+        self._parked = 0
+        self._serving = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+        self._closed = False
+        self._stop = asyncio.Event()
+        self._health_changed = asyncio.Condition()
+
+    def run(self, started: Callable[[Sequence[str]], None]) -> None:
+        """See `Engine.run`."""
+        asyncio.run(self._run(started))
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self._stopping = True
+        self._wake(self._stop.set)
+
+    def set_serving(self, *, serving: bool) -> None:
+        """See `Engine.set_serving`."""
+        self._serving = serving
+        self._wake(self._announce)
+
+    def _wake(self, callback: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
+                self._loop.call_soon_threadsafe(callback)
+
+    def _announce(self) -> None:
+        async def notify() -> None:
+            async with self._health_changed:
+                self._health_changed.notify_all()
+
+        task = asyncio.ensure_future(notify())
+        task.add_done_callback(lambda _done: None)
+
+    async def _run(self, started: Callable[[Sequence[str]], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._options.max_message_bytes),
+                ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
+            ]
+        )
+        server.add_generic_rpc_handlers(self._handlers())
+        bound = [_bind(server, address, self._options.tls) for address in self._options.listen]
+        await server.start()
+        if self._stopping:
+            self._stop.set()
+        started(bound)
+        await self._stop.wait()
+        self.set_serving(serving=False)
+        await asyncio.sleep(self._options.drain_delay)
+        self._closed = True  # ends the health watches: they would hold up the stop for the whole of the grace
+        self._announce()
+        await server.stop(self._options.drain_grace)
+
+    def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        health = {
+            "Check": grpc.unary_unary_rpc_method_handler(
+                self._health_check,
+                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                self._health_watch,
+                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+            ),
+        }
+        return (
+            grpc.method_handlers_generic_handler(
+                "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(self._check)}
+            ),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
+        )
+
+    async def _check(self, message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        answer = self._handler.check(message)
+        if isinstance(answer, bytes):
+            return answer
+        if self._parked >= self._options.max_parked:
+            return self._handler.overloaded()
+        self._parked += 1
+        self._on_parked(self._parked)
+        try:
+            await self._wait(answer, context.time_remaining())
+        finally:
+            self._parked -= 1
+            self._on_parked(self._parked)
+        return answer.resume()
+
+    async def _wait(self, parked: Parked, remaining: float | None) -> None:
+        """Until the key's fetch has ended, or the check's time is nearly over."""
+        loop = asyncio.get_running_loop()
+        fetched = asyncio.Event()
+        limit = self._options.max_wait if remaining is None else min(remaining - _MARGIN, self._options.max_wait)
+        if limit <= 0:
+            return
+
+        def done() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended while the key was on its way
+                loop.call_soon_threadsafe(fetched.set)
+
+        if self._wait_for_key(parked.issuer, parked.key_id, done):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(fetched.wait(), limit)
+
+    def _status(self, service: str) -> health_pb2.HealthCheckResponse | None:
+        if service not in HEALTH_SERVICES:
+            return None
+        return health_pb2.HealthCheckResponse(status=_SERVING if self._serving else _NOT_SERVING)
+
+    async def _health_check(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> health_pb2.HealthCheckResponse:
+        status = self._status(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")  # raises
+            raise AssertionError("abort returned")
+        return status
+
+    async def _health_watch(
+        self, request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        unknown = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        told = None
+        while not self._closed:
+            status = self._status(request.service) or unknown
+            if status != told:
+                told = status
+                yield status
+            async with self._health_changed:
+                await self._health_changed.wait_for(
+                    lambda: self._closed or (self._status(request.service) or unknown) != told  # noqa: B023 waited for here
+                )
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> str:
+    """Bind one address and return it with its real port.
+
+    Raises:
+        OSError: it cannot be bound, with the address in the text.
+    """
+    if address.startswith("unix:"):
+        _remove_stale_socket(Path(address.removeprefix("unix:")))
+    try:
+        port = server.add_secure_port(address, credentials(tls)) if tls else server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from None
+    if address.startswith("unix:"):
+        return address
+    if not port:
+        raise OSError(f"cannot listen on {address}")
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """Take away the socket file of a crashed process; leave what is alive or no socket.
+
+    Raises:
+        OSError: somebody listens there, or the path is something else.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"cannot listen on unix:{path}: a file that is no socket is in the way")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise OSError(f"cannot listen on unix:{path}: another process does")
+
+
+def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Server credentials from PEM files; a client certificate is demanded when `client_ca` is given."""
+    chain = Path(tls.certificate).read_bytes()
+    key = Path(tls.key).read_bytes()
+    authority = Path(tls.client_ca).read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials([(key, chain)], authority, require_client_auth=authority is not None)

@@ -1,0 +1,74 @@
+"""What an engine is given and what it promises; see the package's docstring."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from authz.service import Parked
+
+CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
+HEALTH_SERVICES: Final = frozenset({"", "envoy.service.auth.v3.Authorization"})
+
+# Asks for an issuer's key to be fetched: (issuer, key id, done). False: nothing will be fetched, answer now. True:
+# `done` is called once, from some other thread, when the fetch has ended.
+WaitForKey = Callable[[str, str, Callable[[], None]], bool]
+
+
+class Handler(Protocol):
+    """The service, as an engine sees it."""
+
+    def check(self, message: bytes) -> bytes | Parked:
+        """Answer a serialised CheckRequest; never raises."""
+        ...
+
+    def overloaded(self) -> bytes:
+        """The answer when too much is in hand; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Paths of PEM files. With `client_ca` only clients with a certificate of that authority are let in (mTLS)."""
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Addresses and limits. Times are seconds, sizes bytes.
+
+    `listen` holds `host:port` and `unix:/path`. `max_parked` checks may wait for keys at a time; the next one is
+    answered as overloaded. `max_wait` bounds the waiting of one check even where its deadline is far. After the signal
+    to stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on;
+    then what is in flight has `drain_grace` to end.
+    """
+
+    listen: Sequence[str]
+    tls: TlsFiles | None = None
+    max_message_bytes: int = 256 * 1024
+    max_parked: int = 256
+    max_wait: float = 2.0
+    drain_delay: float = 2.0
+    drain_grace: float = 5.0
+
+
+class Engine(Protocol):
+    """Serves until told to stop."""
+
+    def run(self, started: Callable[[Sequence[str]], None]) -> None:
+        """Serve in this thread until `stop`; `started` gets the addresses bound (with real ports), once.
+
+        Raises:
+            OSError: an address cannot be bound.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Begin to drain. May be called from a signal handler or another thread, and more than once."""
+        ...
+
+    def set_serving(self, *, serving: bool) -> None:
+        """What the health service says from now on. May be called from any thread."""
+        ...

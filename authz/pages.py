@@ -1,0 +1,63 @@
+"""The body of a denial: JSON for programs, one small page for people.
+
+Law: a body tells the caller who they are, what was missing and the decision's id, and nothing that helps an attacker:
+no policy, no rule text, no key, no reason beyond the public word of `authz.reasons`. Everything is escaped.
+"""
+
+from html import escape
+
+import orjson
+
+from authz.model import Deny, Identity
+from authz.reasons import ANSWERS, Reason
+
+_TITLES = {
+    400: "This request cannot be understood",
+    401: "Please sign in",
+    403: "You may not do this",
+    503: "The gate cannot answer right now",
+}
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1rem;color:#222}"
+    "h1{font-size:1.5rem}dt{color:#666}dd{margin:0 0 .6rem}code{background:#f3f3f3;padding:.1rem .3rem}"
+    "@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}code{background:#2a2a2a}dt{color:#999}}"
+)
+
+
+def message(deny: Deny, identity: Identity | None) -> str:
+    """One sentence for the caller: what was missing."""
+    answer = ANSWERS[deny.reason]
+    if answer.http == 401:  # noqa: PLR2004 the HTTP status itself
+        return "A valid token is needed." if deny.reason is not Reason.NO_TOKEN else "Authentication is required."
+    if answer.http == 503:  # noqa: PLR2004 the HTTP status itself
+        return "Nothing was forwarded. Try again shortly; if it lasts, give the decision id to your platform team."
+    if deny.reason is Reason.NO_RULE:
+        wanted = f"the right {deny.operation}" if deny.operation else "a right to this route"
+        where = f" on DAG {deny.dag_id}" if deny.dag_id else ""
+        roles = ", ".join(sorted(identity.roles)) if identity else ""
+        return f"This needs {wanted}{where}. Your roles: {roles or 'none'}."
+    return answer.help
+
+
+def as_json(deny: Deny, identity: Identity | None, decision_id: str) -> bytes:
+    """`{"error", "message", "decision_id"}`, and the user where there is one."""
+    body = {
+        "error": ANSWERS[deny.reason].public,
+        "message": message(deny, identity),
+        "decision_id": decision_id,
+    }
+    if identity is not None:
+        body["user"] = identity.claims.username
+    return orjson.dumps(body)
+
+
+def as_html(deny: Deny, identity: Identity | None, decision_id: str) -> bytes:
+    """A page without scripts, links or foreign content."""
+    title = _TITLES[ANSWERS[deny.reason].http]
+    user = f"<dt>Signed in as</dt><dd>{escape(identity.claims.username)}</dd>" if identity else ""
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        f"<h1>{title}</h1><p>{escape(message(deny, identity))}</p><dl>{user}"
+        f"<dt>Decision</dt><dd><code>{escape(decision_id)}</code></dd></dl></html>\n"
+    ).encode()

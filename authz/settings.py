@@ -1,0 +1,225 @@
+"""The settings file `authz.yaml`: where things are, and the limits. Who may do what stands in the policy.
+
+Law: every problem of the file is reported at once with its place; an unknown key is an error. Paths are relative to the
+file that names them. Defaults are the safe choice. Every key is described here, and the table in the README is checked
+against these descriptions.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from authz import yamlfile
+from authz.errors import ConfigError, Problem
+from authz.quantities import Duration, Size
+
+_PORTS = 65535
+
+
+def _address(value: str) -> str:
+    """`host:port` with a literal address or a name, or `unix:/absolute/path`."""
+    if value.startswith("unix:"):
+        if not value.startswith("unix:/"):
+            raise ValueError("write a Unix socket as unix:/absolute/path")
+        return value
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= _PORTS):
+        raise ValueError("write an address as host:port or unix:/absolute/path")
+    return value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Tls(_Section):
+    """PEM files of a server."""
+
+    certificate: str = Field(description="certificate chain, PEM")
+    key: str = Field(description="private key, PEM")
+    client_ca: str | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
+
+
+class Admin(_Section):
+    """Metrics and readiness."""
+
+    listen: Address = Field("127.0.0.1:9191", description="address of /metrics, /healthz, /readyz and /jwks.json")
+
+
+class Limits(_Section):
+    """Bounds of what one caller or all callers together may take."""
+
+    token_bytes: Size = Field(16 * 1024, description="a longer token is refused before it is decoded")
+    message_bytes: Size = Field(256 * 1024, description="a longer CheckRequest is refused by gRPC")
+    cached_tokens: int = Field(100_000, ge=1, le=10_000_000, description="verified tokens kept per process")
+    parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
+    wait: Duration = Field(2.0, description="longest wait of one check for a key")
+
+
+class Keys(_Section):
+    """How the issuers' keys are fetched."""
+
+    refresh: Duration = Field(300.0, description="time between background fetches (Cache-Control may shorten it)")
+    min_interval: Duration = Field(
+        5.0, description="an unknown key id causes at most one fetch per issuer in this time"
+    )
+    max_stale: Duration = Field(86400.0, description="how long the last good keys serve while the issuer is down")
+    timeout: Duration = Field(3.0, description="longest time of one fetch")
+    max_bytes: Size = Field(256 * 1024, description="largest key set or discovery document")
+
+
+class Assertion(_Section):
+    """The signed identity that Airflow and other upstreams receive."""
+
+    issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
+    keys: tuple[str, ...] = Field(min_length=1, description="EC P-256 keys, PEM, newest first; a missing first is made")
+    lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
+
+
+class Log(_Section):
+    """Where decisions and messages go."""
+
+    decisions: str = Field("stdout", description="`stdout` or a file; one JSON line per decision")
+    queue: int = Field(10_000, ge=1, description="records that may wait to be written")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
+
+
+class Audit(_Section):
+    """What happens when a decision cannot be recorded."""
+
+    on_failure: Literal["deny", "allow"] = Field(
+        "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
+    )
+
+
+class Shutdown(_Section):
+    """Ending without a failed call."""
+
+    drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
+    drain_grace: Duration = Field(5.0, description="then: time for what is in flight to end")
+
+
+class Upstream(_Section):
+    """One service behind Envoy."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the Envoy cluster")
+    address: Address = Field(description="host:port of the service")
+    hosts: tuple[str, ...] = Field(("*",), min_length=1, description="Host values that are routed to it")
+    audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
+    tls: bool = Field(False, description="speak TLS to it and verify its certificate")
+    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    timeout: Duration = Field(60.0, description="longest time for a response to begin and end")
+    health_path: str | None = Field(None, description="path of its health check; without one: no active check")
+
+
+class Inbound(_Section):
+    """Envoy's listener in front of Airflow."""
+
+    listen: Address = Field("127.0.0.1:8080", description="address of the listener")
+    tls: Tls | None = Field(None, description="certificate of the listener")
+    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the Airflows behind it")
+
+
+class Egress(_Section):
+    """Envoy's listener for the calls of tasks."""
+
+    listen: Address = Field("127.0.0.1:8090", description="address of the listener")
+    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the destinations behind it, chosen by Host")
+
+
+class Envoy(_Section):
+    """What `authz envoy` renders."""
+
+    inbound: Inbound | None = Field(None, description="the listener in front of Airflow")
+    egress: Egress | None = Field(None, description="the listener for the calls of tasks")
+    admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
+    authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
+    authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    version: Literal[1] = Field(description="version of this format")
+    policy: str = Field("policy.yaml", description="the policy file")
+    listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
+    insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
+    tls: Tls | None = Field(None, description="TLS of `listen`")
+    engine: Literal["aio"] = Field("aio", description="serving engine")
+    realm: str = Field("airflow", pattern=r"^[A-Za-z0-9 ._-]{1,64}$", description="realm named in WWW-Authenticate")
+    admin: Admin = Field(Admin(), description="metrics and readiness")
+    limits: Limits = Field(Limits(), description="bounds")
+    keys: Keys = Field(Keys(), description="fetching the issuers' keys")
+    assertion: Assertion | None = Field(None, description="signed identity for upstreams")
+    log: Log = Field(Log(), description="decision log and messages")
+    audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
+    shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
+    envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
+
+    @model_validator(mode="after")
+    def _no_plaintext_beyond_loopback(self) -> Self:
+        """A Check in the clear shows every token to whoever listens on the wire (PITFALLS d-38)."""
+        open_to_all = [address for address in self.listen if not is_loopback(address)]
+        if open_to_all and self.tls is None and not self.insecure_listen:
+            raise ValueError(
+                f"{', '.join(open_to_all)} is reachable from other machines without TLS:"
+                " set `tls`, listen on loopback or a Unix socket, or say `insecure_listen: true`"
+            )
+        return self
+
+
+def load(path: Path) -> Settings:
+    """Read the settings; paths in the result are absolute.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+    document = yamlfile.parse(data, str(path), error=ConfigError)
+    settings, problems = yamlfile.validate(document, Settings)
+    if settings is None or problems:
+        raise ConfigError(problems)
+    return _absolute(settings, path.resolve().parent)
+
+
+_AnySection = TypeVar("_AnySection", bound=BaseModel)
+_PATHS = frozenset({"policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca"})
+
+
+def _absolute(section: _AnySection, folder: Path) -> _AnySection:
+    """The section with every path made absolute."""
+    changes: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            changes[name] = _absolute(value, folder)
+        elif name in _PATHS and isinstance(value, str):
+            changes[name] = str(folder / value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            changes[name] = tuple(_absolute(item, folder) for item in value)
+    if isinstance(section, Assertion):
+        changes["keys"] = tuple(str(folder / key) for key in section.keys)
+    if isinstance(section, Log) and section.decisions != "stdout":
+        changes["decisions"] = str(folder / section.decisions)
+    return section.model_copy(update=changes)

@@ -1,0 +1,235 @@
+"""The codec: bytes of a CheckRequest to `HttpRequest`, a decision to the bytes of a CheckResponse.
+
+Law: this is the only file that builds a `CheckResponse`, and it has two builders. `allowed()` says OK; `denied()`
+refuses to be built from a reason whose gRPC code is zero, because Envoy reads an all-default response as ALLOW. Header
+names that we emit are always either set or removed, so that nothing a client sent under them gets through. Emitted
+values are visible ASCII and bounded. Source: `envoy.service.auth.v3`, see `protos/`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from authz import pages
+from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.errors import RequestError
+from authz.model import Deny, HttpRequest, Identity
+from authz.reasons import ANSWERS, GrpcCode, Reason
+
+ASSERTION: Final = "x-authz-assertion"
+DECISION: Final = "x-authz-decision"
+SUBJECT: Final = "x-authz-subject"
+USER: Final = "x-authz-user"
+ISSUER: Final = "x-authz-issuer"
+CLIENT: Final = "x-authz-client"
+ROLES: Final = "x-authz-roles"
+
+IDENTITY_HEADERS: Final = (SUBJECT, USER, ISSUER, CLIENT, ROLES, ASSERTION)
+
+# Removed from every forwarded request. The credentials are ours and end here; the others let a client tell an upstream
+# a method, a path, a host or a user other than the one that was judged (PITFALLS d-07, d-17, d-25).
+NEVER_FORWARDED: Final = (
+    "authorization",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-host",
+    "x-forwarded-uri",
+    "x-forwarded-method",
+    "x-forwarded-prefix",
+    "x-remote-user",
+    "remote-user",
+)
+
+# Cookies that hold a session of ours or a token of Airflow's own; chunks and per-flow cookies add `.suffix`.
+_OUR_COOKIES: Final = frozenset(
+    {
+        b"BearerToken",
+        b"IdToken",
+        b"RefreshToken",
+        b"OauthHMAC",
+        b"OauthExpires",
+        b"OauthNonce",
+        b"CodeVerifier",
+        b"_token",
+    }
+)
+_LONGEST_VALUE: Final = 1024  # bytes of one identity header
+_LONGEST_ROLES: Final = 4096
+
+
+def parse(message: bytes) -> HttpRequest:
+    """Read a serialised CheckRequest.
+
+    With `encode_raw_headers` the headers are in `header_map`, one entry per line; without it Envoy joins repeated ones.
+
+    Raises:
+        RequestError: BAD_REQUEST, when the bytes are no CheckRequest or carry no HTTP request.
+    """
+    try:
+        check = pb.CheckRequest.FromString(message)
+    except DecodeError:
+        raise RequestError(Reason.BAD_REQUEST, "the message is not a CheckRequest") from None
+    attributes = check.attributes
+    http = attributes.request.http
+    if not http.method or not http.path:
+        raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
+    authorization: list[bytes] = []
+    cookies: list[bytes] = []
+    single: dict[str, bytes] = {}
+    for key, value in _headers(http):
+        if key == "authorization":
+            authorization.append(value)
+        elif key == "cookie":
+            cookies.append(value)
+        elif key in {"accept", "traceparent"}:
+            single[key] = value
+    extensions = attributes.context_extensions
+    source = attributes.source.address.socket_address
+    return HttpRequest(
+        plane=extensions.get("plane", ""),
+        audience=extensions.get("audience", ""),
+        method=http.method,
+        authority=http.host,
+        target=http.path,
+        authorization=tuple(authorization),
+        cookies=tuple(cookies),
+        accept=single.get("accept", b""),
+        request_id=http.id,
+        traceparent=single.get("traceparent", b"").decode("latin-1"),
+        source=source.address,
+    )
+
+
+def _headers(http: pb.AttributeContext.HttpRequest) -> Iterable[tuple[str, bytes]]:
+    if http.HasField("header_map"):
+        for header in http.header_map.headers:
+            yield header.key.lower(), header.raw_value or header.value.encode()
+    else:
+        for key, text in http.headers.items():
+            yield key.lower(), text.encode()
+
+
+def _visible(value: str) -> str:
+    """The value in visible ASCII: `%`, spaces at the ends, controls and anything beyond ASCII percent-encoded."""
+    if value.isascii() and value.isprintable() and "%" not in value and value == value.strip():
+        return value
+    encoded = value.encode("utf-8", "replace")
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}" for byte in encoded)  # noqa: PLR2004 VCHAR of RFC 5234
+
+
+def identity_headers(identity: Identity, assertion: str) -> dict[str, str]:
+    """The headers that name the caller to the upstream. One that is empty or too long is left out, hence removed."""
+    claims = identity.claims
+    values = {
+        SUBJECT: _visible(claims.subject),
+        USER: _visible(claims.username),
+        ISSUER: _visible(claims.issuer),
+        CLIENT: _visible(claims.client_id),
+    }
+    kept = {name: value for name, value in values.items() if value and len(value) <= _LONGEST_VALUE}
+    roles = ",".join(sorted(identity.roles))
+    if roles and len(roles) <= _LONGEST_ROLES:
+        kept[ROLES] = roles
+    if assertion:
+        kept[ASSERTION] = assertion
+    return kept
+
+
+def remaining_cookies(cookies: tuple[bytes, ...]) -> bytes | None:
+    """What is left of the Cookie header without our cookies; None when there was nothing of ours in it."""
+    pairs = [pair.strip() for line in cookies for pair in line.split(b";")]
+    kept = [pair for pair in pairs if pair and not _ours(pair)]
+    return None if len(kept) == len([pair for pair in pairs if pair]) else b"; ".join(kept)
+
+
+def _ours(pair: bytes) -> bool:
+    name = pair.partition(b"=")[0].strip()
+    name = name.removeprefix(b"__Host-").removeprefix(b"__Secure-")
+    return name.partition(b".")[0] in _OUR_COOKIES
+
+
+def _describe(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
+    """Dynamic metadata for Envoy's access log (namespace `envoy.filters.http.ext_authz`)."""
+    fields = response.dynamic_metadata.fields
+    for name, value in metadata.items():
+        fields[name].string_value = value
+
+
+def allowed(
+    *, decision_id: str, headers: Mapping[str, str], cookies: tuple[bytes, ...], metadata: Mapping[str, str]
+) -> bytes:
+    """The request may go on, with exactly these identity headers; all others that we know are removed.
+
+    Args:
+        decision_id: told to the upstream and, in the response, to the caller.
+        headers: what `identity_headers` made, or nothing for an anonymous caller.
+        cookies: the Cookie lines that the client sent; ours are taken out.
+        metadata: `decision_id, reason, rule, revision, subject` for the access log.
+    """
+    response = pb.CheckResponse()
+    ok = response.ok_response
+    response.status.code = GrpcCode.OK
+    for name, value in headers.items():
+        option = ok.headers.add()
+        option.header.key = name
+        option.header.value = value
+    option = ok.headers.add()
+    option.header.key = DECISION
+    option.header.value = decision_id
+    remove = ok.headers_to_remove
+    remove.extend(NEVER_FORWARDED)
+    remove.extend(name for name in IDENTITY_HEADERS if name not in headers)
+    if cookies:
+        left = remaining_cookies(cookies)
+        if left:
+            option = ok.headers.add()
+            option.header.key = "cookie"
+            option.header.raw_value = left
+        elif left is not None:
+            remove.append("cookie")
+    shown = ok.response_headers_to_add.add()
+    shown.header.key = DECISION
+    shown.header.value = decision_id
+    shown.append_action = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    _describe(response, metadata)
+    return response.SerializeToString()
+
+
+def denied(
+    deny: Deny, *, decision_id: str, identity: Identity | None, html: bool, metadata: Mapping[str, str], realm: str
+) -> bytes:
+    """The request ends here.
+
+    Raises:
+        ValueError: the reason is not one of a denial. This is a bug of the caller; the service answers 503 for it.
+    """
+    answer = ANSWERS[deny.reason]
+    if answer.grpc == GrpcCode.OK:
+        raise ValueError(f"{deny.reason} is no reason to deny")
+    response = pb.CheckResponse()
+    response.status.code = answer.grpc
+    http = response.denied_response
+    http.status.code = answer.http
+    body = pages.as_html if html else pages.as_json
+    http.body = body(deny, identity, decision_id).decode()
+    headers = {
+        "content-type": "text/html; charset=utf-8" if html else "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        DECISION: decision_id,
+    }
+    if html:
+        headers["content-security-policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    if answer.http == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
+        error = f', error="{answer.error}"' if answer.error else ""
+        headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
+    for name, value in headers.items():
+        option = http.headers.add()
+        option.header.key = name
+        option.header.value = value
+    _describe(response, metadata)
+    return response.SerializeToString()

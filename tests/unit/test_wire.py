@@ -1,0 +1,251 @@
+"""The codec against the independent encoder and decoder of envoy-data-plane."""
+
+import json
+
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import Address, HeaderMap, HeaderValue, SocketAddress
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextPeer,
+    AttributeContextRequest,
+    CheckRequest,
+    CheckResponse,
+)
+
+from authz import wire
+from authz.errors import RequestError
+from authz.model import Claims, Deny, Identity
+from authz.reasons import ANSWERS, GrpcCode, Reason
+
+METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
+
+
+def check_request(headers=(), *, raw=True, plain=None, **http):
+    request = AttributeContextHttpRequest(
+        **{"id": "1", "method": "GET", "path": "/api/v2/dags?limit=1", "host": "airflow.test", **http},
+        headers=plain or {},
+        header_map=HeaderMap(headers=[HeaderValue(key=key, raw_value=value) for key, value in headers])
+        if raw
+        else None,
+    )
+    source = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="10.0.0.9", port_value=1)))
+    return bytes(
+        CheckRequest(
+            attributes=AttributeContext(
+                source=source,
+                request=AttributeContextRequest(http=request),
+                context_extensions={"plane": "inbound", "audience": "airflow"},
+            )
+        )
+    )
+
+
+def identity(**changes):
+    claims = {
+        "issuer_name": "corp",
+        "issuer": "https://idp.test",
+        "subject": "alice",
+        "client_id": "cli",
+        "username": "alice@test",
+        "full_name": "Alice",
+        "groups": frozenset(),
+        "audiences": frozenset({"airflow"}),
+        "expires_at": 2,
+        "issued_at": 1,
+        "not_before": None,
+        "token_id": "t",
+        "session_id": "",
+    }
+    return Identity(claims=Claims(**{**claims, **changes}), roles=frozenset({"viewer", "op"}))
+
+
+def allow(headers=None, cookies=()):
+    return CheckResponse.parse(
+        wire.allowed(decision_id="d1", headers=headers or {}, cookies=cookies, metadata=METADATA)
+    )
+
+
+def deny(reason=Reason.NO_RULE, *, html=False, who=None, **fields):
+    return CheckResponse.parse(
+        wire.denied(
+            Deny(reason=reason, **fields),
+            decision_id="d1",
+            identity=who,
+            html=html,
+            metadata=METADATA,
+            realm="airflow",
+        )
+    )
+
+
+def names(options):
+    return {option.header.key: option.header.value or option.header.raw_value.decode() for option in options}
+
+
+def test_parse_reads_what_the_decision_needs():
+    headers = [
+        (":path", b"/x"),
+        ("Authorization", b"Bearer a"),
+        ("authorization", b"Bearer b"),
+        ("cookie", b"a=1"),
+        ("cookie", b"b=\xff"),
+        ("accept", b"text/html"),
+        ("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),
+    ]
+    http = wire.parse(check_request(headers))
+    assert (http.plane, http.audience, http.method) == ("inbound", "airflow", "GET")
+    assert (http.authority, http.target) == ("airflow.test", "/api/v2/dags?limit=1")
+    assert http.authorization == (b"Bearer a", b"Bearer b")
+    assert http.cookies == (b"a=1", b"b=\xff")
+    assert http.accept == b"text/html"
+    assert http.traceparent.startswith("00-aaaa")
+    assert http.source == "10.0.0.9"
+
+
+def test_parse_falls_back_to_the_plain_header_map():
+    http = wire.parse(check_request(raw=False, plain={"authorization": "Bearer a", "x": "y"}))
+    assert http.authorization == (b"Bearer a",)
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff\xff", check_request(method=""), check_request(path="")])
+def test_what_is_no_http_request_is_refused(message):
+    with pytest.raises(RequestError) as caught:
+        wire.parse(message)
+    assert caught.value.reason is Reason.BAD_REQUEST
+
+
+def test_invalid_utf8_in_a_string_field_is_refused_not_crashed():
+    message = check_request(method="METHOD").replace(b"METHOD", b"\xff\xfe\xfd\xff\xfe\xfd")
+    with pytest.raises(RequestError):
+        wire.parse(message)
+
+
+def test_an_allowed_response_sets_or_removes_every_identity_header():
+    response = allow(wire.identity_headers(identity(), "a.b.c"))
+    assert response.status.code == GrpcCode.OK
+    assert names(response.ok_response.headers) == {
+        "x-authz-subject": "alice",
+        "x-authz-user": "alice@test",
+        "x-authz-issuer": "https://idp.test",
+        "x-authz-client": "cli",
+        "x-authz-roles": "op,viewer",
+        "x-authz-assertion": "a.b.c",
+        "x-authz-decision": "d1",
+    }
+    assert set(response.ok_response.headers_to_remove) == set(wire.NEVER_FORWARDED)
+    assert names(response.ok_response.response_headers_to_add) == {"x-authz-decision": "d1"}
+
+
+def test_without_an_identity_every_identity_header_is_removed():
+    response = allow()
+    assert set(wire.IDENTITY_HEADERS) <= set(response.ok_response.headers_to_remove)
+    assert names(response.ok_response.headers) == {"x-authz-decision": "d1"}
+
+
+def test_metadata_reaches_the_access_log():
+    assert allow().dynamic_metadata.to_dict() == METADATA
+    assert deny().dynamic_metadata.to_dict() == METADATA
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("a\r\nx-admin: 1", "a%0D%0Ax-admin:%201"),
+        ("é", "%C3%A9"),
+        ("100%", "100%25"),
+        (" lead", "%20lead"),
+        ("Alice Doe", "Alice Doe"),
+        ("\ud800", "?"),
+        ("\x00\x7f", "%00%7F"),
+    ],
+)
+def test_claims_are_sent_as_visible_ascii(value, sent):
+    assert wire.identity_headers(identity(username=value), "")[wire.USER] == sent
+
+
+def test_what_is_empty_or_too_long_is_removed_instead():
+    headers = wire.identity_headers(identity(client_id="", username="x" * 1025), "")
+    assert wire.CLIENT not in headers
+    assert wire.USER not in headers
+    assert wire.ASSERTION not in headers
+    who = Identity(claims=identity().claims, roles=frozenset(f"role-{i}" for i in range(1000)))
+    assert wire.ROLES not in wire.identity_headers(who, "")
+
+
+@pytest.mark.parametrize(
+    ("cookies", "left"),
+    [
+        ((b"a=1; b=2",), None),
+        ((b"a=1; BearerToken=x; b=2",), b"a=1; b=2"),
+        ((b"BearerToken=x",), b""),
+        ((b"__Secure-IdToken.1=x; __Host-_token=y", b"c=3"), b"c=3"),
+        ((b"OauthNonce.abc=x;CodeVerifier.abc=y; ;z=1",), b"z=1"),
+        ((b"_token", b"_tokens=1"), b"_tokens=1"),
+        ((b"", b" "), None),
+    ],
+)
+def test_our_cookies_are_taken_out_and_others_stay(cookies, left):
+    assert wire.remaining_cookies(cookies) == left
+    response = allow(cookies=cookies).ok_response
+    assert ("cookie" in response.headers_to_remove) == (left == b"")
+    assert names(response.headers).get("cookie") == (left.decode() if left else None)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if ANSWERS[reason].http != 200])
+@pytest.mark.parametrize("html", [False, True])
+def test_a_denial_is_never_an_ok(reason, html):
+    response = deny(reason, html=html)
+    assert response.status.code == ANSWERS[reason].grpc != 0
+    assert response.ok_response is None
+    assert response.denied_response.status.code == ANSWERS[reason].http
+    headers = names(response.denied_response.headers)
+    assert headers["x-authz-decision"] == "d1"
+    assert headers["cache-control"] == "no-store"
+    assert ("www-authenticate" in headers) == (ANSWERS[reason].http == 401)
+    assert "d1" in response.denied_response.body
+
+
+@pytest.mark.parametrize("reason", [Reason.RULE, Reason.PUBLIC])
+def test_a_denial_cannot_be_built_from_an_allow(reason):
+    with pytest.raises(ValueError, match="no reason to deny"):
+        deny(reason)
+
+
+def test_the_challenge_follows_rfc_6750():
+    assert names(deny(Reason.NO_TOKEN).denied_response.headers)["www-authenticate"] == 'Bearer realm="airflow"'
+    assert names(deny(Reason.EXPIRED).denied_response.headers)["www-authenticate"] == (
+        'Bearer realm="airflow", error="invalid_token"'
+    )
+
+
+def test_the_json_body_says_who_and_what_was_missing():
+    response = deny(Reason.NO_RULE, who=identity(), operation="dag_runs:create", dag_id="sales_daily")
+    body = json.loads(response.denied_response.body)
+    assert body == {
+        "error": "no_rule",
+        "message": "This needs the right dag_runs:create on DAG sales_daily. Your roles: op, viewer.",
+        "decision_id": "d1",
+        "user": "alice@test",
+    }
+
+
+def test_all_failed_authentications_have_the_same_body():
+    bodies = {
+        deny(reason, detail="secret").denied_response.body
+        for reason in Reason
+        if ANSWERS[reason].public == "invalid_token"
+    }
+    assert len(bodies) == 1
+    assert "secret" not in bodies.pop()
+
+
+def test_the_page_for_browsers_is_escaped_and_harmless():
+    response = deny(Reason.NO_RULE, html=True, who=identity(username="<script>alert(1)</script>"), dag_id="<b>")
+    body = response.denied_response.body
+    assert "<script" not in body
+    assert "<b>" not in body
+    assert "&lt;script&gt;" in body
+    headers = names(response.denied_response.headers)
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in headers["content-security-policy"]
