@@ -1,0 +1,171 @@
+"""Who Envoy talks to: the authorizer's workers and the upstreams.
+
+Law: what is broken fails at once (no panic routing, circuit breakers, bounded retries), and what has come back is used
+again within a second or a few.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    CircuitBreakersThresholdsRetryBudget,
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+    OutlierDetection,
+    UpstreamConnectionOptions,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    HealthCheckHttpHealthCheck,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    KeepaliveSettings,
+    TcpKeepalive,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as ClusterHttp
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.addresses import discovery, load_assignment
+from authz.envoy_config.ext_authz import CLUSTER
+from authz.envoy_config.plan import EnvoyPlan, Upstream
+from authz.envoy_config.routes import cluster_name
+from authz.envoy_config.tls import cluster_socket
+from authz.model import Plane
+
+CONNECT_TIMEOUT: Final = timedelta(seconds=2)
+AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
+CONNECTION_BUFFER: Final = 32 * 1024
+# uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
+UPSTREAM_IDLE: Final = timedelta(seconds=4)
+_SECOND: Final = timedelta(seconds=1)
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_NO_PANIC: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0))
+
+
+def authz_cluster(plan: EnvoyPlan) -> Cluster:
+    """The workers of `authz serve`: gRPC over HTTP/2, health-checked every second."""
+    http2 = Http2ProtocolOptions(
+        connection_keepalive=KeepaliveSettings(connection_idle_interval=timedelta(seconds=10), timeout=_SECOND)
+    )
+    options = ClusterHttp(explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2))
+    return Cluster(
+        name=CLUSTER,
+        type=discovery(plan.authz_endpoints),
+        connect_timeout=AUTHZ_CONNECT_TIMEOUT,
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        common_lb_config=_NO_PANIC,
+        load_assignment=load_assignment(CLUSTER, plan.authz_endpoints),
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        transport_socket=cluster_socket(plan.authz_tls, "h2") if plan.authz_tls else None,
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
+        upstream_connection_options=_keepalive(),
+        circuit_breakers=_breakers(requests=4096),
+        health_checks=[_grpc_health()],
+    )
+
+
+def upstream_cluster(plane: Plane, upstream: Upstream) -> Cluster:
+    """One upstream over HTTP/1.1."""
+    name = cluster_name(plane, upstream)
+    options = ClusterHttp(
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+    return Cluster(
+        name=name,
+        type=discovery(upstream.addresses),
+        connect_timeout=CONNECT_TIMEOUT,
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        common_lb_config=_NO_PANIC,
+        load_assignment=load_assignment(name, upstream.addresses),
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        transport_socket=cluster_socket(upstream.tls, "http/1.1") if upstream.tls else None,
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
+        upstream_connection_options=_keepalive(),
+        circuit_breakers=_breakers(requests=1024),
+        health_checks=[_http_health(upstream)] if upstream.health_path else [],
+        outlier_detection=_outliers(),
+    )
+
+
+def _grpc_health() -> HealthCheck:
+    """Every second, also without traffic: the default of 60 s would keep the gate at 503 that long after a start."""
+    return HealthCheck(
+        timeout=_SECOND,
+        interval=_SECOND,
+        no_traffic_interval=_SECOND,
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        grpc_health_check=HealthCheckGrpcHealthCheck(),
+    )
+
+
+def _http_health(upstream: Upstream) -> HealthCheck:
+    named = [upstream.host_rewrite, *(host for host in upstream.hosts if not host.startswith("*")), "localhost"]
+    return HealthCheck(
+        timeout=timedelta(seconds=3),
+        interval=timedelta(seconds=5),
+        no_traffic_interval=timedelta(seconds=5),
+        unhealthy_interval=_SECOND,
+        unhealthy_threshold=3,
+        healthy_threshold=1,
+        http_health_check=HealthCheckHttpHealthCheck(
+            path=upstream.health_path, host=next(host for host in named if host)
+        ),
+    )
+
+
+def _breakers(*, requests: int) -> CircuitBreakers:
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=requests,
+                max_pending_requests=requests,
+                max_requests=requests,
+                retry_budget=CircuitBreakersThresholdsRetryBudget(
+                    budget_percent=Percent(value=20.0), min_retry_concurrency=3
+                ),
+                track_remaining=True,
+            )
+        ]
+    )
+
+
+def _outliers() -> OutlierDetection:
+    """An endpoint that cannot be reached, or answers only 502/503/504, is left alone for some seconds.
+
+    A plain 500 does not count: one broken page of Airflow must not take Airflow away from everybody.
+    """
+    return OutlierDetection(
+        split_external_local_origin_errors=True,
+        enforcing_consecutive_5xx=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        consecutive_gateway_failure=5,
+        enforcing_consecutive_gateway_failure=100,
+        consecutive_local_origin_failure=5,
+        interval=_SECOND,
+        base_ejection_time=timedelta(seconds=5),
+        max_ejection_time=timedelta(seconds=30),
+        max_ejection_percent=100,
+    )
+
+
+def _keepalive() -> UpstreamConnectionOptions:
+    return UpstreamConnectionOptions(
+        tcp_keepalive=TcpKeepalive(
+            keepalive_time=30,
+            keepalive_interval=5,
+            keepalive_probes=3,
+        )
+    )

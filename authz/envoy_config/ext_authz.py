@@ -1,0 +1,74 @@
+"""The filter that asks `authz serve`, and what each route tells it.
+
+Law: no way to fail open. An error, a timeout or a switched-off filter refuses the request (503); the answer can change
+only our own headers; the body is never sent; a decision never changes the route that it was made for.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
+    RuntimeFeatureFlag,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import CheckSettings, ExtAuthz, ExtAuthzPerRoute
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.headers import answer_rules
+from authz.envoy_config.plan import EnvoyPlan
+from authz.model import Plane
+
+NAME: Final = "envoy.filters.http.ext_authz"
+CLUSTER: Final = "authz"
+
+
+def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
+    """The check of every request. It is the last filter before the router: nothing can re-route after it."""
+    config = ExtAuthz(
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER, retry_policy=_retry(len(plan.authz_endpoints))),
+            timeout=timedelta(seconds=plan.authz_timeout),
+        ),
+        transport_api_version=ApiVersion.V3,
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        deny_at_disable=RuntimeFeatureFlag(default_value=True, runtime_key="authz.deny_at_disable"),
+        clear_route_cache=False,
+        validate_mutations=True,
+        decoder_header_mutation_rules=answer_rules(),
+        encode_raw_headers=True,
+        include_peer_certificate=False,
+        emit_filter_state_stats=True,
+        stat_prefix="authz",
+    )
+    return HttpFilter(name=NAME, typed_config=Any.pack(config))
+
+
+def told(plane: Plane, audience: str = "") -> dict[str, Any]:
+    """The per-route settings that say which plane a request is on and for whom an assertion would be."""
+    extensions = {"plane": plane.value} | ({"audience": audience} if audience else {})
+    return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
+
+
+def _retry(endpoints: int) -> RetryPolicy:
+    """Once more when a worker went away, on another one if there is one. A check changes nothing, so this is safe.
+
+    "unavailable" is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure
+    of its own is a denial with 503).
+    """
+    elsewhere = RetryPolicyRetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+    )
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset-before-request,unavailable",
+        num_retries=1,
+        retry_host_predicate=[elsewhere] if endpoints > 1 else [],
+        host_selection_retry_max_attempts=3 if endpoints > 1 else 0,
+    )

@@ -1,0 +1,74 @@
+"""Which headers never cross the gate, and the filter that drops them before anybody judges the request.
+
+Law: a client cannot say who it is, where it comes from or what it "really" asks for. The identity headers that the
+upstream sees are those of the authorizer's answer, and the answer can change nothing else: not the path, not the host.
+"""
+
+from typing import Final
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutation,
+    HeaderMutationRemoveOnMatch,
+    HeaderMutationRules,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation as HeaderMutationFilter
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import Mutations
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+# Whole families: ours, other gates' and Envoy's own control headers.
+CLIENT_PREFIXES: Final = ("x-authz-", "x-auth-request-", "x-envoy-", "x-original-", "x-rewrite-")
+# Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
+CLIENT_HEADERS: Final = (
+    "remote-user",
+    "x-remote-user",
+    "x-user",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-uri",
+    "x-real-ip",
+    "forwarded",
+)
+# What an upstream may not say to a caller: our own words, and what it is built with.
+UPSTREAM_RESPONSE_HEADERS: Final = (
+    "server",
+    "x-powered-by",
+    "x-authz-assertion",
+    "x-authz-client",
+    "x-authz-decision",
+    "x-authz-issuer",
+    "x-authz-roles",
+    "x-authz-subject",
+    "x-authz-user",
+)
+
+
+def client_header_filter() -> HttpFilter:
+    """The first filter: drops what a client may not send, in any case of letters, however often it is sent."""
+    by_prefix = [
+        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
+        for prefix in CLIENT_PREFIXES
+    ]
+    by_name = [HeaderMutation(remove=name) for name in CLIENT_HEADERS]
+    config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name))
+    return HttpFilter(name="authz.client_headers", typed_config=Any.pack(config))
+
+
+def answer_rules() -> HeaderMutationRules:
+    """What the authorizer's answer may change: our identity headers, and the credentials it takes away."""
+    return HeaderMutationRules(
+        disallow_all=True,
+        allow_expression=RegexMatcher(regex="x-authz-[a-z-]+|authorization|cookie"),
+    )

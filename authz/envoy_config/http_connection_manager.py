@@ -1,0 +1,87 @@
+"""The HTTP connection manager of one plane: one reading of each request, limits on all of it, and the filters in order.
+
+Law: client headers are dropped first, the check is last before the router, and what cannot be read in one way only is
+refused before anybody judges it.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+)
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerCodecType,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+    HttpFilter,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.access_log import access_log
+from authz.envoy_config.ext_authz import ext_authz_filter
+from authz.envoy_config.headers import client_header_filter
+from authz.envoy_config.plan import EnvoyPlan, Listener
+from authz.envoy_config.routes import route_configuration
+from authz.model import Plane
+
+# Below what uvicorn and most servers accept (64 KiB), so that a large cookie is a clear 431 here and no 502 behind us.
+MAX_REQUEST_HEADERS_KIB: Final = 60
+MAX_HEADERS: Final = 100
+HEADERS_TIMEOUT: Final = timedelta(seconds=10)
+REQUEST_TIMEOUT: Final = timedelta(minutes=5)
+# Envoy's advice for an edge: https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
+STREAMS_PER_CONNECTION: Final = 100
+STREAM_WINDOW: Final = 64 * 1024
+CONNECTION_WINDOW: Final = 1024 * 1024
+
+
+def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -> HttpConnectionManager:
+    """Everything that happens to a request of one plane."""
+    return HttpConnectionManager(
+        stat_prefix=plane.value,
+        codec_type=HttpConnectionManagerCodecType.AUTO,
+        # one reading of the path and the host
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
+        strip_trailing_host_dot=True,
+        # who the client is: the peer, or what our own `trusted_hops` proxies say; no address is "internal"
+        use_remote_address=True,
+        xff_num_trusted_hops=listener.trusted_hops,
+        skip_xff_append=plane is Plane.EGRESS,
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(),
+        generate_request_id=True,
+        # limits
+        max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
+        request_headers_timeout=HEADERS_TIMEOUT,
+        request_timeout=REQUEST_TIMEOUT,
+        stream_idle_timeout=timedelta(seconds=listener.idle),
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=timedelta(seconds=listener.idle),
+            max_headers_count=MAX_HEADERS,
+            max_stream_duration=timedelta(seconds=listener.longest_stream),
+            headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
+        ),
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=False, allow_chunked_length=False),
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=STREAMS_PER_CONNECTION,
+            initial_stream_window_size=STREAM_WINDOW,
+            initial_connection_window_size=CONNECTION_WINDOW,
+        ),
+        # nothing about what we are built with
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        http_filters=[client_header_filter(), ext_authz_filter(plan), _router()],
+        route_config=route_configuration(plane, listener),
+        access_log=[access_log(plane, plan.access_log)],
+    )
+
+
+def _router() -> HttpFilter:
+    return HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True)))

@@ -1,0 +1,196 @@
+"""What a caller says about the two planes: the input of `authz.envoy_config.render`.
+
+Law: data and its checks only, and no import of the Envoy types: settings may import this module at no cost. A plan that
+exists can be rendered; whatever cannot be is refused here with a `ValueError` that names the value.
+
+An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6). Times are in seconds.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_DOMAIN: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """A Unix socket."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A TCP address; `is_ip` tells an address from a name that must be looked up."""
+
+    host: str
+    port: int
+    is_ip: bool
+
+
+def parse_address(text: str) -> SocketPath | HostPort:
+    """Read `unix:/path`, `host:port` or `[v6]:port`."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(f"{text!r}: a Unix socket is written unix:/absolute/path")
+        return SocketPath(path)
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _MAX_PORT:
+        raise ValueError(f"{text!r}: an address is written host:port, [v6]:port or unix:/path")
+    if host.startswith("[") and host.endswith("]"):
+        return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
+    try:
+        return HostPort(str(ipaddress.IPv4Address(host)), int(port), is_ip=True)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{text!r}: {host!r} is not a host name") from None
+        return HostPort(host, int(port), is_ip=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """The certificate that a listener shows: two PEM files on Envoy's machine, readable by Envoy."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTls:
+    """How Envoy makes sure of a server: its certificate must be signed by `ca` and name `server_name`.
+
+    `ca` is the system's bundle (as Debian and Envoy's image name it) unless said: Envoy refuses to check names without a
+    bundle that it was given. `certificate` and `key` (both or none) are Envoy's own, for mutual TLS.
+    """
+
+    server_name: str
+    ca: str = SYSTEM_CA
+    certificate: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.server_name or not self.ca:
+            raise ValueError("TLS to a server needs a CA and the server_name that its certificate must carry")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("mutual TLS needs both a certificate and its key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One service behind a listener.
+
+    `hosts` are the Host values (without port) that lead here, exact or `*.suffix`; none means every other host, and one
+    upstream of a listener may say so. `audience` goes to the authorizer as `context_extensions["audience"]` and becomes
+    the `aud` of the assertion. `timeout` limits the whole response, 0 leaves only the listener's idle limit.
+    `health_path` turns on active health checks (a 200 is healthy). `host_rewrite` replaces the Host that the upstream
+    sees (never the one that is judged). `websockets` lets WebSocket upgrades through; they are judged once, when they
+    start.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    audience: str = ""
+    tls: ClientTls | None = None
+    timeout: float = 0
+    health_path: str = ""
+    host_rewrite: str = ""
+    websockets: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r}: an upstream's name is lower-case letters, digits, - and _")
+        _check_endpoints(self.addresses, f"upstream {self.name}")
+        for host in self.hosts:
+            if not _DOMAIN.fullmatch(host):
+                raise ValueError(f"{host!r}: a host is a lower-case name or *.suffix, without port")
+        if self.health_path and not self.health_path.startswith("/"):
+            raise ValueError(f"{self.health_path!r}: a health path starts with /")
+        if self.host_rewrite and not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", self.host_rewrite):
+            raise ValueError(f"{self.host_rewrite!r}: not a Host value")
+        if self.timeout < 0:
+            raise ValueError(f"upstream {self.name}: the timeout cannot be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One plane's front: where Envoy listens and what is behind it.
+
+    `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; with 0
+    whatever the client says there is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
+    (a decision is made once, when a stream starts: this bounds how long it may be used).
+    """
+
+    listen: str
+    upstreams: tuple[Upstream, ...]
+    tls: ServerTls | None = None
+    trusted_hops: int = 0
+    idle: float = 300
+    longest_stream: float = 3600
+
+    def __post_init__(self) -> None:
+        address = parse_address(self.listen)
+        if isinstance(address, HostPort) and not address.is_ip:
+            raise ValueError(f"{self.listen!r}: a listener needs an IP address, not a name")
+        if not self.upstreams:
+            raise ValueError(f"{self.listen!r}: a listener needs an upstream")
+        if self.idle <= 0 or self.longest_stream <= 0:
+            raise ValueError(f"{self.listen!r}: idle and longest_stream must be more than 0")
+        _check_unique([upstream.name for upstream in self.upstreams], "upstream name")
+        _check_unique([host for upstream in self.upstreams for host in upstream.hosts or ("*",)], "host")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyPlan:
+    """Both planes and the authorizer that guards them.
+
+    `authz_endpoints` are the worker processes of `authz serve`, one address each. `authz_timeout` is the deadline of
+    one check: long enough for a key that must be fetched first. `access_log` is a file; "" is standard output.
+    `max_connections` and `max_heap_bytes` bound one Envoy.
+    """
+
+    authz_endpoints: tuple[str, ...]
+    authz_tls: ClientTls | None = None
+    authz_timeout: float = 1.0
+    inbound: Listener | None = None
+    egress: Listener | None = None
+    admin_listen: str = "127.0.0.1:9901"
+    access_log: str = ""
+    max_connections: int = 10_000
+    max_heap_bytes: int = 1024 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        _check_endpoints(self.authz_endpoints, "the authorizer")
+        if self.inbound is None and self.egress is None:
+            raise ValueError("the plan has neither an inbound nor an egress listener")
+        if self.authz_timeout <= 0:
+            raise ValueError("authz_timeout must be more than 0")
+        admin = parse_address(self.admin_listen)
+        if isinstance(admin, HostPort) and not (admin.is_ip and ipaddress.ip_address(admin.host).is_loopback):
+            raise ValueError(f"{self.admin_listen!r}: Envoy's admin interface has no login: only loopback or unix:")
+
+
+def _check_endpoints(addresses: tuple[str, ...], whose: str) -> None:
+    if not addresses:
+        raise ValueError(f"{whose}: at least one address is needed")
+    _check_unique(addresses, f"address of {whose}")
+    parsed = [parse_address(address) for address in addresses]
+    names = [address for address in parsed if isinstance(address, HostPort) and not address.is_ip]
+    if names and any(isinstance(address, SocketPath) for address in parsed):
+        raise ValueError(f"{whose}: Envoy cannot mix Unix sockets with host names that must be looked up")
+
+
+def _check_unique(values: Iterable[str], what: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value!r}: this {what} is given twice")
+        seen.add(value)

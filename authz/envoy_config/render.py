@@ -1,0 +1,32 @@
+"""From a plan to what Envoy reads: `render(plan)` as plain data, `to_yaml` and `to_json` as text.
+
+Law: deterministic; the same plan gives the same bytes.
+"""
+
+import json
+from typing import Any, Final, cast
+
+import yaml
+from betterproto2 import Casing
+
+from authz.envoy_config.bootstrap import bootstrap
+from authz.envoy_config.plan import EnvoyPlan
+
+# Envoy's own field names as they are. `Casing.SNAKE` would write `consecutive_5xx` as `consecutive_5_xx`, which Envoy
+# does not know; betterproto2 calls whatever it is given with the name.
+_AS_DEFINED: Final = cast("Casing", str)
+
+
+def render(plan: EnvoyPlan) -> dict[str, Any]:
+    """Envoy's bootstrap as plain dictionaries, lists and scalars."""
+    return bootstrap(plan).to_dict(casing=_AS_DEFINED)
+
+
+def to_yaml(config: dict[str, Any]) -> str:
+    """The configuration as YAML, in the order of Envoy's own messages."""
+    return yaml.safe_dump(config, sort_keys=False, width=120, allow_unicode=True, default_flow_style=False)
+
+
+def to_json(config: dict[str, Any]) -> str:
+    """The configuration as JSON."""
+    return json.dumps(config, indent=2) + "\n"

@@ -1,0 +1,111 @@
+"""Where a request goes: by Host to an upstream, and what is refused before any upstream is chosen.
+
+Law: every request, also one that leads nowhere, tells the authorizer its plane, so that the answer to an anonymous
+caller does not depend on whether a host or a route exists. Airflow's task API (`/execution`) is never reachable from
+the inbound plane, whatever the policy says.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteActionUpgradeConfig,
+    RouteConfiguration,
+    RouteMatch,
+    RouteMatchConnectMatcher,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
+
+from authz.envoy_config.ext_authz import told
+from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
+from authz.envoy_config.plan import Listener, Upstream
+from authz.model import Plane
+
+# Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
+EXECUTION: Final = "(?is)(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
+_NOT_FOUND: Final = 404
+_NOT_ALLOWED: Final = 405
+
+
+def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
+    """All the routes of one listener. Ports in Host take no part."""
+    hosts = [_virtual_host(plane, upstream) for upstream in listener.upstreams]
+    if all(upstream.hosts for upstream in listener.upstreams):
+        hosts.append(VirtualHost(name="nowhere", domains=["*"], routes=[_refuse_connect(), _nowhere()]))
+    return RouteConfiguration(
+        name=plane.value,
+        virtual_hosts=hosts,
+        ignore_port_in_host_matching=True,
+        validate_clusters=True,
+        request_headers_to_add=[_real_client()] if plane is Plane.INBOUND and not listener.trusted_hops else [],
+        request_headers_to_remove=["x-forwarded-for", "x-forwarded-proto"] if plane is Plane.EGRESS else [],
+        response_headers_to_remove=list(UPSTREAM_RESPONSE_HEADERS),
+        typed_per_filter_config=told(plane),
+    )
+
+
+def _virtual_host(plane: Plane, upstream: Upstream) -> VirtualHost:
+    return VirtualHost(
+        name=upstream.name,
+        domains=list(upstream.hosts) or ["*"],
+        routes=[
+            _refuse_connect(),
+            *([_no_execution()] if plane is Plane.INBOUND else []),
+            _forward(plane, upstream),
+        ],
+        typed_per_filter_config=told(plane, upstream.audience),
+    )
+
+
+def _forward(plane: Plane, upstream: Upstream) -> Route:
+    action = RouteAction(
+        cluster=cluster_name(plane, upstream),
+        timeout=timedelta(seconds=upstream.timeout),
+        host_rewrite_literal=upstream.host_rewrite or None,
+        upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=upstream.websockets)],
+        retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1),
+    )
+    return Route(name=f"{upstream.name}.forward", match=RouteMatch(prefix="/"), route=action)
+
+
+def cluster_name(plane: Plane, upstream: Upstream) -> str:
+    """The cluster of an upstream; both planes may use the same upstream names."""
+    return f"{plane.value}.{upstream.name}"
+
+
+def _no_execution() -> Route:
+    return Route(
+        name="no-execution-api",
+        match=RouteMatch(safe_regex=RegexMatcher(regex=EXECUTION)),
+        direct_response=DirectResponseAction(status=_NOT_FOUND),
+    )
+
+
+def _refuse_connect() -> Route:
+    return Route(
+        name="no-connect",
+        match=RouteMatch(connect_matcher=RouteMatchConnectMatcher()),
+        direct_response=DirectResponseAction(status=_NOT_ALLOWED),
+    )
+
+
+def _nowhere() -> Route:
+    return Route(
+        name="nowhere",
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(status=_NOT_FOUND),
+    )
+
+
+def _real_client() -> HeaderValueOption:
+    """Nobody in front of us is trusted, so the only address in `x-forwarded-for` is the one that Envoy saw."""
+    return HeaderValueOption(
+        header=HeaderValue(key="x-forwarded-for", value="%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
