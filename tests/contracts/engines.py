@@ -1,0 +1,115 @@
+"""Runs any engine in a thread with a scripted handler, for the contract tests."""
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+
+import grpc
+
+from authz.engine import EngineOptions
+from authz.engine.aio import AioEngine
+from authz.engine.contract import CHECK
+from authz.service import Parked
+
+ENGINES = {"aio": AioEngine}
+
+
+@dataclass
+class ScriptedHandler:
+    """Echoes the message; `park:<key>` parks the check and answers what `resumed` says."""
+
+    seen: list = field(default_factory=list)
+    resumed: bytes = b"resumed"
+
+    def check(self, message):
+        self.seen.append(message)
+        if message.startswith(b"park"):
+            return Parked("corp", message.decode(), lambda: self.resumed)
+        return b"answer:" + message
+
+    def overloaded(self):
+        return b"overloaded"
+
+
+@dataclass
+class KeyWaits:
+    """Records what the engine asked for; the test ends the waits."""
+
+    willing: bool = True
+    asked: list = field(default_factory=list)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def __call__(self, issuer, key_id, done):
+        with self.arrived:
+            self.asked.append((issuer, key_id, done))
+            self.arrived.notify_all()
+        return self.willing
+
+    def until(self, count):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.asked) >= count, 10)
+
+    def finish(self):
+        for _issuer, _key, done in self.asked:
+            done()
+
+
+class Running:
+    """One engine in its own thread."""
+
+    def __init__(self, kind, **options):
+        self.handler = ScriptedHandler()
+        self.waits = KeyWaits()
+        self.parked = []
+        defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
+        self.engine = ENGINES[kind](
+            self.handler,
+            EngineOptions(**{**defaults, **options}),
+            wait_for_key=self.waits,
+            on_parked=self.parked.append,
+        )
+        self.addresses = []
+        self._started = threading.Event()
+        self._failure = None
+        self.thread = threading.Thread(target=self._run, name=f"engine-{kind}")
+
+    def _run(self):
+        try:
+            self.engine.run(self._note)
+        except OSError as error:
+            self._failure = error
+            self._started.set()
+
+    def _note(self, addresses):
+        self.addresses = list(addresses)
+        self._started.set()
+
+    def __enter__(self):
+        self.thread.start()
+        assert self._started.wait(10)
+        if self._failure:
+            self.thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(self, *_exc):
+        self.waits.finish()
+        self.engine.stop()
+        self.thread.join(15)
+        assert not self.thread.is_alive(), "the engine did not stop"
+
+    @contextlib.contextmanager
+    def channel(self, credentials=None, address=None, **options):
+        target = address or self.addresses[0]
+        made = (
+            grpc.secure_channel(target, credentials, options=list(options.items()))
+            if credentials
+            else grpc.insecure_channel(target, options=list(options.items()))
+        )
+        with made as channel:
+            yield channel
+
+
+def check(channel):
+    """The Check method over raw bytes."""
+    return channel.unary_unary(CHECK)

@@ -1,0 +1,237 @@
+"""What every engine promises, over real sockets."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from authz.engine import TlsFiles
+from tests.certificates import Authority
+from tests.contracts.engines import ENGINES, Running, check
+
+pytestmark = pytest.mark.parametrize("kind", sorted(ENGINES))
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_a_check_is_answered_with_the_handlers_bytes(kind):
+    with Running(kind) as running, running.channel() as channel:
+        assert check(channel)(b"\xff not even protobuf", timeout=5) == b"answer:\xff not even protobuf"
+        assert check(channel)(b"", timeout=5) == b"answer:"
+
+
+def test_many_at_once_are_all_answered_each_with_its_own(kind):
+    with Running(kind) as running, running.channel() as channel:
+        calls = [check(channel).future(b"%d" % number, timeout=20) for number in range(500)]
+        assert [call.result() for call in calls] == [b"answer:%d" % number for number in range(500)]
+
+
+def test_an_unknown_method_is_unimplemented(kind):
+    with Running(kind) as running, running.channel() as channel:
+        for method in ("/envoy.service.auth.v3.Authorization/Other", "/other.Service/Check"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(method)(b"", timeout=5)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert running.handler.seen == []
+
+
+def test_an_oversized_message_never_reaches_the_handler(kind):
+    with Running(kind, max_message_bytes=1000) as running, running.channel() as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            check(channel)(b"x" * 2000, timeout=5)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert check(channel)(b"x" * 900, timeout=5)
+        assert len(running.handler.seen) == 1
+
+
+def test_a_parked_check_is_answered_when_its_key_has_come(kind):
+    with Running(kind) as running, running.channel() as channel:
+        call = check(channel).future(b"park:k1", timeout=10)
+        running.waits.until(1)
+        assert running.waits.asked[0][:2] == ("corp", "park:k1")
+        assert check(channel)(b"other", timeout=5) == b"answer:other"
+        running.waits.finish()
+        assert call.result() == b"resumed"
+        assert running.parked == [1, 0]
+
+
+def test_a_parked_check_is_answered_at_once_when_nothing_will_be_fetched(kind):
+    with Running(kind) as running, running.channel() as channel:
+        running.waits.willing = False
+        assert check(channel)(b"park", timeout=5) == b"resumed"
+
+
+def test_a_parked_check_is_answered_before_its_own_deadline(kind):
+    with Running(kind) as running, running.channel() as channel:
+        assert check(channel)(b"park", timeout=0.5) == b"resumed"
+
+
+def test_a_parked_check_without_a_deadline_waits_no_longer_than_max_wait(kind):
+    with Running(kind, max_wait=0.1) as running, running.channel() as channel:
+        assert check(channel)(b"park") == b"resumed"
+
+
+def test_a_deadline_that_is_nearly_over_is_not_waited_for(kind):
+    with Running(kind) as running, running.channel() as channel:
+        assert check(channel)(b"warm", timeout=5)
+        call = check(channel).future(b"park", timeout=0.04)
+        assert call.exception() is None or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert running.waits.asked == []
+
+
+def test_more_parked_checks_than_allowed_are_overloaded_at_once(kind):
+    with Running(kind, max_parked=2) as running, running.channel() as channel:
+        calls = [check(channel).future(b"park:%d" % number, timeout=10) for number in range(2)]
+        running.waits.until(2)
+        assert check(channel)(b"park:3", timeout=5) == b"overloaded"
+        running.waits.finish()
+        assert [call.result() for call in calls] == [b"resumed", b"resumed"]
+
+
+def test_a_cancelled_parked_check_gives_its_place_back(kind):
+    with Running(kind, max_parked=1) as running, running.channel() as channel:
+        call = check(channel).future(b"park:1", timeout=10)
+        running.waits.until(1)
+        call.cancel()
+        for attempt in range(2, 100):
+            second = check(channel).future(b"park:%d" % attempt, timeout=0.2)
+            if second.result() == b"resumed":
+                break
+        else:
+            pytest.fail("the place of a cancelled check was never free again")
+
+
+def health(channel, service=""):
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+
+
+def test_health_follows_what_the_app_says(kind):
+    with Running(kind) as running, running.channel() as channel:
+        assert health(channel) == NOT_SERVING
+        running.engine.set_serving(serving=True)
+        for service in ("", "envoy.service.auth.v3.Authorization"):
+            assert health(channel, service) == SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            health(channel, "other.Service")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_health_watch_tells_every_change_and_ends_with_the_engine(kind):
+    with Running(kind) as running, running.channel() as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        assert next(watch).status == NOT_SERVING
+        running.engine.set_serving(serving=True)
+        assert next(watch).status == SERVING
+        running.engine.stop()
+        assert next(watch).status == NOT_SERVING
+        assert list(watch) == []
+
+
+def test_a_unix_socket_works_and_a_stale_one_is_replaced(kind, tmp_path):
+    address = f"unix:{tmp_path}/authz.sock"
+    for _round in range(2):
+        with Running(kind, listen=[address]) as running, running.channel() as channel:
+            assert running.addresses == [address]
+            assert check(channel)(b"1", timeout=5) == b"answer:1"
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "stale.sock"))
+    stale = f"unix:{tmp_path}/stale.sock"
+    with Running(kind, listen=[stale]) as running, running.channel(address=stale) as channel:
+        assert check(channel)(b"2", timeout=5) == b"answer:2"
+
+
+def test_an_address_in_use_is_an_error_not_a_half_share(kind, tmp_path):
+    with Running(kind) as running:
+        with pytest.raises(OSError, match="cannot listen on"), Running(kind, listen=[running.addresses[0]]):
+            pass
+        file = tmp_path / "plain-file"
+        file.write_text("precious")
+        with pytest.raises(OSError, match="no socket is in the way"), Running(kind, listen=[f"unix:{file}"]):
+            pass
+        assert file.read_text() == "precious"
+    live = f"unix:{tmp_path}/live.sock"
+    with (
+        Running(kind, listen=[live]),
+        pytest.raises(OSError, match="another process does"),
+        Running(kind, listen=[live]),
+    ):
+        pass
+
+
+def test_several_addresses_serve_together(kind, tmp_path):
+    with Running(kind, listen=["127.0.0.1:0", f"unix:{tmp_path}/a.sock"]) as running:
+        for address in running.addresses:
+            with running.channel(address=address) as channel:
+                assert check(channel)(b"x", timeout=5) == b"answer:x"
+
+
+def test_tls_and_mtls(kind, tmp_path):
+    ours, foreign = Authority(tmp_path / "ours"), Authority(tmp_path / "foreign")
+    server = ours.issue("localhost")
+    tls = TlsFiles(certificate=str(server.certificate), key=str(server.key), client_ca=str(ours.certificate))
+
+    def attempt(client, root):
+        made = grpc.ssl_channel_credentials(
+            root.certificate.read_bytes(),
+            client.key.read_bytes() if client else None,
+            client.certificate.read_bytes() if client else None,
+        )
+        port = running.addresses[0].rpartition(":")[2]
+        with running.channel(made, f"localhost:{port}") as channel:
+            return check(channel)(b"x", timeout=5)
+
+    with Running(kind, tls=tls) as running:
+        assert attempt(ours.issue("client"), ours) == b"answer:x"
+        for client, root in [(None, ours), (foreign.issue("client"), ours), (ours.issue("client"), foreign)]:
+            with pytest.raises(grpc.RpcError) as caught:
+                attempt(client, root)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        with running.channel() as plaintext, pytest.raises(grpc.RpcError):
+            check(plaintext)(b"x", timeout=2)
+        assert running.handler.seen == [b"x"]
+
+
+def test_draining_fails_no_call(kind):
+    """Calls go on while the engine drains: every one that it accepted is answered, later ones go to the next server."""
+    with Running(kind, drain_delay=0.3) as first, Running(kind) as second, first.channel() as channel:
+        parked = check(channel).future(b"park", timeout=10)
+        first.waits.until(1)
+        refused, answered, stop = [], [], threading.Event()
+
+        def call_on():
+            with first.channel() as old, second.channel() as new:
+                while not stop.is_set():
+                    try:
+                        answered.append(check(old)(b"x", timeout=5))
+                    except grpc.RpcError as error:
+                        # Once the server is gone, a client such as Envoy uses its next endpoint. A call that was
+                        # accepted and then broken would be DEADLINE_EXCEEDED, CANCELLED or INTERNAL.
+                        refused.append(error.code())
+                        answered.append(check(new)(b"x", timeout=5))
+
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(call_on) for _caller in range(4)]
+            while len(answered) < 50:
+                pass
+            first.engine.stop()
+            first.waits.finish()
+            first.thread.join(10)
+            stop.set()
+            for caller in callers:
+                caller.result(10)
+        assert parked.result() == b"resumed"
+        assert set(answered) == {b"answer:x"}
+        assert set(refused) <= {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_stopping_twice_and_before_the_start_is_harmless(kind):
+    with Running(kind) as running:
+        running.engine.stop()
+        running.engine.stop()
+        running.thread.join(10)
+        assert not running.thread.is_alive()

@@ -1,0 +1,111 @@
+import pytest
+
+from authz import settings
+from authz.errors import ConfigError
+
+MINIMAL = "version: 1\n"
+
+
+def load(tmp_path, text):
+    path = tmp_path / "authz.yaml"
+    path.write_text(text)
+    return settings.load(path)
+
+
+def problems(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.problems]
+
+
+def test_the_defaults_are_the_safe_choice(tmp_path):
+    made = load(tmp_path, MINIMAL)
+    assert made.listen == ("127.0.0.1:9190",)
+    assert made.admin.listen == "127.0.0.1:9191"
+    assert made.audit.on_failure == "deny"
+    assert made.policy == str(tmp_path / "policy.yaml")
+    assert made.tls is None
+    assert made.limits.token_bytes == 16384
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    made = load(
+        tmp_path,
+        """
+version: 1
+policy: sub/policy.yaml
+tls: {certificate: a.pem, key: /abs/b.pem}
+assertion: {issuer: https://gate.test, keys: [one.pem, two.pem]}
+log: {decisions: decisions.jsonl}
+envoy:
+  inbound:
+    tls: {certificate: c.pem, key: d.pem}
+    upstreams: [{name: airflow, address: "127.0.0.1:8081", audience: airflow, tls_ca: ca.pem}]
+""",
+    )
+    assert made.policy == f"{tmp_path}/sub/policy.yaml"
+    assert made.tls.certificate == f"{tmp_path}/a.pem"
+    assert made.tls.key == "/abs/b.pem"
+    assert made.assertion.keys == (f"{tmp_path}/one.pem", f"{tmp_path}/two.pem")
+    assert made.log.decisions == f"{tmp_path}/decisions.jsonl"
+    assert made.envoy.inbound.upstreams[0].tls_ca == f"{tmp_path}/ca.pem"
+
+
+def test_every_problem_is_told_at_once_with_its_place(tmp_path):
+    text = """version: 1
+engin: aio
+listen: [nowhere]
+limits: {token_bytes: 16, wait: 2}
+keys:
+  refresh: 5 minutes
+audit: {on_failure: alow}
+"""
+    assert problems(tmp_path, text) == [
+        "2:1 unknown key `engin`",
+        "3:10 write an address as host:port or unix:/absolute/path",
+        "4:23 write a size as a whole number and a unit: 512B, 16KiB or 1MiB",
+        "4:33 write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d",
+        "6:12 write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d",
+        "7:21 expected `deny` or `allow`, found `alow`",
+    ]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9190", "10.0.0.5:9190", "[::]:9190", "gate.internal:9190"])
+def test_plaintext_beyond_loopback_needs_to_be_said(tmp_path, address):
+    text = f'version: 1\nlisten: ["{address}"]\n'
+    assert "reachable from other machines without TLS" in problems(tmp_path, text)[0]
+    assert load(tmp_path, text + "insecure_listen: true\n").listen == (address,)
+    assert load(tmp_path, text + "tls: {certificate: a, key: b}\n").listen == (address,)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/a.sock"])
+def test_loopback_and_unix_sockets_need_no_tls(tmp_path, address):
+    assert load(tmp_path, f'version: 1\nlisten: ["{address}"]\n').listen == (address,)
+
+
+@pytest.mark.parametrize("address", ["unix:relative", "host", "host:", ":1", "host:99999", "host:-1", "host:http"])
+def test_what_is_no_address_is_refused(tmp_path, address):
+    assert "write a" in problems(tmp_path, f'version: 1\nlisten: ["{address}"]\n')[0]
+
+
+def test_an_assertion_lives_a_minute_at_most(tmp_path):
+    text = "version: 1\nassertion: {issuer: x, keys: [k.pem], lifetime: 5m}\n"
+    assert "less than or equal to 60" in problems(tmp_path, text)[0]
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        settings.load(tmp_path / "none.yaml")
+
+
+def test_every_setting_is_described():
+    def undescribed(model, prefix=""):
+        for name, field in model.model_fields.items():
+            if not field.description:
+                yield prefix + name
+
+    sections = [
+        item for item in vars(settings).values() if isinstance(item, type) and issubclass(item, settings._Section)
+    ]
+    assert len(sections) > 8
+    assert [name for section in sections for name in undescribed(section, f"{section.__name__}.")] == []
