@@ -1,0 +1,113 @@
+"""The assertion: the short-lived signed JWT by which Airflow knows who asks (DESIGN §2.10, RFC 7519, RFC 8725 §3.11).
+
+Law 1: ES256 only, `typ` authz-assertion+jwt, at most 60 seconds, always `iss`, one `aud`, `sub`, `jti`.
+Law 2: it says who somebody is and which roles the policy gives them; it holds no token and no secret.
+Law 3: bytes and times are arguments. A private key is never shown, not even by `repr`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from jwt.algorithms import ECAlgorithm
+
+from authz.jose import b64url_encode, thumbprint
+from authz.model import Identity
+
+HEADER: Final = "x-authz-assertion"
+TYP: Final = "authz-assertion+jwt"
+ALG: Final = "ES256"
+MAX_LIFETIME: Final = 60  # seconds
+
+_COORDINATE_BYTES: Final = 32
+_ES256: Final = ECAlgorithm(ECAlgorithm.SHA256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A private P-256 key. `kid` is its RFC 7638 thumbprint, `x` and `y` are its public half as in a JWK."""
+
+    kid: str
+    x: str
+    y: str
+    private_key: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
+    protected: bytes = field(repr=False, compare=False)
+
+
+def generate_pem() -> bytes:
+    """A new private key, PKCS #8 in PEM, not encrypted: for `authz` to write where only the server may read."""
+    private_key = ec.generate_private_key(ec.SECP256R1())
+    return private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def load_signing_key(pem: bytes) -> SigningKey:
+    """The key of a PEM file; ValueError, without any of the file's content, when it is no plain P-256 private key."""
+    try:
+        private_key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("not an unencrypted private key in PEM") from None
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey) or not isinstance(private_key.curve, ec.SECP256R1):
+        raise ValueError("not an EC P-256 private key")  # noqa: TRY004 the file is wrong, not the caller
+    numbers = private_key.public_key().public_numbers()
+    x, y = (b64url_encode(value.to_bytes(_COORDINATE_BYTES, "big")) for value in (numbers.x, numbers.y))
+    kid = thumbprint({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+    protected = b64url_encode(orjson.dumps({"alg": ALG, "kid": kid, "typ": TYP})).encode("ascii")
+    return SigningKey(kid=kid, x=x, y=y, private_key=private_key, protected=protected)
+
+
+def public_jwks(keys: Iterable[SigningKey]) -> dict[str, list[dict[str, str]]]:
+    """The key set that Airflow verifies with (RFC 7517 §5): public members only."""
+    return {
+        "keys": [
+            {"kty": "EC", "crv": "P-256", "x": key.x, "y": key.y, "kid": key.kid, "use": "sig", "alg": ALG}
+            for key in keys
+        ]
+    }
+
+
+def mint(
+    identity: Identity,
+    *,
+    audience: str,
+    issuer: str,
+    now: int,
+    lifetime: int,
+    jti: str,
+    key: SigningKey,
+) -> str:
+    """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds."""
+    if not 1 <= lifetime <= MAX_LIFETIME:
+        raise ValueError(f"an assertion lives 1 to {MAX_LIFETIME} seconds")
+    if not (audience and issuer and jti):
+        raise ValueError("an assertion needs an audience, an issuer and a jti")
+    claims = identity.claims
+    payload: dict[str, Any] = {
+        "iss": issuer,
+        "aud": audience,
+        "sub": claims.subject,
+        "iat": now,
+        "nbf": now,
+        "exp": now + lifetime,
+        "jti": jti,
+        "name": claims.full_name,
+        "preferred_username": claims.username,
+        "idp": claims.issuer,
+        "client_id": claims.client_id,
+        "roles": sorted(identity.roles),
+    }
+    if identity.airflow_role:
+        payload["airflow_role"] = identity.airflow_role
+    if identity.agent:
+        payload["agent"] = True
+    signing_input = key.protected + b"." + b64url_encode(orjson.dumps(payload)).encode("ascii")
+    signature = _ES256.sign(signing_input, key.private_key)
+    return f"{signing_input.decode('ascii')}.{b64url_encode(signature)}"

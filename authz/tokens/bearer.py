@@ -1,0 +1,38 @@
+"""The Authorization header: exactly one bearer token or nothing (RFC 6750 §2.1, RFC 9110 §11.4, PITFALLS d-16).
+
+Law: no leniency. Tokens in the query, in a form body or in two headers do not exist for us (RFC 6750 §2.2, §2.3).
+"""
+
+import re
+from typing import Final
+
+from authz.errors import RequestError
+from authz.reasons import Reason
+
+# credentials = "Bearer" 1SP b64token; the scheme is case-insensitive (RFC 9110 §11.1).
+# RFC 6750 says 1*SP; whoever sends two spaces is not an OAuth client, so exactly one is taken.
+_CREDENTIALS: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9\-._~+/]+=*)")
+
+
+def parse_bearer(values: tuple[bytes, ...]) -> str | None:
+    """The token of the Authorization header lines `values`, None when there is no such header."""
+    if not values:
+        return None
+    if len(values) > 1:
+        raise RequestError(Reason.BAD_AUTHORIZATION, f"{len(values)} Authorization headers")
+    match = _CREDENTIALS.fullmatch(values[0])
+    if match is None:
+        raise RequestError(Reason.BAD_AUTHORIZATION, _why(values[0]))
+    return match.group(1).decode("ascii")
+
+
+def _why(value: bytes) -> str:
+    """What is wrong, without showing anything of the value."""
+    scheme, space, token = value.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return "the scheme is not Bearer"
+    if not space or not token:
+        return "there is no token after Bearer"
+    if b"," in token:
+        return "there is a comma: two headers joined into one, or a list"
+    return "after Bearer comes something else than one space and one token"
