@@ -1,0 +1,124 @@
+"""From a catalogue's data to the compiled catalogue.
+
+Law: strict. Whatever is misspelt, doubled, unused or contradictory in the data is a `ValueError` (pydantic's
+`ValidationError` is one), because a route with the wrong operation is a wrong allow. The order of the routes is kept.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from authz.catalogue.routes import Catalogue, Endpoint, Node, Operation, OperationRoute
+from authz.path import canonicalise
+
+_OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*$")]
+_Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_parameter = re.compile(r"\{([a-z_]+)(:path)?\}").fullmatch
+_DAG_PARAMETER = "dag_id"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _OperationRecord(_Record):
+    help: Annotated[str, StringConstraints(min_length=1)]
+    airflow_role: Literal["viewer", "user", "op", "admin"]
+    public: bool = False
+    never: bool = False
+
+
+class _RouteRecord(_Record):
+    """`dag` is "~" for a route that reaches DAGs which its path does not name; else `{dag_id}` names the DAG."""
+
+    path: str
+    methods: Annotated[dict[_Method, _OperationName], Field(min_length=1)]
+    dag: Literal["~"] | None = None
+
+
+class _Document(_Record):
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+$")]
+    operations: dict[_OperationName, _OperationRecord]
+    routes: list[_RouteRecord]
+
+
+def build(data: object) -> Catalogue:
+    """Compile the decoded data of one catalogue file. Raises ValueError."""
+    document = _Document.model_validate(data)
+    tries: dict[str, Node] = {}
+    listed: dict[str, list[OperationRoute]] = {name: [] for name in document.operations}
+    for order, record in enumerate(document.routes):
+        template = _segments(record.path)
+        dag = record.dag or _dag_position(template)
+        for method, operation in record.methods.items():
+            if operation not in listed:
+                raise ValueError(f"{record.path}: unknown operation {operation}")
+            endpoint = Endpoint(order=order, operation=operation, template=record.path, dag=dag)
+            _insert(tries.setdefault(method, Node()), template, endpoint)
+            literal = not any(map(_parameter, template))
+            listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal))
+    if unused := sorted(name for name, routes in listed.items() if not routes):
+        raise ValueError(f"operations without a route: {', '.join(unused)}")
+    if "GET" in tries:
+        tries["HEAD"] = tries["GET"]
+    return Catalogue(version=document.version, operations=_operations(document, listed), tries=MappingProxyType(tries))
+
+
+def _operations(document: _Document, listed: Mapping[str, list[OperationRoute]]) -> Mapping[str, Operation]:
+    return MappingProxyType(
+        {
+            name: Operation(
+                name=name,
+                help=record.help,
+                airflow_role=record.airflow_role,
+                public=record.public,
+                never=record.never,
+                routes=tuple(listed[name]),
+            )
+            for name, record in document.operations.items()
+        }
+    )
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    """Return a template's segments; literals must be canonical as they stand, `{x:path}` only the last one."""
+    segments = tuple(path.removeprefix("/").split("/"))
+    sample = "/" + "/".join("x" if _parameter(segment) else segment for segment in segments)
+    if not path.startswith("/") or canonicalise(sample).path != sample or "%" in path:
+        raise ValueError(f"{path}: not a canonical path template")
+    names = [match[1] for match in map(_parameter, segments) if match]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path}: a parameter is named twice")
+    if any(_takes_the_rest(segment) for segment in segments[:-1]):
+        raise ValueError(f"{path}: only the last parameter may hold slashes")
+    return segments
+
+
+def _takes_the_rest(segment: str) -> bool:
+    match = _parameter(segment)
+    return match is not None and match[2] is not None
+
+
+def _dag_position(template: tuple[str, ...]) -> int | str:
+    name = f"{{{_DAG_PARAMETER}}}"
+    return template.index(name) if name in template else ""
+
+
+def _insert(node: Node, template: tuple[str, ...], endpoint: Endpoint) -> None:
+    for segment in template:
+        if _takes_the_rest(segment):
+            if node.rest is not None:
+                raise ValueError(f"{endpoint.template}: the same as {node.rest.template}")
+            node.rest = endpoint
+            return
+        if _parameter(segment):
+            node.parameter = node.parameter or Node()
+            node = node.parameter
+        else:
+            node = node.literals.setdefault(segment, Node())
+    if node.here is not None:
+        raise ValueError(f"{endpoint.template}: the same as {node.here.template}")
+    node.here = endpoint

@@ -1,0 +1,150 @@
+r"""The one canonicaliser: request target, host and method (DESIGN §2.8, PITFALLS d-01 … d-08).
+
+Law: what has no single canonical form is refused (400), never repaired. The query is cut at the first `?` and is never
+judged. The path is percent-decoded exactly once, as strict UTF-8, and only then split on `/`: this is what uvicorn and
+Starlette do before they route, so `%2F` acts as a slash and only a parameter that may hold slashes takes it. A path is
+refused when it
+
+* does not start with `/`, is longer than 8 KiB, or holds a raw `#`, space, control character or non-ASCII character
+  (RFC 3986 §3.3);
+* holds an escape that is not `%` and two hex digits, or escapes that are not UTF-8;
+* decodes to a backslash, a control character or a line separator, or to something that still holds an escape;
+* has, after decoding, an empty segment that is not the last one, or a dot segment, also one with a path parameter
+  (`..;x`, which some servers strip).
+
+A trailing slash stays, as a last empty segment. `;x`, a trailing dot and a trailing space are data. Canonicalising is
+idempotent, and total: it returns a canonical path or raises `RequestError`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv6Address
+
+from authz.errors import RequestError
+from authz.reasons import Reason
+
+MAX_PATH_BYTES = 8192
+MAX_HOST_BYTES = 253
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+# What stands for itself in a path segment: `pchar` of RFC 3986 §3.3 without escapes.
+_PCHAR = r"A-Za-z0-9\-._~!$&'()*+,;=:@"
+_plain_path = re.compile(rf"/[{_PCHAR}/]*").fullmatch
+_plain_segment = re.compile(rf"[{_PCHAR}]*").fullmatch
+_bad_raw = re.compile(r"[^!-~]|[#\\]").search
+_bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})").search
+_escape = re.compile(r"%([0-9A-Fa-f]{2})")
+_bad_decoded = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]").search
+_dot_segment = re.compile(r"\.\.?(?:;.*)?").fullmatch
+
+_host_and_port = re.compile(
+    r"(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)\.?(?::([1-9][0-9]{0,4}))?"
+).fullmatch
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanonicalPath:
+    """A path in canonical form; only `canonicalise` makes one.
+
+    `segments` are decoded, without the leading slash: `/` is `("",)`, `/a/` is `("a", "")`. `path` is the same,
+    re-encoded in one way. `encoded_slash` tells that a slash came as `%2F`; it takes no part in equality, because
+    Airflow routes both alike. Other destinations may not: egress refuses such a path.
+    """
+
+    path: str
+    segments: tuple[str, ...]
+    encoded_slash: bool = field(default=False, compare=False)
+
+
+def canonicalise(target: str) -> CanonicalPath:
+    """The canonical path of a request target. Raises RequestError(BAD_PATH)."""
+    raw = target.partition("?")[0]
+    # The common case, and provably the same: nothing to decode, no empty segment, no segment that starts with a dot.
+    if _plain_path(raw) and "//" not in raw and "/." not in raw and len(raw) <= MAX_PATH_BYTES:
+        return CanonicalPath(path=raw, segments=tuple(raw[1:].split("/")))
+    return _canonicalise_any(raw)
+
+
+def _canonicalise_any(raw: str) -> CanonicalPath:
+    """Any path, without its query, by the letter of the law."""
+    if not raw.startswith("/"):
+        raise _bad_path("the request target does not start with a slash")
+    if len(raw) > MAX_PATH_BYTES:
+        raise _bad_path("the path is too long")
+    if _bad_raw(raw):
+        raise _bad_path("the path holds a raw character that must be escaped")
+    decoded = _decode_once(raw)
+    segments = tuple(decoded[1:].split("/"))
+    if "" in segments[:-1]:
+        raise _bad_path("the path holds an empty segment")
+    if any(map(_dot_segment, segments)):
+        raise _bad_path("the path holds a dot segment")
+    path = "/" + "/".join(map(_encode, segments))
+    if len(path) > MAX_PATH_BYTES:
+        raise _bad_path("the path is too long")
+    return CanonicalPath(path=path, segments=segments, encoded_slash="%2f" in raw.lower())
+
+
+def _decode_once(raw: str) -> str:
+    if _bad_escape(raw):
+        raise _bad_path("the path holds an invalid percent-escape")
+    octets = _escape.sub(lambda match: chr(int(match[1], 16)), raw).encode("latin-1")
+    try:
+        decoded = octets.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _bad_path("the path's escapes are not UTF-8") from error
+    if _bad_decoded(decoded):
+        raise _bad_path("the path holds an escaped control character or backslash")
+    if _escape.search(decoded):
+        raise _bad_path("the path is escaped more than once")
+    return decoded
+
+
+def _encode(segment: str) -> str:
+    """One decoded segment with everything escaped that does not stand for itself."""
+    if _plain_segment(segment):
+        return segment
+    return "".join(
+        character if _plain_segment(character) else "".join(f"%{octet:02X}" for octet in character.encode())
+        for character in segment
+    )
+
+
+def canonical_host(authority: str) -> tuple[str, int | None]:
+    """The host in lower case without its trailing dot, and the port if one was given (RFC 9110 §7.2).
+
+    An IPv6 literal stays in brackets, in its shortest spelling. Raises RequestError(BAD_HOST).
+    """
+    match = _host_and_port(authority.lower()) if authority.isascii() else None
+    if match is None:
+        raise _bad_host("not one host name with an optional port")
+    host, port = match[1], int(match[2]) if match[2] else None
+    if len(host) > MAX_HOST_BYTES:
+        raise _bad_host("the host name is too long")
+    if port is not None and port > _MAX_PORT:
+        raise _bad_host("the port is out of range")
+    return (_ipv6_literal(host) if host.startswith("[") else host), port
+
+
+def _ipv6_literal(host: str) -> str:
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError as error:
+        raise _bad_host("the brackets hold no IPv6 address") from error
+
+
+def canonical_method(method: str) -> str:
+    """The method, which is case-sensitive (RFC 9110 §9.1). Raises RequestError(BAD_METHOD)."""
+    if method not in METHODS:
+        raise RequestError(Reason.BAD_METHOD, "not a method that policies know")
+    return method
+
+
+def _bad_path(detail: str) -> RequestError:
+    return RequestError(Reason.BAD_PATH, detail)
+
+
+def _bad_host(detail: str) -> RequestError:
+    return RequestError(Reason.BAD_HOST, detail)

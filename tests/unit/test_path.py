@@ -1,0 +1,167 @@
+import pytest
+
+from authz.errors import RequestError
+from authz.path import MAX_PATH_BYTES, METHODS, CanonicalPath, canonical_host, canonical_method, canonicalise
+from authz.reasons import Reason
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "segments"),
+    [
+        ("/", "/", ("",)),
+        ("/api/v2/dags", "/api/v2/dags", ("api", "v2", "dags")),
+        ("/api/v2/dags/", "/api/v2/dags/", ("api", "v2", "dags", "")),
+        ("/a?b=c", "/a", ("a",)),
+        ("/?/../x", "/", ("",)),
+        ("/a?b?c#d\x00é", "/a", ("a",)),
+        ("/%64ags", "/dags", ("dags",)),
+        ("/a%2Fb", "/a/b", ("a", "b")),
+        ("/a%2f", "/a/", ("a", "")),
+        ("/manual__2026-01-01T00%3A00%3A00%2B00%3A00", "/manual__2026-01-01T00:00:00+00:00", None),
+        ("/a;x=1", "/a;x=1", ("a;x=1",)),
+        ("/a%3Bx", "/a;x", ("a;x",)),
+        ("/a%20", "/a%20", ("a ",)),
+        ("/a.", "/a.", ("a.",)),
+        ("/...", "/...", ("...",)),
+        ("/.hidden/..x", "/.hidden/..x", (".hidden", "..x")),
+        ("/a%3F%23b", "/a%3F%23b", ("a?#b",)),
+        ("/100%25", "/100%25", ("100%",)),
+        ("/%25zz", "/%25zz", ("%zz",)),
+        ("/%C3%A9", "/%C3%A9", ("é",)),
+        ("/%c3%a9%20x", "/%C3%A9%20x", ("é x",)),
+        ('/{a}|"<>^`', "/%7Ba%7D%7C%22%3C%3E%5E%60", ('{a}|"<>^`',)),
+        ("/a:@!$&'()*+,;=-_.~", "/a:@!$&'()*+,;=-_.~", ("a:@!$&'()*+,;=-_.~",)),
+        ("/http:/x", "/http:/x", ("http:", "x")),
+    ],
+)
+def test_canonical_form(target, path, segments):
+    result = canonicalise(target)
+    assert result.path == path
+    assert result.segments == (segments or tuple(path[1:].split("/")))
+    assert canonicalise(result.path) == result
+
+
+@pytest.mark.parametrize(
+    ("target", "detail"),
+    [
+        ("", "does not start with a slash"),
+        ("*", "does not start with a slash"),
+        ("?x", "does not start with a slash"),
+        ("api/v2/dags", "does not start with a slash"),
+        ("http://host/api", "does not start with a slash"),
+        ("/a#b", "raw character"),
+        ("/a b", "raw character"),
+        ("/a\tb", "raw character"),
+        ("/a\x7f", "raw character"),
+        ("/a\n", "raw character"),
+        ("/é", "raw character"),
+        ("/\udcff", "raw character"),
+        ("/a\\b", "raw character"),
+        ("/%", "invalid percent-escape"),
+        ("/%4", "invalid percent-escape"),
+        ("/%zz", "invalid percent-escape"),
+        ("/%u0041", "invalid percent-escape"),
+        ("/%\uff14\uff11", "raw character"),
+        ("/%ff", "not UTF-8"),
+        ("/%c0%ae", "not UTF-8"),
+        ("/%ed%a0%80", "not UTF-8"),
+        ("/a%00", "control character or backslash"),
+        ("/a%0a", "control character or backslash"),
+        ("/a%7F", "control character or backslash"),
+        ("/a%C2%85", "control character or backslash"),
+        ("/a%E2%80%A8", "control character or backslash"),
+        ("/a%5Cb", "control character or backslash"),
+        ("/a%252e", "more than once"),
+        ("/a%25%34%31", "more than once"),
+        ("//", "empty segment"),
+        ("//a", "empty segment"),
+        ("/a//b", "empty segment"),
+        ("/a//", "empty segment"),
+        ("/%2F", "empty segment"),
+        ("/a%2F%2fb", "empty segment"),
+        ("/.", "dot segment"),
+        ("/a/..", "dot segment"),
+        ("/a/../b", "dot segment"),
+        ("/a/./b", "dot segment"),
+        ("/a/%2e%2E/b", "dot segment"),
+        ("/a%2f..%2fb", "dot segment"),
+        ("/a/..;/b", "dot segment"),
+        ("/a/.;x=1/b", "dot segment"),
+        ("/a/..%3bx", "dot segment"),
+    ],
+)
+def test_refused_paths(target, detail):
+    with pytest.raises(RequestError) as caught:
+        canonicalise(target)
+    assert caught.value.reason is Reason.BAD_PATH
+    assert detail in caught.value.detail
+
+
+def test_encoded_slash_is_told_but_is_no_part_of_equality():
+    encoded, plain = canonicalise("/pools/a%2Fb"), canonicalise("/pools/a/b")
+    assert encoded == plain
+    assert hash(encoded) == hash(plain)
+    assert (encoded.encoded_slash, plain.encoded_slash) == (True, False)
+    assert canonicalise("/pools/a%2fb").encoded_slash is True
+    assert canonicalise("/pools/a%20b?x=%2F").encoded_slash is False
+
+
+def test_length_is_bounded_in_both_forms():
+    longest = "/" + "a" * (MAX_PATH_BYTES - 1)
+    assert canonicalise(longest + "?" + "q" * 100_000) == CanonicalPath(path=longest, segments=(longest[1:],))
+    assert canonicalise(longest[:-3] + "%41").path == longest[:-3] + "A"
+    grows = "/" + "{" * (MAX_PATH_BYTES // 2)
+    for target in (longest + "a", "/" + "%41" * (MAX_PATH_BYTES // 3 + 1), grows):
+        with pytest.raises(RequestError, match="too long"):
+            canonicalise(target)
+
+
+@pytest.mark.parametrize(
+    ("authority", "host", "port"),
+    [
+        ("airflow", "airflow", None),
+        ("Airflow.Example.COM", "airflow.example.com", None),
+        ("airflow.example.com.", "airflow.example.com", None),
+        ("airflow.example.com.:8443", "airflow.example.com", 8443),
+        ("my_host-1:65535", "my_host-1", 65535),
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("[::1]", "[::1]", None),
+        ("[2001:DB8:0:0::1]:443", "[2001:db8::1]", 443),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", None),
+        ("a" * 63 + "." + "b" * 63, "a" * 63 + "." + "b" * 63, None),
+    ],
+)
+def test_canonical_host(authority, host, port):
+    assert canonical_host(authority) == (host, port)
+    assert canonical_host(host) == (host, None)
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "", ".", ":80", "a..b", ".a", "a..", "a:", "a:0", "a:080", "a:65536", "a:100000", "a:8o", "a:+8", "a:80:80",
+        "a:\u0661", "a,b", "a.test,b.test", "user@a", "user:pass@a", "a b", " a", "a\t", "a\n", "a/b", "a?b", "a#b",
+        "a\\b", "a%41", "a;b", "bücher.example", "\u212aelvin", "[::1", "::1", "[]", "[:]", "[::1]x", "[fe80::1%eth0]",
+        "[1.2.3.4]", "[::g]", "a" * 64, ".".join(["a" * 63] * 4), "*", "*.example.com",
+    ],
+)  # fmt: skip
+def test_refused_hosts(authority):
+    with pytest.raises(RequestError) as caught:
+        canonical_host(authority)
+    assert caught.value.reason is Reason.BAD_HOST
+
+
+def test_methods_are_a_closed_list_and_case_sensitive():
+    assert sorted(METHODS) == ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+    assert [canonical_method(method) for method in sorted(METHODS)] == sorted(METHODS)
+    for method in ("", "get", "Get", " GET", "GET ", "TRACE", "CONNECT", "PROPFIND", "PURGE", "GET\n", "QUERY"):
+        with pytest.raises(RequestError) as caught:
+            canonical_method(method)
+        assert caught.value.reason is Reason.BAD_METHOD
+
+
+def test_no_detail_repeats_the_request():
+    for target in ("/se%63ret/../x", "/secret\\", "secret", "/secret%"):
+        with pytest.raises(RequestError) as caught:
+            canonicalise(target)
+        assert "secret" not in str(caught.value)
