@@ -1,0 +1,208 @@
+"""`AuthzAuthManager`: Airflow 3.3 behind the gate, with no login, no users and no tokens of its own.
+
+Use it with `[core] auth_manager = authz.airflow.auth_manager.AuthzAuthManager` and the section `[authz]`
+(`authz.airflow.options`). Law: a user exists for the length of one request, made from that request's assertion by
+`AssertionMiddleware`; nothing that Airflow itself issues can make one.
+"""
+
+import logging
+from typing import Any
+
+from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
+from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
+from airflow.api_fastapi.common.types import MenuItem
+from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
+from airflow.configuration import conf
+from airflow.exceptions import AirflowConfigException
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import HTMLResponse
+
+from authz.airflow import levels, options
+from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
+from authz.airflow.middleware import AssertionMiddleware
+from authz.airflow.verifier import Asserted, KeySetError
+
+GATE_PAGE = "/gate"
+FILE_PACE = Pace(refresh_s=2.0, min_interval_s=1.0)
+NO_TOKENS = "This Airflow issues no tokens: requests are authenticated by its gate."
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Airflow is behind a gate</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}</style></head>
+<body><h1>Airflow is behind a gate</h1>
+<p>This Airflow has no login of its own. Open it at the address of its gate; if you already did, your session
+there has ended or your account is known to no role: ask those who run the gate.</p></body></html>
+"""
+log = logging.getLogger(__name__)
+
+
+class AuthzUser(BaseUser):
+    """Airflow's view of who the gate says is asking."""
+
+    def __init__(self, asserted: Asserted) -> None:
+        self.asserted = asserted
+
+    def get_id(self) -> str:
+        """Return one string for the issuer and subject at the identity provider."""
+        return self.asserted.user_id
+
+    def get_name(self) -> str:
+        """Return the name that Airflow shows and writes to its audit log."""
+        return self.asserted.username
+
+    def __repr__(self) -> str:
+        return f"AuthzUser({self.get_id()!r}, airflow_role={self.asserted.airflow_role!r})"
+
+
+def mark(asserted: Asserted) -> dict[str, Any]:
+    """Return what Airflow's `get_user` looks for in the state of a request."""
+    return {"user": AuthzUser(asserted), "user_authenticated_via": USER_INJECTED_BY_TRUSTED_MIDDLEWARE}
+
+
+class AuthzAuthManager(BaseAuthManager[AuthzUser]):
+    """Maps the assertion's `airflow_role` to what Airflow's own checks ask for."""
+
+    _options: options.Options | None = None
+    _source: KeySource | None = None
+
+    def init(self) -> None:
+        """Read the configuration; Airflow does not start when any of it is wrong."""
+        if conf.getboolean("core", "multi_team"):
+            raise AirflowConfigException("AuthzAuthManager does not support `[core] multi_team`.")
+        super().init()
+        try:
+            self._options = options.read(lambda name: conf.get(options.SECTION, name, fallback=None))
+        except options.OptionsError as error:
+            raise AirflowConfigException(str(error)) from error
+        self._source = _open_keys(self._options)
+
+    def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Return the middleware that verifies assertions."""
+        if self._options is None or self._source is None:
+            raise AirflowConfigException("AuthzAuthManager.init() was not called.")
+        return [
+            (AssertionMiddleware, {"source": self._source, "expected": self._options.expected, "mark": mark}),
+        ]
+
+    def get_fastapi_app(self) -> FastAPI:
+        """Return the one page that this auth manager has: it says to use the gate."""
+        app = FastAPI(title="Behind the gate", docs_url=None, redoc_url=None, openapi_url=None)
+
+        @app.get(GATE_PAGE, response_class=HTMLResponse)
+        def gate() -> HTMLResponse:
+            headers = {"www-authenticate": "Authz-Assertion", "cache-control": "no-store"}
+            return HTMLResponse(PAGE, status_code=401, headers=headers)
+
+        return app
+
+    def get_url_login(self, **_kwargs: Any) -> str:
+        """Return where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""
+        configured = self._options.login_url if self._options else ""
+        return configured or AUTH_MANAGER_FASTAPI_APP_PREFIX + GATE_PAGE
+
+    def get_url_logout(self) -> str | None:
+        """Return `[authz] logout_url`, for example Envoy's sign-out path."""
+        return (self._options.logout_url if self._options else "") or None
+
+    def deserialize_user(self, token: dict[str, Any]) -> AuthzUser:  # noqa: ARG002 - Airflow's signature
+        """Refuse: no token of Airflow's makes a user here."""
+        raise ValueError(NO_TOKENS)
+
+    def serialize_user(self, user: AuthzUser) -> dict[str, Any]:
+        """Return the subject alone; nothing can be made from it again."""
+        return {"sub": user.get_id()}
+
+    def generate_jwt(self, user: AuthzUser, **_kwargs: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Refuse to issue a token: `POST /ui/auth/token` answers 403."""
+        raise HTTPException(status_code=403, detail=NO_TOKENS)
+
+    def is_authorized_configuration(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may read Airflow's configuration."""
+        return levels.may(user.asserted.airflow_role, method, "configuration")
+
+    def is_authorized_connection(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may use connections."""
+        return levels.may(user.asserted.airflow_role, method, "connection")
+
+    def is_authorized_dag(
+        self,
+        *,
+        method: str,
+        user: AuthzUser,
+        access_entity: DagAccessEntity | None = None,
+        details: Any = None,  # noqa: ARG002
+    ) -> bool:
+        """Return whether the user may use DAGs and what belongs to them. Which DAGs is the gate's decision."""
+        return levels.may_dag(user.asserted.airflow_role, method, access_entity.name if access_entity else None)
+
+    def is_authorized_asset(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may use assets."""
+        return levels.may(user.asserted.airflow_role, method, "asset")
+
+    def is_authorized_asset_alias(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may use asset aliases."""
+        return levels.may(user.asserted.airflow_role, method, "asset_alias")
+
+    def is_authorized_pool(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may use pools."""
+        return levels.may(user.asserted.airflow_role, method, "pool")
+
+    def is_authorized_variable(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the user may use variables."""
+        return levels.may(user.asserted.airflow_role, method, "variable")
+
+    def is_authorized_view(self, *, access_view: AccessView, user: AuthzUser) -> bool:
+        """Return whether the user may see one of Airflow's views."""
+        return levels.may_view(user.asserted.airflow_role, access_view.name)
+
+    def is_authorized_custom_view(self, *, method: str, resource_name: str, user: AuthzUser) -> bool:  # noqa: ARG002
+        """Return whether the user may use a plugin's view: admins alone, as plugins name no level."""
+        return levels.reaches(user.asserted.airflow_role, "admin")
+
+    def filter_authorized_menu_items(self, menu_items: list[MenuItem], *, user: AuthzUser) -> list[MenuItem]:
+        """Return the menu items that the user's role is shown."""
+        return [item for item in menu_items if levels.sees_menu(user.asserted.airflow_role, item.name)]
+
+    def filter_authorized_connections(
+        self, *, conn_ids: set[str], user: AuthzUser, method: str = "GET", **_team: Any
+    ) -> set[str]:
+        """Return all connections or none: the level does not depend on the connection."""
+        return set(conn_ids) if self.is_authorized_connection(method=method, user=user) else set()
+
+    def filter_authorized_dag_ids(
+        self, *, dag_ids: set[str], user: AuthzUser, method: str = "GET", **_team: Any
+    ) -> set[str]:
+        """Return all DAGs or none: which DAGs is the gate's decision."""
+        return set(dag_ids) if self.is_authorized_dag(method=method, user=user) else set()
+
+    def filter_authorized_pools(
+        self, *, pool_names: set[str], user: AuthzUser, method: str = "GET", **_team: Any
+    ) -> set[str]:
+        """Return all pools or none."""
+        return set(pool_names) if self.is_authorized_pool(method=method, user=user) else set()
+
+    def filter_authorized_variables(
+        self, *, variable_keys: set[str], user: AuthzUser, method: str = "GET", **_team: Any
+    ) -> set[str]:
+        """Return all variables or none."""
+        return set(variable_keys) if self.is_authorized_variable(method=method, user=user) else set()
+
+
+def _open_keys(configured: options.Options) -> KeySource:
+    """Open the key source. A file must be right at start; the gate itself may come up later than Airflow."""
+    if configured.jwks_file is not None:
+        source = KeySource(fetch_file(configured.jwks_file), FILE_PACE)
+        try:
+            source.load()
+        except (FetchError, KeySetError) as error:
+            raise AirflowConfigException(f"[authz] jwks_file cannot be used: {error}") from error
+        return source
+    source = KeySource(fetch_url(configured.jwks_url), Pace())
+    try:
+        source.load()
+    except FetchError as error:
+        log.warning("[authz] jwks_url does not answer yet, requests get 503 until it does: %s", error)
+    except KeySetError as error:
+        raise AirflowConfigException(f"[authz] jwks_url: {configured.jwks_url}: {error}") from error
+    return source

@@ -1,0 +1,150 @@
+"""Hold the gate's public keys: fetched in one background thread, cached, and kept when a fetch fails.
+
+Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10).
+A failed fetch keeps the last good keys for `max_stale_s` (d-12). A fetch is bounded in bytes and in time, follows no
+redirect, uses no proxy and sends no credential (d-11). Nothing here blocks its caller.
+"""
+
+import logging
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from authz.airflow.verifier import Keys, KeySetError, parse_keys
+
+MAX_JWKS_BYTES = 256 * 1024
+FETCH_TIMEOUT_S = 3.0
+NO_KEYS: Keys = MappingProxyType({})
+
+Fetch = Callable[[], bytes]
+log = logging.getLogger(__name__)
+
+
+class FetchError(Exception):
+    """The key set could not be read. The message names the source and what went wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often to fetch, in seconds."""
+
+    refresh_s: float = 300.0
+    min_interval_s: float = 2.0
+    max_stale_s: float = 86400.0
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_redirect: Any) -> None:
+        """Follow nothing: the answer stays the redirect itself, which is then an error."""
+
+
+def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S) -> Fetch:
+    """Fetch the key set over HTTP(S)."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+    request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - scheme checked by options
+
+    def fetch() -> bytes:
+        deadline = time.monotonic() + timeout_s
+        try:
+            with opener.open(request, timeout=timeout_s) as response:
+                return _read_bounded(response, deadline)
+        except (OSError, HTTPException, ValueError) as error:
+            raise FetchError(f"{url}: {error}") from error
+
+    return fetch
+
+
+def _read_bounded(response: Any, deadline: float) -> bytes:
+    data = bytearray()
+    while chunk := response.read1(65536):
+        data += chunk
+        if len(data) > MAX_JWKS_BYTES:
+            raise ValueError(f"more than {MAX_JWKS_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer took too long")
+    return bytes(data)
+
+
+def fetch_file(path: Path) -> Fetch:
+    """Read the key set from a file."""
+
+    def fetch() -> bytes:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_JWKS_BYTES + 1)
+        except OSError as error:
+            raise FetchError(f"{path}: {error.strerror}") from error
+        if len(data) > MAX_JWKS_BYTES:
+            raise FetchError(f"{path}: more than {MAX_JWKS_BYTES} bytes")
+        return data
+
+    return fetch
+
+
+class KeySource:
+    """The keys as they are now. Thread-safe; the keys are swapped as a whole."""
+
+    def __init__(self, fetch: Fetch, pace: Pace, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._pace = pace
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._keys = NO_KEYS
+        self._fetched_at = 0.0
+        self._attempted_at: float | None = None
+        self._flight: Future[None] | None = None
+
+    def load(self) -> None:
+        """Fetch now, in the caller's thread. Raises `FetchError` or `KeySetError`: for start-up checks."""
+        with self._lock:
+            self._attempted_at = self._monotonic()
+        self._accept(parse_keys(self._fetch()))
+
+    def keys(self) -> Keys:
+        """Return the keys to verify with; starts a refresh in the background when one is due."""
+        now = self._monotonic()
+        with self._lock:
+            age = now - self._fetched_at
+            keys = self._keys if age <= self._pace.max_stale_s else NO_KEYS
+        if not keys or age >= self._pace.refresh_s:
+            self.refresh()
+        return keys
+
+    def refresh(self) -> Future[None] | None:
+        """Return the fetch that is under way, starting one if allowed; None when it is too soon for another."""
+        now = self._monotonic()
+        with self._lock:
+            if self._flight is not None:
+                return self._flight
+            if self._attempted_at is not None and now - self._attempted_at < self._pace.min_interval_s:
+                return None
+            self._attempted_at = now
+            flight: Future[None] = Future()
+            self._flight = flight
+        threading.Thread(target=self._run, args=(flight,), name="authz-jwks", daemon=True).start()
+        return flight
+
+    def _run(self, flight: Future[None]) -> None:
+        try:
+            self._accept(parse_keys(self._fetch()))
+        except (FetchError, KeySetError) as error:
+            log.warning("The gate's keys could not be refreshed, keeping the last good ones: %s", error)
+        finally:
+            with self._lock:
+                self._flight = None
+            flight.set_result(None)
+
+    def _accept(self, keys: Keys) -> None:
+        now = self._monotonic()
+        with self._lock:
+            if keys.keys() != self._keys.keys():
+                log.info("The gate's keys are now: %s", ", ".join(sorted(keys)))
+            self._keys = keys
+            self._fetched_at = now

@@ -1,0 +1,126 @@
+"""Airflow's configuration section `[authz]`, read once at start.
+
+Law: every mistake is reported at once, each with the option's name and its environment variable, before Airflow serves
+anything. There are no defaults for what decides trust (issuer, audience, where the keys are).
+"""
+
+import ipaddress
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.airflow.verifier import Expected
+
+SECTION = "authz"
+DEFAULT_CLOCK_SKEW_S = 5
+MAX_CLOCK_SKEW_S = 60
+
+Get = Callable[[str], str | None]
+
+
+class OptionsError(Exception):
+    """The section cannot be used; `problems` are sentences for the operator."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("[authz] cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The section `[authz]`. Exactly one of `jwks_url` and `jwks_file` is set."""
+
+    expected: Expected
+    jwks_url: str = ""
+    jwks_file: Path | None = None
+    login_url: str = ""
+    logout_url: str = ""
+
+
+def read(get: Get) -> Options:
+    """Read all options with `get(name)`; raises `OptionsError` with every problem."""
+    problems: list[str] = []
+    values = {name: (get(name) or "").strip() for name in _NAMES}
+    problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]
+    problems += _keys_problems(values["jwks_url"], values["jwks_file"], insecure=_flag(values, problems))
+    problems += [
+        f"{_option(name)} must start with `/` (one slash) or `https://`"
+        for name in ("login_url", "logout_url")
+        if values[name] and not _safe_link(values[name])
+    ]
+    skew = _clock_skew(values["clock_skew"], problems)
+    if problems:
+        raise OptionsError(tuple(problems))
+    return Options(
+        expected=Expected(issuer=values["issuer"], audience=values["audience"], clock_skew=skew),
+        jwks_url=values["jwks_url"],
+        jwks_file=Path(values["jwks_file"]) if values["jwks_file"] else None,
+        login_url=values["login_url"],
+        logout_url=values["logout_url"],
+    )
+
+
+_NAMES = {
+    "issuer": "the `assertion.issuer` of the gate's settings",
+    "audience": "the name of this Airflow, the `audience` of its upstream in the gate's settings",
+    "jwks_url": "where the gate serves its public keys (`/jwks.json` of its admin address)",
+    "jwks_file": "a file with the gate's public keys",
+    "jwks_insecure_http": "true allows plain http to other machines for `jwks_url`",
+    "clock_skew": "seconds that the clocks may differ",
+    "login_url": "where the browser is sent to log in",
+    "logout_url": "where the browser is sent to log out",
+}
+
+
+def _option(name: str) -> str:
+    return f"`{name}` (AIRFLOW__{SECTION.upper()}__{name.upper()})"
+
+
+def _flag(values: dict[str, str], problems: list[str]) -> bool:
+    text = values["jwks_insecure_http"].lower()
+    if text not in {"", "true", "false"}:
+        problems.append(f"{_option('jwks_insecure_http')} must be `true` or `false`")
+    return text == "true"
+
+
+def _clock_skew(text: str, problems: list[str]) -> int:
+    if text == "":
+        return DEFAULT_CLOCK_SKEW_S
+    if not (text.isascii() and text.isdigit() and len(text) < len("1000") and int(text) <= MAX_CLOCK_SKEW_S):
+        problems.append(f"{_option('clock_skew')} must be whole seconds from 0 to {MAX_CLOCK_SKEW_S}")
+        return 0
+    return int(text)
+
+
+def _keys_problems(url: str, file: str, *, insecure: bool) -> list[str]:
+    if bool(url) == bool(file):
+        said = "are both set" if url else "are both missing"
+        return [f"{_option('jwks_url')} and {_option('jwks_file')} {said}: set exactly one"]
+    if file:
+        return [] if Path(file).is_absolute() else [f"{_option('jwks_file')} must be an absolute path"]
+    try:
+        request = urllib.request.Request(url)  # noqa: S310 - only taken apart here
+    except ValueError:
+        return [f"{_option('jwks_url')} is not a URL"]
+    if request.type == "https" and request.host:
+        return []
+    if request.type == "http" and request.host and (insecure or _loopback(request.host)):
+        return []
+    others = f"{_option('jwks_insecure_http')} = true allows http to others"
+    return [f"{_option('jwks_url')} must be https, or http to this machine ({others})"]
+
+
+def _loopback(authority: str) -> bool:
+    host = authority.rpartition(":")[0] if not authority.endswith("]") and ":" in authority else authority
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _safe_link(link: str) -> bool:
+    if not link.isprintable() or "\\" in link or " " in link:
+        return False
+    return link.startswith("https://") or (link.startswith("/") and not link.startswith("//"))

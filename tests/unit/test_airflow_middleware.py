@@ -1,0 +1,239 @@
+"""The middleware: what reaches Airflow, and as whom."""
+
+import asyncio
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from starlette._utils import get_route_path
+from starlette.requests import cookie_parser
+
+from authz.airflow import middleware
+from authz.airflow.jwks_client import FetchError, KeySource, Pace
+from authz.airflow.middleware import AssertionMiddleware
+from authz.airflow.verifier import ASSERTION_TYPE, Expected
+
+NOW = 1_800_000_000
+KEY = ec.generate_private_key(ec.SECP256R1())
+EXPECTED = Expected(issuer="https://gate.test", audience="airflow", clock_skew=5)
+
+
+def key_set(*kids):
+    public = ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
+    return json.dumps({"keys": [{**public, "kid": kid} for kid in kids]}).encode()
+
+
+def mint(kid="k1", **changes):
+    claims = {"iss": "https://gate.test", "aud": "airflow", "sub": "u-1", "idp": "https://idp.test", "jti": "j"}
+    claims |= {"iat": NOW, "nbf": NOW, "exp": NOW + 60, "roles": [], "airflow_role": "viewer", **changes}
+    return jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": kid, "typ": ASSERTION_TYPE}).encode()
+
+
+class Airflow:
+    """Records what reaches it."""
+
+    def __init__(self):
+        self.scopes = []
+
+    async def __call__(self, scope, receive, send):
+        self.scopes.append(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"airflow"})
+
+
+class Origin:
+    def __init__(self, answer):
+        self.answer = answer
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Gate:
+    """The middleware in front of a recorder."""
+
+    def __init__(self, answer=None, *, load=True):
+        self.airflow = Airflow()
+        self.origin = Origin(answer or key_set("k1"))
+        self.monotonic = 100.0
+        self.source = KeySource(self.origin, Pace(min_interval_s=2), monotonic=lambda: self.monotonic)
+        if load:
+            self.source.load()
+        self.app = AssertionMiddleware(
+            self.airflow, source=self.source, expected=EXPECTED, mark=lambda who: {"user": who}, wall=lambda: NOW
+        )
+
+    def send(self, *headers, path="/api/v2/dags", kind="http", **scope):
+        sent = []
+
+        async def collect(message):
+            sent.append(message)
+
+        full = {"type": kind, "path": path, "headers": list(headers), **scope}
+        asyncio.run(self.app(full, None, collect))
+        return sent
+
+    def status(self, *headers, **scope):
+        return self.send(*headers, **scope)[0]["status"]
+
+
+def assertion(token):
+    return (b"x-authz-assertion", token)
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+def test_an_assertion_makes_the_user(gate):
+    assert gate.status(assertion(mint()), state={"kept": 1}) == 200
+    (scope,) = gate.airflow.scopes
+    assert scope["state"]["kept"] == 1
+    assert scope["state"]["user"].subject == "u-1"
+    assert scope["headers"] == []
+
+
+def test_without_an_assertion_nobody_asks(gate):
+    state = {"kept": 1}
+    assert gate.status((b"accept", b"*/*"), state=state) == 200
+    (scope,) = gate.airflow.scopes
+    assert scope["state"] == {"kept": 1}
+    assert scope["headers"] == [(b"accept", b"*/*")]
+    assert gate.origin.calls == 1  # the start-up load alone
+
+
+def test_the_users_of_two_requests_do_not_meet(gate):
+    shared = {}
+    gate.send(assertion(mint(sub="a")), state=shared)
+    gate.send(state=shared)
+    assert shared == {}
+    assert "user" not in gate.airflow.scopes[1]["state"]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"",
+        b"garbage",
+        b"\xff\xfe",
+        mint(aud="other"),
+        mint(exp=NOW - 5),
+        mint(iss="https://evil.test"),
+        mint(kid="unknown"),
+        mint()[:-4] + b"AAAA",
+    ],
+)
+def test_a_bad_assertion_ends_the_request_on_every_path(gate, token):
+    for path in ("/api/v2/dags", "/ui/config", "/", "/static/x.js", "/api/v2/monitor/health"):
+        sent = gate.send(assertion(token), path=path)
+        assert sent[0]["status"] == 401
+        assert json.loads(sent[1]["body"]) == middleware.REFUSED
+        assert (b"www-authenticate", b"Authz-Assertion") in sent[0]["headers"]
+    assert gate.airflow.scopes == []
+
+
+def test_two_assertions_are_refused_even_when_equal(gate):
+    assert gate.status(assertion(mint()), assertion(mint())) == 401
+    assert gate.airflow.scopes == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"authorization", b"Authorization", b"x-authz-subject", b"X-Authz-Roles", b"x_authz_assertion", b"X-AUTHZ_user"],
+)
+def test_credentials_and_our_headers_never_reach_airflow(gate, name):
+    gate.send((name, b"Bearer x"), (b"accept", b"*/*"), assertion(mint()))
+    gate.send((name, b"Bearer x"), (b"accept", b"*/*"))
+    assert [scope["headers"] for scope in gate.airflow.scopes] == [[(b"accept", b"*/*")]] * 2
+
+
+def test_an_assertion_in_a_look_alike_header_makes_nobody(gate):
+    gate.send((b"x_authz_assertion", mint()))
+    assert "state" not in gate.airflow.scopes[0]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "kept"),
+    [
+        (b"_token=abc", None),
+        (b" _token = abc ;", None),
+        (b"_token=abc; theme=dark", b"theme=dark"),
+        (b"theme=dark; _token=abc; lang=en", b"theme=dark; lang=en"),
+        (b"a=1;\xa0_token\x85=abc", b"a=1"),
+        (b"x_token=1; _token2=2; _TOKEN=3", b"x_token=1; _token2=2; _TOKEN=3"),
+        (b"_token=a; _token=b", None),
+    ],
+)
+def test_airflows_session_cookie_never_reaches_it(gate, cookie, kept):
+    gate.send((b"cookie", cookie), assertion(mint()))
+    headers = gate.airflow.scopes[0]["headers"]
+    assert headers == ([] if kept is None else [(b"cookie", kept)])
+    assert all("_token" not in cookie_parser(value.decode("latin-1")) for _, value in headers)
+
+
+def test_the_task_api_keeps_its_own_tokens_and_sees_no_user(gate):
+    headers = [(b"authorization", b"Bearer task"), (b"x-authz-subject", b"ann"), assertion(b"garbage")]
+    assert gate.status(*headers, path="/execution/task-instances/1/run") == 200
+    (scope,) = gate.airflow.scopes
+    assert scope["headers"] == [(b"authorization", b"Bearer task")]
+    assert "state" not in scope
+
+
+@pytest.mark.parametrize("path", ["/execution", "/executions/x", "/api/execution/", "//execution/", "/Execution/x"])
+def test_only_the_task_api_keeps_authorization(gate, path):
+    gate.send((b"authorization", b"Bearer task"), path=path)
+    assert gate.airflow.scopes[0]["headers"] == []
+
+
+@pytest.mark.parametrize("root", ["", "/airflow", "/execution"])
+@pytest.mark.parametrize(
+    "path", ["/execution/x", "/airflow/execution/x", "/airflow", "/airflowx", "/execution", "/execution/execution/x"]
+)
+def test_the_route_path_is_starlettes(root, path):
+    scope = {"path": path, "root_path": root}
+    assert middleware.route_path(scope).startswith("/execution/") == get_route_path(scope).startswith("/execution/")
+
+
+def test_a_rotated_key_is_fetched_and_the_request_succeeds(gate):
+    gate.origin.answer = key_set("k1", "k2")
+    gate.monotonic += 2
+    assert gate.status(assertion(mint(kid="k2"))) == 200
+    assert gate.origin.calls == 2
+
+
+def test_unknown_kids_cause_one_fetch_per_interval(gate):
+    gate.monotonic += 2
+    assert {gate.status(assertion(mint(kid=f"x{number}"))) for number in range(50)} == {401}
+    assert gate.origin.calls == 2
+    assert gate.status(assertion(mint())) == 200
+
+
+def test_without_keys_the_answer_is_503_and_it_heals():
+    gate = Gate(FetchError("down"), load=False)
+    sent = gate.send(assertion(mint()))
+    assert sent[0]["status"] == 503
+    assert (b"retry-after", b"2") in sent[0]["headers"]
+    assert gate.airflow.scopes == []
+    assert gate.status() == 200
+    gate.origin.answer = key_set("k1")
+    gate.monotonic += 2
+    assert gate.status(assertion(mint())) == 200
+
+
+def test_websockets_get_the_same_treatment(gate):
+    assert gate.send(assertion(b"bad"), kind="websocket") == [{"type": "websocket.close", "code": 1008}]
+    gate.send((b"authorization", b"x"), assertion(mint()), kind="websocket")
+    (scope,) = gate.airflow.scopes
+    assert (scope["headers"], scope["state"]["user"].subject) == ([], "u-1")
+
+
+def test_the_lifespan_passes_untouched(gate):
+    gate.send(kind="lifespan")
+    assert gate.airflow.scopes[0]["type"] == "lifespan"
