@@ -1,0 +1,75 @@
+"""The policy in force: loaded once, replaced as a whole, never by a worse one.
+
+Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
+and logged. `current` is one reference; whoever read it works with one revision to the end.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from authz import policy
+from authz.errors import PolicyError, Problem
+
+log = logging.getLogger(__name__)
+
+_LISTED: Final = 20  # problems written to the log; the rest is counted
+
+
+class PolicyFile:
+    """Loads `path` and holds the result.
+
+    Args:
+        path: the policy file.
+        accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
+        count: called with "ok", "unchanged" or "error" after every attempt.
+    """
+
+    def __init__(self, path: Path, *, accept: Callable[[policy.Policy], None], count: Callable[[str], None]) -> None:
+        self._path = path
+        self._accept = accept
+        self._count = count
+        self._lock = threading.Lock()
+        self._tried = ""
+        self.current: policy.Policy | None = None
+        self.problems: tuple[Problem, ...] = ()
+
+    def load(self) -> None:
+        """Read the file again; a file that did not change is not loaded twice. May be called from any thread."""
+        with self._lock:
+            try:
+                data = self._path.read_bytes()
+            except OSError as error:
+                self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {error.strerror}")])
+                self._tried = ""
+                return
+            digest = sha256(data).hexdigest()
+            if digest == self._tried:
+                self._count("unchanged")
+                return
+            self._tried = digest
+            self._load(data)
+
+    def _load(self, data: bytes) -> None:
+        try:
+            loaded = policy.load(data, str(self._path))
+        except PolicyError as error:
+            self._reject(error.problems)
+            return
+        self._accept(loaded)
+        before = self.current.revision[:12] if self.current else "none"
+        self.current = loaded
+        self.problems = ()
+        self._count("ok")
+        log.info("policy %s is in force (before: %s)", loaded.revision[:12], before)
+
+    def _reject(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
+        self.problems = tuple(problems)
+        self._count("error")
+        kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"
+        log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))
+        for problem in self.problems[:_LISTED]:
+            log.error("  %s", problem)
