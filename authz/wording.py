@@ -1,0 +1,180 @@
+"""What pydantic finds, in our words: what is wrong and what to do.
+
+Law: no message shows a value that may be a secret. Types are named instead; a value is shown only where the schema has
+a closed list of words to compare it with, or where it is one of the words that YAML 1.1 took for a boolean.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+_OLD_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
+
+
+class Broken:
+    """Stands in the data where a mistake was reported already, so that its type is not reported as another."""
+
+
+BROKEN: Final = Broken()
+
+
+class Mistake(ValueError):  # noqa: N818 a mistake of the file's author; validators raise it as they would a ValueError
+    """What is wrong with one value, and what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """One mistake in words; `at_key` when the key, not the value, is what to look at."""
+
+    message: str
+    hint: str = ""
+    at_key: bool = False
+
+
+def near(text: str, known: Iterable[str]) -> str:
+    """`did you mean …?` for a near name, or an empty string."""
+    close = difflib.get_close_matches(text, sorted(known), n=1)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def kind(value: object) -> str:
+    """The kind of a value as the author of a file thinks of it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a mapping" if isinstance(value, dict) else "a list"
+
+
+def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded | None:
+    """One error of pydantic's in our words; None where its value was reported already."""
+    found = detail["input"]
+    if found is BROKEN:
+        return None
+    if detail["type"] == "too_short" and len(found) >= detail["ctx"]["min_length"]:
+        return None  # pydantic counts the valid items only, and the others were reported already
+    name = str(detail["loc"][-1]) if detail["loc"] else ""
+    wording = _WORDINGS.get(detail["type"])
+    if wording is not None:
+        return wording(found, detail.get("ctx", {}))
+    if detail["type"] == "missing":
+        return Worded(f"`{name}` is missing")
+    if detail["type"] == "extra_forbidden":
+        known = _keys(model, detail["loc"][:-1])
+        return Worded(f"unknown key `{name}`", near(name, known) or "known keys: " + ", ".join(known), at_key=True)
+    return Worded(detail["msg"].replace("Input should", "it should").replace("Value should", "it should"))
+
+
+def _text(found: object, _: Mapping[str, Any]) -> Worded:
+    hint = "put it in double quotes" if isinstance(found, bool | int | float) else ""
+    return Worded(f"expected text, found {kind(found)}", hint)
+
+
+def _boolean(found: object, _: Mapping[str, Any]) -> Worded:
+    if isinstance(found, str) and found.lower() in _OLD_BOOLEANS:
+        return Worded(f"expected true or false, found the text `{found}`", "YAML 1.2 has only true and false")
+    return Worded(f"expected true or false, found {kind(found)}")
+
+
+def _number(found: object, _: Mapping[str, Any]) -> Worded:
+    return Worded(f"expected a number, found {kind(found)}")
+
+
+def _whole(found: object, _: Mapping[str, Any]) -> Worded:
+    return Worded(f"expected a whole number, found {kind(found)}")
+
+
+def _list(found: object, _: Mapping[str, Any]) -> Worded:
+    hint = "write it as [item, item]" if isinstance(found, str) else ""
+    return Worded(f"expected a list, found {kind(found)}", hint)
+
+
+def _mapping(found: object, _: Mapping[str, Any]) -> Worded:
+    return Worded(f"expected a mapping, found {kind(found)}", "a mapping consists of `key: value` pairs")
+
+
+def _choice(found: object, context: Mapping[str, Any]) -> Worded:
+    expected = context["expected"].replace("'", "`")
+    if not isinstance(found, str):
+        shown = str(found) if isinstance(found, int) and not isinstance(found, bool) else kind(found)
+        return Worded(f"expected {expected}, found {shown}")
+    if found in re.findall(r"\d+", expected):
+        return Worded(f"expected {expected}, found text", "write the number without quotes")
+    return Worded(f"expected {expected}, found `{found}`", near(found, expected.split("`")[1::2]))
+
+
+def _own(_: object, context: Mapping[str, Any]) -> Worded:
+    failure = context["error"]
+    return Worded(failure.message, failure.hint) if isinstance(failure, Mistake) else Worded(str(failure))
+
+
+def _short(found: object, context: Mapping[str, Any]) -> Worded:
+    if isinstance(found, tuple | dict) and not found:
+        return Worded("this is empty", "give at least one entry, or leave the key out where it is optional")
+    return Worded(f"too short: at least {context.get('min_length', 1)}")
+
+
+_WORDINGS: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Worded]]] = {
+    "string_type": _text,
+    "bool_type": _boolean,
+    "int_type": _whole,
+    "int_from_float": _whole,
+    "float_type": _number,
+    "tuple_type": _list,
+    "dict_type": _mapping,
+    "model_type": _mapping,
+    "literal_error": _choice,
+    "value_error": _own,
+    "too_short": _short,
+    "string_too_short": _short,
+}
+
+
+def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that the model knows at `loc`."""
+    models: list[Any] = [model]
+    for part in loc:
+        steps = [step for candidate in models for step in _step(candidate, part)]
+        models = steps or models
+    return [key for candidate in models if _is_model(candidate) for key in candidate.model_fields]
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _step(annotation: Any, part: str | int) -> Iterator[Any]:
+    """What the annotation may be one step further; nothing where the part does not lead further."""
+    if _is_model(annotation):
+        field = annotation.model_fields.get(part)
+        if field is not None:
+            yield from _unwrap(field.annotation)
+    else:
+        yield from (inner for argument in get_args(annotation) for inner in _unwrap(argument))
+
+
+def _unwrap(annotation: Any) -> Iterator[Any]:
+    """The annotation without its metadata, or the members of a union."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _unwrap(get_args(annotation)[0])
+    elif origin is Union or origin is UnionType:
+        for member in get_args(annotation):
+            yield from _unwrap(member)
+    else:
+        yield annotation

@@ -1,0 +1,266 @@
+"""YAML files that people write: bytes → plain data with places, and plain data → a model with every problem at once.
+
+Law: no I/O. The YAML is a small, safe part of YAML 1.2: UTF-8, one document, a mapping at the top, text keys. Scalars
+follow the core schema (YAML 1.2 §10.3) without its infinities: only `true` and `false` are booleans; `on`, `no` and
+`yes` are text. Tags, anchors, aliases, merge keys and duplicate keys are refused. Nothing is expanded, so the data is
+never larger than the file (PITFALLS d-32).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from authz.errors import Problem, ProblemsError
+from authz.wording import BROKEN, Broken, word
+
+Loc = tuple[str | int, ...]
+_AnyModel = TypeVar("_AnyModel", bound=BaseModel)
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_DEPTH: Final = 32
+_MAX_DIGITS: Final = 40
+_COLUMN_BITS: Final = 20
+_COLUMN_MASK: Final = (1 << _COLUMN_BITS) - 1
+_WORDS: Final[Mapping[str, bool | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMBER: Final = re.compile(
+    r"(0o[0-7]+)|(0x[0-9a-fA-F]+)|([-+]?[0-9]+)|[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?"
+)
+_NUMBER_STARTS: Final = frozenset("+-.0123456789")
+_QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b"'
+
+
+class Document:
+    """One parsed file: `data` (dict, tuple and scalars) and the place of every key and item in it.
+
+    `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own.
+    """
+
+    __slots__ = ("_places", "_root", "data", "file", "problems")
+
+    def __init__(self, reader: "_Reader", data: Mapping[str, Any], root: int) -> None:
+        self.file = reader.file
+        self.problems = tuple(reader.problems)
+        self.data = data
+        self._places = reader.places
+        self._root = root
+
+    def at(self, loc: Loc) -> Any:
+        """The value at `loc`.
+
+        Raises:
+            LookupError: there is none.
+        """
+        node: Any = self.data
+        for part in loc:
+            node = node[part]
+        return node
+
+    def place(self, loc: Loc, *, key: bool = False) -> tuple[int, int]:
+        """Line and column (from 1) of the value at `loc`, or of its key; of the nearest ancestor when there is none.
+
+        Parts of `loc` that the data does not have are passed over: pydantic names the members of unions there.
+        """
+        node: Any = self.data
+        mark = self._root
+        for index, part in enumerate(loc, start=1):
+            if isinstance(node, dict) and part in node:
+                mark = self._places[id(node)][part][0 if key and index == len(loc) else 1]
+                node = node[part]
+            elif isinstance(node, tuple) and isinstance(part, int) and part < len(node):
+                mark = self._places[id(node)][part]
+                node = node[part]
+        return (mark >> _COLUMN_BITS) + 1, (mark & _COLUMN_MASK) + 1
+
+    def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        """A problem with the place of `loc`."""
+        line, column = self.place(loc, key=key)
+        return Problem(self.file, line, column, message, hint)
+
+
+def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError) -> Document:
+    """Read the bytes of a file; `file` is the name that problems carry.
+
+    Raises:
+        ProblemsError: (or the given subclass) it is not YAML, or not a mapping.
+    """
+    reader = _Reader(file)
+    try:
+        return reader.document(_text(data, file))
+    except yaml.YAMLError as failure:
+        raise error([*reader.problems, _syntax(failure, file)]) from None
+    except ProblemsError as failure:
+        raise error([*reader.problems, *failure.problems]) from None
+
+
+def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | None, list[Problem]]:
+    """The document as `model`, or None; and all problems of both, sorted by place."""
+    problems = list(document.problems)
+    try:
+        result = model.model_validate(document.data)
+    except ValidationError as failure:
+        for detail in failure.errors(include_url=False):
+            worded = word(detail, model)
+            if worded is not None:
+                problems.append(document.problem(detail["loc"], worded.message, worded.hint, key=worded.at_key))
+        return None, sorted(problems)
+    return (None if problems else result), sorted(problems)
+
+
+def _text(data: bytes, file: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise ProblemsError([Problem(file, 0, 0, "the file is too large", f"the limit is {MAX_BYTES} bytes")])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        before = data[: failure.start].decode("utf-8-sig")
+        place = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise ProblemsError(
+            [Problem(file, *place, "the file is not UTF-8", "save it with the encoding UTF-8")]
+        ) from None
+
+
+def _syntax(failure: yaml.YAMLError, file: str) -> Problem:
+    """One problem out of what libyaml says."""
+    if isinstance(failure, yaml.MarkedYAMLError) and failure.problem_mark is not None:
+        mark = failure.problem_mark
+        context = f" {failure.context}" if failure.context else ""
+        hint = "indent with spaces, not tabs" if "cannot start any token" in (failure.problem or "") else _QUOTE
+        return Problem(file, mark.line + 1, mark.column + 1, f"not valid YAML: {failure.problem}{context}", hint)
+    return Problem(file, 0, 0, f"not valid YAML: {getattr(failure, 'reason', failure)}")
+
+
+def _mark(event: Any) -> int:
+    """Line and column in one number: a policy has some hundred thousand of them."""
+    mark = event.start_mark
+    line, column = int(mark.line), int(mark.column)
+    return (line << _COLUMN_BITS) | min(column, _COLUMN_MASK)
+
+
+class _Reader:
+    """Builds data out of libyaml's events. No recursion is deeper than MAX_DEPTH."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.places: dict[int, Any] = {}
+        self._next: Any = None
+        self._depth = 0
+
+    def document(self, text: str) -> Document:
+        loader = yaml.CBaseLoader(text)
+        try:
+            self._next = loader.get_event
+            self._next()  # the start of the stream
+            start = self._next()
+            if isinstance(start, yaml.StreamEndEvent):
+                raise ProblemsError([Problem(self.file, 0, 0, "the file is empty")])
+            if start.tags or start.version not in {None, (1, 2)}:
+                self._report(start, "a `%` directive is not allowed here", "files of ours are YAML 1.2")
+            first = self._next()
+            data = self._node(first)
+            self._next()  # the end of the document
+            after = self._next()
+            if not isinstance(after, yaml.StreamEndEvent):
+                self._report(after, "a second document is not allowed here", "remove the line `---` before it")
+        finally:
+            loader.dispose()
+        if not isinstance(data, dict):
+            raise ProblemsError(
+                [self._problem(first, "the file is not a mapping", "it consists of `key: value` lines")]
+            )
+        return Document(self, data, _mark(first))
+
+    def _problem(self, event: Any, message: str, hint: str) -> Problem:
+        mark = event.start_mark
+        return Problem(self.file, mark.line + 1, mark.column + 1, message, hint)
+
+    def _report(self, event: Any, message: str, hint: str) -> None:
+        self.problems.append(self._problem(event, message, hint))
+
+    def _node(self, event: Any) -> Any:
+        if type(event) is yaml.AliasEvent:
+            self._report(
+                event, f"the alias `*{event.anchor}` is not allowed here", f'for a pattern write "*{event.anchor}"'
+            )
+            return BROKEN
+        if event.tag is not None:
+            self._report(event, "a tag (`!…`) is not allowed here", "remove it, or put the text in quotes")
+        if event.anchor is not None:
+            self._report(
+                event, f"the anchor `&{event.anchor}` is not allowed here", "write the value out where it is used"
+            )
+        if type(event) is yaml.ScalarEvent:
+            return self._scalar(event)
+        if self._depth == MAX_DEPTH:
+            raise ProblemsError([self._problem(event, f"nested more than {MAX_DEPTH} deep", "")])
+        self._depth += 1
+        node = self._mapping() if type(event) is yaml.MappingStartEvent else self._sequence()
+        self._depth -= 1
+        return node
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if not event.implicit[0] or event.tag is not None:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[0] in _NUMBER_STARTS and (match := _NUMBER.fullmatch(text)) is not None:
+            return self._number(event, match)
+        return text
+
+    def _number(self, event: Any, match: re.Match[str]) -> int | float | Broken:
+        text = match[0]
+        if len(text) > _MAX_DIGITS or (match.lastindex is None and not math.isfinite(float(text))):
+            self._report(event, "the number is too large", "put it in double quotes if it is text")
+            return BROKEN
+        return float(text) if match.lastindex is None else int(text, (8, 16, 10)[match.lastindex - 1])
+
+    def _mapping(self) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        marks: dict[str, tuple[int, int]] = {}
+        read = self._next
+        while type(event := read()) is not yaml.MappingEndEvent:
+            key = self._key(event)
+            value_event = read()
+            value = self._node(value_event)
+            if key is None:
+                continue
+            if key in result:
+                line = (marks[key][0] >> _COLUMN_BITS) + 1
+                self._report(event, f"the key `{key}` is there twice", f"the first is on line {line}")
+                continue
+            marks[key] = (_mark(event), _mark(value_event))
+            result[key] = value
+        self.places[id(result)] = marks
+        return result
+
+    def _key(self, event: Any) -> str | None:
+        """The key's text; None where it is no text (and that was reported)."""
+        key = self._node(event)
+        if key == "<<" and event.implicit[0]:
+            self._report(event, "the merge key `<<` is not allowed here", "write the keys out")
+            return None
+        if isinstance(key, str):
+            return key
+        if key is not BROKEN:
+            self._report(event, "this key is not text", "put it in double quotes")
+        return None
+
+    def _sequence(self) -> tuple[Any, ...]:
+        items: list[Any] = []
+        marks: list[int] = []
+        read = self._next
+        while type(event := read()) is not yaml.SequenceEndEvent:
+            marks.append(_mark(event))
+            items.append(self._node(event))
+        result = tuple(items)
+        self.places[id(result)] = marks
+        return result

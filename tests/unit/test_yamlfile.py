@@ -1,0 +1,245 @@
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from authz import yamlfile
+from authz.errors import ConfigError, Problem, ProblemsError
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Part(Strict):
+    name: str
+    size: int = 0
+
+
+class Whole(Strict):
+    parts: tuple[Part, ...] = ()
+    table: dict[str, Part] = {}
+    either: Part | str = ""
+    word: Literal["left", "right"] = "left"
+
+
+def data(text):
+    return yamlfile.parse(text.encode(), "f.yaml").data
+
+
+def problems(text):
+    """Every problem of the text as `line:column message (hint)`, from the parser or from the model."""
+    try:
+        document = yamlfile.parse(text.encode() if isinstance(text, str) else text, "f.yaml")
+    except ProblemsError as failure:
+        found = failure.problems
+    else:
+        found = yamlfile.validate(document, Whole)[1]
+    return [str(problem).removeprefix("f.yaml").removeprefix(":") for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("on", "on"), ("no", "no"), ("yes", "yes"), ("y", "y"), ("Off", "Off"),
+        ("true", True), ("True", True), ("TRUE", True), ("tRue", "tRue"), ("false", False), ("FALSE", False),
+        ("", None), ("~", None), ("null", None), ("Null", None), ("nULL", "nULL"), ("~a", "~a"),
+        ("0", 0), ("-12", -12), ("+7", 7), ("010", 10), ("0o17", 15), ("0x1F", 31), ("0b1", "0b1"), ("1_000", "1_000"),
+        ("1.5", 1.5), (".5", 0.5), ("1.", 1.0), ("-1e3", -1000.0), ("1e-3", 0.001), ("1:30", "1:30"),
+        ("1.2.3", "1.2.3"),
+        (".inf", ".inf"), (".nan", ".nan"), ("2026-01-01", "2026-01-01"), ("-", "-x"), ("0o8", "0o8"),
+        ("'1'", "1"), ('"true"', "true"), ("'~'", "~"), ('""', ""), ("|\n  12\n", "12\n"),
+        ("[1, a, []]", (1, "a", ())), ("{b: {}}", {"b": {}}),
+    ],
+)  # fmt: skip
+def test_scalars_follow_the_core_schema(text, value):
+    text, value = ("-x", value) if text == "-" else (text, value)
+    found = data(f"key: {text}")["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_keys_are_resolved_by_the_same_rules():
+    assert data('on: 1\n"true": 2\n"<<": 3\n') == {"on": 1, "true": 2, "<<": 3}
+
+
+def test_a_byte_order_mark_is_passed_over():
+    assert yamlfile.parse(b"\xef\xbb\xbfa: 1", "f").data == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["the file is empty"]),
+        ("# only a comment\n", ["the file is empty"]),
+        ("---\n", ["2:1: the file is not a mapping"]),
+        ("- a\n", ["1:1: the file is not a mapping"]),
+        ("text\n", ["1:1: the file is not a mapping"]),
+        ("*a\n", ["1:1: the alias", "1:1: the file is not a mapping"]),
+        (b"a: \xff\n", ["1:4: the file is not UTF-8"]),
+        ("a: é\nb: é".encode() + b"\xc3", ["2:5: the file is not UTF-8"]),
+        ("a: 1".encode("utf-16"), ["1:1: the file is not UTF-8"]),
+        ("a: 1".encode("utf-16-be"), ["not valid YAML: control characters are not allowed"]),
+        ("a: \x01", ["not valid YAML: control characters are not allowed"]),
+        ("a:\n\t- b\n", ["2:1: not valid YAML: found character that cannot start any token"]),
+        ("a: [*]\n", ["1:6: not valid YAML"]),
+        ("a: [/x/{id}]\n", ["1:8: not valid YAML"]),
+        ("a: b: c\n", ["1:5: not valid YAML: mapping values are not allowed in this context"]),
+        ("a: 1\na: 1\nb: [\n", ["2:1: the key `a` is there twice", "4:1: not valid YAML"]),
+        ("a: " + "[" * 31 + "]" * 31, ["1:1: unknown key `a`"]),
+        ("a: " + "[" * 32 + "]" * 32, ["1:35: nested more than 32 deep"]),
+        ("a: " + "[" * 100_000, ["1:35: nested more than 32 deep"]),
+        ("a:\n" + "- " * 100, ["2:63: nested more than 32 deep"]),
+    ],
+)
+def test_what_is_no_mapping_in_yaml_is_refused(text, expected):
+    found = problems(text)
+    assert len(found) == len(expected)
+    for line, start in zip(found, expected, strict=True):
+        assert line.removeprefix(" ").startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("word: left\nword: right\n", "2:1: the key `word` is there twice (the first is on line 1)"),
+        ("table: {x: {name: a, name: b}}\n", "1:22: the key `name` is there twice (the first is on line 1)"),
+        ("word: &a left\n", "1:7: the anchor `&a` is not allowed here (write the value out where it is used)"),
+        ("either: *a\n", '1:9: the alias `*a` is not allowed here (for a pattern write "*a")'),
+        ("parts: [*a]\n", '1:9: the alias `*a` is not allowed here (for a pattern write "*a")'),
+        ("either: !!str x\n", "1:9: a tag (`!…`) is not allowed here (remove it, or put the text in quotes)"),
+        ("either: ! x\n", "1:9: a tag (`!…`) is not allowed here (remove it, or put the text in quotes)"),
+        ("table: !!map {}\n", "1:8: a tag (`!…`) is not allowed here (remove it, or put the text in quotes)"),
+        ("parts: !!python/object:os.system []\n", "1:8: a tag"),
+        ("<<: {word: left}\n", "1:1: the merge key `<<` is not allowed here (write the keys out)"),
+        ("1: x\n", "1:1: this key is not text (put it in double quotes)"),
+        ("true: x\n", "1:1: this key is not text (put it in double quotes)"),
+        ("? [a, b]\n: x\n", "1:3: this key is not text (put it in double quotes)"),
+        ("? {<<: b}\n: x\n", "1:3: this key is not text (put it in double quotes)"),
+        ("*a : x\n", '1:1: the alias `*a` is not allowed here (for a pattern write "*a")'),
+        ("either: 1" + "0" * 50 + "\n", "1:9: the number is too large (put it in double quotes if it is text)"),
+        ("either: 1e999\n", "1:9: the number is too large (put it in double quotes if it is text)"),
+        (
+            "word: left\n---\nword: left\n",
+            "2:1: a second document is not allowed here (remove the line `---` before it)",
+        ),
+        ("%YAML 1.1\n---\nword: left\n", "1:1: a `%` directive is not allowed here (files of ours are YAML 1.2)"),
+        ("%TAG ! tag:x:\n---\nword: left\n", "1:1: a `%` directive is not allowed here (files of ours are YAML 1.2)"),
+    ],
+)
+def test_traps_are_refused_once_with_their_place(text, expected):
+    found = problems(text)
+    assert found[0].startswith(expected)
+    assert len(found) == (2 if text.startswith("? {") else 1)
+
+
+def test_yaml_12_may_be_declared():
+    assert data("%YAML 1.2\n---\na: 1\n") == {"a": 1}
+
+
+def test_a_billion_laughs_cost_nothing():
+    layers = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
+    with_aliases = yamlfile.parse("\n".join(layers).encode(), "f")
+    assert len(with_aliases.problems) == 20 + 19 * 9
+    assert all(len(items) <= 9 for items in with_aliases.data.values())
+
+
+def test_a_file_over_the_limit_is_not_read():
+    found = problems(b"a: 1\n" + b" " * yamlfile.MAX_BYTES)
+    assert found == [" the file is too large (the limit is 16777216 bytes)"]
+
+
+def test_parse_raises_the_class_that_it_is_given():
+    with pytest.raises(ConfigError) as caught:
+        yamlfile.parse(b"", "f.yaml", error=ConfigError)
+    assert caught.value.problems == (Problem("f.yaml", 0, 0, "the file is empty"),)
+
+
+def test_validate_returns_the_model():
+    document = yamlfile.parse(b"parts: [{name: a, size: 3}]\ntable: {x: {name: b}}\neither: {name: c}\n", "f")
+    assert yamlfile.validate(document, Whole) == (
+        Whole(parts=(Part(name="a", size=3),), table={"x": Part(name="b")}, either=Part(name="c")),
+        [],
+    )
+
+
+def test_a_model_is_not_returned_when_the_parser_had_complaints():
+    document = yamlfile.parse(b"word: &x left\n", "f")
+    model, found = yamlfile.validate(document, Whole)
+    assert model is None
+    assert len(found) == 1
+
+
+def test_all_problems_of_parser_and_model_come_sorted_by_place():
+    text = "words: left\nparts:\n  - {nam: a}\n  - {name: a, name: b, size: 1.5}\ntable: {x: 3}\nword: up\n"
+    assert problems(text) == [
+        "1:1: unknown key `words` (did you mean `word`?)",
+        "3:5: `name` is missing",
+        "3:6: unknown key `nam` (did you mean `name`?)",
+        "4:15: the key `name` is there twice (the first is on line 4)",
+        "4:30: expected a whole number, found a number",
+        "5:12: expected a mapping, found a number (a mapping consists of `key: value` pairs)",
+        "6:7: expected `left` or `right`, found `up`",
+    ]
+
+
+def test_places():
+    document = yamlfile.parse(b"parts:\n  - name: a\n    size: 1\ntable: {x: {name: [1, 2]}}\n", "f")
+    assert document.place(()) == (1, 1)
+    assert document.place(("parts",)) == (2, 3)
+    assert document.place(("parts",), key=True) == (1, 1)
+    assert document.place(("parts", 0)) == (2, 5)
+    assert document.place(("parts", 0, "size")) == (3, 11)
+    assert document.place(("parts", 0, "size"), key=True) == (3, 5)
+    assert document.place(("parts", 0, "missing")) == (2, 5)
+    assert document.place(("parts", 7)) == (2, 3)
+    assert document.place(("table", "Part", "x", "name", "tuple[int]", 1)) == (4, 23)
+    assert document.place(("table", "x", "name", 1), key=True) == (4, 23)
+    assert document.at(("table", "x", "name", 1)) == 2
+    with pytest.raises(LookupError):
+        document.at(("table", "y"))
+
+
+def test_a_place_far_to_the_right_stays_on_its_line():
+    wide = "a: {" + "b: 1, " * 300_000 + "c: 2}"
+    document = yamlfile.parse(b"x: 1\n" + wide.encode(), "f")
+    assert document.place(("a", "c"))[0] == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!#|>%@`'\"\n ,?<~019.", max_size=60).map(str.encode))
+def test_parse_is_total(raw):
+    try:
+        document = yamlfile.parse(raw, "f")
+    except ProblemsError as failure:
+        problems_found = failure.problems
+    else:
+        problems_found = ("none",)
+        assert isinstance(document.data, dict)
+        yamlfile.validate(document, Whole)
+    assert problems_found
+
+
+_PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        _PRINTABLE | st.integers(-(10**9), 10**9) | st.booleans() | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_PRINTABLE, inner, max_size=3),
+        max_leaves=12,
+    )
+)
+def test_what_json_writes_is_read_back(value):
+    import json
+
+    def frozen(node):
+        if isinstance(node, list):
+            return tuple(frozen(item) for item in node)
+        return {key: frozen(item) for key, item in node.items()} if isinstance(node, dict) else node
+
+    document = yamlfile.parse(json.dumps({"value": value}, ensure_ascii=False).encode(), "f")
+    assert document.data == {"value": frozen(value)}
