@@ -31,7 +31,4 @@ def load(version: str) -> Catalogue:
     if version not in versions():
         raise KeyError(version)
     data = files(__name__).joinpath(f"airflow-{version}.yaml").read_bytes()
-    catalogue = build(yaml.load(data, Loader=yaml.CSafeLoader))
-    if catalogue.version != version:
-        raise ValueError(f"airflow-{version}.yaml says that it is for {catalogue.version}")
-    return catalogue
+    return build(yaml.load(data, Loader=yaml.CSafeLoader), version)

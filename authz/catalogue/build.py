@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from authz.catalogue.routes import Catalogue, Endpoint, Node, Operation, OperationRoute
+from authz.errors import RequestError
 from authz.path import canonicalise
 
 _OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*$")]
@@ -45,9 +46,11 @@ class _Document(_Record):
     routes: list[_RouteRecord]
 
 
-def build(data: object) -> Catalogue:
-    """Compile the decoded data of one catalogue file. Raises ValueError."""
+def build(data: object, version: str) -> Catalogue:
+    """Compile the decoded data of the catalogue file for `version`. Raises ValueError."""
     document = _Document.model_validate(data)
+    if document.version != version:
+        raise ValueError(f"the catalogue for {version} says that it is for {document.version}")
     tries: dict[str, Node] = {}
     listed: dict[str, list[OperationRoute]] = {name: [] for name in document.operations}
     for order, record in enumerate(document.routes):
@@ -87,7 +90,7 @@ def _segments(path: str) -> tuple[str, ...]:
     """Return a template's segments; literals must be canonical as they stand, `{x:path}` only the last one."""
     segments = tuple(path.removeprefix("/").split("/"))
     sample = "/" + "/".join("x" if _parameter(segment) else segment for segment in segments)
-    if not path.startswith("/") or canonicalise(sample).path != sample or "%" in path:
+    if not path.startswith("/") or not _is_canonical(sample):
         raise ValueError(f"{path}: not a canonical path template")
     names = [match[1] for match in map(_parameter, segments) if match]
     if len(set(names)) != len(names):
@@ -95,6 +98,13 @@ def _segments(path: str) -> tuple[str, ...]:
     if any(_takes_the_rest(segment) for segment in segments[:-1]):
         raise ValueError(f"{path}: only the last parameter may hold slashes")
     return segments
+
+
+def _is_canonical(path: str) -> bool:
+    try:
+        return "%" not in path and canonicalise(path).path == path
+    except RequestError:
+        return False
 
 
 def _takes_the_rest(segment: str) -> bool:

@@ -1,0 +1,271 @@
+import copy
+import re
+from importlib.resources import files
+
+import pytest
+import yaml
+
+from authz import catalogue
+from authz.catalogue import ANY_DAG, Route
+from authz.catalogue.build import build
+from authz.path import canonicalise
+
+NEWEST = catalogue.versions()[-1]
+ROLES = ("viewer", "user", "op", "admin")
+
+SMALL = {
+    "version": "1.0",
+    "operations": {
+        "things:read": {"help": "Read things.", "airflow_role": "viewer"},
+        "things:change": {"help": "Change things.", "airflow_role": "user"},
+        "keys:read": {"help": "Read keys.", "airflow_role": "op", "never": True},
+    },
+    "routes": [
+        {"path": "/things", "methods": {"GET": "things:read"}, "dag": "~"},
+        {"path": "/things/{dag_id}", "methods": {"GET": "things:read", "PUT": "things:change"}},
+        {"path": "/keys/{key:path}", "methods": {"GET": "keys:read"}},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def airflow():
+    return catalogue.load(NEWEST)
+
+
+def changed(**changes):
+    """SMALL with some values replaced: `routes__0__path="x"`."""
+    data = copy.deepcopy(SMALL)
+    for place, value in changes.items():
+        *parents, last = [int(word) if word.isdigit() else word for word in place.split("__")]
+        target = data
+        for word in parents:
+            target = target[word]
+        if last == "append":
+            target.append(value)
+        else:
+            target[last] = value
+    return data
+
+
+def ask(airflow, target, method="GET"):
+    return airflow.match(canonicalise(target).segments, method)
+
+
+def test_versions_and_loading():
+    assert catalogue.versions() == ("3.3",)
+    assert catalogue.load("3.3") is catalogue.load("3.3")
+    assert catalogue.load("3.3").version == "3.3"
+    for missing in ("2.10", "", "3.30", "../../etc/passwd"):
+        with pytest.raises(KeyError):
+            catalogue.load(missing)
+
+
+def test_a_file_that_is_for_another_version_is_refused():
+    with pytest.raises(ValueError, match=r"the catalogue for 3\.3 says that it is for 1\.0"):
+        build(changed(), "3.3")
+
+
+def test_the_data_file_has_no_key_twice():
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader, node):
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        assert len(set(keys)) == len(keys), f"{node.start_mark}: {keys}"
+        return {loader.construct_object(key): loader.construct_object(value, deep=True) for key, value in node.value}
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    text = files(catalogue).joinpath(f"airflow-{NEWEST}.yaml").read_text()
+    data = yaml.load(text, Loader=Strict)  # noqa: S506 a safe loader that refuses more
+    assert build(data, NEWEST).operations == catalogue.load(NEWEST).operations
+
+
+@pytest.mark.parametrize(
+    ("request_line", "operation", "template", "dag_id"),
+    [
+        ("GET /api/v2/dags", "dags:read", "/api/v2/dags", ANY_DAG),
+        ("HEAD /api/v2/dags", "dags:read", "/api/v2/dags", ANY_DAG),
+        ("PATCH /api/v2/dags", "dags:update", "/api/v2/dags", ANY_DAG),
+        ("GET /api/v2/dags/sales", "dags:read", "/api/v2/dags/{dag_id}", "sales"),
+        ("DELETE /api/v2/dags/sales", "dags:delete", "/api/v2/dags/{dag_id}", "sales"),
+        ("POST /api/v2/dags/sales/dagRuns", "dag_runs:create", "/api/v2/dags/{dag_id}/dagRuns", "sales"),
+        ("GET /api/v2/dags/~/dagRuns", "dag_runs:read", "/api/v2/dags/{dag_id}/dagRuns", ANY_DAG),
+        ("GET /api/v2/dags/%7E/dagRuns", "dag_runs:read", "/api/v2/dags/{dag_id}/dagRuns", ANY_DAG),
+        # the body of a bulk request may name any DAG, whatever the path says
+        ("PATCH /api/v2/dags/sales/dagRuns", "dag_runs:bulk", "/api/v2/dags/{dag_id}/dagRuns", ANY_DAG),
+        ("POST /api/v2/dags/sales/clearDagRuns", "dag_runs:clear", "/api/v2/dags/{dag_id}/clearDagRuns", ANY_DAG),
+        ("POST /api/v2/backfills", "backfills:create", "/api/v2/backfills", ANY_DAG),
+        (
+            "POST /api/v2/assets/7/materialize",
+            "assets:materialize",
+            "/api/v2/assets/{asset_id}/materialize",
+            ANY_DAG,
+        ),
+        # a literal that stands later in Airflow loses against a parameter that stands earlier, per method
+        ("GET /api/v2/dags/d/dagRuns/list", "dag_runs:read", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", "d"),
+        ("POST /api/v2/dags/d/dagRuns/list", "dag_runs:read", "/api/v2/dags/{dag_id}/dagRuns/list", ANY_DAG),
+        ("GET /api/v2/connections/test", "connections:read", "/api/v2/connections/{connection_id}", ""),
+        ("POST /api/v2/connections/test", "connections:test", "/api/v2/connections/test", ""),
+        ("GET /api/v2/connections/enqueue-test", "connections:test", "/api/v2/connections/enqueue-test", ""),
+        ("GET /api/v2/pools", "pools:read", "/api/v2/pools", ""),
+        ("GET /api/v2/pools/", "pools:read", "/api/v2/pools/{pool_name:path}", ""),
+        ("GET /api/v2/pools/a%2Fb", "pools:read", "/api/v2/pools/{pool_name:path}", ""),
+        ("DELETE /api/v2/variables/a/b/c", "variables:delete", "/api/v2/variables/{variable_key:path}", ""),
+        ("GET /api/v2/monitor/health", "health:read", "/api/v2/monitor/health", ""),
+        ("GET /", "ui:pages", "/", ""),
+        ("GET /dags/sales/runs/x", "ui:pages", "/dags/{rest:path}", ""),
+        ("GET /static/assets/index.js", "ui:static", "/static/{path:path}", ""),
+        ("POST /auth/token", "tokens:create", "/auth/token", ""),
+        ("GET /auth/token/login", "tokens:create", "/auth/token/{path:path}", ""),
+        ("POST /ui/auth/token", "tokens:create", "/ui/auth/token", ""),
+        ("PATCH /execution/task-instances/1/run", "execution:call", "/execution/{path:path}", ""),
+    ],
+)
+def test_routes_of_airflow(airflow, request_line, operation, template, dag_id):
+    method, target = request_line.split(" ")
+    assert ask(airflow, target, method) == Route(operation=operation, template=template, dag_id=dag_id)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/api"), ("GET", "/api/v2"), ("GET", "/api/v1/dags"), ("GET", "/health"), ("GET", "/api/v2/dags/"),
+        ("GET", "/API/v2/dags"), ("GET", "/api/v2/Dags"), ("GET", "/api/v2/dags;x"), ("GET", "/api/v2/dags%20"),
+        ("GET", "/api/v2/dags."), ("GET", "/api/v2/dagsX"), ("GET", "/api/v2/dags/sales/dagRuns/"), ("GET", "/dagsX/y"),
+        ("POST", "/api/v2/dags"), ("OPTIONS", "/api/v2/dags"), ("DELETE", "/api/v2/dags"), ("POST", "/"),
+        ("GET", "/auth/login"), ("GET", "/execution"), ("GET", "/static"), ("GET", "/elsewhere"),
+        ("GET", "/api/v2/dags%2F"), ("TRACE", "/api/v2/dags"), ("get", "/api/v2/dags"),
+    ],
+)  # fmt: skip
+def test_what_has_no_operation(airflow, method, target):
+    assert ask(airflow, target, method) is None
+
+
+def test_operations_are_well_formed(airflow):
+    for name, operation in airflow.operations.items():
+        assert operation.name == name
+        assert operation.airflow_role in ROLES
+        assert operation.routes
+        assert operation.help.endswith(".")
+        assert operation.literal == all("{" not in route.template for route in operation.routes)
+    assert airflow.operations["version:read"].literal
+    assert not airflow.operations["dags:read"].literal
+
+
+def test_the_lowest_role_of_some_operations(airflow):
+    roles = {name: operation.airflow_role for name, operation in airflow.operations.items()}
+    assert roles["dags:read"] == roles["pools:read"] == roles["xcoms:read"] == "viewer"
+    assert roles["dag_runs:create"] == roles["task_instances:clear"] == roles["dags:delete"] == "user"
+    assert roles["connections:read"] == roles["variables:read"] == roles["config:read"] == roles["pools:update"] == "op"
+    assert roles["event_logs:read"] == "admin"
+
+
+def test_no_wildcard_reaches_what_mints_tokens_or_the_execution_api(airflow):
+    never = {"tokens:create", "execution:call"}
+    assert {name for name, operation in airflow.operations.items() if operation.never} == never
+    for wildcard in ("*", "*:*", "tokens:*", "*:create", "execution:*", "*:call"):
+        assert not airflow.expand(wildcard) & never
+    assert airflow.expand("tokens:create") == {"tokens:create"}
+    for path in (
+        "/ui/auth/token",
+        "/auth/token",
+        "/auth/token/cli",
+        "/auth/token/login",
+        "/execution/x",
+        "/execution/",
+    ):
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            route = ask(airflow, path, method)
+            assert route is None or route.operation in never
+
+
+def test_expanding(airflow):
+    assert airflow.expand("*") == {name for name in airflow.operations if not airflow.operations[name].never}
+    assert airflow.expand("dag_runs:*") == {name for name in airflow.operations if name.startswith("dag_runs:")}
+    assert "connections:read" in airflow.expand("*:read")
+    assert all(name.endswith(":read") for name in airflow.expand("*:read"))
+    assert airflow.expand("dags:read") == {"dags:read"}
+    for unknown in ("dags", "dag:*", "*:reed", "dags:reed", "", "dags:*:read", "DAGS:*"):
+        assert airflow.expand(unknown) == frozenset()
+
+
+def test_what_airflow_answers_to_anyone_is_a_short_list(airflow):
+    public = {name for name, operation in airflow.operations.items() if operation.public}
+    assert public == {
+        "health:read", "version:read", "session:login", "session:logout", "docs:read", "ui:static", "ui:pages",
+    }  # fmt: skip
+
+
+def test_a_small_catalogue():
+    small = build(changed(), "1.0")
+    assert small.match(("things",), "GET") == Route(operation="things:read", template="/things", dag_id="~")
+    assert small.match(("things", "x"), "PUT") == Route(
+        operation="things:change", template="/things/{dag_id}", dag_id="x"
+    )
+    assert small.match(("things", ""), "PUT") is None
+    assert small.match((), "GET") is None
+    assert small.match(("keys", ""), "HEAD") == Route(operation="keys:read", template="/keys/{key:path}")
+    assert small.expand("*") == {"things:read", "things:change"}
+
+
+def test_head_needs_a_get():
+    data = changed(routes=[{"path": "/x", "methods": {"PUT": "things:change"}}])
+    data["operations"] = {"things:change": SMALL["operations"]["things:change"]}
+    assert build(data, "1.0").match(("x",), "HEAD") is None
+
+
+@pytest.mark.parametrize("first_is_literal", [True, False])
+def test_the_first_route_in_the_data_wins(first_is_literal):
+    routes = [
+        {"path": "/a/b/c", "methods": {"GET": "things:read"}},
+        {"path": "/a/{x}/c", "methods": {"GET": "things:change"}},
+        {"path": "/a/{x:path}", "methods": {"GET": "keys:read"}},
+    ]
+    small = build(changed(routes=routes if first_is_literal else routes[::-1]), "1.0")
+    assert small.match(("a", "b", "c"), "GET").template == ("/a/b/c" if first_is_literal else "/a/{x:path}")
+    assert small.match(("a", "z", "c"), "GET").template == ("/a/{x}/c" if first_is_literal else "/a/{x:path}")
+    assert small.match(("a", "b", "d"), "GET").template == "/a/{x:path}"
+
+
+def test_backtracking_out_of_a_literal():
+    routes = [
+        {"path": "/a/b/c", "methods": {"GET": "things:read"}},
+        {"path": "/a/{x}/d", "methods": {"GET": "things:change", "PUT": "keys:read"}},
+    ]
+    small = build(changed(routes=routes), "1.0")
+    assert small.match(("a", "b", "d"), "GET").operation == "things:change"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": "3"}, "version"),
+        ({"extra": 1}, "extra"),
+        ({"operations__things:read__airflow_role": "owner"}, "airflow_role"),
+        ({"operations__things:read__publik": True}, "publik"),
+        ({"operations__things:read__public": "yes"}, "public"),
+        ({"operations__things:read__help": ""}, "help"),
+        ({"operations__Things": {"help": "x", "airflow_role": "op"}}, "Things"),
+        ({"operations__more:read": {"help": "x", "airflow_role": "op"}}, "operations without a route: more:read"),
+        ({"routes__0__methods": {}}, "methods"),
+        ({"routes__0__methods": {"HEAD": "things:read"}}, "HEAD"),
+        ({"routes__0__methods": {"get": "things:read"}}, "get"),
+        ({"routes__0__methods": {"GET": "things:reed"}}, "unknown operation things:reed"),
+        ({"routes__0__dag": "sales"}, "dag"),
+        ({"routes__0__path": "things"}, "not a canonical path template"),
+        ({"routes__0__path": "/a/../b"}, "not a canonical path template"),
+        ({"routes__0__path": "/a%41"}, "not a canonical path template"),
+        ({"routes__0__path": "/a b"}, "not a canonical path template"),
+        ({"routes__0__path": "/{}"}, "not a canonical path template"),
+        ({"routes__0__path": "/x{y}"}, "not a canonical path template"),
+        ({"routes__0__path": "/{x:int}"}, "not a canonical path template"),
+        ({"routes__0__path": "/{x}/{x}"}, "named twice"),
+        ({"routes__0__path": "/{x:path}/y"}, "only the last parameter"),
+        ({"routes__append": {"path": "/things/{other}", "methods": {"PUT": "things:read"}}}, "the same as /things"),
+        ({"routes__append": {"path": "/keys/{k:path}", "methods": {"GET": "keys:read"}}}, "the same as /keys"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_data_are_refused(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build(changed(**changes), "1.0")
