@@ -14,7 +14,7 @@ from typing import Final
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_DOMAIN: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _MAX_PORT: Final = 65535
 
@@ -67,7 +67,7 @@ class ServerTls:
 class ClientTls:
     """How Envoy makes sure of a server: its certificate must be signed by `ca` and name `server_name`.
 
-    `ca` is the system's bundle (as Debian and Envoy's image name it) unless said: Envoy refuses to check names without a
+    `ca` is the system's bundle (as Debian and Envoy's image name it) unless said: Envoy checks no name without a
     bundle that it was given. `certificate` and `key` (both or none) are Envoy's own, for mutual TLS.
     """
 
@@ -87,8 +87,8 @@ class ClientTls:
 class Upstream:
     """One service behind a listener.
 
-    `hosts` are the Host values (without port) that lead here, exact or `*.suffix`; none means every other host, and one
-    upstream of a listener may say so. `audience` goes to the authorizer as `context_extensions["audience"]` and becomes
+    `hosts` are the Host values (without port) that lead here, exact, `*.suffix`, or `*` for all that no other upstream
+    of the listener names. `audience` goes to the authorizer as `context_extensions["audience"]` and becomes
     the `aud` of the assertion. `timeout` limits the whole response, 0 leaves only the listener's idle limit.
     `health_path` turns on active health checks (a 200 is healthy). `host_rewrite` replaces the Host that the upstream
     sees (never the one that is judged). `websockets` lets WebSocket upgrades through; they are judged once, when they
@@ -97,7 +97,7 @@ class Upstream:
 
     name: str
     addresses: tuple[str, ...]
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ("*",)
     audience: str = ""
     tls: ClientTls | None = None
     timeout: float = 0
@@ -109,9 +109,11 @@ class Upstream:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r}: an upstream's name is lower-case letters, digits, - and _")
         _check_endpoints(self.addresses, f"upstream {self.name}")
+        if not self.hosts:
+            raise ValueError(f"upstream {self.name}: at least one host (or *) is needed")
         for host in self.hosts:
             if not _DOMAIN.fullmatch(host):
-                raise ValueError(f"{host!r}: a host is a lower-case name or *.suffix, without port")
+                raise ValueError(f"{host!r}: a host is a lower-case name, *.suffix or *, without port")
         if self.health_path and not self.health_path.startswith("/"):
             raise ValueError(f"{self.health_path!r}: a health path starts with /")
         if self.host_rewrite and not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", self.host_rewrite):
@@ -145,7 +147,7 @@ class Listener:
         if self.idle <= 0 or self.longest_stream <= 0:
             raise ValueError(f"{self.listen!r}: idle and longest_stream must be more than 0")
         _check_unique([upstream.name for upstream in self.upstreams], "upstream name")
-        _check_unique([host for upstream in self.upstreams for host in upstream.hosts or ("*",)], "host")
+        _check_unique([host for upstream in self.upstreams for host in upstream.hosts], "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

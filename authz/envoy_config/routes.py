@@ -17,7 +17,6 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteActionUpgradeConfig,
     RouteConfiguration,
     RouteMatch,
-    RouteMatchConnectMatcher,
     VirtualHost,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
@@ -30,14 +29,13 @@ from authz.model import Plane
 # Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
 EXECUTION: Final = "(?is)(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 _NOT_FOUND: Final = 404
-_NOT_ALLOWED: Final = 405
 
 
 def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
     """All the routes of one listener. Ports in Host take no part."""
     hosts = [_virtual_host(plane, upstream) for upstream in listener.upstreams]
-    if all(upstream.hosts for upstream in listener.upstreams):
-        hosts.append(VirtualHost(name="nowhere", domains=["*"], routes=[_refuse_connect(), _nowhere()]))
+    if not any("*" in upstream.hosts for upstream in listener.upstreams):
+        hosts.append(VirtualHost(name="nowhere", domains=["*"], routes=[_nowhere()]))
     return RouteConfiguration(
         name=plane.value,
         virtual_hosts=hosts,
@@ -53,9 +51,8 @@ def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
 def _virtual_host(plane: Plane, upstream: Upstream) -> VirtualHost:
     return VirtualHost(
         name=upstream.name,
-        domains=list(upstream.hosts) or ["*"],
+        domains=list(upstream.hosts),
         routes=[
-            _refuse_connect(),
             *([_no_execution()] if plane is Plane.INBOUND else []),
             _forward(plane, upstream),
         ],
@@ -84,14 +81,6 @@ def _no_execution() -> Route:
         name="no-execution-api",
         match=RouteMatch(safe_regex=RegexMatcher(regex=EXECUTION)),
         direct_response=DirectResponseAction(status=_NOT_FOUND),
-    )
-
-
-def _refuse_connect() -> Route:
-    return Route(
-        name="no-connect",
-        match=RouteMatch(connect_matcher=RouteMatchConnectMatcher()),
-        direct_response=DirectResponseAction(status=_NOT_ALLOWED),
     )
 
 

@@ -1,0 +1,107 @@
+"""Render the samples in `envoy/`, or (`--check`) fail when the committed files differ."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.render import render, to_yaml
+
+FOLDER: Final = Path(__file__).resolve().parent.parent / "envoy"
+HEADER: Final = "# Rendered by scripts/envoy_samples.py; do not edit. See README.md beside this file.\n"
+
+_AIRFLOW: Final = Upstream(
+    name="airflow",
+    addresses=("127.0.0.1:8081",),
+    audience="airflow",
+    health_path="/api/v2/monitor/health",
+)
+_ORDERS: Final = Upstream(name="orders", addresses=("127.0.0.1:8082",), hosts=("orders.internal",), timeout=60)
+
+_TCP: Final = EnvoyPlan(
+    authz_endpoints=("127.0.0.1:9190", "127.0.0.1:9191"),
+    inbound=Listener(listen="127.0.0.1:8080", upstreams=(_AIRFLOW,)),
+    egress=Listener(listen="127.0.0.1:8090", upstreams=(_ORDERS,)),
+)
+
+_TLS: Final = EnvoyPlan(
+    authz_endpoints=("authz-0.authz:9190", "authz-1.authz:9190"),
+    authz_tls=ClientTls(
+        server_name="authz.internal",
+        ca="/etc/envoy/tls/internal-ca.pem",
+        certificate="/etc/envoy/tls/envoy.pem",
+        key="/etc/envoy/tls/envoy-key.pem",
+    ),
+    inbound=Listener(
+        listen="0.0.0.0:8443",
+        tls=ServerTls(certificate="/etc/envoy/tls/edge.pem", key="/etc/envoy/tls/edge-key.pem"),
+        upstreams=(
+            Upstream(
+                name="airflow-prod",
+                addresses=("airflow-prod.internal:8443",),
+                hosts=("airflow.example.com",),
+                audience="airflow-prod",
+                tls=ClientTls(server_name="airflow-prod.internal", ca="/etc/envoy/tls/internal-ca.pem"),
+                health_path="/api/v2/monitor/health",
+            ),
+            Upstream(
+                name="airflow-dev",
+                addresses=("airflow-dev.internal:8080",),
+                hosts=("airflow-dev.example.com", "*.dev.example.com"),
+                audience="airflow-dev",
+                health_path="/api/v2/monitor/health",
+            ),
+        ),
+    ),
+    egress=Listener(
+        listen="127.0.0.1:8090",
+        upstreams=(
+            Upstream(
+                name="payments",
+                addresses=("api.payments.example:443",),
+                hosts=("payments",),
+                tls=ClientTls(server_name="api.payments.example"),
+                host_rewrite="api.payments.example",
+                timeout=60,
+            ),
+        ),
+    ),
+)
+
+_UNIX: Final = EnvoyPlan(
+    authz_endpoints=("unix:/run/authz/worker-0.sock", "unix:/run/authz/worker-1.sock"),
+    inbound=Listener(listen="0.0.0.0:8080", upstreams=(_AIRFLOW,), trusted_hops=1),
+    admin_listen="unix:/run/envoy/admin.sock",
+    access_log="/var/log/envoy/access.log",
+)
+
+SAMPLES: Final[Mapping[str, EnvoyPlan]] = {"tcp.yaml": _TCP, "tls.yaml": _TLS, "unix.yaml": _UNIX}
+
+
+def text(plan: EnvoyPlan) -> str:
+    """What the file of a sample holds."""
+    return HEADER + to_yaml(render(plan))
+
+
+def main() -> None:
+    """Command line: write, or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the committed files and write nothing")
+    check = parser.parse_args().check
+    FOLDER.mkdir(exist_ok=True)
+    found = {path.name: path.read_text() for path in FOLDER.glob("*.yaml")}
+    wanted = {name: text(plan) for name, plan in SAMPLES.items()}
+    if check:
+        if found != wanted:
+            sys.exit("envoy/ is out of step with the renderer: run scripts/envoy_samples.py and commit the result")
+        return
+    for name in found.keys() - wanted.keys():
+        (FOLDER / name).unlink()
+    for name, content in wanted.items():
+        (FOLDER / name).write_text(content)
+
+
+if __name__ == "__main__":
+    main()

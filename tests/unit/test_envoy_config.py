@@ -1,0 +1,363 @@
+import re
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from authz import wire
+from authz.envoy_config import headers, routes
+from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.render import render, to_json, to_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILTER = "envoy.filters.http.ext_authz"
+
+
+def samples():
+    spec = spec_from_file_location("envoy_samples", ROOT / "scripts" / "envoy_samples.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SAMPLES = samples().SAMPLES
+
+
+def upstream(**changes):
+    return Upstream(**{"name": "airflow", "addresses": ("127.0.0.1:8081",)} | changes)
+
+
+def listener(**changes):
+    return Listener(**{"listen": "127.0.0.1:8080", "upstreams": (upstream(),)} | changes)
+
+
+def plan(**changes):
+    return EnvoyPlan(**{"authz_endpoints": ("127.0.0.1:9190",), "inbound": listener()} | changes)
+
+
+def connection_manager(config, number=0):
+    (chain,) = config["static_resources"]["listeners"][number]["filter_chains"]
+    (only,) = chain["filters"]
+    return only["typed_config"]
+
+
+def cluster(config, name):
+    (found,) = [cluster for cluster in config["static_resources"]["clusters"] if cluster["name"] == name]
+    return found
+
+
+MANAGERS = [
+    pytest.param(entry["filter_chains"][0]["filters"][0]["typed_config"], id=f"{name}-{entry['name']}")
+    for name, sample in SAMPLES.items()
+    for entry in render(sample)["static_resources"]["listeners"]
+]
+
+
+# --- the committed samples
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_is_what_the_renderer_makes(name):
+    assert (ROOT / "envoy" / name).read_text() == samples().text(SAMPLES[name])
+
+
+def test_no_sample_is_left_over_and_the_readme_names_each():
+    assert {path.name for path in (ROOT / "envoy").glob("*.yaml")} == set(SAMPLES)
+    readme = (ROOT / "envoy" / "README.md").read_text()
+    assert [name for name in SAMPLES if f"`{name}`" not in readme] == []
+
+
+def test_the_samples_script_compares_without_writing():
+    script = [sys.executable, str(ROOT / "scripts" / "envoy_samples.py"), "--check"]
+    assert subprocess.run(script, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_yaml_and_json_say_what_was_rendered(name):
+    config = render(SAMPLES[name])
+    assert yaml.safe_load(to_yaml(config)) == config
+    assert yaml.safe_load(to_json(config)) == config
+    assert not re.search(r"[:-] [&*]id\d", to_yaml(config)), "YAML aliases are hard to read"
+
+
+# --- properties that must hold for every listener
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_client_headers_go_first_and_the_check_is_last_before_the_router(manager):
+    names = [entry["name"] for entry in manager["http_filters"]]
+    assert names == ["authz.client_headers", FILTER, "envoy.filters.http.router"]
+    assert not any(entry.get("disabled") or entry.get("is_optional") for entry in manager["http_filters"])
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_the_check_cannot_fail_open(manager):
+    check = manager["http_filters"][1]["typed_config"]
+    assert check["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert check["deny_at_disable"]["default_value"] is True
+    open_doors = {
+        "failure_mode_allow",
+        "shadow_mode",
+        "filter_enabled",
+        "filter_enabled_metadata",
+        "clear_route_cache",
+        "with_request_body",
+        "include_peer_certificate",
+    }
+    assert open_doors & check.keys() == set()
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_the_answer_may_change_only_our_headers_and_credentials(manager):
+    check = manager["http_filters"][1]["typed_config"]
+    assert check["validate_mutations"] is True
+    rules = check["decoder_header_mutation_rules"]
+    assert rules.keys() == {"disallow_all", "allow_expression"}
+    assert rules["disallow_all"] is True
+    allowed = re.compile(rules["allow_expression"]["regex"])
+    for name in (*wire.IDENTITY_HEADERS, wire.DECISION, "authorization", "cookie"):
+        assert allowed.fullmatch(name)
+    for name in (":path", ":authority", ":method", "host", "x-forwarded-for", "content-length", "x-authz", "x-envoy-a"):
+        assert not allowed.fullmatch(name)
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_every_virtual_host_and_whoever_matches_none_is_told_the_plane(manager):
+    plane = manager["stat_prefix"]
+    config = manager["route_config"]
+    places = [config, *config["virtual_hosts"]]
+    told = [place.get("typed_per_filter_config", {}).get(FILTER) for place in places]
+    assert all(one is None or one["check_settings"]["context_extensions"]["plane"] == plane for one in told)
+    assert told[0] is not None
+    assert "*" in [domain for host in config["virtual_hosts"] for domain in host["domains"]]
+    assert "disabled" not in str(told)
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_one_reading_of_every_request(manager):
+    assert manager["normalize_path"] is True
+    assert manager["merge_slashes"] is True
+    assert manager["path_with_escaped_slashes_action"] == "KEEP_UNCHANGED"
+    assert manager["common_http_protocol_options"]["headers_with_underscores_action"] == "REJECT_REQUEST"
+    assert manager["use_remote_address"] is True
+    assert "accept_http_10" not in manager["http_protocol_options"]
+    assert "preserve_external_request_id" not in manager
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_the_access_log_has_no_query_and_no_credential(manager):
+    (log,) = manager["access_log"]
+    line = log["typed_config"]["log_format"]["json_format"]
+    assert line["path"] == "%PATH(NQ):2048%"
+    assert line["id"] == f"%DYNAMIC_METADATA({FILTER}:decision_id)%"
+    everything = " ".join(line.values()).lower()
+    for leak in ("authorization", "cookie", "referer", "assertion", "req(:path)", "path(wq)"):
+        assert leak not in everything
+
+
+def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upstreams():
+    def dropped(name):
+        return name in headers.CLIENT_HEADERS or name.startswith(headers.CLIENT_PREFIXES)
+
+    ours = (*wire.IDENTITY_HEADERS, wire.DECISION)
+    assert [name for name in (*ours, *wire.NEVER_FORWARDED) if not dropped(name)] == ["authorization"]
+    assert [name for name in ours if name not in headers.UPSTREAM_RESPONSE_HEADERS] == []
+
+
+# --- routes
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/execution",
+        "/execution/",
+        "/execution/variables/x",
+        "/EXECUTION/x",
+        "/Execution",
+        "//execution",
+        "/%2Fexecution/x",
+        "/execution%2fvariables",
+        "/execution;x",
+        "/execution.json",
+        "/execution%",
+    ],
+)
+def test_the_task_api_is_recognised_in_every_spelling(path):
+    assert re.fullmatch(routes.EXECUTION, path)
+
+
+@pytest.mark.parametrize("path", ["/", "/executions", "/execution-x", "/execution_x", "/api/v2/dags/execution/x"])
+def test_other_paths_are_not_taken_for_the_task_api(path):
+    assert not re.fullmatch(routes.EXECUTION, path)
+
+
+def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded():
+    config = render(plan(egress=listener(listen="127.0.0.1:8090")))
+    inbound, egress = (connection_manager(config, number)["route_config"] for number in (0, 1))
+    assert [route["name"] for route in inbound["virtual_hosts"][0]["routes"]] == ["no-execution-api", "airflow.forward"]
+    assert [route["name"] for route in egress["virtual_hosts"][0]["routes"]] == ["airflow.forward"]
+
+
+def test_hosts_choose_the_upstream_and_the_audience():
+    two = (
+        upstream(name="a", hosts=("a.test", "*.a.test"), audience="aud-a"),
+        upstream(name="b", hosts=("b.test",), audience="aud-b"),
+    )
+    config = connection_manager(render(plan(inbound=listener(upstreams=two))))["route_config"]
+    assert config["ignore_port_in_host_matching"] is True
+    assert [host["domains"] for host in config["virtual_hosts"]] == [["a.test", "*.a.test"], ["b.test"], ["*"]]
+    told = [host["typed_per_filter_config"][FILTER] for host in config["virtual_hosts"][:2]]
+    assert [one["check_settings"]["context_extensions"]["audience"] for one in told] == ["aud-a", "aud-b"]
+    assert config["virtual_hosts"][2]["routes"][0]["direct_response"] == {"status": 404}
+
+
+def test_a_catch_all_upstream_leaves_no_room_for_nowhere():
+    config = connection_manager(render(plan()))["route_config"]
+    assert [host["name"] for host in config["virtual_hosts"]] == ["airflow"]
+
+
+def test_without_hops_of_our_own_the_clients_forwarded_for_is_replaced():
+    def added(hops):
+        manager = connection_manager(render(plan(inbound=listener(trusted_hops=hops))))
+        return manager["route_config"].get("request_headers_to_add"), manager.get("xff_num_trusted_hops")
+
+    (option,), hops = added(0)
+    assert option["header"]["key"] == "x-forwarded-for"
+    assert option["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+    assert hops is None
+    assert added(2) == (None, 2)
+
+
+def test_websockets_only_where_they_are_wanted():
+    for wanted in (True, False):
+        routes = connection_manager(render(plan(inbound=listener(upstreams=(upstream(websockets=wanted),)))))
+        (upgrade,) = routes["route_config"]["virtual_hosts"][0]["routes"][-1]["route"]["upgrade_configs"]
+        assert upgrade == {"upgrade_type": "websocket", "enabled": wanted}
+
+
+# --- clusters
+
+
+def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
+    found = cluster(render(plan(authz_endpoints=("127.0.0.1:1", "127.0.0.1:2"))), "authz")
+    (check,) = found["health_checks"]
+    assert check["grpc_health_check"] == {}
+    assert check["interval"] == check["no_traffic_interval"] == "1s"
+    assert found["common_lb_config"] == {"healthy_panic_threshold": {}}
+    assert found["lb_policy"] == "LEAST_REQUEST"
+    assert found["circuit_breakers"]["thresholds"][0]["retry_budget"]["budget_percent"] == {"value": 20.0}
+    assert "http2_protocol_options" in str(found["typed_extension_protocol_options"])
+
+
+def test_a_lost_check_is_tried_once_more_on_another_worker():
+    def retry(*endpoints):
+        service = connection_manager(render(plan(authz_endpoints=endpoints)))["http_filters"][1]["typed_config"]
+        return service["grpc_service"]["envoy_grpc"]["retry_policy"]
+
+    assert retry("127.0.0.1:1")["num_retries"] == 1
+    assert "retry_host_predicate" not in retry("127.0.0.1:1")
+    assert len(retry("127.0.0.1:1", "127.0.0.1:2")["retry_host_predicate"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kind"),
+    [
+        (("127.0.0.1:80",), "STATIC"),
+        (("[::1]:80",), "STATIC"),
+        (("unix:/run/a.sock",), "STATIC"),
+        (("airflow.internal:80",), "STRICT_DNS"),
+        (("airflow.internal:80", "127.0.0.1:80"), "STRICT_DNS"),
+    ],
+)
+def test_names_are_looked_up_and_addresses_are_not(addresses, kind):
+    config = render(plan(inbound=listener(upstreams=(upstream(addresses=addresses),))))
+    assert cluster(config, "inbound.airflow")["type"] == kind
+
+
+def test_both_planes_may_use_one_upstream_name():
+    config = render(plan(egress=listener(listen="127.0.0.1:8090")))
+    names = [found["name"] for found in config["static_resources"]["clusters"]]
+    assert names == ["authz", "inbound.airflow", "egress.airflow"]
+
+
+def test_an_upstreams_health_is_asked_under_a_name_that_it_serves():
+    def host(**changes):
+        config = render(plan(inbound=listener(upstreams=(upstream(health_path="/health", **changes),))))
+        return cluster(config, "inbound.airflow")["health_checks"][0]["http_health_check"]["host"]
+
+    assert host() == "localhost"
+    assert host(hosts=("*.a.test", "b.test")) == "b.test"
+    assert host(hosts=("b.test",), host_rewrite="c.test") == "c.test"
+    assert "health_checks" not in cluster(render(plan()), "inbound.airflow")
+
+
+def test_a_plain_500_of_an_upstream_takes_it_away_from_nobody():
+    outliers = cluster(render(plan()), "inbound.airflow")["outlier_detection"]
+    assert outliers["enforcing_consecutive_5xx"] == 0
+    assert outliers["enforcing_success_rate"] == 0
+    assert outliers["enforcing_consecutive_gateway_failure"] == 100
+
+
+@pytest.mark.parametrize(("name", "kind", "sni"), [("a.test", "DNS", "a.test"), ("10.0.0.1", "IP_ADDRESS", None)])
+def test_tls_to_an_upstream_checks_authority_and_name(name, kind, sni):
+    config = render(plan(inbound=listener(upstreams=(upstream(tls=ClientTls(server_name=name)),))))
+    context = cluster(config, "inbound.airflow")["transport_socket"]["typed_config"]
+    checked = context["common_tls_context"]["validation_context"]
+    assert checked["trusted_ca"] == {"filename": "/etc/ssl/certs/ca-certificates.crt"}
+    assert checked["match_typed_subject_alt_names"] == [{"san_type": kind, "matcher": {"exact": name}}]
+    assert context.get("sni") == sni
+    assert context["common_tls_context"]["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_2"
+    assert "tls_certificates" not in context["common_tls_context"]
+
+
+def test_mutual_tls_to_the_authorizer():
+    tls = ClientTls(server_name="authz.test", ca="/ca", certificate="/cert", key="/key")
+    context = cluster(render(plan(authz_tls=tls)), "authz")["transport_socket"]["typed_config"]["common_tls_context"]
+    assert context["tls_certificates"] == [
+        {"certificate_chain": {"filename": "/cert"}, "private_key": {"filename": "/key"}}
+    ]
+    assert context["alpn_protocols"] == ["h2"]
+
+
+def test_a_listener_with_tls_speaks_nothing_older_than_1_2_and_offers_http_2():
+    config = render(plan(inbound=listener(tls=ServerTls(certificate="/c", key="/k"))))
+    (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
+    common = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    assert common["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_2"
+    assert common["alpn_protocols"] == ["h2", "http/1.1"]
+    assert chain["transport_socket_connect_timeout"] == "10s"
+
+
+# --- bootstrap
+
+
+def test_the_admin_interface_offers_nothing_that_changes_envoy():
+    config = render(plan())
+    allowed = [entry["prefix"] for entry in config["admin"]["allow_paths"]]
+    for path in ("/runtime_modify", "/quitquitquit", "/logging", "/healthcheck/fail", "/drain_listeners", "/"):
+        assert not any(path.startswith(prefix) for prefix in allowed)
+    assert config["layered_runtime"]["layers"] == [{"name": "fixed", "static_layer": {}}]
+
+
+def test_the_plan_bounds_connections_and_memory():
+    monitors = render(plan(max_connections=7, max_heap_bytes=9))["overload_manager"]["resource_monitors"]
+    assert [monitor["typed_config"].get("max_heap_size_bytes") for monitor in monitors] == ["9", None]
+    assert [monitor["typed_config"].get("max_active_downstream_connections") for monitor in monitors] == [None, "7"]
+
+
+def test_the_access_log_goes_where_the_plan_says():
+    assert "stdout" in connection_manager(render(plan()))["access_log"][0]["name"]
+    to_file = connection_manager(render(plan(access_log="/tmp/a.log")))["access_log"][0]["typed_config"]  # noqa: S108 never opened
+    assert to_file["path"] == "/tmp/a.log"  # noqa: S108 never opened
+
+
+def test_a_misspelt_field_is_an_error():
+    from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+    with pytest.raises(ValidationError, match="lb_polcy"):
+        Cluster(name="x", lb_polcy=1)

@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import pytest
+
+from authz.envoy_config.plan import ClientTls, EnvoyPlan, HostPort, Listener, SocketPath, Upstream, parse_address
+
+
+def upstream(**changes):
+    return Upstream(**{"name": "airflow", "addresses": ("127.0.0.1:8081",)} | changes)
+
+
+def listener(**changes):
+    return Listener(**{"listen": "127.0.0.1:8080", "upstreams": (upstream(),)} | changes)
+
+
+def plan(**changes):
+    return EnvoyPlan(**{"authz_endpoints": ("127.0.0.1:9190",), "inbound": listener()} | changes)
+
+
+def test_the_plan_can_be_imported_without_the_price_of_the_envoy_types():
+    program = "import sys, authz.envoy_config.plan; sys.exit('envoy_data_plane' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:/run/a.sock", SocketPath("/run/a.sock")),
+        ("127.0.0.1:80", HostPort("127.0.0.1", 80, is_ip=True)),
+        ("[2001:DB8::1]:80", HostPort("2001:db8::1", 80, is_ip=True)),
+        ("airflow-0.svc.internal:65535", HostPort("airflow-0.svc.internal", 65535, is_ip=False)),
+    ],
+)
+def test_addresses(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "host",
+            "host:",
+            ":80",
+            "host:0",
+            "host:65536",
+            "host:8o",
+            "host:\u0663",
+            "host:-1",
+            "-host:80",
+            "a b:80",
+        ),
+        *("[::1]", "::1:80", "[nope]:80", "http://host:80", "unix:", "unix:relative", "unix:/a\0b", "host:-1"),
+    ],
+)
+def test_addresses_that_are_none(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: plan(authz_endpoints=()), "at least one address"),
+        (lambda: plan(authz_endpoints=("a:1", "unix:/b")), "cannot mix"),
+        (lambda: plan(authz_endpoints=("a:1", "a:1")), "given twice"),
+        (lambda: plan(inbound=None), "neither"),
+        (lambda: plan(authz_timeout=0), "authz_timeout"),
+        (lambda: plan(admin_listen="0.0.0.0:9901"), "loopback"),
+        (lambda: plan(admin_listen="localhost:9901"), "loopback"),
+        (lambda: listener(listen="localhost:80"), "an IP address"),
+        (lambda: listener(upstreams=()), "needs an upstream"),
+        (lambda: listener(idle=0), "idle"),
+        (lambda: listener(longest_stream=-1), "idle"),
+        (lambda: listener(upstreams=(upstream(), upstream())), "given twice"),
+        (lambda: listener(upstreams=(upstream(), upstream(name="b"))), "'\\*': this host is given twice"),
+        (lambda: upstream(name="A"), "lower-case"),
+        (lambda: upstream(addresses=()), "at least one address"),
+        (lambda: upstream(hosts=()), "at least one host"),
+        (lambda: upstream(hosts=("A.test",)), "lower-case"),
+        (lambda: upstream(hosts=("a.test:80",)), "without port"),
+        (lambda: upstream(hosts=("a.*",)), r"\*.suffix"),
+        (lambda: upstream(health_path="health"), "starts with /"),
+        (lambda: upstream(host_rewrite="a b"), "not a Host"),
+        (lambda: upstream(timeout=-1), "negative"),
+        (lambda: ClientTls(server_name=""), "server_name"),
+        (lambda: ClientTls(server_name="a", ca=""), "CA"),
+        (lambda: ClientTls(server_name="a", certificate="/c"), "both"),
+    ],
+)
+def test_a_plan_that_cannot_be_rendered_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
