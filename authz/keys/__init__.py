@@ -1,0 +1,24 @@
+"""Key sets: fetched in the background, bounded in every way, read as one immutable view.
+
+Law: nothing here runs on the serving thread except `KeyStore.view` and `KeyStore.request`, which never wait.
+"""
+
+from authz.keys.clock import Clock, SystemClock
+from authz.keys.download import Limits
+from authz.keys.fetch import Fetched, Fetcher, KeyFetcher
+from authz.keys.schedule import KeyOptions
+from authz.keys.state import KeyState
+from authz.keys.store import KeyEvents, KeyStore
+
+__all__ = [
+    "Clock",
+    "Fetched",
+    "Fetcher",
+    "KeyEvents",
+    "KeyFetcher",
+    "KeyOptions",
+    "KeyState",
+    "KeyStore",
+    "Limits",
+    "SystemClock",
+]

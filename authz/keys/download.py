@@ -1,0 +1,219 @@
+"""One bounded GET: a URL in, at most so many bytes out, within so much time.
+
+Law: everything about the answer is bounded before it is believed (size as sent *and* as decoded, time, redirects), no
+credentials are ever sent, proxies and `.netrc` of the environment are not consulted, and a redirect may not leave the
+host. What goes wrong is told without a body, a query or a header of the answer (PITFALLS d-11).
+"""
+
+import re
+import ssl
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import certifi
+import httpcore
+
+from authz import __version__
+from authz.errors import KeysUnavailableError
+from authz.keys.network import Deadline, GuardedBackend, Resolver, names_loopback
+
+_URL: Final = re.compile(
+    r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*|\?[!-~]*)?", re.ASCII
+)
+_MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.ASCII | re.IGNORECASE)
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PORTS: Final = {"http": 80, "https": 443}
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a fetch may cost: seconds for all of it, bytes of each document, redirects of each document."""
+
+    timeout_s: float = 3.0
+    max_bytes: int = 256 * 1024
+    max_redirects: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Where the fetches of one issuer may go: plain HTTP anywhere, and addresses of this machine."""
+
+    insecure_http: bool
+    loopback: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """An http or https URL in its parts. Its text shows no query, because a query may hold a secret."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str = field(repr=False)
+
+    def __str__(self) -> str:
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}{self.target.partition('?')[0]}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Url":
+        """Read a URL strictly: no user, no fragment, no control character, ASCII only (an IDN in its `xn--` form).
+
+        Raises:
+            KeysUnavailableError: it is not such a URL. The message does not quote it: it may hold a password.
+        """
+        match = _URL.fullmatch(text)
+        if match is None or "#" in text:
+            raise KeysUnavailableError("not an http or https URL without user, fragment and non-ASCII characters")
+        scheme, host, port, target = match.groups(default="")
+        number = int(port) if port else _PORTS[scheme]
+        if not 0 < number < 1 << 16:
+            raise KeysUnavailableError("a URL with an impossible port")
+        target = target if target.startswith("/") else "/" + target
+        return cls(scheme=scheme, host=host.lower(), port=number, target=target)
+
+    def check(self, reach: Reach) -> None:
+        """Refuse plain HTTP to anywhere but this machine (RFC 8725 §2.8 has no meaning without an authentic key set).
+
+        Raises:
+            KeysUnavailableError: the scheme is http, and the issuer does not set `insecure_http`.
+        """
+        if self.scheme == "https" or reach.insecure_http or (reach.loopback and names_loopback(self.host)):
+            return
+        raise KeysUnavailableError(f"{self}: http is refused (only loopback, or with insecure_http)")
+
+    def redirected(self, location: str) -> "Url":
+        """The target of a redirect, which must be the same host and port, or its https.
+
+        Raises:
+            KeysUnavailableError: it is not.
+        """
+        origin = f"{self.scheme}://{self.host}:{self.port}"
+        if location.startswith("/") and not location.startswith("//"):
+            return Url.parse(origin + location.partition("#")[0])
+        target = Url.parse(location.partition("#")[0])
+        same = (target.scheme, target.port) == (self.scheme, self.port)
+        upgraded = (self.scheme, target.scheme) == ("http", "https")
+        if target.host != self.host or not (same or upgraded):
+            raise KeysUnavailableError(f"{self} redirects to another host or scheme, which is refused")
+        return target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a GET brought: the decoded body, and for how long the server says it is fresh (None: it does not say)."""
+
+    data: bytes = field(repr=False)
+    max_age: int | None
+
+
+def default_tls() -> ssl.SSLContext:
+    """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's where there are none."""
+    paths = ssl.get_default_verify_paths()
+    return ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
+
+
+class Downloader:
+    """Fetches documents within `limits`.
+
+    Args:
+        limits: what one fetch may cost.
+        tls: how servers are verified.
+        resolver: the system's, unless a test brings its own.
+    """
+
+    def __init__(self, *, limits: Limits, tls: ssl.SSLContext, resolver: Resolver) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._resolver = resolver
+
+    def get(self, url: Url, *, reach: Reach, deadline: Deadline) -> Document:
+        """Fetch `url`, following redirects on its host.
+
+        Raises:
+            KeysUnavailableError: for whatever reason there is no complete 200 answer within the limits.
+        """
+        for _ in range(self._limits.max_redirects + 1):
+            url.check(reach)
+            try:
+                answer = self._once(url, reach, deadline)
+            except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+                raise KeysUnavailableError(f"{url}: {_told(error)}") from None
+            if isinstance(answer, Document):
+                return answer
+            url = url.redirected(answer)
+        raise KeysUnavailableError(f"{url}: more than {self._limits.max_redirects} redirects")
+
+    def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
+        """The document, or where the server sends us instead."""
+        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
+        target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
+        headers = {
+            "accept": "application/json, application/jwk-set+json",
+            "accept-encoding": "identity",
+            "connection": "close",
+            "host": str(Url(scheme=url.scheme, host=url.host, port=url.port, target="")).partition("://")[2],
+            "user-agent": f"airflow-envoy-authz/{__version__}",
+        }
+        with (
+            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend, max_connections=1) as pool,
+            pool.stream("GET", target, headers=list(headers.items())) as response,
+        ):
+            found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            if response.status in _REDIRECTS and "location" in found:
+                return found["location"]
+            if response.status != _OK:
+                raise KeysUnavailableError(f"{url} answers with status {response.status}")
+            data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
+            return Document(data=data, max_age=_max_age(found))
+
+    def _bounded(self, url: Url, chunks: Iterable[bytes], encoding: str) -> bytes:
+        """The body, decoded; never more than one byte over the limit is held of it."""
+        ceiling = self._limits.max_bytes + 1
+        if encoding not in {"identity", "gzip"}:
+            raise KeysUnavailableError(f"{url} uses a content encoding that was not asked for")
+        gunzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        body = bytearray()
+        received = 0
+        for chunk in chunks:
+            received += len(chunk)
+            room = ceiling - len(body)
+            try:
+                body += gunzip.decompress(chunk, room) if gunzip else chunk[:room]
+            except zlib.error:
+                raise KeysUnavailableError(f"{url} sends a body that is not gzip") from None
+            if len(body) >= ceiling or received >= ceiling:
+                raise KeysUnavailableError(f"{url} sends more than {self._limits.max_bytes} bytes")
+        if gunzip and not gunzip.eof:
+            raise KeysUnavailableError(f"{url} sends an incomplete body")
+        return bytes(body)
+
+
+def _max_age(headers: dict[str, str]) -> int | None:
+    """For how many more seconds the answer is fresh (RFC 9111 §4.2.1: `max-age` less `Age`)."""
+    match = _MAX_AGE.search(headers.get("cache-control", ""))
+    if match is None:
+        return None
+    age = headers.get("age", "0").strip()
+    return max(0, int(match.group(1)) - (int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0))  # noqa: PLR2004 a decimal of at most nine digits
+
+
+def _told(error: Exception) -> str:
+    """What an error of the network says to an operator: its kind, and the verdict on a certificate."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "the TLS handshake fails"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpcore.TimeoutException):
+        return "takes too long"
+    if isinstance(error, httpcore.ConnectError):
+        return "cannot connect"
+    if isinstance(error, httpcore.NetworkError):
+        return "the connection breaks"
+    return "does not speak HTTP"

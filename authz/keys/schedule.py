@@ -1,0 +1,127 @@
+"""When the next fetch of one issuer happens, and who waits for it.
+
+Law: plain bookkeeping over times that are handed in; no thread, no lock, no clock. `authz.keys.store` calls it under
+its lock. The rules:
+
+1. A fetch starts at most once per `min_interval`, whoever asks and however often (PITFALLS d-10).
+2. A success is repeated after `refresh`, sooner where Cache-Control says so, never sooner than 30 s for that reason.
+3. A failure is repeated after a growing delay, never longer than `refresh`; without usable keys never longer than 30 s.
+4. A key id that a fetch begun after the question did not bring is remembered as absent for `negative`; nobody waits for
+   it in that time. Who asked during a fetch and did not find the key in it waits for the next one.
+"""
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Final
+
+from authz.keys.state import NEVER
+
+_FLOOR_S: Final = 30.0
+_JITTER: Final = 0.1
+_LARGEST_POWER: Final = 16
+
+Done = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOptions:
+    """How often keys are fetched (seconds), and how much a flood of unknown key ids may cost (entries)."""
+
+    refresh_s: float = 300.0
+    min_interval_s: float = 5.0
+    max_stale_s: float = 86400.0
+    file_poll_s: float = 0.5
+    negative_s: float = 30.0
+    negative_kids: int = 1024
+    waiting: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    kid: str
+    fetch: int
+    done: Done
+
+    def is_answered_by(self, fetch: int, kids: Container[str]) -> bool:
+        """Whether the fetch of that number settles the question: it began afterwards, or it brought the key."""
+        return self.fetch < fetch or not self.kid or self.kid in kids
+
+
+class Schedule:
+    """The times and the waiters of one issuer.
+
+    Args:
+        options: the intervals and bounds.
+        refresh_s: the interval of this issuer: `options.refresh_s`, or less for a file.
+        jitter: numbers in [0, 1).
+    """
+
+    def __init__(self, options: KeyOptions, *, refresh_s: float, jitter: Callable[[], float]) -> None:
+        self._options = options
+        self._refresh_s = refresh_s
+        self._min_interval_s = min(options.min_interval_s, refresh_s)
+        self._jitter = jitter
+        self._due = NEVER
+        self._started_at = NEVER
+        self._fetch = 0
+        self._failures = 0
+        self._waiting: list[_Waiter] = []
+        self._absent: dict[str, float] = {}
+
+    def due(self) -> float:
+        """When the next fetch starts."""
+        if not self._waiting:
+            return self._due
+        return min(self._due, self._started_at + self._min_interval_s)
+
+    def ask(self, kid: str, done: Done, now: float) -> bool:
+        """Wait for the next fetch on account of `kid`; False when there is no point, or too many wait already."""
+        if self._absent.get(kid, NEVER) > now or len(self._waiting) >= self._options.waiting:
+            return False
+        self._waiting.append(_Waiter(kid, self._fetch, done))
+        return True
+
+    def start(self, now: float) -> bool:
+        """A fetch starts now. True when it happens only because somebody waits."""
+        self._started_at = now
+        self._fetch += 1
+        return now < self._due
+
+    def succeeded(self, now: float, *, kids: Container[str], max_age: int | None) -> list[Done]:
+        """The fetch brought `kids`. Returns whom to tell."""
+        interval = self._refresh_s
+        if max_age is not None:
+            interval = min(interval, max(_FLOOR_S, float(max_age)))
+        interval = min(interval, self._options.max_stale_s / 2)
+        self._failures = 0
+        self._due = now + interval * (1 - _JITTER + 2 * _JITTER * self._jitter())
+        waiting, self._waiting = self._waiting, []
+        answered: list[Done] = []
+        for waiter in waiting:
+            if not waiter.is_answered_by(self._fetch, kids):
+                self._waiting.append(waiter)
+                continue
+            answered.append(waiter.done)
+            if waiter.kid and waiter.kid not in kids:
+                self._remember_absent(waiter.kid, now)
+        return answered
+
+    def failed(self, now: float, *, usable: bool) -> list[Done]:
+        """The fetch failed; `usable` says whether the last good keys still serve. Returns whom to tell."""
+        self._failures = min(self._failures + 1, _LARGEST_POWER)
+        ceiling = self._refresh_s if usable else min(self._refresh_s, _FLOOR_S)
+        delay = min(ceiling, self._min_interval_s * 2.0**self._failures)
+        self._due = max(now + delay * (1 - 2 * _JITTER * self._jitter()), self._started_at + self._min_interval_s)
+        return self.abandon()
+
+    def abandon(self) -> list[Done]:
+        """Forget everybody who waits. Returns whom to tell."""
+        waiting, self._waiting = self._waiting, []
+        return [waiter.done for waiter in waiting]
+
+    def _remember_absent(self, kid: str, now: float) -> None:
+        """Bounded: the oldest entry makes room."""
+        self._absent.pop(kid, None)
+        if len(self._absent) >= self._options.negative_kids:
+            del self._absent[next(iter(self._absent))]
+        self._absent[kid] = now + max(self._options.negative_s, self._options.min_interval_s)

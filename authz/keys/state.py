@@ -1,0 +1,38 @@
+"""What is known of one issuer's keys at one moment.
+
+Law: data only. A `KeyState` is frozen and replaced as a whole, so that whoever reads a view of the store reads one
+moment of it. `last_error` never holds a body, a query or a credential.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz.jwks import KeySet
+
+NEVER: Final = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyState:
+    """The key set in force for one issuer, when it was fetched, and when it stops being trusted (monotonic seconds).
+
+    `keyset` is None until the first fetch succeeds. Failures leave `keyset`, `fetched_at` and `stale_at` as they were
+    and fill `last_error`; the next success empties it.
+    """
+
+    keyset: KeySet | None = None
+    fetched_at: float = NEVER
+    stale_at: float = NEVER
+    last_error: str = ""
+
+    def usable(self, now: float) -> KeySet | None:
+        """The key set, unless there is none yet or it is older than `max_stale`."""
+        return self.keyset if now < self.stale_at else None
+
+    def problem(self, now: float) -> str:
+        """Why tokens of this issuer cannot be judged now, or "" when they can."""
+        if self.keyset is None:
+            return f"no keys yet: {self.last_error}" if self.last_error else "no keys yet"
+        if now >= self.stale_at:
+            return f"keys are too old ({now - self.fetched_at:.0f} s): {self.last_error}"
+        return ""

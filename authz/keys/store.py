@@ -1,0 +1,256 @@
+"""The key sets of all issuers, refreshed in the background and read as one immutable view.
+
+Law 1: the serving thread never waits here. `view` reads one reference; `request` takes a lock that nobody holds while
+fetching or parsing.
+Law 2: one thread per issuer fetches, so there is never more than one fetch of an issuer under way (single flight).
+Law 3: a fetch that fails changes nothing but `last_error`. The last good keys serve until they are `max_stale` old. A
+fetch that succeeds replaces the set as a whole: a key that is not in it any more verifies nothing any more (d-13).
+Law 4: who was told to wait is told once when the waiting is over, whatever happened, stop and removal included.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
+
+from authz import jwks
+from authz.errors import KeysUnavailableError
+from authz.jwks import KeySet
+from authz.keys.clock import Clock
+from authz.keys.fetch import Fetched, Fetcher
+from authz.keys.schedule import Done, KeyOptions, Schedule
+from authz.keys.state import KeyState
+from authz.model import Issuer
+
+log = logging.getLogger(__name__)
+
+_RANDOM: Final = random.SystemRandom()
+
+KeyEvents = Callable[[str, str], None]
+
+CHANGED: Final = "changed"
+UNCHANGED: Final = "unchanged"
+FAILED: Final = "failed"
+
+
+class _Worker:
+    """One issuer: its schedule, its thread, and what is known from the last good fetch."""
+
+    def __init__(self, issuer: Issuer, schedule: Schedule, lock: threading.Lock) -> None:
+        self.issuer = issuer
+        self.schedule = schedule
+        self.wake = threading.Condition(lock)
+        self.stopping = False
+        self.thread: threading.Thread | None = None
+        self.state = KeyState()
+        self.jwks_uri = ""
+        self.digest = b""
+
+
+class KeyStore:
+    """Keeps the key sets of the configured issuers fresh.
+
+    Args:
+        fetcher: brings the bytes of a key set.
+        clock: time, and the waiting for it.
+        options: how often, how long.
+        events: called with (issuer name, `changed` | `unchanged` | `failed`) after every fetch, from its thread. A
+            look at an unchanged local file is no event.
+        jitter: numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        clock: Clock,
+        options: KeyOptions,
+        events: KeyEvents,
+        *,
+        jitter: Callable[[], float] = _RANDOM.random,
+    ) -> None:
+        self._fetcher = fetcher
+        self._clock = clock
+        self._options = options
+        self._events = events
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._workers: dict[str, _Worker] = {}
+        self._retired: list[threading.Thread] = []
+        self._running = False
+        self._stopped = False
+        self._view: Mapping[str, KeyState] = MappingProxyType({})
+
+    def configure(self, issuers: Iterable[Issuer]) -> None:
+        """Serve exactly these issuers from now on.
+
+        An issuer whose keys come from where they came from before keeps its key set; the threads of the others end.
+        """
+        wanted = {issuer.name: issuer for issuer in issuers}
+        with self._lock:
+            for name, worker in list(self._workers.items()):
+                if name in wanted and _source(wanted[name]) == _source(worker.issuer):
+                    continue
+                self._retire(self._workers.pop(name))
+            for name, issuer in wanted.items():
+                if name not in self._workers:
+                    self._workers[name] = self._employ(issuer)
+            self._renew_view()
+
+    def start(self) -> None:
+        """Begin to fetch; the first fetch of every issuer starts at once."""
+        with self._lock:
+            self._running = True
+            for worker in self._workers.values():
+                self._launch(worker)
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop fetching and wait for the threads, each for at most `timeout` seconds. The last view stays readable."""
+        with self._lock:
+            self._running, self._stopped = False, True
+            for worker in self._workers.values():
+                self._retire(worker)
+            self._workers.clear()
+            threads, self._retired = self._retired, []
+        for thread in threads:
+            thread.join(timeout)
+
+    def view(self) -> Mapping[str, KeyState]:
+        """What is known of every issuer, by its name: an immutable mapping of one moment."""
+        return self._view
+
+    def request(self, issuer_name: str, kid: str, done: Done) -> bool:
+        """Ask for keys that the view does not have; `kid` is "" for a token without one.
+
+        Returns:
+            True when a fetch is under way or starts within `min_interval`; `done` is then called once, from a thread
+            of the store, when it has ended. False when nothing will be fetched for this: answer now, from a new view
+            (the key may have come in the very moment).
+        """
+        with self._lock:
+            worker = self._workers.get(issuer_name)
+            if worker is None or not self._running:
+                return False
+            now = self._clock.monotonic()
+            usable = worker.state.usable(now)
+            if (usable is not None and kid in usable.keys) or not worker.schedule.ask(kid, done, now):
+                return False
+            worker.wake.notify_all()
+            return True
+
+    def _employ(self, issuer: Issuer) -> _Worker:
+        refresh_s = self._options.refresh_s
+        if issuer.jwks_file is not None:
+            refresh_s = min(refresh_s, self._options.file_poll_s)
+        worker = _Worker(issuer, Schedule(self._options, refresh_s=refresh_s, jitter=self._jitter), self._lock)
+        if self._running:
+            self._launch(worker)
+        return worker
+
+    def _launch(self, worker: _Worker) -> None:
+        if worker.thread is None:
+            name = f"keys-{worker.issuer.name}"
+            worker.thread = threading.Thread(target=self._run, args=(worker,), name=name, daemon=True)
+            worker.thread.start()
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.stopping = True
+        worker.wake.notify_all()
+        self._retired = [thread for thread in self._retired if thread.is_alive()]
+        if worker.thread is not None:
+            self._retired.append(worker.thread)
+
+    def _run(self, worker: _Worker) -> None:
+        """The thread of one issuer."""
+        while self._wait(worker):
+            self._attempt(worker)
+        with self._lock:
+            left = worker.schedule.abandon()
+        self._tell(left)
+
+    def _wait(self, worker: _Worker) -> bool:
+        """Wait until a fetch is due; False when the thread shall end."""
+        with self._lock:
+            while not worker.stopping:
+                left = worker.schedule.due() - self._clock.monotonic()
+                if left <= 0:
+                    return True
+                self._clock.wait(worker.wake, left)
+            return False
+
+    def _attempt(self, worker: _Worker) -> None:
+        """One fetch, and what follows from it."""
+        with self._lock:
+            hurried = worker.schedule.start(self._clock.monotonic())
+        previous = worker.state.keyset
+        try:
+            fetched = self._fetcher.fetch(worker.issuer, worker.jwks_uri if hurried else "")
+            digest = sha256(fetched.data).digest()
+            if previous is not None and digest == worker.digest:
+                keyset = previous
+            else:
+                keyset = jwks.parse(fetched.data, previous)
+        except KeysUnavailableError as error:
+            self._failed(worker, error.detail)
+        except Exception as error:
+            # The thread's door: a bug in a fetch must not end the refreshing of this issuer for good.
+            log.exception("fetching the keys of issuer %s", worker.issuer.name)
+            self._failed(worker, f"internal error ({type(error).__name__})")
+        else:
+            worker.jwks_uri, worker.digest = fetched.jwks_uri, digest
+            self._succeeded(worker, fetched, keyset, previous)
+
+    def _succeeded(self, worker: _Worker, fetched: Fetched, keyset: KeySet, previous: KeySet | None) -> None:
+        name = worker.issuer.name
+        with self._lock:
+            now = self._clock.monotonic()
+            state = KeyState(keyset=keyset, fetched_at=now, stale_at=now + self._options.max_stale_s)
+            before, worker.state = worker.state, state
+            self._renew_view()
+            done = worker.schedule.succeeded(now, kids=keyset.keys, max_age=fetched.max_age)
+        changed = previous is None or keyset.digest != previous.digest
+        if changed or before.last_error:
+            log.info("issuer %s: %d keys%s", name, len(keyset), ", again" if before.last_error else "")
+        if keyset is not previous:
+            for ignored in keyset.ignored:
+                log.warning("issuer %s: left out %s", name, ignored)
+        if changed or worker.issuer.jwks_file is None:
+            self._events(name, CHANGED if changed else UNCHANGED)
+        self._tell(done)
+
+    def _failed(self, worker: _Worker, text: str) -> None:
+        worker.jwks_uri = ""
+        name = worker.issuer.name
+        with self._lock:
+            now = self._clock.monotonic()
+            before = worker.state
+            worker.state = replace(before, last_error=text)
+            self._renew_view()
+            done = worker.schedule.failed(now, usable=before.usable(now) is not None)
+        if text != before.last_error:
+            log.warning("issuer %s: no keys: %s", name, text)
+        self._events(name, FAILED)
+        self._tell(done)
+
+    def _renew_view(self) -> None:
+        """Swap the view; a worker that was taken away meanwhile is not in it, whatever it still brings."""
+        if self._stopped:
+            return
+        self._view = MappingProxyType({name: worker.state for name, worker in self._workers.items()})
+
+    @staticmethod
+    def _tell(waiting: list[Done]) -> None:
+        for done in waiting:
+            try:
+                done()
+            except Exception:
+                # The thread's door: the next one who waits must be told too, and the thread must go on.
+                log.exception("telling a waiting check about a key")
+
+
+def _source(issuer: Issuer) -> tuple[object, ...]:
+    """What decides where the keys of an issuer come from."""
+    return (issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.jwks_file, issuer.insecure_http)

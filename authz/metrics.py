@@ -1,0 +1,165 @@
+"""What the service counts, and how Prometheus reads it.
+
+Law 1: no label takes its value from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
+and revisions come from the policy.
+Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `token_cache`, `in_flight` and
+`parked` are touched by the serving thread only (one writer), which adds to plain integers; whoever scrapes reads them
+from another thread and may be one check behind. What other threads count is rare, and counted under a lock.
+
+Names, labels and meanings are listed in the documentation, and a test compares the two.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from authz.model import Plane
+from authz.reasons import ANSWERS, GrpcCode, Reason
+
+BUCKETS: Final = (
+    *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
+    *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0),
+)
+NO_PLANE: Final = "none"  # the request ended before its plane was known
+
+_CACHE_RESULTS: Final = ("hit", "miss")
+_RELOAD_RESULTS: Final = ("ok", "failed")
+_REVISION_LENGTH: Final = 12
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own.
+
+    Attributes:
+        in_flight: checks begun and not answered; the engine sets it.
+        parked: checks that wait for a key; the engine sets it.
+        registry: what `exposition` shows.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.parked = 0
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._checks: dict[tuple[str, str], int] = {
+            (plane, reason): 0 for plane in (*Plane, NO_PLANE) for reason in Reason
+        }
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+        self._cache = dict.fromkeys(_CACHE_RESULTS, 0)
+        self._lock = threading.Lock()
+        self._reloads = dict.fromkeys(_RELOAD_RESULTS, 0)
+        self._refreshes: dict[tuple[str, str], int] = {}
+        self._revision = ""
+        self._engine = ""
+        self._key_ages: Callable[[], Mapping[str, float]] = dict
+        self._sink: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self.registry.register(_Collector(self._collect))
+        ProcessCollector(registry=self.registry)
+
+    def check(self, plane: str, decision: str, reason: str, seconds: float) -> None:  # noqa: ARG002 the reason implies the decision
+        """Count one answered check; `plane` is "" where it was not known. Serving thread only."""
+        self._checks[plane or NO_PLANE, reason] += 1
+        self._buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def token_cache(self, result: str) -> None:
+        """Count one look into the cache of verified tokens: `hit` or `miss`. Serving thread only."""
+        self._cache[result] += 1
+
+    def policy_loaded(self, revision: str) -> None:
+        """A policy came into force. Any thread."""
+        with self._lock:
+            self._reloads["ok"] += 1
+            self._revision = revision[:_REVISION_LENGTH]
+
+    def policy_refused(self) -> None:
+        """A policy could not be loaded; the old one stays. Any thread."""
+        with self._lock:
+            self._reloads["failed"] += 1
+
+    def key_refresh(self, issuer: str, result: str) -> None:
+        """A fetch of an issuer's keys ended (`changed`, `unchanged`, `failed`). Any thread."""
+        with self._lock:
+            self._refreshes[issuer, result] = self._refreshes.get((issuer, result), 0) + 1
+
+    def engine(self, name: str) -> None:
+        """The engine that serves."""
+        self._engine = name
+
+    def watch_keys(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        """Where the seconds since each issuer's last good fetch are read at every scrape."""
+        self._key_ages = ages
+
+    def watch_sink(self, status: Callable[[], tuple[int, int, bool]]) -> None:
+        """Where the decision log's (queued, dropped, failed) is read at every scrape."""
+        self._sink = status
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """The text for a scrape and its content type, OpenMetrics where `accept` asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _collect(self) -> Iterator[Metric]:
+        """Every metric of ours at this moment."""
+        yield self._checks_family()
+        seconds = HistogramMetricFamily("authz_check_seconds", "Time from a check's message to its answer.")
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        seconds.add_metric([], list(zip(bounds, accumulate(self._buckets), strict=True)), self._seconds)
+        yield seconds
+        yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
+        with self._lock:
+            reloads, refreshes = dict(self._reloads), dict(self._refreshes)
+            engine, revision = self._engine, self._revision
+        yield _labelled(CounterMetricFamily, "authz_policy_reloads", "Policy loads.", "result", reloads)
+        fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
+        for labels, count in refreshes.items():
+            fetches.add_metric(labels, count)
+        yield fetches
+        ages = self._key_ages()
+        yield _labelled(GaugeMetricFamily, "authz_key_age_seconds", "Time since the last good fetch.", "issuer", ages)
+        in_force = {revision: 1} if revision else {}
+        yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
+        serving = {engine: 1} if engine else {}
+        yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
+        queued, dropped, failed = self._sink()
+        yield GaugeMetricFamily("authz_in_flight", "Checks begun and not answered.", self.in_flight)
+        yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
+        yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", queued)
+        yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", dropped)
+        yield GaugeMetricFamily("authz_sink_failed", "1 while the decision log cannot be written.", int(failed))
+
+    def _checks_family(self) -> Metric:
+        family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])
+        for (plane, reason), count in self._checks.items():
+            allowed = ANSWERS[Reason(reason)].grpc is GrpcCode.OK
+            family.add_metric([plane, "allow" if allowed else "deny", reason], count)
+        return family
+
+
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+
+def _labelled(kind: _Family, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """A metric with one label."""
+    family = kind(name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+class _Collector(Collector):
+    """Hands a scrape on to the metrics that are plain integers."""
+
+    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        return self._collect()
