@@ -25,8 +25,8 @@ from jwt.algorithms import get_default_algorithms
 MAX_DEPTH: Final = 16  # levels of nesting in any JOSE document; real tokens have four
 
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-_LAST_OF_TWO: Final = frozenset(b"AQgw")  # four spare bits, all zero
-_LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")  # two spare bits, all zero
+# The letters whose spare bits are zero, for a last group of two letters (four spare bits) and of three (two).
+_LAST_LETTERS: Final = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}
 _NESTING: Final = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -71,12 +71,13 @@ def b64url_decode(text: bytes) -> bytes:
     spare = len(text) % 4
     if spare == 1:
         raise ValueError("the length of a base64url text cannot be 4n+1")
-    if (spare == 2 and text[-1] not in _LAST_OF_TWO) or (spare == 3 and text[-1] not in _LAST_OF_THREE):  # noqa: PLR2004
-        raise ValueError("the spare bits of the last letter are not zero")
     try:
-        return binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=="[: -spare % 4], strict_mode=True)
+        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=="[: -spare % 4], strict_mode=True)
     except binascii.Error:
         raise ValueError("not base64url without padding") from None
+    if spare and text[-1] not in _LAST_LETTERS[spare]:
+        raise ValueError("the spare bits of the last letter are not zero")
+    return data
 
 
 def read_json(data: bytes) -> Any:

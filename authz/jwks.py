@@ -34,15 +34,10 @@ _CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = MappingProxyType(
 _ED25519_BYTES: Final = 32
 _ED25519_PRIME: Final = 2**255 - 19
 _ED25519_SIGN_BIT: Final = 2**255
+_ED25519_ORDER_EIGHT: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 # The y coordinates of the eight points whose order divides eight: anybody can sign for such a "key".
 _ED25519_SMALL_ORDER: Final = frozenset(
-    {
-        0,
-        1,
-        _ED25519_PRIME - 1,
-        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-    }
+    {0, 1, _ED25519_PRIME - 1, _ED25519_ORDER_EIGHT, _ED25519_PRIME - _ED25519_ORDER_EIGHT}
 )
 
 PublicKey = RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey

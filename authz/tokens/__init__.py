@@ -12,7 +12,6 @@ The one way to accept a token, in this order (RFC 7519 §7.2, RFC 8725, RFC 9068
 """
 
 from authz.tokens.bearer import parse_bearer
-from authz.tokens.cache import cache_key, generation_of
 from authz.tokens.claims import read_claims
 from authz.tokens.compact import MAX_TOKEN_BYTES, ParsedToken, parse
 from authz.tokens.inspection import Check, Inspection, Outcome, inspect
@@ -27,11 +26,9 @@ __all__ = [
     "Inspection",
     "Outcome",
     "ParsedToken",
-    "cache_key",
     "check_claims",
     "find_issuer",
     "find_key",
-    "generation_of",
     "inspect",
     "kind_of",
     "parse",

@@ -1,0 +1,154 @@
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from authz import assertion, jwks
+from authz.model import Claims, Identity
+from tests.token_factory import NOW, dump, make_key, private_key, unb64
+
+PEM = assertion.generate_pem()
+KEY = assertion.load_signing_key(PEM)
+CLAIMS = Claims(
+    issuer_name="corp",
+    issuer="https://idp.example.com",
+    subject="alice",
+    client_id="cli",
+    username="alice.a",
+    full_name="Ålice A.",
+    groups=frozenset({"g"}),
+    audiences=frozenset({"airflow"}),
+    expires_at=NOW + 540,
+    issued_at=NOW,
+    not_before=None,
+    token_id="t-1",
+    session_id="s-1",
+)
+ALICE = Identity(claims=CLAIMS, roles=frozenset({"viewer", "op", "admin"}), airflow_role="op")
+
+
+def mint(identity=ALICE, **changes):
+    settings = {
+        "audience": "airflow-prod",
+        "issuer": "https://gate.example.com",
+        "now": NOW,
+        "lifetime": 60,
+        "jti": "j-1",
+        "key": KEY,
+    }
+    return assertion.mint(identity, **{**settings, **changes})
+
+
+def decoded(token, part=1):
+    return json.loads(unb64(token.split(".")[part]))
+
+
+def pem_of(private, encryption=None):
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+
+
+def test_an_assertion_says_who_asks():
+    token = mint()
+    assert decoded(token, 0) == {"alg": "ES256", "kid": KEY.kid, "typ": "authz-assertion+jwt"}
+    assert decoded(token) == {
+        "iss": "https://gate.example.com",
+        "aud": "airflow-prod",
+        "sub": "alice",
+        "iat": NOW,
+        "nbf": NOW,
+        "exp": NOW + 60,
+        "jti": "j-1",
+        "name": "Ålice A.",
+        "preferred_username": "alice.a",
+        "idp": "https://idp.example.com",
+        "client_id": "cli",
+        "roles": ["admin", "op", "viewer"],
+        "airflow_role": "op",
+    }
+
+
+def test_agents_are_marked_and_nobody_else():
+    assert decoded(mint(Identity(claims=CLAIMS, roles=frozenset(), agent=True)))["agent"] is True
+    plain = decoded(mint(Identity(claims=CLAIMS, roles=frozenset())))
+    assert "agent" not in plain
+    assert "airflow_role" not in plain
+    assert plain["roles"] == []
+
+
+def test_it_verifies_with_the_published_key_set():
+    document = assertion.public_jwks([KEY, assertion.load_signing_key(assertion.generate_pem())])
+    keyset = jwks.parse(dump(document))
+    assert keyset.ignored == ()
+    assert len(keyset) == 2
+    assert keyset.keys[KEY.kid].thumbprint == KEY.kid
+    verified = jwt.decode(
+        mint(),
+        keyset.keys[KEY.kid].public_key,
+        algorithms=["ES256"],
+        audience="airflow-prod",
+        issuer="https://gate.example.com",
+        options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+    )
+    assert verified["sub"] == "alice"
+
+
+def test_the_key_set_has_public_members_only():
+    (jwk,) = assertion.public_jwks([KEY])["keys"]
+    assert set(jwk) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    assert (jwk["kty"], jwk["crv"], jwk["use"], jwk["alg"]) == ("EC", "P-256", "sig", "ES256")
+
+
+def test_a_key_set_of_no_keys_is_empty():
+    assert assertion.public_jwks([]) == {"keys": []}
+
+
+def test_loading_is_stable_and_shows_no_secret():
+    again = assertion.load_signing_key(PEM)
+    assert again == KEY
+    assert "private" not in repr(KEY)
+    secret = again.private_key.private_numbers().private_value
+    assert str(secret) not in repr(KEY)
+    assert f"{secret:x}" not in repr(KEY)
+
+
+def test_coordinates_have_their_full_length():
+    for _ in range(40):
+        key = assertion.load_signing_key(assertion.generate_pem())
+        assert len(unb64(key.x)) == len(unb64(key.y)) == 32
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, 61, 3600])
+def test_it_never_lives_longer_than_a_minute(lifetime):
+    with pytest.raises(ValueError, match="1 to 60 seconds"):
+        mint(lifetime=lifetime)
+
+
+@pytest.mark.parametrize("missing", ["audience", "issuer", "jti"])
+def test_what_limits_an_assertion_is_never_missing(missing):
+    with pytest.raises(ValueError, match="needs an audience, an issuer and a jti"):
+        mint(**{missing: ""})
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        (b"", "not an unencrypted private key"),
+        (b"secret-canary", "not an unencrypted private key"),
+        (pem_of(private_key("ES256"), BestAvailableEncryption(b"x")), "not an unencrypted private key"),
+        (make_key("ES256").public_pem, "not an unencrypted private key"),
+        (pem_of(private_key("RSA-2048")), "not an EC P-256"),
+        (pem_of(private_key("ES384")), "not an EC P-256"),
+        (pem_of(private_key("ES256K")), "not an EC P-256"),
+        (pem_of(private_key("Ed25519")), "not an EC P-256"),
+    ],
+)
+def test_other_keys_are_refused(pem, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        assertion.load_signing_key(pem)
+    assert "canary" not in str(caught.value)

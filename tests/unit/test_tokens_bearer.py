@@ -1,0 +1,54 @@
+import pytest
+
+from authz.errors import RequestError
+from authz.reasons import Reason
+from authz.tokens import parse_bearer
+
+
+def test_no_header_is_no_token():
+    assert parse_bearer(()) is None
+
+
+@pytest.mark.parametrize("scheme", [b"Bearer", b"bearer", b"BEARER", b"bEaReR"])
+def test_the_scheme_is_case_insensitive(scheme):
+    assert parse_bearer((scheme + b" a.b.c",)) == "a.b.c"
+
+
+def test_the_token_is_a_b64token():
+    assert parse_bearer((b"Bearer AZaz09-._~+/==",)) == "AZaz09-._~+/=="
+
+
+@pytest.mark.parametrize(
+    ("values", "detail"),
+    [
+        ((b"",), "scheme is not Bearer"),
+        ((b"Basic dXNlcjpwYXNz",), "scheme is not Bearer"),
+        ((b"Bearerx a",), "scheme is not Bearer"),
+        ((b"Token a",), "scheme is not Bearer"),
+        ((b" Bearer a",), "scheme is not Bearer"),
+        ((b"Bearer\ta",), "scheme is not Bearer"),
+        ((b"Bearer",), "no token"),
+        ((b"Bearer ",), "no token"),
+        ((b"Bearer  a",), "something else"),
+        ((b"Bearer \ta",), "something else"),
+        ((b"Bearer a ",), "something else"),
+        ((b"Bearer a b",), "something else"),
+        ((b"Bearer a\n",), "something else"),
+        ((b"Bearer a\x00",), "something else"),
+        ((b"Bearer =",), "something else"),
+        ((b"Bearer a=b",), "something else"),
+        ((b'Bearer "a"',), "something else"),
+        ((b"Bearer \xc3\xa9",), "something else"),
+        ((b"Bearer a,Bearer b",), "comma"),
+        ((b"Bearer a, Bearer b",), "comma"),
+        ((b"Bearer a,",), "comma"),
+        ((b"Bearer a", b"Bearer a"), "2 Authorization headers"),
+        ((b"Bearer a", b""), "2 Authorization headers"),
+    ],
+)
+def test_everything_else_is_refused_without_being_shown(values, detail):
+    with pytest.raises(RequestError) as caught:
+        parse_bearer(values)
+    assert caught.value.reason is Reason.BAD_AUTHORIZATION
+    assert detail in caught.value.detail
+    assert "dXNlcjpwYXNz" not in str(caught.value)

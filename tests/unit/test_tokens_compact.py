@@ -1,0 +1,136 @@
+import time
+
+import pytest
+
+from authz.errors import TokenError
+from authz.reasons import Reason
+from authz.tokens import MAX_TOKEN_BYTES, parse
+from tests.token_factory import access_claims, b64, dump, make_key, raw_token, sign, unb64
+
+KEY = make_key("ES256")
+GOOD = sign(access_claims(), KEY)
+
+
+def refused(token, max_bytes=MAX_TOKEN_BYTES):
+    with pytest.raises(TokenError) as caught:
+        parse(token, max_bytes=max_bytes)
+    return caught.value
+
+
+def malformed(token):
+    error = refused(token)
+    assert error.reason is Reason.TOKEN_MALFORMED
+    return error.detail
+
+
+def test_a_token_comes_apart():
+    parsed = parse(GOOD, max_bytes=len(GOOD))
+    header, payload, signature = GOOD.split(".")
+    assert (parsed.alg, parsed.kid, parsed.typ) == ("ES256", "k1", "at+jwt")
+    assert parsed.payload == access_claims()
+    assert parsed.signing_input == f"{header}.{payload}".encode()
+    assert parsed.signature == unb64(signature)
+
+
+def test_kid_and_typ_are_optional():
+    parsed = parse(raw_token({"alg": "RS256"}, {}), max_bytes=100)
+    assert (parsed.kid, parsed.typ, parsed.signature) == (None, None, b"")
+
+
+def test_a_parsed_token_shows_nothing_of_itself():
+    parsed = parse(GOOD, max_bytes=len(GOOD))
+    assert repr(parsed) == "ParsedToken(alg='ES256')"
+
+
+def test_size_is_judged_before_anything_else():
+    error = refused(GOOD, max_bytes=len(GOOD) - 1)
+    assert error.reason is Reason.TOKEN_TOO_LARGE
+    assert str(len(GOOD)) in error.detail
+    started = time.perf_counter()
+    assert refused("." * 10_000_000).reason is Reason.TOKEN_TOO_LARGE
+    assert time.perf_counter() - started < 0.01
+
+
+@pytest.mark.parametrize(
+    ("token", "detail"),
+    [
+        ("", "1 parts"),
+        ("a", "1 parts"),
+        ("a.b", "2 parts"),
+        ("a.b.c.d", "4 parts"),
+        ("a.b.c.d.e", "encrypted"),
+        ("a.b.c.d.e.f", "6 parts"),
+        ("é.b.c", "ASCII"),
+        ("\ud800.b.c", "ASCII"),
+        ("..", "header: not JSON"),
+        (raw_token("", {}), "header: not JSON"),
+        (raw_token({"alg": "RS256"}, ""), "payload: not JSON"),
+        (raw_token("!!", {}), "header: not base64url"),
+        (raw_token({"alg": "RS256"}, {}, "A"), "signature: the length"),
+        (raw_token({"alg": "RS256"}, {}, "AB"), "signature: the spare bits"),
+        (raw_token({"alg": "RS256"}, {}, "AA=="), "signature: not base64url"),
+        (raw_token([], {}), "header: not a JSON object"),
+        (raw_token({"alg": "RS256"}, []), "payload: not a JSON object"),
+        (raw_token({"alg": "RS256"}, b'"text"'), "payload: not a JSON object"),
+        (raw_token(b'{"alg":"RS256","alg":"none"}', {}), "header: a member name occurs twice"),
+        (raw_token({"alg": "RS256"}, b'{"sub":"a","sub":"b"}'), "payload: a member name occurs twice"),
+        (GOOD + "\n", "signature: not base64url"),
+        (" " + GOOD, "header: not base64url"),
+    ],
+)
+def test_what_is_no_compact_jws_is_malformed(token, detail):
+    assert detail in malformed(token)
+
+
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [
+        ({}, "alg"),
+        ({"alg": None}, "alg"),
+        ({"alg": 256}, "alg"),
+        ({"alg": ["RS256"]}, "alg"),
+        ({"alg": "RS256", "crit": ["exp"]}, "crit"),
+        ({"alg": "RS256", "crit": []}, "crit"),
+        ({"alg": "RS256", "crit": None}, "crit"),
+        ({"alg": "RS256", "b64": False}, "b64"),
+        ({"alg": "RS256", "b64": True}, "b64"),
+        ({"alg": "RS256", "b64": False, "crit": ["b64"]}, "crit"),
+        ({"alg": "dir", "enc": "A256GCM"}, "enc"),
+        ({"alg": "RS256", "zip": "DEF"}, "zip"),
+        ({"alg": "RS256", "kid": None}, "kid"),
+        ({"alg": "RS256", "kid": 1}, "kid"),
+        ({"alg": "RS256", "kid": ""}, "kid"),
+        ({"alg": "RS256", "kid": "x" * 257}, "kid"),
+        ({"alg": "RS256", "kid": "a\x00b"}, "kid"),
+        ({"alg": "RS256", "kid": "a\u2028b"}, "kid"),
+        ({"alg": "RS256", "typ": None}, "typ"),
+        ({"alg": "RS256", "typ": ["JWT"]}, "typ"),
+        ({"alg": "RS256", "cty": "JWT"}, "nested"),
+        ({"alg": "RS256", "cty": "application/jwt"}, "nested"),
+        ({"alg": "RS256", "cty": 5}, "nested"),
+    ],
+)
+def test_headers_that_ask_for_something_special_are_malformed(header, detail):
+    assert detail in malformed(raw_token(header, {}, b"x"))
+
+
+@pytest.mark.parametrize("header", [{"cty": "json"}, {"jku": 1, "jwk": [], "x5u": {}, "x5c": None, "x5t": 1, "foo": 2}])
+def test_headers_that_we_do_not_read_are_ignored(header):
+    assert parse(raw_token({"alg": "RS256", **header}, {}), max_bytes=500).alg == "RS256"
+
+
+def test_a_kid_of_the_full_length_is_taken():
+    assert parse(raw_token({"alg": "RS256", "kid": "é" * 256}, {}), max_bytes=2000).kid == "é" * 256
+
+
+def test_details_show_nothing_of_the_token():
+    canary = "secret-canary"
+    for token in (
+        raw_token({"alg": "RS256", "kid": canary * 50}, {}),
+        raw_token({"alg": "RS256", "crit": [canary]}, {}),
+        raw_token({"alg": "RS256"}, b'{"a":"' + canary.encode()),
+        b64(dump({"alg": canary})) + ".x",
+    ):
+        error = refused(token)
+        assert canary not in str(error)
+        assert canary not in repr(error)
