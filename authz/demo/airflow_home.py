@@ -1,0 +1,103 @@
+"""A real Airflow 3.3 for one machine: its environment, its DAG folder and its commands.
+
+Law: everything it writes is below one directory; it listens on loopback; nothing of it phones home. The settings that
+differ from Airflow's defaults are there for one of three reasons: our auth manager, one machine, or a quick start.
+"""
+
+import base64
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+AIRFLOW = (sys.executable, "-m", "airflow")
+EXAMPLES = ("example_simplest_dag.py", "tutorial_dag.py", "tutorial_taskflow_api.py")
+OWN_DAGS = ("sales_daily", "finance_close")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AirflowHome:
+    """Where Airflow lives, and whom it trusts."""
+
+    home: Path
+    port: int
+    issuer: str
+    audience: str
+    jwks: str
+    gate_url: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of all of Airflow's components; call once, it makes fresh secrets."""
+        return {
+            **os.environ,
+            **_one_machine(self),
+            **_auth(self),
+            **_quick(),
+        }
+
+    def command(self, component: str) -> list[str]:
+        """Return the command of one component."""
+        arguments = {
+            "migrate": ["db", "migrate"],
+            "api-server": ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"],
+            "scheduler": ["scheduler", "--skip-serve-logs"],
+            "dag-processor": ["dag-processor"],
+        }
+        return [*AIRFLOW, *arguments[component]]
+
+    def prepare(self) -> None:
+        """Make the home and fill its DAG folder: the demo's own DAGs and a few of Airflow's examples."""
+        dags = self.home / "dags"
+        dags.mkdir(parents=True, exist_ok=True)
+        own = files("authz.demo") / "dags"
+        for name in OWN_DAGS:
+            (dags / f"{name}.py").write_bytes((own / f"{name}.py").read_bytes())
+        spec = find_spec("airflow.example_dags")
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for name in EXAMPLES:
+                shutil.copy(Path(folder) / name, dags / name)
+
+
+def _one_machine(home: AirflowHome) -> Mapping[str, str]:
+    return {
+        "AIRFLOW_HOME": str(home.home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home.home / "dags"),
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{home.port}/execution/",
+        "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.home / 'airflow.db'}",
+        "AIRFLOW__API__BASE_URL": home.gate_url,
+        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def _auth(home: AirflowHome) -> Mapping[str, str]:
+    return {
+        "AIRFLOW__CORE__AUTH_MANAGER": "authz.airflow.auth_manager.AuthzAuthManager",
+        "AIRFLOW__AUTHZ__ISSUER": home.issuer,
+        "AIRFLOW__AUTHZ__AUDIENCE": home.audience,
+        ("AIRFLOW__AUTHZ__JWKS_FILE" if home.jwks.startswith("/") else "AIRFLOW__AUTHZ__JWKS_URL"): home.jwks,
+    }
+
+
+def _quick() -> Mapping[str, str]:
+    return {
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "true",
+        "AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
