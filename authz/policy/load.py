@@ -1,0 +1,94 @@
+"""Policy file → compiled policy, or every mistake in it at once.
+
+Law: nothing is half loaded. A file with any mistake is refused as a whole, and each mistake has its place.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from authz.catalogue import Catalogue
+from authz.errors import PolicyError
+from authz.model import Plane
+from authz.policy.compiled import Gate, Policy
+from authz.policy.draft import Draft, draft
+from authz.policy.index import Index
+from authz.policy.issuers import check_issuers, compile_issuer
+from authz.policy.operations import expand
+from authz.policy.roles import Roster, check_roles, compile_role
+from authz.policy.rule_checks import check_rules
+from authz.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
+from authz.yamlfile import parse
+
+
+def load(data: bytes, file: str) -> Policy:
+    """Compile the bytes of a policy file; `file` is its name, for problems and for files that it names.
+
+    Raises:
+        PolicyError: with every problem, sorted by place.
+    """
+    document = parse(data, file, error=PolicyError)
+    drafted, problems = draft(document)
+    problems += [*check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
+    if problems:
+        raise PolicyError(problems)
+    roles = {name: compile_role(name, drafted) for name in drafted.roles}
+    rules = {rule.id: rule for rule in sorted(_rules(drafted), key=lambda rule: rule.id)}
+    airflow = _airflow_roles(roles, rules.values(), drafted.catalogue)
+    issuers = [compile_issuer(entry, file) for entry in drafted.issuers.values()]
+    return Policy(
+        file=file,
+        revision=hashlib.sha256(data).hexdigest(),
+        catalogue=drafted.catalogue,
+        issuers=MappingProxyType({issuer.issuer: issuer for issuer in issuers}),
+        roles=MappingProxyType(roles),
+        rules=MappingProxyType(rules),
+        airflow_roles=MappingProxyType(airflow),
+        roster=Roster(roles.values(), [issuer.name for issuer in issuers], airflow),
+        gates=MappingProxyType({plane: _gate(rules.values(), plane, drafted.catalogue) for plane in Plane}),
+    )
+
+
+def _rules(drafted: Draft) -> Iterable[Rule]:
+    for index, entry in drafted.rules.items():
+        line, column = drafted.document.place(("rules", index))
+        effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
+        planes = {Plane(entry.plane)} if entry.plane else {Plane.INBOUND} if entry.public else set(Plane)
+        yield Rule(
+            id=entry.id,
+            effect=effect,
+            planes=frozenset(planes),
+            roles=entry.roles,
+            operations=entry.operations,
+            hosts=entry.hosts,
+            methods=entry.methods,
+            paths=entry.paths,
+            dags=entry.dags,
+            description=entry.description,
+            line=line,
+            column=column,
+        )
+
+
+def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:
+    deny, public, allow = (
+        Index(rules, plane=plane, effect=effect, catalogue=catalogue)
+        for effect in (Effect.DENY, Effect.PUBLIC, Effect.ALLOW)
+    )
+    return Gate(deny=deny, public=public, allow=allow)
+
+
+def _airflow_roles(roles: Mapping[str, Role], rules: Iterable[Rule], catalogue: Catalogue) -> dict[str, str]:
+    """What each role is to Airflow: as the policy says; else by its own name; else the most that its rules grant."""
+    granted: dict[str, int] = {}
+    needed: dict[tuple[str, ...], int] = {}
+    for rule in rules:
+        if rule.effect is Effect.ALLOW and rule.operations:
+            if rule.operations not in needed:
+                names = {name for word in rule.operations for name in expand(word, catalogue, never=False)}
+                needed[rule.operations] = max(AIRFLOW_ROLES.index(catalogue.operations[n].airflow_role) for n in names)
+            for role in rule.roles:
+                granted[role] = max(granted.get(role, 0), needed[rule.operations])
+    found = {name: AIRFLOW_ROLES[rank] for name, rank in granted.items()}
+    found |= {name: name for name in roles if name in AIRFLOW_ROLES}
+    return found | {role.name: role.airflow for role in roles.values() if role.airflow}

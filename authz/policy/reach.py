@@ -1,0 +1,102 @@
+"""Whether the conditions of a rule can hold together: a rule that can never apply is a mistake.
+
+Law: judged against the catalogue alone, and only where the catalogue knows enough: a rule with operations, or with
+DAGs on the inbound plane, concerns routes of the catalogue and no others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from authz.catalogue import ANY_DAG, Catalogue
+from authz.policy.operations import expand
+from authz.policy.patterns import PathPattern, segment_matches
+from authz.policy.schema import RuleEntry
+
+_Found = tuple[tuple[str | int, ...], str, str]
+_Verdict = tuple[str, str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One route of an operation: `segments` has None for a parameter; `rest` when the last one takes any rest."""
+
+    operation: str
+    method: str
+    segments: tuple[str | None, ...]
+    rest: bool
+    dag_id: str
+
+
+class Reach:
+    """Answers for the rules of one policy; equal questions are answered once."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._targets = tuple(_each_target(catalogue))
+        self._verdicts: dict[object, _Verdict] = {}
+
+    def unreachable(self, entry: RuleEntry) -> list[_Found]:
+        """The condition with which the rule can no longer apply, if there is one."""
+        if not entry.operations and not (entry.dags and entry.plane == "inbound"):
+            return []
+        every_dag = any(glob.text == "*" for glob in entry.dags)
+        question = (entry.operations, entry.methods, entry.paths, bool(entry.dags), every_dag, entry.deny)
+        if question not in self._verdicts:
+            self._verdicts[question] = self._judge(entry, every_dag=every_dag)
+        verdict = self._verdicts[question]
+        return [] if verdict is None else [((verdict[0],), verdict[1], verdict[2])]
+
+    def _judge(self, entry: RuleEntry, *, every_dag: bool) -> _Verdict:
+        words = entry.operations or ("*",)
+        names = frozenset().union(*(expand(word, self._catalogue, never=entry.deny) for word in words))
+        left = [target for target in self._targets if target.operation in names]
+        if entry.methods:
+            left = [target for target in left if target.method in entry.methods or _is_head(target, entry)]
+            if not left:
+                return (
+                    "methods",
+                    "none of the rule's operations has these methods, so it can never apply",
+                    "remove `methods`",
+                )
+        if entry.paths:
+            left = [target for target in left if any(_overlap(target, path) for path in entry.paths)]
+            if not left and entry.operations:
+                return "paths", "none of the rule's operations has these paths, so it can never apply", "remove `paths`"
+        if entry.dags and not any(_concerns(target, entry, every_dag=every_dag) for target in left):
+            hint = 'remove `dags`; for routes that reach any DAG write dags: ["*"]'
+            return "dags", "nothing that the rule covers names a DAG like these, so it can never apply", hint
+        return None
+
+
+def _is_head(target: _Target, entry: RuleEntry) -> bool:
+    return target.method == "GET" and "HEAD" in entry.methods
+
+
+def _concerns(target: _Target, entry: RuleEntry, *, every_dag: bool) -> bool:
+    if target.dag_id == ANY_DAG:
+        return every_dag or entry.deny
+    return bool(target.dag_id)
+
+
+def _each_target(catalogue: Catalogue) -> Iterator[_Target]:
+    for operation in catalogue.operations.values():
+        for route in operation.routes:
+            words = route.template[1:].split("/")
+            rest = words[-1].endswith(":path}")
+            shape = tuple(None if word.startswith("{") else word for word in words)
+            match = catalogue.match(tuple("x" if word is None else word for word in shape), route.method)
+            dag_id = match.dag_id if match is not None else ""
+            yield _Target(operation.name, route.method, shape[:-1] if rest else shape, rest, dag_id)
+
+
+def _overlap(target: _Target, path: PathPattern) -> bool:
+    """Whether a path exists that both the route and the pattern stand for. At most one segment more than the longer."""
+    shorter = min(len(target.segments), len(path.segments))
+    if not all(
+        segment_matches(want, have) if have is not None else want != ""
+        for want, have in zip(path.segments[:shorter], target.segments[:shorter], strict=True)
+    ):
+        return False
+    if len(target.segments) == len(path.segments):
+        return target.rest == path.rest
+    return path.rest if len(path.segments) == shorter else target.rest

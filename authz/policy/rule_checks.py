@@ -1,0 +1,137 @@
+"""What is wrong with a rule: the conditions that it must have, must not have, or that refer to nothing.
+
+Law: a rule that could silently mean more or less than its author thought is a mistake. Whether conditions that are
+right one by one can hold together is the question of `authz.policy.reach`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from authz.errors import Problem
+from authz.policy.draft import Draft
+from authz.policy.operations import expand
+from authz.policy.reach import Reach
+from authz.policy.schema import RuleEntry
+from authz.wording import near
+
+MAX_COMBINATIONS = 100_000
+
+_Found = tuple[tuple[str | int, ...], str, str]
+"""Where in the rule (keys and positions), what, what to do."""
+
+
+def check_rules(draft: Draft) -> Iterator[Problem]:
+    """Every mistake that concerns rules."""
+    first: dict[str, int] = {}
+    reach = Reach(draft.catalogue)
+    for index, entry in draft.rules.items():
+        if first.setdefault(entry.id, index) != index:
+            line = draft.document.place(("rules", first[entry.id], "id"))[0]
+            message = f"the rule `{entry.id}` is there twice"
+            yield draft.document.problem(
+                ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
+            )
+        found = [*_shape(entry), *_references(entry, draft)]
+        if not found:
+            found += reach.unreachable(entry)
+        for loc, message, hint in found:
+            yield draft.document.problem(("rules", index, *loc), message, hint)
+
+
+def conditions(entry: RuleEntry) -> Mapping[str, int]:
+    """The conditions that the rule has, and how many entries each of them has."""
+    keys = ("roles", "operations", "hosts", "methods", "paths", "dags")
+    return {key: len(entries) for key in keys if (entries := getattr(entry, key))}
+
+
+def _shape(entry: RuleEntry) -> Iterator[_Found]:
+    present = conditions(entry)
+    if math.prod(present.values()) > MAX_COMBINATIONS:
+        yield (), f"the rule has more than {MAX_COMBINATIONS} combinations of entries", "split it, or use wildcards"
+    if entry.plane == "egress" and entry.operations:
+        yield (
+            ("operations",),
+            "operations are Airflow's own, on the inbound plane",
+            "an egress rule has hosts and paths",
+        )
+    if entry.deny and entry.public:
+        yield ("public",), "a rule cannot be both `deny` and `public`", "remove one of them"
+    elif entry.deny:
+        if not present:
+            hint = "to deny everything, say so with a path: " + 'paths: ["/**"]'
+            yield (), "a deny rule without conditions would deny everything", hint
+    elif entry.public:
+        yield from _public(entry)
+    else:
+        yield from _allow(entry, present)
+
+
+def _public(entry: RuleEntry) -> Iterator[_Found]:
+    """PITFALLS d-26: what everyone may reach is a short list of exact paths and methods."""
+    if entry.plane == "egress":
+        yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
+    if entry.roles:
+        yield ("roles",), "a public rule is for everyone, so it has no roles", "remove `roles`, or `public`"
+    if entry.dags:
+        yield ("dags",), "a public rule is for exact paths, so it has no dags", "remove `dags`, or `public`"
+    if not entry.operations and not entry.paths:
+        yield (), "a public rule names exact paths or operations", 'add paths: ["/api/v2/version"]'
+    if entry.paths and not entry.methods:
+        yield (), "a public rule with paths names its methods", "add methods: [GET]"
+    for position, path in enumerate(entry.paths):
+        if not path.literal:
+            yield (
+                ("paths", position),
+                f"`{path.text}` stands for many paths, and everyone could reach them",
+                "write out the paths",
+            )
+    for position, host in enumerate(entry.hosts):
+        if host.text.startswith("*"):
+            yield (
+                ("hosts", position),
+                f"`{host.text}` stands for many hosts, and a public rule is exact",
+                "write out the hosts",
+            )
+
+
+def _allow(entry: RuleEntry, present: Mapping[str, int]) -> Iterator[_Found]:
+    if not entry.roles:
+        yield (), "an allow rule names its roles", "add roles: [...], or say `public: true` or `deny: true`"
+    if entry.plane == "inbound":
+        if not (entry.operations or entry.paths):
+            yield (), "an inbound allow rule names operations or paths", "add operations: [dags:read]"
+        return
+    missing = [key for key in ("hosts", "paths") if key not in present]
+    if entry.plane == "egress":
+        if missing:
+            yield (), f"an egress allow rule names hosts and paths: {' and '.join(missing)} missing", "add them"
+    elif missing or entry.operations:
+        message = (
+            "without `plane` the rule is for both planes, and on egress it needs hosts and paths, and no operations"
+        )
+        yield (), message, "add plane: inbound, or plane: egress"
+
+
+def _references(entry: RuleEntry, draft: Draft) -> Iterator[_Found]:
+    for position, role in enumerate(entry.roles):
+        if role not in draft.role_names:
+            yield (
+                ("roles", position),
+                f"unknown role `{role}`",
+                near(role, draft.role_names) or "define it under `roles`",
+            )
+    for position, word in enumerate(entry.operations):
+        names = expand(word, draft.catalogue, never=entry.deny)
+        loc = ("operations", position)
+        if not names:
+            yield (
+                loc,
+                f"unknown operation `{word}` (Airflow {draft.catalogue.version})",
+                near(word, draft.catalogue.operations) or "`authz explain` and the catalogue list the operations",
+            )
+        elif entry.public and word not in draft.catalogue.operations:
+            yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"
+        elif entry.public:
+            operation = draft.catalogue.operations[word]
+            if operation.never or not operation.literal:
+                yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"

@@ -1,0 +1,63 @@
+"""The compiled rule and role: what stands in the policy file, checked and frozen.
+
+Law: data only. An empty condition is no condition: the rule does not look at that side of the request.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.model import Plane
+from authz.policy.patterns import Glob, HostPattern, PathPattern
+
+AUTHENTICATED: Final = "authenticated"
+"""The role of everyone with a valid token. A policy may use it, but not define it."""
+
+AIRFLOW_ROLES: Final = ("viewer", "user", "op", "admin")
+"""Airflow's own roles, the weakest first."""
+
+
+class Effect(StrEnum):
+    """What a rule does when it applies."""
+
+    DENY = "deny"
+    PUBLIC = "public"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits."""
+
+    id: str
+    effect: Effect
+    planes: frozenset[Plane]
+    roles: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    hosts: tuple[HostPattern, ...] = ()
+    methods: tuple[str, ...] = ()
+    paths: tuple[PathPattern, ...] = ()
+    dags: tuple[Glob, ...] = ()
+    description: str = ""
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One role: who has it, and what it means to Airflow. `includes` is closed: it has every role that this one gives.
+
+    `issuers` are names; empty: any issuer of the policy.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    clients: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+    issuers: frozenset[str] = frozenset()
+    includes: frozenset[str] = frozenset()
+    agent: bool = False
+    airflow: str = ""
+    description: str = ""
+    line: int = 0
+    column: int = 0

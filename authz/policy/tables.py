@@ -1,0 +1,131 @@
+"""Tables that find, among any number of patterns, those that a value matches.
+
+Law: the cost of a lookup depends on the value (its length, its segments, its labels), never on how many patterns there
+are. The exception is told where it is: globs with the same beginning, the same end and something in between.
+"""
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from authz.policy.patterns import Glob, HostPattern, PathPattern
+
+_Value = TypeVar("_Value")
+
+
+class GlobTable(Generic[_Value]):
+    """Globs → values. A lookup costs one probe per pair of lengths of beginning and end that occurs among the globs."""
+
+    __slots__ = ("_affixes", "_exact", "_lengths")
+
+    def __init__(self) -> None:
+        self._exact: dict[str, _Value] = {}
+        self._affixes: dict[tuple[str, str], dict[str, tuple[Glob, _Value]]] = {}
+        self._lengths: tuple[tuple[int, int], ...] = ()
+
+    def setdefault(self, glob: Glob, value: _Value) -> _Value:
+        """The value of this very glob, which is set to `value` if it has none."""
+        if len(glob.parts) == 1:
+            return self._exact.setdefault(glob.text, value)
+        affixes = glob.parts[0], glob.parts[-1]
+        if affixes not in self._affixes:
+            self._affixes[affixes] = {}
+            lengths = {*self._lengths, (len(affixes[0]), len(affixes[1]))}
+            self._lengths = tuple(sorted(lengths))
+        return self._affixes[affixes].setdefault(glob.text, (glob, value))[1]
+
+    def find(self, text: str) -> list[_Value]:
+        """The values of all globs that match."""
+        exact = self._exact.get(text)
+        found = [] if exact is None else [exact]
+        size = len(text)
+        for before, after in self._lengths:
+            if before + after <= size:
+                group = self._affixes.get((text[:before], text[size - after :]))
+                if group is not None:
+                    found += [value for glob, value in group.values() if len(glob.parts) == 2 or glob.matches(text)]  # noqa: PLR2004 beginning and end
+        return found
+
+
+class HostTable:
+    """Host patterns → their texts."""
+
+    __slots__ = ("_exact", "_suffixes")
+
+    def __init__(self, patterns: Iterable[HostPattern]) -> None:
+        texts = {pattern.text for pattern in patterns}
+        self._suffixes = {text[1:]: text for text in texts if text[0] == "*"}
+        self._exact = texts - set(self._suffixes.values())
+
+    def find(self, host: str) -> list[str]:
+        """The texts of all patterns that match the host."""
+        found = [host] if host in self._exact else []
+        if self._suffixes:
+            dot = host.find(".", 1)
+            while dot >= 0:
+                text = self._suffixes.get(host[dot:])
+                if text is not None:
+                    found.append(text)
+                dot = host.find(".", dot + 1)
+        return found
+
+
+class _Node:
+    """A place in the trie of path patterns."""
+
+    __slots__ = ("end", "globs", "literals", "parameter", "rest")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.globs: GlobTable[_Node] | None = None
+        self.rest: str | None = None
+        self.end: str | None = None
+
+
+class PathTable:
+    """Path patterns → their keys: a trie by segments."""
+
+    __slots__ = ("_root",)
+
+    def __init__(self, patterns: Iterable[PathPattern]) -> None:
+        self._root = _Node()
+        for pattern in patterns:
+            self._add(pattern)
+
+    def _add(self, pattern: PathPattern) -> None:
+        node = self._root
+        for want in pattern.segments:
+            if isinstance(want, str):
+                node = node.literals.setdefault(want, _Node())
+            elif want is None:
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node.globs = node.globs or GlobTable()
+                node = node.globs.setdefault(want, _Node())
+        if pattern.rest:
+            node.rest = pattern.key
+        else:
+            node.end = pattern.key
+
+    def find(self, segments: tuple[str, ...]) -> list[str]:
+        """The keys of all patterns that match the segments."""
+        found: list[str] = []
+        places = [self._root]
+        for segment in segments:
+            following: list[_Node] = []
+            for node in places:
+                if node.rest is not None:
+                    found.append(node.rest)
+                child = node.literals.get(segment)
+                if child is not None:
+                    following.append(child)
+                if segment and node.parameter is not None:
+                    following.append(node.parameter)
+                if segment and node.globs is not None:
+                    following += node.globs.find(segment)
+            if not following:
+                return found
+            places = following
+        found += [node.end for node in places if node.end is not None]
+        return found
