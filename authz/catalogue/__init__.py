@@ -8,9 +8,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-import yaml
-
-from authz.catalogue.build import build
+from authz.catalogue.build import read
 from authz.catalogue.routes import ANY_DAG, Catalogue, Operation, OperationRoute, Route
 
 __all__ = ["ANY_DAG", "Catalogue", "Operation", "OperationRoute", "Route", "load", "versions"]
@@ -30,5 +28,5 @@ def load(version: str) -> Catalogue:
     """Return the catalogue of one Airflow version. Raises KeyError for a version that `versions()` does not have."""
     if version not in versions():
         raise KeyError(version)
-    data = files(__name__).joinpath(f"airflow-{version}.yaml").read_bytes()
-    return build(yaml.load(data, Loader=yaml.CSafeLoader), version)
+    name = f"airflow-{version}.yaml"
+    return read(files(__name__).joinpath(name).read_bytes(), name, version)

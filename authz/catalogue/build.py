@@ -1,18 +1,20 @@
-"""From a catalogue's data to the compiled catalogue.
+"""From a catalogue's file to the compiled catalogue.
 
-Law: strict. Whatever is misspelt, doubled, unused or contradictory in the data is a `ValueError` (pydantic's
-`ValidationError` is one), because a route with the wrong operation is a wrong allow. The order of the routes is kept.
+Law: strict. Whatever is misspelt, doubled, unused or contradictory is an error, because a route with the wrong
+operation is a wrong allow. What is wrong as YAML is a `ProblemsError`; what is wrong in the data is a `ValueError`
+(pydantic's `ValidationError` is one). The order of the routes is kept.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from authz import yamlfile
 from authz.catalogue.routes import Catalogue, Endpoint, Node, Operation, OperationRoute
-from authz.errors import RequestError
+from authz.errors import ProblemsError, RequestError
 from authz.path import canonicalise
 
 _OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*$")]
@@ -43,11 +45,19 @@ class _RouteRecord(_Record):
 class _Document(_Record):
     version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+$")]
     operations: dict[_OperationName, _OperationRecord]
-    routes: list[_RouteRecord]
+    routes: Sequence[_RouteRecord]
+
+
+def read(content: bytes, file: str, version: str) -> Catalogue:
+    """Compile the catalogue file for `version`. Raises ProblemsError or ValueError."""
+    document = yamlfile.parse(content, file)
+    if document.problems:
+        raise ProblemsError(document.problems)
+    return build(document.data, version)
 
 
 def build(data: object, version: str) -> Catalogue:
-    """Compile the decoded data of the catalogue file for `version`. Raises ValueError."""
+    """Compile the data of a catalogue file for `version`. Raises ValueError."""
     document = _Document.model_validate(data)
     if document.version != version:
         raise ValueError(f"the catalogue for {version} says that it is for {document.version}")

@@ -1,0 +1,259 @@
+"""Our catalogue against the real Airflow: raw bytes go through uvicorn's own protocol, then through Airflow's routes.
+
+What uvicorn and Starlette choose is the truth. Proven here: for every catalogue route and every tricky path, our match
+names the same template and DAG; no route of Airflow is forgotten; each operation's lowest role is the one that
+Airflow's own checks ask for; and a route that reaches DAGs which its path does not name is marked so.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from authz import catalogue
+from authz.catalogue import ANY_DAG
+from authz.errors import RequestError
+from authz.path import canonicalise
+from tests.integration.tricky_paths import fill, targets
+
+if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
+    pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
+oracle = importlib.import_module("tests.integration.airflow_oracle")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Airflow's, Starlette's and their plugins': not ours to mend
+    pytest.mark.slow,
+]
+
+ROLES = ("viewer", "user", "op", "admin")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+INDEX_PAGE = "/{rest_of_path:path}"
+# Airflow's routes that have no operation: no wildcard and no named operation grants them, only a rule about paths can.
+LEFT_OUT = {
+    INDEX_PAGE: "any path at all; the UI's real pages are listed one by one",
+    "/health": "a 404 that says where it moved",
+    "/api/v1/{_:path}": "a 404 that says that it was removed",
+    "/api/{_:path}": "a 404",
+    "/auth": "the auth manager's own application, other than the routes that mint tokens",
+}
+# Airflow checks these inside the handler, as it checks a change of the connection (`get_connection_test` and its pair).
+CHECKED_INSIDE = {("GET", "/api/v2/connections/enqueue-test"), ("POST", "/api/v2/connections/enqueue-test")}
+# They reach DAGs although Airflow's declared checks do not say so: the handler finds the DAGs and checks.
+REACHES_DAGS_INSIDE = {
+    ("POST", "/api/v2/assets/events"),
+    ("POST", "/api/v2/assets/{asset_id}/materialize"),
+    ("GET", "/api/v2/importErrors"),
+    ("GET", "/api/v2/importErrors/{import_error_id}"),
+}
+# Tabs of the UI's pages: their paths stand after the page's own.
+PARTS_OF_PAGES = {
+    "asset-state-store", "asset_events", "backfills", "calendar", "code", "details", "rendered_templates", "runs",
+    "task-state-store", "tasks", "xcom",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def airflow_app(tmp_path_factory):
+    """The real API server's application, with the auth manager that starts cheapest."""
+    settings = {
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "0" * 64,
+        "AIRFLOW__API__SECRET_KEY": "0" * 32,
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield importlib.import_module("airflow.api_fastapi.app").create_app("all")
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return catalogue.load("3.3")
+
+
+def by_route(ours):
+    """The operation of each method and template."""
+    operations = ours.operations.values()
+    return {(route.method, route.template): operation for operation in operations for route in operation.routes}
+
+
+def expected(route):
+    """The template of Airflow's that our route stands for."""
+    if route.operation == "ui:pages":
+        return INDEX_PAGE
+    if route.template == "/auth/token/{path:path}":
+        return None
+    return route.template
+
+
+def compare(ours, target, method, choice):
+    """None when we agree with Airflow, else what differs."""
+    route = ours.match(canonicalise(target).segments, method)
+    if route is None:
+        return (
+            None
+            if choice.template in {"", *LEFT_OUT}
+            else f"{method} {target}: no operation, Airflow {choice.template}"
+        )
+    wanted = expected(route)
+    if wanted is None:
+        agreed = choice.template.startswith("/auth/token/") or choice.template in {"", "/auth"}
+    else:
+        # what nobody can be granted by a wildcard may cover more than Airflow answers
+        agreed = choice.template == wanted or (
+            ours.operations[route.operation].never and choice.template in {"", "/auth"}
+        )
+    if not agreed:
+        return f"{method} {target}: {route.template}, Airflow {choice.template or 404}"
+    if route.dag_id not in {"", ANY_DAG} and route.dag_id != choice.parameters["dag_id"]:
+        return f"{method} {target}: DAG {route.dag_id!r}, Airflow {choice.parameters['dag_id']!r}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def judged(ours):
+    """The tricky paths that we do not answer with 400; no other reaches Airflow."""
+    return [target for target in targets(ours) if not refused(target)]
+
+
+def refused(target):
+    try:
+        canonicalise(target)
+    except RequestError:
+        return True
+    return False
+
+
+def test_every_tricky_path_means_the_same_to_airflow(airflow_app, ours, judged):
+    differences, matched = [], set()
+    for target, scope in zip(judged, oracle.scopes("httptools", judged), strict=True):
+        segments = canonicalise(target).segments
+        for method in METHODS:
+            choice = oracle.choose(airflow_app, {**scope, "method": method})
+            differences.append(compare(ours, target, method, choice))
+            route = ours.match(segments, method)
+            if route is not None:
+                matched.add((method, route.template))
+    assert [difference for difference in differences if difference] == []
+    listed = {(method, template) for method, template in by_route(ours) if method in METHODS}
+    assert matched == listed, "the corpus reaches every route of the catalogue"
+
+
+@pytest.mark.parametrize("protocol", ["httptools", "h11"])
+def test_uvicorn_decodes_as_we_do(judged, protocol):
+    for target, scope in zip(judged, oracle.scopes(protocol, judged), strict=True):
+        assert scope is not None, f"uvicorn refuses {target}, and we accept it"
+        assert scope["path"] == "/" + "/".join(canonicalise(target).segments)
+
+
+def test_what_we_refuse_includes_what_routes_astray(airflow_app):
+    """The traps are real: Airflow answers each of these as another route than the text says; we answer 400."""
+    traps = {
+        "/api/v2/connections%0a": "/api/v2/connections",
+        "/api/v2/dags%0A": "/api/v2/dags",
+    }
+    for (target, template), scope in zip(traps.items(), oracle.scopes("httptools", traps), strict=True):
+        assert oracle.choose(airflow_app, scope).template == template
+        assert refused(target)
+
+
+def test_no_route_of_airflow_is_forgotten(airflow_app, ours):
+    listed = {
+        (route.method, route.template): name
+        for name, operation in ours.operations.items()
+        for route in operation.routes
+    }
+    real = {(method, route.path) for method, route in oracle.api_routes(airflow_app) if route.path not in LEFT_OUT}
+    assert real - listed.keys() == set(), "add these to the catalogue"
+    extra = {key for key in listed.keys() - real if listed[key] not in {"execution:call", "tokens:create", "ui:pages"}}
+    assert {template for _, template in extra} == {
+        "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/static/{path:path}",
+    }  # fmt: skip
+
+
+def test_each_operation_names_the_lowest_role_that_airflow_asks_for(airflow_app, ours):
+    operation_of = {
+        (route.method, route.template): operation
+        for operation in ours.operations.values()
+        for route in operation.routes
+    }
+    wrong = []
+    for method, route in oracle.api_routes(airflow_app):
+        operation = operation_of.get((method, route.path))
+        if operation is None or operation.never or (method, route.path) in CHECKED_INSIDE:
+            continue
+        asked = list(oracle.checks(route.dependant))
+        lowest = next(
+            role for role in ("viewer", "user", "op", "admin") if all(oracle.allows(role, *check) for check in asked)
+        )
+        if operation.airflow_role != lowest:
+            wrong.append(
+                f"{method} {route.path}: {operation.name} says {operation.airflow_role}, Airflow asks for {lowest}"
+            )
+        if operation.public and asked:
+            wrong.append(f"{method} {route.path}: {operation.name} is public, Airflow asks who it is")
+        if not operation.public and not asked:
+            wrong.append(f"{method} {route.path}: {operation.name} is not public, Airflow answers it to anyone")
+    assert wrong == []
+
+
+def names_dags(schema, components, seen=frozenset()):
+    """Whether a JSON schema has a member that names DAGs, at any depth."""
+    if isinstance(schema, list):
+        return any(names_dags(item, components, seen) for item in schema)
+    if not isinstance(schema, dict):
+        return False
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return name not in seen and names_dags(components[name], components, seen | {name})
+    if {"dag_id", "dag_ids"} & set(schema.get("properties", ())):
+        return True
+    return any(names_dags(value, components, seen) for value in schema.values())
+
+
+def test_routes_that_reach_dags_beyond_their_path_are_marked(airflow_app, ours):
+    """PITFALLS class "confused deputy": a bulk body names its own DAGs, whatever DAG the path names."""
+    document = airflow_app.openapi()
+    components = document["components"]["schemas"]
+    wrong = []
+    for method, route in oracle.api_routes(airflow_app):
+        found = ours.match(tuple(fill(route.path, ["x"] * 9)[1:].split("/")), method)
+        if found is None or found.template != route.path or ours.operations[found.operation].never:
+            continue
+        operation = document["paths"].get(route.path.replace(":path}", "}"), {}).get(method.lower(), {})
+        body_names_dags = names_dags(operation.get("requestBody", {}), components)
+        of_dags = (
+            any(
+                "dag" in made_by or made_by in {"requires_access_backfill", "requires_access_event_log"}
+                for made_by, _ in oracle.checks(route.dependant)
+            )
+            or (method, route.path) in REACHES_DAGS_INSIDE
+        )
+        if body_names_dags or (of_dags and "{dag_id}" not in route.path):
+            wanted = ANY_DAG
+        else:
+            wanted = "x" if "{dag_id}" in route.path else ""
+        if found.dag_id != wanted:
+            wrong.append(f"{method} {route.path}: DAG {found.dag_id!r}, should be {wanted!r}")
+    assert wrong == []
+
+
+def test_the_ui_has_no_page_that_the_catalogue_lacks(airflow_app, ours):
+    """The index page loads the UI's router; a page that the router has and the catalogue lacks would answer 403."""
+    bundles = (Path(importlib.import_module("airflow").__file__).parent / "ui" / "dist" / "assets").glob("index-*.js")
+    pages = {page for bundle in bundles for page in re.findall(r"\bpath:`([a-z_-][^`$]*)`", bundle.read_text("utf-8"))}
+    assert "dags" in pages
+    for page in pages - PARTS_OF_PAGES:
+        target = "/" + re.sub(r":[A-Za-z]+|\*", "x", page)
+        assert ours.match(canonicalise(target).segments, "GET") is not None, page
