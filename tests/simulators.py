@@ -32,11 +32,13 @@ class SimClock:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._waiting = {}
+        self._read = threading.local()
 
     def wall(self):
         return self._wall
 
     def monotonic(self):
+        self._read.at = self._monotonic
         return self._monotonic
 
     def set_wall(self, wall):
@@ -46,6 +48,8 @@ class SimClock:
     def wait(self, condition, timeout):
         token = object()
         with self._changed:
+            if self._read.at != self._monotonic:
+                return  # time has passed since the caller worked out its timeout: let it look again
             self._waiting[token] = (condition, self._monotonic + timeout)
             self._changed.notify_all()
         condition.wait()
@@ -53,25 +57,20 @@ class SimClock:
             self._waiting.pop(token, None)
 
     def advance(self, seconds):
-        """Let time pass and wake whose time has come."""
+        """Let time pass, and let everybody who waits look at the clock again."""
         with self._changed:
             self._wall += seconds
             self._monotonic += seconds
-            due = [token for token, (_, deadline) in self._waiting.items() if deadline <= self._monotonic]
-            conditions = [self._waiting.pop(token)[0] for token in due]
+            conditions = [condition for condition, _ in self._waiting.values()]
+            self._waiting.clear()
         for condition in conditions:
             with condition:
                 condition.notify_all()
 
     def until_waiting(self, threads=1):
-        """Wait (in real time) until so many threads wait on this clock."""
+        """Wait (in real time) until so many threads wait on this clock, all of them since the last `advance`."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self._waiting) >= threads, PATIENCE_S), "no thread waits"
-
-    def next_due(self):
-        """Seconds until the first waiting thread's time comes."""
-        with self._changed:
-            return min(deadline for _, deadline in self._waiting.values()) - self._monotonic
 
 
 class SimFetcher:

@@ -21,7 +21,7 @@ class Clock(Protocol):
         """Seconds since some fixed moment; never goes back."""
         ...
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+    def wait(self, condition: threading.Condition, timeout: float) -> None:
         """Wait until `condition` (held by the caller) is notified or `timeout` seconds have passed on this clock.
 
         It may also return early: callers look again, as with every condition.
@@ -40,6 +40,6 @@ class SystemClock:
         """Seconds since some fixed moment; never goes back."""
         return time.monotonic()
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+    def wait(self, condition: threading.Condition, timeout: float) -> None:
         """Wait on `condition` for at most `timeout` seconds."""
         condition.wait(timeout)

@@ -114,7 +114,7 @@ class KeyStore:
             for worker in self._workers.values():
                 self._retire(worker)
             self._workers.clear()
-            threads, self._retired = self._retired, []
+            threads = self._retired
         for thread in threads:
             thread.join(timeout)
 

@@ -1,0 +1,159 @@
+"""When fetches happen and who waits: the rules, one by one, as plain bookkeeping."""
+
+import pytest
+
+from authz.keys.schedule import KeyOptions, Schedule
+
+OPTIONS = KeyOptions(
+    refresh_s=300.0, min_interval_s=5.0, max_stale_s=86400.0, negative_s=30.0, negative_kids=3, waiting=4
+)
+
+
+def nobody():
+    raise AssertionError("told, but by the store and not here")
+
+
+def schedule(*, options=OPTIONS, refresh_s=300.0, jitter=0.5):
+    return Schedule(options, refresh_s=refresh_s, jitter=lambda: jitter)
+
+
+def test_the_first_fetch_is_due_at_once():
+    assert schedule().due() < 0
+
+
+@pytest.mark.parametrize(("jitter", "due"), [(0.0, 370.0), (0.5, 400.0), (0.999999, 430.0)])
+def test_a_success_is_repeated_after_the_interval_give_or_take_a_tenth(jitter, due):
+    plan = schedule(jitter=jitter)
+    plan.start(99.0)
+    plan.succeeded(100.0, kids={"a"}, max_age=None)
+    assert plan.due() == pytest.approx(due, abs=0.01)
+
+
+@pytest.mark.parametrize(("max_age", "interval"), [(0, 30), (29, 30), (90, 90), (300, 300), (3600, 300), (None, 300)])
+def test_cache_control_shortens_the_interval_and_never_lengthens_it(max_age, interval):
+    plan = schedule()
+    plan.start(0.0)
+    plan.succeeded(0.0, kids={"a"}, max_age=max_age)
+    assert plan.due() == pytest.approx(interval)
+
+
+def test_keys_are_refreshed_before_they_are_stale():
+    plan = schedule(options=KeyOptions(max_stale_s=10.0))
+    plan.start(0.0)
+    plan.succeeded(0.0, kids={"a"}, max_age=None)
+    assert plan.due() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("usable", "ceiling"), [(True, 300.0), (False, 30.0)])
+def test_failures_back_off_up_to_a_ceiling(usable, ceiling):
+    plan, now, delays = schedule(), 0.0, []
+    for _ in range(30):
+        plan.start(now)
+        plan.failed(now, usable=usable)
+        delays.append(plan.due() - now)
+        now = plan.due()
+    assert delays[0] == pytest.approx(9.0)
+    assert delays == sorted(delays)
+    assert max(delays) <= ceiling
+    assert delays[-1] == pytest.approx(0.9 * ceiling)
+
+
+def test_a_success_ends_the_backing_off():
+    plan = schedule()
+    for _ in range(5):
+        plan.start(0.0)
+        plan.failed(0.0, usable=True)
+    plan.start(0.0)
+    plan.succeeded(0.0, kids={"a"}, max_age=None)
+    plan.start(0.0)
+    plan.failed(0.0, usable=True)
+    assert plan.due() == pytest.approx(9.0)
+
+
+def test_a_file_is_looked_at_often_even_after_failures():
+    plan = schedule(refresh_s=0.5)
+    for _ in range(10):
+        plan.start(0.0)
+        plan.failed(0.0, usable=False)
+        assert plan.due() <= 0.5
+    plan.ask("x", nobody, 0.0)
+    assert plan.due() <= 0.5
+
+
+def test_a_question_brings_the_fetch_forward_to_the_end_of_the_interval():
+    plan = schedule()
+    plan.start(100.0)
+    plan.succeeded(100.5, kids={"a"}, max_age=None)
+    assert plan.ask("b", nobody, 101.0)
+    assert plan.due() == pytest.approx(105.0)
+    assert plan.start(105.0) is True
+    assert plan.succeeded(105.1, kids={"a", "b"}, max_age=None) == [nobody]
+    assert plan.due() > 300
+
+
+def test_a_scheduled_fetch_is_not_hurried():
+    plan = schedule()
+    assert plan.start(0.0) is False
+    plan.succeeded(0.0, kids={"a"}, max_age=None)
+    assert plan.start(plan.due()) is False
+
+
+def test_what_a_later_fetch_did_not_bring_is_absent_for_a_while():
+    plan = schedule()
+    plan.ask("forged", nobody, 0.0)
+    plan.start(0.0)
+    assert plan.succeeded(0.1, kids={"a"}, max_age=None) == [nobody]
+    assert not plan.ask("forged", nobody, 30.0)
+    assert plan.ask("forged", nobody, 30.2)
+
+
+def test_a_failed_fetch_says_nothing_about_absence():
+    plan = schedule()
+    plan.ask("new", nobody, 0.0)
+    plan.start(0.0)
+    assert plan.failed(0.1, usable=True) == [nobody]
+    assert plan.ask("new", nobody, 0.2)
+
+
+def test_who_asks_during_a_fetch_waits_for_the_next_unless_the_key_came():
+    plan = schedule()
+    plan.start(0.0)
+    plan.ask("came", nobody, 0.1)
+    plan.ask("late", print, 0.1)
+    assert plan.succeeded(0.2, kids={"came"}, max_age=None) == [nobody]
+    assert plan.due() == pytest.approx(5.0)
+    plan.start(5.0)
+    assert plan.succeeded(5.1, kids={"came", "late"}, max_age=None) == [print]
+    assert plan.ask("late", nobody, 5.2)
+
+
+def test_a_token_without_a_key_id_is_answered_by_any_fetch_and_remembered_by_none():
+    plan = schedule()
+    plan.start(0.0)
+    plan.ask("", nobody, 0.1)
+    assert plan.succeeded(0.2, kids={"a"}, max_age=None) == [nobody]
+    assert plan.ask("", nobody, 0.3)
+
+
+def test_absent_key_ids_are_bounded_and_the_oldest_makes_room():
+    plan = schedule()
+    for at, kid in enumerate(("k0", "k1", "k2", "k3")):
+        assert plan.ask(kid, nobody, 0.0)
+        plan.start(float(at))
+        plan.succeeded(float(at), kids=(), max_age=None)
+    assert plan.ask("k0", nobody, 5.0)
+    assert not plan.ask("k3", nobody, 5.0)
+    assert len(plan._absent) == 3
+
+
+def test_waiters_are_bounded():
+    plan = schedule()
+    assert [plan.ask(f"k{n}", nobody, 0.0) for n in range(6)] == [True] * 4 + [False] * 2
+
+
+def test_abandoning_tells_everybody_once():
+    plan = schedule()
+    plan.ask("a", nobody, 0.0)
+    plan.ask("b", print, 0.0)
+    assert plan.abandon() == [nobody, print]
+    assert plan.abandon() == []
