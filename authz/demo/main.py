@@ -1,0 +1,158 @@
+"""`authz demo`: start everything, take the tour, and stay up until Ctrl-C.
+
+Law: whatever happens (Ctrl-C, SIGTERM, a child that dies, a failed row), every child has ended when this returns.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from authz.demo.children import ChildDiedError, Children, NotReadyError
+from authz.demo.files import DirectoryError, Layout, claim, free_ports
+from authz.demo.stack import Stack
+from authz.demo.tour import Outcome, Tour
+from authz.demo.tour_client import Issuer
+
+LOOK_EVERY_S = 0.5
+NARROWEST = 110
+INTERRUPTED = 130
+
+
+def run(*, tour_only: bool, directory: Path) -> int:
+    """Run the demo; the exit status is 0 when every row of the tour was right."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, NARROWEST)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+    try:
+        with _terminated_like_interrupted(), claim(directory.resolve()):
+            return _run(console, directory.resolve(), tour_only=tour_only)
+    except KeyboardInterrupt:
+        console.print("Interrupted; everything that was started has ended.")
+        return INTERRUPTED
+    except (ChildDiedError, NotReadyError, DirectoryError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        return 1
+
+
+def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
+    layout = Layout(directory=directory, ports=free_ports())
+    layout.write()
+    with Children(directory / "logs") as children, httpx.Client(trust_env=False, timeout=10) as http:
+        with console.status("Starting …") as status:
+            Stack(layout=layout, children=children, say=_Progress(console, status), http=http).start()
+            tour = Tour(layout, Issuer(url=layout.issuer, http=http))
+            outcomes = []
+            for outcome in tour.run():
+                outcomes.append(outcome)
+                status.update(f"Tour: {outcome.row.who}, {outcome.row.request}")
+                children.check()
+        failed = sum(1 for outcome in outcomes if outcome.problem)
+        console.print(_table(outcomes))
+        _print_problems(console, outcomes, directory)
+        summary = f"tour: {len(outcomes) - failed} passed, {failed} failed"
+        if tour_only:
+            children.stop()
+        else:
+            print(summary, flush=True)
+            _stay(console, layout, children)
+    if tour_only:
+        print(summary, flush=True)
+    return 1 if failed else 0
+
+
+class _Progress:
+    """Says what happens now: a spinner on a terminal, and a line with the time in any case."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console = console
+        self._status = status
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/dim]  {text}", highlight=False)
+        self._status.update(text)
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table(title="The tour: real requests through Envoy", title_justify="left", expand=False)
+    for name in ("", "who", "request", "expected", "answer", "reason", "rule"):
+        table.add_column(name, overflow="fold")
+    for outcome in outcomes:
+        mark = "[red]wrong[/red]" if outcome.problem else "[green]✓[/green]"
+        row = outcome.row
+        table.add_row(mark, row.who, row.request, row.expected, outcome.answer, outcome.reason, outcome.rule)
+    return table
+
+
+def _print_problems(console: Console, outcomes: list[Outcome], directory: Path) -> None:
+    wrong = [outcome for outcome in outcomes if outcome.problem]
+    for outcome in wrong:
+        text = f"wrong: {outcome.row.who}, {outcome.row.request}: {outcome.problem}"
+        console.print(text, style="red", markup=False, highlight=False)
+    if wrong:
+        console.print(f"The logs of all parts are in {directory / 'logs'}.", highlight=False)
+
+
+def _stay(console: Console, layout: Layout, children: Children) -> None:
+    """Show how to try it by hand, and wait for Ctrl-C."""
+    console.print(_guide(layout), markup=False, highlight=False, soft_wrap=True)
+    try:
+        while True:
+            children.check()
+            time.sleep(LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        console.print("\nStopping …")
+
+
+def _guide(layout: Layout) -> str:
+    token = f"curl -s -H 'content-type: application/json' -H 'accept: text/plain' {layout.issuer}/dev/token -d"
+    return f"""
+Everything stays up until Ctrl-C.
+
+  the gate (Envoy) in front of Airflow   {layout.gate}
+  the gate for outbound calls            {layout.egress}
+  the development provider               {layout.issuer}
+  metrics, readiness, public keys        {layout.admin}/metrics  /readyz  /jwks.json
+  policy (save a change: it is live)     {layout.policy}
+  decisions, one JSON line each          {layout.decisions}
+  logs of all parts                      {layout.directory / "logs"}
+
+Try it:
+
+  # a viewer lists DAGs (ann, ben, olga, adam, nina have other groups)
+  TOKEN=$({token} '{{"user": "ann"}}')
+  curl -i -H "authorization: Bearer $TOKEN" {layout.gate}/api/v2/dags
+
+  # a service account triggers its own DAG
+  TOKEN=$({token} '{{"client": "sales-etl"}}')
+  curl -i -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
+    -d '{{"logical_date": null}}' {layout.gate}/api/v2/dags/sales_daily/dagRuns
+
+  # a task calls an internal service
+  TOKEN=$({token} '{{"client": "sales-etl", "audience": "airflow-egress"}}')
+  curl -i -H "authorization: Bearer $TOKEN" -H 'host: orders.internal' {layout.egress}/v1/orders/7
+"""
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,298 @@
+"""The checked tour: real requests through the real Envoy, each with the answer it must get.
+
+Law: every row is checked (status, reason, rule, and what reached the upstream); one wrong row makes the tour fail. A
+row that cannot even be asked is a failed row, not a crash.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from authz.demo.files import EXTRA_RULE, Layout
+from authz.demo.tour_client import Answer, Asked, DecisionLog, Issuer, ask, until
+
+LIVE_WITHIN_S = 2.0
+RUN_WITHIN_S = 60.0
+DAGS = "/api/v2/dags"
+CONNECTIONS = "/api/v2/connections"
+TRIGGER: dict[str, Any] = {"method": "POST", "body": {"logical_date": None}}
+
+Check = Callable[[Answer], str]
+
+
+def _nothing_more(_answer: Answer) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the tour: who asks what, and what must come of it.
+
+    `expected` is the status, the reason and the rule, as far as there is one: `200 rule readers`. `check` looks at the
+    answer once those are right and says what is wrong with it, or nothing.
+    """
+
+    who: str
+    request: str
+    expected: str
+    ask: Callable[[], Answer] = field(repr=False)
+    check: Check = field(default=_nothing_more, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a row; `problem` is "" when it is right."""
+
+    row: Row
+    answer: str = "-"
+    reason: str = ""
+    rule: str = ""
+    problem: str
+
+
+class Tour:
+    """The rows, in order. Later rows count on what earlier ones did."""
+
+    def __init__(self, layout: Layout, issuer: Issuer) -> None:
+        self._layout = layout
+        self._issuer = issuer
+        self._log = DecisionLog(layout.decisions)
+        self._run_id = ""
+        self._orders_before = 0
+
+    def run(self) -> Iterator[Outcome]:
+        """Ask row after row."""
+        for row in self._rows():
+            try:
+                yield self._outcome(row, row.ask())
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong with a row is that row's result
+                yield Outcome(row=row, problem=f"{type(error).__name__}: {error}")
+
+    def _outcome(self, row: Row, answer: Answer) -> Outcome:
+        record = self._log.find(answer.decision)
+        reason, rule = str(record.get("reason", "")), str(record.get("rule", ""))
+        found = " ".join(part for part in (str(answer.status), reason, rule) if part)
+        problem = row.check(answer) if found == row.expected else f"{found} instead of {row.expected}"
+        return Outcome(row=row, answer=str(answer.status), reason=reason, rule=rule, problem=problem)
+
+    def _rows(self) -> Iterator[Row]:
+        yield from self._people()
+        yield from self._services()
+        yield from self._bad_tokens()
+        yield from self._tricks()
+        yield from self._live_changes()
+        yield from self._outbound()
+        yield Row(
+            "sales-etl",
+            "its run of sales_daily succeeds",
+            "200 rule sales-trigger",
+            self._finished_run,
+            lambda answer: _state(answer, "success"),
+        )
+
+    def _gate(self, target: str, *, token: str = "", method: str = "GET", **more: Any) -> Answer:
+        return ask(Asked(port=self._layout.ports.gate, method=method, target=target, token=token, **more))
+
+    def _as(self, login: str, target: str, **more: Any) -> Answer:
+        return self._gate(target, token=self._issuer.token(user=login), **more)
+
+    def _as_service(self, client: str, target: str, **more: Any) -> Answer:
+        return self._gate(target, token=self._issuer.service_token(client, "airflow"), **more)
+
+    def _people(self) -> Iterator[Row]:
+        ann = partial(self._as, "ann")
+        yield Row("anonymous", "health", "200 public health", lambda: self._gate("/api/v2/monitor/health"))
+        yield Row("anonymous", "list DAGs", "401 no_token", lambda: self._gate(DAGS))
+        yield Row("ann (viewer)", "list DAGs", "200 rule readers", lambda: ann(DAGS), _lists_both_dags)
+        yield Row("ann (viewer)", "trigger sales_daily", "403 no_rule", lambda: ann(runs("sales_daily"), **TRIGGER))
+        yield Row("nina (no groups)", "list DAGs", "403 no_role", lambda: self._as("nina", DAGS))
+        yield Row("olga (op)", "list connections", "200 rule operators", lambda: self._as("olga", CONNECTIONS))
+
+    def _services(self) -> Iterator[Row]:
+        sales = partial(self._as_service, "sales-etl")
+        yield Row(
+            "sales-etl",
+            "trigger sales_daily",
+            "200 rule sales-trigger",
+            lambda: sales(runs("sales_daily"), **TRIGGER),
+            self._remember_run,
+        )
+        yield Row("sales-etl", "trigger finance_close", "403 no_rule", lambda: sales(runs("finance_close"), **TRIGGER))
+        yield Row(
+            "copilot (agent)",
+            "delete a run",
+            "403 deny_rule agents-never-delete",
+            lambda: self._as_service("copilot", f"{runs('sales_daily')}/x", method="DELETE"),
+        )
+
+    def _bad_tokens(self) -> Iterator[Row]:
+        token = self._issuer.token
+        for name, reason, make in (
+            ("an expired token", "expired", lambda: token(user="ann", expires_in=-120)),
+            ("a token for another audience", "audience", lambda: token(user="ann", audience="elsewhere")),
+            ("a token that lives a day", "lifetime_too_long", lambda: token(user="ann", expires_in=86_400)),
+            ("a forged signature", "bad_signature", lambda: forged(token(user="ann"))),
+            ("`alg: none`", "algorithm", lambda: unsigned(token(user="adam"))),
+        ):
+            yield Row("ann or not?", f"list DAGs with {name}", f"401 {reason}", partial(self._with, make))
+
+    def _with(self, make: Callable[[], str]) -> Answer:
+        return self._gate(DAGS, token=make())
+
+    def _tricks(self) -> Iterator[Row]:
+        ann = partial(self._as, "ann")
+        yield Row(
+            "anonymous", "list DAGs, spoofed identity", "401 no_token", lambda: self._gate(DAGS, headers=spoofed())
+        )
+        yield Row(
+            "ann (viewer)",
+            "who am I, spoofed identity",
+            "200 rule readers",
+            lambda: ann("/ui/auth/me", headers=spoofed()),
+            lambda answer: "" if answer.json()["username"] == "ann" else "Airflow saw somebody else",
+        )
+        yield Row(
+            "ann (viewer)", "GET /api/v2/dags/../connections", "403 no_rule", lambda: ann(f"{DAGS}/../connections")
+        )
+        yield Row(
+            "ann (viewer)", "GET /api/v2/dags/..%2fconnections", "400 bad_path", lambda: ann(f"{DAGS}/..%2fconnections")
+        )
+        yield Row("adam (admin)", "list DAGs at Airflow itself, past the gate", "401", self._past_the_gate)
+
+    def _past_the_gate(self) -> Answer:
+        token = self._issuer.token(user="adam")
+        return ask(Asked(port=self._layout.ports.airflow, target=DAGS, token=token))
+
+    def _live_changes(self) -> Iterator[Row]:
+        before = self._layout.policy.read_text()
+        yield Row(
+            "sales-etl",
+            "trigger finance_close, a rule added live",
+            "200 rule finance-open-house",
+            lambda: self._edited(before + EXTRA_RULE, wanted=200),
+        )
+        yield Row(
+            "sales-etl",
+            "trigger finance_close, the rule removed live",
+            "403 no_rule",
+            lambda: self._edited(before, wanted=403),
+        )
+        yield Row("ann (viewer)", "list DAGs, key rotated", "200 rule readers", self._after_rotation)
+
+    def _edited(self, policy: str, *, wanted: int) -> Answer:
+        answers: list[Answer] = []
+
+        def changed() -> bool:
+            answers.append(self._as_service("sales-etl", runs("finance_close"), **TRIGGER))
+            return answers[-1].status == wanted
+
+        self._layout.save_policy(policy)
+        until(changed, LIVE_WITHIN_S)
+        return answers[-1]
+
+    def _after_rotation(self) -> Answer:
+        self._issuer.rotate()
+        return self._as("ann", DAGS)
+
+    def _order(self, target: str, *, audience: str = "airflow-egress", **more: Any) -> Answer:
+        self._orders_before = self._orders_received()
+        token = self._issuer.service_token("sales-etl", audience)
+        return ask(Asked(port=self._layout.ports.egress, target=target, host="orders.internal", token=token, **more))
+
+    def _orders_received(self) -> int:
+        return int(ask(Asked(port=self._layout.ports.orders, target="/received")).json()["received"])
+
+    def _never_arrived(self, _answer: Answer) -> str:
+        return "" if self._orders_received() == self._orders_before else "the call reached the upstream"
+
+    def _outbound(self) -> Iterator[Row]:
+        who = "sales-etl (task)"
+        order = self._order
+        yield Row(
+            who,
+            "outbound: GET /v1/orders/7, spoofed identity",
+            "200 rule orders",
+            lambda: order("/v1/orders/7", headers=spoofed()),
+            _upstream_saw_the_caller,
+        )
+        yield Row(
+            who,
+            "outbound: DELETE /v1/orders/7",
+            "403 no_rule",
+            lambda: order("/v1/orders/7", method="DELETE"),
+            self._never_arrived,
+        )
+        yield Row(
+            who,
+            "outbound with a token for Airflow",
+            "401 audience",
+            lambda: order("/v1/orders", audience="airflow"),
+            self._never_arrived,
+        )
+
+    def _remember_run(self, answer: Answer) -> str:
+        self._run_id = answer.json()["dag_run_id"]
+        return ""
+
+    def _finished_run(self) -> Answer:
+        answers: list[Answer] = []
+
+        def finished() -> bool:
+            answers.append(self._as_service("sales-etl", f"{runs('sales_daily')}/{self._run_id}"))
+            return (answers[-1].json() or {}).get("state") in {"success", "failed"}
+
+        until(finished, RUN_WITHIN_S)
+        return answers[-1]
+
+
+def runs(dag: str) -> str:
+    """Return the path of a DAG's runs."""
+    return f"{DAGS}/{dag}/dagRuns"
+
+
+def _state(answer: Answer, wanted: str) -> str:
+    state = answer.json()["state"]
+    return "" if state == wanted else f"the run's state is {state}"
+
+
+def _lists_both_dags(answer: Answer) -> str:
+    found = {dag["dag_id"] for dag in answer.json()["dags"]}
+    return "" if {"sales_daily", "finance_close"} <= found else f"the list has {sorted(found)}"
+
+
+def _upstream_saw_the_caller(answer: Answer) -> str:
+    headers = [(name, value) for name, value in answer.json()["headers"]]
+    users = [value for name, value in headers if name == "x-authz-user"]
+    if users != ["sales-etl"]:
+        return f"the upstream saw x-authz-user {users}"
+    return "the upstream saw the token" if any(name == "authorization" for name, _ in headers) else ""
+
+
+def forged(token: str) -> str:
+    """Return the token signed again with a key of the attacker's, under the real `kid`."""
+    header = jwt.get_unverified_header(token)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return jwt.encode(claims, key, algorithm="RS256", headers=header)
+
+
+def unsigned(token: str) -> str:
+    """Return the token with `alg: none` and no signature."""
+    header = {**jwt.get_unverified_header(token), "alg": "none"}
+    return f"{_segment(header)}.{token.split('.')[1]}."
+
+
+def spoofed() -> dict[str, str]:
+    """Return the headers with which somebody says to be the admin."""
+    assertion = f"{_segment({'alg': 'none', 'typ': 'authz-assertion+jwt'})}.{_segment({'sub': 'user-adam'})}."
+    return {"x-authz-user": "adam", "x-authz-roles": "admin", "x-authz-assertion": assertion}
+
+
+def _segment(value: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

@@ -1,0 +1,133 @@
+"""What the tour asks with, and where it looks up why: exact requests over plain sockets, and the decision log.
+
+Law: a target is sent exactly as written (no client library may tidy `..` away), and the reason of an answer is read
+from the decision log by the decision's id, never taken from the answer itself.
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+LOG_WAIT_S = 3.0
+POLL_S = 0.05
+REQUEST_TIMEOUT_S = 30.0
+DECISION_HEADER = "x-authz-decision"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request of the tour."""
+
+    port: int
+    method: str = "GET"
+    target: str
+    token: str = field(default="", repr=False)
+    host: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back. `decision` is the id in the header, "" where the gate did not answer."""
+
+    status: int
+    decision: str
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body, decoded; None when it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+def ask(asked: Asked) -> Answer:
+    """Send one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", asked.port, timeout=REQUEST_TIMEOUT_S)
+    try:
+        connection.putrequest(asked.method, asked.target, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("host", asked.host or f"127.0.0.1:{asked.port}")
+        connection.putheader("accept", "application/json")
+        if asked.token:
+            connection.putheader("authorization", f"Bearer {asked.token}")
+        for name, value in asked.headers.items():
+            connection.putheader(name, value)
+        data = b"" if asked.body is None else json.dumps(asked.body).encode()
+        if asked.body is not None:
+            connection.putheader("content-type", "application/json")
+            connection.putheader("content-length", str(len(data)))
+        connection.endheaders(data or None)
+        response = connection.getresponse()
+        decision = response.getheader(DECISION_HEADER, "") or ""
+        return Answer(status=response.status, decision=decision, body=response.read())
+    finally:
+        connection.close()
+
+
+class DecisionLog:
+    """Reads the decision log as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._records: dict[str, dict[str, Any]] = {}
+
+    def find(self, decision: str) -> Mapping[str, Any]:
+        """Return the record of a decision; empty when none appears in time."""
+        deadline = time.monotonic() + LOG_WAIT_S
+        while decision and decision not in self._records and time.monotonic() < deadline:
+            if not self._read_more():
+                time.sleep(POLL_S)
+        return self._records.get(decision, {})
+
+    def _read_more(self) -> bool:
+        if not self._path.exists():
+            return False
+        with self._path.open("rb") as log:
+            log.seek(self._read)
+            whole, _, _ = log.read().rpartition(b"\n")
+        for line in whole.splitlines():
+            record = json.loads(line)
+            self._records[record["id"]] = record
+        self._read += len(whole) + 1 if whole else 0
+        return bool(whole)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """The development provider, as the tour uses it."""
+
+    url: str
+    http: httpx.Client
+
+    def token(self, **asked: Any) -> str:
+        """Get a token from `/dev/token`."""
+        return str(self.http.post(f"{self.url}/dev/token", json=asked).raise_for_status().json()["access_token"])
+
+    def service_token(self, client: str, audience: str) -> str:
+        """Get a token as a service does: client credentials."""
+        form = {"grant_type": "client_credentials", "resource": audience}
+        answer = self.http.post(f"{self.url}/token", data=form, auth=(client, f"{client}-secret"))
+        return str(answer.raise_for_status().json()["access_token"])
+
+    def rotate(self) -> None:
+        """Make the provider sign with a new key from now on."""
+        self.http.post(f"{self.url}/dev/rotate", json={}).raise_for_status()
+
+
+def until(wanted: Callable[[], bool], timeout_s: float) -> float | None:
+    """Poll until `wanted`; return the seconds that took, None when they were too many."""
+    started = time.monotonic()
+    while not wanted():
+        if time.monotonic() > started + timeout_s:
+            return None
+        time.sleep(POLL_S)
+    return time.monotonic() - started
