@@ -125,7 +125,7 @@ class Authenticator:
         issuer = tokens.find_issuer(parsed, policy.issuers)
         state = keys.get(issuer.name)
         if state is None or state.keyset is None or monotonic >= state.stale_at:
-            return KeyWanted(issuer=issuer.name, key_id=parsed.key_id, reason=Reason.KEYS_UNAVAILABLE)
+            return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=Reason.KEYS_UNAVAILABLE)
         try:
             key = tokens.find_key(parsed, issuer, state.keyset)
         except TokenError as error:
@@ -133,7 +133,7 @@ class Authenticator:
                 raise
             # With the issuer out of reach we cannot tell a forged key id from a freshly rotated one.
             reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
-            return KeyWanted(issuer=issuer.name, key_id=parsed.key_id, reason=reason)
+            return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
         claims = tokens.read_claims(parsed, issuer)
         life = claims.expires_at + issuer.clock_skew - wall

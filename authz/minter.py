@@ -5,7 +5,7 @@ lived for half of its life is not handed out any more, so that whatever reaches 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from authz import assertion
 from authz.authenticate import Session
@@ -44,6 +44,6 @@ class AssertionMinter:
         session.assertions[audience] = (made, now + self._lifetime / 2)
         return made
 
-    def jwks(self) -> dict[str, object]:
+    def jwks(self) -> Mapping[str, object]:
         """The public keys, as served on `/jwks.json` (RFC 7517 §5)."""
         return assertion.public_jwks(self._keys)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from authz import policy
 from authz.errors import PolicyError, Problem
@@ -19,19 +19,31 @@ log = logging.getLogger(__name__)
 _LISTED: Final = 20  # problems written to the log; the rest is counted
 
 
+class ReloadEvents(Protocol):
+    """Who counts reloads."""
+
+    def policy_loaded(self, revision: str) -> None:
+        """A policy came into force."""
+        ...
+
+    def policy_refused(self) -> None:
+        """A policy could not be used."""
+        ...
+
+
 class PolicyFile:
     """Loads `path` and holds the result.
 
     Args:
         path: the policy file.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
-        count: called with "ok", "unchanged" or "error" after every attempt.
+        events: told of every policy that came into force and of every one that was refused.
     """
 
-    def __init__(self, path: Path, *, accept: Callable[[policy.Policy], None], count: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, *, accept: Callable[[policy.Policy], None], events: ReloadEvents) -> None:
         self._path = path
         self._accept = accept
-        self._count = count
+        self._events = events
         self._lock = threading.Lock()
         self._tried = ""
         self.current: policy.Policy | None = None
@@ -48,7 +60,6 @@ class PolicyFile:
                 return
             digest = sha256(data).hexdigest()
             if digest == self._tried:
-                self._count("unchanged")
                 return
             self._tried = digest
             self._load(data)
@@ -63,12 +74,12 @@ class PolicyFile:
         before = self.current.revision[:12] if self.current else "none"
         self.current = loaded
         self.problems = ()
-        self._count("ok")
+        self._events.policy_loaded(loaded.revision)
         log.info("policy %s is in force (before: %s)", loaded.revision[:12], before)
 
     def _reject(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
         self.problems = tuple(problems)
-        self._count("error")
+        self._events.policy_refused()
         kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"
         log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))
         for problem in self.problems[:_LISTED]:

@@ -156,9 +156,9 @@ class Service:
     def _is_public(request: Request, policy: Policy) -> bool:
         return isinstance(decide.evaluate(request, None, policy), Allow)
 
-    def _unauthenticated(self, trail: _Trail, policy: Policy, reason: Reason, detail: str) -> bytes:
+    def _unauthenticated(self, trail: _Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
         """A public route stays public for a caller whose token is no good: they are nobody there, like everyone."""
-        if trail.request is not None and self._is_public(trail.request, policy):
+        if policy is not None and trail.request is not None and self._is_public(trail.request, policy):
             return self._finish(trail, decide.evaluate(trail.request, None, policy), None)
         return self._finish(trail, Deny(reason=reason, detail=detail), None)
 

@@ -153,6 +153,8 @@ class Envoy(_Section):
     admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
     authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
     authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
+    authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
+    access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
 
 
 class Settings(_Section):
@@ -204,7 +206,7 @@ def load(path: Path) -> Settings:
 
 
 _AnySection = TypeVar("_AnySection", bound=BaseModel)
-_PATHS = frozenset({"policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca"})
+_PATHS = frozenset({"policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log"})
 
 
 def _absolute(section: _AnySection, folder: Path) -> _AnySection:
@@ -214,7 +216,7 @@ def _absolute(section: _AnySection, folder: Path) -> _AnySection:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             changes[name] = _absolute(value, folder)
-        elif name in _PATHS and isinstance(value, str):
+        elif name in _PATHS and isinstance(value, str) and value:
             changes[name] = str(folder / value)
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             changes[name] = tuple(_absolute(item, folder) for item in value)

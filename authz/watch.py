@@ -80,9 +80,10 @@ class Watcher:
     def _follow(self) -> None:
         """Look after every notification and every half second, until told to stop."""
         folders = {path.parent for path in self._paths}
+        names = frozenset(path.name for path in self._paths)
         for _ in watchfiles.watch(
             *folders,
-            watch_filter=None,
+            watch_filter=lambda _change, path: _concerns(path, names),
             debounce=200,
             step=20,
             stop_event=self._stop,
@@ -95,6 +96,15 @@ class Watcher:
 
     def _contents(self) -> Contents:
         return tuple(_content(path) for path in self._paths)
+
+
+def _concerns(path: str, names: frozenset[str]) -> bool:
+    """Whether a notification may be about a watched file: its own name, or a ConfigMap's `..data` links.
+
+    The folder may hold files that are written all the time, such as a decision log.
+    """
+    name = Path(path).name
+    return name in names or name.startswith("..")
 
 
 def _content(path: Path) -> bytes:

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
-from authz.engine.contract import HEALTH_SERVICES, EngineOptions, Handler, TlsFiles, WaitForKey
+from authz.engine.contract import HEALTH_SERVICES, EngineOptions, Handler, Load, TlsFiles, WaitForKey
 from authz.service import Parked
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -33,13 +33,12 @@ class AioEngine:
         options: EngineOptions,
         *,
         wait_for_key: WaitForKey,
-        on_parked: Callable[[int], None],
+        load: Load,
     ) -> None:
         self._handler = handler
         self._options = options
         self._wait_for_key = wait_for_key
-        self._on_parked = on_parked
-        self._parked = 0
+        self._load = load
         self._serving = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -119,15 +118,14 @@ class AioEngine:
         answer = self._handler.check(message)
         if isinstance(answer, bytes):
             return answer
-        if self._parked >= self._options.max_parked:
+        load = self._load
+        if load.parked >= self._options.max_parked:
             return self._handler.overloaded()
-        self._parked += 1
-        self._on_parked(self._parked)
+        load.parked += 1
         try:
             await self._wait(answer, context.time_remaining())
         finally:
-            self._parked -= 1
-            self._on_parked(self._parked)
+            load.parked -= 1
         return answer.resume()
 
     async def _wait(self, parked: Parked, remaining: float | None) -> None:
@@ -165,11 +163,13 @@ class AioEngine:
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         unknown = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         told = None
-        while not self._closed:
+        while True:
             status = self._status(request.service) or unknown
             if status != told:
                 told = status
                 yield status
+            if self._closed:
+                return
             async with self._health_changed:
                 await self._health_changed.wait_for(
                     lambda: self._closed or (self._status(request.service) or unknown) != told  # noqa: B023 waited for here

@@ -26,6 +26,12 @@ class Handler(Protocol):
         ...
 
 
+class Load(Protocol):
+    """Where the engine keeps count of what it has in hand; the metrics show it."""
+
+    parked: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
     """Paths of PEM files. With `client_ca` only clients with a certificate of that authority are let in (mTLS)."""

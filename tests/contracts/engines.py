@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import grpc
 
@@ -60,13 +61,13 @@ class Running:
     def __init__(self, kind, **options):
         self.handler = ScriptedHandler()
         self.waits = KeyWaits()
-        self.parked = []
+        self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
         self.engine = ENGINES[kind](
             self.handler,
             EngineOptions(**{**defaults, **options}),
             wait_for_key=self.waits,
-            on_parked=self.parked.append,
+            load=self.load,
         )
         self.addresses = []
         self._started = threading.Event()

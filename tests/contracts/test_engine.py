@@ -52,9 +52,10 @@ def test_a_parked_check_is_answered_when_its_key_has_come(kind):
         running.waits.until(1)
         assert running.waits.asked[0][:2] == ("corp", "park:k1")
         assert check(channel)(b"other", timeout=5) == b"answer:other"
+        assert running.load.parked == 1
         running.waits.finish()
         assert call.result() == b"resumed"
-        assert running.parked == [1, 0]
+        assert running.load.parked == 0
 
 
 def test_a_parked_check_is_answered_at_once_when_nothing_will_be_fetched(kind):
@@ -197,36 +198,41 @@ def test_tls_and_mtls(kind, tmp_path):
 
 
 def test_draining_fails_no_call(kind):
-    """Calls go on while the engine drains: every one that it accepted is answered, later ones go to the next server."""
-    with Running(kind, drain_delay=0.3) as first, Running(kind) as second, first.channel() as channel:
-        parked = check(channel).future(b"park", timeout=10)
-        first.waits.until(1)
-        refused, answered, stop = [], [], threading.Event()
+    """As Envoy does: calls go on without a pause, and move on once the health check says NOT_SERVING."""
+    with Running(kind, drain_delay=0.5) as first, Running(kind) as second:
+        first.engine.set_serving(serving=True)
+        moved, stop = threading.Event(), threading.Event()
+        answered = []
+
+        def follow_health():
+            with first.channel() as channel:
+                watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+                for answer in watch:
+                    if answer.status == NOT_SERVING:
+                        moved.set()
 
         def call_on():
             with first.channel() as old, second.channel() as new:
                 while not stop.is_set():
-                    try:
-                        answered.append(check(old)(b"x", timeout=5))
-                    except grpc.RpcError as error:
-                        # Once the server is gone, a client such as Envoy uses its next endpoint. A call that was
-                        # accepted and then broken would be DEADLINE_EXCEEDED, CANCELLED or INTERNAL.
-                        refused.append(error.code())
-                        answered.append(check(new)(b"x", timeout=5))
+                    answered.append((moved.is_set(), check(new if moved.is_set() else old)(b"x", timeout=5)))
 
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(5) as pool, first.channel() as channel:
             callers = [pool.submit(call_on) for _caller in range(4)]
+            watcher = pool.submit(follow_health)
             while len(answered) < 50:
                 pass
+            parked = check(channel).future(b"park", timeout=10)
+            first.waits.until(1)
             first.engine.stop()
+            watcher.result(10)
             first.waits.finish()
             first.thread.join(10)
             stop.set()
             for caller in callers:
-                caller.result(10)
-        assert parked.result() == b"resumed"
-        assert set(answered) == {b"answer:x"}
-        assert set(refused) <= {grpc.StatusCode.UNAVAILABLE}
+                caller.result(10)  # raises what any of its calls raised
+            assert parked.result() == b"resumed"
+        assert {answer for _moved, answer in answered} == {b"answer:x"}
+        assert {moved_on for moved_on, _answer in answered} == {False, True}
 
 
 def test_stopping_twice_and_before_the_start_is_harmless(kind):

@@ -1,0 +1,230 @@
+"""Wiring: what is built, in which order it starts, in which order it stops. No decisions here.
+
+Start: decision log → policy → keys → admin → watcher → engine. Stop, in reverse: health off → drain → watcher → admin
+→ keys → decision log flushed, and what was lost is said.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from authz import assertion
+from authz.admin import AdminServer, Readiness
+from authz.authenticate import Authenticator
+from authz.engine import Engine, EngineOptions, TlsFiles
+from authz.engine.aio import AioEngine
+from authz.errors import ConfigError, Problem
+from authz.keys import KeyFetcher, KeyOptions, KeyStore, Limits, SystemClock
+from authz.metrics import Metrics
+from authz.minter import AssertionMinter
+from authz.policy import Policy
+from authz.reload import PolicyFile
+from authz.service import Service, Snapshot
+from authz.settings import Settings
+from authz.sink import DecisionSink
+from authz.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+_READINESS_S: Final = 0.2  # how often health is compared with what is loaded
+_KEY_MODE: Final = 0o600
+
+
+class App:
+    """One serving process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.metrics.engine(settings.engine)
+        self.minter = _minter(settings)
+        self.keys = _key_store(settings, self.clock, self.metrics)
+        self.policy = PolicyFile(Path(settings.policy), accept=self._accept, events=self.metrics)
+        decisions = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
+        self.sink = DecisionSink(decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure)
+        self.service = Service(
+            snapshot=self._snapshot,
+            authenticator=Authenticator(
+                capacity=settings.limits.cached_tokens,
+                max_token_bytes=settings.limits.token_bytes,
+                count=self.metrics.token_cache,
+            ),
+            minter=self.minter,
+            clock=self.clock,
+            record=self.sink.put,
+            observe=self.metrics.check,
+            realm=settings.realm,
+        )
+        self.engine: Engine = AioEngine(
+            self.service, _engine_options(settings), wait_for_key=self.keys.request, load=self.metrics
+        )
+        self.watcher = Watcher([Path(settings.policy)], self.policy.load)
+        self.admin = AdminServer(
+            settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
+        )
+        self._ended = threading.Event()
+
+    def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit status.
+
+        Raises:
+            OSError: an address cannot be bound.
+        """
+        self.metrics.watch_keys(self._key_ages)
+        self.metrics.watch_sink(self._sink_status)
+        monitor = threading.Thread(target=self._follow_readiness, name="readiness", daemon=True)
+        with contextlib.ExitStack() as running:
+            running.callback(self._close_log)
+            self.policy.load()
+            self.keys.start()
+            running.callback(self.keys.stop)
+            self.admin.start()
+            running.callback(self.admin.stop)
+            self.watcher.start()
+            running.callback(self.watcher.stop)
+            running.enter_context(_signals(self.engine.stop, self._hang_up))
+            monitor.start()
+            running.callback(monitor.join)
+            running.callback(self._ended.set)
+            self.engine.run(lambda addresses: self._started(addresses, started))
+        return 0
+
+    def readiness(self) -> Readiness:
+        """Whether checks can be judged, and everything that is wrong."""
+        now = self.clock.monotonic()
+        view = self.keys.view()
+        keys = {name: state.problem(now) for name, state in view.items()}
+        policy = self.policy.current
+        problems = [f"policy: {problem}" for problem in self.policy.problems]
+        problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
+        failed = self.sink.status().failed
+        problems += [failed] if failed else []
+        return Readiness(
+            ready=policy is not None and any(not text for text in keys.values()),
+            reasons=tuple(problems),
+            details={"revision": policy.revision if policy else ""},
+        )
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(policy=self.policy.current, keys=self.keys.view())
+
+    def _accept(self, policy: Policy) -> None:
+        self.keys.configure(policy.issuers.values())
+
+    def _key_ages(self) -> dict[str, float]:
+        now = self.clock.monotonic()
+        return {name: now - state.fetched_at for name, state in self.keys.view().items() if state.keyset is not None}
+
+    def _sink_status(self) -> tuple[int, int, bool]:
+        status = self.sink.status()
+        return status.queued, status.dropped, bool(status.failed)
+
+    def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
+        log.info("listening on %s, admin on %s", ", ".join(addresses), self.settings.admin.listen)
+        if told is not None:
+            told(addresses)
+
+    def _follow_readiness(self) -> None:
+        """Health follows readiness; its changes are logged with their reasons."""
+        last: Readiness | None = None
+        while True:
+            now = self.readiness()
+            if last is None or now.ready != last.ready:
+                self.engine.set_serving(serving=now.ready)
+                state = "ready" if now.ready else "not ready"
+                log.info("%s%s", state, "".join(f"\n  {problem}" for problem in now.reasons))
+            last = now
+            if self._ended.wait(_READINESS_S):
+                return
+
+    def _hang_up(self) -> None:
+        """SIGHUP: new log file, and the policy is read again, off the serving thread."""
+        self.sink.reopen()
+        threading.Thread(target=self.policy.load, name="reload", daemon=True).start()
+
+    def _close_log(self) -> None:
+        lost = self.sink.close()
+        if lost:
+            log.error("%d decision records could not be written", lost)
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    tls = settings.tls
+    return EngineOptions(
+        listen=settings.listen,
+        tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
+        max_message_bytes=settings.limits.message_bytes,
+        max_parked=settings.limits.parked,
+        max_wait=settings.limits.wait,
+        drain_delay=settings.shutdown.drain_delay,
+        drain_grace=settings.shutdown.drain_grace,
+    )
+
+
+def _key_store(settings: Settings, clock: SystemClock, metrics: Metrics) -> KeyStore:
+    options = settings.keys
+    return KeyStore(
+        KeyFetcher(limits=Limits(max_bytes=options.max_bytes, timeout_s=options.timeout)),
+        clock,
+        KeyOptions(refresh_s=options.refresh, min_interval_s=options.min_interval, max_stale_s=options.max_stale),
+        metrics.key_refresh,
+    )
+
+
+def _minter(settings: Settings) -> AssertionMinter:
+    """The signing keys of the settings.
+
+    Raises:
+        ConfigError: a key cannot be read, or the first cannot be made.
+    """
+    if settings.assertion is None:
+        return AssertionMinter([], issuer="", lifetime=0)
+    keys, problems = [], []
+    for position, name in enumerate(settings.assertion.keys):
+        path = Path(name)
+        try:
+            if position == 0 and not path.exists():
+                _make_key(path)
+            keys.append(assertion.load_signing_key(path.read_bytes()))
+        except OSError as error:
+            problems.append(Problem(name, 0, 0, f"the assertion key cannot be used: {error.strerror}"))
+        except ValueError as error:
+            problems.append(
+                Problem(name, 0, 0, str(error), "make one: openssl ecparam -genkey -name prime256v1 -noout")
+            )
+    if problems:
+        raise ConfigError(problems)
+    return AssertionMinter(keys, issuer=settings.assertion.issuer, lifetime=int(settings.assertion.lifetime))
+
+
+def _make_key(path: Path) -> None:
+    """A new key that only we may read; written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(assertion.generate_pem())
+    log.info("made a new assertion key: %s", path)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may, elsewhere (in tests) this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stop()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,22 @@
+"""Key sets for commands: from a file, or fetched once from each issuer with the server's own fetcher."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from authz import jwks
+from authz.jwks import KeySet
+from authz.keys import KeyFetcher
+from authz.model import Issuer
+
+
+def keysets_for(issuers: Iterable[Issuer], jwks_file: Path | None) -> dict[str, KeySet]:
+    """The key set of every issuer by its name; `jwks_file` replaces them all.
+
+    Raises:
+        KeysUnavailableError: one cannot be had.
+    """
+    if jwks_file is not None:
+        keyset = jwks.parse(jwks_file.read_bytes())
+        return {issuer.name: keyset for issuer in issuers}
+    fetcher = KeyFetcher()
+    return {issuer.name: jwks.parse(fetcher.fetch(issuer).data) for issuer in issuers}

@@ -1,0 +1,56 @@
+"""`authz`: the group of commands, and how their failures are told."""
+
+import sys
+
+import click
+
+from authz import __version__
+from authz.cli.ask import check, explain
+from authz.cli.files import envoy, lint, schema
+from authz.cli.run import demo, serve
+from authz.cli.token import token
+from authz.errors import AuthzError, ConfigError, PolicyError
+
+
+class _Commands(click.Group):
+    """Turns our exceptions into text on stderr and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, PolicyError) as error:
+            for problem in error.problems:
+                click.echo(f"error: {problem}", err=True)
+            ctx.exit(2)
+        except AuthzError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="airflow-envoy-authz")
+def main() -> None:
+    """Guard Apache Airflow with Envoy: who may do what stands in one policy file.
+
+    \b
+    First steps:
+      authz lint policy.yaml                     every mistake at once, with its place
+      authz check GET /api/v2/dags --group data-readers
+      authz explain POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
+      authz envoy --settings authz.yaml          the Envoy configuration to run
+      authz serve --settings authz.yaml          answer Envoy's checks
+      authz token inspect < token.txt            everything that is wrong with a token
+
+    \b
+    Exit status: 0 yes, 1 a negative answer (denied, findings), 2 usage or configuration.
+    """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+
+
+for command in (serve, check, explain, lint, schema, token, envoy, demo):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Options and inputs that several commands share."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from authz import policy as policies
+from authz.errors import PolicyError, Problem
+from authz.policy import Policy
+
+TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
+
+policy_option: Callable[[Any], Any] = click.option(
+    "--policy",
+    "policy_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("policy.yaml"),
+    show_default=True,
+    help="The policy file.",
+)
+settings_option: Callable[[Any], Any] = click.option(
+    "--settings",
+    "settings_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("authz.yaml"),
+    show_default=True,
+    help="The settings file.",
+)
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for another program."
+)
+plane_option: Callable[[Any], Any] = click.option(
+    "--plane",
+    type=click.Choice(["inbound", "egress"]),
+    default="inbound",
+    show_default=True,
+    help="Which side of Airflow the request is on.",
+)
+token_file_option: Callable[[Any], Any] = click.option(
+    "--token-file",
+    type=click.File("r"),
+    help=f"A file with the token, or - for standard input. Default: ${TOKEN_VARIABLE}, else standard input.",
+)
+jwks_option: Callable[[Any], Any] = click.option(
+    "--jwks",
+    "jwks_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Verify with this key set instead of asking the issuer.",
+)
+
+
+def load_policy(path: Path) -> Policy:
+    """The policy of a file.
+
+    Raises:
+        PolicyError: with every problem; a file that cannot be read is one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+    return policies.load(data, str(path))
+
+
+def read_token(file: Any) -> str:
+    """The token from the file, the environment or standard input, without the white space around it."""
+    if file is not None:
+        text = file.read()
+    elif os.environ.get(TOKEN_VARIABLE):
+        text = os.environ[TOKEN_VARIABLE]
+    else:
+        if sys.stdin.isatty():
+            click.echo("Paste the token and press Ctrl-D:", err=True)
+        text = sys.stdin.read()
+    words = str(text).split()
+    if words and words[0].lower() == "bearer":
+        words = words[1:]
+    if len(words) != 1:
+        raise click.UsageError("expected exactly one token; give --token-file, $AUTHZ_TOKEN or standard input")
+    return words[0]

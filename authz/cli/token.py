@@ -1,0 +1,135 @@
+"""`authz token inspect`: everything that is wrong with a token, for the person who has a 401."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from authz import tokens
+from authz.cli.keys import keysets_for
+from authz.cli.options import (
+    json_option,
+    jwks_option,
+    load_policy,
+    plane_option,
+    policy_option,
+    read_token,
+    token_file_option,
+)
+from authz.errors import DeniedError, KeysUnavailableError
+from authz.jwks import KeySet
+from authz.model import Identity, Issuer, Plane
+from authz.policy import AUTHENTICATED, Policy
+from authz.tokens import Inspection, Outcome
+
+_MARKS: Mapping[Outcome, tuple[str, str]] = {
+    Outcome.OK: ("ok", "green"),
+    Outcome.FAILED: ("FAILED", "red"),
+    Outcome.SKIPPED: ("skipped", "yellow"),
+}
+
+
+@click.group()
+def token() -> None:
+    """Look at tokens."""
+
+
+@token.command()
+@policy_option
+@plane_option
+@token_file_option
+@jwks_option
+@click.option("--offline", is_flag=True, help="Ask no issuer; without --jwks the signature is not checked.")
+@json_option
+def inspect(
+    policy_path: Path, plane: str, token_file: Any, jwks_file: Path | None, *, offline: bool, as_json: bool
+) -> None:
+    """Report every check of a token at once: signature, issuer, audience, lifetimes, kind, roles, routes.
+
+    The token is read from --token-file, $AUTHZ_TOKEN or standard input, and never printed. Exit status 0 when the gate
+    would accept it on the plane.
+    """
+    policy = load_policy(policy_path)
+    text = read_token(token_file)
+    keysets, key_error = _keysets(text, policy, jwks_file, offline=offline)
+    report = tokens.inspect(text, policy.issuers, keysets, Plane(plane), time.time())
+    identity = policy.identify(report.claims) if report.claims is not None else None
+    opens = _opens(identity, Plane(plane), policy) if identity is not None else ()
+    if as_json:
+        click.echo(orjson.dumps(_as_dict(report, identity, opens, key_error)).decode())
+    else:
+        _print(report, identity, opens, key_error)
+    click.get_current_context().exit(0 if report.ok else 1)
+
+
+def _keysets(text: str, policy: Policy, jwks_file: Path | None, *, offline: bool) -> tuple[Mapping[str, KeySet], str]:
+    """The key set of the token's issuer, and why it is missing."""
+    issuers = _issuer_of(text, policy)
+    if not issuers or (offline and jwks_file is None):
+        return {}, "offline: the signature was not checked" if issuers else ""
+    try:
+        return keysets_for(issuers, jwks_file), ""
+    except KeysUnavailableError as error:
+        return {}, error.detail
+
+
+def _opens(identity: Identity, plane: Plane, policy: Policy) -> tuple[str, ...]:
+    """What the rules of the plane say about the identity's roles, one line per rule; conditions are in the policy."""
+    roles = identity.roles | {AUTHENTICATED}
+    lines = []
+    for rule in policy.rules.values():
+        everyone = not rule.roles
+        if plane in rule.planes and (everyone or roles & set(rule.roles)):
+            operations = ", ".join(rule.operations)
+            paths = ", ".join(pattern.text for pattern in rule.paths)
+            lines.append(f"{rule.effect.value:6} {rule.id}: {operations or paths or 'any route'}")
+    return tuple(lines)
+
+
+def _issuer_of(text: str, policy: Policy) -> list[Issuer]:
+    try:
+        parsed = tokens.parse(text, max_bytes=tokens.MAX_TOKEN_BYTES)
+        return [tokens.find_issuer(parsed, policy.issuers)]
+    except DeniedError:
+        return []
+
+
+def _as_dict(
+    report: Inspection, identity: Identity | None, opens: tuple[str, ...], key_error: str
+) -> dict[str, object]:
+    return {
+        "ok": report.ok,
+        "checks": [
+            {
+                "name": check.name,
+                "outcome": check.outcome.value,
+                "text": check.text,
+                "reason": check.reason.value if check.reason else "",
+            }
+            for check in report.checks
+        ],
+        "keys": key_error,
+        "subject": identity.claims.subject if identity else "",
+        "client": identity.claims.client_id if identity else "",
+        "groups": sorted(identity.claims.groups) if identity else [],
+        "roles": sorted(identity.roles) if identity else [],
+        "rules": list(opens),
+    }
+
+
+def _print(report: Inspection, identity: Identity | None, opens: tuple[str, ...], key_error: str) -> None:
+    for check in report.checks:
+        mark, colour = _MARKS[check.outcome]
+        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {check.name:10} {check.text}")
+    if key_error:
+        click.echo(f"{'':8} {'keys':10} {key_error}")
+    if identity is not None:
+        believed = "" if report.ok else " (if the token were accepted)"
+        click.echo(f"\nsubject  {identity.claims.subject}")
+        click.echo(f"client   {identity.claims.client_id or '-'}")
+        click.echo(f"groups   {', '.join(sorted(identity.claims.groups)) or '-'}")
+        click.echo(f"roles    {', '.join(sorted(identity.roles)) or '-'}{believed}")
+        click.echo("opens    " + ("\n         ".join(opens) or "nothing"))

@@ -1,0 +1,150 @@
+"""The real `authz serve` as a process, with its files in one folder, for as long as a test needs it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.envoy_harness import free_port, wait_for
+from tests.token_factory import access_claims, sign
+
+POLICY = """
+version: 1
+issuers:
+  - name: corp
+    issuer: {issuer}
+    audiences: {{inbound: [airflow], egress: [airflow-egress]}}
+    algorithms: [RS256, ES256]
+    max_lifetime: 1h
+    username: preferred_username
+    groups: [groups, realm_access.roles]
+roles:
+  viewer: {{groups: [data-readers]}}
+  op: {{groups: [data-ops], includes: [viewer]}}
+  sales-etl: {{clients: [sales-etl]}}
+  copilot: {{clients: [copilot], agent: true}}
+rules:
+  - {{id: health, public: true, plane: inbound, operations: ["health:read"]}}
+  - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"]}}
+  - {{id: operators, plane: inbound, roles: [op], operations: ["pools:*", "variables:*", "connections:*"]}}
+  - {{id: sales-trigger, plane: inbound, roles: [sales-etl], operations: ["dag_runs:create"], dags: ["sales_*"]}}
+  - {{id: copilot-reads, plane: inbound, roles: [copilot], operations: ["dags:*"]}}
+  - id: orders
+    plane: egress
+    roles: [sales-etl]
+    hosts: [orders.internal]
+    methods: [GET]
+    paths: ["/v1/orders", "/v1/orders/{{id}}"]
+  - {{id: agents-never-delete, deny: true, roles: [copilot], methods: [DELETE]}}
+"""
+
+SETTINGS = """
+version: 1
+policy: policy.yaml
+listen: ["{listen}"]
+admin: {{listen: "127.0.0.1:{admin}"}}
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+log: {{decisions: decisions.jsonl}}
+keys: {{refresh: 60s, min_interval: 1s, timeout: 2s}}
+shutdown: {{drain_delay: 500ms}}
+"""
+
+
+def now():
+    return int(time.time())
+
+
+def token(key, **changes):
+    """A good access token for this very moment, with changes."""
+    headers = changes.pop("headers", None)
+    return sign(access_claims(**{"iat": now() - 5, "exp": now() + 300, **changes}), key, headers)
+
+
+class Gate:
+    """Starts on entry, is ready then, and ends by its process handle on exit."""
+
+    def __init__(self, folder, idp, *, policy=POLICY, settings=SETTINGS, listen=None, ready=True):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.listen = listen or f"unix:{self.folder}/authz.sock"
+        self.admin = f"http://127.0.0.1:{(admin := free_port())}"
+        self.policy = self.folder / "policy.yaml"
+        self.policy.write_text(policy.format(issuer=idp.url))
+        self.settings = self.folder / "authz.yaml"
+        self.settings.write_text(settings.format(listen=self.listen, admin=admin))
+        self.log = self.folder / "authz.log"
+        self._wait_ready = ready
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self.stop()
+
+    def start(self):
+        with self.log.open("ab") as log:
+            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", self.settings]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        check = self.is_ready if self._wait_ready else self.is_up
+        wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=20)
+
+    def stop(self, timeout=15):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def _pause(self, seconds):
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"the gate ended with status {status}: {self.log.read_text()}")
+
+    def get(self, page):
+        return httpx.get(self.admin + page, timeout=5)
+
+    def is_up(self):
+        try:
+            return self.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def is_ready(self):
+        try:
+            return self.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def until(self, check, what):
+        wait_for(check, what, pause=self._pause)
+
+    @property
+    def decisions(self):
+        path = self.folder / "decisions.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def decision(self, decision_id):
+        """The one record with that id; the log is written a moment after the answer."""
+        found = []
+
+        def look():
+            found[:] = [record for record in self.decisions if record["id"] == decision_id]
+            return bool(found)
+
+        self.until(look, f"no record of decision {decision_id}")
+        assert len(found) == 1
+        return found[0]
+
+    def metric(self, sample):
+        """The value of one line of /metrics, 0.0 without it."""
+        for line in self.get("/metrics").text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return 0.0

@@ -1,0 +1,148 @@
+"""The shape of the package: who may import whom, how large rooms may grow, where everything may be caught."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "authz"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_generated" not in path.parts)
+
+LAYERS = {
+    "__init__": 0,
+    "_generated": 0,
+    "model": 0,
+    "reasons": 0,
+    "errors": 1,
+    "quantities": 1,
+    "wording": 1,
+    "jose": 2,
+    "path": 2,
+    "jwks": 2,
+    "tokens": 2,
+    "assertion": 2,
+    "audit": 2,
+    "pages": 2,
+    "yamlfile": 2,
+    "catalogue": 3,
+    "policy": 3,
+    "decide": 4,
+    "explain": 4,
+    "wire": 5,
+    "authenticate": 5,
+    "minter": 5,
+    "service": 5,
+    "review": 5,
+    "envoy_config": 5,
+    "engine": 6,
+    "admin": 6,
+    "settings": 6,
+    "keys": 6,
+    "watch": 6,
+    "sink": 6,
+    "metrics": 6,
+    "reload": 6,
+    "app": 7,
+    "rendering": 7,
+    "cli": 8,
+    "demo": 8,
+    "airflow": 9,
+}
+PURE = [name for name, layer in LAYERS.items() if layer <= 4 and name not in {"__init__", "_generated", "catalogue"}]
+IMPURE = {"asyncio", "grpc", "http", "httpx", "logging", "os", "random", "socket", "subprocess", "threading", "time"}
+# May catch everything, each with its reason in a comment: the service's door and the doors of background threads.
+DOORS = {"service.py", "keys/store.py", "watch.py"}
+
+
+def room(path):
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            if node.module == "authz":
+                yield from ((f"authz.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+
+
+def test_every_room_has_a_layer():
+    assert {room(path) for path in FILES} <= set(LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    for module, line in imports(path):
+        if not module.startswith("authz."):
+            continue
+        target = module.split(".")[1]
+        if target not in LAYERS:  # `from authz import __version__`
+            continue
+        same_room = target == room(path)
+        assert same_room or LAYERS[target] <= LAYERS[room(path)], f"{path}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_runs_inside_airflow_imports_nothing_of_the_server(path):
+    if room(path) == "airflow":
+        foreign = [f"{path}:{line} {module}" for module, line in imports(path) if module.startswith("authz.")]
+        assert [item for item in foreign if "authz.airflow" not in item] == []
+    else:
+        assert [line for module, line in imports(path) if module.startswith("authz.airflow")] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_pure_core_has_no_clock_no_io_no_threads_no_logging(path):
+    if room(path) in PURE:
+        impure = {module.split(".")[0] for module, _line in imports(path)} & IMPURE
+        assert impure == set()
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert called & {"open", "print", "input", "eval", "exec"} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_request_targets_are_never_parsed_with_a_url_library(path):
+    """PITFALLS d-01: `urlsplit("//admin/x").path == "/x"`."""
+    if room(path) in {"demo", "airflow"}:  # these never see a request target; they fetch from configured URLs
+        return
+    assert [module for module, _line in imports(path) if module.startswith("urllib")] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_doors_catch_everything(path):
+    name = str(path.relative_to(PACKAGE))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            if caught in {"everything", "Exception", "BaseException"}:
+                assert name in DOORS, f"{name}:{node.lineno} catches {caught}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_stay_small_and_say_their_law(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    assert text.count("\n") <= 400, f"{path} is too long"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno <= 60, f"{path}:{node.lineno} {node.name} is too long"
+
+
+def test_only_wire_builds_check_responses():
+    builders = [
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if "CheckResponse(" in path.read_text() and "Health" not in path.read_text()
+    ]
+    assert builders == ["wire.py"]
