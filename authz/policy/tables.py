@@ -15,34 +15,41 @@ _Value = TypeVar("_Value")
 class GlobTable(Generic[_Value]):
     """Globs → values. A lookup costs one probe per pair of lengths of beginning and end that occurs among the globs."""
 
-    __slots__ = ("_affixes", "_exact", "_lengths")
+    __slots__ = ("_affixes", "_exact", "_lengths", "_more")
 
     def __init__(self) -> None:
         self._exact: dict[str, _Value] = {}
-        self._affixes: dict[tuple[str, str], dict[str, tuple[Glob, _Value]]] = {}
+        self._affixes: dict[tuple[str, str], _Value] = {}
+        self._more: dict[tuple[str, str], dict[Glob, _Value]] = {}
         self._lengths: tuple[tuple[int, int], ...] = ()
 
     def setdefault(self, glob: Glob, value: _Value) -> _Value:
         """The value of this very glob, which is set to `value` if it has none."""
+        first, last = glob.parts[0], glob.parts[-1]
         if len(glob.parts) == 1:
-            return self._exact.setdefault(glob.text, value)
-        affixes = glob.parts[0], glob.parts[-1]
-        if affixes not in self._affixes:
-            self._affixes[affixes] = {}
-            lengths = {*self._lengths, (len(affixes[0]), len(affixes[1]))}
-            self._lengths = tuple(sorted(lengths))
-        return self._affixes[affixes].setdefault(glob.text, (glob, value))[1]
+            return self._exact.setdefault(first, value)
+        if (len(first), len(last)) not in self._lengths:
+            self._lengths = (*self._lengths, (len(first), len(last)))
+        if len(glob.parts) == 2:  # noqa: PLR2004 one star: a beginning and an end, and nothing else to compare
+            return self._affixes.setdefault((first, last), value)
+        return self._more.setdefault((first, last), {}).setdefault(glob, value)
 
     def find(self, text: str) -> list[_Value]:
         """The values of all globs that match."""
-        exact = self._exact.get(text)
-        found = [] if exact is None else [exact]
+        found: list[_Value] = []
+        value = self._exact.get(text)
+        if value is not None:
+            found.append(value)
         size = len(text)
         for before, after in self._lengths:
             if before + after <= size:
-                group = self._affixes.get((text[:before], text[size - after :]))
-                if group is not None:
-                    found += [value for glob, value in group.values() if len(glob.parts) == 2 or glob.matches(text)]  # noqa: PLR2004 beginning and end
+                affixes = text[:before], text[size - after :]
+                value = self._affixes.get(affixes)
+                if value is not None:
+                    found.append(value)
+                if self._more:
+                    more = self._more.get(affixes, {})
+                    found += [value for glob, value in more.items() if glob.matches(text)]
         return found
 
 

@@ -1,0 +1,84 @@
+"""Whether one rule covers another: every request that the narrow rule concerns, the wide one concerns too.
+
+Law: careful. True only where it is certain; what cannot be seen from the two rules alone is "no".
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import starmap
+from typing import TypeVar
+
+from authz.policy.compiled import Policy
+from authz.policy.index import METHOD_KEYS
+from authz.policy.operations import expand
+from authz.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
+from authz.policy.rules import AUTHENTICATED, Effect, Rule
+
+_Entry = TypeVar("_Entry")
+
+
+def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    """Whether `wide` applies wherever `narrow` does."""
+    return (
+        narrow.planes <= wide.planes
+        and _roles(wide, narrow, policy)
+        and _operations(wide, narrow, policy)
+        and _each(wide.hosts, narrow.hosts, _host)
+        and _each(wide.methods, narrow.methods, _method)
+        and _each(wide.paths, narrow.paths, _path)
+        and _each(wide.dags, narrow.dags, _glob)
+    )
+
+
+def _roles(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    if not wide.roles:
+        return True
+    if not narrow.roles:
+        return False
+    given = [policy.roles[role].includes if role in policy.roles else {role} for role in narrow.roles]
+    return AUTHENTICATED in wide.roles or all(roles & set(wide.roles) for roles in given)
+
+
+def _operations(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    return not wide.operations or (bool(narrow.operations) and _expanded(narrow, policy) <= _expanded(wide, policy))
+
+
+def _expanded(rule: Rule, policy: Policy) -> set[str]:
+    never = rule.effect is Effect.DENY
+    return {name for word in rule.operations for name in expand(word, policy.catalogue, never=never)}
+
+
+def _each(wide: Sequence[_Entry], narrow: Sequence[_Entry], covered: Callable[[_Entry, _Entry], bool]) -> bool:
+    """Whether each entry of the narrow condition is covered by one of the wide condition; no condition covers all."""
+    return not wide or (bool(narrow) and all(any(covered(want, have) for want in wide) for have in narrow))
+
+
+def _method(wide: str, narrow: str) -> bool:
+    return narrow in METHOD_KEYS and wide in METHOD_KEYS[narrow]
+
+
+def _host(wide: HostPattern, narrow: HostPattern) -> bool:
+    if wide == narrow:
+        return True
+    return wide.text.startswith("*") and wide.matches(narrow.text.removeprefix("*."))
+
+
+def _glob(wide: Glob, narrow: Glob) -> bool:
+    """The wide one's literal parts are in the narrow one's text, so they are in whatever the narrow one matches."""
+    return wide.matches(narrow.text)
+
+
+def _path(wide: PathPattern, narrow: PathPattern) -> bool:
+    more = len(narrow.segments) - len(wide.segments)
+    if (more < 0 or (more == 0 and not narrow.rest)) if wide.rest else (more != 0 or narrow.rest):
+        return False
+    return all(starmap(_segment, zip(wide.segments, narrow.segments, strict=False)))
+
+
+def _segment(wide: str | Glob | None, narrow: str | Glob | None) -> bool:
+    if wide is None:
+        return narrow != ""
+    if isinstance(wide, str):
+        return wide == narrow
+    if isinstance(narrow, Glob):
+        return _glob(wide, narrow)
+    return narrow is not None and segment_matches(wide, narrow)

@@ -1,0 +1,161 @@
+"""Lint: what is wrong with a policy (errors), and what is allowed but probably not meant (warnings).
+
+Law: errors come from the loader that the server uses, so lint and server never differ. A warning never stops a policy.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from authz.errors import PolicyError, Problem
+from authz.model import Plane
+from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, Effect, Policy, Role, Rule, load
+from authz.policy.coverage import covers
+
+
+class Severity(StrEnum):
+    """Whether a finding stops the policy."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One problem and its severity."""
+
+    severity: Severity
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.problem}"
+
+
+def lint(data: bytes, file: str) -> list[Finding]:
+    """Every error of a policy file; where there is none, every warning. Sorted by place."""
+    try:
+        policy = load(data, file)
+    except PolicyError as failure:
+        return [Finding(severity=Severity.ERROR, problem=problem) for problem in failure.problems]
+    return [Finding(severity=Severity.WARNING, problem=problem) for problem in warnings(policy)]
+
+
+def warnings(policy: Policy) -> list[Problem]:
+    """What a valid policy says that its author probably did not mean, sorted by place."""
+    return sorted(
+        [*_issuers(policy), *_roles(policy), *_planes(policy), *_rules(policy), *_dead(policy), *_twins(policy)]
+    )
+
+
+def _at(policy: Policy, what: Role | Rule, message: str, hint: str) -> Problem:
+    return Problem(policy.file, what.line, what.column, message, hint)
+
+
+def _issuers(policy: Policy) -> Iterator[Problem]:
+    for issuer in policy.issuers.values():
+        if issuer.insecure_http:
+            message = f"the keys of issuer `{issuer.name}` are fetched over plain http"
+            yield Problem(policy.file, 0, 0, message, "whoever is on the path can forge tokens: for tests only")
+
+
+def _roles(policy: Policy) -> Iterator[Problem]:
+    named = {role for rule in policy.rules.values() for role in rule.roles}
+    for role in policy.roles.values():
+        if not role.airflow and not named & role.includes:
+            yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
+        members = role.groups | role.clients | role.subjects
+        if role.issuers and not members:
+            message = f"everyone with a token of {', '.join(sorted(role.issuers))} has the role `{role.name}`"
+            yield _at(policy, role, message, "add groups, clients or subjects if you mean fewer")
+        if members and not role.issuers and len(policy.issuers) > 1:
+            message = f"the role `{role.name}` goes by names that any of the {len(policy.issuers)} issuers can give"
+            yield _at(policy, role, message, "say which one you mean: issuers: [...]")
+
+
+def _planes(policy: Policy) -> Iterator[Problem]:
+    for plane in Plane:
+        tokens = any(plane in issuer.audiences for issuer in policy.issuers.values())
+        rules = [r for r in policy.rules.values() if plane in r.planes and r.effect is Effect.ALLOW]
+        if tokens and not rules:
+            message = f"no rule allows anything on {plane}, though tokens are accepted there"
+            yield Problem(policy.file, 0, 0, message, f"add a rule with plane: {plane}, or remove the audience")
+        if rules and not tokens:
+            message = f"no issuer has an audience for {plane}, so no rule can allow anything there"
+            yield _at(policy, rules[0], message, f"add audiences: {{{plane}: [...]}} to an issuer")
+
+
+def _rules(policy: Policy) -> Iterator[Problem]:
+    about_dags = [rule.id for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.dags]
+    for rule in policy.rules.values():
+        if rule.dags and Plane.EGRESS in rule.planes:
+            what = (
+                "denies every outbound request it covers"
+                if rule.effect is Effect.DENY
+                else "allows no outbound request"
+            )
+            message = f"the rule `{rule.id}` {what}: the DAG of an outbound request is not known yet"
+            yield _at(policy, rule, message, "leave `dags` out, or say plane: inbound")
+        if rule.effect is not Effect.ALLOW:
+            continue
+        strongest = max((_rank(policy, name) for name in rule.operations), default=0)
+        if AUTHENTICATED in rule.roles and strongest > 0:
+            airflow = AIRFLOW_ROLES[strongest]
+            message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves to `{airflow}`"
+            yield _at(policy, rule, message, "name roles instead of `authenticated`")
+        if (
+            about_dags
+            and not rule.operations
+            and any(path.rest for path in rule.paths)
+            and Plane.INBOUND in rule.planes
+        ):
+            message = f"the rule `{rule.id}` also allows paths that are no known route"
+            hint = (
+                f"the DAG is not known there, so deny rules about DAGs ({about_dags[0]}) do not apply: name operations"
+            )
+            yield _at(policy, rule, message, hint)
+
+
+def _rank(policy: Policy, word: str) -> int:
+    names = policy.catalogue.expand(word)
+    return max(AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role) for name in names)
+
+
+def _dead(policy: Policy) -> Iterator[Problem]:
+    """Rules that a deny rule covers whole."""
+    by_role: dict[str, list[Rule]] = {}
+    for rule in policy.rules.values():
+        if rule.effect is Effect.DENY:
+            for role in rule.roles or (AUTHENTICATED,):
+                by_role.setdefault(role, []).append(rule)
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.DENY:
+            winner = next((deny for deny in _candidates(rule, by_role, policy) if covers(deny, rule, policy)), None)
+            if winner is not None:
+                message = f"the rule `{rule.id}` can never allow anything: the deny rule `{winner.id}` covers it"
+                yield _at(policy, rule, message, "remove one of them, or narrow the deny rule")
+
+
+def _candidates(rule: Rule, by_role: Mapping[str, list[Rule]], policy: Policy) -> Iterable[Rule]:
+    """Deny rules that concern everyone who has the rule's first role."""
+    first = rule.roles[0] if rule.roles else AUTHENTICATED
+    role = policy.roles.get(first)
+    for name in sorted({AUTHENTICATED, *(role.includes if role else ())}):
+        yield from by_role.get(name, ())
+
+
+def _twins(policy: Policy) -> Iterator[Problem]:
+    """Rules that say the same as another."""
+    seen: dict[object, str] = {}
+    for rule in policy.rules.values():
+        entries = (
+            rule.roles,
+            rule.operations,
+            rule.hosts,
+            rule.methods,
+            tuple(path.key for path in rule.paths),
+            rule.dags,
+        )
+        meaning = (rule.effect, rule.planes, *(frozenset(part) for part in entries))
+        first = seen.setdefault(meaning, rule.id)
+        if first != rule.id:
+            yield _at(policy, rule, f"the rule `{rule.id}` says the same as `{first}`", "remove one of them")
