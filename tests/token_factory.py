@@ -163,7 +163,7 @@ def sign_text(header_part: str, payload_part: str, key: FactoryKey) -> str:
 
 def sign_hmac(claims: Mapping[str, Any], secret: bytes, alg: str = "HS256", kid: str | None = "k1") -> str:
     """A token under a symmetric algorithm: what an attacker makes of our public key."""
-    header = {"alg": alg, "typ": "at+jwt", "kid": kid}
+    header = {"alg": alg, "typ": "at+jwt"} | ({} if kid is None else {"kid": kid})
     signing_input = f"{b64(dump(header))}.{b64(dump(claims))}"
     digest = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}[alg]
     return f"{signing_input}.{b64(hmac.new(secret, signing_input.encode(), digest).digest())}"

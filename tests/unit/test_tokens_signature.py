@@ -3,8 +3,19 @@ import pytest
 from authz import jwks
 from authz.errors import TokenError
 from authz.reasons import Reason
-from authz.tokens import find_issuer, find_key, parse, verify
-from tests.token_factory import ASYMMETRIC, ISS, access_claims, issuer, jwks_of, make_key, raw_token, sign, sign_hmac
+from authz.tokens import ParsedToken, find_issuer, find_key, parse, verify
+from tests.token_factory import (
+    ASYMMETRIC,
+    ISS,
+    access_claims,
+    issuer,
+    jwks_of,
+    make_key,
+    raw_token,
+    sign,
+    sign_hmac,
+    unb64,
+)
 from tests.token_pipeline import keyset_of
 
 RS = make_key("RS256")
@@ -127,3 +138,39 @@ def test_verify_does_not_trust_its_caller_to_have_chosen_well():
     rs = keyset_of(RS).keys["k1"]
     for token in (sign(access_claims(), ES), sign_hmac(access_claims(), RS.public_pem), raw_token({"alg": "none"}, {})):
         assert why(verify, parsed(token), rs)[0] is Reason.KEY_UNSUITABLE
+
+
+RFC_7515_A_3 = (
+    {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    },
+    "eyJhbGciOiJFUzI1NiJ9."
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
+    "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+)
+RFC_8037_A_4 = (
+    {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc."
+    "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+)
+
+
+def test_the_example_of_rfc_7515_verifies():
+    jwk, token = RFC_7515_A_3
+    key = find_key(parsed(token), issuer(), jwks.parse(jwks_of([jwk])))
+    verify(parsed(token), key)
+    assert parsed(token).payload == {"iss": "joe", "exp": 1300819380, "http://example.com/is_root": True}
+
+
+def test_the_example_of_rfc_8037_verifies():
+    jwk, text = RFC_8037_A_4
+    (key,) = jwks.parse(jwks_of([jwk]))
+    assert key.thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"  # RFC 8037 appendix A.3
+    signing_input, _, signature = text.rpartition(".")
+    example = ParsedToken(
+        alg="EdDSA", kid=None, typ=None, payload={}, signing_input=signing_input.encode(), signature=unb64(signature)
+    )
+    verify(example, key)
