@@ -42,6 +42,7 @@ _host_and_port = re.compile(
     r"(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)\.?(?::([1-9][0-9]{0,4}))?"
 ).fullmatch
 _MAX_PORT = 65535
+_MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(f".:{_MAX_PORT}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,8 @@ def canonical_host(authority: str) -> tuple[str, int | None]:
 
     An IPv6 literal stays in brackets, in its shortest spelling. Raises RequestError(BAD_HOST).
     """
-    match = _host_and_port(authority.lower()) if authority.isascii() else None
+    bounded = authority.isascii() and len(authority) <= _MAX_AUTHORITY_BYTES
+    match = _host_and_port(authority.lower()) if bounded else None
     if match is None:
         raise _bad_host("not one host name with an optional port")
     host, port = match[1], int(match[2]) if match[2] else None
