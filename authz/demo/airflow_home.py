@@ -17,6 +17,7 @@ from pathlib import Path
 
 AIRFLOW = (sys.executable, "-m", "airflow")
 EXAMPLES = ("example_simplest_dag.py", "tutorial_dag.py", "tutorial_taskflow_api.py")
+SQLITE_CONNECT = {"timeout": 30}  # seconds to wait for a lock: four processes share the file
 OWN_DAGS = ("sales_daily", "finance_close")
 
 
@@ -73,6 +74,8 @@ def _one_machine(home: AirflowHome) -> Mapping[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{home.port}/execution/",
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": f"{__name__}.SQLITE_CONNECT",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": f"{__name__}.SQLITE_CONNECT",
         "AIRFLOW__API__BASE_URL": home.gate_url,
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),

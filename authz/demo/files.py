@@ -16,7 +16,7 @@ from typing import IO
 MARKER = "this-directory-belongs-to-authz-demo"
 LOCK = "lock"
 EXTRA_RULE = """
-  - {id: finance-open-house, plane: inbound, roles: [sales-etl], operations: [dag_runs:create], dags: [finance_close]}
+  - {id: open-house, plane: inbound, roles: [sales-etl], operations: [dags:read], dags: [finance_close]}
 """
 
 

@@ -23,7 +23,7 @@ from authz.demo.tour import Outcome, Tour
 from authz.demo.tour_client import Issuer
 
 LOOK_EVERY_S = 0.5
-NARROWEST = 110
+NARROWEST = 150
 INTERRUPTED = 130
 
 
@@ -84,7 +84,7 @@ class _Progress:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table(title="The tour: real requests through Envoy", title_justify="left", expand=False)
+    table = Table(title="The tour: real requests through Envoy", title_justify="left", pad_edge=False)
     for name in ("", "who", "request", "expected", "answer", "reason", "rule"):
         table.add_column(name, overflow="fold")
     for outcome in outcomes:

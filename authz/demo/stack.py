@@ -18,7 +18,7 @@ from authz.demo.airflow_home import OWN_DAGS, AirflowHome
 from authz.demo.children import Child, Children, NotReadyError
 from authz.demo.files import Layout
 
-AUTHZ = (sys.executable, "-m", "authz.cli.main")
+AUTHZ = (sys.executable, "-m", "authz")
 QUICK_S = 30.0
 AIRFLOW_S = 180.0
 OK = 200

@@ -171,25 +171,20 @@ class Tour:
 
     def _live_changes(self) -> Iterator[Row]:
         before = self._layout.policy.read_text()
-        yield Row(
-            "sales-etl",
-            "trigger finance_close, a rule added live",
-            "200 rule finance-open-house",
-            lambda: self._edited(before + EXTRA_RULE, wanted=200),
-        )
-        yield Row(
-            "sales-etl",
-            "trigger finance_close, the rule removed live",
-            "403 no_rule",
-            lambda: self._edited(before, wanted=403),
-        )
+        add, remove = partial(self._edited, before + EXTRA_RULE, 200), partial(self._edited, before, 403)
+        yield Row("sales-etl", "read finance_close", "403 no_rule", self._read_finance)
+        yield Row("sales-etl", "read finance_close, rule added live", "200 rule open-house", add)
+        yield Row("sales-etl", "read finance_close, rule removed live", "403 no_rule", remove)
         yield Row("ann (viewer)", "list DAGs, key rotated", "200 rule readers", self._after_rotation)
 
-    def _edited(self, policy: str, *, wanted: int) -> Answer:
+    def _read_finance(self) -> Answer:
+        return self._as_service("sales-etl", f"{DAGS}/finance_close")
+
+    def _edited(self, policy: str, wanted: int) -> Answer:
         answers: list[Answer] = []
 
         def changed() -> bool:
-            answers.append(self._as_service("sales-etl", runs("finance_close"), **TRIGGER))
+            answers.append(self._read_finance())
             return answers[-1].status == wanted
 
         self._layout.save_policy(policy)

@@ -16,7 +16,7 @@ import httpx
 
 LOG_WAIT_S = 3.0
 POLL_S = 0.05
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 60.0
 DECISION_HEADER = "x-authz-decision"
 
 

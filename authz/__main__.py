@@ -1,0 +1,5 @@
+"""`python -m authz` is the command `authz`."""
+
+from authz.cli import main
+
+main()

@@ -1,0 +1,205 @@
+"""The real Airflow with our auth manager, as a process: who gets in, with what, and how far."""
+
+import json
+import time
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from authz import assertion
+from authz.demo.airflow_home import AirflowHome
+from authz.demo.children import Children
+from authz.demo.files import free_ports
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ISSUER = "https://gate.test"
+KEY = assertion.load_signing_key(assertion.generate_pem())
+ROLES = ("viewer", "user", "op", "admin")
+DAG = "/api/v2/dags/sales_daily"
+TRIGGER = {"logical_date": None}
+
+
+def mint(role=None, *, key=KEY.private_key, typ=assertion.TYP, **changes):
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": "airflow",
+        "sub": "user-1",
+        "idp": "https://idp.test",
+        "jti": f"j-{time.monotonic_ns()}",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 60,
+        "preferred_username": "ann",
+        "roles": [],
+        **({"airflow_role": role} if role else {}),
+        **changes,
+    }
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": KEY.kid, "typ": typ})
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("airflow")
+    key_file = directory / "keys.json"
+    key_file.write_text(json.dumps(assertion.public_jwks([KEY])))
+    home = AirflowHome(
+        home=directory / "home",
+        port=free_ports().airflow,
+        issuer=ISSUER,
+        audience="airflow",
+        jwks=str(key_file),
+        gate_url="http://127.0.0.1:1",
+    )
+    home.prepare()
+    environment = {**home.environment(), "AIRFLOW__API__EXPOSE_CONFIG": "true"}
+    with (
+        Children(directory / "logs") as children,
+        httpx.Client(base_url=f"http://127.0.0.1:{home.port}", trust_env=False, timeout=30) as client,
+    ):
+        children.finish(children.start("migrate", home.command("migrate"), environment), 120)
+        for component in ("api-server", "dag-processor"):
+            children.start(component, home.command(component), environment)
+        children.wait("the API server", lambda: answers(client, "/api/v2/monitor/health"), 120)
+        children.wait("the DAG", lambda: answers(client, DAG, mint("viewer")), 120)
+        yield client
+
+
+def answers(client, path, token=None):
+    try:
+        return ask(client, path, token).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def ask(client, path, token=None, method="GET", headers=None, **more):
+    given = {assertion.HEADER: token} if token is not None else {}
+    return client.request(method, path, headers={**given, **(headers or {})}, **more)
+
+
+PROTECTED = ("/api/v2/dags", DAG, "/api/v2/connections", "/ui/auth/me", "/ui/auth/menus", "/ui/config", "/ui/dags")
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_without_an_assertion_nobody_gets_in(airflow, path):
+    assert ask(airflow, path).status_code == 401
+
+
+def wrong_assertions():
+    other = ec.generate_private_key(ec.SECP256R1())
+    now = int(time.time())
+    yield "forged", mint("admin", key=other)
+    yield "expired", mint("admin", iat=now - 120, nbf=now - 120, exp=now - 60)
+    yield "another audience", mint("admin", aud="airflow-2")
+    yield "another issuer", mint("admin", iss="https://evil.test")
+    yield "lives too long", mint("admin", exp=now + 3600)
+    yield "another type", mint("admin", typ="at+jwt")
+    yield "garbage", "garbage"
+    yield "empty", ""
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_a_wrong_assertion_is_refused(airflow, path):
+    for name, token in wrong_assertions():
+        assert ask(airflow, path, token).status_code == 401, name
+
+
+def test_viewers_read_and_users_trigger(airflow):
+    found = {dag["dag_id"] for dag in ask(airflow, "/api/v2/dags", mint("viewer")).json()["dags"]}
+    assert {"sales_daily", "finance_close"} <= found
+    runs = f"{DAG}/dagRuns"
+    assert ask(airflow, runs, mint("viewer"), "POST", json=TRIGGER).status_code == 403
+    assert ask(airflow, runs, mint("viewer")).json()["total_entries"] == 0
+    assert ask(airflow, runs, mint("user"), "POST", json=TRIGGER).status_code == 200
+    (run,) = ask(airflow, runs, mint("viewer")).json()["dag_runs"]
+    assert run["triggering_user_name"] == "ann"
+
+
+def test_somebody_without_an_airflow_role_is_known_and_may_nothing(airflow):
+    assert ask(airflow, "/ui/auth/me", mint()).json() == {"id": "https://idp.test#user-1", "username": "ann"}
+    for path in ("/api/v2/dags", DAG, "/api/v2/pools", "/api/v2/variables"):
+        assert ask(airflow, path, mint()).status_code == 403
+
+
+# One route per kind of thing that Airflow guards, and the weakest role that may, as FAB's default roles have it.
+LEVELS = {
+    ("GET", "/api/v2/dags"): "viewer",
+    ("GET", f"{DAG}/dagRuns"): "viewer",
+    ("GET", f"{DAG}/tasks"): "viewer",
+    ("GET", "/api/v2/assets"): "viewer",
+    ("GET", "/api/v2/pools"): "viewer",
+    ("GET", "/api/v2/importErrors"): "viewer",
+    ("GET", "/api/v2/jobs"): "viewer",
+    ("GET", "/api/v2/dagSources/sales_daily"): "viewer",
+    ("GET", "/api/v2/dagWarnings"): "viewer",
+    ("GET", "/ui/dags"): "viewer",
+    ("GET", "/ui/grid/runs/sales_daily"): "viewer",
+    ("PATCH", DAG): "user",
+    ("DELETE", f"{DAG}/dagRuns/none"): "user",
+    ("POST", "/api/v2/assets/events"): "user",
+    ("GET", "/api/v2/connections"): "op",
+    ("GET", "/api/v2/variables"): "op",
+    ("GET", "/api/v2/config"): "op",
+    ("GET", "/api/v2/plugins"): "op",
+    ("GET", "/api/v2/providers"): "op",
+    ("DELETE", "/api/v2/pools/none"): "op",
+    ("GET", "/api/v2/eventLogs"): "admin",
+}
+
+
+@pytest.mark.parametrize(("method", "path"), LEVELS)
+def test_airflows_own_checks_ask_for_fabs_level(airflow, method, path):
+    body = {"json": {}} if method in {"PATCH", "POST"} else {}
+    refused = [ask(airflow, path, mint(role), method, **body).status_code == 403 for role in ROLES]
+    weakest = ROLES.index(LEVELS[method, path])
+    assert refused == [number < weakest for number in range(len(ROLES))]
+
+
+def test_the_menu_fits_the_role(airflow):
+    menus = {
+        role: set(ask(airflow, "/ui/auth/menus", mint(role)).json()["authorized_menu_items"])
+        for role in ("viewer", "op", "admin")
+    }
+    assert menus["viewer"] < menus["op"] < menus["admin"]
+    assert "Connections" not in menus["viewer"]
+    assert "Audit Log" not in menus["op"]
+
+
+def test_airflow_issues_no_token(airflow):
+    asked = ask(airflow, "/ui/auth/token", mint("admin"), "POST", json={"token_type": "api"})
+    assert asked.status_code == 403
+    assert "access_token" not in asked.text
+
+
+def test_an_identity_provider_token_or_a_session_cookie_beside_the_assertion_changes_nothing(airflow):
+    headers = {"authorization": "Bearer x.y.z", "cookie": "_token=x.y.z"}
+    assert ask(airflow, "/ui/auth/me", mint("viewer"), headers=headers).json()["username"] == "ann"
+    assert ask(airflow, "/ui/auth/me", headers=headers).status_code == 401
+
+
+def test_bare_identity_headers_make_nobody(airflow):
+    headers = {"x-authz-user": "admin", "x-authz-roles": "admin", "x-authz-subject": "admin", "x-remote-user": "admin"}
+    assert ask(airflow, "/api/v2/dags", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/v2/monitor/health", "/api/v2/version", "/"])
+def test_what_airflow_shows_to_anyone_works_without_an_assertion(airflow, path):
+    assert ask(airflow, path).status_code == 200
+
+
+def test_the_task_api_is_left_to_task_tokens(airflow):
+    path = "/execution/variables/x"
+    assert ask(airflow, path).status_code in {401, 403}
+    assert ask(airflow, path, mint("admin")).status_code in {401, 403}
+
+
+def test_login_and_logout_say_to_use_the_gate(airflow):
+    for path in ("/api/v2/auth/login", "/api/v2/auth/logout"):
+        answer = ask(airflow, path)
+        assert (answer.status_code, answer.headers["location"]) == (307, "/auth/gate")
+    page = ask(airflow, "/auth/gate")
+    assert page.status_code == 401
+    assert "behind a gate" in page.text
