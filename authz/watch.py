@@ -1,13 +1,15 @@
 """Tells when watched files have other contents than before, however that came about.
 
 Law: content decides. Notifications (renames, writes, ConfigMap symlink swaps) only make it quick; every half second the
-files are looked at anyway, because notifications get lost: network file systems, a replaced parent folder, an
-exhausted inotify. A change is told once it has stayed the same for a moment, so that half a write is not loaded.
+files are read anyway, because notifications get lost: network file systems, a replaced parent folder, an exhausted
+inotify. A change is told once it has stayed the same for a moment, so that half a write is not loaded. A notification
+alone causes no reading: the folder may be one where logs are written all the time.
 """
 
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ _SETTLE_ROUNDS: Final = 5
 _BLOCK: Final = 1 << 20
 
 Contents = tuple[bytes, ...]
+Marks = tuple[tuple[int, ...], ...]
 
 
 class Watcher:
@@ -34,6 +37,8 @@ class Watcher:
         self._paths = tuple(paths)
         self._on_change = on_change
         self._stop = threading.Event()
+        self._marks: Marks = ()
+        self._read_at = 0.0
         self._seen = self._contents()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -85,17 +90,32 @@ class Watcher:
             *folders,
             watch_filter=lambda _change, path: _concerns(path, names),
             debounce=200,
-            step=20,
+            step=50,
             stop_event=self._stop,
             rust_timeout=_LOOK_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
             recursive=False,
         ):
-            self.look()
+            if self._marks != self._read_marks() or time.monotonic() - self._read_at >= _LOOK_MS / 1000:
+                self.look()
 
     def _contents(self) -> Contents:
+        self._marks = self._read_marks()
+        self._read_at = time.monotonic()
         return tuple(_content(path) for path in self._paths)
+
+    def _read_marks(self) -> Marks:
+        return tuple(_mark(path) for path in self._paths)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """What nearly always differs when a file was written or replaced; empty when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _concerns(path: str, names: frozenset[str]) -> bool:

@@ -1,7 +1,10 @@
 """The store: threads, views and waiting, on a clock that the test sets."""
 
+import itertools
 import logging
 import threading
+import time
+from collections import Counter
 
 import pytest
 
@@ -101,6 +104,15 @@ class TestRefreshing:
         running.clock.advance(10)
         running.ask("new").wait(PATIENCE_S)
         assert [uri for _, uri in running.fetcher.calls] == ["", "", "https://idp.example.com/jwks"]
+
+    def test_a_provider_may_ask_for_more_frequent_fetches(self, stage):
+        fetcher = SimFetcher(corp=[OLD])
+        fetcher.max_age = 60
+        running = stage(fetcher, CORP)
+        running.later(59)
+        assert len(fetcher.calls) == 1
+        running.later(1)
+        assert len(fetcher.calls) == 2
 
     def test_a_file_is_read_again_soon_and_is_no_event_unless_it_changed(self, stage):
         running = stage(SimFetcher(corp=[OLD]), issuer(discovery=False, jwks_file="/keys.json"))
@@ -362,3 +374,47 @@ def test_the_real_clock_and_the_default_jitter():
         assert abs(SystemClock().wall() - SystemClock().wall()) < 60
     finally:
         store.stop(PATIENCE_S)
+
+
+def test_whoever_was_told_to_wait_is_told_exactly_once(caplog):
+    """Many askers, failing fetches, issuers that come and go, a stop in the middle: no one is lost or told twice."""
+    caplog.set_level(logging.CRITICAL)
+    fetcher = SimFetcher(corp=[OLD], lab=[NEW])
+    options = KeyOptions(refresh_s=0.02, min_interval_s=0.002, negative_s=0.002)
+    store = KeyStore(fetcher, SystemClock(), options, lambda *_: None)
+    store.configure([CORP, LAB])
+    store.start()
+    told, accepted = Counter(), Counter()
+    stopping = threading.Event()
+
+    def ask(asker):
+        for n in itertools.count():
+            if stopping.is_set():
+                return
+            question = (asker, n)
+            if store.request(("corp", "lab")[n % 2], f"kid-{asker}-{n % 7}", lambda question=question: note(question)):
+                accepted[question] = 1
+
+    lock = threading.Lock()
+
+    def note(question):
+        with lock:
+            told[question] += 1
+
+    askers = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for asker in askers:
+        asker.start()
+    end = time.monotonic() + 1.0
+    for n in itertools.count():
+        if time.monotonic() > end:
+            break
+        fetcher.answers["corp"] = [[OLD], [OLD, NEW], KeysUnavailableError("down"), b"nonsense"][n % 4]
+        store.configure([CORP, LAB] if n % 3 else [CORP])
+        stopping.wait(0.003)
+    store.stop(PATIENCE_S)
+    stopping.set()
+    for asker in askers:
+        asker.join(PATIENCE_S)
+    assert len(accepted) > 100
+    assert told == accepted
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("keys-corp", "keys-lab"))]

@@ -103,12 +103,23 @@ def test_removed_and_made_again(watch, path):
     watched.until_told()
 
 
-def test_a_folder_that_comes_later(watch, tmp_path):
+def test_a_folder_that_comes_later(tmp_path):
     late = tmp_path / "late" / "policy.yaml"
-    watched = watch(late)
+    looks, changes = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Counting(Watcher):
+        def _contents(self):
+            looks.release()
+            return super()._contents()
+
+    watcher = Counting([late], changes.release)
+    watcher.start()
+    for _ in range(3):  # it goes on looking although there is nothing that could notify it
+        assert looks.acquire(timeout=PATIENCE_S)
     late.parent.mkdir()
     late.write_text("here")
-    assert watched.until_told() < 1.5
+    assert changes.acquire(timeout=PATIENCE_S)
+    watcher.stop(PATIENCE_S)
 
 
 def test_a_folder_that_is_removed_and_made_again(watch, tmp_path):
