@@ -2,6 +2,7 @@ import json
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -118,9 +119,17 @@ def test_loading_is_stable_and_shows_no_secret():
 
 
 def test_coordinates_have_their_full_length():
-    for _ in range(40):
-        key = assertion.load_signing_key(assertion.generate_pem())
-        assert len(unb64(key.x)) == len(unb64(key.y)) == 32
+    """RFC 7518 §6.2.1.2. One coordinate in 256 begins with a zero octet: these keys are the first with such an x or y."""
+    short = 0
+    for secret in range(1, 400):
+        private = ec.derive_private_key(secret, ec.SECP256R1())
+        numbers = private.public_key().public_numbers()
+        if min(numbers.x, numbers.y) < 2**248:
+            key = assertion.load_signing_key(pem_of(private))
+            assert unb64(key.x) == numbers.x.to_bytes(32, "big")
+            assert unb64(key.y) == numbers.y.to_bytes(32, "big")
+            short += 1
+    assert short > 0
 
 
 @pytest.mark.parametrize("lifetime", [0, -1, 61, 3600])

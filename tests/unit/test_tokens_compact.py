@@ -48,7 +48,7 @@ def test_size_is_judged_before_anything_else():
     assert str(len(GOOD)) in error.detail
     started = time.perf_counter()
     assert refused("." * 10_000_000).reason is Reason.TOKEN_TOO_LARGE
-    assert time.perf_counter() - started < 0.01
+    assert time.perf_counter() - started < 0.05
 
 
 @pytest.mark.parametrize(
