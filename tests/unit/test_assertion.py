@@ -119,7 +119,7 @@ def test_loading_is_stable_and_shows_no_secret():
 
 
 def test_coordinates_have_their_full_length():
-    """RFC 7518 §6.2.1.2. One coordinate in 256 begins with a zero octet: these keys are the first with such an x or y."""
+    """RFC 7518 §6.2.1.2. One coordinate in 256 begins with a zero octet: these are such keys."""
     short = 0
     for secret in range(1, 400):
         private = ec.derive_private_key(secret, ec.SECP256R1())
