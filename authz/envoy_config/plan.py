@@ -127,8 +127,8 @@ class Upstream:
 class Listener:
     """One plane's front: where Envoy listens and what is behind it.
 
-    `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; with 0
-    whatever the client says there is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
+    `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; what stands
+    before their entries is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
     (a decision is made once, when a stream starts: this bounds how long it may be used).
     """
 

@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
-from authz.envoy_config.plan import Listener, Upstream
+from authz.envoy_config.plan import Listener, SocketPath, Upstream, parse_address
 from authz.model import Plane
 
 # Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
@@ -32,7 +32,13 @@ _NOT_FOUND: Final = 404
 
 
 def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
-    """All the routes of one listener. Ports in Host take no part."""
+    """All the routes of one listener. Ports in Host take no part.
+
+    An upstream of ours learns the client's address. A foreign one (egress) must not, and behind a Unix socket of ours
+    there is none to tell.
+    """
+    nameless = isinstance(parse_address(listener.listen), SocketPath) and not listener.trusted_hops
+    tell_client = plane is Plane.INBOUND and not nameless
     hosts = [_virtual_host(plane, upstream) for upstream in listener.upstreams]
     if not any("*" in upstream.hosts for upstream in listener.upstreams):
         hosts.append(VirtualHost(name="nowhere", domains=["*"], routes=[_nowhere()]))
@@ -41,8 +47,8 @@ def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
         virtual_hosts=hosts,
         ignore_port_in_host_matching=True,
         validate_clusters=True,
-        request_headers_to_add=[_real_client()] if plane is Plane.INBOUND and not listener.trusted_hops else [],
-        request_headers_to_remove=["x-forwarded-for", "x-forwarded-proto"] if plane is Plane.EGRESS else [],
+        request_headers_to_add=[_real_client()] if tell_client else [],
+        request_headers_to_remove=[] if tell_client else ["x-forwarded-for"],
         response_headers_to_remove=list(UPSTREAM_RESPONSE_HEADERS),
         typed_per_filter_config=told(plane),
     )
@@ -93,7 +99,7 @@ def _nowhere() -> Route:
 
 
 def _real_client() -> HeaderValueOption:
-    """Nobody in front of us is trusted, so the only address in `x-forwarded-for` is the one that Envoy saw."""
+    """The one address that Envoy holds for the client's: whatever the client wrote into `x-forwarded-for` is gone."""
     return HeaderValueOption(
         header=HeaderValue(key="x-forwarded-for", value="%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,

@@ -25,7 +25,7 @@ class Authority:
     """Makes files below `folder`; `ca` is the bundle to trust."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
         certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
@@ -38,7 +38,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         certificate = self._sign(subject, key, x509.SubjectAlternativeName([_general_name(name) for name in names]))
         stem = stem or names[0]
-        pair = Pair(certificate=self._folder / f"{stem}.pem", key=self._folder / f"{stem}-key.pem")
+        pair = Pair(certificate=self.folder / f"{stem}.pem", key=self.folder / f"{stem}-key.pem")
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(
             key.private_bytes(

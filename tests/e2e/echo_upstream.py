@@ -6,6 +6,7 @@ It reads HTTP/1.1 itself: what reached the upstream is the tests' oracle, and a 
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from dataclasses import dataclass
 from typing import BinaryIO, Self
@@ -40,7 +41,7 @@ class Received:
 class EchoUpstream:
     """Listens on a free loopback port until `close`. `requests` is what came; `extra_headers` go into every answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
@@ -53,6 +54,11 @@ class EchoUpstream:
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
             allow_reuse_address = True
+
+            def finish_request(self, request: socket.socket, client_address: object) -> None:
+                """The TLS handshake happens here, in the connection's own thread."""
+                with tls.wrap_socket(request, server_side=True) if tls else request as connection:
+                    super().finish_request(connection, client_address)
 
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that goes away is no error here."""

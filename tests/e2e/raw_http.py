@@ -21,16 +21,22 @@ class RawResponse:
         return values[0] if values else None
 
 
+def _unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(TIMEOUT)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class Connection:
     """One client connection; usable for several requests."""
 
     def __init__(self, address: tuple[str, int] | str, tls: ssl.SSLContext | None = None) -> None:
-        if isinstance(address, str):
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(TIMEOUT)
-            self._socket.connect(address)
-        else:
-            self._socket = socket.create_connection(address, TIMEOUT)
+        self._socket = _unix(address) if isinstance(address, str) else socket.create_connection(address, TIMEOUT)
         if tls:
             self._socket = tls.wrap_socket(self._socket, server_hostname="gate.test")
         self._stream = self._socket.makefile("rb")
@@ -51,7 +57,16 @@ class Connection:
 
     def closed(self) -> bool:
         """True when the other side has closed and nothing is left to read."""
-        return self._stream.read(1) == b""
+        try:
+            return self._stream.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    @property
+    def protocol(self) -> str | None:
+        """What ALPN agreed on."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.selected_alpn_protocol()
 
     def response(self, *, head: bool = False) -> RawResponse:
         """Read one response; `head` says that it answers a HEAD request and so has no body."""

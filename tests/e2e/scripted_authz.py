@@ -72,7 +72,7 @@ class GrpcError(Exception):
 class ScriptedAuthz:
     """Listens on a free loopback port, or on the Unix socket given. `checks` is what Envoy asked."""
 
-    def __init__(self, unix: str = "") -> None:
+    def __init__(self, unix: str = "", credentials: grpc.ServerCredentials | None = None) -> None:
         self.answer: Answer = allow
         self.checks: list[pb.CheckRequest] = []
         self.released = threading.Event()
@@ -99,7 +99,11 @@ class ScriptedAuthz:
                 ),
             )
         )
-        port = self._server.add_insecure_port(unix or "127.0.0.1:0")
+        address = unix or "127.0.0.1:0"
+        if credentials:
+            port = self._server.add_secure_port(address, credentials)
+        else:
+            port = self._server.add_insecure_port(address)
         self.endpoint = unix or f"127.0.0.1:{port}"
         self._server.start()
 
