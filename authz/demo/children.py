@@ -53,8 +53,9 @@ class Child:
 class Children:
     """All children. Use as a context manager: leaving it ends them."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, *, stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
         self._logs = logs
+        self._stop_timeout_s = stop_timeout_s
         self._running: list[Child] = []
         self._ending: Child | None = None
 
@@ -116,7 +117,7 @@ class Children:
             for child in reversed(self._running):
                 _signal_group(child, signal.SIGTERM)
             for child in reversed(self._running):
-                deadline = time.monotonic() + STOP_TIMEOUT_S
+                deadline = time.monotonic() + self._stop_timeout_s
                 while child.status() is None and time.monotonic() < deadline:
                     time.sleep(POLL_S)
                 _signal_group(child, signal.SIGKILL)  # whatever is left of its group

@@ -20,7 +20,7 @@ from authz.demo.children import ChildDiedError, Children, NotReadyError
 from authz.demo.files import DirectoryError, Layout, claim, free_ports
 from authz.demo.stack import Stack
 from authz.demo.tour import Outcome, Tour
-from authz.demo.tour_client import Issuer
+from authz.demo.tour_client import DecisionLog, Issuer
 
 LOOK_EVERY_S = 0.5
 NARROWEST = 150
@@ -50,7 +50,7 @@ def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
     with Children(directory / "logs") as children, httpx.Client(trust_env=False, timeout=10) as http:
         with console.status("Starting …") as status:
             Stack(layout=layout, children=children, say=_Progress(console, status), http=http).start()
-            tour = Tour(layout, Issuer(url=layout.issuer, http=http))
+            tour = Tour(layout, Issuer(url=layout.issuer, http=http), DecisionLog(layout.decisions))
             outcomes = []
             for outcome in tour.run():
                 outcomes.append(outcome)

@@ -59,10 +59,10 @@ class Outcome:
 class Tour:
     """The rows, in order. Later rows count on what earlier ones did."""
 
-    def __init__(self, layout: Layout, issuer: Issuer) -> None:
+    def __init__(self, layout: Layout, issuer: Issuer, log: DecisionLog) -> None:
         self._layout = layout
         self._issuer = issuer
-        self._log = DecisionLog(layout.decisions)
+        self._log = log
         self._run_id = ""
         self._orders_before = 0
 

@@ -75,14 +75,15 @@ def ask(asked: Asked) -> Answer:
 class DecisionLog:
     """Reads the decision log as it grows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait_s: float = LOG_WAIT_S) -> None:
         self._path = path
+        self._wait_s = wait_s
         self._read = 0
         self._records: dict[str, dict[str, Any]] = {}
 
     def find(self, decision: str) -> Mapping[str, Any]:
         """Return the record of a decision; empty when none appears in time."""
-        deadline = time.monotonic() + LOG_WAIT_S
+        deadline = time.monotonic() + self._wait_s
         while decision and decision not in self._records and time.monotonic() < deadline:
             if not self._read_more():
                 time.sleep(POLL_S)

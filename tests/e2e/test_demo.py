@@ -1,0 +1,107 @@
+"""`authz demo` as a person uses it: the tour passes, the printed commands work, and nothing stays behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+
+READY = re.compile(r"tour: (\d+) passed, (\d+) failed")
+
+
+def processes():
+    """Every live process: its id, and its parent's."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if entry.name.isdigit() and state != "Z":
+            found[int(entry.name)] = int(parent)
+    return found
+
+
+def descendants(ancestor):
+    """The processes that were started by `ancestor`, directly or not."""
+    parents = processes()
+    found, level = set(), {ancestor}
+    while level:
+        level = {pid for pid, parent in parents.items() if parent in level} - found
+        found |= level
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A running demo, what it has said until its tour ended, and where it lives."""
+    directory = tmp_path_factory.mktemp("demo") / ".demo"
+    said = directory.parent / "said.txt"
+    with (
+        said.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "authz", "demo", "--directory", str(directory)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process,
+    ):
+        try:
+            with said.open() as lines:
+                while "curl -i" not in lines.read() and process.poll() is None:
+                    signal.sigtimedwait([], 0.2)
+                    lines.seek(0)
+            yield process, said, directory
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def test_every_row_of_the_tour_is_right(demo):
+    process, said, _ = demo
+    text = said.read_text()
+    assert process.poll() is None, text
+    passed, failed = map(int, READY.search(text).groups())
+    assert (passed >= 20, failed) == (True, 0), text
+
+
+def test_the_printed_commands_work_as_they_stand(demo):
+    _, said, _ = demo
+    block = said.read_text().partition("Try it:")[2]
+    script = "set -e\n" + "\n".join(line.removeprefix("  ") for line in block.splitlines())
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.count("HTTP/1.1 200 OK") == script.count("curl -i") == 3
+
+
+def test_sigterm_ends_it_and_all_that_it_started(demo):
+    process, said, _ = demo
+    started = descendants(process.pid)
+    assert len(started) >= 7
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert "Stopping" in said.read_text()
+    assert not started & set(processes())
+
+
+def test_a_child_that_cannot_start_ends_the_demo_with_the_tail_of_its_log(tmp_path):
+    directory = tmp_path / ".demo"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "waitress.py").write_text("raise SystemExit('the provider is broken on purpose')\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "authz", "demo", "--tour", "--directory", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(broken)},
+    )
+    assert ended.returncode == 1
+    assert "idp ended early with status 1" in ended.stdout
+    assert "broken on purpose" in ended.stdout

@@ -1,0 +1,60 @@
+"""The files of the demo: what it writes is right, and it empties only what is its own."""
+
+import pytest
+
+from authz import policy, settings
+from authz.demo import files
+from authz.demo.files import EXTRA_RULE, MARKER, DirectoryError, Layout, Ports, claim, free_ports
+
+PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8)
+
+
+def test_ports_are_free_and_differ():
+    ports = free_ports()
+    values = [getattr(ports, name) for name in Ports.__dataclass_fields__]
+    assert len(set(values)) == len(values) == 8
+
+
+def test_settings_and_policy_load(tmp_path):
+    layout = Layout(directory=tmp_path, ports=PORTS)
+    layout.write()
+    loaded = settings.load(layout.settings)
+    assert loaded.envoy.inbound.upstreams[0].audience == "airflow"
+    text = layout.policy.read_bytes()
+    assert "http://127.0.0.1:7" in policy.load(text, "policy.yaml").issuers
+    extended = policy.load(text + EXTRA_RULE.encode(), "policy.yaml")
+    assert extended.revision != policy.load(text, "policy.yaml").revision
+
+
+def test_saving_the_policy_replaces_it_at_once(tmp_path):
+    layout = Layout(directory=tmp_path, ports=PORTS)
+    layout.write()
+    before = layout.policy.stat().st_ino
+    layout.save_policy("version: 1\n")
+    assert layout.policy.read_text() == "version: 1\n"
+    assert layout.policy.stat().st_ino != before
+    assert {path.name for path in tmp_path.iterdir()} == {"authz.yaml", "policy.yaml"}
+
+
+def test_a_new_or_empty_directory_becomes_ours_and_is_emptied_next_time(tmp_path):
+    directory = tmp_path / "deep" / "demo"
+    claim(directory).close()
+    (directory / "airflow").mkdir()
+    (directory / "airflow" / "airflow.db").touch()
+    (directory / "old").symlink_to(tmp_path)
+    claim(directory).close()
+    assert {path.name for path in directory.iterdir()} == {MARKER, files.LOCK}
+    assert tmp_path.is_dir()
+
+
+def test_somebody_elses_directory_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(DirectoryError, match="not empty"):
+        claim(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_demos_do_not_share_a_directory(tmp_path):
+    with claim(tmp_path), pytest.raises(DirectoryError, match="already running"):
+        claim(tmp_path)
+    claim(tmp_path).close()

@@ -1,0 +1,129 @@
+"""The tour judges: a wrong answer, a wrong reason and a broken row all count as failed."""
+
+import json
+from dataclasses import replace
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from authz.demo import tour as tour_module
+from authz.demo.files import Layout, Ports
+from authz.demo.main import _table
+from authz.demo.tour import Row, Tour, forged, runs, spoofed, unsigned
+from authz.demo.tour_client import Answer, DecisionLog, until
+
+PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8)
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+TOKEN = jwt.encode({"sub": "user-ann"}, KEY, algorithm="RS256", headers={"kid": "k1", "typ": "at+jwt"})
+
+
+class OneRow(Tour):
+    """A tour of one row."""
+
+    def __init__(self, layout, row):
+        super().__init__(layout, issuer=None, log=DecisionLog(layout.decisions, wait_s=0.1))
+        self._row = row
+
+    def _rows(self):
+        yield self._row
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(directory=tmp_path, ports=PORTS)
+    layout.decisions.write_text(json.dumps({"id": "d1", "reason": "rule", "rule": "readers"}) + "\n")
+    return layout
+
+
+def answer(status=200, decision="d1", body=b"{}"):
+    return Answer(status=status, decision=decision, body=body)
+
+
+RIGHT = Row("ann", "list DAGs", "200 rule readers", answer)
+
+
+def outcome(layout, **changes):
+    (found,) = OneRow(layout, replace(RIGHT, **changes)).run()
+    return found
+
+
+def test_a_right_row_has_no_problem(layout):
+    assert outcome(layout).problem == ""
+
+
+@pytest.mark.parametrize("expected", ["403 rule readers", "200 public readers", "200 rule admins", "200", "200 rule"])
+def test_a_difference_is_a_problem_that_names_both(layout, expected):
+    assert outcome(layout, expected=expected).problem == f"200 rule readers instead of {expected}"
+
+
+def test_what_the_check_finds_is_the_problem(layout):
+    assert (
+        outcome(layout, check=lambda _answer: "the call reached the upstream").problem
+        == "the call reached the upstream"
+    )
+
+
+def test_a_row_that_cannot_be_asked_is_a_failed_row(layout):
+    def refuse():
+        raise ConnectionRefusedError("nobody there")
+
+    assert outcome(layout, ask=refuse).problem == "ConnectionRefusedError: nobody there"
+
+
+def test_a_decision_that_is_not_in_the_log_is_a_problem(layout):
+    assert outcome(layout, ask=lambda: answer(decision="other")).problem == "200 instead of 200 rule readers"
+
+
+def test_the_table_marks_wrong_rows(layout):
+    right, wrong = outcome(layout), outcome(layout, expected="403")
+    marks = list(_table([right, wrong]).columns[0].cells)
+    assert ("✓" in marks[0], "wrong" in marks[1]) == (True, True)
+
+
+def test_the_log_is_read_as_it_grows_and_half_lines_wait(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, wait_s=0.1)
+    assert log.find("a") == {}
+    with path.open("w") as file:
+        file.write('{"id": "a", "n": 1}\n{"id": "b"')
+        file.flush()
+        assert log.find("a")["n"] == 1
+        assert log.find("b") == {}
+        file.write(', "n": 2}\n')
+        file.flush()
+        assert log.find("b")["n"] == 2
+    assert log.find("") == {}
+
+
+def test_until_gives_up():
+    assert until(lambda: True, 0) is not None
+    assert until(lambda: False, 0.1) is None
+
+
+def test_attacks_are_what_they_say():
+    fake = forged(TOKEN)
+    assert jwt.get_unverified_header(fake) == jwt.get_unverified_header(TOKEN)
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(fake, KEY.public_key(), algorithms=["RS256"])
+    bare = unsigned(TOKEN)
+    assert jwt.get_unverified_header(bare)["alg"] == "none"
+    assert jwt.decode(bare, options={"verify_signature": False}) == {"sub": "user-ann"}
+    assert bare.endswith(".")
+    assert jwt.get_unverified_header(spoofed()["x-authz-assertion"])["alg"] == "none"
+    assert runs("x") == "/api/v2/dags/x/dagRuns"
+
+
+def test_the_checks_of_rows_can_fail():
+    state, both, saw = tour_module._state, tour_module._lists_both_dags, tour_module._upstream_saw_the_caller
+
+    def body(**content):
+        return answer(body=json.dumps(content).encode())
+
+    assert state(body(state="success"), "success") == ""
+    assert "failed" in state(body(state="failed"), "success")
+    assert both(body(dags=[{"dag_id": "sales_daily"}, {"dag_id": "finance_close"}])) == ""
+    assert "sales_daily" in both(body(dags=[{"dag_id": "sales_daily"}]))
+    assert saw(body(headers=[["x-authz-user", "sales-etl"]])) == ""
+    assert "adam" in saw(body(headers=[["x-authz-user", "sales-etl"], ["x-authz-user", "adam"]]))
+    assert "token" in saw(body(headers=[["x-authz-user", "sales-etl"], ["authorization", "Bearer x"]]))
