@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 OLDEST := .envoys/oldest/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour test lint format protos lock clean
+.PHONY: help install demo demo-tour test lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,8 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/protos.py --check
+	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/python scripts/envoy_samples.py --check
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format .
@@ -47,6 +49,9 @@ format: $(STAMP) ## format the code
 
 protos: $(STAMP) ## regenerate authz/_generated from protos/
 	@$(BIN)/python scripts/protos.py
+
+docs: $(STAMP) ## rewrite the tables of the documentation that come from the code
+	@$(BIN)/python scripts/docs.py
 
 lock: $(STAMP) ## resolve the locks again (the only target that asks for newer versions)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --upgrade \

@@ -6,7 +6,7 @@ by the plain definition of each pattern, without the index; tests compare the tw
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from authz.catalogue import ANY_DAG, Route
 from authz.decide import evaluate, route_of
@@ -44,6 +44,17 @@ class Considered:
     def applies(self) -> bool:
         """Whether every condition holds."""
         return not self.missing
+
+    @property
+    def distance(self) -> int:
+        """How far the rule is from applying; 0 when it does."""
+        return sum(_DISTANCES.get(condition.name, _ABOUT_SOMETHING_ELSE) for condition in self.missing)
+
+
+# How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
+# same operation that lacks the role is, and one that lacks only the DAG is nearer still.
+_DISTANCES: Final = {"dags": 1, "roles": 2}
+_ABOUT_SOMETHING_ELSE: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +106,7 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
     facts = _Facts(request=request, identity=identity, route=route, policy=policy)
     considered = sorted(
         (_consider(rule, facts) for rule in policy.rules.values() if request.plane in rule.planes),
-        key=lambda rule: (len(rule.missing), rule.rule),
+        key=lambda rule: (rule.distance, rule.rule),
     )
     decision = evaluate(request, identity, policy)
     candidates = (rule for rule in considered if rule.effect is not Effect.DENY)

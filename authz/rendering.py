@@ -21,7 +21,7 @@ def plan_of(settings: Settings, file: str) -> EnvoyPlan:
         raise ConfigError([problem])
     authz_tls = None
     if settings.tls is not None:
-        authz_tls = ClientTls(server_name=envoy.authz_tls_name, ca=envoy.authz_tls_ca or "")
+        authz_tls = _client_tls(envoy.authz_tls_name, envoy.authz_tls_ca)
     try:
         return EnvoyPlan(
             authz_endpoints=settings.listen,
@@ -48,6 +48,10 @@ def _server_tls(tls: Tls) -> ServerTls:
     return ServerTls(certificate=tls.certificate, key=tls.key)
 
 
+def _client_tls(server_name: str, ca: str | None) -> ClientTls:
+    return ClientTls(server_name=server_name, ca=ca) if ca else ClientTls(server_name=server_name)
+
+
 def _upstream(upstream: UpstreamSettings) -> Upstream:
     host = upstream.address.rpartition(":")[0].strip("[]")
     return Upstream(
@@ -55,7 +59,7 @@ def _upstream(upstream: UpstreamSettings) -> Upstream:
         addresses=(upstream.address,),
         hosts=upstream.hosts,
         audience=upstream.audience or "",
-        tls=ClientTls(server_name=host, ca=upstream.tls_ca or "") if upstream.tls else None,
+        tls=_client_tls(upstream.tls_name or host, upstream.tls_ca) if upstream.tls else None,
         timeout=upstream.timeout,
         health_path=upstream.health_path or "",
     )

@@ -126,7 +126,8 @@ class Upstream(_Section):
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
     tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
-    timeout: Duration = Field(60.0, description="longest time for a response to begin and end")
+    tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
+    timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
 
 

@@ -180,5 +180,5 @@ def explain(policy_path: Path, *, as_json: bool, **question: Any) -> None:
         if as_json:
             click.echo(orjson.dumps({**_as_dict(decision), "explanation": explanation.as_json()}).decode())
         else:
-            click.echo("\n".join([_summary(decision), "", *explanation.lines()]))
+            click.echo("\n".join(explanation.lines()))
     _exit(decision)

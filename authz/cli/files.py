@@ -1,6 +1,7 @@
 """`authz lint`, `authz schema`, `authz envoy`: what the files say and what is made from them."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,17 +11,6 @@ from authz.cli.options import json_option, load_policy, settings_option
 from authz.errors import PolicyError, Problem
 
 
-def _problem(problem: Problem, severity: str) -> dict[str, object]:
-    return {
-        "severity": severity,
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "message": problem.message,
-        "hint": problem.hint,
-    }
-
-
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
@@ -28,27 +18,29 @@ def _problem(problem: Problem, severity: str) -> dict[str, object]:
 def lint(files: tuple[Path, ...], *, strict: bool, as_json: bool) -> None:
     """Check policy FILES (default: policy.yaml) with the server's own loader.
 
-    Prints every mistake at once as file:line:column. Exit status 1 when there is an error.
+    Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
+    status 1 when there is an error.
     """
+    found: list[tuple[str, Problem]] = []
+    for path in files or (Path("policy.yaml"),):
+        found += _findings(path)
+    if as_json:
+        click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
+    else:
+        click.echo("\n".join(f"{severity}: {problem}" for severity, problem in found) or "no findings")
+    worst = {severity for severity, _problem in found}
+    click.get_current_context().exit(1 if "error" in worst or (strict and "warning" in worst) else 0)
+
+
+def _findings(path: Path) -> list[tuple[str, Problem]]:
+    """The errors of one file, or, where there is none, what lint thinks of it."""
     from authz import review  # noqa: PLC0415 only this command needs it
 
-    found: list[tuple[Problem, str]] = []
-    for path in files or (Path("policy.yaml"),):
-        try:
-            policy = load_policy(path)
-        except PolicyError as error:
-            found += [(problem, "error") for problem in error.problems]
-        else:
-            found += [(finding.problem, finding.severity) for finding in review.lint(policy)]
-    bad = any(severity == "error" or strict for _problem_, severity in found)
-    if as_json:
-        click.echo(orjson.dumps([_problem(*item) for item in found]).decode())
-    else:
-        for problem, severity in found:
-            click.echo(f"{problem}" if severity == "error" else f"{problem} [{severity}]")
-        if not found:
-            click.echo("no findings")
-    click.get_current_context().exit(1 if bad else 0)
+    try:
+        policy = load_policy(path)
+    except PolicyError as error:
+        return [("error", problem) for problem in error.problems]
+    return [(finding.severity.value, finding.problem) for finding in review.lint(policy)]
 
 
 @click.command()
@@ -69,7 +61,9 @@ def schema(which: str) -> None:
 
 @click.command()
 @settings_option
-@click.option("--format", "kind", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "--format", "kind", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="Of the output."
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
 def envoy(settings_path: Path, kind: str, output: Path | None) -> None:
     """Print the complete Envoy configuration for the settings: both planes, hardened.
