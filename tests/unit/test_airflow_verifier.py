@@ -10,8 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from authz import assertion
 from authz.airflow import verifier
 from authz.airflow.verifier import Asserted, Expected, KeySetError, Refusal
+from authz.model import Claims, Identity
 
 NOW = 1_800_000_000
 EXPECTED = Expected(issuer="https://gate.test", audience="airflow", clock_skew=5)
@@ -271,3 +273,42 @@ def test_a_doubled_kid_names_no_key():
 def test_what_is_no_key_set_is_an_error(data, message):
     with pytest.raises(KeySetError, match=message):
         verifier.parse_keys(data)
+
+
+def identity(**changes):
+    token = Claims(
+        issuer_name="corp",
+        issuer="https://idp.test",
+        subject="u-1",
+        client_id="web",
+        username="ann",
+        full_name="Ann Example",
+        groups=frozenset({"g"}),
+        audiences=frozenset({"airflow"}),
+        expires_at=NOW + 600,
+        issued_at=NOW,
+        not_before=None,
+        token_id="t",
+        session_id="",
+    )
+    return Identity(**{"claims": token, "roles": frozenset({"viewer"}), "airflow_role": "viewer", **changes})
+
+
+@pytest.mark.parametrize(
+    "who", [identity(), identity(airflow_role="", roles=frozenset()), identity(agent=True, airflow_role="admin")]
+)
+def test_what_the_server_mints_is_what_airflow_reads(who):
+    key = assertion.load_signing_key(assertion.generate_pem())
+    keys = verifier.parse_keys(json.dumps(assertion.public_jwks([key])).encode())
+    token = assertion.mint(who, audience="airflow", issuer="https://gate.test", now=NOW, lifetime=60, jti="j", key=key)
+    assert verifier.verify(token, keys, EXPECTED, NOW) == Asserted(
+        subject="u-1",
+        idp="https://idp.test",
+        username="ann",
+        full_name="Ann Example",
+        client_id="web",
+        roles=who.roles,
+        airflow_role=who.airflow_role,
+        agent=who.agent,
+    )
+    assert (assertion.HEADER, assertion.TYP) == (verifier.ASSERTION_HEADER, verifier.ASSERTION_TYPE)
