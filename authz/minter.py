@@ -30,7 +30,8 @@ class AssertionMinter:
         if not self._keys:
             return ""
         made, reusable_until = session.assertions.get(audience, ("", 0.0))
-        if now < reusable_until and reusable_until - now <= self._lifetime:
+        # Not before it was made either: after a clock went back, it would begin in the upstream's future.
+        if 0 < reusable_until - now <= self._lifetime / 2:
             return made
         made = assertion.mint(
             session.identity,

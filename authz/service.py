@@ -73,7 +73,7 @@ class _Trail:
     """What is known of a check so far: enough to record it wherever it ends."""
 
     id: str
-    started: float
+    started: float = 0.0
     http: HttpRequest | None = None
     request: Request | None = None
     identity: Identity | None = None
@@ -108,17 +108,20 @@ class Service:
 
     def overloaded(self) -> bytes:
         """The answer of an engine that has too much in hand: a denial with 503, recorded like any other."""
-        trail = _Trail(id=_new_id(), started=self._clock.monotonic())
-        return self._finish(trail, Deny(reason=Reason.OVERLOADED), None)
+        trail = _Trail(id=_new_id())
+        try:
+            trail.started = self._clock.monotonic()
+            return self._finish(trail, Deny(reason=Reason.OVERLOADED), None)
+        except Exception as error:  # noqa: BLE001 the service's door, for an engine that has no other answer
+            return self._internal_error(trail, error)
 
     def _check(self, message: bytes, *, may_wait: bool) -> bytes | Parked:
-        trail = _Trail(id=_new_id(), started=self._clock.monotonic())
+        trail = _Trail(id=_new_id())
         try:
+            trail.started = self._clock.monotonic()
             return self._judge(message, trail, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door: the one place that may catch everything
-            # Neither the error's text nor its arguments: they could quote the request. Class and place are enough.
-            log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
-            return self._internal_error(trail)
+            return self._internal_error(trail, error)
 
     def _last_answer(self, message: bytes) -> bytes:
         answer = self._check(message, may_wait=False)
@@ -231,13 +234,15 @@ class Service:
             )
         )
 
-    def _internal_error(self, trail: _Trail) -> bytes:
+    def _internal_error(self, trail: _Trail, error: Exception) -> bytes:
+        # Neither the error's text nor its arguments: they could quote the request. Class and place are enough.
+        log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
         deny = Deny(reason=Reason.INTERNAL_ERROR)
         try:
             bare = _Trail(id=trail.id, started=trail.started)
             return self._finish(bare, deny, None)
-        except Exception as error:  # noqa: BLE001 the same door: even its own recording may be what is broken
-            log.critical("decision %s could not be recorded: %s at %s", trail.id, type(error).__name__, _place(error))
+        except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
+            log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
         answer = ANSWERS[deny.reason]
         return wire.denied(deny, decision_id=trail.id, identity=None, html=False, metadata={}, realm=answer.public)
 

@@ -1,0 +1,159 @@
+"""A real `Service` with everything real around it but the clock, the sink and the keys' origin. Test support.
+
+rig = Rig()
+answer = rig.check("GET", "/api/v2/dags", token=rig.token())
+assert (answer.http, answer.reason) == (200, "rule")
+
+Messages are encoded, and answers decoded, by envoy-data-plane: an implementation that is not ours.
+"""
+
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.config.core.v3 import Address, HeaderMap, HeaderValue, SocketAddress
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextPeer,
+    AttributeContextRequest,
+    CheckRequest,
+    CheckResponse,
+)
+
+from authz import assertion, jwks, policy
+from authz.authenticate import Authenticator
+from authz.keys import KeyState
+from authz.minter import AssertionMinter
+from authz.service import Parked, Service, Snapshot
+from tests.simulators import MemorySink, SimClock
+from tests.token_factory import ISS, access_claims, jwks_of, make_key, sign
+
+KEY = make_key("ES256", kid="k1")
+SIGNING_KEY = assertion.load_signing_key(assertion.generate_pem())
+
+POLICY = f"""
+version: 1
+issuers:
+  - name: corp
+    issuer: {ISS}
+    audiences: {{inbound: [airflow], egress: [airflow-egress]}}
+    algorithms: [RS256, ES256]
+    max_lifetime: 1h
+    username: preferred_username
+    groups: [groups, realm_access.roles]
+roles:
+  viewer: {{groups: [data-readers]}}
+  sales-etl: {{clients: [sales-etl]}}
+  copilot: {{clients: [copilot], agent: true}}
+rules:
+  - {{id: health, public: true, plane: inbound, operations: ["health:read"]}}
+  - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read"]}}
+  - {{id: copilot-writes, plane: inbound, roles: [copilot], operations: ["dags:*"]}}
+  - {{id: orders, plane: egress, roles: [sales-etl], hosts: [orders.internal], methods: [GET], paths: ["/v1/orders"]}}
+  - {{id: agents-never-delete, deny: true, roles: [copilot], methods: [DELETE]}}
+"""
+
+
+def load(text=POLICY):
+    return policy.load(text.encode(), "policy.yaml")
+
+
+def state_of(*keys, stale_at=1e12, last_error="", previous=None):
+    """What the key store would show for these keys."""
+    keyset = jwks.parse(jwks_of(keys), previous) if keys else None
+    return KeyState(keyset=keyset, fetched_at=0.0, stale_at=stale_at, last_error=last_error)
+
+
+def message(
+    method="GET", target="/api/v2/dags", *, headers=(), plane="inbound", audience="airflow-prod", host="gate.test"
+):
+    """A serialised CheckRequest as Envoy sends it with `encode_raw_headers`; headers are pairs of text and bytes."""
+    http = AttributeContextHttpRequest(
+        id="1",
+        method=method,
+        path=target,
+        host=host,
+        header_map=HeaderMap(headers=[HeaderValue(key=name, raw_value=value) for name, value in headers]),
+    )
+    source = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="192.0.2.7", port_value=1)))
+    extensions = {name: value for name, value in (("plane", plane), ("audience", audience)) if value}
+    request = AttributeContextRequest(http=http)
+    return bytes(
+        CheckRequest(attributes=AttributeContext(source=source, request=request, context_extensions=extensions))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One CheckResponse, taken apart. `http` is 200 for an OK answer."""
+
+    code: int
+    http: int
+    set: dict
+    removed: frozenset
+    body: str
+    metadata: dict
+
+    @property
+    def allowed(self):
+        return self.code == 0
+
+    @property
+    def reason(self):
+        return self.metadata.get("reason")
+
+
+def read(data):
+    response = CheckResponse.parse(data)
+    fields = response.dynamic_metadata.fields if response.dynamic_metadata else {}
+    denied, ok = response.denied_response, response.ok_response
+    options = denied.headers if denied else ok.headers if ok else []
+    return Answer(
+        code=response.status.code if response.status else 0,
+        http=int(denied.status.code) if denied else 200,
+        set={option.header.key: option.header.value or option.header.raw_value.decode() for option in options},
+        removed=frozenset(ok.headers_to_remove) if ok else frozenset(),
+        body=denied.body if denied else "",
+        metadata={name: value.string_value for name, value in fields.items()},
+    )
+
+
+class Rig:
+    """A service on a clock, a sink and keys that the test sets. `parts` replace arguments of `Service`."""
+
+    def __init__(self, text=POLICY, *, capacity=100, **parts):
+        self.clock = SimClock()
+        self.sink = MemorySink()
+        self.observed = []
+        self.lookups = []
+        self.policy = load(text)
+        self.keys = {"corp": state_of(KEY)}
+        self.minter = AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60)
+        self.authenticator = Authenticator(capacity=capacity, max_token_bytes=9999, count=self.lookups.append)
+        arguments = {
+            "snapshot": lambda: Snapshot(policy=self.policy, keys=self.keys),
+            "authenticator": self.authenticator,
+            "minter": self.minter,
+            "clock": self.clock,
+            "record": self.sink.put,
+            "observe": lambda *values: self.observed.append(values),
+        }
+        self.service = Service(**{**arguments, **parts})
+
+    def token(self, key=KEY, **changes):
+        headers = changes.pop("headers", None)
+        return sign(access_claims(**changes), key, headers)
+
+    def ask(self, *request, token=None, headers=(), **parts):
+        """The raw outcome: bytes, or Parked."""
+        credentials = [("authorization", f"Bearer {token}".encode())] if token else []
+        return self.service.check(message(*request, headers=[*credentials, *headers], **parts))
+
+    def check(self, *request, **parts):
+        outcome = self.ask(*request, **parts)
+        assert not isinstance(outcome, Parked), f"the check waits for a key of {outcome.issuer}"
+        return read(outcome)
+
+    @property
+    def record(self):
+        """The newest record."""
+        return self.sink.records[-1]

@@ -1,0 +1,146 @@
+"""The policy in force: replaced as a whole by a better one, never by a worse one."""
+
+import logging
+from hashlib import sha256
+
+import pytest
+
+from authz.reload import PolicyFile
+from tests.service_rig import POLICY
+
+OTHER = POLICY.replace("id: readers", "id: others")
+BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]").replace("version: 1", "version: 7")
+
+
+class Events:
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def policy_loaded(self, revision):
+        self.told.append(revision)
+
+    def policy_refused(self):
+        self.told.append("refused")
+
+
+class Place:
+    """A policy file on disk, and who follows it."""
+
+    def __init__(self, folder):
+        self.path = folder / "policy.yaml"
+        self.path.write_text(POLICY)
+        self.events = Events()
+        self.accepted = []
+        self.file = PolicyFile(self.path, accept=self._accept, events=self.events)
+
+    def _accept(self, policy):
+        assert self.file.current is not policy, "accepted before it is in force"
+        self.accepted.append(policy.revision)
+
+    def load(self, text=None):
+        if text is not None:
+            self.path.write_text(text)
+        self.file.load()
+        return self.file.current
+
+
+def revision_of(text):
+    return sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_before_the_first_load_there_is_no_policy(place):
+    assert place.file.current is None
+
+
+def test_a_loaded_policy_is_in_force_accepted_and_told(place):
+    current = place.load()
+    assert current.revision == revision_of(POLICY)
+    assert place.accepted == place.events.told == [revision_of(POLICY)]
+
+
+def test_a_new_policy_replaces_the_old_one_as_a_whole(place):
+    old = place.load()
+    new = place.load(OTHER)
+    assert (old.revision, new.revision) == (revision_of(POLICY), revision_of(OTHER))
+    assert "readers" in old.rules
+    assert "readers" not in new.rules
+
+
+def test_the_same_content_is_not_loaded_twice(place):
+    first = place.load()
+    assert place.load(POLICY) is first
+    assert len(place.events.told) == 1
+
+
+def test_a_bad_policy_changes_nothing_and_every_problem_is_kept(place, caplog):
+    good = place.load()
+    with caplog.at_level(logging.ERROR):
+        assert place.load(BROKEN) is good
+    assert len(place.file.problems) >= 2
+    assert all(problem.line for problem in place.file.problems)
+    assert place.events.told[-1] == "refused"
+    assert place.accepted == [good.revision]
+    assert "stays in force" in caplog.text
+    assert str(place.file.problems[0]) in caplog.text
+
+
+def test_a_bad_policy_is_told_once_not_at_every_look(place):
+    place.load()
+    place.load(BROKEN)
+    place.load()
+    assert place.events.told.count("refused") == 1
+
+
+@pytest.mark.parametrize("mended", [POLICY, OTHER])
+def test_mending_it_clears_the_problems(place, mended):
+    place.load()
+    place.load(BROKEN)
+    assert place.load(mended).revision == revision_of(mended)
+    assert place.file.problems == ()
+
+
+def test_a_file_that_goes_away_and_comes_back(place):
+    good = place.load()
+    place.path.unlink()
+    assert place.load() is good
+    assert "cannot be read" in str(place.file.problems[0])
+    place.load(POLICY)
+    assert place.file.problems == ()
+    assert place.file.current.revision == good.revision
+
+
+def test_a_bad_policy_at_the_start_leaves_none_in_force(place, caplog):
+    with caplog.at_level(logging.ERROR):
+        assert place.load(BROKEN) is None
+    assert "every check is denied" in caplog.text
+
+
+def test_a_long_list_of_problems_is_cut_in_the_log_only(place, caplog):
+    rules = "".join(
+        f"  - {{id: r{number}, plane: inbound, roles: [nobody{number}], operations: [x]}}\n" for number in range(60)
+    )
+    with caplog.at_level(logging.ERROR):
+        place.load(POLICY + rules)
+    assert len(place.file.problems) >= 60
+    assert len(caplog.records) == 21
+
+
+def test_what_a_policy_cannot_bring_into_force_is_not_in_force(tmp_path):
+    """`accept` comes first: if it fails, the old policy stays."""
+
+    def fail(_policy):
+        raise OSError("no threads left")
+
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    file = PolicyFile(path, accept=fail, events=Events())
+    with pytest.raises(OSError, match="no threads left"):
+        file.load()
+    assert file.current is None
