@@ -1,49 +1,41 @@
-"""Lint: what is wrong with a policy (errors), and what is allowed but probably not meant (warnings).
+"""Lint: what a valid policy says that its author probably did not mean.
 
-Law: errors come from the loader that the server uses, so lint and server never differ. A warning never stops a policy.
+Law: mistakes are the loader's business (`authz.policy.load`), so that lint and server never differ about them. A
+finding never stops a policy. Where it is not certain, nothing is found.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from authz.errors import PolicyError, Problem
+from authz.errors import Problem
 from authz.model import Plane
-from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, Effect, Policy, Role, Rule, load
+from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, Effect, Policy, Role, Rule
 from authz.policy.coverage import covers
 
 
 class Severity(StrEnum):
-    """Whether a finding stops the policy."""
+    """`warning`: access is wider or narrower than it looks. `note`: something in the file has no effect."""
 
-    ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Finding:
     """One problem and its severity."""
 
-    severity: Severity
     problem: Problem
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.problem}"
+    severity: Severity
 
 
-def lint(data: bytes, file: str) -> list[Finding]:
-    """Every error of a policy file; where there is none, every warning. Sorted by place."""
-    try:
-        policy = load(data, file)
-    except PolicyError as failure:
-        return [Finding(severity=Severity.ERROR, problem=problem) for problem in failure.problems]
-    return [Finding(severity=Severity.WARNING, problem=problem) for problem in warnings(policy)]
-
-
-def warnings(policy: Policy) -> list[Problem]:
-    """What a valid policy says that its author probably did not mean, sorted by place."""
+def lint(policy: Policy) -> list[Finding]:
+    """Every finding, sorted by place."""
+    warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
+    notes = [*_unused(policy), *_twins(policy)]
     return sorted(
-        [*_issuers(policy), *_roles(policy), *_planes(policy), *_rules(policy), *_dead(policy), *_twins(policy)]
+        [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
+        + [Finding(problem=problem, severity=Severity.NOTE) for problem in notes]
     )
 
 
@@ -58,11 +50,15 @@ def _issuers(policy: Policy) -> Iterator[Problem]:
             yield Problem(policy.file, 0, 0, message, "whoever is on the path can forge tokens: for tests only")
 
 
-def _roles(policy: Policy) -> Iterator[Problem]:
+def _unused(policy: Policy) -> Iterator[Problem]:
     named = {role for rule in policy.rules.values() for role in rule.roles}
     for role in policy.roles.values():
         if not role.airflow and not named & role.includes:
             yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
+
+
+def _memberships(policy: Policy) -> Iterator[Problem]:
+    for role in policy.roles.values():
         members = role.groups | role.clients | role.subjects
         if role.issuers and not members:
             message = f"everyone with a token of {', '.join(sorted(role.issuers))} has the role `{role.name}`"

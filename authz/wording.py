@@ -57,7 +57,7 @@ def kind(value: object) -> str:
     if isinstance(value, int | float):
         return "a number"
     if isinstance(value, str):
-        return "text"
+        return "text" if value else "empty text"
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
@@ -71,9 +71,10 @@ def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded | None:
     name = str(detail["loc"][-1]) if detail["loc"] else ""
     wording = _WORDINGS.get(detail["type"])
     if wording is not None:
-        return wording(found, detail.get("ctx", {}))
+        worded = wording(found, detail.get("ctx", {}))
+        return worded if found is not None else Worded(worded.message, "give it a value, or leave the key out")
     if detail["type"] == "missing":
-        return Worded(f"`{name}` is missing")
+        return Worded(f"`{name}` is missing", _description(model, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         known = _keys(model, detail["loc"][:-1])
         return Worded(f"unknown key `{name}`", near(name, known) or "known keys: " + ", ".join(known), at_key=True)
@@ -110,7 +111,7 @@ def _mapping(found: object, _: Mapping[str, Any]) -> Worded:
 
 def _choice(found: object, context: Mapping[str, Any]) -> Worded:
     expected = context["expected"].replace("'", "`")
-    if not isinstance(found, str):
+    if not found or not isinstance(found, str):
         shown = str(found) if isinstance(found, int) and not isinstance(found, bool) else kind(found)
         return Worded(f"expected {expected}, found {shown}")
     if found in re.findall(r"\d+", expected):
@@ -124,7 +125,7 @@ def _own(_: object, context: Mapping[str, Any]) -> Worded:
 
 
 def _short(found: object, context: Mapping[str, Any]) -> Worded:
-    if isinstance(found, tuple | dict) and not found:
+    if not found:
         return Worded("this is empty", "give at least one entry, or leave the key out where it is optional")
     return Worded(f"too short: at least {context.get('min_length', 1)}")
 
@@ -145,13 +146,24 @@ _WORDINGS: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Worded]]] = 
 }
 
 
+def _sections(model: type[BaseModel], loc: tuple[str | int, ...]) -> Iterator[type[BaseModel]]:
+    """What the model has at `loc`: one section, or the members of a union."""
+    found: list[Any] = [model]
+    for part in loc:
+        steps = [step for candidate in found for step in _step(candidate, part)]
+        found = steps or found
+    yield from (candidate for candidate in found if _is_model(candidate))
+
+
 def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """The keys that the model knows at `loc`."""
-    models: list[Any] = [model]
-    for part in loc:
-        steps = [step for candidate in models for step in _step(candidate, part)]
-        models = steps or models
-    return [key for candidate in models if _is_model(candidate) for key in candidate.model_fields]
+    return [key for section in _sections(model, loc) for key in section.model_fields]
+
+
+def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+    """What the key at `loc` is for."""
+    fields = (section.model_fields.get(str(loc[-1])) for section in _sections(model, loc[:-1]))
+    return next((field.description for field in fields if field is not None and field.description), "")
 
 
 def _is_model(annotation: object) -> bool:

@@ -95,7 +95,7 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
     try:
         return reader.document(_text(data, file))
     except yaml.YAMLError as failure:
-        raise error([*reader.problems, _syntax(failure, file)]) from None
+        raise error([*reader.problems, _syntax(failure, data, file)]) from None
     except ProblemsError as failure:
         raise error([*reader.problems, *failure.problems]) from None
 
@@ -109,7 +109,9 @@ def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | No
         for detail in failure.errors(include_url=False):
             worded = word(detail, model)
             if worded is not None:
-                problems.append(document.problem(detail["loc"], worded.message, worded.hint, key=worded.at_key))
+                at_key = worded.at_key or detail["loc"][-1:] == ("[key]",)
+                loc = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]
+                problems.append(document.problem(loc, worded.message, worded.hint, key=at_key))
         return None, sorted(problems)
     return (None if problems else result), sorted(problems)
 
@@ -120,21 +122,26 @@ def _text(data: bytes, file: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
-        before = data[: failure.start].decode("utf-8-sig")
-        place = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise ProblemsError(
-            [Problem(file, *place, "the file is not UTF-8", "save it with the encoding UTF-8")]
-        ) from None
+        place = _end(data[: failure.start])
+        hint = "save it with the encoding UTF-8"
+        raise ProblemsError([Problem(file, *place, "the file is not UTF-8", hint)]) from None
 
 
-def _syntax(failure: yaml.YAMLError, file: str) -> Problem:
+def _end(data: bytes) -> tuple[int, int]:
+    """Line and column of what comes after these bytes."""
+    before = data.decode("utf-8-sig", "ignore")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
     """One problem out of what libyaml says."""
     if isinstance(failure, yaml.MarkedYAMLError) and failure.problem_mark is not None:
         mark = failure.problem_mark
         context = f" {failure.context}" if failure.context else ""
         hint = "indent with spaces, not tabs" if "cannot start any token" in (failure.problem or "") else _QUOTE
         return Problem(file, mark.line + 1, mark.column + 1, f"not valid YAML: {failure.problem}{context}", hint)
-    return Problem(file, 0, 0, f"not valid YAML: {getattr(failure, 'reason', failure)}")
+    place = _end(data.removeprefix(b"\xef\xbb\xbf")[: getattr(failure, "position", 0)])
+    return Problem(file, *place, f"not valid YAML: {getattr(failure, 'reason', failure)}", "remove it, or escape it")
 
 
 def _mark(event: Any) -> int:
@@ -200,7 +207,9 @@ class _Reader:
         if type(event) is yaml.ScalarEvent:
             return self._scalar(event)
         if self._depth == MAX_DEPTH:
-            raise ProblemsError([self._problem(event, f"nested more than {MAX_DEPTH} deep", "")])
+            raise ProblemsError(
+                [self._problem(event, f"nested more than {MAX_DEPTH} deep", "no file of ours needs that")]
+            )
         self._depth += 1
         node = self._mapping() if type(event) is yaml.MappingStartEvent else self._sequence()
         self._depth -= 1

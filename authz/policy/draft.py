@@ -1,10 +1,10 @@
 """The policy file between reading and compiling: every entry that has the right shape, with its place.
 
-Law: one mistake must not hide another. When the file as a whole does not fit the schema, the entries that do are kept,
-so that what refers to them, and what they refer to, is checked in the same run.
+Law: one mistake must not hide another. When the file as a whole does not fit the schema, every entry is kept without
+the keys that do not fit, so that what it refers to, and what refers to it, is checked in the same run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,14 +15,18 @@ from authz.errors import Problem
 from authz.policy.rules import AUTHENTICATED
 from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
 from authz.wording import near
-from authz.yamlfile import Document, validate
+from authz.yamlfile import Document, Loc, validate
 
 _Entry = TypeVar("_Entry", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The well-formed entries by position or name. `role_names` and `issuer_names` have those of broken entries too."""
+    """The entries by position or name.
+
+    `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
+    `role_names` and `issuer_names` have also those of which nothing could be kept.
+    """
 
     document: Document
     catalogue: catalogue.Catalogue
@@ -31,45 +35,93 @@ class Draft:
     rules: Mapping[int, RuleEntry]
     role_names: frozenset[str]
     issuer_names: frozenset[str]
+    partial: frozenset[Loc] = frozenset()
 
 
 def draft(document: Document) -> tuple[Draft, list[Problem]]:
     """The draft of a document, and what is wrong with the document's shape."""
     whole, problems = validate(document, PolicyFile)
-    data = document.data
-    roles = data.get("roles")
-    issuers = data.get("issuers")
     table, version_problems = _catalogue(document)
+    made = _whole(document, whole, table) if whole is not None else _salvaged(document, table)
+    return made, problems + version_problems
+
+
+def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) -> Draft:
     return Draft(
         document=document,
         catalogue=table,
-        issuers=dict(enumerate(whole.issuers)) if whole else dict(_items(issuers, IssuerEntry)),
-        roles=whole.roles if whole else _named(roles),
-        rules=dict(enumerate(whole.rules)) if whole else dict(_items(data.get("rules"), RuleEntry)),
-        role_names=frozenset({AUTHENTICATED, *(roles if isinstance(roles, dict) else ())}),
+        issuers=dict(enumerate(whole.issuers)),
+        roles=whole.roles,
+        rules=dict(enumerate(whole.rules)),
+        role_names=frozenset({AUTHENTICATED, *whole.roles}),
+        issuer_names=frozenset(entry.name for entry in whole.issuers),
+    )
+
+
+def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
+    raw_issuers, raw_rules = (_mappings(document.data.get(key)) for key in ("issuers", "rules"))
+    raw_roles = document.data.get("roles")
+    named = raw_roles if isinstance(raw_roles, dict) else {}
+    partial: set[Loc] = set()
+    return Draft(
+        document=document,
+        catalogue=table,
+        issuers={
+            index: _salvage(item, IssuerEntry, ("issuers", index), _stand_in_issuer(index), partial)
+            for index, item in raw_issuers.items()
+        },
+        roles={
+            name: _salvage(item, RoleEntry, ("roles", name), {}, partial)
+            for name, item in named.items()
+            if isinstance(item, dict)
+        },
+        rules={
+            index: _salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial)
+            for index, item in raw_rules.items()
+        },
+        role_names=frozenset({AUTHENTICATED, *named, *_mentioned(raw_roles, raw_rules.values(), "roles")}),
         issuer_names=frozenset(
-            str(item.get("name")) for item in (issuers if isinstance(issuers, tuple) else ()) if isinstance(item, dict)
+            {str(item.get("name")) for item in raw_issuers.values()}
+            | _mentioned(document.data.get("issuers"), named.values(), "issuers")
         ),
-    ), problems + version_problems
+        partial=frozenset(partial),
+    )
 
 
-def _items(items: Any, model: type[_Entry]) -> Iterator[tuple[int, _Entry]]:
-    for index, item in enumerate(items if isinstance(items, tuple) else ()):
-        entry = _salvage(item, model)
-        if entry is not None:
-            yield index, entry
+def _mentioned(section: Any, entries: Iterable[Any], key: str) -> set[str]:
+    """The names under `key` of all entries, if the section that should define them could not be read at all."""
+    if section is None or (isinstance(section, tuple) and all(isinstance(item, dict) for item in section)):
+        return set()
+    if isinstance(section, dict):
+        return set()
+    listed = [entry[key] for entry in entries if isinstance(entry, dict) and isinstance(entry.get(key), tuple)]
+    return {str(name) for names in listed for name in names}
 
 
-def _named(roles: Any) -> dict[str, RoleEntry]:
-    found = {name: _salvage(role, RoleEntry) for name, role in (roles.items() if isinstance(roles, dict) else ())}
-    return {name: role for name, role in found.items() if role is not None}
+def _mappings(items: Any) -> dict[int, dict[str, Any]]:
+    listed = items if isinstance(items, tuple) else ()
+    return {index: item for index, item in enumerate(listed) if isinstance(item, dict)}
 
 
-def _salvage(item: Any, model: type[_Entry]) -> _Entry | None:
+def _stand_in_issuer(index: int) -> dict[str, Any]:
+    return {
+        "name": f"{index}.without-name",
+        "issuer": f"https://{index}.without-issuer",
+        "audiences": {"inbound": (f"{index}.without-audience",)},
+        "algorithms": ("RS256",),
+    }
+
+
+def _salvage(
+    item: dict[str, Any], model: type[_Entry], loc: Loc, stand_in: Mapping[str, Any], partial: set[Loc]
+) -> _Entry:
+    """The entry without the keys that do not fit; `stand_in` has values for those of them that must be there."""
     try:
         return model.model_validate(item)
-    except ValidationError:
-        return None
+    except ValidationError as failure:
+        broken = {detail["loc"][0] for detail in failure.errors()}
+    partial.add(loc)
+    return model.model_validate({**stand_in, **{key: value for key, value in item.items() if key not in broken}})
 
 
 def _catalogue(document: Document) -> tuple[catalogue.Catalogue, list[Problem]]:

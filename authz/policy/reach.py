@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from authz.catalogue import ANY_DAG, Catalogue
+from authz.path import METHODS
 from authz.policy.operations import expand
 from authz.policy.patterns import PathPattern, segment_matches
 from authz.policy.schema import RuleEntry
@@ -37,6 +38,9 @@ class Reach:
 
     def unreachable(self, entry: RuleEntry) -> list[_Found]:
         """The condition with which the rule can no longer apply, if there is one."""
+        if not entry.operations and self._only_never(entry):
+            hint = "the catalogue marks them so that a rule must name the operation: add `operations`"
+            return [(("paths",), "these paths are allowed only by name, so the rule can never apply", hint)]
         if not entry.operations and not (entry.dags and entry.plane == "inbound"):
             return []
         every_dag = any(glob.text == "*" for glob in entry.dags)
@@ -45,6 +49,14 @@ class Reach:
             self._verdicts[question] = self._judge(entry, every_dag=every_dag)
         verdict = self._verdicts[question]
         return [] if verdict is None else [((verdict[0],), verdict[1], verdict[2])]
+
+    def _only_never(self, entry: RuleEntry) -> bool:
+        """Whether an inbound allow rule has exact paths only, all of operations that a rule must name."""
+        if entry.deny or entry.plane == "egress" or not entry.paths or not all(path.literal for path in entry.paths):
+            return False
+        paths = [tuple(map(str, path.segments)) for path in entry.paths]
+        routes = [self._catalogue.match(path, method) for path in paths for method in entry.methods or METHODS]
+        return not any(route is None or not self._catalogue.operations[route.operation].never for route in routes)
 
     def _judge(self, entry: RuleEntry, *, every_dag: bool) -> _Verdict:
         words = entry.operations or ("*",)

@@ -7,6 +7,7 @@ right one by one can hold together is the question of `authz.policy.reach`.
 import math
 from collections.abc import Iterator, Mapping
 
+from authz.catalogue import Catalogue
 from authz.errors import Problem
 from authz.policy.draft import Draft
 from authz.policy.operations import expand
@@ -20,6 +21,10 @@ _Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
 
 
+def _areas(catalogue: Catalogue) -> str:
+    return ", ".join(sorted({name.partition(":")[0] for name in catalogue.operations}))
+
+
 def check_rules(draft: Draft) -> Iterator[Problem]:
     """Every mistake that concerns rules."""
     first: dict[str, int] = {}
@@ -31,8 +36,9 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem(
                 ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
             )
-        found = [*_shape(entry), *_references(entry, draft)]
-        if not found:
+        complete = ("rules", index) not in draft.partial
+        found = [*(_shape(entry) if complete else ()), *_references(entry, draft)]
+        if complete and not found:
             found += reach.unreachable(entry)
         for loc, message, hint in found:
             yield draft.document.problem(("rules", index, *loc), message, hint)
@@ -127,7 +133,7 @@ def _references(entry: RuleEntry, draft: Draft) -> Iterator[_Found]:
             yield (
                 loc,
                 f"unknown operation `{word}` (Airflow {draft.catalogue.version})",
-                near(word, draft.catalogue.operations) or "`authz explain` and the catalogue list the operations",
+                near(word, draft.catalogue.operations) or f"there are operations of {_areas(draft.catalogue)}",
             )
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"

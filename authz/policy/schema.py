@@ -89,9 +89,7 @@ def url_scheme(value: str) -> str:
     """
     match = _URL.fullmatch(value)
     if match is None:
-        raise Mistake(
-            f"`{value}` is not an http(s) URL", "scheme, host, port and path only: https://idp.example.com/path"
-        )
+        raise Mistake("this is not an http(s) URL", "scheme, host, port and path only: https://idp.example.com/path")
     if match[1] == "http" and _LOOPBACK.fullmatch(match[2]):
         return "loopback"
     return match[1]

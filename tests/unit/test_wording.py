@@ -42,7 +42,8 @@ class Model(BaseModel):
 
 
 class Required(BaseModel):
-    name: str
+    name: Annotated[str, Field(description="what people call it")]
+    size: int
 
 
 def words(value, model=Model):
@@ -57,7 +58,9 @@ def words(value, model=Model):
     [
         ({"text": 3.3}, "expected text, found a number", "put it in double quotes"),
         ({"text": True}, "expected text, found the boolean true", "put it in double quotes"),
-        ({"text": None}, "expected text, found nothing", ""),
+        ({"text": None}, "expected text, found nothing", "give it a value, or leave the key out"),
+        ({"text": 1}, "expected text, found a number", "put it in double quotes"),
+        ({"direction": ""}, "expected `left` or `right`, found empty text", ""),
         ({"text": ()}, "expected text, found a list", ""),
         ({"text": {}}, "expected text, found a mapping", ""),
         ({"flag": "yes"}, "expected true or false, found the text `yes`", "YAML 1.2 has only true and false"),
@@ -113,7 +116,10 @@ def test_an_unknown_key_is_compared_with_the_keys_of_its_own_section(value, mess
 
 
 def test_a_missing_key():
-    assert words({}, Required) == [("`name` is missing", "", False)]
+    assert words({}, Required) == [
+        ("`name` is missing", "what people call it", False),
+        ("`size` is missing", "", False),
+    ]
 
 
 def test_what_was_reported_already_is_not_reported_again():
@@ -134,6 +140,6 @@ def test_near():
 
 
 def test_kind():
-    assert [kind(value) for value in (None, False, 1, 1.5, "x", (), {})] == [
-        "nothing", "the boolean false", "a number", "a number", "text", "a list", "a mapping",
+    assert [kind(value) for value in (None, False, 1, 1.5, "x", "", (), {})] == [
+        "nothing", "the boolean false", "a number", "a number", "text", "empty text", "a list", "a mapping",
     ]  # fmt: skip

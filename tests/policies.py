@@ -1,0 +1,65 @@
+"""Small policies and requests for tests: what is not the point of a test is left to the defaults."""
+
+from authz import policy
+from authz.model import Claims, Identity, Plane, Request
+from authz.path import canonicalise
+
+ISSUER = "https://idp.example.com/realms/data"
+
+ISSUERS = f"""
+  - name: corp
+    issuer: {ISSUER}
+    audiences: {{inbound: [airflow], egress: [airflow-egress]}}
+    algorithms: [RS256, ES256]
+    groups: [groups]
+"""
+
+ROLES = """
+  viewer: {groups: [data-readers]}
+  user: {groups: [data-users], includes: [viewer]}
+  op: {groups: [data-ops], includes: [user]}
+  admin: {groups: [data-admins], includes: [op]}
+  sales-etl: {clients: [sales-etl]}
+  copilot: {clients: [copilot], agent: true}
+"""
+
+
+def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1"):
+    body = (
+        f" {rules}"
+        if rules.lstrip().startswith("[")
+        else "".join(f"\n  - {line}" for line in rules.splitlines() if line)
+    )
+    return f"{top}\nissuers:{issuers}roles:{roles}rules:{body or ' []'}\n"
+
+
+def load(rules="", **parts):
+    """The compiled policy of `rules`, one flow mapping per line."""
+    return policy.load(text(rules, **parts).encode(), "policy.yaml")
+
+
+def request(method, target, *, plane="inbound", host="airflow.example.com"):
+    path = canonicalise(target)
+    return Request(plane=Plane(plane), method=method, host=host, port=None, path=path.path, segments=path.segments)
+
+
+def claims(*, groups=(), client="", subject="s-1", issuer="corp"):
+    return Claims(
+        issuer_name=issuer,
+        issuer=ISSUER,
+        subject=subject,
+        client_id=client,
+        username=subject,
+        full_name="",
+        groups=frozenset(groups),
+        audiences=frozenset(),
+        expires_at=0,
+        issued_at=None,
+        not_before=None,
+        token_id="",
+        session_id="",
+    )
+
+
+def identity(*roles, agent=False):
+    return Identity(claims=claims(), roles=frozenset(roles), agent=agent)
