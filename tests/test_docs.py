@@ -77,7 +77,7 @@ def console_commands():
 def test_every_console_command_does_what_the_readme_shows(command, output, folder):
     command, _, comment = command.partition("   # exit status ")
     result = run(command, folder)
-    pattern = re.escape(output).replace("…\n", "(?s:.*)").replace("…", ".*")
+    pattern = re.escape(output).replace("…\\\n", "(?s:.*)").replace("…", ".*")
     assert re.fullmatch(pattern, result.stdout + result.stderr), result.stdout + result.stderr
     assert result.returncode == int(comment or 0)
 
