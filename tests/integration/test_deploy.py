@@ -1,0 +1,40 @@
+"""The files in deploy/: settings that load and render, a unit that systemd accepts."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from authz import rendering, settings
+from authz.envoy_config.render import render, to_yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def test_the_settings_load_and_render():
+    made = settings.load(DEPLOY / "authz.yaml")
+    text = to_yaml(render(rendering.plan_of(made, "authz.yaml")))
+    assert "/run/authz/authz.sock" in text
+
+
+def test_systemd_accepts_the_unit(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        if os.environ.get("CI"):
+            pytest.fail("systemd-analyze is missing: scripts/system-packages installs it")
+        pytest.skip("systemd-analyze is not installed: scripts/system-packages installs it")
+    text = (DEPLOY / "systemd" / "authz.service").read_text()
+    unit = tmp_path / "authz.service"
+    unit.write_text(text.replace("/opt/authz/.venv/bin/authz", "/bin/true"))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
+    )
+    complaints = [line for line in checked.stderr.splitlines() if "/authz.service" in line]
+    assert complaints == []
+    broken = tmp_path / "broken.service"
+    broken.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", broken], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "protect home" in checked.stderr, "the check above would not have noticed a mistake"

@@ -1,0 +1,275 @@
+"""The command line: what it prints, how it ends, and that it never shows a token."""
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import main
+from tests.simulators import IdP
+from tests.token_factory import access_claims, jwks_of, make_key, sign
+
+POLICY = """
+version: 1
+issuers:
+  - name: corp
+    issuer: {issuer}
+    audiences: {{inbound: [airflow], egress: [airflow-egress]}}
+    algorithms: [RS256]
+    username: preferred_username
+    groups: [groups]
+roles:
+  viewer: {{groups: [data-readers]}}
+  sales-etl: {{clients: [sales-etl]}}
+rules:
+  - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read"]}}
+  - {{id: sales, plane: inbound, roles: [sales-etl], operations: ["dag_runs:create"], dags: ["sales_*"]}}
+  - {{id: orders, plane: egress, roles: [sales-etl], hosts: [orders.internal], methods: [GET], paths: ["/v1/**"]}}
+"""
+KEY = make_key("RS256", kid="k1")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTHZ_TOKEN", raising=False)
+    (tmp_path / "policy.yaml").write_text(POLICY.format(issuer="https://idp.example.com"))
+
+    def call(*arguments, stdin=None, env=None):
+        return CliRunner().invoke(main, [*map(str, arguments)], input=stdin, env=env, catch_exceptions=False)
+
+    call.folder = tmp_path
+    return call
+
+
+def token(**changes):
+    now = int(time.time())
+    headers = changes.pop("headers", None)
+    claims = access_claims(**{"iss": "https://idp.example.com", "iat": now - 5, "exp": now + 300, **changes})
+    return sign(claims, KEY, headers)
+
+
+@pytest.fixture
+def jwks(tmp_path):
+    path = tmp_path / "jwks.json"
+    path.write_bytes(jwks_of([KEY]))
+    return path
+
+
+class TestCheck:
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"),
+        [
+            (["GET", "/api/v2/dags"], 1, "deny 401 reason=no_token"),
+            (["GET", "/api/v2/dags", "--group", "data-readers"], 0, "allow 200 reason=rule rule=readers"),
+            (["get", "/api/v2/dags", "--group", "data-readers"], 0, "allow 200"),
+            (["GET", "/api/v2/dags", "--as", "alice"], 1, "deny 403 reason=no_role"),
+            (["POST", "/api/v2/dags/sales_x/dagRuns", "--client", "sales-etl"], 0, "rule=sales"),
+            (["POST", "/api/v2/dags/hr_x/dagRuns", "--client", "sales-etl"], 1, "reason=no_rule"),
+            (["GET", "/api/v2/../x", "--as", "alice"], 1, "deny 400 reason=bad_path"),
+            (["BREW", "/x", "--as", "alice"], 1, "deny 400 reason=bad_method"),
+            (["GET", "http://orders.internal/v1/a", "--plane", "egress", "--client", "sales-etl"], 0, "rule=orders"),
+            (["GET", "https://orders.internal:8443/v1/a", "--plane", "egress", "--client", "sales-etl"], 0, "allow"),
+            (["GET", "/v1/a", "--host", "other", "--plane", "egress", "--client", "sales-etl"], 1, "deny 403"),
+            (["GET", "http://orders.internal", "--plane", "egress", "--client", "sales-etl"], 1, "deny 403"),
+            (["GET", "http://a,b/v1/a", "--plane", "egress", "--client", "sales-etl"], 1, "reason=bad_host"),
+        ],
+    )
+    def test_the_answer_and_the_exit_status(self, run, arguments, status, words):
+        result = run("check", *arguments)
+        assert words in result.output
+        assert result.exit_code == status
+
+    def test_json(self, run):
+        result = run("check", "POST", "/api/v2/dags/hr_x/dagRuns", "--client", "sales-etl", "--json")
+        assert json.loads(result.output) == {
+            "decision": "deny",
+            "status": 403,
+            "reason": "no_rule",
+            "rule": "",
+            "operation": "dag_runs:create",
+            "dag": "hr_x",
+            "detail": "",
+        }
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "words"),
+        [
+            ({}, 0, "rule=readers"),
+            ({"exp": 10, "iat": 5}, 1, "reason=expired"),
+            ({"aud": "other"}, 1, "reason=audience"),
+            ({"iss": "https://evil.example.com"}, 1, "reason=unknown_issuer"),
+            ({"headers": {"kid": "other"}}, 1, "reason=unknown_key"),
+        ],
+    )
+    def test_with_a_real_token(self, run, jwks, changes, status, words):
+        made = token(**changes)
+        result = run("check", "GET", "/api/v2/dags", "--token-file", "-", "--jwks", jwks, stdin=made)
+        assert words in result.output
+        assert result.exit_code == status
+        assert made not in result.output
+        assert made.rpartition(".")[2] not in result.output
+
+    def test_an_issuer_that_is_not_there(self, run):
+        result = run("check", "GET", "/api/v2/dags", "--as", "a", "--issuer", "other")
+        assert result.exit_code == 2
+        assert "it has corp" in result.output
+
+
+class TestExplain:
+    def test_text_names_the_nearest_rule_and_what_is_missing(self, run):
+        result = run("explain", "POST", "/api/v2/dags/hr_x/dagRuns", "--client", "sales-etl")
+        assert "nearest rule that would allow: `sales`" in result.output
+        assert "missing dags" in result.output
+        assert result.exit_code == 1
+
+    def test_json(self, run):
+        result = run("explain", "GET", "/api/v2/dags", "--group", "data-readers", "--json")
+        told = json.loads(result.output)
+        assert (told["decision"], told["explanation"]["decision"], result.exit_code) == ("allow", "allow", 0)
+
+    @pytest.mark.parametrize("flags", [[], ["--json"]])
+    def test_a_request_that_cannot_be_judged_is_told_as_the_denial_it_is(self, run, flags):
+        result = run("explain", "GET", "/a//b", *flags)
+        assert "bad_path" in result.output
+        assert result.exit_code == 1
+
+
+class TestLint:
+    def test_a_good_policy(self, run):
+        result = run("lint")
+        assert (result.output, result.exit_code) == ("no findings\n", 0)
+
+    def test_every_mistake_of_every_file(self, run):
+        text = (run.folder / "policy.yaml").read_text()
+        (run.folder / "one.yaml").write_text(text.replace("roles: [viewer]", "rolls: [viewer]"))
+        (run.folder / "two.yaml").write_text(text.replace("[RS256]", "[HS256]"))
+        result = run("lint", "one.yaml", "two.yaml", "missing.yaml")
+        assert "error: one.yaml:14:35: unknown key `rolls` (did you mean `roles`?)" in result.output
+        assert "error: two.yaml:7:18: `HS256` is symmetric" in result.output
+        assert "error: missing.yaml: cannot be read" in result.output
+        assert result.exit_code == 1
+
+    def test_json_and_strict(self, run):
+        text = (run.folder / "policy.yaml").read_text()
+        (run.folder / "policy.yaml").write_text(
+            text.replace("roles: [viewer]", "roles: [authenticated]").replace("dags:read", "*")
+        )
+        result = run("lint", "--json")
+        found = json.loads(result.output)
+        assert {row["severity"] for row in found} <= {"warning", "note"}
+        assert {"file", "line", "column", "message", "hint", "severity"} == set(found[0])
+        assert result.exit_code == 0
+        assert run("lint", "--strict").exit_code == 1
+
+
+class TestSchema:
+    @pytest.mark.parametrize(("which", "key"), [("policy", "rules"), ("settings", "listen")])
+    def test_it_is_json_schema(self, run, which, key):
+        made = json.loads(run("schema", which).output)
+        assert key in made["properties"]
+
+
+class TestTokenInspect:
+    def test_a_good_token(self, run, jwks):
+        result = run("token", "inspect", "--jwks", jwks, stdin=token())
+        assert result.exit_code == 0
+        assert "FAILED" not in result.output
+        assert "roles    viewer" in result.output
+        assert "allow  readers: dags:read" in result.output
+
+    def test_every_failing_check_at_once_and_never_the_token(self, run, jwks):
+        made = token(aud="other", exp=10, iat=5, headers={"typ": "logout+jwt"})
+        result = run("token", "inspect", "--jwks", jwks, "--json", stdin=made)
+        told = json.loads(result.output)
+        failed = {check["name"]: check["reason"] for check in told["checks"] if check["outcome"] == "failed"}
+        assert failed == {"kind": "token_type", "audience": "audience", "expiry": "expired"}
+        assert result.exit_code == 1
+        for part in made.split("."):
+            assert part not in result.output
+
+    @pytest.mark.parametrize(
+        ("stdin", "env"), [("Bearer {token}\n", {}), (None, {"AUTHZ_TOKEN": "{token}"}), ("  {token}  ", {})]
+    )
+    def test_where_the_token_may_come_from(self, run, jwks, stdin, env):
+        made = token()
+        env = {name: value.format(token=made) for name, value in env.items()}
+        result = run("token", "inspect", "--jwks", jwks, stdin=stdin and stdin.format(token=made), env=env)
+        assert result.exit_code == 0
+
+    @pytest.mark.parametrize("stdin", ["", "a b", "Bearer"])
+    def test_what_is_not_one_token(self, run, stdin):
+        result = run("token", "inspect", stdin=stdin)
+        assert result.exit_code == 2
+        assert "exactly one token" in result.output
+
+    def test_offline_says_what_was_not_checked(self, run):
+        result = run("token", "inspect", "--offline", stdin=token())
+        assert "offline: the signature was not checked" in result.output
+        assert result.exit_code == 1
+
+    def test_against_a_live_issuer(self, run):
+        with IdP([KEY]) as idp:
+            (run.folder / "policy.yaml").write_text(POLICY.format(issuer=idp.url))
+            made = token(iss=idp.url)
+            assert run("token", "inspect", stdin=made).exit_code == 0
+            idp.misbehave(lambda handler: handler.send_error(500))
+            result = run("token", "inspect", "--json", stdin=made)
+        assert json.loads(result.output)["keys"]
+        assert result.exit_code == 1
+
+
+class TestEnvoy:
+    SETTINGS = """
+version: 1
+envoy:
+  inbound: {upstreams: [{name: airflow, address: "127.0.0.1:8081", audience: airflow}]}
+"""
+
+    def test_yaml_json_and_a_file(self, run):
+        (run.folder / "authz.yaml").write_text(self.SETTINGS)
+        text = run("envoy").output
+        assert "ext_authz" in text
+        made = json.loads(run("envoy", "--format", "json").output)
+        assert made["static_resources"]["clusters"]
+        assert run("envoy", "--output", "envoy.yaml").output == ""
+        assert (run.folder / "envoy.yaml").read_text() == text
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("version: 1\n", "there is no `envoy` section"),
+            ("version: 1\nenvoy: {}\n", "neither an inbound nor an egress listener"),
+            ("version: 1\nenvy: {}\n", "unknown key `envy` (did you mean `envoy`?)"),
+        ],
+    )
+    def test_what_cannot_be_rendered(self, run, text, words):
+        (run.folder / "authz.yaml").write_text(text)
+        result = run("envoy")
+        assert words in result.output
+        assert result.exit_code == 2
+
+
+class TestFailures:
+    def test_a_broken_policy_ends_check_with_two_and_every_problem(self, run):
+        (run.folder / "policy.yaml").write_text("version: 2\nrolls: {}\n")
+        result = run("check", "GET", "/")
+        assert result.exit_code == 2
+        assert result.output.count("error: policy.yaml:") >= 2
+
+    def test_serve_tells_settings_mistakes(self, run):
+        (run.folder / "authz.yaml").write_text("version: 1\nlisten: [nowhere]\n")
+        result = run("serve")
+        assert result.exit_code == 2
+        assert "error: authz.yaml:2:10: write an address" in result.output
+
+    def test_a_missing_file_is_told(self, run):
+        result = run("serve", "--settings", "none.yaml")
+        assert (result.exit_code, result.output) == (2, "error: none.yaml: cannot be read: No such file or directory\n")
+
+    def test_an_output_that_cannot_be_written(self, run):
+        (run.folder / "authz.yaml").write_text(TestEnvoy.SETTINGS)
+        result = run("envoy", "--output", "no/such/folder.yaml")
+        assert result.exit_code == 2
+        assert "no/such/folder.yaml" in result.output
