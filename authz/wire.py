@@ -139,11 +139,24 @@ def identity_headers(identity: Identity, assertion: str) -> dict[str, str]:
     return kept
 
 
-def remaining_cookies(cookies: tuple[bytes, ...]) -> bytes | None:
-    """What is left of the Cookie header without our cookies; None when there was nothing of ours in it."""
-    pairs = [pair.strip() for line in cookies for pair in line.split(b";")]
-    kept = [pair for pair in pairs if pair and not _ours(pair)]
-    return None if len(kept) == len([pair for pair in pairs if pair]) else b"; ".join(kept)
+def remaining_cookies(cookies: tuple[bytes, ...]) -> str | None:
+    """What is left of the Cookie header without our cookies; None when there was nothing of ours in it.
+
+    Envoy 1.40 sets headers of an OK answer from `value`, a string; it ignores `raw_value`. So a cookie that is not
+    UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be handed on once the header has to be rewritten. It is left out
+    whole: without its odd bytes it might have the name of one of ours.
+    """
+    pairs = [pair for line in cookies for pair in map(bytes.strip, line.split(b";")) if pair]
+    foreign = [pair for pair in pairs if not _ours(pair)]
+    return None if len(foreign) == len(pairs) else "; ".join(filter(None, map(_text, foreign)))
+
+
+def _text(pair: bytes) -> str:
+    """The pair as text, "" where it is none."""
+    try:
+        return pair.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _ours(pair: bytes) -> bool:
@@ -188,7 +201,7 @@ def allowed(
         if left:
             option = ok.headers.add()
             option.header.key = "cookie"
-            option.header.raw_value = left
+            option.header.value = left
         elif left is not None:
             remove.append("cookie")
     shown = ok.response_headers_to_add.add()

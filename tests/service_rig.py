@@ -110,7 +110,7 @@ def read(data):
     return Answer(
         code=response.status.code if response.status else 0,
         http=int(denied.status.code) if denied else 200,
-        set={option.header.key: option.header.value or option.header.raw_value.decode() for option in options},
+        set={option.header.key: option.header.value for option in options},
         removed=frozenset(ok.headers_to_remove) if ok else frozenset(),
         body=denied.body if denied else "",
         metadata={name: value.string_value for name, value in fields.items()},

@@ -7,6 +7,7 @@ from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, newest, oldest, plan_for
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.e2e.stack import Stack
 
 
 @pytest.fixture(scope="module", params=["newest", "oldest"])
@@ -51,3 +52,16 @@ def running_gate(envoy_binary, tmp_path_factory):
 def gate(running_gate):
     running_gate.reset()
     return running_gate
+
+
+@pytest.fixture(scope="module")
+def running_stack(tmp_path_factory):
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_stack):
+    """Real Envoy, real `authz serve`, an echoing upstream; shared by the tests of a module that change none of them."""
+    running_stack.reset()
+    return running_stack
