@@ -24,16 +24,21 @@ ORDERS = {"egress": True, "host": "orders.internal"}
 
 
 class Stack:
-    """One of each; `gates` says how many gates share the Envoy. Options go to every `Gate`."""
+    """One of each; `gates` says how many gates share the Envoy. Options go to every `Gate`.
 
-    def __init__(self, folder: Path, *, gates: int = 1, keys: tuple = (KEY,), **options: Any) -> None:
+    With `ready=False` it is complete when everything runs, whether or not checks can be answered.
+    """
+
+    def __init__(
+        self, folder: Path, *, gates: int = 1, keys: tuple = (KEY,), ready: bool = True, **options: Any
+    ) -> None:
         self.folder = folder
         self.idp = IdP(list(keys))
         self.upstream = EchoUpstream()
-        self.gates = [Gate(folder / f"gate{number}", self.idp, **options) for number in range(gates)]
+        self.gates = [Gate(folder / f"gate{number}", self.idp, ready=ready, **options) for number in range(gates)]
         self.gate = self.gates[0]
         plan = plan_for(tuple(gate.listen for gate in self.gates), self.upstream.address, folder)
-        self.envoy = Envoy(plan, folder, newest())
+        self.envoy = Envoy(plan, folder, newest(), alone=not ready)
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
