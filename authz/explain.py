@@ -16,6 +16,11 @@ from authz.policy.index import METHOD_KEYS
 from authz.policy.operations import words_for
 from authz.reasons import ANSWERS
 
+# How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
+# same operation that lacks the role is, and one that lacks only the DAG is nearer still.
+_DISTANCES: Final = {"dags": 1, "roles": 2}
+_ABOUT_SOMETHING_ELSE: Final = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
@@ -51,15 +56,9 @@ class Considered:
         return sum(_DISTANCES.get(condition.name, _ABOUT_SOMETHING_ELSE) for condition in self.missing)
 
 
-# How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
-# same operation that lacks the role is, and one that lacks only the DAG is nearer still.
-_DISTANCES: Final = {"dags": 1, "roles": 2}
-_ABOUT_SOMETHING_ELSE: Final = 8
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A decision with its grounds. `considered` has the rules that apply first, then the nearest ones.
+    """A decision with its grounds. `considered` has the rules that apply first, then the nearest to applying.
 
     `nearest` is, for a denied request, the rule that would allow it with the fewest changes: it may lack nothing, when
     a deny rule won.
@@ -106,7 +105,7 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
     facts = _Facts(request=request, identity=identity, route=route, policy=policy)
     considered = sorted(
         (_consider(rule, facts) for rule in policy.rules.values() if request.plane in rule.planes),
-        key=lambda rule: (rule.distance, rule.rule),
+        key=_nearness,
     )
     decision = evaluate(request, identity, policy)
     candidates = (rule for rule in considered if rule.effect is not Effect.DENY)
@@ -119,6 +118,12 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
         considered=tuple(considered),
         nearest=None if isinstance(decision, Allow) else next(candidates, None),
     )
+
+
+def _nearness(rule: Considered) -> tuple[bool, bool, int, str]:
+    """What applies first, deny rules before the others; then what is nearest to applying, deny rules last."""
+    deny = rule.effect is Effect.DENY
+    return not rule.applies, deny != rule.applies, rule.distance, rule.rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,8 @@ ROLES = """
 
 
 def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1"):
-    body = (
-        f" {rules}"
-        if rules.lstrip().startswith("[")
-        else "".join(f"\n  - {line}" for line in rules.splitlines() if line)
-    )
+    """A policy file; `rules` has one flow mapping per line, indented lines go on with the one before."""
+    body = "".join(f"\n  - {line}" for line in rules.replace("\n  ", " ").splitlines() if line)
     return f"{top}\nissuers:{issuers}roles:{roles}rules:{body or ' []'}\n"
 
 

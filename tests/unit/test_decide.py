@@ -1,0 +1,170 @@
+import pytest
+
+from authz.decide import evaluate, route_of
+from authz.model import Allow, Deny
+from authz.reasons import Reason
+from tests.policies import identity, load, request
+
+POLICY = load(
+    """{id: version, public: true, methods: [GET], paths: [/api/v2/version]}
+{id: health, public: true, operations: [health:read]}
+{id: readers, plane: inbound, roles: [viewer], operations: [dags:read, dag_runs:read]}
+{id: sales-trigger, plane: inbound, roles: [sales-etl], operations: [dag_runs:create], dags: ["sales_*"]}
+{id: any-dag, plane: inbound, roles: [op], operations: [dag_runs:bulk, dag_runs:create], dags: ["*"]}
+{id: everything, plane: inbound, roles: [admin], operations: ["*"]}
+{id: token, plane: inbound, roles: [user], operations: [tokens:create]}
+{id: hello, plane: inbound, roles: [authenticated], paths: [/hello, /hello/world], methods: [GET]}
+{id: paths, plane: inbound, roles: [admin], paths: ["/ui/**"]}
+{id: one-host, plane: inbound, roles: [copilot], operations: [dags:read], hosts: ["*.test.example.com"]}
+{id: orders, plane: egress, roles: [sales-etl], hosts: [orders.internal],
+  methods: [GET], paths: [/v1/orders, "/v1/orders/{id}"]}
+{id: orders-dag, plane: egress, roles: [sales-etl], hosts: [orders.internal], paths: [/v2/orders], dags: ["sales_*"]}
+{id: agents-never-delete, deny: true, roles: [copilot, admin], methods: [DELETE]}
+{id: nobody-internal, deny: true, hosts: [internal.example.com]}
+{id: secret-dags, deny: true, plane: inbound, roles: [op, admin], dags: ["secret_*"]}
+{id: secret-egress, deny: true, plane: egress, hosts: [vault.internal], dags: ["secret_*"]}"""
+)
+_SALES = True, Reason.RULE, "sales-trigger"
+_AGENTS = False, Reason.DENY_RULE, "agents-never-delete"
+
+
+def decide(who, method, target, **kw):
+    decision = evaluate(request(method, target, **kw), who, POLICY)
+    return isinstance(decision, Allow), decision.reason, decision.rule
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "target", "expected"),
+    [
+        # allowed by a rule
+        (identity("viewer"), "GET", "/api/v2/dags", (True, Reason.RULE, "readers")),
+        (identity("viewer"), "HEAD", "/api/v2/dags", (True, Reason.RULE, "readers")),
+        (identity("viewer"), "GET", "/api/v2/dags?limit=1", (True, Reason.RULE, "readers")),
+        (identity("viewer"), "GET", "/api/v2/dags/x/dagRuns", (True, Reason.RULE, "readers")),
+        (identity("sales-etl"), "POST", "/api/v2/dags/sales_daily/dagRuns", (True, Reason.RULE, "sales-trigger")),
+        (identity("sales-etl"), "POST", "/api/v2/dags/other/dagRuns", (False, Reason.NO_RULE, "")),
+        (identity("viewer"), "POST", "/api/v2/dags/sales_daily/dagRuns", (False, Reason.NO_RULE, "")),
+        (identity("viewer", "sales-etl"), "POST", "/api/v2/dags/sales_daily/dagRuns", _SALES),
+        # all DAGs
+        (identity("op"), "POST", "/api/v2/dags/x/dagRuns", (True, Reason.RULE, "any-dag")),
+        (identity("sales-etl"), "POST", "/api/v2/dags/~/dagRuns", (False, Reason.NO_RULE, "")),
+        # public, for everyone alike
+        (None, "GET", "/api/v2/version", (True, Reason.PUBLIC, "version")),
+        (None, "HEAD", "/api/v2/version", (True, Reason.PUBLIC, "version")),
+        (None, "GET", "/api/v2/monitor/health", (True, Reason.PUBLIC, "health")),
+        (identity("viewer"), "GET", "/api/v2/version", (True, Reason.PUBLIC, "version")),
+        # nobody: the same on known, unknown, forbidden and nearly public routes
+        (None, "POST", "/api/v2/version", (False, Reason.NO_TOKEN, "")),
+        (None, "GET", "/api/v2/version/", (False, Reason.NO_TOKEN, "")),
+        (None, "GET", "/api/v2/dags", (False, Reason.NO_TOKEN, "")),
+        (None, "GET", "/no/such/route", (False, Reason.NO_TOKEN, "")),
+        (None, "GET", "/api/v2/dags/secret_x", (False, Reason.NO_TOKEN, "")),
+        (None, "GET", "/hello", (False, Reason.NO_TOKEN, "")),
+        # deny rules win
+        (identity("admin"), "DELETE", "/api/v2/dags/x", (False, Reason.DENY_RULE, "agents-never-delete")),
+        (identity("admin"), "GET", "/api/v2/dags/secret_x", (False, Reason.DENY_RULE, "secret-dags")),
+        (identity("op"), "POST", "/api/v2/dags/secret_x/dagRuns", (False, Reason.DENY_RULE, "secret-dags")),
+        (identity("admin"), "POST", "/api/v2/dags/~/dagRuns", (False, Reason.DENY_RULE, "secret-dags")),
+        # a list reaches all DAGs, so a deny rule about some of them applies to it
+        (identity("op", "viewer"), "GET", "/api/v2/dags", (False, Reason.DENY_RULE, "secret-dags")),
+        (identity("admin"), "GET", "/api/v2/pools", (True, Reason.RULE, "everything")),
+        # the smallest id is reported
+        (identity("admin", "viewer"), "GET", "/api/v2/version", (True, Reason.PUBLIC, "version")),
+        (identity("admin", "op"), "POST", "/api/v2/dags/x/dagRuns", (True, Reason.RULE, "any-dag")),
+        # what must be named is allowed by its name only
+        (identity("admin"), "POST", "/ui/auth/token", (False, Reason.NO_RULE, "")),
+        (identity("user"), "POST", "/ui/auth/token", (True, Reason.RULE, "token")),
+        (identity("admin"), "GET", "/ui/config", (True, Reason.RULE, "everything")),
+        (identity("admin"), "GET", "/ui/no/such", (True, Reason.RULE, "paths")),
+        # paths outside of the catalogue
+        (identity(), "GET", "/hello", (True, Reason.RULE, "hello")),
+        (identity(), "GET", "/hello/world", (True, Reason.RULE, "hello")),
+        (identity(), "GET", "/hello/", (False, Reason.NO_ROLE, "")),
+        (identity("viewer"), "POST", "/hello", (False, Reason.NO_RULE, "")),
+        (identity("viewer"), "GET", "/hello/", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("viewer"), "POST", "/api/v2/version", (False, Reason.NO_RULE, "")),
+        (identity("viewer"), "GET", "/no/such/route", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("viewer"), "OPTIONS", "/api/v2/dags", (False, Reason.UNKNOWN_ROUTE, "")),
+        # no role
+        (identity(), "GET", "/api/v2/dags", (False, Reason.NO_ROLE, "")),
+        (identity(), "GET", "/no/such/route", (False, Reason.NO_ROLE, "")),
+        (identity("gone"), "GET", "/api/v2/dags", (False, Reason.NO_RULE, "")),
+        # a role of the name of everyone does not help
+        (identity("viewer"), "GET", "/api/v2/pools", (False, Reason.NO_RULE, "")),
+    ],
+)  # fmt: skip
+def test_inbound(who, method, target, expected):
+    assert decide(who, method, target) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "who", "target", "expected"),
+    [
+        ("a.test.example.com", identity("copilot"), "/api/v2/dags", (True, Reason.RULE, "one-host")),
+        ("a.b.test.example.com", identity("copilot"), "/api/v2/dags", (True, Reason.RULE, "one-host")),
+        ("test.example.com", identity("copilot"), "/api/v2/dags", (False, Reason.NO_RULE, "")),
+        ("atest.example.com", identity("copilot"), "/api/v2/dags", (False, Reason.NO_RULE, "")),
+        ("internal.example.com", identity("admin"), "/api/v2/dags", (False, Reason.DENY_RULE, "nobody-internal")),
+        # denied for everyone: that a route is public does not help; and nobody learns about other routes
+        ("internal.example.com", None, "/api/v2/version", (False, Reason.DENY_RULE, "nobody-internal")),
+        ("internal.example.com", None, "/api/v2/dags", (False, Reason.NO_TOKEN, "")),
+    ],
+)
+def test_hosts(host, who, target, expected):
+    assert decide(who, "GET", target, host=host) == expected
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "host", "target", "expected"),
+    [
+        (identity("sales-etl"), "GET", "orders.internal", "/v1/orders", (True, Reason.RULE, "orders")),
+        (identity("sales-etl"), "GET", "orders.internal", "/v1/orders/7", (True, Reason.RULE, "orders")),
+        (identity("sales-etl"), "GET", "orders.internal", "/v1/orders/", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("sales-etl"), "POST", "orders.internal", "/v1/orders", (False, Reason.NO_RULE, "")),
+        (identity("sales-etl"), "GET", "other.internal", "/v1/orders", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("sales-etl"), "GET", "orders.internal.evil.test", "/v1/orders", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("viewer"), "GET", "orders.internal", "/v1/orders", (False, Reason.NO_RULE, "")),
+        (identity("sales-etl"), "DELETE", "orders.internal", "/v1/orders", (False, Reason.NO_RULE, "")),
+        (identity("copilot"), "DELETE", "orders.internal", "/v1/orders", _AGENTS),
+        (None, "GET", "orders.internal", "/v1/orders", (False, Reason.NO_TOKEN, "")),
+        # inbound rules are not for egress, whatever the host and path say
+        (identity("viewer"), "GET", "airflow.example.com", "/api/v2/dags", (False, Reason.UNKNOWN_ROUTE, "")),
+        (None, "GET", "airflow.example.com", "/api/v2/version", (False, Reason.NO_TOKEN, "")),
+        # the DAG is not known on egress: an allow rule about DAGs does not apply, a deny rule does
+        (identity("sales-etl"), "GET", "orders.internal", "/v2/orders", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("sales-etl"), "GET", "vault.internal", "/x", (False, Reason.DENY_RULE, "secret-egress")),
+    ],
+)  # fmt: skip
+def test_egress(who, method, host, target, expected):
+    assert decide(who, method, target, plane="egress", host=host) == expected
+
+
+def test_what_the_decision_carries():
+    allowed = evaluate(request("POST", "/api/v2/dags/sales_a/dagRuns"), identity("sales-etl"), POLICY)
+    assert allowed == Allow(reason=Reason.RULE, rule="sales-trigger", operation="dag_runs:create", dag_id="sales_a")
+    denied = evaluate(request("POST", "/api/v2/dags/other/dagRuns"), identity("sales-etl"), POLICY)
+    assert denied == Deny(reason=Reason.NO_RULE, operation="dag_runs:create", dag_id="other")
+    anonymous = evaluate(request("GET", "/api/v2/dags/a"), None, POLICY)
+    assert anonymous == Deny(reason=Reason.NO_TOKEN, operation="dags:read", dag_id="a")
+    forbidden = evaluate(request("GET", "/api/v2/dags/secret_a"), identity("viewer", "op"), POLICY)
+    assert forbidden == Deny(reason=Reason.DENY_RULE, rule="secret-dags", operation="dags:read", dag_id="secret_a")
+
+
+def test_the_route_is_airflows_own():
+    assert route_of(request("GET", "/api/v2/dags/a"), POLICY).template == "/api/v2/dags/{dag_id}"
+    assert route_of(request("GET", "/nothing/here"), POLICY) is None
+    assert route_of(request("GET", "/api/v2/dags/a", plane="egress"), POLICY) is None
+
+
+def test_a_policy_without_rules_denies_everything():
+    empty = load()
+    for plane in ("inbound", "egress"):
+        for who in (None, identity(), identity("admin")):
+            decision = evaluate(request("GET", "/api/v2/dags", plane=plane), who, empty)
+            assert isinstance(decision, Deny)
+
+
+def test_an_egress_rule_about_dags_alone_denies_all():
+    policy = load('{id: x, deny: true, plane: egress, dags: ["a"]}')
+    decision = evaluate(request("GET", "/x", plane="egress"), identity("admin"), policy)
+    assert (decision.reason, decision.rule) == (Reason.DENY_RULE, "x")

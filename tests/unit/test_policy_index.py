@@ -1,0 +1,189 @@
+"""The cost of a decision: counted in dictionary lookups and in candidates, not in time."""
+
+import itertools
+
+import pytest
+
+from authz.decide import evaluate
+from authz.model import Allow, Plane
+from authz.policy.index import Index
+from authz.policy.rules import Effect
+from authz.policy.tables import GlobTable, HostTable, PathTable, _Node
+from tests.policies import identity, load, request
+
+
+class Counting(dict):
+    """A dictionary that counts how often it is asked."""
+
+    probes = 0
+
+    def get(self, key, default=None):
+        Counting.probes += 1
+        return super().get(key, default)
+
+    def __contains__(self, key):
+        Counting.probes += 1
+        return super().__contains__(key)
+
+    def items(self):
+        for item in super().items():
+            Counting.probes += 1
+            yield item
+
+
+class CountingSet(frozenset):
+    def __contains__(self, key):
+        Counting.probes += 1
+        return super().__contains__(key)
+
+
+def counted(node):
+    """The nested dictionaries of an index, or a table, with every dictionary in it replaced by a counting one."""
+    if isinstance(node, dict):
+        return Counting({key: counted(value) for key, value in node.items()})
+    if isinstance(node, set):
+        return CountingSet(node)
+    if isinstance(node, list):
+        return [counted(item) for item in node]
+    if isinstance(node, GlobTable | HostTable | PathTable | _Node):
+        for name in type(node).__slots__:
+            object.__setattr__(node, name, counted(getattr(node, name)))
+    return node
+
+
+def instrument(policy):
+    """Count every lookup that a decision makes in the policy's own tables. Returns the policy."""
+    for gate, effect in itertools.product(policy.gates.values(), ("deny", "public", "allow")):
+        index = getattr(gate, effect)
+        index._root = counted(index._root)
+        counted(index._paths)
+        counted(index._hosts)
+        for level in index._levels:
+            for cell in getattr(level, "__closure__", None) or ():
+                if isinstance(cell.cell_contents, GlobTable | dict):
+                    cell.cell_contents = counted(cell.cell_contents)
+    return policy
+
+
+def probes(policy, who, asked):
+    Counting.probes = 0
+    decision = evaluate(asked, who, policy)
+    return decision, Counting.probes
+
+
+def roles(count):
+    return "".join(f"\n  r{number:05d}: {{groups: [g]}}" for number in range(count)) + "\n"
+
+
+ROLES = roles(10)
+WHO = identity("r00007", "r00008", "unused")
+TRIGGER = request("POST", "/api/v2/dags/dag_00007_x/dagRuns")
+EGRESS = request("GET", "/v1/00007/items", plane="egress", host="h00007.internal")
+
+DIMENSIONS = {
+    "role": ("plane: inbound, roles: [r{n:05d}], operations: [dag_runs:create]", WHO, TRIGGER),
+    "DAG id": ("plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: [dag_{n:05d}_x]", WHO, TRIGGER),
+    "DAG prefix": (
+        'plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: ["dag_{n:05d}_*"]', WHO, TRIGGER,
+    ),
+    "DAG suffix": (
+        'plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: ["*_{n:05d}_x"]', WHO, TRIGGER,
+    ),
+    "DAG beginning and end": (
+        'plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: ["dag_{n:05d}*_x"]', WHO, TRIGGER,
+    ),
+    "host": ("plane: egress, roles: [r00007], hosts: [h{n:05d}.internal], paths: [/v1/00007/items]", WHO, EGRESS),
+    "host suffix": (
+        'plane: egress, roles: [r00007], hosts: ["*.h{n:05d}.internal"], paths: [/v1/x]', WHO,
+        request("GET", "/v1/x", plane="egress", host="a.h00007.internal"),
+    ),
+    "path": ("plane: egress, roles: [r00007], hosts: [h00007.internal], paths: [/v1/{n:05d}/items]", WHO, EGRESS),
+    "path with parameter": (
+        'plane: egress, roles: [r00007], hosts: [h00007.internal], paths: ["/v1/{n:05d}/{{id}}"]', WHO, EGRESS,
+    ),
+    "path glob": (
+        'plane: egress, roles: [r00007], hosts: [h00007.internal], paths: ["/v1/{n:05d}*/items"]', WHO, EGRESS,
+    ),
+    "path beginning": (
+        'plane: egress, roles: [r00007], hosts: [h00007.internal], paths: ["/v1/{n:05d}/**"]', WHO, EGRESS,
+    ),
+    "nothing but the id": ("plane: inbound, roles: [r00007], operations: [dag_runs:create]", WHO, TRIGGER),
+    "role and DAG": (
+        'plane: inbound, roles: [r{n:05d}], operations: [dag_runs:create], dags: ["dag_{n:05d}_*"]', WHO, TRIGGER,
+    ),
+    "deny: role": ("deny: true, roles: [r{n:05d}], methods: [POST]", WHO, TRIGGER),
+    "deny: DAG prefix": ('deny: true, plane: inbound, dags: ["dag_{n:05d}_*"]', WHO, TRIGGER),
+    "public: path": (
+        "public: true, methods: [GET], paths: [/public/{n:05d}]", None, request("GET", "/public/00007"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_ten_thousand_rules_cost_what_ten_cost(dimension):
+    template, who, asked = DIMENSIONS[dimension]
+    cost = {}
+    for count in (10, 10_000):
+        rules = "\n".join(f"{{{{id: x{{n:05d}}, {template}}}}}".format(n=number) for number in range(count))
+        policy = instrument(load(rules, roles=roles(count if "[r{n" in template else 10)))
+        hit, hit_probes = probes(policy, who, asked)
+        assert hit.rule == ("x00000" if dimension == "nothing but the id" else "x00007")
+        other = identity("unused") if who else None
+        _, miss_probes = probes(policy, other, request("GET", "/nothing/here", plane=asked.plane, host="other.test"))
+        cost[count] = hit_probes, miss_probes
+    assert cost[10] == cost[10_000]
+    assert sum(cost[10]) > 0
+
+
+def test_rules_that_differ_in_methods_cost_the_same_too():
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    cost = []
+    for count in (6, 6_000):
+        rules = "\n".join(
+            f"{{id: x{number:05d}, plane: egress, roles: [r00007], hosts: [a.test], paths: [/x],"
+            f" methods: [{methods[number % 6]}]}}"
+            for number in range(count)
+        )
+        policy = instrument(load(rules, roles=ROLES))
+        decision, asked = probes(policy, WHO, request("DELETE", "/x", plane="egress", host="a.test"))
+        assert decision.rule == "x00004"
+        cost.append(asked)
+    assert cost[0] == cost[1] > 0
+
+
+def test_globs_that_share_beginning_and_end_are_compared_one_by_one():
+    """The one exception of `authz.policy.tables`, so that it stays the only one."""
+    rules = "\n".join(
+        f'{{id: x{n}, plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: ["dag_*{n:03d}*_x"]}}'
+        for n in range(100)
+    )
+    _, asked = probes(instrument(load(rules, roles=ROLES)), WHO, TRIGGER)
+    assert 100 <= asked <= 120
+
+
+def test_a_rule_with_many_entries_is_found_under_each():
+    policy = load(
+        """{id: a, plane: egress, roles: [viewer, op], hosts: [a.test, "*.b.test"],
+  methods: [GET, PUT], paths: [/x, "/y/**"]}"""
+    )
+    combinations = itertools.product(
+        ["viewer", "op", "user"], ["a.test", "c.b.test", "b.test"], ["GET", "PUT", "POST"], ["/x", "/y/z", "/y"]
+    )
+    for role, host, method, path in combinations:
+        decision = evaluate(request(method, path, plane="egress", host=host), identity(role), policy)
+        expected = role != "user" and host != "b.test" and method != "POST" and path != "/y"
+        assert isinstance(decision, Allow) is expected
+
+
+def test_an_index_without_rules_finds_nothing():
+    index = Index([], plane=Plane.INBOUND, effect=Effect.ALLOW, catalogue=load().catalogue)
+    assert index.find(request("GET", "/x"), (None,), "", "") == ""
+    assert not index.names(request("GET", "/x"))
+
+
+def test_what_names_a_route():
+    policy = load("{id: a, plane: egress, roles: [viewer], hosts: [a.test], paths: [/x]}")
+    allow = policy.gates[Plane.EGRESS].allow
+    assert allow.names(request("GET", "/x", plane="egress", host="a.test"))
+    assert not allow.names(request("GET", "/y", plane="egress", host="a.test"))
+    assert not allow.names(request("GET", "/x", plane="egress", host="b.test"))

@@ -1,0 +1,104 @@
+import pytest
+
+from authz import catalogue
+from authz.policy.operations import expand, words_for
+from tests.policies import load
+
+TABLE = catalogue.load("3.3")
+
+_METHODS = "none of the rule's operations has these methods"
+_PATHS = "none of the rule's operations has these paths"
+_NAME = "these paths are allowed only by name"
+_DAGS = "nothing that the rule covers names a DAG like these"
+
+
+def problem(rule):
+    from authz.errors import PolicyError
+
+    try:
+        load(f"{{id: x, {rule}}}")
+    except PolicyError as failure:
+        return [(problem.message.split(",")[0], problem.column) for problem in failure.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "plane: inbound, roles: [viewer], operations: [dag_runs:read], methods: [GET]",
+        "plane: inbound, roles: [viewer], operations: [dag_runs:read], methods: [HEAD]",
+        "plane: inbound, roles: [viewer], operations: [dag_runs:read, dag_runs:create], methods: [POST]",
+        'plane: inbound, roles: [viewer], operations: [dag_runs:read], paths: ["/api/**"]',
+        'plane: inbound, roles: [viewer], operations: [dag_runs:read], paths: ["/api/v2/dags/{d}/dagRuns"]',
+        'plane: inbound, roles: [viewer], operations: [dag_runs:read], paths: ["/api/v2/dags/sales/dagRuns"]',
+        'plane: inbound, roles: [viewer], operations: [dag_runs:read], paths: ["/api/v2/dags/sales_*/**"]',
+        'plane: inbound, roles: [viewer], operations: [pools:read], paths: ["/api/v2/pools/a/b/c"]',
+        'plane: inbound, roles: [viewer], operations: [pools:read], paths: ["/api/v2/pools/a/**"]',
+        'plane: inbound, roles: [viewer], operations: [dag_runs:read], dags: ["sales_*"]',
+        'plane: inbound, roles: [viewer], operations: [dag_runs:bulk], dags: ["*"]',
+        'plane: inbound, deny: true, operations: [dag_runs:bulk], dags: ["sales_*"]',
+        'plane: inbound, roles: [viewer], paths: ["/api/v2/dags/**"], dags: ["sales_*"]',
+        'plane: inbound, deny: true, dags: ["sales_*"]',
+        'deny: true, paths: ["/v1/x"], dags: ["sales_*"]',
+        'plane: egress, roles: [viewer], hosts: [a], paths: ["/v1"], dags: ["sales_*"]',
+        "plane: inbound, roles: [viewer], operations: [tokens:create], paths: [/ui/auth/token]",
+        "plane: inbound, roles: [viewer], paths: [/ui/auth/token, /ui/other]",
+        'plane: inbound, roles: [viewer], paths: ["/ui/auth/{x}"]',
+        "plane: inbound, deny: true, paths: [/ui/auth/token]",
+        "plane: egress, roles: [viewer], hosts: [a], paths: [/ui/auth/token]",
+        "plane: inbound, deny: true, operations: [tokens:create]",
+        'plane: inbound, deny: true, operations: ["tokens:*"]',
+    ],
+)
+def test_rules_that_can_apply(rule):
+    assert problem(rule) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("plane: inbound, roles: [viewer], operations: [dags:read], methods: [POST]", _METHODS),
+        ("plane: inbound, roles: [viewer], operations: [dag_runs:create], methods: [HEAD]", _METHODS),
+        ("plane: inbound, roles: [viewer], operations: [dags:read], paths: [/api/v2/dag]", _PATHS),
+        ("plane: inbound, roles: [viewer], operations: [dags:read], paths: [/api/v2/dags/]", _PATHS),
+        ("plane: inbound, roles: [viewer], operations: [version:read], paths: [/api/v2/version/x]", _PATHS),
+        ('plane: inbound, roles: [viewer], operations: [version:read], paths: ["/api/v2/version/**"]', _PATHS),
+        ('plane: inbound, roles: [viewer], operations: [pools:read], paths: ["/api"]', _PATHS),
+        ('plane: inbound, roles: [op], operations: ["*:create"], methods: [GET], paths: ["/api/v2/dags/**"]', _METHODS),
+        ('plane: inbound, roles: [viewer], operations: [pools:read], dags: ["*"]', _DAGS),
+        ('plane: inbound, roles: [viewer], paths: ["/api/v2/version"], dags: ["*"]', _DAGS),
+        ('plane: inbound, roles: [viewer], operations: [dag_runs:bulk], dags: ["a", "b*"]', _DAGS),
+        ("plane: inbound, roles: [viewer], paths: [/ui/auth/token], methods: [POST]", _NAME),
+        ('plane: inbound, roles: [viewer], operations: ["tokens:*"]', "unknown operation `tokens:*` (Airflow 3.3)"),
+    ],
+)  # fmt: skip
+def test_rules_that_can_never_apply(rule, message):
+    assert [text for text, _ in problem(rule)] == [message]
+
+
+def test_equal_questions_get_equal_answers():
+    from authz.errors import PolicyError
+
+    rule = "{{id: {}, plane: inbound, roles: [viewer], operations: [dags:read], methods: [POST]}}"
+    with pytest.raises(PolicyError) as caught:
+        load(rule.format("a") + "\n" + rule.format("b"))
+    assert [problem.line for problem in caught.value.problems] == [16, 17]
+
+
+def test_a_word_stands_for_operations():
+    assert expand("dags:read", TABLE, never=False) == {"dags:read"}
+    assert expand("dags:*", TABLE, never=False) == {name for name in TABLE.operations if name.startswith("dags:")}
+    assert expand("*:delete", TABLE, never=False) == {name for name in TABLE.operations if name.endswith(":delete")}
+    assert expand("nothing:*", TABLE, never=True) == frozenset()
+
+
+def test_only_a_deny_rule_has_wildcards_for_what_must_be_named():
+    never = {name for name, operation in TABLE.operations.items() if operation.never}
+    assert never
+    assert expand("*", TABLE, never=True) == set(TABLE.operations)
+    assert expand("*", TABLE, never=False) == set(TABLE.operations) - never
+    assert expand("tokens:create", TABLE, never=False) == {"tokens:create"}
+
+
+def test_the_words_for_an_operation():
+    assert words_for("dags:read") == ("dags:read", "dags:*", "*:read", "*")

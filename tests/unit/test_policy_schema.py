@@ -1,0 +1,73 @@
+import pytest
+from pydantic import ValidationError
+
+from authz.policy import json_schema, schema
+from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
+from authz.wording import Mistake
+
+SCHEMA = json_schema()
+ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry}
+
+
+def test_every_key_is_described_and_in_the_schema():
+    for name, model in ENTRIES.items():
+        properties = SCHEMA["$defs"][name]["properties"]
+        assert set(properties) == set(model.model_fields)
+        assert all(properties[key].get("description") for key in properties)
+        assert SCHEMA["$defs"][name]["additionalProperties"] is False
+    assert set(SCHEMA["properties"]) == set(PolicyFile.model_fields)
+    assert all(entry.get("description") for entry in SCHEMA["properties"].values())
+
+
+def test_what_must_be_there():
+    assert SCHEMA["required"] == ["version", "issuers", "rules"]
+    assert SCHEMA["$defs"]["RuleEntry"]["required"] == ["id"]
+    assert SCHEMA["$defs"]["IssuerEntry"]["required"] == ["name", "issuer", "audiences", "algorithms"]
+
+
+def test_defaults_are_those_that_people_write():
+    issuer = SCHEMA["$defs"]["IssuerEntry"]["properties"]
+    assert (issuer["max_lifetime"]["default"], issuer["clock_skew"]["default"]) == ("1h", "30s")
+    rule = SCHEMA["$defs"]["RuleEntry"]["properties"]
+    assert rule["deny"]["default"] is False
+    assert "default" not in rule["plane"]
+    assert "default" not in rule["roles"]
+
+
+def test_closed_lists_are_in_the_schema():
+    rule = SCHEMA["$defs"]["RuleEntry"]["properties"]
+    assert rule["plane"]["enum"] == ["inbound", "egress"]
+    assert "TRACE" not in rule["methods"]["items"]["enum"]
+    algorithms = SCHEMA["$defs"]["IssuerEntry"]["properties"]["algorithms"]["items"]["enum"]
+    assert not [name for name in algorithms if name.startswith("HS") or name == "none"]
+
+
+def test_no_generated_titles():
+    assert SCHEMA["title"] == "airflow-envoy-authz policy"
+    assert str(SCHEMA).count("'title'") == 1
+
+
+@pytest.mark.parametrize("model", ENTRIES.values())
+def test_nothing_is_coerced_and_nothing_may_be_null(model):
+    for key in model.model_fields:
+        with pytest.raises(ValidationError) as caught:
+            model.model_validate({key: None})
+        assert key in {error["loc"][0] for error in caught.value.errors()}
+
+
+def test_entries_are_frozen():
+    rule = RuleEntry(id="a")
+    with pytest.raises(ValidationError):
+        rule.id = "b"
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "hs512", "HS999", "none", "None", "NONE", "rs256", "ES256K", "RS1", ""])
+def test_only_asymmetric_algorithms_that_we_know(algorithm):
+    with pytest.raises(Mistake):
+        schema._algorithm(algorithm)
+
+
+def test_a_file_named_in_a_file_is_beside_it():
+    assert schema.beside("a/policy.yaml", "keys.json") == "a/keys.json"
+    assert schema.beside("policy.yaml", "keys.json") == "keys.json"
+    assert schema.beside("a/policy.yaml", "/keys.json") == "/keys.json"

@@ -1,0 +1,149 @@
+import pytest
+
+from authz.review import Finding, Severity, lint
+from tests.policies import ISSUERS, ROLES, load
+
+TWO_ISSUERS = f"""{ISSUERS}
+  - name: partner
+    issuer: https://partner.example.com
+    audiences: {{inbound: [airflow]}}
+    algorithms: [ES256]
+"""
+VIEWER = "\n  viewer: {groups: [data-readers]}\n"
+INBOUND_ONLY = ISSUERS.replace(", egress: [airflow-egress]", "")
+READERS = "{id: readers, plane: inbound, roles: [viewer], operations: [dags:read]}\n"
+
+
+def findings(rules=READERS, *, roles=VIEWER, issuers=INBOUND_ONLY):
+    return [
+        (f.severity.value, f.problem.line, f.problem.message) for f in lint(load(rules, roles=roles, issuers=issuers))
+    ]
+
+
+def messages(*args, **kw):
+    return [message for _, _, message in findings(*args, **kw)]
+
+
+def test_a_good_policy_has_no_findings():
+    assert findings() == []
+
+
+def test_a_finding_has_severity_place_words_and_advice():
+    policy = load(READERS, roles="\n  viewer: {groups: [g]}\n  user: {groups: [h]}\n", issuers=INBOUND_ONLY)
+    [finding] = lint(policy)
+    assert isinstance(finding, Finding)
+    assert finding.severity is Severity.NOTE
+    assert str(finding.problem) == "policy.yaml:10:3: no rule names the role `user` (remove it, or add a rule for it)"
+
+
+def test_a_role_is_used_when_a_rule_names_it_or_what_it_includes_or_airflow_knows_it():
+    roles = VIEWER + "  user: {groups: [g], includes: [viewer]}\n  boss: {groups: [b], airflow: admin}\n"
+    assert findings(roles=roles) == []
+
+
+def test_everyone_of_an_issuer():
+    assert messages(roles="\n  viewer: {issuers: [corp]}\n") == ["everyone with a token of corp has the role `viewer`"]
+
+
+def test_names_that_several_issuers_can_give():
+    message = "the role `viewer` goes by names that any of the 2 issuers can give"
+    issuers = TWO_ISSUERS.replace(", egress: [airflow-egress]", "")
+    assert messages(issuers=issuers) == [message]
+    assert messages(issuers=issuers, roles="\n  viewer: {groups: [g], issuers: [corp]}\n") == []
+
+
+def test_plain_http():
+    issuers = INBOUND_ONLY.replace("https:", "http:") + "    insecure_http: true\n"
+    assert findings(issuers=issuers) == [("warning", 0, "the keys of issuer `corp` are fetched over plain http")]
+
+
+def test_a_plane_without_rules():
+    assert messages(issuers=ISSUERS) == ["no rule allows anything on egress, though tokens are accepted there"]
+    assert messages("") == [
+        "no rule allows anything on inbound, though tokens are accepted there",
+        "no rule names the role `viewer`",
+    ]
+
+
+def test_a_plane_without_tokens():
+    rules = READERS + "{id: out, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
+    assert messages(rules) == ["no issuer has an audience for egress, so no rule can allow anything there"]
+
+
+def test_dags_on_egress():
+    rules = (
+        READERS
+        + '{id: out, plane: egress, roles: [viewer], hosts: [a], paths: [/x], dags: ["*"]}\n'
+        + "{id: no, deny: true, dags: [x]}\n{id: ok, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
+    )
+    assert messages(rules, issuers=ISSUERS)[:2] == [
+        "the rule `out` allows no outbound request: the DAG of an outbound request is not known yet",
+        "the rule `no` denies every outbound request it covers: the DAG of an outbound request is not known yet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operations", "airflow"), [("[dag_runs:create]", "user"), ('["*"]', "admin"), ("[dags:read, pools:create]", "op")]
+)
+def test_everyone_may_do_more_than_a_viewer(operations, airflow):
+    found = messages(f"{READERS}{{id: all, plane: inbound, roles: [authenticated], operations: {operations}}}")
+    assert found == [f"the rule `all` lets everyone with a valid token do what Airflow reserves to `{airflow}`"]
+
+
+def test_everyone_may_read():
+    assert messages(f"{READERS}{{id: all, plane: inbound, roles: [authenticated], operations: [dag_runs:read]}}") == []
+
+
+def test_paths_beyond_the_catalogue_beside_deny_rules_about_dags():
+    deny = '{id: no, deny: true, plane: inbound, roles: [viewer], methods: [POST], dags: ["secret_*"]}'
+    wide = '{id: wide, plane: inbound, roles: [viewer], paths: ["/api/v2/**"]}\n'
+    assert messages(READERS + wide + deny) == ["the rule `wide` also allows paths that are no known route"]
+    assert messages(READERS + wide) == []
+    assert messages(READERS + deny) == []
+
+
+@pytest.mark.parametrize(
+    "deny",
+    [
+        "{id: no, deny: true, roles: [viewer]}",
+        "{id: no, deny: true, roles: [authenticated], plane: inbound}",
+        '{id: no, deny: true, operations: ["dags:*"]}',
+        "{id: no, deny: true, roles: [other, viewer], operations: [dags:read]}",
+    ],
+)
+def test_a_rule_that_a_deny_rule_covers(deny):
+    roles = VIEWER + "  other: {groups: [o]}\n"
+    assert "the rule `readers` can never allow anything: the deny rule `no` covers it" in messages(
+        READERS + deny, roles=roles
+    )
+
+
+@pytest.mark.parametrize(
+    "deny",
+    [
+        "{id: no, deny: true, roles: [other]}",
+        "{id: no, deny: true, methods: [DELETE]}",
+        "{id: no, deny: true, plane: egress, roles: [viewer]}",
+        "{id: no, deny: true, operations: [dag_runs:read]}",
+    ],
+)
+def test_a_rule_that_a_deny_rule_does_not_cover(deny):
+    roles = VIEWER + "  other: {groups: [o]}\n"
+    assert not [message for message in messages(READERS + deny, roles=roles) if "can never allow" in message]
+
+
+def test_a_deny_rule_for_an_included_role_covers_those_who_have_it_by_inclusion():
+    rules = "{id: a, plane: inbound, roles: [op], operations: [dags:read]}\n{id: no, deny: true, roles: [viewer]}"
+    assert "the rule `a` can never allow anything: the deny rule `no` covers it" in messages(rules, roles=ROLES)
+
+
+def test_a_public_rule_may_be_covered_too():
+    rules = READERS + "{id: v, public: true, methods: [GET], paths: [/v]}\n{id: no, deny: true, paths: [/v]}"
+    assert messages(rules) == ["the rule `v` can never allow anything: the deny rule `no` covers it"]
+
+
+def test_rules_that_say_the_same():
+    rules = READERS + "{id: z, plane: inbound, roles: [viewer], operations: [dags:read], description: again}"
+    assert findings(rules) == [("note", 12, "the rule `z` says the same as `readers`")]
+    paths = '{{id: {}, plane: inbound, roles: [viewer], paths: ["/x/{{{}}}"]}}'
+    assert messages(paths.format("a", "one") + "\n" + paths.format("b", "two")) == ["the rule `b` says the same as `a`"]
