@@ -122,7 +122,10 @@ class AdminServer:
     ) -> None:
         routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks)
         family, address = _family_and_address(listen)
-        self._server = _Server(family, address, routes, connections, deadline_s)
+        try:
+            self._server = _Server(family, address, routes, connections, deadline_s)
+        except OSError as error:
+            raise OSError(f"cannot listen on {listen}: {error.strerror or error}") from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
 
     @property
