@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from typing import Any
 
+import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -71,7 +73,8 @@ class Tour:
         for row in self._rows():
             try:
                 yield self._outcome(row, row.ask())
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong with a row is that row's result
+            except (httpx.HTTPError, HTTPException, OSError, LookupError, ValueError) as error:
+                # An answer that did not come or cannot be read is this row's result, and the tour goes on.
                 yield Outcome(row=row, problem=f"{type(error).__name__}: {error}")
 
     def _outcome(self, row: Row, answer: Answer) -> Outcome:
