@@ -24,7 +24,7 @@ def serve(settings_path: Path, *, quiet: bool) -> None:
     settings = files.load(settings_path)
     level = logging.WARNING if quiet else settings.log.level.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "watchfiles"):  # they would log every key fetch and every notification
+    for chatty in ("httpcore", "watchfiles"):  # they would log every key fetch and every notification
         logging.getLogger(chatty).setLevel(logging.WARNING)
     click.get_current_context().exit(App(settings).run())
 
