@@ -1,0 +1,70 @@
+"""tests/cases/*.yaml: policies and what they must answer, judged by the product's own loader and engine."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from authz import policy, yamlfile
+from authz.decide import evaluate
+from authz.explain import explain
+from authz.model import Allow
+from authz.reasons import Reason
+from tests.policies import claims, request
+
+CASES = Path(__file__).parent.parent / "cases"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Who(Section):
+    groups: tuple[str, ...] = ()
+    client: str = ""
+    subject: str = "s-1"
+    issuer: str = "corp"
+
+
+class Case(Section):
+    who: str
+    request: str
+    plane: Literal["inbound", "egress"] = "inbound"
+    host: str = "airflow.example.com"
+    allow: str = ""
+    deny: str = ""
+    by: str = ""
+
+
+class CaseFile(Section):
+    policy: str
+    who: dict[str, Who | None]
+    cases: tuple[Case, ...]
+
+
+def each_case():
+    for path in sorted(CASES.glob("*.yaml")):
+        found, problems = yamlfile.validate(yamlfile.parse(path.read_bytes(), path.name), CaseFile)
+        assert found is not None, problems
+        used = CASES / found.policy
+        loaded = policy.load(used.read_bytes(), str(used))
+        for case in found.cases:
+            name = f"{path.stem}: {case.who} {case.request} {case.plane} {case.host}"
+            who = found.who[case.who]
+            identity = None if who is None else loaded.identify(claims(**who.model_dump()))
+            yield pytest.param(loaded, identity, case, id=name)
+
+
+@pytest.mark.parametrize(("loaded", "identity", "case"), list(each_case()))
+def test_case(loaded, identity, case):
+    method, target = case.request.split(" ")
+    asked = request(method, target, plane=case.plane, host=case.host)
+    decision = evaluate(asked, identity, loaded)
+    if case.allow:
+        assert isinstance(decision, Allow)
+        assert decision.rule == case.allow
+    else:
+        assert not isinstance(decision, Allow)
+        assert (decision.reason, decision.rule) == (Reason(case.deny), case.by)
+    assert explain(asked, identity, loaded).decision == decision
