@@ -59,8 +59,18 @@ def _block(fields: Iterable[Field]) -> bytes:
 
 def _string(text: str) -> bytes:
     data = text.encode("latin-1")
-    assert len(data) < 127, "longer strings need the integer encoding of RFC 7541 §5.1"
-    return bytes([len(data)]) + data
+    return _length(len(data)) + data
+
+
+def _length(size: int) -> bytes:
+    """An integer with a prefix of seven bits (RFC 7541 §5.1)."""
+    if size < 127:
+        return bytes([size])
+    rest, encoded = size - 127, b"\x7f"
+    while rest >= 128:
+        encoded += bytes([rest % 128 | 128])
+        rest //= 128
+    return encoded + bytes([rest])
 
 
 def _status(block: bytes) -> int:
