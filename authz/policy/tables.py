@@ -1,7 +1,8 @@
 """Tables that find, among any number of patterns, those that a value matches.
 
-Law: the cost of a lookup depends on the value (its length, its segments, its labels), never on how many patterns there
-are. The exception is told where it is: globs with the same beginning, the same end and something in between.
+Law: the cost of a lookup depends on the value (its length, its segments, its labels) and on what of it matches, never
+on how many patterns there are that do not match. There is one exception: globs with the same beginning, the same end
+and something in between (`a*b*c`, `a*d*c`) are compared one by one.
 """
 
 from collections.abc import Iterable

@@ -191,3 +191,13 @@ def test_an_issuer_that_could_not_be_read_does_not_cause_more_problems():
 def test_policies_are_equal_only_by_what_they_say_and_hide_their_tables():
     assert "roster" not in repr(load())
     assert len(repr(load())) < 1000
+
+
+def test_a_rule_for_both_planes_says_enough_for_both():
+    rule = load("{id: x, roles: [viewer], hosts: [a.test], paths: [/x]}").rules["x"]
+    assert rule.planes == set(Plane)
+
+
+def test_a_public_rule_may_be_for_one_host():
+    rule = load("{id: x, public: true, hosts: [a.test, b.test], methods: [GET], paths: [/x]}").rules["x"]
+    assert [host.text for host in rule.hosts] == ["a.test", "b.test"]
