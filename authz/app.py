@@ -17,8 +17,8 @@ from typing import Final
 from authz import assertion
 from authz.admin import AdminServer, Readiness
 from authz.authenticate import Authenticator
-from authz.engine import Engine, EngineOptions, TlsFiles
-from authz.engine.aio import AioEngine
+from authz.engine import EngineOptions, TlsFiles
+from authz.engine.choose import choose
 from authz.errors import ConfigError, Problem
 from authz.keys import KeyFetcher, KeyOptions, KeyStore, Limits, SystemClock
 from authz.metrics import Metrics
@@ -43,7 +43,6 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.metrics.engine(settings.engine)
         self.minter = _minter(settings)
         self.keys = _key_store(settings, self.clock, self.metrics)
         self.policy = PolicyFile(Path(settings.policy), accept=self._accept, events=self.metrics)
@@ -62,9 +61,14 @@ class App:
             observe=self.metrics.check,
             realm=settings.realm,
         )
-        self.engine: Engine = AioEngine(
-            self.service, _engine_options(settings), wait_for_key=self.keys.request, load=self.metrics
+        name, self.engine = choose(
+            settings.engine,
+            self.service,
+            _engine_options(settings),
+            wait_for_key=self.keys.request,
+            load=self.metrics,
         )
+        self.metrics.engine(name)
         self.watcher = Watcher([Path(settings.policy)], self.policy.load)
         self.admin = AdminServer(
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks

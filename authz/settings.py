@@ -166,7 +166,9 @@ class Settings(_Section):
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
     tls: Tls | None = Field(None, description="TLS of `listen`")
-    engine: Literal["aio"] = Field("aio", description="serving engine")
+    engine: Literal["cq", "aio"] = Field(
+        "cq", description="serving engine; `cq` falls back to `aio` where it cannot run"
+    )
     realm: str = Field("airflow", pattern=r"^[A-Za-z0-9 ._-]{1,64}$", description="realm named in WWW-Authenticate")
     admin: Admin = Field(Admin(), description="metrics and readiness")
     limits: Limits = Field(Limits(), description="bounds")

@@ -52,9 +52,9 @@ LAYERS = {
 }
 PURE = [name for name, layer in LAYERS.items() if layer <= 4 and name not in {"__init__", "_generated", "catalogue"}]
 IMPURE = {"asyncio", "grpc", "http", "httpx", "logging", "os", "random", "socket", "subprocess", "threading", "time"}
-# May catch everything, each with its reason in a comment: the service's door, the doors of background threads, and the
-# door of the admin port.
-DOORS = {"admin.py", "keys/store.py", "service.py", "watch.py"}
+# May catch everything, each with its reason in a comment: the service's door, the doors of background threads, of
+# the admin port and of the engine's loop.
+DOORS = {"admin.py", "engine/cq.py", "keys/store.py", "service.py", "watch.py"}
 
 
 def room(path):

@@ -6,16 +6,14 @@ every other check goes on. Bytes are passed through undecoded, so that a malform
 
 import asyncio
 import contextlib
-import socket
-import stat
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
+from authz.engine.binding import clear_the_way, credentials
 from authz.engine.contract import HEALTH_SERVICES, EngineOptions, Handler, Load, TlsFiles, WaitForKey
 from authz.service import Parked
 
@@ -182,8 +180,7 @@ def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> str:
     Raises:
         OSError: it cannot be bound, with the address in the text.
     """
-    if address.startswith("unix:"):
-        _remove_stale_socket(Path(address.removeprefix("unix:")))
+    clear_the_way(address)
     try:
         port = server.add_secure_port(address, credentials(tls)) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
@@ -193,29 +190,3 @@ def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> str:
     if not port:
         raise OSError(f"cannot listen on {address}")
     return f"{address.rpartition(':')[0]}:{port}"
-
-
-def _remove_stale_socket(path: Path) -> None:
-    """Take away the socket file of a crashed process; leave what is alive or no socket.
-
-    Raises:
-        OSError: somebody listens there, or the path is something else.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(f"cannot listen on unix:{path}: a file that is no socket is in the way")
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-            else:
-                raise OSError(f"cannot listen on unix:{path}: another process does")
-
-
-def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    """Server credentials from PEM files; a client certificate is demanded when `client_ca` is given."""
-    chain = Path(tls.certificate).read_bytes()
-    key = Path(tls.key).read_bytes()
-    authority = Path(tls.client_ca).read_bytes() if tls.client_ca else None
-    return grpc.ssl_server_credentials([(key, chain)], authority, require_client_auth=authority is not None)

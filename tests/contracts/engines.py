@@ -10,9 +10,10 @@ import grpc
 from authz.engine import EngineOptions
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK
+from authz.engine.cq import CqEngine
 from authz.service import Parked
 
-ENGINES = {"aio": AioEngine}
+ENGINES = {"aio": AioEngine, "cq": CqEngine}
 
 
 @dataclass

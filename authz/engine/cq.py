@@ -1,0 +1,323 @@
+"""The completion-queue engine: one thread, one queue, checks answered inline in one batch.
+
+Law 1: this is the only file that touches `grpc._cython.cygrpc`, which is private to grpcio.
+Law 2: the loop's thread never waits for anything but the queue. A check that needs a key is parked; others go on.
+Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer.
+
+How a call goes: `request_registered_call` arms the queue for one call of a method; its event carries the call. One
+batch receives the message; one batch sends initial metadata, the answer and the status. Tags are callables that take
+the event.
+"""
+
+import collections
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from grpc._cython import cygrpc
+
+from authz._generated.grpc.health.v1 import health_pb2
+from authz.engine.binding import clear_the_way, credentials
+from authz.engine.contract import CHECK, HEALTH_SERVICES, EngineOptions, Handler, Load, WaitForKey
+from authz.service import Parked
+
+log = logging.getLogger(__name__)
+
+HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
+
+_NO_FLAGS: Final = 0
+_IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
+_PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
+_MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A parked check: its call, and the monotonic time at which it is answered whatever happens."""
+
+    call: Any
+    parked: Parked
+    until: float
+    over: bool = False
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """One stream of `Health/Watch`: the last status told, and whether a message is on its way."""
+
+    call: Any
+    service: str
+    told: int = -1
+    sending: bool = False
+    begun: bool = False
+    ended: bool = False
+
+
+class CqEngine:
+    """One `cygrpc.CompletionQueue` behind the engine's contract.
+
+    Args:
+        armed: checks that the C core may accept before the loop has looked at the first of them.
+    """
+
+    def __init__(
+        self, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load, armed: int = 64
+    ) -> None:
+        self._handler = handler
+        self._options = options
+        self._wait_for_key = wait_for_key
+        self._load = load
+        self._armed = armed
+        self._serving = False
+        self._stopping = False
+        self._accepting = True
+        self._down = False
+        self._waiting: list[_Waiting] = []
+        self._fetched: collections.deque[_Waiting] = collections.deque()
+        self._watchers: list[_Watcher] = []
+        self._queue: Any = None
+        self._server: Any = None
+
+    def run(self, started: Callable[[Sequence[str]], None]) -> None:
+        """See `Engine.run`."""
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(
+            (
+                (b"grpc.max_receive_message_length", self._options.max_message_bytes),
+                (b"grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
+            ),
+            False,
+        )
+        self._server.register_completion_queue(self._queue)
+        bound = [self._bind(address) for address in self._options.listen]
+        for method in (CHECK, HEALTH_CHECK, HEALTH_WATCH):
+            self._server.register_method(method)
+        self._server.start()
+        for _ in range(self._armed):
+            self._arm(CHECK, self._on_check)
+        self._arm(HEALTH_CHECK, self._on_health_check)
+        self._arm(HEALTH_WATCH, self._on_health_watch)
+        self._arm_unknown()
+        started(bound)
+        self._serve(lambda: self._stopping)
+        self._drain()
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self._stopping = True
+
+    def set_serving(self, *, serving: bool) -> None:
+        """See `Engine.set_serving`."""
+        self._serving = serving
+
+    def _bind(self, address: str) -> str:
+        clear_the_way(address)
+        arguments = (credentials(self._options.tls)._credentials,) if self._options.tls else ()  # noqa: SLF001 grpcio's own
+        port = self._server.add_http2_port(address.encode(), *arguments)
+        if not port:
+            raise OSError(f"cannot listen on {address}")
+        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+    def _serve(self, until: Callable[[], bool]) -> None:
+        """Handle events until the condition holds; it is looked at after every event and every pause."""
+        poll, timeout = self._queue.poll, cygrpc.CompletionType.queue_timeout
+        while not until():
+            pause = _PARKED_S if self._waiting else _IDLE_S
+            event = poll(time.time() + pause)
+            if event.completion_type != timeout:
+                try:
+                    event.tag(event)
+                except Exception:
+                    # The loop's door: one call that cannot be answered must not end the serving of all others.
+                    log.exception("handling an event of the completion queue")
+            event = None  # a call that is held while polling would not be freed
+            if self._waiting:
+                self._answer_waiting()
+            if self._watchers:
+                self._tell_watchers()
+
+    def _drain(self) -> None:
+        """Health off, serve on for a while, accept nothing more, let what is in flight end, close."""
+        self._serving = False
+        end = time.monotonic() + self._options.drain_delay
+        self._serve(lambda: time.monotonic() >= end)
+        self._accepting = False
+        self._tell_watchers()
+        for watcher in self._watchers:
+            self._finish_watch(watcher)
+        self._server.shutdown(self._queue, self._on_down)
+        end = time.monotonic() + self._options.drain_grace
+        self._serve(lambda: self._down or time.monotonic() >= end)
+        if not self._down:
+            self._server.cancel_all_calls()
+            self._serve(lambda: self._down)
+        self._server.destroy()
+        self._queue.shutdown()
+        while self._queue.poll(time.time() + _IDLE_S).completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
+
+    def _on_down(self, _event: Any) -> None:
+        self._down = True
+
+    def _arm(self, method: str, tag: Callable[[Any], None]) -> None:
+        if self._accepting:
+            self._server.request_registered_call(self._queue, self._queue, method, tag)
+
+    def _arm_unknown(self) -> None:
+        if self._accepting:
+            self._server.request_call(self._queue, self._queue, self._on_unknown)
+
+    def _on_unknown(self, event: Any) -> None:
+        if event.success:
+            self._arm_unknown()
+            _refuse(event.call, cygrpc.StatusCode.unimplemented, b"Method not found!")
+
+    def _on_check(self, event: Any) -> None:
+        if event.success:
+            self._arm(CHECK, self._on_check)
+            call = event.call
+            call.start_server_batch(_receive(), partial(self._on_message, call, event.call_details.deadline))
+
+    def _on_message(self, call: Any, deadline: float, event: Any) -> None:
+        message = event.batch_operations[0].message()
+        if message is None:
+            return  # the client is gone, or its message was refused by its size
+        answer = self._handler.check(message)
+        if isinstance(answer, bytes):
+            _reply(call, answer)
+        elif len(self._waiting) >= self._options.max_parked:
+            _reply(call, self._handler.overloaded())
+        else:
+            self._park(call, answer, deadline)
+
+    def _park(self, call: Any, parked: Parked, deadline: float) -> None:
+        limit = min(deadline - time.time() - _MARGIN_S, self._options.max_wait)
+        waiting = _Waiting(call, parked, time.monotonic() + limit)
+        if limit <= 0 or not self._wait_for_key(parked.issuer, parked.key_id, partial(self._fetched.append, waiting)):
+            _reply(call, parked.resume())
+            return
+        self._waiting.append(waiting)
+        self._load.parked = len(self._waiting)
+        call.start_server_batch(_closed(), partial(self._on_closed, waiting))
+
+    def _on_closed(self, waiting: _Waiting, _event: Any) -> None:
+        """The call has ended: the client went away, or it was answered."""
+        self._forget(waiting)
+
+    def _forget(self, waiting: _Waiting) -> bool:
+        """Take a check out of the parked ones; False when it is not among them any more."""
+        if waiting.over:
+            return False
+        waiting.over = True
+        self._waiting.remove(waiting)
+        self._load.parked = len(self._waiting)
+        return True
+
+    def _answer_waiting(self) -> None:
+        ready = [self._fetched.popleft() for _ in range(len(self._fetched))]
+        now = time.monotonic()
+        ready += [waiting for waiting in self._waiting if now >= waiting.until]
+        for waiting in ready:
+            if self._forget(waiting):
+                _reply(waiting.call, waiting.parked.resume())
+
+    def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        if service not in HEALTH_SERVICES:
+            return _SERVICE_UNKNOWN
+        return _SERVING if self._serving else _NOT_SERVING
+
+    def _on_health_check(self, event: Any) -> None:
+        if event.success:
+            self._arm(HEALTH_CHECK, self._on_health_check)
+            event.call.start_server_batch(_receive(), partial(self._on_health_message, event.call))
+
+    def _on_health_message(self, call: Any, event: Any) -> None:
+        message = event.batch_operations[0].message()
+        if message is None:
+            return
+        status = self._status(health_pb2.HealthCheckRequest.FromString(message).service)
+        if status == _SERVICE_UNKNOWN:
+            _refuse(call, cygrpc.StatusCode.not_found, b"unknown service")
+        else:
+            _reply(call, health_pb2.HealthCheckResponse(status=status).SerializeToString())
+
+    def _on_health_watch(self, event: Any) -> None:
+        if event.success:
+            self._arm(HEALTH_WATCH, self._on_health_watch)
+            event.call.start_server_batch(_receive(), partial(self._on_watch_message, event.call))
+
+    def _on_watch_message(self, call: Any, event: Any) -> None:
+        message = event.batch_operations[0].message()
+        if message is None:
+            return
+        watcher = _Watcher(call, health_pb2.HealthCheckRequest.FromString(message).service)
+        self._watchers.append(watcher)
+        call.start_server_batch(_closed(), partial(self._on_watcher_gone, watcher))
+
+    def _on_watcher_gone(self, watcher: _Watcher, _event: Any) -> None:
+        watcher.ended = True
+        self._watchers.remove(watcher)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            status = self._status(watcher.service)
+            if status != watcher.told and not watcher.sending and not watcher.ended:
+                watcher.told, watcher.sending = status, True
+                body = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+                message = cygrpc.SendMessageOperation(body, _NO_FLAGS)
+                operations = (message,) if watcher.begun else (_initial(), message)
+                watcher.begun = True
+                watcher.call.start_server_batch(operations, partial(self._on_told, watcher))
+
+    def _on_told(self, watcher: _Watcher, _event: Any) -> None:
+        watcher.sending = False
+        if not self._accepting:
+            self._finish_watch(watcher)
+
+    def _finish_watch(self, watcher: _Watcher) -> None:
+        """End a stream, once what is being sent on it has been sent."""
+        if not watcher.ended and not watcher.sending:
+            watcher.ended = True
+            ok = _status(cygrpc.StatusCode.ok)
+            watcher.call.start_server_batch((ok,) if watcher.begun else (_initial(), ok), _nothing)
+
+
+def _nothing(_event: Any) -> None:
+    """The tag of a batch whose end nobody waits for."""
+
+
+# An operation holds the C structures of the one batch that it is part of: it is made anew for each, never shared.
+
+
+def _receive() -> tuple[Any]:
+    return (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
+
+
+def _closed() -> tuple[Any]:
+    return (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),)
+
+
+def _initial() -> Any:
+    return cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
+
+
+def _status(code: Any, details: bytes = b"") -> Any:
+    return cygrpc.SendStatusFromServerOperation((), code, details, _NO_FLAGS)
+
+
+def _refuse(call: Any, code: Any, details: bytes) -> None:
+    """End a call with a gRPC error."""
+    call.start_server_batch((_initial(), _status(code, details)), _nothing)
+
+
+def _reply(call: Any, answer: bytes) -> None:
+    """The whole answer in one batch."""
+    message = cygrpc.SendMessageOperation(answer, _NO_FLAGS)
+    call.start_server_batch((_initial(), message, _status(cygrpc.StatusCode.ok)), _nothing)
