@@ -75,11 +75,21 @@ def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], o
 class Envoy:
     """Starts on entry, is ready then, and ends (by its process handle) on exit.
 
-    Ready means that Envoy serves and, unless `alone`, that it has found the authorizer healthy.
+    Ready means that Envoy serves and, unless `alone`, that it has found the authorizer healthy. `alter` changes the
+    rendered configuration, as an operator might by hand.
     """
 
-    def __init__(self, plan: EnvoyPlan, folder: Path, binary: Path | None = None, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        plan: EnvoyPlan,
+        folder: Path,
+        binary: Path | None = None,
+        *,
+        alone: bool = False,
+        alter: Callable[[dict[str, Any]], None] = lambda _config: None,
+    ) -> None:
         self.plan = plan
+        self._alter = alter
         self.log = folder / "envoy.log"
         self._binary = binary or newest()
         self._config = folder / "envoy.yaml"
@@ -97,7 +107,9 @@ class Envoy:
         return _connectable(self.plan.egress.listen)
 
     def __enter__(self) -> Self:
-        self._config.write_text(to_yaml(render(self.plan)))
+        config = render(self.plan)
+        self._alter(config)
+        self._config.write_text(to_yaml(config))
         arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
