@@ -1,0 +1,110 @@
+"""The policy of the benchmark with any number of rules, for us and for Envoy's own RBAC filter.
+
+The first rule is the one that allows the measured request. The others never match it, and most begin like it: the same
+role on other DAGs, other paths, and rules that deny other paths to the same role. Each third of them is of one kind.
+"""
+
+ISSUER = "https://idp.bench.test/realms/data"
+AUDIENCE = "airflow"
+GROUP = "data-readers"
+ALLOWED = "/api/v2/dags/sales_daily/dagRuns?limit=25&order_by=-start_date"
+DENIED = "/api/v2/dags/finance_close/dagRuns?limit=25&order_by=-start_date"
+
+_HEAD = """version: 1
+issuers:
+  - name: corp
+    issuer: {issuer}
+    audiences: {{inbound: [{audience}]}}
+    algorithms: [RS256, ES256, EdDSA]
+    max_lifetime: 2h
+    username: preferred_username
+    groups: [groups]
+    jwks_file: {jwks}
+roles:
+  viewer: {{groups: [{group}]}}
+rules:
+  - {{id: sales, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"], dags: ["sales_*"]}}
+"""
+
+
+def _rule(number):
+    if number % 3 == 0:
+        return (
+            f'{{id: t{number}, deny: true, plane: inbound, roles: [viewer], paths: ["/api/v2/dags/team{number}/**"]}}'
+        )
+    if number % 3 == 1:
+        return f'{{id: t{number}, plane: inbound, roles: [viewer], operations: ["dag_runs:read"], dags: ["team{number}_*"]}}'
+    return (
+        f'{{id: t{number}, plane: inbound, roles: [viewer], methods: [GET], paths: ["/team{number}/items/{{item}}"]}}'
+    )
+
+
+def policy(rules, jwks):
+    """The policy file with that many rules; `jwks` is the file with the issuer's keys."""
+    head = _HEAD.format(issuer=ISSUER, audience=AUDIENCE, group=GROUP, jwks=jwks)
+    return head + "".join(f"  - {_rule(number)}\n" for number in range(1, rules))
+
+
+def _path(regex):
+    return {"url_path": {"path": {"safe_regex": {"regex": regex}}}}
+
+
+def _method(name):
+    return {"header": {"name": ":method", "string_match": {"exact": name}}}
+
+
+def _in_group():
+    return {
+        "metadata": {
+            "filter": "envoy.filters.http.jwt_authn",
+            "path": [{"key": "claims"}, {"key": "groups"}],
+            "value": {"list_match": {"one_of": {"string_match": {"exact": GROUP}}}},
+        }
+    }
+
+
+def _rbac(action, permissions):
+    policies = {
+        name: {"permissions": [{"and_rules": {"rules": rules}}], "principals": [_in_group()]}
+        for name, rules in permissions.items()
+    }
+    config = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+        "rules": {"action": action, "policies": policies},
+    }
+    return {"name": f"envoy.filters.http.rbac.{action.lower()}", "typed_config": config}
+
+
+def native_filters(rules, jwks):
+    """Envoy's jwt_authn with its cache of verified tokens, and the same rules as two RBAC filters; `jwks` is text.
+
+    What they tell the upstream is what we tell it without a signature: subject, user name, client.
+    """
+    provider = {
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "local_jwks": {"inline_string": jwks},
+        "payload_in_metadata": "claims",
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+        "claim_to_headers": [
+            {"header_name": f"x-authz-{name}", "claim_name": claim}
+            for name, claim in (("subject", "sub"), ("user", "preferred_username"), ("client", "client_id"))
+        ],
+    }
+    authentication = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {"corp": provider},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "corp"}}],
+    }
+    deny = {f"t{n}": [_path(f"/api/v2/dags/team{n}/.+")] for n in range(3, rules, 3)}
+    allow = {"sales": [_method("GET"), _path("/api/v2/dags/sales_[^/]*(?:|/dagRuns(?:/[^/]+)?)")]}
+    for number in range(1, rules):
+        if number % 3 == 1:
+            allow[f"t{number}"] = [_method("GET"), _path(f"/api/v2/dags/team{number}_[^/]*/dagRuns(?:/[^/]+)?")]
+        elif number % 3 == 2:
+            allow[f"t{number}"] = [_method("GET"), _path(f"/team{number}/items/[^/]+")]
+    return [
+        {"name": "envoy.filters.http.jwt_authn", "typed_config": authentication},
+        _rbac("DENY", deny),
+        _rbac("ALLOW", allow),
+    ]

@@ -1,0 +1,174 @@
+"""The processes under measurement: `authz serve` with its files, the reference servers, a peer. All on loopback.
+
+The decision log has no `off`: rows that say "log off" write it to /dev/null, so its lines are still made and written.
+"""
+
+import contextlib
+import http.client
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from authz.cli.run import serve
+from tests.bench import checks, machine, rulebook
+from tests.bench.sender import ask
+
+NO_LOG = "/dev/null"
+_START_S = 60.0
+_STOP_S = 15.0
+_HAS_WORKERS = any("--workers" in parameter.opts for parameter in serve.params)
+
+_SETTINGS = """version: 1
+policy: policy.yaml
+listen: ["127.0.0.1:{port}"]
+engine: {engine}
+admin: {{listen: "127.0.0.1:{admin}"}}
+assertion: {{issuer: "https://gate.bench.test", keys: [assertion.pem]}}
+log: {{decisions: "{decisions}", queue: 100000, level: warning}}
+shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
+"""
+
+
+class Server:
+    """A process that answers Checks on `address`; started by `start`, ready after `wait`, ended by `stop`."""
+
+    admin = 0
+
+    def __init__(self, name, command, port, folder):
+        self.name = name
+        self.address = ("127.0.0.1", port)
+        self.log = Path(folder) / "server.log"
+        self._command = [str(part) for part in command]
+        self.process = None
+
+    def start(self):
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def wait(self, body):
+        """Until a Check is answered, and its answer."""
+        end = time.monotonic() + _START_S
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                return ask(self.address, body)
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{self.name} did not start: {self.log.read_text()}")
+            time.sleep(0.005)
+
+    def wait_allowed(self, body):
+        """Until a Check is answered with an allow: keys and policy are there."""
+        end = time.monotonic() + _START_S
+        while not checks.allows(self.wait(body)):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.name} does not allow: {self.log.read_text()}")
+            time.sleep(0.005)
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    @property
+    def pids(self):
+        return machine.family(self.process.pid)
+
+    def peak_mb(self):
+        return machine.largest_mb(self.process.pid)
+
+    def rss_mb(self):
+        return machine.largest_mb(self.process.pid, "VmRSS")
+
+    def metric(self, sample):
+        """One line of our /metrics; 0.0 without it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            for line in connection.getresponse().read().decode().splitlines():
+                name, _, value = line.rpartition(" ")
+                if name == sample:
+                    return float(value)
+        return 0.0
+
+
+class Peer:
+    """A server that somebody else runs. Its CPU time and memory are known when it runs on this machine."""
+
+    def __init__(self, text):
+        host, _, port = text.rpartition(":")
+        self.name = "peer"
+        self.address = (host, int(port))
+        self._pid = machine.listener_of(int(port)) if host in {"127.0.0.1", "localhost", "::1"} else None
+
+    @property
+    def pids(self):
+        return machine.family(self._pid) if self._pid else []
+
+    def peak_mb(self):
+        return machine.largest_mb(self._pid) if self._pid else 0.0
+
+
+class Fleet:
+    """Makes servers under one folder and ends all of them on exit."""
+
+    def __init__(self, folder):
+        self._folder = Path(folder)
+        self.jwks = self._folder / "jwks.json"
+        self._made = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for server in self._made:
+            server.stop()
+
+    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1):
+        """`authz serve`; with engine `threads` the same service on `grpc.server`."""
+        folder = self._new_folder(name)
+        port, admin = machine.free_ports(workers), machine.free_ports(1)
+        (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks))
+        chosen = "aio" if engine == "threads" else engine
+        settings = folder / "authz.yaml"
+        settings.write_text(_SETTINGS.format(port=port, admin=admin, engine=chosen, decisions=decisions))
+        if engine == "threads":
+            command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
+        else:
+            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings]
+            command += ["--workers", workers] if _HAS_WORKERS else []
+        server = self._keep(Server(name, command, port, folder))
+        server.admin = admin
+        return server
+
+    def gates(self, name, workers, **options):
+        """The servers and all addresses of so many workers: one `authz serve`, or one for each where it has one."""
+        if _HAS_WORKERS:
+            server = self.gate(name, workers=workers, **options)
+            host, base = server.address
+            return [server], [(host, base + number) for number in range(workers)]
+        servers = [self.gate(f"{name}-{number}", **options) for number in range(workers)]
+        return servers, [server.address for server in servers]
+
+    def echo(self, answer):
+        """A fixed answer on our loop, nothing decoded."""
+        folder = self._new_folder("echo")
+        port = machine.free_ports(1)
+        (folder / "answer.bin").write_bytes(answer)
+        command = [sys.executable, "-m", "tests.bench.reference", "echo", port, folder / "answer.bin"]
+        return self._keep(Server("echo", command, port, folder))
+
+    def _new_folder(self, name):
+        folder = self._folder / "servers" / f"{len(self._made):02}-{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _keep(self, server):
+        self._made.append(server)
+        return server
