@@ -5,17 +5,17 @@ is always exactly one line of valid JSON, whatever a caller managed to put into 
 Signing and chaining wrap `encode` later; nothing else in the package writes records.
 """
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 import orjson
 
 _LONGEST = 2048  # characters of any one string in a record; a path may be longer, its head is enough to find it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionRecord:
+class DecisionRecord(TypedDict):
     """Who asked what, and what was answered, under which revision of the policy.
 
+    A dictionary, because one is made for every decision and a frozen record would cost as much as all of its encoding.
     `time` is seconds since the epoch, `latency_us` microseconds from the message's arrival to the answer. `path` is
     canonical, or the raw path without its query where no canonical form exists.
     """
@@ -53,10 +53,9 @@ def _safe(value: object) -> object:
 
 def encode(record: DecisionRecord) -> bytes:
     """One line of JSON, with its newline; keys stand in the order of `DecisionRecord`."""
-    if len(record.path) <= _LONGEST:
+    if len(record["path"]) <= _LONGEST:
         try:
             return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # a lone surrogate: rare, so it is paid for only when met
             pass
-    fields = {name: _safe(getattr(record, name)) for name in DecisionRecord.__slots__}
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({name: _safe(value) for name, value in record.items()}, option=orjson.OPT_APPEND_NEWLINE)

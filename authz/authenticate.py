@@ -1,9 +1,9 @@
 """From the Authorization header to a session: verified claims, and the roles that the policy gives them.
 
 Law: a token is verified once and its time, audience, key and issuer are checked on *every* use. The cache is keyed by
-the SHA-256 of the whole token, holds verified tokens only (a flood of bad ones evicts nothing), is bounded, and an
-entry dies with its `exp`, with its key leaving the key set, and with its issuer's entry changing (PITFALLS d-14, d-35).
-Used by one thread. No clock of its own: time is an argument.
+the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones evicts nothing), is
+bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's entry changing
+(PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
 
-from cachetools import TLRUCache
+from cachetools import LRUCache
 
 from authz import tokens
 from authz.errors import KeysUnavailableError, TokenError
@@ -23,6 +23,11 @@ from authz.reasons import Reason
 
 class KeyState(Protocol):
     """What is known of one issuer's keys (implemented by `authz.keys`)."""
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` that the keys are for."""
+        ...
 
     @property
     def keyset(self) -> KeySet | None:
@@ -49,13 +54,21 @@ class KeyWanted:
     reason: Reason
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Session:
-    """One verified token. `assertions` holds what was minted for it, by audience: (compact JWT, reusable until)."""
+    """One verified token.
+
+    It is good on `planes`, from wall time `starts` up to before `ends`, and dropped at the monotonic time `dies_at`:
+    what `tokens.check_claims` says, worked out once. `assertions` holds what was minted for it, by audience: (compact
+    JWT, reusable until).
+    """
 
     claims: Claims
     issuer: Issuer
     key: Key = field(repr=False)
+    planes: frozenset[Plane]
+    starts: float
+    ends: float
     dies_at: float
     policy: Policy = field(repr=False)
     identity: Identity
@@ -73,11 +86,9 @@ class Authenticator:
 
     def __init__(self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None]) -> None:
         self._max_token_bytes = max_token_bytes
+        self._longest_line = max_token_bytes + len("Bearer ")
         self._count = count
-        self._now = 0.0
-        self._sessions: TLRUCache[bytes, Session] = TLRUCache(
-            maxsize=capacity, ttu=lambda _key, session, _now: session.dies_at, timer=lambda: self._now
-        )
+        self._sessions: LRUCache[bytes, Session] = LRUCache(maxsize=capacity)
 
     def authenticate(
         self,
@@ -96,24 +107,31 @@ class Authenticator:
             TokenError: the token identifies nobody.
             KeysUnavailableError: its issuer's keys are too old to be believed.
         """
-        token = tokens.parse_bearer(http.authorization)
-        if token is None:
+        lines = http.authorization
+        if not lines:
             return None
-        self._now = monotonic
-        digest = sha256(token.encode()).digest()
-        session = self._sessions.get(digest)
-        if session is not None and _still_good(session, policy, keys, monotonic):
+        digest, session = b"", None
+        if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
+            digest = sha256(lines[0]).digest()
+            session = self._sessions.get(digest)
+        if session is not None and monotonic < session.dies_at and _still_good(session, policy, keys, monotonic):
             self._count("hit")
         else:
+            token = tokens.parse_bearer(lines)
+            if token is None:
+                return None
             self._count("miss")
             verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic)
             if isinstance(verified, KeyWanted):
                 return verified
             session = verified
-        tokens.check_claims(session.claims, session.issuer, plane, wall)
-        self._sessions[digest] = session
+            tokens.check_claims(session.claims, session.issuer, plane, wall)
+            self._sessions[digest] = session
+        if not (plane in session.planes and session.starts <= wall < session.ends):
+            tokens.check_claims(session.claims, session.issuer, plane, wall)
         if session.policy is not policy:
             session.policy = policy
+            session.issuer = policy.issuers[session.claims.issuer]
             session.identity = policy.identify(session.claims)
             session.assertions.clear()
         return session
@@ -124,7 +142,7 @@ class Authenticator:
         parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
         issuer = tokens.find_issuer(parsed, policy.issuers)
         state = keys.get(issuer.name)
-        if state is None or state.keyset is None or monotonic >= state.stale_at:
+        if state is None or state.issuer != issuer.issuer or state.keyset is None or monotonic >= state.stale_at:
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=Reason.KEYS_UNAVAILABLE)
         try:
             key = tokens.find_key(parsed, issuer, state.keyset)
@@ -136,12 +154,17 @@ class Authenticator:
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
         claims = tokens.read_claims(parsed, issuer)
-        life = claims.expires_at + issuer.clock_skew - wall
+        starts, ends = tokens.window(claims, issuer)
         return Session(
             claims=claims,
             issuer=issuer,
             key=key,
-            dies_at=monotonic + max(0.0, life),
+            planes=frozenset(
+                plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences)
+            ),
+            starts=starts,
+            ends=ends,
+            dies_at=monotonic + max(0.0, ends - wall),
             policy=policy,
             identity=policy.identify(claims),
         )
@@ -157,7 +180,7 @@ def _still_good(session: Session, policy: Policy, keys: Mapping[str, KeyState], 
     if issuer is not session.issuer and issuer != session.issuer:
         return False
     state = keys.get(session.issuer.name)
-    if state is None or state.keyset is None:
+    if state is None or state.issuer != session.claims.issuer or state.keyset is None:
         return False
     if monotonic >= state.stale_at:
         raise KeysUnavailableError("the last key set is older than keys.max_stale")

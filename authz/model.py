@@ -34,7 +34,6 @@ class HttpRequest:
     authorization: tuple[bytes, ...] = field(default=(), repr=False)
     cookies: tuple[bytes, ...] = field(default=(), repr=False)
     accept: bytes = b""
-    request_id: str = ""
     traceparent: str = ""
     source: str = ""
 

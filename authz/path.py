@@ -18,6 +18,7 @@ idempotent, and total: it returns a canonical path or raises `RequestError`.
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from authz.errors import RequestError
@@ -113,6 +114,7 @@ def _encode(segment: str) -> str:
     )
 
 
+@lru_cache(maxsize=1024)  # few hosts lead here, and every check names one
 def canonical_host(authority: str) -> tuple[str, int | None]:
     """The host in lower case without its trailing dot, and the port if one was given (RFC 9110 §7.2).
 

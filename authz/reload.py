@@ -61,8 +61,8 @@ class PolicyFile:
             digest = sha256(data).hexdigest()
             if digest == self._tried:
                 return
-            self._tried = digest
             self._load(data)
+            self._tried = digest  # only now: what a bug kept from loading is tried again
 
     def _load(self, data: bytes) -> None:
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from authz import decide, wire
-from authz.audit import DecisionRecord, encode
+from authz.audit import encode
 from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
 from authz.errors import AuditUnavailableError, DeniedError, RequestError
 from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Plane, Request
@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 # RFC 6750 §2.3 tokens in a query end up in logs and histories; they are refused rather than ignored or forwarded.
 _QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
+_PLANES: Final = {plane.value: plane for plane in Plane}
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_LONGEST_RAW_PATH: Final = 256
+_LONGEST_RAW: Final = 256
+_PREPARED_ALLOWS: Final = 4096  # some 6 MB; a table that is full is begun anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class _Trail:
 
     id: str
     started: float = 0.0
+    time: float = 0.0
     http: HttpRequest | None = None
     request: Request | None = None
     identity: Identity | None = None
@@ -101,6 +104,7 @@ class Service:
         self._record = record
         self._observe = observe
         self._realm = realm
+        self._allows: dict[tuple[Session, str, str], tuple[Identity, str, wire.PreparedAllow]] = {}
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer one serialised CheckRequest with a serialised CheckResponse, or say which key it waits for."""
@@ -111,6 +115,7 @@ class Service:
         trail = _Trail(id=_new_id())
         try:
             trail.started = self._clock.monotonic()
+            trail.time = self._clock.wall()
             return self._finish(trail, Deny(reason=Reason.OVERLOADED), None)
         except Exception as error:  # noqa: BLE001 the service's door, for an engine that has no other answer
             return self._internal_error(trail, error)
@@ -119,6 +124,7 @@ class Service:
         trail = _Trail(id=_new_id())
         try:
             trail.started = self._clock.monotonic()
+            trail.time = self._clock.wall()
             return self._judge(message, trail, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door: the one place that may catch everything
             return self._internal_error(trail, error)
@@ -141,8 +147,8 @@ class Service:
                 trail.request.plane,
                 policy,
                 snapshot.keys,
-                wall=self._clock.wall(),
-                monotonic=self._clock.monotonic(),
+                wall=trail.time,
+                monotonic=trail.started,
             )
         except RequestError as error:
             return self._finish(trail, Deny(reason=error.reason, detail=error.detail), None)
@@ -166,72 +172,86 @@ class Service:
         return self._finish(trail, Deny(reason=reason, detail=detail), None)
 
     def _finish(self, trail: _Trail, decision: Decision, session: Session | None) -> bytes:
-        """Record, count, and only then build the answer."""
-        assertion = ""
-        if isinstance(decision, Allow) and session is not None and trail.http is not None and trail.http.audience:
-            assertion = self._minter.assertion(session, trail.http.audience, self._clock.wall())
+        """Build the answer, have it recorded, and only then hand it out."""
+        answer = self._render(trail, decision, session)
         try:
             self._record(self._line(trail, decision))
         except AuditUnavailableError as error:
             log.error("decision %s denied: %s", trail.id, error)  # noqa: TRY400 the text says it all
             decision = Deny(reason=Reason.AUDIT_UNAVAILABLE)
-        plane = trail.request.plane if trail.request else ""
+            answer = self._render(trail, decision, None)
+        plane = trail.request.plane if trail.request is not None else ""
         verdict = "allow" if isinstance(decision, Allow) else "deny"
         self._observe(plane, verdict, decision.reason, self._clock.monotonic() - trail.started)
-        return self._render(trail, decision, assertion)
+        return answer
 
-    def _render(self, trail: _Trail, decision: Decision, assertion: str) -> bytes:
-        subject = trail.identity.claims.subject if trail.identity else ""
-        metadata = {
-            "decision_id": trail.id,
-            "reason": decision.reason.value,
-            "rule": decision.rule,
-            "revision": trail.revision,
-            "subject": subject.encode("utf-8", "replace").decode(),
-        }
-        if isinstance(decision, Allow):
-            return wire.allowed(
+    def _render(self, trail: _Trail, decision: Decision, session: Session | None) -> bytes:
+        if isinstance(decision, Deny):
+            return wire.denied(
+                decision,
                 decision_id=trail.id,
-                headers=wire.identity_headers(trail.identity, assertion) if trail.identity else {},
-                cookies=trail.http.cookies if trail.http else (),
-                metadata=metadata,
+                identity=trail.identity,
+                html=trail.http is not None and b"text/html" in trail.http.accept,
+                metadata=_metadata(trail, decision),
+                realm=self._realm,
             )
-        return wire.denied(
-            decision,
-            decision_id=trail.id,
-            identity=trail.identity,
-            html=trail.http is not None and b"text/html" in trail.http.accept,
-            metadata=metadata,
-            realm=self._realm,
-        )
+        http = trail.http
+        if session is None or http is None:
+            cookies = http.cookies if http is not None else ()
+            return wire.allowed(decision_id=trail.id, headers={}, cookies=cookies, metadata=_metadata(trail, decision))
+        assertion = self._minter.assertion(session, http.audience, trail.time) if http.audience else ""
+        if http.cookies and wire.remaining_cookies(http.cookies) is not None:
+            headers = wire.identity_headers(session.identity, assertion) if http.audience else {}
+            metadata = _metadata(trail, decision)
+            return wire.allowed(decision_id=trail.id, headers=headers, cookies=http.cookies, metadata=metadata)
+        return self._prepared(trail, decision, session, http.audience, assertion).render(trail.id)
+
+    def _prepared(
+        self, trail: _Trail, decision: Allow, session: Session, audience: str, assertion: str
+    ) -> wire.PreparedAllow:
+        """The allow of this session, audience and rule; made once for as long as identity and assertion stay."""
+        key = (session, audience, decision.rule)
+        kept = self._allows.get(key)
+        if kept is not None and kept[0] is session.identity and kept[1] == assertion:
+            return kept[2]
+        if len(self._allows) >= _PREPARED_ALLOWS:
+            self._allows.clear()
+        headers = wire.identity_headers(session.identity, assertion) if audience else {}
+        made = wire.PreparedAllow(headers=headers, metadata=_metadata(trail, decision))
+        self._allows[key] = (session.identity, assertion, made)
+        return made
 
     def _line(self, trail: _Trail, decision: Decision) -> bytes:
         http, request, identity = trail.http, trail.request, trail.identity
-        claims = identity.claims if identity else None
-        trace = _TRACEPARENT.fullmatch(http.traceparent) if http and http.traceparent else None
+        claims = identity.claims if identity is not None else None
+        trace = _TRACEPARENT.fullmatch(http.traceparent) if http is not None and http.traceparent else None
+        if request is not None:
+            plane, method, host, path = request.plane.value, request.method, request.host, request.path
+        else:
+            plane, method, host, path = _as_sent(http)
         return encode(
-            DecisionRecord(
-                id=trail.id,
-                time=self._clock.wall(),
-                plane=request.plane if request else http.plane[:16] if http else "",
-                method=request.method if request else http.method[:16] if http else "",
-                host=request.host if request else http.authority[:_LONGEST_RAW_PATH] if http else "",
-                path=request.path if request else _raw_path(http),
-                subject=claims.subject if claims else "",
-                client=claims.client_id if claims else "",
-                issuer=claims.issuer if claims else "",
-                roles=tuple(sorted(identity.roles)) if identity else (),
-                operation=decision.operation,
-                dag=decision.dag_id,
-                decision="allow" if isinstance(decision, Allow) else "deny",
-                reason=decision.reason.value,
-                rule=decision.rule,
-                revision=trail.revision,
-                trace=trace.group(1) if trace else "",
-                source=http.source if http else "",
-                latency_us=int((self._clock.monotonic() - trail.started) * 1e6),
-                detail=decision.detail if isinstance(decision, Deny) else "",
-            )
+            {
+                "id": trail.id,
+                "time": trail.time,
+                "plane": plane,
+                "method": method,
+                "host": host,
+                "path": path,
+                "subject": claims.subject if claims is not None else "",
+                "client": claims.client_id if claims is not None else "",
+                "issuer": claims.issuer if claims is not None else "",
+                "roles": tuple(sorted(identity.roles)) if identity is not None else (),
+                "operation": decision.operation,
+                "dag": decision.dag_id,
+                "decision": "allow" if isinstance(decision, Allow) else "deny",
+                "reason": decision.reason.value,
+                "rule": decision.rule,
+                "revision": trail.revision,
+                "trace": trace.group(1) if trace is not None else "",
+                "source": http.source if http is not None else "",
+                "latency_us": int((self._clock.monotonic() - trail.started) * 1e6),
+                "detail": decision.detail if isinstance(decision, Deny) else "",
+            }
         )
 
     def _internal_error(self, trail: _Trail, error: Exception) -> bytes:
@@ -239,7 +259,7 @@ class Service:
         log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
         deny = Deny(reason=Reason.INTERNAL_ERROR)
         try:
-            bare = _Trail(id=trail.id, started=trail.started)
+            bare = _Trail(id=trail.id, started=trail.started, time=trail.time)
             return self._finish(bare, deny, None)
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
@@ -248,11 +268,10 @@ class Service:
 
 
 def _canonical(http: HttpRequest) -> Request:
-    try:
-        plane = Plane(http.plane)
-    except ValueError:
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has no "plane" of inbound or egress') from None
-    if _QUERY_TOKEN.search(http.target):
+    plane = _PLANES.get(http.plane)
+    if plane is None:
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has no "plane" of inbound or egress')
+    if "?" in http.target and _QUERY_TOKEN.search(http.target):
         raise RequestError(Reason.BAD_AUTHORIZATION, "a token in the query; send it in the Authorization header")
     path = canonicalise(http.target)
     if plane is Plane.EGRESS and path.encoded_slash:
@@ -262,12 +281,40 @@ def _canonical(http: HttpRequest) -> Request:
     return Request(plane=plane, method=method, host=host, port=port, path=path.path, segments=path.segments)
 
 
-def _raw_path(http: HttpRequest | None) -> str:
-    return http.target.partition("?")[0].partition("#")[0][:_LONGEST_RAW_PATH] if http else ""
+def _metadata(trail: _Trail, decision: Decision) -> dict[str, str]:
+    """What Envoy's access log says about a decision."""
+    subject = trail.identity.claims.subject if trail.identity is not None else ""
+    return {
+        "decision_id": trail.id,
+        "reason": decision.reason.value,
+        "rule": decision.rule,
+        "revision": trail.revision,
+        "subject": subject.encode("utf-8", "replace").decode(),
+    }
 
 
-def _new_id() -> str:
-    return os.urandom(12).hex()
+def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:
+    """Plane, method, host and path of a request that has no canonical form: cut, and without query and fragment."""
+    if http is None:
+        return "", "", "", ""
+    path = http.target.partition("?")[0].partition("#")[0]
+    return http.plane[:16], http.method[:16], http.authority[:_LONGEST_RAW], path[:_LONGEST_RAW]
+
+
+class _Ids:
+    """Decision ids: 96 random bits in hex, read from the system many at a time."""
+
+    def __init__(self) -> None:
+        self._spare: list[str] = []
+
+    def __call__(self) -> str:
+        if not self._spare:
+            text = os.urandom(12 * 256).hex()
+            self._spare = [text[at : at + 24] for at in range(0, len(text), 24)]
+        return self._spare.pop()
+
+
+_new_id = _Ids()
 
 
 def _place(error: BaseException) -> str:

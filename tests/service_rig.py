@@ -60,7 +60,7 @@ def load(text=POLICY):
 def state_of(*keys, stale_at=1e12, last_error="", previous=None):
     """What the key store would show for these keys."""
     keyset = jwks.parse(jwks_of(keys), previous) if keys else None
-    return KeyState(keyset=keyset, fetched_at=0.0, stale_at=stale_at, last_error=last_error)
+    return KeyState(issuer=ISS, keyset=keyset, fetched_at=0.0, stale_at=stale_at, last_error=last_error)
 
 
 def message(

@@ -2,6 +2,7 @@
 
 import json
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -287,3 +288,35 @@ def test_every_b64token_is_taken_as_it_is(token, padding):
 def test_the_documents_of_this_file_are_json():
     assert jose.read_json(jwks_of(KEYS.values()))["keys"]
     assert jose.read_json(dump(access_claims())) == access_claims()
+
+
+TIMES = st.integers(min_value=NOW - 10_000, max_value=NOW + 10_000)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    expires_at=TIMES,
+    issued_at=st.none() | TIMES,
+    not_before=st.none() | TIMES,
+    max_lifetime=st.integers(min_value=1, max_value=20_000),
+    clock_skew=st.integers(min_value=0, max_value=300),
+    now=st.one_of(TIMES.map(float), st.floats(min_value=NOW - 20_000, max_value=NOW + 20_000)),
+    edge=st.sampled_from([None, -1, -0.001, 0, 0.001, 1]),
+    at_start=st.booleans(),
+)
+def test_the_window_is_exactly_when_check_claims_has_nothing_to_say(
+    *, expires_at, issued_at, not_before, max_lifetime, clock_skew, now, edge, at_start
+):
+    """The cache asks the window; the law is check_claims. A window that is too wide would let a dead token in."""
+    who = issuer(max_lifetime=max_lifetime, clock_skew=clock_skew)
+    base = tokens.read_claims(tokens.parse(TOKENS["RS256"], max_bytes=9999), CORP)
+    claims = replace(base, expires_at=expires_at, issued_at=issued_at, not_before=not_before)
+    starts, ends = tokens.window(claims, who)
+    if edge is not None:
+        now = (starts if at_start else ends) + edge
+    try:
+        tokens.check_claims(claims, who, Plane.INBOUND, now)
+        good = True
+    except TokenError:
+        good = False
+    assert (starts <= now < ends) == good

@@ -16,10 +16,12 @@ NEVER: Final = float("-inf")
 class KeyState:
     """The key set in force for one issuer, when it was fetched, and when it stops being trusted (monotonic seconds).
 
-    `keyset` is None until the first fetch succeeds. Failures leave `keyset`, `fetched_at` and `stale_at` as they were
-    and fill `last_error`; the next success empties it.
+    `issuer` is the `iss` that the keys are for: a name may be given to another issuer, and a check that read the policy
+    and the keys a moment apart must not mix the two. `keyset` is None until the first fetch succeeds. Failures leave
+    `keyset`, `fetched_at` and `stale_at` as they were and fill `last_error`; the next success empties it.
     """
 
+    issuer: str = ""
     keyset: KeySet | None = None
     fetched_at: float = NEVER
     stale_at: float = NEVER

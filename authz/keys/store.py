@@ -46,7 +46,7 @@ class _Worker:
         self.wake = threading.Condition(lock)
         self.stopping = False
         self.thread: threading.Thread | None = None
-        self.state = KeyState()
+        self.state = KeyState(issuer=issuer.issuer)
         self.jwks_uri = ""
         self.digest = b""
 
@@ -207,7 +207,12 @@ class KeyStore:
         name = worker.issuer.name
         with self._lock:
             now = self._clock.monotonic()
-            state = KeyState(keyset=keyset, fetched_at=now, stale_at=now + self._options.max_stale_s)
+            state = KeyState(
+                issuer=worker.issuer.issuer,
+                keyset=keyset,
+                fetched_at=now,
+                stale_at=now + self._options.max_stale_s,
+            )
             before, worker.state = worker.state, state
             self._renew_view()
             done = worker.schedule.succeeded(now, kids=keyset.keys, max_age=fetched.max_age)

@@ -17,7 +17,7 @@ from authz.tokens.compact import MAX_TOKEN_BYTES, ParsedToken, parse
 from authz.tokens.inspection import Check, Inspection, Outcome, inspect
 from authz.tokens.kind import KINDS, kind_of
 from authz.tokens.signature import find_issuer, find_key, verify
-from authz.tokens.validity import check_claims
+from authz.tokens.validity import check_claims, window
 
 __all__ = [
     "KINDS",
@@ -35,4 +35,5 @@ __all__ = [
     "parse_bearer",
     "read_claims",
     "verify",
+    "window",
 ]

@@ -19,6 +19,19 @@ def check_claims(claims: Claims, issuer: Issuer, plane: Plane, now: float) -> No
     check_lifetime(claims.expires_at, claims.issued_at, issuer, now)
 
 
+def window(claims: Claims, issuer: Issuer) -> tuple[float, float]:
+    """The times between which `check_claims` has nothing to say about time: from the first up to before the second.
+
+    An empty window (the second is not after the first) belongs to a token that no time makes good.
+    """
+    starts = [start - issuer.clock_skew for start in (claims.not_before, claims.issued_at) if start is not None]
+    if claims.issued_at is None:
+        starts.append(claims.expires_at - issuer.max_lifetime - issuer.clock_skew)
+    elif not 0 < claims.expires_at - claims.issued_at <= issuer.max_lifetime:
+        return 0.0, 0.0
+    return float(max(starts)), float(claims.expires_at + issuer.clock_skew)
+
+
 def check_audience(audiences: frozenset[str], issuer: Issuer, plane: Plane) -> None:
     """One of the token's audiences is ours on this plane (RFC 7519 §4.1.3, RFC 8725 §3.9)."""
     expected = issuer.audiences.get(plane)

@@ -44,7 +44,7 @@ def _gate():
 
 
 def _state(*keys):
-    return {"corp": SimpleNamespace(keyset=keyset_of(*keys), stale_at=1e9, last_error="")}
+    return {"corp": SimpleNamespace(issuer=ISS, keyset=keyset_of(*keys), stale_at=1e9, last_error="")}
 
 
 def _ask(gate, token, policy, keys, *, wall=NOW, monotonic=0.0):
@@ -104,7 +104,7 @@ def test_d35_a_key_of_the_same_name_is_another_key():
     gate, _ = _gate()
     policy, token = SmallPolicy(issuers={ISS: issuer()}), sign(access_claims(), ES)
     _ask(gate, token, policy, _state(ES))
-    replaced = {"corp": SimpleNamespace(keyset=None, stale_at=1e9, last_error="")}
+    replaced = {"corp": SimpleNamespace(issuer=ISS, keyset=None, stale_at=1e9, last_error="")}
     replaced["corp"].keyset = jwks.parse(jwks_of([make_key("ES256", kid="x").jwk_with(kid="es")]))
     with pytest.raises(TokenError) as caught:
         _ask(gate, token, policy, replaced)

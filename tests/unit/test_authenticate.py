@@ -296,3 +296,13 @@ def test_d44_a_clock_that_tells_no_time_lets_nothing_through(door, token, wall):
     door.wall = wall
     with pytest.raises(TokenError):
         door.ask(token)
+
+
+def test_keys_of_another_issuer_under_the_same_name_verify_nothing(door, token):
+    """A name may be given to another issuer; a check that read policy and keys a moment apart must not mix them."""
+    door.ask(token)
+    door.keys = {"corp": replace(door.keys["corp"], issuer="https://other.example.com")}
+    for asked in (token, token_of(sub="bob")):
+        wanted = door.ask(asked)
+        assert isinstance(wanted, KeyWanted)
+        assert wanted.reason is Reason.KEYS_UNAVAILABLE

@@ -270,7 +270,7 @@ class TestAsking:
         store = KeyStore(SimFetcher(), SimClock(), KeyOptions(), lambda *_: None)
         store.configure([CORP])
         assert not store.request("corp", "any", lambda: None)
-        assert store.view() == {"corp": KeyState()}
+        assert store.view() == {"corp": KeyState(issuer=CORP.issuer)}
 
     def test_one_who_cannot_be_told_does_not_harm_the_others(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
@@ -309,7 +309,7 @@ class TestConfiguring:
         running.fetcher.until_begun()
         with running.fetcher.held():
             running.store.configure([issuer(name="corp", jwks_uri="https://idp.example.com/v2", discovery=False)])
-            assert running.store.view() == {"corp": KeyState()}
+            assert running.store.view() == {"corp": KeyState(issuer=CORP.issuer)}
             running.fetcher.until_begun()
         running.later(0)
         assert running.kids() == {"old"}

@@ -252,3 +252,30 @@ def test_the_page_for_browsers_is_escaped_and_harmless():
     headers = names(response.denied_response.headers)
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def prepared(**headers):
+    return wire.PreparedAllow(
+        headers=headers, metadata={key: METADATA[key] for key in METADATA if key != "decision_id"}
+    )
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-authz-subject": "alice", "x-authz-assertion": "a.b.c"}])
+def test_a_prepared_allow_is_the_same_as_one_that_is_built(headers):
+    made = prepared(**headers)
+    for decision_id in ("0123456789abcdef01234567", "f" * 24):
+        built = wire.allowed(
+            decision_id=decision_id, headers=headers, cookies=(), metadata={**METADATA, "decision_id": decision_id}
+        )
+        assert CheckResponse.parse(made.render(decision_id)) == CheckResponse.parse(built)
+
+
+@pytest.mark.parametrize("decision_id", ["", "short", "0" * 23, "0" * 25])
+def test_a_prepared_allow_takes_ids_of_one_length_only(decision_id):
+    with pytest.raises(ValueError, match="24 characters"):
+        prepared().render(decision_id)
+
+
+def test_a_prepared_allow_notices_a_mark_that_stands_elsewhere_too():
+    with pytest.raises(ValueError, match="does not stand where it should"):
+        prepared(**{"x-authz-subject": wire._MARK})
