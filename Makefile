@@ -10,7 +10,7 @@ OLDEST := .envoys/oldest/.installed
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour test coverage lint format protos docs lock clean
+.PHONY: help install demo demo-tour test coverage bench bench-quick soak lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,15 @@ test: $(STAMP) $(OLDEST) ## all tests: unit, property, contract, attack, integra
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
 	@$(BIN)/python -m pytest --quiet tests/unit --cov --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="$(CORE)"
+
+bench: $(STAMP) ## measure everything (about 10 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 2 minutes)
+	@$(BIN)/python -m tests.bench --plan quick $(BENCH)
+
+soak: $(STAMP) ## a million checks on one process: memory and failures
+	@$(BIN)/python -m tests.bench --soak 1000000
 
 lint: $(STAMP) ## ruff, mypy --strict, generated files in step
 	@$(BIN)/ruff check .

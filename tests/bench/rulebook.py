@@ -33,7 +33,8 @@ def _rule(number):
             f'{{id: t{number}, deny: true, plane: inbound, roles: [viewer], paths: ["/api/v2/dags/team{number}/**"]}}'
         )
     if number % 3 == 1:
-        return f'{{id: t{number}, plane: inbound, roles: [viewer], operations: ["dag_runs:read"], dags: ["team{number}_*"]}}'
+        target = f'operations: ["dag_runs:read"], dags: ["team{number}_*"]'
+        return f"{{id: t{number}, plane: inbound, roles: [viewer], {target}}}"
     return (
         f'{{id: t{number}, plane: inbound, roles: [viewer], methods: [GET], paths: ["/team{number}/items/{{item}}"]}}'
     )

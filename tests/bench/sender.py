@@ -18,6 +18,7 @@ from authz.engine.contract import CHECK
 
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+_HEAD = 9  # bytes before a frame's payload
 _ALL = 2**31 - 1
 _START_WINDOW = 65535
 _STUCK_S = 20.0
@@ -103,14 +104,14 @@ class _Connection:
             raise ConnectionError("the server closed the connection")
         data = self._input + data
         position, end, control = 0, len(data), b""
-        while end - position >= 9:  # noqa: PLR2004 the head of a frame
+        while end - position >= _HEAD:
             length = int.from_bytes(data[position : position + 3], "big")
-            if end - position < 9 + length:
+            if end - position < _HEAD + length:
                 break
             kind, flags = data[position + 3], data[position + 4]
             stream = int.from_bytes(data[position + 5 : position + 9], "big")
-            control += self._take(kind, flags, stream, data[position + 9 : position + 9 + length])
-            position += 9 + length
+            control += self._take(kind, flags, stream, data[position + _HEAD : position + _HEAD + length])
+            position += _HEAD + length
         self._input = data[position:]
         self.pump(control)
 
@@ -127,7 +128,9 @@ class _Connection:
         elif kind == _GOAWAY:
             raise ConnectionError(f"the server went away: {payload!r}")
         if (kind in {_DATA, _HEADERS} and flags & _END_STREAM) or kind == _RST:
-            started, answer = self._open.pop(stream)
+            started, answer = self._open.pop(stream, (None, b""))
+            if started is None:
+                return b""  # a reset after the end: the server wants no more of the request
             self._sent.latencies.append((time.perf_counter_ns() - started) / 1000)
             if not answer:
                 self._sent.failed += 1  # a gRPC error: trailers and no message

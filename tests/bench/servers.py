@@ -24,6 +24,7 @@ _SETTINGS = """version: 1
 policy: policy.yaml
 listen: ["127.0.0.1:{port}"]
 engine: {engine}
+limits: {{cached_tokens: {cached_tokens}}}
 admin: {{listen: "127.0.0.1:{admin}"}}
 assertion: {{issuer: "https://gate.bench.test", keys: [assertion.pem]}}
 log: {{decisions: "{decisions}", queue: 100000, level: warning}}
@@ -130,14 +131,16 @@ class Fleet:
         for server in self._made:
             server.stop()
 
-    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1):
+    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000):
         """`authz serve`; with engine `threads` the same service on `grpc.server`."""
         folder = self._new_folder(name)
         port, admin = machine.free_ports(workers), machine.free_ports(1)
         (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks))
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"
-        settings.write_text(_SETTINGS.format(port=port, admin=admin, engine=chosen, decisions=decisions))
+        settings.write_text(
+            _SETTINGS.format(port=port, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens)
+        )
         if engine == "threads":
             command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
         else:

@@ -13,18 +13,19 @@ _FIRST_SERIAL = 100_000_000
 
 
 def measure(fleet, keys, plan):
-    """Two rows: `start` with `ready_s`, `memory` with `rss_mb` and `peak_mb`."""
+    """Two rows: `start` with `ready_s`, `memory` with `empty_mb`, `rss_mb` and `peak_mb`."""
     start = Row("start", "size", f"start to the first allow, {_RULES:,} rules")
     memory = Row("memory", "size", f"one worker, {_RULES:,} rules, {plan.cached_tokens:,} cached tokens")
     body = next(checks.fresh_bodies(keys["EdDSA"], [_FIRST_SERIAL], audience="airflow"))
-    for _ in range(plan.starts):
+    for remaining in reversed(range(plan.starts)):
         server = fleet.gate("start", rules=_RULES)
         started = time.perf_counter()
         server.start()
         server.wait_allowed(body)
         start.add(ready_s=time.perf_counter() - started)
-        if _ + 1 < plan.starts:
+        if remaining:
             server.stop()
+    memory.add(empty_mb=server.rss_mb())
     serials = iter(range(_FIRST_SERIAL + 1, _FIRST_SERIAL + plan.cached_tokens))
     bodies = checks.fresh_bodies(keys["EdDSA"], serials, audience="airflow")
     while batch := list(itertools.islice(bodies, _BATCH)):
