@@ -17,15 +17,21 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Final
-
-from authz.metrics import Metrics
+from typing import Any, Final, Protocol
 
 log = logging.getLogger(__name__)
 
 _DEADLINE_S: Final = 5.0
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
+
+
+class Metrics(Protocol):
+    """What `/metrics` shows."""
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """The text for a scrape and its content type."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

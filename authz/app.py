@@ -6,7 +6,6 @@ Start: decision log → policy → keys → admin → watcher → engine. Stop, 
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -14,15 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from authz import assertion
 from authz.admin import AdminServer, Readiness
+from authz.assertion_keys import load_minter
 from authz.authenticate import Authenticator
 from authz.engine import EngineOptions, TlsFiles
 from authz.engine.choose import choose
-from authz.errors import ConfigError, Problem
-from authz.keys import KeyFetcher, KeyOptions, KeyStore, Limits, SystemClock
+from authz.issuer_keys import fetcher_of, options_of
+from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
-from authz.minter import AssertionMinter
 from authz.policy import Policy
 from authz.reload import PolicyFile
 from authz.service import Service, Snapshot
@@ -33,21 +31,30 @@ from authz.watch import Watcher
 log = logging.getLogger(__name__)
 
 _READINESS_S: Final = 0.2  # how often health is compared with what is loaded
-_KEY_MODE: Final = 0o600
 
 
 class App:
-    """One serving process."""
+    """One serving process.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: what to serve, and where.
+        fetcher: brings key sets; over the network when not given.
+        log_lock: a file to lock around writes to the decision log, where other processes write to it too.
+    """
+
+    def __init__(self, settings: Settings, *, fetcher: Fetcher | None = None, log_lock: Path | None = None) -> None:
         self.settings = settings
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.minter = _minter(settings)
-        self.keys = _key_store(settings, self.clock, self.metrics)
+        self.minter = load_minter(settings)
+        self.keys = KeyStore(
+            fetcher or fetcher_of(settings), self.clock, options_of(settings), self.metrics.key_refresh
+        )
         self.policy = PolicyFile(Path(settings.policy), accept=self._accept, events=self.metrics)
         decisions = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
-        self.sink = DecisionSink(decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure)
+        self.sink = DecisionSink(
+            decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=log_lock
+        )
         self.service = Service(
             snapshot=self._snapshot,
             authenticator=Authenticator(
@@ -170,51 +177,6 @@ def _engine_options(settings: Settings) -> EngineOptions:
         drain_delay=settings.shutdown.drain_delay,
         drain_grace=settings.shutdown.drain_grace,
     )
-
-
-def _key_store(settings: Settings, clock: SystemClock, metrics: Metrics) -> KeyStore:
-    options = settings.keys
-    return KeyStore(
-        KeyFetcher(limits=Limits(max_bytes=options.max_bytes, timeout_s=options.timeout)),
-        clock,
-        KeyOptions(refresh_s=options.refresh, min_interval_s=options.min_interval, max_stale_s=options.max_stale),
-        metrics.key_refresh,
-    )
-
-
-def _minter(settings: Settings) -> AssertionMinter:
-    """The signing keys of the settings.
-
-    Raises:
-        ConfigError: a key cannot be read, or the first cannot be made.
-    """
-    if settings.assertion is None:
-        return AssertionMinter([], issuer="", lifetime=0)
-    keys, problems = [], []
-    for position, name in enumerate(settings.assertion.keys):
-        path = Path(name)
-        try:
-            if position == 0 and not path.exists():
-                _make_key(path)
-            keys.append(assertion.load_signing_key(path.read_bytes()))
-        except OSError as error:
-            problems.append(Problem(name, 0, 0, f"the assertion key cannot be used: {error.strerror}"))
-        except ValueError as error:
-            problems.append(
-                Problem(name, 0, 0, str(error), "make one: openssl ecparam -genkey -name prime256v1 -noout")
-            )
-    if problems:
-        raise ConfigError(problems)
-    return AssertionMinter(keys, issuer=settings.assertion.issuer, lifetime=int(settings.assertion.lifetime))
-
-
-def _make_key(path: Path) -> None:
-    """A new key that only we may read; written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(assertion.generate_pem())
-    log.info("made a new assertion key: %s", path)
 
 
 @contextlib.contextmanager

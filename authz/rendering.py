@@ -3,6 +3,7 @@
 Importing this costs the import of the plan, not of `envoy-data-plane`; who renders pays for that.
 """
 
+from authz import endpoints
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
 from authz.errors import ConfigError, Problem
 from authz.settings import Egress, Inbound, Settings, Tls
@@ -24,7 +25,7 @@ def plan_of(settings: Settings, file: str) -> EnvoyPlan:
         authz_tls = _client_tls(envoy.authz_tls_name, envoy.authz_tls_ca)
     try:
         return EnvoyPlan(
-            authz_endpoints=settings.listen,
+            authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
             authz_tls=authz_tls,
             authz_timeout=envoy.authz_timeout,
             inbound=_listener(envoy.inbound) if envoy.inbound else None,

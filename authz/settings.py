@@ -9,19 +9,21 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from authz import yamlfile
+from authz import cpus, endpoints, yamlfile
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
 
 _PORTS = 65535
+_MOST_WORKERS = 256
+_CLASH_HINT = "leave as many ports free as there are workers, or say how many with `workers`"
 
 
 def _address(value: str) -> str:
     """`host:port` with a literal address or a name, or `unix:/absolute/path`."""
     if value.startswith("unix:"):
-        if not value.startswith("unix:/"):
+        if not value.startswith("unix:/") or value.endswith("/"):
             raise ValueError("write a Unix socket as unix:/absolute/path")
         return value
     host, colon, port = value.rpartition(":")
@@ -43,7 +45,21 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def _workers(value: object) -> int | Literal["auto"]:
+    """A number of processes, or `auto`."""
+    if value == "auto":
+        return "auto"
+    if type(value) is int and 1 <= value <= _MOST_WORKERS:
+        return value
+    raise ValueError(f"write a number of processes from 1 to {_MOST_WORKERS}, or auto")
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": _MOST_WORKERS}]}),
+]
 
 
 class _Section(BaseModel):
@@ -61,7 +77,7 @@ class Tls(_Section):
 class Admin(_Section):
     """Metrics and readiness."""
 
-    listen: Address = Field("127.0.0.1:9191", description="address of /metrics, /healthz, /readyz and /jwks.json")
+    listen: Address = Field("127.0.0.1:9180", description="address of /metrics, /healthz, /readyz and /jwks.json")
 
 
 class Limits(_Section):
@@ -166,6 +182,9 @@ class Settings(_Section):
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
     tls: Tls | None = Field(None, description="TLS of `listen`")
+    workers: Workers = Field(
+        "auto", description="processes that serve, each on an address of its own; `auto`: the CPUs it may use"
+    )
     engine: Literal["cq", "aio"] = Field(
         "cq", description="serving engine; `cq` falls back to `aio` where it cannot run"
     )
@@ -179,6 +198,11 @@ class Settings(_Section):
     shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve; with `auto` as many as there are CPUs for, at this moment."""
+        return cpus.usable() if self.workers == "auto" else self.workers
+
     @model_validator(mode="after")
     def _no_plaintext_beyond_loopback(self) -> Self:
         """A Check in the clear shows every token to whoever listens on the wire (PITFALLS d-38)."""
@@ -191,19 +215,42 @@ class Settings(_Section):
         return self
 
 
-def load(path: Path) -> Settings:
-    """Read the settings; paths in the result are absolute.
+def load(path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
+    """Read the settings; paths in the result are absolute. `workers` stands in for the file's, when given.
 
     Raises:
         ConfigError: with every problem of the file.
     """
+    return parse(read(path), path, workers=workers)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a settings file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+
+
+def parse(data: bytes, path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
+    """The settings in the bytes of the file `path`; see `load`.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
     document = yamlfile.parse(data, str(path), error=ConfigError)
     settings, problems = yamlfile.validate(document, Settings)
     if settings is None or problems:
+        raise ConfigError(problems)
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
+    problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
+    if problems:
         raise ConfigError(problems)
     return _absolute(settings, path.resolve().parent)
 

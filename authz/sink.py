@@ -4,12 +4,15 @@ Law 1: `put` does not wait, for anything. It appends to a bounded queue or says 
 Law 2: a record that was accepted is written, or counted as lost by `close`. A write that fails is tried again with the
 very same bytes, from where the last one ended; nothing is written twice and no line is torn by a retry or a reopening.
 Law 3: what cannot be accepted is refused (`deny`) or counted (`allow`); which one is the operator's setting.
+Law 4: where several processes write to one target, each writes whole lines only, one process at a time (`lock`): not
+even a line that is longer than a pipe takes at once is broken by another's.
 
 The queue is counted in records, and a record has at most a few kilobytes, so memory is bounded. Nothing is signalled to
 the writer on `put` (waking it would cost more than the append); it looks every 20 ms.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import threading
@@ -26,6 +29,7 @@ _LOOK_S: Final = 0.02
 _RETRY_S: Final = 0.25
 _BATCH: Final = 512
 _FILE_MODE: Final = 0o640
+_LOCK_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,28 @@ class _Stream:
         """The stream is not ours to close."""
 
 
+class _Turn:
+    """The right to write, shared with other processes through a locked file; the kernel gives it back for the dead."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._descriptor = -1 if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
+        self._held = False
+
+    def take(self) -> None:
+        if self._descriptor >= 0 and not self._held:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self._held = True
+
+    def give(self) -> None:
+        if self._held:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._held = False
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
 class DecisionSink:
     """A bounded queue and the thread that empties it into a file or a stream.
 
@@ -95,15 +121,22 @@ class DecisionSink:
         target: a path (opened for appending, created when missing) or a binary stream.
         capacity: records that may wait.
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
+        lock: a file that all processes lock which write to the same target; none where this one is alone.
 
     Raises:
         ConfigError: the file cannot be opened.
     """
 
     def __init__(
-        self, target: Path | BinaryIO, *, capacity: int = 10_000, on_failure: Literal["deny", "allow"] = "deny"
+        self,
+        target: Path | BinaryIO,
+        *,
+        capacity: int = 10_000,
+        on_failure: Literal["deny", "allow"] = "deny",
+        lock: Path | None = None,
     ) -> None:
         self._target = _File(target) if isinstance(target, Path) else _Stream(target)
+        self._turn = _Turn(lock)
         self._capacity = capacity
         self._deny = on_failure == "deny"
         self._queue: deque[bytes | threading.Event] = deque()
@@ -159,6 +192,7 @@ class DecisionSink:
         self._failed = self._failed or "the decision log is closed"
         if not self._thread.is_alive():
             self._target.close()
+            self._turn.close()
         return lost
 
     def _run(self) -> None:
@@ -188,6 +222,15 @@ class DecisionSink:
                 item.set()
 
     def _write(self) -> float:
+        """Write the batch in our turn, which lasts until the last line begun is whole. Returns how long to wait now."""
+        self._turn.take()
+        try:
+            return self._write_batch()
+        finally:
+            if not self._torn:
+                self._turn.give()
+
+    def _write_batch(self) -> float:
         """Write the batch; records leave it once they are written whole. Returns how long to wait now."""
         try:
             written = self._target.write(b"".join(self._pending)[self._torn :])
@@ -225,3 +268,4 @@ class DecisionSink:
             log.error("the decision log cannot be opened again, the old file is kept: %s", error.strerror)  # noqa: TRY400 the text says it all
         else:
             self._torn = 0
+            self._turn.give()

@@ -84,7 +84,7 @@ class SimFetcher:
         self.gate = threading.Event()
         self.gate.set()
 
-    def fetch(self, issuer, jwks_uri=""):
+    def fetch(self, issuer, jwks_uri="", *, hurried=False):
         self.calls.append((issuer.name, jwks_uri))
         answer = self.answers.get(issuer.name, KeysUnavailableError("nobody answers"))
         self.begun.release()

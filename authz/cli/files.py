@@ -3,11 +3,12 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 import orjson
 
-from authz.cli.options import json_option, load_policy, settings_option
+from authz.cli.options import json_option, load_policy, settings_option, workers_option
 from authz.errors import PolicyError, Problem
 
 
@@ -61,12 +62,15 @@ def schema(which: str) -> None:
 
 @click.command()
 @settings_option
+@workers_option
 @click.option(
     "--format", "kind", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="Of the output."
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
-def envoy(settings_path: Path, kind: str, output: Path | None) -> None:
-    """Print the complete Envoy configuration for the settings: both planes, hardened.
+def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str, output: Path | None) -> None:
+    """Print the complete Envoy configuration for the settings: both planes, hardened, one endpoint per worker.
+
+    Where Envoy's machine has another number of CPUs than this one, say `workers` as a number in the settings.
 
     \b
     authz envoy --settings authz.yaml --output envoy.yaml
@@ -76,7 +80,7 @@ def envoy(settings_path: Path, kind: str, output: Path | None) -> None:
     from authz import settings as files  # noqa: PLC0415 only this command needs it
     from authz.envoy_config.render import render, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
 
-    made = render(rendering.plan_of(files.load(settings_path), str(settings_path)))
+    made = render(rendering.plan_of(files.load(settings_path, workers=workers), str(settings_path)))
     text = to_yaml(made) if kind == "yaml" else orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -14,6 +14,18 @@ from authz.policy import Policy
 
 TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
 
+_MOST_WORKERS: Final = 256
+
+
+def _workers(_context: click.Context, _option: click.Parameter, value: str | None) -> int | str | None:
+    """A number of processes, or `auto`; None where the option is not given."""
+    if value is None or value == "auto":
+        return value
+    if value.isdecimal() and 1 <= int(value) <= _MOST_WORKERS:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is not a number from 1 to {_MOST_WORKERS}, nor auto")
+
+
 policy_option: Callable[[Any], Any] = click.option(
     "--policy",
     "policy_path",
@@ -29,6 +41,12 @@ settings_option: Callable[[Any], Any] = click.option(
     default=Path("authz.yaml"),
     show_default=True,
     help="The settings file.",
+)
+workers_option: Callable[[Any], Any] = click.option(
+    "--workers",
+    metavar="NUMBER",
+    callback=_workers,
+    help="Processes that serve: a number, or auto for the CPUs that may be used. Default: what the settings say.",
 )
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for another program."

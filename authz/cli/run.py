@@ -1,32 +1,53 @@
 """`authz serve` and `authz demo`: the commands that stay."""
 
 import logging
+import os
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from authz.cli.options import settings_option
+from authz.cli.options import settings_option, workers_option
 
 
 @click.command()
 @settings_option
+@workers_option
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
-def serve(settings_path: Path, *, quiet: bool) -> None:
+def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: bool) -> None:
     """Answer Envoy's checks until SIGTERM.
 
     Serves ext_authz over the addresses of `listen`, metrics and readiness over `admin.listen`. The policy file is
     watched: a saved change is live within a second, a mistake in it changes nothing. SIGHUP reads it again and reopens
-    the decision log.
+    the decision log. Several workers each have an address of their own, which `authz envoy` knows.
     """
-    from authz import settings as files  # noqa: PLC0415 gRPC and pydantic cost start-up time that --help need not pay
-    from authz.app import App  # noqa: PLC0415 see above
+    from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
+    from authz.supervisor.place import place_of  # noqa: PLC0415 see above
 
-    settings = files.load(settings_path)
-    level = logging.WARNING if quiet else settings.log.level.upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    place = place_of(os.environ)
+    data = files.read(place.settings if place else settings_path)
+    settings = files.parse(data, settings_path, workers=place.count if place else workers)
+    _log_to_stderr(logging.WARNING if quiet else settings.log.level.upper(), f" worker-{place.index}" if place else "")
+    if place is not None:
+        from authz.supervisor import worker  # noqa: PLC0415 see above
+
+        status = worker.run(settings, place)
+    elif settings.worker_count > 1:
+        from authz.supervisor.run import Supervisor  # noqa: PLC0415 see above
+
+        arguments = ["serve", "--settings", str(settings_path), *(["--quiet"] if quiet else [])]
+        status = Supervisor(settings, data, arguments).run()
+    else:
+        from authz.app import App  # noqa: PLC0415 gRPC too
+
+        status = App(settings).run()
+    click.get_current_context().exit(status)
+
+
+def _log_to_stderr(level: int | str, who: str) -> None:
+    logging.basicConfig(level=level, format=f"%(asctime)s{who} %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpcore", "watchfiles"):  # they would log every key fetch and every notification
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    click.get_current_context().exit(App(settings).run())
 
 
 @click.command()

@@ -111,6 +111,7 @@ def _settings(ports: Ports) -> str:
 # The settings of the demo: where things listen. Who may do what stands in policy.yaml.
 version: 1
 policy: policy.yaml
+workers: 1
 listen: ["127.0.0.1:{ports.authz}"]
 admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
 assertion: {{issuer: "http://127.0.0.1:{ports.gate}", keys: [assertion-key.pem]}}

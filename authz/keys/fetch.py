@@ -21,18 +21,25 @@ from authz.model import Issuer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of a key set. `jwks_uri` is what discovery named (""), `max_age` how long the server calls it fresh."""
+    """The bytes of a key set. `jwks_uri` is what discovery named (""), `max_age` how long the server calls it fresh.
+
+    `age` is 0 for a fetch made for this question; for one that was made for somebody else, how many seconds ago it
+    began.
+    """
 
     data: bytes = field(repr=False)
     jwks_uri: str = field(default="", repr=False)
     max_age: int | None = None
+    age: float = 0.0
 
 
 class Fetcher(Protocol):
     """Fetches key sets; `KeyFetcher` for real, a simulator in tests."""
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "") -> Fetched:
+    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set; `jwks_uri` is a recent result of its discovery, to be used again.
+
+        `hurried` says that a key is missing: a result that was good a while ago is of no use.
 
         Raises:
             KeysUnavailableError: there are none; the message is fit for a log.
@@ -59,7 +66,7 @@ class KeyFetcher:
         self._limits = limits or Limits()
         self._downloader = Downloader(limits=self._limits, tls=tls or default_tls(), resolver=resolver)
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "") -> Fetched:
+    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:  # noqa: ARG002 every result is a new one
         """The bytes of the issuer's key set.
 
         Raises:

@@ -40,11 +40,19 @@ class KeyOptions:
 class _Waiter:
     kid: str
     fetch: int
+    asked_at: float
     done: Done
 
-    def is_answered_by(self, fetch: int, kids: Container[str]) -> bool:
+    def is_answered_by(self, fetch: int, begun: float, kids: Container[str]) -> bool:
         """Whether the fetch of that number settles the question: it began afterwards, or it brought the key."""
-        return self.fetch < fetch or not self.kid or self.kid in kids
+        return (self.fetch < fetch and self.asked_at <= begun) or not self.kid or self.kid in kids
+
+
+def freshness(options: KeyOptions, refresh_s: float, max_age: int | None) -> float:
+    """For how many seconds a good result needs no repetition."""
+    if max_age is not None:
+        refresh_s = min(refresh_s, max(_FLOOR_S, float(max_age)))
+    return min(refresh_s, options.max_stale_s / 2)
 
 
 class Schedule:
@@ -78,7 +86,7 @@ class Schedule:
         """Wait for the next fetch on account of `kid`; False when there is no point, or too many wait already."""
         if self._absent.get(kid, NEVER) > now or len(self._waiting) >= self._options.waiting:
             return False
-        self._waiting.append(_Waiter(kid, self._fetch, done))
+        self._waiting.append(_Waiter(kid, self._fetch, now, done))
         return True
 
     def start(self, now: float) -> bool:
@@ -87,18 +95,22 @@ class Schedule:
         self._fetch += 1
         return now < self._due
 
-    def succeeded(self, now: float, *, kids: Container[str], max_age: int | None) -> list[Done]:
-        """The fetch brought `kids`. Returns whom to tell."""
-        interval = self._refresh_s
-        if max_age is not None:
-            interval = min(interval, max(_FLOOR_S, float(max_age)))
-        interval = min(interval, self._options.max_stale_s / 2)
+    def succeeded(self, now: float, *, kids: Container[str], max_age: int | None, age: float = 0.0) -> list[Done]:
+        """The fetch brought `kids`. Returns whom to tell.
+
+        `age` is for a result that somebody else fetched: how many seconds ago that began. It answers only questions
+        that are older, and the next fetch is due as if it had been ours.
+        """
+        if age:
+            self._started_at = now - age
+        interval = freshness(self._options, self._refresh_s, max_age)
         self._failures = 0
-        self._due = now + interval * (1 - _JITTER + 2 * _JITTER * self._jitter())
+        delay = interval * (1 - _JITTER + 2 * _JITTER * self._jitter())
+        self._due = now + max(delay - age, interval * _JITTER)
         waiting, self._waiting = self._waiting, []
         answered: list[Done] = []
         for waiter in waiting:
-            if not waiter.is_answered_by(self._fetch, kids):
+            if not waiter.is_answered_by(self._fetch, self._started_at, kids):
                 self._waiting.append(waiter)
                 continue
             answered.append(waiter.done)

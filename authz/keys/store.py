@@ -187,7 +187,8 @@ class KeyStore:
             hurried = worker.schedule.start(self._clock.monotonic())
         previous = worker.state.keyset
         try:
-            fetched = self._fetcher.fetch(worker.issuer, worker.jwks_uri if hurried else "")
+            uri = worker.jwks_uri if hurried else ""
+            fetched = self._fetcher.fetch(worker.issuer, uri, hurried=hurried)
             digest = sha256(fetched.data).digest()
             if previous is not None and digest == worker.digest:
                 keyset = previous
@@ -207,15 +208,16 @@ class KeyStore:
         name = worker.issuer.name
         with self._lock:
             now = self._clock.monotonic()
+            fetched_at = now - fetched.age
             state = KeyState(
                 issuer=worker.issuer.issuer,
                 keyset=keyset,
-                fetched_at=now,
-                stale_at=now + self._options.max_stale_s,
+                fetched_at=fetched_at,
+                stale_at=fetched_at + self._options.max_stale_s,
             )
             before, worker.state = worker.state, state
             self._renew_view()
-            done = worker.schedule.succeeded(now, kids=keyset.keys, max_age=fetched.max_age)
+            done = worker.schedule.succeeded(now, kids=keyset.keys, max_age=fetched.max_age, age=fetched.age)
         changed = previous is None or keyset.digest != previous.digest
         if changed or before.last_error:
             log.info("issuer %s: %d keys%s", name, len(keyset), ", again" if before.last_error else "")

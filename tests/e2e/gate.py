@@ -44,6 +44,7 @@ rules:
 
 SETTINGS = """
 version: 1
+workers: 1
 policy: policy.yaml
 listen: ["{listen}"]
 admin: {{listen: "127.0.0.1:{admin}"}}

@@ -6,6 +6,7 @@ from authz.rendering import plan_of
 
 FULL = """
 version: 1
+workers: 1
 listen: ["127.0.0.1:9190", "127.0.0.1:9191"]
 tls: {certificate: a.pem, key: a.key}
 envoy:

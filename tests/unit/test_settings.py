@@ -21,7 +21,7 @@ def problems(tmp_path, text):
 def test_the_defaults_are_the_safe_choice(tmp_path):
     made = load(tmp_path, MINIMAL)
     assert made.listen == ("127.0.0.1:9190",)
-    assert made.admin.listen == "127.0.0.1:9191"
+    assert made.admin.listen == "127.0.0.1:9180"
     assert made.audit.on_failure == "deny"
     assert made.policy == str(tmp_path / "policy.yaml")
     assert made.tls is None

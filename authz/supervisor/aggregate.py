@@ -1,0 +1,120 @@
+"""The metrics of all workers as one: what `/metrics` shows when several processes serve.
+
+Law 1: counters and histograms are summed over all workers that ever were. What an ended worker had counted, as far as
+it was seen, stays in the sum, so that no total ever goes backwards.
+Law 2: a gauge is about the workers that answer now: a sum, or the largest or smallest where a sum would mean nothing.
+Law 3: pure bookkeeping over texts that are handed in, under one lock; asking the workers is somebody else's.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+_SUMMED_FOR_EVER: Final = frozenset({"counter", "histogram"})
+_LARGEST: Final = frozenset({"authz_key_age_seconds", "authz_sink_failed"})
+_SMALLEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
+
+_Point = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels
+Worker = tuple[int, int]  # its place, and which one it is in that place
+
+
+@dataclass(slots=True)
+class _Family:
+    """One metric: its head, and the value of each of its samples."""
+
+    kind: str
+    text: str
+    points: dict[_Point, float] = field(default_factory=dict)
+
+    def merge(self, other: "_Family", combine: Callable[[float, float], float]) -> None:
+        for point, value in other.points.items():
+            known = self.points.get(point)
+            self.points[point] = value if known is None else combine(known, value)
+
+
+_Families = dict[str, _Family]
+
+
+class Totals:
+    """What all workers have counted."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[Worker, _Families] = {}  # the last of each living worker, counters and histograms only
+        self._past: _Families = {}
+        self._ended: set[Worker] = set()
+
+    def saw(self, worker: Worker, text: str) -> None:
+        """A worker showed these metrics. Of two answers that overtook one another the higher counts are kept."""
+        self._remember(worker, parse(text))
+
+    def ended(self, worker: Worker, last_text: str = "") -> None:
+        """A worker is no more; `last_text` is what it showed at its end, if it could."""
+        if last_text:
+            self._remember(worker, parse(last_text))
+        with self._lock:
+            if worker not in self._ended:
+                self._ended.add(worker)
+                _merge(self._past, self._seen.pop(worker, {}), lambda _name: _add)
+
+    def collect(self, texts: Sequence[tuple[Worker, str]], own: Iterable[Metric]) -> Iterator[Metric]:
+        """Everything: `texts` are the answers of the workers that gave one now, `own` the supervisor's metrics."""
+        result: _Families = _families(own)
+        now = {worker: parse(text) for worker, text in texts}
+        for worker, families in now.items():
+            self._remember(worker, families)
+            lasting = {name for name, family in families.items() if family.kind in _SUMMED_FOR_EVER}
+            gauges = {name: family for name, family in families.items() if name not in lasting}
+            _merge(result, gauges, _rule)
+        with self._lock:
+            for seen in (self._past, *self._seen.values()):
+                _merge(result, seen, lambda _name: _add)
+        for name, family in result.items():
+            metric = Metric(name, family.text, family.kind)
+            metric.samples = [Sample(point, dict(labels), value) for (point, labels), value in family.points.items()]
+            yield metric
+
+    def _remember(self, worker: Worker, families: _Families) -> None:
+        lasting = {name: family for name, family in families.items() if family.kind in _SUMMED_FOR_EVER}
+        with self._lock:
+            if worker not in self._ended:
+                _merge(self._seen.setdefault(worker, {}), lasting, lambda _name: max)
+
+
+def parse(text: str) -> _Families:
+    """The metrics of an exposition in Prometheus's text format; none where it is no such text."""
+    try:
+        return _families(text_string_to_metric_families(text))
+    except ValueError:
+        return {}
+
+
+def _families(metrics: Iterable[Metric]) -> _Families:
+    result: _Families = {}
+    for metric in metrics:
+        family = result.setdefault(metric.name, _Family(metric.type, metric.documentation))
+        for sample in metric.samples:
+            family.points[sample.name, tuple(sample.labels.items())] = sample.value
+    return result
+
+
+def _merge(into: _Families, others: _Families, rule: Callable[[str], Callable[[float, float], float]]) -> None:
+    for name, family in others.items():
+        known = into.setdefault(name, _Family(family.kind, family.text))
+        known.merge(family, rule(name))
+
+
+def _rule(name: str) -> Callable[[float, float], float]:
+    """How the values of a gauge become one."""
+    if name in _LARGEST or name.endswith("_info"):
+        return max
+    return min if name in _SMALLEST else _add
+
+
+def _add(one: float, other: float) -> float:
+    return one + other

@@ -1,0 +1,66 @@
+"""A worker process: one serving process that knows its place.
+
+Law: it ends when its supervisor does, however that one ended: the lifeline closes, and whoever held the other end is
+gone. It then drains as if told to; if that takes too long it ends anyway, and it takes the shared folder away.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from authz import endpoints
+from authz.settings import Admin, Settings
+from authz.supervisor.key_socket import SupervisedFetcher
+from authz.supervisor.place import Place
+
+LISTENING: Final = b"listening\n"
+_LAST_WORDS_S: Final = 1.0
+_MARGIN_S: Final = 3.0
+_ORPHANED: Final = 70
+
+
+def settings_at(place: Place, settings: Settings) -> Settings:
+    """The settings of one worker: its own addresses, and a private one for its admin pages."""
+    listen = endpoints.of_worker(settings.listen, place.index, place.count)
+    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}")})
+
+
+def run(settings: Settings, place: Place) -> int:
+    """Serve as that worker until told to end; returns the exit status.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used.
+        OSError: an address cannot be listened on.
+    """
+    from authz.app import App  # noqa: PLC0415 gRPC: whoever supervises imports this module and must not have it
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
+    fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
+    app = App(settings_at(place, settings), fetcher=fetcher, log_lock=place.log_lock)
+    with socket.socket(fileno=place.lifeline) as lifeline:
+        threading.Thread(target=_follow, args=(lifeline, place, app.settings, app.engine.stop), daemon=True).start()
+
+        def tell(words: bytes) -> None:
+            with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
+                lifeline.sendall(words)
+
+        status = app.run(lambda _addresses: tell(LISTENING))
+        lifeline.settimeout(_LAST_WORDS_S)
+        tell(app.metrics.exposition()[0])
+    return status
+
+
+def _follow(lifeline: socket.socket, place: Place, settings: Settings, stop: Callable[[], None]) -> None:
+    """Wait for the supervisor's end; it says nothing else on this line."""
+    with contextlib.suppress(OSError):
+        while lifeline.recv(1):
+            pass
+    shutil.rmtree(place.folder, ignore_errors=True)  # nobody else is left to do it
+    stop()
+    threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
+    os._exit(_ORPHANED)
