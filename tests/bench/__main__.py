@@ -71,9 +71,11 @@ def _write_requests(state):
     """The two requests, the keys and the policy, so that somebody can set up a peer that answers the same."""
     bearer = checks.token(checks.keys(state)["RS256"])
     for name, target in (("allow", rulebook.ALLOWED), ("deny", rulebook.DENIED)):
-        (state / f"{name}.bin").write_bytes(checks.request(bearer, target=target))
+        message = checks.request(bearer, target=target)
+        (state / f"{name}.bin").write_bytes(message)
+        (state / f"{name}-framed.bin").write_bytes(checks.framed(message))
     (state / "policy.yaml").write_text(rulebook.policy(100, state / "jwks.json"))
-    _say(f"{state}: jwks.json, policy.yaml, and allow.bin and deny.bin (CheckRequests; the token lives two hours)")
+    _say(f"{state}: jwks.json, policy.yaml, allow.bin and deny.bin (the token lives two hours)")
 
 
 def main():

@@ -33,13 +33,17 @@ shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
 
 
 class Server:
-    """A process that answers Checks on `address`; started by `start`, ready after `wait`, ended by `stop`."""
+    """A process that answers Checks; started by `start`, ready after `wait`, ended by `stop`.
+
+    `addresses` has one for each worker, `address` is the first.
+    """
 
     admin = 0
 
-    def __init__(self, name, command, port, folder):
+    def __init__(self, name, command, port, folder, workers=1):
         self.name = name
-        self.address = ("127.0.0.1", port)
+        self.addresses = [("127.0.0.1", port + number) for number in range(workers)]
+        self.address = self.addresses[0]
         self.log = Path(folder) / "server.log"
         self._command = [str(part) for part in command]
         self.process = None
@@ -50,23 +54,24 @@ class Server:
                 self._command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def wait(self, body):
+    def wait(self, body, address=None):
         """Until a Check is answered, and its answer."""
         end = time.monotonic() + _START_S
         while True:
             with contextlib.suppress(OSError, ValueError):
-                return ask(self.address, body)
+                return ask(address or self.address, body)
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{self.name} did not start: {self.log.read_text()}")
             time.sleep(0.005)
 
     def wait_allowed(self, body):
-        """Until a Check is answered with an allow: keys and policy are there."""
+        """Until every worker answers a Check with an allow: keys and policy are there."""
         end = time.monotonic() + _START_S
-        while not checks.allows(self.wait(body)):
-            if time.monotonic() > end:
-                raise RuntimeError(f"{self.name} does not allow: {self.log.read_text()}")
-            time.sleep(0.005)
+        for address in self.addresses:
+            while not checks.allows(self.wait(body, address)):
+                if time.monotonic() > end:
+                    raise RuntimeError(f"{self.name} does not allow: {self.log.read_text()}")
+                time.sleep(0.005)
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
@@ -146,7 +151,7 @@ class Fleet:
         else:
             command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings]
             command += ["--workers", workers] if _HAS_WORKERS else []
-        server = self._keep(Server(name, command, port, folder))
+        server = self._keep(Server(name, command, port, folder, workers))
         server.admin = admin
         return server
 
@@ -154,8 +159,7 @@ class Fleet:
         """The servers and all addresses of so many workers: one `authz serve`, or one for each where it has one."""
         if _HAS_WORKERS:
             server = self.gate(name, workers=workers, **options)
-            host, base = server.address
-            return [server], [(host, base + number) for number in range(workers)]
+            return [server], server.addresses
         servers = [self.gate(f"{name}-{number}", **options) for number in range(workers)]
         return servers, [server.address for server in servers]
 

@@ -90,6 +90,33 @@ def test_everything_is_printed(result):
         assert name in result["printed"]
 
 
+def publish(result, folder, **about):
+    source, page = folder / "bench.json", folder / "page.md"
+    source.write_text(json.dumps(result | {"about": result["about"] | about}))
+    page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
+    command = [sys.executable, machine.ROOT / "scripts" / "performance.py", source, page]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done, page.read_text()
+
+
+def test_a_full_run_on_an_idle_machine_can_be_published(result, tmp_path):
+    done, page = publish(result, tmp_path, plan="full", others_percent=0.4, stolen_percent=0.0)
+    assert done.returncode == 0, done.stderr
+    assert page.startswith("before\n<!-- measured -->\nMeasured 2")
+    assert page.endswith("|\n<!-- end -->\nafter\n")
+    assert "\nold\n" not in page
+    assert all(row["label"] in page for row in result["rows"])
+
+
+@pytest.mark.parametrize("about", [{"plan": "quick"}, {"others_percent": 21.3}, {"stolen_percent": 9.0}])
+def test_other_runs_cannot(about, result, tmp_path):
+    idle = {"plan": "full", "others_percent": 0.0, "stolen_percent": 0.0}
+    done, page = publish(result, tmp_path, **(idle | about))
+    assert done.returncode == 1
+    assert "quick run" in done.stderr or "busy" in done.stderr
+    assert "\nold\n" in page
+
+
 def test_the_sender_gets_every_answer_and_tells_errors(peer, keys_folder):
     bodies = list(checks.fresh_bodies(checks.keys(keys_folder)["ES256"], range(1, 301)))
     sent = send(peer.address, bodies, keep=True)
