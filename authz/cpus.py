@@ -12,10 +12,10 @@ from typing import Final
 _MOUNT_FIELDS: Final = 10  # of a line in /proc/self/mountinfo, see proc_pid_mountinfo(5)
 
 
-def usable(root: Path = Path("/")) -> int:
-    """The number of processors; `root` is where `proc` and `sys` are, for tests."""
-    affinity = len(os.sched_getaffinity(0))
-    return max(1, int(min((float(affinity), *_quotas(root)))))
+def usable(root: Path = Path("/"), affinity: int | None = None) -> int:
+    """The number of processors; tests say where `proc` and `sys` are, and how many processors there would be."""
+    allowed = len(os.sched_getaffinity(0)) if affinity is None else affinity
+    return max(1, int(min((float(allowed), *_quotas(root)))))
 
 
 def _quotas(root: Path) -> Iterator[float]:

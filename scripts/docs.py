@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from authz.metrics import Metrics
 from authz.reasons import ANSWERS, Reason
 from authz.settings import Settings
+from authz.supervisor.view import families
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "docs/reasons.md", "docs/metrics.md"]
@@ -38,7 +39,8 @@ def metrics() -> Iterator[str]:
     made.engine("aio")
     made.key_refresh("corp", "changed")
     made.watch_keys(lambda: {"corp": 1.0})
-    for family in made.registry.collect():
+    of_many = families({0: None}, {0: 0})
+    for family in (*made.registry.collect(), *of_many):
         if family.name.startswith("authz_"):
             labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
             name = family.name + ("_total" if family.type == "counter" else "")

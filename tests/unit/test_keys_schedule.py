@@ -157,3 +157,41 @@ def test_abandoning_tells_everybody_once():
     plan.ask("b", print, 0.0)
     assert plan.abandon() == [nobody, print]
     assert plan.abandon() == []
+
+
+class TestResultsOfOthers:
+    """A result that somebody else fetched is older than it looks."""
+
+    def test_the_next_fetch_is_due_as_if_it_had_been_ours(self):
+        plan = schedule()
+        plan.start(100.0)
+        plan.succeeded(100.0, kids={"a"}, max_age=None, age=60.0)
+        assert plan.due() == pytest.approx(340.0)
+
+    def test_however_old_it_is_there_is_a_pause(self):
+        plan = schedule()
+        plan.start(100.0)
+        plan.succeeded(100.0, kids={"a"}, max_age=None, age=5000.0)
+        assert plan.due() == pytest.approx(130.0)
+
+    def test_it_does_not_settle_a_question_that_is_younger(self):
+        plan, told = schedule(), []
+        plan.start(0.0)
+        plan.succeeded(0.0, kids={"a"}, max_age=None)
+        plan.ask("b", lambda: told.append("b"), 100.0)
+        plan.start(100.0)
+        assert plan.succeeded(100.0, kids={"a"}, max_age=None, age=2.0) == []
+        assert plan.due() == pytest.approx(103.0), "once the interval since that fetch is over"
+        assert plan.start(103.0), "in a hurry"
+        [done] = plan.succeeded(103.1, kids={"a"}, max_age=None, age=0.1)
+        done()
+        assert told == ["b"]
+        assert not plan.ask("b", nobody, 104.0), "now it is known to be absent"
+
+    def test_it_settles_one_whose_key_it_brings(self):
+        plan = schedule()
+        plan.start(0.0)
+        plan.succeeded(0.0, kids={"a"}, max_age=None)
+        plan.ask("b", nobody, 100.0)
+        plan.start(100.0)
+        assert plan.succeeded(100.0, kids={"a", "b"}, max_age=None, age=2.0) == [nobody]

@@ -75,3 +75,8 @@ def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
 def test_what_cannot_be_planned_is_a_configuration_error(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words):
         plan(tmp_path, text)
+
+
+def test_every_worker_is_an_endpoint(tmp_path):
+    text = FULL.replace("workers: 1", "workers: 3").replace(', "127.0.0.1:9191"', "")
+    assert plan(tmp_path, text).authz_endpoints == ("127.0.0.1:9190", "127.0.0.1:9191", "127.0.0.1:9192")

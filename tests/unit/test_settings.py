@@ -1,6 +1,6 @@
 import pytest
 
-from authz import settings
+from authz import cpus, settings
 from authz.errors import ConfigError
 
 MINIMAL = "version: 1\n"
@@ -109,3 +109,34 @@ def test_every_setting_is_described():
     ]
     assert len(sections) > 8
     assert [name for section in sections for name in undescribed(section, f"{section.__name__}.")] == []
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", "auto"), ("workers: auto", "auto"), ("workers: 3", 3)])
+def test_the_number_of_workers(tmp_path, text, expected):
+    made = load(tmp_path, f"{MINIMAL}{text}\n")
+    assert made.workers == expected
+    assert made.worker_count == (cpus.usable() if expected == "auto" else expected)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "257", "many", "1.5", "true", '"2"', "[2]"])
+def test_what_is_no_number_of_workers(tmp_path, value):
+    assert "1:1 " not in problems(tmp_path, f"version: 1\nworkers: {value}\n")[0]
+    assert problems(tmp_path, f"version: 1\nworkers: {value}\n") == [
+        "2:10 write a number of processes from 1 to 256, or auto"
+    ]
+
+
+def test_a_number_of_the_command_line_stands_in_for_the_files(tmp_path):
+    path = tmp_path / "authz.yaml"
+    path.write_text("version: 1\nworkers: 3\nlisten: ['127.0.0.1:9190', '127.0.0.1:9192']\n")
+    with pytest.raises(ConfigError, match=r"worker 0 would listen on 127\.0\.0\.1:9192"):
+        settings.load(path)
+    assert settings.load(path, workers=2).worker_count == 2
+
+
+def test_addresses_that_the_workers_would_share_are_told_with_their_place(tmp_path):
+    text = 'version: 1\nworkers: 2\nlisten: ["unix:/run/a.sock", "unix:/run/b.sock", "127.0.0.1:9179"]\n'
+    assert problems(tmp_path, text) == [
+        "3:30 worker 0 would listen on unix:/run/worker-0.sock, which belongs to listen[0] of worker 0",
+        "3:50 worker 1 would listen on 127.0.0.1:9180, which belongs to admin.listen",
+    ]

@@ -304,3 +304,63 @@ class TestEnding:
         assert time.monotonic() - began < 2
         stream.open.set()
         sink._thread.join(PATIENCE_S)
+
+
+# --- several processes, one target
+
+
+def test_whole_lines_only_on_a_pipe_that_two_share(sink_of, tmp_path):
+    """Lines longer than a pipe holds: without the lock they would be cut by each other's."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb", 0) as one, os.fdopen(os.dup(writer), "wb", 0) as two:
+        sinks = [sink_of(stream, lock=tmp_path / "lock") for stream in (one, two)]
+        for number in range(20):
+            for letter, sink in zip(b"ab", sinks, strict=True):
+                sink.put(bytes([letter]) * (100_000 + number) + b"\n")
+        lines = []
+        with os.fdopen(reader, "rb") as lines_of_both:
+            while len(lines) < 40:
+                lines.append(lines_of_both.readline())
+        assert all(sink.flush() for sink in sinks)
+    assert all(len(set(line)) == 2 for line in lines), "one letter and the newline"
+    assert sorted(map(len, lines)) == sorted([100_001 + number for number in range(20)] * 2)
+
+
+def test_a_torn_line_is_made_whole_before_another_process_writes(sink_of, tmp_path):
+    stream = Stream(at_most=3)
+    first = sink_of(stream, lock=tmp_path / "lock")
+    stream.open.clear()
+    first.put(b"first\n")
+    stream.until_tried()
+    second = sink_of(stream, lock=tmp_path / "lock")
+    second.put(b"second\n")
+    stream.open.set()
+    assert first.flush(PATIENCE_S)
+    assert second.flush(PATIENCE_S)
+    assert stream.data == b"first\nsecond\n"
+
+
+def test_a_turn_is_given_back_when_a_write_fails(sink_of, tmp_path):
+    broken, good = Stream(), Stream()
+    broken.error = OSError(errno.ENOSPC, "full")
+    first = sink_of(broken, lock=tmp_path / "lock")
+    first.put(b"first\n")
+    broken.until_tried(2)
+    second = sink_of(good, lock=tmp_path / "lock")
+    second.put(b"second\n")
+    assert second.flush(PATIENCE_S)
+    broken.error = None
+
+
+def test_a_reopened_log_gives_the_turn_back_with_a_line_begun_anew(sink_of, tmp_path):
+    path, lock = tmp_path / "log", tmp_path / "lock"
+    first, second = sink_of(path, lock=lock), sink_of(path, lock=lock)
+    first.put(b"first\n")
+    assert first.flush()
+    first.reopen()
+    second.reopen()
+    path.rename(tmp_path / "log.1")
+    first.put(b"again\n")
+    second.put(b"second\n")
+    until(lambda: path.exists() and len(path.read_bytes().splitlines()) == 2)
+    assert sorted(path.read_bytes().splitlines()) == [b"again", b"second"]
