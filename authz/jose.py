@@ -80,27 +80,33 @@ def b64url_decode(text: bytes) -> bytes:
     return data
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: bytes, *, most: int | None = None) -> Any:
     """The value of a strict JSON text in UTF-8 (RFC 8259); ValueError for everything else.
+
+    `most` bounds the arrays and objects (brackets, wherever they stand): what anybody may send is refused before it
+    costs anything.
 
     orjson is fast and strict in everything but duplicate members, of which it silently keeps the last. A text that
     equals its own re-serialisation can have none: that covers what providers really send. Any other text is read
     again by the standard library, which shows every member.
     """
+    brackets = data.count(b"[") + data.count(b"{")
+    if most is not None and brackets > most:
+        raise ValueError(f"more than {most} arrays and objects")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise ValueError("not JSON in UTF-8 (RFC 8259)") from None
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if brackets > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if orjson.dumps(value) == data:
         return value
     return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
 
 
-def read_object(data: bytes) -> dict[str, Any]:
-    """The members of a strict JSON object; ValueError for everything else."""
-    value = read_json(data)
+def read_object(data: bytes, *, most: int | None = None) -> dict[str, Any]:
+    """The members of a strict JSON object; ValueError for everything else. `most` is that of `read_json`."""
+    value = read_json(data, most=most)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 the caller handles one kind of failure
     return value

@@ -40,10 +40,10 @@ _bad_decoded = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]").search
 _dot_segment = re.compile(r"\.\.?(?:;.*)?").fullmatch
 
 _host_and_port = re.compile(
-    r"(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)\.?(?::([1-9][0-9]{0,4}))?"
+    r"(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)(?::([1-9][0-9]{0,4}))?"
 ).fullmatch
 _MAX_PORT = 65535
-_MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(f".:{_MAX_PORT}")
+_MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(f":{_MAX_PORT}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +116,11 @@ def _encode(segment: str) -> str:
 
 @lru_cache(maxsize=1024)  # few hosts lead here, and every check names one
 def canonical_host(authority: str) -> tuple[str, int | None]:
-    """The host in lower case without its trailing dot, and the port if one was given (RFC 9110 §7.2).
+    """The host in lower case, and the port if one was given (RFC 9110 §7.2). Raises RequestError(BAD_HOST).
 
-    An IPv6 literal stays in brackets, in its shortest spelling. Raises RequestError(BAD_HOST).
+    Only what Envoy's routing reads in the same way has a canonical form: a host that we took for another spelling of a
+    name would be judged as that name and routed to somebody else. So a trailing dot is refused (Envoy drops one before
+    it asks; whoever has a dot left sent two), and so is an IPv6 literal in any spelling but the shortest.
     """
     bounded = authority.isascii() and len(authority) <= _MAX_AUTHORITY_BYTES
     match = _host_and_port(authority.lower()) if bounded else None
@@ -134,9 +136,12 @@ def canonical_host(authority: str) -> tuple[str, int | None]:
 
 def _ipv6_literal(host: str) -> str:
     try:
-        return f"[{IPv6Address(host[1:-1])}]"
+        shortest = f"[{IPv6Address(host[1:-1])}]"
     except AddressValueError as error:
         raise _bad_host("the brackets hold no IPv6 address") from error
+    if host != shortest:
+        raise _bad_host("the IPv6 address is not in its shortest spelling")
+    return host
 
 
 def canonical_method(method: str) -> str:

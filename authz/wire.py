@@ -35,6 +35,7 @@ IDENTITY_HEADERS: Final = (SUBJECT, USER, ISSUER, CLIENT, ROLES, ASSERTION)
 # a method, a path, a host or a user other than the one that was judged (PITFALLS d-07, d-17, d-25).
 NEVER_FORWARDED: Final = (
     "authorization",
+    "proxy-authorization",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -62,6 +63,7 @@ _OUR_COOKIES: Final = frozenset(
     }
 )
 _LENGTHS: Final = frozenset(map(len, ("authorization", "cookie", "accept", "traceparent")))
+_MOST_COOKIES: Final = 500
 _LONGEST_VALUE: Final = 1024  # bytes of one identity header
 _LONGEST_ROLES: Final = 4096
 
@@ -156,7 +158,14 @@ def remaining_cookies(cookies: tuple[bytes, ...]) -> str | None:
     Envoy 1.40 sets headers of an OK answer from `value`, a string; it ignores `raw_value`. So a cookie that is not
     UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be handed on once the header has to be rewritten. It is left out
     whole: without its odd bytes it might have the name of one of ours.
+
+    Looking for the names as bytes first keeps a header of thousands of cookies cheap; one that also holds our names is
+    removed whole beyond a number of cookies that no browser sends.
     """
+    if not any(name in line for name in _OUR_COOKIES for line in cookies):
+        return None
+    if sum(line.count(b";") for line in cookies) > _MOST_COOKIES:
+        return ""
     pairs = [pair for line in cookies for pair in map(bytes.strip, line.split(b";")) if pair]
     foreign = [pair for pair in pairs if not _ours(pair)]
     return None if len(foreign) == len(pairs) else "; ".join(filter(None, map(_text, foreign)))

@@ -76,6 +76,7 @@ class AioEngine:
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._options.max_message_bytes),
+                ("grpc.max_concurrent_streams", 1024),  # on one connection; Envoy holds about one per thread
                 ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
             ]
         )

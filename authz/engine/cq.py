@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
@@ -30,6 +31,7 @@ HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
 _NO_FLAGS: Final = 0
+_MOST_STREAMS: Final = 1024  # open at a time on one connection; Envoy holds about one connection per thread
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
@@ -43,9 +45,9 @@ class _Waiting:
     """A parked check: its call, and the monotonic time at which it is answered whatever happens."""
 
     call: Any
-    parked: Parked
+    parked: Parked | None
     until: float
-    over: bool = False
+    over: bool = True
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class CqEngine:
         self._waiting: list[_Waiting] = []
         self._fetched: collections.deque[_Waiting] = collections.deque()
         self._watchers: list[_Watcher] = []
+        self._news = False
         self._queue: Any = None
         self._server: Any = None
 
@@ -91,6 +94,7 @@ class CqEngine:
         self._server = cygrpc.Server(
             (
                 (b"grpc.max_receive_message_length", self._options.max_message_bytes),
+                (b"grpc.max_concurrent_streams", _MOST_STREAMS),
                 (b"grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
             ),
             False,
@@ -116,6 +120,7 @@ class CqEngine:
     def set_serving(self, *, serving: bool) -> None:
         """See `Engine.set_serving`."""
         self._serving = serving
+        self._news = True
 
     def _bind(self, address: str) -> str:
         clear_the_way(address)
@@ -131,21 +136,22 @@ class CqEngine:
         while not until():
             pause = _PARKED_S if self._waiting else _IDLE_S
             event = poll(time.time() + pause)
-            if event.completion_type != timeout:
-                try:
+            try:
+                if event.completion_type != timeout:
                     event.tag(event)
-                except Exception:
-                    # The loop's door: one call that cannot be answered must not end the serving of all others.
-                    log.exception("handling an event of the completion queue")
-            event = None  # a call that is held while polling would not be freed
-            if self._waiting:
-                self._answer_waiting()
-            if self._watchers:
-                self._tell_watchers()
+                if self._waiting or self._fetched:
+                    self._answer_waiting()
+                if self._news:
+                    self._tell_watchers()
+            except Exception:
+                # The loop's door: one call that cannot be answered must not end the serving of all others.
+                log.exception("handling an event of the completion queue")
+            finally:
+                event = None  # a call that is held while polling would not be freed
 
     def _drain(self) -> None:
         """Health off, serve on for a while, accept nothing more, let what is in flight end, close."""
-        self._serving = False
+        self.set_serving(serving=False)
         end = time.monotonic() + self._options.drain_delay
         self._serve(lambda: time.monotonic() >= end)
         self._accepting = False
@@ -203,6 +209,7 @@ class CqEngine:
         if limit <= 0 or not self._wait_for_key(parked.issuer, parked.key_id, partial(self._fetched.append, waiting)):
             _reply(call, parked.resume())
             return
+        waiting.over = False
         self._waiting.append(waiting)
         self._load.parked = len(self._waiting)
         call.start_server_batch(_closed(), partial(self._on_closed, waiting))
@@ -210,23 +217,30 @@ class CqEngine:
     def _on_closed(self, waiting: _Waiting, _event: Any) -> None:
         """The call has ended: the client went away, or it was answered."""
         self._forget(waiting)
+        waiting.call = None
 
-    def _forget(self, waiting: _Waiting) -> bool:
-        """Take a check out of the parked ones; False when it is not among them any more."""
-        if waiting.over:
-            return False
-        waiting.over = True
+    def _forget(self, waiting: _Waiting) -> Parked | None:
+        """Take a check out of the parked ones; None when it is not among them (any more).
+
+        What the key's fetch will call is kept by others until then: it must hold neither the call nor the message.
+        """
+        parked = waiting.parked
+        if waiting.over or parked is None:
+            return None
+        waiting.over, waiting.parked = True, None
         self._waiting.remove(waiting)
         self._load.parked = len(self._waiting)
-        return True
+        return parked
 
     def _answer_waiting(self) -> None:
         ready = [self._fetched.popleft() for _ in range(len(self._fetched))]
         now = time.monotonic()
         ready += [waiting for waiting in self._waiting if now >= waiting.until]
         for waiting in ready:
-            if self._forget(waiting):
-                _reply(waiting.call, waiting.parked.resume())
+            call, parked = waiting.call, self._forget(waiting)
+            waiting.call = None
+            if parked is not None:
+                _reply(call, parked.resume())
 
     def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in HEALTH_SERVICES:
@@ -242,11 +256,14 @@ class CqEngine:
         message = event.batch_operations[0].message()
         if message is None:
             return
-        status = self._status(health_pb2.HealthCheckRequest.FromString(message).service)
-        if status == _SERVICE_UNKNOWN:
+        service = _service_in(message)
+        status = _SERVICE_UNKNOWN if service is None else self._status(service)
+        if service is None:
+            _refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
+        elif status == _SERVICE_UNKNOWN:
             _refuse(call, cygrpc.StatusCode.not_found, b"unknown service")
         else:
-            _reply(call, health_pb2.HealthCheckResponse(status=status).SerializeToString())
+            _reply(call, _health(status))
 
     def _on_health_watch(self, event: Any) -> None:
         if event.success:
@@ -257,8 +274,13 @@ class CqEngine:
         message = event.batch_operations[0].message()
         if message is None:
             return
-        watcher = _Watcher(call, health_pb2.HealthCheckRequest.FromString(message).service)
+        service = _service_in(message)
+        if service is None:
+            _refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
+            return
+        watcher = _Watcher(call, service)
         self._watchers.append(watcher)
+        self._news = True
         call.start_server_batch(_closed(), partial(self._on_watcher_gone, watcher))
 
     def _on_watcher_gone(self, watcher: _Watcher, _event: Any) -> None:
@@ -266,18 +288,24 @@ class CqEngine:
         self._watchers.remove(watcher)
 
     def _tell_watchers(self) -> None:
+        self._news = False
         for watcher in self._watchers:
-            status = self._status(watcher.service)
-            if status != watcher.told and not watcher.sending and not watcher.ended:
-                watcher.told, watcher.sending = status, True
-                body = health_pb2.HealthCheckResponse(status=status).SerializeToString()
-                message = cygrpc.SendMessageOperation(body, _NO_FLAGS)
-                operations = (message,) if watcher.begun else (_initial(), message)
-                watcher.begun = True
-                watcher.call.start_server_batch(operations, partial(self._on_told, watcher))
+            self._tell(watcher)
+
+    def _tell(self, watcher: _Watcher) -> None:
+        """Send the status if it is news to the watcher; one message is on its way at a time."""
+        status = self._status(watcher.service)
+        if status == watcher.told or watcher.sending or watcher.ended:
+            return
+        watcher.told, watcher.sending = status, True
+        message = cygrpc.SendMessageOperation(_health(status), _NO_FLAGS)
+        operations = (message,) if watcher.begun else (_initial(), message)
+        watcher.begun = True
+        watcher.call.start_server_batch(operations, partial(self._on_told, watcher))
 
     def _on_told(self, watcher: _Watcher, _event: Any) -> None:
         watcher.sending = False
+        self._tell(watcher)
         if not self._accepting:
             self._finish_watch(watcher)
 
@@ -287,6 +315,18 @@ class CqEngine:
             watcher.ended = True
             ok = _status(cygrpc.StatusCode.ok)
             watcher.call.start_server_batch((ok,) if watcher.begun else (_initial(), ok), _nothing)
+
+
+def _health(status: health_pb2.HealthCheckResponse.ServingStatus) -> bytes:
+    return health_pb2.HealthCheckResponse(status=status).SerializeToString()
+
+
+def _service_in(message: bytes) -> str | None:
+    """The service that a health check is about; None when the bytes are no HealthCheckRequest."""
+    try:
+        return health_pb2.HealthCheckRequest.FromString(message).service
+    except DecodeError:
+        return None
 
 
 def _nothing(_event: Any) -> None:

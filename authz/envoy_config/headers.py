@@ -21,6 +21,7 @@ from envoy_data_plane.google.protobuf import Any
 CLIENT_PREFIXES: Final = ("x-authz-", "x-auth-request-", "x-envoy-", "x-original-", "x-rewrite-")
 # Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
 CLIENT_HEADERS: Final = (
+    "proxy-authorization",
     "remote-user",
     "x-remote-user",
     "x-user",

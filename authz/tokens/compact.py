@@ -16,6 +16,7 @@ from authz.jwks import MAX_KID
 from authz.reasons import Reason
 
 MAX_TOKEN_BYTES: Final = 16 * 1024  # what `limits.token_bytes` is unless said otherwise
+_MOST_BRACKETS: Final = 256  # arrays and objects in a header or a payload; real tokens have a few dozen at most
 _PARTS: Final = 3  # header, payload, signature (RFC 7515 §3.1)
 _PARTS_JWE: Final = 5  # RFC 7516 §3.1
 _REFUSED: Final = {
@@ -81,7 +82,7 @@ def _check_header(header: Mapping[str, Any]) -> tuple[str, str | None, str | Non
 
 def _object(name: str, part: bytes) -> dict[str, Any]:
     try:
-        return read_object(b64url_decode(part))
+        return read_object(b64url_decode(part), most=_MOST_BRACKETS)
     except ValueError as error:
         raise _malformed(f"the {name}: {error}") from None
 

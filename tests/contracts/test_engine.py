@@ -1,5 +1,6 @@
 """What every engine promises, over real sockets."""
 
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz.engine import TlsFiles
+from authz.service import Parked
 from tests.certificates import Authority
 from tests.contracts.engines import ENGINES, Running, check
 
@@ -241,3 +243,46 @@ def test_stopping_twice_and_before_the_start_is_harmless(kind):
         running.engine.stop()
         running.thread.join(10)
         assert not running.thread.is_alive()
+
+
+def test_a_parked_check_that_went_away_is_kept_by_nobody(kind):
+    """Whoever sends unknown key ids and hangs up would otherwise fill the memory until the key's fetch."""
+    with Running(kind, max_parked=500) as running, running.channel() as channel:
+        before = len(gc.get_objects())
+        calls = [check(channel).future(b"park:%d" % number + b"x" * 10_000, timeout=20) for number in range(300)]
+        running.waits.until(300)
+        for call in calls:
+            call.cancel()
+        del calls, call
+        while running.load.parked:
+            check(channel)(b"breathe", timeout=5)
+        running.handler.seen.clear()
+        gc.collect()
+        messages = [item for item in gc.get_objects() if isinstance(item, Parked)]
+        assert messages == []
+        assert len(gc.get_objects()) - before < 300 * 40
+        running.waits.finish()
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+
+
+def test_a_key_that_came_for_a_check_that_did_not_wait_disturbs_nobody(kind):
+    with Running(kind) as running, running.channel() as channel:
+        waiting = check(channel).future(b"park:1", timeout=10)
+        running.waits.until(1)
+        running.waits.willing = False
+        assert check(channel)(b"park:2", timeout=5) == b"resumed"
+        running.waits.asked[1][2]()
+        for _round in range(20):
+            assert check(channel)(b"x", timeout=5) == b"answer:x"
+        running.waits.asked[0][2]()
+        assert waiting.result() == b"resumed"
+
+
+def test_a_malformed_health_check_is_refused_and_logs_no_traceback(kind, caplog):
+    with Running(kind) as running, running.channel() as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"\xff\xff", timeout=5)
+        assert caught.value.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN}
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+    if kind == "cq":
+        assert caplog.text == ""

@@ -134,3 +134,18 @@ def test_details_show_nothing_of_the_token():
         error = refused(token)
         assert canary not in str(error)
         assert canary not in repr(error)
+
+
+@pytest.mark.parametrize("payload", [b'{"a":[' + b"{}," * 300 + b"{}]}", b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"])
+def test_a_token_of_brackets_is_refused_before_it_is_read(payload):
+    with pytest.raises(TokenError) as caught:
+        parse(raw_token({"alg": "RS256"}, payload, b"x"), max_bytes=20_000)
+    assert caught.value.reason is Reason.TOKEN_MALFORMED
+    assert "more than 256 arrays and objects" in caught.value.detail
+
+
+def test_a_token_with_many_groups_is_read():
+    groups = [f"group-{number}" for number in range(500)]
+    roles = {f"client-{number}": {"roles": ["a", "b"]} for number in range(100)}
+    parsed = parse(raw_token({"alg": "RS256"}, {"groups": groups, "resource_access": roles}, b"x"), max_bytes=20_000)
+    assert len(parsed.payload["groups"]) == 500

@@ -279,3 +279,16 @@ def test_a_prepared_allow_takes_ids_of_one_length_only(decision_id):
 def test_a_prepared_allow_notices_a_mark_that_stands_elsewhere_too():
     with pytest.raises(ValueError, match="does not stand where it should"):
         prepared(**{"x-authz-subject": wire._MARK})
+
+
+@pytest.mark.parametrize(
+    ("cookies", "left"),
+    [
+        ((b"a;" * 28_000,), None),
+        ((b"_token;" * 8_000,), ""),
+        ((b"a=1; " * 501 + b"IdToken=x",), ""),
+        ((b"a=1; " * 400 + b"IdToken=x",), "; ".join(["a=1"] * 400)),
+    ],
+)
+def test_a_flood_of_cookies_is_not_worked_through(cookies, left):
+    assert wire.remaining_cookies(cookies) == left
