@@ -1,5 +1,6 @@
 """The real `authz serve` as a process, with its files in one folder, for as long as a test needs it."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from authz import endpoints
+from authz import settings as settings_file
+from authz.supervisor.place import VARIABLE
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.token_factory import access_claims, sign
 
@@ -80,6 +84,25 @@ class Gate:
         self.log = self.folder / "authz.log"
         self._wait_ready = ready
         self.process = None
+
+    @property
+    def endpoints(self):
+        """Where the workers listen, as Envoy is told."""
+        made = settings_file.load(self.settings)
+        return endpoints.of_all(made.listen, made.worker_count)
+
+    @property
+    def workers(self):
+        """The process ids of the workers by their index; one that is being replaced is not there."""
+        pid = self.process.pid
+        found = {}
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                told = dict(
+                    item.split("=", 1) for item in Path(f"/proc/{child}/environ").read_text().split("\0") if item
+                )
+                found[json.loads(told[VARIABLE])["index"]] = int(child)
+        return found
 
     def __enter__(self):
         self.start()

@@ -37,7 +37,7 @@ class Stack:
         self.upstream = EchoUpstream()
         self.gates = [Gate(folder / f"gate{number}", self.idp, ready=ready, **options) for number in range(gates)]
         self.gate = self.gates[0]
-        plan = plan_for(tuple(gate.listen for gate in self.gates), self.upstream.address, folder)
+        plan = plan_for(tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder)
         self.envoy = Envoy(plan, folder, newest(), alone=not ready)
         self._running = contextlib.ExitStack()
 

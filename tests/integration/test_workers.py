@@ -1,0 +1,338 @@
+"""`authz serve` with two workers as real processes: what is shared, what a crash costs, how everything ends."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from authz.engine.contract import CHECK
+from tests.e2e.envoy_harness import wait_for
+from tests.e2e.gate import POLICY, SETTINGS, Gate, token
+from tests.service_rig import message, read
+from tests.simulators import IdP
+from tests.token_factory import make_key
+
+KEY = make_key("ES256", kid="k1")
+TWO = SETTINGS.replace("workers: 1", "workers: 2")
+LIVE_S = 1.0  # DESIGN §5: from the edit to the answer, on every worker
+NOBODY = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")
+assert TWO != SETTINGS
+assert NOBODY != POLICY
+
+
+class Pair(Gate):
+    """A gate with two workers, asked directly, each on its own address."""
+
+    def __init__(self, folder, idp, **options):
+        super().__init__(folder, idp, **{"settings": TWO, **options})
+        self.idp = idp
+        self.channels = []
+
+    def __enter__(self):
+        super().__enter__()
+        self.channels = [grpc.insecure_channel(endpoint) for endpoint in self.endpoints]
+        return self
+
+    def __exit__(self, *exc):
+        for channel in self.channels:
+            channel.close()
+        if self.process.poll() is None:  # a test that is about the end has waited for it
+            self.process.send_signal(signal.SIGKILL)
+        super().__exit__(*exc)
+
+    def token(self, key=KEY, **changes):
+        return token(key, **{"iss": self.idp.url, **changes})
+
+    def check(self, index, credential=None, **parts):
+        headers = [("authorization", f"Bearer {credential or self.token()}".encode())]
+        call = self.channels[index].unary_unary(CHECK)
+        return read(call(message(headers=headers, **parts), timeout=10, wait_for_ready=True))
+
+    def folder_of_workers(self):
+        [pid] = {self.workers[0]}
+        told = Path(f"/proc/{pid}/environ").read_text()
+        return Path(json.loads(told.split("AUTHZ_WORKER=")[1].split("\0")[0])["folder"])
+
+    def until_gone(self, pids):
+        wait_for(lambda: not any(alive(pid) for pid in pids), f"{pids} live on", pause=threading.Event().wait)
+
+
+def alive(pid):
+    """Whether the process runs; one that is dead and not yet reaped by init does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def idp():
+    with IdP([KEY]) as idp:
+        yield idp
+
+
+@pytest.fixture
+def pair(tmp_path, idp):
+    with Pair(tmp_path, idp) as pair:
+        yield pair
+
+
+# --- together
+
+
+def test_both_serve_and_what_they_share_was_fetched_and_made_once(pair, idp):
+    answers = [pair.check(index) for index in range(2)]
+    assert [answer.http for answer in answers] == [200, 200]
+    assert (idp.count("/jwks"), idp.count("/.well-known/openid-configuration")) == (1, 1)
+    [key] = pair.get("/jwks.json").json()["keys"]
+    headers = {json.loads(decoded(answer.set["x-authz-assertion"].split(".")[0]))["kid"] for answer in answers}
+    assert headers == {key["kid"]}
+    revision = hashlib.sha256(pair.policy.read_bytes()).hexdigest()
+    state = pair.get("/readyz").json()
+    assert (state["revision"], state["workers"]) == (revision, [{"ready": True, "revision": revision}] * 2)
+    assert pair.get("/healthz").text == "ok\n"
+    pair.until(lambda: len(pair.decisions) == 2, "both are on record")
+
+
+def decoded(part):
+    import base64
+
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def test_the_supervisor_has_no_grpc_and_the_folder_is_ours_alone(pair):
+    assert "cygrpc" not in Path(f"/proc/{pair.process.pid}/maps").read_text()
+    assert "cygrpc" in Path(f"/proc/{pair.workers[0]}/maps").read_text()
+    folder = pair.folder_of_workers()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {entry.name for entry in folder.iterdir()} >= {"keys.sock", "admin-0.sock", "admin-1.sock", "settings.yaml"}
+
+
+def test_the_metrics_are_those_of_both(pair):
+    for index, checks in enumerate((3, 5)):
+        for _ in range(checks):
+            assert pair.check(index).http == 200
+    assert pair.metric('authz_checks_total{decision="allow",plane="inbound",reason="rule"}') == 8
+    assert pair.metric("authz_check_seconds_count") == 8
+    assert (
+        pair.metric('authz_token_cache_total{result="hit"}') + pair.metric('authz_token_cache_total{result="miss"}')
+        == 8
+    )
+    assert pair.metric('authz_workers{state="ready"}') == 2
+    assert pair.metric('authz_policy_reloads_total{result="ok"}') == 2
+
+
+def test_an_edit_is_live_on_both_within_a_second_and_readiness_agrees(pair):
+    credential = pair.token()
+    assert [pair.check(index, credential).http for index in range(2)] == [200, 200]
+    draft = pair.policy.with_suffix(".draft")
+    for policy, status in ((NOBODY, 403), (POLICY, 200), (NOBODY, 403)):
+        draft.write_text(policy.format(issuer=pair.idp.url))
+        begun = time.monotonic()
+        draft.replace(pair.policy)
+        wait_for(
+            lambda status=status: [pair.check(index, credential).http for index in range(2)] == [status] * 2,
+            "the edit is not live",
+            pause=threading.Event().wait,
+        )
+        assert time.monotonic() - begun <= LIVE_S
+        state = pair.get("/readyz").json()
+        assert state["revision"] == hashlib.sha256(pair.policy.read_bytes()).hexdigest()
+
+
+def test_a_flood_of_unknown_keys_at_both_is_one_fetch_per_interval(tmp_path, idp):
+    interval = 2.0
+    settings = TWO.replace("min_interval: 1s", "min_interval: 2s")
+    assert settings != TWO
+    with Pair(tmp_path, idp, settings=settings) as pair:
+        begun, before = time.monotonic(), idp.count("/jwks")
+        statuses = []
+
+        def flood(index, number):
+            for turn in range(4):
+                stranger = pair.token(make_key("ES256", kid=f"unknown-{index}-{number}-{turn}"))
+                statuses.append(pair.check(index, stranger).http)
+
+        threads = [threading.Thread(target=flood, args=(index, number)) for index in range(2) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        assert pair.check(0).http == 200, "whoever has a known key does not wait"
+        for thread in threads:
+            thread.join(60)
+        elapsed = time.monotonic() - begun
+        fetched = idp.count("/jwks") - before
+        assert statuses == [401] * 32
+        assert 1 <= fetched <= 1 + elapsed / interval
+
+
+def test_a_rotated_key_reaches_both(pair, idp):
+    idp.keys = [KEY, rotated := make_key("ES256", kid="rotated")]
+    assert [pair.check(index, pair.token(rotated)).http for index in range(2)] == [200, 200]
+    assert idp.count("/jwks") <= 3
+
+
+# --- a worker in trouble
+
+
+def test_a_killed_worker_is_replaced_and_no_total_goes_backwards(pair):
+    name = 'authz_checks_total{decision="allow",plane="inbound",reason="rule"}'
+    for index in (0, 0, 0, 1):
+        pair.check(index)
+    assert pair.metric(name) == 4
+    pair.settings.write_text("nonsense")  # who comes later reads what the others have read
+    before = pair.workers
+    os.kill(before[0], signal.SIGKILL)
+    seen = []
+
+    def replaced():
+        assert pair.check(1).http == 200, "the other one serves on"
+        seen.append(pair.metric(name))
+        return pair.workers.get(0, before[0]) != before[0] and pair.is_ready()
+
+    pair.until(replaced, "nobody takes the seat")
+    assert pair.workers[1] == before[1]
+    assert pair.check(0).http == 200
+    assert seen == sorted(seen)
+    assert seen[0] >= 4
+    assert pair.metric('authz_worker_restarts_total{worker="0"}') == 1
+    assert pair.metric('authz_worker_restarts_total{worker="1"}') == 0
+    assert pair.idp.count("/jwks") == 1, "the successor's keys are there already"
+    assert "worker 0 ended (signal SIGKILL), the next starts in 0.1 s" in pair.log.read_text()
+
+
+def test_crash_after_crash_is_waited_for_longer(pair):
+    for _ in range(3):
+        pid = pair.workers[1]
+        os.kill(pid, signal.SIGKILL)
+        pair.until(lambda pid=pid: pair.workers.get(1, pid) != pid, "nobody takes the seat")
+    delays = [line.rpartition("starts in ")[2] for line in pair.log.read_text().splitlines() if "starts in" in line]
+    assert delays == ["0.1 s", "0.2 s", "0.4 s"]
+
+
+def test_a_worker_that_is_told_to_end_by_hand_loses_no_count(pair):
+    for _ in range(7):
+        pair.check(0)
+    pid = pair.workers[0]
+    os.kill(pid, signal.SIGTERM)
+    pair.until(lambda: pair.workers.get(0, pid) != pid and pair.is_ready(), "nobody takes the seat")
+    assert pair.metric('authz_checks_total{decision="allow",plane="inbound",reason="rule"}') == 7
+
+
+def test_a_worker_that_hangs_holds_up_no_scrape(pair):
+    pair.check(0)
+    pair.check(1)
+    name = 'authz_checks_total{decision="allow",plane="inbound",reason="rule"}'
+    assert pair.metric(name) == 2
+    os.kill(pair.workers[1], signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert pair.metric(name) == 2
+        page = pair.get("/readyz")
+        assert time.monotonic() - begun < 4.5
+        assert (page.status_code, page.json()["reasons"]) == (503, ["worker 1: does not answer"])
+        assert pair.metric('authz_workers{state="silent"}') == 1
+        assert pair.check(0).http == 200
+    finally:
+        os.kill(pair.workers[1], signal.SIGCONT)
+    pair.until(pair.is_ready, "it does not come back")
+
+
+# --- the end
+
+
+def test_told_to_end_all_drain_and_everything_is_on_record(pair):
+    statuses, over = [], threading.Event()
+
+    def ask(index):
+        credential = pair.token()
+        with contextlib.suppress(grpc.RpcError):  # the listeners close at the end of the delay, as they should
+            while not over.is_set():
+                statuses.append(pair.check(index, credential).http)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in (0, 1, 0, 1)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(statuses) > 100, "no traffic", pause=over.wait)
+    pids, folder = pair.workers.values(), pair.folder_of_workers()
+    pair.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "ending" in page(pair) or pair.process.poll() is not None, "not told", pause=over.wait)
+    assert pair.process.wait(15) == 0
+    over.set()
+    for channel in pair.channels:
+        channel.close()
+    for thread in threads:
+        thread.join(15)
+    assert set(statuses) == {200}
+    assert len(pair.decisions) >= len(statuses), "every answer that was seen is on record"
+    assert not any(alive(pid) for pid in pids)
+    assert not folder.exists()
+    assert "all workers have ended" in pair.log.read_text()
+
+
+def page(pair):
+    try:
+        return pair.get("/readyz").text
+    except OSError:
+        return ""
+    except Exception as error:  # noqa: BLE001 httpx has many ways to say that the port is closed
+        return type(error).__name__
+
+
+def test_ctrl_c_in_a_terminal_reaches_everybody_and_ends_well(pair):
+    for pid in (pair.process.pid, *pair.workers.values()):
+        os.kill(pid, signal.SIGINT)
+    assert pair.process.wait(15) == 0
+
+
+def test_when_the_supervisor_dies_the_workers_go_and_leave_nothing(pair):
+    pids, folder = list(pair.workers.values()), pair.folder_of_workers()
+    pair.process.kill()
+    assert pair.process.wait(10) == -signal.SIGKILL
+    pair.until_gone(pids)
+    assert not folder.exists()
+
+
+def test_hanging_up_reaches_both(pair):
+    log = pair.folder / "decisions.jsonl"
+    log.rename(pair.folder / "decisions.1")
+    pair.process.send_signal(signal.SIGHUP)
+    pair.until(log.exists, "no new log")
+    for index in range(2):
+        pair.check(index)
+    pair.until(lambda: len(log.read_text().splitlines()) == 2, "both write into the new file")
+
+
+# --- the beginning
+
+
+def test_an_address_in_use_ends_everything_with_status_2(tmp_path, idp):
+    first = Pair(tmp_path, idp)
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(tmp_path / "worker-1.sock"))
+        taken.listen()
+        with pytest.raises(AssertionError, match="the gate ended with status 2"):
+            first.start()
+    text = first.log.read_text()
+    assert "worker-1.sock: another process does" in text
+    assert "worker 1 cannot start" in text
+    assert "Traceback" not in text
+
+
+def test_the_default_is_one_for_each_cpu(tmp_path, idp):
+    settings = SETTINGS.replace("workers: 1\n", "")
+    with Pair(tmp_path, idp, settings=settings) as pair:
+        from authz import cpus
+
+        assert len(pair.endpoints) == cpus.usable()
+        if cpus.usable() > 1:
+            assert sorted(pair.workers) == list(range(cpus.usable()))
+        for index in range(cpus.usable()):
+            assert pair.check(index).http == 200
