@@ -81,6 +81,7 @@ class App:
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
         self._ended = threading.Event()
+        self._ending = False
 
     def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit status.
@@ -100,7 +101,7 @@ class App:
             running.callback(self.admin.stop)
             self.watcher.start()
             running.callback(self.watcher.stop)
-            running.enter_context(_signals(self.engine.stop, self._hang_up))
+            running.enter_context(_signals(self._end, self._hang_up))
             monitor.start()
             running.callback(monitor.join)
             running.callback(self._ended.set)
@@ -117,11 +118,18 @@ class App:
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
         failed = self.sink.status().failed
         problems += [failed] if failed else []
+        problems += ["ending: no new connections, please"] if self._ending else []
+        denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
         return Readiness(
-            ready=policy is not None and any(not text for text in keys.values()),
+            ready=policy is not None and any(not text for text in keys.values()) and not denies_all,
             reasons=tuple(problems),
             details={"revision": policy.revision if policy else ""},
         )
+
+    def _end(self) -> None:
+        """SIGTERM: say so everywhere at once, then drain."""
+        self._ending = True
+        self.engine.stop()
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(policy=self.policy.current, keys=self.keys.view())

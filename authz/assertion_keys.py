@@ -46,9 +46,15 @@ def load_minter(settings: Settings) -> AssertionMinter:
 
 
 def _make_key(path: Path) -> None:
-    """A new key that only we may read; written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(assertion.generate_pem())
+    """A new key that only we may read; there whole or not at all, and never in a folder that a typing mistake names."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(assertion.generate_pem())
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(unfinished, path)  # unlike a rename, this leaves a key alone that somebody else has just made
+    finally:
+        unfinished.unlink()
     log.info("made a new assertion key: %s", path)

@@ -70,7 +70,7 @@ class Session:
     starts: float
     ends: float
     dies_at: float
-    policy: Policy = field(repr=False)
+    revision: str
     identity: Identity
     assertions: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
 
@@ -129,8 +129,8 @@ class Authenticator:
             self._sessions[digest] = session
         if not (plane in session.planes and session.starts <= wall < session.ends):
             tokens.check_claims(session.claims, session.issuer, plane, wall)
-        if session.policy is not policy:
-            session.policy = policy
+        if session.revision != policy.revision:
+            session.revision = policy.revision
             session.issuer = policy.issuers[session.claims.issuer]
             session.identity = policy.identify(session.claims)
             session.assertions.clear()
@@ -165,7 +165,7 @@ class Authenticator:
             starts=starts,
             ends=ends,
             dies_at=monotonic + max(0.0, ends - wall),
-            policy=policy,
+            revision=policy.revision,
             identity=policy.identify(claims),
         )
 

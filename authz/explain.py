@@ -14,7 +14,7 @@ from authz.model import Allow, Decision, Identity, Plane, Request
 from authz.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.policy.index import METHOD_KEYS
 from authz.policy.operations import words_for
-from authz.reasons import ANSWERS
+from authz.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
 # same operation that lacks the role is, and one that lacks only the DAG is nearer still.
@@ -56,12 +56,16 @@ class Considered:
         return sum(_DISTANCES.get(condition.name, _ABOUT_SOMETHING_ELSE) for condition in self.missing)
 
 
+# Denials that another rule, or another role, would turn; a deny rule wins over any.
+_ASKS_FOR_A_RULE: Final = frozenset({Reason.NO_RULE, Reason.NO_ROLE, Reason.NO_TOKEN, Reason.UNKNOWN_ROUTE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """A decision with its grounds. `considered` has the rules that apply first, then the nearest to applying.
 
-    `nearest` is, for a denied request, the rule that would allow it with the fewest changes: it may lack nothing, when
-    a deny rule won.
+    `nearest` is the rule that would allow the request with the fewest changes; None when it is allowed, and when a deny
+    rule won, which no other rule can turn.
     """
 
     request: Request
@@ -116,7 +120,7 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
         template=route.template if route else "",
         decision=decision,
         considered=tuple(considered),
-        nearest=None if isinstance(decision, Allow) else next(candidates, None),
+        nearest=next(candidates, None) if decision.reason in _ASKS_FOR_A_RULE else None,
     )
 
 
@@ -249,7 +253,9 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
         yield "  identity   nobody: no valid token"
     else:
         yield f"  identity   {identity.claims.subject} of {identity.claims.issuer_name}"
+        yield f"  groups     {', '.join(sorted(identity.claims.groups)) or 'none'}"
         yield f"  roles      {', '.join(sorted(identity.roles)) or 'none'}"
+        yield f"  in Airflow {identity.airflow_role or 'nobody'}"
     yield f"  policy     revision {explanation.revision[:12]}"
 
 
@@ -268,5 +274,3 @@ def _nearest_lines(nearest: Considered | None) -> Iterator[str]:
     yield f"nearest rule that would allow: `{nearest.rule}` ({nearest.place})"
     for condition in nearest.missing:
         yield f"  missing {condition.name}: {condition.text}"
-    if nearest.applies:
-        yield "  nothing is missing: a deny rule won"

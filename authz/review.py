@@ -12,6 +12,7 @@ from authz.errors import Problem
 from authz.model import Plane
 from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, Effect, Policy, Role, Rule
 from authz.policy.coverage import covers
+from authz.policy.operations import expand
 
 
 class Severity(StrEnum):
@@ -32,6 +33,7 @@ class Finding:
 def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place."""
     warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
+    warnings += [*_bulk(policy), *_strong_readers(policy)]
     notes = [*_unused(policy), *_twins(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
@@ -111,8 +113,46 @@ def _rules(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, rule, message, hint)
 
 
+def _bulk(policy: Policy) -> Iterator[Problem]:
+    """Deny rules against deleting that leave open the bulk requests, which can delete too."""
+    allowed = {
+        name: rule.id
+        for rule in policy.rules.values()
+        if rule.effect is Effect.ALLOW and Plane.INBOUND in rule.planes
+        for word in rule.operations
+        for name in expand(word, policy.catalogue, never=False)
+        if name.endswith(":bulk")
+    }
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.DENY or Plane.INBOUND not in rule.planes or rule.paths:
+            continue
+        by_method = not rule.operations and rule.methods == ("DELETE",)  # which covers no PATCH
+        words = ("*",) if by_method else rule.operations
+        denied = {name for word in words for name in expand(word, policy.catalogue, never=True)}
+        areas = {name.partition(":")[0] for name in denied if name.endswith(":delete")}
+        open_ones = sorted(f"{area}:bulk" for area in areas if f"{area}:bulk" in allowed)
+        left = [name for name in open_ones if by_method or name not in denied]
+        if left:
+            names = ", ".join(f"`{name}`" for name in left)
+            message = f"the rule `{rule.id}` keeps from deleting, but not by {names}"
+            hint = f'the rule `{allowed[left[0]]}` allows that; deny operations: ["*:delete", "*:bulk"]'
+            yield _at(policy, rule, message, hint)
+
+
+def _strong_readers(policy: Policy) -> Iterator[Problem]:
+    """Roles that only read, and are `op` or `admin` to Airflow itself because of what they read."""
+    for role in policy.roles.values():
+        airflow = policy.airflow_roles.get(role.name, "")
+        words = [word for rule in policy.rules.values() if role.name in rule.roles for word in rule.operations]
+        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"} or not words:
+            continue
+        if all(word.endswith(":read") for word in words):
+            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
+            yield _at(policy, role, message, "say `airflow: viewer` and Airflow itself refuses it more")
+
+
 def _rank(policy: Policy, word: str) -> int:
-    names = policy.catalogue.expand(word)
+    names = expand(word, policy.catalogue, never=False)
     return max(AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role) for name in names)
 
 

@@ -95,7 +95,7 @@ class Keys(_Section):
 
     refresh: Duration = Field(300.0, description="time between background fetches (Cache-Control may shorten it)")
     min_interval: Duration = Field(
-        5.0, description="an unknown key id causes at most one fetch per issuer in this time"
+        1.0, description="an unknown key id causes at most one fetch per issuer in this time; less than `limits.wait`"
     )
     max_stale: Duration = Field(86400.0, description="how long the last good keys serve while the issuer is down")
     timeout: Duration = Field(3.0, description="longest time of one fetch")

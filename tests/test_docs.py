@@ -28,6 +28,7 @@ RUN_ELSEWHERE = {
     "make demo": ".ci/run, as `make demo-tour`: the same stack and tour, without the waiting",
     "make test": ".ci/run",
     "authz envoy --settings authz.yaml --output envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
+    "envoy --mode validate -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
     "authz serve --settings authz.yaml": "test_the_commands_for_an_existing_airflow_work",
     "envoy -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work, as `envoy --mode validate`",
     'curl -H "Authorization: Bearer $TOKEN" https://airflow.example.com:8443/api/v2/dags': "the demo's tour",

@@ -95,24 +95,6 @@ class Catalogue:
         endpoint = _find(root, segments, 0) if root is not None else None
         return endpoint.route(segments) if endpoint is not None else None
 
-    def expand(self, pattern: str) -> frozenset[str]:
-        """Return the operations that a policy's word means: a name, or `*`, `area:*`, `*:action` without `never` ones.
-
-        Nothing fits: the empty set.
-        """
-        if pattern in self.operations:
-            return frozenset({pattern})
-        area, colon, action = pattern.partition(":")
-        if pattern != "*" and (not colon or "*" not in (area, action)):
-            return frozenset()
-        wanted = [name for name, operation in self.operations.items() if not operation.never]
-        return frozenset(name for name in wanted if _fits(name, area, action or "*"))
-
-
-def _fits(name: str, area: str, action: str) -> bool:
-    its_area, _, its_action = name.partition(":")
-    return area in ("*", its_area) and action in ("*", its_action)
-
 
 def _find(node: Node, segments: tuple[str, ...], position: int) -> Endpoint | None:
     """Return the first endpoint, in the data's order, that the segments from `position` on lead to from `node`."""

@@ -147,7 +147,7 @@ def _as_dict(decision: Decision) -> dict[str, object]:
     }
 
 
-@click.command()
+@click.command(short_help="Would the gate allow a request?")
 @_asks
 def check(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     """Would the gate allow METHOD URL? Exit status 0 for allow, 1 for deny.
@@ -164,7 +164,7 @@ def check(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     _exit(decision)
 
 
-@click.command()
+@click.command(short_help="Why would it answer so? Rule by rule.")
 @_asks
 def explain(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     """Why would the gate answer METHOD URL as it does? Lists every rule and the nearest one that would have allowed.

@@ -12,7 +12,7 @@ from authz.cli.options import json_option, load_policy, settings_option, workers
 from authz.errors import PolicyError, Problem
 
 
-@click.command()
+@click.command(short_help="Check policy files: every mistake, with its place.")
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
@@ -44,7 +44,7 @@ def _findings(path: Path) -> list[tuple[str, Problem]]:
     return [(finding.severity.value, finding.problem) for finding in review.lint(policy)]
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of a file, for editors.")
 @click.argument("which", type=click.Choice(["policy", "settings"]), default="policy")
 def schema(which: str) -> None:
     """Print the JSON Schema of the policy or the settings file, for editors.
@@ -60,7 +60,7 @@ def schema(which: str) -> None:
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
-@click.command()
+@click.command(short_help="Print the Envoy configuration for the settings.")
 @settings_option
 @workers_option
 @click.option(

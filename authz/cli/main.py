@@ -7,6 +7,7 @@ import click
 from authz import __version__
 from authz.cli.ask import check, explain
 from authz.cli.files import envoy, lint, schema
+from authz.cli.operations import operations
 from authz.cli.run import demo, serve
 from authz.cli.token import token
 from authz.errors import AuthzError, ConfigError, PolicyError
@@ -49,7 +50,7 @@ def main() -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, schema, token, envoy, demo):
+for command in (serve, check, explain, lint, operations, schema, token, envoy, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import click
 from authz.cli.options import settings_option, workers_option
 
 
-@click.command()
+@click.command(short_help="Answer Envoy's checks until SIGTERM.")
 @settings_option
 @workers_option
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
@@ -50,7 +50,7 @@ def _log_to_stderr(level: int | str, who: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-@click.command()
+@click.command(short_help="Run everything for real on this machine.")
 @click.option("--tour", is_flag=True, help="End after the tour; the exit status tells whether every row was right.")
 @click.option(
     "--directory",

@@ -44,14 +44,27 @@ def token() -> None:
 @jwks_option
 @click.option("--offline", is_flag=True, help="Ask no issuer; without --jwks the signature is not checked.")
 @json_option
+@click.argument("misplaced", nargs=-1, metavar="")
 def inspect(
-    policy_path: Path, plane: str, token_file: Any, jwks_file: Path | None, *, offline: bool, as_json: bool
+    policy_path: Path,
+    plane: str,
+    token_file: Any,
+    jwks_file: Path | None,
+    misplaced: tuple[str, ...],
+    *,
+    offline: bool,
+    as_json: bool,
 ) -> None:
     """Report every check of a token at once: signature, issuer, audience, lifetimes, kind, roles, routes.
 
     The token is read from --token-file, $AUTHZ_TOKEN or standard input, and never printed. Exit status 0 when the gate
     would accept it on the plane.
     """
+    if misplaced:  # click's own message would print it
+        raise click.UsageError(
+            "give the token on standard input, with --token-file or in $AUTHZ_TOKEN:"
+            " as an argument it is in your shell's history and in every process list by now"
+        )
     policy = load_policy(policy_path)
     text = read_token(token_file)
     keysets, key_error = _keysets(text, policy, jwks_file, offline=offline)
@@ -81,11 +94,16 @@ def _opens(identity: Identity, plane: Plane, policy: Policy) -> tuple[str, ...]:
     roles = identity.roles | {AUTHENTICATED}
     lines = []
     for rule in policy.rules.values():
-        everyone = not rule.roles
-        if plane in rule.planes and (everyone or roles & set(rule.roles)):
-            operations = ", ".join(rule.operations)
-            paths = ", ".join(pattern.text for pattern in rule.paths)
-            lines.append(f"{rule.effect.value:6} {rule.id}: {operations or paths or 'any route'}")
+        if plane in rule.planes and (not rule.roles or roles & set(rule.roles)):
+            conditions = {
+                "operations": rule.operations,
+                "methods": rule.methods,
+                "hosts": tuple(host.text for host in rule.hosts),
+                "paths": tuple(path.text for path in rule.paths),
+                "dags": tuple(dag.text for dag in rule.dags),
+            }
+            said = "; ".join(f"{name} {', '.join(values)}" for name, values in conditions.items() if values)
+            lines.append(f"{rule.effect.value:6} {rule.id}: {said or 'everything'}")
     return tuple(lines)
 
 
@@ -95,6 +113,22 @@ def _issuer_of(text: str, policy: Policy) -> list[Issuer]:
         return [tokens.find_issuer(parsed, policy.issuers)]
     except DeniedError:
         return []
+
+
+def _verdict(report: Inspection) -> str:
+    if report.ok:
+        return "the gate accepts this token"
+    if any(check.outcome is Outcome.FAILED for check in report.checks):
+        return "the gate refuses this token"
+    return "not decided: a check was skipped"
+
+
+def _no_groups(report: Inspection) -> str:
+    """Why there are none: the claims that the policy names, and what the token has instead."""
+    if report.issuer is None or not report.issuer.groups:
+        return "- (the issuer's entry names no group claims)"
+    wanted = ", ".join(".".join(path) for path in report.issuer.groups)
+    return f"- (none in {wanted}; the token has {', '.join(report.members)})"
 
 
 def _as_dict(
@@ -123,13 +157,14 @@ def _as_dict(
 def _print(report: Inspection, identity: Identity | None, opens: tuple[str, ...], key_error: str) -> None:
     for check in report.checks:
         mark, colour = _MARKS[check.outcome]
-        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {check.name:10} {check.text}")
-    if key_error:
-        click.echo(f"{'':8} {'keys':10} {key_error}")
+        why = f" ({key_error})" if key_error and check.outcome is Outcome.SKIPPED else ""
+        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {check.name:10} {check.text}{why}")
+    click.echo(f"\nverdict  {_verdict(report)}")
     if identity is not None:
         believed = "" if report.ok else " (if the token were accepted)"
-        click.echo(f"\nsubject  {identity.claims.subject}")
+        click.echo(f"subject  {identity.claims.subject}")
         click.echo(f"client   {identity.claims.client_id or '-'}")
-        click.echo(f"groups   {', '.join(sorted(identity.claims.groups)) or '-'}")
+        click.echo(f"groups   {', '.join(sorted(identity.claims.groups)) or _no_groups(report)}")
         click.echo(f"roles    {', '.join(sorted(identity.roles)) or '-'}{believed}")
+        click.echo(f"Airflow  {identity.airflow_role or '-'}")
         click.echo("opens    " + ("\n         ".join(opens) or "nothing"))

@@ -56,11 +56,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The report. `claims` are typed but only to be believed when `ok`; None when they cannot be read."""
+    """The report. `claims` are typed but only to be believed when `ok`; None when they cannot be read.
+
+    `members` are the names of the payload's members, not their values: what a missing group claim may be called.
+    """
 
     checks: tuple[Check, ...]
     issuer: Issuer | None = None
     claims: Claims | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -104,10 +108,10 @@ def inspect(
         return Inspection(checks=tuple(report.checks))
     issuer = report.run(
         "issuer", lambda: _find_issuer(parsed, issuers), lambda found: f"{found.issuer} is issuer {found.name}"
-    )
+    ) or _meant(parsed, issuers)  # the issuer has failed, but the rest can be judged as if it were the near one
     if issuer is None:
         report.skip("the issuer is not known", *_AFTER_ISSUER)
-        return Inspection(checks=tuple(report.checks))
+        return Inspection(checks=tuple(report.checks), members=tuple(sorted(parsed.payload)))
     _check_signature(report, parsed, issuer, keysets.get(issuer.name))
     kind = report.run("kind", lambda: check_kind(parsed, issuer), lambda found: f"the kind is {found}")
     values = _check_claims(report, parsed.payload, issuer)
@@ -117,7 +121,8 @@ def inspect(
             "id_audiences", lambda: check_id_audiences(parsed.payload, issuer), lambda _: "for our clients alone"
         )
     claims = typed_claims(parsed.payload, issuer) if len(values) == len(READERS) else None
-    return Inspection(checks=tuple(report.checks), issuer=issuer, claims=claims)
+    members = tuple(sorted(parsed.payload))
+    return Inspection(checks=tuple(report.checks), issuer=issuer, claims=claims, members=members)
 
 
 def _find_issuer(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer:
@@ -125,10 +130,16 @@ def _find_issuer(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer:
         return find_issuer(parsed, issuers)
     except TokenError as error:
         known = ", ".join(sorted(issuers)) or "none"
-        iss = parsed.payload.get("iss")
-        near = [name for name in issuers if isinstance(iss, str) and _loose(name) == _loose(iss)]
-        hint = f"; {shown(near[0])} differs only in case, scheme or a slash at the end" if near else ""
+        near = _meant(parsed, issuers)
+        hint = f"; {shown(near.issuer)} differs only in case, scheme or a slash at the end" if near else ""
         raise TokenError(error.reason, f"{error.detail}; configured: {known}{hint}") from None
+
+
+def _meant(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer | None:
+    """The issuer whose URL differs from the token's `iss` in a way that people overlook."""
+    iss = parsed.payload.get("iss")
+    near = [issuer for name, issuer in issuers.items() if isinstance(iss, str) and _loose(name) == _loose(iss)]
+    return near[0] if near else None
 
 
 def _loose(issuer: str) -> str:

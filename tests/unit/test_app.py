@@ -251,16 +251,27 @@ def test_a_log_that_cannot_be_written_is_shown(place):
 
 
 def test_a_missing_first_assertion_key_is_made_for_us_alone_and_kept(place):
-    elsewhere = {"assertion.pem": "deep/down/assertion.pem"}
+    (place.folder / "deep").mkdir()
+    elsewhere = {"assertion.pem": "deep/assertion.pem"}
     with place.built(**elsewhere):
         pass
-    path = place.folder / "deep/down/assertion.pem"
+    path = place.folder / "deep/assertion.pem"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     made = path.read_bytes()
     with place.built(**elsewhere):
         pass
     assert path.read_bytes() == made
+    assert [item.name for item in path.parent.iterdir()] == ["assertion.pem"]
     assertion.load_signing_key(made)
+
+
+def test_an_assertion_key_in_a_folder_that_is_not_there_is_a_mistake_and_makes_no_folder(place):
+    with (
+        pytest.raises(ConfigError, match="cannot be used: No such file"),
+        place.built(**{"assertion.pem": "typo/assertion.pem"}),
+    ):
+        pass
+    assert not (place.folder / "typo").exists()
 
 
 def test_every_assertion_key_that_cannot_be_used_is_a_problem(place):

@@ -177,7 +177,7 @@ class TestTokenInspect:
         assert result.exit_code == 0
         assert "FAILED" not in result.output
         assert "roles    viewer" in result.output
-        assert "allow  readers: dags:read" in result.output
+        assert "allow  readers: operations dags:read" in result.output
 
     def test_every_failing_check_at_once_and_never_the_token(self, run, jwks):
         made = token(aud="other", exp=10, iat=5, headers={"typ": "logout+jwt"})
@@ -273,3 +273,63 @@ class TestFailures:
         result = run("envoy", "--output", "no/such/folder.yaml")
         assert result.exit_code == 2
         assert "no/such/folder.yaml" in result.output
+
+
+class TestOperations:
+    def test_all_of_them(self, run):
+        result = run("operations")
+        assert result.exit_code == 0
+        assert "dag_runs:create" in result.output
+        assert "connections:bulk" in result.output
+
+    def test_one_area_with_its_routes(self, run):
+        result = run("operations", "pools", "--routes")
+        assert "    PATCH   /api/v2/pools\n" in result.output
+        assert "dags:" not in result.output
+
+    def test_json(self, run):
+        told = {row["name"]: row for row in json.loads(run("operations", "--json").output)}
+        assert told["tokens:create"]["named_only"]
+        assert "GET /api/v2/dags" in told["dags:read"]["routes"]
+
+    def test_an_area_that_is_not_there(self, run):
+        result = run("operations", "dag_run")
+        assert result.exit_code == 2
+        assert "dag_runs" in result.output
+
+
+class TestTokenReport:
+    def test_a_token_as_an_argument_is_refused_and_not_repeated(self, run):
+        made = token()
+        result = run("token", "inspect", made)
+        assert result.exit_code == 2
+        assert "standard input" in result.output
+        assert not any(part in result.output for part in made.split("."))
+
+    def test_an_issuer_with_a_slash_too_many_hides_no_other_mistake(self, run, jwks):
+        made = token(iss="https://idp.example.com/", aud="other", exp=10, iat=5)
+        told = json.loads(run("token", "inspect", "--jwks", jwks, "--json", stdin=made).output)
+        failed = {check["name"] for check in told["checks"] if check["outcome"] == "failed"}
+        assert failed >= {"issuer", "audience", "expiry"}
+        assert not told["ok"]
+
+    @pytest.mark.parametrize(
+        ("changes", "flags", "verdict"),
+        [
+            ({}, [], "the gate accepts this token"),
+            ({"exp": 10, "iat": 5}, [], "the gate refuses this token"),
+            ({}, ["--offline"], "not decided: a check was skipped"),
+        ],
+    )
+    def test_the_verdict(self, run, jwks, changes, flags, verdict):
+        arguments = flags or ["--jwks", jwks]
+        assert f"verdict  {verdict}" in run("token", "inspect", *arguments, stdin=token(**changes)).output
+
+    def test_missing_groups_are_explained(self, run, jwks):
+        result = run("token", "inspect", "--jwks", jwks, stdin=token(groups=None))
+        assert "groups   - (none in groups; the token has aud, client_id," in result.output
+
+    def test_rules_are_shown_with_their_conditions(self, run, jwks):
+        result = run("token", "inspect", "--jwks", jwks, stdin=token(client_id="sales-etl", azp=None))
+        assert "allow  sales: operations dag_runs:create; dags sales_*" in result.output
+        assert "Airflow  user" in result.output

@@ -147,3 +147,38 @@ def test_rules_that_say_the_same():
     assert findings(rules) == [("note", 12, "the rule `z` says the same as `readers`")]
     paths = '{{id: {}, plane: inbound, roles: [viewer], paths: ["/x/{{{}}}"]}}'
     assert messages(paths.format("a", "one") + "\n" + paths.format("b", "two")) == ["the rule `b` says the same as `a`"]
+
+
+@pytest.mark.parametrize(
+    ("deny", "found"),
+    [
+        ('operations: ["connections:delete"]', True),
+        ("methods: [DELETE]", True),
+        ('operations: ["*:delete"]', True),
+        ('operations: ["*:delete", "*:bulk"]', False),
+        ('operations: ["connections:delete", "connections:bulk"]', False),
+        ('operations: ["pools:delete"]', False),
+        ('operations: ["connections:read"]', False),
+    ],
+)
+def test_a_deny_rule_that_leaves_the_bulk_way_open(deny, found):
+    rules = f"""{{id: ops, plane: inbound, roles: [viewer], operations: ["connections:*"]}}
+{{id: nobody-deletes, deny: true, plane: inbound, roles: [viewer], {deny}}}
+"""
+    told = messages(rules)
+    assert any("keeps from deleting, but not by `connections:bulk`" in message for message in told) == found
+
+
+@pytest.mark.parametrize(
+    ("role", "rule", "found"),
+    [
+        ("analyst: {groups: [a]}", 'roles: [analyst], operations: ["*:read"]', True),
+        ("analyst: {groups: [a], airflow: viewer}", 'roles: [analyst], operations: ["*:read"]', False),
+        ("analyst: {groups: [a]}", "roles: [analyst], operations: [dags:read]", False),
+        ("analyst: {groups: [a]}", 'roles: [analyst], operations: ["connections:*"]', False),
+        ("op: {groups: [a]}", 'roles: [op], operations: ["*:read"]', False),
+    ],
+)
+def test_a_reader_who_is_more_inside_airflow(role, rule, found):
+    told = messages(f"{{id: r, plane: inbound, {rule}}}\n", roles=f"\n  {role}\n")
+    assert any("only reads here, and is `admin` inside Airflow" in message for message in told) == found

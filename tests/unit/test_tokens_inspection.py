@@ -83,7 +83,11 @@ def test_what_cannot_be_read_skips_the_rest():
 )
 def test_an_unknown_issuer_names_the_known_ones(iss, hint):
     report = look(sign(access_claims(iss=iss), KEY))
-    assert outcomes(report) == dict.fromkeys(NAMES, "skipped") | {"form": "ok", "issuer": "failed"}
+    found = outcomes(report)
+    assert (found["form"], found["issuer"]) == ("ok", "failed")
+    rest = {outcome for name, outcome in found.items() if name not in {"form", "issuer"}}
+    assert rest <= {"ok", "failed"} if hint else rest == {"skipped"}  # judged as if it were the near one
+    assert not report.ok
     text = texts(report)["issuer"]
     assert ISS in text
     assert ("differs only" in text) is bool(hint)

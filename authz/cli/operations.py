@@ -1,0 +1,47 @@
+"""`authz operations`: the words that rules may use, and the routes behind them."""
+
+import click
+import orjson
+
+from authz import catalogue
+from authz.catalogue import Operation
+from authz.cli.options import json_option
+
+
+@click.command(short_help="List the operations that rules may name.")
+@click.argument("area", default="")
+@click.option("--airflow", "version", type=click.Choice(catalogue.versions()), help="Default: the newest.")
+@click.option("--routes", is_flag=True, help="Show the routes of each operation too.")
+@json_option
+def operations(area: str, version: str | None, *, routes: bool, as_json: bool) -> None:
+    """List the operations that rules may name, all or those of one AREA.
+
+    \b
+    authz operations                   every operation
+    authz operations dag_runs          those of DAG runs
+    authz operations --routes pools    with methods and routes
+
+    The second column is the weakest of Airflow's own roles that may do it.
+    """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    known = catalogue.load(version or catalogue.versions()[-1]).operations
+    chosen = [known[name] for name in sorted(known) if not area or name.partition(":")[0] == area]
+    if not chosen:
+        areas = ", ".join(sorted({name.partition(":")[0] for name in known}))
+        raise click.UsageError(f"there is no area {area}; the areas are {areas}")
+    if as_json:
+        click.echo(orjson.dumps([_as_dict(operation) for operation in chosen]).decode())
+        return
+    for operation in chosen:
+        click.echo(f"{operation.name:26} {operation.airflow_role:7} {operation.help}")
+        for route in operation.routes if routes else ():
+            click.echo(f"    {route.method:7} {route.template}")
+
+
+def _as_dict(operation: Operation) -> dict[str, object]:
+    return {
+        "name": operation.name,
+        "airflow_role": operation.airflow_role,
+        "help": operation.help,
+        "named_only": operation.never,
+        "routes": [f"{route.method} {route.template}" for route in operation.routes],
+    }
