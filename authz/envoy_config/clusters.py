@@ -42,6 +42,7 @@ from authz.model import Plane
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
+CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
@@ -68,7 +69,7 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
         transport_socket=cluster_socket(plan.authz_tls, "h2") if plan.authz_tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
-        circuit_breakers=_breakers(requests=4096),
+        circuit_breakers=_authz_breakers(),
         health_checks=[_grpc_health()],
     )
 
@@ -126,15 +127,35 @@ def _http_health(upstream: Upstream) -> HealthCheck:
 
 
 def _breakers(*, requests: int) -> CircuitBreakers:
+    """Bounds of an upstream: when it is in trouble, at most a fifth of its requests are second tries."""
+    budget = CircuitBreakersThresholdsRetryBudget(budget_percent=Percent(value=20.0), min_retry_concurrency=3)
     return CircuitBreakers(
         thresholds=[
             CircuitBreakersThresholds(
                 max_connections=requests,
                 max_pending_requests=requests,
                 max_requests=requests,
-                retry_budget=CircuitBreakersThresholdsRetryBudget(
-                    budget_percent=Percent(value=20.0), min_retry_concurrency=3
-                ),
+                retry_budget=budget,
+                track_remaining=True,
+            )
+        ]
+    )
+
+
+def _authz_breakers() -> CircuitBreakers:
+    """Bounds of the authorizer, where every request may be tried a second time.
+
+    Until a dead worker is found unhealthy it is the one with the fewest requests, so that many or all first tries go
+    there. A budget counts what is under way, and while these wait for their second try little is: it would refuse
+    most of them (seen: 100 failures for each worker that was killed). Each check has one retry, which is bound enough.
+    """
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=CHECKS,
+                max_pending_requests=CHECKS,
+                max_requests=CHECKS,
+                max_retries=CHECKS,
                 track_remaining=True,
             )
         ]

@@ -65,8 +65,9 @@ def told(plane: Plane, audience: str = "") -> dict[str, Any]:
 def _retry(plan: EnvoyPlan) -> RetryPolicy:
     """Once more when a worker went away, on another one if there is one. A check changes nothing, so this is safe.
 
-    "unavailable" is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure
-    of its own is a denial with 503). Envoy takes `max_interval` for the time limit of one try
+    "reset" is a worker that died with the check in its hands: the connection ends and there is no status. "unavailable"
+    is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure of its own is
+    a denial with 503). Envoy takes `max_interval` for the time limit of one try
     (https://github.com/envoyproxy/envoy/issues/38847), so it is the check's own deadline.
     """
     several = len(plan.authz_endpoints) > 1
@@ -74,7 +75,7 @@ def _retry(plan: EnvoyPlan) -> RetryPolicy:
         name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
     )
     return RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset-before-request,unavailable",
+        retry_on="connect-failure,refused-stream,reset,unavailable",
         num_retries=1,
         retry_back_off=BackoffStrategy(base_interval=RETRY_AFTER, max_interval=timedelta(seconds=plan.authz_timeout)),
         retry_host_predicate=[elsewhere] if several else [],

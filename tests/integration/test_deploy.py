@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from authz import rendering, settings
+from authz import endpoints, rendering, settings
 from authz.envoy_config.render import render, to_yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -16,7 +16,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 def test_the_settings_load_and_render():
     made = settings.load(DEPLOY / "authz.yaml")
     text = to_yaml(render(rendering.plan_of(made, "authz.yaml")))
-    assert "/run/authz/authz.sock" in text
+    for endpoint in endpoints.of_all(made.listen, made.worker_count):
+        assert endpoint.removeprefix("unix:/run/authz/") in text
 
 
 def test_systemd_accepts_the_unit(tmp_path):

@@ -247,7 +247,9 @@ def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
     assert check["interval"] == check["no_traffic_interval"] == "1s"
     assert found["common_lb_config"] == {"healthy_panic_threshold": {}}
     assert found["lb_policy"] == "LEAST_REQUEST"
-    assert found["circuit_breakers"]["thresholds"][0]["retry_budget"]["budget_percent"] == {"value": 20.0}
+    (bounds,) = found["circuit_breakers"]["thresholds"]
+    assert "retry_budget" not in bounds, "it would refuse the second tries just when they are needed"
+    assert bounds["max_retries"] == bounds["max_requests"] == 4096
     assert "http2_protocol_options" in str(found["typed_extension_protocol_options"])
 
 
@@ -257,6 +259,9 @@ def test_a_lost_check_is_tried_once_more_on_another_worker():
         return service["grpc_service"]["retry_policy"]
 
     assert retry("127.0.0.1:1")["num_retries"] == 1
+    assert set(retry("127.0.0.1:1")["retry_on"].split(",")) == {
+        *("connect-failure", "refused-stream", "reset", "unavailable")
+    }
     assert "retry_host_predicate" not in retry("127.0.0.1:1")
     assert len(retry("127.0.0.1:1", "127.0.0.1:2")["retry_host_predicate"]) == 1
 
