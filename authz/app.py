@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from authz.admin import AdminServer, Readiness
-from authz.assertion_keys import load_minter
+from authz.assertion_keys import load_keys
 from authz.authenticate import Authenticator
 from authz.engine import EngineOptions, TlsFiles
 from authz.engine.choose import choose
 from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
+from authz.minter import AssertionMinter
 from authz.policy import Policy
 from authz.reload import PolicyFile
 from authz.service import Service, Snapshot
@@ -46,7 +47,7 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.minter = load_minter(settings)
+        self.minter = _minter(settings)
         self.keys = KeyStore(
             fetcher or fetcher_of(settings), self.clock, options_of(settings), self.metrics.key_refresh
         )
@@ -184,6 +185,13 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_wait=settings.limits.wait,
         drain_delay=settings.shutdown.drain_delay,
         drain_grace=settings.shutdown.drain_grace,
+    )
+
+
+def _minter(settings: Settings) -> AssertionMinter:
+    made = settings.assertion
+    return AssertionMinter(
+        load_keys(settings), issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0
     )
 
 

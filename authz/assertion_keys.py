@@ -11,7 +11,6 @@ from typing import Final
 
 from authz import assertion
 from authz.errors import ConfigError, Problem
-from authz.minter import AssertionMinter
 from authz.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -19,14 +18,14 @@ log = logging.getLogger(__name__)
 _KEY_MODE: Final = 0o600
 
 
-def load_minter(settings: Settings) -> AssertionMinter:
-    """The signing keys of the settings.
+def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
+    """The signing keys of the settings, newest first; none where they have no section for assertions.
 
     Raises:
         ConfigError: a key cannot be read, or the first cannot be made.
     """
     if settings.assertion is None:
-        return AssertionMinter([], issuer="", lifetime=0)
+        return ()
     keys, problems = [], []
     for position, name in enumerate(settings.assertion.keys):
         path = Path(name)
@@ -42,7 +41,7 @@ def load_minter(settings: Settings) -> AssertionMinter:
             )
     if problems:
         raise ConfigError(problems)
-    return AssertionMinter(keys, issuer=settings.assertion.issuer, lifetime=int(settings.assertion.lifetime))
+    return tuple(keys)
 
 
 def _make_key(path: Path) -> None:

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from authz import assertion
 from authz.admin import AdminServer, Readiness
-from authz.assertion_keys import load_minter
+from authz.assertion_keys import load_keys
 from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import SystemClock
 from authz.settings import Settings
@@ -50,7 +51,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, data: bytes, arguments: Sequence[str]) -> None:
         self._settings = settings
-        self._minter = load_minter(settings)
+        self._jwks = assertion.public_jwks(load_keys(settings))
         folders = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
         self._fleet = Fleet(self._folder, settings.worker_count, arguments)
@@ -69,7 +70,7 @@ class Supervisor:
         with contextlib.ExitStack() as running:
             running.callback(shutil.rmtree, self._folder, ignore_errors=True)
             admin = AdminServer(
-                self._settings.admin.listen, metrics=self._view, readiness=self._readiness, jwks=self._minter.jwks
+                self._settings.admin.listen, metrics=self._view, readiness=self._readiness, jwks=lambda: self._jwks
             )
             running.callback(admin.stop)
             keys = self._key_server()

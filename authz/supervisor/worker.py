@@ -9,8 +9,8 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import threading
-from collections.abc import Callable
 from typing import Final
 
 from authz import endpoints
@@ -19,7 +19,7 @@ from authz.supervisor.key_socket import SupervisedFetcher
 from authz.supervisor.place import Place
 
 LISTENING: Final = b"listening\n"
-_LAST_WORDS_S: Final = 1.0
+_LAST_WORDS_S: Final = 1
 _MARGIN_S: Final = 3.0
 _ORPHANED: Final = 70
 
@@ -43,24 +43,26 @@ def run(settings: Settings, place: Place) -> int:
     fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
     app = App(settings_at(place, settings), fetcher=fetcher, log_lock=place.log_lock)
     with socket.socket(fileno=place.lifeline) as lifeline:
-        threading.Thread(target=_follow, args=(lifeline, place, app.settings, app.engine.stop), daemon=True).start()
+        threading.Thread(target=_follow, args=(lifeline, place, app.settings), daemon=True).start()
 
         def tell(words: bytes) -> None:
             with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
                 lifeline.sendall(words)
 
         status = app.run(lambda _addresses: tell(LISTENING))
-        lifeline.settimeout(_LAST_WORDS_S)
+        lifeline.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LAST_WORDS_S, 0))
         tell(app.metrics.exposition()[0])
     return status
 
 
-def _follow(lifeline: socket.socket, place: Place, settings: Settings, stop: Callable[[], None]) -> None:
+def _follow(lifeline: socket.socket, place: Place, settings: Settings) -> None:
     """Wait for the supervisor's end; it says nothing else on this line."""
-    with contextlib.suppress(OSError):
+    try:
         while lifeline.recv(1):
             pass
+    except OSError:  # our own end was closed: we are ending as we should
+        return
     shutil.rmtree(place.folder, ignore_errors=True)  # nobody else is left to do it
-    stop()
+    os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
     os._exit(_ORPHANED)
