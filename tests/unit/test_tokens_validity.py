@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from authz.errors import TokenError
 from authz.model import Plane
 from authz.reasons import Reason
-from authz.tokens import check_claims, parse, read_claims
+from authz.tokens import check_claims, parse, read_claims, window
 from tests.token_factory import NOW, access_claims, issuer, raw_token
 
 CORP = issuer(clock_skew=30, max_lifetime=3600)
@@ -101,3 +102,18 @@ def test_a_clock_that_is_no_number_lets_nothing_through(now):
 
 def test_details_of_times_that_are_no_numbers_can_be_written():
     assert why(now=math.nan)[1] == "exp was nan s ago; the clock skew is 30 s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"issued_at": NOW, "expires_at": NOW + 60}, (NOW - 30, NOW + 90)),
+        ({"issued_at": NOW, "expires_at": NOW + 60, "not_before": NOW + 20}, (NOW - 10, NOW + 90)),
+        ({"issued_at": None, "expires_at": NOW + 7200}, (NOW + 7200 - 3600 - 30, NOW + 7230)),
+        ({"issued_at": NOW, "expires_at": NOW}, (0, 0)),
+        ({"issued_at": NOW, "expires_at": NOW + 3601}, (0, 0)),
+    ],
+)
+def test_the_window_of_a_token(changes, expected):
+    base = read_claims(parse(raw_token({"alg": "RS256"}, access_claims()), max_bytes=9999), CORP)
+    assert window(replace(base, **{"not_before": None, **changes}), CORP) == expected
