@@ -43,24 +43,26 @@ def run(settings: Settings, place: Place) -> int:
     fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
     app = App(settings_at(place, settings), fetcher=fetcher, log_lock=place.log_lock)
     with socket.socket(fileno=place.lifeline) as lifeline:
-        threading.Thread(target=_follow, args=(lifeline, place, app.settings), daemon=True).start()
+        over = threading.Event()
+        threading.Thread(target=_follow, args=(lifeline, place, app.settings, over), daemon=True).start()
 
         def tell(words: bytes) -> None:
             with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
                 lifeline.sendall(words)
 
         status = app.run(lambda _addresses: tell(LISTENING))
+        over.set()
         lifeline.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LAST_WORDS_S, 0))
         tell(app.metrics.exposition()[0])
     return status
 
 
-def _follow(lifeline: socket.socket, place: Place, settings: Settings) -> None:
+def _follow(lifeline: socket.socket, place: Place, settings: Settings, over: threading.Event) -> None:
     """Wait for the supervisor's end; it says nothing else on this line."""
-    try:
+    with contextlib.suppress(OSError):  # the line is reset where the supervisor died with our words unread
         while lifeline.recv(1):
             pass
-    except OSError:  # our own end was closed: we are ending as we should
+    if over.is_set():
         return
     shutil.rmtree(place.folder, ignore_errors=True)  # nobody else is left to do it
     os.kill(os.getpid(), signal.SIGTERM)

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -296,6 +298,28 @@ def test_when_the_supervisor_dies_the_workers_go_and_leave_nothing(pair):
     pids, folder = list(pair.workers.values()), pair.folder_of_workers()
     pair.process.kill()
     assert pair.process.wait(10) == -signal.SIGKILL
+    pair.until_gone(pids)
+    assert not folder.exists()
+
+
+def test_a_supervisor_that_dies_before_it_has_listened_to_them_leaves_none(tmp_path, idp):
+    """With words of the workers unread the lifeline does not end, it breaks."""
+    pair = Pair(tmp_path, idp)
+    with pair.log.open("wb") as log:
+        command = [Path(sys.executable).with_name("authz"), "serve", "--settings", pair.settings]
+        pair.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: len(pair.workers) == 2, "no workers", pause=pair._pause)
+        pids, folder = list(pair.workers.values()), pair.folder_of_workers()
+        pair.process.send_signal(signal.SIGSTOP)
+        wait_for(
+            lambda: pair.log.read_text().count("listening on unix:") == 2,
+            "they do not listen",
+            pause=threading.Event().wait,
+        )
+    finally:
+        pair.process.kill()
+        pair.process.wait(10)
     pair.until_gone(pids)
     assert not folder.exists()
 
