@@ -1,5 +1,6 @@
 """PITFALLS d-35 (how remembered tokens are keyed) and d-44 (clocks) against authentication."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,11 @@ HEADER = {"alg": "RS256", "typ": "at+jwt", "kid": "k1"}
 
 
 class SmallPolicy(SimpleNamespace):
-    """What authentication asks of a policy."""
+    """What authentication asks of a policy; each has a revision of its own, as each file has."""
+
+    @property
+    def revision(self):
+        return self.__dict__.setdefault("_revision", os.urandom(8).hex())
 
     def identify(self, who: Claims) -> Identity:
         return Identity(claims=who, roles=frozenset())
