@@ -72,6 +72,11 @@ def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], o
         pause(0.02)
 
 
+def whole_lines(path: Path) -> list[Any]:
+    """The JSON lines of a log that is being written: the last one counts once its newline is there."""
+    return [json.loads(line) for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
 class Envoy:
     """Starts on entry, is ready then, and ends (by its process handle) on exit.
 
@@ -172,7 +177,7 @@ class Envoy:
             return path.exists() and path.read_bytes().count(b"\n") >= lines
 
         wait_for(complete, f"fewer than {lines} lines in the access log", pause=self.pause)
-        return [json.loads(line) for line in path.read_bytes().splitlines()]
+        return whole_lines(path)
 
     def _ready(self) -> bool:
         try:

@@ -13,7 +13,7 @@ import httpx
 from authz import endpoints
 from authz import settings as settings_file
 from authz.supervisor.place import VARIABLE
-from tests.e2e.envoy_harness import free_port, wait_for
+from tests.e2e.envoy_harness import free_port, wait_for, whole_lines
 from tests.token_factory import access_claims, sign
 
 POLICY = """
@@ -151,7 +151,7 @@ class Gate:
     @property
     def decisions(self):
         path = self.folder / "decisions.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return whole_lines(path) if path.exists() else []
 
     def decision(self, decision_id):
         """The one record with that id; the log is written a moment after the answer."""
