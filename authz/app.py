@@ -83,6 +83,7 @@ class App:
         )
         self._ended = threading.Event()
         self._ending = False
+        self._listening = False
 
     def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit status.
@@ -120,9 +121,10 @@ class App:
         failed = self.sink.status().failed
         problems += [failed] if failed else []
         problems += ["ending: no new connections, please"] if self._ending else []
+        problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
         return Readiness(
-            ready=policy is not None and any(not text for text in keys.values()) and not denies_all,
+            ready=policy is not None and any(not text for text in keys.values()) and not denies_all and self._listening,
             reasons=tuple(problems),
             details={"revision": policy.revision if policy else ""},
         )
@@ -147,6 +149,7 @@ class App:
         return status.queued, status.dropped, bool(status.failed)
 
     def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
+        self._listening = True
         log.info("listening on %s, admin on %s", ", ".join(addresses), self.settings.admin.listen)
         if told is not None:
             told(addresses)
