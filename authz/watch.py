@@ -3,7 +3,8 @@
 Law: content decides. Notifications (renames, writes, ConfigMap symlink swaps) only make it quick; every half second the
 files are read anyway, because notifications get lost: network file systems, a replaced parent folder, an exhausted
 inotify. A change is told once it has stayed the same for a moment, so that half a write is not loaded. A notification
-alone causes no reading: the folder may be one where logs are written all the time.
+alone causes no reading: the folder may be one where logs are written all the time. Nor may such a neighbour put the
+half-second look off, so every notification is taken, whatever it is about, and costs one `stat` per watched file.
 """
 
 import hashlib
@@ -85,10 +86,9 @@ class Watcher:
     def _follow(self) -> None:
         """Look after every notification and every half second, until told to stop."""
         folders = {path.parent for path in self._paths}
-        names = frozenset(path.name for path in self._paths)
         for _ in watchfiles.watch(
             *folders,
-            watch_filter=lambda _change, path: _concerns(path, names),
+            watch_filter=None,
             debounce=200,
             step=50,
             stop_event=self._stop,
@@ -116,15 +116,6 @@ def _mark(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _concerns(path: str, names: frozenset[str]) -> bool:
-    """Whether a notification may be about a watched file: its own name, or a ConfigMap's `..data` links.
-
-    The folder may hold files that are written all the time, such as a decision log.
-    """
-    name = Path(path).name
-    return name in names or name.startswith("..")
 
 
 def _content(path: Path) -> bytes:

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+import watchfiles
 
 from authz.watch import Watcher
 from tests.simulators import PATIENCE_S
@@ -168,6 +169,30 @@ def test_a_file_in_a_busy_folder(watch, path, tmp_path):
         watched = watch(path)
         path.write_text("two")
         assert watched.until_told() < 1.0
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_a_lost_notification_in_a_busy_folder(watch, path, tmp_path, monkeypatch):
+    """Written between the last look and the first notification that the system would give: the half-second look sees it,
+    although the folder never falls silent."""
+    stop = threading.Event()
+    real = watchfiles.watch
+
+    def busy():
+        while not stop.wait(0.005):
+            (tmp_path / "decisions.jsonl").write_text("x")
+
+    def late(*folders, **options):
+        path.write_text("two")
+        return real(*folders, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", late)
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        watch(path).until_told()
     finally:
         stop.set()
         thread.join(PATIENCE_S)
