@@ -175,8 +175,8 @@ def test_a_file_in_a_busy_folder(watch, path, tmp_path):
 
 
 def test_a_lost_notification_in_a_busy_folder(watch, path, tmp_path, monkeypatch):
-    """Written between the last look and the first notification that the system would give: the half-second look sees it,
-    although the folder never falls silent."""
+    """Written between the last look and the first notification that the system would give: the half-second look sees
+    it, although the folder never falls silent."""
     stop = threading.Event()
     real = watchfiles.watch
 
