@@ -1,0 +1,84 @@
+"""Whose threads read the sockets."""
+
+import subprocess
+import sys
+
+import pytest
+
+from authz.engine.poller import poll_in_the_serving_thread
+
+# Serves and asks itself many times, then prints how often gRPC's own threads were woken for it.
+_SERVE = """
+import sys, tempfile, threading
+from pathlib import Path
+from authz.engine import EngineOptions
+from authz.engine.contract import CHECK
+from authz.engine.cq import CqEngine
+import grpc
+
+class Handler:
+    parked = 0
+    def check(self, message):
+        return message
+    def overloaded(self):
+        return b""
+
+def switches():
+    total = 0
+    for task in Path("/proc/self/task").iterdir():
+        if "event_engine" in (task / "comm").read_text():
+            status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
+            total += int(status["voluntary_ctxt_switches"])
+    return total
+
+with tempfile.TemporaryDirectory() as folder:
+    address = f"unix:{folder}/one.sock"
+    handler, ready = Handler(), threading.Event()
+    options = EngineOptions(listen=[address], drain_delay=0.0, drain_grace=1.0)
+    engine = CqEngine(handler, options, wait_for_key=lambda *_: False, load=handler)
+    thread = threading.Thread(target=engine.run, args=(lambda _: ready.set(),))
+    thread.start()
+    assert ready.wait(10)
+    # Another process asks: the client's own sockets are read by the event engine of the process that it is in.
+    import subprocess
+    ask = "import grpc, sys; f = grpc.insecure_channel(sys.argv[1]).unary_unary(sys.argv[2])\\n"
+    ask += "for _ in range(300): f(b'x', timeout=10)"
+    subprocess.run([sys.executable, "-c", ask, address, CHECK], check=True)
+    print(switches())
+    engine.stop()
+    thread.join(10)
+"""
+
+
+def serve(environment):
+    ended = subprocess.run(
+        [sys.executable, "-c", _SERVE], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return int(ended.stdout), ended.stderr
+
+
+def test_the_serving_thread_reads_the_sockets():
+    """300 calls would wake gRPC's threads 300 times and more; this grpcio knows the setting, and says nothing of it."""
+    woken, said = serve({"PATH": "/usr/bin"})
+    assert woken < 150
+    assert said == ""
+
+
+def test_what_the_environment_says_stays():
+    woken, _said = serve({"PATH": "/usr/bin", "GRPC_EXPERIMENTS": "event_engine_listener"})
+    assert woken >= 300
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "-event_engine_listener"),
+        ({"GRPC_EXPERIMENTS": "tcp_frame_size_tuning"}, "tcp_frame_size_tuning,-event_engine_listener"),
+        ({"GRPC_EXPERIMENTS": "event_engine_listener"}, "event_engine_listener"),
+        ({"GRPC_EXPERIMENTS": "-event_engine_listener,x"}, "-event_engine_listener,x"),
+    ],
+)
+def test_the_variable(before, after):
+    poll_in_the_serving_thread(before)
+    assert before == {"GRPC_EXPERIMENTS": after}
