@@ -12,16 +12,25 @@ import orjson
 _LONGEST = 2048  # characters of any one string in a record; a path may be longer, its head is enough to find it
 
 
-class DecisionRecord(TypedDict):
-    """Who asked what, and what was answered, under which revision of the policy.
+class OwnFields(TypedDict):
+    """The fields of a record that differ from decision to decision.
 
-    A dictionary, because one is made for every decision and a frozen record would cost as much as all of its encoding.
-    `time` is seconds since the epoch, `latency_us` microseconds from the message's arrival to the answer. `path` is
-    canonical, or the raw path without its query where no canonical form exists.
+    `time` is seconds since the epoch, `latency_us` microseconds from the message's arrival to the answer.
     """
 
     id: str
     time: float
+    latency_us: int
+    trace: str
+    source: str
+
+
+class SharedFields(TypedDict):
+    """The fields of a record that follow from the request, the identity and the policy.
+
+    `path` is canonical, or the raw path without its query where no canonical form exists.
+    """
+
     plane: str
     method: str
     host: str
@@ -36,10 +45,14 @@ class DecisionRecord(TypedDict):
     reason: str
     rule: str
     revision: str
-    trace: str
-    source: str
-    latency_us: int
     detail: str
+
+
+class DecisionRecord(OwnFields, SharedFields):
+    """Who asked what, and what was answered, under which revision of the policy.
+
+    A dictionary, because one is made for every decision and a frozen record would cost as much as all of its encoding.
+    """
 
 
 def _safe(value: object) -> object:
@@ -51,11 +64,27 @@ def _safe(value: object) -> object:
     return value
 
 
-def encode(record: DecisionRecord) -> bytes:
-    """One line of JSON, with its newline; keys stand in the order of `DecisionRecord`."""
+def encode(record: DecisionRecord | SharedFields) -> bytes:
+    """One line of JSON, with its newline; keys stand in the order of the dictionary."""
     if len(record["path"]) <= _LONGEST:
         try:
             return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # a lone surrogate: rare, so it is paid for only when met
             pass
     return orjson.dumps({name: _safe(value) for name, value in record.items()}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class PreparedRecord:
+    """The records of all decisions that share these fields, which are encoded once.
+
+    `line(own)` gives the very bytes of `encode({**own, **shared})`.
+    """
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: SharedFields) -> None:
+        self._shared = b"," + encode(shared).removeprefix(b"{")
+
+    def line(self, own: OwnFields) -> bytes:
+        """The record of one decision. What is its own is text that came as UTF-8, so there is nothing to replace."""
+        return orjson.dumps(own).removesuffix(b"}") + self._shared

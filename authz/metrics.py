@@ -63,7 +63,7 @@ class Metrics:
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
 
-    def check(self, plane: str, decision: str, reason: str, seconds: float) -> None:  # noqa: ARG002 the reason implies the decision
+    def check(self, plane: str, reason: str, seconds: float) -> None:
         """Count one answered check; `plane` is "" where it was not known. Serving thread only."""
         self._checks[plane or NO_PLANE, reason] += 1
         self._buckets[bisect_left(BUCKETS, seconds)] += 1

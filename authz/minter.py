@@ -1,14 +1,33 @@
-"""Signs assertions for sessions, and reuses a recent one.
+"""Signs assertions for identities, and reuses a recent one.
 
-Law: an assertion is made for one session and one audience and is never handed to another (DESIGN §2.10). One that has
+Law: an assertion is made for one identity and one audience and is never handed to another (DESIGN §2.10). One that has
 lived for half of its life is not handed out any more, so that whatever reaches the upstream still has time to be used.
+Recent ones are kept in a bounded table, not with the cached tokens: most tokens are idle most of the time.
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from authz import assertion
-from authz.authenticate import Session
+from authz.model import Identity
+
+_MOST_KEPT: Final = 2048  # some 2 MB; a table that is full is begun anew
+
+
+class Assertion(NamedTuple):
+    """A compact JWT, and the wall time from which and up to which it may be handed out."""
+
+    token: str
+    since: float
+    until: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be handed out now: not before it was made either, after a clock went back."""
+        return self.since <= now < self.until
+
+
+NO_ASSERTION: Final = Assertion("", float("-inf"), float("inf"))
 
 
 class AssertionMinter:
@@ -24,17 +43,20 @@ class AssertionMinter:
         self._keys = tuple(keys)
         self._issuer = issuer
         self._lifetime = lifetime
+        self._recent: dict[tuple[int, str], tuple[Identity, Assertion]] = {}
 
-    def assertion(self, session: Session, audience: str, now: float) -> str:
-        """The compact JWT for the session and the audience; "" where no key is configured."""
+    def assertion(self, identity: Identity, audience: str, now: float) -> Assertion:
+        """The assertion for the identity and the audience; `NO_ASSERTION` where no key is configured."""
         if not self._keys:
-            return ""
-        made, reusable_until = session.assertions.get(audience, ("", 0.0))
-        # Not before it was made either: after a clock went back, it would begin in the upstream's future.
-        if 0 < reusable_until - now <= self._lifetime / 2:
-            return made
-        made = assertion.mint(
-            session.identity,
+            return NO_ASSERTION
+        # An identity is compared by `is`: hashing all its claims would cost more than looking it up. It is kept with
+        # the assertion, so its id is nobody else's for as long as the entry is there.
+        key = (id(identity), audience)
+        recent = self._recent.get(key)
+        if recent is not None and recent[1].is_fresh(now):
+            return recent[1]
+        token = assertion.mint(
+            identity,
             audience=audience,
             issuer=self._issuer,
             now=int(now),
@@ -42,7 +64,10 @@ class AssertionMinter:
             jti=os.urandom(12).hex(),
             key=self._keys[0],
         )
-        session.assertions[audience] = (made, now + self._lifetime / 2)
+        made = Assertion(token, now, now + self._lifetime / 2)
+        if len(self._recent) >= _MOST_KEPT:
+            self._recent.clear()
+        self._recent[key] = (identity, made)
         return made
 
     def jwks(self) -> Mapping[str, object]:

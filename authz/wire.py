@@ -62,7 +62,9 @@ _OUR_COOKIES: Final = frozenset(
         b"_token",
     }
 )
-_LENGTHS: Final = frozenset(map(len, ("authorization", "cookie", "accept", "traceparent")))
+_READ: Final = frozenset(map(len, ("authorization", "cookie", "accept", "traceparent")))
+# How an entry of a header map begins whose name is of no length that we read: the tag of the key, and its length.
+_OTHERS: Final = frozenset(bytes((0x0A, length)) for length in range(0x80) if length not in _READ)
 _MOST_COOKIES: Final = 500
 _LONGEST_VALUE: Final = 1024  # bytes of one identity header
 _LONGEST_ROLES: Final = 4096
@@ -77,26 +79,26 @@ def parse(message: bytes) -> HttpRequest:
         RequestError: BAD_REQUEST, when the bytes are no CheckRequest or carry no HTTP request.
     """
     try:
-        check = pb.CheckRequest.FromString(message)
+        attributes = pb.CheckRequest.FromString(message).attributes
+        http = attributes.request.http
+        authorization, cookies, accept, traceparent = _headers(http)
     except DecodeError:
         raise RequestError(Reason.BAD_REQUEST, "the message is not a CheckRequest") from None
-    attributes = check.attributes
-    http = attributes.request.http
-    if not http.method or not http.path:
+    method, target = http.method, http.path
+    if not method or not target:
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
-    authorization, cookies, accept, traceparent = _headers(http)
-    extensions = attributes.context_extensions
+    extension = attributes.context_extensions.get
     return HttpRequest(
-        plane=extensions.get("plane", ""),
-        audience=extensions.get("audience", ""),
-        method=http.method,
-        authority=http.host,
-        target=http.path,
-        authorization=authorization,
-        cookies=cookies,
-        accept=accept,
-        traceparent=traceparent,
-        source=attributes.source.address.socket_address.address,
+        extension("plane", ""),
+        extension("audience", ""),
+        method,
+        http.host,
+        target,
+        authorization,
+        cookies,
+        accept,
+        traceparent,
+        attributes.source.address.socket_address.address,
     )
 
 
@@ -105,10 +107,11 @@ def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], 
     authorization: tuple[bytes, ...] = ()
     cookies: tuple[bytes, ...] = ()
     accept, traceparent = b"", ""
-    for name, value in _lines(http):
-        if len(name) not in _LENGTHS:  # cheaper than folding the case of every name
+    entries = http.header_map.headers if http.HasField("header_map") else _entries(http.headers)
+    for entry in entries:
+        if entry[:2] in _OTHERS:  # cheaper than taking every entry apart
             continue
-        key = name.lower()
+        key, value = _header(entry)
         if key == "authorization":
             authorization = (*authorization, value)
         elif key == "cookie":
@@ -120,10 +123,15 @@ def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], 
     return authorization, cookies, accept, traceparent
 
 
-def _lines(http: pb.AttributeContext.HttpRequest) -> list[tuple[str, bytes]]:
-    if http.HasField("header_map"):
-        return [(header.key, header.raw_value or header.value.encode()) for header in http.header_map.headers]
-    return [(key, text.encode()) for key, text in http.headers.items()]
+def _header(entry: bytes) -> tuple[str, bytes]:
+    """The name, in lower case, and the value of one serialised HeaderValue."""
+    header = pb.HeaderValue.FromString(entry)
+    return header.key.lower(), header.raw_value or header.value.encode()
+
+
+def _entries(headers: Mapping[str, str]) -> list[bytes]:
+    """The entries that the plain map of headers would be in a header map."""
+    return [pb.HeaderValue(key=key, value=text).SerializeToString() for key, text in headers.items()]
 
 
 def _visible(value: str) -> str:

@@ -2,11 +2,14 @@ import json
 
 import pytest
 
-from authz.audit import DecisionRecord, encode
+from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields, encode
 
 PLAIN = {
     "id": "d1",
     "time": 1.5,
+    "latency_us": 42,
+    "trace": "",
+    "source": "127.0.0.1",
     "plane": "inbound",
     "method": "GET",
     "host": "airflow.test",
@@ -21,9 +24,6 @@ PLAIN = {
     "reason": "rule",
     "rule": "readers",
     "revision": "abc",
-    "trace": "",
-    "source": "127.0.0.1",
-    "latency_us": 42,
     "detail": "",
 }
 
@@ -51,3 +51,20 @@ def test_half_a_surrogate_among_the_roles_is_replaced_too():
 
 def test_a_very_long_path_is_cut():
     assert len(json.loads(encode(DecisionRecord(**{**PLAIN, "path": "/" + "a" * 8000})))["path"]) == 2048
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"time": 1795315175.1651332, "latency_us": 0, "trace": "4bf92f3577b34da6a3ce929d0e0e4736"},
+        {"source": '"\\\n\x00 ::1'},
+        {"time": 0.0, "source": ""},
+    ],
+)
+@pytest.mark.parametrize("shared", [{}, {"path": "/" + "a" * 8000}, {"subject": "\ud800"}, {"roles": ()}])
+def test_a_prepared_record_gives_the_very_bytes_that_encoding_would(own, shared):
+    fields = {name: {**PLAIN, **own, **shared}[name] for name in PLAIN}
+    prepared = PreparedRecord(SharedFields(**{name: fields[name] for name in SharedFields.__annotations__}))
+    own_fields = OwnFields(**{name: fields[name] for name in OwnFields.__annotations__})
+    assert prepared.line(own_fields) == encode(DecisionRecord(**fields))

@@ -30,10 +30,10 @@ def value(metrics, name, *labels):
 
 
 def test_checks_are_counted_by_plane_decision_and_reason(metrics):
-    metrics.check(Plane.INBOUND, "allow", Reason.RULE, 60e-6)
-    metrics.check(Plane.INBOUND, "allow", Reason.RULE, 60e-6)
-    metrics.check(Plane.EGRESS, "deny", Reason.NO_RULE, 60e-6)
-    metrics.check("", "deny", Reason.MISCONFIGURED, 60e-6)
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
+    metrics.check(Plane.EGRESS, Reason.NO_RULE, 60e-6)
+    metrics.check("", Reason.MISCONFIGURED, 60e-6)
     assert value(metrics, "authz_checks_total", "inbound", "allow", "rule") == 2
     assert value(metrics, "authz_checks_total", "egress", "deny", "no_rule") == 1
     assert value(metrics, "authz_checks_total", "none", "deny", "misconfigured") == 1
@@ -48,9 +48,9 @@ def test_every_combination_is_there_from_the_start_so_that_rates_see_the_first_o
 def test_no_caller_can_add_a_series(metrics):
     before = len(samples(metrics))
     with pytest.raises(KeyError):
-        metrics.check("x" * 100, "allow", Reason.RULE, 0.0)
+        metrics.check("x" * 100, Reason.RULE, 0.0)
     with pytest.raises(KeyError):
-        metrics.check(Plane.INBOUND, "allow", "made_up", 0.0)
+        metrics.check(Plane.INBOUND, "made_up", 0.0)
     with pytest.raises(KeyError):
         metrics.token_cache("made_up")
     assert len(samples(metrics)) == before
@@ -59,7 +59,7 @@ def test_no_caller_can_add_a_series(metrics):
 def test_the_histogram_is_fine_enough_for_fifty_microseconds(metrics):
     assert sum(bound <= 100e-6 for bound in BUCKETS) >= 4
     for seconds in (10e-6, 25e-6, 26e-6, 0.9, 1.0, 7.0):
-        metrics.check(Plane.INBOUND, "allow", Reason.RULE, seconds)
+        metrics.check(Plane.INBOUND, Reason.RULE, seconds)
     shown = samples(metrics)
     assert shown["authz_check_seconds_bucket", "2.5e-05"] == 2
     assert shown["authz_check_seconds_bucket", "5e-05"] == 3
@@ -111,7 +111,7 @@ def test_the_process_is_shown_too(metrics):
 
 
 def test_both_formats_parse(metrics):
-    metrics.check(Plane.INBOUND, "allow", Reason.RULE, 60e-6)
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
     _, plain = metrics.exposition()
     assert plain.startswith("text/plain")
     text, content_type = metrics.exposition("application/openmetrics-text; version=1.0.0")
@@ -134,6 +134,6 @@ def test_counting_costs_little(metrics):
 def _timed(metrics, rounds=2000):
     began = time.process_time()
     for _ in range(rounds):
-        metrics.check(Plane.INBOUND, "allow", Reason.RULE, 60e-6)
+        metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
         metrics.token_cache("hit")
     return (time.process_time() - began) / rounds

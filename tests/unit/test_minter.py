@@ -41,7 +41,7 @@ def read(token, audience="airflow", key=None):
 
 
 def test_an_assertion_names_the_session_and_lives_as_long_as_configured(minter, session):
-    claims = read(minter.assertion(session, "airflow", NOW + 0.7))
+    claims = read(minter.assertion(session.identity, "airflow", NOW + 0.7).token)
     assert claims["sub"] == "alice"
     assert claims["iss"] == "https://gate.test"
     assert claims["roles"] == ["viewer"]
@@ -50,40 +50,40 @@ def test_an_assertion_names_the_session_and_lives_as_long_as_configured(minter, 
 
 
 def test_it_is_reused_for_half_of_its_life(minter, session):
-    first = minter.assertion(session, "airflow", NOW)
-    assert minter.assertion(session, "airflow", NOW + 29.9) == first
-    later = minter.assertion(session, "airflow", NOW + 30)
+    first = minter.assertion(session.identity, "airflow", NOW).token
+    assert minter.assertion(session.identity, "airflow", NOW + 29.9).token == first
+    later = minter.assertion(session.identity, "airflow", NOW + 30).token
     assert later != first
     assert read(later)["exp"] == NOW + 90
 
 
 def test_one_audience_never_gets_the_assertion_of_another(minter, session):
-    first, second = (minter.assertion(session, audience, NOW) for audience in ("airflow", "other"))
+    first, second = (minter.assertion(session.identity, audience, NOW).token for audience in ("airflow", "other"))
     assert first != second
     with pytest.raises(jwt.InvalidAudienceError):
         read(second, "airflow")
-    assert minter.assertion(session, "airflow", NOW) == first
+    assert minter.assertion(session.identity, "airflow", NOW).token == first
 
 
 def test_one_session_never_gets_the_assertion_of_another(minter, session):
     bob = session_of(sub="bob", jti="t-2")
-    assert read(minter.assertion(session, "airflow", NOW))["sub"] == "alice"
-    assert read(minter.assertion(bob, "airflow", NOW))["sub"] == "bob"
+    assert read(minter.assertion(session.identity, "airflow", NOW).token)["sub"] == "alice"
+    assert read(minter.assertion(bob.identity, "airflow", NOW).token)["sub"] == "bob"
 
 
 @pytest.mark.parametrize("back", [1, 20, 3600])
 def test_a_clock_that_went_back_hands_out_nothing_that_begins_in_the_future(minter, session, back):
-    minter.assertion(session, "airflow", NOW)
-    assert read(minter.assertion(session, "airflow", NOW - back))["iat"] == NOW - back
+    minter.assertion(session.identity, "airflow", NOW)
+    assert read(minter.assertion(session.identity, "airflow", NOW - back).token)["iat"] == NOW - back
 
 
 def test_every_assertion_has_its_own_id(minter, session):
-    ids = {read(minter.assertion(session, "airflow", NOW + 31 * number))["jti"] for number in range(5)}
+    ids = {read(minter.assertion(session.identity, "airflow", NOW + 31 * number).token)["jti"] for number in range(5)}
     assert len(ids) == 5
 
 
 def test_the_first_key_signs_and_all_are_published(minter, session):
-    header = jwt.get_unverified_header(minter.assertion(session, "airflow", NOW))
+    header = jwt.get_unverified_header(minter.assertion(session.identity, "airflow", NOW).token)
     published = [key["kid"] for key in minter.jwks()["keys"]]
     assert published == [SIGNING_KEY.kid, OLD_KEY.kid]
     assert header["kid"] == SIGNING_KEY.kid
@@ -92,5 +92,5 @@ def test_the_first_key_signs_and_all_are_published(minter, session):
 
 def test_without_a_key_there_is_no_assertion(session):
     minter = AssertionMinter([], issuer="", lifetime=0)
-    assert minter.assertion(session, "airflow", NOW) == ""
+    assert minter.assertion(session.identity, "airflow", NOW).token == ""
     assert minter.jwks() == {"keys": []}

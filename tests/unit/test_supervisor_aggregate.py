@@ -30,7 +30,7 @@ def metrics(*, hits=0, checks=(), revision="a" * 64, age=1.0, parked=0, failed=F
     for _ in range(hits):
         made.token_cache("hit")
     for seconds in checks:
-        made.check("inbound", "allow", "rule", seconds)
+        made.check("inbound", "rule", seconds)
     return made
 
 

@@ -116,6 +116,38 @@ def test_what_is_no_http_request_is_refused(message):
     assert caught.value.reason is Reason.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"\x1a\x03a b\x0a\x0dauthorization",  # value first
+        b"\x12\x03a b\x0a\x0dAuthorization",  # as text, and the name as an old client writes it
+        b"\x0a\x06accept\x1a\x03a b\x0a\x0dauthorization",  # of a field that comes twice the last one counts
+        b"\x0a\x8d\x00authorization\x1a\x03a b",  # a length of more bytes than it needs
+        b"\xa2\x06\x01x\x0a\x0dauthorization\x1a\x03a b",  # a field that we do not know
+    ],
+)
+def test_a_header_is_read_however_its_entry_is_encoded(entry):
+    assert wire.parse(with_entries(entry)).authorization == (b"a b",)
+
+
+@pytest.mark.parametrize("entry", [b"\x0a\x0dauth", b"\x0a\x06acc\xffpt\x1a\x01x", b"\x1a\xff", b"\x0f"])
+def test_an_entry_that_is_no_header_is_refused(entry):
+    with pytest.raises(RequestError) as caught:
+        wire.parse(with_entries(entry))
+    assert caught.value.reason is Reason.BAD_REQUEST
+
+
+def with_entries(*entries):
+    """A CheckRequest whose header map holds these bytes."""
+
+    def field(number, content):
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    header_map = b"".join(field(1, entry) for entry in entries)
+    http = field(2, b"GET") + field(4, b"/") + field(13, header_map)
+    return field(1, field(4, field(2, http)))
+
+
 def test_invalid_utf8_in_a_string_field_is_refused_not_crashed():
     message = check_request(method="METHOD").replace(b"METHOD", b"\xff\xfe\xfd\xff\xfe\xfd")
     with pytest.raises(RequestError):

@@ -1,0 +1,99 @@
+"""From a decision to the bytes that answer it.
+
+Law: what is answered to many requests alike is built once, by `wire.allowed`, and only the decision's id is new each
+time. A prepared answer belongs to one identity (or to nobody), one audience, one rule and one revision of the policy,
+and is used no longer than the assertion in it may be handed out.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from authz import wire
+from authz.minter import NO_ASSERTION, Assertion
+from authz.model import Allow, Decision, Deny, Identity
+from authz.trail import Trail
+from authz.verdicts import PreparedAnswer
+
+_MOST_KEPT: Final = 2048  # prepared allows, some 3 MB; a table that is full is begun anew
+_NOBODY: Final = MappingProxyType[str, str]({})
+
+
+class Minter(Protocol):
+    """Makes the assertion for an identity and an audience, reusing a recent one of the same identity."""
+
+    def assertion(self, identity: Identity, audience: str, now: float) -> Assertion:
+        """The assertion; `NO_ASSERTION` where no signing key is configured."""
+        ...
+
+
+class Answers:
+    """Renders answers.
+
+    Args:
+        minter: makes the assertions.
+        realm: the `realm` of the challenge that comes with 401 (RFC 6750 §3).
+    """
+
+    def __init__(self, minter: Minter, *, realm: str) -> None:
+        self._minter = minter
+        self._realm = realm
+        self._allows: dict[tuple[int, str, str], tuple[Identity | None, Assertion, str, wire.PreparedAllow]] = {}
+
+    def render(self, trail: Trail, decision: Decision) -> bytes:
+        """The serialised CheckResponse.
+
+        Raises:
+            ValueError: an allow for what is no request. This is a bug of the caller; the service answers 503 for it.
+        """
+        http = trail.http
+        if isinstance(decision, Deny):
+            return wire.denied(
+                decision,
+                decision_id=trail.id,
+                identity=trail.identity,
+                html=http is not None and b"text/html" in http.accept,
+                metadata=trail.metadata(decision),
+                realm=self._realm,
+            )
+        if http is None:
+            raise ValueError("an allow for no request")
+        if http.cookies and wire.remaining_cookies(http.cookies) is not None:
+            headers = self._identity_headers(trail, self._assertion(trail, http.audience), http.audience)
+            metadata = trail.metadata(decision)
+            return wire.allowed(decision_id=trail.id, headers=headers, cookies=http.cookies, metadata=metadata)
+        verdict = trail.verdict
+        kept = verdict.answer if verdict is not None else None
+        if kept is None or kept.audience != http.audience or not kept.assertion.is_fresh(trail.time):
+            kept = self._prepare(trail, decision, http.audience)
+            if verdict is not None:
+                verdict.answer = kept
+        return kept.allow.render(trail.id)
+
+    def _assertion(self, trail: Trail, audience: str) -> Assertion:
+        if trail.identity is None or not audience:
+            return NO_ASSERTION
+        return self._minter.assertion(trail.identity, audience, trail.time)
+
+    @staticmethod
+    def _identity_headers(trail: Trail, assertion: Assertion, audience: str) -> Mapping[str, str]:
+        if trail.identity is None or not audience:
+            return _NOBODY
+        return wire.identity_headers(trail.identity, assertion.token)
+
+    def _prepare(self, trail: Trail, decision: Allow, audience: str) -> PreparedAnswer:
+        """The allow of this identity (or of nobody), audience and rule, with an assertion that is fresh.
+
+        Many requests share one, so it is kept here too: by the identity's own identity, which the entry keeps alive.
+        """
+        assertion = self._assertion(trail, audience)
+        key = (id(trail.identity), audience, decision.rule)
+        kept = self._allows.get(key)
+        if kept is None or kept[0] is not trail.identity or kept[1] is not assertion or kept[2] != trail.revision:
+            headers = self._identity_headers(trail, assertion, audience)
+            made = wire.PreparedAllow(headers=headers, metadata=trail.metadata(decision))
+            kept = (trail.identity, assertion, trail.revision, made)
+            if len(self._allows) >= _MOST_KEPT:
+                self._allows.clear()
+            self._allows[key] = kept
+        return PreparedAnswer(audience, assertion, kept[3])

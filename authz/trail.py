@@ -1,0 +1,93 @@
+"""What is known of one check so far: enough to record it, and to describe it to Envoy, wherever it ends.
+
+Law: everything that is told of a check comes from here, so that the record, Envoy's access log and the answer tell the
+same story. Never the query, a fragment or a header's value.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields, encode
+from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Request
+from authz.verdicts import Verdict
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_LONGEST_RAW: Final = 256
+
+
+@dataclass(slots=True)
+class Trail:
+    """What is known of a check so far: enough to record it wherever it ends."""
+
+    id: str
+    started: float = 0.0  # monotonic
+    time: float = 0.0  # since the epoch
+    http: HttpRequest | None = None
+    request: Request | None = None
+    identity: Identity | None = None
+    revision: str = ""
+    verdict: Verdict | None = None
+
+    def record(self, decision: Decision, now: float) -> bytes:
+        """The record's line; of a verdict that was recorded before only what is new is encoded. `now` is monotonic."""
+        http, verdict = self.http, self.verdict
+        trace = _TRACEPARENT.fullmatch(http.traceparent) if http is not None and http.traceparent else None
+        own: OwnFields = {
+            "id": self.id,
+            "time": self.time,
+            "latency_us": int((now - self.started) * 1e6),
+            "trace": trace.group(1) if trace is not None else "",
+            "source": http.source if http is not None else "",
+        }
+        if verdict is None or verdict.decision is not decision:
+            record: DecisionRecord = {**own, **self._shared(decision)}
+            return encode(record)
+        if verdict.record is None:
+            verdict.record = PreparedRecord(self._shared(decision))
+        return verdict.record.line(own)
+
+    def metadata(self, decision: Decision) -> dict[str, str]:
+        """What Envoy's access log says about the decision."""
+        subject = self.identity.claims.subject if self.identity is not None else ""
+        return {
+            "decision_id": self.id,
+            "reason": decision.reason.value,
+            "rule": decision.rule,
+            "revision": self.revision,
+            "subject": subject.encode("utf-8", "replace").decode(),
+        }
+
+    def _shared(self, decision: Decision) -> SharedFields:
+        """The fields of a record that are the same for every decision like this one."""
+        request, identity = self.request, self.identity
+        claims = identity.claims if identity is not None else None
+        if request is not None:
+            plane, method, host, path = request.plane.value, request.method, request.host, request.path
+        else:
+            plane, method, host, path = _as_sent(self.http)
+        return {
+            "plane": plane,
+            "method": method,
+            "host": host,
+            "path": path,
+            "subject": claims.subject if claims is not None else "",
+            "client": claims.client_id if claims is not None else "",
+            "issuer": claims.issuer if claims is not None else "",
+            "roles": tuple(sorted(identity.roles)) if identity is not None else (),
+            "operation": decision.operation,
+            "dag": decision.dag_id,
+            "decision": "allow" if isinstance(decision, Allow) else "deny",
+            "reason": decision.reason.value,
+            "rule": decision.rule,
+            "revision": self.revision,
+            "detail": decision.detail if isinstance(decision, Deny) else "",
+        }
+
+
+def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:
+    """Plane, method, host and path of a request that has no canonical form: cut, and without query and fragment."""
+    if http is None:
+        return "", "", "", ""
+    path = http.target.partition("?")[0].partition("#")[0]
+    return http.plane[:16], http.method[:16], http.authority[:_LONGEST_RAW], path[:_LONGEST_RAW]

@@ -1,0 +1,219 @@
+"""What is remembered of verdicts never changes an answer, is bounded, and is nobody's who proved nothing."""
+
+import random
+
+import jwt
+import pytest
+
+from authz import verdicts
+from authz.authenticate import Authenticator
+from authz.errors import RequestError
+from authz.minter import AssertionMinter
+from authz.model import Allow, Claims, Deny, HttpRequest, Identity
+from authz.service import Parked, Service, Snapshot
+from authz.verdicts import Verdicts
+from tests.service_rig import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
+from tests.simulators import MemorySink
+from tests.token_factory import ISS, make_key
+
+OTHER_KEY = make_key("ES256", kid="k2")
+NARROW = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")
+
+
+def asked(target="/api/v2/dags", **changes):
+    parts = {"plane": "inbound", "audience": "", "method": "GET", "authority": "gate.test", "target": target}
+    return HttpRequest(**{**parts, **changes})
+
+
+def identity(*roles, subject="alice"):
+    claims = Claims(
+        issuer_name="corp",
+        issuer=ISS,
+        subject=subject,
+        client_id="",
+        username=subject,
+        full_name="",
+        groups=frozenset(),
+        audiences=frozenset(),
+        expires_at=0,
+        issued_at=None,
+        not_before=None,
+        token_id="",
+        session_id="",
+    )
+    return Identity(claims=claims, roles=frozenset(roles))
+
+
+@pytest.fixture
+def table():
+    return Verdicts()
+
+
+def decide(table, http, who, policy):
+    return table.decide(http, table.request(http), who, policy)
+
+
+def test_the_same_question_gets_the_same_verdict(table):
+    policy, alice = load(), identity("viewer")
+    first = decide(table, asked(), alice, policy)
+    assert isinstance(first.decision, Allow)
+    assert decide(table, asked(), alice, policy) is first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"target": "/api/v2/variables"},
+        {"target": "/api/v2/dags?limit=1"},
+        {"method": "DELETE"},
+        {"authority": "other.test"},
+        {"plane": "egress"},
+    ],
+)
+def test_another_question_is_decided_anew(table, other):
+    policy, alice = load(), identity("viewer")
+    first = decide(table, asked(), alice, policy)
+    second = decide(table, asked(**other), alice, policy)
+    assert second is not first
+    assert second.request != first.request or other.get("target", "").startswith("/api/v2/dags?")
+
+
+def test_an_equal_identity_is_another_one(table):
+    """Whoever is verified anew is judged anew: equal claims do not borrow a verdict."""
+    policy = load()
+    first = decide(table, asked(), identity("viewer"), policy)
+    assert decide(table, asked(), identity("viewer"), policy) is not first
+    assert isinstance(decide(table, asked(), identity("copilot"), load(NARROW)).decision, Allow)
+    assert isinstance(decide(table, asked(), identity("viewer"), load(NARROW)).decision, Deny)
+
+
+def test_another_policy_forgets_everything(table):
+    alice = identity("viewer")
+    assert isinstance(decide(table, asked(), alice, load()).decision, Allow)
+    assert isinstance(decide(table, asked(), alice, load(NARROW)).decision, Deny)
+    assert len(table) == 1
+
+
+def test_it_is_bounded(table):
+    policy, alice = load(), identity("viewer")
+    for number in range(3 * verdicts._MOST_KEPT):
+        decide(table, asked(f"/api/v2/dags/{number}"), alice, policy)
+        assert len(table) <= verdicts._MOST_KEPT
+    assert len(table._requests) <= verdicts._MOST_KEPT
+
+
+def test_a_very_long_target_is_not_kept(table):
+    policy, alice = load(), identity("viewer")
+    decide(table, asked("/api/v2/dags?tags=" + "x" * 600), alice, policy)
+    assert len(table) == len(table._requests) == 0
+
+
+def test_what_cannot_be_canonical_is_refused_each_time(table):
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            table.request(asked("/api/../v2"))
+    assert not table._requests
+
+
+def test_nobody_without_a_good_token_fills_it():
+    rig = Rig()
+    forged = rig.token(OTHER_KEY, headers={"kid": "k1"})
+    for number in range(20):
+        rig.check("GET", f"/api/v2/dags/{number}")
+        rig.check("GET", f"/api/v2/dags/{number}", token=forged)
+        rig.check("GET", f"/api/v2/dags/{number}", token="x.y.z")
+    assert len(rig.service._verdicts) == 0
+    rig.check("GET", "/api/v2/dags/1", token=rig.token())
+    assert len(rig.service._verdicts) == 1
+
+
+TARGETS = (
+    *("/api/v2/dags", "/api/v2/dags?limit=2", "/api/v2/dags/sales", "/api/v2/variables", "/no/such", "/a/../b"),
+    *("/api/v2/monitor/health", "/v1/orders", "/api/v2/dags?access_token=x"),
+)
+HEADERS = (
+    (),
+    (("cookie", b"BearerToken=x; theme=dark"),),
+    (("cookie", b"theme=dark"),),
+    (("accept", b"text/html"), ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
+)
+
+
+class TwoServices:
+    """One that keeps its memory, and one that is new for every check, with the same policy, keys and clock."""
+
+    def __init__(self):
+        self.rig = Rig()
+
+    def check(self, *request, **parts):
+        """What both told, and the wall time."""
+        sink, seen = MemorySink(), []
+        forgetful = Service(
+            snapshot=lambda: Snapshot(policy=self.rig.policy, keys=self.rig.keys),
+            authenticator=Authenticator(capacity=10, max_token_bytes=9999, count=seen.append),
+            minter=AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60),
+            clock=self.rig.clock,
+            record=sink.put,
+            observe=lambda *values: seen.append(values),
+        )
+        outcomes = [self.rig.ask(*request, **parts)]
+        self.rig.service, kept = forgetful, self.rig.service
+        outcomes.append(self.rig.ask(*request, **parts))
+        self.rig.service = kept
+        if isinstance(outcomes[0], Parked):
+            outcomes = [outcome.resume() for outcome in outcomes]
+        return [self._told(*pair) for pair in zip(outcomes, (self.rig.record, sink.records[-1]), strict=True)]
+
+    def _told(self, outcome, record):
+        """Everything but what is each decision's own: its id, and the assertion's times and signature."""
+        answer = read(outcome)
+        given = dict(answer.set)
+        assert given.pop("x-authz-decision") == answer.metadata["decision_id"] == record["id"]
+        token = given.pop("x-authz-assertion", "")
+        claims = jwt.decode(token, options={"verify_signature": False}) if token else {}
+        if claims:
+            assert claims["iat"] <= self.rig.clock.wall() <= claims["exp"] - 30
+            for name in ("jti", "iat", "exp", "nbf"):
+                claims.pop(name, None)
+        body = answer.body.replace(record["id"], "")
+        metadata = {**answer.metadata, "decision_id": ""}
+        return answer.code, answer.http, given, claims, answer.removed, body, metadata, {**record, "id": ""}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_service_that_remembers_answers_like_one_that_never_does(seed):
+    """Requests, callers, policies, keys and times at random."""
+    chance = random.Random(seed)  # noqa: S311 reproducible
+    both = TwoServices()
+    rig = both.rig
+    tokens = [
+        None,
+        rig.token(),
+        rig.token(sub="bob", jti="t2", groups=["x"], realm_access=None),
+        rig.token(client_id="copilot", jti="t3"),
+        rig.token(client_id="sales-etl", jti="t4", aud="airflow-egress"),
+        rig.token(exp=int(rig.clock.wall()) + 40, jti="t5"),
+        rig.token(OTHER_KEY, jti="t6"),
+    ]
+    policies = [load(), load(NARROW)]
+    verdicts_seen = set()
+    for _ in range(150):
+        if chance.random() < 0.1:
+            rig.policy = chance.choice(policies)
+        if chance.random() < 0.1:
+            rig.keys = {"corp": state_of(*chance.choice([(KEY,), (KEY, OTHER_KEY)]))}
+        if chance.random() < 0.2:
+            rig.clock.advance(chance.choice([0.001, 1, 20, 31]))
+        plane, audience = chance.choice([("inbound", "airflow"), ("inbound", "other"), ("inbound", ""), ("egress", "")])
+        kept, anew = both.check(
+            chance.choice(["GET", "GET", "DELETE"]),
+            chance.choice(TARGETS),
+            token=chance.choice(tokens),
+            headers=chance.choice(HEADERS),
+            plane=plane,
+            audience=audience,
+            host=chance.choice(["gate.test", "orders.internal"]),
+        )
+        assert kept == anew
+        verdicts_seen.add(kept[-1]["reason"])
+    assert {"rule", "public", "no_token", "no_role", "no_rule"} <= verdicts_seen
