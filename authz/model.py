@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def _made_per_request(made: type[T]) -> type[T]:
+def made_per_request(made: type[T]) -> type[T]:
     """A frozen record to the type checker, a plain one at run time: freezing makes each field seven times as dear."""
     return dataclass(slots=True)(made)
 
@@ -27,7 +27,7 @@ class Plane(StrEnum):
     EGRESS = "egress"
 
 
-@_made_per_request
+@made_per_request
 class HttpRequest:
     """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
 

@@ -12,6 +12,7 @@ from authz import jose, jwks, tokens
 from authz.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
 from authz.model import Claims, Plane
 from authz.reasons import ANSWERS, Reason
+from authz.tokens import compact
 from tests.token_factory import (
     ISS,
     NOW,
@@ -92,6 +93,17 @@ def test_parse_is_total_on_what_looks_like_a_token(header, payload, signature):
         assert isinstance(parsed.alg, str)
         assert isinstance(parsed.payload, dict)
         assert f"{parsed.signing_input.decode()}.{b64(parsed.signature)}" == token
+
+
+@quick
+@given(st.just({"alg": "RS256"}) | headers | st.fixed_dictionaries({"alg": st.just("RS256")}, optional={"kid": values}))
+def test_a_header_says_the_same_when_it_is_remembered(header):
+    part = b64(json.dumps(header).encode()).encode()
+    fresh = attempt(compact._header, part)
+    for _ in range(2):
+        again = attempt(compact._remembered_header, part)
+        assert again[0] == fresh[0]
+        assert repr(again[1]) == repr(fresh[1])
 
 
 @pytest.mark.parametrize("alg", KEYS)

@@ -4,7 +4,7 @@ import pytest
 
 from authz.errors import TokenError
 from authz.reasons import Reason
-from authz.tokens import MAX_TOKEN_BYTES, parse
+from authz.tokens import MAX_TOKEN_BYTES, compact, parse
 from tests.token_factory import access_claims, b64, dump, make_key, raw_token, sign, unb64
 
 KEY = make_key("ES256")
@@ -149,3 +149,45 @@ def test_a_token_with_many_groups_is_read():
     roles = {f"client-{number}": {"roles": ["a", "b"]} for number in range(100)}
     parsed = parse(raw_token({"alg": "RS256"}, {"groups": groups, "resource_access": roles}, b"x"), max_bytes=20_000)
     assert len(parsed.payload["groups"]) == 500
+
+
+@pytest.fixture
+def memory():
+    compact._remembered_header.cache_clear()
+    return compact._remembered_header
+
+
+def test_a_header_that_is_remembered_says_what_it_said(memory):
+    first, second = (parse(sign(access_claims(sub=sub), KEY), max_bytes=999) for sub in ("a", "b"))
+    assert memory.cache_info()[:2] == (1, 1)
+    assert (first.alg, first.kid, first.typ) == (second.alg, second.kid, second.typ) == ("ES256", "k1", "at+jwt")
+    assert (first.payload["sub"], second.payload["sub"]) == ("a", "b")
+
+
+def test_a_remembered_header_is_that_of_the_same_bytes_only(memory):
+    said = []
+    for header in (
+        b'{"alg":"RS256","kid":"a"}',
+        b'{"alg":"RS256","kid":"A"}',
+        b'{"kid":"a","alg":"RS256"}',
+        b'{"alg":"x"}',
+    ):
+        parsed = parse(raw_token(header, {}), max_bytes=999)
+        said.append((parsed.alg, parsed.kid))
+    assert said == [("RS256", "a"), ("RS256", "A"), ("RS256", "a"), ("x", None)]
+    assert memory.cache_info().hits == 0
+
+
+def test_a_header_that_is_refused_is_refused_again_and_never_remembered(memory):
+    token = raw_token({"alg": "RS256", "crit": ["x"]}, {})
+    assert malformed(token) == malformed(token)
+    assert memory.cache_info().currsize == 0
+
+
+def test_a_flood_of_headers_and_long_ones_fill_no_memory(memory):
+    for number in range(200):
+        parse(raw_token({"alg": "RS256", "kid": f"k{number}"}, {}), max_bytes=999)
+    assert memory.cache_info().currsize == 64
+    memory.cache_clear()
+    assert parse(raw_token({"alg": "RS256", "x5c": ["x" * 400]}, {}), max_bytes=999).alg == "RS256"
+    assert memory.cache_info().currsize == 0
