@@ -1,6 +1,7 @@
 """What must hold for every token, key set and clock, not only for those that somebody thought of."""
 
 import json
+import re
 import string
 from dataclasses import replace
 
@@ -288,6 +289,22 @@ def test_the_bearer_grammar_is_total(lines):
     else:
         assert isinstance(error, RequestError)
         assert error.reason is Reason.BAD_AUTHORIZATION
+
+
+CREDENTIALS = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9\-._~+/]+=*)")  # the ABNF of RFC 6750 §2.1
+bearer_pieces = st.lists(
+    st.sampled_from([b"a.b.c", b"-_~+/", b"=", b"==", b" ", b"\t", b"\n", b",", b"\xe9", b"\0", b"Bearer "])
+    | st.binary(max_size=2),
+    max_size=4,
+).map(b"".join)
+
+
+@quick
+@given(st.sampled_from([b"Bearer ", b"bEARER ", b"Bearer", b"Bearer\t", b"Basic ", b"", b"\xc2earer "]), bearer_pieces)
+def test_a_line_is_taken_exactly_when_the_grammar_says_so(scheme, rest):
+    token, _ = attempt(tokens.parse_bearer, (scheme + rest,))
+    match = CREDENTIALS.fullmatch(scheme + rest)
+    assert token == (match and match.group(1).decode())
 
 
 @quick

