@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz import assertion, jwks
+from authz.jose import ALGORITHMS
 from authz.model import Claims, Identity
 from tests.token_factory import NOW, dump, make_key, private_key, unb64
 
@@ -97,6 +98,20 @@ def test_it_verifies_with_the_published_key_set():
         options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
     )
     assert verified["sub"] == "alice"
+
+
+def test_both_halves_of_a_signature_have_their_full_length():
+    """RFC 7518 §3.4. One half in 256 begins with a zero octet; among so many, some do."""
+    verifier, public = ALGORITHMS["ES256"].verifier, KEY.private_key.public_key()
+    short = 0
+    for number in range(3000):
+        signing_input, _, signature = mint(jti=f"j-{number}").rpartition(".")
+        raw = unb64(signature)
+        assert len(raw) == 64
+        if 0 in {raw[0], raw[32]}:
+            assert verifier.verify(signing_input.encode(), public, raw) is True
+            short += 1
+    assert short > 0
 
 
 def test_the_key_set_has_public_members_only():
