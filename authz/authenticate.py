@@ -4,14 +4,16 @@ Law: a token is verified once and its time, audience, key and issuer are checked
 the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones evicts nothing), is
 bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's entry changing
 (PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
+
+A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
+whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
+ones alive for as long as it is kept itself.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Protocol
-
-from cachetools import LRUCache
+from typing import Final, Protocol
 
 from authz import tokens
 from authz.errors import KeysUnavailableError, TokenError
@@ -19,6 +21,10 @@ from authz.jwks import Key, KeySet
 from authz.model import Claims, HttpRequest, Identity, Issuer, Plane
 from authz.policy import Policy
 from authz.reasons import Reason
+from authz.second_chance import SecondChance
+from authz.sharing import Shared, SharedClaims
+
+_MOST_STANDINGS: Final = 1024
 
 
 class KeyState(Protocol):
@@ -54,25 +60,41 @@ class KeyWanted:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standing:
+    """What all sessions of one key and the same planes were judged by under one revision of the policy."""
+
+    revision: str
+    issuer: Issuer
+    key: Key = field(repr=False)
+    planes: frozenset[Plane]
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Session:
     """One verified token.
 
-    It is good on `planes`, from wall time `starts` up to before `ends`, and dropped at the monotonic time `dies_at`:
-    what `tokens.check_claims` says, worked out once. `assertions` holds what was minted for it, by audience: (compact
-    JWT, reusable until).
+    It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
+    monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
+    long as the policy's revision does. `used` is for the cache.
     """
 
-    claims: Claims
-    issuer: Issuer
-    key: Key = field(repr=False)
-    planes: frozenset[Plane]
+    identity: Identity
+    standing: Standing
     starts: float
     ends: float
     dies_at: float
-    revision: str
-    identity: Identity
-    assertions: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
+    used: bool = False
+
+    @property
+    def claims(self) -> Claims:
+        """The verified claims."""
+        return self.identity.claims
+
+    @property
+    def issuer(self) -> Issuer:
+        """The issuer, as the policy last had it."""
+        return self.standing.issuer
 
 
 class Authenticator:
@@ -88,7 +110,10 @@ class Authenticator:
         self._max_token_bytes = max_token_bytes
         self._longest_line = max_token_bytes + len("Bearer ")
         self._count = count
-        self._sessions: LRUCache[bytes, Session] = LRUCache(maxsize=capacity)
+        self._sessions: SecondChance[bytes, Session] = SecondChance(capacity)
+        self._standings: dict[tuple[int, frozenset[Plane]], Standing] = {}
+        self._share_claims = SharedClaims()
+        self._share_time: Shared[float] = Shared()
 
     def authenticate(
         self,
@@ -114,9 +139,7 @@ class Authenticator:
         if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
             digest = sha256(lines[0]).digest()
             session = self._sessions.get(digest)
-        if session is not None and monotonic < session.dies_at and _still_good(session, policy, keys, monotonic):
-            self._count("hit")
-        else:
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
             token = tokens.parse_bearer(lines)
             if token is None:
                 return None
@@ -126,15 +149,34 @@ class Authenticator:
                 return verified
             session = verified
             tokens.check_claims(session.claims, session.issuer, plane, wall)
-            self._sessions[digest] = session
-        if not (plane in session.planes and session.starts <= wall < session.ends):
+            self._sessions.put(digest, session)
+        else:
+            session.used = True
+            self._count("hit")
+        if not (plane in session.standing.planes and session.starts <= wall < session.ends):
             tokens.check_claims(session.claims, session.issuer, plane, wall)
-        if session.revision != policy.revision:
-            session.revision = policy.revision
-            session.issuer = policy.issuers[session.claims.issuer]
-            session.identity = policy.identify(session.claims)
-            session.assertions.clear()
         return session
+
+    def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
+        """Whether what the session was verified with is still what we trust; it then has its roles of this policy.
+
+        Raises:
+            KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
+        """
+        standing = session.standing
+        if standing.revision != policy.revision:
+            now = policy.issuers.get(standing.issuer.issuer)
+            if now is None or now != standing.issuer:
+                return False
+            standing = session.standing = self._standing(policy.revision, now, standing.key, standing.planes)
+            session.identity = policy.identify(session.claims)
+        issuer, key = standing.issuer, standing.key
+        state = keys.get(issuer.name)
+        if state is None or state.issuer != issuer.issuer or state.keyset is None:
+            return False
+        if monotonic >= state.stale_at:
+            raise KeysUnavailableError("the last key set is older than keys.max_stale")
+        return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
 
     def _verify(
         self, token: str, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
@@ -153,36 +195,24 @@ class Authenticator:
             reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
-        claims = tokens.read_claims(parsed, issuer)
+        claims = tokens.read_claims(parsed, issuer, self._share_claims)
         starts, ends = tokens.window(claims, issuer)
+        planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
         return Session(
-            claims=claims,
-            issuer=issuer,
-            key=key,
-            planes=frozenset(
-                plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences)
-            ),
-            starts=starts,
-            ends=ends,
-            dies_at=monotonic + max(0.0, ends - wall),
-            revision=policy.revision,
             identity=policy.identify(claims),
+            standing=self._standing(policy.revision, issuer, key, planes),
+            starts=self._share_time(starts),
+            ends=self._share_time(ends),
+            # In whole seconds, which many share; rounded down, so that it never outlives the token.
+            dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
         )
 
-
-def _still_good(session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
-    """Whether what the session was verified with is still what we trust.
-
-    Raises:
-        KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
-    """
-    issuer = policy.issuers.get(session.claims.issuer)
-    if issuer is not session.issuer and issuer != session.issuer:
-        return False
-    state = keys.get(session.issuer.name)
-    if state is None or state.issuer != session.claims.issuer or state.keyset is None:
-        return False
-    if monotonic >= state.stale_at:
-        raise KeysUnavailableError("the last key set is older than keys.max_stale")
-    key = session.key
-    return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
+    def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
+        """The standing of these, one object for all sessions that have it."""
+        place = id(key), planes  # the standing keeps the key, so its id is nobody else's for as long as it is here
+        found = self._standings.get(place)
+        if found is None or found.revision != revision or found.issuer is not issuer:
+            if len(self._standings) >= _MOST_STANDINGS:
+                self._standings.clear()
+            found = self._standings[place] = Standing(revision=revision, issuer=issuer, key=key, planes=planes)
+        return found

@@ -17,7 +17,7 @@ LAYERS = {
     "errors": 1,
     "quantities": 1,
     "sharing": 1,
-    "generations": 1,
+    "second_chance": 1,
     "wording": 1,
     "jose": 2,
     "path": 2,

@@ -6,6 +6,7 @@ group of the token, however many roles there are.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from authz.errors import Problem
 from authz.model import Claims, Identity
@@ -15,6 +16,7 @@ from authz.policy.schema import RoleEntry
 from authz.wording import near
 
 _NOBODY: frozenset[str] = frozenset()
+_MOST_KNOWN: Final = 1024  # sets of roles; a table that is full is begun anew
 
 
 def check_roles(draft: Draft) -> Iterator[Problem]:
@@ -100,9 +102,12 @@ class _Members:
 
 
 class Roster:
-    """Claims → identity, for all issuers of a policy."""
+    """Claims → identity, for all issuers of a policy.
 
-    __slots__ = ("_agents", "_by_issuer", "_floor", "_ranks")
+    What a set of roles amounts to is worked out once, and equal sets of any number of identities are one object.
+    """
+
+    __slots__ = ("_agents", "_by_issuer", "_floor", "_known", "_ranks")
 
     def __init__(self, roles: Iterable[Role], issuers: Iterable[str], airflow: Mapping[str, str]) -> None:
         """`airflow` is the Airflow role of every role that has one, `authenticated` included."""
@@ -111,6 +116,7 @@ class Roster:
         self._agents = frozenset(role.name for role in roles if role.agent)
         self._ranks = {name: AIRFLOW_ROLES.index(word) for name, word in airflow.items()}
         self._floor = self._ranks.get(AUTHENTICATED, -1)
+        self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
 
     def identify(self, claims: Claims) -> Identity:
         """Who the verified claims stand for under this policy."""
@@ -121,14 +127,18 @@ class Roster:
             held.update(members.clients.get(claims.client_id, _NOBODY), members.subjects.get(claims.subject, _NOBODY))
             for group in claims.groups:
                 held.update(members.groups.get(group, _NOBODY))
+        key = frozenset(held)
+        roles, agent, airflow_role = self._known.get(key) or self._amount(key)
+        return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role)
+
+    def _amount(self, held: frozenset[str]) -> tuple[frozenset[str], bool, str]:
         rank = max((self._ranks.get(role, -1) for role in held), default=-1)
         rank = max(rank, self._floor)
-        return Identity(
-            claims=claims,
-            roles=frozenset(held),
-            agent=not self._agents.isdisjoint(held),
-            airflow_role=AIRFLOW_ROLES[rank] if rank >= 0 else "",
-        )
+        known = held, not self._agents.isdisjoint(held), AIRFLOW_ROLES[rank] if rank >= 0 else ""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[held] = known
+        return known
 
 
 def _members(roles: Iterable[Role]) -> _Members:

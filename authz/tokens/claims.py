@@ -21,6 +21,7 @@ from authz.tokens.compact import ParsedToken
 from authz.tokens.kind import ID, check_kind
 
 Payload = Mapping[str, Any]
+Share = Callable[[dict[str, Any]], dict[str, Any]]
 
 MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -28,22 +29,27 @@ _ABSENT: Final = object()
 _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
 
 
-def read_claims(parsed: ParsedToken, issuer: Issuer) -> Claims:
+def _as_they_are(values: dict[str, Any]) -> dict[str, Any]:
+    return values
+
+
+def read_claims(parsed: ParsedToken, issuer: Issuer, share: Share = _as_they_are) -> Claims:
     """The claims of a token of `issuer`; TokenError when its kind or any claim is not what it must be.
 
-    Call it after `verify`. Times and audience are judged by `check_claims`, on every use.
+    Call it after `verify`. Times and audience are judged by `check_claims`, on every use. `share` may put equal values
+    in the place of the read ones (see `authz.sharing`).
     """
     kind = check_kind(parsed, issuer)
-    claims = typed_claims(parsed.payload, issuer)
+    claims = typed_claims(parsed.payload, issuer, share)
     if kind == ID:
         check_id_audiences(parsed.payload, issuer)
     return claims
 
 
-def typed_claims(payload: Payload, issuer: Issuer) -> Claims:
+def typed_claims(payload: Payload, issuer: Issuer, share: Share = _as_they_are) -> Claims:
     """The claims of a payload, whatever kind of token it is from. To accept a token, call `read_claims`."""
     values = {name: read(payload, issuer) for name, read in READERS.items()}
-    return Claims(issuer_name=issuer.name, issuer=issuer.issuer, **values)
+    return Claims(issuer_name=issuer.name, issuer=issuer.issuer, **share(values))
 
 
 def check_id_audiences(payload: Payload, issuer: Issuer) -> None:

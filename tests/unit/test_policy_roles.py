@@ -49,6 +49,22 @@ def test_an_issuer_that_is_not_in_the_policy_gives_nothing():
     assert roles_of(loaded, groups=["g"], issuer="gone") == set()
 
 
+def test_equal_roles_of_any_number_of_people_are_one_object():
+    loaded = load()
+    one, other = (loaded.identify(claims(groups=["data-ops"], subject=who)) for who in ("alice", "bob"))
+    assert one.roles is other.roles
+    assert one.claims.subject != other.claims.subject
+
+
+def test_a_flood_of_combinations_of_roles_is_not_kept():
+    count = 11
+    loaded = load(roles="".join(f"\n  r{n}: {{groups: [g{n}]}}" for n in range(count)) + "\n")
+    for bits in range(2**count):
+        groups = [f"g{n}" for n in range(count) if bits >> n & 1]
+        assert roles_of(loaded, groups=groups) == {f"r{group[1:]}" for group in groups}
+        assert len(loaded.roster._known) <= 1_024
+
+
 def test_whoever_has_an_agent_role_is_an_agent():
     loaded = load(
         roles="\n  bot: {clients: [bot], agent: true}\n  boss: {groups: [b], includes: [bot]}\n  a: {groups: [a]}\n"

@@ -1,0 +1,75 @@
+"""A bounded cache that gives up what is not used: one dictionary, and one bit per entry.
+
+Law: never more than `capacity` entries, and none is given up while there is room. Whoever uses an entry sets its
+`used`. When there is no room, a hand goes round over the entries, the oldest first: one that was used since the hand
+last passed is let off and its bit cleared, the first other one goes ("second chance", also known as CLOCK). It looks at
+a few entries at most, so that no put takes long. Used by one thread.
+
+"Least recently used" would have to relink a list at every use and to keep it: `cachetools.LRUCache` has three
+dictionaries for that.
+"""
+
+from collections.abc import Hashable, Iterator
+from itertools import islice
+from typing import Final, Generic, Protocol, TypeVar
+
+_MOST_LOOKED_AT: Final = 64
+
+
+class Entry(Protocol):
+    """What is kept."""
+
+    used: bool
+
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Entry = TypeVar("_Entry", bound=Entry)
+
+
+class SecondChance(Generic[_Key, _Entry]):
+    """Keys → entries.
+
+    Args:
+        capacity: entries kept at most.
+
+    Attributes:
+        get: the entry of a key, or None; the dictionary's own, because it is asked at every check.
+    """
+
+    __slots__ = ("_capacity", "_hand", "_kept", "get")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept: dict[_Key, _Entry] = {}
+        self._hand: Iterator[_Key] = iter(())
+        self.get = self._kept.get
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._kept)
+
+    def put(self, key: _Key, entry: _Entry) -> None:
+        """Keep the entry, in the place of another one of the key or, where there is no room, of one not used."""
+        if len(self._kept) >= self._capacity and key not in self._kept:
+            self._give_up_one()
+        self._kept[key] = entry
+
+    def _give_up_one(self) -> None:
+        key = None
+        for key in islice(self._round(), _MOST_LOOKED_AT):
+            entry = self._kept[key]
+            if not entry.used:
+                break
+            entry.used = False
+        if key is not None:
+            del self._kept[key]
+
+    def _round(self) -> Iterator[_Key]:
+        """The keys, from where the hand stopped, on and on."""
+        while self._kept:
+            yield from self._hand  # all still there: nobody but the hand takes anything away
+            # A list of its own: a dictionary that changes cannot be walked, and to find the first key of one that lost
+            # many at its beginning takes longer and longer.
+            self._hand = iter(tuple(self._kept))
