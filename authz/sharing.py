@@ -45,7 +45,7 @@ class Shared(Generic[_Value]):
 class SharedClaims:
     """What the claims of many tokens have in common: groups, audiences, clients, names and whole seconds.
 
-    Subject and token id are left alone: they are what tells tokens apart.
+    The subject is left alone: it is what tells tokens apart.
     """
 
     __slots__ = ("_seconds", "_sets", "_texts")

@@ -53,8 +53,6 @@ def claims(*, groups=(), client="", subject="s-1", issuer="corp"):
         expires_at=0,
         issued_at=None,
         not_before=None,
-        token_id="",
-        session_id="",
     )
 
 

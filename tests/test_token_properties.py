@@ -208,7 +208,7 @@ def test_reading_claims_is_total_and_typed(changes):
     assert payload["exp"] - 1 < claims.expires_at <= payload["exp"]
     assert claims.not_before is None or claims.not_before >= payload["nbf"]
     assert all(isinstance(group, str) for group in claims.groups)
-    texts = (claims.client_id, claims.username, claims.full_name, claims.token_id, claims.session_id)
+    texts = (claims.client_id, claims.username, claims.full_name)
     assert all(isinstance(text, str) for text in texts)
 
 

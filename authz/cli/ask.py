@@ -105,8 +105,6 @@ def _identity_of(question: _Question, policy: Policy) -> Identity | None:
             expires_at=0,
             issued_at=None,
             not_before=None,
-            token_id="",
-            session_id="",
         )
     )
 

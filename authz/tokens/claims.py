@@ -27,6 +27,7 @@ MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = object()
 _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
+_CHECKED_ONLY: Final = ("token_id", "session_id")  # must have their type where they are; nothing reads them
 
 
 def _as_they_are(values: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def read_claims(parsed: ParsedToken, issuer: Issuer, share: Share = _as_they_are
 def typed_claims(payload: Payload, issuer: Issuer, share: Share = _as_they_are) -> Claims:
     """The claims of a payload, whatever kind of token it is from. To accept a token, call `read_claims`."""
     values = {name: read(payload, issuer) for name, read in READERS.items()}
+    for name in _CHECKED_ONLY:
+        del values[name]
     return Claims(issuer_name=issuer.name, issuer=issuer.issuer, **share(values))
 
 

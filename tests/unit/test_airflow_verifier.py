@@ -288,8 +288,6 @@ def identity(**changes):
         expires_at=NOW + 600,
         issued_at=NOW,
         not_before=None,
-        token_id="t",
-        session_id="",
     )
     return Identity(**{"claims": token, "roles": frozenset({"viewer"}), "airflow_role": "viewer", **changes})
 

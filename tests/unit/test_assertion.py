@@ -29,8 +29,6 @@ CLAIMS = Claims(
     expires_at=NOW + 540,
     issued_at=NOW,
     not_before=None,
-    token_id="t-1",
-    session_id="s-1",
 )
 ALICE = Identity(claims=CLAIMS, roles=frozenset({"viewer", "op", "admin"}), airflow_role="op")
 

@@ -19,7 +19,6 @@ def values(**changes):
         "expires_at": int(copy("1800000000")),
         "issued_at": int(copy("1799999000")),
         "not_before": None,
-        "token_id": copy("t-1"),
         **changes,
     }
 

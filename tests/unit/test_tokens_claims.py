@@ -36,8 +36,6 @@ def test_an_access_token_becomes_claims():
         expires_at=NOW + 540,
         issued_at=NOW - 60,
         not_before=None,
-        token_id="t-1",
-        session_id="s-1",
     )
 
 
@@ -45,7 +43,7 @@ def test_optional_claims_are_optional():
     found = read({"iss": ISS, "sub": "svc", "aud": ["airflow", "b"], "exp": 5, "scope": ""})
     assert found.audiences == {"airflow", "b"}
     assert (found.issued_at, found.not_before, found.groups) == (None, None, frozenset())
-    assert (found.client_id, found.full_name, found.token_id, found.session_id) == ("", "", "", "")
+    assert (found.client_id, found.full_name) == ("", "")
     assert found.username == "svc"
 
 

@@ -38,8 +38,6 @@ def identity(*roles, subject="alice"):
         expires_at=0,
         issued_at=None,
         not_before=None,
-        token_id="",
-        session_id="",
     )
     return Identity(claims=claims, roles=frozenset(roles))
 

@@ -54,8 +54,6 @@ def identity(**changes):
         "expires_at": 2,
         "issued_at": 1,
         "not_before": None,
-        "token_id": "t",
-        "session_id": "",
     }
     return Identity(claims=Claims(**{**claims, **changes}), roles=frozenset({"viewer", "op"}))
 
