@@ -22,7 +22,7 @@ from authz.model import Claims, HttpRequest, Identity, Issuer, Plane
 from authz.policy import Policy
 from authz.reasons import Reason
 from authz.second_chance import SecondChance
-from authz.sharing import Shared, SharedClaims
+from authz.sharing import Shared, shared_claims
 
 _MOST_STANDINGS: Final = 1024
 
@@ -112,7 +112,7 @@ class Authenticator:
         self._count = count
         self._sessions: SecondChance[bytes, Session] = SecondChance(capacity)
         self._standings: dict[tuple[int, frozenset[Plane]], Standing] = {}
-        self._share_claims = SharedClaims()
+        self._share_claims = shared_claims()
         self._share_time: Shared[float] = Shared()
 
     def authenticate(

@@ -32,7 +32,8 @@ class HttpRequest:
     """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
 
     `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
-    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked.
+    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked; `browser` says
+    whether HTML is accepted (RFC 9110 §12.5.1).
     """
 
     plane: str
@@ -42,7 +43,7 @@ class HttpRequest:
     target: str
     authorization: tuple[bytes, ...] = field(default=(), repr=False)
     cookies: tuple[bytes, ...] = field(default=(), repr=False)
-    accept: bytes = b""
+    browser: bool = False
     traceparent: str = ""
     source: str = ""
 
@@ -88,7 +89,7 @@ class Issuer:
     insecure_http: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_per_request
 class Claims:
     """The verified claims of one token that the rest of the system uses. The key of a person is (issuer, subject).
 
@@ -110,7 +111,7 @@ class Claims:
     not_before: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_per_request
 class Identity:
     """Who asks: verified claims, and the roles that the policy gives them.
 

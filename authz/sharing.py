@@ -4,7 +4,9 @@ Law: bounded, and without effect but on memory. What comes back equals what went
 so a flood of different values costs only the sharing, and never more than `limit` values outlive their last user.
 """
 
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -29,11 +31,7 @@ class Shared(Generic[_Value]):
     def __call__(self, value: _Value) -> _Value:
         """The first value that was equal to this one."""
         kept = self._kept.get(value)
-        if kept is None:
-            if len(self._kept) >= self._limit:
-                self._kept.clear()
-            self._kept[value] = kept = value
-        return kept
+        return self._first(value) if kept is None else kept
 
     def __contains__(self, value: _Value) -> bool:
         return value in self._kept
@@ -41,33 +39,55 @@ class Shared(Generic[_Value]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def _first(self, value: _Value) -> _Value:
+        if len(self._kept) >= self._limit:
+            self._kept.clear()
+        self._kept[value] = value
+        return value
 
-class SharedClaims:
-    """What the claims of many tokens have in common: groups, audiences, clients, names and whole seconds.
 
-    The subject is left alone: it is what tells tokens apart.
+class _Texts(Shared[str]):
+    """Texts that are not long."""
+
+    __slots__ = ()
+
+    def _first(self, value: str) -> str:
+        return super()._first(value) if len(value) <= _LONGEST else value
+
+
+class _Sets(Shared[frozenset[str]]):
+    """Sets of texts; different sets have their common members together."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: _Texts) -> None:
+        super().__init__(_MOST_SETS)
+        self._texts = texts
+
+    def _first(self, value: frozenset[str]) -> frozenset[str]:
+        return super()._first(frozenset(map(self._texts, value)))
+
+
+def _same(value: _Value) -> _Value:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What the claims of many tokens have in common: names, groups and audiences, whole seconds.
+
+    Not the subject: it is what tells tokens apart.
     """
 
-    __slots__ = ("_seconds", "_sets", "_texts")
+    text: Callable[[str], str] = _same
+    members: Callable[[frozenset[str]], frozenset[str]] = _same
+    seconds: Callable[[int], int] = _same
 
-    def __init__(self) -> None:
-        self._sets: Shared[frozenset[str]] = Shared(_MOST_SETS)
-        self._texts: Shared[str] = Shared()
-        self._seconds: Shared[int] = Shared()
 
-    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of `Claims` by their names, with equal ones in the place of some."""
-        for name in ("groups", "audiences"):
-            values[name] = self._set(values[name])
-        for name in ("client_id", "username", "full_name"):
-            values[name] = self._text(values[name])
-        for name in ("expires_at", "issued_at", "not_before"):
-            if values[name] is not None:
-                values[name] = self._seconds(values[name])
-        return values
+NOT_SHARED: Final = Sharing()
 
-    def _set(self, members: frozenset[str]) -> frozenset[str]:
-        return self._sets(members if members in self._sets else frozenset(map(self._text, members)))
 
-    def _text(self, text: str) -> str:
-        return self._texts(text) if len(text) <= _LONGEST else text
+def shared_claims() -> Sharing:
+    """Tables of their own."""
+    texts = _Texts()
+    return Sharing(text=texts, members=_Sets(texts), seconds=Shared[int]())

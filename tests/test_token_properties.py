@@ -13,7 +13,9 @@ from authz import jose, jwks, tokens
 from authz.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
 from authz.model import Claims, Plane
 from authz.reasons import ANSWERS, Reason
+from authz.sharing import shared_claims
 from authz.tokens import compact
+from authz.tokens.claims import READERS, typed_claims
 from tests.token_factory import (
     ISS,
     NOW,
@@ -210,6 +212,17 @@ def test_reading_claims_is_total_and_typed(changes):
     assert all(isinstance(group, str) for group in claims.groups)
     texts = (claims.client_id, claims.username, claims.full_name)
     assert all(isinstance(text, str) for text in texts)
+
+
+@quick
+@given(claim_changes)
+def test_claims_are_what_the_readers_read_one_after_the_other(changes):
+    payload = {**access_claims(), **changes}
+    typed, error = attempt(typed_claims, payload, CORP, shared_claims())
+    values, first = attempt(lambda: {name: reader(payload, CORP) for name, reader in READERS.items()})
+    assert repr(error) == repr(first)
+    if typed is not None:
+        assert {name: getattr(typed, name, values[name]) for name in values} == values
 
 
 times = st.integers(NOW - 100, NOW + 100)

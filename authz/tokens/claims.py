@@ -17,28 +17,24 @@ from authz.errors import TokenError
 from authz.jose import shown
 from authz.model import Claims, Issuer
 from authz.reasons import Reason
+from authz.sharing import NOT_SHARED, Sharing
 from authz.tokens.compact import ParsedToken
 from authz.tokens.kind import ID, check_kind
 
 Payload = Mapping[str, Any]
-Share = Callable[[dict[str, Any]], dict[str, Any]]
 
 MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = object()
 _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
-_CHECKED_ONLY: Final = ("token_id", "session_id")  # must have their type where they are; nothing reads them
+_TEXT: Final = frozenset({str})
 
 
-def _as_they_are(values: dict[str, Any]) -> dict[str, Any]:
-    return values
-
-
-def read_claims(parsed: ParsedToken, issuer: Issuer, share: Share = _as_they_are) -> Claims:
+def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED) -> Claims:
     """The claims of a token of `issuer`; TokenError when its kind or any claim is not what it must be.
 
     Call it after `verify`. Times and audience are judged by `check_claims`, on every use. `share` may put equal values
-    in the place of the read ones (see `authz.sharing`).
+    in the place of the read ones.
     """
     kind = check_kind(parsed, issuer)
     claims = typed_claims(parsed.payload, issuer, share)
@@ -47,12 +43,35 @@ def read_claims(parsed: ParsedToken, issuer: Issuer, share: Share = _as_they_are
     return claims
 
 
-def typed_claims(payload: Payload, issuer: Issuer, share: Share = _as_they_are) -> Claims:
-    """The claims of a payload, whatever kind of token it is from. To accept a token, call `read_claims`."""
-    values = {name: read(payload, issuer) for name, read in READERS.items()}
-    for name in _CHECKED_ONLY:
-        del values[name]
-    return Claims(issuer_name=issuer.name, issuer=issuer.issuer, **share(values))
+def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) -> Claims:
+    """The claims of a payload, whatever kind of token it is from. To accept a token, call `read_claims`.
+
+    The readers in the order of `READERS`, written out: walking the table takes twice as long.
+    """
+    subject = _subject(payload, issuer)
+    audiences = share.members(_audiences(payload, issuer))
+    expires_at = share.seconds(_expires_at(payload, issuer))
+    issued_at = _issued_at(payload, issuer)
+    not_before = _not_before(payload, issuer)
+    client_id = share.text(_client_id(payload, issuer))
+    username = share.text(_username(payload, issuer))
+    full_name = share.text(_full_name(payload, issuer))
+    groups = share.members(_groups(payload, issuer))
+    _token_id(payload, issuer)  # this and the next must have their type where they are; nothing reads them
+    _session_id(payload, issuer)
+    return Claims(  # by position, in the order of the fields: with their names it takes three times as long
+        issuer.name,
+        issuer.issuer,
+        subject,
+        client_id,
+        username,
+        full_name,
+        groups,
+        audiences,
+        expires_at,
+        issued_at if issued_at is None else share.seconds(issued_at),
+        not_before if not_before is None else share.seconds(not_before),
+    )
 
 
 def check_id_audiences(payload: Payload, issuer: Issuer) -> None:
@@ -92,10 +111,10 @@ def _text(payload: Payload, claim: str) -> str:
 
 def _time(payload: Payload, claim: str) -> int | float | None:
     """An optional NumericDate (RFC 7519 §2): a finite number of seconds, up to the year 9999."""
-    if claim not in payload:
+    value = payload.get(claim, _ABSENT)
+    if value is _ABSENT:
         return None
-    value = payload[claim]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and type(value) is not float:  # a boolean is an int to isinstance
         raise _invalid(claim, "a number of seconds", value)
     if not -MAX_TIME <= value <= MAX_TIME:
         raise TokenError(Reason.CLAIM_INVALID, f"{claim} is beyond the year 9999")
@@ -112,7 +131,7 @@ def _subject(payload: Payload, issuer: Issuer) -> str:
     value = payload.get("sub")
     if not isinstance(value, str) or not value:
         raise _missing_or_invalid(payload, "sub", "a string that is not empty")
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):
         raise TokenError(Reason.CLAIM_INVALID, "sub holds a control character")
     return value
 
@@ -130,7 +149,7 @@ def _audiences(payload: Payload, _: Issuer) -> frozenset[str]:
     value = payload.get("aud")
     if isinstance(value, str) and value:
         return frozenset((value,))
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and value and _TEXT.issuperset(map(type, value)):
         return frozenset(value)
     raise _missing_or_invalid(payload, "aud", "a string or an array of strings")
 
@@ -154,11 +173,13 @@ def _not_before(payload: Payload, _: Issuer) -> int | None:
 
 def _client_id(payload: Payload, _: Issuer) -> str:
     """Whichever claim the provider uses; several that name different clients are a contradiction."""
-    named = {claim: _text(payload, claim) for claim in _CLIENT_CLAIMS if claim in payload}
-    clients = set(named.values())
+    named = [claim for claim in _CLIENT_CLAIMS if claim in payload]
+    if not named:
+        return ""
+    clients = {_text(payload, claim) for claim in named}
     if len(clients) > 1:
         raise TokenError(Reason.CLAIM_INVALID, f"{', '.join(named)} name different clients")
-    return clients.pop() if clients else ""
+    return clients.pop()
 
 
 def _username(payload: Payload, issuer: Issuer) -> str:
@@ -166,6 +187,18 @@ def _username(payload: Payload, issuer: Issuer) -> str:
     if issuer.username == "email" and payload.get("email_verified") is not True:
         return _subject(payload, issuer)
     return _text(payload, issuer.username) or _subject(payload, issuer)
+
+
+def _full_name(payload: Payload, issuer: Issuer) -> str:
+    return _text(payload, issuer.full_name)
+
+
+def _token_id(payload: Payload, _: Issuer) -> str:
+    return _text(payload, "jti")
+
+
+def _session_id(payload: Payload, _: Issuer) -> str:
+    return _text(payload, "sid")
 
 
 def _groups(payload: Payload, issuer: Issuer) -> frozenset[str]:
@@ -188,7 +221,7 @@ def _groups(payload: Payload, issuer: Issuer) -> frozenset[str]:
 def _strings(name: str, value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and _TEXT.issuperset(map(type, value)):
         return value
     raise _invalid(name, "an array of strings", value)
 
@@ -202,9 +235,9 @@ READERS: Final[Mapping[str, Callable[[Payload, Issuer], Any]]] = MappingProxyTyp
         "not_before": _not_before,
         "client_id": _client_id,
         "username": _username,
-        "full_name": lambda payload, issuer: _text(payload, issuer.full_name),
+        "full_name": _full_name,
         "groups": _groups,
-        "token_id": lambda payload, _: _text(payload, "jti"),
-        "session_id": lambda payload, _: _text(payload, "sid"),
+        "token_id": _token_id,
+        "session_id": _session_id,
     }
 )

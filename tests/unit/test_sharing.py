@@ -1,26 +1,11 @@
 """Equal values become one object, and a flood of different ones is never kept."""
 
-from authz.sharing import Shared, SharedClaims
+from authz.sharing import NOT_SHARED, Shared, shared_claims
 
 
 def copy(text):
     """An equal text that is another object."""
     return "".join(list(text))
-
-
-def values(**changes):
-    return {
-        "subject": copy("alice"),
-        "client_id": copy("the-cli"),
-        "username": copy("alice.a"),
-        "full_name": copy("Alice A."),
-        "groups": frozenset({copy("readers"), copy("oncall")}),
-        "audiences": frozenset({copy("airflow")}),
-        "expires_at": int(copy("1800000000")),
-        "issued_at": int(copy("1799999000")),
-        "not_before": None,
-        **changes,
-    }
 
 
 def test_what_comes_back_is_equal_and_the_first_of_its_kind():
@@ -50,30 +35,41 @@ def test_after_a_flood_what_is_asked_for_again_is_shared_again():
     assert share(copy("readers")) is again
 
 
-def test_claims_of_two_tokens_have_their_common_values_together():
-    share = SharedClaims()
-    one, other = share(values()), share(values(subject=copy("bob")))
-    assert one == values()
-    assert other == values(subject="bob")
-    for name in ("client_id", "username", "full_name", "groups", "audiences", "expires_at", "issued_at"):
-        assert one[name] is other[name], name
+def test_equal_values_of_two_tokens_are_one_object():
+    share = shared_claims()
+    for table, make in (
+        (share.text, lambda: copy("alice.a")),
+        (share.members, lambda: frozenset({copy("readers"), copy("oncall")})),
+        (share.seconds, lambda: int(copy("1800000000"))),
+    ):
+        one, other = make(), make()
+        assert one is not other
+        assert table(one) == one
+        assert table(other) is table(one)
 
 
-def test_different_sets_have_their_common_members_together():
-    share = SharedClaims()
-    one, other = share(values()), share(values(groups=frozenset({copy("readers"), copy("admins")})))
-    assert other["groups"] == {"readers", "admins"}
-    mine, theirs = (next(group for group in made["groups"] if group == "readers") for made in (one, other))
-    assert mine is theirs
+def test_different_sets_and_names_have_their_common_texts_together():
+    share = shared_claims()
+    one = share.members(frozenset({copy("readers"), copy("oncall")}))
+    other = share.members(frozenset({copy("readers"), copy("admins")}))
+    assert other == {"readers", "admins"}
+    mine, theirs = (next(group for group in groups if group == "readers") for groups in (one, other))
+    assert mine is theirs is share.text(copy("readers"))
 
 
 def test_long_texts_are_not_kept():
-    share = SharedClaims()
+    share = shared_claims()
     long = "x" * 200
-    one, other = share(values(username=copy(long))), share(values(username=copy(long)))
-    assert one["username"] == other["username"] == long
-    assert one["username"] is not other["username"]
+    assert share.text(copy(long)) == long
+    assert share.text(copy(long)) is not share.text(copy(long))
 
 
-def test_a_time_that_is_not_there_stays_so():
-    assert SharedClaims()(values(issued_at=None))["issued_at"] is None
+def test_no_table_shares_anything_with_those_of_another():
+    one, other = shared_claims(), shared_claims()
+    assert one.text(copy("alice")) is not other.text(copy("alice"))
+
+
+def test_what_is_not_shared_stays_the_object_that_it_was():
+    for table in (NOT_SHARED.text, NOT_SHARED.members, NOT_SHARED.seconds):
+        value = object()
+        assert table(value) is value

@@ -1,9 +1,13 @@
+from dataclasses import fields
+
 import pytest
 
 from authz.errors import TokenError
 from authz.model import Claims, Plane
 from authz.reasons import Reason
+from authz.sharing import shared_claims
 from authz.tokens import parse, read_claims
+from authz.tokens.claims import READERS, typed_claims
 from tests.token_factory import ISS, NOW, access_claims, claims, id_claims, issuer, raw_token
 
 BAD = Reason.CLAIM_INVALID
@@ -37,6 +41,18 @@ def test_an_access_token_becomes_claims():
         issued_at=NOW - 60,
         not_before=None,
     )
+
+
+def test_every_field_gets_what_its_own_reader_reads():
+    payload = access_claims(
+        sub="s", azp="c", client_id=None, preferred_username="u", name="n", groups=["g"], aud=["a"], nbf=1, iat=2, exp=3
+    )
+    typed = typed_claims(payload, issuer())
+    read_one_by_one = {name: reader(payload, issuer()) for name, reader in READERS.items()}
+    del read_one_by_one["token_id"], read_one_by_one["session_id"]
+    assert {name: getattr(typed, name) for name in read_one_by_one} == read_one_by_one
+    assert {field.name for field in fields(Claims)} - {"issuer", "issuer_name"} == set(read_one_by_one)
+    assert len(set(map(str, read_one_by_one.values()))) == len(read_one_by_one)  # a mix-up would show
 
 
 def test_optional_claims_are_optional():
@@ -192,3 +208,19 @@ def test_an_id_token_may_name_several_of_our_clients():
     nowhere = issuer(audiences={Plane.INBOUND: frozenset()}, tokens=frozenset({"id"}))
     with pytest.raises(TokenError, match="foreign audiences"):
         read_claims(parse(raw_token({"alg": "RS256"}, id_claims()), max_bytes=9999), nowhere)
+
+
+@pytest.mark.parametrize("absent", [[], ["iat"], ["nbf"], ["iat", "nbf"]])
+def test_shared_values_are_equal_values(absent):
+    payload = {name: value for name, value in access_claims(nbf=NOW - 60).items() if name not in absent}
+    share = shared_claims()
+    one, other = (typed_claims(dict(payload), issuer(), share) for _ in range(2))
+    assert one == other == typed_claims(payload, issuer())
+    for name in ("groups", "audiences", "client_id", "username", "full_name", "expires_at", "issued_at"):
+        assert getattr(one, name) is getattr(other, name)
+
+
+def test_a_subject_that_cannot_be_printed_is_one_all_the_same():
+    assert read(access_claims(sub="\u00ad\u3000\ue000")).subject == "\u00ad\u3000\ue000"
+    for control in "\x00\x1f\x7f\x80\x9f\u2028\u2029":
+        assert refused(access_claims(sub=f"a{control}b")) == (BAD, "sub holds a control character")
