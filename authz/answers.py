@@ -52,7 +52,7 @@ class Answers:
                 decision,
                 decision_id=trail.id,
                 identity=trail.identity,
-                html=http is not None and b"text/html" in http.accept,
+                html=http is not None and http.browser,
                 metadata=trail.metadata(decision),
                 realm=self._realm,
             )

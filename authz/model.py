@@ -32,8 +32,8 @@ class HttpRequest:
     """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
 
     `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
-    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked; `browser` says
-    whether HTML is accepted (RFC 9110 §12.5.1).
+    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked. `browser`:
+    HTML is accepted (RFC 9110 §12.5.1).
     """
 
     plane: str

@@ -17,7 +17,7 @@ from authz import decide, wire
 from authz.answers import Answers, Minter
 from authz.authenticate import Authenticator, KeyState, KeyWanted
 from authz.errors import AuditUnavailableError, DeniedError, RequestError
-from authz.model import Allow, Decision, Deny, Request
+from authz.model import Allow, Decision, Deny, Request, made_per_request
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason
 from authz.trail import Trail
@@ -26,7 +26,7 @@ from authz.verdicts import Verdicts
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_per_request
 class Snapshot:
     """What one check reads, taken once at its start: the policy in force and the key sets."""
 
@@ -148,14 +148,15 @@ class Service:
     def _finish(self, trail: Trail, decision: Decision) -> bytes:
         """Build the answer, have it recorded, and only then hand it out."""
         answer = self._answers.render(trail, decision)
+        now = self._clock.monotonic()
         try:
-            self._record(trail.record(decision, self._clock.monotonic()))
+            self._record(trail.record(decision, now))
         except AuditUnavailableError as error:
             log.error("decision %s denied: %s", trail.id, error)  # noqa: TRY400 the text says it all
             decision = Deny(reason=Reason.AUDIT_UNAVAILABLE)
             answer = self._answers.render(trail, decision)
         plane = trail.http.plane if trail.http is not None and trail.request is not None else ""
-        self._observe(plane, decision.reason, self._clock.monotonic() - trail.started)
+        self._observe(plane, decision.reason, now - trail.started)
         return answer
 
     def _internal_error(self, trail: Trail, error: Exception) -> bytes:

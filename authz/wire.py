@@ -81,7 +81,7 @@ def parse(message: bytes) -> HttpRequest:
     try:
         attributes = pb.CheckRequest.FromString(message).attributes
         http = attributes.request.http
-        authorization, cookies, accept, traceparent = _headers(http)
+        authorization, cookies, browser, traceparent = _headers(http)
     except DecodeError:
         raise RequestError(Reason.BAD_REQUEST, "the message is not a CheckRequest") from None
     method, target = http.method, http.path
@@ -96,31 +96,33 @@ def parse(message: bytes) -> HttpRequest:
         target,
         authorization,
         cookies,
-        accept,
+        browser,
         traceparent,
         attributes.source.address.socket_address.address,
     )
 
 
-def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bytes, str]:
-    """The Authorization lines, the Cookie lines, Accept and traceparent; no other header is looked at."""
+def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:
+    """The Authorization lines, the Cookie lines, whether HTML is accepted, and traceparent; nothing else is looked at.
+
+    This loop is a third of what reading a message costs. So most entries are told by their first two bytes.
+    """
     authorization: tuple[bytes, ...] = ()
     cookies: tuple[bytes, ...] = ()
-    accept, traceparent = b"", ""
-    entries = http.header_map.headers if http.HasField("header_map") else _entries(http.headers)
-    for entry in entries:
-        if entry[:2] in _OTHERS:  # cheaper than taking every entry apart
+    browser, traceparent = False, ""
+    for entry in http.header_map.headers or _entries(http.headers):
+        if entry[:2] in _OTHERS:
             continue
         key, value = _header(entry)
         if key == "authorization":
             authorization = (*authorization, value)
+        elif key == "accept":
+            browser = browser or b"text/html" in value
         elif key == "cookie":
             cookies = (*cookies, value)
-        elif key == "accept":
-            accept = value
         elif key == "traceparent":
             traceparent = value.decode("latin-1")
-    return authorization, cookies, accept, traceparent
+    return authorization, cookies, browser, traceparent
 
 
 def _header(entry: bytes) -> tuple[str, bytes]:

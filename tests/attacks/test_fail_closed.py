@@ -164,7 +164,6 @@ STAGES = {
     "clock: wall": lambda error: {"clock": BrokenClock(error, "wall")},
     "clock: monotonic": lambda error: {"clock": BrokenClock(error, "monotonic")},
     "clock: monotonic, second use": lambda error: {"clock": BrokenClock(error, "monotonic", after=1)},
-    "clock: monotonic, third use": lambda error: {"clock": BrokenClock(error, "monotonic", after=2)},
     "record": lambda error: {"record": failing(error)},
     "observe": lambda error: {"observe": failing(error)},
 }

@@ -97,7 +97,7 @@ def test_parse_reads_what_the_decision_needs():
     assert (http.authority, http.target) == ("airflow.test", "/api/v2/dags?limit=1")
     assert http.authorization == (b"Bearer a", b"Bearer b")
     assert http.cookies == (b"a=1", b"b=\xff")
-    assert http.accept == b"text/html"
+    assert http.browser
     assert http.traceparent.startswith("00-aaaa")
     assert http.source == "10.0.0.9"
 
