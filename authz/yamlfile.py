@@ -6,6 +6,7 @@ follow the core schema (YAML 1.2 §10.3) without its infinities: only `true` and
 never larger than the file (PITFALLS d-32).
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 40
 _COLUMN_BITS: Final = 20
 _COLUMN_MASK: Final = (1 << _COLUMN_BITS) - 1
+_SHALLOW: Final = 2  # levels whose places are kept at first: what is at the top, and what is in that
+_SHORT: Final = 32
 _WORDS: Final[Mapping[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -40,15 +43,18 @@ _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1
 class Document:
     """One parsed file: `data` (dict, tuple and scalars) and the place of every key and item in it.
 
-    `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own.
+    `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own. The places take
+    more memory than the data, and of a file without mistakes only those near the top are asked for: deeper ones are
+    read, from the text, when the first of them is.
     """
 
-    __slots__ = ("_places", "_root", "data", "file", "problems")
+    __slots__ = ("_places", "_root", "_text", "data", "file", "problems")
 
     def __init__(self, reader: "_Reader", data: Mapping[str, Any], root: int) -> None:
         self.file = reader.file
         self.problems = tuple(reader.problems)
         self.data = data
+        self._text = reader.text
         self._places = reader.places
         self._root = root
 
@@ -68,6 +74,16 @@ class Document:
 
         Parts of `loc` that the data does not have are passed over: pydantic names the members of unions there.
         """
+        try:
+            mark = self._mark(loc, key=key)
+        except KeyError:
+            deep = _Reader(self.file, self._text, MAX_DEPTH)
+            self.data, self._places = deep.document().data, deep.places
+            mark = self._mark(loc, key=key)
+        return (mark >> _COLUMN_BITS) + 1, (mark & _COLUMN_MASK) + 1
+
+    def _mark(self, loc: Loc, *, key: bool) -> int:
+        """The mark at `loc`. Raises KeyError where it is too deep to have been kept."""
         node: Any = self.data
         mark = self._root
         for index, part in enumerate(loc, start=1):
@@ -77,7 +93,7 @@ class Document:
             elif isinstance(node, tuple) and isinstance(part, int) and part < len(node):
                 mark = self._places[id(node)][part]
                 node = node[part]
-        return (mark >> _COLUMN_BITS) + 1, (mark & _COLUMN_MASK) + 1
+        return mark
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A problem with the place of `loc`."""
@@ -91,9 +107,17 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
     Raises:
         ProblemsError: (or the given subclass) it is not YAML, or not a mapping.
     """
-    reader = _Reader(file)
     try:
-        return reader.document(_text(data, file))
+        text = _text(data, file)
+    except ProblemsError as failure:
+        raise error(failure.problems) from None
+    with contextlib.suppress(yaml.YAMLError, ProblemsError):  # it is read again, with all places that problems name
+        document = _Reader(file, text, _SHALLOW).document()
+        if not document.problems:
+            return document
+    reader = _Reader(file, text, MAX_DEPTH)
+    try:
+        return reader.document()
     except yaml.YAMLError as failure:
         raise error([*reader.problems, _syntax(failure, data, file)]) from None
     except ProblemsError as failure:
@@ -152,17 +176,20 @@ def _mark(event: Any) -> int:
 
 
 class _Reader:
-    """Builds data out of libyaml's events. No recursion is deeper than MAX_DEPTH."""
+    """Builds data out of libyaml's events, and the places down to a depth. No recursion is deeper than MAX_DEPTH."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, text: str, places_to: int) -> None:
         self.file = file
+        self.text = text
+        self._places_to = places_to
         self.problems: list[Problem] = []
         self.places: dict[int, Any] = {}
         self._next: Any = None
         self._depth = 0
+        self._words: dict[str, str] = {}
 
-    def document(self, text: str) -> Document:
-        loader = yaml.CBaseLoader(text)
+    def document(self) -> Document:
+        loader = yaml.CBaseLoader(self.text)
         try:
             self._next = loader.get_event
             self._next()  # the start of the stream
@@ -217,6 +244,8 @@ class _Reader:
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
+        if len(text) <= _SHORT:  # most are there many times: keys, names of roles, methods
+            text = self._words.setdefault(text, text)
         if not event.implicit[0] or event.tag is not None:
             return text
         if text in _WORDS:
@@ -235,7 +264,7 @@ class _Reader:
     def _mapping(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
         marks: dict[str, tuple[int, int]] = {}
-        read = self._next
+        read, keep = self._next, self._depth <= self._places_to
         while type(event := read()) is not yaml.MappingEndEvent:
             key = self._key(event)
             value_event = read()
@@ -243,12 +272,14 @@ class _Reader:
             if key is None:
                 continue
             if key in result:
-                line = (marks[key][0] >> _COLUMN_BITS) + 1
+                line = (marks.get(key, (0, 0))[0] >> _COLUMN_BITS) + 1
                 self._report(event, f"the key `{key}` is there twice", f"the first is on line {line}")
                 continue
-            marks[key] = (_mark(event), _mark(value_event))
+            if keep:
+                marks[key] = (_mark(event), _mark(value_event))
             result[key] = value
-        self.places[id(result)] = marks
+        if keep:
+            self.places[id(result)] = marks
         return result
 
     def _key(self, event: Any) -> str | None:
@@ -266,10 +297,12 @@ class _Reader:
     def _sequence(self) -> tuple[Any, ...]:
         items: list[Any] = []
         marks: list[int] = []
-        read = self._next
+        read, keep = self._next, self._depth <= self._places_to
         while type(event := read()) is not yaml.SequenceEndEvent:
-            marks.append(_mark(event))
+            if keep:
+                marks.append(_mark(event))
             items.append(self._node(event))
         result = tuple(items)
-        self.places[id(result)] = marks
+        if keep:
+            self.places[id(result)] = marks
         return result

@@ -202,6 +202,25 @@ def test_places():
         document.at(("table", "y"))
 
 
+def test_only_the_places_near_the_top_are_kept_until_a_deeper_one_is_asked_for():
+    text = "".join(f"- {{name: n{number}, size: 1, more: {{a: [1, 2]}}}}\n" for number in range(100))
+    document = yamlfile.parse(f"parts:\n{text}".encode(), "f")
+    before = document.data
+    assert document.place(("parts", 99)) == (101, 3)
+    assert len(document._places) == 2
+    assert document.data is before
+    assert document.place(("parts", 99, "more", "a", 1)) == (101, 37)
+    assert len(document._places) == 2 + 300
+    assert document.data == before
+    assert document.place(("parts", 98, "size"), key=True) == (100, 14)
+
+
+def test_equal_words_are_one_object():
+    first, second = data("list: [{name: viewer}, {name: viewer}]")["list"]
+    assert first["name"] is second["name"]
+    assert next(iter(first)) is next(iter(second))
+
+
 def test_a_place_far_to_the_right_stays_on_its_line():
     wide = "a: {" + "b: 1, " * 300_000 + "c: 2}"
     document = yamlfile.parse(b"x: 1\n" + wide.encode(), "f")
