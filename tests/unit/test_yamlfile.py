@@ -209,10 +209,10 @@ def test_only_the_places_near_the_top_are_kept_until_a_deeper_one_is_asked_for()
     assert document.place(("parts", 99)) == (101, 3)
     assert len(document._places) == 2
     assert document.data is before
-    assert document.place(("parts", 99, "more", "a", 1)) == (101, 37)
+    assert document.place(("parts", 99, "more", "a", 1)) == (101, 38)
     assert len(document._places) == 2 + 300
     assert document.data == before
-    assert document.place(("parts", 98, "size"), key=True) == (100, 14)
+    assert document.place(("parts", 98, "size"), key=True) == (100, 15)
 
 
 def test_equal_words_are_one_object():
