@@ -12,8 +12,6 @@ import threading
 from concurrent import futures
 from pathlib import Path
 
-import grpc
-
 from authz import settings as files
 from authz.app import App
 from authz.engine import EngineOptions
@@ -57,6 +55,8 @@ class ThreadsEngine:
         self._stop = threading.Event()
 
     def run(self, started):
+        import grpc  # after authz.engine, which says who reads the sockets
+
         server = grpc.server(futures.ThreadPoolExecutor(_THREADS))
         service, _, method = CHECK.removeprefix("/").partition("/")
         handlers = {method: grpc.unary_unary_rpc_method_handler(self._check)}
