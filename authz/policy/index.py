@@ -5,8 +5,9 @@ conditions in use, never on how many rules there are or on the condition in whic
 
 The rules of one plane and one effect are kept in nested dictionaries, one level per kind of condition that any of them
 has. A level's keys are the entries of that condition, and ANY for rules without it; a rule with several entries stands
-under each of them. At the end stands the smallest id of the rules that ask for exactly these keys. A request is turned
-into its possible keys level by level: a DAG id into the globs that match it, a path into the patterns that match it.
+under each of them. At the end stands the smallest id of the rules that ask for exactly these keys; where no rule asks
+for anything more, it stands there at once, instead of below one ANY after the other. A request is turned into its
+possible keys level by level: a DAG id into the globs that match it, a path into the patterns that match it.
 """
 
 import itertools
@@ -34,52 +35,56 @@ METHOD_KEYS: Final[Mapping[str, Keys]] = {
 class Index:
     """The rules of one plane and one effect."""
 
-    __slots__ = ("_hosts", "_levels", "_paths", "_root")
+    __slots__ = ("_always", "_hosts", "_levels", "_paths", "_root")
 
     def __init__(self, rules: Iterable[Rule], *, plane: Plane, effect: Effect, catalogue: Catalogue) -> None:
         chosen = sorted(_chosen(rules, plane, effect), key=lambda rule: rule.id)
         self._paths = PathTable(path for rule in chosen for path in rule.paths)
         self._hosts = HostTable(host for rule in chosen for host in rule.hosts)
+        operations = _Column(
+            _operations(chosen, effect, catalogue),
+            [rule.operations or _ANY_ONLY for rule in chosen],
+            always=plane is Plane.INBOUND and effect is not Effect.DENY,
+        )
         columns = [
             _Column(_roles, [rule.roles or _ANY_ONLY for rule in chosen]),
             _Column(_methods, [rule.methods or _ANY_ONLY for rule in chosen]),
-            _Column(
-                _operations(chosen, effect, catalogue),
-                [rule.operations or _ANY_ONLY for rule in chosen],
-                always=plane is Plane.INBOUND and effect is not Effect.DENY,
-            ),
-            _Column(self._host_keys, [tuple(host.text for host in rule.hosts) or _ANY_ONLY for rule in chosen]),
-            _Column(self._path_keys, [tuple(path.key for path in rule.paths) or _ANY_ONLY for rule in chosen]),
+            operations,
+            _Column(_hosts(self._hosts), [tuple(host.text for host in rule.hosts) or _ANY_ONLY for rule in chosen]),
+            _Column(_paths(self._paths), [tuple(path.key for path in rule.paths) or _ANY_ONLY for rule in chosen]),
             _Column(_dags(chosen, effect), [_dag_keys(rule, plane) for rule in chosen]),
         ]
         used = sorted((column for column in columns if column.used), key=_Column.order)
         self._levels = tuple(column.level for column in used)
-        self._root = _nest([rule.id for rule in chosen], [column.entries for column in used])
+        # What an operation is called may leave ANY out (`never`), so that level must be passed.
+        passed = used.index(operations) if operations.always else 0
+        ids = [rule.id for rule in chosen]
+        self._always = ids[0] if ids and not used else ""
+        self._root = _nest(ids, [column.entries for column in used], passed) if used else {}
 
     def find(self, request: Request, roles: Keys, operation: str, dag_id: str) -> str:
         """The smallest id of the rules that apply, or "". `roles` is ANY and every role of the caller."""
-        places = self._root
+        places: list[Mapping[str | None, Any]] = [self._root]
+        ids: list[str] = []
         for level in self._levels:
-            found = []
+            found: list[Mapping[str | None, Any]] = []
             for key in level(request, roles, operation, dag_id):
                 for place in places:
                     if key in place:
-                        found.append(place[key])  # noqa: PERF401 a comprehension would cost a call
+                        below = place[key]
+                        if type(below) is str:
+                            ids.append(below)
+                        else:
+                            found.append(below)
             if not found:
-                return ""
+                break
             places = found
-        return min(places) if places else ""
+        return min(ids) if ids else self._always
 
     def names(self, request: Request) -> bool:
         """Whether any rule has a path pattern, and on egress a host pattern, that matches: it names the route."""
         path = bool(self._paths.find(request.segments))
         return path and (request.plane is Plane.INBOUND or bool(self._hosts.find(request.host)))
-
-    def _host_keys(self, request: Request, _roles: Keys, _operation: str, _dag_id: str) -> Keys:
-        return [ANY, *self._hosts.find(request.host)]
-
-    def _path_keys(self, request: Request, _roles: Keys, _operation: str, _dag_id: str) -> Keys:
-        return [ANY, *self._paths.find(request.segments)]
 
 
 class _Column:
@@ -88,6 +93,7 @@ class _Column:
     def __init__(self, level: _Level, entries: Sequence[Keys], *, always: bool = False) -> None:
         self.level = level
         self.entries = entries
+        self.always = always
         self._distinct = {key for keys in entries for key in keys}
         self.used = always or bool(self._distinct - {ANY})
 
@@ -104,21 +110,28 @@ def _chosen(rules: Iterable[Rule], plane: Plane, effect: Effect) -> Iterator[Rul
             yield rule
 
 
-def _nest(ids: Sequence[str], columns: Sequence[Sequence[Keys]]) -> list[Any]:
-    """The nested dictionaries, in a list that is empty where there are no rules. `ids` are sorted: the first stays."""
-    if not ids or not columns:
-        return list(ids[:1])
+def _nest(ids: Sequence[str], columns: Sequence[Sequence[Keys]], passed: int) -> dict[str | None, Any]:
+    """The nested dictionaries. `ids` are sorted: the first stays. No id stands before the level `passed`."""
     root: dict[str | None, Any] = {}
     for position, rule_id in enumerate(ids):
         for keys in itertools.product(*(column[position] for column in columns)):
-            place = root
-            for key in keys[:-1]:
-                below = place.get(key)
-                if below is None:
-                    below = place[key] = {}
-                place = below
-            place.setdefault(keys[-1], rule_id)
-    return [root]
+            last = len(keys) - 1
+            while last > passed and keys[last] is ANY:
+                last -= 1
+            _put(root, keys[: last + 1], rule_id)
+    return root
+
+
+def _put(place: dict[str | None, Any], keys: Keys, rule_id: str) -> None:
+    for key in keys[:-1]:
+        below = place.get(key)
+        if not isinstance(below, dict):  # nothing, or a rule that asks for nothing more, as others do from here on
+            below = place[key] = {} if below is None else {ANY: below}
+        place = below
+    key = keys[-1]
+    while isinstance(place.get(key), dict):  # others ask for more: beside them, this one does not
+        place, key = place[key], ANY
+    place.setdefault(key, rule_id)
 
 
 def _dag_keys(rule: Rule, plane: Plane) -> Keys:
@@ -129,6 +142,14 @@ def _dag_keys(rule: Rule, plane: Plane) -> Keys:
     if rule.effect is Effect.DENY:
         return _ANY_ONLY if plane is Plane.EGRESS else (*texts, ANY_DAG)
     return texts
+
+
+def _hosts(table: HostTable) -> _Level:
+    return lambda request, _roles, _operation, _dag_id: [ANY, *table.find(request.host)]
+
+
+def _paths(table: PathTable) -> _Level:
+    return lambda request, _roles, _operation, _dag_id: [ANY, *table.find(request.segments)]
 
 
 def _roles(_request: Request, roles: Keys, _operation: str, _dag_id: str) -> Keys:

@@ -4,8 +4,10 @@ Law: nothing is half loaded. A file with any mistake is refused as a whole, and 
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from authz.catalogue import Catalogue
 from authz.errors import PolicyError
@@ -18,6 +20,7 @@ from authz.policy.operations import expand
 from authz.policy.roles import Roster, check_roles, compile_role
 from authz.policy.rule_checks import check_rules
 from authz.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
+from authz.sharing import Shared
 from authz.yamlfile import parse
 
 
@@ -50,20 +53,23 @@ def load(data: bytes, file: str) -> Policy:
 
 
 def _rules(drafted: Draft) -> Iterable[Rule]:
+    """The compiled rules; what many of them say alike is one object, because there may be ten thousand."""
+    share: Shared[Any] = Shared(sys.maxsize)
+    planes_of = {"": frozenset(Plane), **{plane.value: frozenset({plane}) for plane in Plane}}
     for index, entry in drafted.rules.items():
         line, column = drafted.document.place(("rules", index))
         effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
-        planes = {Plane(entry.plane)} if entry.plane else {Plane.INBOUND} if entry.public else set(Plane)
+        plane = entry.plane or (Plane.INBOUND if entry.public else "")
         yield Rule(
             id=entry.id,
             effect=effect,
-            planes=frozenset(planes),
-            roles=entry.roles,
-            operations=entry.operations,
-            hosts=entry.hosts,
-            methods=entry.methods,
+            planes=planes_of[plane],
+            roles=share(entry.roles),
+            operations=share(entry.operations),
+            hosts=share(entry.hosts),
+            methods=share(entry.methods),
             paths=entry.paths,
-            dags=entry.dags,
+            dags=share(entry.dags),
             description=entry.description,
             line=line,
             column=column,

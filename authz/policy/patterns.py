@@ -11,12 +11,14 @@ from typing import Final
 
 from authz.errors import RequestError
 from authz.path import MAX_PATH_BYTES, canonical_host
+from authz.sharing import Shared
 from authz.wording import Mistake, kind
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DAG_PATTERN: Final = re.compile(r"[\w.*-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REGEX_SIGNS: Final = ("^", "$", "|", "/.*", "/.+", "[", "]", "\\")
+_share_word: Final = Shared[str]()  # most paths of a policy begin alike
 _NO_REGEX: Final = "there are no regular expressions here: `*` stands for any characters, a last `/**` for any rest"
 
 
@@ -60,23 +62,19 @@ class HostPattern:
 class PathPattern:
     """`/v1/orders/{id}`: literal segments, `{name}` for one segment, `report-*` for a part of one, a last `/**`.
 
-    In `segments` a `{name}` is None. `rest` is the `/**`: any rest, at least one segment, which may be empty.
+    In `segments` a `{name}` is None. `rest` is the `/**`: any rest, at least one segment, which may be empty. `key` is
+    the same text for patterns that mean the same.
     """
 
     text: str
     segments: tuple[str | Glob | None, ...]
     rest: bool
+    key: str
 
     @property
     def literal(self) -> bool:
         """Whether it stands for one path only."""
         return not self.rest and all(isinstance(segment, str) for segment in self.segments)
-
-    @property
-    def key(self) -> str:
-        """The same text for patterns that mean the same."""
-        words = ["{}" if s is None else s if isinstance(s, str) else s.text for s in self.segments]
-        return "/" + "/".join([*words, "**"] if self.rest else words)
 
     def matches(self, segments: tuple[str, ...]) -> bool:
         """Whether the decoded segments of a canonical path are as the pattern says."""
@@ -138,7 +136,9 @@ def parse_path(value: object) -> PathPattern:
     segments = tuple(_segment(word, text) for word in (words[:-1] if rest else words))
     if "" in (segments if rest else segments[:-1]):
         raise Mistake(f"`{text}` has an empty segment, so it can never match", "remove the doubled `/`")
-    return PathPattern(text, segments, rest)
+    named = ["{}" if s is None else s if isinstance(s, str) else s.text for s in segments]
+    key = "/" + "/".join([*named, "**"] if rest else named)
+    return PathPattern(text, segments, rest, text if key == text else key)
 
 
 def _refuse_characters(text: str) -> None:
@@ -168,7 +168,7 @@ def _segment(word: str, text: str) -> str | Glob | None:
         raise Mistake(f"`{text}` has `**` before its end", "only the end of a pattern may stand for several segments")
     if word == "*":
         return None
-    return parse_glob(word) if "*" in word else word
+    return parse_glob(word) if "*" in word else _share_word(word)
 
 
 def _text(value: object) -> str:

@@ -20,8 +20,8 @@ class GlobTable(Generic[_Value]):
 
     def __init__(self) -> None:
         self._exact: dict[str, _Value] = {}
-        self._affixes: dict[tuple[str, str], _Value] = {}
-        self._more: dict[tuple[str, str], dict[Glob, _Value]] = {}
+        self._affixes: dict[tuple[str, ...], _Value] = {}
+        self._more: dict[tuple[str, ...], dict[Glob, _Value]] = {}
         self._lengths: tuple[tuple[int, int], ...] = ()
 
     def setdefault(self, glob: Glob, value: _Value) -> _Value:
@@ -32,7 +32,7 @@ class GlobTable(Generic[_Value]):
         if (len(first), len(last)) not in self._lengths:
             self._lengths = (*self._lengths, (len(first), len(last)))
         if len(glob.parts) == 2:  # noqa: PLR2004 one star: a beginning and an end, and nothing else to compare
-            return self._affixes.setdefault((first, last), value)
+            return self._affixes.setdefault(glob.parts, value)
         return self._more.setdefault((first, last), {}).setdefault(glob, value)
 
     def find(self, text: str) -> list[_Value]:
@@ -83,11 +83,20 @@ class _Node:
     __slots__ = ("end", "globs", "literals", "parameter", "rest")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node] = {}
+        self.literals: dict[str, _Node] | None = None  # most nodes are an end and nothing else
         self.parameter: _Node | None = None
         self.globs: GlobTable[_Node] | None = None
         self.rest: str | None = None
         self.end: str | None = None
+
+    def literal(self, segment: str) -> "_Node":
+        """The place behind a literal segment, made where there is none."""
+        if self.literals is None:
+            self.literals = {}
+        found = self.literals.get(segment)
+        if found is None:
+            found = self.literals[segment] = _Node()
+        return found
 
 
 class PathTable:
@@ -104,7 +113,7 @@ class PathTable:
         node = self._root
         for want in pattern.segments:
             if isinstance(want, str):
-                node = node.literals.setdefault(want, _Node())
+                node = node.literal(want)
             elif want is None:
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
@@ -125,8 +134,7 @@ class PathTable:
             for node in places:
                 if node.rest is not None:
                     found.append(node.rest)
-                child = node.literals.get(segment)
-                if child is not None:
+                if node.literals is not None and (child := node.literals.get(segment)) is not None:
                     following.append(child)
                 if segment and node.parameter is not None:
                     following.append(node.parameter)
