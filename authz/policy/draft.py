@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from authz import catalogue
 from authz.errors import Problem
 from authz.policy.rules import AUTHENTICATED
-from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
+from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleDraft, RuleEntry, slim
 from authz.wording import near
 from authz.yamlfile import Document, Loc, validate
 
@@ -32,7 +32,7 @@ class Draft:
     catalogue: catalogue.Catalogue
     issuers: Mapping[int, IssuerEntry]
     roles: Mapping[str, RoleEntry]
-    rules: Mapping[int, RuleEntry]
+    rules: Mapping[int, RuleDraft]
     role_names: frozenset[str]
     issuer_names: frozenset[str]
     partial: frozenset[Loc] = frozenset()
@@ -52,7 +52,7 @@ def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) ->
         catalogue=table,
         issuers=dict(enumerate(whole.issuers)),
         roles=whole.roles,
-        rules=dict(enumerate(whole.rules)),
+        rules=dict(enumerate(whole.drafts)),
         role_names=frozenset({AUTHENTICATED, *whole.roles}),
         issuer_names=frozenset(entry.name for entry in whole.issuers),
     )
@@ -76,7 +76,7 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
             if isinstance(item, dict)
         },
         rules={
-            index: _salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial)
+            index: slim(_salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
             for index, item in raw_rules.items()
         },
         role_names=frozenset({AUTHENTICATED, *named, *_mentioned(raw_roles, raw_rules.values(), "roles")}),

@@ -35,20 +35,22 @@ def load(data: bytes, file: str) -> Policy:
     problems += [*check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
     if problems:
         raise PolicyError(problems)
+    catalogue = drafted.catalogue
     roles = {name: compile_role(name, drafted) for name in drafted.roles}
     rules = {rule.id: rule for rule in sorted(_rules(drafted), key=lambda rule: rule.id)}
-    airflow = _airflow_roles(roles, rules.values(), drafted.catalogue)
+    airflow = _airflow_roles(roles, rules.values(), catalogue)
     issuers = [compile_issuer(entry, file) for entry in drafted.issuers.values()]
+    del document, drafted  # the tables take the memory that they had
     return Policy(
         file=file,
         revision=hashlib.sha256(data).hexdigest(),
-        catalogue=drafted.catalogue,
+        catalogue=catalogue,
         issuers=MappingProxyType({issuer.issuer: issuer for issuer in issuers}),
         roles=MappingProxyType(roles),
         rules=MappingProxyType(rules),
         airflow_roles=MappingProxyType(airflow),
         roster=Roster(roles.values(), [issuer.name for issuer in issuers], airflow),
-        gates=MappingProxyType({plane: _gate(rules.values(), plane, drafted.catalogue) for plane in Plane}),
+        gates=MappingProxyType({plane: _gate(rules.values(), plane, catalogue) for plane in Plane}),
     )
 
 

@@ -11,7 +11,7 @@ from authz.catalogue import ANY_DAG, Catalogue
 from authz.path import METHODS
 from authz.policy.operations import expand
 from authz.policy.patterns import PathPattern, segment_matches
-from authz.policy.schema import RuleEntry
+from authz.policy.schema import RuleDraft
 
 _Found = tuple[tuple[str | int, ...], str, str]
 _Verdict = tuple[str, str, str] | None
@@ -36,7 +36,7 @@ class Reach:
         self._targets = tuple(_each_target(catalogue))
         self._verdicts: dict[object, _Verdict] = {}
 
-    def unreachable(self, entry: RuleEntry) -> list[_Found]:
+    def unreachable(self, entry: RuleDraft) -> list[_Found]:
         """The condition with which the rule can no longer apply, if there is one."""
         if not entry.operations and self._only_never(entry):
             hint = "the catalogue marks them so that a rule must name the operation: add `operations`"
@@ -50,7 +50,7 @@ class Reach:
         verdict = self._verdicts[question]
         return [] if verdict is None else [((verdict[0],), verdict[1], verdict[2])]
 
-    def _only_never(self, entry: RuleEntry) -> bool:
+    def _only_never(self, entry: RuleDraft) -> bool:
         """Whether an inbound allow rule has exact paths only, all of operations that a rule must name."""
         if entry.deny or entry.plane == "egress" or not entry.paths or not all(path.literal for path in entry.paths):
             return False
@@ -58,7 +58,7 @@ class Reach:
         routes = [self._catalogue.match(path, method) for path in paths for method in entry.methods or METHODS]
         return not any(route is None or not self._catalogue.operations[route.operation].never for route in routes)
 
-    def _judge(self, entry: RuleEntry, *, every_dag: bool) -> _Verdict:
+    def _judge(self, entry: RuleDraft, *, every_dag: bool) -> _Verdict:
         words = entry.operations or ("*",)
         names = frozenset().union(*(expand(word, self._catalogue, never=entry.deny) for word in words))
         left = [target for target in self._targets if target.operation in names]
@@ -80,11 +80,11 @@ class Reach:
         return None
 
 
-def _is_head(target: _Target, entry: RuleEntry) -> bool:
+def _is_head(target: _Target, entry: RuleDraft) -> bool:
     return target.method == "GET" and "HEAD" in entry.methods
 
 
-def _concerns(target: _Target, entry: RuleEntry, *, every_dag: bool) -> bool:
+def _concerns(target: _Target, entry: RuleDraft, *, every_dag: bool) -> bool:
     if target.dag_id == ANY_DAG:
         return every_dag or entry.deny
     return bool(target.dag_id)

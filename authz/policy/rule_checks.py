@@ -12,7 +12,7 @@ from authz.errors import Problem
 from authz.policy.draft import Draft
 from authz.policy.operations import expand
 from authz.policy.reach import Reach
-from authz.policy.schema import RuleEntry
+from authz.policy.schema import RuleDraft
 from authz.wording import near
 
 MAX_COMBINATIONS = 100_000
@@ -44,13 +44,13 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem(("rules", index, *loc), message, hint)
 
 
-def conditions(entry: RuleEntry) -> Mapping[str, int]:
+def conditions(entry: RuleDraft) -> Mapping[str, int]:
     """The conditions that the rule has, and how many entries each of them has."""
     keys = ("roles", "operations", "hosts", "methods", "paths", "dags")
     return {key: len(entries) for key in keys if (entries := getattr(entry, key))}
 
 
-def _shape(entry: RuleEntry) -> Iterator[_Found]:
+def _shape(entry: RuleDraft) -> Iterator[_Found]:
     present = conditions(entry)
     if math.prod(present.values()) > MAX_COMBINATIONS:
         yield (), f"the rule has more than {MAX_COMBINATIONS} combinations of entries", "split it, or use wildcards"
@@ -72,7 +72,7 @@ def _shape(entry: RuleEntry) -> Iterator[_Found]:
         yield from _allow(entry, present)
 
 
-def _public(entry: RuleEntry) -> Iterator[_Found]:
+def _public(entry: RuleDraft) -> Iterator[_Found]:
     """PITFALLS d-26: what everyone may reach is a short list of exact paths and methods."""
     if entry.plane == "egress":
         yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
@@ -100,7 +100,7 @@ def _public(entry: RuleEntry) -> Iterator[_Found]:
             )
 
 
-def _allow(entry: RuleEntry, present: Mapping[str, int]) -> Iterator[_Found]:
+def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
     if not entry.roles:
         yield (), "an allow rule names its roles", "add roles: [...], or say `public: true` or `deny: true`"
     if entry.plane == "inbound":
@@ -118,7 +118,7 @@ def _allow(entry: RuleEntry, present: Mapping[str, int]) -> Iterator[_Found]:
         yield (), message, "add plane: inbound, or plane: egress"
 
 
-def _references(entry: RuleEntry, draft: Draft) -> Iterator[_Found]:
+def _references(entry: RuleDraft, draft: Draft) -> Iterator[_Found]:
     for position, role in enumerate(entry.roles):
         if role not in draft.role_names:
             yield (

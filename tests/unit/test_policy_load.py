@@ -1,4 +1,6 @@
+import gc
 import hashlib
+import tracemalloc
 
 import pytest
 
@@ -201,3 +203,41 @@ def test_a_rule_for_both_planes_says_enough_for_both():
 def test_a_public_rule_may_be_for_one_host():
     rule = load("{id: x, public: true, hosts: [a.test, b.test], methods: [GET], paths: [/x]}").rules["x"]
     assert [host.text for host in rule.hosts] == ["a.test", "b.test"]
+
+
+# --- what ten thousand rules weigh
+
+
+def many(count):
+    """Rules of every kind, none like another."""
+    for number in range(count):
+        who = "plane: inbound, roles: [viewer]"
+        yield f"{{id: deny{number}, deny: true, {who}, paths: [/api/v2/dags/team{number}/**]}}"
+        yield f'{{id: dag{number}, {who}, operations: ["dag_runs:read"], dags: ["team{number}_*"]}}'
+        yield f'{{id: item{number}, {who}, methods: [GET], paths: ["/t{number}/items/{{id}}"]}}'
+
+
+def test_a_rule_is_kept_small_and_so_is_what_loading_it_takes():
+    count = 1_000
+    data = text("\n".join(many(count))).encode()
+    load(next(many(1)))  # the catalogue, and whatever else is made once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        loaded = policy.load(data, "policy.yaml")
+        gc.collect()
+        weight, peak = (size / len(loaded.rules) for size in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert len(loaded.rules) == 3 * count
+    assert weight < 1_050, f"{weight:.0f} bytes for each rule"
+    assert peak < 1_800, f"{peak:.0f} bytes for each rule while loading"
+
+
+def test_a_policy_that_is_replaced_is_freed_at_once():
+    """Nothing in it refers back to itself: its megabytes do not wait for the garbage collector."""
+    loaded = load("\n".join(many(3)))
+    gc.collect()
+    assert loaded.rules
+    del loaded
+    assert gc.collect() == 0
