@@ -78,7 +78,8 @@ class AioEngine:
                 ("grpc.max_receive_message_length", self._options.max_message_bytes),
                 ("grpc.max_concurrent_streams", 1024),  # on one connection; Envoy holds about one per thread
                 ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
-            ]
+            ],
+            maximum_concurrent_rpcs=self._options.max_in_flight,
         )
         server.add_generic_rpc_handlers(self._handlers())
         bound = [_bind(server, address, self._options.tls) for address in self._options.listen]
@@ -121,10 +122,12 @@ class AioEngine:
         if load.parked >= self._options.max_parked:
             return self._handler.overloaded()
         load.parked += 1
+        load.in_flight += 1  # every other check is answered in the very step of the loop that took it up
         try:
             await self._wait(answer, context.time_remaining())
         finally:
             load.parked -= 1
+            load.in_flight -= 1
         return answer.resume()
 
     async def _wait(self, parked: Parked, remaining: float | None) -> None:

@@ -27,8 +27,12 @@ class Handler(Protocol):
 
 
 class Load(Protocol):
-    """Where the engine keeps count of what it has in hand; the metrics show it."""
+    """Where the engine keeps count of what it has in hand; the metrics show it.
 
+    `in_flight` is checks accepted and not answered, `parked` those of them that wait for a key.
+    """
+
+    in_flight: int
     parked: int
 
 
@@ -45,15 +49,17 @@ class TlsFiles:
 class EngineOptions:
     """Addresses and limits. Times are seconds, sizes bytes.
 
-    `listen` holds `host:port` and `unix:/path`. `max_parked` checks may wait for keys at a time; the next one is
-    answered as overloaded. `max_wait` bounds the waiting of one check even where its deadline is far. After the signal
-    to stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on;
-    then what is in flight has `drain_grace` to end.
+    `listen` holds `host:port` and `unix:/path`. `max_in_flight` checks may be in hand at a time, `max_parked` of them
+    waiting for keys; the next one is answered as overloaded, or, by `grpc.aio`, refused with RESOURCE_EXHAUSTED.
+    `max_wait` bounds the waiting of one check even where its deadline is far. After the signal to stop, health answers
+    NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then what is in flight has
+    `drain_grace` to end.
     """
 
     listen: Sequence[str]
     tls: TlsFiles | None = None
     max_message_bytes: int = 256 * 1024
+    max_in_flight: int = 1024
     max_parked: int = 256
     max_wait: float = 2.0
     drain_delay: float = 2.0

@@ -18,13 +18,21 @@ ENGINES = {"aio": AioEngine, "cq": CqEngine}
 
 @dataclass
 class ScriptedHandler:
-    """Echoes the message; `park:<key>` parks the check and answers what `resumed` says."""
+    """Echoes the message; `park:<key>` parks the check and answers what `resumed` says.
+
+    `hold` keeps the engine's thread busy until the test lets `go`.
+    """
 
     seen: list = field(default_factory=list)
     resumed: bytes = b"resumed"
+    held: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
 
     def check(self, message):
         self.seen.append(message)
+        if message == b"hold":
+            self.held.set()
+            assert self.go.wait(10)
         if message.startswith(b"park"):
             return Parked("corp", message.decode(), lambda: self.resumed)
         return b"answer:" + message
@@ -62,7 +70,7 @@ class Running:
     def __init__(self, kind, **options):
         self.handler = ScriptedHandler()
         self.waits = KeyWaits()
-        self.load = SimpleNamespace(parked=0)
+        self.load = SimpleNamespace(parked=0, in_flight=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
         self.engine = ENGINES[kind](
             self.handler,

@@ -93,6 +93,44 @@ def test_more_parked_checks_than_allowed_are_overloaded_at_once(kind):
         assert [call.result() for call in calls] == [b"resumed", b"resumed"]
 
 
+def outcome(call):
+    """What a call was answered with, or the name of its gRPC error."""
+    try:
+        return call.result()
+    except grpc.RpcError as error:
+        return error.code().name
+
+
+def test_a_burst_that_meets_a_busy_engine_is_answered_or_refused_to_the_last(kind):
+    """Everything comes in one instant, and more than may be in hand. Nothing is lost, mixed up or counted twice."""
+    with Running(kind, max_in_flight=8) as running, running.channel() as channel:
+        holding = check(channel).future(b"hold", timeout=20)
+        assert running.handler.held.wait(10)
+        calls = [check(channel).future(b"%d" % number, timeout=20) for number in range(300)]
+        running.handler.go.set()
+        assert holding.result() == b"answer:hold"
+        outcomes = [outcome(call) for call in calls]
+        for number, told in enumerate(outcomes):
+            assert told in {b"answer:%d" % number, b"overloaded", "RESOURCE_EXHAUSTED"}
+        judged = [told for told in outcomes if str(told).startswith("b'answer")]
+        assert len(running.handler.seen) == len(judged) + 1
+        assert check(channel)(b"later", timeout=5) == b"answer:later"
+        assert running.load.in_flight == 0
+
+
+def test_what_is_in_hand_is_limited(kind):
+    with Running(kind, max_in_flight=2) as running, running.channel() as channel:
+        calls = [check(channel).future(b"park:%d" % number, timeout=10) for number in range(2)]
+        running.waits.until(2)
+        assert running.load.in_flight == 2
+        assert outcome(check(channel).future(b"one more", timeout=5)) in {b"overloaded", "RESOURCE_EXHAUSTED"}
+        assert b"one more" not in running.handler.seen
+        running.waits.finish()
+        assert [call.result() for call in calls] == [b"resumed", b"resumed"]
+        assert check(channel)(b"after", timeout=5) == b"answer:after"
+        assert running.load.in_flight == 0
+
+
 def test_a_cancelled_parked_check_gives_its_place_back(kind):
     with Running(kind, max_parked=1) as running, running.channel() as channel:
         call = check(channel).future(b"park:1", timeout=10)

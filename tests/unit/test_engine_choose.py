@@ -12,7 +12,7 @@ from tests.contracts.engines import ScriptedHandler
 
 
 class _Load:
-    parked = 0
+    in_flight = parked = 0
 
 
 def chosen(wanted):

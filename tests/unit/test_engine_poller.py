@@ -17,7 +17,7 @@ from authz.engine.cq import CqEngine
 import grpc
 
 class Handler:
-    parked = 0
+    in_flight = parked = 0
     def check(self, message):
         return message
     def overloaded(self):
