@@ -5,6 +5,7 @@ Start: decision log → policy → keys → admin → watcher → engine. Stop, 
 """
 
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -82,6 +83,7 @@ class App:
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
         self._ended = threading.Event()
+        self._look_now = threading.Event()
         self._ending = False
         self._listening = False
 
@@ -106,6 +108,7 @@ class App:
             running.enter_context(_signals(self._end, self._hang_up))
             monitor.start()
             running.callback(monitor.join)
+            running.callback(self._look_now.set)
             running.callback(self._ended.set)
             self.engine.run(lambda addresses: self._started(addresses, started))
         return 0
@@ -150,6 +153,7 @@ class App:
 
     def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
         self._listening = True
+        self._look_now.set()
         log.info("listening on %s, admin on %s", ", ".join(addresses), self.settings.admin.listen)
         if told is not None:
             told(addresses)
@@ -164,7 +168,9 @@ class App:
                 state = "ready" if now.ready else "not ready"
                 log.info("%s%s", state, "".join(f"\n  {problem}" for problem in now.reasons))
             last = now
-            if self._ended.wait(_READINESS_S):
+            self._look_now.wait(_READINESS_S)
+            self._look_now.clear()
+            if self._ended.is_set():
                 return
 
     def _hang_up(self) -> None:
@@ -176,6 +182,15 @@ class App:
         lost = self.sink.close()
         if lost:
             log.error("%d decision records could not be written", lost)
+
+
+def settle() -> None:
+    """What is there once the process listens stays: the collector of cycles need not look at it again.
+
+    It would stop the serving thread for some 50 ms each time, for modules and a large policy. A policy that is replaced
+    is freed nevertheless: it has no cycles.
+    """
+    gc.freeze()
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

@@ -38,9 +38,9 @@ def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: 
         arguments = ["serve", "--settings", str(settings_path), *(["--quiet"] if quiet else [])]
         status = Supervisor(settings, data, arguments).run()
     else:
-        from authz.app import App  # noqa: PLC0415 gRPC too
+        from authz.app import App, settle  # noqa: PLC0415 gRPC too
 
-        status = App(settings).run()
+        status = App(settings).run(lambda _addresses: settle())
     click.get_current_context().exit(status)
 
 

@@ -4,8 +4,8 @@ Law: nothing here runs on the serving thread except `KeyStore.view` and `KeyStor
 """
 
 from authz.keys.clock import Clock, SystemClock
-from authz.keys.download import Limits
 from authz.keys.fetch import Fetched, Fetcher, KeyFetcher
+from authz.keys.limits import Limits
 from authz.keys.schedule import KeyOptions
 from authz.keys.state import KeyState
 from authz.keys.store import KeyEvents, KeyStore

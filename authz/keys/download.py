@@ -17,6 +17,7 @@ import httpcore
 
 from authz import __version__
 from authz.errors import KeysUnavailableError
+from authz.keys.limits import Limits
 from authz.keys.network import Deadline, GuardedBackend, Resolver, names_loopback
 
 _URL: Final = re.compile(
@@ -26,15 +27,6 @@ _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PORTS: Final = {"http": 80, "https": 443}
 _OK: Final = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much a fetch may cost: seconds for all of it, bytes of each document, redirects of each document."""
-
-    timeout_s: float = 3.0
-    max_bytes: int = 256 * 1024
-    max_redirects: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,17 @@
 """Where an issuer's keys come from: discovery, an explicit `jwks_uri`, or a local file.
 
-Law: bytes come out, unjudged; `authz.jwks` reads them. A discovery document is believed only when its `issuer` equals
-the configured one exactly (OpenID Connect Discovery 1.0 §4.3), and what it names obeys the rules that the configured
-URL obeys. Nothing in a token ever leads here.
+Law: bytes come out, unjudged; `authz.jwks` reads them. Nothing in a token ever leads here.
 """
 
 import os
 import ssl
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import orjson
-
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Document, Downloader, Limits, Reach, Url, default_tls
-from authz.keys.network import Deadline, Resolver, names_loopback, system_resolver
+from authz.keys.limits import Limits
 from authz.model import Issuer
 
 
@@ -61,12 +57,14 @@ class KeyFetcher:
         *,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
-        resolver: Resolver = system_resolver,
+        resolver: Callable[[str, int], list[str]] | None = None,
     ) -> None:
         self._limits = limits or Limits()
-        self._downloader = Downloader(limits=self._limits, tls=tls or default_tls(), resolver=resolver)
+        self._tls = tls
+        self._resolver = resolver
+        self._http: Fetcher | None = None
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:  # noqa: ARG002 every result is a new one
+    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set.
 
         Raises:
@@ -74,37 +72,13 @@ class KeyFetcher:
         """
         if issuer.jwks_file is not None:
             return Fetched(data=read_file(issuer.jwks_file, self._limits.max_bytes))
-        configured = Url.parse(issuer.jwks_uri or issuer.issuer)
-        loopback = issuer.insecure_http or names_loopback(configured.host)
-        reach = Reach(insecure_http=issuer.insecure_http, loopback=loopback)
-        deadline = Deadline(self._limits.timeout_s)
-        uri = issuer.jwks_uri or jwks_uri or self._discover(issuer, reach, deadline)
-        document = self._downloader.get(Url.parse(uri), reach=reach, deadline=deadline)
-        return Fetched(data=document.data, jwks_uri="" if issuer.jwks_uri else uri, max_age=document.max_age)
+        if self._http is None:
+            # Megabytes and start-up time for an HTTP client and its certificates: a worker whose supervisor fetches,
+            # and a gate with key files only, never need them.
+            from authz.keys.over_http import HttpFetcher  # noqa: PLC0415
 
-    def _discover(self, issuer: Issuer, reach: Reach, deadline: Deadline) -> str:
-        url = Url.parse(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")
-        return jwks_uri_of(self._downloader.get(url, reach=reach, deadline=deadline), url, issuer.issuer)
-
-
-def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
-    """The `jwks_uri` of a discovery document that speaks for `issuer`.
-
-    Raises:
-        KeysUnavailableError: it is no such document.
-    """
-    try:
-        metadata = orjson.loads(document.data)
-    except orjson.JSONDecodeError:
-        raise KeysUnavailableError(f"{url} is not JSON") from None
-    if not isinstance(metadata, dict):
-        raise KeysUnavailableError(f"{url} is not a JSON object")
-    if metadata.get("issuer") != issuer:
-        raise KeysUnavailableError(f"{url} speaks for another issuer than {issuer}")
-    uri = metadata.get("jwks_uri")
-    if not isinstance(uri, str):
-        raise KeysUnavailableError(f"{url} has no jwks_uri")
-    return uri
+            self._http = HttpFetcher(limits=self._limits, tls=self._tls, resolver=self._resolver)
+        return self._http.fetch(issuer, jwks_uri, hurried=hurried)
 
 
 def read_file(path: str, max_bytes: int) -> bytes:

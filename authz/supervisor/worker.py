@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from authz import endpoints
@@ -37,7 +38,7 @@ def run(settings: Settings, place: Place) -> int:
         ConfigError: a file that the settings name cannot be used.
         OSError: an address cannot be listened on.
     """
-    from authz.app import App  # noqa: PLC0415 gRPC: whoever supervises imports this module and must not have it
+    from authz.app import App, settle  # noqa: PLC0415 gRPC: whoever supervises imports this module and must not have it
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
     fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
@@ -50,7 +51,11 @@ def run(settings: Settings, place: Place) -> int:
             with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
                 lifeline.sendall(words)
 
-        status = app.run(lambda _addresses: tell(LISTENING))
+        def listening(_addresses: Sequence[str]) -> None:
+            settle()
+            tell(LISTENING)
+
+        status = app.run(listening)
         over.set()
         lifeline.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LAST_WORDS_S, 0))
         tell(app.metrics.exposition()[0])

@@ -1,5 +1,6 @@
 """The policy in force: replaced as a whole by a better one, never by a worse one."""
 
+import gc
 import logging
 from hashlib import sha256
 
@@ -144,3 +145,20 @@ def test_what_a_policy_cannot_bring_into_force_is_not_in_force(tmp_path):
     with pytest.raises(OSError, match="no threads left"):
         file.load()
     assert file.current is None
+
+
+def test_the_collector_of_cycles_works_again_after_a_load_good_or_bad(place):
+    assert gc.isenabled()
+    place.load()
+    assert gc.isenabled()
+    place.load(BROKEN)
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_switched_off_stays_so(place):
+    gc.disable()
+    try:
+        place.load()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -1,0 +1,62 @@
+"""Keys over HTTP: discovery, or an explicit `jwks_uri`.
+
+Law: a discovery document is believed only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
+1.0 §4.3), and what it names obeys the rules that the configured URL obeys. Nothing in a token ever leads here.
+"""
+
+import ssl
+
+import orjson
+
+from authz.errors import KeysUnavailableError
+from authz.keys.download import Document, Downloader, Reach, Url, default_tls
+from authz.keys.fetch import Fetched
+from authz.keys.limits import Limits
+from authz.keys.network import Deadline, Resolver, names_loopback, system_resolver
+from authz.model import Issuer
+
+
+class HttpFetcher:
+    """Fetches over HTTP, within limits; the arguments are those of `KeyFetcher`."""
+
+    def __init__(self, *, limits: Limits, tls: ssl.SSLContext | None, resolver: Resolver | None) -> None:
+        self._limits = limits
+        self._downloader = Downloader(limits=limits, tls=tls or default_tls(), resolver=resolver or system_resolver)
+
+    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:  # noqa: ARG002 every result is a new one
+        """The bytes of the issuer's key set.
+
+        Raises:
+            KeysUnavailableError: there are none.
+        """
+        configured = Url.parse(issuer.jwks_uri or issuer.issuer)
+        loopback = issuer.insecure_http or names_loopback(configured.host)
+        reach = Reach(insecure_http=issuer.insecure_http, loopback=loopback)
+        deadline = Deadline(self._limits.timeout_s)
+        uri = issuer.jwks_uri or jwks_uri or self._discover(issuer, reach, deadline)
+        document = self._downloader.get(Url.parse(uri), reach=reach, deadline=deadline)
+        return Fetched(data=document.data, jwks_uri="" if issuer.jwks_uri else uri, max_age=document.max_age)
+
+    def _discover(self, issuer: Issuer, reach: Reach, deadline: Deadline) -> str:
+        url = Url.parse(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")
+        return jwks_uri_of(self._downloader.get(url, reach=reach, deadline=deadline), url, issuer.issuer)
+
+
+def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
+    """The `jwks_uri` of a discovery document that speaks for `issuer`.
+
+    Raises:
+        KeysUnavailableError: it is no such document.
+    """
+    try:
+        metadata = orjson.loads(document.data)
+    except orjson.JSONDecodeError:
+        raise KeysUnavailableError(f"{url} is not JSON") from None
+    if not isinstance(metadata, dict):
+        raise KeysUnavailableError(f"{url} is not a JSON object")
+    if metadata.get("issuer") != issuer:
+        raise KeysUnavailableError(f"{url} speaks for another issuer than {issuer}")
+    uri = metadata.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise KeysUnavailableError(f"{url} has no jwks_uri")
+    return uri

@@ -1,0 +1,31 @@
+"""What a serving process has in memory before it has done anything, and what it does not."""
+
+import subprocess
+import sys
+
+
+def modules_after(code):
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(shown.stdout.split())
+
+
+def test_a_serving_process_imports_no_http_client_and_nothing_of_other_commands():
+    loaded = modules_after("import authz.cli, authz.settings, authz.app, authz.engine.cq")
+    unwanted = {"httpcore", "h2", "certifi", "httpx", "cachetools", "envoy_data_plane", "betterproto2", "airflow"}
+    assert loaded & unwanted == set()
+    assert {"authz.service", "authz.engine.cq", "grpc"} <= loaded
+    ours = {"authz.demo", "authz.envoy_config", "authz.review", "authz.keys.download"}
+    assert loaded & ours == set()
+
+
+def test_keys_in_a_file_need_no_http_client(tmp_path):
+    (tmp_path / "jwks.json").write_text("{}")
+    code = f"""
+from authz.keys import KeyFetcher
+from authz.model import Issuer
+issuer = Issuer(name="a", issuer="a", audiences={{}}, algorithms=frozenset(), jwks_file={str(tmp_path / "jwks.json")!r})
+assert KeyFetcher().fetch(issuer).data == b"{{}}"
+"""
+    assert "httpcore" not in modules_after(code)
