@@ -1,8 +1,8 @@
 """From a decision to the bytes that answer it.
 
 Law: what is answered to many requests alike is built once, by `wire.allowed`, and only the decision's id is new each
-time. A prepared answer belongs to one identity (or to nobody), one audience, one rule and one revision of the policy,
-and is used no longer than the assertion in it may be handed out.
+time; for who asks for the first time nothing is prepared. A prepared answer belongs to one identity (or to nobody), one
+audience, one rule and one revision of the policy, and is used no longer than the assertion in it may be handed out.
 """
 
 from collections.abc import Mapping
@@ -58,11 +58,12 @@ class Answers:
             )
         if http is None:
             raise ValueError("an allow for no request")
-        if http.cookies and wire.remaining_cookies(http.cookies) is not None:
+        verdict = trail.verdict
+        is_new = trail.identity is not None and verdict is None
+        if is_new or (http.cookies and wire.remaining_cookies(http.cookies) is not None):
             headers = self._identity_headers(trail, self._assertion(trail, http.audience), http.audience)
             metadata = trail.metadata(decision)
             return wire.allowed(decision_id=trail.id, headers=headers, cookies=http.cookies, metadata=metadata)
-        verdict = trail.verdict
         kept = verdict.answer if verdict is not None else None
         if kept is None or kept.audience != http.audience or not kept.assertion.is_fresh(trail.time):
             kept = self._prepare(trail, decision, http.audience)

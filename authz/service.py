@@ -112,7 +112,8 @@ class Service:
             if policy is None:
                 return self._finish(trail, Deny(reason=Reason.NOT_READY))
             trail.revision = policy.revision
-            request = trail.request = self._verdicts.request(http)
+            question = self._verdicts.question(http, policy)
+            request = trail.request = question.request
             session = self._authenticator.authenticate(
                 http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
             )
@@ -124,9 +125,11 @@ class Service:
             return self._finish(trail, decide.evaluate(request, None, policy))
         if isinstance(session, KeyWanted):
             return self._park(message, trail, policy, session, may_wait=may_wait)
-        trail.identity = session.identity
-        trail.verdict = self._verdicts.decide(http, request, session.identity, policy)
-        return self._finish(trail, trail.verdict.decision)
+        identity = trail.identity = session.identity
+        decision = self._verdicts.decide(http, question, identity, policy)
+        if session.used:  # preparing for a second time pays only for those who come a second time
+            trail.verdict = self._verdicts.verdict(question, identity, decision)
+        return self._finish(trail, decision)
 
     def _park(
         self, message: bytes, trail: Trail, policy: Policy, wanted: KeyWanted, *, may_wait: bool

@@ -1,10 +1,11 @@
 """What was decided a moment ago, so that the same question is not worked out again.
 
 Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority and target; a decision from that request, the identity and the policy. Both tables are keyed by exactly these
-and dropped with the policy. Identities are compared by `is`: the authenticator makes a new one whenever the token, its
-claims or the policy's revision is another. Whether the *token* is still good (its time, plane, key and issuer) is no
-part of a verdict; that is asked on every check, before anybody looks here.
+authority and target; a decision from that request, the caller's roles and the policy. The tables are keyed by exactly
+these and dropped with the policy. What is prepared of a record or an answer belongs to one identity, compared by `is`:
+the authenticator makes a new one whenever the token, its claims or the policy's revision is another. Whether the
+*token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on every check, before
+anybody looks here.
 
 Only what a verified identity asked is kept, so that nobody without a token can push anything out. Bounded. Used by one
 thread.
@@ -27,7 +28,7 @@ from authz.wire import PreparedAllow
 # RFC 6750 §2.3 tokens in a query end up in logs and histories; they are refused rather than ignored or forwarded.
 _QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
 _PLANES: Final = {plane.value: plane for plane in Plane}
-_MOST_KEPT: Final = 2048  # verdicts, some 4 MB; tables that are full are begun anew
+_MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
 _LONGEST_KEPT: Final = 512  # characters of a target
 
 
@@ -60,11 +61,21 @@ class PreparedAnswer:
     allow: PreparedAllow
 
 
+class Question:
+    """A canonical request, and the decisions on it by the roles of those who asked, under one policy."""
+
+    __slots__ = ("decisions", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.decisions: dict[frozenset[str], Decision] = {}
+
+
 @dataclass(slots=True)
 class Verdict:
-    """A decision on one request of one identity. The service keeps here what it can use again of record and answer."""
+    """A decision on one request of one identity. What can be used again of record and answer is kept here."""
 
-    request: Request
+    question: Question
     identity: Identity
     decision: Decision
     record: PreparedRecord | None = None
@@ -72,40 +83,63 @@ class Verdict:
 
 
 class Verdicts:
-    """The table; see the module's law."""
+    """The tables; see the module's law."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
-        self._requests: dict[tuple[str, str, str, str], Request] = {}
-        # By identity of request and identity: hashing them whole would cost more than deciding anew. An entry holds
+        self._questions: dict[tuple[str, str, str, str], Question] = {}
+        self._decided = 0
+        # By identity of question and identity: hashing them whole would cost more than deciding anew. An entry holds
         # both, so these ids are nobody else's for as long as it is there.
         self._verdicts: dict[tuple[int, int], Verdict] = {}
 
     def __len__(self) -> int:
-        return len(self._verdicts)
+        """How many decisions and verdicts are kept."""
+        return self._decided + len(self._verdicts)
 
-    def request(self, http: HttpRequest) -> Request:
-        """What `canonical` returns, or raises."""
-        known = self._requests.get((http.plane, http.method, http.authority, http.target))
-        return canonical(http) if known is None else known
+    def question(self, http: HttpRequest, policy: Policy) -> Question:
+        """The request in canonical form, with what is remembered of it under this policy.
 
-    def decide(self, http: HttpRequest, request: Request, identity: Identity, policy: Policy) -> Verdict:
-        """The verdict with what `evaluate` returns; `request` is what `self.request(http)` returned."""
+        Raises:
+            DeniedError, RequestError: as `canonical` does.
+        """
         if policy is not self._policy:
             self._forget()
             self._policy = policy
-        key = (id(request), id(identity))
+        known = self._questions.get((http.plane, http.method, http.authority, http.target))
+        return Question(canonical(http)) if known is None else known
+
+    def decide(self, http: HttpRequest, question: Question, identity: Identity, policy: Policy) -> Decision:
+        """What `evaluate` returns; `question` is what `self.question(http, policy)` just returned."""
+        decision = question.decisions.get(identity.roles)
+        if decision is None:
+            decision = decide.evaluate(question.request, identity, policy)
+            if len(http.target) <= _LONGEST_KEPT:
+                if self._decided >= _MOST_KEPT:
+                    self._forget()
+                    question.decisions.clear()
+                self._decided += 1
+                question.decisions[identity.roles] = decision
+                self._questions[http.plane, http.method, http.authority, http.target] = question
+        return decision
+
+    def verdict(self, question: Question, identity: Identity, decision: Decision) -> Verdict | None:
+        """Where record and answer are kept for an identity that asks again; `decision` is what `decide` returned.
+
+        None for a question that is too long to be kept.
+        """
+        if not question.decisions:
+            return None
+        key = (id(question), id(identity))
         verdict = self._verdicts.get(key)
-        if verdict is not None and verdict.request is request and verdict.identity is identity:
+        if verdict is not None and verdict.question is question and verdict.identity is identity:
             return verdict
-        verdict = Verdict(request, identity, decide.evaluate(request, identity, policy))
-        if len(http.target) <= _LONGEST_KEPT:
-            if len(self._verdicts) >= _MOST_KEPT:
-                self._forget()
-            self._requests[http.plane, http.method, http.authority, http.target] = request
-            self._verdicts[key] = verdict
+        if len(self._verdicts) >= _MOST_KEPT:
+            self._forget()
+        verdict = self._verdicts[key] = Verdict(question, identity, decision)
         return verdict
 
     def _forget(self) -> None:
-        self._requests.clear()
+        self._questions.clear()
         self._verdicts.clear()
+        self._decided = 0

@@ -48,7 +48,11 @@ def table():
 
 
 def decide(table, http, who, policy):
-    return table.decide(http, table.request(http), who, policy)
+    question = table.question(http, policy)
+    decision = table.decide(http, question, who, policy)
+    verdict = table.verdict(question, who, decision)
+    assert verdict is None or verdict.decision is decision
+    return verdict
 
 
 def test_the_same_question_gets_the_same_verdict(table):
@@ -73,7 +77,7 @@ def test_another_question_is_decided_anew(table, other):
     first = decide(table, asked(), alice, policy)
     second = decide(table, asked(**other), alice, policy)
     assert second is not first
-    assert second.request != first.request or other.get("target", "").startswith("/api/v2/dags?")
+    assert second.question is not first.question
 
 
 def test_an_equal_identity_is_another_one(table):
@@ -89,28 +93,54 @@ def test_another_policy_forgets_everything(table):
     alice = identity("viewer")
     assert isinstance(decide(table, asked(), alice, load()).decision, Allow)
     assert isinstance(decide(table, asked(), alice, load(NARROW)).decision, Deny)
-    assert len(table) == 1
+    assert len(table) == 2
+
+
+def test_equal_roles_share_a_decision_and_nothing_else(table):
+    policy = load()
+    first, second = (decide(table, asked(), identity("viewer", subject=name), policy) for name in ("alice", "bob"))
+    assert first.decision is second.decision
+    assert first is not second
+    assert isinstance(decide(table, asked(), identity("copilot"), load(NARROW)).decision, Allow)
+    assert isinstance(decide(table, asked(), identity(), policy).decision, Deny)
 
 
 def test_it_is_bounded(table):
     policy, alice = load(), identity("viewer")
     for number in range(3 * verdicts._MOST_KEPT):
         decide(table, asked(f"/api/v2/dags/{number}"), alice, policy)
+        assert len(table) <= 2 * verdicts._MOST_KEPT
+        assert len(table._questions) <= verdicts._MOST_KEPT
+
+
+def test_many_callers_with_the_same_question_are_bounded_too(table):
+    policy = load()
+    for number in range(2 * verdicts._MOST_KEPT):
+        decide(table, asked(), identity("viewer", subject=str(number)), policy)
+        assert len(table) <= 1 + verdicts._MOST_KEPT
+
+
+def test_many_roles_with_the_same_question_are_bounded_too(table):
+    policy = load()
+    http = asked()
+    for number in range(2 * verdicts._MOST_KEPT):
+        question = table.question(http, policy)
+        table.decide(http, question, identity(str(number)), policy)
+        assert len(question.decisions) <= verdicts._MOST_KEPT
         assert len(table) <= verdicts._MOST_KEPT
-    assert len(table._requests) <= verdicts._MOST_KEPT
 
 
 def test_a_very_long_target_is_not_kept(table):
     policy, alice = load(), identity("viewer")
-    decide(table, asked("/api/v2/dags?tags=" + "x" * 600), alice, policy)
-    assert len(table) == len(table._requests) == 0
+    assert decide(table, asked("/api/v2/dags?tags=" + "x" * 600), alice, policy) is None
+    assert len(table) == len(table._questions) == 0
 
 
 def test_what_cannot_be_canonical_is_refused_each_time(table):
     for _ in range(2):
         with pytest.raises(RequestError):
-            table.request(asked("/api/../v2"))
-    assert not table._requests
+            table.question(asked("/api/../v2"), load())
+    assert not table._questions
 
 
 def test_nobody_without_a_good_token_fills_it():
@@ -121,8 +151,10 @@ def test_nobody_without_a_good_token_fills_it():
         rig.check("GET", f"/api/v2/dags/{number}", token=forged)
         rig.check("GET", f"/api/v2/dags/{number}", token="x.y.z")
     assert len(rig.service._verdicts) == 0
-    rig.check("GET", "/api/v2/dags/1", token=rig.token())
-    assert len(rig.service._verdicts) == 1
+    token = rig.token()
+    for decisions in (1, 2, 2):  # the first time the decision is kept, from the second time on its record and answer
+        rig.check("GET", "/api/v2/dags/1", token=token)
+        assert len(rig.service._verdicts) == decisions
 
 
 TARGETS = (
