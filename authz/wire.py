@@ -62,7 +62,9 @@ _OUR_COOKIES: Final = frozenset(
         b"_token",
     }
 )
-_READ: Final = frozenset(map(len, ("authorization", "cookie", "accept", "traceparent")))
+# All that is read of the request's headers; the rendered Envoy configuration sends no others.
+READ_HEADERS: Final = ("authorization", "cookie", "accept", "traceparent")
+_READ: Final = frozenset(map(len, READ_HEADERS))
 # How an entry of a header map begins whose name is of no length that we read: the tag of the key, and its length.
 _OTHERS: Final = frozenset(bytes((0x0A, length)) for length in range(0x80) if length not in _READ)
 _MOST_COOKIES: Final = 500

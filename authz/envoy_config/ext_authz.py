@@ -2,6 +2,7 @@
 
 Law: no way to fail open. An error, a timeout or a switched-off filter refuses the request (503); the answer can change
 only our own headers; the body is never sent; a decision never changes the route that it was made for.
+The check carries those headers only that are read: what is not sent cannot leak, and costs neither side anything.
 """
 
 from datetime import timedelta
@@ -19,12 +20,14 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import CheckSettings, ExtAuthz, ExtAuthzPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.headers import answer_rules
 from authz.envoy_config.plan import EnvoyPlan
 from authz.model import Plane
+from authz.wire import READ_HEADERS
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"
@@ -50,6 +53,7 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
         validate_mutations=True,
         decoder_header_mutation_rules=answer_rules(),
         encode_raw_headers=True,
+        allowed_headers=ListStringMatcher(patterns=[StringMatcher(exact=name) for name in READ_HEADERS]),
         include_peer_certificate=False,
         emit_filter_state_stats=True,
         stat_prefix="authz",

@@ -3,6 +3,7 @@
 import pytest
 
 from authz import wire
+from authz._generated.envoy.service.auth.v3.external_auth_pb2 import HeaderValue
 from authz.envoy_config import headers
 from tests.e2e.raw_h2 import exchange_h2
 from tests.e2e.raw_http import Connection, exchange, request
@@ -21,11 +22,28 @@ def spellings(name):
 
 def told(gate):
     """The headers that the authorizer was shown."""
-    return [(header.key, header.raw_value) for header in gate.authz.only.attributes.request.http.header_map.headers]
+    entries = gate.authz.only.attributes.request.http.header_map.headers
+    return [(header.key, header.raw_value) for header in map(HeaderValue.FromString, entries)]
 
 
 def h2(*extra, path="/", authority="gate.test", method="GET"):
     return [(":method", method), (":scheme", "http"), (":path", path), (":authority", authority), *extra]
+
+
+# --- what the authorizer is shown
+
+
+def test_only_headers_that_are_read_are_shown_and_each_line_of_them(gate):
+    sent = ["Authorization: Bearer one", "Cookie: a=1", "Cookie: b=2", "ACCEPT: text/html", "traceparent: 00-1"]
+    secret = ["X-Api-Key: not for you", "User-Agent: x", "X-Authorization: y"]
+    assert gate.get("/x?y=z", *sent, *secret, *(f"X-Fill-{number}: {number}" for number in range(40))).status == 200
+    shown = told(gate)
+    assert {name for name, _ in shown} <= set(wire.READ_HEADERS)
+    assert [value for name, value in shown if name == "authorization"] == [b"Bearer one"]
+    assert b"; ".join(value for name, value in shown if name == "cookie") == b"a=1; b=2"
+    assert (("accept", b"text/html") in shown, len(gate.authz.only.attributes.request.http.headers)) == (True, 0)
+    assert gate.authz.only.attributes.request.http.path == "/x?y=z"
+    assert gate.upstream.only.all("x-api-key") == ["not for you"]
 
 
 # --- identity headers (d-17)
