@@ -270,7 +270,7 @@ def test_a_known_token_is_kept_small():
     tokens = [token_of(sub=f"user-{n:09}", jti=f"t-{n:09}", exp=EXP - n % 60, groups=groups) for n in range(count)]
     weight, door = weigh(tokens)
     assert len(door.authenticator._sessions) == count
-    assert weight < 700, f"{weight:.0f} bytes for each token"
+    assert weight < 600, f"{weight:.0f} bytes for each token"
 
 
 def test_sessions_share_what_they_have_in_common(door):
