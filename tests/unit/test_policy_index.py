@@ -187,3 +187,50 @@ def test_what_names_a_route():
     assert allow.names(request("GET", "/x", plane="egress", host="a.test"))
     assert not allow.names(request("GET", "/y", plane="egress", host="a.test"))
     assert not allow.names(request("GET", "/x", plane="egress", host="b.test"))
+
+
+LESS = "{{id: {id}, plane: inbound, roles: [viewer], operations: [dag_runs:create]}}"
+MORE = '{{id: {id}, plane: inbound, roles: [viewer], operations: [dag_runs:create], methods: [POST], dags: ["s_*"]}}'
+MOST = (
+    '{{id: {id}, plane: inbound, roles: [viewer], operations: [dag_runs:create], methods: [POST], dags: ["s_*"],'
+    " hosts: [a.test]}}"
+)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["a", "b", "c"])))
+def test_rules_that_ask_for_less_and_for_more_stand_beside_each_other(order):
+    less, more, most = order
+    policy = load("\n".join([LESS.format(id=less), MORE.format(id=more), MOST.format(id=most)]))
+    who = identity("viewer")
+    for dag, host, expected in (
+        ("s_a", "a.test", {less, more, most}),
+        ("s_a", "b.test", {less, more}),
+        ("x", "a.test", {less}),
+    ):
+        asked = request("POST", f"/api/v2/dags/{dag}/dagRuns", host=host)
+        assert evaluate(asked, who, policy).rule == min(expected)
+
+
+def test_the_level_of_operations_is_passed_even_by_a_rule_without_any():
+    """An operation marked `never` is not called ANY: a rule that ends before that level would allow it."""
+    areas = ("dags", "dag_runs", "pools", "variables", "connections", "assets", "backfills", "config")
+    policy = load(
+        '{id: a, plane: inbound, roles: [viewer], paths: ["/ui/**"]}\n'
+        '{id: b, plane: inbound, roles: [op], operations: ["tokens:create"]}\n'
+        + "\n".join(f"{{id: c{n}, plane: inbound, roles: [op], operations: ['{a}:*']}}" for n, a in enumerate(areas))
+    )
+    asked = request("POST", "/ui/auth/token")
+    assert policy.catalogue.operations["tokens:create"].never
+    assert policy.catalogue.match(asked.segments, asked.method).operation == "tokens:create"
+    assert not isinstance(evaluate(asked, identity("viewer"), policy), Allow)
+    assert evaluate(asked, identity("op"), policy).rule == "b"
+
+
+def test_a_rule_that_asks_for_nothing_more_costs_no_dictionary():
+    rules = "\n".join(f"{{id: x{n}, plane: inbound, roles: [viewer], paths: [/x/{n}]}}" for n in range(100))
+    policy = load(rules + "\n" + MOST.format(id="y"))
+
+    def dictionaries(place):
+        return 1 + sum(dictionaries(below) for below in place.values() if isinstance(below, dict))
+
+    assert dictionaries(policy.gates[Plane.INBOUND].allow._root) < 20
