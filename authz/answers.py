@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from cachetools import LRUCache
+
 from authz import wire
 from authz.minter import NO_ASSERTION, Assertion
 from authz.model import Allow, Decision, Deny, Identity
 from authz.trail import Trail
 from authz.verdicts import PreparedAnswer
 
-_MOST_KEPT: Final = 2048  # prepared allows, some 3 MB; a table that is full is begun anew
+_MOST_KEPT: Final = 2048  # prepared allows, some 3 MB
 _NOBODY: Final = MappingProxyType[str, str]({})
+
+
+_Kept = tuple[Identity | None, Assertion, str, wire.PreparedAllow]  # the third is the policy's revision
 
 
 class Minter(Protocol):
@@ -38,7 +43,7 @@ class Answers:
     def __init__(self, minter: Minter, *, realm: str) -> None:
         self._minter = minter
         self._realm = realm
-        self._allows: dict[tuple[int, str, str], tuple[Identity | None, Assertion, str, wire.PreparedAllow]] = {}
+        self._allows: LRUCache[tuple[int, str, str], _Kept] = LRUCache(_MOST_KEPT)
 
     def render(self, trail: Trail, decision: Decision) -> bytes:
         """The serialised CheckResponse.
@@ -94,7 +99,5 @@ class Answers:
             headers = self._identity_headers(trail, assertion, audience)
             made = wire.PreparedAllow(headers=headers, metadata=trail.metadata(decision))
             kept = (trail.identity, assertion, trail.revision, made)
-            if len(self._allows) >= _MOST_KEPT:
-                self._allows.clear()
             self._allows[key] = kept
         return PreparedAnswer(audience, assertion, kept[3])

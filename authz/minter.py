@@ -9,10 +9,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from cachetools import LRUCache
+
 from authz import assertion
 from authz.model import Identity
 
-_MOST_KEPT: Final = 2048  # some 2 MB; a table that is full is begun anew
+_MOST_KEPT: Final = 2048  # some 2 MB
 
 
 class Assertion(NamedTuple):
@@ -43,7 +45,7 @@ class AssertionMinter:
         self._keys = tuple(keys)
         self._issuer = issuer
         self._lifetime = lifetime
-        self._recent: dict[tuple[int, str], tuple[Identity, Assertion]] = {}
+        self._recent: LRUCache[tuple[int, str], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
 
     def assertion(self, identity: Identity, audience: str, now: float) -> Assertion:
         """The assertion for the identity and the audience; `NO_ASSERTION` where no key is configured."""
@@ -65,8 +67,6 @@ class AssertionMinter:
             key=self._keys[0],
         )
         made = Assertion(token, now, now + self._lifetime / 2)
-        if len(self._recent) >= _MOST_KEPT:
-            self._recent.clear()
         self._recent[key] = (identity, made)
         return made
 

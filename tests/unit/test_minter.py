@@ -2,6 +2,7 @@
 
 import jwt
 import pytest
+from cachetools import LRUCache
 
 from authz import assertion
 from authz.minter import AssertionMinter
@@ -94,3 +95,12 @@ def test_without_a_key_there_is_no_assertion(session):
     minter = AssertionMinter([], issuer="", lifetime=0)
     assert minter.assertion(session.identity, "airflow", NOW).token == ""
     assert minter.jwks() == {"keys": []}
+
+
+def test_what_is_kept_is_bounded_and_the_least_used_goes_first(minter, session, monkeypatch):
+    monkeypatch.setattr(minter, "_recent", LRUCache(3))
+    first = minter.assertion(session.identity, "a", NOW)
+    for audience in ("b", "c", "d", "e"):
+        minter.assertion(session.identity, audience, NOW)
+        assert minter.assertion(session.identity, "a", NOW) is first
+    assert len(minter._recent) == 3
