@@ -32,6 +32,7 @@ from authz.watch import Watcher
 
 log = logging.getLogger(__name__)
 
+_COLLECTOR: Final = (10_000, 50, 100)  # objects more than before the last look, and looks of one generation per next
 _READINESS_S: Final = 0.2  # how often health is compared with what is loaded
 
 
@@ -188,9 +189,11 @@ def settle() -> None:
     """What is there once the process listens stays: the collector of cycles need not look at it again.
 
     It would stop the serving thread for some 50 ms each time, for modules and a large policy. A policy that is replaced
-    is freed nevertheless: it has no cycles.
+    is freed nevertheless: it has no cycles. Nor has what a check leaves behind, so the collector comes rarely: with the
+    usual thresholds it took 8 µs of every check with a new token, and found nothing.
     """
     gc.freeze()
+    gc.set_threshold(*_COLLECTOR)
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

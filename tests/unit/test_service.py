@@ -1,5 +1,6 @@
 """The use case on simulated time: what is asked, recorded, counted and answered, and in which order."""
 
+import gc
 import json
 
 import pytest
@@ -312,3 +313,32 @@ def test_latency_is_measured_on_the_monotonic_clock():
     rig.check(token=rig.token())
     assert rig.record["latency_us"] == 250_000
     assert rig.observed[0][2] == 0.25
+
+
+# --- memory
+
+
+def test_a_check_leaves_no_cycles_behind(rig):
+    """The collector may come rarely (`authz.app.settle`): nothing of a check waits for it, whatever the answer."""
+    forged = rig.token(OTHER, headers={"kid": "k1"})
+    tokens = [None, rig.token(), forged, "x.y.z", rig.token(jti="another"), rig.token(groups=[], realm_access=None)]
+
+    def checks(times):
+        for _ in range(times):
+            for token in tokens:
+                for target in ("/api/v2/dags", "/api/../dags", "/no/such"):
+                    rig.ask("GET", target, token=token)
+            rig.service.check(b"\xff")
+            rig.service.check(message(headers=[("authorization", b"Bearer a"), ("authorization", b"Bearer b")]))
+
+    checks(2)
+    gc.collect()
+    gc.disable()
+    try:
+        checks(1)
+        few = gc.collect()
+        checks(20)
+        many = gc.collect()
+    finally:
+        gc.enable()
+    assert many <= few
