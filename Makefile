@@ -10,7 +10,7 @@ OLDEST := .envoys/oldest/.installed
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour test coverage bench bench-quick soak lint format protos docs lock clean
+.PHONY: help install demo demo-tour test coverage engines bench bench-quick soak lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,18 @@ test: $(STAMP) $(OLDEST) ## all tests: unit, property, contract, attack, integra
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
 	@$(BIN)/python -m pytest --quiet tests/unit --cov --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="$(CORE)"
+
+# One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.
+GRPCIO := 1.80.1 1.81.1 1.82.3 1.83.2 1.84.2 1.85.1
+
+engines: $(STAMP) ## the engines' tests with every grpcio version that is said to work (downloads them)
+	@for version in $(GRPCIO); do \
+		test -d .grpcio/$$version || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+			--target .grpcio/$$version grpcio==$$version grpcio-health-checking==$$version || exit 1; \
+		echo "grpcio $$version"; \
+		PYTHONPATH=.grpcio/$$version AUTHZ_TEST_GRPCIO=$$version $(BIN)/python -m pytest --quiet tests/contracts \
+			tests/unit/test_engine_choose.py tests/unit/test_engine_poller.py || exit 1; \
+	done
 
 bench: $(STAMP) ## measure everything (about 10 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
 	@$(BIN)/python -m tests.bench $(BENCH)
@@ -76,4 +88,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .grpcio build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -89,7 +89,7 @@ def _rendered(port, authz, upstream, admin):
     airflow = Upstream(name="airflow", addresses=(f"127.0.0.1:{upstream}",), audience="airflow")
     return render(
         EnvoyPlan(
-            authz_endpoints=tuple(f"{host}:{number}" for host, number in authz),
+            authz_endpoints=tuple(authz),
             authz_timeout=3.0,
             inbound=Listener(listen=f"127.0.0.1:{port}", upstreams=(airflow,)),
             admin_listen=f"127.0.0.1:{admin}",
@@ -121,15 +121,15 @@ def gate(systems, upstream, folder):
     """The Envoy under measurement.
 
     Args:
-        systems: by name (listener port, what authorizes): the addresses of ext_authz servers, or a list of filters.
+        systems: by name (listener port, what authorizes): the endpoints of ext_authz servers, or a list of filters.
         upstream: the port of the upstream.
         folder: for its files.
     """
     admin = machine.free_ports(1)
     config, listeners, clusters = None, [], {}
     for name, (port, authorizer) in systems.items():
-        is_ours = all(isinstance(item, tuple) for item in authorizer) and authorizer
-        config = _rendered(port, authorizer if is_ours else [("127.0.0.1", 1)], upstream, admin)
+        is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
+        config = _rendered(port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin)
         listener = config["static_resources"]["listeners"][0]
         if is_ours:
             listener = _renamed(listener, "authz", f"authz-{name}")

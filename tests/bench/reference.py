@@ -1,7 +1,7 @@
 """Servers that exist only to be compared with; run as `python -m tests.bench.reference KIND …`.
 
-`echo PORT FILE`: our completion-queue loop with a handler that decodes nothing and answers the bytes of the file. It is
-what the loop and the C core below it cost, hence the limit.
+`echo PORT SOCKET FILE`: our completion-queue loop with a handler that decodes nothing and answers the bytes of the
+file. It is what the loop and the C core below it cost, hence the limit.
 `threads SETTINGS`: the product's own service and settings on `grpc.server` with 8 threads. The service is made for one
 thread, so a lock stands around it; without the GIL's help it could not be faster anyway.
 """
@@ -36,9 +36,9 @@ class Echo:
         return self._answer
 
 
-def echo(port, answer):
+def echo(port, socket, answer):
     handler = Echo(Path(answer).read_bytes())
-    options = EngineOptions(listen=[f"127.0.0.1:{port}"], drain_delay=0.0, drain_grace=1.0)
+    options = EngineOptions(listen=[f"127.0.0.1:{port}", socket], drain_delay=0.0, drain_grace=1.0)
     engine = CqEngine(handler, options, wait_for_key=lambda *_: False, load=handler)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     engine.set_serving(serving=True)

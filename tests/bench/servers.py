@@ -11,18 +11,17 @@ import sys
 import time
 from pathlib import Path
 
-from authz.cli.run import serve
+from authz.endpoints import of_all
 from tests.bench import checks, machine, rulebook
 from tests.bench.sender import ask
 
 NO_LOG = "/dev/null"
 _START_S = 60.0
 _STOP_S = 15.0
-_HAS_WORKERS = any("--workers" in parameter.opts for parameter in serve.params)
 
 _SETTINGS = """version: 1
 policy: policy.yaml
-listen: ["127.0.0.1:{port}"]
+listen: ["127.0.0.1:{port}", "{socket}"]
 engine: {engine}
 limits: {{cached_tokens: {cached_tokens}}}
 admin: {{listen: "127.0.0.1:{admin}"}}
@@ -35,10 +34,11 @@ shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
 class Server:
     """A process that answers Checks; started by `start`, ready after `wait`, ended by `stop`.
 
-    `addresses` has one for each worker, `address` is the first.
+    `addresses` has one for each worker, `address` is the first, `sockets` are their Unix sockets where it has any.
     """
 
     admin = 0
+    sockets = ()
 
     def __init__(self, name, command, port, folder, workers=1):
         self.name = name
@@ -143,33 +143,29 @@ class Fleet:
         (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks))
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"
-        settings.write_text(
-            _SETTINGS.format(port=port, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens)
+        socket = f"unix:{folder / 'authz.sock'}"
+        text = _SETTINGS.format(
+            port=port, socket=socket, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens
         )
+        settings.write_text(text)
         if engine == "threads":
             command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
         else:
-            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings]
-            command += ["--workers", workers] if _HAS_WORKERS else []
+            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings, "--workers", workers]
         server = self._keep(Server(name, command, port, folder, workers))
-        server.admin = admin
+        server.admin, server.sockets = admin, of_all([socket], workers)
         return server
-
-    def gates(self, name, workers, **options):
-        """The servers and all addresses of so many workers: one `authz serve`, or one for each where it has one."""
-        if _HAS_WORKERS:
-            server = self.gate(name, workers=workers, **options)
-            return [server], server.addresses
-        servers = [self.gate(f"{name}-{number}", **options) for number in range(workers)]
-        return servers, [server.address for server in servers]
 
     def echo(self, answer):
         """A fixed answer on our loop, nothing decoded."""
         folder = self._new_folder("echo")
         port = machine.free_ports(1)
         (folder / "answer.bin").write_bytes(answer)
-        command = [sys.executable, "-m", "tests.bench.reference", "echo", port, folder / "answer.bin"]
-        return self._keep(Server("echo", command, port, folder))
+        socket = f"unix:{folder / 'echo.sock'}"
+        command = [sys.executable, "-m", "tests.bench.reference", "echo", port, socket, folder / "answer.bin"]
+        server = self._keep(Server("echo", command, port, folder))
+        server.sockets = (socket,)
+        return server
 
     def _new_folder(self, name):
         folder = self._folder / "servers" / f"{len(self._made):02}-{name}"

@@ -9,15 +9,22 @@ import contextlib
 from tests.bench import checks, envoys, load, machine
 from tests.bench.rulebook import ALLOWED, DENIED, native_filters
 from tests.bench.samples import Meter, Row
+from tests.bench.sender import ask
 
 _RULES = 10  # few, because RBAC looks at one after the other, and ours does not
 _LABELS = {
     "none": "no authorization",
     "native": f"Envoy's jwt_authn + rbac, {_RULES} rules",
-    "ours_1": f"ours, {_RULES} rules, 1 worker",
-    "ours_2": f"ours, {_RULES} rules, 2 workers",
+    "echo": "ext_authz with the bare echo, Unix socket",
+    "ours_1": f"ours, {_RULES} rules, 1 worker, Unix socket",
+    "ours_tcp": f"ours, {_RULES} rules, 1 worker, TCP",
+    "ours_2": f"ours, {_RULES} rules, 2 workers, Unix sockets",
     "guarded_by_peer": "peer",
 }
+
+
+def _endpoint(address):
+    return f"{address[0]}:{address[1]}"
 
 
 class Through:
@@ -37,15 +44,20 @@ class Through:
         self._servers = {"none": [], "native": []}
         systems = {"none": [], "native": native_filters(_RULES, fleet.jwks.read_text())}
         for workers in (1, 2):
-            servers, systems[f"ours_{workers}"] = fleet.gates(f"ours-{workers}", workers, rules=_RULES)
-            self._servers[f"ours_{workers}"] = servers
-            for server in servers:
-                server.start()
+            server = fleet.gate(f"ours-{workers}", workers=workers, rules=_RULES)
+            systems[f"ours_{workers}"], self._servers[f"ours_{workers}"] = list(server.sockets), [server]
+            server.start()
+        (one,) = self._servers["ours_1"]
+        one.wait_allowed(body)
+        echo = fleet.echo(ask(one.address, body))
+        echo.start()
+        echo.wait(body)
+        systems["echo"], self._servers["echo"] = list(echo.sockets), [echo]
+        systems["ours_tcp"], self._servers["ours_tcp"] = [_endpoint(one.address)], [one]
         if peer:
-            systems["guarded_by_peer"], self._servers["guarded_by_peer"] = [peer.address], [peer]
-        for servers in self._servers.values():
-            for server in set(servers) - {peer}:
-                server.wait_allowed(body)
+            systems["guarded_by_peer"], self._servers["guarded_by_peer"] = [_endpoint(peer.address)], [peer]
+        for name in ("ours_1", "ours_2"):
+            self._servers[name][0].wait_allowed(body)
         base = machine.free_ports(len(systems) + 1)
         self._ports = {name: base + 1 + number for number, name in enumerate(systems)}
         self._stack.enter_context(envoys.upstream(base, folder))
@@ -55,11 +67,12 @@ class Through:
 
     def close(self):
         self._stack.close()
-        for server in [*self._servers["ours_1"], *self._servers["ours_2"]]:
-            server.stop()
+        for name in ("ours_1", "ours_2", "echo"):
+            self._servers[name][0].stop()
 
     def prove_equal(self):
-        """Every system that authorizes lets the same requests through and stops the same.
+        """Every system that authorizes lets the same requests through and stops the same. The echo allows everything:
+        it shows what Envoy's filter costs with a server that does not think.
 
         Raises:
             AssertionError: one does not, and measuring it would compare nothing.
@@ -73,7 +86,7 @@ class Through:
                 envoys.status(port, ALLOWED, anonymous),
                 envoys.status(port, ALLOWED, forged),
             ]
-            expected = [200] * 4 if name == "none" else [200, 403, 401, 401]
+            expected = [200] * 4 if name in {"none", "echo"} else [200, 403, 401, 401]
             assert seen == expected, f"{name} answers {seen}, not {expected}"
 
     def _url(self, name):

@@ -127,7 +127,9 @@ def test_what_is_in_hand_is_limited(kind):
         assert b"one more" not in running.handler.seen
         running.waits.finish()
         assert [call.result() for call in calls] == [b"resumed", b"resumed"]
-        assert check(channel)(b"after", timeout=5) == b"answer:after"
+        # grpc.aio counts a call until some time after the client has its answer.
+        tries = (outcome(check(channel).future(b"after", timeout=5)) for _ in range(1000))
+        assert next(told for told in tries if told != "RESOURCE_EXHAUSTED") == b"answer:after"
         assert running.load.in_flight == 0
 
 
