@@ -10,7 +10,7 @@ OLDEST := .envoys/oldest/.installed
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour test coverage engines bench bench-quick soak lint format protos docs lock clean
+.PHONY: help install demo demo-tour test coverage engines bench bench-quick soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,10 @@ bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 
 
 soak: $(STAMP) ## a million checks on one process: memory and failures
 	@$(BIN)/python -m tests.bench --soak 1000000
+
+flame: $(STAMP) ## a flame graph of a busy server: build/flame.svg
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench --flame build/flame.svg
 
 lint: $(STAMP) ## ruff, mypy --strict, generated files in step
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import checks, machine, report, rulebook, size, soak
+from tests.bench import checks, flame, machine, report, rulebook, size, soak
 from tests.bench.direct import Direct
 from tests.bench.plans import PLANS
 from tests.bench.servers import Fleet, Peer
@@ -29,6 +29,7 @@ def _arguments():
     parser.add_argument("--output", type=Path, default=_BUILD / "bench.json", help="where the numbers go")
     parser.add_argument("--state", type=Path, default=_BUILD / "bench", help="where keys are kept from run to run")
     parser.add_argument("--soak", type=int, metavar="CHECKS", help="only this: so many checks on one process")
+    parser.add_argument("--flame", type=Path, metavar="SVG", help="only this: a flame graph of a busy server")
     parser.add_argument(
         "--requests", action="store_true", help="only write what a peer needs to know to the state folder"
     )
@@ -97,6 +98,12 @@ def main():
             report.write(_BUILD / "soak.json", result)
             _say(", ".join(f"{name}: {result[name]}" for name in ("growth_percent", "failed", "unaccounted")))
             return 0 if result["failed"] == result["unaccounted"] == 0 else 1
+        if arguments.flame:
+            with Fleet(folder) as fleet:
+                stacks = flame.record(fleet, checks.keys(folder), folder)
+            arguments.flame.write_text(flame.draw(stacks))
+            print("\n".join(f"{percent:5.1f} %  {name}" for name, percent in flame.table(stacks)))  # noqa: T201
+            return 0
         peer = Peer(arguments.peer) if arguments.peer else None
         result = measure(PLANS[arguments.plan], peer, state, folder)
     report.write(arguments.output, result)
