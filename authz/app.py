@@ -202,7 +202,6 @@ def _engine_options(settings: Settings) -> EngineOptions:
         listen=settings.listen,
         tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
         max_message_bytes=settings.limits.message_bytes,
-        max_in_flight=settings.limits.in_flight,
         max_parked=settings.limits.parked,
         max_wait=settings.limits.wait,
         drain_delay=settings.shutdown.drain_delay,

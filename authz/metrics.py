@@ -2,7 +2,7 @@
 
 Law 1: no label takes its value from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
 and revisions come from the policy.
-Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `token_cache`, `in_flight` and
+Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `token_cache` and
 `parked` are touched by the serving thread only (one writer), which adds to plain integers; whoever scrapes reads them
 from another thread and may be one check behind. What other threads count is rare, and counted under a lock.
 
@@ -38,13 +38,11 @@ class Metrics:
     """All metrics of one process, in a registry of their own.
 
     Attributes:
-        in_flight: checks begun and not answered; the engine sets it.
         parked: checks that wait for a key; the engine sets it.
         registry: what `exposition` shows.
     """
 
     def __init__(self) -> None:
-        self.in_flight = 0
         self.parked = 0
         self.registry = CollectorRegistry(auto_describe=False)
         self._checks: dict[tuple[str, str], int] = {
@@ -129,7 +127,6 @@ class Metrics:
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         queued, dropped, failed = self._sink()
-        yield GaugeMetricFamily("authz_in_flight", "Checks begun and not answered.", self.in_flight)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
         yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", queued)
         yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", dropped)

@@ -14,7 +14,15 @@ import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine.binding import clear_the_way, credentials
-from authz.engine.contract import HEALTH_SERVICES, EngineOptions, Handler, Load, TlsFiles, WaitForKey
+from authz.engine.contract import (
+    HEALTH_SERVICES,
+    EngineOptions,
+    Handler,
+    Load,
+    TlsFiles,
+    WaitForKey,
+    channel_arguments,
+)
 from authz.service import Parked
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -73,14 +81,7 @@ class AioEngine:
 
     async def _run(self, started: Callable[[Sequence[str]], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", self._options.max_message_bytes),
-                ("grpc.max_concurrent_streams", 1024),  # on one connection; Envoy holds about one per thread
-                ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
-            ],
-            maximum_concurrent_rpcs=self._options.max_in_flight,
-        )
+        server = grpc.aio.server(options=channel_arguments(self._options))
         server.add_generic_rpc_handlers(self._handlers())
         bound = [_bind(server, address, self._options.tls) for address in self._options.listen]
         await server.start()
@@ -122,12 +123,10 @@ class AioEngine:
         if load.parked >= self._options.max_parked:
             return self._handler.overloaded()
         load.parked += 1
-        load.in_flight += 1  # every other check is answered in the very step of the loop that took it up
         try:
             await self._wait(answer, context.time_remaining())
         finally:
             load.parked -= 1
-            load.in_flight -= 1
         return answer.resume()
 
     async def _wait(self, parked: Parked, remaining: float | None) -> None:

@@ -56,7 +56,7 @@ def why_not_cq(version: str = grpc.__version__) -> str:
 class _Echo:
     """The handler of the self-check."""
 
-    in_flight = parked = 0
+    parked = 0
 
     def check(self, message: bytes) -> bytes | Parked:
         return b"echo:" + message
@@ -72,7 +72,7 @@ def _try() -> str:
     echo, ready, failures = _Echo(), threading.Event(), []
     with tempfile.TemporaryDirectory(prefix="authz-") as folder:
         address = f"unix:{Path(folder) / 'self-check.sock'}"
-        options = EngineOptions(listen=[address], max_in_flight=2, drain_delay=0.0, drain_grace=1.0)
+        options = EngineOptions(listen=[address], drain_delay=0.0, drain_grace=1.0)
         engine = CqEngine(echo, options, wait_for_key=_nobody_waits, load=echo)
         engine.set_serving(serving=True)
 

@@ -27,12 +27,8 @@ class Handler(Protocol):
 
 
 class Load(Protocol):
-    """Where the engine keeps count of what it has in hand; the metrics show it.
+    """Where the engine keeps count of the checks that wait for a key; the metrics show it."""
 
-    `in_flight` is checks accepted and not answered, `parked` those of them that wait for a key.
-    """
-
-    in_flight: int
     parked: int
 
 
@@ -49,21 +45,35 @@ class TlsFiles:
 class EngineOptions:
     """Addresses and limits. Times are seconds, sizes bytes.
 
-    `listen` holds `host:port` and `unix:/path`. `max_in_flight` checks may be in hand at a time, `max_parked` of them
-    waiting for keys; the next one is answered as overloaded, or, by `grpc.aio`, refused with RESOURCE_EXHAUSTED.
-    `max_wait` bounds the waiting of one check even where its deadline is far. After the signal to stop, health answers
-    NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then what is in flight has
-    `drain_grace` to end.
+    `listen` holds `host:port` and `unix:/path`. `max_parked` checks may wait for keys at a time; the next one is
+    answered as overloaded. `max_wait` bounds the waiting of one check even where its deadline is far. A connection that
+    was silent for `keepalive` is asked for a sign of life, and closed with all its calls when none comes in as long
+    again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so
+    that Envoy moves on; then what is in flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]
     tls: TlsFiles | None = None
     max_message_bytes: int = 256 * 1024
-    max_in_flight: int = 1024
     max_parked: int = 256
     max_wait: float = 2.0
+    keepalive: float = 20.0
     drain_delay: float = 2.0
     drain_grace: float = 5.0
+
+
+def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
+    """What both engines tell gRPC's core (`grpc/impl/channel_arg_names.h`)."""
+    keepalive = int(options.keepalive * 1000)
+    return [
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_concurrent_streams", 1024),  # on one connection; Envoy holds about one per thread
+        ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
+        # A peer that vanished without a word would keep its calls for ever.
+        ("grpc.keepalive_time_ms", keepalive),
+        ("grpc.http2.ping_timeout_ms", keepalive),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
 
 
 class Engine(Protocol):

@@ -22,7 +22,15 @@ from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine.binding import clear_the_way, credentials
-from authz.engine.contract import CHECK, HEALTH_SERVICES, EngineOptions, Handler, Load, WaitForKey
+from authz.engine.contract import (
+    CHECK,
+    HEALTH_SERVICES,
+    EngineOptions,
+    Handler,
+    Load,
+    WaitForKey,
+    channel_arguments,
+)
 from authz.service import Parked
 
 log = logging.getLogger(__name__)
@@ -31,8 +39,7 @@ HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
 _NO_FLAGS: Final = 0
-_MOST_STREAMS: Final = 1024  # open at a time on one connection; Envoy holds about one connection per thread
-_MOST_PENDING: Final = 1024  # calls that the core keeps while none is armed for them; it cancels the next
+_ARMED: Final = 64  # checks that the core may accept before the loop has looked at the first of them
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
@@ -68,7 +75,7 @@ class CqEngine:
 
     Nothing queues up here. The core reads a socket only when everything that it has read is answered (`poll` hands out
     what is there before it looks for more), so what is too much stays in the sockets, where Envoy's circuit breaker and
-    deadline bound it. `max_in_flight` bounds what is left: checks that wait for keys, and what one read brings.
+    deadline bound it. Checks that wait for keys are bounded by `max_parked`.
     """
 
     def __init__(self, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load) -> None:
@@ -76,7 +83,6 @@ class CqEngine:
         self._options = options
         self._wait_for_key = wait_for_key
         self._load = load
-        self._max_in_flight = options.max_in_flight
         self._serving = False
         self._stopping = False
         self._accepting = True
@@ -92,13 +98,7 @@ class CqEngine:
         """See `Engine.run`."""
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(
-            (
-                (b"grpc.max_receive_message_length", self._options.max_message_bytes),
-                (b"grpc.max_concurrent_streams", _MOST_STREAMS),
-                (b"grpc.server.max_pending_requests", _MOST_PENDING),
-                (b"grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
-                (b"grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
-            ),
+            tuple((name.encode(), value) for name, value in channel_arguments(self._options)),
             False,
         )
         self._server.register_completion_queue(self._queue)
@@ -106,7 +106,7 @@ class CqEngine:
         for method in (CHECK, HEALTH_CHECK, HEALTH_WATCH):
             self._server.register_method(method)
         self._server.start()
-        for _ in range(self._max_in_flight + 1):
+        for _ in range(_ARMED):
             self._arm(CHECK, self._on_check)
         self._arm(HEALTH_CHECK, self._on_health_check)
         self._arm(HEALTH_WATCH, self._on_health_watch)
@@ -190,21 +190,11 @@ class CqEngine:
     def _on_check(self, event: Any) -> None:
         if event.success:
             self._arm(CHECK, self._on_check)
-            call, load = event.call, self._load
-            if load.in_flight < self._max_in_flight:
-                load.in_flight += 1
-                tag = partial(self._on_message, call, event.call_details.deadline)
-            else:  # its message is received first: a call that is answered before would be reset, and look cancelled
-                tag = partial(self._on_one_too_many, call)
-            call.start_server_batch(_receive(), tag)
-
-    def _on_one_too_many(self, call: Any, event: Any) -> None:
-        if event.batch_operations[0].message() is not None:
-            _reply(call, self._handler.overloaded())
+            call = event.call
+            call.start_server_batch(_receive(), partial(self._on_message, call, event.call_details.deadline))
 
     def _on_message(self, call: Any, deadline: float, event: Any) -> None:
         message = event.batch_operations[0].message()
-        self._load.in_flight -= 1
         if message is None:
             return  # the client is gone, or its message was refused by its size
         answer = self._handler.check(message)
@@ -223,7 +213,6 @@ class CqEngine:
             return
         waiting.over = False
         self._waiting.append(waiting)
-        self._load.in_flight += 1
         self._load.parked = len(self._waiting)
         call.start_server_batch(_closed(), partial(self._on_closed, waiting))
 
@@ -242,7 +231,6 @@ class CqEngine:
             return None
         waiting.over, waiting.parked = True, None
         self._waiting.remove(waiting)
-        self._load.in_flight -= 1
         self._load.parked = len(self._waiting)
         return parked
 

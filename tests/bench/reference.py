@@ -24,7 +24,7 @@ _THREADS = 8
 class Echo:
     """The handler that knows its answer."""
 
-    in_flight = parked = 0
+    parked = 0
 
     def __init__(self, answer):
         self._answer = answer

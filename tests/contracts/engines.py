@@ -70,7 +70,7 @@ class Running:
     def __init__(self, kind, **options):
         self.handler = ScriptedHandler()
         self.waits = KeyWaits()
-        self.load = SimpleNamespace(parked=0, in_flight=0)
+        self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
         self.engine = ENGINES[kind](
             self.handler,

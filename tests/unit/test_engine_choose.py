@@ -14,7 +14,7 @@ from tests.contracts.engines import ScriptedHandler
 
 
 class _Load:
-    in_flight = parked = 0
+    parked = 0
 
 
 def chosen(wanted):

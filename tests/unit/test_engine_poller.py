@@ -18,7 +18,7 @@ from authz.engine.cq import CqEngine
 import grpc
 
 class Handler:
-    in_flight = parked = 0
+    parked = 0
     def check(self, message):
         return message
     def overloaded(self):
