@@ -24,6 +24,9 @@ class Assertion(NamedTuple):
     since: float
     until: float
 
+    def __repr__(self) -> str:
+        return f"Assertion(since={self.since}, until={self.until})"
+
     def is_fresh(self, now: float) -> bool:
         """Whether it may be handed out now: not before it was made either, after a clock went back."""
         return self.since <= now < self.until

@@ -22,12 +22,15 @@ def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: 
     the decision log. Several workers each have an address of their own, which `authz envoy` knows.
     """
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
+    from authz.engine.poller import choose_poller  # noqa: PLC0415 see above; gRPC is not loaded yet
     from authz.supervisor.place import place_of  # noqa: PLC0415 see above
 
     place = place_of(os.environ)
     data = files.read(place.settings if place else settings_path)
     settings = files.parse(data, settings_path, workers=place.count if place else workers)
     _log_to_stderr(logging.WARNING if quiet else settings.log.level.upper(), f" worker-{place.index}" if place else "")
+    tls = settings.tls
+    choose_poller(settings.listen, client_ca=tls is not None and tls.client_ca is not None)
     if place is not None:
         from authz.supervisor import worker  # noqa: PLC0415 see above
 

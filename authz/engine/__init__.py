@@ -5,8 +5,5 @@ passes the same contract tests (`tests/contracts/`), so that one can be put in a
 """
 
 from authz.engine.contract import Engine, EngineOptions, Handler, Load, TlsFiles, WaitForKey
-from authz.engine.poller import poll_in_the_serving_thread
-
-poll_in_the_serving_thread()
 
 __all__ = ["Engine", "EngineOptions", "Handler", "Load", "TlsFiles", "WaitForKey"]

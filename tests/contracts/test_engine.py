@@ -1,5 +1,6 @@
 """What every engine promises, over real sockets."""
 
+import contextlib
 import gc
 import socket
 import threading
@@ -139,6 +140,33 @@ def test_calls_that_never_send_their_message_take_nobodys_place(kind):
             for call in silent:
                 call.cancel()
             stop.set()
+
+
+def test_a_flood_of_frames_without_calls_holds_up_nobody_and_no_end(kind):
+    """d-39: one connection that is always full of SETTINGS. Here gRPC's own threads read, as they do for plain TCP."""
+    running = Running(kind).__enter__()
+    host, _, port = running.addresses[0].rpartition(":")
+    over = threading.Event()
+
+    def flood():
+        frames = (bytes(3) + b"\x04" + bytes(5)) * 4096
+        with socket.create_connection((host, int(port)), timeout=1) as hostile, contextlib.suppress(OSError):
+            hostile.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            while not over.is_set():
+                hostile.sendall(frames)
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        with running.channel() as channel:
+            for number in range(100):
+                assert check(channel)(b"%d" % number, timeout=5) == b"answer:%d" % number
+        running.engine.stop()
+        running.thread.join(20)
+        assert not running.thread.is_alive()
+    finally:
+        over.set()
+        flooding.join()
 
 
 def test_a_peer_that_gives_no_sign_of_life_is_cut_off(kind):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from authz.engine.poller import poll_in_the_serving_thread
+from authz.engine.poller import choose_poller
 
 # Serves and asks itself many times, then prints how often gRPC's own threads were woken for it.
 _SERVE = """
@@ -62,25 +62,39 @@ def serve(**settings):
 
 def test_the_serving_thread_reads_the_sockets():
     """300 calls would wake gRPC's threads 300 times and more; this grpcio knows the setting, and says nothing of it."""
-    woken, said = serve()
+    settings = {}
+    choose_poller(["unix:/run/authz/one.sock"], client_ca=False, environment=settings)
+    woken, said = serve(**settings)
     assert woken < 150
     assert said == ""
 
 
-def test_what_the_environment_says_stays():
-    woken, _said = serve(GRPC_EXPERIMENTS="event_engine_listener")
+def test_where_anybody_can_connect_grpcs_own_threads_read():
+    settings = {}
+    choose_poller(["127.0.0.1:9190"], client_ca=False, environment=settings)
+    woken, said = serve(**settings)
     assert woken >= 300
+    assert said == ""
+
+
+OFF = "-event_engine_listener"
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("listen", "client_ca", "before", "after"),
     [
-        ({}, "-event_engine_listener"),
-        ({"GRPC_EXPERIMENTS": "tcp_frame_size_tuning"}, "tcp_frame_size_tuning,-event_engine_listener"),
-        ({"GRPC_EXPERIMENTS": "event_engine_listener"}, "event_engine_listener"),
-        ({"GRPC_EXPERIMENTS": "-event_engine_listener,x"}, "-event_engine_listener,x"),
+        (["unix:/a.sock"], False, "", OFF),
+        (["unix:/a.sock", "unix:/b.sock"], False, "", OFF),
+        (["0.0.0.0:1"], True, "", OFF),
+        (["unix:/a.sock", "127.0.0.1:1"], False, "", ""),
+        (["127.0.0.1:1"], False, "", ""),
+        (["127.0.0.1:1"], False, OFF, OFF),
+        (["unix:/a.sock"], False, "tcp_frame_size_tuning", f"tcp_frame_size_tuning,{OFF}"),
+        (["unix:/a.sock"], False, "event_engine_listener", "event_engine_listener"),
+        (["unix:/a.sock"], False, f"{OFF},x", f"{OFF},x"),
     ],
 )
-def test_the_variable(before, after):
-    poll_in_the_serving_thread(before)
-    assert before == {"GRPC_EXPERIMENTS": after}
+def test_the_variable(listen, client_ca, before, after):
+    environment = {"GRPC_EXPERIMENTS": before} if before else {}
+    choose_poller(listen, client_ca=client_ca, environment=environment)
+    assert environment.get("GRPC_EXPERIMENTS", "") == after

@@ -247,3 +247,14 @@ def test_a_service_that_remembers_answers_like_one_that_never_does(seed):
         assert kept == anew
         verdicts_seen.add(kept[-1]["reason"])
     assert {"rule", "public", "no_token", "no_role", "no_rule"} <= verdicts_seen
+
+
+def test_nothing_that_is_kept_shows_an_assertion():
+    rig = Rig()
+    token = rig.token()
+    made = [rig.check(token=token).set["x-authz-assertion"] for _ in range(3)][-1]
+    kept = [rig.service._verdicts._verdicts, rig.service._answers._allows, rig.minter._recent]
+    assert all(kept)
+    for thing in kept:
+        assert made not in repr(dict(thing))
+        assert token not in repr(dict(thing))
