@@ -54,7 +54,7 @@ engines: $(STAMP) ## the engines' tests with every grpcio version that is said t
 			tests/unit/test_engine_choose.py tests/unit/test_engine_poller.py || exit 1; \
 	done
 
-bench: $(STAMP) ## measure everything (about 10 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
+bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 2 minutes)

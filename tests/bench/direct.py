@@ -36,13 +36,14 @@ class Direct:
         self._serial = itertools.count(1)
         self._base = fleet.gate("base")
         self._logging = fleet.gate("logging", decisions="decisions.jsonl")
+        self._tcp = fleet.gate("tcp", tcp=True)
         self._aio = fleet.gate("aio", engine="aio")
         self._threads = fleet.gate("threads", engine="threads")
         self._tokens = fleet.gate("tokens")
         self._rules = {
             rules: self._base if rules == 100 else fleet.gate(f"rules-{rules}", rules=rules) for rules in RULES
         }
-        ours = {self._base, self._logging, self._aio, self._threads, self._tokens, *self._rules.values()}
+        ours = {self._base, self._logging, self._tcp, self._aio, self._threads, self._tokens, *self._rules.values()}
         for server in ours:
             server.start()
         for server in ours:
@@ -68,6 +69,7 @@ class Direct:
         yield Case(row=Row("ours", group, label), server=self._base, body=allow)
         yield Case(row=Row("log_on", group, "… log on (a file)"), server=self._logging, body=allow)
         yield Case(row=Row("headers_40", group, "… 40 headers"), server=self._base, body=allow40)
+        yield Case(row=Row("tcp", group, "… over TCP"), server=self._tcp, body=allow)
         yield Case(row=Row("deny", group, "… deny"), server=self._base, body=deny)
         for rules in RULES:
             if rules != 100:
@@ -111,7 +113,7 @@ class Direct:
             for name, expected in (("allow", True), ("allow40", True), ("deny", False)):
                 answer = checks.allows(ask(server.address, self._bodies[name]))
                 assert answer is expected, f"{server.name} answers {name!r} with {'allow' if answer else 'deny'}"
-        for server, engine in ((self._base, "cq"), (self._aio, "aio")):
+        for server, engine in ((self._base, "cq"), (self._tcp, "cq"), (self._aio, "aio")):
             assert server.metric(f'authz_engine_info{{engine="{engine}"}}') == 1, f"{server.name} does not run {engine}"
 
     def warm_up(self):

@@ -79,6 +79,8 @@ def _h2load(arguments, url):
 def grpc(address, body, checks, *, connections=4, streams=16):
     """The same Check again and again: `body` is a file with its gRPC frame."""
     bounds = ["-n", checks, "-c", connections, "-m", streams, "-d", body]
+    if isinstance(address, str):
+        return _h2load([*bounds, *_GRPC, "-B", f"unix:{address}"], f"http://localhost{CHECK}")
     return _h2load([*bounds, *_GRPC], f"http://{address[0]}:{address[1]}{CHECK}")
 
 

@@ -22,7 +22,7 @@ class Plan:
 
 
 FULL = Plan(
-    name="full", rounds=7, checks=20_000, fresh=2_900, seconds=4.0, singles=2_000, starts=5, cached_tokens=100_000
+    name="full", rounds=5, checks=20_000, fresh=2_900, seconds=4.0, singles=2_000, starts=5, cached_tokens=100_000
 )
 QUICK = Plan(
     name="quick", rounds=3, checks=4_000, fresh=1_000, seconds=1.0, singles=400, starts=2, cached_tokens=20_000

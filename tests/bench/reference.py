@@ -1,6 +1,6 @@
 """Servers that exist only to be compared with; run as `python -m tests.bench.reference KIND …`.
 
-`echo PORT SOCKET FILE`: our completion-queue loop with a handler that decodes nothing and answers the bytes of the
+`echo ENDPOINT FILE`: our completion-queue loop with a handler that decodes nothing and answers the bytes of the
 file. It is what the loop and the C core below it cost, hence the limit.
 `threads SETTINGS`: the product's own service and settings on `grpc.server` with 8 threads. The service is made for one
 thread, so a lock stands around it; without the GIL's help it could not be faster anyway.
@@ -13,10 +13,9 @@ from concurrent import futures
 from pathlib import Path
 
 from authz import settings as files
-from authz.app import App
 from authz.engine import EngineOptions
 from authz.engine.contract import CHECK
-from authz.engine.cq import CqEngine
+from authz.engine.poller import choose_poller
 
 _THREADS = 8
 
@@ -36,9 +35,12 @@ class Echo:
         return self._answer
 
 
-def echo(port, socket, answer):
+def echo(endpoint, answer):
+    choose_poller([endpoint], client_ca=False)
+    from authz.engine.cq import CqEngine  # gRPC is loaded after that
+
     handler = Echo(Path(answer).read_bytes())
-    options = EngineOptions(listen=[f"127.0.0.1:{port}", socket], drain_delay=0.0, drain_grace=1.0)
+    options = EngineOptions(listen=[endpoint], drain_delay=0.0, drain_grace=1.0)
     engine = CqEngine(handler, options, wait_for_key=lambda *_: False, load=handler)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     engine.set_serving(serving=True)
@@ -81,6 +83,9 @@ class ThreadsEngine:
 
 def threads(path):
     settings = files.load(Path(path))
+    choose_poller(settings.listen, client_ca=False)
+    from authz.app import App  # gRPC is loaded after that
+
     app = App(settings)
     app.engine = ThreadsEngine(app.service, settings.listen)
     app.run()

@@ -58,10 +58,25 @@ class Sent:
     answers: list[bytes] = field(default_factory=list)
 
 
+def _connected(address):
+    """A connection to (host, port), or to the path of a Unix socket."""
+    if isinstance(address, str):
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(_STUCK_S)
+        try:
+            made.connect(address)
+        except OSError:
+            made.close()
+            raise
+        return made
+    made = socket.create_connection(address, timeout=_STUCK_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
 class _Connection:
     def __init__(self, address, streams, bodies, sent, *, keep):
-        self.socket = socket.create_connection(address, timeout=_STUCK_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = _connected(address)
         settings = struct.pack(">HIHI", 2, 0, 4, _ALL)  # no push; each stream may send us anything
         self.socket.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -21,7 +21,7 @@ _STOP_S = 15.0
 
 _SETTINGS = """version: 1
 policy: policy.yaml
-listen: ["127.0.0.1:{port}", "{socket}"]
+listen: ["{listen}"]
 engine: {engine}
 limits: {{cached_tokens: {cached_tokens}}}
 admin: {{listen: "127.0.0.1:{admin}"}}
@@ -34,15 +34,16 @@ shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
 class Server:
     """A process that answers Checks; started by `start`, ready after `wait`, ended by `stop`.
 
-    `addresses` has one for each worker, `address` is the first, `sockets` are their Unix sockets where it has any.
+    `endpoints` has one for each worker as Envoy knows it; `address` is where the first is reached: the path of its Unix
+    socket, or host and port.
     """
 
     admin = 0
-    sockets = ()
 
-    def __init__(self, name, command, port, folder, workers=1):
+    def __init__(self, name, command, endpoints, folder):
         self.name = name
-        self.addresses = [("127.0.0.1", port + number) for number in range(workers)]
+        self.endpoints = endpoints
+        self.addresses = [_address(endpoint) for endpoint in endpoints]
         self.address = self.addresses[0]
         self.log = Path(folder) / "server.log"
         self._command = [str(part) for part in command]
@@ -104,14 +105,19 @@ class Server:
         return 0.0
 
 
+def _address(endpoint):
+    host, _, port = endpoint.rpartition(":")
+    return port if host == "unix" else (host, int(port))
+
+
 class Peer:
     """A server that somebody else runs. Its CPU time and memory are known when it runs on this machine."""
 
     def __init__(self, text):
-        host, _, port = text.rpartition(":")
         self.name = "peer"
-        self.address = (host, int(port))
-        self._pid = machine.listener_of(int(port)) if host in {"127.0.0.1", "localhost", "::1"} else None
+        self.endpoints = [text]
+        self.address = host, port = _address(text)
+        self._pid = machine.listener_of(port) if host in {"127.0.0.1", "localhost", "::1"} else None
 
     @property
     def pids(self):
@@ -136,36 +142,33 @@ class Fleet:
         for server in self._made:
             server.stop()
 
-    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000):
-        """`authz serve`; with engine `threads` the same service on `grpc.server`."""
+    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000, tcp=False):
+        """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`."""
         folder = self._new_folder(name)
-        port, admin = machine.free_ports(workers), machine.free_ports(1)
+        listen = f"127.0.0.1:{machine.free_ports(workers)}" if tcp else f"unix:{folder / 'authz.sock'}"
+        admin = machine.free_ports(1)
         (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks))
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"
-        socket = f"unix:{folder / 'authz.sock'}"
         text = _SETTINGS.format(
-            port=port, socket=socket, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens
+            listen=listen, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens
         )
         settings.write_text(text)
         if engine == "threads":
             command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
         else:
             command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings, "--workers", workers]
-        server = self._keep(Server(name, command, port, folder, workers))
-        server.admin, server.sockets = admin, of_all([socket], workers)
+        server = self._keep(Server(name, command, of_all([listen], workers), folder))
+        server.admin = admin
         return server
 
     def echo(self, answer):
         """A fixed answer on our loop, nothing decoded."""
         folder = self._new_folder("echo")
-        port = machine.free_ports(1)
         (folder / "answer.bin").write_bytes(answer)
-        socket = f"unix:{folder / 'echo.sock'}"
-        command = [sys.executable, "-m", "tests.bench.reference", "echo", port, socket, folder / "answer.bin"]
-        server = self._keep(Server("echo", command, port, folder))
-        server.sockets = (socket,)
-        return server
+        endpoint = f"unix:{folder / 'echo.sock'}"
+        command = [sys.executable, "-m", "tests.bench.reference", "echo", endpoint, folder / "answer.bin"]
+        return self._keep(Server("echo", command, [endpoint], folder))
 
     def _new_folder(self, name):
         folder = self._folder / "servers" / f"{len(self._made):02}-{name}"

@@ -15,16 +15,12 @@ _RULES = 10  # few, because RBAC looks at one after the other, and ours does not
 _LABELS = {
     "none": "no authorization",
     "native": f"Envoy's jwt_authn + rbac, {_RULES} rules",
-    "echo": "ext_authz with the bare echo, Unix socket",
+    "guarded_by_echo": "ext_authz with the bare echo, Unix socket",
     "ours_1": f"ours, {_RULES} rules, 1 worker, Unix socket",
     "ours_tcp": f"ours, {_RULES} rules, 1 worker, TCP",
     "ours_2": f"ours, {_RULES} rules, 2 workers, Unix sockets",
     "guarded_by_peer": "peer",
 }
-
-
-def _endpoint(address):
-    return f"{address[0]}:{address[1]}"
 
 
 class Through:
@@ -45,17 +41,18 @@ class Through:
         systems = {"none": [], "native": native_filters(_RULES, fleet.jwks.read_text())}
         for workers in (1, 2):
             server = fleet.gate(f"ours-{workers}", workers=workers, rules=_RULES)
-            systems[f"ours_{workers}"], self._servers[f"ours_{workers}"] = list(server.sockets), [server]
+            systems[f"ours_{workers}"], self._servers[f"ours_{workers}"] = list(server.endpoints), [server]
             server.start()
-        (one,) = self._servers["ours_1"]
-        one.wait_allowed(body)
-        echo = fleet.echo(ask(one.address, body))
+        over_tcp = fleet.gate("ours-tcp", rules=_RULES, tcp=True)
+        over_tcp.start()
+        systems["ours_tcp"], self._servers["ours_tcp"] = list(over_tcp.endpoints), [over_tcp]
+        over_tcp.wait_allowed(body)
+        echo = fleet.echo(ask(over_tcp.address, body))
         echo.start()
         echo.wait(body)
-        systems["echo"], self._servers["echo"] = list(echo.sockets), [echo]
-        systems["ours_tcp"], self._servers["ours_tcp"] = [_endpoint(one.address)], [one]
+        systems["guarded_by_echo"], self._servers["guarded_by_echo"] = list(echo.endpoints), [echo]
         if peer:
-            systems["guarded_by_peer"], self._servers["guarded_by_peer"] = [_endpoint(peer.address)], [peer]
+            systems["guarded_by_peer"], self._servers["guarded_by_peer"] = list(peer.endpoints), [peer]
         for name in ("ours_1", "ours_2"):
             self._servers[name][0].wait_allowed(body)
         base = machine.free_ports(len(systems) + 1)
@@ -67,7 +64,7 @@ class Through:
 
     def close(self):
         self._stack.close()
-        for name in ("ours_1", "ours_2", "echo"):
+        for name in ("ours_1", "ours_2", "ours_tcp", "guarded_by_echo"):
             self._servers[name][0].stop()
 
     def prove_equal(self):
@@ -86,7 +83,7 @@ class Through:
                 envoys.status(port, ALLOWED, anonymous),
                 envoys.status(port, ALLOWED, forged),
             ]
-            expected = [200] * 4 if name in {"none", "echo"} else [200, 403, 401, 401]
+            expected = [200] * 4 if name in {"none", "guarded_by_echo"} else [200, 403, 401, 401]
             assert seen == expected, f"{name} answers {seen}, not {expected}"
 
     def _url(self, name):

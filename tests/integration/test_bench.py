@@ -23,10 +23,10 @@ JUDGED = {
     "worker_rss_mb",
     "ready_s",
 }
-SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "aio", "threads", "peer", "peer_deny"}
+SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "aio", "threads", "peer", "peer_deny"}
 SERVED |= {f"rules_{rules}" for rules in RULES if rules != 100}
 TOKENS = {"token_cached", "token_RS256", "token_ES256", "token_EdDSA", "token_assertion"}
-GUARDED = {"none", "native", "ours_1", "ours_2", "guarded_by_peer"}
+GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -50,7 +50,7 @@ def keys_folder(tmp_path_factory):
 def peer(keys_folder):
     """One more of our own servers, as if it were somebody else's."""
     with Fleet(keys_folder) as fleet:
-        server = fleet.gate("peer")
+        server = fleet.gate("peer", tcp=True)
         server.start()
         server.wait_allowed(checks.framed(checks.request(checks.token(checks.keys(keys_folder)["RS256"]))))
         yield server
@@ -60,7 +60,7 @@ def peer(keys_folder):
 def result(keys_folder, peer, tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--plan", "tiny", "--output", output, "--state", keys_folder]
-    command += ["--peer", f"127.0.0.1:{peer.address[1]}"]
+    command += ["--peer", peer.endpoints[0]]
     done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(output.read_text()) | {"printed": done.stdout}
