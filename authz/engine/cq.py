@@ -73,9 +73,10 @@ class _Watcher:
 class CqEngine:
     """One `cygrpc.CompletionQueue` behind the engine's contract.
 
-    Nothing queues up here. The core reads a socket only when everything that it has read is answered (`poll` hands out
-    what is there before it looks for more), so what is too much stays in the sockets, where Envoy's circuit breaker and
-    deadline bound it. Checks that wait for keys are bounded by `max_parked`.
+    Where this thread reads the sockets (see `poller`), nothing queues up: the core reads more only when everything that
+    it has read is answered, so what is too much stays in the sockets, where Envoy's circuit breaker and deadline bound
+    it. Where gRPC's threads read, the core keeps up to some thousand calls and cancels the next. Checks that wait for
+    keys are bounded by `max_parked`.
     """
 
     def __init__(self, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load) -> None:
