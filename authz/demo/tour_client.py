@@ -125,10 +125,15 @@ class Issuer:
 
 
 def until(wanted: Callable[[], bool], timeout_s: float) -> float | None:
-    """Poll until `wanted`; return the seconds that took, None when they were too many."""
+    """Poll until `wanted`; return the seconds that took, None when they were too many.
+
+    The last look begins after the time is up: one that began early and took long proves nothing.
+    """
     started = time.monotonic()
-    while not wanted():
-        if time.monotonic() > started + timeout_s:
+    while True:
+        is_last = time.monotonic() > started + timeout_s
+        if wanted():
+            return time.monotonic() - started
+        if is_last:
             return None
         time.sleep(POLL_S)
-    return time.monotonic() - started

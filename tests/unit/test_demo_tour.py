@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from authz.demo import tour as tour_module
+from authz.demo import tour_client
 from authz.demo.files import Layout, Ports
 from authz.demo.main import _table
 from authz.demo.tour import Row, Tour, forged, runs, spoofed, unsigned
@@ -127,3 +129,20 @@ def test_the_checks_of_rows_can_fail():
     assert saw(body(headers=[["x-authz-user", "sales-etl"]])) == ""
     assert "adam" in saw(body(headers=[["x-authz-user", "sales-etl"], ["x-authz-user", "adam"]]))
     assert "token" in saw(body(headers=[["x-authz-user", "sales-etl"], ["authorization", "Bearer x"]]))
+
+
+def test_a_look_that_took_too_long_is_not_the_last_one(monkeypatch):
+    """What is waited for came while the upstream was slow to answer the look before."""
+    clock = iter([0.0, 0.0, 9.0, 9.0])
+    time = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _seconds: None)
+    monkeypatch.setattr(tour_client, "time", time)
+    looks = iter([False, True])
+    assert tour_client.until(lambda: next(looks), 3.0) == 9.0
+
+
+def test_what_does_not_come_is_not_waited_for_longer(monkeypatch):
+    clock = iter([0.0, 0.0, 2.0, 4.0])
+    time = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _seconds: None)
+    monkeypatch.setattr(tour_client, "time", time)
+    assert tour_client.until(lambda: False, 3.0) is None
+    assert next(clock, None) is None
