@@ -236,8 +236,14 @@ def read(path: Path) -> bytes:
         raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
 
 
-def parse(data: bytes, path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
-    """The settings in the bytes of the file `path`; see `load`.
+def parse(
+    data: bytes,
+    path: Path,
+    *,
+    workers: int | Literal["auto"] | None = None,
+    engine: Literal["cq", "aio"] | None = None,
+) -> Settings:
+    """The settings in the bytes of the file `path`, with what the command line says instead; see `load`.
 
     Raises:
         ConfigError: with every problem of the file.
@@ -248,6 +254,8 @@ def parse(data: bytes, path: Path, *, workers: int | Literal["auto"] | None = No
         raise ConfigError(problems)
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})
+    if engine is not None:
+        settings = settings.model_copy(update={"engine": engine})
     clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
     problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
     if problems:

@@ -48,6 +48,11 @@ workers_option: Callable[[Any], Any] = click.option(
     callback=_workers,
     help="Processes that serve: a number, or auto for the CPUs that may be used. Default: what the settings say.",
 )
+engine_option: Callable[[Any], Any] = click.option(
+    "--engine",
+    type=click.Choice(["cq", "aio"]),
+    help="Serving engine; cq falls back to aio where it cannot run. Default: what the settings say.",
+)
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for another program."
 )

@@ -7,14 +7,21 @@ from typing import Literal
 
 import click
 
-from authz.cli.options import settings_option, workers_option
+from authz.cli.options import engine_option, settings_option, workers_option
 
 
 @click.command(short_help="Answer Envoy's checks until SIGTERM.")
 @settings_option
 @workers_option
+@engine_option
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
-def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: bool) -> None:
+def serve(
+    settings_path: Path,
+    workers: int | Literal["auto"] | None,
+    engine: Literal["cq", "aio"] | None,
+    *,
+    quiet: bool,
+) -> None:
     """Answer Envoy's checks until SIGTERM.
 
     Serves ext_authz over the addresses of `listen`, metrics and readiness over `admin.listen`. The policy file is
@@ -27,7 +34,7 @@ def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: 
 
     place = place_of(os.environ)
     data = files.read(place.settings if place else settings_path)
-    settings = files.parse(data, settings_path, workers=place.count if place else workers)
+    settings = files.parse(data, settings_path, workers=place.count if place else workers, engine=engine)
     _log_to_stderr(logging.WARNING if quiet else settings.log.level.upper(), f" worker-{place.index}" if place else "")
     tls = settings.tls
     choose_poller(settings.listen, client_ca=tls is not None and tls.client_ca is not None)
@@ -38,7 +45,8 @@ def serve(settings_path: Path, workers: int | Literal["auto"] | None, *, quiet: 
     elif settings.worker_count > 1:
         from authz.supervisor.run import Supervisor  # noqa: PLC0415 see above
 
-        arguments = ["serve", "--settings", str(settings_path), *(["--quiet"] if quiet else [])]
+        arguments = ["serve", "--settings", str(settings_path), "--engine", settings.engine]
+        arguments += ["--quiet"] if quiet else []
         status = Supervisor(settings, data, arguments).run()
     else:
         from authz.app import App, settle  # noqa: PLC0415 gRPC too

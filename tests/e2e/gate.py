@@ -72,7 +72,7 @@ def token(key, **changes):
 class Gate:
     """Starts on entry, is ready then, and ends by its process handle on exit."""
 
-    def __init__(self, folder, idp, *, policy=POLICY, settings=SETTINGS, listen=None, ready=True):
+    def __init__(self, folder, idp, *, policy=POLICY, settings=SETTINGS, listen=None, ready=True, arguments=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.listen = listen or f"unix:{self.folder}/authz.sock"
@@ -83,6 +83,7 @@ class Gate:
         self.settings.write_text(settings.format(listen=self.listen, admin=admin))
         self.log = self.folder / "authz.log"
         self._wait_ready = ready
+        self._arguments = arguments
         self.process = None
 
     @property
@@ -113,7 +114,7 @@ class Gate:
 
     def start(self):
         with self.log.open("ab") as log:
-            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", self.settings]
+            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", self.settings, *self._arguments]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         check = self.is_ready if self._wait_ready else self.is_up
         wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=20)
