@@ -7,7 +7,7 @@ audience, one rule and one revision of the policy, and is used no longer than th
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from cachetools import LRUCache
 
@@ -21,7 +21,16 @@ _MOST_KEPT: Final = 2048  # prepared allows, some 3 MB
 _NOBODY: Final = MappingProxyType[str, str]({})
 
 
-_Kept = tuple[Identity | None, Assertion, str, wire.PreparedAllow]  # the third is the policy's revision
+class _Kept(NamedTuple):
+    """A prepared allow, and all that it was prepared for besides its key."""
+
+    identity: Identity | None
+    assertion: Assertion
+    revision: str
+    allow: wire.PreparedAllow
+
+    def is_for(self, trail: Trail, assertion: Assertion) -> bool:
+        return self.identity is trail.identity and self.assertion is assertion and self.revision == trail.revision
 
 
 class Minter(Protocol):
@@ -95,9 +104,9 @@ class Answers:
         assertion = self._assertion(trail, audience)
         key = (id(trail.identity), audience, decision.rule)
         kept = self._allows.get(key)
-        if kept is None or kept[0] is not trail.identity or kept[1] is not assertion or kept[2] != trail.revision:
+        if kept is None or not kept.is_for(trail, assertion):
             headers = self._identity_headers(trail, assertion, audience)
             made = wire.PreparedAllow(headers=headers, metadata=trail.metadata(decision))
-            kept = (trail.identity, assertion, trail.revision, made)
+            kept = _Kept(trail.identity, assertion, trail.revision, made)
             self._allows[key] = kept
-        return PreparedAnswer(audience, assertion, kept[3])
+        return PreparedAnswer(audience, assertion, kept.allow)

@@ -202,6 +202,8 @@ def _engine_options(settings: Settings) -> EngineOptions:
         listen=settings.listen,
         tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
         max_message_bytes=settings.limits.message_bytes,
+        max_streams=settings.limits.streams,
+        armed=settings.limits.armed,
         max_parked=settings.limits.parked,
         max_wait=settings.limits.wait,
         drain_delay=settings.shutdown.drain_delay,

@@ -2,9 +2,10 @@
 
 Law 1: a check never blocks. It reads one snapshot, computes, hands its record to a sink that does not block, and
 returns; a key that is not there yet gives `Parked`, and the engine waits in its own way.
-Law 2: every way out is an answer. The one `except Exception` of the package is here: a bug is a 503 with the reason
-`internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's `failure_mode_allow`).
-Law 3: no record, no allow. The record is accepted by the sink before the answer is built.
+Law 2: every way out is an answer. The only `except Exception` between a request and its answer is here: a bug is a 503
+with the reason `internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's
+`failure_mode_allow`). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
+Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
 """
 
 import logging

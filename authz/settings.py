@@ -86,6 +86,10 @@ class Limits(_Section):
     token_bytes: Size = Field(16 * 1024, description="a longer token is refused before it is decoded")
     message_bytes: Size = Field(256 * 1024, description="a longer CheckRequest is refused by gRPC")
     cached_tokens: int = Field(100_000, ge=1, le=10_000_000, description="verified tokens kept per process")
+    streams: int = Field(
+        1024, ge=1, le=65_536, description="calls in flight on one connection; Envoy opens another one for more"
+    )
+    armed: int = Field(64, ge=1, le=4096, description="calls that gRPC may accept before the loop looks at them (`cq`)")
     parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
     wait: Duration = Field(2.0, description="longest wait of one check for a key")
 

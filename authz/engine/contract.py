@@ -45,16 +45,20 @@ class TlsFiles:
 class EngineOptions:
     """Addresses and limits. Times are seconds, sizes bytes.
 
-    `listen` holds `host:port` and `unix:/path`. `max_parked` checks may wait for keys at a time; the next one is
-    answered as overloaded. `max_wait` bounds the waiting of one check even where its deadline is far. A connection that
-    was silent for `keepalive` is asked for a sign of life, and closed with all its calls when none comes in as long
-    again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so
-    that Envoy moves on; then what is in flight has `drain_grace` to end.
+    `listen` holds `host:port` and `unix:/path`. `max_streams` calls may be in flight on one connection; Envoy opens
+    another one for more. `armed` checks, and as many health checks, may be accepted before the loop looks at them
+    (`cq`). `max_parked` checks may wait for keys at a time; the next one is answered as overloaded. `max_wait` bounds
+    the waiting of one check even where its deadline is far. A connection that was silent for `keepalive` is asked for a
+    sign of life, and closed with all its calls when none comes in as long again. After the signal to stop, health
+    answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then what is in
+    flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]
     tls: TlsFiles | None = None
     max_message_bytes: int = 256 * 1024
+    max_streams: int = 1024
+    armed: int = 64
     max_parked: int = 256
     max_wait: float = 2.0
     keepalive: float = 20.0
@@ -67,7 +71,7 @@ def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
     keepalive = int(options.keepalive * 1000)
     return [
         ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_concurrent_streams", 1024),  # on one connection; Envoy holds about one per thread
+        ("grpc.max_concurrent_streams", options.max_streams),
         ("grpc.so_reuseport", 0),  # a second process on our port must fail, not take half of the calls
         # A peer that vanished without a word would keep its calls for ever.
         ("grpc.keepalive_time_ms", keepalive),

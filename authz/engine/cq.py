@@ -39,7 +39,6 @@ HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
 _NO_FLAGS: Final = 0
-_ARMED: Final = 64  # checks that the core may accept before the loop has looked at the first of them
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
@@ -107,9 +106,9 @@ class CqEngine:
         for method in (CHECK, HEALTH_CHECK, HEALTH_WATCH):
             self._server.register_method(method)
         self._server.start()
-        for _ in range(_ARMED):
+        for _ in range(self._options.armed):
             self._arm(CHECK, self._on_check)
-        self._arm(HEALTH_CHECK, self._on_health_check)
+            self._arm(HEALTH_CHECK, self._on_health_check)
         self._arm(HEALTH_WATCH, self._on_health_watch)
         self._arm_unknown()
         started(bound)

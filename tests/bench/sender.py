@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from authz.engine.contract import CHECK
+from tests.e2e.raw_http import connected
 
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
@@ -58,25 +59,11 @@ class Sent:
     answers: list[bytes] = field(default_factory=list)
 
 
-def _connected(address):
-    """A connection to (host, port), or to the path of a Unix socket."""
-    if isinstance(address, str):
-        made = socket.socket(socket.AF_UNIX)
-        made.settimeout(_STUCK_S)
-        try:
-            made.connect(address)
-        except OSError:
-            made.close()
-            raise
-        return made
-    made = socket.create_connection(address, timeout=_STUCK_S)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
-
-
 class _Connection:
     def __init__(self, address, streams, bodies, sent, *, keep):
-        self.socket = _connected(address)
+        self.socket = connected(address, _STUCK_S)
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = struct.pack(">HIHI", 2, 0, 4, _ALL)  # no push; each stream may send us anything
         self.socket.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

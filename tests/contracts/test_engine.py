@@ -120,6 +120,20 @@ def test_a_burst_that_meets_a_busy_engine_is_answered_or_refused_to_the_last(kin
         assert check(channel)(b"later", timeout=5) == b"answer:later"
 
 
+def test_no_more_streams_than_allowed_are_in_flight_on_a_connection(kind):
+    """The client keeps the next call to itself (RFC 9113 §5.1.2); it goes on when one has ended."""
+    with Running(kind, max_streams=2, armed=1) as running, running.channel() as channel:
+        calls = [check(channel).future(b"park:%d" % number, timeout=10) for number in range(2)]
+        running.waits.until(2)
+        third = check(channel).future(b"third", timeout=10)
+        with running.channel(**{"grpc.use_local_subchannel_pool": 1}) as other:
+            assert check(other)(b"other", timeout=5) == b"answer:other"
+        assert b"third" not in running.handler.seen
+        running.waits.finish()
+        assert [call.result() for call in calls] == [b"resumed", b"resumed"]
+        assert third.result() == b"answer:third"
+
+
 def test_calls_that_never_send_their_message_take_nobodys_place(kind):
     """A client that opens calls and falls silent (d-39) holds its own streams, nothing else."""
     with Running(kind, max_parked=2) as running, running.channel() as channel:

@@ -21,11 +21,14 @@ class RawResponse:
         return values[0] if values else None
 
 
-def _unix(path: str) -> socket.socket:
+def connected(address: tuple[str, int] | str, timeout: float = TIMEOUT) -> socket.socket:
+    """A connection to (host, port), or to the path of a Unix socket."""
+    if isinstance(address, tuple):
+        return socket.create_connection(address, timeout)
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(TIMEOUT)
+    connection.settimeout(timeout)
     try:
-        connection.connect(path)
+        connection.connect(address)
     except OSError:
         connection.close()
         raise
@@ -36,7 +39,7 @@ class Connection:
     """One client connection; usable for several requests."""
 
     def __init__(self, address: tuple[str, int] | str, tls: ssl.SSLContext | None = None) -> None:
-        self._socket = _unix(address) if isinstance(address, str) else socket.create_connection(address, TIMEOUT)
+        self._socket = connected(address)
         if tls:
             self._socket = tls.wrap_socket(self._socket, server_hostname="gate.test")
         self._stream = self._socket.makefile("rb")
