@@ -14,16 +14,23 @@ from authz.errors import PolicyError, Problem
 
 @click.command(short_help="Check policy files: every mistake, with its place.")
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--policy",
+    "named",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Another file, named as the other commands name it.",
+)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
-def lint(files: tuple[Path, ...], *, strict: bool, as_json: bool) -> None:
+def lint(files: tuple[Path, ...], named: tuple[Path, ...], *, strict: bool, as_json: bool) -> None:
     """Check policy FILES (default: policy.yaml) with the server's own loader.
 
     Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
     status 1 when there is an error.
     """
     found: list[tuple[str, Problem]] = []
-    for path in files or (Path("policy.yaml"),):
+    for path in (*files, *named) or (Path("policy.yaml"),):
         found += _findings(path)
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())

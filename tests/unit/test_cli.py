@@ -151,6 +151,11 @@ class TestLint:
         assert "error: missing.yaml: cannot be read" in result.output
         assert result.exit_code == 1
 
+    def test_a_file_may_be_named_as_the_other_commands_name_it(self, run):
+        named, plain = run("lint", "--policy", "missing.yaml"), run("lint", "missing.yaml")
+        assert (named.exit_code, named.output) == (plain.exit_code, plain.output) == (1, plain.output)
+        assert "missing.yaml" in named.output
+
     def test_json_and_strict(self, run):
         text = (run.folder / "policy.yaml").read_text()
         (run.folder / "policy.yaml").write_text(
