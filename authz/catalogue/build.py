@@ -35,11 +35,15 @@ class _OperationRecord(_Record):
 
 
 class _RouteRecord(_Record):
-    """`dag` is "~" for a route that reaches DAGs which its path does not name; else `{dag_id}` names the DAG."""
+    """`dag` is "~" for a route that reaches DAGs which its path does not name; else `{dag_id}` names the DAG.
+
+    `narrowed`: where the DAG is `~`, by `dag` or because the path says so, Airflow keeps to the permitted DAGs.
+    """
 
     path: str
     methods: Annotated[dict[_Method, _OperationName], Field(min_length=1)]
     dag: Literal["~"] | None = None
+    narrowed: bool = False
 
 
 class _Document(_Record):
@@ -66,10 +70,14 @@ def build(data: object, version: str) -> Catalogue:
     for order, record in enumerate(document.routes):
         template = _segments(record.path)
         dag = record.dag or _dag_position(template)
+        if record.narrowed and dag == "":
+            raise ValueError(f"{record.path}: narrowed, but it concerns no DAG")
         for method, operation in record.methods.items():
             if operation not in listed:
                 raise ValueError(f"{record.path}: unknown operation {operation}")
-            endpoint = Endpoint(order=order, operation=operation, template=record.path, dag=dag)
+            endpoint = Endpoint(
+                order=order, operation=operation, template=record.path, dag=dag, narrowed=record.narrowed
+            )
             _insert(tries.setdefault(method, Node()), template, endpoint)
             literal = not any(map(_parameter, template))
             listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal))

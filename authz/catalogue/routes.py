@@ -18,12 +18,14 @@ which its path does not name."""
 class Route:
     """What a request is: its operation, the template that it matched, and the DAG that it names.
 
-    `dag_id` is "" where no DAG is concerned and `~` where it may be any DAG.
+    `dag_id` is "" where no DAG is concerned and `~` where it may be any DAG. `narrowed` only where it is `~`: there
+    Airflow's own checks keep what is shown or done to the DAGs that the caller may use.
     """
 
     operation: str
     template: str
     dag_id: str = ""
+    narrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +60,22 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The end of one route in the trie. `dag` is the index of the segment that names the DAG, or a fixed DAG id."""
+    """The end of one route in the trie. `dag` is the index of the segment that names the DAG, or a fixed DAG id.
+
+    `narrowed` says what the route is where that is `~`.
+    """
 
     order: int
     operation: str
     template: str
     dag: int | str
+    narrowed: bool = False
 
     def route(self, segments: tuple[str, ...]) -> Route:
         """Return the route that these segments take here."""
         dag_id = self.dag if isinstance(self.dag, str) else segments[self.dag]
-        return Route(operation=self.operation, template=self.template, dag_id=dag_id)
+        narrowed = self.narrowed and dag_id == ANY_DAG
+        return Route(operation=self.operation, template=self.template, dag_id=dag_id, narrowed=narrowed)
 
 
 @dataclass(slots=True, kw_only=True)

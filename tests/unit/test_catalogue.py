@@ -117,7 +117,8 @@ def test_a_file_with_a_key_twice_is_refused():
 )
 def test_routes_of_airflow(airflow, request_line, operation, template, dag_id):
     method, target = request_line.split(" ")
-    assert ask(airflow, target, method) == Route(operation=operation, template=template, dag_id=dag_id)
+    route = ask(airflow, target, method)
+    assert (route.operation, route.template, route.dag_id) == (operation, template, dag_id)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,29 @@ def test_a_small_catalogue():
     assert expanded(small, "*") == {"things:read", "things:change"}
 
 
+def test_where_airflow_narrows_the_dags():
+    """The marker is about any DAG: of a route that reaches DAGs, or of Airflow's own `~` in the path."""
+    routes = [
+        {"path": "/all", "methods": {"GET": "things:read"}, "dag": "~", "narrowed": True},
+        {"path": "/all", "methods": {"PUT": "things:change"}, "dag": "~"},
+        {"path": "/{dag_id}/runs", "methods": {"GET": "things:read"}, "narrowed": True},
+        {"path": "/{dag_id}/runs", "methods": {"PUT": "things:change"}},
+        {"path": "/{dag_id}/bulk", "methods": {"PUT": "keys:read"}, "dag": "~", "narrowed": True},
+    ]
+    small = build(changed(routes=routes), "1.0")
+    asked = {
+        (method, path): small.match(tuple(path.split("/")), method)
+        for method, path in [
+            ("GET", "all"), ("HEAD", "all"), ("PUT", "all"), ("GET", "~/runs"), ("GET", "a/runs"), ("GET", "~~/runs"),
+            ("GET", "*/runs"), ("PUT", "~/runs"), ("PUT", "a/bulk"), ("PUT", "~/bulk"),
+        ]
+    }  # fmt: skip
+    assert {place for place, route in asked.items() if route.narrowed} == {
+        ("GET", "all"), ("HEAD", "all"), ("GET", "~/runs"), ("PUT", "a/bulk"), ("PUT", "~/bulk"),
+    }  # fmt: skip
+    assert all(route.dag_id == ANY_DAG for route in asked.values() if route.narrowed)
+
+
 def test_head_needs_a_get():
     data = changed(routes=[{"path": "/x", "methods": {"PUT": "things:change"}}])
     data["operations"] = {"things:change": SMALL["operations"]["things:change"]}
@@ -250,6 +274,8 @@ def test_backtracking_out_of_a_literal():
         ({"routes__0__methods": {"get": "things:read"}}, "get"),
         ({"routes__0__methods": {"GET": "things:reed"}}, "unknown operation things:reed"),
         ({"routes__0__dag": "sales"}, "dag"),
+        ({"routes__0__narrowed": "~"}, "narrowed"),
+        ({"routes__2__narrowed": True}, "/keys/{key:path}: narrowed, but it concerns no DAG"),
         ({"routes__0__path": "things"}, "not a canonical path template"),
         ({"routes__0__path": "/a/../b"}, "not a canonical path template"),
         ({"routes__0__path": "/a%41"}, "not a canonical path template"),
