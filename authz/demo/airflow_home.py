@@ -31,6 +31,7 @@ class AirflowHome:
     audience: str
     jwks: str
     gate_url: str
+    workers: int = 1
 
     def environment(self) -> dict[str, str]:
         """Return the environment of all of Airflow's components; call once, it makes fresh secrets."""
@@ -43,13 +44,18 @@ class AirflowHome:
 
     def command(self, component: str) -> list[str]:
         """Return the command of one component."""
+        address = ["--host", "127.0.0.1", "--port", str(self.port)]
         arguments = {
             "migrate": ["db", "migrate"],
-            "api-server": ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"],
+            "api-server": ["api-server", *address, "--workers", str(self.workers)],
             "scheduler": ["scheduler", "--skip-serve-logs"],
             "dag-processor": ["dag-processor"],
         }
-        return [*AIRFLOW, *arguments[component]]
+        return self.airflow(*arguments[component])
+
+    def airflow(self, *arguments: str) -> list[str]:
+        """Return the command `airflow ARGUMENTS`."""
+        return [*AIRFLOW, *arguments]
 
     def prepare(self) -> None:
         """Make the home and fill its DAG folder: the demo's own DAGs and a few of Airflow's examples."""

@@ -1,79 +1,36 @@
 """The real Airflow with our auth manager, as a process: who gets in, with what, and how far."""
 
-import json
 import re
 import time
+from dataclasses import replace
 
-import httpx
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz import assertion, catalogue
-from authz.demo.airflow_home import AirflowHome
-from authz.demo.children import Children
-from authz.demo.files import free_ports
+from tests.airflow_site import ROLES, AirflowSite
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-ISSUER = "https://gate.test"
-KEY = assertion.load_signing_key(assertion.generate_pem())
-ROLES = ("viewer", "user", "op", "admin")
+OTHER_KEY = assertion.load_signing_key(assertion.generate_pem())
 DAG = "/api/v2/dags/sales_daily"
 TRIGGER = {"logical_date": None}
 
 
-def mint(role=None, *, key=KEY.private_key, typ=assertion.TYP, **changes):
-    now = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "aud": "airflow",
-        "sub": "user-1",
-        "idp": "https://idp.test",
-        "jti": f"j-{time.monotonic_ns()}",
-        "iat": now,
-        "nbf": now,
-        "exp": now + 60,
-        "preferred_username": "ann",
-        "roles": [],
-        **({"airflow_role": role} if role else {}),
-        **changes,
-    }
-    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": KEY.kid, "typ": typ})
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with AirflowSite(tmp_path_factory.mktemp("airflow"), options={"AIRFLOW__API__EXPOSE_CONFIG": "true"}) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("airflow")
-    key_file = directory / "keys.json"
-    key_file.write_text(json.dumps(assertion.public_jwks([KEY])))
-    home = AirflowHome(
-        home=directory / "home",
-        port=free_ports().airflow,
-        issuer=ISSUER,
-        audience="airflow",
-        jwks=str(key_file),
-        gate_url="http://127.0.0.1:1",
-    )
-    home.prepare()
-    environment = {**home.environment(), "AIRFLOW__API__EXPOSE_CONFIG": "true"}
-    with (
-        Children(directory / "logs") as children,
-        httpx.Client(base_url=f"http://127.0.0.1:{home.port}", trust_env=False, timeout=30) as client,
-    ):
-        children.finish(children.start("migrate", home.command("migrate"), environment), 120)
-        for component in ("api-server", "dag-processor"):
-            children.start(component, home.command(component), environment)
-        children.wait("the API server", lambda: answers(client, "/api/v2/monitor/health"), 120)
-        children.wait("the DAG", lambda: answers(client, DAG, mint("viewer")), 120)
+def airflow(site):
+    with site.client() as client:
         yield client
 
 
-def answers(client, path, token=None):
-    try:
-        return ask(client, path, token).status_code == 200
-    except httpx.TransportError:
-        return False
+@pytest.fixture(scope="module")
+def mint(site):
+    return site.mint
 
 
 def ask(client, path, token=None, method="GET", headers=None, **more):
@@ -89,10 +46,10 @@ def test_without_an_assertion_nobody_gets_in(airflow, path):
     assert ask(airflow, path).status_code == 401
 
 
-def wrong_assertions():
-    other = ec.generate_private_key(ec.SECP256R1())
-    now = int(time.time())
-    yield "forged", mint("admin", key=other)
+def wrong_assertions(site):
+    mint, now = site.mint, int(time.time())
+    yield "another key", mint("admin", signing_key=OTHER_KEY)
+    yield "forged", mint("admin", signing_key=replace(OTHER_KEY, kid=site.key.kid))
     yield "expired", mint("admin", iat=now - 120, nbf=now - 120, exp=now - 60)
     yield "another audience", mint("admin", aud="airflow-2")
     yield "another issuer", mint("admin", iss="https://evil.test")
@@ -103,12 +60,12 @@ def wrong_assertions():
 
 
 @pytest.mark.parametrize("path", PROTECTED)
-def test_a_wrong_assertion_is_refused(airflow, path):
-    for name, token in wrong_assertions():
+def test_a_wrong_assertion_is_refused(airflow, site, path):
+    for name, token in wrong_assertions(site):
         assert ask(airflow, path, token).status_code == 401, name
 
 
-def test_viewers_read_and_users_trigger(airflow):
+def test_viewers_read_and_users_trigger(airflow, mint):
     found = {dag["dag_id"] for dag in ask(airflow, "/api/v2/dags", mint("viewer")).json()["dags"]}
     assert {"sales_daily", "finance_close"} <= found
     runs = f"{DAG}/dagRuns"
@@ -119,7 +76,7 @@ def test_viewers_read_and_users_trigger(airflow):
     assert run["triggering_user_name"] == "ann"
 
 
-def test_somebody_without_an_airflow_role_is_known_and_may_nothing(airflow):
+def test_somebody_without_an_airflow_role_is_known_and_may_nothing(airflow, mint):
     assert ask(airflow, "/ui/auth/me", mint()).json() == {"id": "https://idp.test#user-1", "username": "ann"}
     for path in ("/api/v2/dags", DAG, "/api/v2/pools", "/api/v2/variables"):
         assert ask(airflow, path, mint()).status_code == 403
@@ -152,14 +109,14 @@ LEVELS = {
 
 
 @pytest.mark.parametrize(("method", "path"), LEVELS)
-def test_airflows_own_checks_ask_for_fabs_level(airflow, method, path):
+def test_airflows_own_checks_ask_for_fabs_level(airflow, mint, method, path):
     body = {"json": {}} if method in {"PATCH", "POST"} else {}
     refused = [ask(airflow, path, mint(role), method, **body).status_code == 403 for role in ROLES]
     weakest = ROLES.index(LEVELS[method, path])
     assert refused == [number < weakest for number in range(len(ROLES))]
 
 
-def test_the_menu_fits_the_role(airflow):
+def test_the_menu_fits_the_role(airflow, mint):
     menus = {
         role: set(ask(airflow, "/ui/auth/menus", mint(role)).json()["authorized_menu_items"])
         for role in ("viewer", "op", "admin")
@@ -169,13 +126,13 @@ def test_the_menu_fits_the_role(airflow):
     assert "Audit Log" not in menus["op"]
 
 
-def test_airflow_issues_no_token(airflow):
+def test_airflow_issues_no_token(airflow, mint):
     asked = ask(airflow, "/ui/auth/token", mint("admin"), "POST", json={"token_type": "api"})
     assert asked.status_code == 403
     assert "access_token" not in asked.text
 
 
-def test_an_identity_provider_token_or_a_session_cookie_beside_the_assertion_changes_nothing(airflow):
+def test_an_identity_provider_token_or_a_session_cookie_beside_the_assertion_changes_nothing(airflow, mint):
     headers = {"authorization": "Bearer x.y.z", "cookie": "_token=x.y.z"}
     assert ask(airflow, "/ui/auth/me", mint("viewer"), headers=headers).json()["username"] == "ann"
     assert ask(airflow, "/ui/auth/me", headers=headers).status_code == 401
@@ -191,7 +148,7 @@ def test_what_airflow_shows_to_anyone_works_without_an_assertion(airflow, path):
     assert ask(airflow, path).status_code == 200
 
 
-def test_the_task_api_is_left_to_task_tokens(airflow):
+def test_the_task_api_is_left_to_task_tokens(airflow, mint):
     path = "/execution/variables/x"
     assert ask(airflow, path).status_code in {401, 403}
     assert ask(airflow, path, mint("admin")).status_code in {401, 403}
@@ -219,7 +176,7 @@ SAME_FOR_ALL = {
 }
 
 
-def test_every_route_of_the_api_asks_for_the_role_that_the_catalogue_names(airflow):
+def test_every_route_of_the_api_asks_for_the_role_that_the_catalogue_names(airflow, mint):
     wrong, unseen, seen = [], set(), 0
     for name, operation in catalogue.load("3.3").operations.items():
         for route in operation.routes:
