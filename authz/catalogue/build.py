@@ -18,6 +18,7 @@ from authz.errors import ProblemsError, RequestError
 from authz.path import canonicalise
 
 _OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*$")]
+_MenuItem = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z_]*$")]
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _parameter = re.compile(r"\{([a-z_]+)(:path)?\}").fullmatch
 _DAG_PARAMETER = "dag_id"
@@ -50,6 +51,7 @@ class _Document(_Record):
     version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+$")]
     operations: dict[_OperationName, _OperationRecord]
     routes: Sequence[_RouteRecord]
+    menu: dict[_MenuItem, str] = {}
 
 
 def read(content: bytes, file: str, version: str) -> Catalogue:
@@ -85,7 +87,16 @@ def build(data: object, version: str) -> Catalogue:
         raise ValueError(f"operations without a route: {', '.join(unused)}")
     if "GET" in tries:
         tries["HEAD"] = tries["GET"]
-    return Catalogue(version=document.version, operations=_operations(document, listed), tries=MappingProxyType(tries))
+    made = Catalogue(
+        version=document.version,
+        operations=_operations(document, listed),
+        tries=MappingProxyType(tries),
+        menu=MappingProxyType({item: tuple(path[1:].split("/")) for item, path in document.menu.items()}),
+    )
+    for item, segments in made.menu.items():
+        if not _is_canonical(document.menu[item]) or made.match(segments, "GET") is None:
+            raise ValueError(f"menu {item}: {document.menu[item]} is no route")
+    return made
 
 
 def _operations(document: _Document, listed: Mapping[str, list[OperationRoute]]) -> Mapping[str, Operation]:

@@ -90,11 +90,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """The routes of one Airflow version. `tries` has one trie per method."""
+    """The routes of one Airflow version. `tries` has one trie per method.
+
+    `menu` has, for each item of Airflow's menu, the path (as segments) whose GET its page cannot do without.
+    """
 
     version: str
     operations: Mapping[str, Operation]
     tries: Mapping[str, Node] = field(repr=False)
+    menu: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def match(self, segments: tuple[str, ...], method: str) -> Route | None:
         """Return the route of a canonical path and method, or None where there is none."""

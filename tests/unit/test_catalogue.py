@@ -230,6 +230,14 @@ def test_where_airflow_narrows_the_dags():
     assert all(route.dag_id == ANY_DAG for route in asked.values() if route.narrowed)
 
 
+def test_every_item_of_airflows_menu_has_the_list_that_its_page_shows(airflow):
+    from airflow.api_fastapi.common.types import MenuItem
+
+    assert set(airflow.menu) == {item.name for item in MenuItem}
+    assert all(airflow.match(segments, "GET") for segments in airflow.menu.values())
+    assert airflow.match(airflow.menu["CONNECTIONS"], "GET").operation == "connections:read"
+
+
 def test_head_needs_a_get():
     data = changed(routes=[{"path": "/x", "methods": {"PUT": "things:change"}}])
     data["operations"] = {"things:change": SMALL["operations"]["things:change"]}
@@ -276,6 +284,10 @@ def test_backtracking_out_of_a_literal():
         ({"routes__0__dag": "sales"}, "dag"),
         ({"routes__0__narrowed": "~"}, "narrowed"),
         ({"routes__2__narrowed": True}, "/keys/{key:path}: narrowed, but it concerns no DAG"),
+        ({"menu": {"THINGS": "/things/x/y"}}, "menu THINGS: /things/x/y is no route"),
+        ({"menu": {"THINGS": "things"}}, "menu THINGS: things is no route"),
+        ({"menu": {"THINGS": "/keys//"}}, "menu THINGS: /keys// is no route"),
+        ({"menu": {"Things": "/things"}}, "Things"),
         ({"routes__0__path": "things"}, "not a canonical path template"),
         ({"routes__0__path": "/a/../b"}, "not a canonical path template"),
         ({"routes__0__path": "/a%41"}, "not a canonical path template"),
