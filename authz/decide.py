@@ -16,11 +16,16 @@ _EVERYONE: Keys = (ANY, AUTHENTICATED)
 
 def route_of(request: Request, policy: Policy) -> Route | None:
     """The route of Airflow's that the request takes; None where the catalogue has none, and on egress."""
+    if request.outside:
+        return None
     return policy.catalogue.match(request.segments, request.method) if request.plane is Plane.INBOUND else None
 
 
 def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Decision:
     """Allow or deny one request of a verified identity, or of nobody (None)."""
+    # What is not below Airflow's base path is none of its routes, and no rule is about it.
+    if request.outside:
+        return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
     route = route_of(request, policy)
     operation, dag_id = (route.operation, route.dag_id) if route is not None else ("", "")
     gate = policy.gates[request.plane]

@@ -33,7 +33,7 @@ class HttpRequest:
 
     `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
     values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked. `browser`:
-    HTML is accepted (RFC 9110 §12.5.1).
+    HTML is accepted (RFC 9110 §12.5.1). `base` is the path that Airflow is served under (`/airflow`), as Envoy says.
     """
 
     plane: str
@@ -46,6 +46,7 @@ class HttpRequest:
     browser: bool = False
     traceparent: str = ""
     source: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class Request:
 
     `path` is the canonical path (see `authz.path`), `segments` its decoded segments without the leading slash
     (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
+    Where Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it;
+    `outside` says that the request is not below it, and then they are the whole path, which is no route of Airflow's.
     """
 
     plane: Plane
@@ -62,6 +65,13 @@ class Request:
     port: int | None
     path: str
     segments: tuple[str, ...]
+    base: str = ""
+    outside: bool = False
+
+    @property
+    def whole_path(self) -> str:
+        """The canonical path as the caller sees it, the base path included."""
+        return self.path if self.outside else self.base + self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ from authz.reasons import Reason
 MAX_PATH_BYTES = 8192
 MAX_HOST_BYTES = 253
 
+# What a base path may be: plain segments, so that it has one spelling only, and no slash at its end.
+is_base = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+").fullmatch
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # What stands for itself in a path segment: `pchar` of RFC 3986 §3.3 without escapes.
@@ -67,6 +70,22 @@ def canonicalise(target: str) -> CanonicalPath:
     if _plain_path(raw) and "//" not in raw and "/." not in raw and len(raw) <= MAX_PATH_BYTES:
         return CanonicalPath(path=raw, segments=tuple(raw[1:].split("/")))
     return _canonicalise_any(raw)
+
+
+def below(path: CanonicalPath, base: str) -> CanonicalPath | None:
+    """The path as the application sees it that is served under `base`; None for a path that is not below it.
+
+    The base itself, with or without a slash at its end, is `/`. Segments are compared, decoded and case-sensitive: that
+    is where Starlette cuts (`get_route_path`), but Starlette routes what is not below the base all the same.
+    """
+    wanted = tuple(base[1:].split("/"))
+    if path.segments[: len(wanted)] != wanted:
+        return None
+    return CanonicalPath(
+        path=path.path[len(base) :] or "/",
+        segments=path.segments[len(wanted) :] or ("",),
+        encoded_slash=path.encoded_slash,
+    )
 
 
 def _canonicalise_any(raw: str) -> CanonicalPath:

@@ -63,4 +63,5 @@ def _upstream(upstream: UpstreamSettings) -> Upstream:
         tls=_client_tls(upstream.tls_name or host, upstream.tls_ca) if upstream.tls else None,
         timeout=upstream.timeout,
         health_path=upstream.health_path or "",
+        base_path=upstream.base_path or "",
     )

@@ -149,6 +149,9 @@ class Upstream(_Section):
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
     timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
+    base_path: str | None = Field(
+        None, description="path that Airflow is served under, as in its `base_url`: `/airflow`; inbound only"
+    )
 
 
 class Inbound(_Section):

@@ -63,7 +63,7 @@ class Trail:
         request, identity = self.request, self.identity
         claims = identity.claims if identity is not None else None
         if request is not None:
-            plane, method, host, path = request.plane.value, request.method, request.host, request.path
+            plane, method, host, path = request.plane.value, request.method, request.host, request.whole_path
         else:
             plane, method, host, path = _as_sent(self.http)
         return {

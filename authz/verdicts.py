@@ -1,11 +1,11 @@
 """What was decided a moment ago, so that the same question is not worked out again.
 
 Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority and target; a decision from that request, the caller's roles and the policy. The tables are keyed by exactly
-these and dropped with the policy. What is prepared of a record or an answer belongs to one identity, compared by `is`:
-the authenticator makes a new one whenever the token, its claims or the policy's revision is another. Whether the
-*token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on every check, before
-anybody looks here.
+authority, target and base path; a decision from that request, the caller's roles and the policy. The tables are keyed
+by exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one identity,
+compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is another.
+Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on every
+check, before anybody looks here.
 
 Only what a verified identity asked is kept, so that nobody without a token can push anything out. Bounded. Used by one
 thread.
@@ -20,7 +20,7 @@ from authz.audit import PreparedRecord
 from authz.errors import DeniedError, RequestError
 from authz.minter import Assertion
 from authz.model import Decision, HttpRequest, Identity, Plane, Request
-from authz.path import canonical_host, canonical_method, canonicalise
+from authz.path import CanonicalPath, below, canonical_host, canonical_method, canonicalise, is_base
 from authz.policy import Policy
 from authz.reasons import Reason
 from authz.wire import PreparedAllow
@@ -36,7 +36,7 @@ def canonical(http: HttpRequest) -> Request:
     """The request in the form that is judged.
 
     Raises:
-        DeniedError: MISCONFIGURED, where Envoy sent no plane.
+        DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path that is none.
         RequestError: what was asked has no canonical form, or has a token in its query.
     """
     plane = _PLANES.get(http.plane)
@@ -49,7 +49,27 @@ def canonical(http: HttpRequest) -> Request:
         raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
     host, port = canonical_host(http.authority)
     method = canonical_method(http.method)
+    if http.base:
+        return _based(path, http.base, plane=plane, method=method, host=host, port=port)
     return Request(plane=plane, method=method, host=host, port=port, path=path.path, segments=path.segments)
+
+
+def _based(path: CanonicalPath, base: str, *, plane: Plane, method: str, host: str, port: int | None) -> Request:
+    """The request to an application that is served under `base`."""
+    if not is_base(base):
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
+    inner = below(path, base)
+    judged = inner or path
+    return Request(
+        plane=plane,
+        method=method,
+        host=host,
+        port=port,
+        path=judged.path,
+        segments=judged.segments,
+        base=base,
+        outside=inner is None,
+    )
 
 
 @dataclass(slots=True)
@@ -87,7 +107,7 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
-        self._questions: dict[tuple[str, str, str, str], Question] = {}
+        self._questions: dict[tuple[str, str, str, str, str], Question] = {}
         self._decided = 0
         # By identity of question and identity: hashing them whole would cost more than deciding anew. An entry holds
         # both, so these ids are nobody else's for as long as it is there.
@@ -106,7 +126,7 @@ class Verdicts:
         if policy is not self._policy:
             self._forget()
             self._policy = policy
-        known = self._questions.get((http.plane, http.method, http.authority, http.target))
+        known = self._questions.get((http.plane, http.method, http.authority, http.target, http.base))
         return Question(canonical(http)) if known is None else known
 
     def decide(self, http: HttpRequest, question: Question, identity: Identity, policy: Policy) -> Decision:
@@ -120,7 +140,7 @@ class Verdicts:
                     question.decisions.clear()
                 self._decided += 1
                 question.decisions[identity.roles] = decision
-                self._questions[http.plane, http.method, http.authority, http.target] = question
+                self._questions[http.plane, http.method, http.authority, http.target, http.base] = question
         return decision
 
     def verdict(self, question: Question, identity: Identity, decision: Decision) -> Verdict | None:

@@ -101,6 +101,7 @@ def parse(message: bytes) -> HttpRequest:
         browser,
         traceparent,
         attributes.source.address.socket_address.address,
+        base=extension("base", ""),
     )
 
 

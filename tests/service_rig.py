@@ -64,7 +64,14 @@ def state_of(*keys, stale_at=1e12, last_error="", previous=None):
 
 
 def message(
-    method="GET", target="/api/v2/dags", *, headers=(), plane="inbound", audience="airflow-prod", host="gate.test"
+    method="GET",
+    target="/api/v2/dags",
+    *,
+    headers=(),
+    plane="inbound",
+    audience="airflow-prod",
+    host="gate.test",
+    base="",
 ):
     """A serialised CheckRequest as Envoy sends it with `encode_raw_headers`; headers are pairs of text and bytes."""
     http = AttributeContextHttpRequest(
@@ -75,7 +82,7 @@ def message(
         header_map=HeaderMap(headers=[HeaderValue(key=name, raw_value=value) for name, value in headers]),
     )
     source = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="192.0.2.7", port_value=1)))
-    extensions = {name: value for name, value in (("plane", plane), ("audience", audience)) if value}
+    extensions = {name: value for name, value in (("plane", plane), ("audience", audience), ("base", base)) if value}
     request = AttributeContextRequest(http=http)
     return bytes(
         CheckRequest(attributes=AttributeContext(source=source, request=request, context_extensions=extensions))

@@ -5,6 +5,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from starlette._utils import get_route_path
 
 from authz import catalogue, path
 from authz.errors import RequestError
@@ -67,6 +68,24 @@ def test_what_is_accepted_is_what_uvicorn_routes(target):
         routed = unquote(target.partition("?")[0])
         assert "/" + "/".join(result.segments) == routed
         assert unquote(result.path) == routed
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.sampled_from(["", "/a", "/a/dags", "%2fa", "/A", "/a;x", "/dags"]), targets, st.sampled_from(["/a", "/a/dags"])
+)
+@example("/a", "", "/a")
+@example("/a", "%2fdags", "/a/dags")
+def test_what_is_below_a_base_path_is_what_starlette_routes_there(start, target, base):
+    asked = outcome(path.canonicalise, start + target)
+    if not isinstance(asked, path.CanonicalPath):
+        return
+    routed = unquote((start + target).partition("?")[0])
+    inner = path.below(asked, base)
+    assert (inner is not None) == (routed == base or routed.startswith(base + "/"))
+    if inner is not None:
+        assert "/" + "/".join(inner.segments) == get_route_path({"path": routed, "root_path": base}) or routed == base
+        assert path.canonicalise(inner.path) == inner
 
 
 @settings(max_examples=150, deadline=None)

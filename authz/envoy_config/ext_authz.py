@@ -61,9 +61,11 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def told(plane: Plane, audience: str = "") -> dict[str, Any]:
-    """The per-route settings that say which plane a request is on and for whom an assertion would be."""
-    extensions = {"plane": plane.value} | ({"audience": audience} if audience else {})
+def told(plane: Plane, audience: str = "", *, base: str = "") -> dict[str, Any]:
+    """The per-route settings: the plane, for whom an assertion would be, and the path that Airflow is served under."""
+    extensions = {"plane": plane.value} | {
+        name: value for name, value in {"audience": audience, "base": base}.items() if value
+    }
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 

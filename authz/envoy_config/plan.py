@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from authz.path import is_base
+
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 SHORTEST_CHECK: Final = 0.05
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -93,7 +95,8 @@ class Upstream:
     the `aud` of the assertion. `timeout` limits the whole response, 0 leaves only the listener's idle limit.
     `health_path` turns on active health checks (a 200 is healthy). `host_rewrite` replaces the Host that the upstream
     sees (never the one that is judged). `websockets` lets WebSocket upgrades through; they are judged once, when they
-    start.
+    start. `base_path` is the path that an Airflow is served under (`/airflow`): it gets what is below, nothing else,
+    and the authorizer judges the rest of the path.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Upstream:
     health_path: str = ""
     host_rewrite: str = ""
     websockets: bool = False
+    base_path: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -119,6 +123,8 @@ class Upstream:
             raise ValueError(f"{self.health_path!r}: a health path starts with /")
         if self.host_rewrite and not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", self.host_rewrite):
             raise ValueError(f"{self.host_rewrite!r}: not a Host value")
+        if self.base_path and not is_base(self.base_path):
+            raise ValueError(f"{self.base_path!r}: a base path is plain and ends without a slash, as /airflow does")
         if self.timeout < 0:
             raise ValueError(f"upstream {self.name}: the timeout cannot be negative")
 
@@ -174,6 +180,8 @@ class EnvoyPlan:
         _check_endpoints(self.authz_endpoints, "the authorizer")
         if self.inbound is None and self.egress is None:
             raise ValueError("the plan has neither an inbound nor an egress listener")
+        if self.egress and any(upstream.base_path for upstream in self.egress.upstreams):
+            raise ValueError("a base path is Airflow's: an upstream of the egress listener has none")
         if self.authz_timeout < SHORTEST_CHECK:
             raise ValueError(f"authz_timeout must be at least {SHORTEST_CHECK} s")
         admin = parse_address(self.admin_listen)

@@ -2,9 +2,11 @@
 
 Law: every request, also one that leads nowhere, tells the authorizer its plane, so that the answer to an anonymous
 caller does not depend on whether a host or a route exists. Airflow's task API (`/execution`) is never reachable from
-the inbound plane, whatever the policy says.
+the inbound plane, whatever the policy says. An upstream with a base path gets what is at or below it, in that very
+spelling, and nothing else.
 """
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -26,8 +28,6 @@ from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.plan import Listener, SocketPath, Upstream, parse_address
 from authz.model import Plane
 
-# Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
-EXECUTION: Final = "(?is)(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 _NOT_FOUND: Final = 404
 
 
@@ -59,10 +59,11 @@ def _virtual_host(plane: Plane, upstream: Upstream) -> VirtualHost:
         name=upstream.name,
         domains=list(upstream.hosts),
         routes=[
-            *([_no_execution()] if plane is Plane.INBOUND else []),
+            *([_no_execution(upstream.base_path)] if plane is Plane.INBOUND else []),
             _forward(plane, upstream),
+            *([_nowhere()] if upstream.base_path else []),
         ],
-        typed_per_filter_config=told(plane, upstream.audience),
+        typed_per_filter_config=told(plane, upstream.audience, base=upstream.base_path),
     )
 
 
@@ -74,7 +75,18 @@ def _forward(plane: Plane, upstream: Upstream) -> Route:
         upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=upstream.websockets)],
         retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1),
     )
-    return Route(name=f"{upstream.name}.forward", match=RouteMatch(prefix="/"), route=action)
+    base = upstream.base_path
+    # Airflow answers `/api/…` as it does `/airflow/api/…`. Only the latter was asked about, so only that gets there.
+    match = RouteMatch(path_separated_prefix=base) if base else RouteMatch(prefix="/")
+    return Route(name=f"{upstream.name}.forward", match=match, route=action)
+
+
+def execution(base: str) -> str:
+    """The pattern of Airflow's task API below a base path.
+
+    Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
+    """
+    return f"(?is){re.escape(base)}(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 
 
 def cluster_name(plane: Plane, upstream: Upstream) -> str:
@@ -82,10 +94,10 @@ def cluster_name(plane: Plane, upstream: Upstream) -> str:
     return f"{plane.value}.{upstream.name}"
 
 
-def _no_execution() -> Route:
+def _no_execution(base: str) -> Route:
     return Route(
         name="no-execution-api",
-        match=RouteMatch(safe_regex=RegexMatcher(regex=EXECUTION)),
+        match=RouteMatch(safe_regex=RegexMatcher(regex=execution(base))),
         direct_response=DirectResponseAction(status=_NOT_FOUND),
     )
 

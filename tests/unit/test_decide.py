@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from authz.decide import evaluate, route_of
@@ -168,3 +170,11 @@ def test_an_egress_rule_about_dags_alone_denies_all():
     policy = load('{id: x, deny: true, plane: egress, dags: ["a"]}')
     decision = evaluate(request("GET", "/x", plane="egress"), identity("admin"), policy)
     assert (decision.reason, decision.rule) == (Reason.DENY_RULE, "x")
+
+
+@pytest.mark.parametrize("target", ["/api/v2/version", "/api/v2/dags", "/ui/x", "/hello"])
+def test_what_is_outside_the_base_path_is_no_route_and_no_rule_is_about_it(target):
+    outside = replace(request("GET", target), base="/airflow", outside=True)
+    assert route_of(outside, POLICY) is None
+    assert evaluate(outside, None, POLICY) == Deny(reason=Reason.NO_TOKEN)
+    assert evaluate(outside, identity("admin", "op", "viewer"), POLICY) == Deny(reason=Reason.UNKNOWN_ROUTE)

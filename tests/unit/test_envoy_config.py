@@ -188,12 +188,14 @@ def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upst
     ],
 )
 def test_the_task_api_is_recognised_in_every_spelling(path):
-    assert re.fullmatch(routes.EXECUTION, path)
+    assert re.fullmatch(routes.execution(""), path)
+    assert re.fullmatch(routes.execution("/team.a/airflow-1"), "/team.a/airflow-1" + path)
 
 
 @pytest.mark.parametrize("path", ["/", "/executions", "/execution-x", "/execution_x", "/api/v2/dags/execution/x"])
 def test_other_paths_are_not_taken_for_the_task_api(path):
-    assert not re.fullmatch(routes.EXECUTION, path)
+    assert not re.fullmatch(routes.execution(""), path)
+    assert not re.fullmatch(routes.execution("/airflow"), "/airflow" + path)
 
 
 def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded():
@@ -201,6 +203,22 @@ def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded()
     inbound, egress = (connection_manager(config, number)["route_config"] for number in (0, 1))
     assert [route["name"] for route in inbound["virtual_hosts"][0]["routes"]] == ["no-execution-api", "airflow.forward"]
     assert [route["name"] for route in egress["virtual_hosts"][0]["routes"]] == ["airflow.forward"]
+
+
+def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_authorizer_is_told():
+    config = connection_manager(render(plan(inbound=listener(upstreams=(upstream(base_path="/team/airflow"),)))))
+    host = config["route_config"]["virtual_hosts"][0]
+    refused, forwarded, nowhere = host["routes"]
+    assert refused["match"]["safe_regex"]["regex"] == routes.execution("/team/airflow")
+    assert forwarded["match"] == {"path_separated_prefix": "/team/airflow"}
+    assert (nowhere["match"], nowhere["direct_response"]) == ({"prefix": "/"}, {"status": 404})
+    told = host["typed_per_filter_config"][FILTER]["check_settings"]["context_extensions"]
+    assert told["base"] == "/team/airflow"
+
+
+def test_without_a_base_path_there_is_none_to_tell():
+    host = connection_manager(render(plan()))["route_config"]["virtual_hosts"][0]
+    assert "base" not in host["typed_per_filter_config"][FILTER]["check_settings"]["context_extensions"]
 
 
 def test_hosts_choose_the_upstream_and_the_audience():

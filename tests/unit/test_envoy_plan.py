@@ -85,6 +85,11 @@ def test_addresses_that_are_none(text):
         (lambda: upstream(health_path="health"), "starts with /"),
         (lambda: upstream(host_rewrite="a b"), "not a Host"),
         (lambda: upstream(timeout=-1), "negative"),
+        *(
+            (lambda base=base: upstream(base_path=base), "a base path")
+            for base in ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b", "/a%2fb", "/é", "/a\n")
+        ),
+        (lambda: plan(egress=listener(upstreams=(upstream(base_path="/airflow"),))), "base path is Airflow's"),
         (lambda: ClientTls(server_name=""), "server_name"),
         (lambda: ClientTls(server_name="a", ca=""), "CA"),
         (lambda: ClientTls(server_name="a", certificate="/c"), "both"),

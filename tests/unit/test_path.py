@@ -1,7 +1,16 @@
 import pytest
 
 from authz.errors import RequestError
-from authz.path import MAX_PATH_BYTES, METHODS, CanonicalPath, canonical_host, canonical_method, canonicalise
+from authz.path import (
+    MAX_PATH_BYTES,
+    METHODS,
+    CanonicalPath,
+    below,
+    canonical_host,
+    canonical_method,
+    canonicalise,
+    is_base,
+)
 from authz.reasons import Reason
 
 
@@ -164,3 +173,54 @@ def test_no_detail_repeats_the_request():
         with pytest.raises(RequestError) as caught:
             canonicalise(target)
         assert "secret" not in str(caught.value)
+
+
+BASE = "/team/airflow"
+
+
+@pytest.mark.parametrize(
+    ("target", "inner"),
+    [
+        ("/team/airflow", "/"),
+        ("/team/airflow/", "/"),
+        ("/team/airflow?next=/x", "/"),
+        ("/team/airflow/api/v2/dags", "/api/v2/dags"),
+        ("/team/airflow/api/v2/dags/", "/api/v2/dags/"),
+        ("/team%2fairflow%2Fapi/v2/dags", "/api/v2/dags"),
+        ("/te%61m/airflow/api%2fv2/dags", "/api/v2/dags"),
+        ("/team/airflow/%65xecution/x", "/execution/x"),
+        ("/team/airflow%2fexecution%2fx", "/execution/x"),
+        ("/team/airflow/team/airflow/execution/x", "/team/airflow/execution/x"),
+        ("/team/airflow/api/v2/pools/a%20b", "/api/v2/pools/a%20b"),
+    ],
+)
+def test_below_a_base_path(target, inner):
+    asked = canonicalise(target)
+    found = below(asked, BASE)
+    assert found == canonicalise(inner)
+    assert found.encoded_slash == asked.encoded_slash
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/", "/api/v2/dags", "/execution/x", "/team", "/team/", "/airflow", "/team/airflowx", "/team/airflow-x/api",
+        "/team/airflow.", "/team/airflow;x", "/team/airflow;x/api/v2/dags", "/team/airflow%20/api", "/TEAM/airflow/api",
+        "/team/AIRFLOW/api/v2/dags", "/team/airflow%3b/api", "/x/team/airflow/api", "/teamairflow", "/tea/m/airflow",
+    ],
+)  # fmt: skip
+def test_not_below_a_base_path(target):
+    assert below(canonicalise(target), BASE) is None
+
+
+@pytest.mark.parametrize("text", ["/a", "/airflow", "/a/b", "/a.b/~c", "/..a", "/a..", "/.a"])
+def test_base_paths(text):
+    assert is_base(text)
+    assert canonicalise(text).path == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "a", "/a/", "//a", "/a//b", "/.", "/..", "/./a", "/a/../b", "/a%20b", "/a;b", "/é", "/a\n", "/a?"]
+)
+def test_no_base_paths(text):
+    assert not is_base(text)

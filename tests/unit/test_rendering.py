@@ -19,7 +19,8 @@ envoy:
     listen: 0.0.0.0:8443
     tls: {certificate: c.pem, key: c.key}
     upstreams:
-      - {name: one, address: "127.0.0.1:8081", hosts: [one.test], audience: one, health_path: /api/v2/version}
+      - {name: one, address: "127.0.0.1:8081", hosts: [one.test], audience: one, health_path: /api/v2/version,
+         base_path: /airflow}
       - {name: two, address: "two.internal:8081", hosts: ["*.two.test"], audience: two, tls: true}
   egress:
     listen: 127.0.0.1:8090
@@ -50,6 +51,7 @@ def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
     assert (one.name, one.addresses, one.hosts, one.audience, one.health_path, one.tls) == (
         ("one", ("127.0.0.1:8081",), ("one.test",), "one", "/api/v2/version", None)
     )
+    assert (one.base_path, two.base_path) == ("/airflow", "")
     assert two.tls.server_name == "two.internal"
     assert two.tls.ca.startswith("/etc/")
     orders = made.egress.upstreams[0]

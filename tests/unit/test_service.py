@@ -118,6 +118,11 @@ def test_decision_ids_are_never_used_twice(rig):
         (("GET", "/api/v2/dags"), {"plane": ""}, Reason.MISCONFIGURED),
         (("GET", "/api/v2/dags"), {"plane": "INBOUND"}, Reason.MISCONFIGURED),
         (("GET", "/a%2Fb"), {"plane": "egress", "host": "orders.internal"}, Reason.BAD_PATH),
+        (("GET", "/airflow/api/v2/dags"), {"base": "airflow"}, Reason.MISCONFIGURED),
+        (("GET", "/airflow/api/v2/dags"), {"base": "/airflow/"}, Reason.MISCONFIGURED),
+        (("GET", "/airflow/api/v2/dags"), {"base": "/airflow"}, Reason.NO_TOKEN),
+        (("GET", "/airflow/../api/v2/dags"), {"base": "/airflow"}, Reason.BAD_PATH),
+        (("GET", "/api/v2/monitor/health"), {"base": "/airflow"}, Reason.NO_TOKEN),
     ],
 )
 def test_a_request_that_says_nothing_good_is_denied_for_its_own_reason(rig, request_parts, parts, reason):
@@ -342,3 +347,53 @@ def test_a_check_leaves_no_cycles_behind(rig):
     finally:
         gc.enable()
     assert many <= few
+
+
+# --- Airflow under a base path
+
+
+BASED = [
+    ("/airflow/api/v2/dags", "dags:read"),
+    ("/airflow%2Fapi/v2/dags", "dags:read"),
+    ("/%61irflow/api%2fv2/dags?next=/api/v2/variables", "dags:read"),
+]
+
+
+@pytest.mark.parametrize(("target", "operation"), BASED)
+def test_below_the_base_path_the_rest_is_judged_and_the_whole_is_recorded(rig, target, operation):
+    assert rig.check("GET", target, token=rig.token(), base="/airflow").allowed
+    assert (rig.record["operation"], rig.record["path"]) == (operation, "/airflow/api/v2/dags")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v2/dags", "/airflowx/api/v2/dags", "/AIRFLOW/api/v2/dags", "/airflow;x/api/v2/dags", "/", "/airflow./",
+        "/x/airflow/api/v2/dags",
+    ],
+)  # fmt: skip
+def test_what_is_not_below_the_base_path_is_no_route_for_anybody(rig, target):
+    for _ in range(3):  # also from memory
+        answer = rig.check("GET", target, token=rig.token(), base="/airflow")
+        assert (answer.http, answer.reason) == (403, "unknown_route")
+        assert (rig.record["operation"], rig.record["path"]) == ("", target)
+    assert rig.check("GET", target, base="/airflow").http == 401
+
+
+def test_public_rules_and_path_rules_are_about_what_is_below_the_base_path():
+    rule = '  - {id: everything, plane: inbound, roles: [viewer], paths: ["/**"], methods: [GET]}\n'
+    rig = Rig(POLICY + rule)
+    assert rig.check("GET", "/airflow/api/v2/monitor/health", base="/airflow").reason == "public"
+    assert rig.check("GET", "/api/v2/monitor/health", base="/airflow").reason == "no_token"
+    assert rig.check("GET", "/airflow/some/page", token=rig.token(), base="/airflow").allowed
+    assert rig.check("GET", "/airflow", token=rig.token(), base="/airflow").allowed
+    for closed in ("/airflow/execution/dag-runs/a/b/state", "/airflow%2fexecution%2fdag-runs/a/b/state", "/some/page"):
+        assert not rig.check("GET", closed, token=rig.token(), base="/airflow").allowed
+
+
+def test_the_same_target_with_and_without_a_base_path_are_two_questions(rig):
+    token = rig.token()
+    for _ in range(3):
+        assert rig.check("GET", "/api/v2/dags", token=token).allowed
+        assert not rig.check("GET", "/api/v2/dags", token=token, base="/airflow").allowed
+        assert not rig.check("GET", "/api/v2/dags", token=token, base="/api").allowed

@@ -70,6 +70,8 @@ def test_the_same_question_gets_the_same_verdict(table):
         {"method": "DELETE"},
         {"authority": "other.test"},
         {"plane": "egress"},
+        {"base": "/airflow"},
+        {"base": "/api"},
     ],
 )
 def test_another_question_is_decided_anew(table, other):

@@ -41,6 +41,14 @@ def check_request(headers=(), *, raw=True, plain=None, **http):
     )
 
 
+def test_context_extensions_come_through_and_may_be_absent():
+    told = CheckRequest.parse(check_request())
+    told.attributes.context_extensions |= {"base": "/airflow"}
+    http = wire.parse(bytes(told))
+    assert (http.plane, http.audience, http.base) == ("inbound", "airflow", "/airflow")
+    assert wire.parse(check_request()).base == ""
+
+
 def identity(**changes):
     claims = {
         "issuer_name": "corp",
