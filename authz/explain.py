@@ -5,7 +5,7 @@ by the plain definition of each pattern, without the index; tests compare the tw
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from authz.catalogue import ANY_DAG, Route
@@ -14,6 +14,7 @@ from authz.model import Allow, Decision, Identity, Plane, Request
 from authz.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.policy.index import METHOD_KEYS
 from authz.policy.operations import words_for
+from authz.policy.rules import BUILT_IN, RESERVED
 from authz.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
@@ -210,8 +211,11 @@ def _operations(rule: Rule, facts: _Facts) -> Condition | None:
         where = "operations are on the inbound plane" if facts.request.plane is Plane.EGRESS else "it is no known route"
         text = f"needs one of {_quoted(rule.operations)} — {where}"
         return Condition(name="operations", holds=False, text=text)
-    holds = any(word in words_for(name) for word in rule.operations)
-    return _condition("operations", rule.operations, name, holds=holds)
+    holds = any(word in words_for(known) for word in rule.operations)
+    condition = _condition("operations", rule.operations, name, holds=holds)
+    if holds or BUILT_IN.keys().isdisjoint(rule.operations):
+        return condition
+    return replace(condition, text=f"{condition.text}, which is for `{RESERVED}{known.airflow_role}`")
 
 
 def _dags(rule: Rule, facts: _Facts) -> Condition:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from authz.errors import Problem
 from authz.model import Plane
-from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, Effect, Policy, Role, Rule
+from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.policy.coverage import covers
 from authz.policy.operations import expand
 
@@ -33,7 +33,7 @@ class Finding:
 def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place."""
     warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
-    warnings += [*_bulk(policy), *_strong_readers(policy)]
+    warnings += [*_bulk(policy), *_strong_readers(policy), *_moot_dags(policy), *_denied_sets(policy)]
     notes = [*_unused(policy), *_twins(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
@@ -151,6 +151,26 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, role, message, "say `airflow: viewer` and Airflow itself refuses it more")
 
 
+def _moot_dags(policy: Policy) -> Iterator[Problem]:
+    """Rules for some DAGs, whose roles may do the same with every DAG because they include a built-in role."""
+    built_in = [policy.rules[name] for name in BUILT_IN if name in policy.rules]
+    for rule in policy.rules.values():
+        if rule.effect is Effect.ALLOW and rule.dags:
+            wide = next((known for known in built_in if covers(known, rule, policy)), None)
+            if wide is not None:
+                message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
+                yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
+
+
+def _denied_sets(policy: Policy) -> Iterator[Problem]:
+    """Deny rules that name the set of a stronger role, perhaps for what only that role may do."""
+    for rule in policy.rules.values():
+        words = [word for word in rule.operations if BUILT_IN.get(word, AIRFLOW_ROLES[0]) != AIRFLOW_ROLES[0]]
+        if rule.effect is Effect.DENY and words:
+            message = f"the rule `{rule.id}` also takes away what weaker roles may do: `{words[0]}` includes it"
+            yield _at(policy, rule, message, "name the operations that you mean, as connections:*")
+
+
 def _rank(policy: Policy, word: str) -> int:
     names = expand(word, policy.catalogue, never=False)
     return max(AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role) for name in names)
@@ -180,9 +200,9 @@ def _candidates(rule: Rule, by_role: Mapping[str, list[Rule]], policy: Policy) -
 
 
 def _twins(policy: Policy) -> Iterator[Problem]:
-    """Rules that say the same as another."""
+    """Rules that say the same as another; of a built-in rule and another it is the other that can go."""
     seen: dict[object, str] = {}
-    for rule in policy.rules.values():
+    for rule in sorted(policy.rules.values(), key=lambda rule: rule.id not in BUILT_IN):
         entries = (
             rule.roles,
             rule.operations,

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     """A folder with the files of the README, and a token whose issuer has a slash too many."""
     path = tmp_path_factory.mktemp("readme")
     found = re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert [name for name, _text in found] == ["policy.yaml", "authz.yaml"]
+    assert [name for name, _text in found] == ["first.yaml", "policy.yaml", "authz.yaml"]
     for name, text in found:
         (path / name).write_text(text)
     wrong = access_claims(iss="https://idp.example.com/realms/data/")

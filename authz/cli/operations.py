@@ -6,26 +6,34 @@ import orjson
 from authz import catalogue
 from authz.catalogue import Operation
 from authz.cli.options import json_option
+from authz.policy import BUILT_IN
+from authz.policy.operations import expand
 
 
 @click.command(short_help="List the operations that rules may name.")
 @click.argument("area", default="")
 @click.option("--airflow", "version", type=click.Choice(catalogue.versions()), help="Default: the newest.")
+@click.option("--set", "chosen_set", type=click.Choice(tuple(BUILT_IN)), help="Only what this operation set includes.")
 @click.option("--routes", is_flag=True, help="Show the routes of each operation too.")
 @json_option
-def operations(area: str, version: str | None, *, routes: bool, as_json: bool) -> None:
+def operations(area: str, version: str | None, chosen_set: str | None, *, routes: bool, as_json: bool) -> None:
     """List the operations that rules may name, all or those of one AREA.
 
     \b
     authz operations                   every operation
     authz operations dag_runs          those of DAG runs
     authz operations --routes pools    with methods and routes
+    authz operations --set airflow.op  what `operations: [airflow.op]` allows
 
-    The second column is the weakest of Airflow's own roles that may do it.
+    The second column is the weakest of Airflow's own roles that may do it. A rule that allows airflow.viewer,
+    airflow.user, airflow.op or airflow.admin allows everything up to that role.
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    known = catalogue.load(version or catalogue.versions()[-1]).operations
-    chosen = [known[name] for name in sorted(known) if not area or name.partition(":")[0] == area]
-    if not chosen:
+    table = catalogue.load(version or catalogue.versions()[-1])
+    known = table.operations
+    within = known.keys() if chosen_set is None else expand(chosen_set, table, never=False)
+    of_area = [known[name] for name in sorted(known) if not area or name.partition(":")[0] == area]
+    chosen = [operation for operation in of_area if operation.name in within]
+    if not of_area:
         areas = ", ".join(sorted({name.partition(":")[0] for name in known}))
         raise click.UsageError(f"there is no area {area}; the areas are {areas}")
     if as_json:

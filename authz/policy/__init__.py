@@ -4,8 +4,19 @@ Law: order-free. Allow rules add rights, deny rules always win, what no rule all
 """
 
 from authz.policy.compiled import Gate, Policy
+from authz.policy.editors import json_schema
 from authz.policy.load import load
-from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, Effect, Role, Rule
-from authz.policy.schema import json_schema
+from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Role, Rule
 
-__all__ = ["AIRFLOW_ROLES", "AUTHENTICATED", "Effect", "Gate", "Policy", "Role", "Rule", "json_schema", "load"]
+__all__ = [
+    "AIRFLOW_ROLES",
+    "AUTHENTICATED",
+    "BUILT_IN",
+    "Effect",
+    "Gate",
+    "Policy",
+    "Role",
+    "Rule",
+    "json_schema",
+    "load",
+]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from authz import catalogue
 from authz.errors import Problem
+from authz.policy import built_in
 from authz.policy.rules import AUTHENTICATED
 from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleDraft, RuleEntry, slim
 from authz.wording import near
@@ -24,7 +25,8 @@ _Entry = TypeVar("_Entry", bound=BaseModel)
 class Draft:
     """The entries by position or name.
 
-    `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
+    `roles` has the built-in roles too, those that the policy uses and those that come along; `built_in` says where it
+    uses them. `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
     `role_names` and `issuer_names` have also those of which nothing could be kept.
     """
 
@@ -35,6 +37,7 @@ class Draft:
     rules: Mapping[int, RuleDraft]
     role_names: frozenset[str]
     issuer_names: frozenset[str]
+    built_in: Mapping[str, Loc]
     partial: frozenset[Loc] = frozenset()
 
 
@@ -47,14 +50,17 @@ def draft(document: Document) -> tuple[Draft, list[Problem]]:
 
 
 def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) -> Draft:
+    used = built_in.used(whole.roles)
+    roles = built_in.completed(whole.roles, used)
     return Draft(
         document=document,
         catalogue=table,
         issuers=dict(enumerate(whole.issuers)),
-        roles=whole.roles,
+        roles=roles,
         rules=dict(enumerate(whole.drafts)),
-        role_names=frozenset({AUTHENTICATED, *whole.roles}),
+        role_names=frozenset({AUTHENTICATED, *roles}),
         issuer_names=frozenset(entry.name for entry in whole.issuers),
+        built_in=used,
     )
 
 
@@ -63,6 +69,13 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
     raw_roles = document.data.get("roles")
     named = raw_roles if isinstance(raw_roles, dict) else {}
     partial: set[Loc] = set()
+    entries = {
+        name: _salvage(item, RoleEntry, ("roles", name), {}, partial)
+        for name, item in named.items()
+        if isinstance(item, dict)
+    }
+    used = built_in.used(entries)
+    roles = built_in.completed(entries, used)
     return Draft(
         document=document,
         catalogue=table,
@@ -70,20 +83,17 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
             index: _salvage(item, IssuerEntry, ("issuers", index), _stand_in_issuer(index), partial)
             for index, item in raw_issuers.items()
         },
-        roles={
-            name: _salvage(item, RoleEntry, ("roles", name), {}, partial)
-            for name, item in named.items()
-            if isinstance(item, dict)
-        },
+        roles=roles,
         rules={
             index: slim(_salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
             for index, item in raw_rules.items()
         },
-        role_names=frozenset({AUTHENTICATED, *named, *_mentioned(raw_roles, raw_rules.values(), "roles")}),
+        role_names=frozenset({AUTHENTICATED, *named, *roles, *_mentioned(raw_roles, raw_rules.values(), "roles")}),
         issuer_names=frozenset(
             {str(item.get("name")) for item in raw_issuers.values()}
             | _mentioned(document.data.get("issuers"), named.values(), "issuers")
         ),
+        built_in=used,
         partial=frozenset(partial),
     )
 

@@ -168,7 +168,7 @@ def _operations(rules: Sequence[Rule], effect: Effect, catalogue: Catalogue) -> 
         if operation.never and effect is not Effect.DENY:
             table[name] = (name,)
         else:
-            table[name] = (ANY, *(word for word in words_for(name) if word in used))
+            table[name] = (ANY, *(word for word in words_for(operation) if word in used))
 
     def keys(_request: Request, _roles: Keys, operation: str, _dag_id: str) -> Keys:
         return table.get(operation, _ANY_ONLY)

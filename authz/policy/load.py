@@ -12,6 +12,7 @@ from typing import Any
 from authz.catalogue import Catalogue
 from authz.errors import PolicyError
 from authz.model import Plane
+from authz.policy import built_in
 from authz.policy.compiled import Gate, Policy
 from authz.policy.draft import Draft, draft
 from authz.policy.index import Index
@@ -37,7 +38,7 @@ def load(data: bytes, file: str) -> Policy:
         raise PolicyError(problems)
     catalogue = drafted.catalogue
     roles = {name: compile_role(name, drafted) for name in drafted.roles}
-    rules = {rule.id: rule for rule in sorted(_rules(drafted), key=lambda rule: rule.id)}
+    rules = {rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)}
     airflow = _airflow_roles(roles, rules.values(), catalogue)
     issuers = [compile_issuer(entry, file) for entry in drafted.issuers.values()]
     del document, drafted  # the tables take the memory that they had
@@ -52,6 +53,10 @@ def load(data: bytes, file: str) -> Policy:
         roster=Roster(roles.values(), [issuer.name for issuer in issuers], airflow),
         gates=MappingProxyType({plane: _gate(rules.values(), plane, catalogue) for plane in Plane}),
     )
+
+
+def _all_rules(drafted: Draft) -> Iterable[Rule]:
+    return [*_rules(drafted), *built_in.rules(drafted.built_in, drafted.document)]
 
 
 def _rules(drafted: Draft) -> Iterable[Rule]:

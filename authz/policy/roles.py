@@ -10,8 +10,9 @@ from typing import Final
 
 from authz.errors import Problem
 from authz.model import Claims, Identity
+from authz.policy import built_in
 from authz.policy.draft import Draft
-from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, Role
+from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
 from authz.policy.schema import RoleEntry
 from authz.wording import near
 
@@ -23,6 +24,7 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
     """Every mistake that concerns roles."""
     problem = draft.document.problem
     given: set[str] = set()
+    yield from built_in.closed(draft.document)
     for name, entry in draft.roles.items():
         for position, issuer in enumerate(entry.issuers):
             if issuer not in draft.issuer_names:
@@ -30,7 +32,8 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
                 yield problem(("roles", name, "issuers", position), f"unknown issuer `{issuer}`", hint)
         for position, included in enumerate(entry.includes):
             if included not in draft.role_names - {AUTHENTICATED}:
-                hint = near(included, draft.role_names - {AUTHENTICATED}) or "define it under `roles`"
+                known = (draft.role_names | BUILT_IN.keys()) - {AUTHENTICATED}
+                hint = near(included, known) or "define it under `roles`"
                 yield problem(("roles", name, "includes", position), f"unknown role `{included}`", hint)
         if _has_condition(entry):
             given |= closure(name, draft.roles)
@@ -38,7 +41,8 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
     if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
         return  # a role that could not be read whole may be the one that gives the others
     for name in draft.roles:
-        if name not in given:
+        # A built-in role without an entry is there because another role includes it.
+        if name not in given and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name)):
             hint = "give it groups, clients, subjects or issuers, or include it in another role"
             yield problem(("roles", name), f"nobody can have the role `{name}`", hint, key=True)
 
@@ -75,7 +79,7 @@ def _cycles(draft: Draft) -> Iterator[Problem]:
 def compile_role(name: str, draft: Draft) -> Role:
     """One role, with its `includes` closed."""
     entry = draft.roles[name]
-    line, column = draft.document.place(("roles", name), key=True)
+    line, column = draft.document.place(built_in.place(name, draft.built_in), key=True)
     return Role(
         name=name,
         groups=frozenset(entry.groups),
@@ -84,7 +88,7 @@ def compile_role(name: str, draft: Draft) -> Role:
         issuers=frozenset(entry.issuers),
         includes=closure(name, draft.roles),
         agent=entry.agent,
-        airflow=entry.airflow,
+        airflow=BUILT_IN.get(name, entry.airflow),
         description=entry.description,
         line=line,
         column=column,

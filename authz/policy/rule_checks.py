@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 
 from authz.catalogue import Catalogue
 from authz.errors import Problem
+from authz.policy import built_in
 from authz.policy.draft import Draft
 from authz.policy.operations import expand
 from authz.policy.reach import Reach
+from authz.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.policy.schema import RuleDraft
 from authz.wording import near
 
@@ -27,6 +29,9 @@ def _areas(catalogue: Catalogue) -> str:
 
 def check_rules(draft: Draft) -> Iterator[Problem]:
     """Every mistake that concerns rules."""
+    if not built_in.suffice(draft.document, draft.built_in):
+        hint = "who may do what; without them, give a built-in role to somebody: airflow.viewer: {groups: [...]}"
+        yield draft.document.problem((), "`rules` is missing", hint)
     first: dict[str, int] = {}
     reach = Reach(draft.catalogue)
     for index, entry in draft.rules.items():
@@ -120,21 +125,21 @@ def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
 
 def _references(entry: RuleDraft, draft: Draft) -> Iterator[_Found]:
     for position, role in enumerate(entry.roles):
-        if role not in draft.role_names:
-            yield (
-                ("roles", position),
-                f"unknown role `{role}`",
-                near(role, draft.role_names) or "define it under `roles`",
-            )
+        if role in BUILT_IN and role not in draft.role_names:
+            hint = f"give it to somebody under `roles`: {role}: {{groups: [...]}}"
+            yield ("roles", position), f"nobody has the built-in role `{role}`", hint
+        elif role not in draft.role_names:
+            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
+            hint = meant if role in AIRFLOW_ROLES else near(role, draft.role_names | BUILT_IN.keys())
+            hint = hint or "define it under `roles`"
+            yield ("roles", position), f"unknown role `{role}`", hint
     for position, word in enumerate(entry.operations):
         names = expand(word, draft.catalogue, never=entry.deny)
         loc = ("operations", position)
         if not names:
-            yield (
-                loc,
-                f"unknown operation `{word}` (Airflow {draft.catalogue.version})",
-                near(word, draft.catalogue.operations) or f"there are operations of {_areas(draft.catalogue)}",
-            )
+            hint = near(word, draft.catalogue.operations.keys() | BUILT_IN.keys())
+            hint = hint or f"there are operations of {_areas(draft.catalogue)}"
+            yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"
         elif entry.public:

@@ -3,8 +3,10 @@
 Law: data only. An empty condition is no condition: the rule does not look at that side of the request.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from authz.model import Plane
@@ -15,6 +17,12 @@ AUTHENTICATED: Final = "authenticated"
 
 AIRFLOW_ROLES: Final = ("viewer", "user", "op", "admin")
 """Airflow's own roles, the weakest first."""
+
+RESERVED: Final = "airflow."
+"""What the names of built-in roles, of their rules and of operation sets begin with, and no others."""
+
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({RESERVED + role: role for role in AIRFLOW_ROLES})
+"""The built-in roles and operation sets, the weakest first, and what each is to Airflow itself."""
 
 
 class Effect(StrEnum):

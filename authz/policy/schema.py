@@ -1,8 +1,7 @@
 """The policy file's shape: every key, what it means, and the checks that need nothing but the value itself.
 
 Law: strict. An unknown key, an empty list, a wrong type and `null` are mistakes, because each of them could silently
-mean more, or less, than its author thought. Text is parsed into patterns here, once. The JSON Schema for editors is
-generated from these models, so it cannot say anything else.
+mean more, or less, than its author thought. Text is parsed into patterns here, once.
 """
 
 import re
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from authz.policy import patterns
-from authz.policy.rules import AUTHENTICATED
+from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
 from authz.quantities import Duration
 from authz.wording import Mistake, near
 
@@ -22,7 +21,8 @@ ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-_OPERATION: Final = re.compile(r"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)")
+_SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
+_OPERATION: Final = re.compile(rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}")
 _URL: Final = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!$&-;=@-_a-z~]*)?")
 _LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|\[::1\]")
 _MAX_LIFETIME: Final = 24 * 3600
@@ -53,7 +53,21 @@ def _name(value: str) -> str:
 def _role_name(value: str) -> str:
     if value == AUTHENTICATED:
         raise Mistake(f"`{value}` is everyone with a valid token and cannot be defined", "choose another name")
+    if is_reserved(value) and value not in BUILT_IN:
+        hint = near(value.lower(), BUILT_IN) or "built in are " + ", ".join(BUILT_IN)
+        raise Mistake(f"`{value}` is not a built-in role", hint)
     return _name(value)
+
+
+def _rule_id(value: str) -> str:
+    if is_reserved(value):
+        raise Mistake(f"`{value}`: ids that begin with `{RESERVED}` are those of built-in rules", "choose another id")
+    return _name(value)
+
+
+def is_reserved(value: str) -> bool:
+    """Also in other letters, because people would take it for the built-in one."""
+    return value.lower().startswith(RESERVED)
 
 
 def _algorithm(value: str) -> str:
@@ -69,7 +83,9 @@ def _algorithm(value: str) -> str:
 
 def _operation(value: str) -> str:
     if not _OPERATION.fullmatch(value):
-        raise Mistake(f"`{value}` is not an operation", "write area:action, area:*, *:action or *")
+        meant = near(RESERVED + value if value in AIRFLOW_ROLES else value.lower(), BUILT_IN)
+        hint = meant or "write area:action, area:*, *:action, * or a set as airflow.viewer"
+        raise Mistake(f"`{value}` is not an operation", hint)
     return "*" if value == "*:*" else value
 
 
@@ -107,6 +123,9 @@ def _claim_path(value: str) -> str:
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_name)]
 RoleName = Annotated[str, AfterValidator(_role_name)]
+_RuleId = Annotated[
+    str, AfterValidator(_rule_id), WithJsonSchema({"type": "string", "pattern": f"^(?!{re.escape(RESERVED)})"})
+]
 _Algorithm = Annotated[str, AfterValidator(_algorithm), WithJsonSchema({"enum": list(ALGORITHMS)})]
 _Operation = Annotated[
     str, AfterValidator(_operation), WithJsonSchema({"type": "string", "pattern": f"^({_OPERATION.pattern})$"})
@@ -192,13 +211,15 @@ class RoleEntry(_Section):
 class RuleEntry(_Section):
     """One rule: it applies when every condition that is there holds; a list holds when any of its entries fits."""
 
-    id: Name = Field(description="unique; stands in logs and answers")
+    id: _RuleId = Field(description="unique; stands in logs and answers")
     description: Text = Field("", description="for people")
     deny: bool = Field(False, description="forbid instead of allow; a deny rule always wins")
     public: bool = Field(False, description="allow everyone, also without a token; exact paths only")
     plane: Literal["inbound", "egress"] = Field(_ABSENT, description="side of Airflow; without it, both")
     roles: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="who; `authenticated` is every valid token")
-    operations: Annotated[tuple[_Operation, ...], *_NotEmpty] = Field((), description="what, in Airflow's catalogue")
+    operations: Annotated[tuple[_Operation, ...], *_NotEmpty] = Field(
+        (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
+    )
     hosts: Annotated[tuple[_Host, ...], *_NotEmpty] = Field((), description="host, or *.suffix")
     methods: Annotated[tuple[_Method, ...], *_NotEmpty] = Field((), description="HTTP methods; GET covers HEAD")
     paths: Annotated[tuple[_Path, ...], *_NotEmpty] = Field((), description="path patterns, decoded, without query")
@@ -248,35 +269,13 @@ class PolicyFile(_Section):
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
     roles: dict[RoleName, RoleEntry] = Field({}, description="who has which role")
     rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
-        description="who may do what; their order means nothing"
+        (), description="who may do what; their order means nothing; optional where a built-in role is used"
     )
 
     @property
     def drafts(self) -> tuple[RuleDraft, ...]:
         """What `rules` really holds: the annotation is that of the file."""
         return cast("tuple[RuleDraft, ...]", self.rules)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the policy file, for editors."""
-    schema: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "airflow-envoy-authz policy",
-        **_without_defaults(PolicyFile.model_json_schema()),
-    }
-    schema["title"] = "airflow-envoy-authz policy"
-    return schema
-
-
-def _without_defaults(node: Any) -> Any:
-    """Without the empty values that stand for "absent" in the models, and without generated titles."""
-    if isinstance(node, dict):
-        return {key: _without_defaults(value) for key, value in node.items() if not _noise(key, value)}
-    return [_without_defaults(item) for item in node] if isinstance(node, list) else node
-
-
-def _noise(key: str, value: object) -> bool:
-    return (key == "default" and value in ("", [], {})) or (key == "title" and isinstance(value, str))
 
 
 def beside(file: str, name: str) -> str:

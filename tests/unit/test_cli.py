@@ -297,6 +297,20 @@ class TestOperations:
         assert told["tokens:create"]["named_only"]
         assert "GET /api/v2/dags" in told["dags:read"]["routes"]
 
+    def test_what_a_set_includes(self, run):
+        names = {row["name"] for row in json.loads(run("operations", "--set", "airflow.user", "--json").output)}
+        assert {"dags:read", "dag_runs:create", "version:read"} <= names
+        assert not names & {"pools:create", "event_logs:read", "tokens:create"}
+        assert run("operations", "--set", "airflow.viewer", "plugins").output == ""
+        everything = {row["name"] for row in json.loads(run("operations", "--set", "airflow.admin", "--json").output)}
+        assert "event_logs:read" in everything
+        assert not everything & {"tokens:create", "execution:call"}
+
+    def test_a_set_that_is_not_there(self, run):
+        result = run("operations", "--set", "airflow.guest")
+        assert result.exit_code == 2
+        assert "airflow.viewer" in result.output
+
     def test_an_area_that_is_not_there(self, run):
         result = run("operations", "dag_run")
         assert result.exit_code == 2

@@ -101,4 +101,16 @@ def test_only_a_deny_rule_has_wildcards_for_what_must_be_named():
 
 
 def test_the_words_for_an_operation():
-    assert words_for("dags:read") == ("dags:read", "dags:*", "*:read", "*")
+    sets = ("airflow.viewer", "airflow.user", "airflow.op", "airflow.admin")
+    assert words_for(TABLE.operations["dags:read"]) == ("dags:read", "dags:*", "*:read", "*", *sets)
+    assert words_for(TABLE.operations["pools:create"])[4:] == sets[2:]
+    assert words_for(TABLE.operations["event_logs:read"])[4:] == sets[3:]
+
+
+@pytest.mark.parametrize(("word", "levels"), [("viewer", 1), ("user", 2), ("op", 3), ("admin", 4)])
+def test_a_set_has_what_airflows_role_of_that_name_may_do(word, levels):
+    within = ("viewer", "user", "op", "admin")[:levels]
+    wanted = {name for name, operation in TABLE.operations.items() if operation.airflow_role in within}
+    never = {name for name in wanted if TABLE.operations[name].never}
+    assert expand(f"airflow.{word}", TABLE, never=False) == wanted - never
+    assert expand(f"airflow.{word}", TABLE, never=True) == wanted

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -20,7 +22,7 @@ def test_every_key_is_described_and_in_the_schema():
 
 
 def test_what_must_be_there():
-    assert SCHEMA["required"] == ["version", "issuers", "rules"]
+    assert SCHEMA["required"] == ["version", "issuers"]  # without rules a built-in role must be used
     assert SCHEMA["$defs"]["RuleEntry"]["required"] == ["id"]
     assert SCHEMA["$defs"]["IssuerEntry"]["required"] == ["name", "issuer", "audiences", "algorithms"]
 
@@ -40,6 +42,24 @@ def test_closed_lists_are_in_the_schema():
     assert "TRACE" not in rule["methods"]["items"]["enum"]
     algorithms = SCHEMA["$defs"]["IssuerEntry"]["properties"]["algorithms"]["items"]["enum"]
     assert not [name for name in algorithms if name.startswith("HS") or name == "none"]
+
+
+def test_editors_know_the_built_in_roles_and_sets():
+    roles = SCHEMA["properties"]["roles"]
+    assert list(roles["properties"]) == ["airflow.viewer", "airflow.user", "airflow.op", "airflow.admin"]
+    for entry in roles["properties"].values():
+        assert set(entry["properties"]) == {"groups", "clients", "subjects", "issuers", "description"}
+        assert entry["additionalProperties"] is False
+    [(pattern, allowed)] = roles["patternProperties"].items()
+    assert allowed is False
+    assert re.match(pattern, "airflow.viwer")
+    assert not any(re.match(pattern, name) for name in ("airflow.viewer", "airflow.op", "viewer", "airflow-viewer"))
+    words = SCHEMA["$defs"]["RuleEntry"]["properties"]["operations"]["items"]["pattern"]
+    assert re.match(words, "airflow.admin")
+    assert not any(re.match(words, word) for word in ("airflow.", "airflow.viewers", "airflowxviewer", "viewer"))
+    ids = SCHEMA["$defs"]["RuleEntry"]["properties"]["id"]["pattern"]
+    assert re.match(ids, "viewer")
+    assert not re.match(ids, "airflow.viewer")
 
 
 def test_no_generated_titles():

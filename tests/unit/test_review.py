@@ -182,3 +182,41 @@ def test_a_deny_rule_that_leaves_the_bulk_way_open(deny, found):
 def test_a_reader_who_is_more_inside_airflow(role, rule, found):
     told = messages(f"{{id: r, plane: inbound, {rule}}}\n", roles=f"\n  {role}\n")
     assert any("only reads here, and is `admin` inside Airflow" in message for message in told) == found
+
+
+def test_built_in_roles_are_no_finding():
+    roles = "\n  airflow.viewer: {groups: [g]}\n  team: {groups: [h], includes: [airflow.op]}\n"
+    assert findings("", roles=roles) == []
+
+
+def test_a_rule_for_some_dags_beside_a_built_in_role_for_all():
+    rules = '{id: sales, plane: inbound, roles: [team], operations: [airflow.user], dags: ["sales_*"]}'
+    given = "\n  team: {groups: [h], includes: [airflow.op]}\n"
+    assert messages(rules, roles=given) == [
+        "the rule `sales` limits nothing to its DAGs: `airflow.op` allows the same for every DAG"
+    ]
+    beyond = "\n  team: {groups: [h], includes: [airflow.viewer]}\n"
+    assert messages(rules, roles=beyond) == []
+    some_of_them = rules.replace("[team]", "[team, other]")
+    assert messages(some_of_them, roles=given + "  other: {groups: [o]}\n") == []
+
+
+def test_a_deny_rule_with_the_set_of_a_stronger_role():
+    rules = READERS + "{id: no, deny: true, plane: inbound, roles: [temp], operations: [airflow.op]}"
+    roles = VIEWER + "  temp: {groups: [t]}\n"
+    assert messages(rules, roles=roles) == [
+        "the rule `no` also takes away what weaker roles may do: `airflow.op` includes it"
+    ]
+    assert messages(rules.replace("airflow.op", "airflow.viewer"), roles=roles) == []
+
+
+def test_a_rule_that_says_what_a_built_in_role_says_is_the_one_to_go():
+    rules = "{id: a, plane: inbound, roles: [airflow.viewer], operations: [airflow.viewer]}"
+    assert messages(rules, roles="\n  airflow.viewer: {groups: [g]}\n") == [
+        "the rule `a` says the same as `airflow.viewer`"
+    ]
+
+
+def test_everyone_with_a_token_and_the_set_of_a_strong_role():
+    rules = "{id: all, plane: inbound, roles: [authenticated], operations: [airflow.op]}"
+    assert "the rule `all` lets everyone with a valid token do what Airflow reserves to `op`" in messages(rules)
