@@ -66,7 +66,7 @@ class Answers:
                 decision,
                 decision_id=trail.id,
                 identity=trail.identity,
-                html=http is not None and http.browser,
+                http=http,
                 metadata=trail.metadata(decision),
                 realm=self._realm,
             )

@@ -1,12 +1,13 @@
 """Wiring: what is built, in which order it starts, in which order it stops. No decisions here.
 
-Start: decision log → policy → keys → admin → watcher → engine. Stop, in reverse: health off → drain → watcher → admin
-→ keys → decision log flushed, and what was lost is said.
+Start: decision log → policy → keys → admin → watchers → revoker → engine. Stop, in reverse: health off → drain →
+revoker → watchers → admin → keys → decision log flushed, and what was lost is said.
 """
 
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -25,6 +26,8 @@ from authz.metrics import Metrics
 from authz.minter import AssertionMinter
 from authz.policy import Policy
 from authz.reload import PolicyFile
+from authz.revocation import Revoked
+from authz.revoker import Revoker
 from authz.service import Service, Snapshot
 from authz.settings import Settings
 from authz.sink import DecisionSink
@@ -58,18 +61,24 @@ class App:
         self.sink = DecisionSink(
             decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=log_lock
         )
+        revoked = Revoked(os.urandom(32))
+        file = Path(settings.revocation.file) if settings.revocation.file else None
+        self.revoker = Revoker(revoked, file, self.clock)
         self.service = Service(
             snapshot=self._snapshot,
             authenticator=Authenticator(
                 capacity=settings.limits.cached_tokens,
                 max_token_bytes=settings.limits.token_bytes,
                 count=self.metrics.token_cache,
+                revoked=revoked,
             ),
             minter=self.minter,
             clock=self.clock,
             record=self.sink.put,
             observe=self.metrics.check,
             realm=settings.realm,
+            revoker=self.revoker,
+            keep=settings.revocation.keep,
         )
         name, self.engine = choose(
             settings.engine,
@@ -79,7 +88,8 @@ class App:
             load=self.metrics,
         )
         self.metrics.engine(name)
-        self.watcher = Watcher([Path(settings.policy)], self.policy.load)
+        self.watchers = [Watcher([Path(settings.policy)], self.policy.load)]
+        self.watchers += [Watcher([file], self.revoker.refresh)] if file is not None else []
         self.admin = AdminServer(
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
@@ -96,6 +106,7 @@ class App:
         """
         self.metrics.watch_keys(self._key_ages)
         self.metrics.watch_sink(self._sink_status)
+        self.metrics.watch_revocations(self.revoker.status)
         monitor = threading.Thread(target=self._follow_readiness, name="readiness", daemon=True)
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
@@ -104,8 +115,11 @@ class App:
             running.callback(self.keys.stop)
             self.admin.start()
             running.callback(self.admin.stop)
-            self.watcher.start()
-            running.callback(self.watcher.stop)
+            for watcher in self.watchers:
+                watcher.start()
+                running.callback(watcher.stop)
+            self.revoker.start()
+            running.callback(self.revoker.stop)
             running.enter_context(_signals(self._end, self._hang_up))
             monitor.start()
             running.callback(monitor.join)
@@ -124,6 +138,7 @@ class App:
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
         failed = self.sink.status().failed
         problems += [failed] if failed else []
+        problems += self.revoker.problems()
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")

@@ -1,15 +1,16 @@
 """From the Authorization header to a session: verified claims, and the roles that the policy gives them.
 
-Law: a token is verified once and its time, audience, key and issuer are checked on *every* use. The cache is keyed by
-the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones evicts nothing), is
-bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's entry changing
-(PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
+Law: a token is verified once; its time, audience, key and issuer, and whether it is revoked, are checked on *every*
+use. The cache is keyed by the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones
+evicts nothing), is bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's
+entry changing (PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
 
 A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
 whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
 ones alive for as long as it is kept itself.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,6 +22,7 @@ from authz.jwks import Key, KeySet
 from authz.model import Claims, HttpRequest, Identity, Issuer, Plane
 from authz.policy import Policy
 from authz.reasons import Reason
+from authz.revocation import Revocation, Revoked, of_token
 from authz.second_chance import SecondChance
 from authz.sharing import Shared, shared_claims
 
@@ -76,7 +78,8 @@ class Session:
 
     It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
     monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
-    long as the policy's revision does. `used` is for the cache.
+    long as the policy's revision does. By its marks it is found among what is revoked. `used`
+    is for the cache.
     """
 
     identity: Identity
@@ -84,6 +87,8 @@ class Session:
     starts: float
     ends: float
     dies_at: float
+    session_mark: int
+    token_mark: int
     used: bool = False
 
     @property
@@ -104,9 +109,13 @@ class Authenticator:
         capacity: tokens kept at most.
         max_token_bytes: a longer token is refused before anything of it is decoded.
         count: called with "hit" or "miss" for every token looked up.
+        revoked: what is revoked; a table of its own when not given.
     """
 
-    def __init__(self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None], revoked: Revoked | None = None
+    ) -> None:
+        self.revoked = Revoked(os.urandom(32)) if revoked is None else revoked
         self._max_token_bytes = max_token_bytes
         self._longest_line = max_token_bytes + len("Bearer ")
         self._count = count
@@ -149,11 +158,27 @@ class Authenticator:
                 return verified
             _check_use(verified, plane, wall)
             self._sessions.put(digest, verified)
-            return verified
-        session.used = True
-        self._count("hit")
-        _check_use(session, plane, wall)
+            session = verified
+        else:
+            session.used = True
+            self._count("hit")
+            _check_use(session, plane, wall)
+        if self.revoked.any:
+            self._check_revoked(session)
         return session
+
+    def revocation(self, http: HttpRequest, session: Session, *, wall: float, keep: float, note: str) -> Revocation:
+        """What ends the session of the request's token; `session` is what `authenticate` just returned for it."""
+        token = tokens.parse_bearer(http.authorization)
+        if token is None:
+            raise ValueError("a session of no token")
+        parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
+        return of_token(parsed, session.issuer, now=wall, ends=session.ends, keep=keep, note=note)
+
+    def _check_revoked(self, session: Session) -> None:
+        skew = session.issuer.clock_skew
+        if self.revoked.covers(session.session_mark, session.token_mark, session.claims, skew):
+            raise TokenError(Reason.REVOKED, "the token or its session was revoked")
 
     def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
         """Whether what the session was verified with is still what we trust; it then has its roles of this policy.
@@ -195,6 +220,7 @@ class Authenticator:
         tokens.verify(parsed, key)
         claims = tokens.read_claims(parsed, issuer, self._share_claims)
         starts, ends = tokens.window(claims, issuer)
+        session_mark, token_mark = self.revoked.marks(parsed, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
         return Session(
             identity=policy.identify(claims),
@@ -203,6 +229,8 @@ class Authenticator:
             ends=self._share_time(ends),
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
             dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
+            session_mark=session_mark,
+            token_mark=token_mark,
         )
 
     def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:

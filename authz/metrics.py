@@ -58,6 +58,7 @@ class Metrics:
         self._engine = ""
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
 
@@ -99,6 +100,10 @@ class Metrics:
         """Where the decision log's (queued, dropped, failed) is read at every scrape."""
         self._sink = status
 
+    def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
+        """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
+        self._revocations = status
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The text for a scrape and its content type, OpenMetrics where `accept` asks for it."""
         encode, content_type = choose_encoder(accept)
@@ -131,6 +136,15 @@ class Metrics:
         yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", queued)
         yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", dropped)
         yield GaugeMetricFamily("authz_sink_failed", "1 while the decision log cannot be written.", int(failed))
+        yield from self._revocation_families()
+
+    def _revocation_families(self) -> Iterator[Metric]:
+        in_force, broken, failed = self._revocations()
+        yield GaugeMetricFamily("authz_revocations", "Sessions, tokens and subjects that are revoked.", in_force)
+        text = "Lines of the revocation file that are no revocations."
+        yield GaugeMetricFamily("authz_revocation_broken_lines", text, broken)
+        text = "1 while the revocation file cannot be read, or could not be written the last time."
+        yield GaugeMetricFamily("authz_revocation_failed", text, int(failed))
 
     def _checks_family(self) -> Metric:
         family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])

@@ -34,6 +34,8 @@ class HttpRequest:
     `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
     values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked. `browser`:
     HTML is accepted (RFC 9110 §12.5.1). `base` is the path that Airflow is served under (`/airflow`), as Envoy says.
+    `signout` is the path that ends a browser's session at Envoy, as Envoy says,
+    and `secure` whether the browser speaks TLS to it; both are told only where there is such a path.
     """
 
     plane: str
@@ -47,6 +49,8 @@ class HttpRequest:
     traceparent: str = ""
     source: str = ""
     base: str = ""
+    signout: str = ""
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from authz.model import Deny, Identity
 from authz.reasons import ANSWERS, Reason
 
 _TITLES = {
+    302: "You are signed out",
     400: "This request cannot be understood",
     401: "Please sign in",
     403: "You may not do this",
@@ -27,8 +28,12 @@ _STYLE = (
 def message(deny: Deny, identity: Identity | None) -> str:
     """One sentence for the caller: what was missing."""
     answer = ANSWERS[deny.reason]
+    if deny.reason is Reason.SIGNED_OUT:
+        return "This session has ended here."
     if answer.http == 401:  # noqa: PLR2004 the HTTP status itself
         return "A valid token is needed." if deny.reason is not Reason.NO_TOKEN else "Authentication is required."
+    if deny.reason is Reason.REVOCATION_UNAVAILABLE:
+        return "You are NOT signed out: it could not be put on record. Try again shortly, or tell your platform team."
     if answer.http == 503:  # noqa: PLR2004 the HTTP status itself
         return "Nothing was forwarded. Try again shortly; if it lasts, give the decision id to your platform team."
     if deny.reason is Reason.NO_RULE:

@@ -38,6 +38,9 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     LIFETIME_TOO_LONG = "lifetime_too_long"
+    REVOKED = "revoked"
+    # 302: the session ends, which is what was asked for
+    SIGNED_OUT = "signed_out"
     # 403: we know who this is, and the answer is no
     NO_ROLE = "no_role"
     NO_RULE = "no_rule"
@@ -47,6 +50,7 @@ class Reason(StrEnum):
     NOT_READY = "not_ready"
     KEYS_UNAVAILABLE = "keys_unavailable"
     AUDIT_UNAVAILABLE = "audit_unavailable"
+    REVOCATION_UNAVAILABLE = "revocation_unavailable"
     OVERLOADED = "overloaded"
     MISCONFIGURED = "misconfigured"
     INTERNAL_ERROR = "internal_error"
@@ -129,6 +133,14 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.EXPIRED: _unknown("The token has expired."),
         Reason.NOT_YET_VALID: _unknown("The token is not valid yet (`nbf` or `iat` in the future): compare clocks."),
         Reason.LIFETIME_TOO_LONG: _unknown("The token lives longer than the issuer's `max_lifetime` allows."),
+        Reason.REVOKED: _unknown("The token or its session was revoked: a sign-out, or `authz revoke`."),
+        Reason.SIGNED_OUT: Answer(
+            GrpcCode.UNAUTHENTICATED,
+            302,
+            "signed_out",
+            None,
+            "A sign-out: the session, if there is one, is revoked.",
+        ),
         Reason.NO_ROLE: _forbidden("no_role", "The identity's groups and client map to no role."),
         Reason.NO_RULE: _forbidden("no_rule", "No rule allows this request for the identity's roles."),
         Reason.DENY_RULE: _forbidden("deny_rule", "A deny rule applies; deny rules always win."),
@@ -136,6 +148,7 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.NOT_READY: _unavailable("unavailable", "The policy or the keys are not loaded yet."),
         Reason.KEYS_UNAVAILABLE: _unavailable("unavailable", "The issuer's keys could not be fetched or are too old."),
         Reason.AUDIT_UNAVAILABLE: _unavailable("unavailable", "The decision could not be recorded."),
+        Reason.REVOCATION_UNAVAILABLE: _unavailable("unavailable", "A sign-out could not be put on record."),
         Reason.OVERLOADED: _unavailable("unavailable", "More checks are waiting than the limits allow."),
         Reason.MISCONFIGURED: _unavailable("unavailable", "Envoy did not say which plane the request belongs to."),
         Reason.INTERNAL_ERROR: Answer(

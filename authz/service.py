@@ -6,25 +6,32 @@ Law 2: every way out is an answer. The only `except Exception` between a request
 with the reason `internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's
 `failure_mode_allow`). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
 Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
+Law 4: who signs out is told so only when the session is revoked, on record and in force. Where Envoy has a path that
+ends a browser's session, signing out is open to everybody, whatever the policy says.
 """
 
 import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 from authz import decide, wire
 from authz.answers import Answers, Minter
-from authz.authenticate import Authenticator, KeyState, KeyWanted
+from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
 from authz.errors import AuditUnavailableError, DeniedError, RequestError
-from authz.model import Allow, Decision, Deny, Request, made_per_request
+from authz.model import Allow, Decision, Deny, HttpRequest, made_per_request
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason
+from authz.revocation import Attempt
 from authz.trail import Trail
 from authz.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
+
+_SIGN_OUT: Final = "session:logout"  # the operation of the catalogue
+_DAY_S: Final = 86400.0
 
 
 @made_per_request
@@ -47,17 +54,37 @@ class Clock(Protocol):
         ...
 
 
+class Revoker(Protocol):
+    """Makes revocations."""
+
+    def revoke(self, attempt: Attempt, done: Callable[[], None]) -> bool:
+        """Begin to make one; never blocks.
+
+        Returns:
+            True when `done` will be called once, from another thread, when the attempt has ended; `attempt.made` tells
+            how. False when it has ended already.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A check that waits for a key of `issuer`. `resume` answers it for good, whatever became of the key."""
+    """A check that waits: for a key of `issuer`, or for what `wait` begins (see `Revoker.revoke` for what it returns).
+
+    `resume` answers it for good, whatever became of what it waits for.
+    """
 
     issuer: str
     key_id: str
     resume: Callable[[], bytes] = field(repr=False)
+    wait: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)
 
 
 class Service:
-    """Judges checks. One instance per process, used by one thread."""
+    """Judges checks. One instance per process, used by one thread.
+
+    `revoker` ends sessions, in this memory alone when not given, and `keep` is for how long they are remembered.
+    """
 
     def __init__(
         self,
@@ -69,6 +96,8 @@ class Service:
         record: Callable[[bytes], None],
         observe: Callable[[str, Reason, float], None],
         realm: str = "airflow",
+        revoker: Revoker | None = None,
+        keep: float = _DAY_S,
     ) -> None:
         self._snapshot = snapshot
         self._authenticator = authenticator
@@ -77,6 +106,8 @@ class Service:
         self._observe = observe
         self._answers = Answers(minter, realm=realm)
         self._verdicts = Verdicts()
+        self._revoker = authenticator.revoked if revoker is None else revoker
+        self._keep = keep
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer one serialised CheckRequest with a serialised CheckResponse, or say which key it waits for."""
@@ -122,32 +153,65 @@ class Service:
             return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
         except DeniedError as error:
             return self._unauthenticated(trail, policy, error.reason, error.detail)
-        if session is None:
-            return self._finish(trail, decide.evaluate(request, None, policy))
-        if isinstance(session, KeyWanted):
-            return self._park(message, trail, policy, session, may_wait=may_wait)
+        if session is None or isinstance(session, KeyWanted):
+            return self._without_session(message, trail, policy, session, may_wait=may_wait)
         identity = trail.identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
+        if decision.operation == _SIGN_OUT:
+            return self._sign_out(http, trail, session, decision)
         if session.used:  # preparing for a second time pays only for those who come a second time
             trail.verdict = self._verdicts.verdict(question, identity, decision)
         return self._finish(trail, decision)
 
-    def _park(
-        self, message: bytes, trail: Trail, policy: Policy, wanted: KeyWanted, *, may_wait: bool
+    def _without_session(
+        self, message: bytes, trail: Trail, policy: Policy, wanted: KeyWanted | None, *, may_wait: bool
     ) -> bytes | Parked:
-        if may_wait and trail.request is not None and not self._is_public(trail.request, policy):
+        """For nobody, or for somebody whose key is to be fetched first."""
+        if trail.request is None or trail.http is None:
+            raise ValueError("there is no request")
+        decision = decide.evaluate(trail.request, None, policy)
+        leaves = _signs_out(trail.http, decision)
+        if wanted is None:
+            return self._finish(trail, _signed_out(decision) if leaves else decision)
+        if may_wait and (leaves or isinstance(decision, Deny)):
             return Parked(wanted.issuer, wanted.key_id, lambda: self._last_answer(message))
         return self._unauthenticated(trail, policy, wanted.reason, f"no such key of issuer {wanted.issuer}")
 
-    @staticmethod
-    def _is_public(request: Request, policy: Policy) -> bool:
-        return isinstance(decide.evaluate(request, None, policy), Allow)
-
     def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
-        """A public route stays public for a caller whose token is no good: they are nobody there, like everyone."""
-        if policy is not None and trail.request is not None and self._is_public(trail.request, policy):
-            return self._finish(trail, decide.evaluate(trail.request, None, policy))
+        """A public route stays public for a caller whose token is no good: they are nobody there, like everyone.
+
+        So does signing out, except with a token that cannot be judged now: its session would go on in secret.
+        """
+        if policy is not None and trail.request is not None and trail.http is not None:
+            decision = decide.evaluate(trail.request, None, policy)
+            if _signs_out(trail.http, decision):
+                if reason is not Reason.KEYS_UNAVAILABLE:
+                    return self._finish(trail, _signed_out(decision, f"{reason}: {detail}"))
+            elif isinstance(decision, Allow):
+                return self._finish(trail, decision)
         return self._finish(trail, Deny(reason=reason, detail=detail))
+
+    def _sign_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
+        """Revoke the session, then send the browser to where its cookies end, or let the request go on to Airflow."""
+        if not http.signout and isinstance(decision, Deny):
+            return self._finish(trail, decision)
+        after = _signed_out(decision) if http.signout else decision
+        note = f"signed out, decision {trail.id}"
+        attempt = Attempt(self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note))
+        return Parked(
+            session.issuer.name,
+            "",
+            lambda: self._after_sign_out(trail, attempt, after),
+            partial(self._revoker.revoke, attempt),
+        )
+
+    def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
+        try:
+            if not attempt.made:
+                after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation)
+            return self._finish(trail, after)
+        except Exception as error:  # noqa: BLE001 the service's door, for a check that was parked
+            return self._internal_error(trail, error)
 
     def _finish(self, trail: Trail, decision: Decision) -> bytes:
         """Build the answer, have it recorded, and only then hand it out."""
@@ -173,7 +237,16 @@ class Service:
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
         answer = ANSWERS[deny.reason]
-        return wire.denied(deny, decision_id=trail.id, identity=None, html=False, metadata={}, realm=answer.public)
+        return wire.denied(deny, decision_id=trail.id, identity=None, http=None, metadata={}, realm=answer.public)
+
+
+def _signs_out(http: HttpRequest, decision: Decision) -> bool:
+    """Whether this ends the browser's session, whoever asks."""
+    return bool(http.signout) and decision.operation == _SIGN_OUT
+
+
+def _signed_out(decision: Decision, detail: str = "") -> Deny:
+    return Deny(reason=Reason.SIGNED_OUT, operation=decision.operation, detail=detail)
 
 
 class _Ids:

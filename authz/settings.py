@@ -130,6 +130,17 @@ class Audit(_Section):
     )
 
 
+class Revocation(_Section):
+    """Sessions that were ended, and tokens that were revoked."""
+
+    file: str = Field(
+        "", description="file of revocations, shared by workers and `authz revoke`; default: forgotten at a restart"
+    )
+    keep: Duration = Field(
+        86400.0, ge=60, description="how long a session that was ended is remembered; as long as sessions at the issuer"
+    )
+
+
 class Shutdown(_Section):
     """Ending without a failed call."""
 
@@ -202,6 +213,7 @@ class Settings(_Section):
     assertion: Assertion | None = Field(None, description="signed identity for upstreams")
     log: Log = Field(Log(), description="decision log and messages")
     audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
+    revocation: Revocation = Field(Revocation(), description="sessions that were ended")
     shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 
@@ -287,6 +299,8 @@ def _absolute(section: _AnySection, folder: Path) -> _AnySection:
             changes[name] = tuple(_absolute(item, folder) for item in value)
     if isinstance(section, Assertion):
         changes["keys"] = tuple(str(folder / key) for key in section.keys)
+    if isinstance(section, Revocation) and section.file:
+        changes["file"] = str(folder / section.file)
     if isinstance(section, Log) and section.decisions != "stdout":
         changes["decisions"] = str(folder / section.decisions)
     return section.model_copy(update=changes)

@@ -7,7 +7,9 @@ values are visible ASCII and bounded. Source: `envoy.service.auth.v3`, see `prot
 """
 
 import os
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -27,6 +29,10 @@ CLIENT: Final = "x-authz-client"
 ROLES: Final = "x-authz-roles"
 
 _MARK: Final = os.urandom(12).hex()
+# What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
+_SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
+_MARKER_S: Final = 60
+_FOUND: Final = 302  # RFC 9110 §15.4.3
 _PLACES: Final = 3  # the upstream's header, the caller's header, the metadata
 
 IDENTITY_HEADERS: Final = (SUBJECT, USER, ISSUER, CLIENT, ROLES, ASSERTION)
@@ -90,6 +96,7 @@ def parse(message: bytes) -> HttpRequest:
     if not method or not target:
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
     extension = attributes.context_extensions.get
+    signout = _path(extension("signout", ""))
     return HttpRequest(
         extension("plane", ""),
         extension("audience", ""),
@@ -102,7 +109,15 @@ def parse(message: bytes) -> HttpRequest:
         traceparent,
         attributes.source.address.socket_address.address,
         base=extension("base", ""),
+        signout=signout,
+        secure=bool(signout) and http.scheme == "https",
     )
+
+
+@lru_cache(maxsize=64)
+def _path(text: str) -> str:
+    """The path, "" where it is none: a sign-out path that cannot be believed is none at all."""
+    return text if _SIGNOUT.fullmatch(text) else ""
 
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:
@@ -272,36 +287,65 @@ class PreparedAllow:
 
 
 def denied(
-    deny: Deny, *, decision_id: str, identity: Identity | None, html: bool, metadata: Mapping[str, str], realm: str
+    deny: Deny,
+    *,
+    decision_id: str,
+    identity: Identity | None,
+    http: HttpRequest | None,
+    metadata: Mapping[str, str],
+    realm: str,
 ) -> bytes:
     """The request ends here.
 
+    `http` is what is answered, None where it could not be read. A browser whose session is over goes to where its
+    cookies are cleared, if there is such a place.
+
     Raises:
-        ValueError: the reason is not one of a denial. This is a bug of the caller; the service answers 503 for it.
+        ValueError: the reason is not one of a denial, or a sign-out that leads nowhere. This is a bug of the caller;
+            the service answers 503 for it.
     """
     answer = ANSWERS[deny.reason]
     if answer.grpc == GrpcCode.OK:
         raise ValueError(f"{deny.reason} is no reason to deny")
-    response = pb.CheckResponse()
-    response.status.code = answer.grpc
-    http = response.denied_response
-    http.status.code = answer.http
-    body = pages.as_html if html else pages.as_json
-    http.body = body(deny, identity, decision_id).decode()
+    html = http is not None and http.browser
     headers = {
         "content-type": "text/html; charset=utf-8" if html else "application/json",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
         DECISION: decision_id,
     }
+    status = answer.http
+    if deny.reason is Reason.SIGNED_OUT or (deny.reason is Reason.REVOKED and html):
+        leaving = _way_out(http)
+        headers.update(leaving)
+        status = _FOUND if leaving else status
+    if status == _FOUND and "location" not in headers:
+        raise ValueError("a sign-out that leads nowhere")
     if html:
         headers["content-security-policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-    if answer.http == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
+    if status == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
         error = f', error="{answer.error}"' if answer.error else ""
         headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
+    body = pages.as_html if html else pages.as_json
+    response = pb.CheckResponse()
+    response.status.code = answer.grpc
+    response.denied_response.status.code = status
+    response.denied_response.body = body(deny, identity, decision_id).decode()
     for name, value in headers.items():
-        option = http.headers.add()
+        option = response.denied_response.headers.add()
         option.header.key = name
         option.header.value = value
     _describe(response, metadata)
     return response.SerializeToString()
+
+
+def _way_out(http: HttpRequest | None) -> dict[str, str]:
+    """The headers that lead a browser to where Envoy ends its session, with the mark that it was here first.
+
+    Envoy ends no session without the mark, so that each is revoked before. A browser keeps `__Secure-` over TLS only.
+    """
+    if http is None or not http.signout:
+        return {}
+    name, secure = ("__Secure-authz-signout", " Secure;") if http.secure else ("authz-signout", "")
+    cookie = f"{name}=1; Path={http.signout}; Max-Age={_MARKER_S}; HttpOnly;{secure} SameSite=Lax"
+    return {"location": http.signout, "set-cookie": cookie}

@@ -7,6 +7,7 @@ assert (answer.http, answer.reason) == (200, "rule")
 Messages are encoded, and answers decoded, by envoy-data-plane: an implementation that is not ours.
 """
 
+import threading
 from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.core.v3 import Address, HeaderMap, HeaderValue, SocketAddress
@@ -24,7 +25,7 @@ from authz.authenticate import Authenticator
 from authz.keys import KeyState
 from authz.minter import AssertionMinter
 from authz.service import Parked, Service, Snapshot
-from tests.simulators import MemorySink, SimClock
+from tests.simulators import PATIENCE_S, MemorySink, SimClock
 from tests.token_factory import ISS, access_claims, jwks_of, make_key, sign
 
 KEY = make_key("ES256", kid="k1")
@@ -71,18 +72,23 @@ def message(
     plane="inbound",
     audience="airflow-prod",
     host="gate.test",
-    base="",
+    scheme="https",
+    **told,
 ):
-    """A serialised CheckRequest as Envoy sends it with `encode_raw_headers`; headers are pairs of text and bytes."""
+    """A serialised CheckRequest as Envoy sends it with `encode_raw_headers`; headers are pairs of text and bytes.
+
+    `told` are more context extensions.
+    """
     http = AttributeContextHttpRequest(
         id="1",
         method=method,
         path=target,
         host=host,
+        scheme=scheme,
         header_map=HeaderMap(headers=[HeaderValue(key=name, raw_value=value) for name, value in headers]),
     )
     source = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="192.0.2.7", port_value=1)))
-    extensions = {name: value for name, value in (("plane", plane), ("audience", audience), ("base", base)) if value}
+    extensions = {name: value for name, value in {"plane": plane, "audience": audience, **told}.items() if value}
     request = AttributeContextRequest(http=http)
     return bytes(
         CheckRequest(attributes=AttributeContext(source=source, request=request, context_extensions=extensions))
@@ -157,6 +163,11 @@ class Rig:
 
     def check(self, *request, **parts):
         outcome = self.ask(*request, **parts)
+        if isinstance(outcome, Parked) and outcome.wait is not None:  # for a revocation, and not for a key
+            done = threading.Event()
+            if outcome.wait(done.set):
+                assert done.wait(PATIENCE_S), "the revocation did not end"
+            outcome = outcome.resume()
         assert not isinstance(outcome, Parked), f"the check waits for a key of {outcome.issuer}"
         return read(outcome)
 

@@ -8,6 +8,7 @@ from authz import __version__
 from authz.cli.ask import check, explain
 from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
+from authz.cli.revoke import revoke
 from authz.cli.run import demo, serve
 from authz.cli.token import token
 from authz.errors import AuthzError, ConfigError, PolicyError
@@ -44,13 +45,14 @@ def main() -> None:
       authz envoy --settings authz.yaml          the Envoy configuration to run
       authz serve --settings authz.yaml          answer Envoy's checks
       authz token inspect < token.txt            everything that is wrong with a token
+      authz revoke --issuer corp --sid 8a1f…     end a session now
 
     \b
     Exit status: 0 yes, 1 a negative answer (denied, findings), 2 usage or configuration.
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, operations, schema, token, envoy, demo):
+for command in (serve, check, explain, lint, operations, schema, token, revoke, envoy, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

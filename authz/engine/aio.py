@@ -7,6 +7,7 @@ every other check goes on. Bytes are passed through undecoded, so that a malform
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -130,7 +131,7 @@ class AioEngine:
         return answer.resume()
 
     async def _wait(self, parked: Parked, remaining: float | None) -> None:
-        """Until the key's fetch has ended, or the check's time is nearly over."""
+        """Until what it waits for has ended, or the check's time is nearly over."""
         loop = asyncio.get_running_loop()
         fetched = asyncio.Event()
         limit = self._options.max_wait if remaining is None else min(remaining - _MARGIN, self._options.max_wait)
@@ -141,7 +142,8 @@ class AioEngine:
             with contextlib.suppress(RuntimeError):  # the loop has ended while the key was on its way
                 loop.call_soon_threadsafe(fetched.set)
 
-        if self._wait_for_key(parked.issuer, parked.key_id, done):
+        wait = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
+        if wait(done):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(fetched.wait(), limit)
 

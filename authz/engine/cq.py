@@ -208,7 +208,8 @@ class CqEngine:
     def _park(self, call: Any, parked: Parked, deadline: float) -> None:
         limit = min(deadline - time.time() - _MARGIN_S, self._options.max_wait)
         waiting = _Waiting(call, parked, time.monotonic() + limit)
-        if limit <= 0 or not self._wait_for_key(parked.issuer, parked.key_id, partial(self._fetched.append, waiting)):
+        wait = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
+        if limit <= 0 or not wait(partial(self._fetched.append, waiting)):
             _reply(call, parked.resume())
             return
         waiting.over = False

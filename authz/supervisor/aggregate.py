@@ -16,7 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 _SUMMED_FOR_EVER: Final = frozenset({"counter", "histogram"})
-_LARGEST: Final = frozenset({"authz_key_age_seconds", "authz_sink_failed"})
+_LARGEST: Final = frozenset(
+    {
+        "authz_key_age_seconds",
+        "authz_sink_failed",
+        "authz_revocations",
+        "authz_revocation_broken_lines",
+        "authz_revocation_failed",
+    }
+)
 _SMALLEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 
 _Point = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels

@@ -43,6 +43,11 @@ class Place:
         """The file that is locked around writes to the decision log."""
         return Path(self.folder) / "log.lock"
 
+    @property
+    def revocations(self) -> Path:
+        """The revocation file where the settings name none: shared by the workers, gone with them."""
+        return Path(self.folder) / "revocations.jsonl"
+
     def environment(self) -> dict[str, str]:
         """What the worker's environment must hold."""
         return {VARIABLE: json.dumps(asdict(self))}

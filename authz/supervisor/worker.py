@@ -26,9 +26,11 @@ _ORPHANED: Final = 70
 
 
 def settings_at(place: Place, settings: Settings) -> Settings:
-    """The settings of one worker: its own addresses, and a private one for its admin pages."""
+    """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
     listen = endpoints.of_worker(settings.listen, place.index, place.count)
-    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}")})
+    file = settings.revocation.file or str(place.revocations)
+    shared = {"revocation": settings.revocation.model_copy(update={"file": file})}
+    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}"), **shared})
 
 
 def run(settings: Settings, place: Place) -> int:

@@ -57,8 +57,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
     username = share.text(_username(payload, issuer))
     full_name = share.text(_full_name(payload, issuer))
     groups = share.members(_groups(payload, issuer))
-    _token_id(payload, issuer)  # this and the next must have their type where they are; nothing reads them
-    _session_id(payload, issuer)
+    session_ids(payload, issuer)  # these must have their type where they are; `authz.revocation` keeps its own of them
     return Claims(  # by position, in the order of the fields: with their names it takes three times as long
         issuer.name,
         issuer.issuer,
@@ -72,6 +71,11 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
         issued_at if issued_at is None else share.seconds(issued_at),
         not_before if not_before is None else share.seconds(not_before),
     )
+
+
+def session_ids(payload: Payload, issuer: Issuer) -> tuple[str, str]:
+    """`sid` (OpenID Connect Front-Channel Logout 1.0 §3) and `jti` (RFC 7519 §4.1.7), "" for one that is absent."""
+    return _session_id(payload, issuer), _token_id(payload, issuer)
 
 
 def check_id_audiences(payload: Payload, issuer: Issuer) -> None:

@@ -1,6 +1,7 @@
 """Runs any engine in a thread with a scripted handler, for the contract tests."""
 
 import contextlib
+import queue
 import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ ENGINES = {"aio": AioEngine, "cq": CqEngine}
 class ScriptedHandler:
     """Echoes the message; `park:<key>` parks the check and answers what `resumed` says.
 
+    `wait` parks it for what `waits` begins, instead of a key.
+
     `hold` keeps the engine's thread busy until the test lets `go`.
     """
 
@@ -27,12 +30,20 @@ class ScriptedHandler:
     resumed: bytes = b"resumed"
     held: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
+    waits: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    willing: bool = True
+
+    def _wait(self, done):
+        self.waits.put(done)
+        return self.willing
 
     def check(self, message):
         self.seen.append(message)
         if message == b"hold":
             self.held.set()
             assert self.go.wait(10)
+        if message == b"wait":
+            return Parked("corp", "", lambda: self.resumed, self._wait)
         if message.startswith(b"park"):
             return Parked("corp", message.decode(), lambda: self.resumed)
         return b"answer:" + message

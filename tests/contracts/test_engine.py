@@ -69,6 +69,19 @@ def test_a_parked_check_is_answered_at_once_when_nothing_will_be_fetched(kind):
         assert check(channel)(b"park", timeout=5) == b"resumed"
 
 
+def test_a_check_may_wait_for_something_else_than_a_key(kind):
+    with Running(kind) as running, running.channel() as channel:
+        call = check(channel).future(b"wait", timeout=10)
+        done = running.handler.waits.get(timeout=10)
+        assert check(channel)(b"meanwhile", timeout=10) == b"answer:meanwhile"
+        assert running.load.parked == 1
+        done()
+        assert call.result() == b"resumed"
+        running.handler.willing = False
+        assert check(channel)(b"wait", timeout=10) == b"resumed"
+        assert running.waits.asked == []
+
+
 def test_a_parked_check_is_answered_before_its_own_deadline(kind):
     with Running(kind) as running, running.channel() as channel:
         assert check(channel)(b"park", timeout=0.5) == b"resumed"

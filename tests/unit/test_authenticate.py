@@ -11,6 +11,7 @@ from authz.authenticate import Authenticator, KeyWanted
 from authz.errors import KeysUnavailableError, RequestError, TokenError
 from authz.model import HttpRequest, Plane
 from authz.reasons import Reason
+from authz.revocation import Kind, Revocation, Revoked
 from tests.service_rig import KEY, POLICY, load, state_of
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign
 
@@ -23,10 +24,10 @@ SKEW = 30
 class Door:
     """An authenticator with what it is asked with; a test changes one of these and asks again."""
 
-    def __init__(self, *, capacity=100, max_token_bytes=9999):
+    def __init__(self, *, capacity=100, max_token_bytes=9999, revoked=None):
         self.lookups = []
         self.authenticator = Authenticator(
-            capacity=capacity, max_token_bytes=max_token_bytes, count=self.lookups.append
+            capacity=capacity, max_token_bytes=max_token_bytes, count=self.lookups.append, revoked=revoked
         )
         self.policy = load()
         self.keys = {"corp": state_of(KEY)}
@@ -369,3 +370,43 @@ def test_keys_of_another_issuer_under_the_same_name_verify_nothing(door, token):
         wanted = door.ask(asked)
         assert isinstance(wanted, KeyWanted)
         assert wanted.reason is Reason.KEYS_UNAVAILABLE
+
+
+# --- revoked, known or not
+
+
+def of(kind, value, **fields):
+    return Revocation(issuer=ISS, kind=kind, value=value, until=EXP + SKEW, **fields)
+
+
+@pytest.mark.parametrize(
+    "revocation",
+    [of(Kind.SID, "s1"), of(Kind.JTI, "j1"), of(Kind.SUBJECT, "alice", before=NOW)],
+    ids=["session", "token", "subject"],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_d14_a_revoked_token_is_refused_whether_it_is_known_or_not(door, revocation, known):
+    token, other = token_of(sid="s1", jti="j1"), token_of(sid="s2", jti="j2", sub="bob")
+    if known:
+        door.ask(token)
+    door.authenticator.revoked.add([revocation])
+    assert door.refusal(token) is Reason.REVOKED
+    assert door.refusal(token) is Reason.REVOKED
+    assert door.ask(other).claims.subject == "bob"
+    assert door.lookups.count("miss") == 2  # a revoked token is verified once, like any other
+
+
+def test_d16_what_is_wrong_with_a_revoked_token_is_still_said_first(door):
+    token = token_of(sid="s1")
+    door.authenticator.revoked.add([of(Kind.SID, "s1")])
+    assert door.refusal(token, plane=Plane.EGRESS) is Reason.AUDIENCE
+    door.pass_time(EXP + SKEW - NOW)
+    assert door.refusal(token) is Reason.EXPIRED
+
+
+def test_an_empty_table_that_is_handed_in_is_the_one_that_is_asked():
+    revoked = Revoked(b"k" * 32)
+    door = Door(revoked=revoked)
+    door.ask(token_of(sid="s1"))
+    revoked.add([of(Kind.SID, "s1")])
+    assert door.refusal(token_of(sid="s1")) is Reason.REVOKED

@@ -352,3 +352,70 @@ class TestTokenReport:
         result = run("token", "inspect", "--jwks", jwks, stdin=token(client_id="sales-etl", azp=None))
         assert "allow  sales: operations dag_runs:create; dags sales_*" in result.output
         assert "Airflow  user" in result.output
+
+
+class TestRevoke:
+    """`authz revoke` writes what every worker reads."""
+
+    @pytest.fixture
+    def file(self, run):
+        (run.folder / "authz.yaml").write_text("version: 1\nrevocation: {file: revocations.jsonl, keep: 2h}\n")
+        return run.folder / "revocations.jsonl"
+
+    @pytest.mark.parametrize("issuer", ["corp", "https://idp.example.com"])
+    @pytest.mark.parametrize("kind", ["sid", "jti", "subject"])
+    def test_a_revocation_is_written(self, run, file, issuer, kind):
+        now = int(time.time())
+        result = run("revoke", "--issuer", issuer, f"--{kind}", "x1")
+        assert result.exit_code == 0, result.output
+        assert f"revoked: {kind} x1 of https://idp.example.com, remembered until 20" in result.output
+        [line] = file.read_text().splitlines()
+        written = json.loads(line)
+        assert written[kind] == "x1"
+        assert written["issuer"] == "https://idp.example.com"
+        assert 0 <= written["until"] - now - 7200 <= 60
+        assert ("before" in written) == (kind == "subject")
+        assert now <= written.get("before", now) <= now + 60
+
+    def test_it_is_remembered_no_shorter_than_a_token_lives(self, run, file):
+        (run.folder / "policy.yaml").write_text(
+            POLICY.format(issuer="https://idp.example.com").replace(
+                "algorithms: [RS256]", "algorithms: [RS256]\n    max_lifetime: 10h"
+            )
+        )
+        assert run("revoke", "--issuer", "corp", "--jti", "x1").exit_code == 0
+        assert json.loads(file.read_text())["until"] - time.time() > 36_000
+
+    def test_until_a_moment(self, run, file):
+        assert run("revoke", "--issuer", "corp", "--sid", "x", "--until", "2100-01-01T01:00:00+01:00").exit_code == 0
+        assert json.loads(file.read_text())["until"] == 4_102_444_800
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ((), "give one of"),
+            (("--sid", "a", "--jti", "b"), "give one of"),
+            (("--sid", ""), "empty"),
+            (("--sid", "a\nb"), "nobody can see"),
+            (("--sid", "a", "--issuer", "nobody"), "there is corp"),
+            (("--sid", "a", "--until", "tomorrow"), "no time"),
+            (("--sid", "a", "--until", "2100-01-01"), "needs a time zone"),
+            (("--sid", "a", "--until", "2001-01-01T00:00:00Z"), "in the past"),
+        ],
+    )
+    def test_what_cannot_be_meant_writes_nothing(self, run, file, arguments, told):
+        result = run("revoke", "--issuer", "corp", *arguments)
+        assert (result.exit_code, file.exists()) == (2, False)
+        assert told in result.output
+
+    def test_without_the_setting_no_worker_could_be_told(self, run):
+        (run.folder / "authz.yaml").write_text("version: 1\n")
+        result = run("revoke", "--issuer", "corp", "--sid", "a")
+        assert result.exit_code == 2
+        assert "`revocation.file` is not set" in result.output
+
+    def test_a_file_that_cannot_be_written_is_an_error(self, run, file):
+        file.mkdir()
+        result = run("revoke", "--issuer", "corp", "--sid", "a")
+        assert result.exit_code == 2
+        assert "revoked" not in result.output

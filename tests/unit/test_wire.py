@@ -15,13 +15,13 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 
 from authz import wire
 from authz.errors import RequestError
-from authz.model import Claims, Deny, Identity
+from authz.model import Claims, Deny, HttpRequest, Identity
 from authz.reasons import ANSWERS, GrpcCode, Reason
 
 METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
 
 
-def check_request(headers=(), *, raw=True, plain=None, **http):
+def check_request(headers=(), *, raw=True, plain=None, signout=None, **http):
     request = AttributeContextHttpRequest(
         **{"id": "1", "method": "GET", "path": "/api/v2/dags?limit=1", "host": "airflow.test", **http},
         headers=plain or {},
@@ -35,7 +35,11 @@ def check_request(headers=(), *, raw=True, plain=None, **http):
             attributes=AttributeContext(
                 source=source,
                 request=AttributeContextRequest(http=request),
-                context_extensions={"plane": "inbound", "audience": "airflow"},
+                context_extensions={
+                    "plane": "inbound",
+                    "audience": "airflow",
+                    **({} if signout is None else {"signout": signout}),
+                },
             )
         )
     )
@@ -72,13 +76,14 @@ def allow(headers=None, cookies=()):
     )
 
 
-def deny(reason=Reason.NO_RULE, *, html=False, who=None, **fields):
+def deny(reason=Reason.NO_RULE, *, html=False, who=None, signout="/oauth2/signout", secure=True, **fields):
+    http = HttpRequest("inbound", "airflow", "GET", "a", "/", browser=html, signout=signout, secure=secure)
     return CheckResponse.parse(
         wire.denied(
             Deny(reason=reason, **fields),
             decision_id="d1",
             identity=who,
-            html=html,
+            http=http,
             metadata=METADATA,
             realm="airflow",
         )
@@ -108,6 +113,21 @@ def test_parse_reads_what_the_decision_needs():
     assert http.browser
     assert http.traceparent.startswith("00-aaaa")
     assert http.source == "10.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("signout", "scheme", "read"),
+    [
+        ("/oauth2/signout", "https", ("/oauth2/signout", True)),
+        ("/oauth2/signout", "http", ("/oauth2/signout", False)),
+        (None, "https", ("", False)),
+        ("", "https", ("", False)),
+        *((bad, "https", ("", False)) for bad in ("//evil.test", "https://evil.test", "/a;b", "/a\r\nb", "/a/", "a")),
+    ],
+)
+def test_parse_reads_where_sessions_end_and_believes_only_a_plain_path(signout, scheme, read):
+    http = wire.parse(check_request(signout=signout, scheme=scheme))
+    assert (http.signout, http.secure) == read
 
 
 def test_parse_falls_back_to_the_plain_header_map():
@@ -239,11 +259,13 @@ def test_a_denial_is_never_an_ok(reason, html):
     response = deny(reason, html=html)
     assert response.status.code == ANSWERS[reason].grpc != 0
     assert response.ok_response is None
-    assert response.denied_response.status.code == ANSWERS[reason].http
+    status = 302 if html and reason is Reason.REVOKED else ANSWERS[reason].http
+    assert response.denied_response.status.code == status
     headers = names(response.denied_response.headers)
+    assert ("location" in headers) == ("set-cookie" in headers) == (status == 302)
     assert headers["x-authz-decision"] == "d1"
     assert headers["cache-control"] == "no-store"
-    assert ("www-authenticate" in headers) == (ANSWERS[reason].http == 401)
+    assert ("www-authenticate" in headers) == (status == 401)
     assert "d1" in response.denied_response.body
 
 
@@ -271,14 +293,39 @@ def test_the_json_body_says_who_and_what_was_missing():
     }
 
 
-def test_all_failed_authentications_have_the_same_body():
+@pytest.mark.parametrize("html", [False, True])
+def test_all_failed_authentications_have_the_same_body(html):
     bodies = {
-        deny(reason, detail="secret").denied_response.body
+        deny(reason, detail="secret", html=html).denied_response.body
         for reason in Reason
         if ANSWERS[reason].public == "invalid_token"
     }
     assert len(bodies) == 1
     assert "secret" not in bodies.pop()
+
+
+SECURE = "__Secure-authz-signout=1; Path=/oauth2/signout; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
+PLAIN = "authz-signout=1; Path=/oauth2/signout; Max-Age=60; HttpOnly; SameSite=Lax"
+
+
+@pytest.mark.parametrize(("secure", "cookie"), [(True, SECURE), (False, PLAIN)])
+@pytest.mark.parametrize("html", [True, False])
+def test_who_signed_out_is_led_to_where_the_cookies_end(secure, cookie, html):
+    response = deny(Reason.SIGNED_OUT, html=html, secure=secure).denied_response
+    headers = names(response.headers)
+    assert (response.status.code, headers["location"], headers["set-cookie"]) == (302, "/oauth2/signout", cookie)
+
+
+def test_whose_session_was_revoked_is_led_there_on_a_page_and_told_401_elsewhere():
+    page = deny(Reason.REVOKED, html=True).denied_response
+    assert (page.status.code, names(page.headers)["set-cookie"]) == (302, SECURE)
+    assert deny(Reason.REVOKED).denied_response.status.code == 401
+    assert deny(Reason.REVOKED, html=True, signout="").denied_response.status.code == 401
+
+
+def test_a_sign_out_that_leads_nowhere_is_a_bug():
+    with pytest.raises(ValueError, match="leads nowhere"):
+        deny(Reason.SIGNED_OUT, signout="")
 
 
 def test_the_page_for_browsers_is_escaped_and_harmless():
