@@ -1,17 +1,22 @@
 """From the settings file to the plan of Envoy's configuration: mapping only, no decisions and no Envoy types.
 
-Importing this costs the import of the plan, not of `envoy-data-plane`; who renders pays for that.
+What is not in the file but known to others is asked for here: a login's endpoints, of its provider. Importing this
+does not import `envoy-data-plane`; who renders pays for that.
 """
 
+from collections.abc import Callable
+
 from authz import endpoints
+from authz.envoy_config.login_plan import SYSTEM_CA, LoginPlan
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
 from authz.errors import ConfigError, Problem
-from authz.settings import Egress, Inbound, Settings, Tls
+from authz.provider import DiscoveryError, Provider, discover
+from authz.settings import Egress, Inbound, Login, Settings, Tls
 from authz.settings import Upstream as UpstreamSettings
 
 
-def plan_of(settings: Settings, file: str) -> EnvoyPlan:
-    """The plan; `file` is the settings file's name, for messages.
+def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = discover) -> EnvoyPlan:
+    """The plan; `file` is the settings file's name, for messages, `discover` asks a login's provider for its endpoints.
 
     Raises:
         ConfigError: there is no `envoy` section, or what it says cannot be rendered.
@@ -28,20 +33,52 @@ def plan_of(settings: Settings, file: str) -> EnvoyPlan:
             authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
             authz_tls=authz_tls,
             authz_timeout=envoy.authz_timeout,
-            inbound=_listener(envoy.inbound) if envoy.inbound else None,
-            egress=_listener(envoy.egress) if envoy.egress else None,
+            inbound=_listener(envoy.inbound, discover) if envoy.inbound else None,
+            egress=_listener(envoy.egress, discover) if envoy.egress else None,
             admin_listen=envoy.admin,
             access_log=envoy.access_log,
+            sds=envoy.sds,
         )
-    except ValueError as error:
+    except (ValueError, DiscoveryError) as error:
         raise ConfigError([Problem(file, 0, 0, f"envoy: {error}")]) from None
 
 
-def _listener(section: Inbound | Egress) -> Listener:
+def _listener(section: Inbound | Egress, discover: Callable[..., Provider]) -> Listener:
+    inbound = section if isinstance(section, Inbound) else None
     return Listener(
         listen=section.listen,
         upstreams=tuple(_upstream(upstream) for upstream in section.upstreams),
-        tls=_server_tls(section.tls) if isinstance(section, Inbound) and section.tls else None,
+        tls=_server_tls(inbound.tls) if inbound and inbound.tls else None,
+        login=_login(inbound.login, discover) if inbound and inbound.login else None,
+    )
+
+
+def _login(login: Login, discover: Callable[..., Provider]) -> LoginPlan:
+    """What the settings say goes before what the provider says, which is asked only when something is missing."""
+    said = Provider(
+        authorization_endpoint=login.authorization_endpoint or "",
+        token_endpoint=login.token_endpoint or "",
+        end_session_endpoint=login.end_session_endpoint or "",
+    )
+    known = said.authorization_endpoint and said.token_endpoint and login.end_session_endpoint is not None
+    if login.issuer and not (known and login.client_auth):
+        said = discover(login.issuer, login.provider_ca)
+    ending = said.end_session_endpoint if login.end_session_endpoint is None else login.end_session_endpoint
+    return LoginPlan(
+        client_id=login.client_id,
+        client_secret=login.client_secret_file,
+        cookie_secret=login.cookie_secret_file,
+        authorization_endpoint=login.authorization_endpoint or said.authorization_endpoint,
+        token_endpoint=login.token_endpoint or said.token_endpoint,
+        end_session_endpoint=ending,
+        public_url=login.public_url,
+        scopes=login.scopes,
+        parameters=login.parameters,
+        callback=login.callback_path,
+        signout=login.signout_path,
+        provider_ca=login.provider_ca or SYSTEM_CA,
+        client_auth=login.client_auth or ("basic" if said.basic else "post"),
+        keep_id_token=login.keep_id_token,
     )
 
 

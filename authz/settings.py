@@ -165,11 +165,46 @@ class Upstream(_Section):
     )
 
 
+class Login(_Section):
+    """People log in at Envoy with a browser."""
+
+    public_url: str = Field(description="the origin that browsers see, `https://airflow.example.com`")
+    issuer: str | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
+    authorization_endpoint: str | None = Field(None, description="instead of what the issuer says")
+    token_endpoint: str | None = Field(None, description="instead of what the issuer says")
+    end_session_endpoint: str | None = Field(None, description="instead of what the issuer says; `''`: none")
+    client_id: str = Field(description="our client at the provider, with redirect URI `public_url` + `callback_path`")
+    client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
+    cookie_secret_file: str = Field(
+        "cookie.secret", description="signs and encrypts the session cookies; made when missing"
+    )
+    client_auth: Literal["post", "basic"] | None = Field(
+        None, description="how the token endpoint wants the secret; default: what the issuer says, else `post`"
+    )
+    scopes: tuple[str, ...] = Field(("openid", "profile"), description="scopes that are asked for; `openid` among them")
+    parameters: tuple[str, ...] = Field(
+        (), description="more words of the authorization request, encoded: `audience=airflow`"
+    )
+    callback_path: str = Field("/oauth2/callback", description="where the provider sends people back to")
+    signout_path: str = Field("/oauth2/signout", description="ends the session here and at the provider")
+    provider_ca: str | None = Field(None, description="authority of the provider's certificate; default: the system's")
+    keep_id_token: bool = Field(
+        False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
+    )
+
+    @model_validator(mode="after")
+    def _endpoints_are_known(self) -> Self:
+        if self.issuer is None and not (self.authorization_endpoint and self.token_endpoint):
+            raise ValueError("name the `issuer`, or both `authorization_endpoint` and `token_endpoint`")
+        return self
+
+
 class Inbound(_Section):
     """Envoy's listener in front of Airflow."""
 
     listen: Address = Field("127.0.0.1:8080", description="address of the listener")
-    tls: Tls | None = Field(None, description="certificate of the listener")
+    tls: Tls | None = Field(None, description="certificate of the listener; read again when a new one is moved there")
+    login: Login | None = Field(None, description="people log in with a browser")
     upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the Airflows behind it")
 
 
@@ -190,6 +225,9 @@ class Envoy(_Section):
     authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
     authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
     access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
+    sds: str = Field(
+        "sds", description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets"
+    )
 
 
 class Settings(_Section):
@@ -283,7 +321,12 @@ def parse(
 
 
 _AnySection = TypeVar("_AnySection", bound=BaseModel)
-_PATHS = frozenset({"policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log"})
+_PATHS = frozenset(
+    {
+        *("policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log", "sds"),
+        *("client_secret_file", "cookie_secret_file", "provider_ca"),
+    }
+)
 
 
 def _absolute(section: _AnySection, folder: Path) -> _AnySection:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from authz.envoy_config.login_plan import LoginPlan
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
-from authz.envoy_config.render import render, to_yaml
+from authz.envoy_config.render import render, render_sds, to_yaml
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "envoy"
 HEADER: Final = "# Rendered by scripts/envoy_samples.py; do not edit. See README.md beside this file.\n"
@@ -77,7 +78,31 @@ _UNIX: Final = EnvoyPlan(
     access_log="/var/log/envoy/access.log",
 )
 
-SAMPLES: Final[Mapping[str, EnvoyPlan]] = {"tcp.yaml": _TCP, "tls.yaml": _TLS, "unix.yaml": _UNIX}
+_LOGIN: Final = EnvoyPlan(
+    authz_endpoints=("unix:/run/authz/worker-0.sock",),
+    inbound=Listener(
+        listen="0.0.0.0:8443",
+        tls=ServerTls(certificate="/etc/envoy/tls/edge.pem", key="/etc/envoy/tls/edge-key.pem"),
+        upstreams=(_AIRFLOW,),
+        login=LoginPlan(
+            client_id="airflow-gate",
+            client_secret="/etc/envoy/secrets/client.secret",  # noqa: S106 a path
+            cookie_secret="/etc/envoy/secrets/cookie.secret",  # noqa: S106 a path
+            authorization_endpoint="https://idp.example.com/realms/data/protocol/openid-connect/auth",
+            token_endpoint="https://idp.example.com/realms/data/protocol/openid-connect/token",  # noqa: S106 a URL
+            end_session_endpoint="https://idp.example.com/realms/data/protocol/openid-connect/logout",
+            public_url="https://airflow.example.com",
+        ),
+    ),
+    sds="/etc/envoy/sds",
+)
+
+SAMPLES: Final[Mapping[str, EnvoyPlan]] = {
+    "tcp.yaml": _TCP,
+    "tls.yaml": _TLS,
+    "unix.yaml": _UNIX,
+    "login.yaml": _LOGIN,
+}
 
 
 def text(plan: EnvoyPlan) -> str:
@@ -85,14 +110,20 @@ def text(plan: EnvoyPlan) -> str:
     return HEADER + to_yaml(render(plan))
 
 
+def files() -> dict[str, str]:
+    """All that lies in the folder: each sample, and what its Envoy finds in the folder that `sds` names."""
+    secrets = {f"sds/{Path(path).name}": HEADER + to_yaml(content) for path, content in render_sds(_LOGIN).items()}
+    return {name: text(plan) for name, plan in SAMPLES.items()} | secrets
+
+
 def main() -> None:
     """Command line: write, or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the committed files and write nothing")
     check = parser.parse_args().check
-    FOLDER.mkdir(exist_ok=True)
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.yaml")}
-    wanted = {name: text(plan) for name, plan in SAMPLES.items()}
+    (FOLDER / "sds").mkdir(parents=True, exist_ok=True)
+    found = {str(path.relative_to(FOLDER)): path.read_text() for path in FOLDER.rglob("*.yaml")}
+    wanted = files()
     if check:
         if found != wanted:
             sys.exit("envoy/ is out of step with the renderer: run scripts/envoy_samples.py and commit the result")

@@ -57,6 +57,8 @@ LAYERS = {
     "revoker": 6,
     "app": 7,
     "supervisor": 7,
+    "provider": 7,
+    "envoy_files": 7,
     "rendering": 7,
     "__main__": 8,
     "cli": 8,

@@ -77,6 +77,9 @@ def schema(which: str) -> None:
 def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str, output: Path | None) -> None:
     """Print the complete Envoy configuration for the settings: both planes, hardened, one endpoint per worker.
 
+    Beside it are written, into the folder `envoy.sds`, the files that tell Envoy which files hold its certificate and
+    secrets; and a key for session cookies is made where a login has none yet.
+
     Where Envoy's machine has another number of CPUs than this one, say `workers` as a number in the settings.
 
     \b
@@ -85,9 +88,16 @@ def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str,
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz import rendering  # noqa: PLC0415 only this command needs it
     from authz import settings as files  # noqa: PLC0415 only this command needs it
-    from authz.envoy_config.render import render, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
+    from authz.envoy_config.render import render, render_sds, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
+    from authz.envoy_files import make_cookie_secret, warnings, write_sds  # noqa: PLC0415 see above
 
-    made = render(rendering.plan_of(files.load(settings_path, workers=workers), str(settings_path)))
+    plan = rendering.plan_of(files.load(settings_path, workers=workers), str(settings_path))
+    made = render(plan)
+    if plan.inbound and plan.inbound.login:
+        make_cookie_secret(plan.inbound.login.cookie_secret)
+        for warning in warnings(plan.inbound.login):
+            click.echo(f"warning: {warning}", err=True)
+    write_sds({path: to_yaml(content) for path, content in render_sds(plan).items()})
     text = to_yaml(made) if kind == "yaml" else orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -9,6 +9,7 @@ import ipaddress
 import signal
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from flask import Flask, Response, jsonify, redirect, request
@@ -73,6 +74,8 @@ def _protocol_routes(app: Flask, provider: Provider, server: Any) -> None:
 
     @app.post("/token")
     def token() -> Any:
+        if provider.moods.token_status:
+            return Response("told to fail\n", status=provider.moods.token_status, mimetype="text/plain")
         return server.create_token_response()
 
     @app.get("/authorize")
@@ -112,6 +115,12 @@ def _dev_routes(app: Flask, provider: Provider, server: Any) -> None:
     def rotate() -> Response:
         asked = request.get_json()
         return jsonify(kid=provider.keys.rotate(forget_old=bool(asked.get("forget_old"))))
+
+    @app.post("/dev/moods")
+    def moods() -> Response:
+        for name, value in request.get_json().items():
+            setattr(provider.moods, name, int(value))
+        return jsonify(asdict(provider.moods))
 
     @app.post("/dev/token")
     def dev_token() -> Any:

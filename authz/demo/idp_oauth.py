@@ -1,12 +1,13 @@
 """The OAuth 2.0 and OpenID Connect half of the development provider: Authlib's grants over our in-memory store.
 
 Law: development only. Authorization code with PKCE (S256 only), client credentials and refresh; access tokens are JWTs
-as in RFC 9068 (`at+jwt`) with `groups`; every token goes through `AccessTokens`, also those of `/dev/token`.
+as in RFC 9068 (`at+jwt`) with `groups`, and with the `sid` of the sign-in that they come from; every token goes through
+`AccessTokens`, also those of `/dev/token`.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from authlib.common.security import generate_token
@@ -23,10 +24,11 @@ from authlib.oidc.core import OpenIDCode
 from flask import Flask, g, has_request_context, request
 from joserfc.jwk import KeySet, RSAKey
 
-from authz.demo.idp_store import AUDIENCES, CLIENTS, Client, Code, KeyRing, Person, RefreshToken, Store
+from authz.demo.idp_store import AUDIENCES, CLIENTS, Client, Code, KeyRing, Moods, Person, RefreshToken, Store
 
-ACCESS_TOKEN_LIFETIME_S = 600
+ID_TOKEN_LIFETIME_S = 600
 DEV_CLAIMS = "dev_claims"
+SESSION = "sid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Provider:
     issuer: str
     keys: KeyRing
     store: Store
+    moods: Moods = field(default_factory=Moods)
 
 
 class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
@@ -46,9 +49,10 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
             provider.issuer,
             alg="RS256",
             refresh_token_generator=lambda **_request: generate_token(48),
-            expires_generator=lambda _client, _grant_type: ACCESS_TOKEN_LIFETIME_S,
+            expires_generator=lambda _client, _grant_type: provider.moods.access_token_s,
         )
         self._keys = provider.keys
+        self._moods = provider.moods
 
     def get_jwks(self) -> KeySet:
         """Return the signing key; as a set, so that its `kid` is named in the token."""
@@ -65,7 +69,10 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         """Return who it is, and last what `/dev/token` wants to be different."""
         claims: dict[str, Any] = {"azp": client.client_id, "groups": [], "preferred_username": client.client_id}
         if user is not None:
-            claims |= {"preferred_username": user.login, "name": user.name, "groups": list(user.groups)}
+            groups = [*user.groups, *(f"group-{number:05}" for number in range(self._moods.more_groups))]
+            claims |= {"preferred_username": user.login, "name": user.name, "groups": groups}
+        if SESSION in g:
+            claims["sid"] = g.get(SESSION)
         return claims | dict(g.get(DEV_CLAIMS, {}))
 
 
@@ -80,6 +87,7 @@ def authorization_server(app: Flask, provider: Provider) -> AuthorizationServer:
                     client_id=asked.client.client_id,
                     scope=token.get("scope", ""),
                     person=asked.user,
+                    sid=g.get(SESSION, ""),
                 )
             )
 
@@ -118,6 +126,7 @@ def _code_grant(provider: Provider) -> type[AuthorizationCodeGrant]:
                     scope=asked.client.get_allowed_scope(asked.payload.scope),
                     nonce=data.get("nonce", ""),
                     person=asked.user,
+                    sid=generate_token(24),
                     code_challenge=data["code_challenge"],
                     code_challenge_method=data["code_challenge_method"],
                     issued_at=int(time.time()),
@@ -131,6 +140,7 @@ def _code_grant(provider: Provider) -> type[AuthorizationCodeGrant]:
             provider.store.drop_code(authorization_code)
 
         def authenticate_user(self, authorization_code: Code) -> Person:
+            setattr(g, SESSION, authorization_code.sid)
             return authorization_code.person
 
     return CodeGrant
@@ -144,6 +154,7 @@ def _refresh_grant(provider: Provider) -> type[RefreshTokenGrant]:
             return provider.store.find_refresh_token(refresh_token)
 
         def authenticate_user(self, refresh_token: RefreshToken) -> Person:
+            setattr(g, SESSION, refresh_token.sid)
             return refresh_token.person
 
         def revoke_old_credential(self, refresh_token: RefreshToken) -> None:
@@ -161,7 +172,7 @@ def _id_tokens(provider: Provider) -> OpenIDCode:
             return {"alg": "RS256", "typ": "JWT", "kid": str(provider.keys.signing().kid)}
 
         def get_client_claims(self, client: Client) -> dict[str, Any]:
-            return {"iss": provider.issuer, "aud": client.client_id, "exp": int(time.time()) + ACCESS_TOKEN_LIFETIME_S}
+            return {"iss": provider.issuer, "aud": client.client_id, "exp": int(time.time()) + ID_TOKEN_LIFETIME_S}
 
         def generate_user_info(self, user: Person, _scope: str) -> dict[str, Any]:
             return {
@@ -169,6 +180,7 @@ def _id_tokens(provider: Provider) -> OpenIDCode:
                 "name": user.name,
                 "preferred_username": user.login,
                 "groups": list(user.groups),
+                "sid": g.get(SESSION, ""),
             }
 
         def exists_nonce(self, _nonce: str, _request: Any) -> bool:

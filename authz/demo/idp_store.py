@@ -129,6 +129,7 @@ class Code(AuthorizationCodeMixin):  # type: ignore[misc]
     scope: str
     nonce: str
     person: Person
+    sid: str
     code_challenge: str
     code_challenge_method: str
     issued_at: int
@@ -164,6 +165,7 @@ class RefreshToken(TokenMixin):  # type: ignore[misc]
     client_id: str
     scope: str
     person: Person
+    sid: str
 
     def check_client(self, client: Client) -> bool:
         """Return whether it was issued to this client."""
@@ -212,6 +214,19 @@ class KeyRing:
     def public(self) -> dict[str, Any]:
         """Return the published key set."""
         return dict(KeySet(list(self._keys)).as_dict(private=False))
+
+
+@dataclass(slots=True, kw_only=True)
+class Moods:
+    """How the provider behaves, for those who test what comes after it: changed by `/dev/moods`.
+
+    `access_token_s` is the life of access tokens, `more_groups` how many groups of no meaning everybody is in,
+    `token_status` what the token endpoint answers instead of tokens (0: tokens).
+    """
+
+    access_token_s: int = 600
+    more_groups: int = 0
+    token_status: int = 0
 
 
 class Store:

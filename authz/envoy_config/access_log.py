@@ -7,8 +7,14 @@ bounded in length, and Envoy's JSON formatter escapes it.
 from collections.abc import Mapping
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
-from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.google.protobuf import Any, Struct
@@ -47,13 +53,32 @@ FIELDS: Final[Mapping[str, str]] = {
     "request_id": "%REQ(X-REQUEST-ID):64%",
     "user_agent": "%REQ(USER-AGENT):256%",
 }
+# Behind the first words of what Envoy calls the details of a failed login stands the query (`code`, `state`), or what
+# the provider's token endpoint said. With a 401 they tell nothing else: `flags` has UAEX for the authorizer's answer,
+# and `upstream_host` is there for the upstream's. So they are left out of such a line.
+_UNAUTHORIZED: Final = 401
+_WITHOUT_DETAILS: Final = {"details": "unauthorized"}
 
 
-def access_log(plane: Plane, path: str) -> AccessLog:
-    """The access log of one plane, to a file or (no path) to standard output."""
-    line = SubstitutionFormatString(json_format=Struct.from_dict({**FIELDS, "plane": plane.value}))
+def access_logs(plane: Plane, path: str, *, login: bool) -> list[AccessLog]:
+    """The access log of one plane, to a file or (no path) to standard output; `login`: browsers log in there."""
+    fields = {**FIELDS, "plane": plane.value}
+    if not login:
+        return [_access_log(fields, path, None)]
+    one = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.EQ))
+    others = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.NE))
+    return [_access_log(fields, path, others), _access_log({**fields, **_WITHOUT_DETAILS}, path, one)]
+
+
+def _status(operator: ComparisonFilterOp) -> StatusCodeFilter:
+    value = RuntimeUInt32(default_value=_UNAUTHORIZED, runtime_key="authz.access_log.unauthorized")
+    return StatusCodeFilter(comparison=ComparisonFilter(op=operator, value=value))
+
+
+def _access_log(fields: Mapping[str, str], path: str, only: AccessLogFilter | None) -> AccessLog:
+    line = SubstitutionFormatString(json_format=Struct.from_dict({**fields}))
     if path:
-        return AccessLog(
-            name="envoy.access_loggers.file", typed_config=Any.pack(FileAccessLog(path=path, log_format=line))
-        )
-    return AccessLog(name="envoy.access_loggers.stdout", typed_config=Any.pack(StdoutAccessLog(log_format=line)))
+        config = Any.pack(FileAccessLog(path=path, log_format=line))
+        return AccessLog(name="envoy.access_loggers.file", filter=only, typed_config=config)
+    config = Any.pack(StdoutAccessLog(log_format=line))
+    return AccessLog(name="envoy.access_loggers.stdout", filter=only, typed_config=config)

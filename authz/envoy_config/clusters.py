@@ -1,4 +1,4 @@
-"""Who Envoy talks to: the authorizer's workers and the upstreams.
+"""Who Envoy talks to: the authorizer's workers, the upstreams and the provider that people log in at.
 
 Law: what is broken fails at once (no panic routing, circuit breakers, bounded retries), and what has come back is used
 again within a second or a few.
@@ -35,7 +35,9 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
 from authz.envoy_config.ext_authz import CLUSTER
-from authz.envoy_config.plan import EnvoyPlan, Upstream
+from authz.envoy_config.login import CLUSTER as PROVIDER
+from authz.envoy_config.login_plan import Endpoint, LoginPlan
+from authz.envoy_config.plan import ClientTls, EnvoyPlan, Upstream
 from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tls import cluster_socket
 from authz.model import Plane
@@ -44,6 +46,7 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
 CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
+TOKEN_REQUESTS: Final = 128  # under way at the provider at a time
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
 _SECOND: Final = timedelta(seconds=1)
@@ -96,6 +99,29 @@ def upstream_cluster(plane: Plane, upstream: Upstream) -> Cluster:
         circuit_breakers=_breakers(requests=1024),
         health_checks=[_http_health(upstream)] if upstream.health_path else [],
         outlier_detection=_outliers(),
+    )
+
+
+def provider_cluster(login: LoginPlan) -> Cluster:
+    """The token endpoint of the provider. Whoever sends a refresh token makes Envoy call it, so few calls at once."""
+    endpoint = Endpoint.parse(login.token_endpoint)
+    options = ClusterHttp(
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=login.provider_ca)
+    return Cluster(
+        name=PROVIDER,
+        type=discovery([endpoint.address]),
+        connect_timeout=CONNECT_TIMEOUT,
+        common_lb_config=_NO_PANIC,
+        load_assignment=load_assignment(PROVIDER, [endpoint.address]),
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        transport_socket=cluster_socket(tls, "http/1.1") if endpoint.scheme == "https" else None,
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
+        upstream_connection_options=_keepalive(),
+        circuit_breakers=_breakers(requests=TOKEN_REQUESTS),
     )
 
 

@@ -61,11 +61,10 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def told(plane: Plane, audience: str = "", *, base: str = "") -> dict[str, Any]:
-    """The per-route settings: the plane, for whom an assertion would be, and the path that Airflow is served under."""
-    extensions = {"plane": plane.value} | {
-        name: value for name, value in {"audience": audience, "base": base}.items() if value
-    }
+def told(plane: Plane, audience: str = "", *, base: str = "", signout: str = "") -> dict[str, Any]:
+    """The per-route settings: the plane, for whom an assertion would be, Airflow's base path, and where sessions end."""
+    said = {"audience": audience, "base": base, "signout": signout}
+    extensions = {"plane": plane.value} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 

@@ -24,9 +24,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.access_log import access_log
+from authz.envoy_config.access_log import access_logs
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.headers import client_header_filter
+from authz.envoy_config.local_replies import local_replies
+from authz.envoy_config.login import csrf_filter, oauth2_filter
 from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
 from authz.model import Plane
@@ -77,10 +79,17 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         ),
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        http_filters=[client_header_filter(), ext_authz_filter(plan), _router()],
+        http_filters=_filters(plan, listener),
         route_config=route_configuration(plane, listener),
-        access_log=[access_log(plane, plan.access_log)],
+        local_reply_config=local_replies() if listener.login else None,
+        access_log=access_logs(plane, plan.access_log, login=listener.login is not None),
     )
+
+
+def _filters(plan: EnvoyPlan, listener: Listener) -> list[HttpFilter]:
+    """In this order: what a client may not say, where a change must come from, who logs in, the check."""
+    login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
+    return [client_header_filter(), *login, ext_authz_filter(plan), _router()]
 
 
 def _router() -> HttpFilter:

@@ -27,7 +27,7 @@ def envoy_listener(plane: Plane, plan: EnvoyPlan, listener: Listener) -> EnvoyLi
     )
     chain = FilterChain(
         filters=[manager],
-        transport_socket=listener_socket(listener.tls) if listener.tls else None,
+        transport_socket=listener_socket(listener.tls, plan.sds) if listener.tls else None,
         transport_socket_connect_timeout=HANDSHAKE_TIMEOUT if listener.tls else None,
     )
     return EnvoyListener(

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from authz.envoy_config.login_plan import SYSTEM_CA, LoginPlan
 from authz.path import is_base
 
-SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 SHORTEST_CHECK: Final = 0.05
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
@@ -135,7 +135,8 @@ class Listener:
 
     `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; what stands
     before their entries is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
-    (a decision is made once, when a stream starts: this bounds how long it may be used).
+    (a decision is made once, when a stream starts: this bounds how long it may be used). `login` is the browser login,
+    for the one upstream that serves the login's public URL.
     """
 
     listen: str
@@ -144,6 +145,7 @@ class Listener:
     trusted_hops: int = 0
     idle: float = 300
     longest_stream: float = 3600
+    login: LoginPlan | None = None
 
     def __post_init__(self) -> None:
         address = parse_address(self.listen)
@@ -155,6 +157,20 @@ class Listener:
             raise ValueError(f"{self.listen!r}: idle and longest_stream must be more than 0")
         _check_unique([upstream.name for upstream in self.upstreams], "upstream name")
         _check_unique([host for upstream in self.upstreams for host in upstream.hosts], "host")
+        if self.login and self.logs_in_to is None:
+            raise ValueError(f"{self.login.public_url!r}: no upstream serves the host of the login's public URL")
+        if self.login and self.tls and not self.login.is_secure:
+            raise ValueError(f"{self.login.public_url!r}: the listener has TLS, so its public URL is https")
+
+    @property
+    def logs_in_to(self) -> Upstream | None:
+        """The upstream that people log in to: the one that Envoy chooses for the host of the public URL."""
+        if self.login is None:
+            return None
+        name = self.login.public.host
+        by_host = {host: upstream for upstream in self.upstreams for host in upstream.hosts}
+        suffixes = [f"*{name[dot:]}" for dot, letter in enumerate(name) if letter == "."]
+        return next((by_host[host] for host in (name, *suffixes, "*") if host in by_host), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +179,8 @@ class EnvoyPlan:
 
     `authz_endpoints` are the worker processes of `authz serve`, one address each. `authz_timeout` is the deadline of
     one check: long enough for a key that must be fetched first. `access_log` is a file; "" is standard output.
-    `max_connections` and `max_heap_bytes` bound one Envoy.
+    `max_connections` and `max_heap_bytes` bound one Envoy. `sds` is a folder on Envoy's machine with the files of
+    `authz.envoy_config.secrets`: a login needs it, and with it the listener's certificate is read again when replaced.
     """
 
     authz_endpoints: tuple[str, ...]
@@ -175,6 +192,7 @@ class EnvoyPlan:
     access_log: str = ""
     max_connections: int = 10_000
     max_heap_bytes: int = 1024 * 1024 * 1024
+    sds: str = ""
 
     def __post_init__(self) -> None:
         _check_endpoints(self.authz_endpoints, "the authorizer")
@@ -182,6 +200,10 @@ class EnvoyPlan:
             raise ValueError("the plan has neither an inbound nor an egress listener")
         if self.egress and any(upstream.base_path for upstream in self.egress.upstreams):
             raise ValueError("a base path is Airflow's: an upstream of the egress listener has none")
+        if self.egress and self.egress.login:
+            raise ValueError("a login is for browsers: the egress listener has none")
+        if self.inbound and self.inbound.login and not self.sds:
+            raise ValueError("a login needs `sds`, the folder of the files that name its secrets")
         if self.authz_timeout < SHORTEST_CHECK:
             raise ValueError(f"authz_timeout must be at least {SHORTEST_CHECK} s")
         admin = parse_address(self.admin_listen)

@@ -11,6 +11,7 @@ from betterproto2 import Casing
 
 from authz.envoy_config.bootstrap import bootstrap
 from authz.envoy_config.plan import EnvoyPlan
+from authz.envoy_config.secrets import sds_files
 
 # Envoy's own field names as they are. `Casing.SNAKE` would write `consecutive_5xx` as `consecutive_5_xx`, which Envoy
 # does not know; betterproto2 calls whatever it is given with the name.
@@ -20,6 +21,11 @@ _AS_DEFINED: Final = cast("Casing", str)
 def render(plan: EnvoyPlan) -> dict[str, Any]:
     """Envoy's bootstrap as plain dictionaries, lists and scalars."""
     return bootstrap(plan).to_dict(casing=_AS_DEFINED)
+
+
+def render_sds(plan: EnvoyPlan) -> dict[str, dict[str, Any]]:
+    """The files that Envoy needs beside its bootstrap, by path; they name files and hold no secret."""
+    return {path: made.to_dict(casing=_AS_DEFINED) for path, made in sds_files(plan).items()}
 
 
 def to_yaml(config: dict[str, Any]) -> str:

@@ -25,6 +25,8 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
+from authz.envoy_config.login import STATUS_HEADERS
+from authz.envoy_config.login_routes import login_routes, no_login, without_cookies
 from authz.envoy_config.plan import Listener, SocketPath, Upstream, parse_address
 from authz.model import Plane
 
@@ -39,9 +41,11 @@ def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
     """
     nameless = isinstance(parse_address(listener.listen), SocketPath) and not listener.trusted_hops
     tell_client = plane is Plane.INBOUND and not nameless
-    hosts = [_virtual_host(plane, upstream) for upstream in listener.upstreams]
+    hosts = [_virtual_host(plane, listener, upstream) for upstream in listener.upstreams]
     if not any("*" in upstream.hosts for upstream in listener.upstreams):
-        hosts.append(VirtualHost(name="nowhere", domains=["*"], routes=[_nowhere()]))
+        hosts.append(
+            VirtualHost(name="nowhere", domains=["*"], routes=[_nowhere()], typed_per_filter_config=no_login(listener))
+        )
     return RouteConfiguration(
         name=plane.value,
         virtual_hosts=hosts,
@@ -54,16 +58,24 @@ def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
     )
 
 
-def _virtual_host(plane: Plane, upstream: Upstream) -> VirtualHost:
+def _virtual_host(plane: Plane, listener: Listener, upstream: Upstream) -> VirtualHost:
+    login = listener.login if upstream is listener.logs_in_to else None
+    forward = _forward(plane, upstream)
     return VirtualHost(
         name=upstream.name,
         domains=list(upstream.hosts),
         routes=[
+            *(login_routes(login, upstream.base_path) if login else []),
             *([_no_execution(upstream.base_path)] if plane is Plane.INBOUND else []),
-            _forward(plane, upstream),
+            *(without_cookies(forward) if login else []),
+            forward,
             *([_nowhere()] if upstream.base_path else []),
         ],
-        typed_per_filter_config=told(plane, upstream.audience, base=upstream.base_path),
+        request_headers_to_remove=list(STATUS_HEADERS) if login else [],
+        typed_per_filter_config={
+            **told(plane, upstream.audience, base=upstream.base_path, signout=login.signout if login else ""),
+            **({} if login else no_login(listener)),
+        },
     )
 
 

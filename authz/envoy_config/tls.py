@@ -21,13 +21,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.plan import ClientTls, ServerTls
+from authz.envoy_config.secrets import LISTENER_CERTIFICATE, sds_secret
 
 
-def listener_socket(tls: ServerTls) -> TransportSocket:
-    """The TLS of a listener; HTTP/2 is offered first."""
+def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:
+    """The TLS of a listener; HTTP/2 is offered first. With the folder `sds` the certificate is read again when new."""
     common = CommonTlsContext(
         tls_params=_versions(),
-        tls_certificates=[_certificate(tls.certificate, tls.key)],
+        tls_certificates=[] if sds else [_certificate(tls.certificate, tls.key)],
+        tls_certificate_sds_secret_configs=[sds_secret(sds, LISTENER_CERTIFICATE)] if sds else [],
         alpn_protocols=["h2", "http/1.1"],
     )
     return _socket(Any.pack(DownstreamTlsContext(common_tls_context=common)))

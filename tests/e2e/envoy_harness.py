@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from authz.envoy_config.plan import EnvoyPlan, HostPort, Listener, SocketPath, Upstream, parse_address
-from authz.envoy_config.render import render, to_yaml
+from authz.envoy_config.render import render, render_sds, to_yaml
 from tests.e2e.raw_http import RawResponse, exchange, request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +115,9 @@ class Envoy:
         config = render(self.plan)
         self._alter(config)
         self._config.write_text(to_yaml(config))
+        for path, content in render_sds(self.plan).items():
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(to_yaml(content))
         arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -34,8 +34,17 @@ def files(tmp_path_factory):
         "/etc/envoy/tls/internal-ca.pem": str(authority.ca),
         "/etc/ssl/certs/ca-certificates.crt": str(authority.ca),
         "/etc/envoy/tls": str(folder),
+        "/etc/envoy/secrets": str(folder),
+        "/etc/envoy/sds": str(folder / "sds"),
         "/var/log/envoy": str(folder),
     }
+
+
+def moved(text, files):
+    """A sample's text with its paths where we may write."""
+    for path, replacement in files.items():
+        text = text.replace(path, replacement)
+    return text
 
 
 def validate(envoy: Path, config: Path) -> subprocess.CompletedProcess[str]:
@@ -45,11 +54,14 @@ def validate(envoy: Path, config: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_sample_is_valid_and_uses_nothing_deprecated(envoy, name, files, tmp_path):
-    text = (ROOT / "envoy" / name).read_text()
-    for path, replacement in files.items():
-        text = text.replace(path, replacement)
     config = tmp_path / name
-    config.write_text(text)
+    config.write_text(moved((ROOT / "envoy" / name).read_text(), files))
+    sds = Path(files["/etc/envoy/sds"])
+    sds.mkdir(exist_ok=True)
+    for path in (ROOT / "envoy" / "sds").iterdir():
+        (sds / path.name).write_text(moved(path.read_text(), files))
+    for secret in ("client", "cookie"):
+        Path(files["/etc/envoy/secrets"], f"{secret}.secret").write_text("a secret")
     result = validate(envoy, config)
     assert result.returncode == 0, result.stderr
     assert "OK" in result.stdout + result.stderr

@@ -2,6 +2,7 @@ import pytest
 
 from authz import settings
 from authz.errors import ConfigError
+from authz.provider import DiscoveryError, Provider
 from authz.rendering import plan_of
 
 FULL = """
@@ -77,6 +78,88 @@ def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
 def test_what_cannot_be_planned_is_a_configuration_error(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words):
         plan(tmp_path, text)
+
+
+LOGIN = """
+version: 1
+envoy:
+  inbound:
+    upstreams: [{name: airflow, address: "127.0.0.1:8081"}]
+    login:
+      public_url: https://airflow.test
+      client_id: airflow-gate
+      client_secret_file: client.secret
+"""
+SAID = Provider(
+    authorization_endpoint="https://idp.test/a",
+    token_endpoint="https://idp.test/t",
+    end_session_endpoint="https://idp.test/e",
+    basic=True,
+)
+
+
+def login(tmp_path, text, said=SAID):
+    """The login of the plan, and what the provider was asked."""
+    path = tmp_path / "authz.yaml"
+    path.write_text(LOGIN + text)
+    asked = []
+
+    def discover(*arguments):
+        asked.append(arguments)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    return plan_of(settings.load(path), str(path), discover).inbound.login, asked
+
+
+def test_a_login_asks_the_issuer_for_its_endpoints(tmp_path):
+    made, asked = login(tmp_path, "      issuer: https://idp.test\n      provider_ca: ca.pem\n")
+    assert asked == [("https://idp.test", f"{tmp_path}/ca.pem")]
+    assert (made.authorization_endpoint, made.token_endpoint) == ("https://idp.test/a", "https://idp.test/t")
+    assert (made.end_session_endpoint, made.client_auth) == ("https://idp.test/e", "basic")
+    assert (made.client_secret, made.cookie_secret) == (f"{tmp_path}/client.secret", f"{tmp_path}/cookie.secret")
+    assert (made.provider_ca, made.callback, made.signout) == (
+        f"{tmp_path}/ca.pem",
+        "/oauth2/callback",
+        "/oauth2/signout",
+    )
+    assert made.keep_id_token is False
+
+
+OWN = """
+      authorization_endpoint: https://own.test/a
+      token_endpoint: https://own.test/t
+"""
+
+
+def test_what_the_settings_say_goes_before_what_the_issuer_says(tmp_path):
+    made, asked = login(tmp_path, f"      issuer: https://idp.test{OWN}      client_auth: post\n")
+    assert asked == [("https://idp.test", None)]
+    assert (made.authorization_endpoint, made.token_endpoint) == ("https://own.test/a", "https://own.test/t")
+    assert (made.end_session_endpoint, made.client_auth) == ("https://idp.test/e", "post")
+    made, _asked = login(tmp_path, "      issuer: https://idp.test\n      end_session_endpoint: ''\n")
+    assert made.end_session_endpoint == ""
+
+
+def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
+    made, asked = login(tmp_path, OWN)
+    assert asked == []
+    assert (made.end_session_endpoint, made.client_auth) == ("", "post")
+    assert made.provider_ca.startswith("/etc/")
+    text = (
+        f"      issuer: https://idp.test{OWN}      client_auth: basic\n      end_session_endpoint: https://own.test/e\n"
+    )
+    made, asked = login(tmp_path, text)
+    assert asked == []
+    assert (made.end_session_endpoint, made.client_auth) == ("https://own.test/e", "basic")
+
+
+def test_a_login_that_cannot_be_planned_is_a_configuration_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"authz\.yaml: envoy: https://idp\.test is not there"):
+        login(tmp_path, "      issuer: https://idp.test\n", DiscoveryError("https://idp.test is not there"))
+    with pytest.raises(ConfigError, match="http is for this machine"):
+        login(tmp_path, OWN.replace("https://own.test/t", "http://own.test/t"))
 
 
 def test_every_worker_is_an_endpoint(tmp_path):

@@ -98,6 +98,29 @@ def test_a_missing_file_is_told(tmp_path):
         settings.load(tmp_path / "none.yaml")
 
 
+def test_a_login_names_where_people_log_in(tmp_path):
+    text = """version: 1
+envoy:
+  inbound:
+    upstreams: [{name: airflow, address: "127.0.0.1:8081"}]
+    login:
+      client_id: x
+      client_secret_file: y
+      client_auth: none
+      pubic_url: z
+"""
+    assert problems(tmp_path, text) == [
+        "6:7 `public_url` is missing",
+        "8:20 expected `post` or `basic`, found `none`",
+        "9:7 unknown key `pubic_url`",
+    ]
+    text = text.replace("client_auth: none", "token_endpoint: https://idp.test/t").replace("pubic", "public")
+    assert problems(tmp_path, text) == ["6:7 name the `issuer`, or both `authorization_endpoint` and `token_endpoint`"]
+    made = load(tmp_path, text.replace("token_endpoint: https://idp.test/t", "issuer: https://idp.test"))
+    assert made.envoy.inbound.login.client_secret_file == f"{tmp_path}/y"
+    assert made.envoy.sds == f"{tmp_path}/sds"
+
+
 def test_every_setting_is_described():
     def undescribed(model, prefix=""):
         for name, field in model.model_fields.items():

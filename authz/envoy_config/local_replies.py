@@ -1,0 +1,114 @@
+"""Envoy's own answers on a listener with a login, made readable: a page for navigations, JSON for everybody else.
+
+Law: what the authorizer answers is left exactly as it is; it is told from Envoy's own answers by the flag UAEX. Nothing
+made here may be stored, framed, or show what failed in more than fixed words.
+"""
+
+from typing import Final
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    ExtensionFilter,
+    HeaderFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config import login_pages as pages
+from authz.envoy_config.login import is_navigation
+from authz.envoy_config.login_pages import Page
+
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+# How the details of the oauth2 filter begin.
+_PROVIDER: Final = ("OAuth server returned",)
+_STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
+_NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No default", "Token endpoint")
+
+
+def local_replies() -> LocalReplyConfig:
+    """The first entry that fits an answer makes it. The authorizer's answers fit the first, which changes nothing."""
+    denied = _header_is(":path", r"[^?]*\?(?:.*&)?error=access_denied(?:&.*)?")
+    return LocalReplyConfig(
+        mappers=[
+            ResponseMapper(filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UAEX"]))),
+            *_entries(pages.REFUSED, _status(401), _details(*_PROVIDER), denied),
+            *_entries(pages.PROVIDER_ERROR, _status(401), _details(*_PROVIDER)),
+            *_entries(pages.STALE, _status(401), _details(*_STALE)),
+            *_entries(pages.NO_TOKEN, _status(401), _details(*_NO_TOKEN)),
+            *_entries(pages.UNAUTHENTICATED, _status(401)),
+            *_entries(pages.FOREIGN, _status(403), _details("csrf_")),
+            *_entries(pages.TOO_LARGE, _status(431)),
+        ]
+    )
+
+
+def _entries(page: Page, *conditions: AccessLogFilter) -> list[ResponseMapper]:
+    navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
+    return [
+        _entry([*conditions, navigation], page.html(), "text/html; charset=utf-8"),
+        _entry(list(conditions), page.json(), "application/json"),
+    ]
+
+
+def _entry(conditions: list[AccessLogFilter], text: str, content_type: str) -> ResponseMapper:
+    only = conditions[0] if len(conditions) == 1 else AccessLogFilter(and_filter=AndFilter(filters=conditions))
+    return ResponseMapper(
+        filter=only,
+        body_format_override=SubstitutionFormatString(
+            text_format_source=DataSource(inline_string=text), content_type=content_type
+        ),
+        headers_to_add=[_header(name, value) for name, value in _HEADERS.items()],
+    )
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _status(code: int) -> AccessLogFilter:
+    wanted = ComparisonFilter(
+        op=ComparisonFilterOp.EQ, value=RuntimeUInt32(default_value=code, runtime_key="authz.login.status")
+    )
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=wanted))
+
+
+def _header_is(name: str, regex: str) -> AccessLogFilter:
+    matcher = HeaderMatcher(name=name, string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
+    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
+
+
+def _details(*beginnings: str) -> AccessLogFilter:
+    expression = " || ".join(f"response.code_details.startsWith('{words}')" for words in beginnings)
+    return AccessLogFilter(
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel",
+            typed_config=Any.pack(ExpressionFilter(expression=expression)),
+        )
+    )

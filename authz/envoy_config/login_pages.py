@@ -1,0 +1,78 @@
+"""What people and programs read when a login fails inside Envoy.
+
+Law: fixed text. Nothing of the request, of the provider's answer or of the configuration is shown; a page has one link,
+to the start, and no script.
+"""
+
+import json
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+_STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1rem;color:#222}"
+    "h1{font-size:1.5rem}a{color:inherit}"
+    "@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One failure: the word for programs, and what people are told."""
+
+    error: str
+    title: str
+    text: str
+    link: str = "Sign in again"
+
+    def html(self) -> str:
+        """For a browser that opens a page. `%` would be a command of Envoy's formatter, so there is none."""
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+            f"<h1>{escape(self.title)}</h1><p>{escape(self.text)}</p>"
+            f'<p><a href="/">{escape(self.link)}</a></p></html>\n'
+        )
+
+    def json(self) -> str:
+        """For everybody else."""
+        return json.dumps({"error": self.error, "message": self.text}) + "\n"
+
+
+REFUSED: Final = Page(
+    "login_refused",
+    "The sign-in was refused",
+    "Your identity provider says that you may not sign in here, or the sign-in was cancelled. If you should have"
+    " access, ask the people who look after your accounts.",
+)
+PROVIDER_ERROR: Final = Page(
+    "login_provider_error",
+    "The identity provider reported an error",
+    "The provider ended the sign-in with an error. Try again; if it lasts, tell your platform team the time: the"
+    " provider's own log says what was wrong.",
+)
+STALE: Final = Page(
+    "login_stale",
+    "This sign-in cannot be completed",
+    "It took too long, was already used, or began in another browser or under another address. Nothing was changed.",
+)
+NO_TOKEN: Final = Page(
+    "login_failed",
+    "The sign-in could not be completed",
+    "The identity provider gave no token: it cannot be reached, the sign-in was used already or took too long, or its"
+    " settings for this gate are wrong. Try again; if it lasts, tell your platform team the time.",
+)
+UNAUTHENTICATED: Final = Page("unauthenticated", "Please sign in", "Authentication is required.", "Sign in")
+FOREIGN: Final = Page(
+    "foreign_origin",
+    "This request came from another site",
+    "A change must be made from the pages of this site itself. Nothing was changed.",
+    "To the start page",
+)
+TOO_LARGE: Final = Page(
+    "too_large",
+    "Your sign-in is too large",
+    "Your token, or what else this site keeps in your browser, does not fit into cookies. Usually the token names too"
+    " many groups: ask your platform team to have the provider send fewer. Nothing was forwarded.",
+    "To the start page",
+)

@@ -1,0 +1,136 @@
+"""What a caller says about the browser login at the edge: a part of `authz.envoy_config.plan`.
+
+Law: data and its checks only, as in `plan`. Whoever logs in is sent to fixed places only: the provider's endpoints and
+the one public URL. Plain http is for this machine alone.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+_URL: Final = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3
+_CLIENT: Final = re.compile(r"[ -~]+")  # RFC 6749 §2.2
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9._~%-]+=[A-Za-z0-9._~%:/+-]*")
+_PORTS: Final = {"http": 80, "https": 443}
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An http or https URL in its parts; `path` begins with a slash and holds the query, if there is one."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def address(self) -> str:
+        """Where to connect to, as a plan writes it."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """What a browser writes into Host: without the port where it is the scheme's own."""
+        return self.host if self.port == _PORTS[self.scheme] else self.address
+
+    @property
+    def origin(self) -> str:
+        """Scheme and authority."""
+        return f"{self.scheme}://{self.authority}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Endpoint":
+        """Read a URL strictly: lower-case host, no user, no fragment; plain http leads to this machine only."""
+        match = _URL.fullmatch(text)
+        if match is None or "#" in text:
+            raise ValueError(f"{text!r}: write a URL as https://host/path, without user and fragment")
+        scheme, host, port, path = match.groups(default="")
+        if scheme == "http" and not _is_loopback(host):
+            raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
+        number = int(port) if port else _PORTS[scheme]
+        if not 0 < number <= _MAX_PORT:
+            raise ValueError(f"{text!r}: an impossible port")
+        return cls(scheme, host, number, path or "/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginPlan:
+    """The browser login of one listener: an OpenID provider, our client there, and where people come back to.
+
+    `client_secret` and `cookie_secret` are files on Envoy's machine: what the provider gave us, and what the session
+    cookies are signed and encrypted with. `public_url` is the origin that browsers see. `parameters` are added to the
+    authorization request, encoded (`audience=airflow`). `client_auth` is how the token endpoint wants the client's
+    secret: in the body, or as HTTP Basic. `keep_id_token` keeps the ID token in a cookie, for providers that want it
+    back at sign-out.
+    """
+
+    client_id: str
+    client_secret: str
+    cookie_secret: str
+    authorization_endpoint: str
+    token_endpoint: str
+    public_url: str
+    end_session_endpoint: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    parameters: tuple[str, ...] = ()
+    callback: str = "/oauth2/callback"
+    signout: str = "/oauth2/signout"
+    provider_ca: str = SYSTEM_CA
+    client_auth: Literal["post", "basic"] = "post"
+    keep_id_token: bool = False
+
+    def __post_init__(self) -> None:
+        if not _CLIENT.fullmatch(self.client_id):
+            raise ValueError("client_id: visible ASCII is needed")
+        if not self.client_secret or not self.cookie_secret:
+            raise ValueError("a login needs a file with the client's secret and one for the cookies' secret")
+        if self.client_secret == self.cookie_secret:
+            raise ValueError("client secret and cookie secret are one file: the provider would know the cookies' key")
+        for url in (self.authorization_endpoint, self.token_endpoint):
+            Endpoint.parse(url)
+        if self.end_session_endpoint and "?" in Endpoint.parse(self.end_session_endpoint).path:
+            raise ValueError(f"{self.end_session_endpoint!r}: an end_session_endpoint has no query (Envoy adds one)")
+        if Endpoint.parse(self.public_url).path != "/":
+            raise ValueError(f"{self.public_url!r}: the public URL is an origin, without a path")
+        self._check_words()
+
+    def _check_words(self) -> None:
+        if "openid" not in self.scopes:
+            raise ValueError("scopes: OpenID Connect needs `openid` among them")
+        for scope in self.scopes:
+            if not _SCOPE.fullmatch(scope):
+                raise ValueError(f"{scope!r}: a scope is one word of visible ASCII")
+        for parameter in self.parameters:
+            if not _PARAMETER.fullmatch(parameter):
+                raise ValueError(
+                    f"{parameter!r}: write a parameter of the authorization request as name=value, encoded"
+                )
+        for path in (self.callback, self.signout):
+            if not _PATH.fullmatch(path):
+                raise ValueError(f"{path!r}: a path of the login is plain, as /oauth2/callback is")
+        if self.callback == self.signout:
+            raise ValueError("callback and signout need different paths")
+
+    @property
+    def public(self) -> Endpoint:
+        """The public URL in its parts."""
+        return Endpoint.parse(self.public_url)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come over TLS."""
+        return self.public.scheme == "https"

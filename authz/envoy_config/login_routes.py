@@ -1,0 +1,140 @@
+"""The routes of a browser login: its own two paths, signing out, and the one public name.
+
+Law: none of these leads to an upstream. Where the check is off, there is only a redirect to a fixed place or a fixed
+page. Signing out passes the authorizer first, which revokes the session: the provider's cookies alone would stay good
+until they expire, whoever has a copy of them.
+"""
+
+from typing import Final
+
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    RedirectAction,
+    RedirectActionRedirectResponseCode,
+    Route,
+    RouteMatch,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
+from authz.envoy_config.login import CSRF, OAUTH2, brings_bearer, cookie_name, is_navigation, without
+from authz.envoy_config.login_plan import LoginPlan
+from authz.envoy_config.plan import Listener
+
+# Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
+LOGOUT: Final = "/api/v2/auth/logout"
+MARKER: Final = "authz-signout"
+TOO_LARGE: Final = 431
+_NOT_FOUND: Final = 404
+_FOUND: Final = RedirectActionRedirectResponseCode.FOUND
+
+
+def login_routes(login: LoginPlan, base: str = "") -> list[Route]:
+    """What comes before all other routes of the upstream that people log in to; `base` is where its Airflow lives."""
+    return [
+        _sign_out(login),
+        _ask_to_sign_out(login, base),
+        _end(login.callback, "login.callback"),
+        _too_large(login),
+        _public_name(login),
+        *([_start_page(base)] if base else []),
+    ]
+
+
+def no_login(listener: Listener) -> dict[str, Any]:
+    """The settings of hosts that nobody logs in to: there everything is as without a login."""
+    return without(OAUTH2, CSRF) if listener.login else {}
+
+
+def without_cookies(forward: Route) -> list[Route]:
+    """The same route for what cookies take no part in, which needs no Origin: a bearer token, or no cookie at all."""
+    no_cookie = HeaderMatcher(name="cookie", present_match=True, invert_match=True)
+    return [
+        _like(forward, "bearer", brings_bearer()),
+        _like(forward, "no-cookie", no_cookie),
+    ]
+
+
+def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
+    match = forward.match or RouteMatch(prefix="/")
+    return Route(
+        name=f"{forward.name}.{name}",
+        match=RouteMatch(
+            prefix=match.prefix,
+            path_separated_prefix=match.path_separated_prefix,
+            headers=[header],
+        ),
+        route=forward.route,
+        typed_per_filter_config=without(CSRF),
+    )
+
+
+def _sign_out(login: LoginPlan) -> Route:
+    """The authorizer was asked (its marker is there): the filter clears the cookies and goes to the provider."""
+    name = ("__Secure-" if login.is_secure else "") + MARKER
+    marked = StringMatcher(safe_regex=RegexMatcher(regex=f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?"))
+    return _end(login.signout, "login.sign-out", HeaderMatcher(name="cookie", string_match=marked))
+
+
+def _ask_to_sign_out(login: LoginPlan, base: str) -> Route:
+    return Route(
+        name="login.ask-to-sign-out",
+        match=RouteMatch(path=login.signout),
+        redirect=RedirectAction(path_redirect=base + LOGOUT, strip_query=True, response_code=_FOUND),
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )
+
+
+def _end(path: str, name: str, *headers: HeaderMatcher) -> Route:
+    """A path that belongs to the filter. What it leaves alone (a bearer token passes it) ends here."""
+    return Route(
+        name=name,
+        match=RouteMatch(path=path, headers=list(headers)),
+        direct_response=DirectResponseAction(status=_NOT_FOUND),
+    )
+
+
+def _too_large(login: LoginPlan) -> Route:
+    """A session whose token the browser has thrown away, as it does with cookies of more than 4 KiB.
+
+    All cookies of a session are set, and expire, at once. Without this the browser would log in again for ever.
+    """
+    here = HeaderMatcher(name="cookie", string_match=StringMatcher(contains=cookie_name(login, "oauth_hmac") + "="))
+    lost = HeaderMatcher(
+        name="cookie",
+        string_match=StringMatcher(contains=cookie_name(login, "bearer_token") + "="),
+        invert_match=True,
+    )
+    return Route(
+        name="login.too-large",
+        match=RouteMatch(prefix="/", headers=[here, lost]),
+        direct_response=DirectResponseAction(status=TOO_LARGE),
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )
+
+
+def _start_page(base: str) -> Route:
+    """Our pages and the provider lead to `/`."""
+    return Route(
+        name="login.start-page",
+        match=RouteMatch(path="/"),
+        redirect=RedirectAction(path_redirect=f"{base}/", response_code=_FOUND),
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )
+
+
+def _public_name(login: LoginPlan) -> Route:
+    """Who opens a page under another name comes to the public one: the way back from the provider leads only there."""
+    elsewhere = HeaderMatcher(
+        name=":authority", string_match=StringMatcher(exact=login.public.authority), invert_match=True
+    )
+    return Route(
+        name="login.public-name",
+        match=RouteMatch(prefix="/", headers=[is_navigation(), elsewhere]),
+        redirect=RedirectAction(
+            scheme_redirect=login.public.scheme, host_redirect=login.public.authority, response_code=_FOUND
+        ),
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )

@@ -1,0 +1,68 @@
+"""Secrets and certificates that Envoy reads from files again when they are replaced (SDS over the file system).
+
+Law: the files made here name files, and never hold a secret. A file that is replaced by a rename is live within a
+moment and costs no request. Source: `envoy.config.core.v3.PathConfigSource`.
+"""
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    PathConfigSource,
+    WatchedDirectory,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    GenericSecret,
+    SdsSecretConfig,
+    Secret,
+    TlsCertificate,
+)
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.plan import EnvoyPlan, ServerTls
+
+CLIENT_SECRET: Final = "login_client_secret"  # noqa: S105 a name
+COOKIE_SECRET: Final = "login_cookie_secret"  # noqa: S105 a name
+LISTENER_CERTIFICATE: Final = "listener_certificate"
+
+
+def sds_secret(folder: str, name: str) -> SdsSecretConfig:
+    """Where Envoy finds the secret of this name."""
+    source = PathConfigSource(path=_file(folder, name))
+    return SdsSecretConfig(
+        name=name, sds_config=ConfigSource(path_config_source=source, resource_api_version=ApiVersion.V3)
+    )
+
+
+def sds_files(plan: EnvoyPlan) -> dict[str, DiscoveryResponse]:
+    """What lies in the plan's `sds` folder: by path, the resource that names the file of a secret."""
+    found: list[Secret] = []
+    inbound = plan.inbound
+    if inbound and inbound.tls and plan.sds:
+        found.append(_certificate(inbound.tls))
+    if inbound and inbound.login:
+        found.append(_generic(CLIENT_SECRET, inbound.login.client_secret))
+        found.append(_generic(COOKIE_SECRET, inbound.login.cookie_secret))
+    return {_file(plan.sds, secret.name): DiscoveryResponse(resources=[Any.pack(secret)]) for secret in found}
+
+
+def _file(folder: str, name: str) -> str:
+    return str(PurePosixPath(folder) / f"{name}.yaml")
+
+
+def _generic(name: str, path: str) -> Secret:
+    return Secret(name=name, generic_secret=GenericSecret(secret=DataSource(filename=path)))
+
+
+def _certificate(tls: ServerTls) -> Secret:
+    """Key and certificate are read again together, when anything is moved into the certificate's folder."""
+    pair = TlsCertificate(
+        certificate_chain=DataSource(filename=tls.certificate),
+        private_key=DataSource(filename=tls.key),
+        watched_directory=WatchedDirectory(path=str(PurePosixPath(tls.certificate).parent)),
+    )
+    return Secret(name=LISTENER_CERTIFICATE, tls_certificate=pair)

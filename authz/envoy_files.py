@@ -1,0 +1,80 @@
+"""The files beside Envoy's configuration: which files hold its secrets, and the key of the session cookies.
+
+Law: a file is replaced whole or not at all, so that an Envoy that runs sees the old one or the new one. Only the cookie
+key is ever made; a secret that somebody else gave us is looked at for the mistakes that Envoy would not tell.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from authz.envoy_config.login_plan import LoginPlan
+from authz.errors import ConfigError, Problem
+
+_MODE: Final = 0o600
+_KEY_BYTES: Final = 32
+
+
+def write_sds(texts: Mapping[str, str]) -> None:
+    """Write the files, where they are not as they should be.
+
+    Raises:
+        ConfigError: one cannot be written.
+    """
+    for name, text in texts.items():
+        path = Path(name)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists() or path.read_text() != text:
+                beside = path.with_name(f".{path.name}.{os.getpid()}")
+                beside.write_text(text)
+                beside.replace(path)
+        except OSError as error:
+            raise ConfigError(
+                [Problem(name, 0, 0, f"cannot be written: {error.strerror}", "see `envoy.sds`")]
+            ) from None
+
+
+def make_cookie_secret(name: str) -> None:
+    """Make the key of the session cookies, for us alone to read, unless there is one.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    path = Path(name)
+    if path.exists():
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # somebody else has just made one: that one counts
+                os.link(unfinished, path)
+        finally:
+            unfinished.unlink()
+    except OSError as error:
+        raise ConfigError([Problem(name, 0, 0, f"the cookie secret cannot be made: {error.strerror}")]) from None
+
+
+def warnings(login: LoginPlan) -> Iterator[str]:
+    """What Envoy would make of the login's secrets that nobody meant. They may be on another machine: then nothing."""
+    for name in (login.client_secret, login.cookie_secret):
+        try:
+            secret = Path(name).read_bytes()
+        except FileNotFoundError:
+            yield f"{name} is not here; Envoy needs it at this path, and answers 503 to every login without it"
+            continue
+        except OSError as error:
+            yield f"{name}: {error.strerror}"
+            continue
+        if not secret.strip():
+            yield f"{name} is empty; Envoy would answer 503 to every login"
+        elif secret != secret.strip():
+            yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"

@@ -1,0 +1,63 @@
+import os
+import stat
+
+import pytest
+
+from authz.envoy_files import make_cookie_secret, warnings, write_sds
+from authz.errors import ConfigError
+from tests.unit.test_login_plan import login
+
+
+def test_files_are_written_whole_and_only_when_they_change(tmp_path):
+    path = tmp_path / "sds" / "a.yaml"
+    write_sds({str(path): "one"})
+    before = path.stat()
+    write_sds({str(path): "one"})
+    assert path.stat().st_ino == before.st_ino
+    write_sds({str(path): "two"})
+    assert path.read_text() == "two"
+    assert path.stat().st_ino != before.st_ino, "a rename, which Envoy sees"
+    assert [item.name for item in path.parent.iterdir()] == ["a.yaml"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "sds").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot be written: .*envoy\.sds"):
+        write_sds({str(tmp_path / "sds" / "a.yaml"): "one"})
+
+
+def test_a_cookie_secret_is_made_once_and_for_us_alone(tmp_path):
+    path = tmp_path / "cookie.secret"
+    old = os.umask(0)
+    try:
+        make_cookie_secret(str(path))
+    finally:
+        os.umask(old)
+    made = path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(made) >= 43
+    assert made == made.strip()
+    make_cookie_secret(str(path))
+    assert path.read_text() == made
+    assert [item.name for item in tmp_path.iterdir()] == ["cookie.secret"]
+    with pytest.raises(ConfigError, match="the cookie secret cannot be made: No such file"):
+        make_cookie_secret(str(tmp_path / "none" / "cookie.secret"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "is not here"), ("", "is empty"), (" \n", "is empty"), ("secret\n", "white space")]
+)
+def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
+    client, cookie = tmp_path / "client.secret", tmp_path / "cookie.secret"
+    cookie.write_text("good")
+    if text is not None:
+        client.write_text(text)
+    (told,) = warnings(login(client_secret=str(client), cookie_secret=str(cookie)))
+    assert words in told
+    assert str(client) in told
+    client.write_text("a-good-secret")
+    assert list(warnings(login(client_secret=str(client), cookie_secret=str(cookie)))) == []
+    client.unlink()
+    client.mkdir()
+    (told,) = warnings(login(client_secret=str(client), cookie_secret=str(cookie)))
+    assert "Is a directory" in told
