@@ -62,7 +62,7 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
 
 
 def told(plane: Plane, audience: str = "", *, base: str = "", signout: str = "") -> dict[str, Any]:
-    """The per-route settings: the plane, for whom an assertion would be, Airflow's base path, and where sessions end."""
+    """The per-route settings: plane, audience of an assertion, Airflow's base path, and where browser sessions end."""
     said = {"audience": audience, "base": base, "signout": signout}
     extensions = {"plane": plane.value} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
