@@ -20,7 +20,7 @@ from tests.token_factory import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]
 BIN = Path(sys.executable).parent
 
 # `sh` blocks hold commands that stay, need a network, or are run elsewhere; each is named with the place that runs it.
