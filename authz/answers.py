@@ -2,7 +2,8 @@
 
 Law: what is answered to many requests alike is built once, by `wire.allowed`, and only the decision's id is new each
 time; for who asks for the first time nothing is prepared. A prepared answer belongs to one identity (or to nobody), one
-audience, one rule and one revision of the policy, and is used no longer than the assertion in it may be handed out.
+audience, one rule, one rest of cookies and one revision of the policy, and is used no longer than the assertion in it
+may be handed out.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from authz.trail import Trail
 from authz.verdicts import PreparedAnswer
 
 _MOST_KEPT: Final = 2048  # prepared allows, some 3 MB
+_LONGEST_COOKIES: Final = 512  # characters of the rest of cookies in a prepared allow
 _NOBODY: Final = MappingProxyType[str, str]({})
 
 
@@ -52,7 +54,7 @@ class Answers:
     def __init__(self, minter: Minter, *, realm: str) -> None:
         self._minter = minter
         self._realm = realm
-        self._allows: LRUCache[tuple[int, str, str], _Kept] = LRUCache(_MOST_KEPT)
+        self._allows: LRUCache[tuple[int, str, str, str | None], _Kept] = LRUCache(_MOST_KEPT)
 
     def render(self, trail: Trail, decision: Decision) -> bytes:
         """The serialised CheckResponse.
@@ -74,13 +76,19 @@ class Answers:
             raise ValueError("an allow for no request")
         verdict = trail.verdict
         is_new = trail.identity is not None and verdict is None
-        if is_new or (http.cookies and wire.remaining_cookies(http.cookies) is not None):
+        cookies = trail.cookies().left if http.cookies else None
+        if is_new or (cookies is not None and len(cookies) > _LONGEST_COOKIES):
             headers = self._identity_headers(trail, self._assertion(trail, http.audience), http.audience)
             metadata = trail.metadata(decision)
-            return wire.allowed(decision_id=trail.id, headers=headers, cookies=http.cookies, metadata=metadata)
+            return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata)
         kept = verdict.answer if verdict is not None else None
-        if kept is None or kept.audience != http.audience or not kept.assertion.is_fresh(trail.time):
-            kept = self._prepare(trail, decision, http.audience)
+        if (
+            kept is None
+            or kept.audience != http.audience
+            or kept.cookies != cookies
+            or not kept.assertion.is_fresh(trail.time)
+        ):
+            kept = self._prepare(trail, decision, http.audience, cookies)
             if verdict is not None:
                 verdict.answer = kept
         return kept.allow.render(trail.id)
@@ -96,17 +104,17 @@ class Answers:
             return _NOBODY
         return wire.identity_headers(trail.identity, assertion.token)
 
-    def _prepare(self, trail: Trail, decision: Allow, audience: str) -> PreparedAnswer:
-        """The allow of this identity (or of nobody), audience and rule, with an assertion that is fresh.
+    def _prepare(self, trail: Trail, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:
+        """The allow of this identity (or of nobody), audience, rule and rest of cookies, with a fresh assertion.
 
         Many requests share one, so it is kept here too: by the identity's own identity, which the entry keeps alive.
         """
         assertion = self._assertion(trail, audience)
-        key = (id(trail.identity), audience, decision.rule)
+        key = (id(trail.identity), audience, decision.rule, cookies)
         kept = self._allows.get(key)
         if kept is None or not kept.is_for(trail, assertion):
             headers = self._identity_headers(trail, assertion, audience)
-            made = wire.PreparedAllow(headers=headers, metadata=trail.metadata(decision))
+            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=trail.metadata(decision))
             kept = _Kept(trail.identity, assertion, trail.revision, made)
             self._allows[key] = kept
-        return PreparedAnswer(audience, assertion, kept.allow)
+        return PreparedAnswer(audience, cookies, assertion, kept.allow)

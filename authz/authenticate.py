@@ -78,7 +78,7 @@ class Session:
 
     It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
     monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
-    long as the policy's revision does. By its marks it is found among what is revoked. `used`
+    long as the policy's revision does. By its `marks` it is found among what is revoked. `used`
     is for the cache.
     """
 
@@ -87,8 +87,7 @@ class Session:
     starts: float
     ends: float
     dies_at: float
-    session_mark: int
-    token_mark: int
+    marks: int
     used: bool = False
 
     @property
@@ -176,8 +175,7 @@ class Authenticator:
         return of_token(parsed, session.issuer, now=wall, ends=session.ends, keep=keep, note=note)
 
     def _check_revoked(self, session: Session) -> None:
-        skew = session.issuer.clock_skew
-        if self.revoked.covers(session.session_mark, session.token_mark, session.claims, skew):
+        if self.revoked.covers(session.marks, session.claims, session.issuer.clock_skew):
             raise TokenError(Reason.REVOKED, "the token or its session was revoked")
 
     def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
@@ -220,7 +218,6 @@ class Authenticator:
         tokens.verify(parsed, key)
         claims = tokens.read_claims(parsed, issuer, self._share_claims)
         starts, ends = tokens.window(claims, issuer)
-        session_mark, token_mark = self.revoked.marks(parsed, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
         return Session(
             identity=policy.identify(claims),
@@ -229,8 +226,7 @@ class Authenticator:
             ends=self._share_time(ends),
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
             dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
-            session_mark=session_mark,
-            token_mark=token_mark,
+            marks=self.revoked.marks(parsed, issuer),
         )
 
     def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     BAD_HOST = "bad_host"
     BAD_PATH = "bad_path"
     BAD_AUTHORIZATION = "bad_authorization"
+    AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
     # 401: we do not know who this is
     NO_TOKEN = "no_token"  # noqa: S105 a reason, not a password
     TOKEN_TOO_LARGE = "token_too_large"  # noqa: S105 a reason, not a password
@@ -114,6 +115,9 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.BAD_PATH: _bad("bad_path", "The path has no single canonical form (dot segments, control characters…)."),
         Reason.BAD_AUTHORIZATION: _bad(
             "bad_authorization", "The Authorization header is not exactly one `Bearer` token (RFC 6750 §2.1)."
+        ),
+        Reason.AMBIGUOUS_CREDENTIALS: _bad(
+            "ambiguous_credentials", "A session cookie comes twice, or names somebody else than the bearer token does."
         ),
         Reason.NO_TOKEN: Answer(
             GrpcCode.UNAUTHENTICATED, 401, "authentication_required", None, "The request carries no token."

@@ -20,8 +20,9 @@ from typing import Final, Protocol
 from authz import decide, wire
 from authz.answers import Answers, Minter
 from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
+from authz.cookies import Cookies, contradiction
 from authz.errors import AuditUnavailableError, DeniedError, RequestError
-from authz.model import Allow, Decision, Deny, HttpRequest, made_per_request
+from authz.model import Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason
 from authz.revocation import Attempt
@@ -149,6 +150,8 @@ class Service:
             session = self._authenticator.authenticate(
                 http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
             )
+            if http.cookies and trail.cookies().session:
+                _check_cookies(http, request, session, trail.cookies(), policy)
         except RequestError as error:
             return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
         except DeniedError as error:
@@ -202,8 +205,15 @@ class Service:
             session.issuer.name,
             "",
             lambda: self._after_sign_out(trail, attempt, after),
-            partial(self._revoker.revoke, attempt),
+            partial(self._begin, attempt),
         )
+
+    def _begin(self, attempt: Attempt, done: Callable[[], None]) -> bool:
+        try:
+            return self._revoker.revoke(attempt, done)
+        except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
+            log.critical("internal error in a sign-out: %s at %s", type(error).__name__, _place(error))
+            return False
 
     def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
         try:
@@ -238,6 +248,21 @@ class Service:
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
         answer = ANSWERS[deny.reason]
         return wire.denied(deny, decision_id=trail.id, identity=None, http=None, metadata={}, realm=answer.public)
+
+
+def _check_cookies(
+    http: HttpRequest, request: Request, session: Session | KeyWanted | None, jar: Cookies, policy: Policy
+) -> None:
+    """Refuse a request of which it is unclear who asks; it may still end the session of its bearer token.
+
+    Raises:
+        RequestError: AMBIGUOUS_CREDENTIALS.
+    """
+    if request.plane is not Plane.INBOUND:
+        return  # tasks have no session at Envoy: these cookies mean nothing, and are taken out
+    why = contradiction(jar, http.authorization, session.claims if isinstance(session, Session) else None)
+    if why and not _signs_out(http, decide.evaluate(request, None, policy)):
+        raise RequestError(Reason.AMBIGUOUS_CREDENTIALS, why)
 
 
 def _signs_out(http: HttpRequest, decision: Decision) -> bool:

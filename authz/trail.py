@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields, encode
+from authz.cookies import Cookies
+from authz.cookies import read as read_cookies
 from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Request
 from authz.verdicts import Verdict
 
@@ -28,6 +30,13 @@ class Trail:
     identity: Identity | None = None
     revision: str = ""
     verdict: Verdict | None = None
+    jar: Cookies | None = None
+
+    def cookies(self) -> Cookies:
+        """What the request's cookies are; read when somebody asks for the first time."""
+        if self.jar is None:
+            self.jar = read_cookies(self.http.cookies if self.http is not None else ())
+        return self.jar
 
     def record(self, decision: Decision, now: float) -> bytes:
         """The record's line; of a verdict that was recorded before only what is new is encoded. `now` is monotonic."""

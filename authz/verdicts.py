@@ -74,9 +74,10 @@ def _based(path: CanonicalPath, base: str, *, plane: Plane, method: str, host: s
 
 @dataclass(slots=True)
 class PreparedAnswer:
-    """The allow for one audience, as long as its assertion may be handed out."""
+    """The allow for one audience and one rest of cookies, as long as its assertion may be handed out."""
 
     audience: str
+    cookies: str | None
     assertion: Assertion
     allow: PreparedAllow
 

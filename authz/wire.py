@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from authz import pages
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.cookies import read as read_cookies
 from authz.errors import RequestError
 from authz.model import Deny, HttpRequest, Identity
 from authz.reasons import ANSWERS, GrpcCode, Reason
@@ -32,6 +33,7 @@ _MARK: Final = os.urandom(12).hex()
 # What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
 _SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
 _MARKER_S: Final = 60
+_SIGN_OUT: Final = "/api/v2/auth/logout"  # Airflow's own, which is ours to answer
 _FOUND: Final = 302  # RFC 9110 §15.4.3
 _PLACES: Final = 3  # the upstream's header, the caller's header, the metadata
 
@@ -55,25 +57,11 @@ NEVER_FORWARDED: Final = (
     "remote-user",
 )
 
-# Cookies that hold a session of ours or a token of Airflow's own; chunks and per-flow cookies add `.suffix`.
-_OUR_COOKIES: Final = frozenset(
-    {
-        b"BearerToken",
-        b"IdToken",
-        b"RefreshToken",
-        b"OauthHMAC",
-        b"OauthExpires",
-        b"OauthNonce",
-        b"CodeVerifier",
-        b"_token",
-    }
-)
 # All that is read of the request's headers; the rendered Envoy configuration sends no others.
 READ_HEADERS: Final = ("authorization", "cookie", "accept", "traceparent")
 _READ: Final = frozenset(map(len, READ_HEADERS))
 # How an entry of a header map begins whose name is of no length that we read: the tag of the key, and its length.
 _OTHERS: Final = frozenset(bytes((0x0A, length)) for length in range(0x80) if length not in _READ)
-_MOST_COOKIES: Final = 500
 _LONGEST_VALUE: Final = 1024  # bytes of one identity header
 _LONGEST_ROLES: Final = 4096
 
@@ -180,39 +168,6 @@ def identity_headers(identity: Identity, assertion: str) -> dict[str, str]:
     return kept
 
 
-def remaining_cookies(cookies: tuple[bytes, ...]) -> str | None:
-    """What is left of the Cookie header without our cookies; None when there was nothing of ours in it.
-
-    Envoy 1.40 sets headers of an OK answer from `value`, a string; it ignores `raw_value`. So a cookie that is not
-    UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be handed on once the header has to be rewritten. It is left out
-    whole: without its odd bytes it might have the name of one of ours.
-
-    Looking for the names as bytes first keeps a header of thousands of cookies cheap; one that also holds our names is
-    removed whole beyond a number of cookies that no browser sends.
-    """
-    if not any(name in line for name in _OUR_COOKIES for line in cookies):
-        return None
-    if sum(line.count(b";") for line in cookies) > _MOST_COOKIES:
-        return ""
-    pairs = [pair for line in cookies for pair in map(bytes.strip, line.split(b";")) if pair]
-    foreign = [pair for pair in pairs if not _ours(pair)]
-    return None if len(foreign) == len(pairs) else "; ".join(filter(None, map(_text, foreign)))
-
-
-def _text(pair: bytes) -> str:
-    """The pair as text, "" where it is none."""
-    try:
-        return pair.decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _ours(pair: bytes) -> bool:
-    name = pair.partition(b"=")[0].strip()
-    name = name.removeprefix(b"__Host-").removeprefix(b"__Secure-")
-    return name.partition(b".")[0] in _OUR_COOKIES
-
-
 def _describe(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
     """Dynamic metadata for Envoy's access log (namespace `envoy.filters.http.ext_authz`)."""
     fields = response.dynamic_metadata.fields
@@ -220,15 +175,13 @@ def _describe(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
         fields[name].string_value = value
 
 
-def allowed(
-    *, decision_id: str, headers: Mapping[str, str], cookies: tuple[bytes, ...], metadata: Mapping[str, str]
-) -> bytes:
+def allowed(*, decision_id: str, headers: Mapping[str, str], cookies: str | None, metadata: Mapping[str, str]) -> bytes:
     """The request may go on, with exactly these identity headers; all others that we know are removed.
 
     Args:
         decision_id: told to the upstream and, in the response, to the caller.
         headers: what `identity_headers` made, or nothing for an anonymous caller.
-        cookies: the Cookie lines that the client sent; ours are taken out.
+        cookies: what the Cookie header becomes; "" takes it away, None leaves it as it is.
         metadata: `decision_id, reason, rule, revision, subject` for the access log.
     """
     response = pb.CheckResponse()
@@ -245,13 +198,11 @@ def allowed(
     remove.extend(NEVER_FORWARDED)
     remove.extend(name for name in IDENTITY_HEADERS if name not in headers)
     if cookies:
-        left = remaining_cookies(cookies)
-        if left:
-            option = ok.headers.add()
-            option.header.key = "cookie"
-            option.header.value = left
-        elif left is not None:
-            remove.append("cookie")
+        option = ok.headers.add()
+        option.header.key = "cookie"
+        option.header.value = cookies
+    elif cookies is not None:
+        remove.append("cookie")
     shown = ok.response_headers_to_add.add()
     shown.header.key = DECISION
     shown.header.value = decision_id
@@ -269,8 +220,9 @@ class PreparedAllow:
 
     __slots__ = ("_parts",)
 
-    def __init__(self, *, headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:
-        made = allowed(decision_id=_MARK, headers=headers, cookies=(), metadata={**metadata, "decision_id": _MARK})
+    def __init__(self, *, headers: Mapping[str, str], cookies: str | None, metadata: Mapping[str, str]) -> None:
+        metadata = {**metadata, "decision_id": _MARK}
+        made = allowed(decision_id=_MARK, headers=headers, cookies=cookies, metadata=metadata)
         self._parts = made.split(_MARK.encode())
         if len(self._parts) != _PLACES + 1:
             raise ValueError("the decision's id does not stand where it should")
@@ -326,17 +278,24 @@ def denied(
     if status == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
         error = f', error="{answer.error}"' if answer.error else ""
         headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
-    body = pages.as_html if html else pages.as_json
     response = pb.CheckResponse()
     response.status.code = answer.grpc
     response.denied_response.status.code = status
-    response.denied_response.body = body(deny, identity, decision_id).decode()
+    response.denied_response.body = _body(deny, identity, decision_id, http if html else None).decode()
     for name, value in headers.items():
         option = response.denied_response.headers.add()
         option.header.key = name
         option.header.value = value
     _describe(response, metadata)
     return response.SerializeToString()
+
+
+def _body(deny: Deny, identity: Identity | None, decision_id: str, page: HttpRequest | None) -> bytes:
+    """The body: a page where `page` is what it answers, with a link to sign out if there is a session to end."""
+    if page is None:
+        return pages.as_json(deny, identity, decision_id)
+    with_session = page.signout and (identity is not None or read_cookies(page.cookies).session)
+    return pages.as_html(deny, identity, decision_id, sign_out=page.base + _SIGN_OUT if with_session else "")
 
 
 def _way_out(http: HttpRequest | None) -> dict[str, str]:

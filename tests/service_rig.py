@@ -133,7 +133,7 @@ def read(data):
 class Rig:
     """A service on a clock, a sink and keys that the test sets. `parts` replace arguments of `Service`."""
 
-    def __init__(self, text=POLICY, *, capacity=100, **parts):
+    def __init__(self, text=POLICY, *, capacity=100, max_token_bytes=9999, revoked=None, **parts):
         self.clock = SimClock()
         self.sink = MemorySink()
         self.observed = []
@@ -141,7 +141,9 @@ class Rig:
         self.policy = load(text)
         self.keys = {"corp": state_of(KEY)}
         self.minter = AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60)
-        self.authenticator = Authenticator(capacity=capacity, max_token_bytes=9999, count=self.lookups.append)
+        self.authenticator = Authenticator(
+            capacity=capacity, max_token_bytes=max_token_bytes, count=self.lookups.append, revoked=revoked
+        )
         arguments = {
             "snapshot": lambda: Snapshot(policy=self.policy, keys=self.keys),
             "authenticator": self.authenticator,

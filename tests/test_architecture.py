@@ -24,6 +24,7 @@ LAYERS = {
     "jwks": 2,
     "tokens": 2,
     "revocation": 2,
+    "cookies": 2,
     "assertion": 2,
     "audit": 2,
     "pages": 2,

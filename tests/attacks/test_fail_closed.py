@@ -17,6 +17,7 @@ from authz.authenticate import Authenticator
 from authz.errors import AuditUnavailableError
 from authz.minter import AssertionMinter
 from authz.policy import Policy
+from authz.revocation import Revoked
 from authz.service import Parked, Service, Snapshot
 from tests.service_rig import KEY, SIGNING_KEY, Rig, load, message, read, state_of
 from tests.simulators import SimClock
@@ -107,6 +108,18 @@ class BrokenAuthenticator(Authenticator):
         raise self._error
 
 
+class BrokenRevoked(Revoked):
+    """A table that has something in it and cannot be read."""
+
+    def __init__(self, error):
+        super().__init__(b"k")
+        self._error = error
+        self.any = True
+
+    def covers(self, *_):
+        raise self._error
+
+
 class LyingAuthenticator(Authenticator):
     """Its sessions carry something that no step after it expects."""
 
@@ -160,6 +173,11 @@ STAGES = {
     "authenticator: count": lambda error: {
         "authenticator": Authenticator(capacity=9, max_token_bytes=9999, count=failing(error))
     },
+    "authenticator: revoked": lambda error: {
+        "authenticator": Authenticator(
+            capacity=9, max_token_bytes=9999, count=lambda _: None, revoked=BrokenRevoked(error)
+        )
+    },
     "minter": lambda error: {"minter": BrokenMinter(error)},
     "clock: wall": lambda error: {"clock": BrokenClock(error, "wall")},
     "clock: monotonic": lambda error: {"clock": BrokenClock(error, "monotonic")},
@@ -181,7 +199,8 @@ def is_internal_error(data):
 
 
 def test_d19_every_stage_that_the_service_has_is_made_to_fail():
-    taken = {name for name in inspect.signature(Service).parameters if name != "realm"}
+    # The revoker is asked when a sign-out waits: tests/unit/test_sign_out.py.
+    taken = {name for name in inspect.signature(Service).parameters if name not in {"realm", "keep", "revoker"}}
     assert taken == {name.partition(":")[0] for name in STAGES}
     read_by_evaluation = {"issuers", "catalogue", "gates", "revision"}
     assert read_by_evaluation <= set(Policy.__dataclass_fields__)
@@ -203,7 +222,7 @@ def test_d19_a_stage_that_raises_is_an_internal_error_and_never_an_allow(stage, 
 # An anonymous request for a public route has no token to look up and no assertion to make.
 NOT_MET_BY_NOBODY = {
     *("snapshot: keys", "snapshot: key state", "snapshot: policy issuers", "snapshot: policy identify"),
-    *("authenticator: count", "minter"),
+    *("authenticator: count", "authenticator: revoked", "minter"),
 }
 
 

@@ -87,7 +87,7 @@ def test_the_upstream_learns_who_asks_and_can_verify_it(stack):
 
 def test_credentials_end_at_the_gate_and_other_cookies_go_on(stack):
     token = stack.token()
-    ours = "IdToken=a; BearerToken=b; RefreshToken=c; OauthHMAC=d; OauthNonce.1=e; __Host-IdToken=f; _token=g"
+    ours = f"BearerToken={token}; RefreshToken=c; OauthHMAC=d; OauthNonce.1=e; __Host-IdToken={token}; _token=g"
     assert stack.get("/api/v2/dags", f"Cookie: theme=dark; {ours}", "Cookie: lang=de", token=token).status == 200
     seen = stack.upstream.only
     assert seen.all("authorization") == []

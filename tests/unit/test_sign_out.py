@@ -170,6 +170,18 @@ def test_a_sign_out_that_cannot_be_recorded_is_a_503(rig):
     assert rig.check(*LOGOUT, token=rig.token(), **SIGNOUT).http == 503
 
 
+def test_a_revoker_that_fails_signs_nobody_out(caplog):
+    class Broken:
+        def revoke(self, _attempt, _done):
+            raise RuntimeError("canary")
+
+    rig = Rig(revoker=Broken())
+    answer = rig.check(*LOGOUT, token=rig.token(), **SIGNOUT)
+    assert (answer.http, answer.reason) == (503, "revocation_unavailable")
+    assert "RuntimeError at " in caplog.text
+    assert "canary" not in caplog.text
+
+
 def test_a_bug_after_the_wait_is_a_503():
     rig = Rig(revoker=Revoker())
     parked = rig.ask(*LOGOUT, token=rig.token(), **SIGNOUT)

@@ -165,7 +165,8 @@ TARGETS = (
 )
 HEADERS = (
     (),
-    (("cookie", b"BearerToken=x; theme=dark"),),
+    (("cookie", b"RefreshToken=x; theme=dark"),),
+    (("cookie", b"OauthHMAC=x"),),
     (("cookie", b"theme=dark"),),
     (("accept", b"text/html"), ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
 )
