@@ -13,6 +13,8 @@ from pathlib import Path
 from string import Template
 from typing import IO
 
+from authz.demo.idp_store import CLIENTS
+
 MARKER = "this-directory-belongs-to-authz-demo"
 LOCK = "lock"
 EXTRA_RULE = """
@@ -59,6 +61,11 @@ class Layout:
         return self.directory / "authz.yaml"
 
     @property
+    def client_secret(self) -> Path:
+        """What the provider gave the gate."""
+        return self.directory / "client.secret"
+
+    @property
     def policy(self) -> Path:
         """The policy."""
         return self.directory / "policy.yaml"
@@ -84,6 +91,11 @@ class Layout:
         return f"http://127.0.0.1:{self.ports.gate}"
 
     @property
+    def browse(self) -> str:
+        """The same place, as people's browsers know it: they keep the session's cookies for `localhost` without TLS."""
+        return f"http://localhost:{self.ports.gate}"
+
+    @property
     def egress(self) -> str:
         """The address that tasks use for calls to internal services."""
         return f"http://127.0.0.1:{self.ports.egress}"
@@ -97,7 +109,8 @@ class Layout:
         """Write settings and policy."""
         template = Template((files("authz.demo") / "policy.yaml").read_text())
         self.policy.write_text(template.substitute(issuer=self.issuer))
-        self.settings.write_text(_settings(self.ports))
+        self.client_secret.write_text(CLIENTS["airflow-gate"].secret)
+        self.settings.write_text(_settings(self))
 
     def save_policy(self, text: str) -> None:
         """Replace the policy as an editor does: write beside it, then rename."""
@@ -106,7 +119,8 @@ class Layout:
         beside.replace(self.policy)
 
 
-def _settings(ports: Ports) -> str:
+def _settings(layout: Layout) -> str:
+    ports = layout.ports
     return f"""\
 # The settings of the demo: where things listen. Who may do what stands in policy.yaml.
 version: 1
@@ -114,15 +128,23 @@ policy: policy.yaml
 workers: 1
 listen: ["127.0.0.1:{ports.authz}"]
 admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
-assertion: {{issuer: "http://127.0.0.1:{ports.gate}", keys: [assertion-key.pem]}}
+assertion: {{issuer: "{layout.gate}", keys: [assertion-key.pem]}}
 log: {{decisions: decisions.jsonl}}
 shutdown: {{drain_delay: 0s, drain_grace: 2s}}
 envoy:
   admin: "127.0.0.1:{ports.envoy_admin}"
   inbound:
     listen: "127.0.0.1:{ports.gate}"
+    login:
+      public_url: "{layout.browse}"
+      issuer: "{layout.issuer}"
+      client_id: airflow-gate
+      client_secret_file: {layout.client_secret.name}
     upstreams:
-      - {{name: airflow, address: "127.0.0.1:{ports.airflow}", audience: airflow, health_path: /api/v2/monitor/health}}
+      - name: airflow
+        address: "127.0.0.1:{ports.airflow}"
+        audience: airflow
+        health_path: /api/v2/monitor/health
   egress:
     listen: "127.0.0.1:{ports.egress}"
     upstreams:

@@ -13,16 +13,14 @@ from dataclasses import asdict
 from typing import Any
 
 from flask import Flask, Response, jsonify, redirect, request
-from markupsafe import escape
 from waitress import create_server
 
 from authz.demo.idp_oauth import Provider, authorization_server, mint
 from authz.demo.idp_store import CLIENTS, PEOPLE, SCOPES, KeyRing, Store, is_loopback_url
+from authz.demo.sign_in import BANNER, sign_in_page
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 THREADS = 8
-BANNER = "DEVELOPMENT ONLY: this provider signs in anyone as anyone."
-STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:12vh auto}button{font:inherit;margin:.2rem}"
 
 
 def discovery(issuer: str) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def _protocol_routes(app: Flask, provider: Provider, server: Any) -> None:
 
     @app.get("/authorize")
     def sign_in() -> Response:
-        return Response(_sign_in_page(request.query_string.decode("latin-1")), mimetype="text/html")
+        return Response(sign_in_page(PEOPLE.values(), request.query_string.decode("latin-1")), mimetype="text/html")
 
     @app.post("/authorize")
     def signed_in() -> Any:
@@ -95,19 +93,6 @@ def _protocol_routes(app: Flask, provider: Provider, server: Any) -> None:
         if is_loopback_url(target):
             return redirect(target)
         return Response("signed out\n", mimetype="text/plain")
-
-
-def _sign_in_page(query: str) -> str:
-    buttons = "".join(
-        f'<button name="login" value="{escape(person.login)}">{escape(person.name)}'
-        f" ({escape(', '.join(person.groups) or 'no groups')})</button><br>"
-        for person in PEOPLE.values()
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title><style>{STYLE}</style>'
-        f"<h1>Sign in</h1><p>{BANNER}</p>"
-        f'<form method="post" action="/authorize?{escape(query)}">{buttons}</form></html>'
-    )
 
 
 def _dev_routes(app: Flask, provider: Provider, server: Any) -> None:

@@ -52,6 +52,7 @@ PEOPLE = MappingProxyType(
             Person(login="ben", name="Ben User", groups=("data-engineers",)),
             Person(login="olga", name="Olga Op", groups=("data-ops",)),
             Person(login="adam", name="Adam Admin", groups=("airflow-admins",)),
+            Person(login="sam", name="Sam Sales", groups=("sales-analysts",)),
             Person(login="nina", name="Nina Nobody"),
         )
     }

@@ -19,8 +19,9 @@ from rich.table import Table
 from authz.demo.children import ChildDiedError, Children, NotReadyError
 from authz.demo.files import DirectoryError, Layout, claim, free_ports
 from authz.demo.stack import Stack
-from authz.demo.tour import Outcome, Tour
+from authz.demo.tour import Tour
 from authz.demo.tour_client import DecisionLog, Issuer
+from authz.demo.tour_rows import Outcome
 
 LOOK_EVERY_S = 0.5
 NARROWEST = 150
@@ -119,6 +120,12 @@ def _guide(layout: Layout) -> str:
     return f"""
 Everything stays up until Ctrl-C.
 
+  Airflow, in a browser                  {layout.browse}
+
+Sign in there with one click: Ann (viewer), Ben (user), Olga (op) and Adam (admin) see four different Airflows, Sam sees
+the sales team's DAGs only, Nina nothing. To be somebody else, log out (User, at the bottom left). Chrome, Chromium,
+Edge and Firefox keep the session's cookies without TLS on this machine; Safari does not.
+
   the gate (Envoy) in front of Airflow   {layout.gate}
   the gate for outbound calls            {layout.egress}
   the development provider               {layout.issuer}
@@ -129,7 +136,7 @@ Everything stays up until Ctrl-C.
 
 Try it:
 
-  # a viewer lists DAGs (ann, ben, olga, adam, nina have other groups)
+  # a viewer lists DAGs (ann, ben, olga, adam, sam, nina have other groups)
   TOKEN=$({token} '{{"user": "ann"}}')
   curl -i -H "authorization: Bearer $TOKEN" {layout.gate}/api/v2/dags
 

@@ -7,7 +7,6 @@ row that cannot even be asked is a failed row, not a crash.
 import base64
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -18,44 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from authz.demo.files import EXTRA_RULE, Layout
 from authz.demo.tour_client import Answer, Asked, DecisionLog, Issuer, ask, until
+from authz.demo.tour_login import login_rows
+from authz.demo.tour_rows import Outcome, Row
 
 LIVE_WITHIN_S = 2.0
 RUN_WITHIN_S = 60.0
 DAGS = "/api/v2/dags"
 CONNECTIONS = "/api/v2/connections"
 TRIGGER: dict[str, Any] = {"method": "POST", "body": {"logical_date": None}}
-
-Check = Callable[[Answer], str]
-
-
-def _nothing_more(_answer: Answer) -> str:
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the tour: who asks what, and what must come of it.
-
-    `expected` is the status, the reason and the rule, as far as there is one: `200 rule readers`. `check` looks at the
-    answer once those are right and says what is wrong with it, or nothing.
-    """
-
-    who: str
-    request: str
-    expected: str
-    ask: Callable[[], Answer] = field(repr=False)
-    check: Check = field(default=_nothing_more, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of a row; `problem` is "" when it is right."""
-
-    row: Row
-    answer: str = "-"
-    reason: str = ""
-    rule: str = ""
-    problem: str
 
 
 class Tour:
@@ -86,6 +55,7 @@ class Tour:
 
     def _rows(self) -> Iterator[Row]:
         yield from self._people()
+        yield from login_rows(self._layout)
         yield from self._services()
         yield from self._bad_tokens()
         yield from self._tricks()
@@ -112,10 +82,10 @@ class Tour:
         ann = partial(self._as, "ann")
         yield Row("anonymous", "health", "200 public health", lambda: self._gate("/api/v2/monitor/health"))
         yield Row("anonymous", "list DAGs", "401 no_token", lambda: self._gate(DAGS))
-        yield Row("ann (viewer)", "list DAGs", "200 rule readers", lambda: ann(DAGS), _lists_both_dags)
+        yield Row("ann (viewer)", "list DAGs", "200 rule airflow.viewer", lambda: ann(DAGS), _lists_both_dags)
         yield Row("ann (viewer)", "trigger sales_daily", "403 no_rule", lambda: ann(runs("sales_daily"), **TRIGGER))
         yield Row("nina (no groups)", "list DAGs", "403 no_role", lambda: self._as("nina", DAGS))
-        yield Row("olga (op)", "list connections", "200 rule operators", lambda: self._as("olga", CONNECTIONS))
+        yield Row("olga (op)", "list connections", "200 rule airflow.op", lambda: self._as("olga", CONNECTIONS))
 
     def _services(self) -> Iterator[Row]:
         sales = partial(self._as_service, "sales-etl")
@@ -156,7 +126,7 @@ class Tour:
         yield Row(
             "ann (viewer)",
             "who am I, spoofed identity",
-            "200 rule readers",
+            "200 rule airflow.viewer",
             lambda: ann("/ui/auth/me", headers=spoofed()),
             lambda answer: "" if answer.json()["username"] == "ann" else "Airflow saw somebody else",
         )
@@ -178,7 +148,7 @@ class Tour:
         yield Row("sales-etl", "read finance_close", "403 no_rule", self._read_finance)
         yield Row("sales-etl", "read finance_close, rule added live", "200 rule open-house", add)
         yield Row("sales-etl", "read finance_close, rule removed live", "403 no_rule", remove)
-        yield Row("ann (viewer)", "list DAGs, key rotated", "200 rule readers", self._after_rotation)
+        yield Row("ann (viewer)", "list DAGs, key rotated", "200 rule airflow.viewer", self._after_rotation)
 
     def _read_finance(self) -> Answer:
         return self._as_service("sales-etl", f"{DAGS}/finance_close")

@@ -31,6 +31,7 @@ class Asked:
     host: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Answer:
     status: int
     decision: str
     body: bytes
+    location: str = ""
+    set_cookies: tuple[str, ...] = field(default=(), repr=False)
 
     def json(self) -> Any:
         """Return the body, decoded; None when it is no JSON."""
@@ -55,19 +58,26 @@ def ask(asked: Asked) -> Answer:
     try:
         connection.putrequest(asked.method, asked.target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("host", asked.host or f"127.0.0.1:{asked.port}")
-        connection.putheader("accept", "application/json")
+        if "accept" not in asked.headers:
+            connection.putheader("accept", "application/json")
         if asked.token:
             connection.putheader("authorization", f"Bearer {asked.token}")
         for name, value in asked.headers.items():
             connection.putheader(name, value)
-        data = b"" if asked.body is None else json.dumps(asked.body).encode()
+        data = asked.raw if asked.body is None else json.dumps(asked.body).encode()
         if asked.body is not None:
             connection.putheader("content-type", "application/json")
+        if data is not None:
             connection.putheader("content-length", str(len(data)))
-        connection.endheaders(data or None)
+        connection.endheaders(data)
         response = connection.getresponse()
-        decision = response.getheader(DECISION_HEADER, "") or ""
-        return Answer(status=response.status, decision=decision, body=response.read())
+        return Answer(
+            status=response.status,
+            decision=response.getheader(DECISION_HEADER, "") or "",
+            body=response.read(),
+            location=response.getheader("location", "") or "",
+            set_cookies=tuple(response.headers.get_all("set-cookie", [])),
+        )
     finally:
         connection.close()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.chromium import chromium
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 READY = re.compile(r"tour: (\d+) passed, (\d+) failed")
@@ -77,6 +79,19 @@ def test_the_printed_commands_work_as_they_stand(demo):
     script = "set -e\n" + "\n".join(line.removeprefix("  ") for line in block.splitlines())
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.count("HTTP/1.1 200 OK") == script.count("curl -i") == 3
+
+
+def test_at_the_printed_address_people_log_in_with_a_browser(demo):
+    _, said, _ = demo
+    url = re.search(r"in a browser +(http://localhost:\d+)", said.read_text())[1]
+    with chromium() as browser:
+        for name, login in (("Adam Admin", "adam"), ("Ann Viewer", "ann")):
+            page = browser.new_page()
+            page.goto(f"{url}/dags")
+            page.get_by_role("button", name=name).click()
+            page.wait_for_url(f"{url}/dags")
+            assert f'"username":"{login}"' in page.evaluate("() => fetch('/ui/auth/me').then(answer => answer.text())")
+            page.context.close()
 
 
 def test_sigterm_ends_it_and_all_that_it_started(demo):

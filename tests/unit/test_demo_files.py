@@ -20,6 +20,8 @@ def test_settings_and_policy_load(tmp_path):
     layout.write()
     loaded = settings.load(layout.settings)
     assert loaded.envoy.inbound.upstreams[0].audience == "airflow"
+    assert loaded.envoy.inbound.login.public_url == layout.browse == "http://localhost:1"
+    assert layout.client_secret.read_text() == "airflow-gate-secret"
     text = layout.policy.read_bytes()
     assert "http://127.0.0.1:7" in policy.load(text, "policy.yaml").issuers
     extended = policy.load(text + EXTRA_RULE.encode(), "policy.yaml")
@@ -33,7 +35,7 @@ def test_saving_the_policy_replaces_it_at_once(tmp_path):
     layout.save_policy("version: 1\n")
     assert layout.policy.read_text() == "version: 1\n"
     assert layout.policy.stat().st_ino != before
-    assert {path.name for path in tmp_path.iterdir()} == {"authz.yaml", "policy.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"authz.yaml", "client.secret", "policy.yaml"}
 
 
 def test_a_new_or_empty_directory_becomes_ours_and_is_emptied_next_time(tmp_path):

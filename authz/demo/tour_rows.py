@@ -1,0 +1,38 @@
+"""What a row of the tour is, and what comes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from authz.demo.tour_client import Answer
+
+Check = Callable[[Answer], str]
+
+
+def _nothing_more(_answer: Answer) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the tour: who asks what, and what must come of it.
+
+    `expected` is the status, the reason and the rule, as far as there is one: `200 rule airflow.viewer`. `check` looks
+    at the answer once those are right and says what is wrong with it, or nothing.
+    """
+
+    who: str
+    request: str
+    expected: str
+    ask: Callable[[], Answer] = field(repr=False)
+    check: Check = field(default=_nothing_more, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a row; `problem` is "" when it is right."""
+
+    row: Row
+    answer: str = "-"
+    reason: str = ""
+    rule: str = ""
+    problem: str
