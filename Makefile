@@ -11,7 +11,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test coverage engines bench bench-quick soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test coverage screenshots engines bench bench-quick soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,10 @@ coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines a
 
 # One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.
 GRPCIO := 1.80.1 1.81.1 1.82.3 1.83.2 1.84.2 1.85.1
+
+screenshots: $(STAMP) $(PROVIDER) ## the README's pictures, taken by the browser tests: docs/img/
+	@mkdir -p docs/img
+	@AUTHZ_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet tests/browser/test_four_airflows.py
 
 engines: $(STAMP) ## the engines' tests with every grpcio version that is said to work (downloads them)
 	@for version in $(GRPCIO); do \

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "provider"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
 SECRET = "airflow-gate-secret"
 CALLBACK = "/oauth2/callback"
-PERSON = {"viewer": "ann", "user": "ben", "op": "olga", "admin": "adam", "nobody": "nina"}
+PERSON = {"viewer": "ann", "user": "ben", "op": "olga", "admin": "adam", "nobody": "nina", "team": "sam"}
 
 
 def skip_or_fail(missing):
@@ -47,12 +47,21 @@ class Provider:
         """Click the button of somebody who has the role, on the sign-in page that the browser shows."""
         page.get_by_role("button", name=PEOPLE[PERSON[role]].name).click()
 
-
-class Certified(Provider):
-    """Its access tokens' life can be changed while it runs."""
+    def confirm_sign_out(self, page):
+        """Answer the question that the provider may ask before it ends its own session."""
 
     def token_seconds(self, seconds):
         """How long access tokens live that are made from now on."""
+        httpx.post(f"{self.issuer}/dev/moods", json={"access_token_s": seconds}).raise_for_status()
+
+
+class Certified(Provider):
+    """The one whose conformance others have certified."""
+
+    def confirm_sign_out(self, page):
+        page.get_by_role("button", name="Yes, sign me out").click()
+
+    def token_seconds(self, seconds):
         httpx.post(f"{self.issuer}/control", json={"access_token_seconds": seconds}).raise_for_status()
 
     @property

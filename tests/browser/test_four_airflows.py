@@ -1,0 +1,55 @@
+"""Viewer, user, op and admin see four different Airflows; whoever has no group sees a clear page."""
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.airflow_pages import dag_list, entries, fetched, menu
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("provider", ["certified"], indirect=True)]
+
+OPERATED = ["Variables", "Pools", "Providers", "Plugins", "Connections", "Config"]
+ALL = ["example_simplest_dag", "finance_close", "sales_daily", "tutorial_dag", "tutorial_taskflow_api"]
+
+
+def test_a_viewer_sees_dags_and_may_change_nothing(page, edge):
+    edge.sign_in(page, "viewer", "/dags")
+    assert set(ALL) <= set(dag_list(page))
+    assert "Admin" not in menu(page)
+    status, text = fetched(page, "/api/v2/dags/sales_daily/dagRuns", "POST", '{"logical_date": null}')
+    assert status == httpx.codes.FORBIDDEN
+    assert "dag_runs:create" in text
+
+
+def test_a_forbidden_page_says_who_one_is_and_what_was_missing(page, edge):
+    edge.sign_in(page, "viewer")
+    answer = page.goto(f"{edge.url}/api/v2/connections")
+    assert answer.status == httpx.codes.FORBIDDEN
+    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    expect(page.get_by_text("connections:read")).to_be_visible()
+    expect(page.get_by_text("ann", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("role", "menus"),
+    [
+        ("viewer", {"Browse": ["Deadlines", "Jobs"]}),
+        ("user", {"Browse": ["Deadlines", "Jobs"]}),
+        ("op", {"Browse": ["Deadlines", "Jobs", "XComs", "Required Actions"], "Admin": OPERATED}),
+        ("admin", {"Browse": ["Audit Log", "Deadlines", "Jobs", "XComs", "Required Actions"], "Admin": OPERATED}),
+    ],
+    ids=["viewer", "user", "op", "admin"],
+)
+def test_the_menu_shows_what_the_role_may_do(page, edge, role, menus, screenshot):
+    edge.sign_in(page, role)
+    assert set(menu(page)) & {"Browse", "Admin"} == set(menus)
+    assert {name: entries(page, name) for name in menus} == menus
+    if "Admin" in menus:
+        page.get_by_role("button", name="Admin").click()
+    screenshot(page, role)
+
+
+def test_whoever_has_no_group_gets_a_clear_page(page, edge):
+    edge.sign_in(page, "nobody", "/dags")
+    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    expect(page.get_by_text("nina", exact=True)).to_be_visible()

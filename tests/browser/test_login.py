@@ -1,0 +1,128 @@
+"""Logging in, staying in and getting out, in real Chromium: each test with the certified and the embedded provider."""
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.airflow_pages import fetched, finished, log_out, trigger
+from tests.e2e.envoy_harness import wait_for
+
+pytestmark = pytest.mark.e2e
+
+ME = "/ui/auth/me"
+SESSION = ("BearerToken", "OauthHMAC", "OauthExpires", "IdToken", "RefreshToken")
+OURS = (*SESSION, "OauthNonce", "CodeVerifier")
+
+
+def requests_to(context, url):
+    """What the browser asks of a site from now on, page loads and scripts alike."""
+    seen = []
+    context.on("request", lambda request: seen.append(request.url) if request.url.startswith(url) else None)
+    return seen
+
+
+def who(page):
+    status, text = fetched(page, ME)
+    assert status == httpx.codes.OK, text
+    return text
+
+
+def test_whoever_logs_in_lands_on_the_page_first_asked_for(page, edge):
+    edge.sign_in(page, "viewer", "/dags/sales_daily?tab=runs")
+    expect(page.get_by_text("sales_daily").first).to_be_visible()
+    assert '"ann"' in who(page)
+
+
+def test_a_second_tab_needs_no_second_login(context, edge):
+    edge.sign_in(context.new_page(), "viewer")
+    asked = requests_to(context, edge.provider.issuer)
+    second = context.new_page()
+    second.goto(f"{edge.url}/dags")
+    assert '"ann"' in who(second)
+    assert asked == []
+
+
+def test_several_tabs_can_log_in_at_once(context, edge):
+    pages = {path: context.new_page() for path in ("/dags", "/dags/sales_daily", "/assets")}
+    for path, page in pages.items():
+        page.goto(edge.url + path)
+    for page in pages.values():
+        edge.provider.sign_in(page, "viewer")
+    for path, page in pages.items():
+        page.wait_for_url(edge.url + path)
+        assert '"ann"' in who(page)
+
+
+def test_a_run_that_a_person_triggers_succeeds(page, edge, airflow):
+    edge.sign_in(page, "user", "/dags/sales_daily")
+    run = trigger(page, "sales_daily")
+    assert finished(page, "sales_daily", run) == "success"
+    with airflow.client("admin") as client:
+        runs = client.get("/api/v2/dags/sales_daily/dagRuns").json()["dag_runs"]
+    assert {entry["dag_run_id"]: entry["triggering_user_name"] for entry in runs}[run] == "ben"
+
+
+def bearer(context):
+    return [cookie["value"] for cookie in context.cookies() if cookie["name"].endswith("BearerToken")]
+
+
+def test_an_expired_session_is_renewed_without_a_login(context, page, edge):
+    edge.provider.token_seconds(2)
+    try:
+        edge.sign_in(page, "viewer")
+        asked = requests_to(context, edge.provider.issuer)
+
+        def renewed_by(ask):
+            before = bearer(context)
+
+            def look():
+                ask()
+                return bearer(context) != before
+
+            wait_for(look, "the session was not renewed", pause=lambda _s: page.wait_for_timeout(100))
+
+        renewed_by(lambda: who(page))
+        renewed_by(lambda: page.goto(f"{edge.url}/dags"))
+        assert '"ann"' in who(page)
+        assert asked == []
+    finally:
+        edge.provider.token_seconds(600)
+
+
+def replay(edge, cookies, path, **headers):
+    """A request with saved cookies, from a program that is no browser."""
+    line = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in cookies)
+    return httpx.get(edge.url + path, headers={"cookie": line, **headers}, verify=False)  # noqa: S501 - a test authority
+
+
+def test_signing_out_ends_the_session_for_good(context, page, edge, relay):
+    edge.sign_in(page, "viewer", "/dags/sales_daily")
+    saved = [cookie for cookie in context.cookies() if cookie["domain"] == "localhost"]
+    assert replay(edge, saved, ME).status_code == httpx.codes.OK
+
+    log_out(page)
+    edge.provider.confirm_sign_out(page)
+    page.wait_for_url(lambda url: url.startswith(edge.provider.issuer))
+    assert [cookie["name"] for cookie in context.cookies() if cookie["name"].removeprefix("__Host-") in SESSION] == []
+
+    relay.clear()
+    refused = replay(edge, saved, ME)
+    assert (refused.status_code, refused.json()["error"]) == (httpx.codes.UNAUTHORIZED, "invalid_token")
+    page_again = replay(edge, saved, "/dags", **{"sec-fetch-mode": "navigate", "accept": "text/html"})
+    assert page_again.status_code != httpx.codes.OK
+    assert relay.received == b""
+
+
+def ours(cookie):
+    return any(name in cookie["name"] for name in OURS)
+
+
+def test_the_back_button_shows_nothing_after_signing_out(page, edge):
+    edge.sign_in(page, "viewer", "/dags/sales_daily")
+    log_out(page)
+    edge.provider.confirm_sign_out(page)
+    page.wait_for_url(lambda url: url.startswith(edge.provider.issuer))
+    page.goto(f"{edge.url}/dags/sales_daily")
+    assert page.url.startswith(edge.provider.issuer)
+    page.go_back()
+    assert not page.get_by_test_id("dag-id").count()
