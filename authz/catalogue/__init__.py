@@ -9,9 +9,9 @@ from functools import cache
 from importlib.resources import files
 
 from authz.catalogue.build import read
-from authz.catalogue.routes import ANY_DAG, Catalogue, Operation, OperationRoute, Route
+from authz.catalogue.routes import ANY_DAG, Catalogue, LeftOut, Operation, OperationRoute, Route
 
-__all__ = ["ANY_DAG", "Catalogue", "Operation", "OperationRoute", "Route", "load", "versions"]
+__all__ = ["ANY_DAG", "Catalogue", "LeftOut", "Operation", "OperationRoute", "Route", "load", "versions"]
 
 _file_name = re.compile(r"airflow-([0-9]+)\.([0-9]+)\.yaml").fullmatch
 

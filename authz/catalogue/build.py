@@ -6,19 +6,20 @@ operation is a wrong allow. What is wrong as YAML is a `ProblemsError`; what is 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from authz import yamlfile
-from authz.catalogue.routes import Catalogue, Endpoint, Node, Operation, OperationRoute
+from authz.catalogue.routes import Catalogue, Endpoint, LeftOut, Node, Operation, OperationRoute
 from authz.errors import ProblemsError, RequestError
 from authz.path import canonicalise
 
 _OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*$")]
 _MenuItem = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z_]*$")]
+_Sentence = Annotated[str, StringConstraints(min_length=1)]
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _parameter = re.compile(r"\{([a-z_]+)(:path)?\}").fullmatch
 _DAG_PARAMETER = "dag_id"
@@ -29,7 +30,7 @@ class _Record(BaseModel):
 
 
 class _OperationRecord(_Record):
-    help: Annotated[str, StringConstraints(min_length=1)]
+    help: _Sentence
     airflow_role: Literal["viewer", "user", "op", "admin"]
     public: bool = False
     never: bool = False
@@ -39,12 +40,23 @@ class _RouteRecord(_Record):
     """`dag` is "~" for a route that reaches DAGs which its path does not name; else `{dag_id}` names the DAG.
 
     `narrowed`: where the DAG is `~`, by `dag` or because the path says so, Airflow keeps to the permitted DAGs.
+    `why` is for people. `review` is what a script says of a route that no person has looked at yet.
     """
 
     path: str
     methods: Annotated[dict[_Method, _OperationName], Field(min_length=1)]
     dag: Literal["~"] | None = None
     narrowed: bool = False
+    why: _Sentence | None = None
+    review: _Sentence | None = None
+
+
+class _LeftOutRecord(_Record):
+    """A route of Airflow's that is no operation, on purpose."""
+
+    path: str
+    methods: Annotated[Sequence[_Method], Field(min_length=1)]
+    why: _Sentence
 
 
 class _Document(_Record):
@@ -52,6 +64,7 @@ class _Document(_Record):
     operations: dict[_OperationName, _OperationRecord]
     routes: Sequence[_RouteRecord]
     menu: dict[_MenuItem, str] = {}
+    no_operation: Sequence[_LeftOutRecord] = ()
 
 
 def read(content: bytes, file: str, version: str) -> Catalogue:
@@ -67,6 +80,7 @@ def build(data: object, version: str) -> Catalogue:
     document = _Document.model_validate(data)
     if document.version != version:
         raise ValueError(f"the catalogue for {version} says that it is for {document.version}")
+    _all_reviewed(document.routes)
     tries: dict[str, Node] = {}
     listed: dict[str, list[OperationRoute]] = {name: [] for name in document.operations}
     for order, record in enumerate(document.routes):
@@ -85,18 +99,36 @@ def build(data: object, version: str) -> Catalogue:
             listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal))
     if unused := sorted(name for name, routes in listed.items() if not routes):
         raise ValueError(f"operations without a route: {', '.join(unused)}")
+    left_out = tuple(_left_out(document, listed))
     if "GET" in tries:
         tries["HEAD"] = tries["GET"]
     made = Catalogue(
         version=document.version,
         operations=_operations(document, listed),
         tries=MappingProxyType(tries),
+        left_out=left_out,
         menu=MappingProxyType({item: tuple(path[1:].split("/")) for item, path in document.menu.items()}),
     )
     for item, segments in made.menu.items():
         if not _is_canonical(document.menu[item]) or made.match(segments, "GET") is None:
             raise ValueError(f"menu {item}: {document.menu[item]} is no route")
     return made
+
+
+def _all_reviewed(routes: Sequence[_RouteRecord]) -> None:
+    """Refuse a file in which a person has something to decide: a script's proposal is not a decision."""
+    if waiting := [record.path for record in routes if record.review]:
+        raise ValueError(f"{len(waiting)} routes wait for a person's decision (`review`): {', '.join(waiting)}")
+
+
+def _left_out(document: _Document, listed: Mapping[str, list[OperationRoute]]) -> Iterator[LeftOut]:
+    routes = {(route.method, route.template) for routes in listed.values() for route in routes}
+    for record in document.no_operation:
+        _segments(record.path)
+        for method in record.methods:
+            if (method, record.path) in routes:
+                raise ValueError(f"{method} {record.path}: it has an operation, and is listed under no_operation")
+            yield LeftOut(method=method, template=record.path, why=record.why)
 
 
 def _operations(document: _Document, listed: Mapping[str, list[OperationRoute]]) -> Mapping[str, Operation]:

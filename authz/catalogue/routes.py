@@ -38,6 +38,15 @@ class OperationRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A route of Airflow's that is no operation on purpose: only a rule about `paths` can allow it."""
+
+    method: str
+    template: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """A named group of routes, `dag_runs:create`: what a policy grants.
 
@@ -90,7 +99,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """The routes of one Airflow version. `tries` has one trie per method.
+    """The routes of one Airflow version. `tries` has one trie per method; a path that is in none has no operation.
 
     `menu` has, for each item of Airflow's menu, the path (as segments) whose GET its page cannot do without.
     """
@@ -99,6 +108,7 @@ class Catalogue:
     operations: Mapping[str, Operation]
     tries: Mapping[str, Node] = field(repr=False)
     menu: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
 
     def match(self, segments: tuple[str, ...], method: str) -> Route | None:
         """Return the route of a canonical path and method, or None where there is none."""

@@ -1,11 +1,14 @@
 """What Airflow itself does with raw bytes: uvicorn's protocols and Airflow's routes and checks, without a socket."""
 
 import asyncio
+import importlib
 import inspect
+import re
 from dataclasses import dataclass
 
 import uvicorn
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.routing import Match, Mount
 from uvicorn.server import ServerState
 
@@ -21,20 +24,44 @@ class Choice:
 
 
 def choose(app, scope):
-    """Starlette's own choice: the first route that matches fully, inside the auth manager's application as well."""
+    """Starlette's own choice: the first route that matches fully, inside the auth manager's applications as well."""
     for route in app.routes:
         match, child = route.matches(scope)
         if match is not Match.FULL:
             continue
+        inside = {**scope, **child}
         if not isinstance(route, Mount):
             return Choice(route.path, child["path_params"])
         if route.path == "/static" and scope["method"] not in {"GET", "HEAD"}:
             return Choice("", {})  # StaticFiles answers 405
-        if route.path != "/auth":
-            return Choice(f"{route.path}/{{path:path}}", {})
-        inner = choose(route.app, {**scope, **child})
-        return Choice(f"/auth{inner.template}" if inner.template.startswith("/token") else "/auth", {})
+        if route.path == "/auth":
+            inner = choose(route.app, inside)
+            return Choice(inner.template and f"/auth{inner.template}", inner.parameters)
+        if not route.path:
+            return choose_in_flask(route.app.app, get_route_path(inside), scope["method"])
+        return Choice(f"{route.path}/{{path:path}}", {})
     return Choice("", {})
+
+
+def choose_in_flask(app, path, method):
+    """Werkzeug's own choice; a rule that ends with a slash redirects a GET that comes without."""
+    redirects = importlib.import_module("werkzeug.routing").RequestRedirect
+    refusals = importlib.import_module("werkzeug.exceptions").HTTPException
+    rules = app.url_map.bind("localhost")
+    try:
+        rule, parameters = rules.match(path, method, return_rule=True)
+    except redirects:
+        if method != "GET":
+            return Choice("", {})
+        rule, parameters = rules.match(f"{path}/", method, return_rule=True)
+        return Choice(_template(rule.rule).removesuffix("/"), parameters)
+    except refusals:
+        return Choice("", {})
+    return Choice(_template(rule.rule), parameters)
+
+
+def _template(rule):
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", re.sub(r"<path:(\w+)>", r"{\1:path}", rule))
 
 
 class Wire:
@@ -42,7 +69,9 @@ class Wire:
 
     def __init__(self, protocol):
         self.scopes = []
-        self.config = uvicorn.Config(self.capture, http=protocol, interface="asgi3", ws="none", lifespan="off")
+        self.config = uvicorn.Config(
+            self.capture, http=protocol, interface="asgi3", ws="none", lifespan="off", access_log=False
+        )
         self.config.load()
         self.state = ServerState()
 

@@ -30,12 +30,31 @@ def fill(template, values):
     return "/".join(next(turn) if segment.startswith("{") else segment for segment in template.split("/"))
 
 
+def neighbours(templates):
+    """For each template and place: the words that other templates have there, after segments that may be the same."""
+    split = [template.split("/") for template in templates]
+
+    def same(one, other):
+        return all(a == b or "{" in a or "{" in b for a, b in zip(one, other, strict=True))
+
+    for template in split:
+        for place, segment in enumerate(template):
+            if "{" in segment:
+                words = {
+                    other[place] for other in split if len(other) > place and same(template[:place], other[:place])
+                }
+                yield "/".join(template), sorted(word for word in words if "{" not in word)
+
+
 def targets(catalogue):
     """Every template with every tricky value in every place, and with the literals of its neighbours as values."""
     chance = random.Random(20261121)  # noqa: S311 the same paths in every run
     templates = sorted({route.template for operation in catalogue.operations.values() for route in operation.routes})
     literals = sorted({word for template in templates for word in template.split("/") if "{" not in word})
     result = list(FIXED)
+    near = {template: [] for template in templates}
+    for template, words in neighbours(templates):
+        near[template].append(words)
     for template in templates:
         places = template.count("{")
         plain = ["x"] * places
@@ -47,7 +66,7 @@ def targets(catalogue):
         ]
         result += [fill(template, plain).replace("/", "%2F", 3).replace("%2F", "/", 1), fill(template, plain).upper()]
         for place in range(places):
-            for value in VALUES + literals:
+            for value in VALUES + near[template][place]:
                 result.append(fill(template, [*plain[:place], value, *plain[place + 1 :]]))
         for _ in range(8 * (places > 1)):
             result.append(fill(template, [chance.choice(VALUES + literals) for _ in plain]))

@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 from authz import catalogue
-from authz.catalogue import ANY_DAG, Route
+from authz.catalogue import ANY_DAG, LeftOut, Route
 from authz.catalogue.build import build, read
 from authz.errors import ProblemsError
 from authz.path import canonicalise
@@ -109,6 +109,11 @@ def test_a_file_with_a_key_twice_is_refused():
         ("GET /", "ui:pages", "/", ""),
         ("GET /dags/sales/runs/x", "ui:pages", "/dags/{rest:path}", ""),
         ("GET /static/assets/index.js", "ui:static", "/static/{path:path}", ""),
+        ("GET /auth/users/list/", "fab_users:read", "/auth/users/list/", ""),
+        ("POST /auth/users/delete/7", "fab_users:delete", "/auth/users/delete/{pk}", ""),
+        ("POST /auth/login/", "session:password", "/auth/login/", ""),
+        ("POST /auth/api/v1/security/login", "tokens:create", "/auth/api/v1/security/login", ""),
+        ("POST /pluginsv2/x/y", "plugins:use", "/pluginsv2/{path:path}", ANY_DAG),
         ("POST /auth/token", "tokens:create", "/auth/token", ""),
         ("GET /auth/token/login", "tokens:create", "/auth/token/{path:path}", ""),
         ("POST /ui/auth/token", "tokens:create", "/ui/auth/token", ""),
@@ -128,8 +133,8 @@ def test_routes_of_airflow(airflow, request_line, operation, template, dag_id):
         ("GET", "/API/v2/dags"), ("GET", "/api/v2/Dags"), ("GET", "/api/v2/dags;x"), ("GET", "/api/v2/dags%20"),
         ("GET", "/api/v2/dags."), ("GET", "/api/v2/dagsX"), ("GET", "/api/v2/dags/sales/dagRuns/"), ("GET", "/dagsX/y"),
         ("POST", "/api/v2/dags"), ("OPTIONS", "/api/v2/dags"), ("DELETE", "/api/v2/dags"), ("POST", "/"),
-        ("GET", "/auth/login"), ("GET", "/execution"), ("GET", "/static"), ("GET", "/elsewhere"),
-        ("GET", "/api/v2/dags%2F"), ("TRACE", "/api/v2/dags"), ("get", "/api/v2/dags"),
+        ("GET", "/auth/elsewhere"), ("POST", "/auth/login"), ("GET", "/execution"), ("GET", "/static"),
+        ("GET", "/elsewhere"), ("GET", "/api/v2/dags%2F"), ("TRACE", "/api/v2/dags"), ("get", "/api/v2/dags"),
     ],
 )  # fmt: skip
 def test_what_has_no_operation(airflow, method, target):
@@ -191,7 +196,8 @@ def test_expanding(airflow):
 def test_what_airflow_answers_to_anyone_is_a_short_list(airflow):
     public = {name for name, operation in airflow.operations.items() if operation.public}
     assert public == {
-        "health:read", "version:read", "session:login", "session:logout", "docs:read", "ui:static", "ui:pages",
+        "health:read", "version:read", "session:login", "session:logout", "session:password", "session:provider",
+        "session:register", "docs:read", "ui:static", "ui:pages",
     }  # fmt: skip
 
 
@@ -236,6 +242,13 @@ def test_every_item_of_airflows_menu_has_the_list_that_its_page_shows(airflow):
     assert set(airflow.menu) == {item.name for item in MenuItem}
     assert all(airflow.match(segments, "GET") for segments in airflow.menu.values())
     assert airflow.match(airflow.menu["CONNECTIONS"], "GET").operation == "connections:read"
+
+
+def test_what_is_left_out_on_purpose_has_no_operation():
+    left_out = [{"path": "/{rest:path}", "methods": ["GET"], "why": "any path at all"}]
+    small = build(changed(no_operation=left_out), "1.0")
+    assert small.left_out == (LeftOut(method="GET", template="/{rest:path}", why="any path at all"),)
+    assert small.match(("elsewhere",), "GET") is None
 
 
 def test_head_needs_a_get():
@@ -288,6 +301,17 @@ def test_backtracking_out_of_a_literal():
         ({"menu": {"THINGS": "things"}}, "menu THINGS: things is no route"),
         ({"menu": {"THINGS": "/keys//"}}, "menu THINGS: /keys// is no route"),
         ({"menu": {"Things": "/things"}}, "Things"),
+        (
+            {"routes__1__review": "new"},
+            "1 routes wait for a person's decision (`review`): /things/{dag_id}",
+        ),
+        ({"no_operation": [{"path": "/x", "methods": ["GET"]}]}, "why"),
+        ({"no_operation": [{"path": "/x", "methods": [], "why": "y"}]}, "methods"),
+        ({"no_operation": [{"path": "x", "methods": ["GET"], "why": "y"}]}, "not a canonical path template"),
+        (
+            {"no_operation": [{"path": "/things", "methods": ["GET"], "why": "y"}]},
+            "GET /things: it has an operation, and is listed under no_operation",
+        ),
         ({"routes__0__path": "things"}, "not a canonical path template"),
         ({"routes__0__path": "/a/../b"}, "not a canonical path template"),
         ({"routes__0__path": "/a%41"}, "not a canonical path template"),

@@ -64,7 +64,7 @@ def test_rules_that_can_apply(rule):
         ("plane: inbound, roles: [viewer], operations: [version:read], paths: [/api/v2/version/x]", _PATHS),
         ('plane: inbound, roles: [viewer], operations: [version:read], paths: ["/api/v2/version/**"]', _PATHS),
         ('plane: inbound, roles: [viewer], operations: [pools:read], paths: ["/api"]', _PATHS),
-        ('plane: inbound, roles: [op], operations: ["*:create"], methods: [GET], paths: ["/api/v2/dags/**"]', _METHODS),
+        ('plane: inbound, roles: [op], operations: ["*:create"], methods: [DELETE], paths: [/api/v2/dags]', _METHODS),
         ('plane: inbound, roles: [viewer], operations: [pools:read], dags: ["*"]', _DAGS),
         ('plane: inbound, roles: [viewer], paths: ["/api/v2/version"], dags: ["*"]', _DAGS),
         ('plane: inbound, roles: [viewer], operations: [dag_runs:bulk], dags: ["a", "b*"]', _DAGS),
