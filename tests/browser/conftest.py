@@ -14,7 +14,7 @@ from tests.e2e.envoy_harness import free_port
 
 @pytest.fixture(scope="package")
 def browser():
-    """Package scope, not session: Playwright keeps an event loop in this thread while it runs."""
+    """It ends with this package of tests, see there."""
     with chromium() as running:
         yield running
 
