@@ -2,8 +2,8 @@
 
 Law: what is answered to many requests alike is built once, by `wire.allowed`, and only the decision's id is new each
 time; for who asks for the first time nothing is prepared. A prepared answer belongs to one identity (or to nobody), one
-audience, one rule, one rest of cookies and one revision of the policy, and is used no longer than the assertion in it
-may be handed out.
+audience, one rule with the rights that it gave, one rest of cookies and one revision of the policy. It is used no
+longer than its assertion may be handed out.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,9 @@ from cachetools import LRUCache
 
 from authz import wire
 from authz.minter import NO_ASSERTION, Assertion
-from authz.model import Allow, Decision, Deny, Identity
+from authz.model import Allow, Decision, Deny, Identity, Plane, Request, Rights
+from authz.policy import Policy
+from authz.rights import airflow_role, menu
 from authz.trail import Trail
 from authz.verdicts import PreparedAnswer
 
@@ -36,11 +38,30 @@ class _Kept(NamedTuple):
 
 
 class Minter(Protocol):
-    """Makes the assertion for an identity and an audience, reusing a recent one of the same identity."""
+    """Makes the assertion for an identity, an audience and rights, reusing a recent one of the same identity."""
 
-    def assertion(self, identity: Identity, audience: str, now: float) -> Assertion:
+    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
         """The assertion; `NO_ASSERTION` where no signing key is configured."""
         ...
+
+
+class Menus:
+    """What `menu` returned, by all that it reads: roles, host and narrowing, under one policy. Bounded."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._known: dict[tuple[frozenset[str], str, bool], tuple[str, ...]] = {}
+
+    def of(self, request: Request, identity: Identity, policy: Policy) -> tuple[str, ...]:
+        """The items of Airflow's menu for this identity, where this request goes."""
+        if policy is not self._policy or len(self._known) >= _MOST_KEPT:
+            self._policy = policy
+            self._known.clear()
+        key = (identity.roles, request.host, request.narrowed)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = menu(request, identity, policy)
+        return found
 
 
 class Answers:
@@ -54,7 +75,8 @@ class Answers:
     def __init__(self, minter: Minter, *, realm: str) -> None:
         self._minter = minter
         self._realm = realm
-        self._allows: LRUCache[tuple[int, str, str, str | None], _Kept] = LRUCache(_MOST_KEPT)
+        self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None], _Kept] = LRUCache(_MOST_KEPT)
+        self._menus = Menus()
 
     def render(self, trail: Trail, decision: Decision) -> bytes:
         """The serialised CheckResponse.
@@ -78,7 +100,8 @@ class Answers:
         is_new = trail.identity is not None and verdict is None
         cookies = trail.cookies().left if http.cookies else None
         if is_new or (cookies is not None and len(cookies) > _LONGEST_COOKIES):
-            headers = self._identity_headers(trail, self._assertion(trail, http.audience), http.audience)
+            assertion = self._assertion(trail, self._rights(trail, decision, http.audience), http.audience)
+            headers = self._identity_headers(trail, assertion, http.audience)
             metadata = trail.metadata(decision)
             return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata)
         kept = verdict.answer if verdict is not None else None
@@ -93,10 +116,20 @@ class Answers:
                 verdict.answer = kept
         return kept.allow.render(trail.id)
 
-    def _assertion(self, trail: Trail, audience: str) -> Assertion:
-        if trail.identity is None or not audience:
+    def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
+        """What the assertion says of rights; None where there is none, for nobody and for no audience."""
+        identity, request, policy = trail.identity, trail.request, trail.policy
+        if identity is None or request is None or policy is None or not audience:
+            return None
+        if request.plane is Plane.EGRESS:
+            return Rights(None, identity.airflow_role, None)
+        shown = self._menus.of(request, identity, policy)
+        return Rights(decision.dags, airflow_role(identity, decision, policy), shown)
+
+    def _assertion(self, trail: Trail, rights: Rights | None, audience: str) -> Assertion:
+        if trail.identity is None or rights is None:
             return NO_ASSERTION
-        return self._minter.assertion(trail.identity, audience, trail.time)
+        return self._minter.assertion(trail.identity, audience, rights, trail.time)
 
     @staticmethod
     def _identity_headers(trail: Trail, assertion: Assertion, audience: str) -> Mapping[str, str]:
@@ -109,8 +142,9 @@ class Answers:
 
         Many requests share one, so it is kept here too: by the identity's own identity, which the entry keeps alive.
         """
-        assertion = self._assertion(trail, audience)
-        key = (id(trail.identity), audience, decision.rule, cookies)
+        rights = self._rights(trail, decision, audience)
+        assertion = self._assertion(trail, rights, audience)
+        key = (id(trail.identity), audience, decision.rule, rights, cookies)
         kept = self._allows.get(key)
         if kept is None or not kept.is_for(trail, assertion):
             headers = self._identity_headers(trail, assertion, audience)

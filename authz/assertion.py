@@ -1,7 +1,8 @@
 """The assertion: the short-lived signed JWT by which Airflow knows who asks (DESIGN §2.10, RFC 7519, RFC 8725 §3.11).
 
 Law 1: ES256 only, `typ` authz-assertion+jwt, at most 60 seconds, always `iss`, one `aud`, `sub`, `jti`.
-Law 2: it says who somebody is and which roles the policy gives them; it holds no token and no secret.
+Law 2: it says who somebody is, which roles the policy gives them, and what one decision lets them see and do; it holds
+no token and no secret. Whatever it does not say, Airflow takes for "nothing".
 Law 3: bytes and times are arguments. A private key is never shown, not even by `repr`.
 """
 
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz.jose import b64url_encode, thumbprint
-from authz.model import Identity
+from authz.model import Identity, Rights
 
 HEADER: Final = "x-authz-assertion"
 TYP: Final = "authz-assertion+jwt"
@@ -77,6 +78,7 @@ def public_jwks(keys: Iterable[SigningKey]) -> dict[str, list[dict[str, str]]]:
 
 def mint(
     identity: Identity,
+    rights: Rights,
     *,
     audience: str,
     issuer: str,
@@ -85,7 +87,11 @@ def mint(
     jti: str,
     key: SigningKey,
 ) -> str:
-    """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds."""
+    """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds.
+
+    Of `rights` it says `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs with
+    nothing special but `*`: those that match one of `dags` and none of `dags_denied`.
+    """
     if not 1 <= lifetime <= MAX_LIFETIME:
         raise ValueError(f"an assertion lives 1 to {MAX_LIFETIME} seconds")
     if not (audience and issuer and jti):
@@ -105,8 +111,14 @@ def mint(
         "client_id": claims.client_id,
         "roles": sorted(identity.roles),
     }
-    if identity.airflow_role:
-        payload["airflow_role"] = identity.airflow_role
+    if rights.airflow_role:
+        payload["airflow_role"] = rights.airflow_role
+    if rights.dags is not None:
+        payload["dags"] = rights.dags.allowed
+        if rights.dags.denied:
+            payload["dags_denied"] = rights.dags.denied
+    if rights.menu is not None:
+        payload["menu"] = rights.menu
     if identity.agent:
         payload["agent"] = True
     signing_input = key.protected + b"." + b64url_encode(orjson.dumps(payload)).encode("ascii")

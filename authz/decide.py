@@ -2,13 +2,22 @@
 
 Law: total and order-free. Deny rules win over everything. What no rule allows is denied. Of several rules that apply,
 the one with the smallest id is reported, so that a decision does not depend on the order of lines.
+
+Rules with `dags` compare the DAG that the request names. Where it names none, they do not apply. Where it may reach any
+(`~`), an allow rule must be for all DAGs, and every deny rule applies; unless Airflow itself keeps this request to the
+DAGs that the assertion names. Then an allow rule for some DAG is enough, and which DAGs these are is said by the grant.
 """
 
-from authz.catalogue import Route
-from authz.model import Allow, Decision, Deny, Identity, Plane, Request
+from typing import Final
+
+from authz.catalogue import ANY_DAG, Route
+from authz.model import Allow, DagGrant, Decision, Deny, Identity, Plane, Request
 from authz.policy import AUTHENTICATED, Gate, Policy
+from authz.policy.dags import EVERY, MAX_BYTES, NO_DAG, Applying, Dags
 from authz.policy.index import ANY, Keys
 from authz.reasons import Reason
+
+TOO_MANY: Final = f"the DAGs that the rules name take more than {MAX_BYTES // 1024} KiB: Airflow cannot be told"
 
 _ANONYMOUS: Keys = (ANY,)
 _EVERYONE: Keys = (ANY, AUTHENTICATED)
@@ -21,6 +30,11 @@ def route_of(request: Request, policy: Policy) -> Route | None:
     return policy.catalogue.match(request.segments, request.method) if request.plane is Plane.INBOUND else None
 
 
+def narrows(request: Request, identity: Identity | None, route: Route | None) -> bool:
+    """Whether Airflow itself keeps this request to the DAGs that the assertion names. Nobody has an assertion."""
+    return request.narrowed and identity is not None and route is not None and route.narrowed
+
+
 def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Decision:
     """Allow or deny one request of a verified identity, or of nobody (None)."""
     # What is not below Airflow's base path is none of its routes, and no rule is about it.
@@ -28,23 +42,57 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
         return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
     route = route_of(request, policy)
     operation, dag_id = (route.operation, route.dag_id) if route is not None else ("", "")
+    narrowed = narrows(request, identity, route)
     gate = policy.gates[request.plane]
     roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
-    denied = gate.deny.find(request, roles, operation, dag_id)
-    public = gate.public.find(request, roles, operation, dag_id)
+    deny = gate.deny.find(request, roles, operation)
+    public = gate.public.find(request, roles, operation)
     # Nobody gets the same answer on every route that is not public, known or not, denied or not (DESIGN §2.14).
-    if identity is None and not public:
+    if identity is None and not public.rule:
         return Deny(reason=Reason.NO_TOKEN, operation=operation, dag_id=dag_id)
     # A deny rule wins over every other rule.
-    if denied:
+    if denied := _denying(deny, dag_id, narrowed=narrowed):
         return Deny(reason=Reason.DENY_RULE, rule=denied, operation=operation, dag_id=dag_id)
-    if public:
-        return Allow(reason=Reason.PUBLIC, rule=public, operation=operation, dag_id=dag_id)
     # What no rule allows is denied.
-    allowed = gate.allow.find(request, roles, operation, dag_id)
+    reason = Reason.PUBLIC if public.rule else Reason.RULE
+    granting = public if public.rule else gate.allow.find(request, roles, operation)
+    allowed = _allowing(granting, dag_id, narrowed=narrowed)
     if not allowed:
         return Deny(reason=_why_not(request, roles, gate, route), operation=operation, dag_id=dag_id)
-    return Allow(reason=Reason.RULE, rule=allowed, operation=operation, dag_id=dag_id)
+    dags: DagGrant | None = None
+    if identity is not None and request.plane is Plane.INBOUND:
+        dags = _grant(gate.allow.dags(granting), gate.deny.dags(deny), dag_id)
+        if dags is None:
+            return Deny(reason=Reason.NO_RULE, operation=operation, dag_id=dag_id, detail=TOO_MANY)
+    level = policy.catalogue.operations[operation].airflow_role if operation else ""
+    return Allow(reason=reason, rule=allowed, operation=operation, dag_id=dag_id, dags=dags, level=level)
+
+
+def _denying(rules: Applying, dag_id: str, *, narrowed: bool) -> str:
+    """The deny rule that ends it. Narrowed, those with `dags` do not: Airflow keeps to the DAGs that they leave."""
+    if dag_id == ANY_DAG:
+        return rules.rule if narrowed else rules.to_any_dag()
+    return rules.to_dag(dag_id) if dag_id else rules.rule
+
+
+def _allowing(rules: Applying, dag_id: str, *, narrowed: bool) -> str:
+    """The rule that allows it. Narrowed, one for any DAG is enough."""
+    if dag_id == ANY_DAG:
+        return rules.to_any_dag() if narrowed else rules.to_every_dag()
+    return rules.to_dag(dag_id) if dag_id else rules.rule
+
+
+def _grant(allowed: Dags, denied: Dags, dag_id: str) -> DagGrant | None:
+    """The DAGs of a request that is allowed. What is too much to be told is the named DAG alone, or none.
+
+    None for a request that may reach any DAG: it has no DAG of its own, and none is not what the rules say.
+    """
+    if allowed.size + denied.size <= MAX_BYTES:
+        return allowed.alone if denied is NO_DAG else DagGrant(allowed.globs, denied.globs)
+    if dag_id == ANY_DAG:
+        return None
+    # A DAG id is no pattern. Airflow allows no `*` in one; where there is one, it must not begin to mean others.
+    return DagGrant((dag_id,)) if dag_id and EVERY not in dag_id else NO_DAG.alone
 
 
 def _why_not(request: Request, roles: Keys, gate: Gate, route: Route | None) -> Reason:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from authz.catalogue import ANY_DAG, Route
-from authz.decide import evaluate, route_of
-from authz.model import Allow, Decision, Identity, Plane, Request
+from authz.decide import evaluate, narrows, route_of
+from authz.model import Allow, Decision, Deny, Identity, Plane, Request
 from authz.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.policy.index import METHOD_KEYS
 from authz.policy.operations import words_for
 from authz.policy.rules import BUILT_IN, RESERVED
 from authz.reasons import ANSWERS, Reason
+from authz.rights import airflow_role, dags_json, dags_text
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
 # same operation that lacks the role is, and one that lacks only the DAG is nearer still.
@@ -76,6 +77,7 @@ class Explanation:
     decision: Decision
     considered: tuple[Considered, ...]
     nearest: Considered | None
+    airflow_role: str
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -92,8 +94,10 @@ class Explanation:
             "route": self.template,
             "operation": decision.operation,
             "dag": decision.dag_id,
+            "dags": dags_json(decision),
             "subject": identity.claims.subject if identity else None,
             "roles": sorted(identity.roles) if identity else [],
+            "airflow_role": self.airflow_role,
             "revision": self.revision,
             "considered": [_rule_json(rule) for rule in self.considered],
             "nearest": _rule_json(self.nearest) if self.nearest else None,
@@ -113,7 +117,10 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
         key=_nearness,
     )
     decision = evaluate(request, identity, policy)
-    candidates = (rule for rule in considered if rule.effect is not Effect.DENY)
+    allowing = [rule for rule in considered if rule.effect is not Effect.DENY]
+    # Where one applies and the request is denied all the same, no other rule would turn that.
+    asks = decision.reason in _ASKS_FOR_A_RULE and not any(rule.applies for rule in allowing)
+    role = identity.airflow_role if identity else ""
     return Explanation(
         request=request,
         identity=identity,
@@ -121,7 +128,8 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
         template=route.template if route else "",
         decision=decision,
         considered=tuple(considered),
-        nearest=next(candidates, None) if decision.reason in _ASKS_FOR_A_RULE else None,
+        nearest=allowing[0] if asks and allowing else None,
+        airflow_role=airflow_role(identity, decision, policy) if identity and isinstance(decision, Allow) else role,
     )
 
 
@@ -145,6 +153,10 @@ class _Facts:
     @property
     def dag_id(self) -> str:
         return self.route.dag_id if self.route else ""
+
+    @property
+    def narrowed(self) -> bool:
+        return narrows(self.request, self.identity, self.route)
 
 
 def _consider(rule: Rule, facts: _Facts) -> Considered:
@@ -226,6 +238,11 @@ def _dags(rule: Rule, facts: _Facts) -> Condition:
         return Condition(name="dags", holds=deny, text=text + (", so it is denied" if deny else ""))
     if not dag_id:
         return Condition(name="dags", holds=False, text=f"DAG {wanted} — the request names no DAG")
+    if dag_id == ANY_DAG and facts.narrowed:
+        kept = "Airflow keeps to all others" if deny else "Airflow keeps to these"
+        return Condition(
+            name="dags", holds=not deny, text=f"DAG {wanted} — the request may reach any DAG (`~`), {kept}"
+        )
     if dag_id == ANY_DAG:
         holds = deny or any(glob.text == "*" for glob in rule.dags)
         return Condition(name="dags", holds=holds, text=f"DAG {wanted} — the request may reach any DAG (`~`)")
@@ -251,6 +268,8 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
     if decision.operation:
         dag = f", DAG `{decision.dag_id}`" if decision.dag_id else ""
         yield f"  operation  {decision.operation} ({explanation.template}){dag}"
+        for text in filter(None, (dags_text(decision), decision.detail if isinstance(decision, Deny) else "")):
+            yield f"  DAGs       {text}"
     elif request.plane is Plane.INBOUND:
         yield "  operation  none: the path and method are no route of the catalogue"
     if identity is None:
@@ -259,7 +278,7 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
         yield f"  identity   {identity.claims.subject} of {identity.claims.issuer_name}"
         yield f"  groups     {', '.join(sorted(identity.claims.groups)) or 'none'}"
         yield f"  roles      {', '.join(sorted(identity.roles)) or 'none'}"
-        yield f"  in Airflow {identity.airflow_role or 'nobody'}"
+        yield f"  in Airflow {explanation.airflow_role or 'nobody'}"
     yield f"  policy     revision {explanation.revision[:12]}"
 
 

@@ -1,8 +1,9 @@
 """Signs assertions for identities, and reuses a recent one.
 
-Law: an assertion is made for one identity and one audience and is never handed to another (DESIGN §2.10). One that has
-lived for half of its life is not handed out any more, so that whatever reaches the upstream still has time to be used.
-Recent ones are kept in a bounded table, not with the cached tokens: most tokens are idle most of the time.
+Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to another
+(DESIGN §2.10); decisions that give the same rights share it. One that has lived for half of its life is not handed out
+any more, so that whatever reaches the upstream still has time to be used. Recent ones are kept in a bounded table, not
+with the cached tokens: most tokens are idle most of the time.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 from cachetools import LRUCache
 
 from authz import assertion
-from authz.model import Identity
+from authz.model import Identity, Rights
 
 _MOST_KEPT: Final = 2048  # some 2 MB
 
@@ -48,20 +49,21 @@ class AssertionMinter:
         self._keys = tuple(keys)
         self._issuer = issuer
         self._lifetime = lifetime
-        self._recent: LRUCache[tuple[int, str], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
+        self._recent: LRUCache[tuple[int, str, Rights], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
 
-    def assertion(self, identity: Identity, audience: str, now: float) -> Assertion:
-        """The assertion for the identity and the audience; `NO_ASSERTION` where no key is configured."""
+    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
+        """The assertion for the identity, the audience and the rights; `NO_ASSERTION` where no key is configured."""
         if not self._keys:
             return NO_ASSERTION
         # An identity is compared by `is`: hashing all its claims would cost more than looking it up. It is kept with
         # the assertion, so its id is nobody else's for as long as the entry is there.
-        key = (id(identity), audience)
+        key = (id(identity), audience, rights)
         recent = self._recent.get(key)
         if recent is not None and recent[1].is_fresh(now):
             return recent[1]
         token = assertion.mint(
             identity,
+            rights,
             audience=audience,
             issuer=self._issuer,
             now=int(now),

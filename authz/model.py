@@ -7,7 +7,7 @@ is `repr=False` (STYLE 11). The words are those of DESIGN §3.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar, dataclass_transform
+from typing import NamedTuple, TypeVar, dataclass_transform
 
 from authz.reasons import Reason
 
@@ -36,6 +36,7 @@ class HttpRequest:
     HTML is accepted (RFC 9110 §12.5.1). `base` is the path that Airflow is served under (`/airflow`), as Envoy says.
     `signout` is the path that ends a browser's session at Envoy, as Envoy says,
     and `secure` whether the browser speaks TLS to it; both are told only where there is such a path.
+    `narrowed`: Envoy says that the Airflow behind it keeps to the DAGs that the assertion names.
     """
 
     plane: str
@@ -51,6 +52,7 @@ class HttpRequest:
     base: str = ""
     signout: str = ""
     secure: bool = False
+    narrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Request:
     (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
     Where Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it;
     `outside` says that the request is not below it, and then they are the whole path, which is no route of Airflow's.
+    `narrowed` is that of `HttpRequest`.
     """
 
     plane: Plane
@@ -71,6 +74,7 @@ class Request:
     segments: tuple[str, ...]
     base: str = ""
     outside: bool = False
+    narrowed: bool = False
 
     @property
     def whole_path(self) -> str:
@@ -139,17 +143,44 @@ class Identity:
     airflow_role: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class DagGrant(NamedTuple):
+    """The DAGs that may be seen or touched in one request: those that match `allowed` and not `denied`.
+
+    Both are globs, sorted; only `*` is special in them. `("*",)` is every DAG, `()` is none.
+    """
+
+    allowed: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+
+
+class Rights(NamedTuple):
+    """What an assertion says of rights: the DAGs, the role for Airflow itself, the items of Airflow's menu.
+
+    `dags` and `menu` are None where they mean nothing, on egress: then nothing is said of them.
+    """
+
+    dags: DagGrant | None
+    airflow_role: str
+    menu: tuple[str, ...] | None
+
+
+@made_per_request
 class Allow:
-    """The request may go on. `rule` is the id of the rule that says so."""
+    """The request may go on. `rule` is the id of the rule that says so.
+
+    `dags` is what somebody may see or touch of DAGs in this request; None for nobody, and on egress. `level` is the
+    weakest of Airflow's roles that may do the operation there; "" where it is no operation.
+    """
 
     reason: Reason
     rule: str
     operation: str = ""
     dag_id: str = ""
+    dags: DagGrant | None = None
+    level: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_per_request
 class Deny:
     """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret."""
 

@@ -25,6 +25,9 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
     if envoy is None:
         problem = Problem(file, 0, 0, "there is no `envoy` section", "say at least envoy.inbound.upstreams")
         raise ConfigError([problem])
+    if settings.assertion is None and envoy.inbound and any(one.narrows_dags for one in envoy.inbound.upstreams):
+        problem = Problem(file, 0, 0, "narrows_dags without `assertion`", "only an assertion tells Airflow which DAGs")
+        raise ConfigError([problem])
     authz_tls = None
     if settings.tls is not None:
         authz_tls = _client_tls(envoy.authz_tls_name, envoy.authz_tls_ca)
@@ -101,4 +104,5 @@ def _upstream(upstream: UpstreamSettings) -> Upstream:
         timeout=upstream.timeout,
         health_path=upstream.health_path or "",
         base_path=upstream.base_path or "",
+        narrows_dags=upstream.narrows_dags,
     )

@@ -144,7 +144,7 @@ class Service:
             http = trail.http = wire.parse(message)
             if policy is None:
                 return self._finish(trail, Deny(reason=Reason.NOT_READY))
-            trail.revision = policy.revision
+            trail.policy = policy
             question = self._verdicts.question(http, policy)
             request = trail.request = question.request
             session = self._authenticator.authenticate(

@@ -163,6 +163,10 @@ class Upstream(_Section):
     base_path: str | None = Field(
         None, description="path that Airflow is served under, as in its `base_url`: `/airflow`; inbound only"
     )
+    narrows_dags: bool = Field(
+        False,
+        description="an Airflow with `AuthzAuthManager`, which keeps to the DAGs that the rules name; inbound only",
+    )
 
 
 class Login(_Section):

@@ -12,6 +12,7 @@ from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields,
 from authz.cookies import Cookies
 from authz.cookies import read as read_cookies
 from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Request
+from authz.policy import Policy
 from authz.verdicts import Verdict
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
@@ -28,7 +29,7 @@ class Trail:
     http: HttpRequest | None = None
     request: Request | None = None
     identity: Identity | None = None
-    revision: str = ""
+    policy: Policy | None = None
     verdict: Verdict | None = None
     jar: Cookies | None = None
 
@@ -37,6 +38,11 @@ class Trail:
         if self.jar is None:
             self.jar = read_cookies(self.http.cookies if self.http is not None else ())
         return self.jar
+
+    @property
+    def revision(self) -> str:
+        """The revision of the policy in force; "" before there is one."""
+        return self.policy.revision if self.policy is not None else ""
 
     def record(self, decision: Decision, now: float) -> bytes:
         """The record's line; of a verdict that was recorded before only what is new is encoded. `now` is monotonic."""

@@ -1,11 +1,11 @@
 """What was decided a moment ago, so that the same question is not worked out again.
 
 Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority, target and base path; a decision from that request, the caller's roles and the policy. The tables are keyed
-by exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one identity,
-compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is another.
-Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on every
-check, before anybody looks here.
+authority, target, base path and narrowing; a decision from that request, the caller's roles and the policy. The tables
+are keyed by exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
+identity, compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is
+another. Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on
+every check, before anybody looks here.
 
 Only what a verified identity asked is kept, so that nobody without a token can push anything out. Bounded. Used by one
 thread.
@@ -27,6 +27,7 @@ from authz.wire import PreparedAllow
 
 # RFC 6750 §2.3 tokens in a query end up in logs and histories; they are refused rather than ignored or forwarded.
 _QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
+_Key = tuple[str, str, str, str, str, bool]
 _PLANES: Final = {plane.value: plane for plane in Plane}
 _MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
 _LONGEST_KEPT: Final = 512  # characters of a target
@@ -50,12 +51,23 @@ def canonical(http: HttpRequest) -> Request:
     host, port = canonical_host(http.authority)
     method = canonical_method(http.method)
     if http.base:
-        return _based(path, http.base, plane=plane, method=method, host=host, port=port)
-    return Request(plane=plane, method=method, host=host, port=port, path=path.path, segments=path.segments)
+        return _based(path, http, plane=plane, method=method, host=host, port=port)
+    return Request(
+        plane=plane,
+        method=method,
+        host=host,
+        port=port,
+        path=path.path,
+        segments=path.segments,
+        narrowed=http.narrowed,
+    )
 
 
-def _based(path: CanonicalPath, base: str, *, plane: Plane, method: str, host: str, port: int | None) -> Request:
-    """The request to an application that is served under `base`."""
+def _based(
+    path: CanonicalPath, http: HttpRequest, *, plane: Plane, method: str, host: str, port: int | None
+) -> Request:
+    """The request to an application that is served under a base path."""
+    base = http.base
     if not is_base(base):
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
     inner = below(path, base)
@@ -69,6 +81,7 @@ def _based(path: CanonicalPath, base: str, *, plane: Plane, method: str, host: s
         segments=judged.segments,
         base=base,
         outside=inner is None,
+        narrowed=http.narrowed,
     )
 
 
@@ -83,11 +96,15 @@ class PreparedAnswer:
 
 
 class Question:
-    """A canonical request, and the decisions on it by the roles of those who asked, under one policy."""
+    """A canonical request, and the decisions on it by the roles of those who asked, under one policy.
 
-    __slots__ = ("decisions", "request")
+    `key` is all that the request was made canonical from.
+    """
 
-    def __init__(self, request: Request) -> None:
+    __slots__ = ("decisions", "key", "request")
+
+    def __init__(self, key: _Key, request: Request) -> None:
+        self.key = key
         self.request = request
         self.decisions: dict[frozenset[str], Decision] = {}
 
@@ -108,7 +125,7 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
-        self._questions: dict[tuple[str, str, str, str, str], Question] = {}
+        self._questions: dict[_Key, Question] = {}
         self._decided = 0
         # By identity of question and identity: hashing them whole would cost more than deciding anew. An entry holds
         # both, so these ids are nobody else's for as long as it is there.
@@ -127,8 +144,9 @@ class Verdicts:
         if policy is not self._policy:
             self._forget()
             self._policy = policy
-        known = self._questions.get((http.plane, http.method, http.authority, http.target, http.base))
-        return Question(canonical(http)) if known is None else known
+        key = (http.plane, http.method, http.authority, http.target, http.base, http.narrowed)
+        known = self._questions.get(key)
+        return Question(key, canonical(http)) if known is None else known
 
     def decide(self, http: HttpRequest, question: Question, identity: Identity, policy: Policy) -> Decision:
         """What `evaluate` returns; `question` is what `self.question(http, policy)` just returned."""
@@ -141,7 +159,7 @@ class Verdicts:
                     question.decisions.clear()
                 self._decided += 1
                 question.decisions[identity.roles] = decision
-                self._questions[http.plane, http.method, http.authority, http.target, http.base] = question
+                self._questions[question.key] = question
         return decision
 
     def verdict(self, question: Question, identity: Identity, decision: Decision) -> Verdict | None:

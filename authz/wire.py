@@ -85,9 +85,10 @@ def parse(message: bytes) -> HttpRequest:
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
     extension = attributes.context_extensions.get
     signout = _path(extension("signout", ""))
+    audience = extension("audience", "")
     return HttpRequest(
         extension("plane", ""),
-        extension("audience", ""),
+        audience,
         method,
         http.host,
         target,
@@ -96,9 +97,11 @@ def parse(message: bytes) -> HttpRequest:
         browser,
         traceparent,
         attributes.source.address.socket_address.address,
-        base=extension("base", ""),
-        signout=signout,
-        secure=bool(signout) and http.scheme == "https",
+        extension("base", ""),
+        signout,
+        bool(signout) and http.scheme == "https",
+        # Only an assertion can say which DAGs are meant, and without an audience there is none.
+        extension("dags", "") == "narrowed" and audience != "",
     )
 
 

@@ -1,6 +1,11 @@
 """Small policies and requests for tests: what is not the point of a test is left to the defaults."""
 
-from authz import policy
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+
+from authz import catalogue, policy, yamlfile
+from authz.catalogue.build import build
 from authz.model import Claims, Identity, Plane, Request
 from authz.path import canonicalise
 
@@ -35,9 +40,43 @@ def load(rules="", **parts):
     return policy.load(text(rules, **parts).encode(), "policy.yaml")
 
 
-def request(method, target, *, plane="inbound", host="airflow.example.com"):
+def request(method, target, *, plane="inbound", host="airflow.example.com", narrowed=False):
     path = canonicalise(target)
-    return Request(plane=Plane(plane), method=method, host=host, port=None, path=path.path, segments=path.segments)
+    return Request(
+        plane=Plane(plane),
+        method=method,
+        host=host,
+        port=None,
+        path=path.path,
+        segments=path.segments,
+        narrowed=narrowed,
+    )
+
+
+NARROWED = {
+    ("GET", "/api/v2/dags"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns"),
+    ("POST", "/api/v2/dags/{dag_id}/dagRuns/list"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails"),
+}
+"""Routes that Airflow narrows in these tests, whatever the data say: so that the data are free to change."""
+
+
+def narrowing(loaded, marked=frozenset(NARROWED)):
+    """The policy with a catalogue in which exactly these routes are narrowed."""
+    return replace(loaded, catalogue=narrowing_catalogue(loaded.catalogue.version, frozenset(marked)))
+
+
+@cache
+def narrowing_catalogue(version, marked):
+    name = f"airflow-{version}.yaml"
+    data = yamlfile.parse(files(catalogue).joinpath(name).read_bytes(), name).data
+    routes = [
+        {**route, "methods": {method: operation}, "narrowed": (method, route["path"]) in marked}
+        for route in data["routes"]
+        for method, operation in route["methods"].items()
+    ]
+    return build({**data, "routes": tuple(routes)}, version)
 
 
 def claims(*, groups=(), client="", subject="s-1", issuer="corp"):

@@ -32,6 +32,7 @@ LAYERS = {
     "catalogue": 3,
     "policy": 3,
     "decide": 4,
+    "rights": 4,
     "explain": 4,
     "wire": 5,
     "authenticate": 5,

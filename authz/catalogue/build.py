@@ -96,7 +96,8 @@ def build(data: object, version: str) -> Catalogue:
             )
             _insert(tries.setdefault(method, Node()), template, endpoint)
             literal = not any(map(_parameter, template))
-            listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal))
+            reaches = record.dag is not None and not record.narrowed
+            listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal, open=reaches))
     if unused := sorted(name for name, routes in listed.items() if not routes):
         raise ValueError(f"operations without a route: {', '.join(unused)}")
     left_out = tuple(_left_out(document, listed))

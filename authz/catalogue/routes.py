@@ -9,12 +9,14 @@ data stands in Airflow's order. The cost of a lookup depends on the path's lengt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from authz.model import made_per_request
+
 ANY_DAG = "~"
 """The DAG id that means "any DAG, or several": Airflow's own wildcard in a path, and what a route has that reaches DAGs
 which its path does not name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_per_request
 class Route:
     """What a request is: its operation, the template that it matched, and the DAG that it names.
 
@@ -30,11 +32,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRoute:
-    """One method and path template of an operation; `literal` when the template has no parameter."""
+    """One method and path template of an operation; `literal` when the template has no parameter.
+
+    `open`: it reaches DAGs that its path does not name, and Airflow does not keep it to permitted ones.
+    """
 
     method: str
     template: str
     literal: bool
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

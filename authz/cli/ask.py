@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from authz.model import Allow, Claims, Decision, Deny, Identity, Plane, Request
 from authz.path import canonical_host, canonical_method, canonicalise
 from authz.policy import Policy
 from authz.reasons import ANSWERS
+from authz.rights import dags_json, dags_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class _Question:
     groups: tuple[str, ...]
     token_file: Any
     jwks_file: Path | None
+    narrowed: bool | None
+    settings_path: Path | None
 
 
 def _asks(command: Callable[..., None]) -> Callable[..., None]:
@@ -50,6 +53,18 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first."),
         click.option("--token-file", type=click.File("r"), help="Ask with a real token from this file (- is stdin)."),
         jwks_option,
+        click.option(
+            "--narrowed/--not-narrowed",
+            default=None,
+            help="Behind the gate is an Airflow that keeps lists to permitted DAGs, or not."
+            " Default: what --settings says of the host, else not.",
+        ),
+        click.option(
+            "--settings",
+            "settings_path",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The settings file, for `narrows_dags` of the upstream that the host leads to.",
+        ),
         json_option,
     ]
     for decorator in reversed(decorators):
@@ -72,7 +87,26 @@ def _request_of(question: _Question) -> Request:
         port=port,
         path=path.path,
         segments=path.segments,
+        narrowed=_narrowed(question, host),
     )
+
+
+def _narrowed(question: _Question, host: str) -> bool:
+    """Whether the Airflow that the host leads to keeps to permitted DAGs; no, where nothing says so."""
+    if question.narrowed is not None or question.settings_path is None:
+        return bool(question.narrowed)
+    from authz import settings  # noqa: PLC0415 only this option needs it
+
+    envoy = settings.load(question.settings_path).envoy
+    upstreams = envoy.inbound.upstreams if envoy is not None and envoy.inbound is not None else ()
+    # As Envoy chooses: the host itself, then the longest suffix, then `*`.
+    fitting = [
+        (name == host, len(name), upstream.narrows_dags)
+        for upstream in upstreams
+        for name in upstream.hosts
+        if name in {host, "*"} or (name.startswith("*.") and host.endswith(name[1:]))
+    ]
+    return max(fitting, default=(False, 0, False))[2]
 
 
 def _identity_of(question: _Question, policy: Policy) -> Identity | None:
@@ -119,6 +153,17 @@ def _decide(question: _Question, policy: Policy) -> tuple[Decision, Request | No
     return decide.evaluate(request, identity, policy), request, identity
 
 
+def _advice(decision: Decision, request: Request | None, identity: Identity | None, policy: Policy) -> str:
+    """What a denial would be behind an Airflow that narrows, where that is something else."""
+    if isinstance(decision, Allow) or request is None or request.narrowed:
+        return ""
+    other = decide.evaluate(replace(request, narrowed=True), identity, policy)
+    if not isinstance(other, Allow):
+        return ""
+    told = f": {dags_text(other)}" if dags_text(other) else ""
+    return f"\n  allowed where Airflow keeps lists to permitted DAGs (--narrowed, `narrows_dags`){told}"
+
+
 def _exit(decision: Decision) -> None:
     click.get_current_context().exit(0 if isinstance(decision, Allow) else 1)
 
@@ -129,8 +174,9 @@ def _summary(decision: Decision) -> str:
     operation = f" operation={decision.operation}" if decision.operation else ""
     dag = f" dag={decision.dag_id}" if decision.dag_id else ""
     detail = f"\n  {decision.detail}" if isinstance(decision, Deny) and decision.detail else ""
+    dags = f"\n  {dags_text(decision)}" if dags_text(decision) else ""
     answer = ANSWERS[decision.reason]
-    return f"{verdict} {answer.http} reason={decision.reason}{rule}{operation}{dag}\n  {answer.help}{detail}"
+    return f"{verdict} {answer.http} reason={decision.reason}{rule}{operation}{dag}\n  {answer.help}{detail}{dags}"
 
 
 def _as_dict(decision: Decision) -> dict[str, object]:
@@ -141,6 +187,7 @@ def _as_dict(decision: Decision) -> dict[str, object]:
         "rule": decision.rule,
         "operation": decision.operation,
         "dag": decision.dag_id,
+        "dags": dags_json(decision),
         "detail": decision.detail if isinstance(decision, Deny) else "",
     }
 
@@ -156,9 +203,12 @@ def check(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     authz check POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
     authz check GET http://orders.internal/v1/orders --plane egress --client sales-etl
     authz check GET /api/v2/dags --token-file token.txt           with a real token, verified
+    authz check GET /api/v2/dags --client sales-etl --narrowed    and which DAGs Airflow would show
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    decision, _request, _identity = _decide(_Question(**question), load_policy(policy_path))
-    click.echo(orjson.dumps(_as_dict(decision)).decode() if as_json else _summary(decision))
+    policy = load_policy(policy_path)
+    decision, request, identity = _decide(_Question(**question), policy)
+    text = _summary(decision) + _advice(decision, request, identity, policy)
+    click.echo(orjson.dumps(_as_dict(decision)).decode() if as_json else text)
     _exit(decision)
 
 
@@ -178,5 +228,5 @@ def explain(policy_path: Path, *, as_json: bool, **question: Any) -> None:
         if as_json:
             click.echo(orjson.dumps({**_as_dict(decision), "explanation": explanation.as_json()}).decode())
         else:
-            click.echo("\n".join(explanation.lines()))
+            click.echo("\n".join(explanation.lines()) + _advice(decision, request, identity, policy))
     _exit(decision)

@@ -61,9 +61,14 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def told(plane: Plane, audience: str = "", *, base: str = "", signout: str = "") -> dict[str, Any]:
-    """The per-route settings: plane, audience of an assertion, Airflow's base path, and where browser sessions end."""
-    said = {"audience": audience, "base": base, "signout": signout}
+def told(
+    plane: Plane, audience: str = "", *, base: str = "", signout: str = "", narrowed: bool = False
+) -> dict[str, Any]:
+    """The per-route settings: plane, audience of an assertion, Airflow's base path, and where browser sessions end.
+
+    `narrowed`: that Airflow keeps to the DAGs that the assertion names.
+    """
+    said = {"audience": audience, "base": base, "signout": signout, "dags": "narrowed" if narrowed else ""}
     extensions = {"plane": plane.value} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 

@@ -96,7 +96,8 @@ class Upstream:
     `health_path` turns on active health checks (a 200 is healthy). `host_rewrite` replaces the Host that the upstream
     sees (never the one that is judged). `websockets` lets WebSocket upgrades through; they are judged once, when they
     start. `base_path` is the path that an Airflow is served under (`/airflow`): it gets what is below, nothing else,
-    and the authorizer judges the rest of the path.
+    and the authorizer judges the rest of the path. `narrows_dags` says that it is an Airflow that keeps to the DAGs of
+    the assertion, so that the authorizer may leave lists to it.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Upstream:
     host_rewrite: str = ""
     websockets: bool = False
     base_path: str = ""
+    narrows_dags: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -125,6 +127,10 @@ class Upstream:
             raise ValueError(f"{self.host_rewrite!r}: not a Host value")
         if self.base_path and not is_base(self.base_path):
             raise ValueError(f"{self.base_path!r}: a base path is plain and ends without a slash, as /airflow does")
+        if self.narrows_dags and not self.audience:
+            raise ValueError(
+                f"upstream {self.name}: it cannot narrow DAGs without an audience: no assertion tells it which"
+            )
         if self.timeout < 0:
             raise ValueError(f"upstream {self.name}: the timeout cannot be negative")
 
@@ -200,6 +206,8 @@ class EnvoyPlan:
             raise ValueError("the plan has neither an inbound nor an egress listener")
         if self.egress and any(upstream.base_path for upstream in self.egress.upstreams):
             raise ValueError("a base path is Airflow's: an upstream of the egress listener has none")
+        if self.egress and any(upstream.narrows_dags for upstream in self.egress.upstreams):
+            raise ValueError("only Airflow narrows DAGs: an upstream of the egress listener does not")
         if self.egress and self.egress.login:
             raise ValueError("a login is for browsers: the egress listener has none")
         if self.inbound and self.inbound.login and not self.sds:

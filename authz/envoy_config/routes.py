@@ -73,7 +73,13 @@ def _virtual_host(plane: Plane, listener: Listener, upstream: Upstream) -> Virtu
         ],
         request_headers_to_remove=list(STATUS_HEADERS) if login else [],
         typed_per_filter_config={
-            **told(plane, upstream.audience, base=upstream.base_path, signout=login.signout if login else ""),
+            **told(
+                plane,
+                upstream.audience,
+                base=upstream.base_path,
+                signout=login.signout if login else "",
+                narrowed=upstream.narrows_dags,
+            ),
             **({} if login else no_login(listener)),
         },
     )

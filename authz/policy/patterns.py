@@ -16,6 +16,7 @@ from authz.wording import Mistake, kind
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DAG_PATTERN: Final = re.compile(r"[\w.*-]+")
+_LONGEST_DAG: Final = 250  # characters of a DAG id, in Airflow's database
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REGEX_SIGNS: Final = ("^", "$", "|", "/.*", "/.+", "[", "]", "\\")
 _share_word: Final = Shared[str]()  # most paths of a policy begin alike
@@ -107,6 +108,10 @@ def parse_dag(value: object) -> Glob:
         raise Mistake(
             f"`{text}` matches no DAG id",
             "a DAG id has only letters, digits, `_`, `-` and `.`; `*` stands for any characters",
+        )
+    if len(text) - text.count("*") > _LONGEST_DAG:
+        raise Mistake(
+            "the pattern is too long, so it can never match", f"a DAG id has at most {_LONGEST_DAG} characters"
         )
     return parse_glob(text)
 

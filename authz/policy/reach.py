@@ -26,6 +26,7 @@ class _Target:
     segments: tuple[str | None, ...]
     rest: bool
     dag_id: str
+    narrowed: bool
 
 
 class Reach:
@@ -86,7 +87,7 @@ def _is_head(target: _Target, entry: RuleDraft) -> bool:
 
 def _concerns(target: _Target, entry: RuleDraft, *, every_dag: bool) -> bool:
     if target.dag_id == ANY_DAG:
-        return every_dag or entry.deny
+        return every_dag or entry.deny or target.narrowed
     return bool(target.dag_id)
 
 
@@ -97,8 +98,8 @@ def _each_target(catalogue: Catalogue) -> Iterator[_Target]:
             rest = words[-1].endswith(":path}")
             shape = tuple(None if word.startswith("{") else word for word in words)
             match = catalogue.match(tuple("x" if word is None else word for word in shape), route.method)
-            dag_id = match.dag_id if match is not None else ""
-            yield _Target(operation.name, route.method, shape[:-1] if rest else shape, rest, dag_id)
+            dag_id, narrowed = (match.dag_id, match.narrowed) if match is not None else ("", False)
+            yield _Target(operation.name, route.method, shape[:-1] if rest else shape, rest, dag_id, narrowed)
 
 
 def _overlap(target: _Target, path: PathPattern) -> bool:

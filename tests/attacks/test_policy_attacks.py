@@ -11,18 +11,19 @@ import pytest
 
 import authz
 from authz import catalogue, policy, yamlfile
-from authz.decide import evaluate
-from authz.errors import PolicyError
-from authz.model import Allow
-from authz.policy.patterns import parse_dag, parse_path
+from authz.decide import TOO_MANY, evaluate
+from authz.errors import PolicyError, RequestError
+from authz.model import Allow, DagGrant, Deny
+from authz.policy.patterns import parse_glob, parse_path
 from authz.policy.schema import RuleEntry
 from authz.policy.tables import GlobTable, PathTable
-from tests.policies import identity, load, request, text
+from authz.reasons import Reason
+from tests.policies import identity, load, narrowing, request, text
 
 SOURCES = [
     path
     for path in Path(authz.__file__).parent.rglob("*.py")
-    if "policy" in path.parts or path.name in {"yamlfile.py", "decide.py", "explain.py", "review.py"}
+    if "policy" in path.parts or path.name in {"yamlfile.py", "decide.py", "explain.py", "review.py", "rights.py"}
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -169,7 +170,7 @@ def test_d32_yaml_is_read_in_one_place_without_constructors():
 
 @pytest.mark.parametrize("pattern", ["a*" * 4000 + "b", "*a" * 4000, "*aaaaaaab" * 800, "a" * 4000 + "*" + "a" * 4000])
 def test_d33_the_worst_glob_on_the_longest_value_is_fast(pattern):
-    glob, value = parse_dag(pattern), "a" * 8192
+    glob, value = parse_glob(pattern), "a" * 8192
     table = GlobTable()
     table.setdefault(glob, pattern)
     for find in (glob.matches, table.find):
@@ -292,6 +293,79 @@ def test_d34_the_word_for_all_dags_is_only_for_those_who_may_touch_all():
     everything = '{id: x, plane: inbound, roles: [viewer], operations: ["*"]}'
     denied = load(everything + "\n{id: y, deny: true, plane: inbound, dags: [secret]}")
     assert evaluate(request("GET", "/api/v2/dags/~/dagRuns"), identity("viewer"), denied).rule == "y"
+
+
+SOME = '{id: some, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:*"], dags: ["s*"]}\n'
+SECRET = "{id: no-secret, deny: true, plane: inbound, dags: [s_secret]}"
+
+
+@pytest.mark.parametrize("spelt", ["~", "%7E", "%7e"])
+def test_d34_the_word_for_all_dags_in_another_spelling_is_the_same_word(spelt):
+    loaded = narrowing(load(SOME + SECRET))
+    target = f"/api/v2/dags/{spelt}/dagRuns"
+    listed = evaluate(request("GET", target, narrowed=True), identity("viewer"), loaded)
+    assert listed.dags == DagGrant(("s*",), ("s_secret",))
+    for asked in (
+        request("GET", target),
+        request("POST", target, narrowed=True),
+        request("PATCH", target, narrowed=True),
+    ):
+        assert isinstance(evaluate(asked, identity("viewer"), loaded), Deny)
+    for other in ("%257E", "%C2%7E", "\uff5e"):
+        with pytest.raises(RequestError):
+            request("GET", f"/api/v2/dags/{other}/dagRuns", narrowed=True)
+    for name in ("~~", "s~", "~s", "%7E~", "~%20"):
+        decision = evaluate(request("GET", f"/api/v2/dags/{name}/dagRuns", narrowed=True), identity("viewer"), loaded)
+        assert decision.dag_id not in {"", "~"}
+        assert isinstance(decision, Allow) is name.startswith("s")
+
+
+def test_d34_a_dag_id_is_never_a_pattern():
+    """Airflow has no `*` in a DAG id, but who asks writes what they like."""
+    long = ", ".join(f'"{"x" * 95}{number:03}*"' for number in range(100))
+    few = narrowing(load(SOME + SECRET))
+    many = narrowing(load(SOME.replace('"s*"]', f'"s*", {long}]') + SECRET))
+    for dag_id in ("*", "s*", "s_secre*", "%2A", "s_secret%2A", "s%2a"):
+        asked = request("GET", f"/api/v2/dags/{dag_id}/dagRuns", narrowed=True)
+        for loaded, granted in ((few, {("s*",)}), (many, {()})):
+            decision = evaluate(asked, identity("viewer"), loaded)
+            assert isinstance(decision, Deny) or decision.dags.allowed in granted
+    plain = evaluate(request("GET", "/api/v2/dags/s_a/dagRuns", narrowed=True), identity("viewer"), many)
+    assert plain.dags == DagGrant(("s_a",))
+    lists = evaluate(request("GET", "/api/v2/dags", narrowed=True), identity("viewer"), many)
+    assert (lists.reason, lists.detail) == (Reason.NO_RULE, TOO_MANY)
+
+
+def test_d34_an_empty_dag_id_is_no_dag():
+    loaded = narrowing(load(SOME + SECRET))
+    for target in ("/api/v2/dags/", "/api/v2/dags//dagRuns", "/api/v2/dags/%2FdagRuns"):
+        try:
+            asked = request("GET", target, narrowed=True)
+        except RequestError:
+            continue
+        assert isinstance(evaluate(asked, identity("viewer"), loaded), Deny)
+
+
+def test_d34_who_may_see_some_dags_may_not_change_all():
+    """Whatever the catalogue marks today: a route that is not marked needs the right on all DAGs."""
+    loaded = narrowing(load(SOME + SECRET), ())
+    table = loaded.catalogue
+    for operation in table.operations.values():
+        for route in operation.routes:
+            segments = tuple("~" if word.startswith("{") else word for word in route.template[1:].split("/"))
+            match = table.match(segments, route.method)
+            if match is not None and match.dag_id == "~":
+                asked = request(route.method, "/" + "/".join(segments), narrowed=True)
+                assert isinstance(evaluate(asked, identity("viewer"), loaded), Deny), route
+
+
+def test_d34_a_pattern_with_very_many_stars_costs_little():
+    pattern = "*".join("a" * 120)
+    loaded = load(f'{{id: x, plane: inbound, roles: [viewer], operations: [dag_runs:read], dags: ["{pattern}"]}}')
+    asked = request("GET", f"/api/v2/dags/{'a' * 4000}b/dagRuns")
+    started = time.process_time()
+    assert isinstance(evaluate(asked, identity("viewer"), loaded), Deny)
+    assert time.process_time() - started < 0.1
 
 
 def test_d34_no_character_set_is_stripped_where_a_prefix_is_meant():

@@ -12,7 +12,7 @@ import pytest
 from authz import assertion, jwks, tokens
 from authz.errors import RequestError, TokenError
 from authz.jwks import KeySet
-from authz.model import Identity, Plane
+from authz.model import Identity, Plane, Rights
 from authz.reasons import Reason
 from tests.attacks.network_guard import network_denied
 from tests.token_factory import (
@@ -240,7 +240,7 @@ def _assertion(key, **changes):
     who = accept(sign(access_claims(), RS), keyset_of(RS))
     identity = Identity(claims=who, roles=frozenset({"viewer"}))
     asked = {"audience": "airflow-a", "issuer": ISS, "now": NOW, "lifetime": 60, "jti": "j"}
-    return assertion.mint(identity, key=key, **{**asked, **changes})
+    return assertion.mint(identity, Rights(None, "", None), key=key, **{**asked, **changes})
 
 
 def test_d15_our_assertion_is_no_bearer_token_even_if_its_key_were_trusted():

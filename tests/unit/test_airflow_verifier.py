@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from authz import assertion
 from authz.airflow import verifier
 from authz.airflow.verifier import Asserted, Expected, KeySetError, Refusal
-from authz.model import Claims, Identity
+from authz.model import Claims, Identity, Rights
 
 NOW = 1_800_000_000
 EXPECTED = Expected(issuer="https://gate.test", audience="airflow", clock_skew=5)
@@ -298,7 +298,10 @@ def identity(**changes):
 def test_what_the_server_mints_is_what_airflow_reads(who):
     key = assertion.load_signing_key(assertion.generate_pem())
     keys = verifier.parse_keys(json.dumps(assertion.public_jwks([key])).encode())
-    token = assertion.mint(who, audience="airflow", issuer="https://gate.test", now=NOW, lifetime=60, jti="j", key=key)
+    rights = Rights(None, who.airflow_role, None)
+    token = assertion.mint(
+        who, rights, audience="airflow", issuer="https://gate.test", now=NOW, lifetime=60, jti="j", key=key
+    )
     assert verifier.verify(token, keys, EXPECTED, NOW) == Asserted(
         subject="u-1",
         idp="https://idp.test",

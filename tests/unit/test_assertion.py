@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from authz import assertion, jwks
 from authz.jose import ALGORITHMS
-from authz.model import Claims, Identity
+from authz.model import Claims, DagGrant, Identity, Rights
 from tests.token_factory import NOW, dump, make_key, private_key, unb64
 
 PEM = assertion.generate_pem()
@@ -33,7 +33,7 @@ CLAIMS = Claims(
 ALICE = Identity(claims=CLAIMS, roles=frozenset({"viewer", "op", "admin"}), airflow_role="op")
 
 
-def mint(identity=ALICE, **changes):
+def mint(identity=ALICE, rights=None, **changes):
     settings = {
         "audience": "airflow-prod",
         "issuer": "https://gate.example.com",
@@ -42,7 +42,8 @@ def mint(identity=ALICE, **changes):
         "jti": "j-1",
         "key": KEY,
     }
-    return assertion.mint(identity, **{**settings, **changes})
+    said = Rights(None, identity.airflow_role, None) if rights is None else rights
+    return assertion.mint(identity, said, **{**settings, **changes})
 
 
 def decoded(token, part=1):
@@ -79,6 +80,22 @@ def test_agents_are_marked_and_nobody_else():
     assert "agent" not in plain
     assert "airflow_role" not in plain
     assert plain["roles"] == []
+
+
+def test_what_it_says_of_dags_and_of_the_menu():
+    everything = decoded(mint(rights=Rights(DagGrant(("*",)), "op", ("DAGS", "POOLS"))))
+    assert (everything["dags"], everything["menu"], everything["airflow_role"]) == (["*"], ["DAGS", "POOLS"], "op")
+    assert "dags_denied" not in everything
+    some = decoded(mint(rights=Rights(DagGrant(("sales_*", "x"), ("*_secret",)), "", ())))
+    assert (some["dags"], some["dags_denied"], some["menu"]) == (["sales_*", "x"], ["*_secret"], [])
+    assert "airflow_role" not in some
+    assert decoded(mint(rights=Rights(DagGrant(()), "", None)))["dags"] == []
+    assert not {"dags", "dags_denied", "menu"} & decoded(mint()).keys()
+
+
+def test_a_dag_id_is_text_whatever_it_holds():
+    odd = 'a","*'
+    assert decoded(mint(rights=Rights(DagGrant((odd,)), "", None)))["dags"] == [odd]
 
 
 def test_it_verifies_with_the_published_key_set():

@@ -6,7 +6,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
+from authz import catalogue
 from authz.cli import main
+from tests.policies import NARROWED, narrowing_catalogue
 from tests.simulators import IdP
 from tests.token_factory import access_claims, jwks_of, make_key, sign
 
@@ -27,6 +29,17 @@ rules:
   - {{id: sales, plane: inbound, roles: [sales-etl], operations: ["dag_runs:create"], dags: ["sales_*"]}}
   - {{id: orders, plane: egress, roles: [sales-etl], hosts: [orders.internal], methods: [GET], paths: ["/v1/**"]}}
 """
+SETTINGS = """
+version: 1
+assertion: {issuer: "https://gate.test", keys: [k.pem]}
+envoy:
+  inbound:
+    upstreams:
+      - {name: rest, address: "127.0.0.1:1", audience: rest}
+      - {name: one, address: "127.0.0.1:2", hosts: [one.test], audience: one, narrows_dags: true}
+      - {name: two, address: "127.0.0.1:3", hosts: ["*.two.test"], audience: two}
+      - {name: three, address: "127.0.0.1:4", hosts: ["*.a.two.test"], audience: three, narrows_dags: true}
+"""
 KEY = make_key("RS256", kid="k1")
 
 
@@ -41,6 +54,18 @@ def run(tmp_path, monkeypatch):
 
     call.folder = tmp_path
     return call
+
+
+@pytest.fixture
+def few_dags(run, monkeypatch):
+    """A policy under which somebody may list some DAGs, where Airflow narrows the list."""
+    monkeypatch.setattr(catalogue, "load", lambda version: narrowing_catalogue(version, frozenset(NARROWED)))
+    path = run.folder / "few.yaml"
+    rules = """  - {id: some, plane: inbound, roles: [sales-etl], operations: ["dags:read"], dags: ["sales_*"]}
+  - {id: no-hr, deny: true, plane: inbound, roles: [sales-etl], dags: ["hr_*"]}
+"""
+    path.write_text(POLICY.format(issuer="https://idp.example.com") + rules)
+    return path
 
 
 def token(**changes):
@@ -90,6 +115,7 @@ class TestCheck:
             "rule": "",
             "operation": "dag_runs:create",
             "dag": "hr_x",
+            "dags": None,
             "detail": "",
         }
 
@@ -110,6 +136,44 @@ class TestCheck:
         assert result.exit_code == status
         assert made not in result.output
         assert made.rpartition(".")[2] not in result.output
+
+    def test_the_dags_that_airflow_would_show(self, run, few_dags):
+        asked = ("GET", "/api/v2/dags", "--client", "sales-etl", "--policy", few_dags)
+        denied = run("check", *asked)
+        assert denied.exit_code == 1
+        assert "deny 403 reason=deny_rule rule=no-hr" in denied.output
+        assert "(--narrowed, `narrows_dags`): Airflow shows only sales_*, not hr_*" in denied.output
+        assert run("check", *asked, "--not-narrowed").output == denied.output
+        allowed = run("check", *asked, "--narrowed")
+        assert allowed.exit_code == 0
+        assert allowed.output.endswith("\n  Airflow shows only sales_*, not hr_*\n")
+        told = json.loads(run("check", *asked, "--narrowed", "--json").output)
+        assert told["dags"] == {"allowed": ["sales_*"], "denied": ["hr_*"]}
+        explained = run("explain", *asked)
+        assert explained.exit_code == 1
+        assert "(--narrowed, `narrows_dags`)" in explained.output
+        assert "DAGs       Airflow shows only sales_*, not hr_*" in run("explain", *asked, "--narrowed").output
+
+    def test_without_a_right_on_any_dag_narrowing_is_no_advice(self, run, few_dags):
+        result = run("check", "GET", "/api/v2/dags", "--as", "alice", "--policy", few_dags)
+        assert "--narrowed" not in result.output
+        path = run("check", "GET", "/api/v2/../dags", "--as", "alice", "--policy", few_dags)
+        assert "--narrowed" not in path.output
+
+    @pytest.mark.parametrize(
+        ("host", "narrowed"),
+        [("one.test", True), ("a.two.test", False), ("b.a.two.test", True), ("two.test", False), ("other", False)],
+    )
+    def test_whether_airflow_narrows_is_said_by_the_settings(self, run, few_dags, host, narrowed):
+        settings = run.folder / "authz.yaml"
+        settings.write_text(SETTINGS)
+        asked = ("GET", "/api/v2/dags", "--client", "sales-etl", "--policy", few_dags, "--host", host)
+        assert run("check", *asked, "--settings", settings).exit_code == (0 if narrowed else 1)
+        assert run("check", *asked).exit_code == 1
+        assert run("check", *asked, "--settings", settings, "--not-narrowed").exit_code == 1
+        assert run("check", *asked, "--settings", settings, "--narrowed").exit_code == 0
+        settings.write_text("version: 1\n")
+        assert run("check", *asked, "--settings", settings).exit_code == 1
 
     def test_an_issuer_that_is_not_there(self, run):
         result = run("check", "GET", "/api/v2/dags", "--as", "a", "--issuer", "other")

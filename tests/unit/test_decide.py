@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz.decide import evaluate, route_of
-from authz.model import Allow, Deny
+from authz.decide import TOO_MANY, evaluate, route_of
+from authz.model import Allow, DagGrant, Deny
 from authz.reasons import Reason
-from tests.policies import identity, load, request
+from tests.policies import identity, load, narrowing, request
 
 POLICY = load(
     """{id: version, public: true, methods: [GET], paths: [/api/v2/version]}
@@ -143,7 +143,14 @@ def test_egress(who, method, host, target, expected):
 
 def test_what_the_decision_carries():
     allowed = evaluate(request("POST", "/api/v2/dags/sales_a/dagRuns"), identity("sales-etl"), POLICY)
-    assert allowed == Allow(reason=Reason.RULE, rule="sales-trigger", operation="dag_runs:create", dag_id="sales_a")
+    assert allowed == Allow(
+        reason=Reason.RULE,
+        rule="sales-trigger",
+        operation="dag_runs:create",
+        dag_id="sales_a",
+        dags=DagGrant(("sales_*",)),
+        level="user",
+    )
     denied = evaluate(request("POST", "/api/v2/dags/other/dagRuns"), identity("sales-etl"), POLICY)
     assert denied == Deny(reason=Reason.NO_RULE, operation="dag_runs:create", dag_id="other")
     anonymous = evaluate(request("GET", "/api/v2/dags/a"), None, POLICY)
@@ -178,3 +185,118 @@ def test_what_is_outside_the_base_path_is_no_route_and_no_rule_is_about_it(targe
     assert route_of(outside, POLICY) is None
     assert evaluate(outside, None, POLICY) == Deny(reason=Reason.NO_TOKEN)
     assert evaluate(outside, identity("admin", "op", "viewer"), POLICY) == Deny(reason=Reason.UNKNOWN_ROUTE)
+
+
+# --- where Airflow narrows
+
+SALES = '{id: sales, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"], dags: ["sales_*"]}\n'
+HR = '{id: hr, plane: inbound, roles: [viewer], operations: ["dags:read"], dags: ["hr_*", "hr", "sales_*"]}\n'
+ALL = "{id: all, plane: inbound, roles: [op], operations: [dags:read]}\n"
+NO_SECRETS = '{id: no-secrets, deny: true, plane: inbound, dags: ["*_secret"]}\n'
+NO_HR = '{id: no-hr, deny: true, plane: inbound, roles: [viewer], operations: ["dags:*"], dags: ["hr_*"]}\n'
+NO_LISTS = "{id: no-lists, deny: true, plane: inbound, paths: [/api/v2/dags]}\n"
+PUBLIC = "{id: open, public: true, methods: [GET], paths: [/api/v2/dags]}\n"
+
+
+def listed(rules, who, target="/api/v2/dags", method="GET", *, narrowed=True):
+    decision = evaluate(request(method, target, narrowed=narrowed), who, narrowing(load(rules)))
+    return decision.rule, decision.dags if isinstance(decision, Allow) else decision.reason
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (SALES, ("sales", DagGrant(("sales_*",)))),
+        (SALES + HR, ("hr", DagGrant(("hr", "hr_*", "sales_*")))),
+        (SALES + ALL, ("sales", DagGrant(("sales_*",)))),
+        (SALES + ALL.replace("[op]", "[viewer]"), ("all", DagGrant(("*",)))),
+        (SALES + NO_SECRETS, ("sales", DagGrant(("sales_*",), ("*_secret",)))),
+        (SALES + HR + NO_SECRETS + NO_HR, ("hr", DagGrant(("hr", "hr_*", "sales_*"), ("*_secret", "hr_*")))),
+        (SALES + NO_SECRETS.replace("*_secret", "*"), ("sales", DagGrant(("sales_*",), ("*",)))),
+        (ALL, ("", Reason.NO_RULE)),
+        (NO_SECRETS, ("", Reason.NO_RULE)),
+        (SALES + NO_LISTS, ("no-lists", Reason.DENY_RULE)),
+        (SALES + NO_LISTS + NO_HR, ("no-lists", Reason.DENY_RULE)),
+        (SALES + PUBLIC + NO_SECRETS, ("open", DagGrant(("*",), ("*_secret",)))),
+    ],
+)
+def test_a_list_that_airflow_narrows_is_allowed_for_some_dags_and_the_grant_says_which(rules, expected):
+    assert listed(rules, identity("viewer")) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "narrowed", "expected"),
+    [
+        ("/api/v2/dags", "HEAD", True, DagGrant(("sales_*",), ("*_secret",))),
+        ("/api/v2/dags/~/dagRuns", "GET", True, DagGrant(("sales_*",), ("*_secret",))),
+        ("/api/v2/dags/%7E/dagRuns", "GET", True, DagGrant(("sales_*",), ("*_secret",))),
+        ("/api/v2/dags/%7e/dagRuns?limit=1", "GET", True, DagGrant(("sales_*",), ("*_secret",))),
+        ("/api/v2/dags/x/dagRuns/list", "POST", True, DagGrant(("sales_*",), ("*_secret",))),
+        # not marked in the catalogue, or behind an Airflow that does not narrow, or one DAG
+        ("/api/v2/dagStats", "GET", True, Reason.DENY_RULE),
+        ("/api/v2/dags/~/dagRuns/~", "GET", True, Reason.DENY_RULE),
+        ("/api/v2/dags", "GET", False, Reason.DENY_RULE),
+        ("/api/v2/dags/~/dagRuns", "GET", False, Reason.DENY_RULE),
+        ("/api/v2/dags/~~/dagRuns", "GET", True, Reason.NO_RULE),
+        ("/api/v2/dags/sales_a/dagRuns", "GET", True, DagGrant(("sales_*",), ("*_secret",))),
+        ("/api/v2/dags/sales_secret/dagRuns", "GET", True, Reason.DENY_RULE),
+        ("/api/v2/dags/hr_a/dagRuns", "GET", True, Reason.NO_RULE),
+    ],
+)
+def test_what_is_narrowed(target, method, narrowed, expected):
+    assert listed(SALES + NO_SECRETS, identity("viewer"), target, method, narrowed=narrowed)[1] == expected
+
+
+def test_nobody_has_an_assertion_that_could_say_which_dags():
+    assert listed(PUBLIC, None) == ("open", None)
+    assert listed(PUBLIC + NO_SECRETS, None) == ("no-secrets", Reason.DENY_RULE)
+    assert listed(SALES, None) == ("", Reason.NO_TOKEN)
+
+
+def test_what_concerns_no_dag_is_granted_all_dags_but_those_that_are_denied():
+    rules = "{id: pools, plane: inbound, roles: [viewer], operations: [pools:read]}\n"
+    assert listed(rules, identity("viewer"), "/api/v2/pools") == ("pools", DagGrant(("*",)))
+    assert listed(rules + NO_SECRETS, identity("viewer"), "/api/v2/pools") == ("pools", DagGrant(("*",), ("*_secret",)))
+
+
+def many(prefix):
+    return ", ".join(f'"{prefix}{"x" * 90}{number:03}_*"' for number in range(100))
+
+
+MANY = f"{{id: many, plane: inbound, roles: [viewer], operations: [dags:read], dags: [{many('a')}, sales]}}\n"
+MANY_DENIED = f"{{id: denied, deny: true, plane: inbound, dags: [{many('d')}]}}\n"
+FAR_TOO_MANY = "a" + "x" * 90 + "007_"
+
+
+@pytest.mark.parametrize(
+    ("rules", "target", "expected"),
+    [
+        (MANY, "/api/v2/dags", ("", Reason.NO_RULE)),
+        (ALL.replace("[op]", "[viewer]") + MANY_DENIED, "/api/v2/dags", ("", Reason.NO_RULE)),
+        (MANY, "/api/v2/dags/sales", ("many", DagGrant(("sales",)))),
+        (MANY, f"/api/v2/dags/{FAR_TOO_MANY}", ("many", DagGrant((FAR_TOO_MANY,)))),
+        (MANY, "/api/v2/dags/hr", ("", Reason.NO_RULE)),
+        (MANY + MANY_DENIED, "/api/v2/dags/sales", ("many", DagGrant(("sales",)))),
+        # a star in a DAG's id must not become a pattern
+        (MANY, f"/api/v2/dags/{FAR_TOO_MANY}*", ("many", DagGrant(()))),
+        (MANY, f"/api/v2/dags/{FAR_TOO_MANY}%2A", ("many", DagGrant(()))),
+        # a right on all DAGs is short, whatever is beside it
+        (MANY + ALL.replace("[op]", "[viewer]"), "/api/v2/dags", ("all", DagGrant(("*",)))),
+    ],
+)
+def test_what_airflow_cannot_be_told_is_one_dag_or_none(rules, target, expected):
+    assert listed(rules, identity("viewer"), target) == expected
+
+
+def test_a_denial_for_length_says_why():
+    policy = narrowing(load(MANY))
+    asked = request("GET", "/api/v2/dags", narrowed=True)
+    assert evaluate(asked, identity("viewer"), policy).detail == TOO_MANY
+    pools = load("{id: pools, plane: inbound, roles: [viewer], operations: [pools:read]}\n" + MANY_DENIED)
+    assert evaluate(request("GET", "/api/v2/pools"), identity("viewer"), pools).dags == DagGrant(())
+
+
+def test_on_egress_nothing_is_said_of_dags():
+    policy = load("{id: x, plane: egress, roles: [viewer], hosts: [a.test], paths: [/x]}")
+    decision = evaluate(request("GET", "/x", plane="egress", host="a.test", narrowed=True), identity("viewer"), policy)
+    assert (decision.rule, decision.dags, decision.level) == ("x", None, "")

@@ -223,6 +223,19 @@ def test_without_a_base_path_there_is_none_to_tell():
     assert "base" not in host["typed_per_filter_config"][FILTER]["check_settings"]["context_extensions"]
 
 
+def test_the_authorizer_is_told_that_an_upstream_narrows_dags_of_this_one_alone():
+    both = (
+        upstream(name="a", hosts=("a.test",), narrows_dags=True, audience="a"),
+        upstream(name="b", hosts=("b.test",)),
+    )
+    config = connection_manager(render(plan(inbound=listener(upstreams=both))))["route_config"]
+    told = [
+        place["typed_per_filter_config"][FILTER]["check_settings"]["context_extensions"]
+        for place in (*config["virtual_hosts"][:2], config)
+    ]
+    assert [one.get("dags") for one in told] == ["narrowed", None, None]
+
+
 def test_hosts_choose_the_upstream_and_the_audience():
     two = (
         upstream(name="a", hosts=("a.test", "*.a.test"), audience="aud-a"),

@@ -90,6 +90,8 @@ def test_addresses_that_are_none(text):
             for base in ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b", "/a%2fb", "/é", "/a\n")
         ),
         (lambda: plan(egress=listener(upstreams=(upstream(base_path="/airflow"),))), "base path is Airflow's"),
+        (lambda: upstream(narrows_dags=True, audience=""), "without an audience"),
+        (lambda: plan(egress=listener(upstreams=(upstream(narrows_dags=True, audience="a"),))), "only Airflow narrows"),
         (lambda: ClientTls(server_name=""), "server_name"),
         (lambda: ClientTls(server_name="a", ca=""), "CA"),
         (lambda: ClientTls(server_name="a", certificate="/c"), "both"),

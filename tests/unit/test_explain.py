@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from authz.decide import evaluate
+from authz.decide import TOO_MANY, evaluate
 from authz.explain import explain
 from authz.policy import Effect
 from authz.reasons import Reason
-from tests.policies import claims, identity, load, request
+from tests.policies import claims, identity, load, narrowing, request
 
 POLICY = load(
     """{id: version, public: true, methods: [GET], paths: [/api/v2/version]}
@@ -148,6 +148,36 @@ def test_dags():
     assert condition(every, "no-secrets", "dags")[0] is True
 
 
+def test_dags_where_airflow_narrows():
+    rules = """{id: sales, plane: inbound, roles: [viewer], operations: [dags:read], dags: ["sales_*"]}
+{id: no-secrets, deny: true, plane: inbound, dags: ["secret_*"]}"""
+    policy = narrowing(load(rules))
+    asked = request("GET", "/api/v2/dags", narrowed=True)
+    explanation = explain(asked, identity("viewer"), policy)
+    reach = "the request may reach any DAG (`~`), Airflow keeps to"
+    assert condition(explanation, "sales", "dags") == (True, f"DAG `sales_*` — {reach} these")
+    assert condition(explanation, "no-secrets", "dags") == (False, f"DAG `secret_*` — {reach} all others")
+    lines = explanation.lines()
+    assert "  DAGs       Airflow shows only sales_*, not secret_*" in lines
+    assert "  in Airflow user" not in lines
+    assert "  in Airflow viewer" in lines
+    assert explanation.as_json()["dags"] == {"allowed": ["sales_*"], "denied": ["secret_*"]}
+    assert explanation.as_json()["airflow_role"] == "viewer"
+    nobody = explain(asked, None, policy)
+    assert condition(nobody, "no-secrets", "dags") == (True, "DAG `secret_*` — the request may reach any DAG (`~`)")
+    assert nobody.as_json()["dags"] is None
+    assert nobody.as_json()["airflow_role"] == ""
+
+
+def test_more_dags_than_airflow_can_be_told():
+    globs = ", ".join(f'"{"x" * 90}{number:03}_*"' for number in range(100))
+    policy = narrowing(load(f"{{id: many, plane: inbound, roles: [viewer], operations: [dags:read], dags: [{globs}]}}"))
+    explanation = explain(request("GET", "/api/v2/dags", narrowed=True), identity("viewer"), policy)
+    assert explanation.decision.reason is Reason.NO_RULE
+    assert explanation.nearest is None
+    assert f"  DAGs       {TOO_MANY}" in explanation.lines()
+
+
 def test_dags_on_egress():
     explanation = ask("GET", "/v1/orders", identity("sales-etl"), plane="egress", host="orders.internal")
     assert condition(explanation, "orders", "dags") == (
@@ -218,7 +248,7 @@ def test_plain_data():
         "help": "No rule allows this request for the identity's roles.",
         "plane": "inbound", "method": "POST", "host": "airflow.example.com", "path": "/api/v2/dags/sales_a/dagRuns",
         "route": "/api/v2/dags/{dag_id}/dagRuns", "operation": "dag_runs:create", "dag": "sales_a",
-        "subject": "s-1", "roles": ["viewer"], "revision": POLICY.revision,
+        "subject": "s-1", "roles": ["viewer"], "revision": POLICY.revision, "dags": None, "airflow_role": "",
     }  # fmt: skip
     assert nearest == considered[0]
     assert nearest == {

@@ -2,7 +2,7 @@ import pytest
 
 from authz import catalogue
 from authz.policy.operations import expand, words_for
-from tests.policies import load
+from tests.policies import load, narrowing_catalogue
 
 TABLE = catalogue.load("3.3")
 
@@ -67,13 +67,31 @@ def test_rules_that_can_apply(rule):
         ('plane: inbound, roles: [op], operations: ["*:create"], methods: [DELETE], paths: [/api/v2/dags]', _METHODS),
         ('plane: inbound, roles: [viewer], operations: [pools:read], dags: ["*"]', _DAGS),
         ('plane: inbound, roles: [viewer], paths: ["/api/v2/version"], dags: ["*"]', _DAGS),
-        ('plane: inbound, roles: [viewer], operations: [dag_runs:bulk], dags: ["a", "b*"]', _DAGS),
         ("plane: inbound, roles: [viewer], paths: [/ui/auth/token], methods: [POST]", _NAME),
         ('plane: inbound, roles: [viewer], operations: ["tokens:*"]', "unknown operation `tokens:*` (Airflow 3.3)"),
     ],
 )  # fmt: skip
 def test_rules_that_can_never_apply(rule, message):
     assert [text for text, _ in problem(rule)] == [message]
+
+
+@pytest.mark.parametrize(
+    ("rule", "narrowed", "found"),
+    [
+        ('roles: [viewer], operations: [dag_runs:bulk], dags: ["a", "b*"]', False, [_DAGS]),
+        ('roles: [viewer], operations: [dag_runs:bulk], dags: ["a", "b*"]', True, []),
+        ('roles: [viewer], operations: [dag_runs:bulk, pools:read], dags: ["a", "b*"]', False, [_DAGS]),
+        ('roles: [viewer], operations: [dag_runs:bulk, dag_runs:create], dags: ["a", "b*"]', False, []),
+        ('roles: [viewer], operations: [dag_runs:bulk], dags: ["*"]', False, []),
+        ('roles: [viewer], paths: ["/api/v2/dags/*/dagRuns"], methods: [PATCH], dags: ["a"]', False, [_DAGS]),
+        ('roles: [viewer], paths: ["/api/v2/dags/*/dagRuns"], methods: [PATCH], dags: ["a"]', True, []),
+        ('deny: true, operations: [dag_runs:bulk], dags: ["a"]', False, []),
+    ],
+)
+def test_rules_for_some_dags_where_the_path_names_none(monkeypatch, rule, narrowed, found):
+    marked = frozenset({("PATCH", "/api/v2/dags/{dag_id}/dagRuns")} if narrowed else ())
+    monkeypatch.setattr(catalogue, "load", lambda version: narrowing_catalogue(version, marked))
+    assert [text for text, _ in problem(f"plane: inbound, {rule}")] == found
 
 
 def test_equal_questions_get_equal_answers():

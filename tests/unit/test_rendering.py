@@ -10,6 +10,7 @@ version: 1
 workers: 1
 listen: ["127.0.0.1:9190", "127.0.0.1:9191"]
 tls: {certificate: a.pem, key: a.key}
+assertion: {issuer: "https://gate.test", keys: [k.pem]}
 envoy:
   authz_timeout: 2s
   authz_tls_ca: ca.pem
@@ -21,7 +22,7 @@ envoy:
     tls: {certificate: c.pem, key: c.key}
     upstreams:
       - {name: one, address: "127.0.0.1:8081", hosts: [one.test], audience: one, health_path: /api/v2/version,
-         base_path: /airflow}
+         base_path: /airflow, narrows_dags: true}
       - {name: two, address: "two.internal:8081", hosts: ["*.two.test"], audience: two, tls: true}
   egress:
     listen: 127.0.0.1:8090
@@ -53,6 +54,7 @@ def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
         ("one", ("127.0.0.1:8081",), ("one.test",), "one", "/api/v2/version", None)
     )
     assert (one.base_path, two.base_path) == ("/airflow", "")
+    assert (one.narrows_dags, two.narrows_dags) == (True, False)
     assert two.tls.server_name == "two.internal"
     assert two.tls.ca.startswith("/etc/")
     orders = made.egress.upstreams[0]
@@ -72,6 +74,7 @@ def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
     [
         ("version: 1\n", "there is no `envoy` section"),
         ("version: 1\nenvoy: {}\n", "neither"),
+        (FULL.replace("assertion: {", "# {"), "narrows_dags without `assertion`"),
         ('version: 1\nenvoy: {inbound: {listen: "name:1", upstreams: [{name: a, address: "a:1"}]}}\n', "not a name"),
     ],
 )

@@ -1,7 +1,8 @@
 import pytest
 
+from authz import catalogue
 from authz.review import Finding, Severity, lint
-from tests.policies import ISSUERS, ROLES, load
+from tests.policies import ISSUERS, ROLES, load, narrowing_catalogue
 
 TWO_ISSUERS = f"""{ISSUERS}
   - name: partner
@@ -76,7 +77,8 @@ def test_dags_on_egress():
         + '{id: out, plane: egress, roles: [viewer], hosts: [a], paths: [/x], dags: ["*"]}\n'
         + "{id: no, deny: true, dags: [x]}\n{id: ok, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
     )
-    assert messages(rules, issuers=ISSUERS)[:2] == [
+    found = [text for text in messages(rules, issuers=ISSUERS) if "outbound" in text]
+    assert found == [
         "the rule `out` allows no outbound request: the DAG of an outbound request is not known yet",
         "the rule `no` denies every outbound request it covers: the DAG of an outbound request is not known yet",
     ]
@@ -167,6 +169,59 @@ def test_a_deny_rule_that_leaves_the_bulk_way_open(deny, found):
 """
     told = messages(rules)
     assert any("keeps from deleting, but not by `connections:bulk`" in message for message in told) == found
+
+
+_LISTS = "denies lists and bulk requests of "
+_SOME = 'operations: ["dags:read", "dag_runs:bulk"]'
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "found"),
+    [
+        (_SOME, 'dags: ["s_*"]', "`dag_runs:bulk`, `dags:read`"),
+        (_SOME, 'dags: ["s_*"], roles: [viewer]', "`dag_runs:bulk`, `dags:read`"),
+        (_SOME, 'dags: ["s_*"], roles: [authenticated]', "`dag_runs:bulk`, `dags:read`"),
+        (_SOME, 'dags: ["s_*"], operations: ["dags:*"]', "`dags:read`"),
+        (_SOME, 'dags: ["s_*"], methods: [GET]', "`dags:read`"),
+        ('operations: ["dags:read"], dags: ["*"]', 'dags: ["s_*"]', "`dags:read`"),
+        # who is denied is not who may, nobody may for all DAGs, or there is no such route
+        (_SOME, 'dags: ["s_*"], roles: [user]', ""),
+        ('operations: ["dags:read"], dags: ["s_*", "t"]', 'dags: ["s_*"]', ""),
+        (_SOME, 'dags: ["s_*"], operations: ["dag_runs:create"]', ""),
+        (_SOME, 'dags: ["s_*"], methods: [DELETE]', ""),
+        ('paths: ["/api/v2/dags"]', 'dags: ["s_*"]', ""),
+        # not certain
+        (_SOME, 'dags: ["s_*"], hosts: [a.test]', ""),
+        (_SOME, 'dags: ["s_*"], paths: ["/api/v2/dags/**"]', ""),
+        # not about DAGs
+        (_SOME, 'operations: ["dags:read"]', ""),
+    ],
+)
+def test_a_deny_rule_about_dags_that_denies_lists_because_nothing_narrows_them(monkeypatch, allow, deny, found):
+    monkeypatch.setattr(catalogue, "load", lambda version: narrowing_catalogue(version, frozenset()))
+    rules = f"{{id: a, plane: inbound, roles: [viewer], {allow}}}\n{{id: d, deny: true, plane: inbound, {deny}}}\n"
+    told = [text for text in messages(rules, roles=VIEWER + "  user: {groups: [u]}\n") if _LISTS in text]
+    assert told == ([f"the rule `d` also {_LISTS}{found}: Airflow does not narrow them"] if found else [])
+
+
+def test_of_many_operations_a_few_are_named(monkeypatch):
+    monkeypatch.setattr(catalogue, "load", lambda version: narrowing_catalogue(version, frozenset()))
+    rules = (
+        '{id: a, plane: inbound, roles: [viewer], operations: ["*"]}\n{id: d, deny: true, plane: inbound, dags: [x]}'
+    )
+    [told] = [text for text in messages(rules) if _LISTS in text]
+    assert told.endswith("`, …: Airflow does not narrow them")
+    assert told.count(", ") == 3
+
+
+def test_a_deny_rule_about_dags_leaves_lists_that_airflow_narrows(monkeypatch):
+    rules = READERS + '{id: d, deny: true, plane: inbound, dags: ["s"]}'
+    found = []
+    for marked in ({"dags"}, {"dags", "dagWarnings", "dagTags"}):
+        routes = frozenset(("GET", f"/api/v2/{name}") for name in marked)
+        monkeypatch.setattr(catalogue, "load", lambda version, routes=routes: narrowing_catalogue(version, routes))
+        found.append(any(_LISTS in text for text in messages(rules)))
+    assert found == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import gc
 import json
 
+import jwt
 import pytest
 
 from authz.model import Plane
 from authz.reasons import ANSWERS, Reason
 from authz.service import Parked, Snapshot
+from tests.policies import narrowing
 from tests.service_rig import KEY, POLICY, Rig, load, message, read, state_of
 from tests.token_factory import ISS, NOW, make_key, sign
 
@@ -57,6 +59,53 @@ def test_an_assertion_is_reused_for_half_of_its_life_and_never_across_audiences(
     assert assertion("airflow-dev") != first
     rig.clock.advance(2)
     assert assertion() != first
+
+
+def said(answer):
+    """What the assertion says of rights."""
+    claims = jwt.decode(answer.set["x-authz-assertion"], options={"verify_signature": False})
+    return {name: claims[name] for name in ("dags", "dags_denied", "airflow_role", "menu") if name in claims}
+
+
+def test_an_assertion_says_what_the_decision_allows(rig):
+    rules = POLICY.replace(
+        'operations: ["dags:read"]}',
+        """operations: ["dags:read"], dags: ["sales_*", "x"]}
+  - {id: conns, plane: inbound, roles: [viewer], paths: ["/api/v2/connections"]}
+  - {id: no-secrets, deny: true, plane: inbound, roles: [viewer], operations: ["dags:*"], dags: ["*_secret"]}""",
+    )
+    rig.policy = narrowing(load(rules))
+    some = {"dags": ["sales_*", "x"], "dags_denied": ["*_secret"], "airflow_role": "viewer"}
+    for token in [rig.token()] * 3:  # seen for the first time, prepared, remembered
+        menu = ["CONNECTIONS", "DAGS"]
+        assert said(rig.check(token=token, dags="narrowed")) == {**some, "menu": menu}
+        assert said(rig.check("GET", "/api/v2/dags/x", token=token, dags="narrowed")) == {**some, "menu": menu}
+        conns = said(rig.check("GET", "/api/v2/connections", token=token, dags="narrowed"))
+        assert conns == {"dags": ["*"], "airflow_role": "op", "menu": menu}
+        assert rig.check(token=token).reason == "deny_rule"
+        assert rig.check(token=token, dags="narrowed", audience="").reason == "deny_rule"
+        assert rig.check("GET", "/api/v2/dags/x_secret", token=token, dags="narrowed").reason == "deny_rule"
+        assert said(rig.check("GET", "/api/v2/dags/x", token=token)) == {**some, "menu": ["CONNECTIONS"]}
+
+
+def test_what_concerns_no_airflow_says_nothing_of_dags(rig):
+    token = rig.token(client_id="sales-etl", aud="airflow-egress")
+    for _ in range(3):
+        answer = rig.check("GET", "/v1/orders", token=token, plane="egress", host="orders.internal", dags="narrowed")
+        assert answer.allowed
+        assert said(answer) == {"airflow_role": "viewer"}
+
+
+def test_a_grant_that_is_too_long_for_a_header_is_denied_or_one_dag(rig):
+    globs = ", ".join(f'"{"x" * 90}{number:03}_*"' for number in range(100))
+    rig.policy = narrowing(load(POLICY.replace('"dags:read"]}', f'"dags:read"], dags: [sales, {globs}]}}')))
+    answer = rig.check(token=rig.token(), dags="narrowed")
+    assert (answer.http, answer.reason) == (403, "no_rule")
+    assert "8 KiB" in rig.record["detail"]
+    assert "xxx" not in answer.body
+    one = rig.check("GET", "/api/v2/dags/sales", token=rig.token(), dags="narrowed")
+    assert said(one)["dags"] == ["sales"]
+    assert len(one.set["x-authz-assertion"]) < 2000
 
 
 def test_metadata_and_record_tell_the_same_story(rig):

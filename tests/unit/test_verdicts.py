@@ -12,11 +12,20 @@ from authz.minter import AssertionMinter
 from authz.model import Allow, Claims, Deny, HttpRequest, Identity
 from authz.service import Parked, Service, Snapshot
 from authz.verdicts import Verdicts
+from tests.policies import narrowing
 from tests.service_rig import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
 from tests.simulators import MemorySink
 from tests.token_factory import ISS, make_key
 
 OTHER_KEY = make_key("ES256", kid="k2")
+# Rights on some DAGs: lists are allowed where Airflow narrows them, and two people see different ones by one rule.
+SOME_DAGS = POLICY.replace('operations: ["dags:read"]}', 'operations: ["dags:read"], dags: ["sales*", x]}').replace(
+    "  - {id: agents",
+    """  - {id: too, plane: inbound, roles: [viewer, copilot], operations: ["dags:read", "dag_runs:read"], dags: [y]}
+  - {id: no-secrets, deny: true, plane: inbound, roles: [viewer], dags: ["*_secret"]}
+  - {id: connections, plane: inbound, roles: [copilot], paths: ["/api/v2/connections"]}
+  - {id: agents""",
+)
 NARROW = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")
 
 
@@ -70,6 +79,7 @@ def test_the_same_question_gets_the_same_verdict(table):
         {"method": "DELETE"},
         {"authority": "other.test"},
         {"plane": "egress"},
+        {"narrowed": True},
         {"base": "/airflow"},
         {"base": "/api"},
     ],
@@ -161,7 +171,8 @@ def test_nobody_without_a_good_token_fills_it():
 
 TARGETS = (
     *("/api/v2/dags", "/api/v2/dags?limit=2", "/api/v2/dags/sales", "/api/v2/variables", "/no/such", "/a/../b"),
-    *("/api/v2/monitor/health", "/v1/orders", "/api/v2/dags?access_token=x"),
+    *("/api/v2/monitor/health", "/v1/orders", "/api/v2/dags?access_token=x", "/api/v2/connections"),
+    *("/api/v2/dags/y/dagRuns", "/api/v2/dags/~/dagRuns", "/api/v2/dags/%7E/dagRuns"),
 )
 HEADERS = (
     (),
@@ -228,9 +239,10 @@ def test_a_service_that_remembers_answers_like_one_that_never_does(seed):
         rig.token(exp=int(rig.clock.wall()) + 40, jti="t5"),
         rig.token(OTHER_KEY, jti="t6"),
     ]
-    policies = [load(), load(NARROW)]
+    policies = [load(), load(NARROW), narrowing(load(SOME_DAGS)), narrowing(load(SOME_DAGS + "\n"), ())]
     verdicts_seen = set()
-    for _ in range(150):
+    rights_seen = set()
+    for _ in range(250):
         if chance.random() < 0.1:
             rig.policy = chance.choice(policies)
         if chance.random() < 0.1:
@@ -246,10 +258,14 @@ def test_a_service_that_remembers_answers_like_one_that_never_does(seed):
             plane=plane,
             audience=audience,
             host=chance.choice(["gate.test", "orders.internal"]),
+            dags=chance.choice(["narrowed", "narrowed", "other", ""]),
         )
         assert kept == anew
         verdicts_seen.add(kept[-1]["reason"])
+        claims = kept[3]
+        rights_seen.add((*claims.get("dags", ()), *claims.get("dags_denied", ()), claims.get("airflow_role")))
     assert {"rule", "public", "no_token", "no_role", "no_rule"} <= verdicts_seen
+    assert len(rights_seen) >= 3
 
 
 def test_nothing_that_is_kept_shows_an_assertion():

@@ -53,6 +53,23 @@ def test_context_extensions_come_through_and_may_be_absent():
     assert wire.parse(check_request()).base == ""
 
 
+@pytest.mark.parametrize(
+    ("told", "narrowed"),
+    [
+        ({"dags": "narrowed"}, True),
+        ({"dags": "narrowed", "audience": ""}, False),  # without an assertion nobody could say which DAGs
+        ({"dags": "Narrowed"}, False),
+        ({"dags": "true"}, False),
+        ({"dags": ""}, False),
+        ({}, False),
+    ],
+)
+def test_that_airflow_narrows_is_believed_only_in_so_many_words(told, narrowed):
+    message = CheckRequest.parse(check_request())
+    message.attributes.context_extensions |= told
+    assert wire.parse(bytes(message)).narrowed is narrowed
+
+
 def identity(**changes):
     claims = {
         "issuer_name": "corp",
