@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from authz.envoy_config.login_plan import LoginPlan
 from authz.errors import ConfigError, Problem
+from authz.login_plan import LoginPlan
 
 _MODE: Final = 0o600
 _KEY_BYTES: Final = 32

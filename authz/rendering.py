@@ -7,9 +7,9 @@ does not import `envoy-data-plane`; who renders pays for that.
 from collections.abc import Callable
 
 from authz import endpoints
-from authz.envoy_config.login_plan import SYSTEM_CA, LoginPlan
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
 from authz.errors import ConfigError, Problem
+from authz.login_plan import SYSTEM_CA, LoginPlan
 from authz.provider import DiscoveryError, Provider, discover
 from authz.settings import Egress, Inbound, Login, Settings, Tls
 from authz.settings import Upstream as UpstreamSettings

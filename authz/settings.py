@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from authz import cpus, endpoints, yamlfile
+from authz import cpus, endpoints, login_plan, yamlfile
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
 
@@ -169,15 +169,27 @@ class Upstream(_Section):
     )
 
 
+LoginUrl = Annotated[str, AfterValidator(login_plan.url)]
+LoginPath = Annotated[str, AfterValidator(login_plan.plain_path)]
+Scope = Annotated[str, AfterValidator(login_plan.scope)]
+Parameter = Annotated[str, AfterValidator(login_plan.parameter)]
+
+
 class Login(_Section):
     """People log in at Envoy with a browser."""
 
-    public_url: str = Field(description="the origin that browsers see, `https://airflow.example.com`")
-    issuer: str | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
-    authorization_endpoint: str | None = Field(None, description="instead of what the issuer says")
-    token_endpoint: str | None = Field(None, description="instead of what the issuer says")
-    end_session_endpoint: str | None = Field(None, description="instead of what the issuer says; `''`: none")
-    client_id: str = Field(description="our client at the provider, with redirect URI `public_url` + `callback_path`")
+    public_url: Annotated[str, AfterValidator(login_plan.origin)] = Field(
+        description="the origin that browsers see, `https://airflow.example.com`"
+    )
+    issuer: LoginUrl | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
+    authorization_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
+    token_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
+    end_session_endpoint: Annotated[str, AfterValidator(login_plan.end_of_sessions)] | None = Field(
+        None, description="instead of what the issuer says; `''`: none"
+    )
+    client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(
+        description="our client at the provider, with redirect URI `public_url` + `callback_path`"
+    )
     client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
     cookie_secret_file: str = Field(
         "cookie.secret", description="signs and encrypts the session cookies; made when missing"
@@ -185,12 +197,14 @@ class Login(_Section):
     client_auth: Literal["post", "basic"] | None = Field(
         None, description="how the token endpoint wants the secret; default: what the issuer says, else `post`"
     )
-    scopes: tuple[str, ...] = Field(("openid", "profile"), description="scopes that are asked for; `openid` among them")
-    parameters: tuple[str, ...] = Field(
+    scopes: tuple[Scope, ...] = Field(
+        ("openid", "profile"), description="scopes that are asked for; `openid` among them"
+    )
+    parameters: tuple[Parameter, ...] = Field(
         (), description="more words of the authorization request, encoded: `audience=airflow`"
     )
-    callback_path: str = Field("/oauth2/callback", description="where the provider sends people back to")
-    signout_path: str = Field("/oauth2/signout", description="ends the session here and at the provider")
+    callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
+    signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
     provider_ca: str | None = Field(None, description="authority of the provider's certificate; default: the system's")
     keep_id_token: bool = Field(
         False, description="keep the ID token in a cookie, for providers that want it back at sign-out"

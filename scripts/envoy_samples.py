@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authz.envoy_config.login_plan import LoginPlan
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
+from authz.login_plan import LoginPlan
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "envoy"
 HEADER: Final = "# Rendered by scripts/envoy_samples.py; do not edit. See README.md beside this file.\n"

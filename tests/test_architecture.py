@@ -44,6 +44,7 @@ LAYERS = {
     "review": 5,
     "envoy_config": 5,
     "endpoints": 5,
+    "login_plan": 5,
     "engine": 6,
     "cpus": 6,
     "assertion_keys": 6,

@@ -36,10 +36,10 @@ from envoy_data_plane.google.protobuf import Any
 from authz.envoy_config.addresses import discovery, load_assignment
 from authz.envoy_config.ext_authz import CLUSTER
 from authz.envoy_config.login import CLUSTER as PROVIDER
-from authz.envoy_config.login_plan import Endpoint, LoginPlan
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Upstream
 from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tls import cluster_socket
+from authz.login_plan import Endpoint, LoginPlan
 from authz.model import Plane
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)

@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
+    SchemeHeaderTransformation,
 )
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -60,6 +61,8 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         skip_xff_append=plane is Plane.EGRESS,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         generate_request_id=True,
+        # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
+        scheme_header_transformation=_https() if listener.login and listener.login.is_secure else None,
         # limits
         max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
         request_headers_timeout=HEADERS_TIMEOUT,
@@ -90,6 +93,10 @@ def _filters(plan: EnvoyPlan, listener: Listener) -> list[HttpFilter]:
     """In this order: what a client may not say, where a change must come from, who logs in, the check."""
     login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
     return [client_header_filter(), *login, ext_authz_filter(plan), _router()]
+
+
+def _https() -> SchemeHeaderTransformation:
+    return SchemeHeaderTransformation(scheme_to_overwrite="https")
 
 
 def _router() -> HttpFilter:

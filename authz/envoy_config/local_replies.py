@@ -37,12 +37,6 @@ from authz.envoy_config import login_pages as pages
 from authz.envoy_config.login import is_navigation
 from authz.envoy_config.login_pages import Page
 
-_HEADERS: Final = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-}
 # How the details of the oauth2 filter begin.
 _PROVIDER: Final = ("OAuth server returned",)
 _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
@@ -81,7 +75,7 @@ def _entry(conditions: list[AccessLogFilter], text: str, content_type: str) -> R
         body_format_override=SubstitutionFormatString(
             text_format_source=DataSource(inline_string=text), content_type=content_type
         ),
-        headers_to_add=[_header(name, value) for name, value in _HEADERS.items()],
+        headers_to_add=[_header(name, value) for name, value in pages.HEADERS.items()],
     )
 
 

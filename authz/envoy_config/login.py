@@ -27,8 +27,8 @@ from envoy_data_plane.envoy.type.matcher.v3 import PathMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.login_plan import LoginPlan
 from authz.envoy_config.secrets import CLIENT_SECRET, COOKIE_SECRET, sds_secret
+from authz.login_plan import LoginPlan
 
 OAUTH2: Final = "envoy.filters.http.oauth2"
 CSRF: Final = "envoy.filters.http.csrf"
@@ -45,6 +45,8 @@ NAMES: Final = {
     "oauth_nonce": "OauthNonce",
     "code_verifier": "CodeVerifier",
 }
+# The cookies of a session; the others are of a login that is under way.
+SESSION: Final = ("bearer_token", "oauth_hmac", "oauth_expires", "id_token", "refresh_token")
 # What Envoy tells the upstream about a request that it let go on without a login.
 STATUS_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 
@@ -86,7 +88,7 @@ def oauth2_filter(login: LoginPlan, sds: str) -> HttpFilter:
     config = OAuth2Config(
         token_endpoint=HttpUri(uri=login.token_endpoint, cluster=CLUSTER, timeout=TOKEN_TIMEOUT),
         authorization_endpoint=_with_query(login.authorization_endpoint, login.parameters),
-        end_session_endpoint=login.end_session_endpoint,
+        end_session_endpoint=login.end_session_endpoint if login.keep_id_token else "",
         credentials=OAuth2Credentials(
             client_id=login.client_id,
             token_secret=sds_secret(sds, CLIENT_SECRET),

@@ -1,4 +1,4 @@
-"""What people and programs read when a login fails inside Envoy.
+"""What people and programs read of a login inside Envoy.
 
 Law: fixed text. Nothing of the request, of the provider's answer or of the configuration is shown; a page has one link,
 to the start, and no script.
@@ -14,6 +14,13 @@ _STYLE: Final = (
     "h1{font-size:1.5rem}a{color:inherit}"
     "@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}}"
 )
+# With every page: it is stored nowhere, framed by nobody, and its address is told to nobody.
+HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +82,9 @@ TOO_LARGE: Final = Page(
     "Your token, or what else this site keeps in your browser, does not fit into cookies. Usually the token names too"
     " many groups: ask your platform team to have the provider send fewer. Nothing was forwarded.",
     "To the start page",
+)
+SIGNED_OUT: Final = Page(
+    "signed_out",
+    "You are signed out",
+    "Your session here has ended. Your identity provider may still know you, and sign you in again without asking.",
 )

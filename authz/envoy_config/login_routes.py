@@ -5,8 +5,15 @@ page. Signing out passes the authorizer first, which revokes the session: the pr
 until they expire, whoever has a copy of them.
 """
 
+import string
 from typing import Final
 
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+)
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -19,15 +26,18 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
-from authz.envoy_config.login import CSRF, OAUTH2, brings_bearer, cookie_name, is_navigation, without
-from authz.envoy_config.login_plan import LoginPlan
+from authz.envoy_config.login import CSRF, OAUTH2, SESSION, brings_bearer, cookie_name, is_navigation, without
+from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
 from authz.envoy_config.plan import Listener
+from authz.login_plan import Endpoint, LoginPlan
 
 # Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
 MARKER: Final = "authz-signout"
 TOO_LARGE: Final = 431
+_OK: Final = 200
 _NOT_FOUND: Final = 404
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 
 
@@ -72,10 +82,69 @@ def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
 
 
 def _sign_out(login: LoginPlan) -> Route:
-    """The authorizer was asked (its marker is there): the filter clears the cookies and goes to the provider."""
-    name = ("__Secure-" if login.is_secure else "") + MARKER
-    marked = StringMatcher(safe_regex=RegexMatcher(regex=f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?"))
-    return _end(login.signout, "login.sign-out", HeaderMatcher(name="cookie", string_match=marked))
+    """The authorizer was asked, for its marker is there: the cookies go, and then the session at the provider.
+
+    With an ID token the filter does it, which alone can read the cookie. Without one it would send an empty hint, which
+    some providers take for a forged one; so the same is said here without it.
+    """
+    name = marker(login)
+    marked = HeaderMatcher(
+        name="cookie",
+        string_match=StringMatcher(safe_regex=RegexMatcher(regex=f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?")),
+    )
+    if login.end_session_endpoint and login.keep_id_token:
+        return _end(login.signout, "login.sign-out", marked)
+    end = Endpoint.parse(login.end_session_endpoint) if login.end_session_endpoint else None
+    headers = [("set-cookie", line) for line in _deletions(login)]
+    if end is None:
+        headers += [("content-type", "text/html; charset=utf-8"), *HEADERS.items()]
+    return Route(
+        name="login.sign-out",
+        match=RouteMatch(path=login.signout, headers=[marked]),
+        redirect=_to_provider(login, end) if end else None,
+        direct_response=None if end else _signed_out(),
+        response_headers_to_add=[_header(name, value) for name, value in headers],
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )
+
+
+def marker(login: LoginPlan) -> str:
+    """The name of the authorizer's cookie that says: this session is revoked, end the rest of it."""
+    return ("__Secure-" if login.is_secure else "") + MARKER
+
+
+def _deletions(login: LoginPlan) -> list[str]:
+    """As the cookies were set, so that a browser takes it. Those of a login under way expire by themselves."""
+    secure = " Secure;" if login.is_secure else ""
+    places = [(cookie_name(login, kind), "/") for kind in SESSION] + [(marker(login), login.signout)]
+    return [f"{name}=; Path={path}; Max-Age=0; HttpOnly;{secure} SameSite=Lax" for name, path in places]
+
+
+def _to_provider(login: LoginPlan, end: Endpoint) -> RedirectAction:
+    """OpenID Connect RP-Initiated Logout 1.0 §2."""
+    query = f"client_id={_encoded(login.client_id)}&post_logout_redirect_uri={_encoded(login.public.origin + '/')}"
+    return RedirectAction(
+        scheme_redirect=end.scheme,
+        host_redirect=end.authority,
+        path_redirect=f"{end.path}?{query}",
+        response_code=_FOUND,
+    )
+
+
+def _signed_out() -> DirectResponseAction:
+    return DirectResponseAction(status=_OK, body=DataSource(inline_string=SIGNED_OUT.html()))
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD,
+    )
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoded for a query (RFC 3986 §2.3)."""
+    return "".join(chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
 
 
 def _ask_to_sign_out(login: LoginPlan, base: str) -> Route:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from authz.envoy_config.login_plan import SYSTEM_CA, LoginPlan
+from authz.login_plan import SYSTEM_CA, LoginPlan
 from authz.path import is_base
 
 SHORTEST_CHECK: Final = 0.05

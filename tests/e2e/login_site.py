@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import httpx
 
-from authz.envoy_config.login_plan import LoginPlan
 from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
+from authz.login_plan import LoginPlan
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser
@@ -127,7 +127,7 @@ class LoginSite:
         httpx.post(f"{self.provider.issuer}/dev/moods", json=moods).raise_for_status()
 
     def cookies(self, browser: CookieBrowser) -> dict[str, str]:
-        return browser.cookies[self.url]
+        return browser.cookies.setdefault(self.url, {})
 
     def cookie(self, name: str) -> str:
         """The name of a session cookie on this site."""

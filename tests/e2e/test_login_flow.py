@@ -87,7 +87,7 @@ def test_the_provider_is_asked_with_pkce_and_the_fixed_redirect_uri(site, browse
 def test_nothing_of_the_session_reaches_the_upstream(real_site):
     real_site.reset()
     with real_site.browser() as browser:
-        browser.cookies[real_site.url] = {"theme": "dark", "_token": "x", "IdToken": "y", "BearerToken": "z"}
+        browser.cookies[real_site.url] = {"theme": "dark", "_token": "x"}
         answer = real_site.log_in(browser, "/api/v2/dags")
     assert answer.status_code == 200
     received = real_site.upstream.only
@@ -97,6 +97,16 @@ def test_nothing_of_the_session_reaches_the_upstream(real_site):
     assert received.all("x-authz-user") == ["ann"]
     assert len(received.all("x-authz-assertion")) == 1
     assert [name for name, _value in received.headers if "oauth" in name] == []
+
+
+def test_a_cookie_that_looks_like_the_sessions_makes_it_ambiguous(real_site):
+    real_site.reset()
+    with real_site.browser() as browser:
+        assert real_site.log_in(browser, "/api/v2/dags").status_code == 200
+        real_site.upstream.reset()
+        real_site.cookies(browser)["BearerToken"] = "planted by a sibling of this host"
+        assert browser.script(real_site.url + "/api/v2/dags").status_code == 400
+    assert real_site.upstream.requests == []
 
 
 def test_an_expired_session_is_renewed_also_for_scripts(real_site):
@@ -181,18 +191,45 @@ def test_signing_out_asks_the_authorizer_first_and_ends_at_the_provider(site, br
     assert left.status_code == 302
     target = httpx.URL(left.headers["location"])
     assert str(target).startswith(f"{site.provider.issuer}/logout?")
-    assert target.params["post_logout_redirect_uri"] == f"{site.url}/"
-    assert not [name for name in site.cookies(browser) if OURS.search(name) and name.startswith("__Host-")]
+    assert dict(target.params) == {"client_id": "airflow-gate", "post_logout_redirect_uri": f"{site.url}/"}
+    assert not [name for name in site.cookies(browser) if "Host-" in name or name == "__Secure-authz-signout"]
     assert browser.refused == [], "a browser takes a deletion as it takes the cookie"
     assert site.upstream.requests == []
 
 
 def test_the_paths_of_the_login_never_lead_to_the_upstream(site):
     headers = {"authorization": "Bearer x", "cookie": "__Secure-authz-signout=1"}
-    for path in ("/oauth2/callback", "/oauth2/callback?code=a&state=b", "/oauth2/signout"):
+    for path in ("/oauth2/callback", "/oauth2/callback?code=a&state=b"):
         answer = httpx.get(site.url + path, headers=headers, verify=site.tls)
         assert answer.status_code == 404, path
+    for method in ("GET", "POST", "DELETE"):
+        answer = httpx.request(method, f"{site.url}/oauth2/signout", headers=headers, verify=site.tls)
+        assert answer.headers["location"].startswith(site.provider.issuer)
     assert site.upstream.requests == []
+
+
+def test_with_the_id_token_kept_the_provider_gets_it_back(envoy_binary, tmp_path):
+    with LoginSite(tmp_path, envoy_binary, real=True, keep_id_token=True) as site, site.browser() as browser:
+        assert site.log_in(browser, "/api/v2/dags").status_code == 200
+        assert not OURS.search(site.upstream.only.head.decode())
+        site.cookies(browser)["__Secure-authz-signout"] = "1"
+        left = browser.navigate(site.url + "/oauth2/signout")
+        target = httpx.URL(left.headers["location"])
+        assert claims(target.params["id_token_hint"])["preferred_username"] == "ann"
+        assert target.params["post_logout_redirect_uri"] == f"{site.url}/"
+        assert not [name for name in site.cookies(browser) if name.startswith("__Host-")]
+        assert browser.refused == []
+
+
+def test_without_an_end_of_sessions_at_the_provider_there_is_a_page(envoy_binary, tmp_path):
+    with LoginSite(tmp_path, envoy_binary, secure=False, end_session_endpoint="") as site, site.browser() as browser:
+        assert site.log_in(browser).status_code == 200
+        site.cookies(browser)["authz-signout"] = "1"
+        left = browser.navigate(site.url + "/oauth2/signout")
+        assert (left.status_code, left.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "You are signed out" in left.text
+        assert left.headers["cache-control"] == "no-store"
+        assert site.cookies(browser) == {}
 
 
 def test_without_tls_cookies_have_their_plain_names(envoy_binary, tmp_path):

@@ -320,6 +320,59 @@ envoy:
         assert result.exit_code == 2
 
 
+class TestEnvoyLogin:
+    SETTINGS = """
+version: 1
+envoy:
+  inbound:
+    tls: {certificate: tls.crt, key: tls.key}
+    upstreams: [{name: airflow, address: "127.0.0.1:8081", audience: airflow}]
+    login:
+      public_url: https://airflow.test
+      client_id: airflow-gate
+      client_secret_file: client.secret
+"""
+    ENDPOINTS = """
+      authorization_endpoint: https://idp.test/authorize
+      token_endpoint: https://idp.test/token
+"""
+
+    def test_the_files_beside_the_configuration(self, run):
+        (run.folder / "authz.yaml").write_text(self.SETTINGS + self.ENDPOINTS)
+        (run.folder / "client.secret").write_text("canary-secret")
+        result = run("envoy", "--output", "envoy.yaml")
+        assert (result.exit_code, result.output) == (0, "")
+        written = {path.name: path.read_text() for path in (run.folder / "sds").iterdir()}
+        assert set(written) == {
+            f"{name}.yaml" for name in ("listener_certificate", "login_client_secret", "login_cookie_secret")
+        }
+        assert f"filename: {run.folder}/client.secret" in written["login_client_secret.yaml"]
+        made = (run.folder / "cookie.secret").read_text()
+        rendered = (run.folder / "envoy.yaml").read_text()
+        assert f"path: {run.folder}/sds/login_cookie_secret.yaml" in rendered
+        for text in (rendered, *written.values()):
+            assert made not in text
+            assert "canary-secret" not in text
+        assert run("envoy").output == rendered
+        assert (run.folder / "cookie.secret").read_text() == made
+
+    def test_a_secret_with_a_newline_is_told(self, run):
+        (run.folder / "authz.yaml").write_text(self.SETTINGS + self.ENDPOINTS)
+        (run.folder / "client.secret").write_text("canary-secret\n")
+        result = run("envoy", "--output", "envoy.yaml")
+        assert result.exit_code == 0
+        assert result.stderr.startswith(f"warning: {run.folder}/client.secret begins or ends with white space")
+        assert "canary" not in result.output
+
+    def test_the_issuer_is_asked(self, run):
+        with IdP([KEY]) as idp:
+            (run.folder / "authz.yaml").write_text(self.SETTINGS + f"      issuer: {idp.url}\n")
+            result = run("envoy")
+        assert result.exit_code == 2
+        assert f"error: authz.yaml: envoy: {idp.url}/.well-known/openid-configuration has no " in result.output
+        assert not (run.folder / "cookie.secret").exists()
+
+
 class TestFailures:
     def test_a_broken_policy_ends_check_with_two_and_every_problem(self, run):
         (run.folder / "policy.yaml").write_text("version: 2\nrolls: {}\n")

@@ -1,7 +1,7 @@
 import pytest
 
-from authz.envoy_config.login_plan import Endpoint, LoginPlan
 from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
+from authz.login_plan import Endpoint, LoginPlan
 
 GOOD = {
     "client_id": "airflow-gate",

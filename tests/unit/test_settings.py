@@ -107,7 +107,7 @@ envoy:
       client_id: x
       client_secret_file: y
       client_auth: none
-      pubic_url: z
+      pubic_url: https://z.test
 """
     assert problems(tmp_path, text) == [
         "6:7 `public_url` is missing",
@@ -119,6 +119,29 @@ envoy:
     made = load(tmp_path, text.replace("token_endpoint: https://idp.test/t", "issuer: https://idp.test"))
     assert made.envoy.inbound.login.client_secret_file == f"{tmp_path}/y"
     assert made.envoy.sds == f"{tmp_path}/sds"
+
+
+def test_the_mistakes_of_a_login_have_their_places(tmp_path):
+    text = """version: 1
+envoy:
+  inbound:
+    upstreams: [{name: airflow, address: "127.0.0.1:8081"}]
+    login:
+      public_url: https://airflow.test/airflow
+      issuer: http://idp.test
+      end_session_endpoint: https://idp.test/logout?a=b
+      client_id: ""
+      client_secret_file: y
+      scopes: [openid, a b]
+      parameters: [audience]
+      callback_path: oauth2
+"""
+    found = problems(tmp_path, text)
+    assert [problem.partition(" ")[0] for problem in found] == [
+        *("6:19", "7:15", "8:29", "9:18", "11:24", "12:20", "13:22")
+    ]
+    assert "http is for this machine only" in found[1]
+    assert "one word" in found[4]
 
 
 def test_every_setting_is_described():

@@ -67,6 +67,54 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def url(text: str) -> str:
+    """The URL, if it is one; likewise those below. Settings ask them too, to tell the place of a mistake."""
+    Endpoint.parse(text)
+    return text
+
+
+def end_of_sessions(text: str) -> str:
+    """The URL where a session ends, or nothing."""
+    if text and "?" in Endpoint.parse(text).path:
+        raise ValueError(f"{text!r}: an end_session_endpoint has no query (one is added)")
+    return text
+
+
+def origin(text: str) -> str:
+    """A URL without a path."""
+    if Endpoint.parse(text).path != "/":
+        raise ValueError(f"{text!r}: the public URL is an origin, without a path")
+    return text
+
+
+def client_id(text: str) -> str:
+    """Visible ASCII."""
+    if not _CLIENT.fullmatch(text):
+        raise ValueError("client_id: visible ASCII is needed")
+    return text
+
+
+def scope(text: str) -> str:
+    """One word."""
+    if not _SCOPE.fullmatch(text):
+        raise ValueError(f"{text!r}: a scope is one word of visible ASCII")
+    return text
+
+
+def parameter(text: str) -> str:
+    """One pair of a query."""
+    if not _PARAMETER.fullmatch(text):
+        raise ValueError(f"{text!r}: write a parameter of the authorization request as name=value, encoded")
+    return text
+
+
+def plain_path(text: str) -> str:
+    """A path that everybody reads alike."""
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{text!r}: a path of the login is plain, as /oauth2/callback is")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginPlan:
     """The browser login of one listener: an OpenID provider, our client there, and where people come back to.
@@ -94,34 +142,23 @@ class LoginPlan:
     keep_id_token: bool = False
 
     def __post_init__(self) -> None:
-        if not _CLIENT.fullmatch(self.client_id):
-            raise ValueError("client_id: visible ASCII is needed")
+        client_id(self.client_id)
         if not self.client_secret or not self.cookie_secret:
             raise ValueError("a login needs a file with the client's secret and one for the cookies' secret")
         if self.client_secret == self.cookie_secret:
             raise ValueError("client secret and cookie secret are one file: the provider would know the cookies' key")
-        for url in (self.authorization_endpoint, self.token_endpoint):
-            Endpoint.parse(url)
-        if self.end_session_endpoint and "?" in Endpoint.parse(self.end_session_endpoint).path:
-            raise ValueError(f"{self.end_session_endpoint!r}: an end_session_endpoint has no query (Envoy adds one)")
-        if Endpoint.parse(self.public_url).path != "/":
-            raise ValueError(f"{self.public_url!r}: the public URL is an origin, without a path")
-        self._check_words()
-
-    def _check_words(self) -> None:
+        url(self.authorization_endpoint)
+        url(self.token_endpoint)
+        end_of_sessions(self.end_session_endpoint)
+        origin(self.public_url)
         if "openid" not in self.scopes:
             raise ValueError("scopes: OpenID Connect needs `openid` among them")
-        for scope in self.scopes:
-            if not _SCOPE.fullmatch(scope):
-                raise ValueError(f"{scope!r}: a scope is one word of visible ASCII")
-        for parameter in self.parameters:
-            if not _PARAMETER.fullmatch(parameter):
-                raise ValueError(
-                    f"{parameter!r}: write a parameter of the authorization request as name=value, encoded"
-                )
-        for path in (self.callback, self.signout):
-            if not _PATH.fullmatch(path):
-                raise ValueError(f"{path!r}: a path of the login is plain, as /oauth2/callback is")
+        for word in self.scopes:
+            scope(word)
+        for pair in self.parameters:
+            parameter(pair)
+        plain_path(self.callback)
+        plain_path(self.signout)
         if self.callback == self.signout:
             raise ValueError("callback and signout need different paths")
 
