@@ -18,6 +18,7 @@ from typing import Final
 from authz.admin import AdminServer, Readiness
 from authz.assertion_keys import load_keys
 from authz.authenticate import Authenticator
+from authz.backchannel import MOST_BODY, Backchannel
 from authz.engine import EngineOptions, TlsFiles
 from authz.engine.choose import choose
 from authz.issuer_keys import fetcher_of, options_of
@@ -31,6 +32,7 @@ from authz.revoker import Revoker
 from authz.service import Service, Snapshot
 from authz.settings import Settings
 from authz.sink import DecisionSink
+from authz.small_server import SmallServer
 from authz.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class App:
         self.admin = AdminServer(
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
+        self.backchannel = self._backchannel()
         self._ended = threading.Event()
         self._look_now = threading.Event()
         self._ending = False
@@ -120,6 +123,9 @@ class App:
                 running.callback(watcher.stop)
             self.revoker.start()
             running.callback(self.revoker.stop)
+            if self.backchannel is not None:
+                self.backchannel.start()
+                running.callback(self.backchannel.stop)
             running.enter_context(_signals(self._end, self._hang_up))
             monitor.start()
             running.callback(monitor.join)
@@ -152,6 +158,21 @@ class App:
         """SIGTERM: say so everywhere at once, then drain."""
         self._ending = True
         self.engine.stop()
+
+    def _backchannel(self) -> SmallServer | None:
+        revocation = self.settings.revocation
+        if revocation.backchannel is None:
+            return None
+        judge = Backchannel(
+            policy=lambda: self.policy.current,
+            keys=self.keys.view,
+            want_key=self.keys.request,
+            revoke=self.revoker.revoke,
+            clients=frozenset(revocation.clients),
+            keep=revocation.keep,
+            clock=self.clock,
+        )
+        return SmallServer(revocation.backchannel, judge.answer, most_body=MOST_BODY, name="backchannel")
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(policy=self.policy.current, keys=self.keys.view())

@@ -139,6 +139,12 @@ class Revocation(_Section):
     keep: Duration = Field(
         86400.0, ge=60, description="how long a session that was ended is remembered; as long as sessions at the issuer"
     )
+    backchannel: Address | None = Field(
+        None, description="address where issuers tell that a session has ended (OIDC back-channel logout)"
+    )
+    clients: tuple[str, ...] = Field(
+        (), description="`aud` of their logout tokens, besides the issuers' audiences: who people log in with"
+    )
 
 
 class Shutdown(_Section):

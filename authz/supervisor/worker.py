@@ -29,7 +29,8 @@ def settings_at(place: Place, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
     listen = endpoints.of_worker(settings.listen, place.index, place.count)
     file = settings.revocation.file or str(place.revocations)
-    shared = {"revocation": settings.revocation.model_copy(update={"file": file})}
+    told = settings.revocation.backchannel if place.index == 0 else None  # one listens, all know
+    shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": told})}
     return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}"), **shared})
 
 

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 
-from tests.e2e.envoy_harness import wait_for
+from tests.e2e.envoy_harness import free_port, wait_for
 from tests.integration.test_workers import KEY, TWO, Pair
 from tests.simulators import IdP
+from tests.token_factory import logout_claims, sign
 
 LOGOUT = {"method": "GET", "target": "/api/v2/auth/logout", "signout": "/oauth2/signout"}
 LIVE_S = 1.0
@@ -169,3 +171,17 @@ def test_a_gate_whose_file_cannot_be_read_does_not_start(tmp_path, idp):
     with contextlib.suppress(AssertionError), Pair(tmp_path, idp, settings=one) as pair:
         pytest.fail(f"it serves: {pair.get('/readyz').text}")
     assert "the revocation file cannot be used" in (tmp_path / "authz.log").read_text()
+
+
+def test_an_issuer_ends_a_session_on_both_workers(tmp_path, idp):
+    port = free_port()
+    told = WITH_FILE.replace("keep: 2h", f'keep: 2h, backchannel: "127.0.0.1:{port}", clients: [airflow-gate]')
+    with Pair(tmp_path, idp, settings=told) as pair:
+        credential = pair.token(sid="s1")
+        assert [pair.check(index, credential).http for index in range(2)] == [200, 200]
+        claims = logout_claims(
+            iss=idp.url, iat=int(time.time()), exp=int(time.time()) + 60, aud="airflow-gate", sid="s1"
+        )
+        form = {"logout_token": sign(claims, KEY, {"typ": "logout+jwt"})}
+        assert [httpx.post(f"http://127.0.0.1:{port}/", data=form).status_code for _ in range(2)] == [200, 400]
+        assert until_refused_by_both(pair, credential) <= LIVE_S

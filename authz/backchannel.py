@@ -1,0 +1,185 @@
+"""Where issuers tell that a session has ended (OpenID Connect Back-Channel Logout 1.0).
+
+Law 1: whoever calls is nobody; only the logout token counts. It is verified by the rules and keys of every other token.
+Law 2: what it can do is end sessions. A token that comes twice is refused, and would do nothing: it revokes what was
+issued up to its own `iat`, not up to now.
+Law 3: 200 is said when the revocation is on record and in force, 400 for everything else (§2.8); no answer tells more
+than the error's class. So many tokens are judged in a second, and no more.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import orjson
+from cachetools import TTLCache
+
+from authz import tokens
+from authz.authenticate import KeyState
+from authz.errors import DeniedError, KeysUnavailableError, TokenError
+from authz.jwks import Key
+from authz.model import Issuer
+from authz.policy import Policy
+from authz.reasons import Reason
+from authz.revocation import Attempt, Kind, Revocation
+from authz.small_server import Asked, Page
+from authz.tokens.compact import ParsedToken
+from authz.tokens.logout import FRESH_S, Logout, read_logout
+
+log = logging.getLogger(__name__)
+
+MOST_BODY: Final = 32 * 1024
+_MOST_A_SECOND: Final = 20
+_MOST_SEEN: Final = 100_000
+_WAIT_S: Final = 3.0
+_FORM: Final = "application/x-www-form-urlencoded"
+_FIELD: Final = b"logout_token="
+
+
+class Clock(Protocol):
+    """Wall time in seconds since the epoch, and a monotonic time in seconds."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        ...
+
+
+class Backchannel:
+    """Judges logout tokens.
+
+    Args:
+        policy: the policy in force; None before the first.
+        keys: what is known of the issuers' keys, by issuer name.
+        want_key: asks for a key, see `authz.keys.KeyStore.request`.
+        revoke: see `authz.service.Revoker`.
+        clients: audiences that are accepted besides the issuers' own.
+        keep: seconds for which a session is remembered.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], Policy | None],
+        keys: Callable[[], Mapping[str, KeyState]],
+        want_key: Callable[[str, str, Callable[[], None]], bool],
+        revoke: Callable[[Attempt, Callable[[], None]], bool],
+        clients: frozenset[str],
+        keep: float,
+        clock: Clock,
+    ) -> None:
+        self._policy = policy
+        self._keys = keys
+        self._want_key = want_key
+        self._revoke = revoke
+        self._clients = clients
+        self._keep = keep
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._second, self._judged = 0, 0
+        # Longer than a token is fresh, with the largest skew that a policy may set twice.
+        self._seen: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_SEEN, FRESH_S + 1200, timer=clock.monotonic)
+
+    def answer(self, asked: Asked) -> Page:
+        """The page for a request."""
+        if asked.method != "POST":
+            return _page(HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request")
+        if not self._has_time():
+            return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
+        try:
+            return self._end(asked)
+        except DeniedError as error:
+            log.warning("a back-channel logout was refused: %s: %s", error.reason, error.detail)
+            return _page(HTTPStatus.BAD_REQUEST, "invalid_request")
+        except Exception:
+            # The port's door: a bug must not end the thread without an answer.
+            log.exception("a back-channel logout")
+            return _page(HTTPStatus.BAD_REQUEST, "server_error")
+
+    def _has_time(self) -> bool:
+        with self._lock:
+            second = int(self._clock.monotonic())
+            self._judged = self._judged + 1 if second == self._second else 1
+            self._second = second
+            return self._judged <= _MOST_A_SECOND
+
+    def _end(self, asked: Asked) -> Page:
+        parsed = tokens.parse(_token(asked), max_bytes=tokens.MAX_TOKEN_BYTES)
+        policy = self._policy()
+        if policy is None:
+            raise KeysUnavailableError("there is no policy yet")
+        issuer = tokens.find_issuer(parsed, policy.issuers)
+        tokens.verify(parsed, self._key(parsed, issuer))
+        now = self._clock.wall()
+        logout = read_logout(parsed, issuer, self._clients, now)
+        seen = issuer.issuer, logout.token_id
+        with self._lock:
+            if seen in self._seen:
+                raise TokenError(Reason.CLAIM_INVALID, "the logout token came before")
+            self._seen[seen] = True
+        attempt = Attempt(self._revocation(logout, issuer, now))
+        done = threading.Event()
+        if self._revoke(attempt, done.set):
+            done.wait(_WAIT_S)
+        if not attempt.made:
+            with self._lock:
+                self._seen.pop(seen, None)  # the issuer may try again
+            return _page(HTTPStatus.BAD_REQUEST, "temporarily_unavailable")
+        log.info("issuer %s ended %s", issuer.name, "a session" if logout.session_id else "all sessions of a subject")
+        return Page(HTTPStatus.OK, "text/plain; charset=utf-8", b"")
+
+    def _key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
+        """The key that the token names; one that is not known is asked for once."""
+        try:
+            return self._known_key(parsed, issuer)
+        except DeniedError as error:
+            fetched = threading.Event()
+            if error.reason not in {Reason.UNKNOWN_KEY, Reason.KEYS_UNAVAILABLE} or not self._want_key(
+                issuer.name, parsed.kid or "", fetched.set
+            ):
+                raise
+        fetched.wait(_WAIT_S)
+        return self._known_key(parsed, issuer)
+
+    def _known_key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
+        state = self._keys().get(issuer.name)
+        if (
+            state is None
+            or state.issuer != issuer.issuer
+            or state.keyset is None
+            or self._clock.monotonic() >= state.stale_at
+        ):
+            raise KeysUnavailableError(f"no keys of issuer {issuer.name}")
+        return tokens.find_key(parsed, issuer, state.keyset)
+
+    def _revocation(self, logout: Logout, issuer: Issuer, now: float) -> Revocation:
+        by_session = bool(logout.session_id)
+        return Revocation(
+            issuer=issuer.issuer,
+            kind=Kind.SID if by_session else Kind.SUBJECT,
+            value=logout.session_id or logout.subject,
+            until=int(now + max(self._keep, issuer.max_lifetime + 2 * issuer.clock_skew)) + 1,
+            before=0 if by_session else logout.issued_at,
+            note="back-channel logout",
+        )
+
+
+def _token(asked: Asked) -> str:
+    """The one `logout_token` of the form (§2.5)."""
+    media_type = asked.content_type.partition(";")[0].strip().lower()
+    if asked.body is None or media_type != _FORM:
+        raise TokenError(Reason.TOKEN_MALFORMED, f"the body is no form of up to {MOST_BODY} bytes")
+    found = [part for part in asked.body.strip().split(b"&") if part.startswith(_FIELD)]
+    if len(found) != 1:
+        raise TokenError(Reason.TOKEN_MALFORMED, "not exactly one logout_token")
+    return found[0].removeprefix(_FIELD).decode("latin-1")  # a form leaves every letter of a JWT as it is
+
+
+def _page(status: HTTPStatus, error: str) -> Page:
+    return Page(status, "application/json", orjson.dumps({"error": error}))

@@ -1,0 +1,210 @@
+"""A port of our own with a few pages, for which a web framework would be too much.
+
+Law: no client can hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
+are open at a time (the next is closed at once); a body has a length, and that is bounded. `http.server` reads HTTP.
+"""
+
+import contextlib
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+_DEADLINE_S: Final = 5.0
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request. `body` is None where it has none that is read: no length, or too much."""
+
+    method: str
+    target: str
+    accept: str
+    content_type: str
+    body: bytes | None = field(repr=False)
+
+
+class SmallServer:
+    """Serves one address.
+
+    Args:
+        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 takes a free one.
+        answer: the page for a request; must not raise.
+        connections: how many may be open at a time.
+        deadline_s: seconds for one connection, from its first byte to the end of its answer.
+        most_body: bytes of a body that is read.
+        name: of its thread.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        answer: Callable[[Asked], Page],
+        *,
+        connections: int = 32,
+        deadline_s: float = _DEADLINE_S,
+        most_body: int = 0,
+        name: str = "admin",
+    ) -> None:
+        family, address = _family_and_address(listen)
+        try:
+            self._server = _Server(
+                family, address, answer, connections=connections, deadline_s=deadline_s, most_body=most_body
+            )
+        except OSError as error:
+            raise OSError(f"cannot listen on {listen}: {error.strerror or error}") from None
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name=name, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on (0 for a Unix socket)."""
+        name = self._server.socket.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End; connections that are open finish by themselves within their deadlines."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(timeout)
+        self._server.server_close()
+
+
+def _family_and_address(listen: str) -> tuple[socket.AddressFamily, Any]:
+    """What `socket` needs; a socket file that an earlier process left behind is removed."""
+    if listen.startswith("unix:"):
+        path = Path(listen.removeprefix("unix:"))
+        if path.is_socket():
+            path.unlink()
+        return socket.AF_UNIX, str(path)
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """One thread per connection, so many and no more."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        answer: Callable[[Asked], Page],
+        *,
+        connections: int,
+        deadline_s: float,
+        most_body: int,
+    ) -> None:
+        self.address_family = family
+        self.answer = answer
+        self.deadline_s = deadline_s
+        self.most_body = most_body
+        self._free = threading.BoundedSemaphore(connections)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 the base class's signature
+        log.debug("a connection broke: %s", type(sys.exception()).__name__)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: one request, one answer, the end. The library reads HTTP; here are our pages and the clock."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = "authz"
+    sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = _TEXT
+
+    def setup(self) -> None:
+        super().setup()
+        # The library's own timeout counts each read anew; whoever trickles bytes would hold a thread for hours.
+        self._guard = threading.Timer(self.server.deadline_s, self._cut)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def finish(self) -> None:
+        self._guard.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):  # the client was faster
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        asked = Asked(
+            method=self.command,
+            target=self.path,
+            accept=", ".join(self.headers.get_all("Accept", [])),
+            content_type=", ".join(self.headers.get_all("Content-Type", [])),
+            body=self._body(),
+        )
+        page = self.server.answer(asked)
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Connection", "close")
+        for name, value in page.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    def _body(self) -> bytes | None:
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()) or len(lengths[0]) > 9:  # noqa: PLR2004 digits
+            return None
+        length = int(lengths[0])
+        if "Transfer-Encoding" in self.headers or not 0 < length <= self.server.most_body:
+            return None
+        body = self.rfile.read(length)
+        return body if len(body) == length else None
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 the library's names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
+        """No access log: scrapes would fill it."""

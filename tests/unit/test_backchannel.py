@@ -1,0 +1,209 @@
+"""The back channel over real sockets: who may end which session, and what an attacker gets."""
+
+import http.client
+import json
+import socket
+
+import pytest
+
+from authz.backchannel import MOST_BODY, Backchannel
+from authz.revocation import Kind, Revoked
+from authz.small_server import SmallServer
+from tests.service_rig import KEY, load, state_of
+from tests.simulators import PATIENCE_S, SimClock
+from tests.token_factory import ISS, NOW, access_claims, id_claims, logout_claims, make_key, sign
+
+NEXT = make_key("ES256", kid="k2")
+THIEF = make_key("ES256", kid="k1 of a thief")
+
+
+class Rig:
+    """A back channel on a clock, keys and a revoker that the test sets."""
+
+    def __init__(self):
+        self.clock = SimClock()
+        self.policy = load()
+        self.keys = {"corp": state_of(KEY)}
+        self.arriving = None  # what a fetch brings
+        self.asked = []
+        self.revoked = Revoked(b"k" * 32)
+        self.attempts = []
+        self.fails = False
+        judge = Backchannel(
+            policy=lambda: self.policy,
+            keys=lambda: self.keys,
+            want_key=self._want_key,
+            revoke=self._revoke,
+            clients=frozenset({"gate"}),
+            keep=7200.0,
+            clock=self.clock,
+        )
+        self.server = SmallServer("127.0.0.1:0", judge.answer, most_body=MOST_BODY, name="backchannel")
+
+    def _want_key(self, issuer, kid, done):
+        self.asked.append((issuer, kid))
+        if self.arriving is None:
+            return False
+        self.keys = self.arriving
+        done()
+        return True
+
+    def _revoke(self, attempt, done):
+        if self.fails == "bug":
+            raise RuntimeError("canary")
+        self.attempts.append(attempt.revocation)
+        return False if self.fails else self.revoked.revoke(attempt, done)
+
+    def post(self, body, *, method="POST", content_type="application/x-www-form-urlencoded", **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE_S)
+        try:
+            connection.request(method, "/", body, {"Content-Type": content_type, **headers})
+            answer = connection.getresponse()
+            assert answer.getheader("Cache-Control") == "no-store"
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def tell(self, key=KEY, typ="logout+jwt", **changes):
+        claims = logout_claims(**{"iat": NOW, "exp": NOW + 60, "jti": "l-1", "aud": "gate", **changes})
+        return self.post(f"logout_token={sign(claims, key, {'typ': typ})}")[0]
+
+
+@pytest.fixture
+def rig():
+    made = Rig()
+    made.server.start()
+    yield made
+    made.server.stop()
+
+
+def test_an_issuer_ends_a_session(rig):
+    assert rig.post(
+        f"x=1&logout_token={sign(logout_claims(iat=NOW, aud='gate', jti='l'), KEY, {'typ': 'logout+jwt'})}"
+    ) == (
+        200,
+        b"",
+    )
+    [one] = rig.attempts
+    assert (one.issuer, one.kind, one.value, one.until) == (ISS, Kind.SID, "s-1", NOW + 7201)
+    assert rig.revoked.any
+
+
+def test_without_a_session_it_is_what_the_subject_was_issued_so_far(rig):
+    assert rig.tell(sid=None, iat=NOW - 3) == 200
+    [one] = rig.attempts
+    assert (one.kind, one.value, one.before) == (Kind.SUBJECT, "alice", NOW - 3)
+
+
+def test_a_replayed_logout_token_is_refused_and_another_is_not(rig):
+    assert [rig.tell(), rig.tell(), rig.tell(jti="l-2")] == [200, 400, 200]
+    assert len(rig.attempts) == 2
+
+
+def test_a_token_that_was_refused_may_come_again_when_it_is_good(rig):
+    assert rig.tell(key=THIEF) == 400
+    assert rig.tell() == 200
+
+
+@pytest.mark.parametrize("fails", [True, "bug"])
+def test_what_could_not_be_recorded_is_not_said_to_be_done_and_may_come_again(rig, fails, caplog):
+    rig.fails = fails
+    assert rig.tell() == 400
+    assert "canary" not in rig.post("logout_token=x")[1].decode()
+    rig.fails = False
+    assert rig.tell(jti="l-2") == 200
+    if fails is True:
+        assert rig.tell() == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": THIEF},
+        {"typ": "JWT"},
+        {"aud": "other"},
+        {"iss": "https://other.test"},
+        {"nonce": "n"},
+        {"events": {}},
+        {"iat": NOW - 600, "exp": NOW + 600},
+        {"iat": NOW + 600},
+    ],
+    ids=str,
+)
+def test_anything_but_a_logout_token_for_us_ends_nothing(rig, change, caplog):
+    assert rig.tell(**change) == 400
+    assert not rig.revoked.any
+    assert "a back-channel logout was refused" in caplog.text
+
+
+@pytest.mark.parametrize("claims", [access_claims(iat=NOW), id_claims(iat=NOW)])
+def test_no_other_token_is_a_logout_token(rig, claims):
+    status, body = rig.post(f"logout_token={sign(claims, KEY)}")
+    assert (status, json.loads(body)) == (400, {"error": "invalid_request"})
+
+
+def test_a_logout_token_is_no_access_token():
+    from tests.service_rig import Rig as Gate
+
+    gate = Gate()
+    for typ in ("logout+jwt", "at+jwt", "JWT"):
+        token = sign(logout_claims(iat=NOW, aud="airflow", client_id="cli", scope="x"), KEY, {"typ": typ})
+        assert gate.check(token=token).http == 401
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"body": ""},
+        {"body": "logout_token="},
+        {"body": "logout_token=x"},
+        {"body": "logout_token=a&logout_token=b"},
+        {"body": "token=x"},
+        {"body": b"logout_token=\xff\x00"},
+        {"body": "logout_token=" + "a" * MOST_BODY},
+        {"body": '{"logout_token": "x"}', "content_type": "application/json"},
+        {"body": "logout_token=x", "content_type": ""},
+    ],
+    ids=str,
+)
+def test_what_is_no_such_form_is_refused(rig, form):
+    assert rig.post(**form) == (400, b'{"error":"invalid_request"}')
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_only_post(rig, method):
+    assert rig.post("logout_token=x", method=method)[0] == 405
+
+
+def test_a_body_without_a_length_is_not_read(rig):
+    with socket.create_connection(("127.0.0.1", rig.server.port), PATIENCE_S) as raw:
+        raw.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+        assert raw.recv(99).startswith(b"HTTP/1.1 400")
+
+
+def test_a_new_key_is_asked_for_once(rig):
+    rig.arriving = {"corp": state_of(KEY, NEXT)}
+    assert rig.tell(key=NEXT) == 200
+    assert rig.asked == [("corp", "k2")]
+
+
+@pytest.mark.parametrize("keys", [{}, {"corp": state_of()}, {"corp": state_of(KEY, stale_at=0.0)}])
+def test_without_keys_nothing_is_believed(rig, keys):
+    rig.keys = keys
+    assert rig.tell() == 400
+    assert not rig.revoked.any
+
+
+def test_without_a_policy_nothing_is_believed(rig):
+    rig.policy = None
+    assert rig.tell() == 400
+
+
+def test_so_many_are_judged_in_a_second(rig):
+    statuses = [rig.tell(key=THIEF) for _ in range(25)]
+    assert statuses == [400] * 20 + [429] * 5
+    rig.clock.advance(1)
+    assert rig.tell() == 200
