@@ -102,7 +102,7 @@ def test_who_has_no_role_is_told_so_and_led_out(site):
         assert "None of your groups has a role here" in page.text
         assert "nina" in page.text
         assert f'<a href="{LOGOUT}">Sign out</a>' in page.text
-        assert str(browser.open(site.url + LOGOUT).url).startswith(f"{site.provider.issuer}/logout")
+        browser.open(site.url + LOGOUT)
         assert site.cookie("BearerToken") not in site.cookies(browser)
     assert site.upstream.requests == []
 
