@@ -11,7 +11,7 @@ from typing import Any
 from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
 from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
 from airflow.api_fastapi.common.types import MenuItem
 from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
 from airflow.configuration import conf
@@ -19,21 +19,14 @@ from airflow.exceptions import AirflowConfigException
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 
-from authz.airflow import levels, options
+from authz.airflow import levels, options, pages
 from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
-from authz.airflow.middleware import AssertionMiddleware
+from authz.airflow.middleware import SCHEME, AssertionMiddleware
 from authz.airflow.verifier import Asserted, KeySetError
 
 GATE_PAGE = "/gate"
 FILE_PACE = Pace(refresh_s=2.0, min_interval_s=1.0)
 NO_TOKENS = "This Airflow issues no tokens: requests are authenticated by its gate."
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Airflow is behind a gate</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}</style></head>
-<body><h1>Airflow is behind a gate</h1>
-<p>This Airflow has no login of its own. Open it at the address of its gate; if you already did, your session
-there has ended or your account is known to no role: ask those who run the gate.</p></body></html>
-"""
 log = logging.getLogger(__name__)
 
 
@@ -48,8 +41,8 @@ class AuthzUser(BaseUser):
         return self.asserted.user_id
 
     def get_name(self) -> str:
-        """Return the name that Airflow shows and writes to its audit log."""
-        return self.asserted.username
+        """Return the name that Airflow shows and writes to its event log and to the runs that the user triggers."""
+        return self.asserted.shown_name
 
     def __repr__(self) -> str:
         return f"AuthzUser({self.get_id()!r}, airflow_role={self.asserted.airflow_role!r})"
@@ -61,7 +54,7 @@ def mark(asserted: Asserted) -> dict[str, Any]:
 
 
 class AuthzAuthManager(BaseAuthManager[AuthzUser]):
-    """Maps the assertion's `airflow_role` to what Airflow's own checks ask for."""
+    """Answers Airflow's own checks from the assertion: how far by its `airflow_role`, which DAGs by its `dags`."""
 
     _options: options.Options | None = None
     _source: KeySource | None = None
@@ -91,8 +84,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
 
         @app.get(GATE_PAGE, response_class=HTMLResponse)
         def gate() -> HTMLResponse:
-            headers = {"www-authenticate": "Authz-Assertion", "cache-control": "no-store"}
-            return HTMLResponse(PAGE, status_code=401, headers=headers)
+            return HTMLResponse(pages.GATE, status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
 
         return app
 
@@ -131,10 +123,19 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         method: str,
         user: AuthzUser,
         access_entity: DagAccessEntity | None = None,
-        details: Any = None,  # noqa: ARG002
+        details: DagDetails | None = None,
     ) -> bool:
-        """Return whether the user may use DAGs and what belongs to them. Which DAGs is the gate's decision."""
-        return levels.may_dag(user.asserted.airflow_role, method, access_entity.name if access_entity else None)
+        """Return whether the user may use a DAG or what belongs to it.
+
+        Without a DAG's id Airflow asks before it looks at any DAG: whether the user may do so with some DAG. It then
+        asks again with each id, or has its list narrowed by `filter_authorized_dag_ids`.
+        """
+        who = user.asserted
+        if not levels.may_dag(who.airflow_role, method, access_entity.name if access_entity else None):
+            return False
+        if details is None or details.id is None:
+            return bool(who.dags.allowed)
+        return who.dags.permits(details.id)
 
     def is_authorized_asset(self, *, method: str, user: AuthzUser, details: Any = None) -> bool:  # noqa: ARG002
         """Return whether the user may use assets."""
@@ -161,8 +162,8 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         return levels.reaches(user.asserted.airflow_role, "admin")
 
     def filter_authorized_menu_items(self, menu_items: list[MenuItem], *, user: AuthzUser) -> list[MenuItem]:
-        """Return the menu items that the user's role is shown."""
-        return [item for item in menu_items if levels.sees_menu(user.asserted.airflow_role, item.name)]
+        """Return the menu items whose pages the gate would open for the user."""
+        return [item for item in menu_items if item.name in user.asserted.menu]
 
     def filter_authorized_connections(
         self, *, conn_ids: set[str], user: AuthzUser, method: str = "GET", **_team: Any
@@ -173,8 +174,8 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     def filter_authorized_dag_ids(
         self, *, dag_ids: set[str], user: AuthzUser, method: str = "GET", **_team: Any
     ) -> set[str]:
-        """Return all DAGs or none: which DAGs is the gate's decision."""
-        return set(dag_ids) if self.is_authorized_dag(method=method, user=user) else set()
+        """Return the DAGs that the assertion is for."""
+        return user.asserted.dags.narrow(dag_ids) if self.is_authorized_dag(method=method, user=user) else set()
 
     def filter_authorized_pools(
         self, *, pool_names: set[str], user: AuthzUser, method: str = "GET", **_team: Any

@@ -1,8 +1,9 @@
 """Hold the gate's public keys: fetched in one background thread, cached, and kept when a fetch fails.
 
-Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10).
-A failed fetch keeps the last good keys for `max_stale_s` (d-12). A fetch is bounded in bytes and in time, follows no
-redirect, uses no proxy and sends no credential (d-11). Nothing here blocks its caller.
+Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10);
+one that is asked for too early happens as soon as it may, so that a key which begins to sign right after a fetch is
+found. A failed fetch keeps the last good keys for `max_stale_s` (d-12). A fetch is bounded in bytes and in time,
+follows no redirect, uses no proxy and sends no credential (d-11). Nothing here blocks its caller.
 """
 
 import logging
@@ -91,10 +92,18 @@ def fetch_file(path: Path) -> Fetch:
 class KeySource:
     """The keys as they are now. Thread-safe; the keys are swapped as a whole."""
 
-    def __init__(self, fetch: Fetch, pace: Pace, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        pace: Pace,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._fetch = fetch
         self._pace = pace
         self._monotonic = monotonic
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._keys = NO_KEYS
         self._fetched_at = 0.0
@@ -117,22 +126,23 @@ class KeySource:
             self.refresh()
         return keys
 
-    def refresh(self) -> Future[None] | None:
-        """Return the fetch that is under way, starting one if allowed; None when it is too soon for another."""
+    def refresh(self) -> Future[None]:
+        """Return the fetch that is under way or waits until it may begin; starts one if there is none."""
         now = self._monotonic()
         with self._lock:
             if self._flight is not None:
                 return self._flight
-            if self._attempted_at is not None and now - self._attempted_at < self._pace.min_interval_s:
-                return None
-            self._attempted_at = now
+            early = 0.0 if self._attempted_at is None else self._attempted_at + self._pace.min_interval_s - now
+            self._attempted_at = now + max(early, 0.0)
             flight: Future[None] = Future()
             self._flight = flight
-        threading.Thread(target=self._run, args=(flight,), name="authz-jwks", daemon=True).start()
+        threading.Thread(target=self._run, args=(flight, early), name="authz-jwks", daemon=True).start()
         return flight
 
-    def _run(self, flight: Future[None]) -> None:
+    def _run(self, flight: Future[None], early: float) -> None:
         try:
+            if early > 0:
+                self._sleep(early)
             self._accept(parse_keys(self._fetch()))
         except (FetchError, KeySetError) as error:
             log.warning("The gate's keys could not be refreshed, keeping the last good ones: %s", error)

@@ -57,25 +57,6 @@ VIEWS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-MENU: Mapping[str, str] = MappingProxyType(
-    {
-        "ASSETS": "viewer",
-        "AUDIT_LOG": "admin",
-        "CONFIG": "op",
-        "CONNECTIONS": "op",
-        "DAGS": "viewer",
-        "DEADLINES": "viewer",
-        "DOCS": "viewer",
-        "JOBS": "viewer",
-        "PLUGINS": "op",
-        "POOLS": "op",
-        "PROVIDERS": "op",
-        "REQUIRED_ACTIONS": "op",
-        "VARIABLES": "op",
-        "XCOMS": "op",
-    }
-)
-
 
 def reaches(role: str, needed: str) -> bool:
     """Return whether `role` is `needed` or stronger."""
@@ -102,8 +83,3 @@ def may_dag(role: str, method: str, entity: str | None) -> bool:
 def may_view(role: str, view: str) -> bool:
     """Return whether `role` may see one of Airflow's read-only views."""
     return reaches(role, VIEWS.get(view, "admin"))
-
-
-def sees_menu(role: str, item: str) -> bool:
-    """Return whether `role` is shown a menu item."""
-    return reaches(role, MENU.get(item, "admin"))

@@ -2,8 +2,9 @@
 
 Laws: no request reaches Airflow with a credential of Airflow's own (`Authorization`, the `_token` cookie) or with a
 header of ours; the only identity is the one in a verified assertion. A request without an assertion goes on as nobody,
-so Airflow answers 401 wherever it wants a user. A request with a bad one ends here. The task execution API keeps its
-`Authorization`: it is where running tasks come with their own tokens, which open nothing else, and it sees no user.
+so Airflow answers 401 wherever it wants a user. A request with a bad one ends here, for a person who navigates with a
+page. The task execution API keeps its `Authorization`: it is where running tasks come with their own tokens, which open
+nothing else, and it sees no user.
 """
 
 import asyncio
@@ -13,13 +14,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from authz.airflow import pages
 from authz.airflow.jwks_client import KeySource
 from authz.airflow.verifier import ASSERTION_HEADER, Asserted, Expected, Refusal, verify
 
 TASK_API = "/execution/"
 SESSION_COOKIE = "_token"
+FETCHES_TO_WAIT_FOR = 2  # the first may have been under way already, from before the key was published
+SCHEME = "Authz-Assertion"  # in `WWW-Authenticate`
 REFUSED = {"detail": "The assertion of the gate was not accepted."}
 NO_KEYS = {"detail": "The gate's keys are not available."}
+JSON = {"content-type": "application/json"}
 
 Scope = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -68,31 +73,42 @@ class AssertionMiddleware:
         if len(assertions) != 1:
             return Refusal.MALFORMED
         token = assertions[0].decode("latin-1")
-        keys = self._source.keys()
-        verdict = verify(token, keys, self._expected, self._wall())
-        if verdict is not Refusal.UNKNOWN_KEY:
-            return verdict
-        if (flight := self._source.refresh()) is not None:
-            await asyncio.shield(asyncio.wrap_future(flight))
-        newer = self._source.keys()  # a refresh may also have ended since `keys` was read
-        return verdict if newer is keys else verify(token, newer, self._expected, self._wall())
+        verdict = verify(token, self._source.keys(), self._expected, self._wall())
+        for _ in range(FETCHES_TO_WAIT_FOR):
+            if verdict not in {Refusal.UNKNOWN_KEY, Refusal.NO_KEYS}:
+                break
+            await asyncio.shield(asyncio.wrap_future(self._source.refresh()))
+            verdict = verify(token, self._source.keys(), self._expected, self._wall())
+        return verdict
 
     async def _refuse(self, refusal: Refusal, scope: Scope, send: Send) -> None:
         log.warning("Assertion refused: %s", refusal)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        if refusal is Refusal.UNKNOWN_KEY and not self._source.keys():
-            await _answer(send, 503, NO_KEYS, [(b"retry-after", b"2")])
+        page = wants_page(scope)
+        if refusal is Refusal.NO_KEYS:
+            await _answer(send, 503, pages.NO_KEYS if page else NO_KEYS, {"retry-after": "2"})
             return
-        await _answer(send, 401, REFUSED, [(b"www-authenticate", b"Authz-Assertion")])
+        await _answer(send, 401, pages.REFUSED if page else REFUSED, {"www-authenticate": SCHEME})
 
 
-async def _answer(send: Send, status: int, body: dict[str, str], headers: Headers) -> None:
-    data = json.dumps(body).encode()
-    fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+async def _answer(send: Send, status: int, body: str | dict[str, str], headers: dict[str, str]) -> None:
+    """Answer with a page (text) or with JSON."""
+    data = (body if isinstance(body, str) else json.dumps(body)).encode()
+    kind = {"content-type": "text/html; charset=utf-8", **pages.HEADERS} if isinstance(body, str) else JSON
+    fields = {**kind, "content-length": str(len(data)), **headers}
+    encoded = [(name.encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": data})
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether a person navigates: the browser says so itself, or asks for HTML and is too old to say it."""
+    sent = {name.lower(): value for name, value in scope["headers"]}
+    mode = sent.get(b"sec-fetch-mode")
+    navigates = mode == b"navigate" if mode is not None else b"text/html" in sent.get(b"accept", b"")
+    return navigates and scope["method"] in {"GET", "HEAD"}
 
 
 def route_path(scope: Scope) -> str:

@@ -2,7 +2,8 @@
 
 Law: pure. No I/O, no clock, no Airflow. Only what the gate mints is accepted, and nothing wider: ES256, type
 `authz-assertion+jwt`, one audience, at most 60 seconds of life (RFC 8725 §3.1, §3.9, §3.11). Born refused: the last
-line of the happy path is the only one that returns an identity.
+line of the happy path is the only one that returns an identity. What an assertion does not say is not granted: without
+`dags` no DAG, without `menu` no menu item.
 """
 
 import hashlib
@@ -18,12 +19,17 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from authz.airflow.dag_grant import NO_DAGS, DagGrant, grant_of
+
 ASSERTION_HEADER = "x-authz-assertion"
 ASSERTION_TYPE = "authz-assertion+jwt"
 MAX_LIFETIME_S = 60
 MAX_ASSERTION_BYTES = 16 * 1024
 MAX_KEYS = 32
 MAX_ID_CHARS = 128  # the narrowest column that Airflow stores a user's id in (`dag_run_note.user_id`)
+MAX_NAME_CHARS = 500  # the narrowest column that Airflow stores a user's name in (`log.owner`)
+MAX_PATTERNS = 2048  # more than fits into an assertion's bytes with patterns of any use
+MAX_PATTERN_CHARS = 512  # a DAG id has at most 250 characters
 AIRFLOW_ROLES = ("viewer", "user", "op", "admin")  # weakest first
 HEADER_MEMBERS = frozenset({"alg", "kid", "typ"})
 
@@ -37,6 +43,7 @@ class Refusal(StrEnum):
     TYPE = "wrong_type"
     ALGORITHM = "wrong_algorithm"
     UNKNOWN_KEY = "unknown_key"
+    NO_KEYS = "no_keys"
     SIGNATURE = "bad_signature"
     CLAIM = "invalid_claim"
     ISSUER = "wrong_issuer"
@@ -71,6 +78,13 @@ class Asserted:
     roles: frozenset[str] = frozenset()
     airflow_role: str = ""
     agent: bool = False
+    dags: DagGrant = NO_DAGS
+    menu: frozenset[str] = frozenset()
+
+    @property
+    def shown_name(self) -> str:
+        """The name that Airflow shows and writes to its event log; the id where the name does not fit there."""
+        return self.username if len(self.username) <= MAX_NAME_CHARS else self.user_id
 
     @property
     def user_id(self) -> str:
@@ -148,7 +162,7 @@ def _find_key(token: str, keys: Keys) -> ec.EllipticCurvePublicKey | Refusal:
         return Refusal.ALGORITHM
     if header.get("typ") != ASSERTION_TYPE:
         return Refusal.TYPE
-    return keys.get(header.get("kid", ""), Refusal.UNKNOWN_KEY)
+    return keys.get(header.get("kid", ""), Refusal.UNKNOWN_KEY if keys else Refusal.NO_KEYS)
 
 
 def _signed_claims(token: str, key: ec.EllipticCurvePublicKey) -> dict[str, Any] | Refusal:
@@ -196,6 +210,10 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _patterns(value: Any) -> bool:
+    return _texts(value) and len(value) <= MAX_PATTERNS and all(0 < len(item) <= MAX_PATTERN_CHARS for item in value)
+
+
 _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
     {
         "sub": _text,
@@ -207,6 +225,9 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "client_id": lambda value: isinstance(value, str),
         "airflow_role": lambda value: value in AIRFLOW_ROLES,
         "agent": lambda value: value is True,
+        "dags": _patterns,
+        "dags_denied": _patterns,
+        "menu": _texts,
     }
 )
 _REQUIRED = frozenset({"sub", "jti", "idp", "roles"})
@@ -226,4 +247,6 @@ def _read(claims: Mapping[str, Any]) -> Asserted | Refusal:
         roles=frozenset(claims["roles"]),
         airflow_role=claims.get("airflow_role", ""),
         agent="agent" in claims,
+        dags=grant_of(tuple(claims.get("dags", ())), tuple(claims.get("dags_denied", ()))),
+        menu=frozenset(claims.get("menu", ())),
     )

@@ -18,12 +18,16 @@ from fastapi import HTTPException
 from jwt.algorithms import ECAlgorithm
 
 from authz.airflow.auth_manager import AuthzAuthManager, AuthzUser, mark
+from authz.airflow.dag_grant import DagGrant
 from authz.airflow.middleware import AssertionMiddleware
 from authz.airflow.verifier import Asserted
 
+ALL_DAGS = DagGrant(("*",))
 
-def user(role="viewer"):
-    return AuthzUser(Asserted(subject="u-1", idp="https://idp.test", username="ann", airflow_role=role))
+
+def user(role="viewer", dags=ALL_DAGS, **more):
+    who = Asserted(subject="u-1", idp="https://idp.test", username="ann", airflow_role=role, dags=dags, **more)
+    return AuthzUser(who)
 
 
 @pytest.fixture
@@ -176,7 +180,6 @@ def test_login_and_logout_can_lead_to_the_gate(configured):
         (lambda am, who: am.is_authorized_variable(method="GET", user=who), "op"),
         (lambda am, who: am.is_authorized_view(access_view=AccessView.TRIGGERS, user=who), "admin"),
         (lambda am, who: am.is_authorized_custom_view(method="GET", resource_name="x", user=who), "admin"),
-        (lambda am, who: am.filter_authorized_menu_items([MenuItem.POOLS], user=who) == [MenuItem.POOLS], "op"),
         (lambda am, who: am.filter_authorized_connections(conn_ids={"a"}, user=who) == {"a"}, "op"),
         (lambda am, who: am.filter_authorized_dag_ids(dag_ids={"a"}, user=who) == {"a"}, "viewer"),
         (lambda am, who: am.filter_authorized_dag_ids(dag_ids={"a"}, user=who, method="PUT") == {"a"}, "user"),
@@ -190,6 +193,51 @@ def test_each_check_asks_for_its_level(check, weakest):
     assert [bool(check(auth_manager, user(role))) for role in roles] == [
         roles.index(role) >= roles.index(weakest) for role in roles
     ]
+
+
+SALES = DagGrant(("sales_*",), ("sales_secret",))
+
+
+def may(who, dag_id, method="GET", entity=None):
+    return AuthzAuthManager().is_authorized_dag(
+        method=method, user=who, access_entity=entity, details=DagDetails(id=dag_id)
+    )
+
+
+def test_a_dag_must_be_one_of_those_that_the_assertion_is_for():
+    who = user("admin", SALES)
+    assert [may(who, dag) for dag in ("sales_a", "sales_secret", "finance", "~", "")] == [True] + [False] * 4
+    for entity in DagAccessEntity:
+        assert not may(who, "finance", entity=entity)
+    assert not any(may(user("admin", DagGrant()), dag) for dag in ("sales_a", "finance", ""))
+    assert not may(user("viewer", SALES), "sales_a", "PUT")
+
+
+def test_without_an_id_the_level_decides_and_the_lists_are_narrowed():
+    auth_manager, who = AuthzAuthManager(), user("viewer", SALES)
+    for details in (None, DagDetails(id=None), DagDetails()):
+        assert auth_manager.is_authorized_dag(method="GET", user=who, details=details)
+        assert not auth_manager.is_authorized_dag(method="PUT", user=who, details=details)
+        assert not auth_manager.is_authorized_dag(method="GET", user=user("admin", DagGrant()), details=details)
+    assert auth_manager.filter_authorized_dag_ids(dag_ids={"sales_a", "sales_secret", "b"}, user=who) == {"sales_a"}
+    assert auth_manager.filter_authorized_dag_ids(dag_ids={"sales_a"}, user=user("admin", DagGrant())) == set()
+
+
+def test_one_forbidden_dag_forbids_the_whole_batch():
+    auth_manager, who = AuthzAuthManager(), user("user", SALES)
+
+    def asks(*dags):
+        return [{"method": "PUT", "access_entity": DagAccessEntity.RUN, "details": DagDetails(id=dag)} for dag in dags]
+
+    assert auth_manager.batch_is_authorized_dag(asks("sales_a", "sales_b"), user=who)
+    assert not auth_manager.batch_is_authorized_dag(asks("sales_a", "finance"), user=who)
+
+
+def test_the_menu_is_what_the_gate_says_and_nothing_without_a_word():
+    every, manager = list(MenuItem), AuthzAuthManager()
+    assert manager.filter_authorized_menu_items(every, user=user("admin")) == []
+    menu = frozenset({"DAGS", "POOLS", "SOMETHING_NEW"})
+    assert manager.get_authorized_menu_items(user=user("", menu=menu)) == [MenuItem.DAGS, MenuItem.POOLS]
 
 
 def test_the_users_repr_tells_who_it_is():

@@ -46,6 +46,9 @@ class Clock:
     def __call__(self):
         return self.now
 
+    def sleep(self, seconds):
+        self.now += seconds
+
 
 @pytest.fixture
 def clock():
@@ -71,15 +74,27 @@ def test_the_first_use_starts_one_fetch_and_shares_it(clock):
     assert origin.calls == 1
 
 
-def test_ten_thousand_requests_cause_one_fetch_per_interval(clock):
+def test_requests_cause_one_fetch_per_interval_and_the_early_one_waits(clock):
     origin = Origin(key_set("a"))
-    source = KeySource(origin, PACE, monotonic=clock)
+    source = KeySource(origin, PACE, monotonic=clock, sleep=clock.sleep)
+    fetched = []
+    for _ in range(100):
+        settle(source.refresh())
+        fetched.append(clock.now)
+    assert fetched == [100 + 2 * number for number in range(100)]
+    assert origin.calls == 100
+
+
+def test_ten_thousand_requests_share_the_fetch_that_waits(clock):
+    slept = threading.Event()
+    origin = Origin(key_set("a"))
+    source = KeySource(origin, PACE, monotonic=clock, sleep=lambda _seconds: slept.wait(5))
     settle(source.refresh())
-    for _ in range(10_000):
-        assert source.refresh() is None
+    waiting = source.refresh()
+    assert all(source.refresh() is waiting for _ in range(10_000))
     assert origin.calls == 1
-    clock.now += 2
-    settle(source.refresh())
+    slept.set()
+    settle(waiting)
     assert origin.calls == 2
 
 

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
-from airflow.api_fastapi.common.types import MenuItem
 
 from authz.airflow import levels
 from authz.airflow.verifier import AIRFLOW_ROLES
@@ -57,7 +56,6 @@ def test_dags_have_fabs_levels(entity):
 def test_every_table_names_exactly_what_airflow_has():
     assert set(levels.DAG_ENTITIES) == {entity.name for entity in DagAccessEntity}
     assert set(levels.VIEWS) == {view.name for view in AccessView}
-    assert set(levels.MENU) == {item.name for item in MenuItem}
 
 
 def test_a_stronger_role_has_every_right_of_a_weaker_one():
@@ -68,24 +66,15 @@ def test_a_stronger_role_has_every_right_of_a_weaker_one():
             assert levels.may_dag(stronger, method, entity) >= levels.may_dag(weaker, method, entity)
 
 
-def test_views_and_menu_items():
+def test_views():
     assert weakest(lambda role: levels.may_view(role, "JOBS")) == "viewer"
     assert weakest(lambda role: levels.may_view(role, "PLUGINS")) == "op"
     assert weakest(lambda role: levels.may_view(role, "TRIGGERS")) == "admin"
-    assert [item for item in sorted(levels.MENU) if levels.sees_menu("viewer", item)] == [
-        "ASSETS",
-        "DAGS",
-        "DEADLINES",
-        "DOCS",
-        "JOBS",
-    ]
-    assert [item for item in sorted(levels.MENU) if not levels.sees_menu("op", item)] == ["AUDIT_LOG"]
 
 
 def test_what_is_new_in_airflow_is_for_admins_alone():
     assert weakest(lambda role: levels.may_dag(role, "GET", "SOMETHING_NEW")) == "admin"
     assert weakest(lambda role: levels.may_view(role, "SOMETHING_NEW")) == "admin"
-    assert weakest(lambda role: levels.sees_menu(role, "SOMETHING_NEW")) == "admin"
     assert weakest(lambda role: levels.may(role, "PATCH", "dag")) == "admin"
 
 
@@ -94,4 +83,3 @@ def test_no_role_and_unknown_roles_have_no_right(role):
     assert not levels.may(role, "GET", "dag")
     assert not levels.may_dag(role, "GET", "RUN")
     assert not levels.may_view(role, "WEBSITE")
-    assert not levels.sees_menu(role, "DAGS")

@@ -62,12 +62,15 @@ class Gate:
         self.airflow = Airflow()
         self.origin = Origin(answer or key_set("k1"))
         self.monotonic = 100.0
-        self.source = KeySource(self.origin, Pace(min_interval_s=2), monotonic=lambda: self.monotonic)
+        self.source = KeySource(self.origin, Pace(min_interval_s=2), monotonic=lambda: self.monotonic, sleep=self.sleep)
         if load:
             self.source.load()
         self.app = AssertionMiddleware(
             self.airflow, source=self.source, expected=EXPECTED, mark=lambda who: {"user": who}, wall=lambda: NOW
         )
+
+    def sleep(self, seconds):
+        self.monotonic += seconds
 
     def send(self, *headers, path="/api/v2/dags", kind="http", **scope):
         sent = []
@@ -75,7 +78,7 @@ class Gate:
         async def collect(message):
             sent.append(message)
 
-        full = {"type": kind, "path": path, "headers": list(headers), **scope}
+        full = {"type": kind, "method": "GET", "path": path, "headers": list(headers), **scope}
         asyncio.run(self.app(full, None, collect))
         return sent
 
@@ -208,11 +211,43 @@ def test_a_rotated_key_is_fetched_and_the_request_succeeds(gate):
     assert gate.origin.calls == 2
 
 
+def test_a_key_that_signs_right_after_a_fetch_is_found(gate):
+    gate.origin.answer = key_set("k1", "k2")
+    assert gate.status(assertion(mint(kid="k2"))) == 200
+    assert gate.monotonic == 102
+
+
 def test_unknown_kids_cause_one_fetch_per_interval(gate):
-    gate.monotonic += 2
     assert {gate.status(assertion(mint(kid=f"x{number}"))) for number in range(50)} == {401}
-    assert gate.origin.calls == 2
+    assert gate.origin.calls == 101
+    assert gate.monotonic == 300
     assert gate.status(assertion(mint())) == 200
+
+
+PEOPLE = [
+    ((b"sec-fetch-mode", b"navigate"), True),
+    ((b"Sec-Fetch-Mode", b"cors"), False),
+    ((b"accept", b"text/html,application/xhtml+xml"), True),
+    ((b"accept", b"application/json"), False),
+    ((b"user-agent", b"curl"), False),
+]
+
+
+@pytest.mark.parametrize(("header", "page"), PEOPLE)
+def test_people_who_navigate_get_a_page(gate, header, page):
+    start, body = gate.send(header, assertion(b"garbage"), path="/dags")
+    fields = dict(start["headers"])
+    assert start["status"] == 401
+    assert fields[b"www-authenticate"] == b"Authz-Assertion"
+    assert fields[b"content-type"].startswith(b"text/html" if page else b"application/json")
+    assert (b"could not verify who you are" in body["body"]) is page
+    assert (fields.get(b"cache-control") == b"no-store") is page
+    assert gate.airflow.scopes == []
+
+
+def test_a_change_is_no_navigation(gate):
+    sent = gate.send((b"accept", b"text/html"), assertion(b"garbage"), method="POST")
+    assert json.loads(sent[1]["body"]) == middleware.REFUSED
 
 
 def test_without_keys_the_answer_is_503_and_it_heals():
@@ -222,8 +257,9 @@ def test_without_keys_the_answer_is_503_and_it_heals():
     assert (b"retry-after", b"2") in sent[0]["headers"]
     assert gate.airflow.scopes == []
     assert gate.status() == 200
+    page = gate.send(assertion(mint()), (b"sec-fetch-mode", b"navigate"))
+    assert (page[0]["status"], b"cannot verify anybody" in page[1]["body"]) == (503, True)
     gate.origin.answer = key_set("k1")
-    gate.monotonic += 2
     assert gate.status(assertion(mint())) == 200
 
 

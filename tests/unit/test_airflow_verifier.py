@@ -125,10 +125,43 @@ def test_a_bare_assertion_has_the_subject_as_name_and_no_role():
         ({"airflow_role": None}, Refusal.CLAIM),
         ({"agent": False}, Refusal.CLAIM),
         ({"agent": 1}, Refusal.CLAIM),
+        ({"dags": "*"}, Refusal.CLAIM),
+        ({"dags": None}, Refusal.CLAIM),
+        ({"dags": {"*": True}}, Refusal.CLAIM),
+        ({"dags": ["*", 1]}, Refusal.CLAIM),
+        ({"dags": [""]}, Refusal.CLAIM),
+        ({"dags": ["x" * 513]}, Refusal.CLAIM),
+        ({"dags": ["x"] * 2049}, Refusal.CLAIM),
+        ({"dags": ["*"], "dags_denied": "finance"}, Refusal.CLAIM),
+        ({"dags": ["*"], "dags_denied": None}, Refusal.CLAIM),
+        ({"dags": ["*"], "dags_denied": [None]}, Refusal.CLAIM),
+        ({"dags": ["*"], "dags_denied": [""]}, Refusal.CLAIM),
+        ({"menu": "DAGS"}, Refusal.CLAIM),
+        ({"menu": [1]}, Refusal.CLAIM),
+        ({"menu": None}, Refusal.CLAIM),
     ],
 )
 def test_claims_that_the_gate_never_mints_are_refused(changes, refusal):
     assert check(mint(claims(**changes))) is refusal
+
+
+def test_what_an_assertion_does_not_say_is_not_granted():
+    who = check(mint())
+    assert (who.dags.allowed, who.dags.denied, who.menu) == ((), (), frozenset())
+    assert not who.dags.permits("any")
+    denied_only = check(mint(claims(dags_denied=["finance"])))
+    assert denied_only.dags.narrow(["sales", "finance"]) == set()
+
+
+def test_dags_and_menu_are_what_the_gate_says():
+    who = check(mint(claims(dags=["sales_*", "x"], dags_denied=["sales_secret"], menu=["DAGS", "NEW"])))
+    assert who.dags.narrow(["sales_a", "sales_secret", "x", "xy", "finance"]) == {"sales_a", "x"}
+    assert who.menu == {"DAGS", "NEW"}
+
+
+def test_a_name_that_airflow_cannot_store_is_replaced_by_the_id():
+    assert check(mint(claims(preferred_username="a" * 500))).shown_name == "a" * 500
+    assert check(mint(claims(preferred_username="a" * 501))).shown_name == "https://idp.test#u-1"
 
 
 def test_the_clock_may_differ_by_the_skew_and_no_more():
