@@ -1,10 +1,11 @@
 """The ASGI middleware in front of the whole of Airflow's API server: an assertion, or nobody.
 
-Laws: no request reaches Airflow with a credential of Airflow's own (`Authorization`, the `_token` cookie) or with a
-header of ours; the only identity is the one in a verified assertion. A request without an assertion goes on as nobody,
-so Airflow answers 401 wherever it wants a user. A request with a bad one ends here, for a person who navigates with a
-page. The task execution API keeps its `Authorization`: it is where running tasks come with their own tokens, which open
-nothing else, and it sees no user.
+Laws: no request reaches Airflow with a credential of its own (`Authorization`, the `_token` cookie), with a header
+of ours, or as a GET with a body (Airflow 3.3 lists the backfills of the DAG that the query names after it has checked
+the DAG that such a body names). The only identity is the one in a verified assertion. A request without an assertion
+goes on as nobody, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here, for a person who
+navigates with a page. The task execution API keeps its `Authorization`: it is where running tasks come with their own
+tokens, which open nothing else, and it sees no user.
 """
 
 import asyncio
@@ -67,7 +68,8 @@ class AssertionMiddleware:
                 await self._refuse(verdict, scope, send)
                 return
             clean["state"] = {**scope.get("state", {}), **self._mark(verdict)}
-        await self._app(clean, receive, send)
+        bodiless = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and not task_api
+        await self._app(clean, without_body(receive) if bodiless else receive, send)
 
     async def _verify(self, assertions: list[bytes]) -> Asserted | Refusal:
         if len(assertions) != 1:
@@ -101,6 +103,22 @@ async def _answer(send: Send, status: int, body: str | dict[str, str], headers: 
     encoded = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": data})
+
+
+def without_body(receive: Receive) -> Receive:
+    """Return a `receive` that tells of an empty body, and then only of what else happens to the connection."""
+    told = False
+
+    async def receive_no_body() -> Message:
+        nonlocal told
+        if not told:
+            told = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await receive())["type"] == "http.request":
+            pass
+        return message
+
+    return receive_no_body
 
 
 def wants_page(scope: Scope) -> bool:

@@ -36,9 +36,13 @@ class Airflow:
 
     def __init__(self):
         self.scopes = []
+        self.messages = []
+        self.listens = False
 
     async def __call__(self, scope, receive, send):
         self.scopes.append(scope)
+        if self.listens:
+            self.messages.append([await receive(), await receive()])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"airflow"})
 
@@ -72,14 +76,15 @@ class Gate:
     def sleep(self, seconds):
         self.monotonic += seconds
 
-    def send(self, *headers, path="/api/v2/dags", kind="http", **scope):
+    def send(self, *headers, path="/api/v2/dags", kind="http", receive=None, **scope):
         sent = []
 
         async def collect(message):
             sent.append(message)
 
         full = {"type": kind, "method": "GET", "path": path, "headers": list(headers), **scope}
-        asyncio.run(self.app(full, None, collect))
+        self.airflow.listens = receive is not None
+        asyncio.run(self.app(full, receive, collect))
         return sent
 
     def status(self, *headers, **scope):
@@ -261,6 +266,33 @@ def test_without_keys_the_answer_is_503_and_it_heals():
     assert (page[0]["status"], b"cannot verify anybody" in page[1]["body"]) == (503, True)
     gate.origin.answer = key_set("k1")
     assert gate.status(assertion(mint())) == 200
+
+
+EMPTY = {"type": "http.request", "body": b"", "more_body": False}
+GONE = {"type": "http.disconnect"}
+
+
+def arriving(*messages):
+    waiting = iter(messages)
+
+    async def receive():
+        return next(waiting)
+
+    return receive
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("body", [(), ({"type": "http.request", "body": b'{"dag_id": "x"}', "more_body": True}, EMPTY)])
+def test_airflow_sees_no_body_of_a_get(gate, method, body):
+    gate.send(assertion(mint()), method=method, receive=arriving(*body, GONE))
+    assert gate.airflow.messages == [[EMPTY, GONE]]
+
+
+def test_other_bodies_and_those_of_tasks_pass(gate):
+    body = {"type": "http.request", "body": b"{}", "more_body": False}
+    gate.send(assertion(mint()), method="POST", receive=arriving(body, GONE))
+    gate.send(method="GET", path="/execution/x", receive=arriving(body, GONE))
+    assert gate.airflow.messages == [[body, GONE]] * 2
 
 
 def test_websockets_get_the_same_treatment(gate):
