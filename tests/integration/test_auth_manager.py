@@ -1,7 +1,11 @@
 """The real Airflow with our auth manager, as a process: who gets in, with what, and how far."""
 
 import re
+import sqlite3
+import subprocess
+import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -128,6 +132,74 @@ def test_airflow_issues_no_token(airflow, mint):
     asked = ask(airflow, "/ui/auth/token", mint("admin"), "POST", json={"token_type": "api"})
     assert asked.status_code == 403
     assert "access_token" not in asked.text
+
+
+MINT_AN_AIRFLOW_TOKEN = """
+from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
+token = BaseAuthManager._get_token_signer(expiration_time_in_seconds=3600).generate({"sub": "admin", "role": "ADMIN"})
+assert BaseAuthManager._get_token_validator().validated_claims(token)["sub"] == "admin"
+print("TOKEN", token)
+"""
+
+
+@pytest.fixture(scope="module")
+def airflows_token(site):
+    """A token that Airflow's own code signed with this Airflow's secret, and accepts."""
+    command = [sys.executable, "-c", MINT_AN_AIRFLOW_TOKEN]
+    printed = subprocess.run(command, env=site.environment, capture_output=True, text=True, check=True, timeout=60)
+    return re.search("^TOKEN (.+)$", printed.stdout, re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_airflows_own_tokens_open_nothing_without_an_assertion(airflow, airflows_token, path):
+    bearer, cookie = {"authorization": f"Bearer {airflows_token}"}, {"cookie": f"_token={airflows_token}"}
+    for headers in (bearer, cookie, {**bearer, **cookie}):
+        assert ask(airflow, path, headers=headers).status_code == 401
+
+
+def test_airflows_own_token_beside_an_assertion_adds_nothing(airflow, mint, airflows_token):
+    headers = {"authorization": f"Bearer {airflows_token}", "cookie": f"_token={airflows_token}"}
+    assert ask(airflow, "/ui/auth/me", mint("viewer"), headers=headers).json()["username"] == "ann"
+    assert ask(airflow, "/api/v2/connections", mint("viewer"), headers=headers).status_code == 403
+    assert ask(airflow, "/api/v2/dags", "garbage", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/auth/token", "/auth/token/cli", "/auth/login"])
+def test_there_is_nothing_to_log_in_to(airflow, path):
+    answer = ask(airflow, path, method="POST", json={"username": "admin", "password": "admin"})
+    assert answer.status_code in {404, 405}
+
+
+def test_clocks_may_differ_by_the_skew_at_both_ends(airflow, mint):
+    now = int(time.time())
+
+    def status(issued, expires):
+        return ask(airflow, "/api/v2/dags", mint("viewer", iat=issued, nbf=issued, exp=expires)).status_code
+
+    assert status(now - 60, now - 1) == 200
+    assert status(now + 4, now + 60) == 200
+    assert status(now - 60, now - 6) == 401
+    assert status(now + 30, now + 60) == 401
+
+
+def test_airflows_event_log_and_runs_say_who_it_was(airflow, site, mint):
+    run = {**TRIGGER, "dag_run_id": "who", "note": "mine"}
+    token = mint("user", preferred_username="bo", name="Bo Example", sub="user-2")
+    assert ask(airflow, f"{DAG}/dagRuns", token, "POST", json=run).status_code == 200
+    assert ask(airflow, f"{DAG}/dagRuns/who", mint("viewer")).json()["triggering_user_name"] == "bo"
+    (entry,) = ask(airflow, "/api/v2/eventLogs?event=trigger_dag_run&owner=bo", mint("admin")).json()["event_logs"]
+    assert (entry["dag_id"], entry["run_id"], entry["owner"]) == ("sales_daily", "who", "bo")
+    with closing(sqlite3.connect(site.home.home / "airflow.db")) as database:
+        (names,) = database.execute("select owner, owner_display_name from log where run_id = 'who'").fetchall()
+        (author,) = database.execute("select user_id from dag_run_note where content = 'mine'").fetchall()
+    assert (names, author) == (("bo", "bo"), ("https://idp.test#user-2",))
+
+
+def test_people_whose_assertion_is_refused_get_a_page(airflow):
+    page = ask(airflow, "/dags", "garbage", headers={"sec-fetch-mode": "navigate"})
+    assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert "could not verify who you are" in page.text
+    assert ask(airflow, "/dags", "garbage").headers["content-type"] == "application/json"
 
 
 def test_an_identity_provider_token_or_a_session_cookie_beside_the_assertion_changes_nothing(airflow, mint):
