@@ -11,7 +11,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test coverage screenshots engines catalogue catalogue-check bench bench-quick soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test coverage screenshots engines catalogue catalogue-check bench bench-quick bench-airflow soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,6 +97,9 @@ bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH=
 
 bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 2 minutes)
 	@$(BIN)/python -m tests.bench --plan quick $(BENCH)
+
+bench-airflow: $(STAMP) ## Airflow's lists over 1,000 DAGs: CPU with our auth manager against Airflow's own (3 minutes)
+	@$(BIN)/python -m tests.bench.airflow_lists
 
 soak: $(STAMP) ## a million checks on one process: memory and failures
 	@$(BIN)/python -m tests.bench --soak 1000000

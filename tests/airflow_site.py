@@ -96,6 +96,7 @@ class AirflowSite:
         self.environment = {**self.home.environment(), **self._manager_options(), **(options or {})}
         self.environment = {name: value for name, value in self.environment.items() if value is not None}
         self.children = Children(folder / "logs")
+        self.running = {}  # component: Child
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -184,7 +185,8 @@ class AirflowSite:
                 (dags / f"{name}.py").write_text(source)
         self.run("db", "migrate")
         for component in self._components:
-            self.children.start(component, self.home.command(component), self.environment)
+            command = self.home.command(component)
+            self.running[component] = self.children.start(component, command, self.environment)
         self.run("dags", "reserialize")
         if "api-server" in self._components:
             with self.client() as client:

@@ -6,6 +6,7 @@ Use it with `[core] auth_manager = authz.airflow.auth_manager.AuthzAuthManager` 
 """
 
 import logging
+import os
 from typing import Any
 
 from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
@@ -65,7 +66,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
             raise AirflowConfigException("AuthzAuthManager does not support `[core] multi_team`.")
         super().init()
         try:
-            self._options = options.read(lambda name: conf.get(options.SECTION, name, fallback=None))
+            self._options = options.read(lambda name: conf.get(options.SECTION, name, fallback=None), _given())
         except options.OptionsError as error:
             raise AirflowConfigException(str(error)) from error
         self._source = _open_keys(self._options)
@@ -188,6 +189,13 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     ) -> set[str]:
         """Return all variables or none."""
         return set(variable_keys) if self.is_authorized_variable(method=method, user=user) else set()
+
+
+def _given() -> set[str]:
+    """Return the names of the options that are set, in a file or (where Airflow lists none) in the environment."""
+    prefix = options.PREFIX
+    named = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    return named | (conf.getsection(options.SECTION) or {}).keys()
 
 
 def _open_keys(configured: options.Options) -> KeySource:

@@ -4,15 +4,17 @@ Law: every mistake is reported at once, each with the option's name and its envi
 anything. There are no defaults for what decides trust (issuer, audience, where the keys are).
 """
 
+import difflib
 import ipaddress
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from authz.airflow.verifier import Expected
 
 SECTION = "authz"
+PREFIX = f"AIRFLOW__{SECTION.upper()}__"
 DEFAULT_CLOCK_SKEW_S = 5
 MAX_CLOCK_SKEW_S = 60
 
@@ -38,9 +40,9 @@ class Options:
     logout_url: str = ""
 
 
-def read(get: Get) -> Options:
-    """Read all options with `get(name)`; raises `OptionsError` with every problem."""
-    problems: list[str] = []
+def read(get: Get, given: Iterable[str] = ()) -> Options:
+    """Read all options with `get(name)`; `given` are the names that are set. Raises `OptionsError` with every problem."""
+    problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys())]
     values = {name: (get(name) or "").strip() for name in _NAMES}
     problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]
     problems += _keys_problems(values["jwks_url"], values["jwks_file"], insecure=_flag(values, problems))
@@ -73,8 +75,13 @@ _NAMES = {
 }
 
 
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, _NAMES, n=1)
+    return f"{_option(name)} is no option" + (f": did you mean `{near[0]}`?" if near else "")
+
+
 def _option(name: str) -> str:
-    return f"`{name}` (AIRFLOW__{SECTION.upper()}__{name.upper()})"
+    return f"`{name}` ({PREFIX}{name.upper()})"
 
 
 def _flag(values: dict[str, str], problems: list[str]) -> bool:

@@ -20,12 +20,12 @@ from authz.path import canonicalise
 from authz.policy.patterns import parse_glob
 from tests import policies
 from tests.airflow_site import AUDIENCE, ISSUER, AirflowSite
-from tests.integration.dags_with_neighbours import BACKFILLED, DAG_IDS, TEAMS, database, files, fill, named
+from tests.integration.dags_with_neighbours import DAG_IDS, TEAMS, database, files, fill, named
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CATALOGUE = catalogue.load("3.3")
 SEED = 20261122
-POLICIES = 30
+POLICIES = 24
 RUN = "/api/v2/dags/{dag}/dagRuns/run_{dag}"
 TASK = RUN + "/taskInstances/task_{dag}"
 # A list, with the route that shows the same of one DAG and is the same operation.
@@ -134,7 +134,7 @@ class Gate:
 
 @pytest.fixture(scope="module")
 def drawn(site):
-    draw = random.Random(SEED)
+    draw = random.Random(SEED)  # noqa: S311 - a test that must be the same each time
     with site.client() as http:
         yield [(Gate(site, http, random_policy(draw)), draw) for _ in range(POLICIES)]
 
@@ -175,7 +175,7 @@ def test_airflow_refuses_nothing_that_the_edge_allows_for_a_dag_in_the_path(draw
     for gate, draw in drawn:
         for one in sorted({*LISTS.values(), "/api/v2/dags/{dag}/details", "/ui/grid/runs/{dag}"}):
             opened = [dag for dag in DAG_IDS if gate.allows(one.format(dag=dag))]
-            for dag in draw.sample(opened, min(2, len(opened))):
+            for dag in draw.sample(opened, min(1, len(opened))):
                 assert gate.send("GET", one.format(dag=dag)).status_code == 200, (one, dag)
                 asked[one] += 1
     assert min(asked.values()) >= 5, asked
@@ -221,7 +221,9 @@ def test_a_body_changes_nothing_of_a_dag_that_is_not_granted(site, drawn):
             if answer is None:
                 continue
             after = state(site)
-            touched = {dag for what, dag in before.keys() | after.keys() if before.get((what, dag)) != after.get((what, dag))}
+            touched = {
+                dag for what, dag in before.keys() | after.keys() if before.get((what, dag)) != after.get((what, dag))
+            }
             permitted = gate.permitted(method, target)
             assert touched <= permitted, (method, target, answer.text)
             assert answer.status_code < 500, answer.text

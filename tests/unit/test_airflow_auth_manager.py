@@ -112,6 +112,12 @@ def test_it_does_not_start_when_the_url_serves_something_else(configured):
         thread.join()
 
 
+def test_it_does_not_start_with_a_misspelt_option(configured):
+    configured.setenv("AIRFLOW__AUTHZ__LOGIN_ULR", "/login")
+    with pytest.raises(AirflowConfigException, match="did you mean `login_url`"):
+        started()
+
+
 def test_it_refuses_multi_team(configured):
     configured.setenv("AIRFLOW__CORE__MULTI_TEAM", "true")
     with pytest.raises(AirflowConfigException, match="multi_team"):

@@ -98,6 +98,15 @@ def test_a_flag_that_is_neither_true_nor_false():
     assert "`true` or `false`" in problems(jwks_insecure_http="maybe")[0]
 
 
+def test_a_misspelt_option_is_told_with_its_neighbour():
+    with pytest.raises(OptionsError) as caught:
+        options.read(GOOD.get, [*GOOD, "clock_skwe", "password"])
+    assert caught.value.problems == (
+        "`clock_skwe` (AIRFLOW__AUTHZ__CLOCK_SKWE) is no option: did you mean `clock_skew`?",
+        "`password` (AIRFLOW__AUTHZ__PASSWORD) is no option",
+    )
+
+
 @pytest.mark.parametrize("link", ["//evil.test", "/\\evil", "http://gate.test", "javascript:alert(1)", "/a b", "/a\nb"])
 def test_links_that_could_lead_elsewhere_are_refused(link):
     assert "login_url" in problems(login_url=link)[0]
