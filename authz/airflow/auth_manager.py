@@ -5,30 +5,20 @@ Use it with `[core] auth_manager = authz.airflow.auth_manager.AuthzAuthManager` 
 `AssertionMiddleware`; nothing that Airflow itself issues can make one.
 """
 
-import logging
-import os
 from typing import Any
 
-from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
 from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
 from airflow.api_fastapi.common.types import MenuItem
-from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
-from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import HTMLResponse
 
-from authz.airflow import levels, options, pages
-from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
-from authz.airflow.middleware import SCHEME, AssertionMiddleware
-from authz.airflow.verifier import Asserted, KeySetError
+from authz.airflow import levels
+from authz.airflow.gate import Gate, mark, open_gate, page_app
+from authz.airflow.verifier import Asserted
 
-GATE_PAGE = "/gate"
-FILE_PACE = Pace(refresh_s=2.0, min_interval_s=1.0)
 NO_TOKENS = "This Airflow issues no tokens: requests are authenticated by its gate."
-log = logging.getLogger(__name__)
 
 
 class AuthzUser(BaseUser):
@@ -49,54 +39,41 @@ class AuthzUser(BaseUser):
         return f"AuthzUser({self.get_id()!r}, airflow_role={self.asserted.airflow_role!r})"
 
 
-def mark(asserted: Asserted) -> dict[str, Any]:
-    """Return what Airflow's `get_user` looks for in the state of a request."""
-    return {"user": AuthzUser(asserted), "user_authenticated_via": USER_INJECTED_BY_TRUSTED_MIDDLEWARE}
+def mark_user(asserted: Asserted) -> dict[str, Any]:
+    """Return the state of a request by this person or service."""
+    return mark(AuthzUser(asserted))
 
 
 class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     """Answers Airflow's own checks from the assertion: how far by its `airflow_role`, which DAGs by its `dags`."""
 
-    _options: options.Options | None = None
-    _source: KeySource | None = None
+    _gate: Gate | None = None
 
     def init(self) -> None:
         """Read the configuration; Airflow does not start when any of it is wrong."""
-        if conf.getboolean("core", "multi_team"):
-            raise AirflowConfigException("AuthzAuthManager does not support `[core] multi_team`.")
+        self._gate = open_gate()
         super().init()
-        try:
-            self._options = options.read(lambda name: conf.get(options.SECTION, name, fallback=None), _given())
-        except options.OptionsError as error:
-            raise AirflowConfigException(str(error)) from error
-        self._source = _open_keys(self._options)
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions."""
-        if self._options is None or self._source is None:
-            raise AirflowConfigException("AuthzAuthManager.init() was not called.")
-        return [
-            (AssertionMiddleware, {"source": self._source, "expected": self._options.expected, "mark": mark}),
-        ]
+        return self._opened().middlewares(mark_user)
 
     def get_fastapi_app(self) -> FastAPI:
         """Return the one page that this auth manager has: it says to use the gate."""
-        app = FastAPI(title="Behind the gate", docs_url=None, redoc_url=None, openapi_url=None)
-
-        @app.get(GATE_PAGE, response_class=HTMLResponse)
-        def gate() -> HTMLResponse:
-            return HTMLResponse(pages.GATE, status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
-
-        return app
+        return page_app()
 
     def get_url_login(self, **_kwargs: Any) -> str:
         """Return where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""
-        configured = self._options.login_url if self._options else ""
-        return configured or AUTH_MANAGER_FASTAPI_APP_PREFIX + GATE_PAGE
+        return self._opened().url_login
 
     def get_url_logout(self) -> str | None:
         """Return `[authz] logout_url`, for example Envoy's sign-out path."""
-        return (self._options.logout_url if self._options else "") or None
+        return self._opened().url_logout
+
+    def _opened(self) -> Gate:
+        if self._gate is None:
+            raise AirflowConfigException("AuthzAuthManager.init() was not called.")
+        return self._gate
 
     def deserialize_user(self, token: dict[str, Any]) -> AuthzUser:  # noqa: ARG002 - Airflow's signature
         """Refuse: no token of Airflow's makes a user here."""
@@ -189,29 +166,3 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     ) -> set[str]:
         """Return all variables or none."""
         return set(variable_keys) if self.is_authorized_variable(method=method, user=user) else set()
-
-
-def _given() -> set[str]:
-    """Return the names of the options that are set, in a file or (where Airflow lists none) in the environment."""
-    prefix = options.PREFIX
-    named = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
-    return named | (conf.getsection(options.SECTION) or {}).keys()
-
-
-def _open_keys(configured: options.Options) -> KeySource:
-    """Open the key source. A file must be right at start; the gate itself may come up later than Airflow."""
-    if configured.jwks_file is not None:
-        source = KeySource(fetch_file(configured.jwks_file), FILE_PACE)
-        try:
-            source.load()
-        except (FetchError, KeySetError) as error:
-            raise AirflowConfigException(f"[authz] jwks_file cannot be used: {error}") from error
-        return source
-    source = KeySource(fetch_url(configured.jwks_url), Pace())
-    try:
-        source.load()
-    except FetchError as error:
-        log.warning("[authz] jwks_url does not answer yet, requests get 503 until it does: %s", error)
-    except KeySetError as error:
-        raise AirflowConfigException(f"[authz] jwks_url: {configured.jwks_url}: {error}") from error
-    return source

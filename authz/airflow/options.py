@@ -41,7 +41,7 @@ class Options:
 
 
 def read(get: Get, given: Iterable[str] = ()) -> Options:
-    """Read all options with `get(name)`; `given` are the names that are set. Raises `OptionsError` with every problem."""
+    """Read all options with `get(name)`; `given` are the names that are set. `OptionsError` has every problem."""
     problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys())]
     values = {name: (get(name) or "").strip() for name in _NAMES}
     problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]

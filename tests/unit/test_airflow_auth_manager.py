@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import HTTPException
 from jwt.algorithms import ECAlgorithm
 
-from authz.airflow.auth_manager import AuthzAuthManager, AuthzUser, mark
+from authz.airflow.auth_manager import AuthzAuthManager, AuthzUser, mark_user
 from authz.airflow.dag_grant import DagGrant
 from authz.airflow.middleware import AssertionMiddleware
 from authz.airflow.verifier import Asserted
@@ -126,7 +126,7 @@ def test_it_refuses_multi_team(configured):
 
 def test_the_mark_is_what_airflow_looks_for():
     who = Asserted(subject="u-1", idp="https://idp.test", username="ann")
-    state = mark(who)
+    state = mark_user(who)
     assert state["user_authenticated_via"] is USER_INJECTED_BY_TRUSTED_MIDDLEWARE
     assert (state["user"].get_id(), state["user"].get_name()) == ("https://idp.test#u-1", "ann")
 

@@ -1,0 +1,102 @@
+"""The gate in front of this Airflow, as the section `[authz]` describes it: its keys, its addresses, its middleware.
+
+Law: what is wrong with the configuration is said before Airflow serves anything. The gate itself may come up later.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
+from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
+from airflow.configuration import conf
+from airflow.exceptions import AirflowConfigException
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+from authz.airflow import options, pages
+from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
+from authz.airflow.middleware import SCHEME, AssertionMiddleware
+from authz.airflow.verifier import Asserted, KeySetError
+
+PAGE = "/gate"
+FILE_PACE = Pace(refresh_s=2.0, min_interval_s=1.0)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What Airflow has to know of its gate."""
+
+    options: options.Options
+    source: KeySource
+
+    @property
+    def url_login(self) -> str:
+        """Where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""
+        return self.options.login_url or AUTH_MANAGER_FASTAPI_APP_PREFIX + PAGE
+
+    @property
+    def url_logout(self) -> str | None:
+        """`[authz] logout_url`, for example Envoy's sign-out path."""
+        return self.options.logout_url or None
+
+    def middlewares(self, mark: Callable[[Asserted], dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
+        """Return the middleware that verifies assertions; `mark` is what it puts into the state of a request."""
+        settings = {"source": self.source, "expected": self.options.expected, "mark": mark}
+        return [(AssertionMiddleware, settings)]
+
+
+def open_gate() -> Gate:
+    """Read the configuration and the gate's keys."""
+    if conf.getboolean("core", "multi_team"):
+        raise AirflowConfigException("This auth manager does not support `[core] multi_team`.")
+    try:
+        configured = options.read(lambda name: conf.get(options.SECTION, name, fallback=None), _given())
+    except options.OptionsError as error:
+        raise AirflowConfigException(str(error)) from error
+    return Gate(options=configured, source=_open_keys(configured))
+
+
+def mark(user: object) -> dict[str, Any]:
+    """Return what Airflow's `get_user` looks for in the state of a request."""
+    return {"user": user, "user_authenticated_via": USER_INJECTED_BY_TRUSTED_MIDDLEWARE}
+
+
+def page_app() -> FastAPI:
+    """Return an application with the one page that says to use the gate."""
+    app = FastAPI(title="Behind the gate", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get(PAGE, response_class=HTMLResponse)
+    def gate() -> HTMLResponse:
+        return HTMLResponse(pages.GATE, status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
+
+    return app
+
+
+def _given() -> set[str]:
+    """Return the names of the options that are set, in a file or (where Airflow lists none) in the environment."""
+    prefix = options.PREFIX
+    named = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    return named | (conf.getsection(options.SECTION) or {}).keys()
+
+
+def _open_keys(configured: options.Options) -> KeySource:
+    """Open the key source. A file must be right at start; the gate itself may come up later than Airflow."""
+    if configured.jwks_file is not None:
+        source = KeySource(fetch_file(configured.jwks_file), FILE_PACE)
+        try:
+            source.load()
+        except (FetchError, KeySetError) as error:
+            raise AirflowConfigException(f"[authz] jwks_file cannot be used: {error}") from error
+        return source
+    source = KeySource(fetch_url(configured.jwks_url), Pace())
+    try:
+        source.load()
+    except FetchError as error:
+        log.warning("[authz] jwks_url does not answer yet, requests get 503 until it does: %s", error)
+    except KeySetError as error:
+        raise AirflowConfigException(f"[authz] jwks_url: {configured.jwks_url}: {error}") from error
+    return source
