@@ -7,15 +7,13 @@ finding never stops a policy. Where it is not certain, nothing is found.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
+from authz.dag_review import about_dags
 from authz.errors import Problem
 from authz.model import Plane
 from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.policy.coverage import covers
 from authz.policy.operations import expand
-
-_SHOWN: Final = 3
 
 
 class Severity(StrEnum):
@@ -36,7 +34,7 @@ class Finding:
 def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place."""
     warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
-    warnings += [*_bulk(policy), *_strong_readers(policy), *_moot_dags(policy), *_denied_sets(policy), *_closed(policy)]
+    warnings += [*_bulk(policy), *_strong_readers(policy), *_denied_sets(policy), *about_dags(policy)]
     notes = [*_unused(policy), *_twins(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
@@ -154,17 +152,6 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, role, message, "say `airflow: viewer` and Airflow itself refuses it more")
 
 
-def _moot_dags(policy: Policy) -> Iterator[Problem]:
-    """Rules for some DAGs, whose roles may do the same with every DAG because they include a built-in role."""
-    built_in = [policy.rules[name] for name in BUILT_IN if name in policy.rules]
-    for rule in policy.rules.values():
-        if rule.effect is Effect.ALLOW and rule.dags:
-            wide = next((known for known in built_in if covers(known, rule, policy)), None)
-            if wide is not None:
-                message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
-                yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
-
-
 def _denied_sets(policy: Policy) -> Iterator[Problem]:
     """Deny rules that name the set of a stronger role, perhaps for what only that role may do."""
     for rule in policy.rules.values():
@@ -172,52 +159,6 @@ def _denied_sets(policy: Policy) -> Iterator[Problem]:
         if rule.effect is Effect.DENY and words:
             message = f"the rule `{rule.id}` also takes away what weaker roles may do: `{words[0]}` includes it"
             yield _at(policy, rule, message, "name the operations that you mean, as connections:*")
-
-
-def _closed(policy: Policy) -> Iterator[Problem]:
-    """Deny rules about DAGs that also deny what is allowed for all DAGs and no check of Airflow's narrows."""
-    for rule in policy.rules.values():
-        if (
-            rule.effect is not Effect.DENY
-            or not rule.dags
-            or Plane.INBOUND not in rule.planes
-            or rule.paths
-            or rule.hosts
-        ):
-            continue
-        denied = {name for word in rule.operations or ("*",) for name in expand(word, policy.catalogue, never=True)}
-        names = sorted(denied & _open_for(policy, rule))
-        if names:
-            some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-            message = (
-                f"the rule `{rule.id}` also denies lists and bulk requests of {some}: Airflow does not narrow them"
-            )
-            yield _at(policy, rule, message, "name the `operations` that it is for, if these shall stay possible")
-
-
-def _open_for(policy: Policy, deny: Rule) -> set[str]:
-    """The operations with routes that reach any DAG un-narrowed, which somebody whom the deny rule concerns may do."""
-    methods = set(deny.methods)
-    table = policy.catalogue.operations
-    reaching = {
-        name
-        for name in table
-        if any(route.open and (not methods or route.method in methods) for route in table[name].routes)
-    }
-    found: set[str] = set()
-    for rule in policy.rules.values():
-        widest = not rule.dags or any(glob.text == "*" for glob in rule.dags)
-        if rule.effect is Effect.ALLOW and widest and _concerns(policy, deny, rule):
-            found |= {name for word in rule.operations for name in expand(word, policy.catalogue, never=False)}
-    return found & reaching
-
-
-def _concerns(policy: Policy, deny: Rule, allow: Rule) -> bool:
-    """Whether everyone who has one of the allow rule's roles has one of the deny rule's too."""
-    if not deny.roles or AUTHENTICATED in deny.roles:
-        return True
-    closed = (policy.roles[name].includes if name in policy.roles else {name} for name in allow.roles)
-    return any(not roles.isdisjoint(deny.roles) for roles in closed)
 
 
 def _rank(policy: Policy, word: str) -> int:

@@ -42,6 +42,7 @@ LAYERS = {
     "trail": 5,
     "answers": 5,
     "review": 5,
+    "dag_review": 5,
     "envoy_config": 5,
     "endpoints": 5,
     "login_plan": 5,

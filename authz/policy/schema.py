@@ -22,7 +22,8 @@ ALGORITHMS: Final = (
 )  # fmt: skip
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
-_OPERATION: Final = re.compile(rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}")
+_OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
+_OPERATION: Final = re.compile(_OPERATION_FORM)
 _URL: Final = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!$&-;=@-_a-z~]*)?")
 _LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|\[::1\]")
 _MAX_LIFETIME: Final = 24 * 3600

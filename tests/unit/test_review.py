@@ -204,6 +204,44 @@ def test_a_deny_rule_about_dags_that_denies_lists_because_nothing_narrows_them(m
     assert told == ([f"the rule `d` also {_LISTS}{found}: Airflow does not narrow them"] if found else [])
 
 
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ('{id: a, R, operations: ["dags:read"], dags: ["s_*"]}\n{id: ui, R, operations: ["ui:read"]}', True),
+        ('{id: a, R, operations: ["dags:*"], dags: ["s_*"]}\n{id: ui, R, operations: ["ui:*"], dags: ["*"]}', True),
+        (
+            '{id: a, R, operations: ["dags:read"], dags: ["s_*"]}\n{id: ui, R, operations: ["ui:read"], dags: [x]}',
+            False,
+        ),
+        ('{id: a, R, operations: ["dags:read"]}\n{id: ui, R, operations: ["ui:read"]}', False),
+        ('{id: a, R, operations: ["dag_runs:create"], dags: ["s_*"]}\n{id: ui, R, operations: ["ui:read"]}', False),
+        (
+            """{id: a, R, operations: ["dags:read"], dags: ["s_*"]}
+{id: b, R, operations: ["*:read"]}\n{id: ui, R, operations: ["ui:read"]}""",
+            False,
+        ),
+        (
+            '{id: a, R, operations: ["dags:read"], dags: ["s_*"]}\n{id: ui, deny: true, R, operations: ["ui:read"]}',
+            False,
+        ),
+        ('{id: a, R, operations: ["dags:read"], dags: ["s_*"]}\n{id: ui, R, operations: ["ui:pages"]}', False),
+    ],
+)
+def test_all_dags_in_the_ui_for_those_who_may_read_some(rules, found):
+    told = [text for text in messages(rules.replace("R,", "plane: inbound, roles: [viewer],")) if "in the UI" in text]
+    expected = ["the rule `ui` shows every DAG in the UI to `viewer`, whom `a` limits to some"]
+    assert told == (expected if found else [])
+
+
+def test_who_may_read_all_dags_by_an_included_role_may_see_them():
+    rules = """{id: a, plane: inbound, roles: [sales], operations: ["dags:read"], dags: ["s_*"]}
+{id: all, plane: inbound, roles: [viewer], operations: ["dags:read"]}
+{id: ui, plane: inbound, roles: [sales, authenticated], operations: ["ui:read"]}"""
+    for includes, found in ((", includes: [viewer]", False), ("", True)):
+        roles = VIEWER + f"  sales: {{groups: [s]{includes}}}\n"
+        assert any("in the UI to `sales`" in text for text in messages(rules, roles=roles)) is found
+
+
 def test_of_many_operations_a_few_are_named(monkeypatch):
     monkeypatch.setattr(catalogue, "load", lambda version: narrowing_catalogue(version, frozenset()))
     rules = (

@@ -1,0 +1,123 @@
+"""Lint of what a policy says about DAGs: limits that limit nothing, and limits that close more than they say.
+
+Law: that of `authz.review`, which reports this. The cost grows with the rules, not with their pairs.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from authz.errors import Problem
+from authz.model import Plane
+from authz.policy import AUTHENTICATED, BUILT_IN, Effect, Policy, Rule
+from authz.policy.coverage import covers
+from authz.policy.dags import EVERY
+from authz.policy.operations import expand
+
+_SHOWN: Final = 3
+_UI: Final = "ui:read"
+_DAGS: Final = "dags:read"
+
+
+def about_dags(policy: Policy) -> Iterator[Problem]:
+    """Every finding about DAGs; all are warnings."""
+    allowed = _Allowed(policy)
+    yield from _moot(policy)
+    yield from _closed(policy, allowed)
+    yield from _seen_in_ui(policy, allowed)
+
+
+def _at(policy: Policy, rule: Rule, message: str, hint: str) -> Problem:
+    return Problem(policy.file, rule.line, rule.column, message, hint)
+
+
+class _Allowed:
+    """The operations of allow rules, and what each role may do with every DAG and with some."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._known: dict[tuple[str, ...], frozenset[str]] = {}
+        # By every role that somebody has who has a role of the rule, whatever else they have.
+        self.everywhere: dict[str, set[str]] = defaultdict(set)
+        self._reads_all: set[str] = set()
+        self.reading: dict[str, str] = {}  # role → the rule by which it may read some DAGs
+        for rule in policy.rules.values():
+            if rule.effect is Effect.ALLOW:
+                self._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        names = self.operations(rule)
+        for role in rule.roles:
+            if _limited(rule):
+                if _DAGS in names:
+                    self.reading.setdefault(role, rule.id)
+                continue
+            if _DAGS in names:
+                self._reads_all.add(role)
+            for held in self._policy.roles[role].includes if role in self._policy.roles else {role}:
+                self.everywhere[held] |= names
+            self.everywhere[AUTHENTICATED] |= names
+
+    def limit_of(self, role: str) -> str:
+        """The rule by which who has this role may read some DAGs only; "" where they may read none or all."""
+        held = self._policy.roles[role].includes if role in self._policy.roles else {role}
+        return "" if not self._reads_all.isdisjoint({AUTHENTICATED, *held}) else self.reading.get(role, "")
+
+    def operations(self, rule: Rule) -> frozenset[str]:
+        """The operations that an allow rule names."""
+        found = self._known.get(rule.operations)
+        if found is None:
+            parts = (expand(word, self._policy.catalogue, never=False) for word in rule.operations)
+            found = self._known[rule.operations] = frozenset().union(*parts)
+        return found
+
+
+def _limited(rule: Rule) -> bool:
+    return bool(rule.dags) and all(glob.text != EVERY for glob in rule.dags)
+
+
+def _moot(policy: Policy) -> Iterator[Problem]:
+    """Rules for some DAGs, whose roles may do the same with every DAG because they include a built-in role."""
+    built_in = [policy.rules[name] for name in BUILT_IN if name in policy.rules]
+    for rule in policy.rules.values():
+        if rule.effect is Effect.ALLOW and rule.dags:
+            wide = next((known for known in built_in if covers(known, rule, policy)), None)
+            if wide is not None:
+                message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
+                yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
+
+
+def _closed(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
+    """Deny rules about DAGs that also deny what is allowed for all DAGs and no check of Airflow's narrows."""
+    for rule in policy.rules.values():
+        denies = rule.effect is Effect.DENY and rule.dags and Plane.INBOUND in rule.planes
+        if not denies or rule.paths or rule.hosts:
+            continue
+        denied = {name for word in rule.operations or (EVERY,) for name in expand(word, policy.catalogue, never=True)}
+        granted = set().union(*(allowed.everywhere.get(role, ()) for role in rule.roles or (AUTHENTICATED,)))
+        names = sorted(_reaching(policy, denied & granted, rule.methods))
+        if names:
+            some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+            message = (
+                f"the rule `{rule.id}` also denies lists and bulk requests of {some}: Airflow does not narrow them"
+            )
+            yield _at(policy, rule, message, "name the `operations` that it is for, if these shall stay possible")
+
+
+def _reaching(policy: Policy, names: Iterable[str], methods: tuple[str, ...]) -> Iterator[str]:
+    """Those of the operations that have a route which may reach any DAG and is not narrowed."""
+    for name in names:
+        routes = policy.catalogue.operations[name].routes
+        if any(route.open and (not methods or route.method in methods) for route in routes):
+            yield name
+
+
+def _seen_in_ui(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
+    """Rules by which the UI's overviews have all DAGs, for those who may read some DAGs only."""
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.ALLOW or _limited(rule) or _UI not in allowed.operations(rule):
+            continue
+        for role in rule.roles:
+            if limit := allowed.limit_of(role):
+                message = f"the rule `{rule.id}` shows every DAG in the UI to `{role}`, whom `{limit}` limits to some"
+                yield _at(policy, rule, message, f"give `{_UI}` with the same `dags`, and name the paths without DAGs")
