@@ -107,7 +107,7 @@ class RevocationFile:
         Raises:
             OSError: the old file stays as it is.
         """
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        draft = self._path.with_name(f".{self._path.name}.new")  # one at a time: whoever has the lock
         with self._locked() as (descriptor, _is_new):
             data = _read_all(descriptor, self._most)
             made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)

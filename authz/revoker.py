@@ -130,8 +130,8 @@ class Revoker:
         tidied = self._clock.monotonic()
         while True:
             if self._clock.monotonic() - tidied >= _TIDY_S:
-                self.tidy()
                 tidied = self._clock.monotonic()
+                self.tidy()
             try:
                 first = self._queue.get(timeout=_TIDY_S)
             except queue.Empty:
@@ -139,7 +139,11 @@ class Revoker:
             waiting = [first]
             while not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
-            self._write([item for item in waiting if item is not None])
+            try:
+                self._write([item for item in waiting if item is not None])
+            except Exception:
+                # The thread's door: what could not be made is not said to be, and the next may go better.
+                log.exception("writing revocations")
             if None in waiting:
                 return
 
@@ -156,8 +160,9 @@ class Revoker:
                 self._revoked.add(revocations)
             for attempt, _done in waiting:
                 attempt.made = True
-        for _attempt, done in waiting:
-            done()
+        finally:
+            for _attempt, done in waiting:
+                done()
 
     def tidy(self) -> None:
         """Forget what is over; write the file anew when half of it is of no use. The thread does it every minute."""

@@ -75,7 +75,7 @@ PURE = [name for name, layer in LAYERS.items() if layer <= 4 and name not in {"_
 IMPURE = {"asyncio", "grpc", "http", "httpx", "logging", "os", "random", "socket", "subprocess", "threading", "time"}
 # May catch everything, each with its reason in a comment: the service's door, the doors of background threads, of
 # the admin port and of the engine's loop.
-DOORS = {"admin.py", "backchannel.py", "engine/cq.py", "keys/store.py", "service.py", "watch.py"}
+DOORS = {"admin.py", "backchannel.py", "engine/cq.py", "keys/store.py", "revoker.py", "service.py", "watch.py"}
 
 
 def room(path):

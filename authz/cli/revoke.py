@@ -33,8 +33,9 @@ def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | N
     if len(given) != 1:
         raise click.UsageError("give one of --sid, --jti and --subject")
     [(kind, value)] = given
-    if not value or not value.isprintable():
-        raise click.UsageError(f"--{kind} is empty or holds characters that nobody can see")
+    for option, text in ((kind.value, value), ("issuer", issuer)):
+        if not text or not text.isprintable():
+            raise click.UsageError(f"--{option} is empty or holds characters that nobody can see")
     settings = files.load(settings_path)
     if not settings.revocation.file:
         text = "`revocation.file` is not set: workers that run cannot be told"

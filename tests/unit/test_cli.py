@@ -515,6 +515,7 @@ class TestRevoke:
             (("--sid", ""), "empty"),
             (("--sid", "a\nb"), "nobody can see"),
             (("--sid", "a", "--issuer", "nobody"), "there is corp"),
+            (("--sid", "a", "--issuer", "https://a\udcff"), "nobody can see"),
             (("--sid", "a", "--until", "tomorrow"), "no time"),
             (("--sid", "a", "--until", "2100-01-01"), "needs a time zone"),
             (("--sid", "a", "--until", "2001-01-01T00:00:00Z"), "in the past"),

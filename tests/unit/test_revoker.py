@@ -97,6 +97,16 @@ def test_what_cannot_be_written_is_not_made_not_in_force_and_told(rig, path, mon
     assert rig.revoker.problems() == []
 
 
+def test_a_bug_in_one_batch_does_not_end_the_writing(rig, path, caplog):
+    ended, attempt = threading.Event(), Attempt(one("\udcff"))  # which no file can hold
+    assert rig.revoker.revoke(attempt, ended.set)
+    assert ended.wait(PATIENCE_S)
+    assert not attempt.made
+    assert rig.revoke("s1")
+    assert on_record(path) == ["s1"]
+    assert "writing revocations" in caplog.text
+
+
 def test_a_file_that_vanished_is_told_and_what_was_read_stays(rig, path):
     assert rig.revoke("s1")
     path.unlink()
