@@ -32,6 +32,8 @@ ROLES: Final = "x-authz-roles"
 _MARK: Final = os.urandom(12).hex()
 # What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
 _SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
+_MARKER: Final = "authz-signout"
+_SECURE: Final = "__Secure-"
 _MARKER_S: Final = 60
 _SIGN_OUT: Final = "/api/v2/auth/logout"  # Airflow's own, which is ours to answer
 _FOUND: Final = 302  # RFC 9110 §15.4.3
@@ -99,7 +101,7 @@ def parse(message: bytes) -> HttpRequest:
         attributes.source.address.socket_address.address,
         extension("base", ""),
         signout,
-        bool(signout) and http.scheme == "https",
+        bool(signout) and _is_secure(extension("marker", ""), http.scheme),
         # Only an assertion can say which DAGs are meant, and without an audience there is none.
         extension("dags", "") == "narrowed" and audience != "",
     )
@@ -109,6 +111,11 @@ def parse(message: bytes) -> HttpRequest:
 def _path(text: str) -> str:
     """The path, "" where it is none: a sign-out path that cannot be believed is none at all."""
     return text if _SIGNOUT.fullmatch(text) else ""
+
+
+def _is_secure(marker: str, scheme: str) -> bool:
+    """Whether the browser speaks TLS: Envoy says which marker it awaits, and knows of a balancer in front of it."""
+    return marker.startswith(_SECURE) if marker else scheme == "https"
 
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:
@@ -308,6 +315,6 @@ def _way_out(http: HttpRequest | None) -> dict[str, str]:
     """
     if http is None or not http.signout:
         return {}
-    name, secure = ("__Secure-authz-signout", " Secure;") if http.secure else ("authz-signout", "")
+    name, secure = (f"{_SECURE}{_MARKER}", " Secure;") if http.secure else (_MARKER, "")
     cookie = f"{name}=1; Path={http.signout}; Max-Age={_MARKER_S}; HttpOnly;{secure} SameSite=Lax"
     return {"location": http.signout, "set-cookie": cookie}

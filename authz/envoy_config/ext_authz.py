@@ -62,13 +62,15 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
 
 
 def told(
-    plane: Plane, audience: str = "", *, base: str = "", signout: str = "", narrowed: bool = False
+    plane: Plane, audience: str = "", *, base: str = "", signout: str = "", marker: str = "", narrowed: bool = False
 ) -> dict[str, Any]:
     """The per-route settings: plane, audience of an assertion, Airflow's base path, and where browser sessions end.
 
-    `narrowed`: that Airflow keeps to the DAGs that the assertion names.
+    `marker` is the name of the cookie that a browser must bring there. `narrowed`: that Airflow keeps to the DAGs that
+    the assertion names.
     """
-    said = {"audience": audience, "base": base, "signout": signout, "dags": "narrowed" if narrowed else ""}
+    dags = "narrowed" if narrowed else ""
+    said = {"audience": audience, "base": base, "signout": signout, "marker": marker, "dags": dags}
     extensions = {"plane": plane.value} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 

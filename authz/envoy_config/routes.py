@@ -26,7 +26,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.login import STATUS_HEADERS
-from authz.envoy_config.login_routes import login_routes, no_login, without_cookies
+from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
 from authz.envoy_config.plan import Listener, SocketPath, Upstream, parse_address
 from authz.model import Plane
 
@@ -78,6 +78,7 @@ def _virtual_host(plane: Plane, listener: Listener, upstream: Upstream) -> Virtu
                 upstream.audience,
                 base=upstream.base_path,
                 signout=login.signout if login else "",
+                marker=marker(login) if login else "",
                 narrowed=upstream.narrows_dags,
             ),
             **({} if login else no_login(listener)),

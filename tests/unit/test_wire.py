@@ -21,7 +21,7 @@ from authz.reasons import ANSWERS, GrpcCode, Reason
 METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
 
 
-def check_request(headers=(), *, raw=True, plain=None, signout=None, **http):
+def check_request(headers=(), *, raw=True, plain=None, signout=None, marker=None, **http):
     request = AttributeContextHttpRequest(
         **{"id": "1", "method": "GET", "path": "/api/v2/dags?limit=1", "host": "airflow.test", **http},
         headers=plain or {},
@@ -39,6 +39,7 @@ def check_request(headers=(), *, raw=True, plain=None, signout=None, **http):
                     "plane": "inbound",
                     "audience": "airflow",
                     **({} if signout is None else {"signout": signout}),
+                    **({} if marker is None else {"marker": marker}),
                 },
             )
         )
@@ -146,6 +147,20 @@ def test_parse_reads_what_the_decision_needs():
 def test_parse_reads_where_sessions_end_and_believes_only_a_plain_path(signout, scheme, read):
     http = wire.parse(check_request(signout=signout, scheme=scheme))
     assert (http.signout, http.secure) == read
+
+
+@pytest.mark.parametrize(
+    ("marker", "scheme", "secure"),
+    [
+        ("__Secure-authz-signout", "http", True),
+        ("authz-signout", "https", False),
+        (None, "https", True),
+        (None, "http", False),
+    ],
+)
+def test_the_marker_is_the_one_that_envoy_awaits(marker, scheme, secure):
+    """A balancer may end TLS in front of Envoy: the browser speaks it, and the listener does not."""
+    assert wire.parse(check_request(signout="/s", marker=marker, scheme=scheme)).secure is secure
 
 
 def test_parse_falls_back_to_the_plain_header_map():
