@@ -13,7 +13,9 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from authz import assertion
 from authz.airflow import verifier
 from authz.airflow.verifier import Asserted, Expected, KeySetError, Refusal
+from authz.decide import evaluate
 from authz.model import Claims, Identity, Rights
+from tests.policies import load, request
 
 NOW = 1_800_000_000
 EXPECTED = Expected(issuer="https://gate.test", audience="airflow", clock_skew=5)
@@ -346,3 +348,28 @@ def test_what_the_server_mints_is_what_airflow_reads(who):
         agent=who.agent,
     )
     assert (assertion.HEADER, assertion.TYP) == (verifier.ASSERTION_HEADER, verifier.ASSERTION_TYPE)
+
+
+LONGEST = [f"{'a' * 240}{number:03}*" for number in range(33)]
+SHORTEST = [chr(0x61 + number % 26) + chr(0x61 + number // 26 % 26) + "*" for number in range(600)]
+MOST_STARS = ["*".join("a" * 120) + "*" + chr(0x61 + number) for number in range(20)]
+
+
+@pytest.mark.parametrize("texts", [["sales_*", "hr"], LONGEST, SHORTEST, MOST_STARS, ["*"]])
+def test_whatever_dags_the_server_tells_airflow_takes_them_and_judges_by_them(texts):
+    """The bounds of the two sides: nothing that the edge may grant is too much for Airflow to read."""
+    names = ", ".join(f'"{text}"' for text in sorted(set(texts)))
+    rules = f"{{id: x, plane: inbound, roles: [viewer], operations: [dags:read], dags: [{names}]}}"
+    decision = evaluate(request("GET", f"/api/v2/dags/{texts[0].replace('*', '') or 'x'}"), identity(), load(rules))
+    grant = decision.dags
+    assert grant.allowed == tuple(sorted(set(texts)))
+    key = assertion.load_signing_key(assertion.generate_pem())
+    keys = verifier.parse_keys(json.dumps(assertion.public_jwks([key])).encode())
+    rights = Rights(grant, "viewer", tuple(sorted(load().catalogue.menu)))
+    token = assertion.mint(
+        identity(), rights, audience="airflow", issuer="https://gate.test", now=NOW, lifetime=60, jti="j", key=key
+    )
+    read = verifier.verify(token, keys, EXPECTED, NOW)
+    assert isinstance(read, Asserted)
+    assert (read.dags.allowed, read.dags.denied, read.menu) == (grant.allowed, (), frozenset(rights.menu))
+    assert read.dags.permits(decision.dag_id)
