@@ -47,7 +47,7 @@ class AirflowHome:
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
         arguments = {
             "migrate": ["db", "migrate"],
-            "api-server": ["api-server", *address, "--workers", str(self.workers)],
+            "api-server": ["api-server", *address, "--proxy-headers", "--workers", str(self.workers)],
             "scheduler": ["scheduler", "--skip-serve-logs"],
             "dag-processor": ["dag-processor"],
         }

@@ -58,6 +58,14 @@ class Connection:
         """Raw bytes after an upgrade."""
         return self._stream.read(size)
 
+    def line(self) -> bytes:
+        """One line as it comes, without its end."""
+        return self._stream.readline().removesuffix(b"\n").removesuffix(b"\r")
+
+    def slow_down(self) -> None:
+        """From now on take little at a time: the sender has to wait."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+
     def closed(self) -> bool:
         """True when the other side has closed and nothing is left to read."""
         try:
