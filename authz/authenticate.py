@@ -7,12 +7,13 @@ entry changing (PITFALLS d-14, d-35). Used by one thread. No clock of its own: t
 
 A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
 whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
-ones alive for as long as it is kept itself.
+ones alive for as long as it is kept itself. Of a large token the groups are not kept, which may take half a
+megabyte: it has the roles that they gave it, and is verified anew under another policy.
 """
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -24,9 +25,10 @@ from authz.policy import Policy
 from authz.reasons import Reason
 from authz.revocation import Revocation, Revoked, of_token
 from authz.second_chance import SecondChance
-from authz.sharing import Shared, shared_claims
+from authz.sharing import NOT_SHARED, Shared, shared_claims
 
 _MOST_STANDINGS: Final = 1024
+_LARGE: Final = 16 * 1024  # bytes of a token
 
 
 class KeyState(Protocol):
@@ -147,6 +149,8 @@ class Authenticator:
         if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
             digest = sha256(lines[0]).digest()
             session = self._sessions.get(digest)
+            if session is not None and len(lines[0]) > _LARGE and session.standing.revision != policy.revision:
+                session = None  # its groups are not known any more
         if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
             token = tokens.parse_bearer(lines)
             if token is None:
@@ -216,11 +220,14 @@ class Authenticator:
             reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
-        claims = tokens.read_claims(parsed, issuer, self._share_claims)
+        claims = tokens.read_claims(parsed, issuer, NOT_SHARED if len(token) > _LARGE else self._share_claims)
         starts, ends = tokens.window(claims, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
+        identity = policy.identify(claims)
+        if len(token) > _LARGE:
+            identity = replace(identity, claims=replace(claims, groups=frozenset()))
         return Session(
-            identity=policy.identify(claims),
+            identity=identity,
             standing=self._standing(policy.revision, issuer, key, planes),
             starts=self._share_time(starts),
             ends=self._share_time(ends),

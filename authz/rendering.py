@@ -14,6 +14,8 @@ from authz.provider import DiscoveryError, Provider, discover
 from authz.settings import Egress, Inbound, Login, Settings, Tls
 from authz.settings import Upstream as UpstreamSettings
 
+_BESIDE_THE_TOKEN_KIB = 32  # cookies, and everything else that a browser sends
+
 
 def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = discover) -> EnvoyPlan:
     """The plan; `file` is the settings file's name, for messages, `discover` asks a login's provider for its endpoints.
@@ -41,6 +43,7 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
             admin_listen=envoy.admin,
             access_log=envoy.access_log,
             sds=envoy.sds,
+            max_request_headers_kib=-(-settings.limits.token_bytes // 1024) + _BESIDE_THE_TOKEN_KIB,
         )
     except (ValueError, DiscoveryError) as error:
         raise ConfigError([Problem(file, 0, 0, f"envoy: {error}")]) from None

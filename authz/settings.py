@@ -17,6 +17,7 @@ from authz.quantities import Duration, Size
 
 _PORTS = 65535
 _MOST_WORKERS = 256
+_BESIDE_THE_TOKEN = 64 * 1024
 _CLASH_HINT = "leave as many ports free as there are workers, or say how many with `workers`"
 
 
@@ -83,8 +84,14 @@ class Admin(_Section):
 class Limits(_Section):
     """Bounds of what one caller or all callers together may take."""
 
-    token_bytes: Size = Field(16 * 1024, description="a longer token is refused before it is decoded")
-    message_bytes: Size = Field(256 * 1024, description="a longer CheckRequest is refused by gRPC")
+    token_bytes: Size = Field(
+        96 * 1024,
+        le=1024 * 1024,
+        description="a longer token is refused before it is decoded; Envoy takes 32 KiB of headers more than this",
+    )
+    message_bytes: Size = Field(
+        256 * 1024, description="a longer CheckRequest is refused by gRPC; at least 64 KiB more than `token_bytes`"
+    )
     cached_tokens: int = Field(100_000, ge=1, le=10_000_000, description="verified tokens kept per process")
     streams: int = Field(
         1024, ge=1, le=65_536, description="calls in flight on one connection; Envoy opens another one for more"
@@ -92,6 +99,13 @@ class Limits(_Section):
     armed: int = Field(64, ge=1, le=4096, description="calls that gRPC may accept before the loop looks at them (`cq`)")
     parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
     wait: Duration = Field(2.0, description="longest wait of one check for a key")
+
+    @model_validator(mode="after")
+    def _room_beside_the_token(self) -> Self:
+        """A check that gRPC refuses would be a 503 for what is at most a 401."""
+        if self.message_bytes < self.token_bytes + _BESIDE_THE_TOKEN:
+            raise ValueError("`message_bytes` must be at least 64 KiB more than `token_bytes`")
+        return self
 
 
 class Keys(_Section):

@@ -34,8 +34,6 @@ from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
 from authz.model import Plane
 
-# Below what uvicorn and most servers accept (64 KiB), so that a large cookie is a clear 431 here and no 502 behind us.
-MAX_REQUEST_HEADERS_KIB: Final = 60
 MAX_HEADERS: Final = 100
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
 REQUEST_TIMEOUT: Final = timedelta(minutes=5)
@@ -64,7 +62,7 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
         scheme_header_transformation=_https() if listener.login and listener.login.is_secure else None,
         # limits
-        max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
+        max_request_headers_kb=plan.max_request_headers_kib,
         request_headers_timeout=HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
         stream_idle_timeout=timedelta(seconds=listener.idle),
@@ -79,12 +77,14 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
             max_concurrent_streams=STREAMS_PER_CONNECTION,
             initial_stream_window_size=STREAM_WINDOW,
             initial_connection_window_size=CONNECTION_WINDOW,
+            # a token is one header, and without this one of more than 64 KiB ends the connection
+            max_header_field_size_kb=plan.max_request_headers_kib,
         ),
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         http_filters=_filters(plan, listener),
         route_config=route_configuration(plane, listener),
-        local_reply_config=local_replies() if listener.login else None,
+        local_reply_config=local_replies(login=listener.login is not None),
         access_log=access_logs(plane, plan.access_log, login=listener.login is not None),
     )
 

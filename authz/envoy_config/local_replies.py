@@ -1,4 +1,4 @@
-"""Envoy's own answers on a listener with a login, made readable: a page for navigations, JSON for everybody else.
+"""Envoy's own answers, made readable. On a listener with a login: a page for navigations, JSON for everybody else.
 
 Law: what the authorizer answers is left exactly as it is; it is told from Envoy's own answers by the flag UAEX. Nothing
 made here may be stored, framed, or show what failed in more than fixed words.
@@ -31,19 +31,36 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ResponseMapper,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config import login_pages as pages
 from authz.envoy_config.login import is_navigation
 from authz.envoy_config.login_pages import Page
 
+HEADERS_TOO_LARGE: Final = {
+    "error": "headers_too_large",
+    "message": "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this:"
+    " ask for a token with fewer groups, or delete this site's cookies.",
+}
 # How the details of the oauth2 filter begin.
 _PROVIDER: Final = ("OAuth server returned",)
 _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
 _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No default", "Token endpoint")
 
 
-def local_replies() -> LocalReplyConfig:
+def local_replies(*, login: bool) -> LocalReplyConfig:
+    """What Envoy answers by itself. On any listener: why a request's headers could not be read."""
+    return _of_a_login() if login else LocalReplyConfig(mappers=[_too_large()])
+
+
+def _too_large() -> ResponseMapper:
+    return ResponseMapper(
+        filter=_status(431),
+        body_format_override=SubstitutionFormatString(json_format=Struct.from_dict(HEADERS_TOO_LARGE)),
+    )
+
+
+def _of_a_login() -> LocalReplyConfig:
     """The first entry that fits an answer makes it. The authorizer's answers fit the first, which changes nothing."""
     denied = _header_is(":path", r"[^?]*\?(?:.*&)?error=access_denied(?:&.*)?")
     return LocalReplyConfig(

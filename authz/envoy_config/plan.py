@@ -20,6 +20,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _MAX_PORT: Final = 65535
+_MOST_HEADERS_KIB: Final = 8192  # Envoy's own bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +186,9 @@ class EnvoyPlan:
 
     `authz_endpoints` are the worker processes of `authz serve`, one address each. `authz_timeout` is the deadline of
     one check: long enough for a key that must be fetched first. `access_log` is a file; "" is standard output.
-    `max_connections` and `max_heap_bytes` bound one Envoy. `sds` is a folder on Envoy's machine with the files of
-    `authz.envoy_config.secrets`: a login needs it, and with it the listener's certificate is read again when replaced.
+    `max_connections` and `max_heap_bytes` bound one Envoy, `max_request_headers_kib` the headers of one request. `sds`
+    is a folder on Envoy's machine with the files of `authz.envoy_config.secrets`: a login needs it, and with it the
+    listener's certificate is read again when replaced.
     """
 
     authz_endpoints: tuple[str, ...]
@@ -199,6 +201,7 @@ class EnvoyPlan:
     max_connections: int = 10_000
     max_heap_bytes: int = 1024 * 1024 * 1024
     sds: str = ""
+    max_request_headers_kib: int = 128
 
     def __post_init__(self) -> None:
         _check_endpoints(self.authz_endpoints, "the authorizer")
@@ -212,6 +215,8 @@ class EnvoyPlan:
             raise ValueError("a login is for browsers: the egress listener has none")
         if self.inbound and self.inbound.login and not self.sds:
             raise ValueError("a login needs `sds`, the folder of the files that name its secrets")
+        if not 1 <= self.max_request_headers_kib <= _MOST_HEADERS_KIB:
+            raise ValueError(f"max_request_headers_kib must be 1 to {_MOST_HEADERS_KIB}")
         if self.authz_timeout < SHORTEST_CHECK:
             raise ValueError(f"authz_timeout must be at least {SHORTEST_CHECK} s")
         admin = parse_address(self.admin_listen)

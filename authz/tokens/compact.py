@@ -19,7 +19,8 @@ from authz.jwks import MAX_KID
 from authz.model import made_per_request
 from authz.reasons import Reason
 
-MAX_TOKEN_BYTES: Final = 16 * 1024  # what `limits.token_bytes` is unless said otherwise
+# What `limits.token_bytes` is unless said otherwise: room for 64 KiB of groups in base64, and the rest.
+MAX_TOKEN_BYTES: Final = 96 * 1024
 _MOST_BRACKETS: Final = 256  # arrays and objects in a header or a payload; real tokens have a few dozen at most
 _PARTS: Final = 3  # header, payload, signature (RFC 7515 §3.1)
 _PARTS_JWE: Final = 5  # RFC 7516 §3.1

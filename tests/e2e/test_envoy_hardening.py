@@ -1,5 +1,7 @@
 """What the rendered configuration lets through, asked of a real Envoy with raw bytes (PITFALLS d-01 … d-08, d-17)."""
 
+import json
+
 import pytest
 
 from authz import wire
@@ -249,12 +251,20 @@ def test_malformed_http_2_is_reset(gate, fields, why):
         (request("/", "Content-Length: 0", "Content-Length: 4", method="POST"), 400),
         (request("/", "Content-Length: 3", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n", 400),
         (request("/", "Transfer-Encoding: identity, chunked", method="POST") + b"0\r\n\r\n", 501),
-        (request("/", "X-Big: " + "a" * 70_000), 431),
+        (request("/", "X-Big: " + "a" * 140_000), 431),
         (request("/", *(f"X-{number}: a" for number in range(120))), 431),
     ],
 )
 def test_what_is_refused_before_it_is_judged(gate, data, status):
     assert exchange(gate.envoy.inbound, data).status == status
+    assert (gate.authz.checks, gate.upstream.requests) == ([], [])
+
+
+def test_a_request_with_too_much_in_its_headers_is_told_so(gate):
+    for lines in (["Authorization: Bearer " + "a" * 140_000], [f"X-{number}: a" for number in range(120)]):
+        answer = gate.get("/", *lines)
+        assert (answer.status, answer.header("content-type")) == (431, "application/json")
+        assert json.loads(answer.body)["error"] == "headers_too_large"
     assert (gate.authz.checks, gate.upstream.requests) == ([], [])
 
 

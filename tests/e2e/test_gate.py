@@ -132,7 +132,7 @@ def bad_tokens(stack):
         "token_malformed": f"{header}.{payload}.{signature}.x",
         "token_type": stack.token(headers={"typ": "logout+jwt"}),
         "claim_invalid": stack.token(sub=""),
-        "token_too_large": stack.token(name="n" * 20_000),
+        "token_too_large": stack.token(name="n" * 80_000),
     }
 
 

@@ -100,6 +100,22 @@ def test_a_token_too_large_is_not_decoded():
     assert door.refusal(token_of()) is Reason.TOKEN_TOO_LARGE
 
 
+def test_a_large_token_is_known_again_by_its_roles_without_its_groups():
+    many = [f"group-{number:06}" for number in range(2000)]
+    door = Door(max_token_bytes=99_999)
+    large = token_of(groups=[*many, "data-readers"])
+    assert len(large) > 16 * 1024
+    first = door.ask(large)
+    assert (first.identity.roles, first.claims.groups) == ({"viewer"}, set())
+    assert door.ask(large) is first
+    assert door.lookups == ["miss", "hit"]
+    door.policy = load(POLICY.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [group-000007]}"))
+    assert door.ask(large).identity.roles == {"viewer"}
+    door.policy = load(POLICY.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [others]}"))
+    assert door.ask(large).identity.roles == set()
+    assert door.lookups == ["miss", "hit", "miss", "miss"]
+
+
 # --- d-14: on every use, against the policy, the audience, the time and the keys of now
 
 

@@ -68,6 +68,8 @@ def test_addresses_that_are_none(text):
         (lambda: plan(authz_endpoints=("a:1", "a:1")), "given twice"),
         (lambda: plan(inbound=None), "neither"),
         (lambda: plan(authz_timeout=0), "authz_timeout"),
+        (lambda: plan(max_request_headers_kib=0), "max_request_headers_kib"),
+        (lambda: plan(max_request_headers_kib=8193), "max_request_headers_kib"),
         (lambda: plan(admin_listen="0.0.0.0:9901"), "loopback"),
         (lambda: plan(admin_listen="localhost:9901"), "loopback"),
         (lambda: listener(listen="localhost:80"), "an IP address"),

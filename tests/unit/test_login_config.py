@@ -217,9 +217,13 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
         text = entry["body_format_override"]["text_format_source"]["inline_string"]
         assert "%" not in text, "a command of the formatter"
         assert "body" not in entry
-    assert "local_reply_config" not in manager(
-        EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),)))
-    )
+
+
+def test_without_a_login_envoy_says_in_words_that_headers_are_too_large_and_nothing_else():
+    made = EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),)))
+    (entry,) = manager(made)["local_reply_config"]["mappers"]
+    assert entry["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 431
+    assert entry["body_format_override"]["json_format"]["error"] == "headers_too_large"
 
 
 def test_a_page_escapes_what_it_shows():

@@ -57,9 +57,15 @@ def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
     assert (one.narrows_dags, two.narrows_dags) == (True, False)
     assert two.tls.server_name == "two.internal"
     assert two.tls.ca.startswith("/etc/")
+    assert made.max_request_headers_kib == 128
     orders = made.egress.upstreams[0]
     assert (orders.tls.server_name, orders.tls.ca, orders.timeout) == ("orders", f"{tmp_path}/o.pem", 5.0)
     assert made.egress.tls is None
+
+
+def test_envoy_reads_headers_as_long_as_the_longest_token_and_what_comes_with_it(tmp_path):
+    made = plan(tmp_path, FULL.replace("workers: 1\n", "workers: 1\nlimits: {token_bytes: 100001B}\n"))
+    assert made.max_request_headers_kib == 98 + 32
 
 
 def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):

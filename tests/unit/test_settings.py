@@ -25,7 +25,7 @@ def test_the_defaults_are_the_safe_choice(tmp_path):
     assert made.audit.on_failure == "deny"
     assert made.policy == str(tmp_path / "policy.yaml")
     assert made.tls is None
-    assert made.limits.token_bytes == 16384
+    assert made.limits.token_bytes == 98304
 
 
 def test_paths_are_relative_to_the_file(tmp_path):
@@ -68,6 +68,13 @@ audit: {on_failure: alow}
         "6:12 write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d",
         "7:21 expected `deny` or `allow`, found `alow`",
     ]
+
+
+def test_a_check_has_room_for_the_largest_token_and_what_comes_with_it(tmp_path):
+    assert problems(tmp_path, "version: 1\nlimits: {token_bytes: 200KiB}\n") == [
+        "2:9 `message_bytes` must be at least 64 KiB more than `token_bytes`"
+    ]
+    assert load(tmp_path, "version: 1\nlimits: {token_bytes: 192KiB}\n").limits.token_bytes == 192 * 1024
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9190", "10.0.0.5:9190", "[::]:9190", "gate.internal:9190"])
