@@ -73,7 +73,7 @@ engines: $(STAMP) ## the engines' tests with every grpcio version that is said t
 	done
 
 # The newest of each minor version that has a catalogue; the first is the one that .venv has.
-AIRFLOWS := 3.3.2
+AIRFLOWS := 3.3.2 3.2.2 3.1.8
 AIRFLOW ?= $(AIRFLOWS)
 
 catalogue: $(AIRFLOW:%=.airflows/%/.installed) | $(STAMP) ## bring authz/catalogue in step with AIRFLOW=3.3.2; new routes wait for a person

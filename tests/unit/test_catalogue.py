@@ -54,7 +54,8 @@ def ask(airflow, target, method="GET"):
 
 
 def test_versions_and_loading():
-    assert catalogue.versions() == ("3.3",)
+    assert catalogue.versions() == ("3.1", "3.2", "3.3")
+    assert [catalogue.load(version).version for version in catalogue.versions()] == ["3.1", "3.2", "3.3"]
     assert catalogue.load("3.3") is catalogue.load("3.3")
     assert catalogue.load("3.3").version == "3.3"
     for missing in ("2.10", "", "3.30", "../../etc/passwd"):
