@@ -69,12 +69,12 @@ def warnings(login: LoginPlan) -> Iterator[str]:
         try:
             secret = Path(name).read_bytes()
         except FileNotFoundError:
-            yield f"{name} is not here; Envoy needs it at this path, and answers 503 to every login without it"
+            yield f"{name} is not here; without it Envoy answers 503 to whoever has no bearer token"
             continue
         except OSError as error:
             yield f"{name}: {error.strerror}"
             continue
         if not secret.strip():
-            yield f"{name} is empty; Envoy would answer 503 to every login"
+            yield f"{name} is empty; Envoy would answer 503 to whoever has no bearer token"
         elif secret != secret.strip():
             yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"

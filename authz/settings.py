@@ -264,7 +264,9 @@ class Envoy(_Section):
     authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
     access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
     sds: str = Field(
-        "sds", description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets"
+        "sds",
+        description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets;"
+        " `''` without a login: the certificate is read at start only",
     )
 
 

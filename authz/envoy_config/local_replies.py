@@ -70,6 +70,7 @@ def _of_a_login() -> LocalReplyConfig:
             *_entries(pages.PROVIDER_ERROR, _status(401), _details(*_PROVIDER)),
             *_entries(pages.STALE, _status(401), _details(*_STALE)),
             *_entries(pages.NO_TOKEN, _status(401), _details(*_NO_TOKEN)),
+            *_entries(pages.NOT_READY, _status(503), _details("OAuth2 secrets")),
             *_entries(pages.UNAUTHENTICATED, _status(401)),
             *_entries(pages.FOREIGN, _status(403), _details("csrf_")),
             *_entries(pages.TOO_LARGE, _status(431)),

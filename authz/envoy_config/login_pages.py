@@ -69,6 +69,11 @@ NO_TOKEN: Final = Page(
     "The identity provider gave no token: it cannot be reached, the sign-in was used already or took too long, or its"
     " settings for this gate are wrong. Try again; if it lasts, tell your platform team the time.",
 )
+NOT_READY: Final = Page(
+    "login_not_ready",
+    "Signing in is not possible right now",
+    "The gate waits for its secrets. Nothing was forwarded. Try again shortly; if it lasts, tell your platform team.",
+)
 UNAUTHENTICATED: Final = Page("unauthenticated", "Please sign in", "Authentication is required.", "Sign in")
 FOREIGN: Final = Page(
     "foreign_origin",

@@ -67,11 +67,15 @@ class LoginSite:
             else:
                 self.gate = starting.enter_context(Gate(self.folder / "gate", self.provider, policy=POLICY))
                 endpoint = self.gate.endpoints[0]
-            self.client_secret.write_text(CLIENT_SECRET)
-            self.cookie_secret.write_text("the first cookie secret of the test")
+            self.write_secrets()
             self.envoy = starting.enter_context(Envoy(self._plan(endpoint), self.folder, self._binary))
             self._running = starting.pop_all()
         return self
+
+    def write_secrets(self) -> None:
+        """What lies on Envoy's machine when it starts."""
+        self.client_secret.write_text(CLIENT_SECRET)
+        self.cookie_secret.write_text("the first cookie secret of the test")
 
     def __exit__(self, *_: object) -> None:
         self._running.close()

@@ -74,6 +74,55 @@ def test_the_clients_secret_is_replaced(site):
     assert set(work.statuses) == {200}
 
 
+class Mounted(LoginSite):
+    """Its secrets are what Kubernetes mounts: links to a folder that is itself a link, and is exchanged as a whole."""
+
+    def __init__(self, folder, binary):
+        super().__init__(folder, binary, secure=False)
+        self.mount = folder / "mount"
+        self.client_secret, self.cookie_secret = self.mount / "client.secret", self.mount / "cookie.secret"
+
+    def write_secrets(self):
+        self.mount.mkdir()
+        self.publish("1", CLIENT_SECRET)
+        for path in (self.client_secret, self.cookie_secret):
+            path.symlink_to(f"..data/{path.name}")
+
+    def publish(self, version, client_secret):
+        made = self.mount / f"..{version}"
+        made.mkdir()
+        (made / "client.secret").write_text(client_secret)
+        (made / "cookie.secret").write_text("the cookie secret of the test")
+        (self.mount / "..data_tmp").symlink_to(made.name)
+        (self.mount / "..data_tmp").rename(self.mount / "..data")
+
+
+def test_a_mounted_secret_is_replaced(envoy_binary, tmp_path):
+    with Mounted(tmp_path, envoy_binary) as site:
+        assert logs_in(site)
+        site.publish("2", "another secret")
+        until(site, lambda: not logs_in(site), "Envoy still sends the old secret")
+        site.publish("3", CLIENT_SECRET)
+        until(site, lambda: logs_in(site), "Envoy does not send the new secret")
+
+
+class Unready(LoginSite):
+    """The cookie secret is missing."""
+
+    def write_secrets(self):
+        self.client_secret.write_text(CLIENT_SECRET)
+
+
+def test_without_a_secret_nobody_gets_through_but_with_a_token_of_ones_own(envoy_binary, tmp_path):
+    with Unready(tmp_path, envoy_binary, secure=False) as site, site.browser() as browser:
+        page = browser.navigate(site.url + "/dags")
+        assert (page.status_code, page.headers["cache-control"]) == (503, "no-store")
+        assert "waits for its secrets" in page.text
+        assert browser.script(site.url + "/dags").json()["error"] == "login_not_ready"
+        assert site.upstream.requests == []
+        assert browser.script(site.url + "/dags", headers={"authorization": "Bearer x"}).status_code == 200
+
+
 def test_the_cookie_secret_is_replaced_and_ends_sessions(site):
     with site.browser() as browser:
         site.log_in(browser)
