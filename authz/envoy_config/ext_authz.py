@@ -76,7 +76,9 @@ def told(
 
 
 def _retry(plan: EnvoyPlan) -> RetryPolicy:
-    """Once more when a worker went away, on another one if there is one. A check changes nothing, so this is safe.
+    """Once more when a worker went away, on another one if there is one.
+
+    A check changes nothing, but for a sign-out, which may be said twice: so this is safe.
 
     "reset" is a worker that died with the check in its hands: the connection ends and there is no status. "unavailable"
     is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure of its own is
