@@ -42,7 +42,7 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
         return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
     route = route_of(request, policy)
     operation, dag_id = (route.operation, route.dag_id) if route is not None else ("", "")
-    narrowed = narrows(request, identity, route)
+    narrowed = request.narrowed and narrows(request, identity, route)
     gate = policy.gates[request.plane]
     roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
     deny = gate.deny.find(request, roles, operation)
