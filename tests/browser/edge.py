@@ -56,7 +56,7 @@ def _settings(url, provider, upstream, tls, folder):
         "issuer": provider.issuer,
         "public_url": url,
     }
-    airflow = {"name": "airflow", "address": upstream, "audience": AUDIENCE}
+    airflow = {"name": "airflow", "address": upstream, "audience": AUDIENCE, "narrows_dags": True}
     whole = {
         "version": 1,
         "workers": 1,
