@@ -25,7 +25,7 @@ from tests.integration.dags_with_neighbours import DAG_IDS, TEAMS, database, fil
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CATALOGUE = catalogue.load("3.3")
 SEED = 20261122
-POLICIES = 24
+POLICIES = 20
 RUN = "/api/v2/dags/{dag}/dagRuns/run_{dag}"
 TASK = RUN + "/taskInstances/task_{dag}"
 # A list, with the route that shows the same of one DAG and is the same operation.

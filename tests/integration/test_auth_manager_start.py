@@ -20,7 +20,6 @@ def site(tmp_path_factory):
     ("arguments", "printed"),
     [
         (("dags", "list"), "sales_daily"),
-        (("config", "get-value", "core", "auth_manager"), "AuthzAuthManager"),
         (("info",), "apache-airflow-providers-standard"),
         (("dags", "trigger", "sales_daily"), "manual__"),
     ],
