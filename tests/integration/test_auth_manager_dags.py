@@ -233,3 +233,12 @@ def test_a_body_changes_nothing_of_a_dag_that_is_not_granted(site, drawn):
         assert changed["PATCH", "dags"] >= 2, changed
         assert sum(changed.values()) >= 6, changed
         assert min(refused.values()) >= 1, refused
+
+
+def test_the_backfills_that_a_query_asks_for_are_not_shown_because_of_a_body(site):
+    """Airflow 3.3 checks the DAG of a GET's body and lists the backfills of the query's."""
+    asked, said = "/api/v2/backfills?dag_id=finance_cat", {"dag_id": "sales_bee"}
+    with site.client("admin", dags=["sales_*"]) as sales, site.client("admin", dags=["finance_*"]) as finance:
+        assert sales.request("GET", asked, json=said).status_code == 403
+        assert sales.get(asked).status_code == 403
+        assert finance.request("GET", asked, json=said).json()["total_entries"] == 1
