@@ -55,6 +55,17 @@ def test_the_session_is_revoked_and_the_browser_led_on(rig):
     assert rig.check(token=rig.token(sid="s2")).allowed
 
 
+def test_below_a_base_path_airflows_logout_is_there_and_nowhere_else(rig):
+    token = rig.token(sid="s1")
+    method, path = LOGOUT
+    for elsewhere in (path, "/AIRFLOW" + path, "/airflowx" + path):
+        assert rig.check(method, elsewhere, token=token, base="/airflow", **SIGNOUT).reason == "unknown_route"
+    assert revoked_in(rig) == 0
+    answer = rig.check(method, "/airflow" + path, token=token, base="/airflow", **SIGNOUT)
+    assert (answer.http, answer.reason, answer.set["location"]) == (302, "signed_out", "/oauth2/signout")
+    assert revoked_in(rig) == 1
+
+
 def test_a_second_sign_out_is_a_sign_out(rig):
     """Envoy may ask twice (decision 18), and people press twice."""
     token = rig.token(sid="s1")
