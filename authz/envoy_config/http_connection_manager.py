@@ -59,6 +59,8 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         skip_xff_append=plane is Plane.EGRESS,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         generate_request_id=True,
+        # a client that asks first (Expect: 100-continue) sends its body after the check, and none when it is refused
+        proxy_100_continue=plane is Plane.INBOUND,
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
         scheme_header_transformation=_https() if listener.login and listener.login.is_secure else None,
         # limits

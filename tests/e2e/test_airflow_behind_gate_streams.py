@@ -98,6 +98,16 @@ def test_a_client_that_expects_100_continue_gets_it(behind):
         assert connection.response().status == 201
 
 
+def test_a_body_that_will_be_refused_is_not_asked_for(behind):
+    lines = ("Content-Type: application/json", "Expect: 100-continue", "Content-Length: 5000000")
+    for token, status in ((None, 401), (behind.token("vera", "viewers"), 403)):
+        with behind.connect() as connection:
+            connection.send(behind.asking(f"{BASE}/api/v2/variables", *lines, token=token, method="POST"))
+            answer = connection.response()  # the first line that comes, no `100 Continue` before it
+            assert answer.status == status
+            assert not behind.forwarded(answer)
+
+
 def test_many_requests_on_one_connection(behind):
     viewer = behind.token("vera", "viewers")
     with behind.connect() as connection:
