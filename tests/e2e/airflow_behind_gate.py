@@ -19,11 +19,12 @@ from tests.airflow_site import AUDIENCE, AirflowSite
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import Envoy, loopback, newest, wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
-from tests.e2e.raw_http import Connection, RawResponse, exchange, request
+from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.simulators import IdP
 from tests.token_factory import make_key
 
 HOST = "gate.test"
+PATIENCE_S = 60  # an API server, a scheduler and a task share one SQLite and, in CI, two processors
 BASE = "/airflow"
 KEY = make_key("ES256", kid="k1")
 # SQLite lets one connection write at a time. Airflow's API server keeps a transaction open across turns of its event
@@ -152,11 +153,13 @@ class AirflowBehindGate:
 
     def send(self, data: bytes) -> RawResponse:
         """One connection, these bytes, the first answer."""
-        return exchange(self.envoy.inbound, data, tls=self.tls)
+        with self.connect() as connection:
+            connection.send(data)
+            return connection.response()
 
     def connect(self) -> Connection:
         """A connection for several requests, or for an answer that is read in parts."""
-        return Connection(self.envoy.inbound, self.tls)
+        return Connection(self.envoy.inbound, self.tls, PATIENCE_S)
 
     def get(self, target: str | bytes, *headers: str, token: str | None = None, **parts: Any) -> RawResponse:
         return self.send(self.asking(target, *headers, token=token, **parts))

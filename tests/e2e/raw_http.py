@@ -38,8 +38,10 @@ def connected(address: tuple[str, int] | str, timeout: float = TIMEOUT) -> socke
 class Connection:
     """One client connection; usable for several requests."""
 
-    def __init__(self, address: tuple[str, int] | str, tls: ssl.SSLContext | None = None) -> None:
-        self._socket = connected(address)
+    def __init__(
+        self, address: tuple[str, int] | str, tls: ssl.SSLContext | None = None, timeout: float = TIMEOUT
+    ) -> None:
+        self._socket = connected(address, timeout)
         if tls:
             self._socket = tls.wrap_socket(self._socket, server_hostname="gate.test")
         self._stream = self._socket.makefile("rb")
