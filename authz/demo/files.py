@@ -144,6 +144,7 @@ envoy:
       - name: airflow
         address: "127.0.0.1:{ports.airflow}"
         audience: airflow
+        narrows_dags: true # its lists show what a person may see
         health_path: /api/v2/monitor/health
   egress:
     listen: "127.0.0.1:{ports.egress}"

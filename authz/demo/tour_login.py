@@ -30,9 +30,15 @@ def login_rows(layout: Layout) -> Iterator[Row]:
     yield Row("ann (viewer)", "log in and open /dags", "200 rule airflow.viewer", lambda: ann.open(f"{gate}/dags"))
     yield Row("ann (viewer)", "who am I, by cookies", "200 rule airflow.viewer", lambda: ann.fetch(gate + ME), _is_ann)
     yield Row("sam (sales team)", "log in and open /dags", "200 rule team-ui", lambda: sam.open(f"{gate}/dags"))
+    yield Row("sam (sales team)", "list DAGs", "200 rule sales-team", lambda: sam.fetch(gate + LIST), _only_sales)
     yield Row("ann (viewer)", "log out", "302 signed_out", sign_out)
     yield Row("whoever saved ann's cookies", "list DAGs", "401 revoked", lambda: thief.fetch(gate + LIST))
 
 
 def _is_ann(answer: Answer) -> str:
     return "" if answer.json()["username"] == "ann" else "Airflow saw somebody else"
+
+
+def _only_sales(answer: Answer) -> str:
+    found = {dag["dag_id"] for dag in answer.json()["dags"]}
+    return "" if found == {"sales_daily"} else f"the list has {sorted(found)}"

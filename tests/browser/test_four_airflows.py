@@ -1,4 +1,4 @@
-"""Viewer, user, op and admin see four different Airflows; whoever has no group sees a clear page."""
+"""Viewer, user, op and admin see four Airflows, a team its own DAGs, and whoever has no group a clear page."""
 
 import httpx
 import pytest
@@ -54,3 +54,10 @@ def test_whoever_has_no_group_gets_a_clear_page(page, edge):
     edge.sign_in(page, "nobody", "/dags")
     expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
     expect(page.get_by_text("nina", exact=True)).to_be_visible()
+
+
+def test_a_team_sees_its_own_dags_only(page, edge):
+    edge.sign_in(page, "team", "/dags")
+    assert dag_list(page) == ["sales_daily"]
+    status, _text = fetched(page, "/api/v2/dags/finance_close")
+    assert status == httpx.codes.FORBIDDEN

@@ -96,3 +96,6 @@ def test_the_checks_of_the_rows_can_fail():
 
     assert tour_login._is_ann(body(username="ann")) == ""
     assert tour_login._is_ann(body(username="adam"))
+    assert tour_login._only_sales(body(dags=[{"dag_id": "sales_daily"}])) == ""
+    assert "finance" in tour_login._only_sales(body(dags=[{"dag_id": "sales_daily"}, {"dag_id": "finance_close"}]))
+    assert tour_login._only_sales(body(dags=[]))
