@@ -12,7 +12,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/errors.py,authz/quantities.py,authz/sharing.py,authz/second_chance.py,authz/wording.py,authz/jose.py,authz/path.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/audit.py,authz/pages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test coverage screenshots engines catalogue catalogue-check bench bench-quick bench-airflow soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-airflow soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, fro
 
 test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB) ## all tests: unit, property, contract, attack, integration, end-to-end and browser
 	@$(BIN)/python -m pytest
+
+parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
+	@$(BIN)/python -m tests.parity
 
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
 	@$(BIN)/python -m pytest --quiet tests/unit --cov --cov-report=
