@@ -42,8 +42,7 @@ roles:
 rules:
   - {{id: health, plane: inbound, public: true, operations: ["health:read"]}}
   - {{id: sales-team, plane: inbound, roles: [sales-team], operations: [airflow.user], dags: ["sales_*"]}}
-  - {{id: team-ui, plane: inbound, roles: [sales-team], operations: ["ui:pages", "ui:static"]}}
-  - {{id: team-self, plane: inbound, roles: [sales-team], paths: [/ui/auth/me, /ui/auth/menus, /ui/config]}}
+  - {{id: team-ui, plane: inbound, roles: [sales-team], operations: ["ui:pages", "ui:static", "ui:shell"]}}
 """
 
 
