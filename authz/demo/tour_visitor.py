@@ -5,7 +5,8 @@ keep, it sends back. Real browsers are in tests/browser.
 """
 
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+
+import httpx
 
 from authz.demo.tour_client import Answer, Asked, ask
 
@@ -45,20 +46,20 @@ class Visitor:
         raise AstrayError(f"more than {STEPS} redirects; the last leads to {_origin(url)}")
 
     def _sign_in(self, url: str) -> Answer:
-        body = urlencode({"login": self.login}).encode()
+        body = str(httpx.QueryParams({"login": self.login})).encode()
         return self._ask(url, {**NAVIGATION, "content-type": "application/x-www-form-urlencoded"}, body)
 
     def _ask(self, url: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
-        parts = urlsplit(url)
-        port = int(parts.port or 80)
+        parts = httpx.URL(url)
+        port = parts.port or 80
         kept = self.cookies.setdefault(port, {})
         told = {"cookie": "; ".join(f"{name}={value}" for name, value in kept.items())} if kept else {}
         answer = ask(
             Asked(
                 port=port,
                 method="GET" if body is None else "POST",
-                target=parts.path + (f"?{parts.query}" if parts.query else ""),
-                host=parts.netloc,
+                target=parts.raw_path.decode(),
+                host=parts.netloc.decode(),
                 headers=headers | told,
                 raw=body,
             )
@@ -73,5 +74,5 @@ class Visitor:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.netloc.decode()}"
