@@ -121,4 +121,4 @@ def _seen_in_ui(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
         for role in rule.roles:
             if limit := allowed.limit_of(role):
                 message = f"the rule `{rule.id}` shows every DAG in the UI to `{role}`, whom `{limit}` limits to some"
-                yield _at(policy, rule, message, f"give `{_UI}` with the same `dags`; what is about no DAG is `{_SHELL}`")
+                yield _at(policy, rule, message, f"give `{_UI}` with the same `dags`; `{_SHELL}` is about no DAG")
