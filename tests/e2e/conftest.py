@@ -5,6 +5,7 @@ import pytest
 
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, newest, oldest, plan_for
+from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
 from tests.e2e.stack import Stack
@@ -65,3 +66,28 @@ def stack(running_stack):
     """Real Envoy, real `authz serve`, an echoing upstream; shared by the tests of a module that change none of them."""
     running_stack.reset()
     return running_stack
+
+
+@pytest.fixture(scope="module")
+def running_site(envoy_binary, tmp_path_factory):
+    """A login at the rendered Envoy, with the demo's provider and a scripted authorizer."""
+    with LoginSite(tmp_path_factory.mktemp("login"), envoy_binary) as site:
+        yield site
+
+
+@pytest.fixture
+def site(running_site):
+    running_site.reset()
+    return running_site
+
+
+@pytest.fixture
+def browser(site):
+    with site.browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def real_site(envoy_binary, tmp_path_factory):
+    with LoginSite(tmp_path_factory.mktemp("real"), envoy_binary, real=True) as site:
+        yield site

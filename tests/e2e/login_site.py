@@ -14,6 +14,7 @@ import httpx
 
 from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
 from authz.login_plan import LoginPlan
+from authz.wire import _header
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser
@@ -149,3 +150,8 @@ def replace(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_text(text)
     beside.replace(path)
+
+
+def shown(check):
+    """The headers that the authorizer was shown."""
+    return {name: value.decode() for name, value in map(_header, check.attributes.request.http.header_map.headers)}

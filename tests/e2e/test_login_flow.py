@@ -5,41 +5,10 @@ import json
 import re
 
 import httpx
-import pytest
 
-from authz.wire import _header
-from tests.e2e.login_site import LoginSite
+from tests.e2e.login_site import LoginSite, shown
 
 OURS = re.compile(r"BearerToken|IdToken|RefreshToken|Oauth|CodeVerifier|authz-signout")
-
-
-@pytest.fixture(scope="module")
-def running_site(envoy_binary, tmp_path_factory):
-    with LoginSite(tmp_path_factory.mktemp("login"), envoy_binary) as site:
-        yield site
-
-
-@pytest.fixture
-def site(running_site):
-    running_site.reset()
-    return running_site
-
-
-@pytest.fixture
-def browser(site):
-    with site.browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def real_site(envoy_binary, tmp_path_factory):
-    with LoginSite(tmp_path_factory.mktemp("real"), envoy_binary, real=True) as site:
-        yield site
-
-
-def shown(check):
-    """The headers that the authorizer was shown."""
-    return {name: value.decode() for name, value in map(_header, check.attributes.request.http.header_map.headers)}
 
 
 def claims(token):

@@ -12,15 +12,9 @@ DAGS, LOGOUT, SIGNOUT = "/api/v2/dags", "/api/v2/auth/logout", "/oauth2/signout"
 
 
 @pytest.fixture(scope="module")
-def running_site(envoy_binary, tmp_path_factory):
-    with LoginSite(tmp_path_factory.mktemp("sign-out"), envoy_binary, real=True) as site:
-        yield site
-
-
-@pytest.fixture
-def site(running_site):
-    running_site.reset()
-    return running_site
+def running_site(real_site):
+    """Here the authorizer is the real one, too."""
+    return real_site
 
 
 @pytest.fixture
