@@ -163,12 +163,13 @@ class App:
         revocation = self.settings.revocation
         if revocation.backchannel is None:
             return None
+        login = self.settings.envoy.inbound.login if self.settings.envoy and self.settings.envoy.inbound else None
         judge = Backchannel(
             policy=lambda: self.policy.current,
             keys=self.keys.view,
             want_key=self.keys.request,
             revoke=self.revoker.revoke,
-            clients=frozenset(revocation.clients),
+            clients=frozenset((*revocation.clients, *([login.client_id] if login else []))),
             keep=revocation.keep,
             clock=self.clock,
         )

@@ -38,7 +38,9 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
             authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
             authz_tls=authz_tls,
             authz_timeout=envoy.authz_timeout,
-            inbound=_listener(envoy.inbound, discover) if envoy.inbound else None,
+            inbound=_listener(envoy.inbound, discover, settings.revocation.backchannel or "")
+            if envoy.inbound
+            else None,
             egress=_listener(envoy.egress, discover) if envoy.egress else None,
             admin_listen=envoy.admin,
             access_log=envoy.access_log,
@@ -49,17 +51,17 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
         raise ConfigError([Problem(file, 0, 0, f"envoy: {error}")]) from None
 
 
-def _listener(section: Inbound | Egress, discover: Callable[..., Provider]) -> Listener:
+def _listener(section: Inbound | Egress, discover: Callable[..., Provider], backchannel: str = "") -> Listener:
     inbound = section if isinstance(section, Inbound) else None
     return Listener(
         listen=section.listen,
         upstreams=tuple(_upstream(upstream) for upstream in section.upstreams),
         tls=_server_tls(inbound.tls) if inbound and inbound.tls else None,
-        login=_login(inbound.login, discover) if inbound and inbound.login else None,
+        login=_login(inbound.login, discover, backchannel) if inbound and inbound.login else None,
     )
 
 
-def _login(login: Login, discover: Callable[..., Provider]) -> LoginPlan:
+def _login(login: Login, discover: Callable[..., Provider], backchannel: str) -> LoginPlan:
     """What the settings say goes before what the provider says, which is asked only when something is missing."""
     said = Provider(
         authorization_endpoint=login.authorization_endpoint or "",
@@ -85,6 +87,7 @@ def _login(login: Login, discover: Callable[..., Provider]) -> LoginPlan:
         provider_ca=login.provider_ca or SYSTEM_CA,
         client_auth=login.client_auth or ("basic" if said.basic else "post"),
         keep_id_token=login.keep_id_token,
+        backchannel=backchannel,
     )
 
 

@@ -157,7 +157,7 @@ class Revocation(_Section):
         None, description="address where issuers tell that a session has ended (OIDC back-channel logout)"
     )
     clients: tuple[str, ...] = Field(
-        (), description="`aud` of their logout tokens, besides the issuers' audiences: who people log in with"
+        (), description="`aud` of their logout tokens, besides the issuers' audiences and the login's `client_id`"
     )
 
 

@@ -28,7 +28,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.clusters import authz_cluster, provider_cluster, upstream_cluster
+from authz.envoy_config.clusters import authz_cluster, login_clusters, upstream_cluster
 from authz.envoy_config.listeners import envoy_listener
 from authz.envoy_config.plan import EnvoyPlan
 from authz.model import Plane
@@ -50,7 +50,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
             clusters=[
                 authz_cluster(plan),
                 *(upstream_cluster(plane, upstream) for plane, listener in used for upstream in listener.upstreams),
-                *(provider_cluster(listener.login) for _plane, listener in used if listener.login),
+                *(cluster for _plane, listener in used if listener.login for cluster in login_clusters(listener.login)),
             ],
         ),
         layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=Struct())]),

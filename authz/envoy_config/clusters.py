@@ -35,6 +35,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
 from authz.envoy_config.ext_authz import CLUSTER
+from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
 from authz.envoy_config.plan import ClientTls, EnvoyPlan, Upstream
 from authz.envoy_config.routes import cluster_name
@@ -47,6 +48,7 @@ AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
 CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
 TOKEN_REQUESTS: Final = 128  # under way at the provider at a time
+BACKCHANNEL_REQUESTS: Final = 8
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
 _SECOND: Final = timedelta(seconds=1)
@@ -102,26 +104,38 @@ def upstream_cluster(plane: Plane, upstream: Upstream) -> Cluster:
     )
 
 
-def provider_cluster(login: LoginPlan) -> Cluster:
-    """The token endpoint of the provider. Whoever sends a refresh token makes Envoy call it, so few calls at once."""
+def login_clusters(login: LoginPlan) -> list[Cluster]:
+    """The token endpoint of the provider, and where the provider is heard, if it is.
+
+    Whoever sends a refresh token makes Envoy call the one, and whoever knows its path reaches the other, so that few
+    calls are under way at once.
+    """
     endpoint = Endpoint.parse(login.token_endpoint)
+    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=login.provider_ca)
+    clusters = [_beside(PROVIDER, endpoint.address, TOKEN_REQUESTS, tls if endpoint.scheme == "https" else None)]
+    if login.backchannel:
+        clusters.append(_beside(BACKCHANNEL, login.backchannel, BACKCHANNEL_REQUESTS))
+    return clusters
+
+
+def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None) -> Cluster:
+    """A server beside the upstreams, over HTTP/1.1."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
     )
-    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=login.provider_ca)
     return Cluster(
-        name=PROVIDER,
-        type=discovery([endpoint.address]),
+        name=name,
+        type=discovery([address]),
         connect_timeout=CONNECT_TIMEOUT,
         common_lb_config=_NO_PANIC,
-        load_assignment=load_assignment(PROVIDER, [endpoint.address]),
+        load_assignment=load_assignment(name, [address]),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=cluster_socket(tls, "http/1.1") if endpoint.scheme == "https" else None,
+        transport_socket=cluster_socket(tls, "http/1.1") if tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
-        circuit_breakers=_breakers(requests=TOKEN_REQUESTS),
+        circuit_breakers=_breakers(requests=requests),
     )
 
 

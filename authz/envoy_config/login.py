@@ -33,6 +33,7 @@ from authz.login_plan import LoginPlan
 OAUTH2: Final = "envoy.filters.http.oauth2"
 CSRF: Final = "envoy.filters.http.csrf"
 CLUSTER: Final = "provider"
+BACKCHANNEL: Final = "backchannel"
 TOKEN_TIMEOUT: Final = timedelta(seconds=10)
 # How long somebody may stay at the provider's pages (a second factor, a new password).
 FLOW_LIFETIME: Final = timedelta(minutes=30)

@@ -1,11 +1,12 @@
 """The routes of a browser login: its own two paths, signing out, and the one public name.
 
-Law: none of these leads to an upstream. Where the check is off, there is only a redirect to a fixed place or a fixed
-page. Signing out passes the authorizer first, which revokes the session: the provider's cookies alone would stay good
-until they expire, whoever has a copy of them.
+Law: none of these leads to an upstream. Where the check is off, there is only a redirect to a fixed place, a fixed
+page, or our own server, which judges a logout token itself. Signing out passes the authorizer first, which revokes the
+session: the provider's cookies alone would stay good until they expire, whoever has a copy of them.
 """
 
 import string
+from datetime import timedelta
 from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -20,13 +21,24 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RedirectAction,
     RedirectActionRedirectResponseCode,
     Route,
+    RouteAction,
+    RouteActionUpgradeConfig,
     RouteMatch,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
-from authz.envoy_config.login import CSRF, OAUTH2, SESSION, brings_bearer, cookie_name, is_navigation, without
+from authz.envoy_config.login import (
+    BACKCHANNEL,
+    CSRF,
+    OAUTH2,
+    SESSION,
+    brings_bearer,
+    cookie_name,
+    is_navigation,
+    without,
+)
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
 from authz.envoy_config.plan import Listener
 from authz.login_plan import Endpoint, LoginPlan
@@ -34,6 +46,9 @@ from authz.login_plan import Endpoint, LoginPlan
 # Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
 MARKER: Final = "authz-signout"
+# What is registered at the provider as the client's back-channel logout URI, after the public URL.
+BACKCHANNEL_PATH: Final = "/oauth2/backchannel-logout"
+BACKCHANNEL_TIMEOUT: Final = timedelta(seconds=10)
 TOO_LARGE: Final = 431
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -47,6 +62,7 @@ def login_routes(login: LoginPlan, base: str = "") -> list[Route]:
         _sign_out(login),
         _ask_to_sign_out(login, base),
         _end(login.callback, "login.callback"),
+        *([_heard()] if login.backchannel else []),
         _too_large(login),
         _public_name(login),
         *([_start_page(base)] if base else []),
@@ -152,6 +168,21 @@ def _ask_to_sign_out(login: LoginPlan, base: str) -> Route:
         name="login.ask-to-sign-out",
         match=RouteMatch(path=login.signout),
         redirect=RedirectAction(path_redirect=base + LOGOUT, strip_query=True, response_code=_FOUND),
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
+    )
+
+
+def _heard() -> Route:
+    """The provider tells that a session has ended. It comes without a session, and from no page of ours."""
+    return Route(
+        name="login.backchannel",
+        match=RouteMatch(path=BACKCHANNEL_PATH),
+        route=RouteAction(
+            cluster=BACKCHANNEL,
+            timeout=BACKCHANNEL_TIMEOUT,
+            upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=False)],
+        ),
+        request_headers_to_remove=["authorization", "cookie"],
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
 

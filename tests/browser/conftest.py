@@ -68,7 +68,8 @@ def relay(airflow):
 @pytest.fixture(scope="package", params=["certified", "embedded"])
 def provider(request, gate_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    start = certified(folder, gate_url, [f"{gate_url}/"]) if request.param == "certified" else embedded(folder)
+    told_at = f"{gate_url}/oauth2/backchannel-logout"
+    start = certified(folder, gate_url, [f"{gate_url}/"], told_at) if request.param == "certified" else embedded(folder)
     with start as running:
         yield running
 

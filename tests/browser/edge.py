@@ -65,6 +65,7 @@ def _settings(url, provider, upstream, tls, folder):
         "assertion": {"issuer": ISSUER, "keys": ["assertion.pem"]},
         "log": {"decisions": "decisions.jsonl"},
         "shutdown": {"drain_delay": "0s", "drain_grace": "1s"},
+        "revocation": {"backchannel": loopback()},
         "envoy": {
             "admin": loopback(),
             "access_log": str(folder / "access.log"),

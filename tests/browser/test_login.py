@@ -113,6 +113,27 @@ def test_signing_out_ends_the_session_for_good(context, page, edge, relay):
     assert relay.received == b""
 
 
+@pytest.mark.parametrize("provider", ["certified"], indirect=True)
+def test_a_session_that_ends_at_the_provider_ends_here(context, page, edge, relay):
+    """OpenID Connect Back-Channel Logout: nobody came by at the gate."""
+    edge.sign_in(page, "viewer")
+    saved = [cookie for cookie in context.cookies() if cookie["domain"] == "localhost"]
+    assert replay(edge, saved, ME).status_code == httpx.codes.OK
+
+    page.goto(f"{edge.provider.issuer}/session/end")
+    edge.provider.confirm_sign_out(page)
+
+    def refused():
+        return replay(edge, saved, ME).status_code == httpx.codes.UNAUTHORIZED
+
+    wait_for(refused, "the session goes on", pause=lambda _s: page.wait_for_timeout(100), seconds=20)
+    relay.clear()
+    assert replay(edge, saved, ME).json()["error"] == "invalid_token"
+    forged = httpx.post(f"{edge.url}/oauth2/backchannel-logout", data={"logout_token": "a.b.c"}, verify=False)  # noqa: S501 - a test authority
+    assert forged.status_code == httpx.codes.BAD_REQUEST
+    assert relay.received == b""
+
+
 def ours(cookie):
     return any(name in cookie["name"] for name in OURS)
 

@@ -186,6 +186,20 @@ def test_signing_out_needs_the_authorizers_marker(made):
     assert ask == made.inbound.upstreams[0].base_path + "/api/v2/auth/logout"
 
 
+def test_logout_tokens_of_the_provider_have_a_way_past_the_login():
+    made = plan(backchannel="127.0.0.1:9170")
+    heard = routes(made)["login.backchannel"]
+    assert heard["match"] == {"path": "/oauth2/backchannel-logout"}
+    assert switched_off(heard) == {*LOGIN, CHECK}
+    (cluster,) = [found for found in render(made)["static_resources"]["clusters"] if found["name"] == "backchannel"]
+    assert heard["route"]["cluster"] == cluster["name"]
+    assert "9170" in str(cluster["load_assignment"])
+    assert "transport_socket" not in cluster
+    without = plan()
+    assert "login.backchannel" not in routes(without)
+    assert "backchannel" not in str(render(without))
+
+
 def test_other_hosts_of_the_listener_are_as_without_a_login():
     made = plan(airflow(hosts=("airflow.test",)), airflow(name="other", hosts=("other.test",)))
     found = hosts(made)

@@ -174,3 +174,11 @@ def test_a_login_that_cannot_be_planned_is_a_configuration_error(tmp_path):
 def test_every_worker_is_an_endpoint(tmp_path):
     text = FULL.replace("workers: 1", "workers: 3").replace(', "127.0.0.1:9191"', "")
     assert plan(tmp_path, text).authz_endpoints == ("127.0.0.1:9190", "127.0.0.1:9191", "127.0.0.1:9192")
+
+
+def test_the_provider_is_heard_where_the_server_listens_for_it(tmp_path):
+    made, _asked = login(tmp_path, OWN)
+    assert made.backchannel == ""
+    file = tmp_path / "authz.yaml"
+    file.write_text(file.read_text() + 'revocation: {backchannel: "127.0.0.1:9170"}\n')
+    assert plan_of(settings.load(file), str(file)).inbound.login.backchannel == "127.0.0.1:9170"
