@@ -20,12 +20,12 @@ def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
     """Whether `wide` applies wherever `narrow` does."""
     return (
         narrow.planes <= wide.planes
-        and _roles(wide, narrow, policy)
-        and _operations(wide, narrow, policy)
-        and _each(wide.hosts, narrow.hosts, _host)
-        and _each(wide.methods, narrow.methods, _method)
         and _each(wide.paths, narrow.paths, _path)
         and _each(wide.dags, narrow.dags, _glob)
+        and _each(wide.hosts, narrow.hosts, _host)
+        and _each(wide.methods, narrow.methods, _method)
+        and _roles(wide, narrow, policy)
+        and _operations(wide, narrow, policy)  # the dearest question last: lint asks about all pairs of rules
     )
 
 
