@@ -45,6 +45,11 @@ class KeyState(Protocol):
         ...
 
     @property
+    def fetched_at(self) -> float:
+        """The monotonic time at which the key set was fetched."""
+        ...
+
+    @property
     def stale_at(self) -> float:
         """The monotonic time after which the key set may not be used any more."""
         ...

@@ -16,7 +16,7 @@ from authz.model import Claims, made_per_request
 # Cookies of Envoy's oauth2 filter; chunks and per-flow cookies add `.suffix`.
 _TOKENS: Final = frozenset({b"BearerToken", b"IdToken"})
 _SESSION: Final = _TOKENS | {b"RefreshToken", b"OauthHMAC", b"OauthExpires", b"OauthNonce", b"CodeVerifier"}
-_OURS: Final = _SESSION | {b"_token"}  # and the one of Airflow's own
+_OURS: Final = _SESSION | {b"_token", b"authz-signout"}  # the one of Airflow's own, and our marker
 _MOST: Final = 500  # cookies; no browser sends so many
 
 

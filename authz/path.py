@@ -10,9 +10,11 @@ refused when it
 * holds an escape that is not `%` and two hex digits, or escapes that are not UTF-8;
 * decodes to a backslash, a control character or a line separator, or to something that still holds an escape;
 * has, after decoding, an empty segment that is not the last one, or a dot segment, also one with a path parameter
-  (`..;x`, which some servers strip).
+  (`..;x`, which some servers strip);
+* has, after decoding, a segment that begins or ends with a space: databases that pad text (MySQL's collations for ids,
+  which Airflow uses) take `secret ` for `secret`, and no name of Airflow's is written so.
 
-A trailing slash stays, as a last empty segment. `;x`, a trailing dot and a trailing space are data. Canonicalising is
+A trailing slash stays, as a last empty segment. `;x` and a trailing dot are data. Canonicalising is
 idempotent, and total: it returns a canonical path or raises `RequestError`.
 """
 
@@ -102,6 +104,8 @@ def _canonicalise_any(raw: str) -> CanonicalPath:
         raise _bad_path("the path holds an empty segment")
     if any(map(_dot_segment, segments)):
         raise _bad_path("the path holds a dot segment")
+    if any(segment != segment.strip(" ") for segment in segments):
+        raise _bad_path("a segment of the path begins or ends with a space")
     path = "/" + "/".join(map(_encode, segments))
     if len(path) > MAX_PATH_BYTES:
         raise _bad_path("the path is too long")

@@ -124,17 +124,19 @@ class Service:
         except Exception as error:  # noqa: BLE001 the service's door, for an engine that has no other answer
             return self._internal_error(trail, error)
 
-    def _check(self, message: bytes, *, may_wait: bool) -> bytes | Parked:
+    def _check(self, message: bytes, *, may_wait: bool, asked: float | None = None) -> bytes | Parked:
         trail = Trail(_new_id())
         try:
             trail.started = self._clock.monotonic()
+            trail.asked = trail.started if asked is None else asked
             trail.time = self._clock.wall()
             return self._judge(message, trail, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door: the one place that may catch everything
             return self._internal_error(trail, error)
 
-    def _last_answer(self, message: bytes) -> bytes:
-        answer = self._check(message, may_wait=False)
+    def _last_answer(self, message: bytes, asked: float) -> bytes:
+        """The answer of a check that was asked at the monotonic time `asked` and had to wait."""
+        answer = self._check(message, may_wait=False, asked=asked)
         return answer if isinstance(answer, bytes) else self.overloaded()
 
     def _judge(self, message: bytes, trail: Trail, *, may_wait: bool) -> bytes | Parked:
@@ -157,7 +159,7 @@ class Service:
         except DeniedError as error:
             return self._unauthenticated(trail, policy, error.reason, error.detail)
         if session is None or isinstance(session, KeyWanted):
-            return self._without_session(message, trail, policy, session, may_wait=may_wait)
+            return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
         identity = trail.identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
         if decision.operation == _SIGN_OUT:
@@ -167,27 +169,34 @@ class Service:
         return self._finish(trail, decision)
 
     def _without_session(
-        self, message: bytes, trail: Trail, policy: Policy, wanted: KeyWanted | None, *, may_wait: bool
+        self, message: bytes, trail: Trail, snapshot: Snapshot, wanted: KeyWanted | None, *, may_wait: bool
     ) -> bytes | Parked:
         """For nobody, or for somebody whose key is to be fetched first."""
-        if trail.request is None or trail.http is None:
+        policy = snapshot.policy
+        if trail.request is None or trail.http is None or policy is None:
             raise ValueError("there is no request")
         decision = decide.evaluate(trail.request, None, policy)
         leaves = _signs_out(trail.http, decision)
         if wanted is None:
             return self._finish(trail, _signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
-            return Parked(wanted.issuer, wanted.key_id, lambda: self._last_answer(message))
-        return self._unauthenticated(trail, policy, wanted.reason, f"no such key of issuer {wanted.issuer}")
+            return Parked(wanted.issuer, wanted.key_id, lambda: self._last_answer(message, trail.asked))
+        reason = wanted.reason
+        state = snapshot.keys.get(wanted.issuer)
+        if leaves and (state is None or state.fetched_at < trail.asked):
+            reason = Reason.KEYS_UNAVAILABLE  # nobody has looked since: the key may be there, and the session good
+        return self._unauthenticated(trail, policy, reason, f"no such key of issuer {wanted.issuer}")
 
     def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
         """A public route stays public for a caller whose token is no good: they are nobody there, like everyone.
 
-        So does signing out, except with a token that cannot be judged now: its session would go on in secret.
+        So does signing out, except with a token that cannot be judged yet: its session would go on in secret.
         """
         if policy is not None and trail.request is not None and trail.http is not None:
             decision = decide.evaluate(trail.request, None, policy)
             if _signs_out(trail.http, decision):
+                if reason is Reason.NOT_YET_VALID:
+                    return self._finish(trail, Deny(reason=Reason.REVOCATION_UNAVAILABLE, detail=f"{reason}: {detail}"))
                 if reason is not Reason.KEYS_UNAVAILABLE:
                     return self._finish(trail, _signed_out(decision, f"{reason}: {detail}"))
             elif isinstance(decision, Allow):

@@ -25,6 +25,7 @@ class Trail:
 
     id: str
     started: float = 0.0  # monotonic
+    asked: float = 0.0  # monotonic: the same, or when it was begun that had to wait since
     time: float = 0.0  # since the epoch
     http: HttpRequest | None = None
     request: Request | None = None

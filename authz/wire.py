@@ -33,8 +33,8 @@ _MARK: Final = os.urandom(12).hex()
 # What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
 _SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
 _MARKER: Final = "authz-signout"
-_SECURE: Final = "__Secure-"
-_MARKER_S: Final = 60
+_SECURE: Final = "__Host-"  # no other host can set it (RFC 6265bis §4.1.3.2)
+_MARKER_S: Final = 20
 _SIGN_OUT: Final = "/api/v2/auth/logout"  # Airflow's own, which is ours to answer
 _FOUND: Final = 302  # RFC 9110 §15.4.3
 _PLACES: Final = 3  # the upstream's header, the caller's header, the metadata
@@ -311,10 +311,11 @@ def _body(deny: Deny, identity: Identity | None, decision_id: str, page: HttpReq
 def _way_out(http: HttpRequest | None) -> dict[str, str]:
     """The headers that lead a browser to where Envoy ends its session, with the mark that it was here first.
 
-    Envoy ends no session without the mark, so that each is revoked before. A browser keeps `__Secure-` over TLS only.
+    Envoy ends no session without the mark, so that each is revoked before. A browser keeps `__Host-` over TLS only.
     """
     if http is None or not http.signout:
         return {}
-    name, secure = (f"{_SECURE}{_MARKER}", " Secure;") if http.secure else (_MARKER, "")
-    cookie = f"{name}=1; Path={http.signout}; Max-Age={_MARKER_S}; HttpOnly;{secure} SameSite=Lax"
+    where = f"{_SECURE}{_MARKER}=1; Path=/;" if http.secure else f"{_MARKER}=1; Path={http.signout};"
+    secure = " Secure;" if http.secure else ""
+    cookie = f"{where} Max-Age={_MARKER_S}; HttpOnly;{secure} SameSite=Lax"
     return {"location": http.signout, "set-cookie": cookie}

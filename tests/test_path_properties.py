@@ -26,7 +26,7 @@ plain_segments = st.text(
     alphabet=st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="/\\%;"),
     min_size=1,
     max_size=8,
-).filter(lambda text: text not in {".", ".."})
+).filter(lambda text: text not in {".", ".."} and text == text.strip(" "))
 
 
 def outcome(function, argument):

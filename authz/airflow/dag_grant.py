@@ -1,9 +1,10 @@
 """Which DAGs a request may see and touch: the assertion's `dags` without its `dags_denied`.
 
 Law: pure, and total once made. In a pattern only `*` is special: it stands for any characters, also for none. All else
-stands for itself, the whole DAG id is compared, and no pattern can make the comparison slow (PITFALLS d-33, d-34). Most
-patterns of a real policy are `name`, `team_*` or `*`: those are compared in one step, however many there are, because
-Airflow asks about every DAG that it has for every list that it shows.
+stands for itself, the whole DAG id is compared, and no pattern can make the comparison slow (PITFALLS d-33, d-34). An
+id with a space at its end is nobody's: a database that pads text would find the DAG without it. Most patterns of a real
+policy are `name`, `team_*` or `*`: those are compared in one step, however many there are, because Airflow asks about
+every DAG that it has for every list that it shows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ class DagGrant:
 
     def permits(self, dag_id: str) -> bool:
         """Whether the DAG may be seen and touched."""
-        return self._allowed.match(dag_id) and not self._denied.match(dag_id)
+        return not dag_id.endswith(" ") and self._allowed.match(dag_id) and not self._denied.match(dag_id)
 
     def narrow(self, dag_ids: Iterable[str]) -> set[str]:
         """Return those that may be seen and touched."""

@@ -11,12 +11,14 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
     HeaderMutationRemoveOnMatch,
     HeaderMutationRules,
 )
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation as HeaderMutationFilter
-from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import Mutations
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutationPerRoute, Mutations
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+NAME: Final = "authz.client_headers"
 # Whole families: ours, other gates' and Envoy's own control headers.
 CLIENT_PREFIXES: Final = ("x-authz-", "x-auth-request-", "x-envoy-", "x-original-", "x-rewrite-")
 # Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
@@ -56,6 +58,16 @@ UPSTREAM_RESPONSE_HEADERS: Final = (
 )
 
 
+def response_cookie(line: str) -> dict[str, Any]:
+    """The per-route settings that add a `set-cookie` to whatever answers there, a filter's own answers included."""
+    option = HeaderValueOption(
+        header=HeaderValue(key="set-cookie", value=line),
+        append_action=HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD,
+    )
+    per_route = HeaderMutationPerRoute(mutations=Mutations(response_mutations=[HeaderMutation(append=option)]))
+    return {NAME: Any.pack(per_route)}
+
+
 def client_header_filter() -> HttpFilter:
     """The first filter: drops what a client may not send, in any case of letters, however often it is sent."""
     by_prefix = [
@@ -64,7 +76,7 @@ def client_header_filter() -> HttpFilter:
     ]
     by_name = [HeaderMutation(remove=name) for name in CLIENT_HEADERS]
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name))
-    return HttpFilter(name="authz.client_headers", typed_config=Any.pack(config))
+    return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
 def answer_rules() -> HeaderMutationRules:

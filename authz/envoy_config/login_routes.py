@@ -6,7 +6,9 @@ session: the provider's cookies alone would stay good until they expire, whoever
 """
 
 import string
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -29,6 +31,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
+from authz.envoy_config.headers import response_cookie
 from authz.envoy_config.login import (
     BACKCHANNEL,
     CSRF,
@@ -109,7 +112,8 @@ def _sign_out(login: LoginPlan) -> Route:
         string_match=StringMatcher(safe_regex=RegexMatcher(regex=f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?")),
     )
     if login.end_session_endpoint and login.keep_id_token:
-        return _end(login.signout, "login.sign-out", marked)
+        # A marker that stayed would let the next sign-out pass the authorizer by.
+        return _end(login.signout, "login.sign-out", marked, config=response_cookie(_deletions(login)[-1]))
     end = Endpoint.parse(login.end_session_endpoint) if login.end_session_endpoint else None
     headers = [("set-cookie", line) for line in _deletions(login)]
     if end is None:
@@ -126,13 +130,17 @@ def _sign_out(login: LoginPlan) -> Route:
 
 def marker(login: LoginPlan) -> str:
     """The name of the authorizer's cookie that says: this session is revoked, end the rest of it."""
-    return ("__Secure-" if login.is_secure else "") + MARKER
+    return ("__Host-" if login.is_secure else "") + MARKER
+
+
+def _marker_path(login: LoginPlan) -> str:
+    return "/" if login.is_secure else login.signout
 
 
 def _deletions(login: LoginPlan) -> list[str]:
     """As the cookies were set, so that a browser takes it. Those of a login under way expire by themselves."""
     secure = " Secure;" if login.is_secure else ""
-    places = [(cookie_name(login, kind), "/") for kind in SESSION] + [(marker(login), login.signout)]
+    places = [(cookie_name(login, kind), "/") for kind in SESSION] + [(marker(login), _marker_path(login))]
     return [f"{name}=; Path={path}; Max-Age=0; HttpOnly;{secure} SameSite=Lax" for name, path in places]
 
 
@@ -187,12 +195,13 @@ def _heard() -> Route:
     )
 
 
-def _end(path: str, name: str, *headers: HeaderMatcher) -> Route:
+def _end(path: str, name: str, *headers: HeaderMatcher, config: Mapping[str, Any] = MappingProxyType({})) -> Route:
     """A path that belongs to the filter. What it leaves alone (a bearer token passes it) ends here."""
     return Route(
         name=name,
         match=RouteMatch(path=path, headers=list(headers)),
         direct_response=DirectResponseAction(status=_NOT_FOUND),
+        typed_per_filter_config=dict(config),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import authz
 from authz import catalogue
+from authz.airflow.dag_grant import DagGrant
 from authz.errors import RequestError
 from authz.path import canonical_host, canonical_method, canonicalise
 from authz.reasons import ANSWERS, Reason
@@ -126,11 +127,23 @@ def test_d05_a_dag_cannot_be_smuggled_into_another_place():
 @pytest.mark.parametrize("path", ["/api/v2/dags", "/api/v2/variables", "/api/v2/connections", "/api/v2/config", PUBLIC])
 def test_d06_parameters_case_and_trailing_characters_are_other_paths(path):
     for other in (
-        f"{path};x", f"{path};/", f"{path};.css", f"{path}%3bx", f"{path}.", f"{path}%2e", f"{path}%20", f"{path}~",
+        f"{path};x", f"{path};/", f"{path};.css", f"{path}%3bx", f"{path}.", f"{path}%2e", f"{path}~",
         f"{path}X", path.upper(), path.title(), path.replace("api", "Api"), path[:-1], f"{path},", f"{path}%E2%80%8B",
     ):  # fmt: skip
         assert judged(other) is None
     assert judged(f"{path}%c2%a0") is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v2/dags/finance{}/dagRuns", "/api/v2/dags/finance{}", "/api/v2/variables/db{}", "/api/v2/dags{}"]
+)
+def test_d06_a_name_with_a_space_at_its_end_is_no_other_name(path):
+    """MySQL compares ids padded with spaces: `finance ` finds `finance`, past a deny rule for the latter."""
+    for end in ("%20", "%20%20", "%20%20%20"):
+        with pytest.raises(RequestError):
+            canonicalise(path.format(end))
+    assert not DagGrant(("*",), ("finance",)).permits("finance ")
+    assert not DagGrant(("*",)).permits("finance  ")
 
 
 def test_d06_a_trailing_slash_is_kept_and_means_what_it_means_to_airflow():

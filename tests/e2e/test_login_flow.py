@@ -148,26 +148,26 @@ def test_signing_out_asks_the_authorizer_first_and_ends_at_the_provider(site, br
     assert site.cookie("BearerToken") in site.cookies(browser)
     for near in (
         "authz-signout=1",
-        "__Secure-authz-signout=0",
-        "x__Secure-authz-signout=1",
-        "a=__Secure-authz-signout=1",
+        "__Host-authz-signout=0",
+        "x__Host-authz-signout=1",
+        "a=__Host-authz-signout=1",
     ):
         name, _, value = near.partition("=")
         browser.cookies[site.url] = {**site.cookies(browser), name: value}
         assert browser.navigate(site.url + "/oauth2/signout").headers["location"] == asked.headers["location"], near
-    site.cookies(browser)["__Secure-authz-signout"] = "1"
+    site.cookies(browser)["__Host-authz-signout"] = "1"
     left = browser.navigate(site.url + "/oauth2/signout")
     assert left.status_code == 302
     target = httpx.URL(left.headers["location"])
     assert str(target).startswith(f"{site.provider.issuer}/logout?")
     assert dict(target.params) == {"client_id": "airflow-gate", "post_logout_redirect_uri": f"{site.url}/"}
-    assert not [name for name in site.cookies(browser) if "Host-" in name or name == "__Secure-authz-signout"]
+    assert not [name for name in site.cookies(browser) if name.startswith("__Host-")]
     assert browser.refused == [], "a browser takes a deletion as it takes the cookie"
     assert site.upstream.requests == []
 
 
 def test_the_paths_of_the_login_never_lead_to_the_upstream(site):
-    headers = {"authorization": "Bearer x", "cookie": "__Secure-authz-signout=1"}
+    headers = {"authorization": "Bearer x", "cookie": "__Host-authz-signout=1"}
     for path in ("/oauth2/callback", "/oauth2/callback?code=a&state=b"):
         answer = httpx.get(site.url + path, headers=headers, verify=site.tls)
         assert answer.status_code == 404, path
@@ -181,7 +181,7 @@ def test_with_the_id_token_kept_the_provider_gets_it_back(envoy_binary, tmp_path
     with LoginSite(tmp_path, envoy_binary, real=True, keep_id_token=True) as site, site.browser() as browser:
         assert site.log_in(browser, "/api/v2/dags").status_code == 200
         assert not OURS.search(site.upstream.only.head.decode())
-        site.cookies(browser)["__Secure-authz-signout"] = "1"
+        site.cookies(browser)["__Host-authz-signout"] = "1"
         left = browser.navigate(site.url + "/oauth2/signout")
         target = httpx.URL(left.headers["location"])
         assert claims(target.params["id_token_hint"])["preferred_username"] == "ann"

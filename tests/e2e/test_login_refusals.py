@@ -222,7 +222,7 @@ def test_a_token_too_large_for_a_cookie_is_told_and_does_not_loop(site, browser)
     assert browser.script(site.url + "/dags").json()["error"] == "too_large"
     assert site.upstream.requests == []
     assert browser.navigate(site.url + "/oauth2/signout").status_code == 302, "there is a way out"
-    site.cookies(browser)["__Secure-authz-signout"] = "1"
+    site.cookies(browser)["__Host-authz-signout"] = "1"
     browser.navigate(site.url + "/oauth2/signout")
     site.moods(more_groups=0)
     assert site.log_in(browser).status_code == 200

@@ -56,7 +56,7 @@ def test_saved_cookies_are_worth_nothing_after_a_sign_out(site, browser, start):
         assert json.loads(script.text)["error"] == "invalid_token"
         page = thief.navigate(site.url + DAGS)
         assert (page.status_code, page.headers["location"]) == (302, SIGNOUT)
-        assert "__Secure-authz-signout=1" in page.headers["set-cookie"]
+        assert "__Host-authz-signout=1" in page.headers["set-cookie"]
         thief.navigate(site.url + SIGNOUT)  # and there the old cookies go
         assert site.cookie("BearerToken") not in site.cookies(thief)
     assert site.upstream.requests == []

@@ -175,7 +175,7 @@ def test_signing_out_needs_the_authorizers_marker(made):
     secure = made.inbound.login.is_secure
     (header,) = routes(made)["login.sign-out"]["match"]["headers"]
     marked = re.compile(header["string_match"]["safe_regex"]["regex"])
-    name = "__Secure-authz-signout" if secure else "authz-signout"
+    name = "__Host-authz-signout" if secure else "authz-signout"
     for good in (f"{name}=1", f"a=b; {name}=1", f"{name}=1; a=b", f"a=b;{name}=1;c=d", f"a=b,{name}=1"):
         assert marked.fullmatch(good), good
     for bad in (f"{name}=0", f"{name}=11", f"x{name}=1", f"a={name}=1", f"{name}", f"{name} =1", ""):

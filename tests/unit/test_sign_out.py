@@ -1,5 +1,7 @@
 """Signing out: the session is revoked first, then the browser is led to where its cookies end."""
 
+from dataclasses import replace
+
 import pytest
 
 from authz import catalogue
@@ -46,7 +48,7 @@ def test_the_session_is_revoked_and_the_browser_led_on(rig):
     assert rig.check(token=token).allowed
     answer = rig.check(*LOGOUT, token=token, headers=HTML, **SIGNOUT)
     assert (answer.http, answer.reason, answer.set["location"]) == (302, "signed_out", "/oauth2/signout")
-    assert answer.set["set-cookie"].startswith("__Secure-authz-signout=1; Path=/oauth2/signout; ")
+    assert answer.set["set-cookie"].startswith("__Host-authz-signout=1; Path=/; ")
     assert not answer.allowed
     record = rig.record
     assert (record["reason"], record["subject"], record["operation"]) == ("signed_out", "alice", _SIGN_OUT)
@@ -167,8 +169,27 @@ def test_a_session_whose_keys_are_out_of_reach_is_not_said_to_have_ended():
 
 
 def test_a_forged_key_id_cannot_keep_anybody_from_signing_out(rig):
-    answer = read(rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT).resume())
+    parked = rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT)
+    rig.keys = {"corp": replace(state_of(KEY), fetched_at=rig.clock.monotonic())}
+    answer = read(parked.resume())
     assert (answer.http, answer.reason) == (302, "signed_out")
+
+
+def test_nobody_is_signed_out_whose_key_nobody_has_looked_for_since(rig):
+    """The issuer is slow, and the key new: the token is good in a moment, and its session not revoked."""
+    parked = rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT)
+    rig.clock.advance(2)
+    answer = read(parked.resume())
+    assert (answer.http, answer.reason) == (503, "keys_unavailable")
+    rig.keys = {"corp": state_of(KEY, OTHER)}
+    assert rig.check(*LOGOUT, token=rig.token(OTHER), **SIGNOUT).reason == "signed_out"
+    assert revoked_in(rig) == 1
+
+
+def test_nobody_is_signed_out_whose_token_is_not_valid_yet(rig):
+    token = rig.token(nbf=int(rig.clock.wall()) + 120)
+    answer = rig.check(*LOGOUT, token=token, **SIGNOUT)
+    assert (answer.http, answer.reason) == (503, "revocation_unavailable")
 
 
 def test_without_a_policy_nothing_is_said_to_have_ended(rig):

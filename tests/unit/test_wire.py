@@ -152,7 +152,7 @@ def test_parse_reads_where_sessions_end_and_believes_only_a_plain_path(signout, 
 @pytest.mark.parametrize(
     ("marker", "scheme", "secure"),
     [
-        ("__Secure-authz-signout", "http", True),
+        ("__Host-authz-signout", "http", True),
         ("authz-signout", "https", False),
         (None, "https", True),
         (None, "http", False),
@@ -359,8 +359,8 @@ def test_who_has_no_role_is_told_who_they_are_and_why():
     assert "None of your groups has a role here" in body
 
 
-SECURE = "__Secure-authz-signout=1; Path=/oauth2/signout; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
-PLAIN = "authz-signout=1; Path=/oauth2/signout; Max-Age=60; HttpOnly; SameSite=Lax"
+SECURE = "__Host-authz-signout=1; Path=/; Max-Age=20; HttpOnly; Secure; SameSite=Lax"
+PLAIN = "authz-signout=1; Path=/oauth2/signout; Max-Age=20; HttpOnly; SameSite=Lax"
 
 
 @pytest.mark.parametrize(("secure", "cookie"), [(True, SECURE), (False, PLAIN)])
