@@ -29,13 +29,24 @@ def write_sds(texts: Mapping[str, str]) -> None:
         try:
             path.parent.mkdir(exist_ok=True)
             if not path.exists() or path.read_text() != text:
-                beside = path.with_name(f".{path.name}.{os.getpid()}")
-                beside.write_text(text)
-                beside.replace(path)
+                _replace(path, text)
         except OSError as error:
             raise ConfigError(
                 [Problem(name, 0, 0, f"cannot be written: {error.strerror}", "see `envoy.sds`")]
             ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)  # of somebody who crashed, or a link that somebody planted
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def make_cookie_secret(name: str) -> None:

@@ -24,7 +24,8 @@ def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | N
     """End a session, a token, or all that somebody was issued so far, at a gate that runs.
 
     Writes into `revocation.file`, which every worker follows: it is in force well within a second, and after a restart.
-    Who signs in again gets a new session, which is good (for --subject once the issuer's clock_skew has passed).
+    Whoever signs in again is let in (for --subject once the issuer's clock_skew has passed), unless the issuer kept its
+    own session and gives the new tokens the same sid: end it there too, or revoke with --jti.
     """
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
     from authz.revocation_file import RevocationFile  # noqa: PLC0415 see above

@@ -1,5 +1,7 @@
+import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,29 @@ def test_files_are_written_whole_and_only_when_they_change(tmp_path):
     assert path.read_text() == "two"
     assert path.stat().st_ino != before.st_ino, "a rename, which Envoy sees"
     assert [item.name for item in path.parent.iterdir()] == ["a.yaml"]
+
+
+@pytest.mark.parametrize("plant", ["symlink_to", "hardlink_to"])
+def test_a_link_that_was_planted_beside_a_file_is_not_written_through(tmp_path, plant):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / "sds" / "a.yaml"
+    path.parent.mkdir()
+    getattr(path.with_name(f".a.yaml.{os.getpid()}"), plant)(victim)
+    write_sds({str(path): "one"})
+    assert victim.read_text() == "precious"
+    assert (path.read_text(), path.is_symlink()) == ("one", False)
+    assert [item.name for item in path.parent.iterdir()] == ["a.yaml"]
+
+
+def test_a_file_that_cannot_take_its_place_leaves_nothing_beside(tmp_path, monkeypatch):
+    def refuse(_path, _target):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ConfigError, match="cannot be written: Read-only"):
+        write_sds({str(tmp_path / "a.yaml"): "one"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

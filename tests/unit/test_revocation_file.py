@@ -203,6 +203,150 @@ def test_a_file_that_went_away_is_made_anew(file, path):
     assert values(file.news()) == ["a"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_symbolic_link_is_neither_followed_nor_given_away(path, tmp_path, monkeypatch, there, begun):
+    given = []
+    monkeypatch.setattr(revocation_file.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(revocation_file.os, "fchown", lambda *arguments: given.append(arguments))
+    victim = tmp_path / "elsewhere" / "victim"
+    victim.parent.mkdir()
+    if there:
+        victim.write_bytes(b"")
+    file = RevocationFile(path) if begun else None
+    path.symlink_to(victim)
+    file = file or RevocationFile(path)
+    for forbidden in (lambda: file.append([one("a")]), lambda: file.compact(NOW), file.news):
+        with pytest.raises(OSError, match=f"{path} is a symbolic link"):
+            forbidden()
+    assert given == []
+    assert victim.exists() == there
+    assert not there or victim.read_bytes() == b""
+
+
+def test_only_a_file_that_we_made_is_given_to_the_owner_of_the_folder(path, monkeypatch):
+    """Somebody else makes it at the last moment before we open it."""
+    given = []
+    monkeypatch.setattr(revocation_file.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(revocation_file.os, "fchown", lambda _descriptor, *owner: given.append(owner))
+    really = os.open
+
+    def late(name, *arguments, **others):
+        if not path.exists() and str(name) == str(path):
+            path.write_bytes(b"")
+        return really(name, *arguments, **others)
+
+    with monkeypatch.context() as race:
+        race.setattr(revocation_file.os, "open", late)
+        RevocationFile(path).append([one("a")])
+    assert given == []
+    path.unlink()
+    RevocationFile(path).append([one("a")])
+    assert given == [(path.parent.stat().st_uid, path.parent.stat().st_gid)]
+
+
+def test_a_link_that_takes_the_name_of_a_locked_file_is_not_in_place(file, path, monkeypatch):
+    lock = fcntl.flock
+
+    def swapped(descriptor, how):
+        if not path.is_symlink():
+            path.rename(path.with_name("moved"))
+            path.symlink_to("moved")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(revocation_file.fcntl, "flock", swapped)
+    with pytest.raises(OSError, match="is a symbolic link"):
+        file.append([one("a")])
+    assert path.read_bytes() == b""
+
+
+def test_a_file_with_a_second_name_is_not_written(file, path):
+    victim = path.with_name("victim")
+    os.link(path, victim)
+    for forbidden in (lambda: file.append([one("a")]), lambda: file.compact(NOW)):
+        with pytest.raises(OSError, match=f"{path} has another name too"):
+            forbidden()
+    assert victim.read_bytes() == b""
+
+
+def test_a_pipe_is_no_revocation_file_and_nobody_waits_for_it(path):
+    os.mkfifo(path)
+    file = RevocationFile(path)
+    for forbidden in (lambda: file.append([one("a")]), file.news):
+        with pytest.raises(OSError, match=f"{path} is not a regular file"):
+            forbidden()
+
+
+def test_a_draft_that_is_a_second_name_of_a_file_leaves_that_file_alone(file, path):
+    file.append([one("a")])
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    os.link(victim, path.with_name(f".{path.name}.new"))
+    file.compact(NOW)
+    assert victim.read_text() == "precious"
+    assert values(file.news()) == ["a"]
+
+
+@pytest.mark.parametrize("where", ["everywhere", "in one line of the same length"])
+def test_a_longer_file_with_a_known_inode_number_is_read_as_a_whole(file, path, where):
+    """As after two compactions between two reads, or after an editor."""
+    note = "authz revoke, 2026-11-22T07:54:00Z"
+    file.append([one("a", note=note), one("b", note=note)])
+    assert values(file.news()) == ["a", "b"]
+    new = ["c" * 9, "d", "e"] if where == "everywhere" else ["a", "d", "e"]
+    path.write_bytes(b"".join(encode(one(value, note=note)) for value in new))  # in place: the inode stays
+    news = file.news()
+    assert (values(news), news.lines) == (new, 3)
+    file.append([one("f")])
+    assert values(file.news()) == ["f"]
+
+
+def test_what_is_on_record_is_not_written_again(file, path):
+    file.append([one("a"), one("a"), one("b")])
+    assert path.read_bytes() == encode(one("a")) + encode(one("b"))
+    before = path.read_bytes()
+    RevocationFile(path).append([one("b"), one("a", until=NOW + 59), one("a", note="by somebody else")])
+    assert path.read_bytes() == before
+    for other in (one("a", until=NOW + 61), one("a", kind=Kind.JTI), one("a", kind=Kind.SUBJECT, before=5)):
+        file.append([other])
+        before += encode(other)
+        assert path.read_bytes() == before
+    file.append([one("a", kind=Kind.SUBJECT, before=4), one("a", kind=Kind.SUBJECT, before=6)])
+    assert path.read_bytes() == before + encode(one("a", kind=Kind.SUBJECT, before=6))
+
+
+@pytest.mark.parametrize("left", [b"", encode(one("a"))[:-5], b"x" + encode(one("a"))])
+def test_what_was_on_record_once_is_written_again(file, path, left):
+    file.append([one("a")])
+    path.write_bytes(left)
+    file.append([one("a")])
+    assert values(RevocationFile(path).news()) == ["a"]
+
+
+def test_a_line_that_is_cut_off_where_a_writer_begins_to_look_says_nothing(file, path, monkeypatch):
+    line = encode(one("a"))
+    path.write_bytes(b"x" + line)
+    monkeypatch.setattr(revocation_file, "_RECENT_BYTES", len(line))
+    file.append([one("a")])
+    assert values(RevocationFile(path).news()) == ["a"]
+
+
+def test_what_two_lines_say_only_together_is_written(file, path):
+    subject = {"kind": Kind.SUBJECT}
+    file.append([one("alice", before=9, until=NOW + 60, **subject), one("alice", before=7, until=NOW + 99, **subject)])
+    before = path.read_bytes()
+    file.append([one("alice", before=8, until=NOW + 90, **subject)])  # outlives the first
+    assert path.read_bytes() == before + encode(one("alice", before=8, until=NOW + 90, **subject))
+
+
+def test_compaction_shortens_nothing(file):
+    subject = {"kind": Kind.SUBJECT}
+    file.append([one("alice", before=5, until=NOW + 90, **subject), one("alice", before=9, until=NOW + 60, **subject)])
+    file.compact(NOW)
+    [kept] = file.news().revocations
+    assert (kept.before, kept.until) == (9, NOW + 90)
+
+
 def _write_many(path, name, count):
     file = RevocationFile(path)
     for number in range(count):

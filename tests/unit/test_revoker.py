@@ -72,6 +72,19 @@ def test_what_others_write_is_taken_in(rig, path):
     assert len(rig.revoked) == 1
 
 
+def test_many_sign_outs_with_one_token_are_all_made_and_written_once(rig, path):
+    other = Rig(path)  # another worker
+    other.revoker.start()
+    for _ in range(3):
+        assert rig.revoke("s1")
+        assert other.revoke("s1")
+    other.revoker.stop()
+    assert (on_record(path), len(rig.revoked), len(other.revoked)) == (["s1"], 1, 1)
+    path.write_bytes(b"")
+    assert rig.revoke("s1")
+    assert on_record(path) == ["s1"], "what is promised is on record, not only in force"
+
+
 def test_without_a_file_there_is_memory():
     rig = Rig(None)
     assert rig.revoke("s1")
