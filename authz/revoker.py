@@ -3,7 +3,8 @@
 Law 1: a revocation is promised only when it is on record in the file and in force in this process, in this order. What
 could not be written is in force nowhere, so that whoever tries again is not told that it is done.
 Law 2: what was read or written once stays in force until it is over, whatever becomes of the file.
-Law 3: bounded: so many that wait, so many in force. The next one is refused, and that is told.
+Law 3: bounded: so many that wait, so many in force. The next one is refused, and that is told. Nothing else bounds the
+sign-outs that wait: what people without a token can fill must not stand in their way.
 Without a file there is only this process's memory.
 """
 

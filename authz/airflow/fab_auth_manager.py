@@ -3,9 +3,11 @@
 Use it with `[core] auth_manager = authz.airflow.fab_auth_manager.AuthzFabAuthManager` and the section `[authz]`; needs
 Airflow's FAB provider. Law: only a verified assertion makes a user, as with `AuthzAuthManager`: the active user of FAB
 whose name is exactly the assertion's. What this user may do is FAB's decision alone; the assertion's role, DAGs and
-menu are not looked at. Whom FAB does not know is nobody.
+menu are not looked at. Whom FAB does not know is nobody. Its database is asked in threads, never on the event loop:
+requests that hold the last of its connections could not end, and nobody else could ask anything.
 """
 
+import threading
 from typing import Any
 
 from airflow.exceptions import AirflowConfigException
@@ -19,9 +21,26 @@ from authz.airflow.gate import Gate, mark, open_gate, page_app
 from authz.airflow.verifier import Asserted
 
 
+class _SharedCache:
+    """FAB's cache of users, which is not made for several threads, as `cachedmethod` uses it."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+        self._lock = threading.Lock()
+
+    def __getitem__(self, user_id: int) -> User:
+        with self._lock:
+            return self._cache[user_id]
+
+    def __setitem__(self, user_id: int, user: User) -> None:
+        with self._lock:
+            self._cache[user_id] = user
+
+
 class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider is not installed with the tools
     """FAB's decisions, about whom the gate names."""
 
+    cache = _SharedCache(FabAuthManager.cache)
     _gate: Gate | None = None
 
     def init(self) -> None:
@@ -31,7 +50,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions, and not FAB's, which lets in whom nobody knows."""
-        return self._opened().middlewares(self._mark)
+        return self._opened().middlewares(self._mark, mark_blocks=True)
 
     def get_fastapi_app(self) -> FastAPI:
         """Return FAB's application behind the page that says to use the gate."""

@@ -43,9 +43,14 @@ class Gate:
         """`[authz] logout_url`, for example Envoy's sign-out path."""
         return self.options.logout_url or None
 
-    def middlewares(self, mark: Callable[[Asserted], dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
-        """Return the middleware that verifies assertions; `mark` is what it puts into the state of a request."""
-        settings = {"source": self.source, "expected": self.options.expected, "mark": mark}
+    def middlewares(
+        self, mark: Callable[[Asserted], dict[str, Any]], *, mark_blocks: bool = False
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """Return the middleware that verifies assertions.
+
+        `mark` is what it puts into the state of a request; it runs in threads, several at a time, when it blocks.
+        """
+        settings = {"source": self.source, "expected": self.options.expected, "mark": mark, "mark_blocks": mark_blocks}
         return [(AssertionMiddleware, settings)]
 
 

@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 
 
 class AssertionMiddleware:
-    """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow wants it."""
+    """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow wants it.
+
+    Where `mark_blocks` (it asks a database) it runs in a thread: requests that hold what it waits for need the loop.
+    """
 
     def __init__(
         self,
@@ -46,12 +49,14 @@ class AssertionMiddleware:
         source: KeySource,
         expected: Expected,
         mark: Callable[[Asserted], dict[str, Any]],
+        mark_blocks: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._source = source
         self._expected = expected
         self._mark = mark
+        self._mark_blocks = mark_blocks
         self._wall = wall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +72,8 @@ class AssertionMiddleware:
             if isinstance(verdict, Refusal):
                 await self._refuse(verdict, scope, send)
                 return
-            clean["state"] = {**scope.get("state", {}), **self._mark(verdict)}
+            marked = await asyncio.to_thread(self._mark, verdict) if self._mark_blocks else self._mark(verdict)
+            clean["state"] = {**scope.get("state", {}), **marked}
         bodiless = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and not task_api
         await self._app(clean, without_body(receive) if bodiless else receive, send)
 

@@ -120,14 +120,14 @@ class AioEngine:
         answer = self._handler.check(message)
         if isinstance(answer, bytes):
             return answer
-        load = self._load
-        if load.parked >= self._options.max_parked:
+        load, for_key = self._load, answer.wait is None
+        if for_key and load.parked >= self._options.max_parked:
             return self._handler.overloaded()
-        load.parked += 1
+        load.parked += for_key
         try:
             await self._wait(answer, context.time_remaining())
         finally:
-            load.parked -= 1
+            load.parked -= for_key
         return answer.resume()
 
     async def _wait(self, parked: Parked, remaining: float | None) -> None:

@@ -75,7 +75,7 @@ class CqEngine:
     Where this thread reads the sockets (see `poller`), nothing queues up: the core reads more only when everything that
     it has read is answered, so what is too much stays in the sockets, where Envoy's circuit breaker and deadline bound
     it. Where gRPC's threads read, the core keeps up to some thousand calls and cancels the next. Checks that wait for
-    keys are bounded by `max_parked`.
+    keys are bounded by `max_parked`, those that wait for a revocation by the revoker.
     """
 
     def __init__(self, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load) -> None:
@@ -200,7 +200,7 @@ class CqEngine:
         answer = self._handler.check(message)
         if isinstance(answer, bytes):
             _reply(call, answer)
-        elif len(self._waiting) >= self._options.max_parked:
+        elif answer.wait is None and self._load.parked >= self._options.max_parked:
             _reply(call, self._handler.overloaded())
         else:
             self._park(call, answer, deadline)
@@ -214,7 +214,7 @@ class CqEngine:
             return
         waiting.over = False
         self._waiting.append(waiting)
-        self._load.parked = len(self._waiting)
+        self._load.parked += parked.wait is None
         call.start_server_batch(_closed(), partial(self._on_closed, waiting))
 
     def _on_closed(self, waiting: _Waiting, _event: Any) -> None:
@@ -232,7 +232,7 @@ class CqEngine:
             return None
         waiting.over, waiting.parked = True, None
         self._waiting.remove(waiting)
-        self._load.parked = len(self._waiting)
+        self._load.parked -= parked.wait is None
         return parked
 
     def _answer_waiting(self) -> None:

@@ -74,7 +74,7 @@ def test_a_check_may_wait_for_something_else_than_a_key(kind):
         call = check(channel).future(b"wait", timeout=10)
         done = running.handler.waits.get(timeout=10)
         assert check(channel)(b"meanwhile", timeout=10) == b"answer:meanwhile"
-        assert running.load.parked == 1
+        assert running.load.parked == 0  # it waits for no key
         done()
         assert call.result() == b"resumed"
         running.handler.willing = False
@@ -107,6 +107,64 @@ def test_more_parked_checks_than_allowed_are_overloaded_at_once(kind):
         assert check(channel)(b"park:3", timeout=5) == b"overloaded"
         running.waits.finish()
         assert [call.result() for call in calls] == [b"resumed", b"resumed"]
+
+
+def test_checks_that_wait_for_keys_keep_no_sign_out_from_its_answer(kind):
+    """Anybody can send key ids that nobody knows; who signs out has a token."""
+    with Running(kind, max_parked=2) as running, running.channel() as channel:
+        keys = [check(channel).future(b"park:%d" % number, timeout=10) for number in range(2)]
+        running.waits.until(2)
+        leaving = [check(channel).future(b"wait", timeout=10) for _ in range(40)]
+        dones = [running.handler.waits.get(timeout=5) for _ in leaving]
+        assert check(channel)(b"park:3", timeout=5) == b"overloaded"
+        for done in dones:
+            done()
+        assert [call.result() for call in leaving] == [b"resumed"] * 40
+        assert running.load.parked == 2
+        running.waits.finish()
+        assert [call.result() for call in keys] == [b"resumed"] * 2
+        assert running.load.parked == 0
+
+
+def test_sign_outs_take_no_place_of_those_that_wait_for_keys(kind):
+    with Running(kind, max_parked=1) as running, running.channel() as channel:
+        leaving = [check(channel).future(b"wait", timeout=10) for _ in range(5)]
+        dones = [running.handler.waits.get(timeout=5) for _ in leaving]
+        call = check(channel).future(b"park:1", timeout=10)
+        running.waits.until(1)
+        for cancelled in leaving[:2]:
+            cancelled.cancel()
+        for done in dones:
+            done()
+        assert [left.result() for left in leaving[2:]] == [b"resumed"] * 3
+        assert running.load.parked == 1
+        running.waits.finish()
+        assert call.result() == b"resumed"
+
+
+def test_a_sign_out_is_answered_before_its_deadline_and_after_max_wait(kind):
+    with Running(kind, max_parked=0, max_wait=0.5) as running, running.channel() as channel:
+        assert check(channel)(b"wait", timeout=0.4) == b"resumed"
+        assert check(channel)(b"wait") == b"resumed"
+        late = [running.handler.waits.get(timeout=5) for _ in range(2)]
+        for done in late:
+            done()
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+        assert running.load.parked == 0
+
+
+def test_a_sign_out_that_waits_when_the_engine_stops_is_answered(kind):
+    with Running(kind, max_parked=1) as running, running.channel() as channel:
+        key = check(channel).future(b"park:1", timeout=10)
+        running.waits.until(1)
+        leaving = check(channel).future(b"wait", timeout=10)
+        done = running.handler.waits.get(timeout=5)
+        running.engine.stop()
+        done()
+        running.waits.finish()
+        assert (leaving.result(), key.result()) == (b"resumed", b"resumed")
+        running.thread.join(10)
+        assert not running.thread.is_alive()
 
 
 def outcome(call):

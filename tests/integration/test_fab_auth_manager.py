@@ -1,6 +1,8 @@
 """Those who keep FAB: the gate says who asks, FAB decides what they may. And what FAB's own remote user would mean."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +12,11 @@ from tests.airflow_site import FAB, AirflowSite, empty_dags
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-OURS = {"AIRFLOW__CORE__AUTH_MANAGER": "authz.airflow.fab_auth_manager.AuthzFabAuthManager"}
+OURS = {
+    "AIRFLOW__CORE__AUTH_MANAGER": "authz.airflow.fab_auth_manager.AuthzFabAuthManager",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": "0",
+}
 RUNS = "/api/v2/dags/one/dagRuns"
 TRIGGER = {"logical_date": None}
 MAKE_USERS = """
@@ -87,6 +93,17 @@ def test_the_gate_says_who_asks_and_fab_what_they_may(ask):
 def test_whom_fab_does_not_know_is_nobody(ask, name):
     for path in ("/ui/auth/me", "/api/v2/dags"):
         assert ask("GET", path, name).status_code == 401
+
+
+def test_many_at_once_share_few_connections_and_nobody_is_taken_for_another(ask):
+    """A pool that is used up makes a request wait 30 seconds, and then fail."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(30) as pool:
+        asked = [(name, pool.submit(ask, "GET", "/ui/auth/me", name)) for name in ("ann", "bo") * 100]
+        dags = [pool.submit(ask, "GET", "/ui/dags", name) for name in ("ann", "bo") * 50]
+        assert all(call.result().json()["username"] == name for name, call in asked)
+        assert {call.result().status_code for call in dags} == {200}
+    assert time.monotonic() - began < 25
 
 
 def test_a_name_in_a_header_makes_nobody(ask):

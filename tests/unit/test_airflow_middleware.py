@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import jwt
 import pytest
@@ -106,6 +107,60 @@ def test_an_assertion_makes_the_user(gate):
     assert scope["state"]["kept"] == 1
     assert scope["state"]["user"].subject == "u-1"
     assert scope["headers"] == []
+
+
+def marking(gate, mark, **options):
+    """The middleware with a mark of one's own."""
+    return AssertionMiddleware(
+        gate.airflow, source=gate.source, expected=EXPECTED, mark=mark, wall=lambda: NOW, **options
+    )
+
+
+def asking(app, **claims):
+    """One request; what it is answered with is of no interest."""
+
+    async def ignore(_message):
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [assertion(mint(**claims))], "state": {"kept": 1}}
+    return app(scope, None, ignore)
+
+
+def test_the_loop_goes_on_while_a_mark_waits_for_a_database(gate):
+    """Each waits for the other's mark, and both for the loop: as requests that hold the last connections do."""
+    together, loop_went_on = threading.Barrier(2), threading.Event()
+
+    def mark(who):
+        together.wait(10)
+        assert loop_went_on.wait(10)
+        return {"user": who}
+
+    async def main():
+        asked = [asyncio.ensure_future(asking(app, sub=name)) for name in ("a", "b")]
+        await asyncio.sleep(0)
+        assert gate.airflow.scopes == []
+        loop_went_on.set()
+        await asyncio.gather(*asked)
+
+    app = marking(gate, mark, mark_blocks=True)
+    asyncio.run(main())
+    assert {scope["state"]["user"].subject for scope in gate.airflow.scopes} == {"a", "b"}
+    assert {scope["state"]["kept"] for scope in gate.airflow.scopes} == {1}
+
+
+def test_a_mark_that_fails_in_its_thread_lets_nobody_on(gate):
+    def mark(_who):
+        raise OSError("no database")
+
+    with pytest.raises(OSError, match="no database"):
+        asyncio.run(asking(marking(gate, mark, mark_blocks=True)))
+    assert gate.airflow.scopes == []
+
+
+def test_a_mark_that_only_computes_stays_in_the_loops_thread(gate):
+    threads = []
+    asyncio.run(asking(marking(gate, lambda _who: threads.append(threading.get_ident()) or {})))
+    assert threads == [threading.get_ident()]
 
 
 def test_without_an_assertion_nobody_asks(gate):
