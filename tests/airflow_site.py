@@ -123,14 +123,15 @@ class AirflowSite:
     def run(self, *arguments, timeout_s=STARTS_S):
         """Run `airflow ARGUMENTS` to its end in the site's environment; returns what it printed, also to stderr."""
         child = self.children.start(
-            "-".join(("airflow", *arguments[:2])), self.home.airflow(*arguments), self.environment
+            "-".join(("airflow", *arguments[:2])), self.home.airflow(*arguments), self.environment, ends=True
         )
         self.children.finish(child, timeout_s)
         return child.log.read_text()
 
     def python(self, file, *arguments, timeout_s=STARTS_S):
         """Run a Python file to its end in the site's environment; returns what it printed, also to stderr."""
-        child = self.children.start(Path(file).stem, [sys.executable, str(file), *arguments], self.environment)
+        command = [sys.executable, str(file), *arguments]
+        child = self.children.start(Path(file).stem, command, self.environment, ends=True)
         self.children.finish(child, timeout_s)
         return child.log.read_text()
 

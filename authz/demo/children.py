@@ -33,11 +33,12 @@ class NotReadyError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """One running child."""
+    """One running child. `ends`: it is to end by itself, which is no death unless it fails."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    ends: bool = False
 
     def status(self) -> int | None:
         """Return its exit status (or signal) once it has ended; it stays a zombie until it is reaped on purpose."""
@@ -57,7 +58,6 @@ class Children:
         self._logs = logs
         self._stop_timeout_s = stop_timeout_s
         self._running: list[Child] = []
-        self._ending: Child | None = None
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ class Children:
     ) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
-        """Start a child; its output goes to `<logs>/<name>.log`."""
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, ends: bool = False) -> Child:
+        """Start a child; its output goes to `<logs>/<name>.log`. One that `ends` is waited for with `finish`."""
         log = self._logs / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -80,25 +80,23 @@ class Children:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        child = Child(name=name, process=process, log=log)
+        child = Child(name=name, process=process, log=log, ends=ends)
         self._running.append(child)
         return child
 
     def finish(self, child: Child, timeout_s: float) -> None:
         """Wait until a child that is to end has ended well."""
-        self._ending = child
         self.wait(child.name, lambda: child.status() is not None, timeout_s)
-        self._ending = None
         if (status := child.status()) != 0:
             raise ChildDiedError(child, status or 0)
         self._running.remove(child)
         child.process.wait()
 
     def check(self) -> None:
-        """Raise if a child that should run has ended."""
+        """Raise if a child that should run has ended, or one that was to end has failed."""
         for child in self._running:
             status = child.status()
-            if status is not None and child is not self._ending:
+            if status is not None and not (child.ends and status == 0):
                 raise ChildDiedError(child, status)
 
     def wait(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:

@@ -41,7 +41,7 @@ class Stack:
         environment = airflow.environment()
         self.say("Airflow: making the database")
         airflow.prepare()
-        migrate = self.children.start("airflow-migrate", airflow.command("migrate"), environment)
+        migrate = self.children.start("airflow-migrate", airflow.command("migrate"), environment, ends=True)
         self._start_gate()
         self._start_airflow(airflow, environment, migrate)
 

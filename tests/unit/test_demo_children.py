@@ -79,11 +79,23 @@ def test_a_child_that_dies_early_is_an_error_with_the_tail_of_its_log(tmp_path):
 
 def test_a_child_that_is_to_end_may_end_well(tmp_path):
     with Children(tmp_path) as children:
-        children.finish(children.start("quick", [sys.executable, "-c", ""], os.environ), 10)
+        children.finish(children.start("quick", [sys.executable, "-c", ""], os.environ, ends=True), 10)
         children.check()
-        failing = children.start("failing", [sys.executable, "-c", "raise SystemExit(5)"], os.environ)
+        failing = children.start("failing", [sys.executable, "-c", "raise SystemExit(5)"], os.environ, ends=True)
         with pytest.raises(ChildDiedError, match="status 5"):
             children.finish(failing, 10)
+
+
+def test_a_child_that_is_to_end_may_end_while_others_are_waited_for(tmp_path):
+    with Children(tmp_path) as children:
+        quick = children.start("quick", [sys.executable, "-c", ""], os.environ, ends=True)
+        eventually(lambda: quick.status() is not None)
+        children.check()
+        children.finish(quick, 10)
+        failing = children.start("failing", [sys.executable, "-c", "raise SystemExit(5)"], os.environ, ends=True)
+        eventually(lambda: failing.status() is not None)
+        with pytest.raises(ChildDiedError, match="status 5"):
+            children.check()
 
 
 def test_what_never_gets_ready_is_an_error(tmp_path):
