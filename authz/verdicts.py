@@ -50,27 +50,7 @@ def canonical(http: HttpRequest) -> Request:
         raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
     host, port = canonical_host(http.authority)
     method = canonical_method(http.method)
-    if http.base:
-        return _based(path, http, plane=plane, method=method, host=host, port=port)
-    return Request(
-        plane=plane,
-        method=method,
-        host=host,
-        port=port,
-        path=path.path,
-        segments=path.segments,
-        narrowed=http.narrowed,
-    )
-
-
-def _based(
-    path: CanonicalPath, http: HttpRequest, *, plane: Plane, method: str, host: str, port: int | None
-) -> Request:
-    """The request to an application that is served under a base path."""
-    base = http.base
-    if not is_base(base):
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
-    inner = below(path, base)
+    inner = _inside(path, http.base) if http.base else path
     judged = inner or path
     return Request(
         plane=plane,
@@ -79,10 +59,17 @@ def _based(
         port=port,
         path=judged.path,
         segments=judged.segments,
-        base=base,
+        base=http.base,
         outside=inner is None,
         narrowed=http.narrowed,
     )
+
+
+def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:
+    """The path to an application that is served under a base path; None where it is not below that."""
+    if not is_base(base):
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
+    return below(path, base)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import inspect
 import re
 from dataclasses import dataclass
 
@@ -129,17 +128,6 @@ def scopes(protocol, targets):
 
 def api_routes(app):
     return [(method, route) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-
-
-def checks(dependant):
-    """Airflow's access checks of one route: the name of each, and what it was made with."""
-    for dependency in dependant.dependencies:
-        made_by, _, inner = getattr(dependency.call, "__qualname__", "").partition(".<locals>")
-        if made_by.startswith(("requires_", "permitted_")):
-            yield made_by, dict(inspect.getclosurevars(dependency.call).nonlocals) if inner else {}
-        elif made_by == "get_user":
-            yield made_by, {}
-        yield from checks(dependency)
 
 
 def allows(role, made_by, made_with):

@@ -20,6 +20,7 @@ from authz import catalogue
 from authz.catalogue import ANY_DAG
 from authz.errors import RequestError
 from authz.path import canonicalise
+from scripts import catalogue_walk
 from tests.integration.tricky_paths import fill, targets
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
@@ -209,7 +210,7 @@ def test_each_operation_names_the_lowest_role_that_airflow_asks_for(airflow_app,
         operation = operation_of.get((method, route.path))
         if operation is None or operation.never or (method, route.path) in CHECKED_INSIDE:
             continue
-        asked = list(oracle.checks(route.dependant))
+        asked = list(catalogue_walk.checks(route.dependant))
         lowest = next(
             role for role in ("viewer", "user", "op", "admin") if all(oracle.allows(role, *check) for check in asked)
         )
@@ -251,7 +252,7 @@ def test_routes_that_reach_dags_beyond_their_path_are_marked(airflow_app, ours):
         body_names_dags = names_dags(operation.get("requestBody", {}), components)
         of_dags = any(
             "dag" in made_by or made_by in {"requires_access_backfill", "requires_access_event_log"}
-            for made_by, _ in oracle.checks(route.dependant)
+            for made_by, _ in catalogue_walk.checks(route.dependant)
         )
         if body_names_dags or (method, route.path) in REACHES_DAGS_INSIDE or (of_dags and "{dag_id}" not in route.path):
             wanted = ANY_DAG
