@@ -7,7 +7,7 @@ is `repr=False` (STYLE 11). The words are those of DESIGN §3.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeVar, dataclass_transform
+from typing import Final, NamedTuple, TypeVar, dataclass_transform
 
 from authz.reasons import Reason
 
@@ -27,6 +27,37 @@ class Plane(StrEnum):
     EGRESS = "egress"
 
 
+EXECUTION: Final = "execution"
+"""What Envoy says instead of a plane where a task asks for a run identity. No rule and no token is about it."""
+
+
+class Level(StrEnum):
+    """How sure it is which run a call comes from, the strongest first.
+
+    `verified`: a token bound to a key of the task's own, and a proof of that key for this call. `verified-bearer`: a
+    token that whoever reads it can use. `asserted`: a service account says so, or tasks can reach what tokens are made
+    with.
+    """
+
+    VERIFIED = "verified"
+    VERIFIED_BEARER = "verified-bearer"
+    ASSERTED = "asserted"
+
+
+class Run(NamedTuple):
+    """The try of a task instance that a call comes from, and how sure that is.
+
+    `map_index` is -1 where the task is not mapped, as in Airflow. `try_number` counts from 1.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    level: Level
+
+
 @made_per_request
 class HttpRequest:
     """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
@@ -37,6 +68,9 @@ class HttpRequest:
     `signout` is the path that ends a browser's session at Envoy, as Envoy says,
     and `secure` whether the browser speaks TLS to it; both are told only where there is such a path.
     `narrowed`: Envoy says that the Airflow behind it keeps to the DAGs that the assertion names.
+    `destination` is the name of the outbound destination that Envoy has chosen, and `host` the host that is judged
+    where the caller knows the destination by an address of Envoy's, "" where it is that of `authority`. `run_identity`,
+    `run_proof` and `proxy_authorization` are the lines of these headers; they are read on egress alone.
     """
 
     plane: str
@@ -53,6 +87,11 @@ class HttpRequest:
     signout: str = ""
     secure: bool = False
     narrowed: bool = False
+    destination: str = ""
+    host: str = ""
+    run_identity: tuple[bytes, ...] = field(default=(), repr=False)
+    run_proof: tuple[bytes, ...] = field(default=(), repr=False)
+    proxy_authorization: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +102,7 @@ class Request:
     (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
     Where Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it;
     `outside` says that the request is not below it, and then they are the whole path, which is no route of Airflow's.
-    `narrowed` is that of `HttpRequest`.
+    `narrowed` and `destination` are those of `HttpRequest`.
     """
 
     plane: Plane
@@ -75,6 +114,7 @@ class Request:
     base: str = ""
     outside: bool = False
     narrowed: bool = False
+    destination: str = ""
 
     @property
     def whole_path(self) -> str:
@@ -134,13 +174,15 @@ class Identity:
     """Who asks: verified claims, and the roles that the policy gives them.
 
     `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
-    strongest of Airflow's `viewer`, `user`, `op`, `admin` that the roles map to, or "".
+    strongest of Airflow's `viewer`, `user`, `op`, `admin` that the roles map to, or "". `run` is the run that an
+    outbound call comes from; None where none is known.
     """
 
     claims: Claims
     roles: frozenset[str]
     agent: bool = False
     airflow_role: str = ""
+    run: Run | None = None
 
 
 class DagGrant(NamedTuple):

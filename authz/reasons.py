@@ -40,6 +40,14 @@ class Reason(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     LIFETIME_TOO_LONG = "lifetime_too_long"
     REVOKED = "revoked"
+    PROOF_MISSING = "proof_missing"
+    PROOF_INVALID = "proof_invalid"
+    PROOF_EXPIRED = "proof_expired"
+    PROOF_MISMATCH = "proof_mismatch"
+    PROOF_REPLAYED = "proof_replayed"
+    KEY_RETIRED = "key_retired"
+    # 200: a task gets what it asked for, from us
+    RUN_TOKEN_ISSUED = "run_token_issued"  # noqa: S105 a reason, not a password
     # 302: the session ends, which is what was asked for
     SIGNED_OUT = "signed_out"
     # 403: we know who this is, and the answer is no
@@ -47,11 +55,17 @@ class Reason(StrEnum):
     NO_RULE = "no_rule"
     DENY_RULE = "deny_rule"
     UNKNOWN_ROUTE = "unknown_route"
+    IDENTITY_TOO_WEAK = "identity_too_weak"
+    RUN_MISMATCH = "run_mismatch"
+    RUN_OTHER_TRY = "run_other_try"
+    RUN_OTHER_MAP_INDEX = "run_other_map_index"
+    RUN_ENDED = "run_ended"
     # 503: we cannot answer now, and never answer "allow" for it
     NOT_READY = "not_ready"
     KEYS_UNAVAILABLE = "keys_unavailable"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     REVOCATION_UNAVAILABLE = "revocation_unavailable"
+    AIRFLOW_UNAVAILABLE = "airflow_unavailable"
     OVERLOADED = "overloaded"
     MISCONFIGURED = "misconfigured"
     INTERNAL_ERROR = "internal_error"
@@ -138,6 +152,21 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.NOT_YET_VALID: _unknown("The token is not valid yet (`nbf` or `iat` in the future): compare clocks."),
         Reason.LIFETIME_TOO_LONG: _unknown("The token lives longer than the issuer's `max_lifetime` allows."),
         Reason.REVOKED: _unknown("The token or its session was revoked: a sign-out, or `authz revoke`."),
+        Reason.PROOF_MISSING: _unknown(
+            "The run identity token is bound to a key, and the call carries no proof of it (RFC 9449 §4)."
+        ),
+        Reason.PROOF_INVALID: _unknown("The proof is not a well-formed DPoP proof that its own key has signed."),
+        Reason.PROOF_EXPIRED: _unknown("The proof was not made within the last or the next minute: compare clocks."),
+        Reason.PROOF_MISMATCH: _unknown("The proof is for another method, another URL, another token or another key."),
+        Reason.PROOF_REPLAYED: _unknown("The proof was used before."),
+        Reason.KEY_RETIRED: _unknown("Airflow's key set does not have the task token's key any more."),
+        Reason.RUN_TOKEN_ISSUED: Answer(
+            GrpcCode.PERMISSION_DENIED,
+            200,
+            "ok",
+            None,
+            "A task got a run identity token, from the gate itself: nothing was forwarded.",
+        ),
         Reason.SIGNED_OUT: Answer(
             GrpcCode.UNAUTHENTICATED,
             302,
@@ -149,10 +178,22 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.NO_RULE: _forbidden("no_rule", "No rule allows this request for the identity's roles."),
         Reason.DENY_RULE: _forbidden("deny_rule", "A deny rule applies; deny rules always win."),
         Reason.UNKNOWN_ROUTE: _forbidden("unknown_route", "The path is no known route and no rule names it."),
+        Reason.IDENTITY_TOO_WEAK: _forbidden(
+            "identity_too_weak", "A rule would allow it for a run whose identity is surer: see the rule's `identity`."
+        ),
+        Reason.RUN_MISMATCH: _forbidden("run_mismatch", "The task token is not that of the run that is claimed."),
+        Reason.RUN_OTHER_TRY: _forbidden("run_other_try", "The task token is that of another try of the task."),
+        Reason.RUN_OTHER_MAP_INDEX: _forbidden(
+            "run_other_map_index", "The task token is that of another map index of the task."
+        ),
+        Reason.RUN_ENDED: _forbidden("run_ended", "The task is not running: it has ended, or was cleared."),
         Reason.NOT_READY: _unavailable("unavailable", "The policy or the keys are not loaded yet."),
         Reason.KEYS_UNAVAILABLE: _unavailable("unavailable", "The issuer's keys could not be fetched or are too old."),
         Reason.AUDIT_UNAVAILABLE: _unavailable("unavailable", "The decision could not be recorded."),
         Reason.REVOCATION_UNAVAILABLE: _unavailable("unavailable", "A sign-out could not be put on record."),
+        Reason.AIRFLOW_UNAVAILABLE: _unavailable(
+            "unavailable", "Airflow could not be asked whether the task is running."
+        ),
         Reason.OVERLOADED: _unavailable("unavailable", "More checks are waiting than the limits allow."),
         Reason.MISCONFIGURED: _unavailable("unavailable", "Envoy did not say which plane the request belongs to."),
         Reason.INTERNAL_ERROR: Answer(

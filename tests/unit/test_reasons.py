@@ -17,6 +17,7 @@ def test_http_status_and_grpc_code_go_together():
     pairs = {(answer.http, answer.grpc) for answer in ANSWERS.values()}
     assert pairs == {
         (200, GrpcCode.OK),
+        (200, GrpcCode.PERMISSION_DENIED),
         (302, GrpcCode.UNAUTHENTICATED),
         (400, GrpcCode.INVALID_ARGUMENT),
         (401, GrpcCode.UNAUTHENTICATED),
