@@ -236,7 +236,7 @@ def test_d19_a_public_route_is_no_exception(stage):
         is_internal_error(outcome)
 
 
-@pytest.mark.parametrize("claims", LIES, ids=str)
+@pytest.mark.parametrize("claims", LIES, ids=" ".join)
 def test_d19_a_session_that_makes_no_sense_is_an_internal_error(claims):
     rig = Rig(authenticator=LyingAuthenticator(claims))
     is_internal_error(rig.ask("GET", "/api/v2/dags", token=rig.token()))

@@ -128,7 +128,7 @@ def test_what_could_not_be_recorded_is_not_said_to_be_done_and_may_come_again(ri
         {"iat": NOW - 600, "exp": NOW + 600},
         {"iat": NOW + 600},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_anything_but_a_logout_token_for_us_ends_nothing(rig, change, caplog):
     assert rig.tell(**change) == 400
