@@ -13,8 +13,6 @@ from typing import Any, Final
 import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -24,14 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from authz.jose import b64url_encode, thumbprint
 from authz.model import Identity, Rights
+from authz.tokens.es256 import ALG, sign
 
 HEADER: Final = "x-authz-assertion"
 TYP: Final = "authz-assertion+jwt"
-ALG: Final = "ES256"
 MAX_LIFETIME: Final = 60  # seconds
 
 _COORDINATE_BYTES: Final = 32
-_ES256: Final = ec.ECDSA(SHA256())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +119,4 @@ def mint(
     if identity.agent:
         payload["agent"] = True
     signing_input = key.protected + b"." + b64url_encode(orjson.dumps(payload)).encode("ascii")
-    return f"{signing_input.decode('ascii')}.{b64url_encode(_sign(signing_input, key.private_key))}"
-
-
-def _sign(signing_input: bytes, private_key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The ES256 signature in the form of a JWS: R and S in 32 octets each (RFC 7518 §3.4)."""
-    r, s = decode_dss_signature(private_key.sign(signing_input, _ES256))
-    return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
+    return f"{signing_input.decode('ascii')}.{b64url_encode(sign(signing_input, key.private_key))}"

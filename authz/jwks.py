@@ -136,6 +136,14 @@ def _name(index: int, entry: object) -> str:
     return f"key {index + 1}" if kid is None else f"key {index + 1} (kid {shown(kid)})"
 
 
+def key_of(entry: object) -> Key:
+    """One JWK that stands alone, as a proof brings it (RFC 9449 §4.2); ValueError says why it cannot be used."""
+    try:
+        return _key(entry)
+    except _UnusableError as error:
+        raise ValueError(str(error)) from None
+
+
 def _key(entry: object) -> Key:
     """One JWK as a Key. The order of the checks is the order in which a person would want to hear of them."""
     if not isinstance(entry, dict):

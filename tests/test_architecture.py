@@ -29,6 +29,8 @@ LAYERS = {
     "audit": 2,
     "pages": 2,
     "yamlfile": 2,
+    "run_token": 3,
+    "run_request": 3,
     "catalogue": 3,
     "policy": 3,
     "decide": 4,

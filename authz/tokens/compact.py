@@ -69,13 +69,13 @@ def parse(token: str, *, max_bytes: int) -> ParsedToken:
 
 def _header(part: bytes) -> _Header:
     """What the first part of a token says. A pure function; a refusal is raised, and so it is never remembered."""
-    return _check_header(_object("header", part))
+    return check_header(_object("header", part))
 
 
 _remembered_header: Final = lru_cache(maxsize=_REMEMBERED)(_header)
 
 
-def _check_header(header: Mapping[str, Any]) -> _Header:
+def check_header(header: Mapping[str, Any]) -> _Header:
     """`alg`, `kid`, `typ` of a JOSE header that asks for nothing special (RFC 7515 §4.1)."""
     for member, refusal in _REFUSED.items():
         if member in header:
