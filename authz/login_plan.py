@@ -50,7 +50,7 @@ class Endpoint:
         if match is None or "#" in text:
             raise ValueError(f"{text!r}: write a URL as https://host/path, without user and fragment")
         scheme, host, port, path = match.groups(default="")
-        if scheme == "http" and not _is_loopback(host):
+        if scheme == "http" and not is_loopback_name(host):
             raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
         number = int(port) if port else _PORTS[scheme]
         if not 0 < number <= _MAX_PORT:
@@ -58,7 +58,8 @@ class Endpoint:
         return cls(scheme, host, number, path or "/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_name(host: str) -> bool:
+    """Whether the name, or the literal address, is that of this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

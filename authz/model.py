@@ -71,6 +71,8 @@ class HttpRequest:
     `destination` is the name of the outbound destination that Envoy has chosen, and `host` the host that is judged
     where the caller knows the destination by an address of Envoy's, "" where it is that of `authority`. `run_identity`,
     `run_proof` and `proxy_authorization` are the lines of these headers; they are read on egress alone.
+    `keeps_authorization`: Envoy says that the Authorization header is the destination's, where the caller is known by
+    another one.
     """
 
     plane: str
@@ -92,6 +94,7 @@ class HttpRequest:
     run_identity: tuple[bytes, ...] = field(default=(), repr=False)
     run_proof: tuple[bytes, ...] = field(default=(), repr=False)
     proxy_authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    keeps_authorization: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from authz import cpus, endpoints, login_plan, yamlfile
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
+from authz.run_settings import RunIdentity
 
 _PORTS = 65535
 _MOST_WORKERS = 256
@@ -292,6 +293,7 @@ class Settings(_Section):
     log: Log = Field(Log(), description="decision log and messages")
     audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
     revocation: Revocation = Field(Revocation(), description="sessions that were ended")
+    run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
     shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 
@@ -299,6 +301,13 @@ class Settings(_Section):
     def worker_count(self) -> int:
         """How many processes serve; with `auto` as many as there are CPUs for, at this moment."""
         return cpus.usable() if self.workers == "auto" else self.workers
+
+    @model_validator(mode="after")
+    def _runs_have_a_key(self) -> Self:
+        """The gate signs the tokens of runs, and its question to Airflow, with the keys of its assertions."""
+        if self.run_identity is not None and self.assertion is None:
+            raise ValueError("`run_identity` needs `assertion`: tokens of runs are signed with its keys")
+        return self
 
     @model_validator(mode="after")
     def _no_plaintext_beyond_loopback(self) -> Self:
@@ -365,6 +374,7 @@ _PATHS = frozenset(
     {
         *("policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log", "sds"),
         *("client_secret_file", "cookie_secret_file", "provider_ca"),
+        *("jwks_file", "airflow_token_file", "airflow_ca"),
     }
 )
 

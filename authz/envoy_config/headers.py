@@ -50,10 +50,14 @@ UPSTREAM_RESPONSE_HEADERS: Final = (
     "x-powered-by",
     "x-authz-assertion",
     "x-authz-client",
+    "x-authz-dag",
     "x-authz-decision",
+    "x-authz-identity",
     "x-authz-issuer",
     "x-authz-roles",
+    "x-authz-run",
     "x-authz-subject",
+    "x-authz-task",
     "x-authz-user",
 )
 

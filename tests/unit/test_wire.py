@@ -1,6 +1,7 @@
 """The codec against the independent encoder and decoder of envoy-data-plane."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import Address, HeaderMap, HeaderValue, SocketAddress
@@ -15,13 +16,13 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 
 from authz import wire
 from authz.errors import RequestError
-from authz.model import Claims, Deny, HttpRequest, Identity
+from authz.model import Claims, Deny, HttpRequest, Identity, Level, Run
 from authz.reasons import ANSWERS, GrpcCode, Reason
 
 METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
 
 
-def check_request(headers=(), *, raw=True, plain=None, signout=None, marker=None, **http):
+def check_request(headers=(), *, raw=True, plain=None, signout=None, marker=None, told=None, **http):
     request = AttributeContextHttpRequest(
         **{"id": "1", "method": "GET", "path": "/api/v2/dags?limit=1", "host": "airflow.test", **http},
         headers=plain or {},
@@ -40,6 +41,7 @@ def check_request(headers=(), *, raw=True, plain=None, signout=None, marker=None
                     "audience": "airflow",
                     **({} if signout is None else {"signout": signout}),
                     **({} if marker is None else {"marker": marker}),
+                    **(told or {}),
                 },
             )
         )
@@ -225,7 +227,8 @@ def test_an_allowed_response_sets_or_removes_every_identity_header():
         "x-authz-assertion": "a.b.c",
         "x-authz-decision": "d1",
     }
-    assert set(response.ok_response.headers_to_remove) == set(wire.NEVER_FORWARDED)
+    of_runs = {wire.DAG, wire.RUN, wire.TASK, wire.LEVEL}
+    assert set(response.ok_response.headers_to_remove) == {*wire.NEVER_FORWARDED, *of_runs}
     assert names(response.ok_response.response_headers_to_add) == {"x-authz-decision": "d1"}
 
 
@@ -419,4 +422,130 @@ def test_a_prepared_allow_takes_ids_of_one_length_only(decision_id):
 
 def test_a_prepared_allow_notices_a_mark_that_stands_elsewhere_too():
     with pytest.raises(ValueError, match="does not stand where it should"):
-        prepared(**{"x-authz-subject": wire._MARK})
+        prepared(**{"x-authz-subject": wire.response._MARK})
+
+
+RUN = Run("sales_daily", "scheduled__2026-11-22T00:00:00+00:00", "load.orders", 3, 2, Level.VERIFIED)
+
+
+def outbound(headers=(), *, told=None, **http):
+    return wire.parse(check_request(headers, told={"plane": "egress", **(told or {})}, **http))
+
+
+def test_a_call_of_a_task_is_read_with_its_three_headers_line_by_line():
+    http = outbound(
+        [
+            ("X-Run-Identity", b"DPoP a.b.c"),
+            ("x-run-proof", b"d.e.f"),
+            ("x-run-proof", b"g.h.i"),
+            ("proxy-authorization", b"Basic cnVuOng="),
+            ("authorization", b"Bearer t"),
+            ("cookie", b"a=b"),
+            ("x-run-other", b"z"),
+            ("accept", b"text/html"),
+        ],
+        told={"destination": "orders", "host": "orders.internal", "audience": "orders", "authorization": "keep"},
+    )
+    assert http.run_identity == (b"DPoP a.b.c",)
+    assert http.run_proof == (b"d.e.f", b"g.h.i")
+    assert http.proxy_authorization == (b"Basic cnVuOng=",)
+    assert http.authorization == (b"Bearer t",)
+    assert http.cookies == (b"a=b",)
+    assert (http.destination, http.host, http.audience) == ("orders", "orders.internal", "orders")
+    assert http.keeps_authorization
+    assert not http.browser
+
+
+def test_a_caller_cannot_tell_what_envoy_tells():
+    http = outbound([("destination", b"orders"), ("host", b"x"), ("authorization", b"keep")])
+    assert (http.destination, http.host, http.keeps_authorization) == ("", "", False)
+
+
+@pytest.mark.parametrize("word", ["", "Keep", "keep ", "strip"])
+def test_only_the_exact_word_keeps_authorization(word):
+    assert not outbound(told={"authorization": word}).keeps_authorization
+
+
+def test_a_tunnel_has_no_path_and_anything_else_needs_one():
+    assert outbound(method="CONNECT", path="", host="orders.internal:443").target == "/"
+    with pytest.raises(RequestError):
+        outbound(method="GET", path="")
+
+
+@pytest.mark.parametrize("plane", ["inbound", "execution", ""])
+def test_the_headers_of_runs_are_read_on_egress_alone(plane):
+    headers = [("x-run-identity", b"DPoP a"), ("x-run-proof", b"b"), ("proxy-authorization", b"Bearer c")]
+    http = wire.parse(check_request(headers, told={"plane": plane, "authorization": "keep", "destination": "orders"}))
+    assert (http.run_identity, http.run_proof, http.proxy_authorization) == ((), (), ())
+    assert (http.keeps_authorization, http.destination) == (False, "")
+
+
+def test_a_run_is_named_to_the_destination():
+    who = replace(identity(), run=RUN)
+    response = allow(wire.identity_headers(who, ""))
+    shown = names(response.ok_response.headers)
+    assert shown["x-authz-dag"] == "sales_daily"
+    assert shown["x-authz-run"] == "scheduled__2026-11-22T00:00:00+00:00"
+    assert shown["x-authz-task"] == "load.orders"
+    assert shown["x-authz-identity"] == "verified"
+    assert {"x-authz-dag", "x-authz-run"}.isdisjoint(response.ok_response.headers_to_remove)
+
+
+@pytest.mark.parametrize("long", ["dag_id", "run_id", "task_id"])
+def test_a_run_is_named_in_full_or_not_at_all(long):
+    who = replace(identity(), run=RUN._replace(**{long: "é" * 200}))
+    response = allow(wire.identity_headers(who, ""))
+    assert {"x-authz-dag", "x-authz-run", "x-authz-task", "x-authz-identity"} <= set(
+        response.ok_response.headers_to_remove
+    )
+
+
+def test_names_of_runs_are_visible_ascii():
+    run = RUN._replace(dag_id="été\r\nx: y", task_id="a b")
+    shown = wire.identity_headers(replace(identity(), run=run), "")
+    assert shown["x-authz-dag"] == "%C3%A9t%C3%A9%0D%0Ax:%20y"
+    assert shown["x-authz-task"] == "a b"
+
+
+def test_authorization_is_kept_only_where_that_is_said():
+    headers = {"decision_id": "d1", "headers": {}, "cookies": None, "metadata": METADATA}
+    kept = CheckResponse.parse(wire.allowed(**headers, keep=True)).ok_response.headers_to_remove
+    assert set(wire.NEVER_FORWARDED) - set(kept) == {"authorization"}
+    assert set(wire.NEVER_FORWARDED) <= set(CheckResponse.parse(wire.allowed(**headers)).ok_response.headers_to_remove)
+
+
+def test_what_a_task_asked_for_is_a_denial_to_envoy():
+    response = CheckResponse.parse(wire.answered(decision_id="d1", body=b'{"key": "k"}', metadata=METADATA))
+    assert response.status.code == GrpcCode.PERMISSION_DENIED
+    assert response.ok_response is None
+    assert int(response.denied_response.status.code) == 200
+    assert response.denied_response.body == '{"key": "k"}'
+    assert names(response.denied_response.headers)["content-type"] == "application/json"
+    assert names(response.denied_response.headers)["cache-control"] == "no-store"
+
+
+def test_no_denial_says_yes():
+    with pytest.raises(ValueError, match="no reason to deny"):
+        deny(Reason.RUN_TOKEN_ISSUED)
+
+
+def deny_on(plane, reason):
+    http = HttpRequest(plane=plane, audience="", method="GET", authority="airflow", target="/x")
+    answer = wire.denied(
+        Deny(reason=reason), decision_id="d1", identity=None, http=http, metadata=METADATA, realm="airflow"
+    )
+    return CheckResponse.parse(answer)
+
+
+@pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.BAD_REQUEST, Reason.RUN_ENDED, Reason.NO_TOKEN])
+def test_a_task_that_asks_for_an_identity_is_refused_with_403_and_without_a_challenge(reason):
+    response = deny_on("execution", reason)
+    assert int(response.denied_response.status.code) == 403
+    assert "www-authenticate" not in names(response.denied_response.headers)
+
+
+@pytest.mark.parametrize(("plane", "said"), [("egress", "2"), ("execution", "2"), ("inbound", None)])
+def test_programs_are_told_when_to_try_again(plane, said):
+    response = deny_on(plane, Reason.AIRFLOW_UNAVAILABLE)
+    assert int(response.denied_response.status.code) == 503
+    assert names(response.denied_response.headers).get("retry-after") == said
