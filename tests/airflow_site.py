@@ -88,6 +88,7 @@ class AirflowSite:
         self.key_file = folder / "keys.json"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.task_logs = folder / "task-logs"
         self.home = AirflowHome(
             home=folder / "home",
             port=self.port,
@@ -186,6 +187,7 @@ class AirflowSite:
                 os.pathsep
             ),
             "AIRFLOW__CORE__AUTH_MANAGER": AUTH_MANAGERS[self.auth_manager],
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.task_logs),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{role}:{role}" for role in ROLES),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         }
@@ -200,6 +202,7 @@ class AirflowSite:
             dags.mkdir(parents=True)
             for name, source in self._dags.items():
                 (dags / f"{name}.py").write_text(source)
+        (self.home.home / "airflow.db").touch(mode=0o600)  # whoever runs tasks under another user id may not read it
         self.run("db", "migrate")
         for component in self._components:
             command = self.home.command(component)

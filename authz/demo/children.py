@@ -68,8 +68,20 @@ class Children:
     ) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, ends: bool = False) -> Child:
-        """Start a child; its output goes to `<logs>/<name>.log`. One that `ends` is waited for with `finish`."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        ends: bool = False,
+        user: int | None = None,
+        folder: Path | None = None,
+    ) -> Child:
+        """Start a child; its output goes to `<logs>/<name>.log`. One that `ends` is waited for with `finish`.
+
+        `user`: the user and group id that it runs under instead of ours, which takes root. `folder`: where it starts.
+        """
         log = self._logs / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -79,6 +91,10 @@ class Children:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=folder,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
             )
         child = Child(name=name, process=process, log=log, ends=ends)
         self._running.append(child)
