@@ -7,12 +7,18 @@ does not import `envoy-data-plane`; who renders pays for that.
 from collections.abc import Callable
 
 from authz import endpoints
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.peers import ClientTls, ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.envoy_settings import Destination as DestinationSettings
+from authz.envoy_settings import Egress as EgressSettings
+from authz.envoy_settings import Inbound, Login
+from authz.envoy_settings import Upstream as UpstreamSettings
 from authz.errors import ConfigError, Problem
 from authz.login_plan import SYSTEM_CA, LoginPlan
 from authz.provider import DiscoveryError, Provider, discover
-from authz.settings import Egress, Inbound, Login, Settings, Tls
-from authz.settings import Upstream as UpstreamSettings
+from authz.sections import Tls
+from authz.settings import Settings
 
 _BESIDE_THE_TOKEN_KIB = 32  # cookies, and everything else that a browser sends
 
@@ -38,10 +44,8 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
             authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
             authz_tls=authz_tls,
             authz_timeout=envoy.authz_timeout,
-            inbound=_listener(envoy.inbound, discover, settings.revocation.backchannel or "")
-            if envoy.inbound
-            else None,
-            egress=_listener(envoy.egress, discover) if envoy.egress else None,
+            inbound=_inbound(envoy.inbound, discover, settings.revocation.backchannel or "") if envoy.inbound else None,
+            egress=_egress(envoy.egress) if envoy.egress else None,
             admin_listen=envoy.admin,
             access_log=envoy.access_log,
             sds=envoy.sds,
@@ -51,14 +55,36 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
         raise ConfigError([Problem(file, 0, 0, f"envoy: {error}")]) from None
 
 
-def _listener(section: Inbound | Egress, discover: Callable[..., Provider], backchannel: str = "") -> Listener:
-    inbound = section if isinstance(section, Inbound) else None
+def _inbound(inbound: Inbound, discover: Callable[..., Provider], backchannel: str) -> Listener:
     return Listener(
-        listen=section.listen,
-        upstreams=tuple(_upstream(upstream) for upstream in section.upstreams),
-        tls=_server_tls(inbound.tls) if inbound and inbound.tls else None,
-        login=_login(inbound.login, discover, backchannel) if inbound and inbound.login else None,
+        listen=inbound.listen,
+        upstreams=tuple(_upstream(upstream) for upstream in inbound.upstreams),
+        tls=_server_tls(inbound.tls) if inbound.tls else None,
+        login=_login(inbound.login, discover, backchannel) if inbound.login else None,
     )
+
+
+def _egress(egress: EgressSettings) -> Egress:
+    return Egress(listen=egress.listen, destinations=tuple(_destination(one) for one in egress.destinations))
+
+
+def _destination(destination: DestinationSettings) -> Destination:
+    return Destination(
+        name=destination.name,
+        addresses=(destination.address,),
+        hosts=destination.hosts,
+        audience=destination.audience or "",
+        tls=_destination_tls(destination) if destination.tls else None,
+        timeout=destination.timeout,
+        health_path=destination.health_path or "",
+        keep_authorization=destination.keep_authorization,
+    )
+
+
+def _destination_tls(destination: DestinationSettings) -> ClientTls | HostTls:
+    if destination.tls_name:
+        return _client_tls(destination.tls_name, destination.tls_ca)
+    return HostTls(ca=destination.tls_ca) if destination.tls_ca else HostTls()
 
 
 def _login(login: Login, discover: Callable[..., Provider], backchannel: str) -> LoginPlan:

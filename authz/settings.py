@@ -5,46 +5,21 @@ file that names them. Defaults are the safe choice. Every key is described here,
 against these descriptions.
 """
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema, model_validator
 
-from authz import cpus, endpoints, login_plan, yamlfile
+from authz import cpus, endpoints, yamlfile
+from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
 from authz.run_settings import RunIdentity
+from authz.sections import Address, Section, Tls, is_loopback
 
-_PORTS = 65535
 _MOST_WORKERS = 256
 _BESIDE_THE_TOKEN = 64 * 1024
 _CLASH_HINT = "leave as many ports free as there are workers, or say how many with `workers`"
-
-
-def _address(value: str) -> str:
-    """`host:port` with a literal address or a name, or `unix:/absolute/path`."""
-    if value.startswith("unix:"):
-        if not value.startswith("unix:/") or value.endswith("/"):
-            raise ValueError("write a Unix socket as unix:/absolute/path")
-        return value
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= _PORTS):
-        raise ValueError("write an address as host:port or unix:/absolute/path")
-    return value
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _workers(value: object) -> int | Literal["auto"]:
@@ -56,7 +31,6 @@ def _workers(value: object) -> int | Literal["auto"]:
     raise ValueError(f"write a number of processes from 1 to {_MOST_WORKERS}, or auto")
 
 
-Address = Annotated[str, AfterValidator(_address)]
 Workers = Annotated[
     int | Literal["auto"],
     PlainValidator(_workers),
@@ -64,25 +38,13 @@ Workers = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Tls(_Section):
-    """PEM files of a server."""
-
-    certificate: str = Field(description="certificate chain, PEM")
-    key: str = Field(description="private key, PEM")
-    client_ca: str | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
-
-
-class Admin(_Section):
+class Admin(Section):
     """Metrics and readiness."""
 
     listen: Address = Field("127.0.0.1:9180", description="address of /metrics, /healthz, /readyz and /jwks.json")
 
 
-class Limits(_Section):
+class Limits(Section):
     """Bounds of what one caller or all callers together may take."""
 
     token_bytes: Size = Field(
@@ -109,7 +71,7 @@ class Limits(_Section):
         return self
 
 
-class Keys(_Section):
+class Keys(Section):
     """How the issuers' keys are fetched."""
 
     refresh: Duration = Field(300.0, description="time between background fetches (Cache-Control may shorten it)")
@@ -121,7 +83,7 @@ class Keys(_Section):
     max_bytes: Size = Field(256 * 1024, description="largest key set or discovery document")
 
 
-class Assertion(_Section):
+class Assertion(Section):
     """The signed identity that Airflow and other upstreams receive."""
 
     issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
@@ -129,7 +91,7 @@ class Assertion(_Section):
     lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
 
 
-class Log(_Section):
+class Log(Section):
     """Where decisions and messages go."""
 
     decisions: str = Field("stdout", description="`stdout` or a file; one JSON line per decision")
@@ -137,7 +99,7 @@ class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
 
 
-class Audit(_Section):
+class Audit(Section):
     """What happens when a decision cannot be recorded."""
 
     on_failure: Literal["deny", "allow"] = Field(
@@ -145,7 +107,7 @@ class Audit(_Section):
     )
 
 
-class Revocation(_Section):
+class Revocation(Section):
     """Sessions that were ended, and tokens that were revoked."""
 
     file: str = Field(
@@ -162,116 +124,14 @@ class Revocation(_Section):
     )
 
 
-class Shutdown(_Section):
+class Shutdown(Section):
     """Ending without a failed call."""
 
     drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
     drain_grace: Duration = Field(5.0, description="then: time for what is in flight to end")
 
 
-class Upstream(_Section):
-    """One service behind Envoy."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the Envoy cluster")
-    address: Address = Field(description="host:port of the service")
-    hosts: tuple[str, ...] = Field(("*",), min_length=1, description="Host values that are routed to it")
-    audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
-    tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
-    tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
-    timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
-    health_path: str | None = Field(None, description="path of its health check; without one: no active check")
-    base_path: str | None = Field(
-        None, description="path that Airflow is served under, as in its `base_url`: `/airflow`; inbound only"
-    )
-    narrows_dags: bool = Field(
-        False,
-        description="an Airflow with `AuthzAuthManager`, which keeps to the DAGs that the rules name; inbound only",
-    )
-
-
-LoginUrl = Annotated[str, AfterValidator(login_plan.url)]
-LoginPath = Annotated[str, AfterValidator(login_plan.plain_path)]
-Scope = Annotated[str, AfterValidator(login_plan.scope)]
-Parameter = Annotated[str, AfterValidator(login_plan.parameter)]
-
-
-class Login(_Section):
-    """People log in at Envoy with a browser."""
-
-    public_url: Annotated[str, AfterValidator(login_plan.origin)] = Field(
-        description="the origin that browsers see, `https://airflow.example.com`"
-    )
-    issuer: LoginUrl | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
-    authorization_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
-    token_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
-    end_session_endpoint: Annotated[str, AfterValidator(login_plan.end_of_sessions)] | None = Field(
-        None, description="instead of what the issuer says; `''`: none"
-    )
-    client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(
-        description="our client at the provider, with redirect URI `public_url` + `callback_path`"
-    )
-    client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
-    cookie_secret_file: str = Field(
-        "cookie.secret", description="signs and encrypts the session cookies; made when missing"
-    )
-    client_auth: Literal["post", "basic"] | None = Field(
-        None, description="how the token endpoint wants the secret; default: what the issuer says, else `post`"
-    )
-    scopes: tuple[Scope, ...] = Field(
-        ("openid", "profile"), description="scopes that are asked for; `openid` among them"
-    )
-    parameters: tuple[Parameter, ...] = Field(
-        (), description="more words of the authorization request, encoded: `audience=airflow`"
-    )
-    callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
-    signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
-    provider_ca: str | None = Field(None, description="authority of the provider's certificate; default: the system's")
-    keep_id_token: bool = Field(
-        False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
-    )
-
-    @model_validator(mode="after")
-    def _endpoints_are_known(self) -> Self:
-        if self.issuer is None and not (self.authorization_endpoint and self.token_endpoint):
-            raise ValueError("name the `issuer`, or both `authorization_endpoint` and `token_endpoint`")
-        return self
-
-
-class Inbound(_Section):
-    """Envoy's listener in front of Airflow."""
-
-    listen: Address = Field("127.0.0.1:8080", description="address of the listener")
-    tls: Tls | None = Field(None, description="certificate of the listener; read again when a new one is moved there")
-    login: Login | None = Field(None, description="people log in with a browser")
-    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the Airflows behind it")
-
-
-class Egress(_Section):
-    """Envoy's listener for the calls of tasks."""
-
-    listen: Address = Field("127.0.0.1:8090", description="address of the listener")
-    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the destinations behind it, chosen by Host")
-
-
-class Envoy(_Section):
-    """What `authz envoy` renders."""
-
-    inbound: Inbound | None = Field(None, description="the listener in front of Airflow")
-    egress: Egress | None = Field(None, description="the listener for the calls of tasks")
-    admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
-    authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
-    authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
-    authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
-    access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
-    sds: str = Field(
-        "sds",
-        description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets;"
-        " `''` without a login: the certificate is read at start only",
-    )
-
-
-class Settings(_Section):
+class Settings(Section):
     """The whole file."""
 
     version: Literal[1] = Field(description="version of this format")

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.peers import ClientTls, ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
 from authz.login_plan import LoginPlan
 
@@ -19,12 +21,12 @@ _AIRFLOW: Final = Upstream(
     audience="airflow",
     health_path="/api/v2/monitor/health",
 )
-_ORDERS: Final = Upstream(name="orders", addresses=("127.0.0.1:8082",), hosts=("orders.internal",), timeout=60)
+_ORDERS: Final = Destination(name="orders", addresses=("127.0.0.1:8082",), hosts=("orders.internal",), timeout=60)
 
 _TCP: Final = EnvoyPlan(
     authz_endpoints=("127.0.0.1:9190", "127.0.0.1:9191"),
     inbound=Listener(listen="127.0.0.1:8080", upstreams=(_AIRFLOW,)),
-    egress=Listener(listen="127.0.0.1:8090", upstreams=(_ORDERS,)),
+    egress=Egress(listen="127.0.0.1:8090", destinations=(_ORDERS,)),
 )
 
 _TLS: Final = EnvoyPlan(
@@ -56,15 +58,14 @@ _TLS: Final = EnvoyPlan(
             ),
         ),
     ),
-    egress=Listener(
+    egress=Egress(
         listen="127.0.0.1:8090",
-        upstreams=(
-            Upstream(
+        destinations=(
+            Destination(
                 name="payments",
                 addresses=("api.payments.example:443",),
-                hosts=("payments",),
-                tls=ClientTls(server_name="api.payments.example"),
-                host_rewrite="api.payments.example",
+                hosts=("api.payments.example",),
+                tls=HostTls(),
                 timeout=60,
             ),
         ),

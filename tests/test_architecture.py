@@ -57,6 +57,8 @@ LAYERS = {
     "small_server": 6,
     "backchannel": 6,
     "settings": 6,
+    "sections": 5,
+    "envoy_settings": 6,
     "keys": 6,
     "watch": 6,
     "sink": 6,

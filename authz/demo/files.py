@@ -148,7 +148,7 @@ envoy:
         health_path: /api/v2/monitor/health
   egress:
     listen: "127.0.0.1:{ports.egress}"
-    upstreams:
+    destinations:
       - {{name: orders, address: "127.0.0.1:{ports.orders}", hosts: [orders.internal], audience: orders}}
 """
 

@@ -20,7 +20,6 @@ from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAcc
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.ext_authz import NAME
-from authz.model import Plane
 
 
 def _decision(word: str) -> str:
@@ -60,9 +59,9 @@ _UNAUTHORIZED: Final = 401
 _WITHOUT_DETAILS: Final = {"details": "unauthorized"}
 
 
-def access_logs(plane: Plane, path: str, *, login: bool) -> list[AccessLog]:
+def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
     """The access log of one plane, to a file or (no path) to standard output; `login`: browsers log in there."""
-    fields = {**FIELDS, "plane": plane.value}
+    fields = {**FIELDS, "plane": plane}
     if not login:
         return [_access_log(fields, path, None)]
     one = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.EQ))

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     LayeredRuntime,
     RuntimeLayer,
 )
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
@@ -28,10 +29,10 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.clusters import authz_cluster, login_clusters, upstream_cluster
-from authz.envoy_config.listeners import envoy_listener
-from authz.envoy_config.plan import EnvoyPlan
-from authz.model import Plane
+from authz.envoy_config.clusters import authz_cluster, destination_cluster, login_clusters, upstream_cluster
+from authz.envoy_config.egress_plan import Egress
+from authz.envoy_config.listeners import egress_listener, inbound_listener
+from authz.envoy_config.plan import EnvoyPlan, Listener
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
@@ -40,22 +41,30 @@ _CONNECTIONS: Final = "envoy.resource_monitors.global_downstream_max_connections
 
 def bootstrap(plan: EnvoyPlan) -> Bootstrap:
     """The complete configuration of one Envoy."""
-    planes = [(Plane.INBOUND, plan.inbound), (Plane.EGRESS, plan.egress)]
-    used = [(plane, listener) for plane, listener in planes if listener]
     return Bootstrap(
         node=Node(id="airflow-envoy-authz", cluster="airflow-envoy-authz"),
         admin=_admin(plan),
         static_resources=BootstrapStaticResources(
-            listeners=[envoy_listener(plane, plan, listener) for plane, listener in used],
-            clusters=[
-                authz_cluster(plan),
-                *(upstream_cluster(plane, upstream) for plane, listener in used for upstream in listener.upstreams),
-                *(cluster for _plane, listener in used if listener.login for cluster in login_clusters(listener.login)),
+            listeners=[
+                *([inbound_listener(plan, plan.inbound)] if plan.inbound else []),
+                *([egress_listener(plan, plan.egress)] if plan.egress else []),
             ],
+            clusters=[authz_cluster(plan), *_inbound_clusters(plan.inbound), *_egress_clusters(plan.egress)],
         ),
         layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=Struct())]),
         overload_manager=_overload(plan),
     )
+
+
+def _inbound_clusters(inbound: Listener | None) -> list[Cluster]:
+    if inbound is None:
+        return []
+    login = login_clusters(inbound.login) if inbound.login else []
+    return [*(upstream_cluster(upstream) for upstream in inbound.upstreams), *login]
+
+
+def _egress_clusters(egress: Egress | None) -> list[Cluster]:
+    return [destination_cluster(destination) for destination in egress.destinations] if egress else []
 
 
 def _admin(plan: EnvoyPlan) -> Admin:

@@ -27,6 +27,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     KeepaliveSettings,
     TcpKeepalive,
+    TransportSocket,
+    UpstreamHttpProtocolOptions,
 )
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as ClusterHttp
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
@@ -34,14 +36,16 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
+from authz.envoy_config.egress_plan import Destination, HostTls
+from authz.envoy_config.egress_routes import destination_name
 from authz.envoy_config.ext_authz import CLUSTER
 from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, Upstream
+from authz.envoy_config.peers import ClientTls
+from authz.envoy_config.plan import EnvoyPlan, Upstream
 from authz.envoy_config.routes import cluster_name
-from authz.envoy_config.tls import cluster_socket
+from authz.envoy_config.tls import cluster_socket, host_socket
 from authz.login_plan import Endpoint, LoginPlan
-from authz.model import Plane
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
@@ -79,9 +83,10 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
     )
 
 
-def upstream_cluster(plane: Plane, upstream: Upstream) -> Cluster:
-    """One upstream over HTTP/1.1."""
-    name = cluster_name(plane, upstream)
+def upstream_cluster(upstream: Upstream) -> Cluster:
+    """One upstream of the inbound listener, over HTTP/1.1."""
+    name = cluster_name(upstream)
+    named = [upstream.host_rewrite, *(host for host in upstream.hosts if not host.startswith("*"))]
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
@@ -99,9 +104,49 @@ def upstream_cluster(plane: Plane, upstream: Upstream) -> Cluster:
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
         circuit_breakers=_breakers(requests=1024),
-        health_checks=[_http_health(upstream)] if upstream.health_path else [],
+        health_checks=[_http_health(upstream.health_path, *named)] if upstream.health_path else [],
         outlier_detection=_outliers(),
     )
+
+
+def destination_cluster(destination: Destination) -> Cluster:
+    """One destination of the way out, over HTTP/1.1. With `HostTls` it is asked for, and must answer for, the Host."""
+    name = destination_name(destination)
+    tls = destination.tls
+    follows = isinstance(tls, HostTls)
+    options = ClusterHttp(
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
+        upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=follows, auto_san_validation=follows)
+        if follows
+        else None,
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+    return Cluster(
+        name=name,
+        type=discovery(destination.addresses),
+        connect_timeout=CONNECT_TIMEOUT,
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        common_lb_config=_NO_PANIC,
+        load_assignment=load_assignment(name, destination.addresses),
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        transport_socket=_destination_socket(destination),
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
+        upstream_connection_options=_keepalive(),
+        circuit_breakers=_breakers(requests=1024),
+        health_checks=[_http_health(destination.health_path, destination.named)] if destination.health_path else [],
+        outlier_detection=_outliers(),
+    )
+
+
+def _destination_socket(destination: Destination) -> TransportSocket | None:
+    match destination.tls:
+        case ClientTls() as tls:
+            return cluster_socket(tls, "http/1.1")
+        case HostTls() as tls:
+            return host_socket(tls.ca, destination.hosts, "http/1.1")
+        case None:
+            return None
 
 
 def login_clusters(login: LoginPlan) -> list[Cluster]:
@@ -151,8 +196,8 @@ def _grpc_health() -> HealthCheck:
     )
 
 
-def _http_health(upstream: Upstream) -> HealthCheck:
-    named = [upstream.host_rewrite, *(host for host in upstream.hosts if not host.startswith("*")), "localhost"]
+def _http_health(path: str, *hosts: str) -> HealthCheck:
+    """`hosts` are names that it is served under, the best first."""
     return HealthCheck(
         timeout=timedelta(seconds=3),
         interval=timedelta(seconds=5),
@@ -161,7 +206,7 @@ def _http_health(upstream: Upstream) -> HealthCheck:
         unhealthy_threshold=3,
         healthy_threshold=1,
         http_health_check=HealthCheckHttpHealthCheck(
-            path=upstream.health_path, host=next(host for host in named if host)
+            path=path, host=next((host for host in hosts if host), "localhost")
         ),
     )
 

@@ -5,6 +5,7 @@ only our own headers; the body is never sent; a decision never changes the route
 The check carries those headers only that are read: what is not sent cannot leak, and costs neither side anything.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -20,14 +21,13 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import CheckSettings, ExtAuthz, ExtAuthzPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
-from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.headers import answer_rules
+from authz.envoy_config.egress_plan import Destination
+from authz.envoy_config.headers import answer_rules, shown
 from authz.envoy_config.plan import EnvoyPlan
 from authz.model import Plane
-from authz.wire import READ_HEADERS
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"
@@ -37,7 +37,7 @@ PICKS: Final = 100
 RETRY_AFTER: Final = timedelta(milliseconds=10)
 
 
-def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
+def ext_authz_filter(plan: EnvoyPlan, plane: Plane) -> HttpFilter:
     """The check of every request. It is the last filter before the router: nothing can re-route after it."""
     config = ExtAuthz(
         grpc_service=GrpcService(
@@ -51,9 +51,9 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
         deny_at_disable=RuntimeFeatureFlag(default_value=True, runtime_key="authz.deny_at_disable"),
         clear_route_cache=False,
         validate_mutations=True,
-        decoder_header_mutation_rules=answer_rules(),
+        decoder_header_mutation_rules=answer_rules(plane),
         encode_raw_headers=True,
-        allowed_headers=ListStringMatcher(patterns=[StringMatcher(exact=name) for name in READ_HEADERS]),
+        allowed_headers=shown(plane),
         include_peer_certificate=False,
         emit_filter_state_stats=True,
         stat_prefix="authz",
@@ -62,16 +62,28 @@ def ext_authz_filter(plan: EnvoyPlan) -> HttpFilter:
 
 
 def told(
-    plane: Plane, audience: str = "", *, base: str = "", signout: str = "", marker: str = "", narrowed: bool = False
+    audience: str = "", *, base: str = "", signout: str = "", marker: str = "", narrowed: bool = False
 ) -> dict[str, Any]:
-    """The per-route settings: plane, audience of an assertion, Airflow's base path, and where browser sessions end.
+    """The per-route settings of the inbound plane: audience of an assertion, base path, where browser sessions end.
 
     `marker` is the name of the cookie that a browser must bring there. `narrowed`: that Airflow keeps to the DAGs that
     the assertion names.
     """
     dags = "narrowed" if narrowed else ""
     said = {"audience": audience, "base": base, "signout": signout, "marker": marker, "dags": dags}
-    extensions = {"plane": plane.value} | {name: value for name, value in said.items() if value}
+    return said_of(Plane.INBOUND, said)
+
+
+def told_out(destination: Destination) -> dict[str, Any]:
+    """The same for a way out: where it leads, and whether the task's own Authorization goes on."""
+    keep = "keep" if destination.keep_authorization else ""
+    said = {"destination": destination.name, "audience": destination.audience, "authorization": keep}
+    return said_of(Plane.EGRESS, said)
+
+
+def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
+    """The per-route settings that say these words, without the empty ones."""
+    extensions = {"plane": str(plane)} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 

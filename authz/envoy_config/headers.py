@@ -2,6 +2,7 @@
 
 Law: a client cannot say who it is, where it comes from or what it "really" asks for. The identity headers that the
 upstream sees are those of the authorizer's answer, and the answer can change nothing else: not the path, not the host.
+What a task shows to say which run it is stays between the task and the authorizer, whatever the answer says.
 """
 
 from typing import Final
@@ -15,15 +16,20 @@ from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation as HeaderMutationFilter
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutationPerRoute, Mutations
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from authz.model import Plane
+from authz.wire import READ_HEADERS, READ_ON_EGRESS
+
 NAME: Final = "authz.client_headers"
+# By these a task says which run it is, and on egress alone they are read. No destination ever sees them.
+RUN_HEADERS: Final = ("x-run-identity", "x-run-proof", "proxy-authorization")
 # Whole families: ours, other gates' and Envoy's own control headers.
 CLIENT_PREFIXES: Final = ("x-authz-", "x-auth-request-", "x-envoy-", "x-original-", "x-rewrite-")
+INBOUND_PREFIXES: Final = (*CLIENT_PREFIXES, "x-run-")
 # Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
 CLIENT_HEADERS: Final = (
-    "proxy-authorization",
     "remote-user",
     "x-remote-user",
     "x-user",
@@ -44,6 +50,7 @@ CLIENT_HEADERS: Final = (
     "x-real-ip",
     "forwarded",
 )
+INBOUND_HEADERS: Final = (*CLIENT_HEADERS, "proxy-authorization")
 # What an upstream may not say to a caller: our own words, and what it is built with.
 UPSTREAM_RESPONSE_HEADERS: Final = (
     "server",
@@ -72,20 +79,25 @@ def response_cookie(line: str) -> dict[str, Any]:
     return {NAME: Any.pack(per_route)}
 
 
-def client_header_filter() -> HttpFilter:
+def client_header_filter(plane: Plane) -> HttpFilter:
     """The first filter: drops what a client may not send, in any case of letters, however often it is sent."""
+    inbound = plane is Plane.INBOUND
     by_prefix = [
         HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
-        for prefix in CLIENT_PREFIXES
+        for prefix in (INBOUND_PREFIXES if inbound else CLIENT_PREFIXES)
     ]
-    by_name = [HeaderMutation(remove=name) for name in CLIENT_HEADERS]
+    by_name = [HeaderMutation(remove=name) for name in (INBOUND_HEADERS if inbound else CLIENT_HEADERS)]
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name))
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def answer_rules() -> HeaderMutationRules:
+def shown(plane: Plane) -> ListStringMatcher:
+    """The headers that the authorizer is shown."""
+    names = READ_HEADERS if plane is Plane.INBOUND else READ_ON_EGRESS
+    return ListStringMatcher(patterns=[StringMatcher(exact=name) for name in names])
+
+
+def answer_rules(plane: Plane) -> HeaderMutationRules:
     """What the authorizer's answer may change: our identity headers, and the credentials it takes away."""
-    return HeaderMutationRules(
-        disallow_all=True,
-        allow_expression=RegexMatcher(regex="x-authz-[a-z-]+|authorization|cookie"),
-    )
+    names = ["x-authz-[a-z-]+", "authorization", "cookie", *(RUN_HEADERS if plane is Plane.EGRESS else ())]
+    return HeaderMutationRules(disallow_all=True, allow_expression=RegexMatcher(regex="|".join(names)))

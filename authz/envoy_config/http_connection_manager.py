@@ -1,9 +1,11 @@
-"""The HTTP connection manager of one plane: one reading of each request, limits on all of it, and the filters in order.
+"""The HTTP connection manager of a listener: one reading of each request, limits on all of it, filters in order.
 
 Law: client headers are dropped first, the check is last before the router, and what cannot be read in one way only is
 refused before anybody judges it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -14,6 +16,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     SchemeHeaderTransformation,
 )
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
@@ -26,12 +29,15 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.access_log import access_logs
+from authz.envoy_config.egress_plan import Egress
+from authz.envoy_config.egress_routes import egress_routes
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.headers import client_header_filter
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.login import csrf_filter, oauth2_filter
 from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
+from authz.login_plan import LoginPlan
 from authz.model import Plane
 
 MAX_HEADERS: Final = 100
@@ -43,10 +49,57 @@ STREAM_WINDOW: Final = 64 * 1024
 CONNECTION_WINDOW: Final = 1024 * 1024
 
 
-def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -> HttpConnectionManager:
-    """Everything that happens to a request of one plane."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What differs between the listeners; everything else is the same for all of them.
+
+    `filters` is what stands between the first filter, which drops client headers, and the router. `idle` and
+    `longest_stream` are in seconds. `to_strangers`: what is behind it is not ours, and learns nothing about the caller.
+    """
+
+    name: str
+    first: HttpFilter
+    filters: Sequence[HttpFilter]
+    routes: RouteConfiguration
+    idle: float
+    longest_stream: float
+    trusted_hops: int = 0
+    login: LoginPlan | None = None
+    to_strangers: bool = False
+
+
+def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
+    """In front of Airflow: what a client may not say, where a change must come from, who logs in, the check."""
+    login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
+    return Front(
+        name=Plane.INBOUND.value,
+        first=client_header_filter(Plane.INBOUND),
+        filters=[*login, ext_authz_filter(plan, Plane.INBOUND)],
+        routes=route_configuration(listener),
+        idle=listener.idle,
+        longest_stream=listener.longest_stream,
+        trusted_hops=listener.trusted_hops,
+        login=listener.login,
+    )
+
+
+def outbound(plan: EnvoyPlan, egress: Egress) -> Front:
+    """In front of everything that tasks call."""
+    return Front(
+        name=Plane.EGRESS.value,
+        first=client_header_filter(Plane.EGRESS),
+        filters=[ext_authz_filter(plan, Plane.EGRESS)],
+        routes=egress_routes(egress),
+        idle=egress.idle,
+        longest_stream=egress.longest_stream,
+        to_strangers=True,
+    )
+
+
+def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionManager:
+    """Everything that happens to a request of one listener."""
     return HttpConnectionManager(
-        stat_prefix=plane.value,
+        stat_prefix=front.name,
         codec_type=HttpConnectionManagerCodecType.AUTO,
         # one reading of the path and the host
         normalize_path=True,
@@ -55,23 +108,23 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         strip_trailing_host_dot=True,
         # who the client is: the peer, or what our own `trusted_hops` proxies say; no address is "internal"
         use_remote_address=True,
-        xff_num_trusted_hops=listener.trusted_hops,
-        skip_xff_append=plane is Plane.EGRESS,
+        xff_num_trusted_hops=front.trusted_hops,
+        skip_xff_append=front.to_strangers,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         generate_request_id=True,
         # a client that asks first (Expect: 100-continue) sends its body after the check, and none when it is refused
-        proxy_100_continue=plane is Plane.INBOUND,
+        proxy_100_continue=not front.to_strangers,
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
-        scheme_header_transformation=_https() if listener.login and listener.login.is_secure else None,
+        scheme_header_transformation=_https() if front.login and front.login.is_secure else None,
         # limits
         max_request_headers_kb=plan.max_request_headers_kib,
         request_headers_timeout=HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
-        stream_idle_timeout=timedelta(seconds=listener.idle),
+        stream_idle_timeout=timedelta(seconds=front.idle),
         common_http_protocol_options=HttpProtocolOptions(
-            idle_timeout=timedelta(seconds=listener.idle),
+            idle_timeout=timedelta(seconds=front.idle),
             max_headers_count=MAX_HEADERS,
-            max_stream_duration=timedelta(seconds=listener.longest_stream),
+            max_stream_duration=timedelta(seconds=front.longest_stream),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
         http_protocol_options=Http1ProtocolOptions(accept_http_10=False, allow_chunked_length=False),
@@ -84,17 +137,11 @@ def http_connection_manager(plane: Plane, plan: EnvoyPlan, listener: Listener) -
         ),
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        http_filters=_filters(plan, listener),
-        route_config=route_configuration(plane, listener),
-        local_reply_config=local_replies(login=listener.login is not None),
-        access_log=access_logs(plane, plan.access_log, login=listener.login is not None),
+        http_filters=[front.first, *front.filters, _router()],
+        route_config=front.routes,
+        local_reply_config=local_replies(login=front.login is not None),
+        access_log=access_logs(front.name, plan.access_log, login=front.login is not None),
     )
-
-
-def _filters(plan: EnvoyPlan, listener: Listener) -> list[HttpFilter]:
-    """In this order: what a client may not say, where a change must come from, who logs in, the check."""
-    login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
-    return [client_header_filter(), *login, ext_authz_filter(plan), _router()]
 
 
 def _https() -> SchemeHeaderTransformation:

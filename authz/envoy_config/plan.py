@@ -3,93 +3,36 @@
 Law: data and its checks only, and no import of the Envoy types: settings may import this module at no cost. A plan that
 exists can be rendered; whatever cannot be is refused here with a `ValueError` that names the value.
 
-An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6). Times are in seconds.
+The way out is in `egress_plan`. An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6). Times are in
+seconds.
 """
 
 import ipaddress
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from authz.login_plan import SYSTEM_CA, LoginPlan
+from authz.envoy_config.egress_plan import Egress
+from authz.envoy_config.peers import (
+    ClientTls,
+    HostPort,
+    ServerTls,
+    check_endpoints,
+    check_unique,
+    parse_address,
+)
+from authz.login_plan import LoginPlan
 from authz.path import is_base
 
 SHORTEST_CHECK: Final = 0.05
-_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
-_MAX_PORT: Final = 65535
 _MOST_HEADERS_KIB: Final = 8192  # Envoy's own bound
-
-
-@dataclass(frozen=True, slots=True)
-class SocketPath:
-    """A Unix socket."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A TCP address; `is_ip` tells an address from a name that must be looked up."""
-
-    host: str
-    port: int
-    is_ip: bool
-
-
-def parse_address(text: str) -> SocketPath | HostPort:
-    """Read `unix:/path`, `host:port` or `[v6]:port`."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path:
-            raise ValueError(f"{text!r}: a Unix socket is written unix:/absolute/path")
-        return SocketPath(path)
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _MAX_PORT:
-        raise ValueError(f"{text!r}: an address is written host:port, [v6]:port or unix:/path")
-    if host.startswith("[") and host.endswith("]"):
-        return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
-    try:
-        return HostPort(str(ipaddress.IPv4Address(host)), int(port), is_ip=True)
-    except ValueError:
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"{text!r}: {host!r} is not a host name") from None
-        return HostPort(host, int(port), is_ip=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTls:
-    """The certificate that a listener shows: two PEM files on Envoy's machine, readable by Envoy."""
-
-    certificate: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTls:
-    """How Envoy makes sure of a server: its certificate must be signed by `ca` and name `server_name`.
-
-    `ca` is the system's bundle (as Debian and Envoy's image name it) unless said: Envoy checks no name without a
-    bundle that it was given. `certificate` and `key` (both or none) are Envoy's own, for mutual TLS.
-    """
-
-    server_name: str
-    ca: str = SYSTEM_CA
-    certificate: str = ""
-    key: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.server_name or not self.ca:
-            raise ValueError("TLS to a server needs a CA and the server_name that its certificate must carry")
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("mutual TLS needs both a certificate and its key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One service behind a listener.
+    """One Airflow, or another service, behind the inbound listener.
 
     `hosts` are the Host values (without port) that lead here, exact, `*.suffix`, or `*` for all that no other upstream
     of the listener names. `audience` goes to the authorizer as `context_extensions["audience"]` and becomes
@@ -116,7 +59,7 @@ class Upstream:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r}: an upstream's name is lower-case letters, digits, - and _")
-        _check_endpoints(self.addresses, f"upstream {self.name}")
+        check_endpoints(self.addresses, f"upstream {self.name}")
         if not self.hosts:
             raise ValueError(f"upstream {self.name}: at least one host (or *) is needed")
         for host in self.hosts:
@@ -138,7 +81,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """One plane's front: where Envoy listens and what is behind it.
+    """The inbound front: where Envoy listens and what is behind it.
 
     `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; what stands
     before their entries is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
@@ -162,8 +105,8 @@ class Listener:
             raise ValueError(f"{self.listen!r}: a listener needs an upstream")
         if self.idle <= 0 or self.longest_stream <= 0:
             raise ValueError(f"{self.listen!r}: idle and longest_stream must be more than 0")
-        _check_unique([upstream.name for upstream in self.upstreams], "upstream name")
-        _check_unique([host for upstream in self.upstreams for host in upstream.hosts], "host")
+        check_unique([upstream.name for upstream in self.upstreams], "upstream name")
+        check_unique([host for upstream in self.upstreams for host in upstream.hosts], "host")
         if self.login and self.logs_in_to is None:
             raise ValueError(f"{self.login.public_url!r}: no upstream serves the host of the login's public URL")
         if self.login and self.tls and not self.login.is_secure:
@@ -195,7 +138,7 @@ class EnvoyPlan:
     authz_tls: ClientTls | None = None
     authz_timeout: float = 1.0
     inbound: Listener | None = None
-    egress: Listener | None = None
+    egress: Egress | None = None
     admin_listen: str = "127.0.0.1:9901"
     access_log: str = ""
     max_connections: int = 10_000
@@ -204,15 +147,9 @@ class EnvoyPlan:
     max_request_headers_kib: int = 128
 
     def __post_init__(self) -> None:
-        _check_endpoints(self.authz_endpoints, "the authorizer")
+        check_endpoints(self.authz_endpoints, "the authorizer")
         if self.inbound is None and self.egress is None:
             raise ValueError("the plan has neither an inbound nor an egress listener")
-        if self.egress and any(upstream.base_path for upstream in self.egress.upstreams):
-            raise ValueError("a base path is Airflow's: an upstream of the egress listener has none")
-        if self.egress and any(upstream.narrows_dags for upstream in self.egress.upstreams):
-            raise ValueError("only Airflow narrows DAGs: an upstream of the egress listener does not")
-        if self.egress and self.egress.login:
-            raise ValueError("a login is for browsers: the egress listener has none")
         if self.inbound and self.inbound.login and not self.sds:
             raise ValueError("a login needs `sds`, the folder of the files that name its secrets")
         if not 1 <= self.max_request_headers_kib <= _MOST_HEADERS_KIB:
@@ -222,21 +159,3 @@ class EnvoyPlan:
         admin = parse_address(self.admin_listen)
         if isinstance(admin, HostPort) and not (admin.is_ip and ipaddress.ip_address(admin.host).is_loopback):
             raise ValueError(f"{self.admin_listen!r}: Envoy's admin interface has no login: only loopback or unix:")
-
-
-def _check_endpoints(addresses: tuple[str, ...], whose: str) -> None:
-    if not addresses:
-        raise ValueError(f"{whose}: at least one address is needed")
-    _check_unique(addresses, f"address of {whose}")
-    parsed = [parse_address(address) for address in addresses]
-    names = [address for address in parsed if isinstance(address, HostPort) and not address.is_ip]
-    if names and any(isinstance(address, SocketPath) for address in parsed):
-        raise ValueError(f"{whose}: Envoy cannot mix Unix sockets with host names that must be looked up")
-
-
-def _check_unique(values: Iterable[str], what: str) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise ValueError(f"{value!r}: this {what} is given twice")
-        seen.add(value)

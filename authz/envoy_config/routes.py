@@ -1,4 +1,4 @@
-"""Where a request goes: by Host to an upstream, and what is refused before any upstream is chosen.
+"""Where an inbound request goes: by Host to an upstream, and what is refused before any upstream is chosen.
 
 Law: every request, also one that leads nowhere, tells the authorizer its plane, so that the answer to an anonymous
 caller does not depend on whether a host or a route exists. Airflow's task API (`/execution`) is never reachable from
@@ -27,54 +27,52 @@ from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.login import STATUS_HEADERS
 from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
-from authz.envoy_config.plan import Listener, SocketPath, Upstream, parse_address
+from authz.envoy_config.peers import SocketPath, parse_address
+from authz.envoy_config.plan import Listener, Upstream
 from authz.model import Plane
 
 _NOT_FOUND: Final = 404
 
 
-def route_configuration(plane: Plane, listener: Listener) -> RouteConfiguration:
-    """All the routes of one listener. Ports in Host take no part.
+def route_configuration(listener: Listener) -> RouteConfiguration:
+    """All the routes of the inbound listener. Ports in Host take no part.
 
-    An upstream of ours learns the client's address. A foreign one (egress) must not, and behind a Unix socket of ours
-    there is none to tell.
+    An upstream learns the client's address; behind a Unix socket of ours there is none to tell.
     """
-    nameless = isinstance(parse_address(listener.listen), SocketPath) and not listener.trusted_hops
-    tell_client = plane is Plane.INBOUND and not nameless
-    hosts = [_virtual_host(plane, listener, upstream) for upstream in listener.upstreams]
+    tell_client = not isinstance(parse_address(listener.listen), SocketPath) or bool(listener.trusted_hops)
+    hosts = [_virtual_host(listener, upstream) for upstream in listener.upstreams]
     if not any("*" in upstream.hosts for upstream in listener.upstreams):
         hosts.append(
-            VirtualHost(name="nowhere", domains=["*"], routes=[_nowhere()], typed_per_filter_config=no_login(listener))
+            VirtualHost(name="nowhere", domains=["*"], routes=[nowhere()], typed_per_filter_config=no_login(listener))
         )
     return RouteConfiguration(
-        name=plane.value,
+        name=Plane.INBOUND.value,
         virtual_hosts=hosts,
         ignore_port_in_host_matching=True,
         validate_clusters=True,
         request_headers_to_add=[_real_client()] if tell_client else [],
         request_headers_to_remove=[] if tell_client else ["x-forwarded-for"],
         response_headers_to_remove=list(UPSTREAM_RESPONSE_HEADERS),
-        typed_per_filter_config=told(plane),
+        typed_per_filter_config=told(),
     )
 
 
-def _virtual_host(plane: Plane, listener: Listener, upstream: Upstream) -> VirtualHost:
+def _virtual_host(listener: Listener, upstream: Upstream) -> VirtualHost:
     login = listener.login if upstream is listener.logs_in_to else None
-    forward = _forward(plane, upstream)
+    forward = _forward(upstream)
     return VirtualHost(
         name=upstream.name,
         domains=list(upstream.hosts),
         routes=[
             *(login_routes(login, upstream.base_path) if login else []),
-            *([_no_execution(upstream.base_path)] if plane is Plane.INBOUND else []),
+            _no_execution(upstream.base_path),
             *(without_cookies(forward) if login else []),
             forward,
-            *([_nowhere()] if upstream.base_path else []),
+            *([nowhere()] if upstream.base_path else []),
         ],
         request_headers_to_remove=list(STATUS_HEADERS) if login else [],
         typed_per_filter_config={
             **told(
-                plane,
                 upstream.audience,
                 base=upstream.base_path,
                 signout=login.signout if login else "",
@@ -86,13 +84,13 @@ def _virtual_host(plane: Plane, listener: Listener, upstream: Upstream) -> Virtu
     )
 
 
-def _forward(plane: Plane, upstream: Upstream) -> Route:
+def _forward(upstream: Upstream) -> Route:
     action = RouteAction(
-        cluster=cluster_name(plane, upstream),
+        cluster=cluster_name(upstream),
         timeout=timedelta(seconds=upstream.timeout),
         host_rewrite_literal=upstream.host_rewrite or None,
         upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=upstream.websockets)],
-        retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1),
+        retry_policy=second_try(),
     )
     base = upstream.base_path
     # Airflow answers `/api/…` as it does `/airflow/api/…`. Only the latter was asked about, so only that gets there.
@@ -108,9 +106,14 @@ def execution(base: str) -> str:
     return f"(?is){re.escape(base)}(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 
 
-def cluster_name(plane: Plane, upstream: Upstream) -> str:
-    """The cluster of an upstream; both planes may use the same upstream names."""
-    return f"{plane.value}.{upstream.name}"
+def cluster_name(upstream: Upstream) -> str:
+    """The cluster of an upstream. A destination of the way out may have the same name."""
+    return f"{Plane.INBOUND.value}.{upstream.name}"
+
+
+def second_try() -> RetryPolicy:
+    """Once more, where nothing of the request can have got there."""
+    return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
 
 
 def _no_execution(base: str) -> Route:
@@ -121,7 +124,8 @@ def _no_execution(base: str) -> Route:
     )
 
 
-def _nowhere() -> Route:
+def nowhere() -> Route:
+    """Whatever comes here is not found."""
     return Route(
         name="nowhere",
         match=RouteMatch(prefix="/"),

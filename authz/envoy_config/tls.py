@@ -4,6 +4,7 @@ Law: TLS 1.2 is the least; a server's certificate is always checked against a CA
 """
 
 import ipaddress
+from collections.abc import Iterable
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
@@ -20,7 +21,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.plan import ClientTls, ServerTls
+from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.secrets import LISTENER_CERTIFICATE, sds_secret
 
 
@@ -51,6 +52,21 @@ def cluster_socket(tls: ClientTls, *alpn: str) -> TransportSocket:
     return _socket(Any.pack(UpstreamTlsContext(common_tls_context=common, sni=sni)))
 
 
+def host_socket(ca: str, hosts: Iterable[str], *alpn: str) -> TransportSocket:
+    """The TLS of a cluster whose server is asked for by the Host of each request.
+
+    The cluster sets server name and subject alternative name for each request. What is said here counts besides: the
+    certificate names one of the hosts, also where there is no request (a health check).
+    """
+    known = list(hosts)
+    context = CertificateValidationContext(
+        trusted_ca=DataSource(filename=ca), match_typed_subject_alt_names=[_subject(host) for host in known]
+    )
+    common = CommonTlsContext(tls_params=_versions(), alpn_protocols=list(alpn), validation_context=context)
+    named = next((host for host in known if not host.startswith("*") and not _is_ip(host)), "")
+    return _socket(Any.pack(UpstreamTlsContext(common_tls_context=common, sni=named)))
+
+
 def _versions() -> TlsParameters:
     return TlsParameters(
         tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
@@ -63,13 +79,17 @@ def _certificate(certificate: str, key: str) -> TlsCertificate:
 
 
 def _subject(name: str) -> SubjectAltNameMatcher:
+    if name.startswith("*"):
+        return SubjectAltNameMatcher(
+            san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(suffix=name.removeprefix("*"))
+        )
     kind = SubjectAltNameMatcherSanType.IP_ADDRESS if _is_ip(name) else SubjectAltNameMatcherSanType.DNS
-    return SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+    return SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name.strip("[]")))
 
 
 def _is_ip(name: str) -> bool:
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
     return True

@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from authz.envoy_config.plan import EnvoyPlan, HostPort, Listener, SocketPath, Upstream, parse_address
+from authz.envoy_config.egress_plan import Destination, Egress
+from authz.envoy_config.peers import HostPort, SocketPath, parse_address
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
 from tests.e2e.raw_http import RawResponse, exchange, request
 
@@ -53,12 +55,12 @@ def plan_for(
 ) -> EnvoyPlan:
     """Both planes in front of one upstream, its Host on the egress side being `orders.internal`."""
     airflow = Upstream(name="airflow", addresses=(upstream,), audience="airflow-test", websockets=websockets)
-    orders = Upstream(name="orders", addresses=(upstream,), hosts=("orders.internal",))
+    orders = Destination(name="orders", addresses=(upstream,), hosts=("orders.internal",))
     return EnvoyPlan(
         authz_endpoints=authz,
         authz_timeout=authz_timeout,
         inbound=Listener(listen=loopback(), upstreams=(airflow,), **inbound),
-        egress=Listener(listen=loopback(), upstreams=(orders,)),
+        egress=Egress(listen=loopback(), destinations=(orders,)),
         admin_listen=loopback(),
         access_log=str(folder / "access.log"),
     )

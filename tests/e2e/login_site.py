@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import httpx
 
-from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.peers import ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.login_plan import LoginPlan
 from authz.wire import _header
 from tests.browser.providers import embedded

@@ -14,7 +14,14 @@ from tests.e2e.scripted_authz import allow, deny
 pytestmark = pytest.mark.e2e
 
 OURS = (*wire.IDENTITY_HEADERS, wire.DECISION)
-FORBIDDEN = (*OURS, "x-authz-anything", "x-original-url", "x-rewrite-url", *headers.CLIENT_HEADERS)
+FORBIDDEN = (
+    *OURS,
+    "x-authz-anything",
+    "x-original-url",
+    "x-rewrite-url",
+    *headers.INBOUND_HEADERS,
+    *headers.RUN_HEADERS,
+)
 FORGED = "forged"
 
 
@@ -315,8 +322,18 @@ def test_each_plane_says_which_it_is_and_for_whom(gate):
     assert dict(gate.authz.only.attributes.context_extensions) == {"plane": "inbound", "audience": "airflow-test"}
     gate.reset()
     gate.get("/x", host="orders.internal:8090", egress=True)
-    assert dict(gate.authz.only.attributes.context_extensions) == {"plane": "egress"}
+    assert dict(gate.authz.only.attributes.context_extensions) == {"plane": "egress", "destination": "orders"}
     assert gate.upstream.only.all("x-forwarded-for") == []
+
+
+def test_what_a_task_says_about_itself_is_shown_line_by_line_and_goes_no_further(gate):
+    lines = [f"{name}: {FORGED}-{number}" for name in headers.RUN_HEADERS for number in (1, 2)]
+    gate.get("/x", *lines, "Authorization: Bearer mine", host="orders.internal", egress=True)
+    shown = [value for name, value in told(gate) if name in headers.RUN_HEADERS]
+    assert sorted(value for line in shown for value in line.split(b",")) == [b"forged-1"] * 3 + [b"forged-2"] * 3
+    assert ("authorization", b"Bearer mine") in told(gate)
+    assert FORGED not in gate.upstream.only.head.decode("latin-1")
+    assert gate.upstream.only.all("authorization") == []
 
 
 def test_an_unknown_host_on_egress_is_judged_like_any_other_and_then_leads_nowhere(gate):

@@ -6,7 +6,9 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.peers import ClientTls, ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback, plan_for
@@ -66,10 +68,10 @@ def test_host_chooses_the_upstream_whatever_its_case_port_and_last_dot(envoy_bin
 def test_the_host_is_rewritten_only_after_it_was_judged(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
         target = Upstream(name="api", addresses=(upstream.address,), hosts=("api",), host_rewrite="api.example.com")
-        egress = Listener(listen=loopback(), upstreams=(target,))
-        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), egress=egress, admin_listen=loopback())
+        inbound = Listener(listen=loopback(), upstreams=(target,))
+        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), inbound=inbound, admin_listen=loopback())
         with Envoy(plan, tmp_path, envoy_binary) as envoy:
-            assert exchange(envoy.egress, request("/v1?x=1", host="api")).status == 200
+            assert exchange(envoy.inbound, request("/v1?x=1", host="api")).status == 200
         assert authz.only.attributes.request.http.host == "api"
         assert upstream.only.all("host") == ["api.example.com"]
         assert upstream.only.target == "/v1?x=1"
@@ -187,3 +189,31 @@ def test_the_authorizer_over_mutual_tls(envoy_binary, authority, name, own, stat
         with Envoy(plan, tmp_path, envoy_binary, alone=status != 200) as envoy:
             assert exchange(envoy.inbound, request("/x")).status == status
         assert len(upstream.requests) == len(authz.checks) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "asked", "names", "status"),
+    [
+        (("orders.test",), "orders.test:8090", ("orders.test",), 200),
+        (("orders.test", "other.test"), "other.test", ("orders.test",), 503),
+        (("*.test",), "a.test", ("a.test",), 200),
+        (("*.test",), "a.test", ("b.test",), 503),
+        (("*.test",), "a.test", ("*.test",), 200),
+    ],
+)
+def test_a_destination_must_answer_for_the_very_host_that_was_judged(
+    envoy_binary, authority, hosts, asked, names, status
+):
+    tmp_path = authority.folder.parent
+    context = server_context(authority.issue(*names, stem="orders"))
+    asked_for = []
+    context.sni_callback = lambda _socket, name, _context: asked_for.append(name)
+    with EchoUpstream(context) as upstream, ScriptedAuthz() as authz:
+        tls = HostTls(ca=str(authority.ca))
+        orders = Destination(name="orders", addresses=(upstream.address,), hosts=hosts, tls=tls)
+        egress = Egress(listen=loopback(), destinations=(orders,))
+        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), egress=egress, admin_listen=loopback())
+        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+            assert exchange(envoy.egress, request("/x", host=asked)).status == status
+        assert set(asked_for) == {asked.partition(":")[0]}
+        assert len(upstream.requests) == (status == 200)

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from authz import wire
 from authz.envoy_config import headers, routes
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.peers import ClientTls, ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, to_json, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +35,14 @@ def upstream(**changes):
 
 def listener(**changes):
     return Listener(**{"listen": "127.0.0.1:8080", "upstreams": (upstream(),)} | changes)
+
+
+def destination(**changes):
+    return Destination(**{"name": "orders", "addresses": ("127.0.0.1:8082",), "hosts": ("orders.test",)} | changes)
+
+
+def egress(*destinations, **changes):
+    return Egress(listen="127.0.0.1:8090", destinations=destinations or (destination(),), **changes)
 
 
 def plan(**changes):
@@ -123,6 +133,8 @@ def test_the_answer_may_change_only_our_headers_and_credentials(manager):
     allowed = re.compile(rules["allow_expression"]["regex"])
     for name in (*wire.IDENTITY_HEADERS, wire.DECISION, "authorization", "cookie"):
         assert allowed.fullmatch(name)
+    for name in headers.RUN_HEADERS:
+        assert bool(allowed.fullmatch(name)) == (manager["stat_prefix"] == "egress")
     for name in (":path", ":authority", ":method", "host", "x-forwarded-for", "content-length", "x-authz", "x-envoy-a"):
         assert not allowed.fullmatch(name)
 
@@ -163,11 +175,11 @@ def test_the_access_log_has_no_query_and_no_credential(manager):
 
 def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upstreams():
     def dropped(name):
-        return name in headers.CLIENT_HEADERS or name.startswith(headers.CLIENT_PREFIXES)
+        return name in headers.INBOUND_HEADERS or name.startswith(headers.INBOUND_PREFIXES)
 
     ours = (*wire.IDENTITY_HEADERS, wire.DECISION)
-    kept = {name for name in (*ours, *wire.NEVER_FORWARDED) if not dropped(name)}
-    assert kept == {"authorization", "x-run-identity", "x-run-proof"}
+    assert [name for name in (*ours, *wire.NEVER_FORWARDED) if not dropped(name)] == ["authorization"]
+    assert set(headers.RUN_HEADERS) <= set(wire.NEVER_FORWARDED)
     assert [name for name in ours if name not in headers.UPSTREAM_RESPONSE_HEADERS] == []
 
 
@@ -202,10 +214,10 @@ def test_other_paths_are_not_taken_for_the_task_api(path):
 
 
 def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded():
-    config = render(plan(egress=listener(listen="127.0.0.1:8090")))
-    inbound, egress = (connection_manager(config, number)["route_config"] for number in (0, 1))
+    config = render(plan(egress=egress()))
+    inbound, out = (connection_manager(config, number)["route_config"] for number in (0, 1))
     assert [route["name"] for route in inbound["virtual_hosts"][0]["routes"]] == ["no-execution-api", "airflow.forward"]
-    assert [route["name"] for route in egress["virtual_hosts"][0]["routes"]] == ["airflow.forward"]
+    assert [route["name"] for route in out["virtual_hosts"][0]["routes"]] == ["orders.forward"]
 
 
 def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_authorizer_is_told():
@@ -316,7 +328,7 @@ def test_names_are_looked_up_and_addresses_are_not(addresses, kind):
 
 
 def test_both_planes_may_use_one_upstream_name():
-    config = render(plan(egress=listener(listen="127.0.0.1:8090")))
+    config = render(plan(egress=egress(destination(name="airflow"))))
     names = [found["name"] for found in config["static_resources"]["clusters"]]
     assert names == ["authz", "inbound.airflow", "egress.airflow"]
 
@@ -397,3 +409,78 @@ def test_a_misspelt_field_is_an_error():
 
     with pytest.raises(ValidationError, match="lb_polcy"):
         Cluster(name="x", lb_polcy=1)
+
+
+# --- the way out
+
+
+def out(*destinations):
+    """The connection manager of the egress listener."""
+    return connection_manager(render(plan(egress=egress(*destinations))), 1)
+
+
+def test_a_host_chooses_the_destination_and_the_authorizer_is_told_its_name():
+    two = (
+        destination(name="a", hosts=("a.test", "*.a.test"), audience="aud-a"),
+        destination(name="b", hosts=("b.test",), keep_authorization=True),
+    )
+    config = out(*two)["route_config"]
+    assert [host["domains"] for host in config["virtual_hosts"]] == [["a.test", "*.a.test"], ["b.test"], ["*"]]
+    told = [
+        place.get("typed_per_filter_config", {}).get(FILTER, {}).get("check_settings", {}).get("context_extensions")
+        for place in (*config["virtual_hosts"], config)
+    ]
+    assert told == [
+        {"plane": "egress", "destination": "a", "audience": "aud-a"},
+        {"plane": "egress", "destination": "b", "authorization": "keep"},
+        None,
+        {"plane": "egress"},
+    ]
+    assert config["virtual_hosts"][2]["routes"][0]["direct_response"] == {"status": 404}
+
+
+def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
+    config = out(destination(), destination(name="kept", hosts=("kept.test",), keep_authorization=True))
+    removed = config["route_config"]["request_headers_to_remove"]
+    assert set(removed) == {"x-forwarded-for", *headers.RUN_HEADERS}
+    hosts = config["route_config"]["virtual_hosts"]
+    assert [host.get("request_headers_to_remove", []) for host in hosts[:2]] == [["authorization"], []]
+    first, check, _router = config["http_filters"]
+    assert not any(f"{name}'" in str(first) for name in headers.RUN_HEADERS)
+    shown = [one["exact"] for one in check["typed_config"]["allowed_headers"]["patterns"]]
+    assert shown == list(wire.READ_ON_EGRESS)
+    inbound = connection_manager(render(plan()))["http_filters"][1]["typed_config"]["allowed_headers"]["patterns"]
+    assert [one["exact"] for one in inbound] == list(wire.READ_HEADERS)
+
+
+def test_a_destination_over_tls_is_asked_for_by_its_host_and_must_answer_for_it():
+    def tls(*hosts):
+        config = cluster(render(plan(egress=egress(destination(hosts=hosts, tls=HostTls(ca="/ca"))))), "egress.orders")
+        (options,) = config["typed_extension_protocol_options"].values()
+        assert options["upstream_http_protocol_options"] == {"auto_sni": True, "auto_san_validation": True}
+        context = config["transport_socket"]["typed_config"]
+        checked = context["common_tls_context"]["validation_context"]
+        assert checked["trusted_ca"] == {"filename": "/ca"}
+        return context.get("sni"), [
+            (one["san_type"], one["matcher"]) for one in checked["match_typed_subject_alt_names"]
+        ]
+
+    assert tls("a.test", "*.b.test") == ("a.test", [("DNS", {"exact": "a.test"}), ("DNS", {"suffix": ".b.test"})])
+    assert tls("*.b.test") == (None, [("DNS", {"suffix": ".b.test"})])
+    assert tls("10.0.0.1", "[::1]") == (None, [("IP_ADDRESS", {"exact": "10.0.0.1"}), ("IP_ADDRESS", {"exact": "::1"})])
+    fixed = destination(tls=ClientTls(server_name="fixed.test"))
+    config = cluster(render(plan(egress=egress(fixed))), "egress.orders")
+    assert config["transport_socket"]["typed_config"]["sni"] == "fixed.test"
+    assert "auto_sni" not in str(config)
+
+
+def test_a_destinations_health_is_asked_under_a_name_of_its_own():
+    def host(*hosts):
+        config = render(plan(egress=egress(destination(health_path="/up", hosts=hosts))))
+        return cluster(config, "egress.orders")["health_checks"][0]["http_health_check"]["host"]
+
+    assert (host("*.a.test", "b.test"), host("*.a.test")) == ("b.test", "localhost")
+
+
+def test_no_destination_is_redirected_to_by_envoy():
+    assert "redirect" not in str(out())

@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
-from authz.envoy_config.plan import ClientTls, EnvoyPlan, HostPort, Listener, SocketPath, Upstream, parse_address
+from authz.envoy_config.egress_plan import Destination, Egress
+from authz.envoy_config.peers import ClientTls, HostPort, SocketPath, parse_address
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 
 
 def upstream(**changes):
@@ -12,6 +14,14 @@ def upstream(**changes):
 
 def listener(**changes):
     return Listener(**{"listen": "127.0.0.1:8080", "upstreams": (upstream(),)} | changes)
+
+
+def destination(**changes):
+    return Destination(**{"name": "orders", "addresses": ("127.0.0.1:1",), "hosts": ("orders.test",)} | changes)
+
+
+def egress(**changes):
+    return Egress(**{"listen": "127.0.0.1:8090", "destinations": (destination(),)} | changes)
 
 
 def plan(**changes):
@@ -91,9 +101,22 @@ def test_addresses_that_are_none(text):
             (lambda base=base: upstream(base_path=base), "a base path")
             for base in ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b", "/a%2fb", "/é", "/a\n")
         ),
-        (lambda: plan(egress=listener(upstreams=(upstream(base_path="/airflow"),))), "base path is Airflow's"),
         (lambda: upstream(narrows_dags=True, audience=""), "without an audience"),
-        (lambda: plan(egress=listener(upstreams=(upstream(narrows_dags=True, audience="a"),))), "only Airflow narrows"),
+        (lambda: destination(name="A"), "lower-case"),
+        (lambda: destination(addresses=()), "at least one address"),
+        (lambda: destination(hosts=()), "at least one host"),
+        *((lambda host=host: destination(hosts=(host,)), r"\*\.suffix") for host in ("*", "a.*", "A.b", "a:80", "*a")),
+        (lambda: destination(health_path="health"), "starts with /"),
+        (lambda: destination(timeout=-1), "negative"),
+        (lambda: egress(listen="localhost:80"), "an IP address"),
+        (lambda: egress(destinations=()), "needs a destination"),
+        (lambda: egress(idle=0), "idle"),
+        (lambda: egress(longest_stream=-1), "idle"),
+        (
+            lambda: egress(destinations=(destination(), destination(hosts=("b.test",)))),
+            "name is given twice",
+        ),
+        (lambda: egress(destinations=(destination(), destination(name="b"))), "this host is given twice"),
         (lambda: ClientTls(server_name=""), "server_name"),
         (lambda: ClientTls(server_name="a", ca=""), "CA"),
         (lambda: ClientTls(server_name="a", certificate="/c"), "both"),
@@ -102,3 +125,8 @@ def test_addresses_that_are_none(text):
 def test_a_plan_that_cannot_be_rendered_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_destination_is_asked_for_by_its_first_name_that_is_no_pattern():
+    assert destination(hosts=("*.a.test", "b.test", "c.test")).named == "b.test"
+    assert destination(hosts=("*.a.test",)).named == ""

@@ -8,7 +8,8 @@ import pytest
 from authz import cookies
 from authz.envoy_config import login as filters
 from authz.envoy_config import login_pages
-from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.peers import ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds
 from tests.unit.test_login_plan import login
 

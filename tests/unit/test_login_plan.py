@@ -1,6 +1,7 @@
 import pytest
 
-from authz.envoy_config.plan import EnvoyPlan, Listener, ServerTls, Upstream
+from authz.envoy_config.peers import ServerTls
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.login_plan import Endpoint, LoginPlan
 
 GOOD = {
@@ -127,8 +128,6 @@ def test_a_listener_with_tls_has_an_https_url():
         listener(("*",), tls=ServerTls(certificate="/c", key="/k"), login=login(public_url="http://127.0.0.1:8080"))
 
 
-def test_a_login_is_inbound_and_needs_a_folder_for_its_secrets():
-    with pytest.raises(ValueError, match="egress listener has none"):
-        EnvoyPlan(authz_endpoints=("127.0.0.1:1",), egress=listener(("*",)), sds="/run/sds")
+def test_a_login_needs_a_folder_for_its_secrets():
     with pytest.raises(ValueError, match="`sds`"):
         EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=listener(("*",)))

@@ -1,6 +1,7 @@
 import pytest
 
 from authz import settings
+from authz.envoy_config.egress_plan import HostTls
 from authz.errors import ConfigError
 from authz.provider import DiscoveryError, Provider
 from authz.rendering import plan_of
@@ -26,7 +27,11 @@ envoy:
       - {name: two, address: "two.internal:8081", hosts: ["*.two.test"], audience: two, tls: true}
   egress:
     listen: 127.0.0.1:8090
-    upstreams:
+    destinations:
+      - {name: crm, address: "crm.internal:443", hosts: ["*.crm.test"], tls: true, audience: crm,
+         keep_authorization: true, health_path: /up}
+      - {name: mail, address: "mail.internal:443", hosts: [mail.test], tls: true, tls_ca: m.pem}
+      - {name: plain, address: "10.0.0.2:80", hosts: [plain.test]}
       - name: orders
         address: 10.0.0.1:443
         hosts: [orders.internal]
@@ -58,9 +63,11 @@ def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
     assert two.tls.server_name == "two.internal"
     assert two.tls.ca.startswith("/etc/")
     assert made.max_request_headers_kib == 128
-    orders = made.egress.upstreams[0]
+    crm, mail, plain, orders = made.egress.destinations
     assert (orders.tls.server_name, orders.tls.ca, orders.timeout) == ("orders", f"{tmp_path}/o.pem", 5.0)
-    assert made.egress.tls is None
+    assert (crm.hosts, crm.audience, crm.health_path, crm.keep_authorization) == (("*.crm.test",), "crm", "/up", True)
+    assert (crm.tls, mail.tls, plain.tls) == (HostTls(), HostTls(ca=f"{tmp_path}/m.pem"), None)
+    assert (plain.addresses, plain.timeout, plain.keep_authorization) == (("10.0.0.2:80",), 30.0, False)
 
 
 def test_envoy_reads_headers_as_long_as_the_longest_token_and_what_comes_with_it(tmp_path):
@@ -69,10 +76,12 @@ def test_envoy_reads_headers_as_long_as_the_longest_token_and_what_comes_with_it
 
 
 def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
-    made = plan(tmp_path, 'version: 1\nenvoy: {egress: {upstreams: [{name: a, address: "127.0.0.1:1"}]}}\n')
+    made = plan(
+        tmp_path, 'version: 1\nenvoy: {egress: {destinations: [{name: a, address: "127.0.0.1:1", hosts: [a.test]}]}}\n'
+    )
     assert made.inbound is None
     assert made.authz_tls is None
-    assert made.egress.upstreams[0].hosts == ("*",)
+    assert made.egress.destinations[0].hosts == ("a.test",)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import pytest
 
-from authz import cpus, settings
+from authz import cpus, envoy_settings, settings
 from authz.errors import ConfigError
+from authz.sections import Section
 
 MINIMAL = "version: 1\n"
 
@@ -158,9 +159,12 @@ def test_every_setting_is_described():
                 yield prefix + name
 
     sections = [
-        item for item in vars(settings).values() if isinstance(item, type) and issubclass(item, settings._Section)
+        item
+        for module in (settings, envoy_settings)
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, Section)
     ]
-    assert len(sections) > 8
+    assert len(sections) > 14
     assert [name for section in sections for name in undescribed(section, f"{section.__name__}.")] == []
 
 

@@ -1,0 +1,137 @@
+"""The `envoy` section of the settings file: what `authz envoy` renders.
+
+Law: that of `authz.settings`, of which this is a part. What a key means is said here and in the README's table alone.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authz import login_plan
+from authz.quantities import Duration
+from authz.sections import Address, Section, Tls
+
+
+class Upstream(Section):
+    """One Airflow behind Envoy."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the Envoy cluster")
+    address: Address = Field(description="host:port of the service")
+    hosts: tuple[str, ...] = Field(("*",), min_length=1, description="Host values that are routed to it")
+    audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
+    tls: bool = Field(False, description="speak TLS to it and verify its certificate")
+    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
+    timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
+    health_path: str | None = Field(None, description="path of its health check; without one: no active check")
+    base_path: str | None = Field(
+        None, description="path that Airflow is served under, as in its `base_url`: `/airflow`"
+    )
+    narrows_dags: bool = Field(
+        False,
+        description="an Airflow with `AuthzAuthManager`, which keeps to the DAGs that the rules name",
+    )
+
+
+LoginUrl = Annotated[str, AfterValidator(login_plan.url)]
+LoginPath = Annotated[str, AfterValidator(login_plan.plain_path)]
+Scope = Annotated[str, AfterValidator(login_plan.scope)]
+Parameter = Annotated[str, AfterValidator(login_plan.parameter)]
+
+
+class Login(Section):
+    """People log in at Envoy with a browser."""
+
+    public_url: Annotated[str, AfterValidator(login_plan.origin)] = Field(
+        description="the origin that browsers see, `https://airflow.example.com`"
+    )
+    issuer: LoginUrl | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
+    authorization_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
+    token_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
+    end_session_endpoint: Annotated[str, AfterValidator(login_plan.end_of_sessions)] | None = Field(
+        None, description="instead of what the issuer says; `''`: none"
+    )
+    client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(
+        description="our client at the provider, with redirect URI `public_url` + `callback_path`"
+    )
+    client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
+    cookie_secret_file: str = Field(
+        "cookie.secret", description="signs and encrypts the session cookies; made when missing"
+    )
+    client_auth: Literal["post", "basic"] | None = Field(
+        None, description="how the token endpoint wants the secret; default: what the issuer says, else `post`"
+    )
+    scopes: tuple[Scope, ...] = Field(
+        ("openid", "profile"), description="scopes that are asked for; `openid` among them"
+    )
+    parameters: tuple[Parameter, ...] = Field(
+        (), description="more words of the authorization request, encoded: `audience=airflow`"
+    )
+    callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
+    signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
+    provider_ca: str | None = Field(None, description="authority of the provider's certificate; default: the system's")
+    keep_id_token: bool = Field(
+        False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
+    )
+
+    @model_validator(mode="after")
+    def _endpoints_are_known(self) -> Self:
+        if self.issuer is None and not (self.authorization_endpoint and self.token_endpoint):
+            raise ValueError("name the `issuer`, or both `authorization_endpoint` and `token_endpoint`")
+        return self
+
+
+class Inbound(Section):
+    """Envoy's listener in front of Airflow."""
+
+    listen: Address = Field("127.0.0.1:8080", description="address of the listener")
+    tls: Tls | None = Field(None, description="certificate of the listener; read again when a new one is moved there")
+    login: Login | None = Field(None, description="people log in with a browser")
+    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="the Airflows behind it")
+
+
+class Destination(Section):
+    """One service that tasks call."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="its name, in rules (`destinations`), logs and metrics"
+    )
+    address: Address = Field(description="host:port of the service")
+    hosts: tuple[str, ...] = Field(
+        min_length=1, description="Host values that lead to it: names, or `*.suffix` for all below one"
+    )
+    audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
+    tls: bool = Field(False, description="speak TLS to it and verify its certificate")
+    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_name: str | None = Field(None, description="name in its certificate; default: the Host of each request")
+    timeout: Duration = Field(30.0, description="longest time for a whole response; 0s: until nothing moves for 5m")
+    health_path: str | None = Field(None, description="path of its health check; without one: no active check")
+    keep_authorization: bool = Field(
+        False, description="the task's own `Authorization` goes there, if `X-Run-Identity` says who calls"
+    )
+
+
+class Egress(Section):
+    """Envoy's listener for the calls of tasks."""
+
+    listen: Address = Field("127.0.0.1:8090", description="address of the listener")
+    destinations: tuple[Destination, ...] = Field(
+        min_length=1, description="what tasks can be let through to, chosen by Host"
+    )
+
+
+class Envoy(Section):
+    """What `authz envoy` renders."""
+
+    inbound: Inbound | None = Field(None, description="the listener in front of Airflow")
+    egress: Egress | None = Field(None, description="the listener for the calls of tasks")
+    admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
+    authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
+    authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
+    authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
+    access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
+    sds: str = Field(
+        "sds",
+        description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets;"
+        " `''` without a login: the certificate is read at start only",
+    )

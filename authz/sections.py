@@ -1,0 +1,53 @@
+"""What every part of the settings file is made of: a section that knows its keys, addresses, PEM files.
+
+Law: an unknown key is an error, and so is a value of another type.
+"""
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_PORTS = 65535
+
+
+def _address(value: str) -> str:
+    """`host:port` with a literal address or a name, or `unix:/absolute/path`."""
+    if value.startswith("unix:"):
+        if not value.startswith("unix:/") or value.endswith("/"):
+            raise ValueError("write a Unix socket as unix:/absolute/path")
+        return value
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= _PORTS):
+        raise ValueError("write an address as host:port or unix:/absolute/path")
+    return value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Section(BaseModel):
+    """A part of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Tls(Section):
+    """PEM files of a server."""
+
+    certificate: str = Field(description="certificate chain, PEM")
+    key: str = Field(description="private key, PEM")
+    client_ca: str | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
