@@ -15,7 +15,7 @@ import httpx
 from authz.envoy_config.peers import ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.login_plan import LoginPlan
-from authz.wire import _header
+from authz.wire.request import _header
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser

@@ -192,20 +192,19 @@ def test_the_authorizer_over_mutual_tls(envoy_binary, authority, name, own, stat
 
 
 @pytest.mark.parametrize(
-    ("hosts", "asked", "names", "status"),
+    ("hosts", "asked", "named"),
     [
-        (("orders.test",), "orders.test:8090", ("orders.test",), 200),
-        (("orders.test", "other.test"), "other.test", ("orders.test",), 503),
-        (("*.test",), "a.test", ("a.test",), 200),
-        (("*.test",), "a.test", ("b.test",), 503),
-        (("*.test",), "a.test", ("*.test",), 200),
+        (("orders.test",), "orders.test:8090", "orders.test"),
+        (("orders.test", "other.test"), "other.test", "orders.test"),
+        (("*.test",), "a.test", "a.test"),
+        (("*.test",), "a.test", "b.test"),
+        (("*.test",), "a.test", "*.test"),
     ],
 )
-def test_a_destination_must_answer_for_the_very_host_that_was_judged(
-    envoy_binary, authority, hosts, asked, names, status
-):
+def test_a_destination_must_answer_for_the_host_that_was_judged(envoy_binary, authority, hosts, asked, named):
+    status = 200 if named in {asked.partition(":")[0], "*.test"} else 503
     tmp_path = authority.folder.parent
-    context = server_context(authority.issue(*names, stem="orders"))
+    context = server_context(authority.issue(named, stem="orders"))
     asked_for = []
     context.sni_callback = lambda _socket, name, _context: asked_for.append(name)
     with EchoUpstream(context) as upstream, ScriptedAuthz() as authz:
