@@ -8,7 +8,8 @@ A denial is a value (`authz.model.Deny`); an exception means that a step could n
     ├── DeniedError(reason)         one request
     │   ├── RequestError            400
     │   ├── TokenError              401
-    │   └── KeysUnavailableError    503
+    │   ├── KeysUnavailableError    503
+    │   └── ReplaysFullError        503
     └── AuditError
         └── AuditUnavailableError   503 when the settings say deny
 
@@ -78,6 +79,13 @@ class KeysUnavailableError(DeniedError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(Reason.KEYS_UNAVAILABLE, detail)
+
+
+class ReplaysFullError(DeniedError):
+    """There is no room to remember that a proof was used, so it cannot be accepted (503)."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Reason.OVERLOADED, detail)
 
 
 class AuditError(AuthzError):

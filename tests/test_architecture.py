@@ -66,6 +66,7 @@ LAYERS = {
     "reload": 6,
     "revocation_file": 6,
     "revoker": 6,
+    "replays": 6,
     "app": 7,
     "supervisor": 7,
     "provider": 7,
