@@ -72,12 +72,11 @@ class Replays:
         self._process = os.getpid()
         self._thread = threading.Lock()
         self._descriptor = _opened(path.parent.resolve() / path.name, self._buckets, floor)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._descriptor)
             self._secret = _secret(self._descriptor, self._buckets, path.name)
             self._map = mmap.mmap(self._descriptor, _size(self._buckets))
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+            undo.pop_all()
         self._times = memoryview(self._map).cast("d")
 
     @property
