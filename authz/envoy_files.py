@@ -7,12 +7,13 @@ key is ever made; a secret that somebody else gave us is looked at for the mista
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from authz.envoy_config.plan import EnvoyPlan
 from authz.errors import ConfigError, Problem
-from authz.login_plan import LoginPlan
 
 _MODE: Final = 0o600
 _KEY_BYTES: Final = 32
@@ -74,18 +75,29 @@ def make_cookie_secret(name: str) -> None:
         raise ConfigError([Problem(name, 0, 0, f"the cookie secret cannot be made: {error.strerror}")]) from None
 
 
-def warnings(login: LoginPlan) -> Iterator[str]:
-    """What Envoy would make of the login's secrets that nobody meant. They may be on another machine: then nothing."""
-    for name in (login.client_secret, login.cookie_secret):
-        try:
-            secret = Path(name).read_bytes()
-        except FileNotFoundError:
-            yield f"{name} is not here; without it Envoy answers 503 to whoever has no bearer token"
-            continue
-        except OSError as error:
-            yield f"{name}: {error.strerror}"
-            continue
-        if not secret.strip():
-            yield f"{name} is empty; Envoy would answer 503 to whoever has no bearer token"
-        elif secret != secret.strip():
-            yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"
+def warnings(plan: EnvoyPlan) -> Iterator[str]:
+    """What Envoy would make of secrets that nobody meant. They may be on another machine: then that is all it says."""
+    if plan.inbound and plan.inbound.login:
+        for name in (plan.inbound.login.client_secret, plan.inbound.login.cookie_secret):
+            yield from _about(name, "to whoever has no bearer token")
+    for destination in plan.egress.destinations if plan.egress else ():
+        if destination.credential:
+            yield from _about(destination.credential.secret, f"to every call of the destination {destination.name}")
+
+
+def _about(name: str, refused: str) -> Iterator[str]:
+    path = Path(name)
+    try:
+        secret, mode = path.read_bytes(), path.stat().st_mode
+    except FileNotFoundError:
+        yield f"{name} is not here; without it Envoy answers 503 {refused}"
+        return
+    except OSError as error:
+        yield f"{name}: {error.strerror}"
+        return
+    if not secret.strip():
+        yield f"{name} is empty; Envoy would answer 503 {refused}"
+    elif secret != secret.strip():
+        yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"
+    if mode & stat.S_IROTH:
+        yield f"{name} can be read by everybody on this machine; Envoy alone needs it (chmod o-r)"

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz import login_plan
+from authz.destination_settings import Credential, DestinationLimits
+from authz.envoy_config.egress_plan import check_credential
 from authz.quantities import Duration
-from authz.sections import Address, Section, Tls
+from authz.sections import Address, Section, Tls, is_loopback
 
 
 class Upstream(Section):
@@ -109,6 +111,16 @@ class Destination(Section):
     keep_authorization: bool = Field(
         False, description="the task's own `Authorization` goes there, if `X-Run-Identity` says who calls"
     )
+    credential: Credential | None = Field(None, description="what Envoy adds to every call, and no task ever holds")
+    insecure_credential: bool = Field(False, description="allow a `credential` without `tls` beyond this machine")
+    limits: DestinationLimits = Field(DestinationLimits(), description="what it may take, when it counts as broken")
+
+    @model_validator(mode="after")
+    def _credential_is_safe(self) -> Self:
+        if self.credential is not None:
+            safe = self.tls or self.insecure_credential or is_loopback(self.address)
+            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization)
+        return self
 
 
 class Egress(Section):

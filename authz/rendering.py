@@ -7,7 +7,10 @@ does not import `envoy-data-plane`; who renders pays for that.
 from collections.abc import Callable
 
 from authz import endpoints
+from authz.destination_settings import Credential as CredentialSettings
+from authz.envoy_config.credential_plan import AUTHORIZATION, BEARER, ClientCredentials, Credential, HeaderSecret
 from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.limits_plan import Limits
 from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_settings import Destination as DestinationSettings
@@ -78,6 +81,27 @@ def _destination(destination: DestinationSettings) -> Destination:
         timeout=destination.timeout,
         health_path=destination.health_path or "",
         keep_authorization=destination.keep_authorization,
+        credential=_credential(destination.credential) if destination.credential else None,
+        insecure_credential=destination.insecure_credential,
+        limits=Limits(**destination.limits.model_dump()),
+    )
+
+
+def _credential(credential: CredentialSettings) -> Credential:
+    oauth2 = credential.oauth2
+    if oauth2 is None:
+        header = credential.header or AUTHORIZATION
+        usual = BEARER if header == AUTHORIZATION else ""
+        prefix = usual if credential.prefix is None else credential.prefix
+        return HeaderSecret(secret=credential.secret_file or "", header=header, prefix=prefix)
+    return ClientCredentials(
+        token_endpoint=oauth2.token_endpoint,
+        client_id=oauth2.client_id,
+        secret=oauth2.client_secret_file,
+        scopes=oauth2.scopes,
+        ca=oauth2.ca or SYSTEM_CA,
+        client_auth=oauth2.client_auth,
+        parameters=oauth2.parameters,
     )
 
 

@@ -233,7 +233,7 @@ _AnySection = TypeVar("_AnySection", bound=BaseModel)
 _PATHS = frozenset(
     {
         *("policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log", "sds"),
-        *("client_secret_file", "cookie_secret_file", "provider_ca"),
+        *("client_secret_file", "cookie_secret_file", "provider_ca", "secret_file", "ca"),
         *("jwks_file", "airflow_token_file", "airflow_ca"),
     }
 )

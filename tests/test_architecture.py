@@ -58,6 +58,7 @@ LAYERS = {
     "backchannel": 6,
     "settings": 6,
     "sections": 5,
+    "destination_settings": 5,
     "envoy_settings": 6,
     "keys": 6,
     "watch": 6,

@@ -95,8 +95,8 @@ def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str,
     made = render(plan)
     if plan.inbound and plan.inbound.login:
         make_cookie_secret(plan.inbound.login.cookie_secret)
-        for warning in warnings(plan.inbound.login):
-            click.echo(f"warning: {warning}", err=True)
+    for warning in warnings(plan):
+        click.echo(f"warning: {warning}", err=True)
     write_sds({path: to_yaml(content) for path, content in render_sds(plan).items()})
     text = to_yaml(made) if kind == "yaml" else orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n"
     if output is None:

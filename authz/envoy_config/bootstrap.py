@@ -29,7 +29,14 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.clusters import authz_cluster, destination_cluster, login_clusters, upstream_cluster
+from authz.envoy_config.clusters import (
+    authz_cluster,
+    destination_cluster,
+    login_clusters,
+    token_cluster,
+    upstream_cluster,
+)
+from authz.envoy_config.credential_plan import ClientCredentials
 from authz.envoy_config.egress_plan import Egress
 from authz.envoy_config.listeners import egress_listener, inbound_listener
 from authz.envoy_config.plan import EnvoyPlan, Listener
@@ -49,7 +56,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
                 *([inbound_listener(plan, plan.inbound)] if plan.inbound else []),
                 *([egress_listener(plan, plan.egress)] if plan.egress else []),
             ],
-            clusters=[authz_cluster(plan), *_inbound_clusters(plan.inbound), *_egress_clusters(plan.egress)],
+            clusters=[authz_cluster(plan), *_inbound_clusters(plan.inbound), *_egress_clusters(plan.egress, plan.sds)],
         ),
         layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=Struct())]),
         overload_manager=_overload(plan),
@@ -63,8 +70,16 @@ def _inbound_clusters(inbound: Listener | None) -> list[Cluster]:
     return [*(upstream_cluster(upstream) for upstream in inbound.upstreams), *login]
 
 
-def _egress_clusters(egress: Egress | None) -> list[Cluster]:
-    return [destination_cluster(destination) for destination in egress.destinations] if egress else []
+def _egress_clusters(egress: Egress | None, sds: str) -> list[Cluster]:
+    destinations = egress.destinations if egress else ()
+    return [
+        *(destination_cluster(destination, sds) for destination in destinations),
+        *(
+            token_cluster(destination.name, destination.credential)
+            for destination in destinations
+            if isinstance(destination.credential, ClientCredentials)
+        ),
+    ]
 
 
 def _admin(plan: EnvoyPlan) -> Admin:

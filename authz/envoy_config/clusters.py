@@ -30,15 +30,21 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TransportSocket,
     UpstreamHttpProtocolOptions,
 )
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as ClusterHttp
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
+from authz.envoy_config.credential_plan import ClientCredentials
+from authz.envoy_config.credentials import injector, token_cluster_name
 from authz.envoy_config.egress_plan import Destination, HostTls
 from authz.envoy_config.egress_routes import destination_name
 from authz.envoy_config.ext_authz import CLUSTER
+from authz.envoy_config.failures import named
+from authz.envoy_config.limits import body_bound, breakers, outliers
 from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
 from authz.envoy_config.peers import ClientTls
@@ -53,6 +59,9 @@ CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
 TOKEN_REQUESTS: Final = 128  # under way at the provider at a time
 BACKCHANNEL_REQUESTS: Final = 8
+TOKEN_FETCHES: Final = 8  # Envoy makes one at a time
+ANSWER_HEADERS_KIB: Final = 64
+ANSWER_HEADERS: Final = 200
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
 _SECOND: Final = timedelta(seconds=1)
@@ -109,22 +118,29 @@ def upstream_cluster(upstream: Upstream) -> Cluster:
     )
 
 
-def destination_cluster(destination: Destination) -> Cluster:
+def destination_cluster(destination: Destination, sds: str) -> Cluster:
     """One destination of the way out, over HTTP/1.1. With `HostTls` it is asked for, and must answer for, the Host."""
     name = destination_name(destination)
     tls = destination.tls
     follows = isinstance(tls, HostTls)
+    limits = destination.limits
     options = ClusterHttp(
-        common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=UPSTREAM_IDLE,
+            max_response_headers_kb=ANSWER_HEADERS_KIB,
+            max_headers_count=ANSWER_HEADERS,
+        ),
         upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=follows, auto_san_validation=follows)
         if follows
         else None,
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+        http_filters=_on_the_way(destination, sds),
     )
     return Cluster(
         name=name,
+        metadata=named(destination.name),
         type=discovery(destination.addresses),
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=timedelta(seconds=limits.connect_timeout),
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=_NO_PANIC,
         load_assignment=load_assignment(name, destination.addresses),
@@ -133,10 +149,18 @@ def destination_cluster(destination: Destination) -> Cluster:
         transport_socket=_destination_socket(destination),
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
-        circuit_breakers=_breakers(requests=1024),
+        circuit_breakers=breakers(limits),
         health_checks=[_http_health(destination.health_path, destination.named)] if destination.health_path else [],
-        outlier_detection=_outliers(),
+        outlier_detection=outliers(limits),
     )
+
+
+def _on_the_way(destination: Destination, sds: str) -> list[HttpFilter]:
+    """What happens to a call after the decision: the bound of its body, then the credential."""
+    bound = [body_bound(destination.limits)] if destination.limits.request_bytes else []
+    credential = [injector(destination.name, destination.credential, sds)] if destination.credential else []
+    last = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
+    return [*bound, *credential, last]
 
 
 def _destination_socket(destination: Destination) -> TransportSocket | None:
@@ -161,6 +185,13 @@ def login_clusters(login: LoginPlan) -> list[Cluster]:
     if login.backchannel:
         clusters.append(_beside(BACKCHANNEL, login.backchannel, BACKCHANNEL_REQUESTS))
     return clusters
+
+
+def token_cluster(destination: str, credential: ClientCredentials) -> Cluster:
+    """The token endpoint of a destination; nothing but its own destination depends on it."""
+    endpoint = Endpoint.parse(credential.token_endpoint)
+    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=credential.ca) if endpoint.scheme == "https" else None
+    return _beside(token_cluster_name(destination), endpoint.address, TOKEN_FETCHES, tls)
 
 
 def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None) -> Cluster:

@@ -4,11 +4,14 @@ Law: as in `authz.envoy_config.plan`, of which this is a part. A destination is 
 names none of them goes nowhere. Names are exact or `*.suffix`, so that it is always known whom Envoy must meet there.
 """
 
+import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from authz.envoy_config.peers import ClientTls, HostPort, check_endpoints, check_unique, parse_address
+from authz.envoy_config.credential_plan import Credential
+from authz.envoy_config.limits_plan import Limits
+from authz.envoy_config.peers import ClientTls, HostPort, SocketPath, check_endpoints, check_unique, parse_address
 from authz.login_plan import SYSTEM_CA
 
 _HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
@@ -30,7 +33,9 @@ class Destination:
     assertion that it receives; without one it receives no identity. With `HostTls` server name and certificate follow
     the Host; `ClientTls` fixes one name for all hosts. `timeout` limits the whole response, 0 leaves only the
     listener's idle limit. `health_path` turns on active health checks (a 200 is healthy). `keep_authorization` lets the
-    task's own `Authorization` through, where the authorizer knows the caller by another header.
+    task's own `Authorization` through, where the authorizer knows the caller by another header. `credential` is what
+    Envoy adds to every call; in the clear it goes beyond this machine only with `insecure_credential`. `limits` is what
+    the destination may take.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Destination:
     timeout: float = 30
     health_path: str = ""
     keep_authorization: bool = False
+    credential: Credential | None = None
+    insecure_credential: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -55,11 +63,42 @@ class Destination:
             raise ValueError(f"{self.health_path!r}: a health path starts with /")
         if self.timeout < 0:
             raise ValueError(f"destination {self.name}: the timeout cannot be negative")
+        if self.credential:
+            safe = self.tls is not None or self.insecure_credential or all(map(_is_here, self.addresses))
+            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization)
 
     @property
     def named(self) -> str:
         """The first host that is one and not a pattern, "" without one."""
         return next((host for host in self.hosts if not host.startswith("*")), "")
+
+
+def check_credential(name: str, *, safe: bool, keep_authorization: bool) -> None:
+    """Refuse a credential where others could read it on the way, or where it is not clear whose counts.
+
+    Raises:
+        ValueError: as said.
+    """
+    if not safe:
+        raise ValueError(
+            f"destination {name}: its credential would cross the network in the clear: say `tls: true`,"
+            " or `insecure_credential: true` where the network itself is safe"
+        )
+    if keep_authorization:
+        raise ValueError(
+            f"destination {name}: `credential` and `keep_authorization` exclude each other: either the gate's"
+            " credential goes there, or the task's own"
+        )
+
+
+def _is_here(address: str) -> bool:
+    match parse_address(address):
+        case SocketPath():
+            return True
+        case HostPort(host, _port, is_ip=True):
+            return ipaddress.ip_address(host).is_loopback
+        case HostPort(host):
+            return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,15 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
     VirtualHost,
 )
+from envoy_data_plane.google.protobuf import Any
 
+from authz.envoy_config.answer_guards import guarded
 from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.ext_authz import said_of, told_out
 from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
-from authz.envoy_config.routes import nowhere, second_try
+from authz.envoy_config.limits import further_tries
+from authz.envoy_config.peers import HostPort, parse_address
+from authz.envoy_config.routes import nowhere
 from authz.model import Plane
 
 # The caller's address is nobody's business out there.
@@ -55,15 +59,23 @@ def _virtual_host(destination: Destination) -> VirtualHost:
         routes=[_forward(destination)],
         # The answer says it too; this holds whatever the answer says.
         request_headers_to_remove=[] if destination.keep_authorization else ["authorization"],
-        typed_per_filter_config=told_out(destination),
+        typed_per_filter_config={**told_out(destination), **_guard(destination)},
     )
+
+
+def _guard(destination: Destination) -> dict[str, Any]:
+    """What it may not answer."""
+    addresses = [parse_address(address) for address in destination.addresses]
+    ports = [address.port for address in addresses if isinstance(address, HostPort)]
+    return guarded(destination.hosts, ports, destination.limits.response_bytes)
 
 
 def _forward(destination: Destination) -> Route:
     action = RouteAction(
         cluster=destination_name(destination),
         timeout=timedelta(seconds=destination.timeout),
+        idle_timeout=timedelta(seconds=destination.limits.idle_timeout),
         upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=False)],
-        retry_policy=second_try(),
+        retry_policy=further_tries(destination.limits),
     )
     return Route(name=f"{destination.name}.forward", match=RouteMatch(prefix="/"), route=action)

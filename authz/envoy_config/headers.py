@@ -59,6 +59,7 @@ UPSTREAM_RESPONSE_HEADERS: Final = (
     "x-authz-client",
     "x-authz-dag",
     "x-authz-decision",
+    "x-authz-destination-error",
     "x-authz-identity",
     "x-authz-issuer",
     "x-authz-roles",

@@ -29,6 +29,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.access_log import access_logs
+from authz.envoy_config.answer_guards import answer_guard
 from authz.envoy_config.egress_plan import Egress
 from authz.envoy_config.egress_routes import egress_routes
 from authz.envoy_config.ext_authz import ext_authz_filter
@@ -88,7 +89,7 @@ def outbound(plan: EnvoyPlan, egress: Egress) -> Front:
     return Front(
         name=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
-        filters=[ext_authz_filter(plan, Plane.EGRESS)],
+        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS)],
         routes=egress_routes(egress),
         idle=egress.idle,
         longest_stream=egress.longest_stream,
@@ -139,7 +140,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         http_filters=[front.first, *front.filters, _router()],
         route_config=front.routes,
-        local_reply_config=local_replies(login=front.login is not None),
+        local_reply_config=local_replies(login=front.login is not None, outbound=front.to_strangers),
         access_log=access_logs(front.name, plan.access_log, login=front.login is not None),
     )
 

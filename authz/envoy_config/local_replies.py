@@ -6,36 +6,21 @@ made here may be stored, framed, or show what failed in more than fixed words.
 
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import (
-    AccessLogFilter,
-    AndFilter,
-    ComparisonFilter,
-    ComparisonFilterOp,
-    ExtensionFilter,
-    HeaderFilter,
-    ResponseFlagFilter,
-    StatusCodeFilter,
-)
-from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
-    RuntimeUInt32,
-    SubstitutionFormatString,
-)
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, HeaderFilter
+from envoy_data_plane.envoy.config.core.v3 import DataSource, SubstitutionFormatString
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
-from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.google.protobuf import Any, Struct
+from envoy_data_plane.google.protobuf import Struct
 
 from authz.envoy_config import login_pages as pages
+from authz.envoy_config.failures import destination_replies
 from authz.envoy_config.login import is_navigation
 from authz.envoy_config.login_pages import Page
+from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
 
 HEADERS_TOO_LARGE: Final = {
     "error": "headers_too_large",
@@ -48,14 +33,16 @@ _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
 _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No default", "Token endpoint")
 
 
-def local_replies(*, login: bool) -> LocalReplyConfig:
+def local_replies(*, login: bool = False, outbound: bool = False) -> LocalReplyConfig:
     """What Envoy answers by itself. On any listener: why a request's headers could not be read."""
-    return _of_a_login() if login else LocalReplyConfig(mappers=[_too_large()])
+    if login:
+        return _of_a_login()
+    return LocalReplyConfig(mappers=[*(destination_replies() if outbound else []), _too_large()])
 
 
 def _too_large() -> ResponseMapper:
     return ResponseMapper(
-        filter=_status(431),
+        filter=status(431),
         body_format_override=SubstitutionFormatString(json_format=Struct.from_dict(HEADERS_TOO_LARGE)),
     )
 
@@ -65,15 +52,15 @@ def _of_a_login() -> LocalReplyConfig:
     denied = _header_is(":path", r"[^?]*\?(?:.*&)?error=access_denied(?:&.*)?")
     return LocalReplyConfig(
         mappers=[
-            ResponseMapper(filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UAEX"]))),
-            *_entries(pages.REFUSED, _status(401), _details(*_PROVIDER), denied),
-            *_entries(pages.PROVIDER_ERROR, _status(401), _details(*_PROVIDER)),
-            *_entries(pages.STALE, _status(401), _details(*_STALE)),
-            *_entries(pages.NO_TOKEN, _status(401), _details(*_NO_TOKEN)),
-            *_entries(pages.NOT_READY, _status(503), _details("OAuth2 secrets")),
-            *_entries(pages.UNAUTHENTICATED, _status(401)),
-            *_entries(pages.FOREIGN, _status(403), _details("csrf_")),
-            *_entries(pages.TOO_LARGE, _status(431)),
+            ResponseMapper(filter=flagged(AUTHORIZER)),
+            *_entries(pages.REFUSED, status(401), details(*_PROVIDER), denied),
+            *_entries(pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
+            *_entries(pages.STALE, status(401), details(*_STALE)),
+            *_entries(pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
+            *_entries(pages.NOT_READY, status(503), details("OAuth2 secrets")),
+            *_entries(pages.UNAUTHENTICATED, status(401)),
+            *_entries(pages.FOREIGN, status(403), details("csrf_")),
+            *_entries(pages.TOO_LARGE, status(431)),
         ]
     )
 
@@ -87,40 +74,15 @@ def _entries(page: Page, *conditions: AccessLogFilter) -> list[ResponseMapper]:
 
 
 def _entry(conditions: list[AccessLogFilter], text: str, content_type: str) -> ResponseMapper:
-    only = conditions[0] if len(conditions) == 1 else AccessLogFilter(and_filter=AndFilter(filters=conditions))
     return ResponseMapper(
-        filter=only,
+        filter=all_of(conditions),
         body_format_override=SubstitutionFormatString(
             text_format_source=DataSource(inline_string=text), content_type=content_type
         ),
-        headers_to_add=[_header(name, value) for name, value in pages.HEADERS.items()],
+        headers_to_add=[header(name, value) for name, value in pages.HEADERS.items()],
     )
-
-
-def _header(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
-
-
-def _status(code: int) -> AccessLogFilter:
-    wanted = ComparisonFilter(
-        op=ComparisonFilterOp.EQ, value=RuntimeUInt32(default_value=code, runtime_key="authz.login.status")
-    )
-    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=wanted))
 
 
 def _header_is(name: str, regex: str) -> AccessLogFilter:
     matcher = HeaderMatcher(name=name, string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
     return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
-
-
-def _details(*beginnings: str) -> AccessLogFilter:
-    expression = " || ".join(f"response.code_details.startsWith('{words}')" for words in beginnings)
-    return AccessLogFilter(
-        extension_filter=ExtensionFilter(
-            name="envoy.access_loggers.extension_filters.cel",
-            typed_config=Any.pack(ExpressionFilter(expression=expression)),
-        )
-    )

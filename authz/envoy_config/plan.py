@@ -152,6 +152,8 @@ class EnvoyPlan:
             raise ValueError("the plan has neither an inbound nor an egress listener")
         if self.inbound and self.inbound.login and not self.sds:
             raise ValueError("a login needs `sds`, the folder of the files that name its secrets")
+        if self.egress and any(destination.credential for destination in self.egress.destinations) and not self.sds:
+            raise ValueError("a credential needs `sds`, the folder of the file that names its secret")
         if not 1 <= self.max_request_headers_kib <= _MOST_HEADERS_KIB:
             raise ValueError(f"max_request_headers_kib must be 1 to {_MOST_HEADERS_KIB}")
         if self.authz_timeout < SHORTEST_CHECK:

@@ -48,7 +48,17 @@ def sds_files(plan: EnvoyPlan) -> dict[str, DiscoveryResponse]:
     if inbound and inbound.login:
         found.append(_generic(CLIENT_SECRET, inbound.login.client_secret))
         found.append(_generic(COOKIE_SECRET, inbound.login.cookie_secret))
+    found += [
+        _generic(credential_name(destination.name), destination.credential.secret)
+        for destination in (plan.egress.destinations if plan.egress else ())
+        if destination.credential
+    ]
     return {_file(plan.sds, secret.name): DiscoveryResponse(resources=[Any.pack(secret)]) for secret in found}
+
+
+def credential_name(destination: str) -> str:
+    """The name of a destination's secret."""
+    return f"credential_{destination}"
 
 
 def _file(folder: str, name: str) -> str:

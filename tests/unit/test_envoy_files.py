@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
 from authz.envoy_files import make_cookie_secret, warnings, write_sds
 from authz.errors import ConfigError
-from tests.unit.test_login_plan import login
+from tests.unit.test_envoy_config import destination, egress, plan
+from tests.unit.test_login_plan import listener, login
 
 
 def test_files_are_written_whole_and_only_when_they_change(tmp_path):
@@ -77,12 +79,45 @@ def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
     cookie.write_text("good")
     if text is not None:
         client.write_text(text)
-    (told,) = warnings(login(client_secret=str(client), cookie_secret=str(cookie)))
+    cookie.chmod(0o600)
+    made = plan(
+        sds="/run/sds", inbound=listener(("*",), login=login(client_secret=str(client), cookie_secret=str(cookie)))
+    )
+    told = next(warnings(made))
     assert words in told
     assert str(client) in told
     client.write_text("a-good-secret")
-    assert list(warnings(login(client_secret=str(client), cookie_secret=str(cookie)))) == []
+    client.chmod(0o600)
+    assert list(warnings(made)) == []
+    client.chmod(0o604)
+    assert [warning for warning in warnings(made) if "everybody" in warning and str(client) in warning]
     client.unlink()
     client.mkdir()
-    (told,) = warnings(login(client_secret=str(client), cookie_secret=str(cookie)))
+    (told,) = warnings(made)
     assert "Is a directory" in told
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        lambda name: HeaderSecret(secret=name),
+        lambda name: ClientCredentials(token_endpoint="https://idp.test/token", client_id="gate", secret=name),
+    ],
+)
+def test_the_secret_of_a_credential_is_looked_at_too(tmp_path, credential):
+    secret = tmp_path / "orders.secret"
+    guarded = destination(name="b", hosts=("b.test",), credential=credential(str(secret)))
+    made = plan(sds="/run/sds", egress=egress(destination(), guarded))
+    assert list(warnings(made)) == [
+        f"{secret} is not here; without it Envoy answers 503 to every call of the destination b"
+    ]
+    secret.write_text("s3cret")
+    secret.chmod(0o640)
+    assert list(warnings(made)) == []
+    secret.write_text("s3cret\n")
+    secret.chmod(0o644)
+    spaces, readable = warnings(made)
+    assert ("white space" in spaces, "everybody" in readable) == (True, True)
+    assert "s3cret" not in spaces + readable
+    secret.write_text(" ")
+    assert "is empty; Envoy would answer 503 to every call" in next(warnings(made))

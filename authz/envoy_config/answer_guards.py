@@ -1,0 +1,143 @@
+"""What a destination may answer: no redirect to another host, no more than so many bytes.
+
+Law: the answer is refused whole, with nothing of it passed on, and fails closed: whatever is not surely a redirect to
+the same host is one to another. A redirect takes the caller's headers along, and its identity with them, to a place
+that nobody judged.
+
+Only an announced length can be bounded: Envoy has nothing that counts a body without holding all of it.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from envoy_data_plane.envoy.extensions.filters.http.custom_response.v3 import CustomResponse
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.http.custom_response.local_response_policy.v3 import LocalResponsePolicy
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    HttpRequestHeaderMatchInput,
+    HttpResponseHeaderMatchInput,
+    HttpResponseStatusCodeMatchInput,
+)
+from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.xds.core.v3 import TypedExtensionConfig
+from envoy_data_plane.xds.type.matcher.v3 import (
+    Matcher,
+    MatcherMatcherList,
+    MatcherMatcherListFieldMatcher,
+    MatcherMatcherListPredicate,
+    MatcherMatcherListPredicatePredicateList,
+    MatcherMatcherListPredicateSinglePredicate,
+    MatcherOnMatch,
+    RegexMatcher,
+    RegexMatcherGoogleRe2,
+    StringMatcher,
+)
+
+from authz.envoy_config.ext_authz import NAME as AUTHORIZER
+from authz.envoy_config.failures import REDIRECT, RESPONSE_TOO_LARGE, Failure
+from authz.envoy_config.reply_filters import header
+
+NAME: Final = "authz.answer_guards"
+# 304 is none, whatever it says.
+_REDIRECTS: Final = "30[0-35-9]|3[1-9][0-9]"
+# A reference that names no host (RFC 3986 §4.2). A backslash is a slash to some who follow it.
+_HERE: Final = r"(?:/(?:[^/\\][^\\]*)?|[?#][^\\]*|[^/\\:?#]+(?:[/?#][^\\]*)?)?"
+# Several Location lines are joined by commas, and whoever follows may take the last.
+_SEVERAL: Final = r".*,\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//).*"
+
+
+def answer_guard() -> HttpFilter:
+    """The filter. What it refuses is said for each destination."""
+    return HttpFilter(name=NAME, typed_config=Any.pack(CustomResponse()))
+
+
+def guarded(hosts: Iterable[str], ports: Iterable[int], response_bytes: int = 0) -> dict[str, Any]:
+    """The settings of a destination: the hosts and ports that its redirects may name, and the longest answer.
+
+    Without hosts every redirect that names one is refused.
+    """
+    entries = [_entry(_redirects_elsewhere(same_host(hosts, ports)), REDIRECT)]
+    if response_bytes:
+        long = _response_header("content-length", more_than(response_bytes))
+        entries.append(_entry(_all([long, _no(_is_head())]), RESPONSE_TOO_LARGE))
+    matcher = Matcher(matcher_list=MatcherMatcherList(matchers=entries))
+    return {NAME: Any.pack(CustomResponse(custom_response_matcher=matcher))}
+
+
+def same_host(hosts: Iterable[str], ports: Iterable[int]) -> str:
+    """The pattern of a Location that leads to one of these hosts, or names none."""
+    names = "|".join(_host(host) for host in hosts)
+    numbers = "|".join(str(port) for port in sorted({80, 443, *ports}))
+    there = rf"(?i:https?://(?:{names}))(?::(?:{numbers}))?(?:[/?#][^\\]*)?"
+    return f"{there}|{_HERE}" if names else _HERE
+
+
+def _host(host: str) -> str:
+    if host.startswith("*."):
+        return r"[a-z0-9_](?:[a-z0-9_.-]*)?" + re.escape(host.removeprefix("*"))
+    return re.escape(host)
+
+
+def more_than(number: int) -> str:
+    """The pattern of the decimal numbers above this one."""
+    digits = str(number)
+    longer = rf"[1-9][0-9]{{{len(digits)},}}"
+    larger = [
+        f"{digits[:place]}[{int(digit) + 1}-9][0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if digit != "9"
+    ]
+    return f"0*(?:{'|'.join([longer, *larger])})"
+
+
+def _redirects_elsewhere(here: str) -> MatcherMatcherListPredicate:
+    status = _predicate(Any.pack(HttpResponseStatusCodeMatchInput()), _regex(_REDIRECTS))
+    named = _response_header("location", r"(?s:.*)")
+    elsewhere = _any([_no(_response_header("location", here)), _response_header("location", _SEVERAL)])
+    return _all([status, named, elsewhere])
+
+
+def _entry(predicate: MatcherMatcherListPredicate, failure: Failure) -> MatcherMatcherListFieldMatcher:
+    policy = LocalResponsePolicy(
+        status_code=failure.status,
+        body_format=failure.body(),
+        response_headers_to_add=[
+            *failure.headers(),
+            header("x-authz-decision", f"%DYNAMIC_METADATA({AUTHORIZER}:decision_id)%"),
+        ],
+    )
+    action = TypedExtensionConfig(name=failure.word, typed_config=Any.pack(policy))
+    return MatcherMatcherListFieldMatcher(predicate=predicate, on_match=MatcherOnMatch(action=action))
+
+
+def _is_head() -> MatcherMatcherListPredicate:
+    """What a HEAD announces does not come."""
+    return _predicate(Any.pack(HttpRequestHeaderMatchInput(header_name=":method")), StringMatcher(exact="HEAD"))
+
+
+def _response_header(name: str, pattern: str) -> MatcherMatcherListPredicate:
+    return _predicate(Any.pack(HttpResponseHeaderMatchInput(header_name=name)), _regex(pattern))
+
+
+def _predicate(what: Any, match: StringMatcher) -> MatcherMatcherListPredicate:
+    single = MatcherMatcherListPredicateSinglePredicate(
+        input=TypedExtensionConfig(name="input", typed_config=what), value_match=match
+    )
+    return MatcherMatcherListPredicate(single_predicate=single)
+
+
+def _regex(pattern: str) -> StringMatcher:
+    return StringMatcher(safe_regex=RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=pattern))
+
+
+def _all(predicates: list[MatcherMatcherListPredicate]) -> MatcherMatcherListPredicate:
+    return MatcherMatcherListPredicate(and_matcher=MatcherMatcherListPredicatePredicateList(predicate=predicates))
+
+
+def _any(predicates: list[MatcherMatcherListPredicate]) -> MatcherMatcherListPredicate:
+    return MatcherMatcherListPredicate(or_matcher=MatcherMatcherListPredicatePredicateList(predicate=predicates))
+
+
+def _no(predicate: MatcherMatcherListPredicate) -> MatcherMatcherListPredicate:
+    return MatcherMatcherListPredicate(not_matcher=predicate)

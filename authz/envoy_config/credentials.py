@@ -1,0 +1,77 @@
+"""The credential of a destination: Envoy's `credential_injector` in the filters of that one cluster.
+
+Law: a credential is put in after the decision, when the call is on its way to its own cluster, so that no other
+destination, no refused call and no answer can carry it. It replaces what the task sent under that name, however often
+and however spelt. Where there is none no call is made. Nothing here holds a secret: Envoy reads it from a file that a
+file of `authz.envoy_config.secrets` names.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import HttpUri, TypedExtensionConfig
+from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.http.injected_credentials.generic.v3 import Generic
+from envoy_data_plane.envoy.extensions.http.injected_credentials.oauth2.v3 import (
+    OAuth2,
+    OAuth2AuthType,
+    OAuth2ClientCredentials,
+    OAuth2EndpointParameter,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.credential_plan import ClientCredentials, Credential, HeaderSecret
+from authz.envoy_config.secrets import credential_name, sds_secret
+
+NAME: Final = "authz.credential"
+TOKEN_TIMEOUT: Final = timedelta(seconds=5)
+TOKEN_RETRY: Final = timedelta(seconds=1)  # Envoy's least: also how long a start waits for the client's secret
+_AUTH: Final = {"basic": OAuth2AuthType.BASIC_AUTH, "post": OAuth2AuthType.URL_ENCODED_BODY}
+
+
+def injector(destination: str, credential: Credential, sds: str) -> HttpFilter:
+    """The filter of the destination's cluster that puts its credential in."""
+    match credential:
+        case HeaderSecret():
+            kind, config = "generic", Any.pack(_generic(destination, credential, sds))
+        case ClientCredentials():
+            kind, config = "oauth2", Any.pack(_oauth2(destination, credential, sds))
+    made = TypedExtensionConfig(name=f"envoy.http.injected_credentials.{kind}", typed_config=config)
+    filter_config = CredentialInjector(overwrite=True, allow_request_without_credential=False, credential=made)
+    return HttpFilter(name=NAME, typed_config=Any.pack(filter_config))
+
+
+def token_cluster_name(destination: str) -> str:
+    """The cluster of the destination's token endpoint; a destination's own name has no dot."""
+    return f"egress.{destination}.token"
+
+
+def _generic(destination: str, credential: HeaderSecret, sds: str) -> Generic:
+    return Generic(
+        credential=sds_secret(sds, credential_name(destination)),
+        header=credential.header,
+        header_value_prefix=credential.prefix,
+    )
+
+
+def _oauth2(destination: str, credential: ClientCredentials, sds: str) -> OAuth2:
+    """A token is fetched at the start and again after half of its life; one that has ended is forgotten."""
+    return OAuth2(
+        token_endpoint=HttpUri(
+            uri=credential.token_endpoint, cluster=token_cluster_name(destination), timeout=TOKEN_TIMEOUT
+        ),
+        scopes=list(credential.scopes),
+        client_credentials=OAuth2ClientCredentials(
+            client_id=credential.client_id,
+            client_secret=sds_secret(sds, credential_name(destination)),
+            auth_type=_AUTH[credential.client_auth],
+        ),
+        token_fetch_retry_interval=TOKEN_RETRY,
+        endpoint_params=[_parameter(pair) for pair in credential.parameters],
+    )
+
+
+def _parameter(pair: str) -> OAuth2EndpointParameter:
+    name, _, value = pair.partition("=")
+    return OAuth2EndpointParameter(name=name, value=value)

@@ -1,0 +1,94 @@
+"""The limits of a destination as Envoy knows them: circuit breakers, outlier detection, retries, the length of a body.
+
+Law: what is broken fails at once, and is left alone so that it can recover: no more connections than allowed reach it,
+second tries are a small part of what is under way, and only what cannot have got there is tried again.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    CircuitBreakersThresholdsRetryBudget,
+    OutlierDetection,
+)
+from envoy_data_plane.envoy.config.route.v3 import RetryPolicy, RetryPolicyRetryBackOff, RetryPolicyRetryHostPredicate
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any
+
+from authz.envoy_config.ext_authz import PICKS
+from authz.envoy_config.limits_plan import Limits
+
+# Of what is under way: a broken destination gets a fifth more tries, not twice as many.
+RETRY_SHARE: Final = Percent(value=20.0)
+RETRIES_AT_LEAST: Final = 3  # where little is under way
+LONGEST_PAUSE: Final = 5  # times the first
+_LOOK: Final = timedelta(seconds=1)
+_BACK_OFF: Final = RetryPolicyRetryBackOff(
+    base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
+)
+
+
+def breakers(limits: Limits) -> CircuitBreakers:
+    """How much of a destination may be under way. Over HTTP/1.1 every call has a connection of its own."""
+    budget = CircuitBreakersThresholdsRetryBudget(budget_percent=RETRY_SHARE, min_retry_concurrency=RETRIES_AT_LEAST)
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=limits.connections,
+                max_pending_requests=limits.pending,
+                max_requests=limits.connections,
+                retry_budget=budget,
+                track_remaining=True,
+            )
+        ]
+    )
+
+
+def outliers(limits: Limits) -> OutlierDetection:
+    """When a destination counts as broken. A plain 500 does not count: one broken page must not close all the others.
+
+    What is ours (no connection, cut off, timeout) and what it says itself (502, 503, 504) are counted apart, so that
+    neither hides the other.
+    """
+    return OutlierDetection(
+        split_external_local_origin_errors=True,
+        enforcing_consecutive_5xx=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        consecutive_gateway_failure=limits.failures,
+        enforcing_consecutive_gateway_failure=100,
+        consecutive_local_origin_failure=limits.failures,
+        interval=_LOOK,
+        base_ejection_time=timedelta(seconds=limits.pause),
+        max_ejection_time=timedelta(seconds=limits.pause * LONGEST_PAUSE),
+        max_ejection_percent=100,
+    )
+
+
+def body_bound(limits: Limits) -> HttpFilter:
+    """The filter that holds a request's body until it is whole, or answers 413."""
+    return HttpFilter(name="authz.body_bound", typed_config=Any.pack(Buffer(max_request_bytes=limits.request_bytes)))
+
+
+def further_tries(limits: Limits) -> RetryPolicy | None:
+    """Again, where nothing of the request can have got there: so whatever the method, no call is made twice.
+
+    On another host if there is one. A dead one has the fewest calls, so it is picked first, again and again.
+    """
+    if not limits.retries:
+        return None
+    elsewhere = RetryPolicyRetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+    )
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset-before-request",
+        num_retries=limits.retries,
+        retry_back_off=_BACK_OFF,
+        retry_host_predicate=[elsewhere],
+        host_selection_retry_max_attempts=PICKS,
+    )
