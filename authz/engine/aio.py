@@ -171,6 +171,7 @@ class AioEngine:
             if status != told:
                 told = status
                 yield status
+                continue  # what has changed meanwhile is told as well, also to those who are about to be left
             if self._closed:
                 return
             async with self._health_changed:
