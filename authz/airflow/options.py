@@ -42,7 +42,7 @@ class Options:
 
 def read(get: Get, given: Iterable[str] = ()) -> Options:
     """Read all options with `get(name)`; `given` are the names that are set. `OptionsError` has every problem."""
-    problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys())]
+    problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys() - WORKERS)]
     values = {name: (get(name) or "").strip() for name in _NAMES}
     problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]
     problems += _keys_problems(values["jwks_url"], values["jwks_file"], insecure=_flag(values, problems))
@@ -63,6 +63,8 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
     )
 
 
+# The options of workers (`authz.airflow.egress`) stand in the same section.
+WORKERS = frozenset({"egress_proxy", "egress_required", "egress_no_proxy"})
 _NAMES = {
     "issuer": "the `assertion.issuer` of the gate's settings",
     "audience": "the name of this Airflow, the `audience` of its upstream in the gate's settings",

@@ -45,6 +45,10 @@ def test_a_full_section():
     assert (found.login_url, found.logout_url) == ("/login", "https://gate.test/out")
 
 
+def test_the_options_of_workers_are_no_mistakes():
+    assert options.read(GOOD.get, given=[*GOOD, "egress_proxy", "egress_required", "egress_no_proxy"])
+
+
 def test_an_empty_section_reports_every_problem_at_once_with_the_environment_variables():
     with pytest.raises(OptionsError) as caught:
         options.read(lambda name: None)

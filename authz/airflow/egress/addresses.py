@@ -1,0 +1,39 @@
+"""What of a URL counts for identities: the origin (RFC 6454 §4), and what a proof is for (RFC 9449 §4.2).
+
+Law: URLs come from HTTP libraries that are about to use them, as they will be sent. They are cut, not decoded; whatever
+does not look like `scheme://authority` has no origin, and nothing is sent there.
+"""
+
+from authz.airflow.egress.errors import ForeignOriginError
+
+_PORTS = {"http": "80", "https": "443"}
+
+
+def origin(url: str) -> str:
+    """`scheme://host:port`, in lower case and with the port that the scheme implies."""
+    scheme, authority, _path = _cut(url)
+    host, colon, port = authority.rpartition(":")
+    if not colon or "]" in port:  # no port, or the colons of an IPv6 address
+        host, port = authority, ""
+    host = host.lower().removesuffix(".")
+    port = port or _PORTS[scheme]
+    if not host or not (port.isascii() and port.isdigit()):
+        raise ForeignOriginError(f"no host and port can be read from {url.partition('?')[0]!r}")
+    return f"{scheme}://{host}:{int(port)}"
+
+
+def proof_url(url: str) -> str:
+    """The URL as the caller addresses it, without userinfo, query and fragment: the claim `htu`."""
+    scheme, authority, path = _cut(url)
+    return f"{scheme}://{authority}{path or '/'}"
+
+
+def _cut(url: str) -> tuple[str, str, str]:
+    scheme, colon, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not colon or scheme not in _PORTS:
+        raise ForeignOriginError("only calls to http:// and https:// URLs carry an identity")
+    for end in "?#":
+        rest = rest.partition(end)[0]
+    authority, slash, path = rest.partition("/")
+    return scheme, authority.rpartition("@")[2], slash + path

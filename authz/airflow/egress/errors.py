@@ -1,0 +1,35 @@
+"""Why a call cannot carry the identity of its run.
+
+Law: every message is for the reader of a task log: what is wrong, and who can mend it. None holds a token.
+
+    EgressError
+    ├── NoRunError           there is no running task here
+    ├── RefusedError         the gate does not give this task an identity
+    ├── UnavailableError     it cannot be had now: trying again later may help
+    │   └── NotServedError   nobody on the way to Airflow gives identities
+    └── ForeignOriginError   the call, or a redirect, leads to where the identity must not go
+"""
+
+
+class EgressError(Exception):
+    """The call was not sent."""
+
+
+class NoRunError(EgressError):
+    """There is no running task here: a DAG is parsed, a command runs, or the task is over."""
+
+
+class RefusedError(EgressError):
+    """The gate does not give this task an identity. Asking again does not help."""
+
+
+class UnavailableError(EgressError):
+    """The identity cannot be had now."""
+
+
+class NotServedError(UnavailableError):
+    """Airflow itself was asked for the identity, not the gate."""
+
+
+class ForeignOriginError(EgressError):
+    """The identity was meant for another scheme, host or port."""

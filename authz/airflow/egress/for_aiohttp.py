@@ -1,0 +1,56 @@
+"""Identity for `aiohttp` (3.12 or later): `ClientSession(middlewares=[RunMiddleware("http://127.0.0.1:9101")])`.
+
+Law: that of `for_requests`. The middleware sees every request of a redirect, and refuses what leads elsewhere. Nothing
+blocks the event loop: the token is waited for as a coroutine waits.
+"""
+
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, payload
+
+from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.errors import ForeignOriginError
+from authz.airflow.egress.gate_answers import may_be_refusal, refusal
+from authz.airflow.egress.identity import HEADERS, Identity, RunIdentity, token_of
+
+
+class RunMiddleware:
+    """The identity of the running task, for calls to these origins.
+
+    Args:
+        origins: base URLs at the gate; of each only scheme, host and port count.
+        identity: whose it is; the running task's by default. It is looked for when a request is made.
+    """
+
+    def __init__(self, *origins: str, identity: Identity | None = None) -> None:
+        if not origins:
+            raise TypeError("RunMiddleware needs the base URL, at the gate, that the identity is for")
+        self._origins = frozenset(map(origin, origins))
+        self._identity = identity
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Put a new proof on the request, and once more after a 401 of the gate's."""
+        refused = await self._prove(request)
+        response = await handler(request)
+        if may_be_refusal(response.status, response.headers) and _replayable(request):
+            body = await response.read()
+            if refusal(response.status, response.headers, body) is not None:
+                await self._prove(request, refused)
+                response = await handler(request)
+        for name in HEADERS:  # also `response.request_info` shows them
+            request.headers.pop(name, None)
+        return response
+
+    async def _prove(self, request: ClientRequest, refused: str = "") -> str:
+        url = str(request.url)
+        if origin(url) not in self._origins:
+            allowed = ", ".join(sorted(self._origins))
+            raise ForeignOriginError(
+                f"The run's identity is for {allowed}. A call or redirect to {origin(url)} was refused."
+            )
+        identity = self._identity or RunIdentity.current()
+        made = await identity.aheaders(request.method, url, refused=refused)
+        request.headers.update(made)
+        return token_of(made)
+
+
+def _replayable(request: ClientRequest) -> bool:
+    return isinstance(request.body, payload.BytesPayload) or not request.body

@@ -1,0 +1,119 @@
+"""Identity for `httpx`: `httpx.Client(auth=RunAuth("http://127.0.0.1:9101"))`, and the same for `AsyncClient`.
+
+Law: that of `for_requests`. httpx follows redirects without asking its auth, so a listener on the transport's own
+events ends a request to elsewhere before its headers are written; the event is there in httpx's own transports, and
+where another transport is used, a redirect that was followed is told afterwards.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+import httpx
+
+from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.errors import ForeignOriginError
+from authz.airflow.egress.gate_answers import may_be_refusal, refusal
+from authz.airflow.egress.identity import HEADERS, Identity, RunIdentity, token_of
+
+_BEFORE_HEADERS = ".send_request_headers.started"
+
+
+class RunAuth(httpx.Auth):
+    """The identity of the running task, for calls to these origins.
+
+    Args:
+        origins: base URLs at the gate; of each only scheme, host and port count.
+        identity: whose it is; the running task's by default. It is looked for when a request is made.
+    """
+
+    def __init__(self, *origins: str, identity: Identity | None = None) -> None:
+        if not origins:
+            raise TypeError("RunAuth needs the base URL, at the gate, that the identity is for")
+        self._origins = frozenset(map(origin, origins))
+        self._identity = identity
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Put a new proof on the request, and once more after a 401 of the gate's."""
+        self._check(request)
+        request.headers.update(self._who().headers(request.method, str(request.url)))
+        request.extensions = {**request.extensions, "trace": self._watch(request.extensions.get("trace"))}
+        response = yield request
+        self._followed(response)
+        again = response.request
+        refused = token_of(again.headers)
+        if may_be_refusal(response.status_code, response.headers) and _replayable(again):
+            response.read()
+            if refusal(response.status_code, response.headers, response.content) is not None:
+                again.headers.update(self._who().headers(again.method, str(again.url), refused=refused))
+                response = yield again
+        _forget(request, response)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The same, for coroutines."""
+        self._check(request)
+        request.headers.update(await self._who().aheaders(request.method, str(request.url)))
+        request.extensions = {**request.extensions, "trace": self._awatch(request.extensions.get("trace"))}
+        response = yield request
+        self._followed(response)
+        again = response.request
+        refused = token_of(again.headers)
+        if may_be_refusal(response.status_code, response.headers) and _replayable(again):
+            await response.aread()
+            if refusal(response.status_code, response.headers, response.content) is not None:
+                again.headers.update(await self._who().aheaders(again.method, str(again.url), refused=refused))
+                response = yield again
+        _forget(request, response)
+
+    def _who(self) -> Identity:
+        return self._identity or RunIdentity.current()
+
+    def _check(self, request: httpx.Request) -> None:
+        self._only(str(request.url), "This call")
+
+    def _followed(self, response: httpx.Response) -> None:
+        if response.history:
+            self._only(str(response.request.url), "A redirect")
+
+    def _only(self, url: str, what: str) -> None:
+        if origin(url) not in self._origins:
+            allowed = ", ".join(sorted(self._origins))
+            raise ForeignOriginError(f"The run's identity is for {allowed}. {what} to {origin(url)} was refused.")
+
+    def _watch(self, also: Callable[[str, dict[str, Any]], None] | None) -> Callable[[str, dict[str, Any]], None]:
+        def trace(event: str, info: dict[str, Any]) -> None:
+            self._seen(event, info)
+            if also is not None:
+                also(event, info)
+
+        return trace
+
+    def _awatch(self, also: Callable[[str, dict[str, Any]], Any] | None) -> Callable[[str, dict[str, Any]], Any]:
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            self._seen(event, info)
+            if also is not None:
+                await also(event, info)
+
+        return trace
+
+    def _seen(self, event: str, info: dict[str, Any]) -> None:
+        if not event.endswith(_BEFORE_HEADERS):
+            return
+        request = info["request"]
+        if request.method == b"CONNECT":  # to a proxy; what is sent inside the tunnel comes here as well
+            return
+        target = request.url.target.decode("latin-1")
+        authority = request.url.host.decode("latin-1")
+        port = f":{request.url.port}" if request.url.port else ""
+        absolute = not target.startswith("/")  # as proxies are told
+        self._only(target if absolute else f"{request.url.scheme.decode()}://{authority}{port}/", "A redirect")
+
+
+def _replayable(request: httpx.Request) -> bool:
+    return isinstance(request.stream, httpx.ByteStream)
+
+
+def _forget(request: httpx.Request, response: httpx.Response) -> None:
+    """No token is kept with an answer."""
+    for sent in (request, response.request, *(earlier.request for earlier in response.history)):
+        for name in HEADERS:
+            sent.headers.pop(name, None)

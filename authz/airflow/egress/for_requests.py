@@ -1,0 +1,140 @@
+"""Identity for `requests`: `session.auth = RunAuth("http://127.0.0.1:9101")`.
+
+Law: the identity goes to the origins that were named, and nowhere else: any other call is refused before it is sent,
+and so is a redirect to elsewhere when it is followed. Every request has a proof of its own: a retry, and a redirect
+within the origin, get new ones. What was sent is taken out of `response.request`, so that no token is kept with an
+answer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self, cast
+from urllib.parse import urljoin
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+from requests.sessions import SessionRedirectMixin
+from requests.utils import requote_uri
+
+from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.errors import ForeignOriginError
+from authz.airflow.egress.gate_answers import may_be_refusal, refusal
+from authz.airflow.egress.identity import HEADERS, IDENTITY, Identity, RunIdentity, token_of
+
+
+class RunAuth(AuthBase):
+    """The identity of the running task, for calls to these origins.
+
+    Args:
+        origins: base URLs at the gate; of each only scheme, host and port count.
+        identity: whose it is; the running task's by default. It is looked for when a request is made.
+        also: an auth that is applied first, for a destination that sees the task's own `Authorization`.
+    """
+
+    def __init__(
+        self,
+        *origins: str,
+        identity: Identity | None = None,
+        also: Callable[[PreparedRequest], PreparedRequest] | None = None,
+    ) -> None:
+        if not origins:
+            raise TypeError("RunAuth needs the base URL, at the gate, that the identity is for")
+        self._origins = frozenset(map(origin, origins))
+        self._identity = identity
+        self._also = also
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Put a new proof on the request."""
+        if self._also is not None:
+            request = self._also(request)
+        self._prove(request)
+        request.register_hook("response", self._answered)
+        return request
+
+    def again(self, request: PreparedRequest, refused: str = "") -> PreparedRequest | None:
+        """A copy of the request with a proof of its own, or None where its body cannot be sent twice."""
+        copy = request.copy()
+        if not _rewound(copy):
+            return None
+        self._prove(copy, refused)
+        return copy
+
+    def _prove(self, request: PreparedRequest, refused: str = "") -> None:
+        url, method = request.url or "", request.method or ""
+        if origin(url) not in self._origins:
+            raise ForeignOriginError(
+                f"The run's identity is for {', '.join(sorted(self._origins))}; this call goes to {origin(url)}."
+            )
+        identity = self._identity or RunIdentity.current()
+        request.headers.update(identity.headers(method, url, refused=refused))
+
+    def _answered(self, response: Response, **sending: Any) -> Response:
+        asked = response.request
+        if may_be_refusal(response.status_code, response.headers):
+            response = self._once_more(response, sending)
+        for request in (asked, response.request):
+            _forget(request)
+        if response.is_redirect:
+            self._redirected(asked, response)
+        return response
+
+    def _once_more(self, response: Response, sending: dict[str, Any]) -> Response:
+        """A new token and a new proof, once: the answer to that is not looked at again."""
+        if refusal(response.status_code, response.headers, response.content) is None:
+            return response
+        refused = token_of(cast("Mapping[str, str]", response.request.headers))
+        again = self.again(response.request, refused)
+        if again is None:
+            return response
+        response.close()
+        answer: Response = response.connection.send(again, **sending)
+        answer.history.append(response)
+        return answer
+
+    def _redirected(self, asked: PreparedRequest, response: Response) -> None:
+        """Prepare the headers that `requests` will copy into the next request, if it follows."""
+        redirects = SessionRedirectMixin()
+        follow = asked.copy()
+        follow.url = urljoin(response.url, requote_uri(redirects.get_redirect_target(response) or ""))
+        redirects.rebuild_method(follow, response)
+        try:
+            self._prove(follow)
+        except ForeignOriginError as error:
+            asked.headers[IDENTITY] = _NeverSent(error)
+        else:
+            asked.headers.update({name: follow.headers[name] for name in HEADERS})
+
+
+class _NeverSent(str):
+    """A header that ends the call when it is about to be written to a socket, and not before.
+
+    `requests` prepares the next request of a redirect even where it does not follow; only sending it is wrong.
+    """
+
+    __slots__ = ("_error",)
+    _error: ForeignOriginError
+
+    def __new__(cls, error: ForeignOriginError) -> Self:
+        made = super().__new__(cls, "refused")
+        made._error = error
+        return made
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:  # noqa: ARG002 that of `str`
+        raise ForeignOriginError(f"Redirect refused. {self._error}") from None
+
+
+def _forget(request: PreparedRequest) -> None:
+    for name in HEADERS:
+        request.headers.pop(name, None)
+
+
+def _rewound(request: PreparedRequest) -> bool:
+    """Whether the body can be sent again, and is at its start."""
+    body = request.body
+    if body is None or isinstance(body, bytes | str):
+        return True
+    position = getattr(request, "_body_position", None)
+    seek = getattr(body, "seek", None)
+    if seek is None or not isinstance(position, int):
+        return False
+    seek(position)
+    return True

@@ -1,0 +1,68 @@
+"""Telling the gate's refusals from those of the destination, and what they mean for a task.
+
+Law: the gate's word is known by its header and by its body together: the header alone comes with every answer that
+went through the gate, so that a 403 of the destination's own has it as well. What cannot be told is the destination's.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+DECISION = "x-authz-decision"
+UNAUTHENTICATED = 401
+FORBIDDEN = 403
+TOO_MANY = 429
+UNAVAILABLE = 503
+_LONGEST_BODY = 16_384
+
+
+class Refusal(NamedTuple):
+    """What the gate said instead of passing the call on."""
+
+    status: int
+    error: str
+    message: str
+    decision: str
+    rule: str
+
+    def __str__(self) -> str:
+        rule = f", rule {self.rule}" if self.rule else ""
+        return f"the gate says {self.error}{rule}: {self.message} (decision {self.decision})"
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
+    """The gate's refusal that this answer is, or None where it is the destination's own."""
+    decision = headers.get(DECISION, "")
+    if not decision or status < 400 or len(body) > _LONGEST_BODY:  # noqa: PLR2004 RFC 9110 §15.5
+        return None
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or told.get("decision_id") != decision or not isinstance(told.get("error"), str):
+        return None
+    return Refusal(
+        status=status,
+        error=told["error"],
+        message=str(told.get("message", "")),
+        decision=decision,
+        rule=str(told.get("rule") or ""),
+    )
+
+
+def may_be_refusal(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether it is worth reading the body: only then is there something of the gate's to do about a 401."""
+    return status == UNAUTHENTICATED and bool(headers.get(DECISION))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of `Retry-After` (RFC 9110 §10.2.3); None where it is missing or senseless."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:6])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, IndexError):
+        return None

@@ -1,0 +1,56 @@
+"""What Airflow's providers manager is told: the connection type `authz-http`, its form, and the hook behind it.
+
+Law: importing this imports nothing.
+"""
+
+from typing import Any
+
+import authz
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Provider metadata, in the form of Airflow's `provider_info.schema.json`."""
+    return {
+        "package-name": "airflow-envoy-authz",
+        "name": "Envoy authorization",
+        "description": "Calls of tasks through the gate, identified as the DAG run that makes them.",
+        "versions": [authz.__version__],
+        "integrations": [
+            {
+                "integration-name": "HTTP through the gate",
+                "external-doc-url": "https://www.envoyproxy.io/",
+                "tags": ["protocol"],
+            }
+        ],
+        "hooks": [
+            {"integration-name": "HTTP through the gate", "python-modules": ["authz.airflow.egress.hook"]},
+        ],
+        "connection-types": [
+            {
+                "hook-class-name": "authz.airflow.egress.hook.GateHttpHook",
+                "hook-name": "HTTP through the gate",
+                "connection-type": "authz-http",
+                "ui-field-behaviour": {
+                    "hidden-fields": [],
+                    "relabeling": {"host": "Base URL at the gate"},
+                    "placeholders": {
+                        "host": "http://127.0.0.1:9101",
+                        "login": "only for a destination that sees the task's own Authorization",
+                    },
+                },
+                "conn-fields": {
+                    "retry_after_limit": {
+                        "label": "Longest wait (seconds)",
+                        "description": "How long a call waits in all, where 429 and 503 name a time (Retry-After)."
+                        " 60 by default, 0 for never.",
+                        "schema": {"type": ["integer", "null"], "minimum": 0},
+                    },
+                    "retry_after_tries": {
+                        "label": "Most tries",
+                        "description": "How often such a call is sent in all. 3 by default.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                },
+            }
+        ],
+    }

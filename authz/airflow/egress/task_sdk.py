@@ -1,0 +1,177 @@
+"""What is asked of Airflow's Task SDK: which task runs here, and the answer of the gate through the supervisor.
+
+Law: the supervisor is asked by the SDK's own message, never by `Variable.get`: so no other secrets backend sees the
+name, nothing is cached or logged on the way, and a refusal is not taken for "not found". It is a blocking call, and
+never made on the thread of an event loop. Processes that a task has forked share the supervisor's socket: they ask one
+after another.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from authz.airflow.egress.errors import EgressError, NoRunError, NotServedError, RefusedError, UnavailableError
+
+_REFUSALS = (401, 403)
+_LEAD = "Lead the workers' [core] execution_api_server_url through the gate's execution listener."
+
+
+class Task(NamedTuple):
+    """The try of a task instance that runs in this process."""
+
+    id: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+    def __str__(self) -> str:
+        index = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}.{self.task_id}{index}, run {self.run_id}, try {self.try_number}"
+
+
+def running() -> Task:
+    """The task that runs in this process.
+
+    Raises:
+        NoRunError: there is none.
+    """
+    from airflow.sdk import get_current_context  # noqa: PLC0415 Airflow's own import time is not ours
+
+    try:
+        return task_of(get_current_context()["ti"])
+    except (RuntimeError, KeyError):
+        raise NoRunError(
+            "No task is running here, so there is no run to identify. Calls through the gate are made while a task"
+            " runs: not while a DAG is parsed, not by a command, not in the triggerer and not after the task's end."
+        ) from None
+
+
+def task_of(instance: Any) -> Task:
+    """The try that Airflow's task instance is."""
+    index = getattr(instance, "map_index", None)
+    return Task(
+        id=str(instance.id),
+        dag_id=instance.dag_id,
+        run_id=instance.run_id,
+        task_id=instance.task_id,
+        map_index=-1 if index is None else index,
+        try_number=instance.try_number,
+    )
+
+
+def ask(key: str, task: Task) -> str:
+    """The value of the variable `key`, as whoever answers the worker's execution API says.
+
+    Raises:
+        EgressError: there is no value; the message says why, as far as the SDK hands that on.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 see above
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult  # noqa: PLC0415
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    if comms is None:
+        raise NoRunError(f"The supervisor of {task} cannot be reached from this process: it was not forked from it.")
+    _one_at_a_time(type(comms))
+    try:
+        with _TURN.taken():
+            answer = comms.send(GetVariable(key=key))
+    except AirflowRuntimeError as error:
+        raise _told(error.error, task) from None
+    except (OSError, EOFError) as error:
+        raise UnavailableError(f"The supervisor of {task} does not answer: {type(error).__name__}.") from None
+    if isinstance(answer, ErrorResponse):
+        raise _told(answer, task)
+    if not isinstance(answer, VariableResult) or answer.key != key or answer.value is None:
+        raise UnavailableError(f"The supervisor of {task} answered something else ({type(answer).__name__}).")
+    return str(answer.value)
+
+
+def hide(secret: str) -> None:
+    """Have Airflow replace this text in the logs of the task and of its supervisor."""
+    from airflow.sdk.log import mask_secret  # noqa: PLC0415 see above
+
+    with _TURN.taken():
+        mask_secret(secret)
+
+
+def _told(answer: Any, task: Task) -> EgressError:
+    """What the supervisor's error means for an identity."""
+    detail = answer.detail or {}
+    status = detail.get("status_code")
+    kind = getattr(answer.error, "value", str(answer.error))
+    if kind == "PERMISSION_DENIED" or status in _REFUSALS:
+        why = _gates_word(detail.get("detail")) or "why is in its audit log and in the supervisor's debug log"
+        return RefusedError(f"The gate gives no run identity to {task} (HTTP {status or 403}): {why}.")
+    if kind == "VARIABLE_NOT_FOUND":
+        return NotServedError(f"Airflow itself was asked for the run identity of {task}, not the gate. {_LEAD}")
+    why = _gates_word(detail.get("detail")) or f"{detail.get('message') or kind}"
+    return UnavailableError(f"The run identity of {task} cannot be had now (HTTP {status or 'without answer'}): {why}.")
+
+
+def _gates_word(body: Any) -> str:
+    """Reason, sentence and decision of the gate's denial, where the SDK hands the body on."""
+    if isinstance(body, dict) and isinstance(body.get("detail"), dict):
+        body = body["detail"]
+    if not isinstance(body, dict) or "decision_id" not in body:
+        return ""
+    return f"{body.get('error')}: {str(body.get('message', '')).rstrip('.')} (decision {body['decision_id']})"
+
+
+def _one_at_a_time(comms: Any) -> None:
+    """Airflow 3.1 has no lock around a message and its answer: threads would read each other's answers."""
+    if hasattr(comms, "_thread_lock") or hasattr(comms.send, "locked"):
+        return
+    lock = threading.RLock()
+    bare = comms.send
+
+    @functools.wraps(bare)
+    def send(self: Any, msg: Any) -> Any:
+        with lock:
+            return bare(self, msg)
+
+    send.locked = True  # type: ignore[attr-defined]
+    comms.send = send
+
+
+class _Turn:
+    """Whose turn it is to use the supervisor's socket: one thread, in one of the processes that a task has forked.
+
+    No fork happens in the middle of a turn: the child would wait for a lock that nobody gives back. Between processes
+    it is a record lock, which is the process's own even on a descriptor that was inherited. Airflow's own calls do not
+    take part.
+    """
+
+    def __init__(self) -> None:
+        self._threads = threading.Lock()
+        self._file = -1
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        with self._threads:
+            if self._file < 0:
+                yield
+                return
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def before_fork(self) -> None:
+        self._threads.acquire()
+        if self._file < 0 and hasattr(os, "memfd_create"):
+            self._file = os.memfd_create("run-identity")
+
+    def after_fork(self) -> None:
+        self._threads.release()
+
+
+_TURN = _Turn()
+os.register_at_fork(before=_TURN.before_fork, after_in_parent=_TURN.after_fork, after_in_child=_TURN.after_fork)
