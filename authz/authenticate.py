@@ -85,8 +85,8 @@ class Session:
 
     It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
     monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
-    long as the policy's revision does. By its `marks` it is found among what is revoked. `used`
-    is for the cache.
+    long as the policy's revision does. By its `marks` it is found among what is revoked. `thumbprint`
+    is that of the key that the token is bound to, "" where it is bound to none. `used` is for the cache.
     """
 
     identity: Identity
@@ -95,6 +95,7 @@ class Session:
     ends: float
     dies_at: float
     marks: int
+    thumbprint: str = ""
     used: bool = False
 
     @property
@@ -160,17 +161,40 @@ class Authenticator:
             token = tokens.parse_bearer(lines)
             if token is None:
                 return None
-            self._count("miss")
             verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic)
-            if isinstance(verified, KeyWanted):
-                return verified
-            _check_use(verified, plane, wall)
-            self._sessions.put(digest, verified)
-            session = verified
-        else:
-            session.used = True
-            self._count("hit")
-            _check_use(session, plane, wall)
+            return verified if isinstance(verified, KeyWanted) else self._admit(digest, verified, plane, wall)
+        session.used = True
+        self._count("hit")
+        _check_use(session, plane, wall)
+        if self.revoked.any:
+            self._check_revoked(session)
+        return session
+
+    def bound(
+        self, token: str, plane: Plane, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
+    ) -> Session | KeyWanted:
+        """The session of a token that comes with a proof; it may be bound to a key, which the caller has to compare.
+
+        It is kept apart from those of bearer tokens: what needs a proof here is nobody there.
+
+        Raises:
+            TokenError, KeysUnavailableError: as `authenticate` does.
+        """
+        digest = sha256(b"with a proof " + token.encode("ascii")).digest()
+        session = self._sessions.get(digest)
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
+            verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic, bound=True)
+            return verified if isinstance(verified, KeyWanted) else self._admit(digest, verified, plane, wall)
+        session.used = True
+        self._count("hit")
+        _check_use(session, plane, wall)
+        self._check_revoked(session)
+        return session
+
+    def _admit(self, digest: bytes, session: Session, plane: Plane, wall: float) -> Session:
+        """A token that was verified just now."""
+        _check_use(session, plane, wall)
+        self._sessions.put(digest, session)
         if self.revoked.any:
             self._check_revoked(session)
         return session
@@ -209,8 +233,16 @@ class Authenticator:
         return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
 
     def _verify(
-        self, token: str, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
+        self,
+        token: str,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+        bound: bool = False,
     ) -> Session | KeyWanted:
+        self._count("miss")
         parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
         issuer = tokens.find_issuer(parsed, policy.issuers)
         state = keys.get(issuer.name)
@@ -225,7 +257,9 @@ class Authenticator:
             reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
-        claims = tokens.read_claims(parsed, issuer, NOT_SHARED if len(token) > _LARGE else self._share_claims)
+        claims = tokens.read_claims(
+            parsed, issuer, NOT_SHARED if len(token) > _LARGE else self._share_claims, bound=bound
+        )
         starts, ends = tokens.window(claims, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
         identity = policy.identify(claims)
@@ -239,6 +273,7 @@ class Authenticator:
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
             dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
             marks=self.revoked.marks(parsed, issuer),
+            thumbprint=tokens.bound_to(parsed) if bound else "",
         )
 
     def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:

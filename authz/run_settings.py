@@ -55,8 +55,8 @@ class RunIdentity(BaseModel):
         description="tasks can reach neither Airflow's signing key nor its database, broker messages or pod specs;"
         " without it runs are `asserted` at most",
     )
-    lifetime: Duration = Field(120.0, ge=30, le=600, description="life of a token that is bound to a task's key")
-    proxy_lifetime: Duration = Field(300.0, ge=30, le=600, description="life of a token for proxy variables")
+    lifetime: Duration = Field(120.0, ge=10, le=120, description="life of a token that is bound to a task's key")
+    proxy_lifetime: Duration = Field(300.0, ge=10, le=300, description="life of a token for proxy variables")
     recheck: Duration = Field(
         15.0, ge=1, le=300, description="a call is let through if the task was seen running within this time"
     )

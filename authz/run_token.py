@@ -80,13 +80,17 @@ def mint(
     now: int,
     jti: str,
     key: SigningKey,
+    lifetime: int | None = None,
 ) -> str:
     """A signed token for the run, from `now` on: bound to the key of the thumbprint, or for a proxy where that is None.
+
+    It lives for `lifetime` seconds; as long as its form may, where that is None.
 
     Raises:
         ValueError: `verify` would not accept it.
     """
-    lifetime = PROXY_LIFETIME_S if thumbprint is None else LIFETIME_S
+    if lifetime is None:
+        lifetime = PROXY_LIFETIME_S if thumbprint is None else LIFETIME_S
     payload: dict[str, Any] = {
         "iss": issuer,
         "aud": audience,

@@ -12,7 +12,7 @@ The one way to accept a token, in this order (RFC 7519 §7.2, RFC 8725, RFC 9068
 """
 
 from authz.tokens.bearer import parse_bearer
-from authz.tokens.claims import read_claims
+from authz.tokens.claims import bound_to, read_claims
 from authz.tokens.compact import MAX_TOKEN_BYTES, ParsedToken, parse
 from authz.tokens.inspection import Check, Inspection, Outcome, inspect
 from authz.tokens.kind import KINDS, kind_of
@@ -26,6 +26,7 @@ __all__ = [
     "Inspection",
     "Outcome",
     "ParsedToken",
+    "bound_to",
     "check_claims",
     "find_issuer",
     "find_key",

@@ -30,17 +30,30 @@ _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
 _TEXT: Final = frozenset({str})
 
 
-def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED) -> Claims:
+def read_claims(
+    parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED, *, bound: bool = False
+) -> Claims:
     """The claims of a token of `issuer`; TokenError when its kind or any claim is not what it must be.
 
     Call it after `verify`. Times and audience are judged by `check_claims`, on every use. `share` may put equal values
-    in the place of the read ones.
+    in the place of the read ones. `bound`: the caller will demand a proof of the key that `bound_to` names.
     """
-    kind = check_kind(parsed, issuer)
+    kind = check_kind(parsed, issuer, bound=bound)
     claims = typed_claims(parsed.payload, issuer, share)
     if kind == ID:
         check_id_audiences(parsed.payload, issuer)
     return claims
+
+
+def bound_to(parsed: ParsedToken) -> str:
+    """The thumbprint of the key that the token is bound to (RFC 9449 §6.1), "" where it is bound to none."""
+    if "cnf" not in parsed.payload:
+        return ""
+    cnf = parsed.payload["cnf"]
+    jkt = cnf.get("jkt") if isinstance(cnf, dict) and cnf.keys() == {"jkt"} else None
+    if not isinstance(jkt, str) or not jkt:
+        raise TokenError(Reason.TOKEN_TYPE, "cnf names no key that a proof could be of (RFC 9449 §6.1)")
+    return jkt
 
 
 def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) -> Claims:

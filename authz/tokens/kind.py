@@ -27,6 +27,7 @@ _STATEMENTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 _ID_MARKERS: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 _ACCESS_MARKERS: Final = frozenset({"scope", "scp", "client_id", "cid", "appid", "gty"})
+_BOUND: Final = "cnf"
 _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cnf": "it is bound to a key that we cannot ask for (cnf, RFC 7800 §3, RFC 9449 §7)",
@@ -35,10 +36,13 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def kind_of(parsed: ParsedToken) -> str:
-    """`access`, `id` or `untyped`; TokenError(TOKEN_TYPE) for any other kind and for contradictions."""
+def kind_of(parsed: ParsedToken, *, bound: bool = False) -> str:
+    """`access`, `id` or `untyped`; TokenError(TOKEN_TYPE) for any other kind and for contradictions.
+
+    `bound`: whoever asks will demand a proof of the key that the token may be bound to.
+    """
     for claim, text in _FOREIGN.items():
-        if claim in parsed.payload:
+        if claim in parsed.payload and not (bound and claim == _BOUND):
             raise TokenError(Reason.TOKEN_TYPE, text)
     stated = _statements(parsed)
     if len(stated) > 1:
@@ -48,9 +52,9 @@ def kind_of(parsed: ParsedToken) -> str:
     return _marked(parsed.payload)
 
 
-def check_kind(parsed: ParsedToken, issuer: Issuer) -> str:
-    """The token's kind, which is one that the issuer's `tokens` accepts."""
-    kind = kind_of(parsed)
+def check_kind(parsed: ParsedToken, issuer: Issuer, *, bound: bool = False) -> str:
+    """The token's kind, which is one that the issuer's `tokens` accepts; `bound` is that of `kind_of`."""
+    kind = kind_of(parsed, bound=bound)
     if kind not in issuer.tokens:
         accepted = ", ".join(sorted(issuer.tokens))
         raise TokenError(Reason.TOKEN_TYPE, f"the kind is {kind}; issuer {issuer.name} accepts {accepted}")

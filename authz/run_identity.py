@@ -1,0 +1,289 @@
+"""Which run an outbound call comes from, and how sure that is.
+
+A call shows one of these, the first that it has:
+
+    X-Run-Identity with a token of the gate's and X-Run-Proof     verified
+    X-Run-Identity with a token of an issuer's, X-Run-Proof       asserted: the proof says which run
+    Proxy-Authorization with a token of the gate's for proxies    verified-bearer
+    Proxy-Authorization, Authorization with an issuer's token     a service account, of no run that is known
+
+Law 1: a level is never better than what is known. Where tasks can reach the key that Airflow signs task tokens with
+(`signing_key_isolated` is not declared), every run is `asserted`.
+Law 2: a token of the gate's is verified once and judged on every use: its time, whether its task still runs, and its
+proof. Whether a proof came before is asked last, so that only good proofs are remembered.
+Law 3: a token is good for its own form alone. One that is bound to a key is nobody's without a proof of that key.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final, Protocol
+
+from authz import run_token, tokens
+from authz.authenticate import Authenticator, KeyState, KeyWanted
+from authz.errors import DeniedError, RequestError, TokenError
+from authz.model import Claims, HttpRequest, Identity, Level, Plane, Request, Run
+from authz.policy import Policy
+from authz.reasons import Reason
+from authz.run_claims import Claim
+from authz.run_token import START_SKEW_S, RunToken
+from authz.second_chance import SecondChance
+from authz.tokens.proof import Proof, check_proof, parse_proof
+from authz.trail import Trail
+
+_LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+_BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
+_USER: Final = b"run:"
+_MOST_KEPT: Final = 20_000  # verified tokens, some 30 MB
+_GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_OTHER_MAP_INDEX})
+
+
+class States(Protocol):
+    """Whether tasks run (implemented by `authz.task_states`)."""
+
+    def seen(self, claim: Claim, now: float) -> bool:
+        """Whether the task was seen running a short while ago; False: Airflow has to be asked first.
+
+        Raises:
+            DeniedError: it does not run, or Airflow cannot be asked.
+        """
+        ...
+
+
+class Replays(Protocol):
+    """What was used before (implemented by `authz.replays`)."""
+
+    def first(self, digest: bytes, until: float, now: float) -> bool:
+        """Whether this was never seen; it is remembered up to `until`.
+
+        Raises:
+            ReplaysFullError: it cannot be remembered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateWanted:
+    """The call cannot be judged before Airflow was asked about this."""
+
+    claim: Claim
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """Who calls. `identity` is the same object for as long as the token is; `used`: not for the first time."""
+
+    identity: Identity
+    used: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Known:
+    """One verified token of the gate's."""
+
+    token: RunToken
+    caller: Caller
+    claim: Claim
+    used: bool = False
+
+    def check_time(self, now: float) -> None:
+        if not now < self.token.expires_at:
+            raise TokenError(Reason.EXPIRED, f"exp was {now - self.token.expires_at:.0f} s ago")
+        if not self.token.issued_at <= now + START_SKEW_S:
+            raise TokenError(Reason.NOT_YET_VALID, f"iat is more than {START_SKEW_S} s in the future")
+
+
+class RunIdentities:
+    """Judges what outbound calls show to say who they are.
+
+    Args:
+        authenticator: for the tokens of issuers.
+        keys: the gate's own, that its tokens may be signed with.
+        issuer: `iss` of its tokens.
+        isolated: tasks cannot reach the key that Airflow signs with.
+        states: whether tasks run.
+        replays: which proofs were used before.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        keys: run_token.Keys,
+        issuer: str,
+        isolated: bool,
+        states: States,
+        replays: Replays,
+    ) -> None:
+        self._authenticator = authenticator
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = run_token.audience(issuer)
+        self._isolated = isolated
+        self._states = states
+        self._replays = replays
+        self._known: SecondChance[bytes, _Known] = SecondChance(_MOST_KEPT)
+
+    def level(self, level: Level) -> Level:
+        """What is reported at most of a run that a token of the gate's names."""
+        return level if self._isolated else Level.ASSERTED
+
+    def authenticate(
+        self, trail: Trail, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState]
+    ) -> Caller | KeyWanted | StateWanted:
+        """Who calls; `trail` is told the run as soon as a token names it.
+
+        Raises:
+            RequestError: a credential comes twice, or is not of its one form.
+            DeniedError: it is nobody's, or the task has ended, or that cannot be told now.
+        """
+        for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):
+            if len(lines) > 1:
+                raise RequestError(Reason.BAD_AUTHORIZATION, "one of the headers with credentials comes twice")
+        if http.run_identity:
+            return self._with_proof(trail, http, request, policy, keys)
+        token = _proxy_token(http.proxy_authorization[0])
+        known = self._of_the_gate(token, trail)
+        if known is not None:
+            if known.token.thumbprint is not None:
+                raise TokenError(Reason.PROOF_MISSING, "a token that is bound to a key, in Proxy-Authorization")
+            return self._running(known, trail) or known.caller
+        as_header = replace(http, authorization=(b"Bearer " + token.encode("ascii"),))
+        session = self._authenticator.authenticate(
+            as_header, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started
+        )
+        if session is None:
+            raise RequestError(Reason.BAD_AUTHORIZATION, "no token in Proxy-Authorization")
+        return session if isinstance(session, KeyWanted) else Caller(session.identity)
+
+    def _with_proof(
+        self, trail: Trail, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState]
+    ) -> Caller | KeyWanted | StateWanted:
+        scheme, token = _header_token(http.run_identity[0])
+        known = self._of_the_gate(token, trail)
+        if known is not None:
+            if known.token.thumbprint is None:
+                raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
+            if scheme != b"dpop":
+                raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
+            proof = _proof_of(token, known.token.thumbprint, http, request, trail)
+            wanted = self._running(known, trail)
+            if wanted is not None:
+                return wanted
+            self._use_up(proof, trail.time)
+            return known.caller
+        session = self._authenticator.bound(
+            token, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started
+        )
+        if isinstance(session, KeyWanted):
+            return session
+        proof = _proof_of(token, session.thumbprint or None, http, request, trail)
+        if proof.run is None:
+            raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
+        trail.run = proof.run
+        self._use_up(proof, trail.time)
+        return Caller(replace(session.identity, run=proof.run))
+
+    def _running(self, known: _Known, trail: Trail) -> StateWanted | None:
+        """What has to be asked before anybody may believe that the task still runs; None where that is known."""
+        try:
+            return None if self._states.seen(known.claim, trail.started) else StateWanted(claim=known.claim)
+        except DeniedError as error:
+            if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
+                raise DeniedError(Reason.RUN_ENDED, error.detail) from None
+            raise
+
+    def _use_up(self, proof: Proof, now: float) -> None:
+        if not self._replays.first(proof.digest, proof.ends, now):
+            raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
+
+    def _of_the_gate(self, token: str, trail: Trail) -> _Known | None:
+        """The token as one of the gate's, good now; None where it does not say to be one."""
+        digest = sha256(token.encode("ascii")).digest()
+        known = self._known.get(digest)
+        if known is None:
+            if len(token) > run_token.MAX_TOKEN_BYTES or not run_token.is_one(token):
+                return None
+            read = run_token.verify(
+                token, self._keys, issuer=self._issuer, audience=self._audience, now=trail.time
+            )
+            known = self._make(read)
+            self._known.put(digest, known)
+        else:
+            known.used = known.caller.used = True
+        trail.run = known.caller.identity.run
+        known.check_time(trail.time)
+        return known
+
+    def _make(self, read: RunToken) -> _Known:
+        run = read.run._replace(level=self.level(read.run.level))
+        claims = Claims(
+            issuer_name="",
+            issuer=self._issuer,
+            subject=run_token.SUBJECT + read.instance,
+            client_id="",
+            username=f"{run.dag_id}.{run.task_id}",
+            full_name="",
+            groups=frozenset(),
+            audiences=frozenset((self._audience,)),
+            expires_at=read.expires_at,
+            issued_at=read.issued_at,
+            not_before=read.issued_at,
+        )
+        identity = Identity(claims=claims, roles=frozenset(), run=run)
+        return _Known(token=read, caller=Caller(identity), claim=claim_of(read.instance, run))
+
+
+def claim_of(instance: str, run: Run) -> Claim:
+    """What Airflow is asked about a run that a token names."""
+    return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
+
+
+def _proof_of(
+    token: str, thumbprint: str | None, http: HttpRequest, request: Request, trail: Trail
+) -> Proof:
+    """The proof of this call, which is good but for having been used before.
+
+    Raises:
+        TokenError: there is none, or it is for something else.
+    """
+    if not http.run_proof:
+        raise TokenError(Reason.PROOF_MISSING, "X-Run-Identity without X-Run-Proof")
+    proof = parse_proof(http.run_proof[0])
+    check_proof(
+        proof,
+        token=token,
+        thumbprint=thumbprint,
+        method=request.method,
+        authority=http.authority,
+        path=request.whole_path,
+        now=trail.time,
+    )
+    return proof
+
+
+def _header_token(line: bytes) -> tuple[bytes, str]:
+    """Scheme, in lower case, and token of X-Run-Identity."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise RequestError(Reason.BAD_AUTHORIZATION, "X-Run-Identity is not `DPoP` and one token")
+    return match[1].lower(), match[2].decode("ascii")
+
+
+def _proxy_token(line: bytes) -> str:
+    """The token of Proxy-Authorization: `Bearer`, or the password of the user `run` (RFC 7617)."""
+    match = _LINE.fullmatch(line)
+    if match is not None and match[1].lower() == b"bearer":
+        return match[2].decode("ascii")
+    basic = _BASIC.fullmatch(line)
+    try:
+        pair = base64.b64decode(basic[1], validate=True) if basic is not None else b""
+    except binascii.Error:
+        pair = b""
+    match = _LINE.fullmatch(b"Bearer " + pair.removeprefix(_USER)) if pair.startswith(_USER) else None
+    if match is None:
+        raise RequestError(Reason.BAD_AUTHORIZATION, "Proxy-Authorization is neither Bearer nor Basic of the user run")
+    return match[2].decode("ascii")

@@ -1,0 +1,248 @@
+"""What Airflow says of task instances: who they are, and whether they run. Asked off the serving thread.
+
+Law 1: the serving thread never waits here. `seen` and `look` take a lock that nobody holds while asking.
+Law 2: what is not known is never taken for "running". A task counts as running for `recheck` from the moment at which
+the question was sent to which Airflow said so; a later answer replaces an earlier one, whichever comes first.
+Law 3: one question at a time about one claim (single flight), however many wait for it; so many threads ask, and so
+many questions wait. The next one is refused, and whoever asks is told so at once.
+Law 4: whoever was told to wait is told once when the waiting is over, whatever happened.
+"""
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from authz.errors import DeniedError
+from authz.keys.clock import Clock
+from authz.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+_THREADS: Final = 4
+_MOST_QUESTIONS: Final = 1024  # that wait for a thread
+_MOST_WAITERS: Final = 256  # for one answer
+_MOST_KEPT: Final = 20_000  # task instances, some 10 MB
+_LONG_AGO: Final = float("-inf")
+_SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed, is not asked about again
+
+Done = Callable[[], None]
+
+
+class Claim(NamedTuple):
+    """A task instance by its id, and what is said to be its place. `try_number` is None where nobody says."""
+
+    instance: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int | None
+
+
+class Found(NamedTuple):
+    """What Airflow says of a claim: None where it is true and the task runs, else why not. `try_number` is Airflow's."""
+
+    reason: Reason | None
+    try_number: int = 0
+    detail: str = ""
+
+
+class Airflow(Protocol):
+    """Where questions go."""
+
+    def ask(self, claim: Claim) -> Found:
+        """What Airflow says; blocks for as long as the limits allow, and never raises on purpose."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One question, and what became of it. `found` is None until there is an answer."""
+
+    claim: Claim
+    found: Found | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """The newest answers about one claim, in monotonic times.
+
+    `running_at` is when the question was sent that was answered with "running", and long ago where a later one was
+    answered otherwise. `ended` and `failed` are told again up to their `…_until`.
+    """
+
+    running_at: float = _LONG_AGO
+    ended: Found | None = None
+    ended_at: float = _LONG_AGO
+    ended_until: float = _LONG_AGO
+    failed: Found | None = None
+    failed_until: float = _LONG_AGO
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One question on its way, and who waits for it."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    dones: list[Done] = field(default_factory=list, repr=False)
+
+
+class TaskStates:
+    """Asks Airflow, and remembers for a while what it said.
+
+    Args:
+        airflow: answers questions.
+        clock: monotonic time.
+        recheck: seconds for which a task counts as running.
+        observe: called with (seconds, `running` | `refused` | `failed`) after every question, from its thread.
+        threads: how many questions may be on their way.
+    """
+
+    def __init__(
+        self,
+        airflow: Airflow,
+        clock: Clock,
+        *,
+        recheck: float,
+        observe: Callable[[float, str], None],
+        threads: int = _THREADS,
+    ) -> None:
+        self._airflow = airflow
+        self._clock = clock
+        self._recheck = recheck
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._queue: deque[Claim] = deque()
+        self._flights: dict[Claim, _Flight] = {}
+        self._known: OrderedDict[Claim, _Known] = OrderedDict()
+        self._running = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"airflow-{number}", daemon=True) for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Begin to ask."""
+        with self._lock:
+            self._running = True
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask no more. Who waits is told; questions on their way end by themselves."""
+        with self._lock:
+            self._running = False
+            self._queue.clear()
+            dones = [done for flight in self._flights.values() for done in flight.dones]
+            self._flights.clear()
+            self._work.notify_all()
+        self._tell(dones)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout)
+
+    def seen(self, claim: Claim, now: float) -> bool:
+        """Whether the task was seen running a short while ago; False: somebody has to `look` first.
+
+        At half of the time the next look begins in the background, so that a task that calls often never waits.
+
+        Raises:
+            DeniedError: Airflow has just said that it does not run, or could not be asked just now.
+        """
+        with self._lock:
+            known = self._known.get(claim)
+            if known is None:
+                return False
+            if known.ended is not None and now < known.ended_until:
+                raise DeniedError(known.ended.reason or Reason.RUN_ENDED, known.ended.detail)
+            age = now - known.running_at
+            is_running = 0 <= age < self._recheck
+            has_failed = now < known.failed_until
+        if is_running:
+            if age >= self._recheck / 2 and not has_failed:
+                self.look(Attempt(claim), None)
+            return True
+        if has_failed:
+            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, known.failed.detail if known.failed else "")
+        return False
+
+    def look(self, attempt: Attempt, done: Done | None) -> bool:
+        """Ask Airflow, or join a question that is on its way; never blocks.
+
+        Returns:
+            True when `done` will be called once, from another thread, when `attempt.found` is there or there will be
+            none. False when nothing will be asked: too much waits already, or this has ended.
+        """
+        claim = attempt.claim
+        with self._lock:
+            flight = self._flights.get(claim)
+            if flight is None:
+                if not self._running or len(self._queue) >= _MOST_QUESTIONS:
+                    return False
+                flight = self._flights[claim] = _Flight()
+                self._queue.append(claim)
+                self._work.notify()
+            if done is None:
+                return True
+            if len(flight.dones) >= _MOST_WAITERS:
+                return False
+            flight.attempts.append(attempt)
+            flight.dones.append(done)
+        return True
+
+    def _run(self) -> None:
+        """One thread."""
+        while True:
+            with self._lock:
+                while self._running and not self._queue:
+                    self._work.wait()
+                if not self._running:
+                    return
+                claim = self._queue.popleft()
+            self._ask(claim)
+
+    def _ask(self, claim: Claim) -> None:
+        begun = self._clock.monotonic()
+        found = Found(Reason.AIRFLOW_UNAVAILABLE, detail="internal error")  # unless something better comes
+        try:
+            found = self._airflow.ask(claim)
+        except Exception as error:
+            # The thread's door: a bug in a question must not end the asking, and those who wait must be told. The
+            # error's text could quote an answer of Airflow's.
+            log.error("asking Airflow about a task: %s", type(error).__name__)  # noqa: TRY400
+        landed = self._clock.monotonic()
+        with self._lock:
+            self._note(claim, found, begun, landed)
+            if found.reason is None:  # the token that follows names the try
+                self._note(claim._replace(try_number=found.try_number), found, begun, landed)
+            flight = self._flights.pop(claim, None) or _Flight()
+            for attempt in flight.attempts:
+                attempt.found = found
+        self._tell(flight.dones)
+        failed = found.reason is Reason.AIRFLOW_UNAVAILABLE
+        self._observe(landed - begun, "running" if found.reason is None else "failed" if failed else "refused")
+
+    def _note(self, claim: Claim, found: Found, begun: float, landed: float) -> None:
+        """Remember an answer. Bounded: who was not asked about for the longest time makes room."""
+        known = self._known.get(claim)
+        if known is None:
+            if len(self._known) >= _MOST_KEPT:
+                self._known.popitem(last=False)
+            known = self._known[claim] = _Known()
+        self._known.move_to_end(claim)
+        if found.reason is None:
+            if begun >= known.ended_at:
+                known.running_at, known.ended = max(begun, known.running_at), None
+        elif found.reason is Reason.AIRFLOW_UNAVAILABLE:
+            known.failed, known.failed_until = found, landed + _SETTLED_S
+        elif begun >= known.running_at:
+            known.running_at = _LONG_AGO
+            known.ended, known.ended_at, known.ended_until = found, begun, landed + _SETTLED_S
+
+    @staticmethod
+    def _tell(dones: list[Done]) -> None:
+        for done in dones:
+            done()
