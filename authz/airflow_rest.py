@@ -21,7 +21,7 @@ from authz.errors import KeysUnavailableError
 from authz.keys.download import Url, default_tls
 from authz.keys.network import Deadline, GuardedBackend, Resolver, system_resolver
 from authz.reasons import Reason
-from authz.task_states import Claim, Found
+from authz.task_claim import Claim, Found
 
 _PLAIN: Final = frozenset((string.ascii_letters + string.digits + "-._~").encode("ascii"))
 _MOST_BYTES: Final = 1024 * 1024  # of an answer: rendered fields of a task may be large
@@ -108,12 +108,7 @@ class AirflowRest:
             raise _NoAnswerError("Airflow's answer has no try number")
         if found.get("id") != claim.instance:
             return self._whose(claim, place, number, deadline)
-        if claim.try_number is not None and claim.try_number != number:
-            return Found(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
-        state = found.get("state")
-        if state != _RUNNING:
-            return Found(Reason.RUN_ENDED, detail=f"its state is {_word(state)}")
-        return Found(None, number)
+        return _standing(claim, number, found.get("state"))
 
     def _whose(self, claim: Claim, place: str, current: int, deadline: Deadline) -> Found:
         """Somebody else's token. Whose: of another try, of another map index, or of anything else."""
@@ -160,7 +155,9 @@ class AirflowRest:
         backend = GuardedBackend(deadline=deadline, loopback=True, resolver=self._resolver)
         try:
             with (
-                httpcore.ConnectionPool(ssl_context=self._context(), network_backend=backend, max_connections=1) as pool,
+                httpcore.ConnectionPool(
+                    ssl_context=self._context(), network_backend=backend, max_connections=1
+                ) as pool,
                 pool.stream("GET", url, headers=list(headers.items())) as response,
             ):
                 if response.status == _NOT_FOUND:
@@ -202,6 +199,15 @@ def _is_at(found: Mapping[str, Any], claim: Claim) -> bool:
     """Whether the task instance has just the ids that are claimed."""
     said = (found.get("dag_id"), found.get("dag_run_id"), found.get("task_id"), found.get("map_index"))
     return said == (claim.dag_id, claim.run_id, claim.task_id, claim.map_index) and type(said[3]) is int
+
+
+def _standing(claim: Claim, number: int, state: object) -> Found:
+    """What follows for a task instance whose token this is."""
+    if claim.try_number is not None and claim.try_number != number:
+        return Found(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
+    if state != _RUNNING:
+        return Found(Reason.RUN_ENDED, detail=f"its state is {_word(state)}")
+    return Found(None, number)
 
 
 def _object(body: bytes) -> dict[str, Any]:

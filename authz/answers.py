@@ -75,7 +75,7 @@ class Answers:
     def __init__(self, minter: Minter, *, realm: str) -> None:
         self._minter = minter
         self._realm = realm
-        self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None], _Kept] = LRUCache(_MOST_KEPT)
+        self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None, bool], _Kept] = LRUCache(_MOST_KEPT)
         self._menus = Menus()
 
     def render(self, trail: Trail, decision: Decision) -> bytes:
@@ -93,6 +93,7 @@ class Answers:
                 http=http,
                 metadata=trail.metadata(decision),
                 realm=self._realm,
+                run=trail.caller_run,
             )
         if http is None:
             raise ValueError("an allow for no request")
@@ -103,18 +104,25 @@ class Answers:
             assertion = self._assertion(trail, self._rights(trail, decision, http.audience), http.audience)
             headers = self._identity_headers(trail, assertion, http.audience)
             metadata = trail.metadata(decision)
-            return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata)
+            keep = _keeps_authorization(trail)
+            return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata, keep=keep)
         kept = verdict.answer if verdict is not None else None
         if (
             kept is None
             or kept.audience != http.audience
             or kept.cookies != cookies
+            or kept.keep != _keeps_authorization(trail)
             or not kept.assertion.is_fresh(trail.time)
         ):
             kept = self._prepare(trail, decision, http.audience, cookies)
             if verdict is not None:
                 verdict.answer = kept
         return kept.allow.render(trail.id)
+
+    @staticmethod
+    def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
+        """The serialised CheckResponse by which a task gets what it asked for."""
+        return wire.answered(decision_id=trail.id, body=body, metadata=trail.metadata(decision))
 
     def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
         """What the assertion says of rights; None where there is none, for nobody and for no audience."""
@@ -144,11 +152,20 @@ class Answers:
         """
         rights = self._rights(trail, decision, audience)
         assertion = self._assertion(trail, rights, audience)
-        key = (id(trail.identity), audience, decision.rule, rights, cookies)
+        keep = _keeps_authorization(trail)
+        key = (id(trail.identity), audience, decision.rule, rights, cookies, keep)
         kept = self._allows.get(key)
         if kept is None or not kept.is_for(trail, assertion):
             headers = self._identity_headers(trail, assertion, audience)
-            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=trail.metadata(decision))
+            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=trail.metadata(decision), keep=keep)
             kept = _Kept(trail.identity, assertion, trail.revision, made)
             self._allows[key] = kept
-        return PreparedAnswer(audience, cookies, assertion, kept.allow)
+        return PreparedAnswer(audience, cookies, assertion, kept.allow, keep)
+
+
+def _keeps_authorization(trail: Trail) -> bool:
+    """Whether the Authorization header is the destination's: Envoy says so, and the caller is known by another one."""
+    http = trail.http
+    if http is None or not http.keeps_authorization or trail.identity is None:
+        return False
+    return bool(http.run_identity or http.proxy_authorization)

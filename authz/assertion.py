@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz.jose import b64url_encode, thumbprint
-from authz.model import Identity, Rights
+from authz.model import Identity, Rights, Run
 from authz.tokens.es256 import ALG, sign
 
 HEADER: Final = "x-authz-assertion"
@@ -73,6 +73,18 @@ def public_jwks(keys: Iterable[SigningKey]) -> dict[str, list[dict[str, str]]]:
     }
 
 
+def _run(run: Run) -> dict[str, Any]:
+    """The run that a call comes from, and how sure that is."""
+    return {
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "task_id": run.task_id,
+        "map_index": run.map_index,
+        "try_number": run.try_number,
+        "identity": run.level.value,
+    }
+
+
 def mint(
     identity: Identity,
     rights: Rights,
@@ -87,7 +99,8 @@ def mint(
     """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds.
 
     Of `rights` it says `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs with
-    nothing special but `*`: those that match one of `dags` and none of `dags_denied`.
+    nothing special but `*`: those that match one of `dags` and none of `dags_denied`. Of an outbound call it says in
+    `airflow` which run makes it.
     """
     if not 1 <= lifetime <= MAX_LIFETIME:
         raise ValueError(f"an assertion lives 1 to {MAX_LIFETIME} seconds")
@@ -116,6 +129,8 @@ def mint(
             payload["dags_denied"] = rights.dags.denied
     if rights.menu is not None:
         payload["menu"] = rights.menu
+    if identity.run is not None:
+        payload["airflow"] = _run(identity.run)
     if identity.agent:
         payload["agent"] = True
     signing_input = key.protected + b"." + b64url_encode(orjson.dumps(payload)).encode("ascii")

@@ -48,11 +48,27 @@ class SharedFields(TypedDict):
     detail: str
 
 
+class OutboundFields(SharedFields, total=False):
+    """What is said besides of an outbound call, and of a task that asks for a token.
+
+    `run` is the run that it comes from, null where none is known, `level` how sure that is, `destination` the name that
+    Envoy gave.
+    """
+
+    destination: str
+    run: dict[str, str | int] | None
+    level: str
+
+
 class DecisionRecord(OwnFields, SharedFields):
     """Who asked what, and what was answered, under which revision of the policy.
 
     A dictionary, because one is made for every decision and a frozen record would cost as much as all of its encoding.
     """
+
+
+class OutboundRecord(OwnFields, OutboundFields):
+    """The same of an outbound call, and of a task that asks for a token."""
 
 
 def _safe(value: object) -> object:
@@ -61,10 +77,12 @@ def _safe(value: object) -> object:
         return value.encode("utf-8", "replace").decode()[:_LONGEST]
     if isinstance(value, tuple):
         return [_safe(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _safe(item) for name, item in value.items()}
     return value
 
 
-def encode(record: DecisionRecord | SharedFields) -> bytes:
+def encode(record: DecisionRecord | OutboundRecord | SharedFields) -> bytes:
     """One line of JSON, with its newline; keys stand in the order of the dictionary."""
     if len(record["path"]) <= _LONGEST:
         try:

@@ -58,13 +58,18 @@ def message(deny: Deny, identity: Identity | None) -> str:
     return answer.help
 
 
-def as_json(deny: Deny, identity: Identity | None, decision_id: str) -> bytes:
-    """`{"error", "message", "decision_id"}`, and the user where there is one."""
+def as_json(deny: Deny, identity: Identity | None, decision_id: str, *, said: str = "") -> bytes:
+    """`{"error", "message", "decision_id"}`, and the user and the rule where there are any.
+
+    `said` is the message for a task, and then its rule is told as well.
+    """
     body = {
         "error": ANSWERS[deny.reason].public,
-        "message": message(deny, identity),
+        "message": said or message(deny, identity),
         "decision_id": decision_id,
     }
+    if said and deny.rule:
+        body["rule"] = deny.rule
     if identity is not None:
         body["user"] = identity.claims.username
     return orjson.dumps(body)

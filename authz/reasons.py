@@ -71,6 +71,13 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+def word_of(reason: Reason) -> str:
+    """What was decided, as records and metrics say it: `allow`, `deny`, or `issue` for an answer of the gate's own."""
+    if reason is Reason.RUN_TOKEN_ISSUED:
+        return "issue"
+    return "allow" if ANSWERS[reason].grpc is GrpcCode.OK else "deny"
+
+
 class GrpcCode(IntEnum):
     """The codes of `google.rpc.Code` that a CheckResponse of ours carries."""
 

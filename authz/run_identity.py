@@ -17,8 +17,9 @@ Law 3: a token is good for its own form alone. One that is bound to a key is nob
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -28,9 +29,9 @@ from authz.errors import DeniedError, RequestError, TokenError
 from authz.model import Claims, HttpRequest, Identity, Level, Plane, Request, Run
 from authz.policy import Policy
 from authz.reasons import Reason
-from authz.run_claims import Claim
 from authz.run_token import START_SKEW_S, RunToken
 from authz.second_chance import SecondChance
+from authz.task_claim import Attempt, Claim
 from authz.tokens.proof import Proof, check_proof, parse_proof
 from authz.trail import Trail
 
@@ -52,6 +53,10 @@ class States(Protocol):
         """
         ...
 
+    def look(self, attempt: Attempt, done: Callable[[], None] | None) -> bool:
+        """Ask; see `authz.task_states.TaskStates.look`."""
+        ...
+
 
 class Replays(Protocol):
     """What was used before (implemented by `authz.replays`)."""
@@ -67,9 +72,9 @@ class Replays(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateWanted:
-    """The call cannot be judged before Airflow was asked about this."""
+    """The call cannot be judged before what `begin` begins has ended: a question to Airflow."""
 
-    claim: Claim
+    begin: Callable[[Callable[[], None]], bool] = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -175,9 +180,7 @@ class RunIdentities:
                 return wanted
             self._use_up(proof, trail.time)
             return known.caller
-        session = self._authenticator.bound(
-            token, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started
-        )
+        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started)
         if isinstance(session, KeyWanted):
             return session
         proof = _proof_of(token, session.thumbprint or None, http, request, trail)
@@ -190,11 +193,13 @@ class RunIdentities:
     def _running(self, known: _Known, trail: Trail) -> StateWanted | None:
         """What has to be asked before anybody may believe that the task still runs; None where that is known."""
         try:
-            return None if self._states.seen(known.claim, trail.started) else StateWanted(claim=known.claim)
+            if self._states.seen(known.claim, trail.started):
+                return None
         except DeniedError as error:
             if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
                 raise DeniedError(Reason.RUN_ENDED, error.detail) from None
             raise
+        return StateWanted(begin=partial(self._states.look, Attempt(known.claim)))
 
     def _use_up(self, proof: Proof, now: float) -> None:
         if not self._replays.first(proof.digest, proof.ends, now):
@@ -205,11 +210,9 @@ class RunIdentities:
         digest = sha256(token.encode("ascii")).digest()
         known = self._known.get(digest)
         if known is None:
-            if len(token) > run_token.MAX_TOKEN_BYTES or not run_token.is_one(token):
+            if not _says_to_be_ours(token):
                 return None
-            read = run_token.verify(
-                token, self._keys, issuer=self._issuer, audience=self._audience, now=trail.time
-            )
+            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=trail.time)
             known = self._make(read)
             self._known.put(digest, known)
         else:
@@ -237,14 +240,20 @@ class RunIdentities:
         return _Known(token=read, caller=Caller(identity), claim=claim_of(read.instance, run))
 
 
+def _says_to_be_ours(token: str) -> bool:
+    """Whether the token's type is that of the gate's tokens. Whatever else is wrong, somebody else will say."""
+    try:
+        return tokens.parse(token, max_bytes=run_token.MAX_TOKEN_BYTES).typ == run_token.TYP
+    except TokenError:
+        return False
+
+
 def claim_of(instance: str, run: Run) -> Claim:
     """What Airflow is asked about a run that a token names."""
     return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
 
 
-def _proof_of(
-    token: str, thumbprint: str | None, http: HttpRequest, request: Request, trail: Trail
-) -> Proof:
+def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, trail: Trail) -> Proof:
     """The proof of this call, which is good but for having been used before.
 
     Raises:

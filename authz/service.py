@@ -6,7 +6,8 @@ Law 2: every way out is an answer. The only `except Exception` between a request
 with the reason `internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's
 `failure_mode_allow`). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
 Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
-Law 4: who signs out is told so only when the session is revoked, on record and in force. Where Envoy has a path that
+Law 4: a task's question who it is is answered here and never forwarded, whatever the answer.
+Law 5: who signs out is told so only when the session is revoked, on record and in force. Where Envoy has a path that
 ends a browser's session, signing out is open to everybody, whatever the policy says.
 """
 
@@ -21,11 +22,13 @@ from authz import decide, wire
 from authz.answers import Answers, Minter
 from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
 from authz.cookies import Cookies, contradiction
-from authz.errors import AuditUnavailableError, DeniedError, RequestError
-from authz.model import Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
+from authz.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
+from authz.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
 from authz.policy import Policy
-from authz.reasons import ANSWERS, Reason
+from authz.reasons import ANSWERS, Reason, word_of
 from authz.revocation import Attempt
+from authz.run_exchange import Exchange, Wait
+from authz.run_identity import Caller, RunIdentities, StateWanted
 from authz.trail import Trail
 from authz.verdicts import Verdicts
 
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _SIGN_OUT: Final = "session:logout"  # the operation of the catalogue
 _DAY_S: Final = 86400.0
+_EGRESS: Final = Plane.EGRESS.value
 
 
 @made_per_request
@@ -72,6 +76,8 @@ class Revoker(Protocol):
 class Parked:
     """A check that waits: for a key of `issuer`, or for what `wait` begins (see `Revoker.revoke` for what it returns).
 
+    Whoever begins it bounds how many may wait.
+
     `resume` answers it for good, whatever became of what it waits for.
     """
 
@@ -81,10 +87,24 @@ class Parked:
     wait: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """What the service needs to know which run a call comes from.
+
+    `exchange` gives tokens to tasks, None where no tokens are given; `count` is called with the level (`none` where no
+    run is known) and the decision of every outbound call.
+    """
+
+    identities: RunIdentities
+    exchange: Exchange | None
+    count: Callable[[str, str], None]
+
+
 class Service:
     """Judges checks. One instance per process, used by one thread.
 
     `revoker` ends sessions, in this memory alone when not given, and `keep` is for how long they are remembered.
+    Without `runs` no call comes from a run.
     """
 
     def __init__(
@@ -99,6 +119,7 @@ class Service:
         realm: str = "airflow",
         revoker: Revoker | None = None,
         keep: float = _DAY_S,
+        runs: Runs | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._authenticator = authenticator
@@ -109,6 +130,7 @@ class Service:
         self._verdicts = Verdicts()
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep
+        self._runs = runs
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer one serialised CheckRequest with a serialised CheckResponse, or say which key it waits for."""
@@ -145,33 +167,48 @@ class Service:
         try:
             http = trail.http = wire.parse(message)
             if policy is None:
-                return self._finish(trail, Deny(reason=Reason.NOT_READY))
+                raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one way out for all that is denied here
             trail.policy = policy
+            if http.plane == EXECUTION:
+                return self._exchange(http, trail)
             question = self._verdicts.question(http, policy)
             request = trail.request = question.request
-            session = self._authenticator.authenticate(
-                http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
-            )
+            session: Session | Caller | KeyWanted | StateWanted | None
+            if http.run_identity or http.proxy_authorization:
+                session = self._of_a_run(http, request, trail, snapshot, may_wait=may_wait)
+            else:
+                session = self._authenticator.authenticate(
+                    http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
+                )
             if http.cookies and trail.cookies().session:
                 _check_cookies(http, request, session, trail.cookies(), policy)
-        except RequestError as error:
-            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
         except DeniedError as error:
+            if isinstance(error, RequestError) or policy is None:
+                return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
             return self._unauthenticated(trail, policy, error.reason, error.detail)
-        if session is None or isinstance(session, KeyWanted):
+        if session is None or isinstance(session, KeyWanted | StateWanted):
             return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
         identity = trail.identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
-        if decision.operation == _SIGN_OUT:
+        if decision.operation == _SIGN_OUT and isinstance(session, Session):
             return self._sign_out(http, trail, session, decision)
         if session.used:  # preparing for a second time pays only for those who come a second time
             trail.verdict = self._verdicts.verdict(question, identity, decision)
         return self._finish(trail, decision)
 
     def _without_session(
-        self, message: bytes, trail: Trail, snapshot: Snapshot, wanted: KeyWanted | None, *, may_wait: bool
+        self,
+        message: bytes,
+        trail: Trail,
+        snapshot: Snapshot,
+        wanted: KeyWanted | StateWanted | None,
+        *,
+        may_wait: bool,
     ) -> bytes | Parked:
-        """For nobody, or for somebody whose key is to be fetched first."""
+        """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
+        if isinstance(wanted, StateWanted):
+            # Judged anew when Airflow has said whether the task runs.
+            return Parked("", "", lambda: self._last_answer(message, trail.asked), partial(_begin, wanted.begin))
         policy = snapshot.policy
         if trail.request is None or trail.http is None or policy is None:
             raise ValueError("there is no request")
@@ -214,15 +251,8 @@ class Service:
             session.issuer.name,
             "",
             lambda: self._after_sign_out(trail, attempt, after),
-            partial(self._begin, attempt),
+            partial(_begin, partial(self._revoker.revoke, attempt)),
         )
-
-    def _begin(self, attempt: Attempt, done: Callable[[], None]) -> bool:
-        try:
-            return self._revoker.revoke(attempt, done)
-        except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
-            log.critical("internal error in a sign-out: %s at %s", type(error).__name__, _place(error))
-            return False
 
     def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
         try:
@@ -232,9 +262,42 @@ class Service:
         except Exception as error:  # noqa: BLE001 the service's door, for a check that was parked
             return self._internal_error(trail, error)
 
-    def _finish(self, trail: Trail, decision: Decision) -> bytes:
-        """Build the answer, have it recorded, and only then hand it out."""
-        answer = self._answers.render(trail, decision)
+    def _of_a_run(
+        self, http: HttpRequest, request: Request, trail: Trail, snapshot: Snapshot, *, may_wait: bool
+    ) -> Caller | KeyWanted | StateWanted:
+        """Who calls, by the headers that runs have."""
+        if self._runs is None or snapshot.policy is None:
+            raise TokenError(Reason.TOKEN_TYPE, "no run is known here: the settings have no `run_identity`")
+        caller = self._runs.identities.authenticate(trail, http, request, snapshot.policy, snapshot.keys)
+        if isinstance(caller, StateWanted) and not may_wait:
+            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time, or too many wait for it")
+        return caller
+
+    def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
+        """A task asks who it is."""
+        exchange = self._runs.exchange if self._runs is not None else None
+        if exchange is None:
+            raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
+        wait = exchange.begin(http)
+        return Parked("", "", lambda: self._after_exchange(exchange, wait, trail), partial(_begin, wait.begin))
+
+    def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
+        try:
+            trail.time = self._clock.wall()
+            try:
+                body = exchange.end(wait, trail)
+            except DeniedError as error:
+                return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
+            return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
+        except Exception as error:  # noqa: BLE001 the service's door, for a check that was parked
+            return self._internal_error(trail, error)
+
+    def _finish(self, trail: Trail, decision: Decision, body: bytes = b"") -> bytes:
+        """Build the answer, have it recorded, and only then hand it out. `body` is one of our own for a task."""
+        if body and isinstance(decision, Deny):
+            answer = self._answers.answered(trail, decision, body)
+        else:
+            answer = self._answers.render(trail, decision)
         now = self._clock.monotonic()
         try:
             self._record(trail.record(decision, now))
@@ -242,8 +305,12 @@ class Service:
             log.error("decision %s denied: %s", trail.id, error)  # noqa: TRY400 the text says it all
             decision = Deny(reason=Reason.AUDIT_UNAVAILABLE)
             answer = self._answers.render(trail, decision)
-        plane = trail.http.plane if trail.http is not None and trail.request is not None else ""
+        http = trail.http
+        plane = http.plane if http is not None and (trail.request is not None or http.plane == EXECUTION) else ""
         self._observe(plane, decision.reason, now - trail.started)
+        if plane == _EGRESS and self._runs is not None:
+            run = trail.caller_run
+            self._runs.count(run.level.value if run is not None else "none", word_of(decision.reason))
         return answer
 
     def _internal_error(self, trail: Trail, error: Exception) -> bytes:
@@ -259,9 +326,15 @@ class Service:
         return wire.denied(deny, decision_id=trail.id, identity=None, http=None, metadata={}, realm=answer.public)
 
 
-def _check_cookies(
-    http: HttpRequest, request: Request, session: Session | KeyWanted | None, jar: Cookies, policy: Policy
-) -> None:
+def _begin(begin: Callable[[Callable[[], None]], bool], done: Callable[[], None]) -> bool:
+    try:
+        return begin(done)
+    except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
+        log.critical("internal error in what a check waits for: %s at %s", type(error).__name__, _place(error))
+        return False
+
+
+def _check_cookies(http: HttpRequest, request: Request, session: object, jar: Cookies, policy: Policy) -> None:
     """Refuse a request of which it is unclear who asks; it may still end the session of its bearer token.
 
     Raises:

@@ -10,19 +10,21 @@ Law 4: whoever was told to wait is told once when the waiting is over, whatever 
 
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from authz.errors import DeniedError
 from authz.keys.clock import Clock
 from authz.reasons import Reason
+from authz.task_claim import Attempt, Claim, Found
 
 log = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _MOST_QUESTIONS: Final = 1024  # that wait for a thread
+_MOST_OF_ONE: Final = 4  # about one task instance: whoever claims to be many keeps nobody else from an answer
 _MOST_WAITERS: Final = 256  # for one answer
 _MOST_KEPT: Final = 20_000  # task instances, some 10 MB
 _LONG_AGO: Final = float("-inf")
@@ -31,39 +33,12 @@ _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed
 Done = Callable[[], None]
 
 
-class Claim(NamedTuple):
-    """A task instance by its id, and what is said to be its place. `try_number` is None where nobody says."""
-
-    instance: str
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    try_number: int | None
-
-
-class Found(NamedTuple):
-    """What Airflow says of a claim: None where it is true and the task runs, else why not. `try_number` is Airflow's."""
-
-    reason: Reason | None
-    try_number: int = 0
-    detail: str = ""
-
-
 class Airflow(Protocol):
     """Where questions go."""
 
     def ask(self, claim: Claim) -> Found:
         """What Airflow says; blocks for as long as the limits allow, and never raises on purpose."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """One question, and what became of it. `found` is None until there is an answer."""
-
-    claim: Claim
-    found: Found | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +93,7 @@ class TaskStates:
         self._work = threading.Condition(self._lock)
         self._queue: deque[Claim] = deque()
         self._flights: dict[Claim, _Flight] = {}
+        self._busy: Counter[str] = Counter()
         self._known: OrderedDict[Claim, _Known] = OrderedDict()
         self._running = False
         self._threads = [
@@ -182,6 +158,9 @@ class TaskStates:
             if flight is None:
                 if not self._running or len(self._queue) >= _MOST_QUESTIONS:
                     return False
+                if self._busy[claim.instance] >= _MOST_OF_ONE:
+                    return False
+                self._busy[claim.instance] += 1
                 flight = self._flights[claim] = _Flight()
                 self._queue.append(claim)
                 self._work.notify()
@@ -209,9 +188,8 @@ class TaskStates:
         found = Found(Reason.AIRFLOW_UNAVAILABLE, detail="internal error")  # unless something better comes
         try:
             found = self._airflow.ask(claim)
-        except Exception as error:
-            # The thread's door: a bug in a question must not end the asking, and those who wait must be told. The
-            # error's text could quote an answer of Airflow's.
+        except Exception as error:  # noqa: BLE001 the thread's door: the error's text could quote an answer
+            # A bug in a question must not end the asking, and those who wait must be told.
             log.error("asking Airflow about a task: %s", type(error).__name__)  # noqa: TRY400
         landed = self._clock.monotonic()
         with self._lock:
@@ -219,6 +197,9 @@ class TaskStates:
             if found.reason is None:  # the token that follows names the try
                 self._note(claim._replace(try_number=found.try_number), found, begun, landed)
             flight = self._flights.pop(claim, None) or _Flight()
+            self._busy[claim.instance] -= 1
+            if self._busy[claim.instance] <= 0:
+                del self._busy[claim.instance]
             for attempt in flight.attempts:
                 attempt.found = found
         self._tell(flight.dones)

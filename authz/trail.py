@@ -8,15 +8,18 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields, encode
+from authz.audit import OutboundFields, OutboundRecord, OwnFields, PreparedRecord, encode
 from authz.cookies import Cookies
 from authz.cookies import read as read_cookies
-from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Request
+from authz.model import EXECUTION, Decision, Deny, HttpRequest, Identity, Plane, Request, Run
 from authz.policy import Policy
+from authz.reasons import word_of
+from authz.tokens.run_claim import claim_of
 from authz.verdicts import Verdict
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _LONGEST_RAW: Final = 256
+_OF_RUNS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 
 
 @dataclass(slots=True)
@@ -33,12 +36,18 @@ class Trail:
     policy: Policy | None = None
     verdict: Verdict | None = None
     jar: Cookies | None = None
+    run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:
         """What the request's cookies are; read when somebody asks for the first time."""
         if self.jar is None:
             self.jar = read_cookies(self.http.cookies if self.http is not None else ())
         return self.jar
+
+    @property
+    def caller_run(self) -> Run | None:
+        """The run that the caller is, or that its token names."""
+        return self.identity.run if self.identity is not None else self.run
 
     @property
     def revision(self) -> str:
@@ -57,7 +66,7 @@ class Trail:
             "source": http.source if http is not None else "",
         }
         if verdict is None or verdict.decision is not decision:
-            record: DecisionRecord = {**own, **self._shared(decision)}
+            record: OutboundRecord = {**own, **self._shared(decision)}
             return encode(record)
         if verdict.record is None:
             verdict.record = PreparedRecord(self._shared(decision))
@@ -66,23 +75,28 @@ class Trail:
     def metadata(self, decision: Decision) -> dict[str, str]:
         """What Envoy's access log says about the decision."""
         subject = self.identity.claims.subject if self.identity is not None else ""
-        return {
+        told = {
             "decision_id": self.id,
             "reason": decision.reason.value,
             "rule": decision.rule,
             "revision": self.revision,
             "subject": subject.encode("utf-8", "replace").decode(),
         }
+        run = self.caller_run
+        if run is not None:
+            names = {"dag": run.dag_id, "run": run.run_id, "task": run.task_id, "level": run.level.value}
+            told |= {name: value.encode("utf-8", "replace").decode() for name, value in names.items()}
+        return told
 
-    def _shared(self, decision: Decision) -> SharedFields:
+    def _shared(self, decision: Decision) -> OutboundFields:
         """The fields of a record that are the same for every decision like this one."""
-        request, identity = self.request, self.identity
+        request, identity, http = self.request, self.identity, self.http
         claims = identity.claims if identity is not None else None
         if request is not None:
             plane, method, host, path = request.plane.value, request.method, request.host, request.whole_path
         else:
-            plane, method, host, path = _as_sent(self.http)
-        return {
+            plane, method, host, path = _as_sent(http)
+        shared: OutboundFields = {
             "plane": plane,
             "method": method,
             "host": host,
@@ -93,12 +107,18 @@ class Trail:
             "roles": tuple(sorted(identity.roles)) if identity is not None else (),
             "operation": decision.operation,
             "dag": decision.dag_id,
-            "decision": "allow" if isinstance(decision, Allow) else "deny",
+            "decision": word_of(decision.reason),
             "reason": decision.reason.value,
             "rule": decision.rule,
             "revision": self.revision,
             "detail": decision.detail if isinstance(decision, Deny) else "",
         }
+        if http is not None and http.plane in _OF_RUNS:
+            run = self.caller_run
+            shared["destination"] = http.destination
+            shared["run"] = claim_of(run) if run is not None else None
+            shared["level"] = run.level.value if run is not None else ""
+        return shared
 
 
 def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:

@@ -1,7 +1,8 @@
 """What was decided a moment ago, so that the same question is not worked out again.
 
 Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority, target, base path and narrowing; a decision from that request, the caller's roles and the policy. The tables
+authority, target and what Envoy says of the route; a decision from that request, the caller's roles, the DAG, task and
+level of the run that calls, and the policy. The tables
 are keyed by exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
 identity, compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is
 another. Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on
@@ -19,7 +20,7 @@ from authz import decide
 from authz.audit import PreparedRecord
 from authz.errors import DeniedError, RequestError
 from authz.minter import Assertion
-from authz.model import Decision, HttpRequest, Identity, Plane, Request
+from authz.model import Decision, HttpRequest, Identity, Level, Plane, Request
 from authz.path import CanonicalPath, below, canonical_host, canonical_method, canonicalise, is_base
 from authz.policy import Policy
 from authz.reasons import Reason
@@ -27,7 +28,9 @@ from authz.wire import PreparedAllow
 
 # RFC 6750 §2.3 tokens in a query end up in logs and histories; they are refused rather than ignored or forwarded.
 _QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
-_Key = tuple[str, str, str, str, str, bool]
+_Key = tuple[str, str, str, str, str, bool, str, str]
+_Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
+_CONNECT: Final = "CONNECT"
 _PLANES: Final = {plane.value: plane for plane in Plane}
 _MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
 _LONGEST_KEPT: Final = 512  # characters of a target
@@ -45,10 +48,14 @@ def canonical(http: HttpRequest) -> Request:
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has no "plane" of inbound or egress')
     if "?" in http.target and _QUERY_TOKEN.search(http.target):
         raise RequestError(Reason.BAD_AUTHORIZATION, "a token in the query; send it in the Authorization header")
+    if plane is Plane.EGRESS and http.method == _CONNECT:
+        return _tunnel(http)
     path = canonicalise(http.target)
     if plane is Plane.EGRESS and path.encoded_slash:
         raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
     host, port = canonical_host(http.authority)
+    if http.host:
+        host, port = canonical_host(http.host)
     method = canonical_method(http.method)
     inner = _inside(path, http.base) if http.base else path
     judged = inner or path
@@ -62,6 +69,23 @@ def canonical(http: HttpRequest) -> Request:
         base=http.base,
         outside=inner is None,
         narrowed=http.narrowed,
+        destination=http.destination,
+    )
+
+
+def _tunnel(http: HttpRequest) -> Request:
+    """A CONNECT: a host and a port, and nothing of what will be said inside."""
+    host, port = canonical_host(http.authority)
+    if port is None or http.target or http.host:
+        raise RequestError(Reason.BAD_HOST, "a tunnel is asked for with a host, a port and nothing else")
+    return Request(
+        plane=Plane.EGRESS,
+        method=_CONNECT,
+        host=host,
+        port=port,
+        path="/",
+        segments=("",),
+        destination=http.destination,
     )
 
 
@@ -80,6 +104,7 @@ class PreparedAnswer:
     cookies: str | None
     assertion: Assertion
     allow: PreparedAllow
+    keep: bool = False
 
 
 class Question:
@@ -93,7 +118,7 @@ class Question:
     def __init__(self, key: _Key, request: Request) -> None:
         self.key = key
         self.request = request
-        self.decisions: dict[frozenset[str], Decision] = {}
+        self.decisions: dict[_Asker, Decision] = {}
 
 
 @dataclass(slots=True)
@@ -131,13 +156,24 @@ class Verdicts:
         if policy is not self._policy:
             self._forget()
             self._policy = policy
-        key = (http.plane, http.method, http.authority, http.target, http.base, http.narrowed)
+        key = (
+            http.plane,
+            http.method,
+            http.authority,
+            http.target,
+            http.base,
+            http.narrowed,
+            http.host,
+            http.destination,
+        )
         known = self._questions.get(key)
         return Question(key, canonical(http)) if known is None else known
 
     def decide(self, http: HttpRequest, question: Question, identity: Identity, policy: Policy) -> Decision:
         """What `evaluate` returns; `question` is what `self.question(http, policy)` just returned."""
-        decision = question.decisions.get(identity.roles)
+        run = identity.run
+        asker = identity.roles if run is None else (identity.roles, run.dag_id, run.task_id, run.level)
+        decision = question.decisions.get(asker)
         if decision is None:
             decision = decide.evaluate(question.request, identity, policy)
             if len(http.target) <= _LONGEST_KEPT:
@@ -145,7 +181,7 @@ class Verdicts:
                     self._forget()
                     question.decisions.clear()
                 self._decided += 1
-                question.decisions[identity.roles] = decision
+                question.decisions[asker] = decision
                 self._questions[question.key] = question
         return decision
 

@@ -30,9 +30,7 @@ _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
 _TEXT: Final = frozenset({str})
 
 
-def read_claims(
-    parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED, *, bound: bool = False
-) -> Claims:
+def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED, *, bound: bool = False) -> Claims:
     """The claims of a token of `issuer`; TokenError when its kind or any claim is not what it must be.
 
     Call it after `verify`. Times and audience are judged by `check_claims`, on every use. `share` may put equal values

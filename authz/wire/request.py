@@ -71,15 +71,14 @@ def parse(message: bytes) -> HttpRequest:
 
 
 def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
-    """A call of a task. A tunnel has no path: it is judged as if its path were `/` (RFC 9110 §9.3.6)."""
+    """A call of a task. A tunnel has no path (RFC 9110 §9.3.6)."""
     http, extension = attributes.request.http, attributes.context_extensions.get
     lines: dict[str, list[bytes]] = {name: [] for name in READ_ON_EGRESS}
     for entry in http.header_map.headers or _entries(http.headers):
         key, value = _header(entry)
         if key in lines:
             lines[key].append(value)
-    target = "/" if http.method == _CONNECT and not http.path else http.path
-    if not http.method or not target:
+    if not http.method or not (http.path or http.method == _CONNECT):
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
     traceparent = lines["traceparent"]
     return HttpRequest(
@@ -87,7 +86,7 @@ def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
         audience=extension("audience", ""),
         method=http.method,
         authority=http.host,
-        target=target,
+        target=http.path,
         authorization=tuple(lines["authorization"]),
         cookies=tuple(lines["cookie"]),
         traceparent=traceparent[-1].decode("latin-1") if traceparent else "",

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from authz import pages
+from authz import pages, task_messages
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.cookies import read as read_cookies
-from authz.model import EXECUTION, Deny, HttpRequest, Identity, Plane
+from authz.model import EXECUTION, Deny, HttpRequest, Identity, Plane, Run
 from authz.reasons import ANSWERS, GrpcCode, Reason
 from authz.wire.headers import DECISION, IDENTITY_HEADERS, NEVER_FORWARDED
 from authz.wire.request import SECURE
@@ -22,6 +22,7 @@ _MARK: Final = os.urandom(12).hex()
 _MARKER: Final = "authz-signout"
 _MARKER_S: Final = 20
 _SIGN_OUT: Final = "/api/v2/auth/logout"  # Airflow's own, which is ours to answer
+_OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 _OK: Final = 200
 _FOUND: Final = 302  # RFC 9110 §15.4.3
 _RETRY_AFTER_S: Final = "2"  # RFC 9110 §10.2.3; programs know it, and tasks are programs
@@ -118,8 +119,9 @@ def denied(
     http: HttpRequest | None,
     metadata: Mapping[str, str],
     realm: str,
+    run: Run | None = None,
 ) -> bytes:
-    """The request ends here.
+    """The request ends here. `run` is the one that a task's token names, whether it is believed or not.
 
     `http` is what is answered, None where it could not be read. A browser whose session is over goes to where its
     cookies are cleared, if there is such a place.
@@ -155,7 +157,7 @@ def denied(
     response = pb.CheckResponse()
     response.status.code = answer.grpc
     response.denied_response.status.code = status
-    response.denied_response.body = _body(deny, identity, decision_id, http if html else None).decode()
+    response.denied_response.body = _body(deny, identity, decision_id, http, run).decode()
     for name, value in headers.items():
         option = response.denied_response.headers.add()
         option.header.key = name
@@ -187,12 +189,14 @@ def _status(status: int, http: HttpRequest | None) -> int:
     return status
 
 
-def _body(deny: Deny, identity: Identity | None, decision_id: str, page: HttpRequest | None) -> bytes:
-    """The body: a page where `page` is what it answers, with a link to sign out if there is a session to end."""
-    if page is None:
-        return pages.as_json(deny, identity, decision_id)
-    with_session = page.signout and (identity is not None or read_cookies(page.cookies).session)
-    return pages.as_html(deny, identity, decision_id, sign_out=page.base + _SIGN_OUT if with_session else "")
+def _body(deny: Deny, identity: Identity | None, decision_id: str, http: HttpRequest | None, run: Run | None) -> bytes:
+    """The body: for a browser a page, with a link to sign out if there is a session to end; for a task its sentence."""
+    if http is not None and http.browser:
+        with_session = http.signout and (identity is not None or read_cookies(http.cookies).session)
+        return pages.as_html(deny, identity, decision_id, sign_out=http.base + _SIGN_OUT if with_session else "")
+    outward = http is not None and http.plane in _OF_TASKS
+    said = task_messages.message(deny, run, http) if outward and http is not None else ""
+    return pages.as_json(deny, identity, decision_id, said=said)
 
 
 def _way_out(http: HttpRequest | None) -> dict[str, str]:

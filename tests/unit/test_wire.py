@@ -467,7 +467,7 @@ def test_only_the_exact_word_keeps_authorization(word):
 
 
 def test_a_tunnel_has_no_path_and_anything_else_needs_one():
-    assert outbound(method="CONNECT", path="", host="orders.internal:443").target == "/"
+    assert outbound(method="CONNECT", path="", host="orders.internal:443").target == ""
     with pytest.raises(RequestError):
         outbound(method="GET", path="")
 
