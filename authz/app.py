@@ -1,7 +1,7 @@
 """Wiring: what is built, in which order it starts, in which order it stops. No decisions here.
 
-Start: decision log → policy → keys → admin → watchers → revoker → engine. Stop, in reverse: health off → drain →
-revoker → watchers → admin → keys → decision log flushed, and what was lost is said.
+Start: decision log → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in reverse:
+health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and what was lost is said.
 """
 
 import contextlib
@@ -13,9 +13,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.admin import AdminServer, Readiness
+from authz.assertion import SigningKey
 from authz.assertion_keys import load_keys
 from authz.authenticate import Authenticator
 from authz.backchannel import MOST_BODY, Backchannel
@@ -35,6 +36,9 @@ from authz.sink import DecisionSink
 from authz.small_server import SmallServer
 from authz.watch import Watcher
 
+if TYPE_CHECKING:
+    from authz.runs import RunParts
+
 log = logging.getLogger(__name__)
 
 _COLLECTOR: Final = (10_000, 50, 100)  # objects more than before the last look, and looks of one generation per next
@@ -48,16 +52,23 @@ class App:
         settings: what to serve, and where.
         fetcher: brings key sets; over the network when not given.
         log_lock: a file to lock around writes to the decision log, where other processes write to it too.
+        replays: the table of used proofs, where other processes share it.
     """
 
-    def __init__(self, settings: Settings, *, fetcher: Fetcher | None = None, log_lock: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fetcher: Fetcher | None = None,
+        log_lock: Path | None = None,
+        replays: Path | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.minter = _minter(settings)
-        self.keys = KeyStore(
-            fetcher or fetcher_of(settings), self.clock, options_of(settings), self.metrics.key_refresh
-        )
+        signing_keys = load_keys(settings)
+        self.minter = _minter(settings, signing_keys)
+        self.keys = KeyStore(fetcher or fetcher_of(settings), self.clock, options_of(settings), self._key_event)
         self.policy = PolicyFile(Path(settings.policy), accept=self._accept, events=self.metrics)
         decisions = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
         self.sink = DecisionSink(
@@ -66,14 +77,16 @@ class App:
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
+        authenticator = Authenticator(
+            capacity=settings.limits.cached_tokens,
+            max_token_bytes=settings.limits.token_bytes,
+            count=self.metrics.token_cache,
+            revoked=revoked,
+        )
+        self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
-            authenticator=Authenticator(
-                capacity=settings.limits.cached_tokens,
-                max_token_bytes=settings.limits.token_bytes,
-                count=self.metrics.token_cache,
-                revoked=revoked,
-            ),
+            authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
             record=self.sink.put,
@@ -81,6 +94,7 @@ class App:
             realm=settings.realm,
             revoker=self.revoker,
             keep=settings.revocation.keep,
+            runs=self.runs.service if self.runs is not None else None,
         )
         name, self.engine = choose(
             settings.engine,
@@ -113,9 +127,14 @@ class App:
         monitor = threading.Thread(target=self._follow_readiness, name="readiness", daemon=True)
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
+            if self.runs is not None:
+                running.callback(self.runs.close)
             self.policy.load()
             self.keys.start()
             running.callback(self.keys.stop)
+            if self.runs is not None:
+                self.runs.start()
+                running.callback(self.runs.stop)
             self.admin.start()
             running.callback(self.admin.stop)
             for watcher in self.watchers:
@@ -140,18 +159,40 @@ class App:
         view = self.keys.view()
         keys = {name: state.problem(now) for name, state in view.items()}
         policy = self.policy.current
+        issuers = {issuer.name for issuer in policy.issuers.values()} if policy is not None else set()
         problems = [f"policy: {problem}" for problem in self.policy.problems]
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
         failed = self.sink.status().failed
         problems += [failed] if failed else []
         problems += self.revoker.problems()
+        problems += self.runs.problems() if self.runs is not None else []
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
         return Readiness(
-            ready=policy is not None and any(not text for text in keys.values()) and not denies_all and self._listening,
+            ready=policy is not None
+            and any(not text for name, text in keys.items() if name in issuers)
+            and not denies_all
+            and self._listening,
             reasons=tuple(problems),
-            details={"revision": policy.revision if policy else ""},
+            details=self._details(policy),
+        )
+
+    def _runs(
+        self, keys: Sequence[SigningKey], authenticator: Authenticator, replays: Path | None
+    ) -> "RunParts | None":
+        if self.settings.run_identity is None:
+            return None
+        from authz.runs import RunParts  # noqa: PLC0415 an HTTP client: who knows no runs must not have it
+
+        return RunParts(
+            self.settings,
+            keys,
+            authenticator=authenticator,
+            store=self.keys,
+            clock=self.clock,
+            metrics=self.metrics,
+            replays=replays,
         )
 
     def _end(self) -> None:
@@ -178,8 +219,19 @@ class App:
     def _snapshot(self) -> Snapshot:
         return Snapshot(policy=self.policy.current, keys=self.keys.view())
 
+    def _details(self, policy: Policy | None) -> dict[str, object]:
+        section = self.settings.run_identity
+        runs = {} if section is None else {"run_identity": section.report}
+        return {"revision": policy.revision if policy else "", **runs}
+
     def _accept(self, policy: Policy) -> None:
-        self.keys.configure(policy.issuers.values())
+        of_airflow = self.runs.issuers if self.runs is not None else ()
+        self.keys.configure((*policy.issuers.values(), *of_airflow))
+
+    def _key_event(self, name: str, result: str) -> None:
+        self.metrics.key_refresh(name, result)
+        if self.runs is not None:
+            self.runs.key_event(name, self.keys.view())
 
     def _key_ages(self) -> dict[str, float]:
         now = self.clock.monotonic()
@@ -248,11 +300,9 @@ def _engine_options(settings: Settings) -> EngineOptions:
     )
 
 
-def _minter(settings: Settings) -> AssertionMinter:
+def _minter(settings: Settings, keys: Sequence[SigningKey]) -> AssertionMinter:
     made = settings.assertion
-    return AssertionMinter(
-        load_keys(settings), issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0
-    )
+    return AssertionMinter(keys, issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 Law 1: no label takes its value from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
 and revisions come from the policy.
-Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `token_cache` and
+Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
 `parked` are touched by the serving thread only (one writer), which adds to plain integers; whoever scrapes reads them
 from another thread and may be one check behind. What other threads count is rare, and counted under a lock.
 
@@ -11,7 +11,7 @@ Names, labels and meanings are listed in the documentation, and a test compares 
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -20,8 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from authz.model import Plane
-from authz.reasons import ANSWERS, GrpcCode, Reason
+from authz.model import EXECUTION, Level, Plane
+from authz.reasons import Reason, word_of
 
 BUCKETS: Final = (
     *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
@@ -30,6 +30,9 @@ BUCKETS: Final = (
 NO_PLANE: Final = "none"  # the request ended before its plane was known
 
 _CACHE_RESULTS: Final = ("hit", "miss")
+_LEVELS: Final = (*(level.value for level in Level), "none")
+_DECISIONS: Final = ("allow", "deny")
+_QUESTION_RESULTS: Final = ("running", "refused", "failed")
 _RELOAD_RESULTS: Final = ("ok", "failed")
 _REVISION_LENGTH: Final = 12
 
@@ -46,8 +49,13 @@ class Metrics:
         self.parked = 0
         self.registry = CollectorRegistry(auto_describe=False)
         self._checks: dict[tuple[str, str], int] = {
-            (plane, reason): 0 for plane in (*Plane, NO_PLANE) for reason in Reason
+            (plane, reason): 0 for plane in (*Plane, EXECUTION, NO_PLANE) for reason in Reason
         }
+        self._run_calls = {(level, decision): 0 for level in _LEVELS for decision in _DECISIONS}
+        self._questions = dict.fromkeys(_QUESTION_RESULTS, 0)
+        self._question_seconds = 0.0
+        self._question_buckets = [0] * (len(BUCKETS) + 1)
+        self._replays: Callable[[], float] = lambda: 0.0
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
         self._cache = dict.fromkeys(_CACHE_RESULTS, 0)
@@ -71,6 +79,17 @@ class Metrics:
     def token_cache(self, result: str) -> None:
         """Count one look into the cache of verified tokens: `hit` or `miss`. Serving thread only."""
         self._cache[result] += 1
+
+    def run_call(self, level: str, decision: str) -> None:
+        """Count one outbound call by how sure its run is, `none` where none is known. Serving thread only."""
+        self._run_calls[level, decision] += 1
+
+    def airflow_question(self, seconds: float, result: str) -> None:
+        """Airflow was asked about a task (`running`, `refused`, `failed`). Any thread."""
+        with self._lock:
+            self._questions[result] += 1
+            self._question_seconds += seconds
+            self._question_buckets[bisect_left(BUCKETS, seconds)] += 1
 
     def policy_loaded(self, revision: str) -> None:
         """A policy came into force. Any thread."""
@@ -104,6 +123,10 @@ class Metrics:
         """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
         self._revocations = status
 
+    def watch_replays(self, used: Callable[[], float]) -> None:
+        """Where the share of the table of used proofs that counts is read at every scrape."""
+        self._replays = used
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The text for a scrape and its content type, OpenMetrics where `accept` asks for it."""
         encode, content_type = choose_encoder(accept)
@@ -112,10 +135,9 @@ class Metrics:
     def _collect(self) -> Iterator[Metric]:
         """Every metric of ours at this moment."""
         yield self._checks_family()
-        seconds = HistogramMetricFamily("authz_check_seconds", "Time from a check's message to its answer.")
-        bounds = [*map(str, BUCKETS), "+Inf"]
-        seconds.add_metric([], list(zip(bounds, accumulate(self._buckets), strict=True)), self._seconds)
-        yield seconds
+        yield _histogram(
+            "authz_check_seconds", "Time from a check's message to its answer.", self._buckets, self._seconds
+        )
         yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
@@ -137,6 +159,21 @@ class Metrics:
         yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", dropped)
         yield GaugeMetricFamily("authz_sink_failed", "1 while the decision log cannot be written.", int(failed))
         yield from self._revocation_families()
+        yield from self._run_families()
+
+    def _run_families(self) -> Iterator[Metric]:
+        text = "Outbound calls by how sure it is which run they come from."
+        calls = CounterMetricFamily("authz_run_calls", text, labels=["level", "decision"])
+        for labels, count in self._run_calls.items():
+            calls.add_metric(labels, count)
+        yield calls
+        with self._lock:
+            questions, buckets, seconds = dict(self._questions), tuple(self._question_buckets), self._question_seconds
+        text = "Questions to Airflow about a task."
+        yield _labelled(CounterMetricFamily, "authz_airflow_questions", text, "result", questions)
+        yield _histogram("authz_airflow_question_seconds", "Time of one question to Airflow.", buckets, seconds)
+        text = "Share of the table of used proofs that counts; beyond a half, calls begin to be refused."
+        yield GaugeMetricFamily("authz_replays_used_ratio", text, self._replays())
 
     def _revocation_families(self) -> Iterator[Metric]:
         in_force, broken, failed = self._revocations()
@@ -149,9 +186,16 @@ class Metrics:
     def _checks_family(self) -> Metric:
         family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])
         for (plane, reason), count in self._checks.items():
-            allowed = ANSWERS[Reason(reason)].grpc is GrpcCode.OK
-            family.add_metric([plane, "allow" if allowed else "deny", reason], count)
+            family.add_metric([plane, word_of(Reason(reason)), reason], count)
         return family
+
+
+def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> Metric:
+    """A histogram over `BUCKETS`."""
+    family = HistogramMetricFamily(name, text)
+    bounds = [*map(str, BUCKETS), "+Inf"]
+    family.add_metric([], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
+    return family
 
 
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]

@@ -46,6 +46,7 @@ _TIMES: Final = struct.Struct(f"<{BUCKET}d")
 _ENDS: Final = _TIME_BYTES
 _DIGESTS: Final = _ENDS + BUCKET * _TIME_BYTES
 _STRIDE: Final = _DIGESTS + BUCKET * DIGEST_BYTES
+_SAMPLE: Final = 128  # buckets
 _MODE: Final = 0o600
 _PRIVATE: Final = 0o077
 _FOREIGN_WRITE: Final = 0o022
@@ -104,6 +105,16 @@ class Replays:
                 return self._insert(_HEADER_BYTES + bucket * _STRIDE, kept, until, now)
             finally:
                 fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, bucket))
+
+    def used(self, now: float) -> float:
+        """How much of the table counts at the wall time `now`, 0 to 1, by a sample of buckets; nothing is locked."""
+        step = max(1, self._buckets // _SAMPLE)
+        looked_at = range(0, self._buckets, step)
+        counting = 0
+        for bucket in looked_at:
+            ends = _TIMES.unpack_from(self._map, _HEADER_BYTES + bucket * _STRIDE + _ENDS)
+            counting += sum(end > now for end in ends)
+        return counting / (len(looked_at) * BUCKET)
 
     def close(self) -> None:
         """Let go of the file, which stays."""

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from authz.login_plan import is_loopback_name
+from authz.model import Level
 from authz.quantities import Duration
 
 _URL: Final = re.compile(
@@ -72,6 +73,26 @@ class RunIdentity(BaseModel):
     def issues(self) -> bool:
         """Whether tasks can get tokens here: Airflow can be asked, and its tokens verified."""
         return self.airflow is not None
+
+    @property
+    def best(self) -> tuple[Level, str]:
+        """The level that is reported at most of a run, and why it is no better."""
+        if not self.issues:
+            return (
+                Level.ASSERTED,
+                "tasks get no tokens here (no `airflow`): what they say is all there is",
+            )
+        if not self.signing_key_isolated:
+            return Level.ASSERTED, (
+                "`signing_key_isolated` is not declared: tasks may reach what Airflow signs their tokens with"
+            )
+        return Level.VERIFIED, ""
+
+    @property
+    def report(self) -> dict[str, str]:
+        """The same for an operator."""
+        level, why = self.best
+        return {"level": level.value, **({"why": why} if why else {})}
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

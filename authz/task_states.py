@@ -95,6 +95,7 @@ class TaskStates:
         self._flights: dict[Claim, _Flight] = {}
         self._busy: Counter[str] = Counter()
         self._known: OrderedDict[Claim, _Known] = OrderedDict()
+        self._failing = ""
         self._running = False
         self._threads = [
             threading.Thread(target=self._run, name=f"airflow-{number}", daemon=True) for number in range(threads)
@@ -145,6 +146,10 @@ class TaskStates:
             raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, known.failed.detail if known.failed else "")
         return False
 
+    def problem(self) -> str:
+        """Why Airflow could not be asked the last time, "" when it could."""
+        return f"Airflow cannot be asked about tasks: {self._failing}" if self._failing else ""
+
     def look(self, attempt: Attempt, done: Done | None) -> bool:
         """Ask Airflow, or join a question that is on its way; never blocks.
 
@@ -193,6 +198,7 @@ class TaskStates:
             log.error("asking Airflow about a task: %s", type(error).__name__)  # noqa: TRY400
         landed = self._clock.monotonic()
         with self._lock:
+            self._failing = found.detail if found.reason is Reason.AIRFLOW_UNAVAILABLE else ""
             self._note(claim, found, begun, landed)
             if found.reason is None:  # the token that follows names the try
                 self._note(claim._replace(try_number=found.try_number), found, begun, landed)

@@ -23,6 +23,7 @@ _LARGEST: Final = frozenset(
         "authz_revocations",
         "authz_revocation_broken_lines",
         "authz_revocation_failed",
+        "authz_replays_used_ratio",
     }
 )
 _SMALLEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})

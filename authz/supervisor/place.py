@@ -48,6 +48,11 @@ class Place:
         """The revocation file where the settings name none: shared by the workers, gone with them."""
         return Path(self.folder) / "revocations.jsonl"
 
+    @property
+    def replays(self) -> Path:
+        """The table of used proofs: what one worker let through once is let through by none of them again."""
+        return Path(self.folder) / "replays"
+
     def environment(self) -> dict[str, str]:
         """What the worker's environment must hold."""
         return {VARIABLE: json.dumps(asdict(self))}

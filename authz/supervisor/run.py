@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +97,8 @@ class Supervisor:
     def _readiness(self) -> Readiness:
         if self._ending.is_set():
             return Readiness(ready=False, reasons=("ending",), details={"revision": ""})
-        return self._view.readiness()
+        now, runs = self._view.readiness(), self._settings.run_identity
+        return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
 
     def _keep_running(self) -> None:
         """Until a signal to end, or a worker that cannot begin."""
