@@ -53,6 +53,7 @@ LAYERS = {
     "envoy_config": 5,
     "endpoints": 5,
     "login_plan": 5,
+    "task_keys": 5,
     "run_settings": 5,
     "engine": 6,
     "cpus": 6,

@@ -10,6 +10,7 @@ from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
 from authz.cli.revoke import revoke
 from authz.cli.run import demo, serve
+from authz.cli.task_keys import task_keys
 from authz.cli.token import token
 from authz.errors import AuthzError, ConfigError, PolicyError
 
@@ -52,7 +53,7 @@ def main() -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, operations, schema, token, revoke, envoy, demo):
+for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, demo):
     main.add_command(command)
 
 if __name__ == "__main__":
