@@ -15,7 +15,6 @@ from envoy_data_plane.envoy.extensions.filters.http.custom_response.v3 import Cu
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.http.custom_response.local_response_policy.v3 import LocalResponsePolicy
 from envoy_data_plane.envoy.type.matcher.v3 import (
-    HttpRequestHeaderMatchInput,
     HttpResponseHeaderMatchInput,
     HttpResponseStatusCodeMatchInput,
 )
@@ -60,7 +59,7 @@ def guarded(hosts: Iterable[str], ports: Iterable[int], response_bytes: int = 0)
     entries = [_entry(_redirects_elsewhere(same_host(hosts, ports)), REDIRECT)]
     if response_bytes:
         long = _response_header("content-length", more_than(response_bytes))
-        entries.append(_entry(_all([long, _no(_is_head())]), RESPONSE_TOO_LARGE))
+        entries.append(_entry(long, RESPONSE_TOO_LARGE))
     matcher = Matcher(matcher_list=MatcherMatcherList(matchers=entries))
     return {NAME: Any.pack(CustomResponse(custom_response_matcher=matcher))}
 
@@ -104,16 +103,12 @@ def _entry(predicate: MatcherMatcherListPredicate, failure: Failure) -> MatcherM
         body_format=failure.body(),
         response_headers_to_add=[
             *failure.headers(),
+            header("content-type", "application/json"),  # Envoy takes the body's own for local replies only
             header("x-authz-decision", f"%DYNAMIC_METADATA({AUTHORIZER}:decision_id)%"),
         ],
     )
     action = TypedExtensionConfig(name=failure.word, typed_config=Any.pack(policy))
     return MatcherMatcherListFieldMatcher(predicate=predicate, on_match=MatcherOnMatch(action=action))
-
-
-def _is_head() -> MatcherMatcherListPredicate:
-    """What a HEAD announces does not come."""
-    return _predicate(Any.pack(HttpRequestHeaderMatchInput(header_name=":method")), StringMatcher(exact="HEAD"))
 
 
 def _response_header(name: str, pattern: str) -> MatcherMatcherListPredicate:

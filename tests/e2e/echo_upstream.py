@@ -39,12 +39,14 @@ class Received:
 
 
 class EchoUpstream:
-    """Listens on a free loopback port until `close`. `requests` is what came; `extra_headers` go into every answer."""
+    """Listens on a free loopback port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
+    length) go into every answer."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
+        self.extra_body = 0
         upstream = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -75,6 +77,7 @@ class EchoUpstream:
         self.requests.clear()
         self.extra_headers = ()
         self.status = 200
+        self.extra_body = 0
 
     @property
     def only(self) -> Received:
@@ -111,10 +114,10 @@ class EchoUpstream:
             "headers": received.headers,
             "body": received.body.decode("latin-1"),
         }
-        body = b"" if received.method == "HEAD" else json.dumps(seen).encode()
+        body = json.dumps(seen).encode() + b" " * self.extra_body
         lines = [f"HTTP/1.1 {self.status} Echo", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         lines += self.extra_headers
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if received.method == "HEAD" else body)
 
 
 def _read(stream: BinaryIO) -> Received | None:
