@@ -27,7 +27,7 @@ from authz.envoy_config.limits_plan import Limits
 RETRY_SHARE: Final = Percent(value=20.0)
 RETRIES_AT_LEAST: Final = 3  # where little is under way
 LONGEST_PAUSE: Final = 5  # times the first
-_LOOK: Final = timedelta(seconds=1)
+_LOOK: Final = 1.0  # seconds between looks at who may come back
 _BACK_OFF: Final = RetryPolicyRetryBackOff(
     base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
 )
@@ -52,18 +52,16 @@ def breakers(limits: Limits) -> CircuitBreakers:
 def outliers(limits: Limits) -> OutlierDetection:
     """When a destination counts as broken. A plain 500 does not count: one broken page must not close all the others.
 
-    What is ours (no connection, cut off, timeout) and what it says itself (502, 503, 504) are counted apart, so that
-    neither hides the other.
+    No connection, cut off, timeout, 502, 503 and 504 are counted in one row. Counted apart
+    (`split_external_local_origin_errors`), whoever takes connections and never answers is never found: each connection
+    that it takes ends the row of what was not answered (seen).
     """
     return OutlierDetection(
-        split_external_local_origin_errors=True,
         enforcing_consecutive_5xx=0,
         enforcing_success_rate=0,
-        enforcing_local_origin_success_rate=0,
         consecutive_gateway_failure=limits.failures,
         enforcing_consecutive_gateway_failure=100,
-        consecutive_local_origin_failure=limits.failures,
-        interval=_LOOK,
+        interval=timedelta(seconds=min(_LOOK, limits.pause)),
         base_ejection_time=timedelta(seconds=limits.pause),
         max_ejection_time=timedelta(seconds=limits.pause * LONGEST_PAUSE),
         max_ejection_percent=100,
