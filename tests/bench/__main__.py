@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.bench import checks, flame, machine, report, rulebook, size, soak
 from tests.bench.direct import Direct
+from tests.bench.outbound import Outbound
 from tests.bench.plans import PLANS
 from tests.bench.servers import Fleet, Peer
 from tests.bench.through import Through
@@ -58,6 +59,7 @@ def measure(plan, peer, state, folder):
     with Fleet(folder) as fleet:
         rows |= _phase(lambda: Direct(fleet, keys, folder, plan, peer), plan, "checks")
         rows |= _phase(lambda: Through(fleet, keys, folder, plan, peer), plan, "through Envoy")
+        rows |= _phase(lambda: Outbound(fleet, keys, folder, plan), plan, "calls of a task")
         _say("one worker: start and memory")
         rows |= size.measure(fleet, keys, plan)
     about |= foreigners.percent()

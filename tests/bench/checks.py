@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 from jwt.algorithms import get_default_algorithms
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from tests.bench import rulebook
 from tests.bench.rulebook import ALLOWED, AUDIENCE, GROUP, ISSUER
 from tests.token_factory import FactoryKey, access_claims, jwks_of, sign
 
@@ -47,6 +48,14 @@ def keys(folder):
         made[alg] = FactoryKey(kid=alg, alg=alg, private=private, jwk=jwk)
     (Path(folder) / "jwks.json").write_bytes(jwks_of(made.values()))
     return made
+
+
+def service_headers(key):
+    """The headers of calls by a service account."""
+    now = int(time.time())
+    aud = rulebook.EGRESS_AUDIENCE
+    claims = access_claims(iss=ISSUER, aud=aud, client_id=rulebook.CLIENT, iat=now - 60, exp=now + _LIFE_S)
+    return {"authorization": f"Bearer {sign(claims, key)}"}
 
 
 def token(key, serial=0):
@@ -80,6 +89,15 @@ _FIRST = (
     ("x-request-id", "2f1c7cf4-6f07-4d9b-9a1e-0d1b7f0f5a11"),
 )
 
+# What Envoy shows of a call that a task makes with `requests`, with nothing else in it.
+_TASK = (
+    (":authority", rulebook.ORDERS),
+    (":method", "GET"),
+    (":path", rulebook.ORDERS_PATH),
+    (":scheme", "http"),
+    ("accept", "*/*"),
+)
+
 
 def request(bearer, *, target=ALLOWED, headers=14, audience=AUDIENCE):
     """The serialised CheckRequest with that many headers, pseudo-headers included.
@@ -90,17 +108,26 @@ def request(bearer, *, target=ALLOWED, headers=14, audience=AUDIENCE):
     lines += [
         (f"x-tracing-baggage-{number}", f"value-{number:04}-of-some-proxy") for number in range(headers - len(lines))
     ]
+    return _message(lines, {"plane": "inbound"} | ({"audience": audience} if audience else {}))
+
+
+def outbound(credentials):
+    """The serialised CheckRequest of a task's call, with these pairs of header name and value."""
+    return _message([*_TASK, *credentials], {"plane": "egress"})
+
+
+def _message(lines, extensions):
+    told = dict(lines)
     header_map = HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in sorted(lines)])
     http = AttributeContextHttpRequest(
         id="8133546216347822312",
         method="GET",
-        path=target,
-        host="airflow.example.com",
-        scheme="https",
+        path=told[":path"],
+        host=told[":authority"],
+        scheme=told[":scheme"],
         protocol="HTTP/1.1",
         header_map=header_map,
     )
-    extensions = {"plane": "inbound"} | ({"audience": audience} if audience else {})
     context = AttributeContext(
         source=_peer("10.20.30.40", 51234),
         destination=_peer("10.0.0.5", 8443),

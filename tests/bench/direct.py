@@ -3,8 +3,9 @@
 import contextlib
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
-from tests.bench import checks, load
+from tests.bench import checks, load, runs
 from tests.bench.rulebook import DENIED
 from tests.bench.samples import Meter, Row
 from tests.bench.sender import ask, send
@@ -14,12 +15,16 @@ RULES = (10, 100, 1_000, 10_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One row: which server gets which body. `fresh` makes an iterable of bodies that were never sent before."""
+    """One row: which server gets which body. `fresh` makes an iterable of bodies that were never sent before.
+
+    `lookups` says how the server must have found their tokens; without it every answer is read.
+    """
 
     row: Row
     server: object
     body: object = None
     fresh: object = None
+    lookups: str = ""
 
 
 class Direct:
@@ -40,19 +45,23 @@ class Direct:
         self._aio = fleet.gate("aio", engine="aio")
         self._threads = fleet.gate("threads", engine="threads")
         self._tokens = fleet.gate("tokens")
+        self._airflow = runs.Airflow()
+        self._egress = fleet.gate("egress", airflow=self._airflow.url)
+        self._task = runs.Task(self._egress.folder)
         self._rules = {
             rules: self._base if rules == 100 else fleet.gate(f"rules-{rules}", rules=rules) for rules in RULES
         }
-        ours = {self._base, self._logging, self._tcp, self._aio, self._threads, self._tokens, *self._rules.values()}
-        for server in ours:
+        inbound = {self._base, self._logging, self._tcp, self._aio, self._threads, self._tokens, *self._rules.values()}
+        for server in inbound | {self._egress}:
             server.start()
-        for server in ours:
+        for server in inbound:
             server.wait_allowed(self._bodies["allow"])
+        self._egress.wait_allowed(self._task.borne())
         self._echo = fleet.echo(ask(self._base.address, self._bodies["allow"]))
         self._echo.start()
         self._echo.wait(self._bodies["allow"])
         self._peer = peer
-        self.judges = sorted(ours, key=lambda server: server.name) + ([peer] if peer else [])
+        self.judges = sorted(inbound, key=lambda server: server.name) + ([peer] if peer else [])
         self.cases = list(self._cases())
         self.rows = {case.row.key: case.row for case in self.cases}
 
@@ -84,6 +93,7 @@ class Direct:
             yield Case(row=Row("peer", group, f"peer {self._peer.address[1]}, allow"), server=self._peer, body=allow)
             yield Case(row=Row("peer_deny", group, "peer, deny"), server=self._peer, body=deny)
         yield from self._token_cases()
+        yield from self._egress_cases()
 
     def _token_cases(self):
         """All by our own sender, which costs the server as much as h2load does; compare these rows with each other."""
@@ -92,12 +102,30 @@ class Direct:
             return itertools.repeat(next(self._fresh("RS256")), self._plan.fresh)
 
         group = "token"
-        yield Case(row=Row("token_cached", group, "the same token again (cached)"), server=self._tokens, fresh=cached)
+        row = Row("token_cached", group, "the same token again (cached)")
+        yield Case(row=row, server=self._tokens, fresh=cached, lookups="hit")
         for alg in ("RS256", "ES256", "EdDSA"):
             row = Row(f"token_{alg}", group, f"another {alg} token each time")
-            yield Case(row=row, server=self._tokens, fresh=lambda alg=alg: self._fresh(alg))
+            yield Case(row=row, server=self._tokens, fresh=lambda alg=alg: self._fresh(alg), lookups="miss")
         row = Row("token_assertion", group, "another RS256 token, and an assertion signed for it")
-        yield Case(row=row, server=self._tokens, fresh=lambda: self._fresh("RS256", audience="airflow"))
+        fresh = partial(self._fresh, "RS256", audience="airflow")
+        yield Case(row=row, server=self._tokens, fresh=fresh, lookups="miss")
+
+    def _egress_cases(self):
+        """By our own sender too: what a task's call costs, by how it says who it is."""
+        group, count = "egress", self._plan.fresh
+        service = checks.framed(checks.outbound(checks.service_headers(self._keys["RS256"]).items()))
+        rows = (
+            ("egress_service", "a service account's token (cached)", lambda: itertools.repeat(service, count)),
+            ("egress_proxy", "a run's token for proxies (cached)", lambda: itertools.repeat(self._task.borne(), count)),
+            (
+                "egress_proof",
+                "a run's token (cached), and another proof each time",
+                lambda: self._task.proven(itertools.islice(self._serial, count)),
+            ),
+        )
+        for key, label, fresh in rows:
+            yield Case(row=Row(key, group, label), server=self._egress, fresh=fresh)
 
     def _fresh(self, alg, **options):
         serials = itertools.islice(self._serial, self._plan.fresh)
@@ -141,16 +169,15 @@ class Direct:
 
     def _measure_fresh(self, case):
         bodies = list(case.fresh())
-        if case.row.key == "token_cached":
-            ask(case.server.address, bodies[0])
-        result = "hit" if case.row.key == "token_cached" else "miss"
-        sample = f'authz_token_cache_total{{result="{result}"}}'
+        if case.lookups != "miss":
+            ask(case.server.address, bodies.pop())
+        sample = f'authz_token_cache_total{{result="{case.lookups}"}}'
         before = case.server.metric(sample)
         with Meter(case.server.pids) as meter:
-            sent = send(case.server.address, bodies)
-        seen = case.server.metric(sample) - before
-        assert (sent.failed, seen) == (0, len(bodies)), (
-            f"{case.row.label}: {sent.failed} failed, {seen:.0f} times {result}"
+            sent = send(case.server.address, bodies, keep=not case.lookups)
+        right = case.server.metric(sample) - before if case.lookups else sum(map(checks.allows, sent.answers))
+        assert (sent.failed, right) == (0, len(bodies)), (
+            f"{case.row.label}: {sent.failed} failed, {right:.0f} of {len(bodies)} {case.lookups or 'allowed'}"
         )
         p50, p99 = load.percentiles(sent.latencies)
         case.row.add(cpu_us=meter.per(len(bodies)), rate=len(bodies) / sent.seconds, p50_us=p50, p99_us=p99)
@@ -160,3 +187,4 @@ class Direct:
         for server in {case.server for case in self.cases} - {self._peer}:
             with contextlib.suppress(ProcessLookupError):
                 server.stop()
+        self._airflow.close()

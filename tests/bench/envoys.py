@@ -10,9 +10,11 @@ import json
 import subprocess
 import time
 
+from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render
 from tests.bench import machine
+from tests.bench.rulebook import ORDERS
 from tests.e2e.envoy_harness import newest
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
@@ -98,6 +100,19 @@ def _rendered(port, authz, upstream, admin):
     )
 
 
+def _rendered_egress(port, authz, upstream, admin):
+    orders = Destination(name="orders", addresses=(f"127.0.0.1:{upstream}",), hosts=(ORDERS,))
+    return render(
+        EnvoyPlan(
+            authz_endpoints=tuple(authz),
+            authz_timeout=3.0,
+            egress=Egress(listen=f"127.0.0.1:{port}", destinations=(orders,)),
+            admin_listen=f"127.0.0.1:{admin}",
+            access_log="/dev/null",
+        )
+    )
+
+
 def _renamed(value, old, new):
     """The configuration with every string that is exactly `old` replaced."""
     if isinstance(value, dict):
@@ -117,8 +132,8 @@ def _manager(listener):
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-def gate(systems, upstream, folder):
-    """The Envoy under measurement.
+def gate(systems, upstream, folder, *, egress=False):
+    """The Envoy under measurement, on the way in or on the way out.
 
     Args:
         systems: by name (listener port, what authorizes): the endpoints of ext_authz servers, or a list of filters.
@@ -129,7 +144,9 @@ def gate(systems, upstream, folder):
     config, listeners, clusters = None, [], {}
     for name, (port, authorizer) in systems.items():
         is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
-        config = _rendered(port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin)
+        config = (_rendered_egress if egress else _rendered)(
+            port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin
+        )
         listener = config["static_resources"]["listeners"][0]
         if is_ours:
             listener = _renamed(listener, "authz", f"authz-{name}")
@@ -145,10 +162,10 @@ def gate(systems, upstream, folder):
             elif is_ours:
                 clusters[f"authz-{name}"] = _renamed(cluster, "authz", f"authz-{name}")
     config["static_resources"] = {"listeners": listeners, "clusters": list(clusters.values())}
-    return Envoy("gate", config, folder)
+    return Envoy("egress" if egress else "gate", config, folder)
 
 
-def upstream(port, folder):
+def upstream(port, folder, name="upstream"):
     """A fast upstream: Envoy answering every request itself."""
     manager = {
         "@type": f"{_NETWORK}.http_connection_manager.v3.HttpConnectionManager",
@@ -179,7 +196,7 @@ def upstream(port, folder):
         "static_resources": {"listeners": [{"name": "upstream", "address": _address(port), "filter_chains": [chain]}]},
         "admin": {"address": _address(machine.free_ports(1))},
     }
-    return Envoy("upstream", config, folder)
+    return Envoy(name, config, folder)
 
 
 def _address(port):

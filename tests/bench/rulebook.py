@@ -7,6 +7,11 @@ role on other DAGs, other paths, and rules that deny other paths to the same rol
 ISSUER = "https://idp.bench.test/realms/data"
 AUDIENCE = "airflow"
 GROUP = "data-readers"
+EGRESS_AUDIENCE = "airflow-egress"
+CLIENT = "sales-etl"
+DAG = "sales_daily"
+ORDERS = "orders.internal"
+ORDERS_PATH = "/v1/orders"
 ALLOWED = "/api/v2/dags/sales_daily/dagRuns?limit=25&order_by=-start_date"
 DENIED = "/api/v2/dags/finance_close/dagRuns?limit=25&order_by=-start_date"
 
@@ -14,7 +19,7 @@ _HEAD = """version: 1
 issuers:
   - name: corp
     issuer: {issuer}
-    audiences: {{inbound: [{audience}]}}
+    audiences: {{inbound: [{audience}], egress: [{egress}]}}
     algorithms: [RS256, ES256, EdDSA]
     max_lifetime: 2h
     username: preferred_username
@@ -22,8 +27,13 @@ issuers:
     jwks_file: {jwks}
 roles:
   viewer: {{groups: [{group}]}}
-rules:
+{roles}rules:
   - {{id: sales, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"], dags: ["sales_*"]}}
+"""
+
+_OUTBOUND = """\
+  - {{id: etl, plane: egress, roles: [etl], hosts: [{host}], methods: [GET], paths: ["{path}"]}}
+  - {{id: runs, plane: egress, roles: [authenticated], hosts: [{host}], methods: [GET], paths: ["{path}"]}}
 """
 
 
@@ -40,10 +50,15 @@ def _rule(number):
     )
 
 
-def policy(rules, jwks):
-    """The policy file with that many rules; `jwks` is the file with the issuer's keys."""
-    head = _HEAD.format(issuer=ISSUER, audience=AUDIENCE, group=GROUP, jwks=jwks)
-    return head + "".join(f"  - {_rule(number)}\n" for number in range(1, rules))
+def policy(rules, jwks, *, egress=False):
+    """The policy file with that many rules; `jwks` is the file with the issuer's keys.
+
+    With `egress`, two more let a service account and the runs of a DAG call out.
+    """
+    roles = f"  etl: {{clients: [{CLIENT}]}}\n" if egress else ""
+    head = _HEAD.format(issuer=ISSUER, audience=AUDIENCE, egress=EGRESS_AUDIENCE, group=GROUP, roles=roles, jwks=jwks)
+    outbound = _OUTBOUND.format(host=ORDERS, path=ORDERS_PATH) if egress else ""
+    return head + outbound + "".join(f"  - {_rule(number)}\n" for number in range(1, rules))
 
 
 def _path(regex):

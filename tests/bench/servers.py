@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from authz.endpoints import of_all
-from tests.bench import checks, machine, rulebook
+from tests.bench import checks, machine, rulebook, runs
 from tests.bench.sender import ask
 
 NO_LOG = "/dev/null"
@@ -25,9 +25,16 @@ listen: ["{listen}"]
 engine: {engine}
 limits: {{cached_tokens: {cached_tokens}}}
 admin: {{listen: "127.0.0.1:{admin}"}}
-assertion: {{issuer: "https://gate.bench.test", keys: [assertion.pem]}}
+assertion: {{issuer: "{issuer}", keys: [assertion.pem]}}
 log: {{decisions: "{decisions}", queue: 100000, level: warning}}
 shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
+"""
+_RUNS = """run_identity:
+  airflow: "{airflow}"
+  issuer: airflow.bench.test
+  jwks_file: "{jwks}"
+  signing_key_isolated: true
+  replays: 1000000
 """
 
 
@@ -45,7 +52,8 @@ class Server:
         self.endpoints = endpoints
         self.addresses = [_address(endpoint) for endpoint in endpoints]
         self.address = self.addresses[0]
-        self.log = Path(folder) / "server.log"
+        self.folder = Path(folder)
+        self.log = self.folder / "server.log"
         self._command = [str(part) for part in command]
         self.process = None
 
@@ -142,18 +150,30 @@ class Fleet:
         for server in self._made:
             server.stop()
 
-    def gate(self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000, tcp=False):
-        """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`."""
+    def gate(
+        self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000, tcp=False, airflow=""
+    ):
+        """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`.
+
+        With the address of an Airflow it knows runs; `folder` of the server then has its signing key before it starts.
+        """
         folder = self._new_folder(name)
         listen = f"127.0.0.1:{machine.free_ports(workers)}" if tcp else f"unix:{folder / 'authz.sock'}"
         admin = machine.free_ports(1)
-        (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks))
+        (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks, egress=bool(airflow)))
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"
         text = _SETTINGS.format(
-            listen=listen, admin=admin, engine=chosen, decisions=decisions, cached_tokens=cached_tokens
+            listen=listen,
+            admin=admin,
+            engine=chosen,
+            decisions=decisions,
+            cached_tokens=cached_tokens,
+            issuer=runs.GATE,
         )
-        settings.write_text(text)
+        settings.write_text(text + (_RUNS.format(airflow=airflow, jwks=self.jwks) if airflow else ""))
+        if airflow:
+            runs.make_key(folder / "assertion.pem")
         if engine == "threads":
             command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
         else:

@@ -26,6 +26,8 @@ JUDGED = {
 SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "aio", "threads", "peer", "peer_deny"}
 SERVED |= {f"rules_{rules}" for rules in RULES if rules != 100}
 TOKENS = {"token_cached", "token_RS256", "token_ES256", "token_EdDSA", "token_assertion"}
+EGRESS = {"egress_service", "egress_proxy", "egress_proof"}
+CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "proxy", "proof")}
 GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -75,10 +77,12 @@ def test_every_judged_ratio_is_there(result):
 def test_every_system_is_measured(result):
     rows = {(row["group"], row["key"]): row for row in result["rows"]}
     expected = {("check", key) for key in SERVED} | {("token", key) for key in TOKENS}
+    expected |= {("egress", key) for key in EGRESS} | {("call", key) for key in CALLS}
     expected |= {("envoy", key) for key in GUARDED} | {("size", "start"), ("size", "memory")}
     assert set(rows) == expected
     for group, key in expected - {("size", "start"), ("size", "memory")}:
         measures = {"rate", "p50_us", "p99_us", "envoy_cpu_us" if group == "envoy" else "cpu_us"}
+        measures = {"one_p50_us", "one_p99_us"} if group == "call" else measures
         assert all(rows[group, key][name]["median"] > 0 for name in measures), (group, key)
     assert rows["check", "peer"]["cpu_us"]["median"] > 0, "the CPU time of a peer on this machine is seen"
 
