@@ -94,6 +94,15 @@ class AirflowSimulator:
         """Answer everything with `answer(handler)` from now on."""
         self._misbehaviour = answer
 
+    def hold(self, go):
+        """Answer as ever, but not before `go` is set."""
+
+        def answer(handler):
+            assert go.wait(PATIENCE_S)
+            self._usual(handler)
+
+        self._misbehaviour = answer
+
     def behave(self):
         self._misbehaviour = None
 
@@ -110,7 +119,10 @@ class AirflowSimulator:
         self.arrived.release()
         if self._misbehaviour is not None:
             self._misbehaviour(handler)
-            return
+        else:
+            self._usual(handler)
+
+    def _usual(self, handler):
         found = self._find(handler.path)
         body = json.dumps({"detail": "not found"} if found is None else found).encode()
         handler.send_response(404 if found is None else 200)

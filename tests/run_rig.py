@@ -10,6 +10,7 @@ with RunRig(folder) as rig:
 import base64
 import json
 import threading
+import time
 
 from authz import jwks, run_token
 from authz.ask_airflow import AirflowRest
@@ -149,6 +150,13 @@ class RunRig(Rig):
             outcome = outcome.resume()
         return read(outcome)
 
+    def until(self, condition):
+        """Wait until something has happened in the threads that ask."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.001)
+
     def settle_now(self, outcome):
         """The answer to somebody whose time is over."""
         return read(outcome.resume())
@@ -207,7 +215,7 @@ class RunRig(Rig):
                 headers=[*lines, *headers],
                 plane="egress",
                 host=host,
-                **{"audience": "", "destination": "orders", **(told or {})},
+                extensions={"audience": "", "destination": "orders", **(told or {})},
             )
         )
 

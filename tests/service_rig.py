@@ -73,11 +73,12 @@ def message(
     audience="airflow-prod",
     host="gate.test",
     scheme="https",
+    extensions=None,
     **told,
 ):
     """A serialised CheckRequest as Envoy sends it with `encode_raw_headers`; headers are pairs of text and bytes.
 
-    `told` are more context extensions.
+    `told` are more context extensions, and so are `extensions`, for those with the name of a parameter.
     """
     http = AttributeContextHttpRequest(
         id="1",
@@ -88,7 +89,8 @@ def message(
         header_map=HeaderMap(headers=[HeaderValue(key=name, raw_value=value) for name, value in headers]),
     )
     source = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="192.0.2.7", port_value=1)))
-    extensions = {name: value for name, value in {"plane": plane, "audience": audience, **told}.items() if value}
+    said = {"plane": plane, "audience": audience, **told, **(extensions or {})}
+    extensions = {name: value for name, value in said.items() if value}
     request = AttributeContextRequest(http=http)
     return bytes(
         CheckRequest(attributes=AttributeContext(source=source, request=request, context_extensions=extensions))

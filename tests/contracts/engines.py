@@ -78,8 +78,8 @@ class KeyWaits:
 class Running:
     """One engine in its own thread."""
 
-    def __init__(self, kind, **options):
-        self.handler = ScriptedHandler()
+    def __init__(self, kind, handler=None, **options):
+        self.handler = handler or ScriptedHandler()
         self.waits = KeyWaits()
         self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
