@@ -29,6 +29,7 @@ from authz.sharing import NOT_SHARED, Shared, shared_claims
 
 _MOST_STANDINGS: Final = 1024
 _LARGE: Final = 16 * 1024  # bytes of a token
+_WITH_PROOF: Final = b"+ proof"
 
 
 class KeyState(Protocol):
@@ -180,7 +181,8 @@ class Authenticator:
         Raises:
             TokenError, KeysUnavailableError: as `authenticate` does.
         """
-        digest = sha256(b"with a proof " + token.encode("ascii")).digest()
+        # Longer than the key of any header line, whatever somebody may write into one.
+        digest = sha256(token.encode("ascii")).digest() + _WITH_PROOF
         session = self._sessions.get(digest)
         if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
             verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic, bound=True)

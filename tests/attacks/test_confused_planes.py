@@ -14,10 +14,10 @@ import pytest
 from authz import jwks
 from authz.keys import KeyState
 from authz.run_exchange import AIRFLOW
-from tests.proof_factory import CLAIM, INSTANCE, prove
+from tests.proof_factory import CLAIM, INSTANCE, prove, thumbprint
 from tests.run_rig import HOST, OPEN, RunRig
 from tests.service_rig import message
-from tests.token_factory import ISS, b64, dump, jwks_of
+from tests.token_factory import ISS, access_claims, b64, dump, jwks_of, sign
 from tests.token_kinds import GATE_KEY, IN_LIFE, KINDS, ONE_WORLD, TASK_KEY, make
 
 SAID = b64(dump({"d": CLAIM["dag_id"], "r": CLAIM["run_id"], "t": CLAIM["task_id"], "m": -1, "n": 1}))
@@ -121,6 +121,19 @@ def test_d42_each_place_takes_its_own_kinds_alone(rig):
 def test_d42_even_where_all_are_signed_with_one_key(rig_of_one_world):
     assert let_through(rig_of_one_world, ONE_WORLD, shuffled=False) == WANTED
     assert let_through(rig_of_one_world, ONE_WORLD, shuffled=True) == WANTED
+
+
+@pytest.mark.parametrize("prefix", ["Bearer ", "DPoP ", "with a proof ", "+ proof", "", "\x00"])
+def test_d35_a_token_that_is_known_with_its_proof_is_nobodys_without_one(rig, prefix):
+    """What is remembered of a bound token is not found by anything that can stand in another header."""
+    claims = access_claims(aud="airflow-egress", client_id="sales-etl", cnf={"jkt": thumbprint(TASK_KEY)})
+    token = sign(claims, IN_LIFE.issuer_key)
+    assert rig.settle(rig.service.check(egress(with_proof(token)))).http == 200
+    for after in ("", "+ proof"):
+        line = f"{prefix}{token}{after}".encode()
+        for name in ("authorization", "proxy-authorization"):
+            assert rig.settle(rig.service.check(egress([(name, line)]))).http in {400, 401}
+        assert rig.settle(rig.service.check(egress([("x-run-identity", line)]))).http in {400, 401}
 
 
 @pytest.mark.parametrize("kind", KINDS)
