@@ -3,21 +3,27 @@
 Law: total and order-free. Deny rules win over everything. What no rule allows is denied. Of several rules that apply,
 the one with the smallest id is reported, so that a decision does not depend on the order of lines.
 
-Rules with `dags` compare the DAG that the request names. Where it names none, they do not apply. Where it may reach any
-(`~`), an allow rule must be for all DAGs, and every deny rule applies; unless Airflow itself keeps this request to the
-DAGs that the assertion names. Then an allow rule for some DAG is enough, and which DAGs these are is said by the grant.
+On the inbound plane rules with `dags` compare the DAG that the request names. Where it names none, they do not apply.
+Where it may reach any (`~`), an allow rule must be for all DAGs, and every deny rule applies; unless Airflow itself
+keeps this request to the DAGs that the assertion names. Then an allow rule for some DAG is enough, and which DAGs these
+are is said by the grant.
+
+On egress the DAG and the task are those of the run that calls. Allow rules about runs ask how sure that is; deny rules
+about runs apply where it is not sure (see `authz.policy.outbound`).
 """
 
 from typing import Final
 
 from authz.catalogue import ANY_DAG, Route
-from authz.model import Allow, DagGrant, Decision, Deny, Identity, Plane, Request
+from authz.model import Allow, DagGrant, Decision, Deny, Identity, Level, Plane, Request
 from authz.policy import AUTHENTICATED, Gate, Policy
 from authz.policy.dags import EVERY, MAX_BYTES, NO_DAG, Applying, Dags
 from authz.policy.index import ANY, Keys
+from authz.policy.outbound import sure
 from authz.reasons import Reason
 
 TOO_MANY: Final = f"the DAGs that the rules name take more than {MAX_BYTES // 1024} KiB: Airflow cannot be told"
+UNSURE: Final = "it is not sure which run this is, so deny rules about DAGs and tasks apply"
 
 _ANONYMOUS: Keys = (ANY,)
 _EVERYONE: Keys = (ANY, AUTHENTICATED)
@@ -40,10 +46,14 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
     # What is not below Airflow's base path is none of its routes, and no rule is about it.
     if request.outside:
         return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
+    return (_outbound if request.plane is Plane.EGRESS else _inbound)(request, identity, policy)
+
+
+def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:
     route = route_of(request, policy)
     operation, dag_id = (route.operation, route.dag_id) if route is not None else ("", "")
     narrowed = request.narrowed and narrows(request, identity, route)
-    gate = policy.gates[request.plane]
+    gate = policy.gates[Plane.INBOUND]
     roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
     deny = gate.deny.find(request, roles, operation)
     public = gate.public.find(request, roles, operation)
@@ -60,12 +70,36 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
     if not allowed:
         return Deny(reason=_why_not(request, roles, gate, route), operation=operation, dag_id=dag_id)
     dags: DagGrant | None = None
-    if identity is not None and request.plane is Plane.INBOUND:
+    if identity is not None:
         dags = _grant(gate.allow.dags(granting), gate.deny.dags(deny), dag_id)
         if dags is None:
             return Deny(reason=Reason.NO_RULE, operation=operation, dag_id=dag_id, detail=TOO_MANY)
     level = policy.catalogue.operations[operation].airflow_role if operation else ""
     return Allow(reason=reason, rule=allowed, operation=operation, dag_id=dag_id, dags=dags, level=level)
+
+
+def _outbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:
+    """Allow or deny one call of a run, of a service account, or of nobody. No rule is public here."""
+    if identity is None:
+        return Deny(reason=Reason.NO_TOKEN)
+    gate, run = policy.gates[Plane.EGRESS], identity.run
+    dag_id = run.dag_id if run is not None else ""
+    roles = (*_EVERYONE, *identity.roles)
+    # A deny rule wins over every other rule.
+    if denied := gate.deny.find(request, roles, "", run).rule:
+        rule = policy.rules[denied]
+        detail = UNSURE if (rule.dags or rule.tasks) and not sure(run) else ""
+        return Deny(reason=Reason.DENY_RULE, rule=denied, dag_id=dag_id, detail=detail)
+    if allowed := gate.allow.find(request, roles, "", run).rule:
+        return Allow(reason=Reason.RULE, rule=allowed, dag_id=dag_id)
+    # What no rule allows is denied.
+    if run is None:
+        return Deny(reason=_why_not(request, roles, gate, None))
+    surer = gate.allow.find(request, roles, "", run._replace(level=Level.VERIFIED)).rule
+    if surer:
+        detail = f"the rule `{surer}` asks for `{policy.rules[surer].identity}`, and the run is `{run.level}`"
+        return Deny(reason=Reason.IDENTITY_TOO_WEAK, dag_id=dag_id, detail=detail)
+    return Deny(reason=Reason.NO_RULE, dag_id=dag_id)
 
 
 def _denying(rules: Applying, dag_id: str, *, narrowed: bool) -> str:

@@ -21,7 +21,7 @@ idempotent, and total: it returns a canonical path or raises `RequestError`.
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from authz.errors import RequestError
 from authz.reasons import Reason
@@ -33,6 +33,8 @@ MAX_HOST_BYTES = 253
 is_base = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+").fullmatch
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CONNECT = "CONNECT"
+"""The method that opens a tunnel (RFC 9110 §9.3.6). Only callers on egress may ask for one: see `tunnel`."""
 
 # What stands for itself in a path segment: `pchar` of RFC 3986 §3.3 without escapes.
 _PCHAR = r"A-Za-z0-9\-._~!$&'()*+,;=:@"
@@ -47,6 +49,8 @@ _dot_segment = re.compile(r"\.\.?(?:;.*)?").fullmatch
 _host_and_port = re.compile(
     r"(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)(?::([1-9][0-9]{0,4}))?"
 ).fullmatch
+# WHATWG URL §3.5, "ends in a number": what resolvers and URL parsers read as an IPv4 address in some spelling.
+_ends_in_a_number = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)").fullmatch
 _MAX_PORT = 65535
 _MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(f":{_MAX_PORT}")
 
@@ -143,7 +147,9 @@ def canonical_host(authority: str) -> tuple[str, int | None]:
 
     Only what Envoy's routing reads in the same way has a canonical form: a host that we took for another spelling of a
     name would be judged as that name and routed to somebody else. So a trailing dot is refused (Envoy drops one before
-    it asks; whoever has a dot left sent two), and so is an IPv6 literal in any spelling but the shortest.
+    it asks; whoever has a dot left sent two), and so is an IPv6 literal in any spelling but the shortest. A host whose
+    last label is a number is an IPv4 address (WHATWG URL §3.5), and has one spelling, four decimal numbers: what rules
+    read as a name must not be an address to whoever connects (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`).
     """
     bounded = authority.isascii() and len(authority) <= _MAX_AUTHORITY_BYTES
     match = _host_and_port(authority.lower()) if bounded else None
@@ -154,7 +160,11 @@ def canonical_host(authority: str) -> tuple[str, int | None]:
         raise _bad_host("the host name is too long")
     if port is not None and port > _MAX_PORT:
         raise _bad_host("the port is out of range")
-    return (_ipv6_literal(host) if host.startswith("[") else host), port
+    if host.startswith("["):
+        host = _ipv6_literal(host)
+    elif _ends_in_a_number(host):
+        _refuse_other_spellings(host)
+    return host, port
 
 
 def _ipv6_literal(host: str) -> str:
@@ -165,6 +175,27 @@ def _ipv6_literal(host: str) -> str:
     if host != shortest:
         raise _bad_host("the IPv6 address is not in its shortest spelling")
     return host
+
+
+def _refuse_other_spellings(host: str) -> None:
+    try:
+        IPv4Address(host)
+    except AddressValueError as error:
+        raise _bad_host("the host ends in a number and is no IPv4 address of four decimal numbers") from error
+
+
+def tunnel(authority: str, target: str) -> tuple[str, int]:
+    """Host and port that a CONNECT asks for (RFC 9110 §9.3.6); `target` is "" where Envoy passes no path.
+
+    Raises:
+        RequestError: BAD_HOST or BAD_PATH: there is no port, or the target is another than the Host says.
+    """
+    host, port = canonical_host(authority)
+    if port is None:
+        raise _bad_host("a tunnel is asked for with a port")
+    if target and canonical_host(target) != (host, port):
+        raise _bad_path("the tunnel's target is another than the Host")
+    return host, port
 
 
 def canonical_method(method: str) -> str:

@@ -11,13 +11,14 @@ from enum import StrEnum
 from authz.dag_review import about_dags
 from authz.errors import Problem
 from authz.model import Plane
+from authz.outbound_review import about_calls, careful_denials
 from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.policy.coverage import covers
 from authz.policy.operations import expand
 
 
 class Severity(StrEnum):
-    """`warning`: access is wider or narrower than it looks. `note`: something in the file has no effect."""
+    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of."""
 
     WARNING = "warning"
     NOTE = "note"
@@ -35,7 +36,8 @@ def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place."""
     warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
     warnings += [*_bulk(policy), *_strong_readers(policy), *_denied_sets(policy), *about_dags(policy)]
-    notes = [*_unused(policy), *_twins(policy)]
+    warnings += about_calls(policy)
+    notes = [*_unused(policy), *_twins(policy), *careful_denials(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
         + [Finding(problem=problem, severity=Severity.NOTE) for problem in notes]
@@ -78,22 +80,16 @@ def _planes(policy: Policy) -> Iterator[Problem]:
         if tokens and not rules:
             message = f"no rule allows anything on {plane}, though tokens are accepted there"
             yield Problem(policy.file, 0, 0, message, f"add a rule with plane: {plane}, or remove the audience")
-        if rules and not tokens:
-            message = f"no issuer has an audience for {plane}, so no rule can allow anything there"
-            yield _at(policy, rules[0], message, f"add audiences: {{{plane}: [...]}} to an issuer")
+        of_issuers = [rule for rule in rules if rule.identity is None]  # runs bring tokens of the gate's own
+        if of_issuers and not tokens:
+            what = "no rule" if plane is Plane.INBOUND else "no rule about roles"
+            message = f"no issuer has an audience for {plane}, so {what} can allow anything there"
+            yield _at(policy, of_issuers[0], message, f"add audiences: {{{plane}: [...]}} to an issuer")
 
 
 def _rules(policy: Policy) -> Iterator[Problem]:
     about_dags = [rule.id for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.dags]
     for rule in policy.rules.values():
-        if rule.dags and Plane.EGRESS in rule.planes:
-            what = (
-                "denies every outbound request it covers"
-                if rule.effect is Effect.DENY
-                else "allows no outbound request"
-            )
-            message = f"the rule `{rule.id}` {what}: the DAG of an outbound request is not known yet"
-            yield _at(policy, rule, message, "leave `dags` out, or say plane: inbound")
         if rule.effect is not Effect.ALLOW:
             continue
         strongest = max((_rank(policy, name) for name in rule.operations), default=0)
@@ -200,8 +196,10 @@ def _twins(policy: Policy) -> Iterator[Problem]:
             rule.methods,
             tuple(path.key for path in rule.paths),
             rule.dags,
+            rule.destinations,
+            rule.tasks,
         )
-        meaning = (rule.effect, rule.planes, *(frozenset(part) for part in entries))
+        meaning = (rule.effect, rule.planes, rule.identity, *(frozenset(part) for part in entries))
         first = seen.setdefault(meaning, rule.id)
         if first != rule.id:
             yield _at(policy, rule, f"the rule `{rule.id}` says the same as `{first}`", "remove one of them")

@@ -1,9 +1,9 @@
 """What was decided a moment ago, so that the same question is not worked out again.
 
 Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority, target and what Envoy says of the route; a decision from that request, the caller's roles, the DAG, task and
-level of the run that calls, and the policy. The tables
-are keyed by exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
+authority, target, base path, narrowing, destination and the host that Envoy gives; a decision from that request, the
+caller's roles, the DAG and task of the run that calls and how sure these are, and the policy. The tables are keyed by
+exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
 identity, compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is
 another. Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on
 every check, before anybody looks here.
@@ -21,7 +21,7 @@ from authz.audit import PreparedRecord
 from authz.errors import DeniedError, RequestError
 from authz.minter import Assertion
 from authz.model import Decision, HttpRequest, Identity, Level, Plane, Request
-from authz.path import CanonicalPath, below, canonical_host, canonical_method, canonicalise, is_base
+from authz.path import CONNECT, CanonicalPath, below, canonical_host, canonical_method, canonicalise, is_base, tunnel
 from authz.policy import Policy
 from authz.reasons import Reason
 from authz.wire import PreparedAllow
@@ -30,7 +30,6 @@ from authz.wire import PreparedAllow
 _QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
 _Key = tuple[str, str, str, str, str, bool, str, str]
 _Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
-_CONNECT: Final = "CONNECT"
 _PLANES: Final = {plane.value: plane for plane in Plane}
 _MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
 _LONGEST_KEPT: Final = 512  # characters of a target
@@ -40,7 +39,7 @@ def canonical(http: HttpRequest) -> Request:
     """The request in the form that is judged.
 
     Raises:
-        DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path that is none.
+        DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path or host that is none.
         RequestError: what was asked has no canonical form, or has a token in its query.
     """
     plane = _PLANES.get(http.plane)
@@ -48,14 +47,15 @@ def canonical(http: HttpRequest) -> Request:
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has no "plane" of inbound or egress')
     if "?" in http.target and _QUERY_TOKEN.search(http.target):
         raise RequestError(Reason.BAD_AUTHORIZATION, "a token in the query; send it in the Authorization header")
-    if plane is Plane.EGRESS and http.method == _CONNECT:
+    egress = plane is Plane.EGRESS
+    if egress and http.method == CONNECT:
         return _tunnel(http)
     path = canonicalise(http.target)
-    if plane is Plane.EGRESS and path.encoded_slash:
+    if egress and path.encoded_slash:
         raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
     host, port = canonical_host(http.authority)
-    if http.host:
-        host, port = canonical_host(http.host)
+    if egress and http.host:
+        host, port = _told(http.host), None
     method = canonical_method(http.method)
     inner = _inside(path, http.base) if http.base else path
     judged = inner or path
@@ -69,24 +69,29 @@ def canonical(http: HttpRequest) -> Request:
         base=http.base,
         outside=inner is None,
         narrowed=http.narrowed,
-        destination=http.destination,
+        destination=http.destination if egress else "",
     )
 
 
 def _tunnel(http: HttpRequest) -> Request:
-    """A CONNECT: a host and a port, and nothing of what will be said inside."""
-    host, port = canonical_host(http.authority)
-    if port is None or http.target or http.host:
-        raise RequestError(Reason.BAD_HOST, "a tunnel is asked for with a host, a port and nothing else")
+    """What a CONNECT asks for. It goes where its Host says, so nothing else may say where it goes."""
+    if http.host or http.base:
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" or "base" for a tunnel')
+    host, port = tunnel(http.authority, http.target)
     return Request(
-        plane=Plane.EGRESS,
-        method=_CONNECT,
-        host=host,
-        port=port,
-        path="/",
-        segments=("",),
-        destination=http.destination,
+        plane=Plane.EGRESS, method=CONNECT, host=host, port=port, path="", segments=(), destination=http.destination
     )
+
+
+def _told(host: str) -> str:
+    """The host that Envoy puts into the Host header, and that is judged instead of an address of Envoy's own."""
+    try:
+        told, port = canonical_host(host)
+    except RequestError:
+        port = 0
+    if port is not None:
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" that is no host without port')
+    return told
 
 
 def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:
@@ -108,7 +113,7 @@ class PreparedAnswer:
 
 
 class Question:
-    """A canonical request, and the decisions on it by the roles of those who asked, under one policy.
+    """A canonical request, and the decisions on it by what is decisive of those who asked, under one policy.
 
     `key` is all that the request was made canonical from.
     """
@@ -163,8 +168,8 @@ class Verdicts:
             http.target,
             http.base,
             http.narrowed,
-            http.host,
             http.destination,
+            http.host,
         )
         known = self._questions.get(key)
         return Question(key, canonical(http)) if known is None else known

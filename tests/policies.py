@@ -4,10 +4,9 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
-from authz import catalogue, policy, yamlfile
+from authz import catalogue, path, policy, yamlfile
 from authz.catalogue.build import build
-from authz.model import Claims, Identity, Plane, Request
-from authz.path import canonicalise
+from authz.model import Claims, Identity, Level, Plane, Request, Run
 
 ISSUER = "https://idp.example.com/realms/data"
 
@@ -40,16 +39,27 @@ def load(rules="", **parts):
     return policy.load(text(rules, **parts).encode(), "policy.yaml")
 
 
-def request(method, target, *, plane="inbound", host="airflow.example.com", narrowed=False):
-    path = canonicalise(target)
+def request(method, target, *, plane="inbound", host="airflow.example.com", narrowed=False, destination=""):
+    if method == "CONNECT":
+        return tunnel(target, destination=destination)
+    canonical = path.canonicalise(target)
     return Request(
         plane=Plane(plane),
         method=method,
         host=host,
         port=None,
-        path=path.path,
-        segments=path.segments,
+        path=canonical.path,
+        segments=canonical.segments,
         narrowed=narrowed,
+        destination=destination,
+    )
+
+
+def tunnel(target, *, destination=""):
+    """A CONNECT to `host:port`."""
+    host, port = path.tunnel(target, target)
+    return Request(
+        plane=Plane.EGRESS, method="CONNECT", host=host, port=port, path="", segments=(), destination=destination
     )
 
 
@@ -95,5 +105,14 @@ def claims(*, groups=(), client="", subject="s-1", issuer="corp"):
     )
 
 
-def identity(*roles, agent=False):
-    return Identity(claims=claims(), roles=frozenset(roles), agent=agent)
+def identity(*roles, agent=False, run=None):
+    return Identity(claims=claims(), roles=frozenset(roles), agent=agent, run=run)
+
+
+def run(dag="sales_daily", task="extract", level="verified", *, run_id="r1", map_index=-1, try_number=1):
+    return Run(dag, run_id, task, map_index, try_number, Level(level))
+
+
+def caller(dag="sales_daily", task="extract", level="verified", *, roles=()):
+    """A run as the caller; with a token of its own it has no roles."""
+    return identity(*roles, run=run(dag, task, level))

@@ -10,6 +10,7 @@ from typing import TypeVar
 from authz.policy.compiled import Policy
 from authz.policy.index import METHOD_KEYS
 from authz.policy.operations import expand
+from authz.policy.outbound import SATISFIED, is_tunnel
 from authz.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
 from authz.policy.rules import AUTHENTICATED, Effect, Rule
 
@@ -20,13 +21,24 @@ def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
     """Whether `wide` applies wherever `narrow` does."""
     return (
         narrow.planes <= wide.planes
-        and _each(wide.paths, narrow.paths, _path)
+        and (_tunnels(wide) if is_tunnel(narrow.methods) else _methods_and_paths(wide, narrow))
         and _each(wide.dags, narrow.dags, _glob)
+        and _each(wide.tasks, narrow.tasks, _glob)
         and _each(wide.hosts, narrow.hosts, _host)
-        and _each(wide.methods, narrow.methods, _method)
+        and _each(wide.destinations, narrow.destinations, str.__eq__)
+        and (wide.identity is None or (narrow.identity is not None and wide.identity in SATISFIED[narrow.identity]))
         and _roles(wide, narrow, policy)
         and _operations(wide, narrow, policy)  # the dearest question last: lint asks about all pairs of rules
     )
+
+
+def _methods_and_paths(wide: Rule, narrow: Rule) -> bool:
+    return _each(wide.paths, narrow.paths, _path) and _each(wide.methods, narrow.methods, _method)
+
+
+def _tunnels(wide: Rule) -> bool:
+    """Whether a rule is about tunnels: deny rules are, whatever their methods and paths (`authz.policy.outbound`)."""
+    return wide.effect is Effect.DENY or is_tunnel(wide.methods)
 
 
 def _roles(wide: Rule, narrow: Rule, policy: Policy) -> bool:

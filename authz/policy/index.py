@@ -9,8 +9,10 @@ under each of them. At the end stands the smallest id of the rules that ask for 
 for anything more, it stands there at once, instead of below one ANY after the other. A request is turned into its
 possible keys level by level: a path into the patterns that match it, an operation into the words for it.
 
-`dags` are no such level, because a decision asks which DAGs the rules name together, and not only which rules name this
-one: where rules with `dags` are at the end, a `Limited` stands there instead of an id.
+On the inbound plane `dags` are no such level, because a decision asks which DAGs the rules name together, and not only
+which rules name this one: where rules with `dags` are at the end, a `Limited` stands there instead of an id. On egress
+they are those of the run that calls, and a level, as are its tasks and how sure it is. There a deny rule also stands
+under UNKNOWN in each level that a call may say nothing of (see `authz.policy.outbound`).
 """
 
 import itertools
@@ -18,34 +20,43 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from authz.catalogue import Catalogue
-from authz.model import Plane, Request
+from authz.model import Plane, Request, Run
+from authz.path import CONNECT
 from authz.policy.dags import Applying, Dags, Limited, Unions
 from authz.policy.operations import words_for
+from authz.policy.outbound import SATISFIED, sure
+from authz.policy.patterns import Glob
 from authz.policy.rules import Effect, Rule
-from authz.policy.tables import HostTable, PathTable
+from authz.policy.tables import GlobTable, HostTable, PathTable
 
 ANY: Final = None
+UNKNOWN: Final = ""
+"""The key, in a deny rule's level, of requests that do not say what the level is about. No pattern is empty."""
 Keys: TypeAlias = Sequence[str | None]
-_Level: TypeAlias = Callable[[Request, Keys, str], Keys]
+_Level: TypeAlias = Callable[[Request, Keys, str, Run | None], Keys]
 
 _ANY_ONLY: Final[Keys] = (ANY,)
+_NOT_KNOWN: Final[Keys] = (ANY, UNKNOWN)
 _NONE: Final = Applying("")
 METHOD_KEYS: Final[Mapping[str, Keys]] = {
     "HEAD": (ANY, "HEAD", "GET"),
     **{method: (ANY, method) for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")},
 }
 """What a request's method may be called in a rule: GET covers HEAD (RFC 9110 §9.3.2)."""
+_TUNNEL_ALLOWED: Final[Mapping[str, Keys]] = {**METHOD_KEYS, CONNECT: (CONNECT,)}
+_TUNNEL_DENIED: Final[Mapping[str, Keys]] = {**METHOD_KEYS, CONNECT: (ANY, CONNECT, *METHOD_KEYS)}
 
 
 class Index:
     """The rules of one plane and one effect."""
 
-    __slots__ = ("_always", "_hosts", "_levels", "_paths", "_root", "_unions")
+    __slots__ = ("_always", "_destinations", "_hosts", "_levels", "_paths", "_root", "_unions")
 
     def __init__(self, rules: Iterable[Rule], *, plane: Plane, effect: Effect, catalogue: Catalogue) -> None:
         chosen = sorted(_chosen(rules, plane, effect), key=lambda rule: rule.id)
         self._paths = PathTable(path for rule in chosen for path in rule.paths)
         self._hosts = HostTable(host for rule in chosen for host in rule.hosts)
+        self._destinations = frozenset(name for rule in chosen for name in rule.destinations)
         operations = _Column(
             _operations(chosen, effect, catalogue),
             [rule.operations or _ANY_ONLY for rule in chosen],
@@ -53,10 +64,9 @@ class Index:
         )
         columns = [
             _Column(_roles, [rule.roles or _ANY_ONLY for rule in chosen]),
-            _Column(_methods, [rule.methods or _ANY_ONLY for rule in chosen]),
             operations,
             _Column(_hosts(self._hosts), [tuple(host.text for host in rule.hosts) or _ANY_ONLY for rule in chosen]),
-            _Column(_paths(self._paths), [tuple(path.key for path in rule.paths) or _ANY_ONLY for rule in chosen]),
+            *(_inbound(chosen, self._paths) if plane is Plane.INBOUND else _egress(chosen, effect, self._paths)),
         ]
         used = sorted((column for column in columns if column.used), key=_Column.order)
         self._levels = tuple(column.level for column in used)
@@ -68,14 +78,17 @@ class Index:
         ends.put(self._root)
         self._unions = Unions()
 
-    def find(self, request: Request, roles: Keys, operation: str) -> Applying:
-        """The rules that apply, apart from their `dags`. `roles` is ANY and every role of the caller."""
+    def find(self, request: Request, roles: Keys, operation: str, run: Run | None = None) -> Applying:
+        """The rules that apply, on the inbound plane apart from their `dags`.
+
+        `roles` is ANY and every role of the caller, `run` the run that calls, where one is known.
+        """
         places: list[Mapping[str | None, Any]] = [self._root]
         ids: list[str] = []
         limited: list[Limited] = []
         for level in self._levels:
             found: list[Mapping[str | None, Any]] = []
-            for key in level(request, roles, operation):
+            for key in level(request, roles, operation, run):
                 for place in places:
                     if key in place:
                         below = place[key]
@@ -100,31 +113,60 @@ class Index:
         return self._unions.of(applying)
 
     def names(self, request: Request) -> bool:
-        """Whether any rule has a path pattern, and on egress a host pattern, that matches: it names the route."""
-        path = bool(self._paths.find(request.segments))
-        return path and (request.plane is Plane.INBOUND or bool(self._hosts.find(request.host)))
+        """Whether any rule has a path pattern that matches, and on egress names the host or destination."""
+        path = request.method == CONNECT or bool(self._paths.find(request.segments))
+        if not path or request.plane is Plane.INBOUND:
+            return path
+        return request.destination in self._destinations or bool(self._hosts.find(request.host))
 
 
 class _Column:
-    """One kind of condition: how a request is turned into its keys, and the keys of every rule."""
+    """One kind of condition: how a request is turned into its keys, and the keys of every rule.
 
-    def __init__(self, level: _Level, entries: Sequence[Keys], *, always: bool = False) -> None:
+    `always`: there is a level for it whatever the rules are; `first`: and it is the first one, which every rule passes.
+    """
+
+    def __init__(self, level: _Level, entries: Sequence[Keys], *, always: bool = False, first: bool = False) -> None:
         self.level = level
         self.entries = entries
         self.always = always
+        self._first = first
         self._distinct = {key for keys in entries for key in keys}
-        self.used = always or bool(self._distinct - {ANY})
+        self.used = always or first or bool(self._distinct - {ANY})
 
-    def order(self) -> tuple[bool, int]:
+    def order(self) -> tuple[bool, bool, int]:
         """Few different keys first, which makes few dictionaries; a level that tells no rules apart last."""
-        return self._distinct == {ANY}, len(self._distinct)
+        return not self._first, self._distinct == {ANY}, len(self._distinct)
+
+
+def _inbound(rules: Sequence[Rule], paths: PathTable) -> Iterator[_Column]:
+    yield _Column(_methods(METHOD_KEYS), [rule.methods or _ANY_ONLY for rule in rules])
+    yield _Column(_paths(paths), [tuple(path.key for path in rule.paths) or _ANY_ONLY for rule in rules])
+
+
+def _egress(rules: Sequence[Rule], effect: Effect, paths: PathTable) -> Iterator[_Column]:
+    deny = effect is Effect.DENY
+    unknown: Keys = (UNKNOWN,) if deny else ()
+    # A tunnel is not called ANY where rules allow, so that every one of them must pass this level.
+    methods = _methods(_TUNNEL_DENIED if deny else _TUNNEL_ALLOWED)
+    yield _Column(methods, [rule.methods or _ANY_ONLY for rule in rules], first=not deny)
+    keys = [(*(path.key for path in rule.paths), *unknown) if rule.paths else _ANY_ONLY for rule in rules]
+    yield _Column(_outbound_paths(paths), keys)
+    yield _Column(_destinations, [rule.destinations or _ANY_ONLY for rule in rules])
+    globs_of: tuple[Callable[[Rule], Sequence[Glob]], ...] = (lambda rule: rule.dags, lambda rule: rule.tasks)
+    names: tuple[Callable[[Run], str], ...] = (lambda run: run.dag_id, lambda run: run.task_id)
+    for globs, name in zip(globs_of, names, strict=True):
+        table: GlobTable[str] = GlobTable()
+        for glob in {glob for rule in rules for glob in globs(rule)}:
+            table.setdefault(glob, glob.text)
+        keys = [(*(g.text for g in globs(rule)), *unknown) if globs(rule) else _ANY_ONLY for rule in rules]
+        yield _Column(_runs(table, name, deny=deny), keys)
+    yield _Column(_identity, [(rule.identity,) if rule.identity else _ANY_ONLY for rule in rules])
 
 
 def _chosen(rules: Iterable[Rule], plane: Plane, effect: Effect) -> Iterator[Rule]:
     for rule in rules:
-        # Egress requests carry no verified DAG yet, so an allow rule that asks for one cannot apply.
-        never = plane is Plane.EGRESS and effect is not Effect.DENY and rule.dags
-        if rule.effect is effect and plane in rule.planes and not never:
+        if rule.effect is effect and plane in rule.planes:
             yield rule
 
 
@@ -157,7 +199,6 @@ class _Ends:
 
     def __init__(self, rules: Sequence[Rule], plane: Plane) -> None:
         self._rules = rules
-        # On egress the DAG of a request is not known yet, so that a deny rule about DAGs denies whatever they are.
         self._by_dag = plane is Plane.INBOUND
         self._made: dict[tuple[int, ...], str | Limited] = {}
 
@@ -187,19 +228,43 @@ class _Ends:
 
 
 def _hosts(table: HostTable) -> _Level:
-    return lambda request, _roles, _operation: [ANY, *table.find(request.host)]
+    return lambda request, _roles, _operation, _run: [ANY, *table.find(request.host)]
 
 
 def _paths(table: PathTable) -> _Level:
-    return lambda request, _roles, _operation: [ANY, *table.find(request.segments)]
+    return lambda request, _roles, _operation, _run: [ANY, *table.find(request.segments)]
 
 
-def _roles(_request: Request, roles: Keys, _operation: str) -> Keys:
+def _outbound_paths(table: PathTable) -> _Level:
+    def keys(request: Request, _roles: Keys, _operation: str, _run: Run | None) -> Keys:
+        return _NOT_KNOWN if request.method == CONNECT else [ANY, *table.find(request.segments)]
+
+    return keys
+
+
+def _roles(_request: Request, roles: Keys, _operation: str, _run: Run | None) -> Keys:
     return roles
 
 
-def _methods(request: Request, _roles: Keys, _operation: str) -> Keys:
-    return METHOD_KEYS[request.method]
+def _methods(table: Mapping[str, Keys]) -> _Level:
+    return lambda request, _roles, _operation, _run: table[request.method]
+
+
+def _destinations(request: Request, _roles: Keys, _operation: str, _run: Run | None) -> Keys:
+    return (ANY, request.destination) if request.destination else _ANY_ONLY
+
+
+def _runs(table: GlobTable[str], name: Callable[[Run], str], *, deny: bool) -> _Level:
+    def keys(_request: Request, _roles: Keys, _operation: str, run: Run | None) -> Keys:
+        if run is None or (deny and not sure(run)):
+            return _NOT_KNOWN
+        return [ANY, *table.find(name(run))]
+
+    return keys
+
+
+def _identity(_request: Request, _roles: Keys, _operation: str, run: Run | None) -> Keys:
+    return _ANY_ONLY if run is None else (ANY, *SATISFIED[run.level])
 
 
 def _operations(rules: Sequence[Rule], effect: Effect, catalogue: Catalogue) -> _Level:
@@ -212,7 +277,7 @@ def _operations(rules: Sequence[Rule], effect: Effect, catalogue: Catalogue) -> 
         else:
             table[name] = (ANY, *(word for word in words_for(operation) if word in used))
 
-    def keys(_request: Request, _roles: Keys, operation: str) -> Keys:
+    def keys(_request: Request, _roles: Keys, operation: str, _run: Run | None) -> Keys:
         return table.get(operation, _ANY_ONLY)
 
     return keys

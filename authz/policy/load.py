@@ -11,7 +11,7 @@ from typing import Any
 
 from authz.catalogue import Catalogue
 from authz.errors import PolicyError
-from authz.model import Plane
+from authz.model import Level, Plane
 from authz.policy import built_in
 from authz.policy.compiled import Gate, Policy
 from authz.policy.draft import Draft, draft
@@ -21,6 +21,7 @@ from authz.policy.operations import expand
 from authz.policy.roles import Roster, check_roles, compile_role
 from authz.policy.rule_checks import check_rules
 from authz.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
+from authz.policy.schema import RuleDraft
 from authz.sharing import Shared
 from authz.yamlfile import parse
 
@@ -77,10 +78,22 @@ def _rules(drafted: Draft) -> Iterable[Rule]:
             methods=share(entry.methods),
             paths=entry.paths,
             dags=share(entry.dags),
+            destinations=share(entry.destinations),
+            tasks=share(entry.tasks),
+            identity=_least(entry, effect, plane),
             description=entry.description,
             line=line,
             column=column,
         )
+
+
+def _least(entry: RuleDraft, effect: Effect, plane: str) -> Level | None:
+    """The level that an allow rule asks for; the strongest where it goes by runs and does not say."""
+    if effect is not Effect.ALLOW or plane == Plane.INBOUND:
+        return None
+    if entry.identity:
+        return Level(entry.identity)
+    return Level.VERIFIED if entry.dags or entry.tasks else None
 
 
 def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:

@@ -15,8 +15,8 @@ from authz.sharing import Shared
 from authz.wording import Mistake, kind
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DAG_PATTERN: Final = re.compile(r"[\w.*-]+")
-_LONGEST_DAG: Final = 250  # characters of a DAG id, in Airflow's database
+_ID_PATTERN: Final = re.compile(r"[\w.*-]+")
+_LONGEST_ID: Final = 250  # characters of a DAG or task id, in Airflow's database
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REGEX_SIGNS: Final = ("^", "$", "|", "/.*", "/.+", "[", "]", "\\")
 _share_word: Final = Shared[str]()  # most paths of a policy begin alike
@@ -101,17 +101,27 @@ def parse_glob(text: str) -> Glob:
 
 def parse_dag(value: object) -> Glob:
     """A pattern for DAG ids."""
-    text = _text(value)
-    if text == "~":
+    if value == "~":
         raise Mistake("`~` is Airflow's word for all DAGs in a path, not a pattern", 'write "*" for all DAGs')
-    if not _DAG_PATTERN.fullmatch(text):
+    return _parse_id(value, "DAG")
+
+
+def parse_task(value: object) -> Glob:
+    """A pattern for task ids, which hold those of their task groups: `extract.orders`."""
+    return _parse_id(value, "task")
+
+
+def _parse_id(value: object, what: str) -> Glob:
+    """A pattern for Airflow's ids (`validate_key`)."""
+    text = _text(value)
+    if not _ID_PATTERN.fullmatch(text):
         raise Mistake(
-            f"`{text}` matches no DAG id",
-            "a DAG id has only letters, digits, `_`, `-` and `.`; `*` stands for any characters",
+            f"`{text}` matches no {what} id",
+            f"a {what} id has only letters, digits, `_`, `-` and `.`; `*` stands for any characters",
         )
-    if len(text) - text.count("*") > _LONGEST_DAG:
+    if len(text) - text.count("*") > _LONGEST_ID:
         raise Mistake(
-            "the pattern is too long, so it can never match", f"a DAG id has at most {_LONGEST_DAG} characters"
+            "the pattern is too long, so it can never match", f"a {what} id has at most {_LONGEST_ID} characters"
         )
     return parse_glob(text)
 

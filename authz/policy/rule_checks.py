@@ -12,6 +12,7 @@ from authz.errors import Problem
 from authz.policy import built_in
 from authz.policy.draft import Draft
 from authz.policy.operations import expand
+from authz.policy.outbound import is_tunnel
 from authz.policy.reach import Reach
 from authz.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.policy.schema import RuleDraft
@@ -51,8 +52,8 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
 
 def conditions(entry: RuleDraft) -> Mapping[str, int]:
     """The conditions that the rule has, and how many entries each of them has."""
-    keys = ("roles", "operations", "hosts", "methods", "paths", "dags")
-    return {key: len(entries) for key in keys if (entries := getattr(entry, key))}
+    keys = ("roles", "operations", "hosts", "destinations", "methods", "paths", "dags", "tasks", "identity")
+    return {key: 1 if key == "identity" else len(entries) for key in keys if (entries := getattr(entry, key))}
 
 
 def _shape(entry: RuleDraft) -> Iterator[_Found]:
@@ -63,14 +64,21 @@ def _shape(entry: RuleDraft) -> Iterator[_Found]:
         yield (
             ("operations",),
             "operations are Airflow's own, on the inbound plane",
-            "an egress rule has hosts and paths",
+            "an egress rule has hosts or destinations, and paths",
         )
+    if entry.plane != "egress":
+        yield from _not_inbound(entry, present)
+    elif is_tunnel(entry.methods):
+        yield from _tunnel(entry)
     if entry.deny and entry.public:
         yield ("public",), "a rule cannot be both `deny` and `public`", "remove one of them"
     elif entry.deny:
         if not present:
             hint = "to deny everything, say so with a path: " + 'paths: ["/**"]'
             yield (), "a deny rule without conditions would deny everything", hint
+        if entry.identity:
+            hint = "remove `identity`: deny rules with `dags` or `tasks` apply to every run that is not known surely"
+            yield ("identity",), "a deny rule has no `identity`", hint
     elif entry.public:
         yield from _public(entry)
     else:
@@ -105,22 +113,54 @@ def _public(entry: RuleDraft) -> Iterator[_Found]:
             )
 
 
+def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+    """What only outbound calls have. A rule for both planes would say it of one of them in silence."""
+    for key in ("destinations", "tasks", "identity"):
+        if key in present:
+            yield (key,), f"`{key}` is about outbound calls", "add plane: egress, or remove it"
+    if is_tunnel(entry.methods):
+        yield ("methods",), "CONNECT is a method of outbound calls", "add plane: egress, or remove it"
+
+
+def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
+    """RFC 9110 §9.3.6: a tunnel shows host and port, and nothing of what goes through it."""
+    if len(entry.methods) > 1:
+        yield (
+            ("methods",),
+            "CONNECT stands alone: a tunnel shows no other method",
+            "give the others a rule of their own",
+        )
+    if entry.paths:
+        yield ("paths",), "a tunnel shows no path", "remove `paths`, or give the paths a rule without CONNECT"
+    if not (entry.deny or entry.hosts or entry.destinations):
+        yield (), "a rule that allows tunnels names hosts or destinations", "add hosts: [orders.internal]"
+
+
 def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
-    if not entry.roles:
-        yield (), "an allow rule names its roles", "add roles: [...], or say `public: true` or `deny: true`"
+    of_runs = entry.plane == "egress" and not present.keys().isdisjoint({"dags", "tasks", "identity"})
+    if not entry.roles and not of_runs:
+        more = "" if entry.plane == "inbound" else "; on egress also dags: [...], tasks: [...] or identity: verified"
+        yield (), "an allow rule names its roles", f"add roles: [...], or say `public: true` or `deny: true`{more}"
     if entry.plane == "inbound":
         if not (entry.operations or entry.paths):
             yield (), "an inbound allow rule names operations or paths", "add operations: [dags:read]"
-        return
-    missing = [key for key in ("hosts", "paths") if key not in present]
-    if entry.plane == "egress":
-        if missing:
-            yield (), f"an egress allow rule names hosts and paths: {' and '.join(missing)} missing", "add them"
-    elif missing or entry.operations:
+    elif entry.plane == "egress":
+        yield from _allow_outbound(entry)
+    elif not (entry.hosts and entry.paths) or entry.operations:
         message = (
             "without `plane` the rule is for both planes, and on egress it needs hosts and paths, and no operations"
         )
         yield (), message, "add plane: inbound, or plane: egress"
+
+
+def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
+    if is_tunnel(entry.methods):
+        return  # `_tunnel` says what it needs
+    missing = [] if entry.hosts or entry.destinations else ["hosts or destinations"]
+    missing += [] if entry.paths else ["paths"]
+    if missing:
+        message = f"an egress allow rule names hosts or destinations, and paths: {' and '.join(missing)} missing"
+        yield (), message, "add them"
 
 
 def _references(entry: RuleDraft, draft: Draft) -> Iterator[_Found]:

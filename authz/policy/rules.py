@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from authz.model import Plane
+from authz.model import Level, Plane
 from authz.policy.patterns import Glob, HostPattern, PathPattern
 
 AUTHENTICATED: Final = "authenticated"
@@ -35,7 +35,11 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits."""
+    """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits.
+
+    `destinations`, `tasks` and `identity` are for egress. `identity` is the least level of the run that is asked for,
+    also where the file does not write it because `dags` or `tasks` say so; None where no run is asked for.
+    """
 
     id: str
     effect: Effect
@@ -46,6 +50,9 @@ class Rule:
     methods: tuple[str, ...] = ()
     paths: tuple[PathPattern, ...] = ()
     dags: tuple[Glob, ...] = ()
+    destinations: tuple[str, ...] = ()
+    tasks: tuple[Glob, ...] = ()
+    identity: Level | None = None
     description: str = ""
     line: int = 0
     column: int = 0

@@ -21,6 +21,7 @@ ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_DESTINATION: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
 _OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
 _OPERATION: Final = re.compile(_OPERATION_FORM)
@@ -90,6 +91,13 @@ def _operation(value: str) -> str:
     return "*" if value == "*:*" else value
 
 
+def _destination(value: str) -> str:
+    if not re.fullmatch(_DESTINATION, value):
+        hint = "as in the settings: lower-case letters, digits, `_` and `-`"
+        raise Mistake(f"`{value}` is not the name of a destination", hint)
+    return value
+
+
 def _whole_seconds(most: int, text: str) -> Callable[[float], float]:
     def check(value: float) -> float:
         if not 1 <= value <= most or value != int(value):
@@ -144,7 +152,13 @@ _Host = Annotated[
 _Dag = Annotated[
     patterns.Glob, PlainValidator(patterns.parse_dag), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
 ]
-_Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_Task = Annotated[
+    patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
+]
+_Destination = Annotated[
+    str, AfterValidator(_destination), WithJsonSchema({"type": "string", "pattern": f"^{_DESTINATION}$"})
+]
+_Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
 _Lifetime = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_LIFETIME, "24h"))]
 _Skew = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_SKEW, "5m"))]
 
@@ -222,9 +236,22 @@ class RuleEntry(_Section):
         (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
     )
     hosts: Annotated[tuple[_Host, ...], *_NotEmpty] = Field((), description="host, or *.suffix")
-    methods: Annotated[tuple[_Method, ...], *_NotEmpty] = Field((), description="HTTP methods; GET covers HEAD")
+    destinations: Annotated[tuple[_Destination, ...], *_NotEmpty] = Field(
+        (), description="egress: destinations, by their names in the settings"
+    )
+    methods: Annotated[tuple[_Method, ...], *_NotEmpty] = Field(
+        (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
+    )
     paths: Annotated[tuple[_Path, ...], *_NotEmpty] = Field((), description="path patterns, decoded, without query")
-    dags: Annotated[tuple[_Dag, ...], *_NotEmpty] = Field((), description="DAG ids; `*` stands for any characters")
+    dags: Annotated[tuple[_Dag, ...], *_NotEmpty] = Field(
+        (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls"
+    )
+    tasks: Annotated[tuple[_Task, ...], *_NotEmpty] = Field(
+        (), description="egress: task ids of the run that calls; `*` stands for any characters"
+    )
+    identity: Literal["verified", "verified-bearer", "asserted"] = Field(
+        _ABSENT, description="egress: how sure it must be at least which run calls; with `dags` or `tasks`: verified"
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -242,6 +269,9 @@ class RuleDraft:
     methods: tuple[str, ...]
     paths: tuple[patterns.PathPattern, ...]
     dags: tuple[patterns.Glob, ...]
+    destinations: tuple[str, ...]
+    tasks: tuple[patterns.Glob, ...]
+    identity: str
 
 
 def slim(entry: RuleEntry) -> RuleDraft:
@@ -258,6 +288,9 @@ def slim(entry: RuleEntry) -> RuleDraft:
         methods=entry.methods,
         paths=entry.paths,
         dags=entry.dags,
+        destinations=entry.destinations,
+        tasks=entry.tasks,
+        identity=entry.identity,
     )
 
 

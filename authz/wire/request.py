@@ -14,13 +14,13 @@ from google.protobuf.message import DecodeError
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.errors import RequestError
 from authz.model import HttpRequest, Plane
+from authz.path import CONNECT
 from authz.reasons import Reason
 from authz.wire.headers import READ_HEADERS, READ_ON_EGRESS
 
 # What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
 _SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
 _EGRESS: Final = Plane.EGRESS.value
-_CONNECT: Final = "CONNECT"
 SECURE: Final = "__Host-"  # no other host can set it (RFC 6265bis §4.1.3.2)
 
 _READ: Final = frozenset(map(len, READ_HEADERS))
@@ -71,14 +71,14 @@ def parse(message: bytes) -> HttpRequest:
 
 
 def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
-    """A call of a task. A tunnel has no path (RFC 9110 §9.3.6)."""
+    """A call of a task. A tunnel has no path (RFC 9110 §9.3.6): only there the target may be empty."""
     http, extension = attributes.request.http, attributes.context_extensions.get
     lines: dict[str, list[bytes]] = {name: [] for name in READ_ON_EGRESS}
     for entry in http.header_map.headers or _entries(http.headers):
         key, value = _header(entry)
         if key in lines:
             lines[key].append(value)
-    if not http.method or not (http.path or http.method == _CONNECT):
+    if not http.method or not (http.path or http.method == CONNECT):
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
     traceparent = lines["traceparent"]
     return HttpRequest(

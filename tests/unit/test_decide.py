@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz.decide import TOO_MANY, evaluate, route_of
+from authz.decide import TOO_MANY, UNSURE, evaluate, route_of
 from authz.model import Allow, DagGrant, Deny
 from authz.reasons import Reason
-from tests.policies import identity, load, narrowing, request
+from tests.policies import caller, identity, load, narrowing, request
 
 POLICY = load(
     """{id: version, public: true, methods: [GET], paths: [/api/v2/version]}
@@ -132,8 +132,8 @@ def test_hosts(host, who, target, expected):
         # inbound rules are not for egress, whatever the host and path say
         (identity("viewer"), "GET", "airflow.example.com", "/api/v2/dags", (False, Reason.UNKNOWN_ROUTE, "")),
         (None, "GET", "airflow.example.com", "/api/v2/version", (False, Reason.NO_TOKEN, "")),
-        # the DAG is not known on egress: an allow rule about DAGs does not apply, a deny rule does
-        (identity("sales-etl"), "GET", "orders.internal", "/v2/orders", (False, Reason.UNKNOWN_ROUTE, "")),
+        # who has no run: an allow rule about DAGs does not apply, a deny rule does
+        (identity("sales-etl"), "GET", "orders.internal", "/v2/orders", (False, Reason.NO_RULE, "")),
         (identity("sales-etl"), "GET", "vault.internal", "/x", (False, Reason.DENY_RULE, "secret-egress")),
     ],
 )  # fmt: skip
@@ -177,6 +177,129 @@ def test_an_egress_rule_about_dags_alone_denies_all():
     policy = load('{id: x, deny: true, plane: egress, dags: ["a"]}')
     decision = evaluate(request("GET", "/x", plane="egress"), identity("admin"), policy)
     assert (decision.reason, decision.rule) == (Reason.DENY_RULE, "x")
+
+
+# --- calls of runs
+
+RUNS = load(
+    """{id: any-run, plane: egress, destinations: [status], paths: [/ping], identity: asserted}
+{id: bearer, plane: egress, destinations: [status], paths: [/bearer], identity: verified-bearer}
+{id: everyone, plane: egress, roles: [authenticated], hosts: [pypi.internal], methods: [GET], paths: ["/**"]}
+{id: orders, plane: egress, destinations: [orders], methods: [GET], paths: ["/v1/**"], dags: ["sales_*"]}
+{id: orders-write, plane: egress, destinations: [orders], methods: [POST], paths: ["/v1/**"], dags: ["sales_*"],
+  tasks: ["load.*"], identity: verified}
+{id: loose, plane: egress, destinations: [orders], paths: [/health], tasks: ["extract*"], identity: asserted}
+{id: host, plane: egress, hosts: ["*.files.internal"], paths: ["/**"], dags: ["*"]}
+{id: role, plane: egress, roles: [sales-etl], hosts: [a.files.internal], paths: ["/**"]}
+{id: role-run, plane: egress, roles: [sales-etl], hosts: [b.internal], paths: ["/**"], identity: asserted}
+{id: tunnel, plane: egress, hosts: [db.internal], methods: [CONNECT], dags: [sales_daily]}
+{id: tunnel-role, plane: egress, roles: [sales-etl], destinations: [db], methods: [CONNECT]}
+{id: db, plane: egress, roles: [sales-etl], hosts: [db.internal], paths: ["/**"]}
+{id: no-hr, deny: true, plane: egress, hosts: [hr.files.internal], dags: ["sales_*"]}
+{id: no-cleanup, deny: true, plane: egress, destinations: [orders], tasks: [cleanup]}
+{id: no-orders, deny: true, plane: egress, roles: [copilot], destinations: [orders]}
+{id: no-delete, deny: true, roles: [copilot], methods: [DELETE]}
+{id: no-admin, deny: true, plane: egress, hosts: [admin.db.internal], paths: [/admin]}"""
+)
+_WEAK = False, Reason.IDENTITY_TOO_WEAK, ""
+_NONE = False, Reason.NO_RULE, ""
+
+
+@pytest.mark.parametrize(
+    ("who", "asked", "expected"),
+    [
+        # by destination, DAG and task; `verified` is meant where a rule does not say
+        (caller(), "GET orders /v1/orders", (True, Reason.RULE, "orders")),
+        (caller("hr"), "GET orders /v1/orders", _NONE),
+        (caller("Sales_daily"), "GET orders /v1/orders", _NONE),
+        (caller(), "GET other /v1/orders", _NONE),
+        (caller(), "GET - /v1/orders", _NONE),
+        (caller(), "POST orders /v1/orders", _NONE),
+        (caller(task="load.orders"), "POST orders /v1/orders", (True, Reason.RULE, "orders-write")),
+        (caller("hr", "load.orders"), "POST orders /v1/orders", _NONE),
+        (caller(task="load"), "POST orders /v1/orders", _NONE),
+        # levels
+        (caller(level="verified-bearer"), "GET orders /v1/orders", _WEAK),
+        (caller(level="asserted"), "GET status /ping", (True, Reason.RULE, "any-run")),
+        (caller(level="verified-bearer"), "GET status /ping", (True, Reason.RULE, "any-run")),
+        (caller(), "GET status /ping", (True, Reason.RULE, "any-run")),
+        (caller(level="asserted"), "GET status /bearer", _WEAK),
+        (caller(level="verified-bearer"), "GET status /bearer", (True, Reason.RULE, "bearer")),
+        (caller("hr", level="verified-bearer"), "GET orders /v1/orders", _NONE),
+        # a deny rule about tasks concerns whoever may be meant
+        (caller(task="cleanup"), "GET orders /v1/orders", (False, Reason.DENY_RULE, "no-cleanup")),
+        (caller(task="cleanup", level="verified-bearer"), "GET orders /x", (False, Reason.DENY_RULE, "no-cleanup")),
+        (caller(level="asserted"), "GET orders /health", (False, Reason.DENY_RULE, "no-cleanup")),
+        (caller(task="extract_2"), "GET orders /health", (True, Reason.RULE, "loose")),
+        (identity("sales-etl"), "GET orders /health", (False, Reason.DENY_RULE, "no-cleanup")),
+        (identity("copilot"), "GET orders /health", (False, Reason.DENY_RULE, "no-cleanup")),
+        # by host; every caller is authenticated
+        (caller("hr"), "GET hr.files.internal /x", (True, Reason.RULE, "host")),
+        (caller(), "GET hr.files.internal /x", (False, Reason.DENY_RULE, "no-hr")),
+        (caller("hr", level="asserted"), "GET hr.files.internal /x", (False, Reason.DENY_RULE, "no-hr")),
+        (caller("hr", level="asserted"), "GET a.files.internal /x", _WEAK),
+        (caller("hr", level="asserted"), "GET pypi.internal /simple", (True, Reason.RULE, "everyone")),
+        (identity(), "GET pypi.internal /simple", (True, Reason.RULE, "everyone")),
+        # runs have no roles with tokens of their own; one that is asserted may have those of its service account
+        (caller(), "GET b.internal /x", _NONE),
+        (caller(level="asserted", roles=["sales-etl"]), "GET b.internal /x", (True, Reason.RULE, "role-run")),
+        (identity("sales-etl"), "GET b.internal /x", _NONE),
+        (identity("sales-etl"), "GET a.files.internal /x", (True, Reason.RULE, "role")),
+        # without a run
+        (identity(), "GET orders /v1/orders", (False, Reason.DENY_RULE, "no-cleanup")),
+        (identity(), "GET status /ping", (False, Reason.NO_ROLE, "")),
+        (identity("op"), "GET status /ping", _NONE),
+        (identity("op"), "GET other.internal /nothing", (False, Reason.UNKNOWN_ROUTE, "")),
+        (caller(), "GET other.internal /nothing", _NONE),
+        (None, "GET orders /v1/orders", (False, Reason.NO_TOKEN, "")),
+        # tunnels
+        (caller(), "CONNECT - db.internal:5432", (True, Reason.RULE, "tunnel")),
+        (caller("hr"), "CONNECT - db.internal:5432", _NONE),
+        (caller(level="verified-bearer"), "CONNECT - db.internal:5432", _WEAK),
+        (identity("sales-etl"), "CONNECT - db.internal:5432", _NONE),
+        (identity("sales-etl"), "CONNECT - other.internal:5432", (False, Reason.UNKNOWN_ROUTE, "")),
+        (identity("sales-etl"), "CONNECT db other.internal:5432", (True, Reason.RULE, "tunnel-role")),
+        (identity("sales-etl"), "GET db.internal /x", (True, Reason.RULE, "db")),
+        (caller("hr"), "CONNECT - pypi.internal:443", _NONE),
+        (None, "CONNECT - db.internal:5432", (False, Reason.NO_TOKEN, "")),
+        # what goes through a tunnel is not known: deny rules about methods and paths concern it
+        (identity("copilot"), "CONNECT - db.internal:5432", (False, Reason.DENY_RULE, "no-delete")),
+        (caller(), "CONNECT - admin.db.internal:80", (False, Reason.DENY_RULE, "no-admin")),
+        (identity("sales-etl"), "GET admin.db.internal /x", (False, Reason.UNKNOWN_ROUTE, "")),
+    ],
+)  # fmt: skip
+def test_calls_of_runs(who, asked, expected):
+    method, where, target = asked.split(" ")
+    named = where if "." not in where and where != "-" else ""
+    host = where if "." in where else f"{where.strip('-') or 'x'}.internal"
+    decision = evaluate(request(method, target, plane="egress", host=host, destination=named), who, RUNS)
+    assert (isinstance(decision, Allow), decision.reason, decision.rule) == expected
+
+
+def test_what_the_decision_says_of_a_run():
+    def ask(who, target="/v1/orders", **more):
+        return evaluate(request("GET", target, plane="egress", **{"destination": "orders", **more}), who, RUNS)
+
+    assert ask(caller()) == Allow(reason=Reason.RULE, rule="orders", dag_id="sales_daily")
+    assert ask(caller(), "/x") == Deny(reason=Reason.NO_RULE, dag_id="sales_daily")
+    assert ask(caller(level="verified-bearer")) == Deny(
+        reason=Reason.IDENTITY_TOO_WEAK,
+        dag_id="sales_daily",
+        detail="the rule `orders` asks for `verified`, and the run is `verified-bearer`",
+    )
+    denied = Deny(reason=Reason.DENY_RULE, rule="no-cleanup", dag_id="sales_daily")
+    assert ask(caller(task="cleanup")) == denied
+    assert ask(caller(level="asserted")) == replace(denied, detail=UNSURE)
+    assert ask(identity("op")) == replace(denied, dag_id="", detail=UNSURE)
+    assert ask(identity("copilot"), host="hr.files.internal", destination="") == Deny(
+        reason=Reason.DENY_RULE, rule="no-hr", detail=UNSURE
+    )
+
+
+def test_a_deny_rule_about_no_runs_says_nothing_of_them():
+    policy = load("{id: x, deny: true, plane: egress, destinations: [orders]}")
+    asked = request("GET", "/", plane="egress", destination="orders")
+    assert evaluate(asked, caller(level="asserted"), policy).detail == ""
 
 
 @pytest.mark.parametrize("target", ["/api/v2/version", "/api/v2/dags", "/ui/x", "/hello"])

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from authz.decide import TOO_MANY, evaluate
+from authz.decide import TOO_MANY, UNSURE, evaluate
 from authz.explain import explain
 from authz.policy import Effect
 from authz.reasons import Reason
-from tests.policies import claims, identity, load, narrowing, request
+from tests.policies import caller, claims, identity, load, narrowing, request, run
 
 POLICY = load(
     """{id: version, public: true, methods: [GET], paths: [/api/v2/version]}
@@ -178,17 +178,102 @@ def test_more_dags_than_airflow_can_be_told():
     assert f"  DAGs       {TOO_MANY}" in explanation.lines()
 
 
-def test_dags_on_egress():
+def test_runs_that_are_not_known():
     explanation = ask("GET", "/v1/orders", identity("sales-etl"), plane="egress", host="orders.internal")
-    assert condition(explanation, "orders", "dags") == (
+    assert condition(explanation, "orders", "dags") == (False, "DAG `sales_*` — it is not known which run calls")
+    assert condition(explanation, "orders", "identity") == (
         False,
-        "DAG `sales_*` — the DAG of an outbound request is not known",
+        "needs a run that is at least `verified` — it is not known which run calls",
     )
     assert condition(explanation, "vault", "dags") == (
         True,
-        "DAG `x` — the DAG of an outbound request is not known, so it is denied",
+        "DAG `x` — it is not known which run calls, so it is denied",
     )
     assert explanation.nearest.rule == "orders"
+
+
+OUTBOUND = load(
+    """{id: orders, plane: egress, destinations: [orders], methods: [GET], paths: ["/v1/**"], dags: ["sales_*"],
+  tasks: ["extract*"]}
+{id: bearer, plane: egress, hosts: [files.internal], paths: ["/**"], identity: verified-bearer}
+{id: tunnel, plane: egress, hosts: [db.internal], methods: [CONNECT], dags: [sales_daily]}
+{id: plain, plane: egress, roles: [sales-etl], hosts: [db.internal], paths: [/x]}
+{id: no-delete, deny: true, plane: egress, hosts: ["*.internal"], methods: [DELETE], tasks: [cleanup]}"""
+)
+
+
+def call(who, method="GET", target="/v1/orders", **kw):
+    return explain(request(method, target, plane="egress", **kw), who, OUTBOUND)
+
+
+def test_the_run_that_calls_is_held_against_every_condition():
+    explanation = call(caller(), destination="orders", host="orders.internal")
+    assert explanation.decision.rule == "orders"
+    assert [(c.name, c.text) for c in rule(explanation, "orders").conditions] == [
+        ("destinations", "`orders` is covered by `orders`"),
+        ("methods", "`GET` is covered by `GET`"),
+        ("paths", "`/v1/orders` is covered by `/v1/**`"),
+        ("dags", "`sales_daily` is covered by `sales_*`"),
+        ("tasks", "`extract` is covered by `extract*`"),
+        ("identity", "the run is `verified`, at least `verified` is needed"),
+    ]
+    lines = explanation.lines()
+    assert "  goes to    orders" in lines
+    assert "  run        verified: DAG `sales_daily`, task `extract`, run `r1`, try 1" in lines
+    assert explanation.as_json()["destination"] == "orders"
+    assert explanation.as_json()["run"] == {
+        "dag_id": "sales_daily", "run_id": "r1", "task_id": "extract", "map_index": -1, "try_number": 1,
+        "level": "verified",
+    }  # fmt: skip
+
+
+def test_what_is_missing_of_a_run_and_of_its_level():
+    explanation = call(caller("hr", "load", "asserted"), destination="orders", host="orders.internal")
+    assert [(c.name, c.text) for c in rule(explanation, "orders").missing] == [
+        ("dags", "needs one of `sales_*` — the request has `hr`"),
+        ("tasks", "needs one of `extract*` — the request has `load`"),
+        ("identity", "needs a run that is at least `verified` — the run is `asserted`"),
+    ]
+    weak = call(caller(level="asserted"), destination="orders", host="orders.internal")
+    assert weak.decision.reason is Reason.IDENTITY_TOO_WEAK
+    assert weak.nearest.rule == "orders"
+    assert [c.name for c in weak.nearest.missing] == ["identity"]
+    assert "  because    the rule `orders` asks for `verified`, and the run is `asserted`" in weak.lines()
+
+
+def test_a_run_that_is_only_asserted_may_be_the_one_that_is_denied():
+    explanation = call(caller(level="asserted"), "DELETE", host="a.internal")
+    assert explanation.decision.rule == "no-delete"
+    assert condition(explanation, "no-delete", "tasks") == (
+        True,
+        "task `cleanup` — `extract` is only asserted and may be another one, so it is denied",
+    )
+    assert f"  because    {UNSURE}" in explanation.lines()
+
+
+def test_requests_that_go_to_no_named_destination():
+    explanation = call(caller(), host="orders.internal")
+    assert condition(explanation, "orders", "destinations") == (
+        False,
+        "needs one of `orders` — the request goes to no named destination",
+    )
+
+
+def test_tunnels():
+    explanation = call(caller(task="cleanup"), "CONNECT", "db.internal:5432")
+    assert explanation.decision.rule == "no-delete"
+    assert condition(explanation, "no-delete", "methods") == (True, "a tunnel (CONNECT) may carry any method and path")
+    assert condition(explanation, "tunnel", "methods") == (True, "`CONNECT` is covered by `CONNECT`")
+    text = "needs `CONNECT` — only a rule that says so allows a tunnel"
+    assert condition(explanation, "plain", "methods") == (False, text)
+    assert "  request    egress CONNECT db.internal:5432" in explanation.lines()
+    assert call(caller(), "CONNECT", "db.internal:5432").decision.rule == "tunnel"
+    assert condition(call(caller(), host="db.internal"), "tunnel", "methods")[0] is False
+
+
+def test_a_mapped_task():
+    who = identity(run=run(map_index=3))
+    assert "  run        verified: DAG `sales_daily`, task `extract[3]`, run `r1`, try 1" in call(who).lines()
 
 
 def test_operations_on_egress():
@@ -249,6 +334,7 @@ def test_plain_data():
         "plane": "inbound", "method": "POST", "host": "airflow.example.com", "path": "/api/v2/dags/sales_a/dagRuns",
         "route": "/api/v2/dags/{dag_id}/dagRuns", "operation": "dag_runs:create", "dag": "sales_a",
         "subject": "s-1", "roles": ["viewer"], "revision": POLICY.revision, "dags": None, "airflow_role": "",
+        "destination": "", "run": None,
     }  # fmt: skip
     assert nearest == considered[0]
     assert nearest == {

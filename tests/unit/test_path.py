@@ -10,6 +10,7 @@ from authz.path import (
     canonical_method,
     canonicalise,
     is_base,
+    tunnel,
 )
 from authz.reasons import Reason
 
@@ -146,6 +147,57 @@ def test_length_is_bounded_in_both_forms():
 def test_canonical_host(authority, host, port):
     assert canonical_host(authority) == (host, port)
     assert canonical_host(host) == (host, None)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433", "0x7f.1", "127.1", "127.0.1", "0177.0.0.1", "127.0.0.01", "0x7f000001", "0x7f.0x0.0x0.0x1",
+        "017700000001", "127.0.0.0x1", "169.254.0xa9fe", "256.1.1.1", "1.2.3.4.5", "999", "0", "0x", "a.0x", "a.b.1",
+        "metadata.0", "1.2.3.08", "0XA9FEA9FE", "a-b.09",
+    ],
+)  # fmt: skip
+def test_what_ends_in_a_number_is_an_address_in_four_decimal_numbers_or_refused(host):
+    """Whoever connects may read each of these as an IPv4 address (WHATWG URL §3.5, inet_aton)."""
+    for authority in (host, f"{host}:80"):
+        with pytest.raises(RequestError) as failure:
+            canonical_host(authority)
+        assert failure.value.reason is Reason.BAD_HOST
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "0.0.0.0", "255.255.255.255", "1.a", "0x7f.test", "x1", "v1.2a", "0xg", "a.0x7fz", "1-2"]
+)
+def test_dotted_decimal_addresses_and_names_with_numbers_stay(host):
+    assert canonical_host(host) == (host, None)
+
+
+@pytest.mark.parametrize("target", ["", "orders.internal:443", "ORDERS.internal:443"])
+def test_a_tunnel_is_asked_for_by_host_and_port(target):
+    assert tunnel("Orders.Internal:443", target) == ("orders.internal", 443)
+    assert tunnel("[::1]:443", "[::1]:443") == ("[::1]", 443)
+
+
+@pytest.mark.parametrize(
+    ("authority", "target", "reason"),
+    [
+        ("orders.internal", "", Reason.BAD_HOST),
+        ("orders.internal:443", "orders.internal", Reason.BAD_PATH),
+        ("orders.internal:443", "orders.internal:80", Reason.BAD_PATH),
+        ("orders.internal:443", "evil.test:443", Reason.BAD_PATH),
+        ("orders.internal:443", "/", Reason.BAD_HOST),
+        ("orders.internal:443", "/orders.internal:443", Reason.BAD_HOST),
+        ("orders.internal:443", "http://orders.internal:443", Reason.BAD_HOST),
+        ("orders.internal:443", "user@orders.internal:443", Reason.BAD_HOST),
+        ("2130706433:80", "2130706433:80", Reason.BAD_HOST),
+        ("a:443,b:443", "", Reason.BAD_HOST),
+        ("", "", Reason.BAD_HOST),
+    ],
+)
+def test_a_tunnel_goes_where_its_host_says_or_nowhere(authority, target, reason):
+    with pytest.raises(RequestError) as failure:
+        tunnel(authority, target)
+    assert failure.value.reason is reason
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,52 @@ def test_coverage(wide, narrow, expected):
     assert covered(wide, narrow) is expected
 
 
+OUT = "plane: egress, "
+DENY = f"deny: true, {OUT}"
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ("destinations: [a, b]", "destinations: [b]", True), ("destinations: [a]", "destinations: [a, b]", False),
+        ("destinations: [a]", "hosts: [a]", False), ("hosts: [a]", "hosts: [a], destinations: [a]", True),
+        ("tasks: ['x*']", "tasks: ['xy*', xa]", True), ("tasks: [x]", "tasks: ['x*']", False),
+        ("tasks: [x]", "dags: [x]", False), ("dags: ['*']", "dags: [x], tasks: [x]", True),
+    ],
+)  # fmt: skip
+def test_coverage_of_calls(wide, narrow, expected):
+    assert covered(OUT + wide, OUT + narrow) is expected
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ("hosts: [a], paths: [/x], identity: asserted", "hosts: [a], paths: [/x], identity: verified", True),
+        ("hosts: [a], paths: [/x], identity: verified", "hosts: [a], paths: [/x], identity: asserted", False),
+        ("hosts: [a], paths: [/x], identity: verified", "hosts: [a], paths: [/x], tasks: [t]", True),
+        ("hosts: [a], paths: [/x], identity: asserted", "hosts: [a], paths: [/x], roles: [viewer]", False),
+        ("hosts: [a], paths: ['/**'], identity: verified", "hosts: [a], methods: [CONNECT], identity: verified", False),
+        ("hosts: [a], methods: [CONNECT], identity: asserted", "hosts: [a], methods: [CONNECT], dags: [x]", True),
+        ("hosts: [a], methods: [CONNECT], identity: asserted", "hosts: [a], paths: [/x], dags: [x]", False),
+    ],
+)
+def test_coverage_of_what_is_allowed(wide, narrow, expected):
+    policy = load(f"{{id: wide, {OUT}{wide}}}\n{{id: narrow, {OUT}{narrow}}}")
+    assert covers(policy.rules["wide"], policy.rules["narrow"], policy) is expected
+
+
+@pytest.mark.parametrize(
+    ("deny", "expected"),
+    [
+        ("hosts: [a]", True), ("hosts: [a], methods: [DELETE]", True), ("hosts: ['*.b']", False),
+        ("paths: [/x]", True), ("methods: [CONNECT]", True), ("hosts: [a], dags: [x]", True), ("dags: [y]", False),
+    ],
+)  # fmt: skip
+def test_deny_rules_cover_tunnels_whatever_their_methods_and_paths(deny, expected):
+    policy = load(f"{{id: no, {DENY}{deny}}}\n{{id: tunnel, {OUT}hosts: [a], methods: [CONNECT], dags: [x]}}")
+    assert covers(policy.rules["no"], policy.rules["tunnel"], policy) is expected
+
+
 def test_an_allow_rule_with_wildcards_is_covered_without_what_must_be_named():
     rules = """{id: x, plane: inbound, roles: [viewer], operations: ["ui:*", "*:read"]}
 {id: no, deny: true, operations: ["*"]}

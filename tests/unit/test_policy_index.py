@@ -1,6 +1,7 @@
 """The cost of a decision: counted in dictionary lookups and in candidates, not in time."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from authz.policy.dags import Limited
 from authz.policy.index import Index
 from authz.policy.rules import Effect
 from authz.policy.tables import GlobTable, HostTable, PathTable, _Node
-from tests.policies import identity, load, narrowing, request
+from tests.policies import caller, identity, load, narrowing, request
 
 
 class Counting(dict):
@@ -84,6 +85,8 @@ WHO = identity("r00007", "r00008", "unused")
 TRIGGER = request("POST", "/api/v2/dags/dag_00007_x/dagRuns")
 EGRESS = request("GET", "/v1/00007/items", plane="egress", host="h00007.internal")
 
+RUN = caller("dag_00007", "t_00007")
+
 DIMENSIONS = {
     "role": ("plane: inbound, roles: [r{n:05d}], operations: [dag_runs:create]", WHO, TRIGGER),
     "DAG id": ("plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: [dag_{n:05d}_x]", WHO, TRIGGER),
@@ -110,6 +113,37 @@ DIMENSIONS = {
     ),
     "path beginning": (
         'plane: egress, roles: [r00007], hosts: [h00007.internal], paths: ["/v1/{n:05d}/**"]', WHO, EGRESS,
+    ),
+    "destination": (
+        "plane: egress, roles: [r00007], destinations: [d{n:05d}], paths: [/v1/00007/items]", WHO,
+        replace(EGRESS, destination="d00007"),
+    ),
+    "DAG of the run": (
+        "plane: egress, hosts: [h00007.internal], paths: [/v1/00007/items], dags: [dag_{n:05d}]", RUN, EGRESS,
+    ),
+    "DAGs of runs": (
+        'plane: egress, hosts: [h00007.internal], paths: [/v1/00007/items], dags: ["dag_{n:05d}*"]', RUN, EGRESS,
+    ),
+    "tasks of runs": (
+        'plane: egress, hosts: [h00007.internal], paths: [/v1/00007/items], tasks: ["*_{n:05d}"]', RUN, EGRESS,
+    ),
+    "DAG and task": (
+        'plane: egress, hosts: [h00007.internal], paths: ["/**"], dags: ["dag_{n:05d}*"], tasks: ["t_{n:05d}"]', RUN,
+        EGRESS,
+    ),
+    "tunnel": (
+        "plane: egress, hosts: [h{n:05d}.internal], methods: [CONNECT], dags: [dag_00007]", RUN,
+        request("CONNECT", "h00007.internal:443"),
+    ),
+    "deny: DAGs of runs": (
+        'deny: true, plane: egress, hosts: [h00007.internal], dags: ["dag_{n:05d}*"]', RUN, EGRESS,
+    ),
+    "deny: tasks of runs": (
+        'deny: true, plane: egress, hosts: [h00007.internal], tasks: ["t_{n:05d}*"]', RUN, EGRESS,
+    ),
+    "deny: path of a tunnel": (
+        'deny: true, plane: egress, hosts: [h{n:05d}.internal], paths: ["/{n:05d}/**"]', RUN,
+        request("CONNECT", "h00007.internal:443"),
     ),
     "nothing but the id": ("plane: inbound, roles: [r00007], operations: [dag_runs:create]", WHO, TRIGGER),
     "role and DAG": (
@@ -170,6 +204,21 @@ def test_what_ten_thousand_rules_name_together_is_put_together_once(effect):
     assert cost[10] == cost[10_000]
 
 
+@pytest.mark.parametrize("who", [caller("x", "x", "asserted"), identity("r00007")])
+def test_a_run_that_is_not_known_surely_costs_no_more(who):
+    """Every deny rule about runs applies to it, and none of them is looked at."""
+    cost = []
+    for count in (10, 2_000):
+        rules = "\n".join(
+            f"{{id: x{number:05d}, deny: true, plane: egress, dags: [d{number}, 'e{number}*'], tasks: ['t{number}*']}}"
+            for number in range(count)
+        )
+        decision, asked = probes(instrument(load(rules, roles=ROLES)), who, EGRESS)
+        assert decision.rule == "x00000"
+        cost.append(asked)
+    assert cost[0] == cost[1] > 0
+
+
 def test_rules_that_differ_in_methods_cost_the_same_too():
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     cost = []
@@ -223,6 +272,13 @@ def test_what_names_a_route():
     assert allow.names(request("GET", "/x", plane="egress", host="a.test"))
     assert not allow.names(request("GET", "/y", plane="egress", host="a.test"))
     assert not allow.names(request("GET", "/x", plane="egress", host="b.test"))
+    assert allow.names(request("CONNECT", "a.test:443"))
+    named = load("{id: a, plane: egress, roles: [viewer], destinations: [orders], paths: [/x]}")
+    allow = named.gates[Plane.EGRESS].allow
+    assert allow.names(request("GET", "/x", plane="egress", destination="orders"))
+    assert not allow.names(request("GET", "/y", plane="egress", destination="orders"))
+    assert not allow.names(request("GET", "/x", plane="egress", destination="other"))
+    assert not allow.names(request("GET", "/x", plane="egress"))
 
 
 LESS = "{{id: {id}, plane: inbound, roles: [viewer], operations: [dag_runs:create]}}"
@@ -260,6 +316,23 @@ def test_the_level_of_operations_is_passed_even_by_a_rule_without_any():
     assert policy.catalogue.match(asked.segments, asked.method).operation == "tokens:create"
     assert not isinstance(evaluate(asked, identity("viewer"), policy), Allow)
     assert evaluate(asked, identity("op"), policy).rule == "b"
+
+
+def test_the_level_of_methods_is_passed_even_by_a_rule_without_any():
+    """A tunnel is not called ANY: a rule that ends before that level would allow it."""
+    plain = "{id: a, plane: egress, roles: [viewer], hosts: [a.test], paths: ['/**']}"
+    more = "\n".join(
+        f"{{id: b{n}, plane: egress, roles: [op], hosts: [h{n}], paths: [/x], methods: [{method}]}}"
+        for n, method in enumerate(["GET", "PUT", "POST"])
+    )
+    for rules in (
+        plain,
+        f"{plain}\n{more}",
+        f"{plain}\n{{id: c, plane: egress, roles: [op], hosts: [a.test], methods: [CONNECT]}}",
+    ):
+        policy = load(rules)
+        assert evaluate(request("PUT", "/x", plane="egress", host="a.test"), identity("viewer"), policy).rule == "a"
+        assert not isinstance(evaluate(request("CONNECT", "a.test:443"), identity("viewer"), policy), Allow)
 
 
 def test_a_rule_that_asks_for_nothing_more_costs_no_dictionary():

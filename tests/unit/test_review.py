@@ -68,20 +68,77 @@ def test_a_plane_without_rules():
 
 def test_a_plane_without_tokens():
     rules = READERS + "{id: out, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
-    assert messages(rules) == ["no issuer has an audience for egress, so no rule can allow anything there"]
+    assert messages(rules) == ["no issuer has an audience for egress, so no rule about roles can allow anything there"]
 
 
-def test_dags_on_egress():
+def test_runs_bring_tokens_of_their_own():
+    rules = READERS + "{id: out, plane: egress, hosts: [a], paths: [/x], dags: [x]}\n"
+    assert messages(rules) == []
+    more = rules + "{id: z, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
+    assert findings(more) == [
+        ("warning", 13, "no issuer has an audience for egress, so no rule about roles can allow anything there")
+    ]
+
+
+TUNNELS = "the rule `{}` allows tunnels, in which neither methods nor paths can be enforced"
+NO_ROLES = "the rule `{}` can allow nothing{}: it asks for roles and a run that is `{}`"
+CAREFUL = "the rule `{}` also denies calls of which it is not sure which run makes them"
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("plane: egress, hosts: [a], paths: [/x], dags: [x]", []),
+        ("plane: egress, hosts: [a], paths: [/x], roles: [viewer]", []),
+        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x]", [TUNNELS.format("x")]),
+        ("plane: egress, deny: true, methods: [CONNECT]", []),
+        (
+            "plane: egress, hosts: [a], paths: [/x], roles: [viewer], tasks: [x]",
+            [NO_ROLES.format("x", "", "verified")],
+        ),
+        (
+            "hosts: [a], paths: [/x], roles: [viewer], dags: [x]",
+            [NO_ROLES.format("x", " on egress", "verified")],
+        ),
+        (
+            "plane: egress, hosts: [a], paths: [/x], roles: [viewer], identity: verified-bearer",
+            [NO_ROLES.format("x", "", "verified-bearer")],
+        ),
+        ("plane: egress, hosts: [a], paths: [/x], roles: [viewer], dags: [x], identity: asserted", []),
+        ("plane: egress, hosts: [a], paths: [/x], roles: [authenticated], dags: [x]", []),
+        ("plane: egress, deny: true, hosts: [a], dags: [x]", [CAREFUL.format("x")]),
+        ("deny: true, paths: [/x], dags: [x]", [CAREFUL.format("x")]),
+        ("plane: egress, deny: true, hosts: [a], tasks: [x]", [CAREFUL.format("x")]),
+        ("plane: egress, deny: true, hosts: [a]", []),
+        ("plane: inbound, deny: true, roles: [viewer], operations: [dag_runs:create], dags: [x]", []),
+    ],
+)
+def test_outbound_calls(rule, expected):
+    out = "{id: ok, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}\n"
+    assert messages(f"{READERS}{out}{{id: x, {rule}}}", issuers=ISSUERS) == expected
+
+
+def test_a_tunnel_that_deny_rules_close():
     rules = (
         READERS
-        + '{id: out, plane: egress, roles: [viewer], hosts: [a], paths: [/x], dags: ["*"]}\n'
-        + "{id: no, deny: true, dags: [x]}\n{id: ok, plane: egress, roles: [viewer], hosts: [a], paths: [/x]}"
+        + "{id: tunnel, plane: egress, hosts: [a.b], methods: [CONNECT], identity: verified}\n"
+        + '{id: no, deny: true, plane: egress, hosts: ["*.b"], methods: [DELETE]}'
     )
-    found = [text for text in messages(rules, issuers=ISSUERS) if "outbound" in text]
-    assert found == [
-        "the rule `out` allows no outbound request: the DAG of an outbound request is not known yet",
-        "the rule `no` denies every outbound request it covers: the DAG of an outbound request is not known yet",
+    assert "the rule `tunnel` can never allow anything: the deny rule `no` covers it" in messages(
+        rules, issuers=ISSUERS
+    )
+
+
+def test_rules_that_differ_in_runs_are_no_twins():
+    rules = [
+        f"{{id: r{number}, plane: egress, hosts: [a], paths: [/x], {more}}}"
+        for number, more in enumerate(
+            ["dags: [a]", "tasks: [a]", "identity: verified", "identity: asserted", "destinations: [a], dags: [a]"]
+        )
     ]
+    assert messages(READERS + "\n".join(rules), issuers=ISSUERS) == []
+    twins = messages(READERS + "\n".join([*rules, rules[1].replace("r1", "r9")]), issuers=ISSUERS)
+    assert twins == ["the rule `r9` says the same as `r1`"]
 
 
 @pytest.mark.parametrize(

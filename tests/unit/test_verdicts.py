@@ -1,18 +1,21 @@
 """What is remembered of verdicts never changes an answer, is bounded, and is nobody's who proved nothing."""
 
+import itertools
 import random
+from dataclasses import replace
 
 import jwt
 import pytest
 
 from authz import verdicts
 from authz.authenticate import Authenticator
-from authz.errors import RequestError
+from authz.errors import DeniedError, RequestError
 from authz.minter import AssertionMinter
-from authz.model import Allow, Claims, Deny, HttpRequest, Identity
+from authz.model import Allow, Claims, Deny, HttpRequest, Identity, Level
+from authz.reasons import Reason
 from authz.service import Parked, Service, Snapshot
-from authz.verdicts import Verdicts
-from tests.policies import narrowing
+from authz.verdicts import Verdicts, canonical
+from tests.policies import narrowing, run
 from tests.service_rig import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
 from tests.simulators import MemorySink
 from tests.token_factory import ISS, make_key
@@ -82,6 +85,8 @@ def test_the_same_question_gets_the_same_verdict(table):
         {"narrowed": True},
         {"base": "/airflow"},
         {"base": "/api"},
+        {"plane": "egress", "destination": "orders"},
+        {"plane": "egress", "host": "orders.internal"},
     ],
 )
 def test_another_question_is_decided_anew(table, other):
@@ -99,6 +104,109 @@ def test_an_equal_identity_is_another_one(table):
     assert decide(table, asked(), identity("viewer"), policy) is not first
     assert isinstance(decide(table, asked(), identity("copilot"), load(NARROW)).decision, Allow)
     assert isinstance(decide(table, asked(), identity("viewer"), load(NARROW)).decision, Deny)
+
+
+EGRESS = """  - {id: runs, plane: egress, destinations: [orders], paths: ["/**"], dags: [sales], tasks: [load]}
+  - {id: told, plane: egress, roles: [viewer], hosts: [orders.internal], paths: ["/**"]}
+  - {id: tunnel, plane: egress, destinations: [orders], methods: [CONNECT], dags: [sales]}
+  - {id: agents"""
+
+
+def call(target="/v1", **changes):
+    return asked(target, **{"plane": "egress", "destination": "orders", "authority": "orders.internal", **changes})
+
+
+def test_what_was_decided_for_one_run_answers_for_no_other(table):
+    policy = load(POLICY.replace("  - {id: agents", EGRESS))
+    outcomes = {}
+    for _ in range(2):
+        for dag, task, level in itertools.product(("sales", "hr"), ("load", "x"), tuple(Level)):
+            who = replace(identity(), run=run(dag, task, level))
+            decision = decide(table, call(), who, policy).decision
+            assert outcomes.setdefault((dag, task, level), decision) == decision
+        assert decide(table, call(), identity(), policy).decision.reason is Reason.NO_ROLE
+        assert decide(table, call(), identity("viewer"), policy).decision.rule == "told"
+    allowed = [key for key, decision in outcomes.items() if isinstance(decision, Allow)]
+    assert allowed == [("sales", "load", "verified")]
+    assert [decision.dag_id for decision in outcomes.values()] == [dag for dag, _, _ in outcomes]
+
+
+def test_tries_of_a_task_share_a_decision_and_nothing_else(table):
+    policy = load(POLICY.replace("  - {id: agents", EGRESS))
+    first, second = (
+        decide(table, call(), replace(identity(), run=run("sales", "load", try_number=number)), policy)
+        for number in (1, 2)
+    )
+    assert first.decision is second.decision
+    assert first is not second
+
+
+def test_many_runs_with_the_same_question_are_bounded_too(table):
+    policy = load(POLICY.replace("  - {id: agents", EGRESS))
+    for number in range(2 * verdicts._MOST_KEPT):
+        question = table.question(call(), policy)
+        table.decide(call(), question, replace(identity(), run=run(f"d{number}")), policy)
+        assert len(question.decisions) <= verdicts._MOST_KEPT
+        assert len(table) <= verdicts._MOST_KEPT
+
+
+def test_what_envoy_says_of_the_destination_is_judged():
+    request = canonical(call(authority="127.0.0.1:9101", host="Orders.Internal"))
+    assert (request.host, request.port, request.destination) == ("orders.internal", None, "orders")
+    plain = canonical(call(authority="orders.internal:8443", destination=""))
+    assert (plain.host, plain.port, plain.destination) == ("orders.internal", 8443, "")
+
+
+def test_the_front_door_has_no_destinations():
+    request = canonical(asked(destination="orders", host="orders.internal"))
+    assert (request.host, request.destination) == ("gate.test", "")
+
+
+@pytest.mark.parametrize("host", ["orders.internal:80", "a,b", "a/b", "2130706433", "a.test.", "[::1]:80"])
+def test_a_host_that_envoy_cannot_mean_is_no_host(host):
+    with pytest.raises(DeniedError) as failure:
+        canonical(call(host=host))
+    assert failure.value.reason is Reason.MISCONFIGURED
+
+
+@pytest.mark.parametrize("authority", ["", "a,b", "a.test.", "2130706433", "127.1:80"])
+def test_a_bad_authority_is_refused_whatever_envoy_says(authority):
+    with pytest.raises(RequestError) as failure:
+        canonical(call(authority=authority, host="orders.internal"))
+    assert failure.value.reason is Reason.BAD_HOST
+
+
+@pytest.mark.parametrize("target", ["", "orders.internal:443", "ORDERS.internal:443"])
+def test_a_tunnel(target, table):
+    http = call(target, method="CONNECT", authority="orders.internal:443")
+    request = canonical(http)
+    assert (request.method, request.host, request.port) == ("CONNECT", "orders.internal", 443)
+    assert (request.path, request.whole_path, request.segments) == ("", "", ())
+    assert request.destination == "orders"
+    policy = load(POLICY.replace("  - {id: agents", EGRESS))
+    who = replace(identity(), run=run("sales", "load"))
+    assert decide(table, http, who, policy).decision.rule == "tunnel"
+    assert decide(table, call(), who, policy).decision.rule == "runs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"plane": "inbound"}, Reason.BAD_PATH),
+        ({"plane": "inbound", "target": "/x"}, Reason.BAD_METHOD),
+        ({"authority": "orders.internal"}, Reason.BAD_HOST),
+        ({"target": "other.internal:443"}, Reason.BAD_PATH),
+        ({"target": "/v1"}, Reason.BAD_HOST),
+        ({"method": "connect", "target": "/v1"}, Reason.BAD_METHOD),
+        ({"host": "orders.internal"}, Reason.MISCONFIGURED),
+        ({"base": "/orders"}, Reason.MISCONFIGURED),
+    ],
+)
+def test_what_is_no_tunnel(changes, reason):
+    parts = {"method": "CONNECT", "authority": "orders.internal:443", "target": "", **changes}
+    with pytest.raises(DeniedError) as failure:
+        canonical(call(**parts))
+    assert failure.value.reason is reason
 
 
 def test_another_policy_forgets_everything(table):
