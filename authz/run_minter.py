@@ -6,6 +6,7 @@ side of this gate alone, and an assertion for Airflow for nobody else. Used by s
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -75,7 +76,7 @@ class RunMinter:
 def asking_as(key: assertion.SigningKey, *, issuer: str, audience: str, now: float) -> Mapping[str, str]:
     """The headers by which the gate itself asks Airflow: it may read every DAG, and nothing else."""
     token = assertion.mint(
-        Identity(claims=_ASKER, roles=frozenset()),
+        Identity(claims=replace(_ASKER, issuer=issuer), roles=frozenset()),
         _READS_ALL,
         audience=audience,
         issuer=issuer,
