@@ -354,3 +354,13 @@ def compare(steps, tables):
             assert first
         if first:
             used[name] = until
+
+
+def test_how_full_it_is_can_be_told(path):
+    table = Replays(path, 1024)
+    assert table.used(NOW) == 0
+    for number in range(256):
+        assert table.first(digest(number), NOW + 60, NOW)
+    assert table.used(NOW) == 0.25
+    assert table.used(NOW + 60) == 0
+    table.close()
