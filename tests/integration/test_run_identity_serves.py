@@ -1,4 +1,4 @@
-"""Run identity with `authz serve` as it is deployed: two workers, one table of used proofs, keys of Airflow's in a file."""
+"""Run identity with `authz serve` as it is deployed: two workers, one table of used proofs, keys in a file."""
 
 import json
 import os
