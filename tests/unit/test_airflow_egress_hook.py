@@ -17,6 +17,7 @@ from airflow.sdk.execution_time import context
 from authz.airflow.egress import hook as module
 from authz.airflow.egress.gate_answers import refusal, retry_after
 from authz.airflow.egress.hook import GateHttpHook
+from authz.airflow.egress.provider import get_provider_info
 from tests.egress_simulator import IDENTITY_HEADERS, EgressSimulator
 from tests.egress_task import running
 
@@ -294,3 +295,17 @@ GATES = {"error": "no_rule", "message": "m", "decision_id": "d", "rule": "r1"}
 def test_the_gates_word_is_known_by_header_and_body_together(status, headers, body, told):
     found = refusal(status, headers, body.encode())
     assert (str(found) if found else None) == told
+
+
+def test_the_type_is_known_by_the_names_that_airflow_gives_it():
+    """In the database it keeps its name; from environment variables and secrets backends it comes with `_` for `-`."""
+    known = {entry["connection-type"]: entry["hook-class-name"] for entry in get_provider_info()["connection-types"]}
+    written = [
+        Connection(conn_id="orders", conn_type="authz-http"),
+        Connection.from_json('{"conn_type": "authz-http"}', conn_id="orders"),
+        Connection.from_uri("authz-http://127.0.0.1:9101", conn_id="orders"),
+    ]
+    hooks = [getattr(module, known[connection.conn_type].rpartition(".")[2]) for connection in written]
+    assert [hook.conn_type for hook in hooks] == [connection.conn_type for connection in written]
+    assert all(issubclass(hook, GateHttpHook) for hook in hooks)
+    assert len({entry["hook-name"] for entry in get_provider_info()["connection-types"]}) == len(known)

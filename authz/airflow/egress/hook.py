@@ -154,6 +154,13 @@ class GateHttpHook(HttpHook):
         return retry_after(response.headers) if not_begun or self.method in _IDEMPOTENT else None
 
 
+class GateHttpHookOfVariable(GateHttpHook):
+    """The same for connections from environment variables and secrets backends, where Airflow writes `_` for `-`."""
+
+    conn_type = CONNECTION_TYPE.replace("-", "_")
+    hook_name = "HTTP through the gate (from a variable)"
+
+
 def _told(response: requests.Response) -> Refusal | None:
     if response.ok:
         return None

@@ -26,31 +26,37 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "HTTP through the gate", "python-modules": ["authz.airflow.egress.hook"]},
         ],
         "connection-types": [
-            {
-                "hook-class-name": "authz.airflow.egress.hook.GateHttpHook",
-                "hook-name": "HTTP through the gate",
-                "connection-type": "authz-http",
-                "ui-field-behaviour": {
-                    "hidden-fields": [],
-                    "relabeling": {"host": "Base URL at the gate"},
-                    "placeholders": {
-                        "host": "http://127.0.0.1:9101",
-                        "login": "only for a destination that sees the task's own Authorization",
-                    },
-                },
-                "conn-fields": {
-                    "retry_after_limit": {
-                        "label": "Longest wait (seconds)",
-                        "description": "How long a call waits in all, where 429 and 503 name a time (Retry-After)."
-                        " 60 by default, 0 for never.",
-                        "schema": {"type": ["integer", "null"], "minimum": 0},
-                    },
-                    "retry_after_tries": {
-                        "label": "Most tries",
-                        "description": "How often such a call is sent in all. 3 by default.",
-                        "schema": {"type": ["integer", "null"], "minimum": 1},
-                    },
-                },
-            }
+            _form("authz-http", "GateHttpHook", "HTTP through the gate"),
+            # What Airflow makes of the name in environment variables (`AIRFLOW_CONN_…`) and secrets backends.
+            _form("authz_http", "GateHttpHookOfVariable", "HTTP through the gate (from a variable)"),
         ],
+    }
+
+
+def _form(connection_type: str, hook_class: str, hook_name: str) -> dict[str, Any]:
+    return {
+        "hook-class-name": f"authz.airflow.egress.hook.{hook_class}",
+        "hook-name": hook_name,
+        "connection-type": connection_type,
+        "ui-field-behaviour": {
+            "hidden-fields": [],
+            "relabeling": {"host": "Base URL at the gate"},
+            "placeholders": {
+                "host": "http://127.0.0.1:9101",
+                "login": "only for a destination that sees the task's own Authorization",
+            },
+        },
+        "conn-fields": {
+            "retry_after_limit": {
+                "label": "Longest wait (seconds)",
+                "description": "How long a call waits in all, where 429 and 503 name a time (Retry-After)."
+                " 60 by default, 0 for never.",
+                "schema": {"type": ["integer", "null"], "minimum": 0},
+            },
+            "retry_after_tries": {
+                "label": "Most tries",
+                "description": "How often such a call is sent in all. 3 by default.",
+                "schema": {"type": ["integer", "null"], "minimum": 1},
+            },
+        },
     }
