@@ -25,7 +25,7 @@ class OAuth2(Section):
     token_endpoint: TokenUrl = Field(description="where tokens come from; https, or http on this machine")
     client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(description="our client there")
     client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
-    client_auth: Literal["post", "basic"] = Field("post", description="how the token endpoint wants the secret")
+    client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
     scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
     parameters: tuple[Parameter, ...] = Field((), description="more words of the token request: `audience=orders`")
     ca: str | None = Field(None, description="authority of the token endpoint's certificate; default: the system's")

@@ -94,9 +94,15 @@ def authorization_server(app: Flask, provider: Provider) -> AuthorizationServer:
     server = AuthorizationServer(app, query_client=CLIENTS.get, save_token=save_token)
     server.register_token_generator("default", AccessTokens(provider))
     server.register_grant(_code_grant(provider), [_RequiredPkce(), _id_tokens(provider)])
-    server.register_grant(ClientCredentialsGrant)
+    server.register_grant(_ClientCredentials)
     server.register_grant(_refresh_grant(provider))
     return server
+
+
+class _ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]
+    """For services, which send their secret either way, as discovery says."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
 
 class _RequiredPkce(CodeChallenge):  # type: ignore[misc]

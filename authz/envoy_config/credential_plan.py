@@ -69,8 +69,8 @@ class HeaderSecret:
 class ClientCredentials:
     """A bearer token that Envoy fetches in advance from the destination's own token endpoint (RFC 6749 §4.4).
 
-    `secret` is the file with the client's secret. `client_auth` is how the token endpoint wants it: in the body, or as
-    HTTP Basic. `parameters` are added to the request (`audience=orders`).
+    `secret` is the file with the client's secret. `client_auth` is how the token endpoint wants it: as HTTP
+    Basic, which every one knows, or in the body. `parameters` are added to the request (`audience=orders`).
     """
 
     token_endpoint: str
@@ -78,7 +78,7 @@ class ClientCredentials:
     secret: str
     scopes: tuple[str, ...] = ()
     ca: str = SYSTEM_CA
-    client_auth: Literal["post", "basic"] = "post"
+    client_auth: Literal["basic", "post"] = "basic"
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

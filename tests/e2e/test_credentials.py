@@ -3,11 +3,10 @@
 PITFALLS d-41: whatever a task sends in its place is replaced, and it goes to its own destination only.
 """
 
-import threading
-
 import pytest
 
 from authz.envoy_config.credential_plan import HeaderSecret
+from tests.e2e.calls import Calls
 from tests.e2e.envoy_harness import free_port
 from tests.e2e.login_site import replace
 from tests.e2e.raw_http import Connection, exchange, request
@@ -153,36 +152,6 @@ def test_a_secret_with_a_newline_at_its_end_makes_no_wrong_header(out):
     assert answer.status == 200 or failure(answer) == (503, "credential_unavailable", "missing")
     lines = {tuple(received.all("authorization")) for received in site.requests}
     assert lines <= {("Bearer late",), ("Bearer good",), ("Bearer ends",)}
-
-
-class Calls:
-    """Calls of one destination from some tasks at once, each on a kept connection, until the block ends."""
-
-    def __init__(self, out, name, tasks=4):
-        self.statuses = []
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(out, name), daemon=True) for _ in range(tasks)]
-
-    def _run(self, out, name):
-        with Connection(out.envoy.egress) as connection:
-            while not self._ended.is_set():
-                connection.send(request("/", "Authorization: Bearer mine", host=f"{name}.test"))
-                self.statuses.append(connection.response().status)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc):
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
-
-    def more(self, out, number):
-        wanted = len(self.statuses) + number
-        out.until(lambda: len(self.statuses) >= wanted, "the calls stand still")
 
 
 def test_a_secret_is_replaced_under_load_and_no_call_fails(out):
