@@ -115,6 +115,16 @@ class Destination(Section):
     insecure_credential: bool = Field(False, description="allow a `credential` without `tls` beyond this machine")
     limits: DestinationLimits = Field(DestinationLimits(), description="what it may take, when it counts as broken")
 
+    listen: Address | None = Field(
+        None, description="a base URL, `http://127.0.0.1:9101`: all that comes to this address is for the first host"
+    )
+    path: str | None = Field(
+        None, description="a base URL at `egress.listen`: `/orders`; what is below it is for the first host"
+    )
+    tunnel: bool = Field(
+        False, description="let proxy clients CONNECT to its hosts, on the port of `address`; nobody sees paths there"
+    )
+
     @model_validator(mode="after")
     def _credential_is_safe(self) -> Self:
         if self.credential is not None:
@@ -123,13 +133,38 @@ class Destination(Section):
         return self
 
 
+class Dynamic(Section):
+    """Any other host that the rules allow, at public addresses only."""
+
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        (443, 80), min_length=1, max_length=8, description="ports; 80 is plain HTTP, Envoy speaks TLS on all others"
+    )
+    ca: str | None = Field(None, description="authority of the certificates, PEM; default: the system's")
+    resolvers: tuple[Address, ...] = Field((), description="DNS servers, `ip:port`; default: the system's")
+
+
 class Egress(Section):
     """Envoy's listener for the calls of tasks."""
 
-    listen: Address = Field("127.0.0.1:8090", description="address of the listener")
-    destinations: tuple[Destination, ...] = Field(
-        min_length=1, description="what tasks can be let through to, chosen by Host"
+    listen: Address = Field(
+        "127.0.0.1:8090", description="address of the listener; also a forward proxy (`http_proxy`, `https_proxy`)"
     )
+    destinations: tuple[Destination, ...] = Field((), description="what tasks can be let through to, chosen by Host")
+    dynamic: Dynamic | None = Field(
+        None, description="any other host that the rules allow; without it there is none. Needs Envoy 1.39"
+    )
+
+
+class Execution(Section):
+    """Envoy's listener for workers, in front of Airflow's execution API."""
+
+    listen: Address = Field(
+        "127.0.0.1:8091", description="address of the listener: workers' `execution_api_server_url`"
+    )
+    address: Address = Field(description="host:port of Airflow's API server")
+    tls: bool = Field(False, description="speak TLS to it and verify its certificate")
+    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
 
 
 class Envoy(Section):
@@ -137,6 +172,7 @@ class Envoy(Section):
 
     inbound: Inbound | None = Field(None, description="the listener in front of Airflow")
     egress: Egress | None = Field(None, description="the listener for the calls of tasks")
+    execution: Execution | None = Field(None, description="the listener for workers")
     admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
     authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
     authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from authz import endpoints
 from authz.destination_settings import Credential as CredentialSettings
 from authz.envoy_config.credential_plan import AUTHORIZATION, BEARER, ClientCredentials, Credential, HeaderSecret
-from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.egress_plan import Destination, Dynamic, Egress, HostTls
+from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.limits_plan import Limits
 from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_settings import Destination as DestinationSettings
+from authz.envoy_settings import Dynamic as DynamicSettings
 from authz.envoy_settings import Egress as EgressSettings
+from authz.envoy_settings import Execution as ExecutionSettings
 from authz.envoy_settings import Inbound, Login
 from authz.envoy_settings import Upstream as UpstreamSettings
 from authz.errors import ConfigError, Problem
@@ -49,6 +52,7 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
             authz_timeout=envoy.authz_timeout,
             inbound=_inbound(envoy.inbound, discover, settings.revocation.backchannel or "") if envoy.inbound else None,
             egress=_egress(envoy.egress) if envoy.egress else None,
+            execution=_execution(envoy.execution) if envoy.execution else None,
             admin_listen=envoy.admin,
             access_log=envoy.access_log,
             sds=envoy.sds,
@@ -68,7 +72,24 @@ def _inbound(inbound: Inbound, discover: Callable[..., Provider], backchannel: s
 
 
 def _egress(egress: EgressSettings) -> Egress:
-    return Egress(listen=egress.listen, destinations=tuple(_destination(one) for one in egress.destinations))
+    return Egress(
+        listen=egress.listen,
+        destinations=tuple(_destination(one) for one in egress.destinations),
+        dynamic=_dynamic(egress.dynamic) if egress.dynamic else None,
+    )
+
+
+def _dynamic(dynamic: DynamicSettings) -> Dynamic:
+    return Dynamic(ports=dynamic.ports, ca=dynamic.ca or SYSTEM_CA, resolvers=dynamic.resolvers)
+
+
+def _execution(execution: ExecutionSettings) -> Execution:
+    name = execution.tls_name or _host(execution.address)
+    return Execution(
+        listen=execution.listen,
+        addresses=(execution.address,),
+        tls=_client_tls(name, execution.tls_ca) if execution.tls else None,
+    )
 
 
 def _destination(destination: DestinationSettings) -> Destination:
@@ -81,6 +102,9 @@ def _destination(destination: DestinationSettings) -> Destination:
         timeout=destination.timeout,
         health_path=destination.health_path or "",
         keep_authorization=destination.keep_authorization,
+        listen=destination.listen or "",
+        path=destination.path or "",
+        tunnel=destination.tunnel,
         credential=_credential(destination.credential) if destination.credential else None,
         insecure_credential=destination.insecure_credential,
         limits=Limits(**destination.limits.model_dump()),
@@ -149,14 +173,17 @@ def _client_tls(server_name: str, ca: str | None) -> ClientTls:
     return ClientTls(server_name=server_name, ca=ca) if ca else ClientTls(server_name=server_name)
 
 
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
 def _upstream(upstream: UpstreamSettings) -> Upstream:
-    host = upstream.address.rpartition(":")[0].strip("[]")
     return Upstream(
         name=upstream.name,
         addresses=(upstream.address,),
         hosts=upstream.hosts,
         audience=upstream.audience or "",
-        tls=_client_tls(upstream.tls_name or host, upstream.tls_ca) if upstream.tls else None,
+        tls=_client_tls(upstream.tls_name or _host(upstream.address), upstream.tls_ca) if upstream.tls else None,
         timeout=upstream.timeout,
         health_path=upstream.health_path or "",
         base_path=upstream.base_path or "",

@@ -15,7 +15,8 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     RuntimeLayer,
 )
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
-from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
+from envoy_data_plane.envoy.config.listener.v3 import Listener as EnvoyListener
 from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
     OverloadManager,
@@ -23,6 +24,7 @@ from envoy_data_plane.envoy.config.overload.v3 import (
     ThresholdTrigger,
     Trigger,
 )
+from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
 from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import FixedHeapConfig
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
@@ -37,9 +39,14 @@ from authz.envoy_config.clusters import (
     upstream_cluster,
 )
 from authz.envoy_config.credential_plan import ClientCredentials
+from authz.envoy_config.dynamic import dynamic_clusters
 from authz.envoy_config.egress_plan import Egress
-from authz.envoy_config.listeners import egress_listener, inbound_listener
-from authz.envoy_config.plan import EnvoyPlan, Listener
+from authz.envoy_config.execution import CLUSTER as EXECUTION_CLUSTER
+from authz.envoy_config.execution_plan import Execution
+from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
+from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.envoy_config.routes import cluster_name
+from authz.envoy_config.tunnels import tunnel_clusters, tunnel_listeners
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
@@ -54,10 +61,17 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
         static_resources=BootstrapStaticResources(
             listeners=[
                 *([inbound_listener(plan, plan.inbound)] if plan.inbound else []),
-                *([egress_listener(plan, plan.egress)] if plan.egress else []),
+                *(_egress_listeners(plan, plan.egress) if plan.egress else []),
+                *([execution_listener(plan, plan.execution)] if plan.execution else []),
             ],
-            clusters=[authz_cluster(plan), *_inbound_clusters(plan.inbound), *_egress_clusters(plan.egress, plan.sds)],
+            clusters=[
+                authz_cluster(plan),
+                *_inbound_clusters(plan.inbound),
+                *(_egress_clusters(plan.egress, plan.sds) if plan.egress else []),
+                *([_execution_cluster(plan.execution)] if plan.execution else []),
+            ],
         ),
+        bootstrap_extensions=_extensions(plan),
         layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=Struct())]),
         overload_manager=_overload(plan),
     )
@@ -67,19 +81,41 @@ def _inbound_clusters(inbound: Listener | None) -> list[Cluster]:
     if inbound is None:
         return []
     login = login_clusters(inbound.login) if inbound.login else []
-    return [*(upstream_cluster(upstream) for upstream in inbound.upstreams), *login]
+    return [*(upstream_cluster(upstream, cluster_name(upstream)) for upstream in inbound.upstreams), *login]
 
 
-def _egress_clusters(egress: Egress | None, sds: str) -> list[Cluster]:
-    destinations = egress.destinations if egress else ()
+def _egress_listeners(plan: EnvoyPlan, egress: Egress) -> list[EnvoyListener]:
     return [
-        *(destination_cluster(destination, sds) for destination in destinations),
+        egress_listener(plan, egress),
+        *(base_url_listener(plan, egress, one) for one in egress.destinations if one.listen),
+        *tunnel_listeners(egress),
+    ]
+
+
+def _egress_clusters(egress: Egress, sds: str) -> list[Cluster]:
+    return [
+        *(destination_cluster(destination, sds) for destination in egress.destinations),
         *(
             token_cluster(destination.name, destination.credential)
-            for destination in destinations
+            for destination in egress.destinations
             if isinstance(destination.credential, ClientCredentials)
         ),
+        *tunnel_clusters(egress),
+        *(dynamic_clusters(egress.dynamic) if egress.dynamic else []),
     ]
+
+
+def _execution_cluster(execution: Execution) -> Cluster:
+    return upstream_cluster(
+        Upstream(name="airflow", addresses=execution.addresses, tls=execution.tls), EXECUTION_CLUSTER
+    )
+
+
+def _extensions(plan: EnvoyPlan) -> list[TypedExtensionConfig]:
+    """What listeners inside of Envoy need."""
+    if not plan.egress or not any(destination.tunnel for destination in plan.egress.destinations):
+        return []
+    return [TypedExtensionConfig(name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener()))]
 
 
 def _admin(plan: EnvoyPlan) -> Admin:

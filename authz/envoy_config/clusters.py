@@ -49,7 +49,6 @@ from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
 from authz.envoy_config.peers import ClientTls
 from authz.envoy_config.plan import EnvoyPlan, Upstream
-from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tls import cluster_socket, host_socket
 from authz.login_plan import Endpoint, LoginPlan
 
@@ -92,9 +91,8 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
     )
 
 
-def upstream_cluster(upstream: Upstream) -> Cluster:
-    """One upstream of the inbound listener, over HTTP/1.1."""
-    name = cluster_name(upstream)
+def upstream_cluster(upstream: Upstream, name: str) -> Cluster:
+    """A server of ours, over HTTP/1.1."""
     named = [upstream.host_rewrite, *(host for host in upstream.hosts if not host.startswith("*"))]
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),

@@ -11,10 +11,23 @@ from typing import Final
 
 from authz.envoy_config.credential_plan import Credential
 from authz.envoy_config.limits_plan import Limits
-from authz.envoy_config.peers import ClientTls, HostPort, SocketPath, check_endpoints, check_unique, parse_address
+from authz.envoy_config.peers import (
+    MAX_PORT,
+    ClientTls,
+    HostPort,
+    SocketPath,
+    check_endpoints,
+    check_listen,
+    check_unique,
+    own_hosts,
+    parse_address,
+    same_place,
+)
 from authz.login_plan import SYSTEM_CA
+from authz.path import is_base
 
 _HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_IPV4: Final = re.compile(r"[0-9.]+")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 
 
@@ -36,6 +49,11 @@ class Destination:
     task's own `Authorization` through, where the authorizer knows the caller by another header. `credential` is what
     Envoy adds to every call; in the clear it goes beyond this machine only with `insecure_credential`. `limits` is what
     the destination may take.
+
+    Besides its hosts it may have base URLs: `listen`, an address of its own, and `path`, below which it is found at the
+    egress listener's own address. What comes there is judged as the first of the hosts, and asks the destination for
+    it. `tunnel` lets `CONNECT` through to a host and the port of the address, of which nobody sees what is inside but
+    that it is TLS for that host.
     """
 
     name: str
@@ -49,6 +67,9 @@ class Destination:
     credential: Credential | None = None
     insecure_credential: bool = False
     limits: Limits = field(default_factory=Limits)
+    listen: str = ""
+    path: str = ""
+    tunnel: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -66,6 +87,25 @@ class Destination:
         if self.credential:
             safe = self.tls is not None or self.insecure_credential or all(map(_is_here, self.addresses))
             check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization)
+        if self.listen:
+            check_listen(self.listen)
+        if self.path and not is_base(self.path):
+            raise ValueError(f"{self.path!r}: a base URL's path is plain and ends without a slash, as /orders does")
+        if (self.listen or self.path) and self.hosts[0].startswith("*"):
+            raise ValueError(f"destination {self.name}: a base URL asks for the first host, which is no pattern then")
+        if self.tunnel and not (self.names and self.ports):
+            raise ValueError(f"destination {self.name}: a tunnel leads to hosts that are names, on a TCP port")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hosts that TLS can ask for: neither patterns nor addresses."""
+        return tuple(host for host in self.hosts if not host.startswith(("*", "[")) and not _IPV4.fullmatch(host))
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports of the addresses."""
+        parsed = (parse_address(address) for address in self.addresses)
+        return tuple(dict.fromkeys(address.port for address in parsed if isinstance(address, HostPort)))
 
     @property
     def named(self) -> str:
@@ -102,21 +142,66 @@ def _is_here(address: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dynamic:
+    """Every host that is nobody's, on these ports: plain HTTP on 80, TLS that the host must answer for on all others.
+
+    Only public addresses are connected to. `resolvers` are DNS servers, `ip:port`; none: those of the system.
+    """
+
+    ports: tuple[int, ...] = (443, 80)
+    ca: str = SYSTEM_CA
+    resolvers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.ports or not all(1 <= port <= MAX_PORT for port in self.ports):
+            raise ValueError("dynamic destinations need ports, from 1 to 65535")
+        check_unique(map(str, self.ports), "port of dynamic destinations")
+        for resolver in self.resolvers:
+            address = parse_address(resolver)
+            if not (isinstance(address, HostPort) and address.is_ip):
+                raise ValueError(f"{resolver!r}: a DNS server is written as ip:port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """The outbound listener and what is behind it. `idle` and `longest_stream` are those of `plan.Listener`."""
+    """The outbound listener and what is behind it. `idle` and `longest_stream` are those of `plan.Listener`.
+
+    Where there is nothing `dynamic`, whatever is no destination's host leads nowhere.
+    """
 
     listen: str
     destinations: tuple[Destination, ...]
+    dynamic: Dynamic | None = None
     idle: float = 300
     longest_stream: float = 3600
 
     def __post_init__(self) -> None:
-        address = parse_address(self.listen)
-        if isinstance(address, HostPort) and not address.is_ip:
-            raise ValueError(f"{self.listen!r}: a listener needs an IP address, not a name")
-        if not self.destinations:
+        check_listen(self.listen)
+        if not (self.destinations or self.dynamic):
             raise ValueError(f"{self.listen!r}: the egress listener needs a destination")
         if self.idle <= 0 or self.longest_stream <= 0:
             raise ValueError(f"{self.listen!r}: idle and longest_stream must be more than 0")
         check_unique([destination.name for destination in self.destinations], "destination name")
         check_unique([host for destination in self.destinations for host in destination.hosts], "host")
+        check_unique([self.listen, *(one.listen for one in self.destinations if one.listen)], "address of a listener")
+        paths = [one.path for one in self.destinations if one.path]
+        check_unique(paths, "path of a base URL")
+        for path in paths:
+            if any(other.startswith(f"{path}/") for other in paths):
+                raise ValueError(f"{path!r}: there is the path of another destination below it")
+        theirs = [host for one in self.destinations for host in one.hosts if paths and host in self.own_hosts]
+        if theirs:
+            raise ValueError(f"{theirs[0]!r}: this is the listener's own host, where the paths of base URLs are")
+        for address in (address for one in self.destinations for address in one.addresses):
+            if any(same_place(address, own) for own in self.listens):
+                raise ValueError(f"{address!r}: a destination that is the egress listener itself would call itself")
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """All that is listened on."""
+        return (self.listen, *(one.listen for one in self.destinations if one.listen))
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The Host values by which a task on this machine knows the listener."""
+        return own_hosts(self.listen)

@@ -1,44 +1,85 @@
-"""Where an outbound request goes: by Host to a destination, or nowhere.
+"""Where an outbound request goes: by Host, by an address or a path of Envoy's own, or through a tunnel. Or nowhere.
 
 Law: every request, also one that leads nowhere, is judged as one of the egress plane. What is judged is where it goes:
-the destination is chosen by the Host that the authorizer is shown, and told to it by name. No destination sees by what
+the destination is chosen by the Host that the authorizer is shown, and told to it by name; where the Host is an address
+of Envoy's, the authorizer is told the destination's host, and that very host is asked for. No destination sees by what
 a task said which run it is, and a redirect goes back to the caller, who has to ask again.
 """
 
+import re
 from datetime import timedelta
 from typing import Final
 
 from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
     Route,
     RouteAction,
     RouteActionUpgradeConfig,
+    RouteActionUpgradeConfigConnectConfig,
     RouteConfiguration,
     RouteMatch,
+    RouteMatchConnectMatcher,
     VirtualHost,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.answer_guards import guarded
+from authz.envoy_config.dynamic import dynamic_routes
 from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.ext_authz import said_of, told_out
 from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.limits import further_tries
-from authz.envoy_config.peers import HostPort, parse_address
-from authz.envoy_config.routes import nowhere
+from authz.envoy_config.routes import no_upgrades, nowhere
+from authz.envoy_config.tunnels import tunnel_name
 from authz.model import Plane
 
 # The caller's address is nobody's business out there.
 _STAYS_HERE: Final = ("x-forwarded-for", *RUN_HEADERS)
+_FORBIDDEN: Final = 403
 
 
 def egress_routes(egress: Egress) -> RouteConfiguration:
-    """All the routes of the egress listener. Ports in Host take no part."""
-    return RouteConfiguration(
-        name=Plane.EGRESS.value,
-        virtual_hosts=[
+    """All the routes of the egress listener. Ports in Host take no part, but for tunnels."""
+    others = dynamic_routes(egress.dynamic) if egress.dynamic else []
+    return _configuration(
+        Plane.EGRESS.value,
+        [
             *(_virtual_host(destination) for destination in egress.destinations),
-            VirtualHost(name="nowhere", domains=["*"], routes=[nowhere()]),
+            *_own_address(egress),
+            VirtualHost(
+                name="dynamic" if others else "nowhere",
+                domains=["*"],
+                routes=[_no_tunnel(), *others, nowhere()],
+                request_headers_to_remove=["authorization"],
+                typed_per_filter_config=guarded((), ()),
+            ),
         ],
+    )
+
+
+def base_url_routes(destination: Destination) -> RouteConfiguration:
+    """The routes of a listener that leads to one destination, whatever Host a request names."""
+    host = VirtualHost(
+        name=destination.name,
+        domains=["*"],
+        routes=[_forward(destination, rewrite=True)],
+        request_headers_to_remove=_credentials(destination),
+        typed_per_filter_config={**told_out(destination, host=destination.hosts[0]), **_guard(destination)},
+    )
+    return _configuration(destination_name(destination), [host])
+
+
+def destination_name(destination: Destination) -> str:
+    """The cluster of a destination."""
+    return f"{Plane.EGRESS.value}.{destination.name}"
+
+
+def _configuration(name: str, hosts: list[VirtualHost]) -> RouteConfiguration:
+    return RouteConfiguration(
+        name=name,
+        virtual_hosts=hosts,
         ignore_port_in_host_matching=True,
         validate_clusters=True,
         request_headers_to_remove=list(_STAYS_HERE),
@@ -47,35 +88,97 @@ def egress_routes(egress: Egress) -> RouteConfiguration:
     )
 
 
-def destination_name(destination: Destination) -> str:
-    """The cluster of a destination."""
-    return f"{Plane.EGRESS.value}.{destination.name}"
+def _guard(destination: Destination) -> dict[str, Any]:
+    """What it may not answer."""
+    return guarded(destination.hosts, destination.ports, destination.limits.response_bytes)
+
+
+def _credentials(destination: Destination) -> list[str]:
+    """The answer takes the task's credentials away too; this holds whatever the answer says."""
+    return [] if destination.keep_authorization else ["authorization"]
 
 
 def _virtual_host(destination: Destination) -> VirtualHost:
     return VirtualHost(
         name=destination.name,
         domains=list(destination.hosts),
-        routes=[_forward(destination)],
-        # The answer says it too; this holds whatever the answer says.
-        request_headers_to_remove=[] if destination.keep_authorization else ["authorization"],
+        routes=[*_tunnels(destination), _no_tunnel(), _forward(destination)],
+        request_headers_to_remove=_credentials(destination),
         typed_per_filter_config={**told_out(destination), **_guard(destination)},
     )
 
 
-def _guard(destination: Destination) -> dict[str, Any]:
-    """What it may not answer."""
-    addresses = [parse_address(address) for address in destination.addresses]
-    ports = [address.port for address in addresses if isinstance(address, HostPort)]
-    return guarded(destination.hosts, ports, destination.limits.response_bytes)
+def _own_address(egress: Egress) -> list[VirtualHost]:
+    """The listener's own address, with the base URLs that are paths there."""
+    with_path = [destination for destination in egress.destinations if destination.path]
+    if not with_path:
+        return []
+    routes = [_below_path(destination) for destination in with_path]
+    return [VirtualHost(name="own-address", domains=list(egress.own_hosts), routes=[_no_tunnel(), *routes, nowhere()])]
 
 
-def _forward(destination: Destination) -> Route:
+def _below_path(destination: Destination) -> Route:
+    """What is at or below a base URL's path; the destination is asked for the rest, which is what was judged."""
+    path = destination.path
+    forward = _forward(destination, rewrite=True, cut=path)
+    return Route(
+        name=f"{destination.name}.path",
+        match=RouteMatch(path_separated_prefix=path),
+        route=forward.route,
+        request_headers_to_remove=_credentials(destination),
+        typed_per_filter_config={**told_out(destination, host=destination.hosts[0], base=path), **_guard(destination)},
+    )
+
+
+def _forward(destination: Destination, *, rewrite: bool = False, cut: str = "") -> Route:
+    """`rewrite`: the Host was an address of ours, so the destination is asked for its own. `cut`: ours in the path."""
+    rest = RegexMatchAndSubstitute(pattern=RegexMatcher(regex=f"^{re.escape(cut)}(?:/|$)"), substitution="/")
     action = RouteAction(
         cluster=destination_name(destination),
         timeout=timedelta(seconds=destination.timeout),
         idle_timeout=timedelta(seconds=destination.limits.idle_timeout),
-        upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket", enabled=False)],
+        host_rewrite_literal=destination.hosts[0] if rewrite else None,
+        regex_rewrite=rest if cut else None,
+        upgrade_configs=no_upgrades(),
         retry_policy=further_tries(destination.limits),
     )
     return Route(name=f"{destination.name}.forward", match=RouteMatch(prefix="/"), route=action)
+
+
+def _tunnels(destination: Destination) -> list[Route]:
+    """One way in for each host and port that may be tunnelled to."""
+    if not destination.tunnel:
+        return []
+    return [
+        Route(
+            name=f"{destination.name}.tunnel",
+            match=RouteMatch(
+                connect_matcher=RouteMatchConnectMatcher(),
+                headers=[
+                    HeaderMatcher(
+                        name=":authority", string_match=StringMatcher(exact=f"{host}:{port}", ignore_case=True)
+                    )
+                ],
+            ),
+            route=RouteAction(
+                cluster=tunnel_name(destination, host),
+                timeout=timedelta(0),
+                upgrade_configs=[
+                    RouteActionUpgradeConfig(
+                        upgrade_type="CONNECT", connect_config=RouteActionUpgradeConfigConnectConfig()
+                    )
+                ],
+            ),
+        )
+        for host in destination.names
+        for port in destination.ports
+    ]
+
+
+def _no_tunnel() -> Route:
+    """Whatever else is to be tunnelled to."""
+    return Route(
+        name="no-tunnel",
+        match=RouteMatch(connect_matcher=RouteMatchConnectMatcher()),
+        direct_response=DirectResponseAction(status=_FORBIDDEN),
+    )

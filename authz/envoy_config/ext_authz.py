@@ -37,8 +37,8 @@ PICKS: Final = 100
 RETRY_AFTER: Final = timedelta(milliseconds=10)
 
 
-def ext_authz_filter(plan: EnvoyPlan, plane: Plane) -> HttpFilter:
-    """The check of every request. It is the last filter before the router: nothing can re-route after it."""
+def ext_authz_filter(plan: EnvoyPlan, plane: str) -> HttpFilter:
+    """The check of every request. Nothing can re-route after it."""
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER),
@@ -74,11 +74,19 @@ def told(
     return said_of(Plane.INBOUND, said)
 
 
-def told_out(destination: Destination) -> dict[str, Any]:
-    """The same for a way out: where it leads, and whether the task's own Authorization goes on."""
+def told_out(destination: Destination, *, host: str = "", base: str = "") -> dict[str, Any]:
+    """The same for a way out: where it leads, and whether the task's own Authorization goes on.
+
+    `host` is what is judged where the Host is an address of Envoy's, and `base` the part of the path that is.
+    """
     keep = "keep" if destination.keep_authorization else ""
-    said = {"destination": destination.name, "audience": destination.audience, "authorization": keep}
-    return said_of(Plane.EGRESS, said)
+    where = {"destination": destination.name, "host": host, "base": base}
+    return said_of(Plane.EGRESS, {**where, "audience": destination.audience, "authorization": keep})
+
+
+def not_asked() -> dict[str, Any]:
+    """The per-route settings of what the authorizer has no say in."""
+    return {NAME: Any.pack(ExtAuthzPerRoute(disabled=True))}
 
 
 def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.model import Plane
-from authz.wire import READ_HEADERS, READ_ON_EGRESS
+from authz.model import EXECUTION, Plane
+from authz.wire import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
 
 NAME: Final = "authz.client_headers"
 # By these a task says which run it is, and on egress alone they are read. No destination ever sees them.
@@ -80,9 +80,9 @@ def response_cookie(line: str) -> dict[str, Any]:
     return {NAME: Any.pack(per_route)}
 
 
-def client_header_filter(plane: Plane) -> HttpFilter:
+def client_header_filter(plane: str) -> HttpFilter:
     """The first filter: drops what a client may not send, in any case of letters, however often it is sent."""
-    inbound = plane is Plane.INBOUND
+    inbound = plane != Plane.EGRESS
     by_prefix = [
         HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
         for prefix in (INBOUND_PREFIXES if inbound else CLIENT_PREFIXES)
@@ -92,13 +92,13 @@ def client_header_filter(plane: Plane) -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def shown(plane: Plane) -> ListStringMatcher:
+def shown(plane: str) -> ListStringMatcher:
     """The headers that the authorizer is shown."""
-    names = READ_HEADERS if plane is Plane.INBOUND else READ_ON_EGRESS
+    names = {Plane.EGRESS: READ_ON_EGRESS, EXECUTION: READ_ON_EXECUTION}.get(plane, READ_HEADERS)
     return ListStringMatcher(patterns=[StringMatcher(exact=name) for name in names])
 
 
-def answer_rules(plane: Plane) -> HeaderMutationRules:
+def answer_rules(plane: str) -> HeaderMutationRules:
     """What the authorizer's answer may change: our identity headers, and the credentials it takes away."""
-    names = ["x-authz-[a-z-]+", "authorization", "cookie", *(RUN_HEADERS if plane is Plane.EGRESS else ())]
+    names = ["x-authz-[a-z-]+", "authorization", "cookie", *(RUN_HEADERS if plane == Plane.EGRESS else ())]
     return HeaderMutationRules(disallow_all=True, allow_expression=RegexMatcher(regex="|".join(names)))

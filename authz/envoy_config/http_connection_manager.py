@@ -1,7 +1,7 @@
 """The HTTP connection manager of a listener: one reading of each request, limits on all of it, filters in order.
 
-Law: client headers are dropped first, the check is last before the router, and what cannot be read in one way only is
-refused before anybody judges it.
+Law: client headers are dropped first, the check is last (but for a name that is looked up after it), and what cannot be
+read in one way only is refused before anybody judges it.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,18 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerUpgradeConfig,
     HttpFilter,
 )
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.access_log import access_logs
 from authz.envoy_config.answer_guards import answer_guard
-from authz.envoy_config.egress_plan import Egress
-from authz.envoy_config.egress_routes import egress_routes
+from authz.envoy_config.dynamic import dynamic_filters
+from authz.envoy_config.egress_plan import Destination, Egress
+from authz.envoy_config.egress_routes import base_url_routes, destination_name, egress_routes
+from authz.envoy_config.execution import execution_routes
+from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.headers import client_header_filter
 from authz.envoy_config.local_replies import local_replies
@@ -39,7 +43,7 @@ from authz.envoy_config.login import csrf_filter, oauth2_filter
 from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
 from authz.login_plan import LoginPlan
-from authz.model import Plane
+from authz.model import EXECUTION, Plane
 
 MAX_HEADERS: Final = 100
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
@@ -56,9 +60,12 @@ class Front:
 
     `filters` is what stands between the first filter, which drops client headers, and the router. `idle` and
     `longest_stream` are in seconds. `to_strangers`: what is behind it is not ours, and learns nothing about the caller.
+    `proxy`: it is a forward proxy, asked to CONNECT, and by some clients (Python before 3.12) in HTTP/1.0. `slashes`:
+    doubled ones stay, because they mean something to what is behind it.
     """
 
     name: str
+    plane: str
     first: HttpFilter
     filters: Sequence[HttpFilter]
     routes: RouteConfiguration
@@ -67,6 +74,8 @@ class Front:
     trusted_hops: int = 0
     login: LoginPlan | None = None
     to_strangers: bool = False
+    proxy: bool = False
+    slashes: bool = False
 
 
 def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
@@ -74,6 +83,7 @@ def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
     login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
     return Front(
         name=Plane.INBOUND.value,
+        plane=Plane.INBOUND.value,
         first=client_header_filter(Plane.INBOUND),
         filters=[*login, ext_authz_filter(plan, Plane.INBOUND)],
         routes=route_configuration(listener),
@@ -86,14 +96,45 @@ def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
 
 def outbound(plan: EnvoyPlan, egress: Egress) -> Front:
     """In front of everything that tasks call."""
+    dynamic = dynamic_filters(egress.dynamic) if egress.dynamic else []
     return Front(
         name=Plane.EGRESS.value,
+        plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
-        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS)],
+        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS), *dynamic],
         routes=egress_routes(egress),
         idle=egress.idle,
         longest_stream=egress.longest_stream,
         to_strangers=True,
+        proxy=True,
+    )
+
+
+def base_url(plan: EnvoyPlan, egress: Egress, destination: Destination) -> Front:
+    """In front of one destination, at an address of its own."""
+    return Front(
+        name=destination_name(destination),
+        plane=Plane.EGRESS.value,
+        first=client_header_filter(Plane.EGRESS),
+        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS)],
+        routes=base_url_routes(destination),
+        idle=egress.idle,
+        longest_stream=egress.longest_stream,
+        to_strangers=True,
+    )
+
+
+def for_tasks(plan: EnvoyPlan, execution: Execution) -> Front:
+    """In front of Airflow's execution API."""
+    return Front(
+        name=EXECUTION,
+        plane=EXECUTION,
+        first=client_header_filter(EXECUTION),
+        filters=[ext_authz_filter(plan, EXECUTION)],
+        routes=execution_routes(),
+        idle=execution.idle,
+        longest_stream=execution.longest_stream,
+        slashes=True,
     )
 
 
@@ -104,7 +145,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         codec_type=HttpConnectionManagerCodecType.AUTO,
         # one reading of the path and the host
         normalize_path=True,
-        merge_slashes=True,
+        merge_slashes=not front.slashes,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         strip_trailing_host_dot=True,
         # who the client is: the peer, or what our own `trusted_hops` proxies say; no address is "internal"
@@ -128,7 +169,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
             max_stream_duration=timedelta(seconds=front.longest_stream),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=False, allow_chunked_length=False),
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=front.proxy, allow_chunked_length=False),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=STREAMS_PER_CONNECTION,
             initial_stream_window_size=STREAM_WINDOW,
@@ -136,12 +177,13 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
             # a token is one header, and without this one of more than 64 KiB ends the connection
             max_header_field_size_kb=plan.max_request_headers_kib,
         ),
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if front.proxy else [],
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         http_filters=[front.first, *front.filters, _router()],
         route_config=front.routes,
         local_reply_config=local_replies(login=front.login is not None, outbound=front.to_strangers),
-        access_log=access_logs(front.name, plan.access_log, login=front.login is not None),
+        access_log=access_logs(front.plane, plan.access_log, login=front.login is not None),
     )
 
 

@@ -10,8 +10,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.egress_plan import Egress
-from authz.envoy_config.http_connection_manager import http_connection_manager, inbound, outbound
+from authz.envoy_config.egress_plan import Destination, Egress
+from authz.envoy_config.execution_plan import Execution
+from authz.envoy_config.http_connection_manager import base_url, for_tasks, http_connection_manager, inbound, outbound
 from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.tls import listener_socket
 
@@ -34,6 +35,18 @@ def egress_listener(plan: EnvoyPlan, egress: Egress) -> EnvoyListener:
     return _listener(
         egress.listen, http_connection_manager(plan, outbound(plan, egress)), TrafficDirection.OUTBOUND, None
     )
+
+
+def base_url_listener(plan: EnvoyPlan, egress: Egress, destination: Destination) -> EnvoyListener:
+    """In front of one destination, at an address of its own."""
+    manager = http_connection_manager(plan, base_url(plan, egress, destination))
+    return _listener(destination.listen, manager, TrafficDirection.OUTBOUND, None)
+
+
+def execution_listener(plan: EnvoyPlan, execution: Execution) -> EnvoyListener:
+    """In front of Airflow's execution API, for workers."""
+    manager = http_connection_manager(plan, for_tasks(plan, execution))
+    return _listener(execution.listen, manager, TrafficDirection.INBOUND, None)
 
 
 def _listener(

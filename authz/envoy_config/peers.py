@@ -13,7 +13,9 @@ from typing import Final
 from authz.login_plan import SYSTEM_CA
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_MAX_PORT: Final = 65535
+MAX_PORT: Final = 65535
+_LOCALHOST: Final = "localhost"
+_LOCAL: Final = frozenset({"127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def parse_address(text: str) -> SocketPath | HostPort:
             raise ValueError(f"{text!r}: a Unix socket is written unix:/absolute/path")
         return SocketPath(path)
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _MAX_PORT:
+    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= MAX_PORT:
         raise ValueError(f"{text!r}: an address is written host:port, [v6]:port or unix:/path")
     if host.startswith("[") and host.endswith("]"):
         return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
@@ -98,3 +100,38 @@ def check_unique(values: Iterable[str], what: str) -> None:
         if value in seen:
             raise ValueError(f"{value!r}: this {what} is given twice")
         seen.add(value)
+
+
+def check_listen(listen: str) -> None:
+    """Refuse what Envoy cannot listen on."""
+    address = parse_address(listen)
+    if isinstance(address, HostPort) and not address.is_ip:
+        raise ValueError(f"{listen!r}: a listener needs an IP address, not a name")
+
+
+def own_hosts(listen: str) -> tuple[str, ...]:
+    """The Host values by which somebody on this machine knows what listens there."""
+    address = parse_address(listen)
+    if isinstance(address, SocketPath):
+        return (_LOCALHOST,)
+    number = ipaddress.ip_address(address.host)
+    if number.is_unspecified:
+        number = ipaddress.ip_address("127.0.0.1" if number.version == 4 else "::1")  # noqa: PLR2004 IPv4
+    return (f"[{number}]" if ":" in str(number) else str(number), _LOCALHOST)
+
+
+def same_place(address: str, listen: str) -> bool:
+    """Whether who connects to `address` reaches what listens on `listen`, as far as can be known without asking DNS."""
+    one, other = parse_address(address), parse_address(listen)
+    if isinstance(one, SocketPath) or isinstance(other, SocketPath):
+        return one == other
+    return one.port == other.port and _same_host(one.host.lower(), ipaddress.ip_address(other.host))
+
+
+def _same_host(host: str, listening: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return host == _LOCALHOST and (listening.is_unspecified or str(listening) in _LOCAL)
+    everywhere = listening.is_unspecified and number.is_loopback
+    return number == listening or everywhere or (number.is_unspecified and listening.is_loopback)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.envoy_config.egress_plan import Egress
+from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.peers import (
     ClientTls,
     HostPort,
     ServerTls,
     check_endpoints,
+    check_listen,
     check_unique,
     parse_address,
 )
@@ -98,9 +100,7 @@ class Listener:
     login: LoginPlan | None = None
 
     def __post_init__(self) -> None:
-        address = parse_address(self.listen)
-        if isinstance(address, HostPort) and not address.is_ip:
-            raise ValueError(f"{self.listen!r}: a listener needs an IP address, not a name")
+        check_listen(self.listen)
         if not self.upstreams:
             raise ValueError(f"{self.listen!r}: a listener needs an upstream")
         if self.idle <= 0 or self.longest_stream <= 0:
@@ -139,6 +139,7 @@ class EnvoyPlan:
     authz_timeout: float = 1.0
     inbound: Listener | None = None
     egress: Egress | None = None
+    execution: Execution | None = None
     admin_listen: str = "127.0.0.1:9901"
     access_log: str = ""
     max_connections: int = 10_000
@@ -148,7 +149,7 @@ class EnvoyPlan:
 
     def __post_init__(self) -> None:
         check_endpoints(self.authz_endpoints, "the authorizer")
-        if self.inbound is None and self.egress is None:
+        if not (self.inbound or self.egress or self.execution):
             raise ValueError("the plan has neither an inbound nor an egress listener")
         if self.inbound and self.inbound.login and not self.sds:
             raise ValueError("a login needs `sds`, the folder of the files that name its secrets")

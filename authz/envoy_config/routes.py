@@ -111,6 +111,11 @@ def cluster_name(upstream: Upstream) -> str:
     return f"{Plane.INBOUND.value}.{upstream.name}"
 
 
+def no_upgrades() -> list[RouteActionUpgradeConfig]:
+    """A stream of bytes is not what was judged. `CONNECT` is a word of Upgrade too, where tunnels are known at all."""
+    return [RouteActionUpgradeConfig(upgrade_type=kind, enabled=False) for kind in ("websocket", "CONNECT")]
+
+
 def second_try() -> RetryPolicy:
     """Once more, where nothing of the request can have got there."""
     return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)

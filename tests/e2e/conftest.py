@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.egress_site import EgressSite
 from tests.e2e.envoy_harness import Envoy, newest, oldest, plan_for
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import RawResponse, exchange, request
@@ -66,6 +67,19 @@ def stack(running_stack):
     """Real Envoy, real `authz serve`, an echoing upstream; shared by the tests of a module that change none of them."""
     running_stack.reset()
     return running_stack
+
+
+@pytest.fixture(scope="module")
+def running_ways(envoy_binary, tmp_path_factory):
+    """All ways out of the rendered Envoy, with a scripted authorizer and three servers."""
+    with EgressSite(tmp_path_factory.mktemp("egress"), envoy_binary) as site:
+        yield site
+
+
+@pytest.fixture
+def ways(running_ways):
+    running_ways.reset()
+    return running_ways
 
 
 @pytest.fixture(scope="module")

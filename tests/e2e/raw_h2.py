@@ -19,20 +19,22 @@ _STATIC_STATUS = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}
 _DIGITS = {"00000": 0, "00001": 1, "00010": 2} | {f"{code:06b}": digit for digit, code in enumerate(range(25, 32), 3)}
 
 
-def exchange_h2(address: tuple[str, int], fields: Iterable[Field], trailers: Iterable[Field] = ()) -> int | None:
-    """The status of the answer; None when the stream or the connection was reset instead."""
+def exchange_h2(
+    address: tuple[str, int], fields: Iterable[Field], trailers: Iterable[Field] = (), *, end: bool = True
+) -> int | None:
+    """The status of the answer; None when the stream or the connection was reset instead. `end`: it ends there."""
     trailing = list(trailers)
-    end = 0 if trailing else _END_STREAM
-    request = _frame(_HEADERS, _END_HEADERS | end, 1, _block(fields))
+    last = 0 if trailing or not end else _END_STREAM
+    request = _frame(_HEADERS, _END_HEADERS | last, 1, _block(fields))
     if trailing:
         request += _frame(_HEADERS, _END_HEADERS | _END_STREAM, 1, _block(trailing))
     with socket.create_connection(address, TIMEOUT) as connection, contextlib.suppress(ConnectionResetError):
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b"") + request)
-        return _answer(connection)
+        return _answer(connection, whole=end)
     return None
 
 
-def _answer(connection: socket.socket) -> int | None:
+def _answer(connection: socket.socket, *, whole: bool) -> int | None:
     stream = connection.makefile("rb")
     status = None
     while head := stream.read(9):
@@ -44,6 +46,8 @@ def _answer(connection: socket.socket) -> int | None:
             return None
         elif kind == _HEADERS and number == 1 and status is None:
             status = _status(payload)
+            if not whole:
+                return status
         if kind in {_HEADERS, _DATA} and number == 1 and flags & _END_STREAM:
             return status
     return status

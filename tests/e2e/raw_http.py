@@ -53,6 +53,16 @@ class Connection:
         self._stream.close()
         self._socket.close()
 
+    def upgrade(self, tls: ssl.SSLContext, server_name: str | None) -> None:
+        """Speak TLS on this connection from now on."""
+        self._stream.close()
+        self._socket = tls.wrap_socket(self._socket, server_hostname=server_name)
+        self._stream = self._socket.makefile("rb")
+
+    def finish(self) -> None:
+        """Nothing more is sent."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 

@@ -1,0 +1,208 @@
+"""Hosts that are nobody's: looked up by Envoy once the check has passed, and connected to at public addresses only.
+
+Law: what is judged is what is connected to. Answers of the DNS are sifted before they enter the cache that connections
+take their addresses from, so that there is no moment in which a name could mean something else; a host that is written
+as an address is not looked up, and is judged by the same ranges before anything is connected to. Tunnels lead to no
+such host. Envoy 1.39 is the first that can do this, and an older one refuses the configuration.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterCustomClusterType,
+    ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
+    DnsResolverOptions,
+    Http1ProtocolOptions,
+    HttpProtocolOptions,
+    TypedExtensionConfig,
+    UpstreamHttpProtocolOptions,
+)
+from envoy_data_plane.envoy.config.rbac.v3 import (
+    Permission,
+    PermissionSet,
+    Policy,
+    Principal,
+    RbacAction,
+)
+from envoy_data_plane.envoy.config.rbac.v3 import Rbac as Rules
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteMatch,
+)
+from envoy_data_plane.envoy.extensions.clusters.dynamic_forward_proxy.v3 import ClusterConfig
+from envoy_data_plane.envoy.extensions.common.dynamic_forward_proxy.v3 import DnsCacheConfig
+from envoy_data_plane.envoy.extensions.filters.http.dynamic_forward_proxy.v3 import FilterConfig
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.network.dns_resolver.cares.v3 import CaresDnsResolverConfig
+from envoy_data_plane.envoy.extensions.rbac.matchers.upstream_ip_port.v3 import UpstreamIpPortMatcher
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as ClusterHttp
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
+from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher, RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.xds.core.v3 import CidrRange as RangeOfAnswers
+
+from authz.envoy_config.addresses import envoy_address
+from authz.envoy_config.egress_plan import Dynamic
+from authz.envoy_config.routes import no_upgrades
+from authz.envoy_config.tls import host_socket
+
+# What is no public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6 address
+# that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen.
+REFUSED: Final = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/3",
+    # of IPv6 only 2000::/3 is given out at all
+    "::/3",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "3fff::/20",
+    "4000::/2",
+    "8000::/1",
+)
+TLS: Final = "egress.dynamic.tls"
+PLAIN: Final = "egress.dynamic.plain"
+MOST_HOSTS: Final = 1024
+MOST_REQUESTS: Final = 256
+_PLAIN_PORT: Final = 80
+_REFRESH: Final = timedelta(seconds=60)
+_FORGET: Final = timedelta(minutes=5)
+_LOOKUP: Final = timedelta(seconds=5)
+_CONNECT: Final = timedelta(seconds=5)
+_TIMEOUT: Final = timedelta(seconds=30)
+_IDLE: Final = timedelta(seconds=4)
+_HOST: Final = r"(?:[^:\[\]]+|\[[^\[\]]+\])"
+
+
+def dynamic_filters(dynamic: Dynamic) -> list[HttpFilter]:
+    """After the check: the host is looked up, and its address judged."""
+    lookup = FilterConfig(dns_cache_config=_dns(dynamic), save_upstream_address=True)
+    refused = Policy(
+        permissions=[Permission(or_rules=PermissionSet(rules=[_leads_to(block) for block in _ranges()]))],
+        principals=[Principal(any=True)],
+    )
+    judge = Rbac(rules=Rules(action=RbacAction.DENY, policies={"address": refused}), rules_stat_prefix="dynamic")
+    return [
+        HttpFilter(name="envoy.filters.http.dynamic_forward_proxy", typed_config=Any.pack(lookup)),
+        HttpFilter(name="envoy.filters.http.rbac", typed_config=Any.pack(judge)),
+    ]
+
+
+def dynamic_routes(dynamic: Dynamic) -> list[Route]:
+    """By port: TLS, or plain HTTP on 80, which is meant where none is written. Envoy refuses `https://` by itself."""
+    tls = [port for port in dynamic.ports if port != _PLAIN_PORT]
+    routes = []
+    if tls:
+        routes.append(_route("dynamic.tls", TLS, f"{_HOST}:(?:{'|'.join(map(str, tls))})"))
+    if _PLAIN_PORT in dynamic.ports:
+        routes.append(_route("dynamic.plain", PLAIN, f"{_HOST}(?::{_PLAIN_PORT})?"))
+    return routes
+
+
+def dynamic_clusters(dynamic: Dynamic) -> list[Cluster]:
+    """One for each way to speak. Which host a connection is to, each request says."""
+    return [_cluster(TLS, dynamic), _cluster(PLAIN, dynamic)]
+
+
+def _ranges() -> list[CidrRange]:
+    return [
+        CidrRange(address_prefix=prefix, prefix_len=int(length))
+        for prefix, _, length in (block.partition("/") for block in REFUSED)
+    ]
+
+
+def _leads_to(block: CidrRange) -> Permission:
+    matcher = TypedExtensionConfig(
+        name="envoy.rbac.matchers.upstream_ip_port", typed_config=Any.pack(UpstreamIpPortMatcher(upstream_ip=block))
+    )
+    return Permission(matcher=matcher)
+
+
+def _dns(dynamic: Dynamic) -> DnsCacheConfig:
+    """The cache that filter and clusters share: they must say the same of it."""
+    resolver = CaresDnsResolverConfig(
+        resolvers=[envoy_address(address) for address in dynamic.resolvers],
+        dns_resolver_options=DnsResolverOptions(no_default_search_domain=True),
+    )
+    return DnsCacheConfig(
+        name="egress",
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        dns_refresh_rate=_REFRESH,
+        host_ttl=_FORGET,
+        max_hosts=MOST_HOSTS,
+        dns_query_timeout=_LOOKUP,
+        typed_dns_resolver_config=TypedExtensionConfig(
+            name="envoy.network.dns_resolver.cares", typed_config=Any.pack(resolver)
+        ),
+        resolved_address_filter=AddressMatcher(
+            ranges=[RangeOfAnswers(address_prefix=one.address_prefix, prefix_len=one.prefix_len) for one in _ranges()]
+        ),
+    )
+
+
+def _route(name: str, cluster: str, authority: str) -> Route:
+    host = HeaderMatcher(name=":authority", string_match=StringMatcher(safe_regex=RegexMatcher(regex=authority)))
+    return Route(
+        name=name,
+        match=RouteMatch(prefix="/", headers=[host]),
+        route=RouteAction(
+            cluster=cluster,
+            timeout=_TIMEOUT,
+            upgrade_configs=no_upgrades(),
+        ),
+    )
+
+
+def _cluster(name: str, dynamic: Dynamic) -> Cluster:
+    tls = name == TLS
+    options = ClusterHttp(
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=_IDLE),
+        upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=True),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+    bounds = CircuitBreakersThresholds(
+        max_connections=MOST_REQUESTS, max_pending_requests=MOST_REQUESTS, max_requests=MOST_REQUESTS
+    )
+    return Cluster(
+        name=name,
+        cluster_type=ClusterCustomClusterType(
+            name="envoy.clusters.dynamic_forward_proxy",
+            typed_config=Any.pack(ClusterConfig(dns_cache_config=_dns(dynamic))),
+        ),
+        lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
+        connect_timeout=_CONNECT,
+        typed_extension_protocol_options={
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options),
+        },
+        transport_socket=host_socket(dynamic.ca, _no_names(), "http/1.1") if tls else None,
+        circuit_breakers=CircuitBreakers(thresholds=[bounds]),
+    )
+
+
+def _no_names() -> Sequence[str]:
+    """What is asked for is known with each request, and only then."""
+    return ()

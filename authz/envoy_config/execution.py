@@ -1,0 +1,98 @@
+"""The way of tasks to Airflow's execution API, with the one path on it that the gate answers itself.
+
+Law: what is below `/execution/` goes to Airflow as it is, and nothing else does. Nobody is asked about it: Airflow
+checks its own tokens, and a task must not fail with the gate. Below the prefix of the exchange the gate is asked, and
+whatever it answers, nothing goes to Airflow from there, in no spelling that Airflow would read as that prefix.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
+
+from authz.envoy_config.ext_authz import not_asked, said_of
+from authz.envoy_config.routes import no_upgrades, nowhere, second_try
+from authz.model import EXECUTION
+
+PREFIX: Final = "/execution/"
+# The key that a task asks Airflow for, and the gate answers: authz/run_request.py.
+EXCHANGE: Final = "/execution/variables/__run_identity__"
+CLUSTER: Final = "execution.airflow"
+# Only we set it, and only on the way to Airflow: who brings it comes back to where it was.
+ON_ITS_WAY: Final = "x-execution-gate"
+_FORBIDDEN: Final = 403  # never 404: Airflow's SDK would go on and ask others
+_LOOP: Final = 508  # RFC 5842 §7.2
+
+
+def execution_routes() -> RouteConfiguration:
+    """All the routes of the execution listener."""
+    return RouteConfiguration(
+        name=EXECUTION,
+        virtual_hosts=[
+            VirtualHost(name=EXECUTION, domains=["*"], routes=[_exchange(), _loop(), _forward(), _nothing_else()])
+        ],
+        validate_clusters=True,
+        typed_per_filter_config=said_of(EXECUTION, {}),
+    )
+
+
+def exchange_pattern() -> str:
+    """The prefix in every spelling. What Envoy has not decoded by then are slashes, and they may come in numbers."""
+    return "(?is)" + EXCHANGE.replace("/", "(?:/|%2f)+") + ".*"
+
+
+def _exchange() -> Route:
+    return Route(
+        name="exchange",
+        match=RouteMatch(safe_regex=RegexMatcher(regex=exchange_pattern())),
+        direct_response=DirectResponseAction(status=_FORBIDDEN),
+    )
+
+
+def _loop() -> Route:
+    return Route(
+        name="loop",
+        match=RouteMatch(prefix="/", headers=[HeaderMatcher(name=ON_ITS_WAY, present_match=True)]),
+        direct_response=DirectResponseAction(status=_LOOP),
+        typed_per_filter_config=not_asked(),
+    )
+
+
+def _forward() -> Route:
+    return Route(
+        name="forward",
+        match=RouteMatch(prefix=PREFIX),
+        route=RouteAction(
+            cluster=CLUSTER,
+            timeout=timedelta(0),
+            upgrade_configs=no_upgrades(),
+            retry_policy=second_try(),
+        ),
+        request_headers_to_add=[
+            HeaderValueOption(
+                header=HeaderValue(key=ON_ITS_WAY, value="1"),
+                append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+            )
+        ],
+        typed_per_filter_config=not_asked(),
+    )
+
+
+def _nothing_else() -> Route:
+    route = nowhere()
+    return Route(
+        name=route.name,
+        match=route.match,
+        direct_response=route.direct_response,
+        typed_per_filter_config=not_asked(),
+    )

@@ -1,0 +1,214 @@
+"""The way of tasks to Airflow's execution API: as it is, without the gate; but the exchange is the gate's to answer."""
+
+import pytest
+
+from authz.envoy_config.execution_plan import Execution
+from authz.envoy_config.plan import EnvoyPlan
+from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.envoy_harness import Envoy, loopback
+from tests.e2e.raw_http import Connection, exchange, request
+from tests.e2e.scripted_authz import ScriptedAuthz, deny
+
+pytestmark = pytest.mark.e2e
+
+EXCHANGE = "/execution/variables/__run_identity__/v1/proxy/e30"
+TOKEN = "Authorization: Bearer execution-token"
+
+
+class Workers:
+    """Envoy's execution listener, an echo in Airflow's place, and a scripted gate."""
+
+    def __init__(self, envoy, authz, airflow):
+        self.envoy, self.authz, self.airflow = envoy, authz, airflow
+        host, _, port = envoy.plan.execution.listen.rpartition(":")
+        self.address = (host, int(port))
+
+    def ask(self, target, *headers, **parts):
+        return exchange(self.address, request(target, *headers, **{"host": "airflow.internal", **parts}))
+
+
+@pytest.fixture(scope="module")
+def running_workers(envoy_binary, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("execution")
+    with EchoUpstream() as airflow, ScriptedAuthz() as authz:
+        plan = EnvoyPlan(
+            authz_endpoints=(authz.endpoint,),
+            execution=Execution(listen=loopback(), addresses=(airflow.address,)),
+            admin_listen=loopback(),
+            access_log=str(folder / "access.log"),
+        )
+        with Envoy(plan, folder, envoy_binary) as envoy:
+            yield Workers(envoy, authz, airflow)
+
+
+@pytest.fixture
+def workers(running_workers):
+    running_workers.authz.reset()
+    running_workers.airflow.reset()
+    return running_workers
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/execution/task-instances/0199/heartbeat",
+        "/execution/variables/team/key",
+        "/execution/variables/a//b%2Fc",
+        "/execution/variables/__run_identit",
+        "/execution/variables/x__run_identity__/v1",
+        "/execution/variables/x/__run_identity__/v1",
+        "/execution/variables/%255f_run_identity__/v1",
+        "/execution/connections/__run_identity__/v1",
+        "/execution/xcoms/d/manual__2026-01-01T00:00:00+00:00/t/return_value?map_index=-1",
+    ],
+)
+def test_the_execution_api_gets_what_tasks_send_and_nobody_is_asked(workers, target):
+    lines = (TOKEN, "Airflow-API-Version: 2026-06-30", "Traceparent: 00-1")
+    method = "PATCH" if "heartbeat" in target else "PUT"
+    answer = workers.ask(target, *lines, method=method, body=b"{}")
+    assert answer.status == 200
+    seen = workers.airflow.only
+    assert (seen.method, seen.target, seen.body, seen.all("host")) == (method, target, b"{}", ["airflow.internal"])
+    assert seen.all("authorization") == ["Bearer execution-token"]
+    assert (seen.all("airflow-api-version"), seen.all("traceparent")) == (["2026-06-30"], ["00-1"])
+    assert workers.authz.checks == []
+
+
+def test_nobody_becomes_somebody_on_the_way(workers):
+    spoofed = [f"{name}: forged" for name in ("X-Authz-Assertion", "X-Authz-User", "X-Remote-User", "X-Run-Identity")]
+    assert workers.ask("/execution/health", *spoofed, TOKEN).status == 200
+    assert "forged" not in workers.airflow.only.head.decode()
+
+
+def test_a_stream_is_passed_on_as_it_comes(workers):
+    """Each piece is sent once the one before has arrived at the other end: nothing is kept until the end."""
+    with Connection(workers.address) as connection:
+        head = request("/execution/xcoms/d/r/t/k", TOKEN, "Transfer-Encoding: chunked", method="POST")
+        connection.send(head + b"3\r\nabc\r\n")
+        connection.send(b"2\r\nde\r\n0\r\n\r\n")
+        assert connection.response().status == 200
+    assert workers.airflow.only.body == b"abcde"
+
+
+def test_heartbeats_survive_a_gate_that_is_down_and_the_exchange_fails_closed(envoy_binary, tmp_path):
+    with EchoUpstream() as airflow:
+        plan = EnvoyPlan(
+            authz_endpoints=(f"unix:{tmp_path}/nobody.sock",),
+            execution=Execution(listen=loopback(), addresses=(airflow.address,)),
+            admin_listen=loopback(),
+        )
+        with Envoy(plan, tmp_path, envoy_binary, alone=True) as envoy:
+            workers = Workers(envoy, None, airflow)
+            assert workers.ask("/execution/task-instances/1/heartbeat", TOKEN, method="PUT", body=b"{}").status == 200
+            assert airflow.only.all("authorization") == ["Bearer execution-token"]
+            airflow.reset()
+            assert workers.ask(EXCHANGE, TOKEN).status == 503
+            assert airflow.requests == []
+
+
+# --- the exchange
+
+
+def test_the_exchange_is_the_gates_to_answer(workers):
+    workers.authz.answer = lambda _: deny(status=200, headers={"content-type": "application/json"})
+    answer = workers.ask(EXCHANGE, TOKEN, "Cookie: a=b")
+    assert (answer.status, answer.body) == (200, b"denied by script")
+    check = workers.authz.only.attributes
+    assert dict(check.context_extensions) == {"plane": "execution"}
+    assert (check.request.http.method, check.request.http.path) == ("GET", EXCHANGE)
+    shown = check.SerializeToString()
+    assert b"Bearer execution-token" in shown
+    assert b"a=b" not in shown
+    assert workers.airflow.requests == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        EXCHANGE,
+        "/execution/variables/__run_identity__",
+        "/execution/variables/__run_identity__?x=y",
+        "/execution/variables/__run_identity__%2Fv1/x/y",
+        "/execution/variables%2F__run_identity__/v1",
+        "/execution%2fvariables/__run_identity__/v1",
+        "/execution//variables/__run_identity__/v1",
+        "/execution/variables//__run_identity__/v1",
+        "/execution/variables/%5F%5frun_identity__/v1",
+        "/execution/%76ariables/__run_identity__/v1",
+        "/%65xecution/variables/__run%5fidentity__/v1",
+        "/execution/x/../variables/__run_identity__/v1",
+        "/execution/./variables/%2e/__run_identity__/v1",
+        "/execution\\variables/__run_identity__/v1",
+        "/EXECUTION/variables/__RUN_IDENTITY__/v1",
+        "//execution/variables/__run_identity__/v1",
+        "http://airflow.internal/execution/variables/__run_identity__/v1",
+    ],
+)
+def test_the_exchange_never_gets_to_airflow_even_when_the_answer_allows_it(workers, target):
+    methods = ("GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS")
+    assert [workers.ask(target, TOKEN, method=method).status for method in methods] == [403] * len(methods)
+    assert [check.attributes.context_extensions["plane"] for check in workers.authz.checks] == ["execution"] * 6
+    assert workers.airflow.requests == []
+
+
+# --- nothing else
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/execution",
+        "/executions/x",
+        "/Execution/x",
+        "/api/v2/dags",
+        "/execution/../api/v2/dags",
+        "/execution/%2e%2e/api/v2/dags",
+        "/execution/x/../../ui/config",
+        "/execution\\..\\api/v2/dags",
+        "/execution%2F..%2Fapi/v2/dags",
+        "//execution/x",
+        "/api/v2/execution/x",
+        "http://airflow.internal/api/v2/dags",
+        "/api/v2/dags?/execution/x",
+    ],
+)
+def test_what_is_not_the_execution_api_is_not_found(workers, target):
+    assert workers.ask(target, TOKEN).status == 404
+    assert workers.authz.checks == []
+    assert workers.airflow.requests == []
+
+
+def test_what_keeps_dots_in_an_encoded_segment_reaches_airflow_as_the_segment_it_is(workers):
+    assert workers.ask("/execution/variables/..%2f..%2fapi", TOKEN).status == 200
+    assert workers.airflow.only.target == "/execution/variables/..%2f..%2fapi"
+
+
+def test_it_is_no_proxy_and_opens_no_tunnel(workers):
+    with Connection(workers.address) as connection:
+        connection.send(b"CONNECT airflow.internal:80 HTTP/1.1\r\nHost: airflow.internal:80\r\n\r\n")
+        assert connection.response().status in {403, 404}
+    assert workers.ask("/execution/x", "Connection: Upgrade", "Upgrade: websocket").status == 403
+    assert exchange(workers.address, b"GET /execution/x HTTP/1.0\r\nHost: a\r\n\r\n").status == 426
+    assert workers.airflow.requests == []
+
+
+def test_who_leads_to_himself_is_told_so_after_one_round(envoy_binary, tmp_path):
+    """As a name may do that is looked up, which no plan can know."""
+    with ScriptedAuthz() as authz:
+        listen = loopback()
+        other = listen.replace("127.0.0.1", "127.0.0.2")
+        plan = EnvoyPlan(
+            authz_endpoints=(authz.endpoint,),
+            execution=Execution(listen=listen, addresses=(other,)),
+            admin_listen=loopback(),
+        )
+
+        def lead_back(config):
+            (cluster,) = [one for one in config["static_resources"]["clusters"] if one["name"] == "execution.airflow"]
+            (locality,) = cluster["load_assignment"]["endpoints"]
+            (endpoint,) = locality["lb_endpoints"]
+            endpoint["endpoint"]["address"]["socket_address"]["address"] = "127.0.0.1"
+
+        with Envoy(plan, tmp_path, envoy_binary, alter=lead_back) as envoy:
+            assert Workers(envoy, authz, None).ask("/execution/x", TOKEN).status == 508
