@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authz.envoy_config.egress_plan import Destination, Egress, HostTls
+from authz.envoy_config.egress_plan import Destination, Dynamic, Egress, HostTls
+from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
@@ -98,11 +99,44 @@ _LOGIN: Final = EnvoyPlan(
     sds="/etc/envoy/sds",
 )
 
+_OUT: Final = EnvoyPlan(
+    authz_endpoints=("unix:/run/authz/worker-0.sock",),
+    egress=Egress(
+        listen="127.0.0.1:8090",
+        destinations=(
+            Destination(
+                name="orders",
+                addresses=("orders.internal:8443",),
+                hosts=("orders.internal",),
+                listen="127.0.0.1:9101",
+                path="/orders",
+                audience="orders",
+                tls=HostTls(ca="/etc/envoy/tls/internal-ca.pem"),
+            ),
+            Destination(
+                name="warehouse",
+                addresses=("warehouse.internal:443",),
+                hosts=("warehouse.internal",),
+                tls=HostTls(ca="/etc/envoy/tls/internal-ca.pem"),
+                tunnel=True,
+            ),
+        ),
+    ),
+    execution=Execution(listen="127.0.0.1:8091", addresses=("airflow-api.internal:8080",)),
+)
+
+_DYNAMIC: Final = EnvoyPlan(
+    authz_endpoints=("unix:/run/authz/worker-0.sock",),
+    egress=Egress(listen="127.0.0.1:8090", destinations=(), dynamic=Dynamic(ports=(443,))),
+)
+
 SAMPLES: Final[Mapping[str, EnvoyPlan]] = {
     "tcp.yaml": _TCP,
     "tls.yaml": _TLS,
     "unix.yaml": _UNIX,
     "login.yaml": _LOGIN,
+    "egress.yaml": _OUT,
+    "dynamic.yaml": _DYNAMIC,
 }
 
 

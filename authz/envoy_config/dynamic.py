@@ -1,8 +1,8 @@
 """Hosts that are nobody's: looked up by Envoy once the check has passed, and connected to at public addresses only.
 
-Law: what is judged is what is connected to. Answers of the DNS are sifted before they enter the cache that connections
-take their addresses from, so that there is no moment in which a name could mean something else; a host that is written
-as an address is not looked up, and is judged by the same ranges before anything is connected to. Tunnels lead to no
+Law: what is judged is what is connected to. Addresses are sifted before they enter the cache that connections take them
+from, so that there is no moment in which a name could mean something else, and no second address to fall back to. The
+address at hand is judged once more before a connection is asked for; that alone would not be enough. Tunnels lead to no
 such host. Envoy 1.39 is the first that can do this, and an older one refuses the configuration.
 """
 

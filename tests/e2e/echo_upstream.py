@@ -39,10 +39,10 @@ class Received:
 
 
 class EchoUpstream:
-    """Listens on a free loopback port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
+    """Listens on a free port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
     length) go into every answer."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
@@ -65,13 +65,13 @@ class EchoUpstream:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that goes away is no error here."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((host, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return "{}:{}".format(*self._server.server_address)
 
     def reset(self) -> None:
         self.requests.clear()

@@ -9,6 +9,12 @@ import pytest
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import ROOT, newest, oldest
 
+# What Envoy calls work in progress and we use nevertheless, each because nothing else does it (docs/decisions.md).
+IN_PROGRESS = {
+    "xds.core.v3.CidrRange",  # the addresses that a dynamic host may not have
+    "envoy.extensions.filters.http.custom_response.v3.CustomResponse",  # what a destination may not answer
+}
+NEED_1_39 = {"dynamic.yaml"}
 SAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))
 
 
@@ -63,10 +69,14 @@ def test_sample_is_valid_and_uses_nothing_deprecated(envoy, name, files, tmp_pat
     for secret in ("client", "cookie"):
         Path(files["/etc/envoy/secrets"], f"{secret}.secret").write_text("a secret")
     result = validate(envoy, config)
+    if name in NEED_1_39 and envoy == oldest():
+        assert result.returncode != 0, "what an Envoy cannot do it must not pass over"
+        return
     assert result.returncode == 0, result.stderr
     assert "OK" in result.stdout + result.stderr
     assert "deprecated" not in result.stderr.lower()
-    assert "[warning]" not in result.stderr
+    warnings = [line for line in result.stderr.splitlines() if "[warning]" in line]
+    assert [line for line in warnings if not any(f"'{name}' is contained" in line for name in IN_PROGRESS)] == []
 
 
 def test_an_unknown_field_is_refused(envoy, tmp_path):

@@ -64,7 +64,19 @@ MANAGERS = [
     pytest.param(entry["filter_chains"][0]["filters"][0]["typed_config"], id=f"{name}-{entry['name']}")
     for name, sample in SAMPLES.items()
     for entry in render(sample)["static_resources"]["listeners"]
+    if "internal_listener" not in entry
 ]
+
+
+def plane_of(manager):
+    """What every check of this listener is told."""
+    told = manager["route_config"]["typed_per_filter_config"][FILTER]
+    return told["check_settings"]["context_extensions"]["plane"]
+
+
+def check_of(manager):
+    (found,) = [entry["typed_config"] for entry in manager["http_filters"] if entry["name"] == FILTER]
+    return found
 
 
 # --- the committed samples
@@ -102,14 +114,15 @@ def test_client_headers_go_first_and_the_check_is_last_before_the_router(manager
     names = [entry["name"] for entry in manager["http_filters"]]
     login = [name for name in names if name in {"envoy.filters.http.csrf", "envoy.filters.http.oauth2"}]
     assert login in ([], ["envoy.filters.http.csrf", "envoy.filters.http.oauth2"])
-    outbound = ["authz.answer_guards"] if manager["stat_prefix"] == "egress" else []  # it looks at answers only
-    assert names == ["authz.client_headers", *outbound, *login, FILTER, "envoy.filters.http.router"]
+    outbound = ["authz.answer_guards"] if plane_of(manager) == "egress" else []  # it looks at answers only
+    after = [name for name in names if name in {"envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"}]
+    assert names == ["authz.client_headers", *outbound, *login, FILTER, *after, "envoy.filters.http.router"]
     assert not any(entry.get("disabled") or entry.get("is_optional") for entry in manager["http_filters"])
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_the_check_cannot_fail_open(manager):
-    check = manager["http_filters"][-2]["typed_config"]
+    check = check_of(manager)
     assert check["status_on_error"] == {"code": "ServiceUnavailable"}
     assert check["deny_at_disable"]["default_value"] is True
     open_doors = {
@@ -126,7 +139,7 @@ def test_the_check_cannot_fail_open(manager):
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_the_answer_may_change_only_our_headers_and_credentials(manager):
-    check = manager["http_filters"][-2]["typed_config"]
+    check = check_of(manager)
     assert check["validate_mutations"] is True
     rules = check["decoder_header_mutation_rules"]
     assert rules.keys() == {"disallow_all", "allow_expression"}
@@ -135,14 +148,15 @@ def test_the_answer_may_change_only_our_headers_and_credentials(manager):
     for name in (*wire.IDENTITY_HEADERS, wire.DECISION, "authorization", "cookie"):
         assert allowed.fullmatch(name)
     for name in headers.RUN_HEADERS:
-        assert bool(allowed.fullmatch(name)) == (manager["stat_prefix"] == "egress")
+        assert bool(allowed.fullmatch(name)) == (plane_of(manager) == "egress")
     for name in (":path", ":authority", ":method", "host", "x-forwarded-for", "content-length", "x-authz", "x-envoy-a"):
         assert not allowed.fullmatch(name)
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_every_virtual_host_and_whoever_matches_none_is_told_the_plane(manager):
-    plane = manager["stat_prefix"]
+    plane = plane_of(manager)
+    assert plane == manager["stat_prefix"].partition(".")[0]
     config = manager["route_config"]
     places = [config, *config["virtual_hosts"]]
     told = [place.get("typed_per_filter_config", {}).get(FILTER) for place in places]
@@ -155,11 +169,11 @@ def test_every_virtual_host_and_whoever_matches_none_is_told_the_plane(manager):
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_one_reading_of_every_request(manager):
     assert manager["normalize_path"] is True
-    assert manager["merge_slashes"] is True
+    assert manager.get("merge_slashes", False) == (plane_of(manager) != "execution")
     assert manager["path_with_escaped_slashes_action"] == "KEEP_UNCHANGED"
     assert manager["common_http_protocol_options"]["headers_with_underscores_action"] == "REJECT_REQUEST"
     assert manager["use_remote_address"] is True
-    assert "accept_http_10" not in manager["http_protocol_options"]
+    assert manager["http_protocol_options"].get("accept_http_10", False) == (manager["stat_prefix"] == "egress")
     assert "preserve_external_request_id" not in manager
 
 
@@ -218,7 +232,7 @@ def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded()
     config = render(plan(egress=egress()))
     inbound, out = (connection_manager(config, number)["route_config"] for number in (0, 1))
     assert [route["name"] for route in inbound["virtual_hosts"][0]["routes"]] == ["no-execution-api", "airflow.forward"]
-    assert [route["name"] for route in out["virtual_hosts"][0]["routes"]] == ["orders.forward"]
+    assert [route["name"] for route in out["virtual_hosts"][0]["routes"]] == ["no-tunnel", "orders.forward"]
 
 
 def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_authorizer_is_told():
@@ -437,7 +451,8 @@ def test_a_host_chooses_the_destination_and_the_authorizer_is_told_its_name():
         None,
         {"plane": "egress"},
     ]
-    assert config["virtual_hosts"][2]["routes"][0]["direct_response"] == {"status": 404}
+    refused, nowhere = config["virtual_hosts"][2]["routes"]
+    assert (refused["direct_response"], nowhere["direct_response"]) == ({"status": 403}, {"status": 404})
 
 
 def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from authz.envoy_config.egress_plan import Destination, Egress
+from authz.envoy_config.egress_plan import Destination, Dynamic, Egress
+from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.peers import ClientTls, HostPort, SocketPath, parse_address
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 
@@ -22,6 +23,14 @@ def destination(**changes):
 
 def egress(**changes):
     return Egress(**{"listen": "127.0.0.1:8090", "destinations": (destination(),)} | changes)
+
+
+def other(**changes):
+    return destination(**{"name": "other", "hosts": ("other.test",)} | changes)
+
+
+def execution(**changes):
+    return Execution(**{"listen": "127.0.0.1:8091", "addresses": ("127.0.0.1:8080",)} | changes)
 
 
 def plan(**changes):
@@ -110,6 +119,42 @@ def test_addresses_that_are_none(text):
         (lambda: destination(timeout=-1), "negative"),
         (lambda: egress(listen="localhost:80"), "an IP address"),
         (lambda: egress(destinations=()), "needs a destination"),
+        (lambda: destination(listen="localhost:1"), "an IP address"),
+        *((lambda path=path: destination(path=path), "base URL's path") for path in ("orders", "/", "/a/", "/a%2fb")),
+        (lambda: destination(path="/a", hosts=("*.a.test", "a.test")), "no pattern"),
+        (lambda: destination(listen="127.0.0.1:1", hosts=("*.a.test",)), "no pattern"),
+        *(
+            (lambda hosts=hosts: destination(tunnel=True, hosts=hosts), "names")
+            for hosts in (("*.a",), ("10.0.0.1", "[::1]"))
+        ),
+        (lambda: destination(tunnel=True, addresses=("unix:/run/a.sock",)), "a TCP port"),
+        (lambda: egress(destinations=(destination(listen="127.0.0.1:8090"),)), "address of a listener is given twice"),
+        (lambda: egress(destinations=(destination(path="/a"), other(path="/a"))), "path of a base URL is given twice"),
+        (lambda: egress(destinations=(destination(path="/a/b"), other(path="/a"))), "another destination below it"),
+        (lambda: egress(destinations=(destination(path="/a"), other(hosts=("localhost",)))), "the listener's own host"),
+        *(
+            (
+                lambda own=own, there=there: egress(listen=own, destinations=(destination(addresses=(there,)),)),
+                "call itself",
+            )
+            for own, there in (
+                ("127.0.0.1:8090", "127.0.0.1:8090"),
+                ("127.0.0.1:8090", "LOCALHOST:8090"),
+                ("127.0.0.1:8090", "0.0.0.0:8090"),
+                ("0.0.0.0:8090", "127.0.0.9:8090"),
+                ("[::1]:8090", "localhost:8090"),
+                ("unix:/run/a.sock", "unix:/run/a.sock"),
+            )
+        ),
+        (lambda: Dynamic(ports=()), "need ports"),
+        (lambda: Dynamic(ports=(0,)), "need ports"),
+        (lambda: Dynamic(ports=(80, 80)), "given twice"),
+        *((lambda address=address: Dynamic(resolvers=(address,)), "DNS server") for address in ("dns:53", "unix:/a")),
+        (lambda: execution(listen="localhost:1"), "an IP address"),
+        (lambda: execution(addresses=()), "at least one address"),
+        (lambda: execution(idle=0), "idle"),
+        (lambda: execution(longest_stream=0), "idle"),
+        (lambda: execution(addresses=("localhost:8091",)), "call itself"),
         (lambda: egress(idle=0), "idle"),
         (lambda: egress(longest_stream=-1), "idle"),
         (
@@ -130,3 +175,12 @@ def test_a_plan_that_cannot_be_rendered_is_refused(make, message):
 def test_a_destination_is_asked_for_by_its_first_name_that_is_no_pattern():
     assert destination(hosts=("*.a.test", "b.test", "c.test")).named == "b.test"
     assert destination(hosts=("*.a.test",)).named == ""
+
+
+def test_what_only_looks_like_the_listener_itself_is_another_place():
+    there = ("127.0.0.2:8090", "127.0.0.1:8091", "localhost:1", "orders.test:8090", "unix:/run/a.sock", "10.0.0.1:8090")
+    assert egress(destinations=(destination(addresses=("127.0.0.1:1",)),)).listens == ("127.0.0.1:8090",)
+    for address in there:
+        assert egress(destinations=(destination(addresses=(address,)),)).destinations
+    assert egress(listen="10.0.0.5:8090", destinations=(destination(addresses=("localhost:8090",)),)).destinations
+    assert egress(destinations=(), dynamic=Dynamic()).dynamic.ports == (443, 80)

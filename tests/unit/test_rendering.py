@@ -1,7 +1,8 @@
 import pytest
 
 from authz import settings
-from authz.envoy_config.egress_plan import HostTls
+from authz.envoy_config.egress_plan import Dynamic, HostTls
+from authz.envoy_config.peers import ClientTls
 from authz.errors import ConfigError
 from authz.provider import DiscoveryError, Provider
 from authz.rendering import plan_of
@@ -39,6 +40,11 @@ envoy:
         tls_ca: o.pem
         tls_name: orders
         timeout: 5s
+        listen: 127.0.0.1:9101
+        path: /orders
+        tunnel: true
+    dynamic: {ports: [8443], ca: d.pem, resolvers: ["10.0.0.2:53"]}
+  execution: {listen: 127.0.0.1:8092, address: "airflow.internal:8080", tls: true, tls_ca: e.pem}
 """
 
 
@@ -68,6 +74,12 @@ def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
     assert (crm.hosts, crm.audience, crm.health_path, crm.keep_authorization) == (("*.crm.test",), "crm", "/up", True)
     assert (crm.tls, mail.tls, plain.tls) == (HostTls(), HostTls(ca=f"{tmp_path}/m.pem"), None)
     assert (plain.addresses, plain.timeout, plain.keep_authorization) == (("10.0.0.2:80",), 30.0, False)
+    assert (orders.listen, orders.path, orders.tunnel) == ("127.0.0.1:9101", "/orders", True)
+    assert (plain.listen, plain.path, plain.tunnel) == ("", "", False)
+    assert made.egress.dynamic == Dynamic(ports=(8443,), ca=f"{tmp_path}/d.pem", resolvers=("10.0.0.2:53",))
+    workers = made.execution
+    assert (workers.listen, workers.addresses) == ("127.0.0.1:8092", ("airflow.internal:8080",))
+    assert workers.tls == ClientTls(server_name="airflow.internal", ca=f"{tmp_path}/e.pem")
 
 
 def test_envoy_reads_headers_as_long_as_the_longest_token_and_what_comes_with_it(tmp_path):
@@ -82,6 +94,14 @@ def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
     assert made.inbound is None
     assert made.authz_tls is None
     assert made.egress.destinations[0].hosts == ("a.test",)
+    assert made.egress.dynamic is made.execution is None
+
+
+def test_other_hosts_or_the_way_of_workers_alone_are_a_plan_too(tmp_path):
+    made = plan(tmp_path, "version: 1\nenvoy: {egress: {dynamic: {}}}\n")
+    assert made.egress.dynamic == Dynamic()
+    made = plan(tmp_path, 'version: 1\nenvoy: {execution: {address: "127.0.0.1:8080"}}\n')
+    assert (made.execution.listen, made.execution.tls) == ("127.0.0.1:8091", None)
 
 
 @pytest.mark.parametrize(
