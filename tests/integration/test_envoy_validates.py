@@ -13,6 +13,7 @@ from tests.e2e.envoy_harness import ROOT, newest, oldest
 IN_PROGRESS = {
     "xds.core.v3.CidrRange",  # the addresses that a dynamic host may not have
     "envoy.extensions.filters.http.custom_response.v3.CustomResponse",  # what a destination may not answer
+    "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy",
 }
 NEED_1_39 = {"dynamic.yaml"}
 SAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))
