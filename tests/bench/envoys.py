@@ -9,10 +9,14 @@ import http.client
 import json
 import subprocess
 import time
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 
+from authz.envoy_config.credential_plan import HeaderSecret
 from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
-from authz.envoy_config.render import render
+from authz.envoy_config.render import render, render_sds
 from tests.bench import machine
 from tests.bench.rulebook import ORDERS
 from tests.e2e.envoy_harness import newest
@@ -100,17 +104,24 @@ def _rendered(port, authz, upstream, admin):
     )
 
 
-def _rendered_egress(port, authz, upstream, admin):
-    orders = Destination(name="orders", addresses=(f"127.0.0.1:{upstream}",), hosts=(ORDERS,))
-    return render(
-        EnvoyPlan(
-            authz_endpoints=tuple(authz),
-            authz_timeout=3.0,
-            egress=Egress(listen=f"127.0.0.1:{port}", destinations=(orders,)),
-            admin_listen=f"127.0.0.1:{admin}",
-            access_log="/dev/null",
-        )
+def _rendered_egress(port, authz, upstream, admin, secret=None):
+    """With the file `secret` Envoy adds a credential to each call; its SDS file is written beside it."""
+    name, credential = ("keyed", HeaderSecret(secret=str(secret))) if secret else ("orders", None)
+    place = {"addresses": (f"127.0.0.1:{upstream}",), "hosts": (ORDERS,)}
+    plan = EnvoyPlan(
+        authz_endpoints=tuple(authz),
+        authz_timeout=3.0,
+        egress=Egress(
+            listen=f"127.0.0.1:{port}", destinations=(Destination(name=name, credential=credential, **place),)
+        ),
+        admin_listen=f"127.0.0.1:{admin}",
+        access_log="/dev/null",
+        sds=str(secret.parent / "sds") if secret else "",
     )
+    for path, content in render_sds(plan).items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(json.dumps(content))
+    return render(plan)
 
 
 def _renamed(value, old, new):
@@ -132,21 +143,22 @@ def _manager(listener):
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-def gate(systems, upstream, folder, *, egress=False):
+def gate(systems, upstream, folder, *, egress=False, secrets=MappingProxyType({})):
     """The Envoy under measurement, on the way in or on the way out.
 
     Args:
         systems: by name (listener port, what authorizes): the endpoints of ext_authz servers, or a list of filters.
         upstream: the port of the upstream.
         folder: for its files.
+        egress: on the way out.
+        secrets: by name, the file of the credential that Envoy adds to what goes out.
     """
     admin = machine.free_ports(1)
     config, listeners, clusters = None, [], {}
     for name, (port, authorizer) in systems.items():
         is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
-        config = (_rendered_egress if egress else _rendered)(
-            port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin
-        )
+        rendered = partial(_rendered_egress, secret=secrets.get(name)) if egress else _rendered
+        config = rendered(port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin)
         listener = config["static_resources"]["listeners"][0]
         if is_ours:
             listener = _renamed(listener, "authz", f"authz-{name}")

@@ -17,6 +17,7 @@ _LABELS = {
     "direct": "straight to the destination",
     "unguarded": "through Envoy, no authorization",
     "service": "through the gate, a service account's token",
+    "credential": "… and Envoy adds the destination's credential",
     "proxy": "through the gate, a run's token for proxies",
     "proof": "through the gate, a run's token and a proof for each call",
 }
@@ -35,11 +36,15 @@ class Outbound:
         self._gate.start()
         self._stack.callback(self._gate.stop)
         self._gate.wait_allowed(self._task.borne())
-        base = machine.free_ports(3)
+        base = machine.free_ports(4)
+        secret = folder / "destination.secret"
+        secret.write_text("a-secret-of-the-benchmark")
         self._stack.enter_context(envoys.upstream(base, folder, "destination"))
-        systems = {"unguarded": (base + 1, []), "guarded": (base + 2, list(self._gate.endpoints))}
-        self._envoy = self._stack.enter_context(envoys.gate(systems, base, folder, egress=True))
-        self._ports = {"direct": base, "unguarded": base + 1}
+        judged = list(self._gate.endpoints)
+        systems = {"unguarded": (base + 1, []), "guarded": (base + 2, judged), "credential": (base + 3, judged)}
+        secrets = {"credential": secret}
+        self._envoy = self._stack.enter_context(envoys.gate(systems, base, folder, egress=True, secrets=secrets))
+        self._ports = {"direct": base, "unguarded": base + 1, "credential": base + 3}
         self._guarded = base + 2
         self.rows = {f"call_{name}": Row(f"call_{name}", "call", label) for name, label in _LABELS.items()}
 
@@ -50,7 +55,7 @@ class Outbound:
         """The headers of that many calls."""
         if name == "proof":
             return self._task.headers(itertools.islice(self._serial, count))
-        always = {"service": self._service, "proxy": self._task.proxy_headers()}
+        always = {"service": self._service, "credential": self._service, "proxy": self._task.proxy_headers()}
         return [always.get(name, {})] * count
 
     def prove_equal(self):
@@ -85,7 +90,7 @@ class Outbound:
             row.add(one_p50_us=p50, one_p99_us=p99)
             if name != "direct":
                 row.add(envoy_cpu_us=envoy.per(len(headers)))
-            if name not in self._ports:
+            if name not in {"direct", "unguarded"}:
                 row.add(cpu_us=server.per(len(headers)))
 
     def _calls(self, name, calls):

@@ -27,7 +27,7 @@ SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "aio", "threads
 SERVED |= {f"rules_{rules}" for rules in RULES if rules != 100}
 TOKENS = {"token_cached", "token_RS256", "token_ES256", "token_EdDSA", "token_assertion"}
 EGRESS = {"egress_service", "egress_proxy", "egress_proof"}
-CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "proxy", "proof")}
+CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "credential", "proxy", "proof")}
 GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
