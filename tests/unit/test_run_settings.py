@@ -92,6 +92,11 @@ def test_plain_http_beyond_this_machine_must_be_said(tmp_path, name):
     assert settings.load(path).run_identity.issues
 
 
+def test_a_slow_answer_is_not_too_old_when_it_comes(tmp_path):
+    assert "twice `timeout`" in problem(tmp_path, WHOLE | {"recheck": "2s"})
+    assert load(tmp_path, WHOLE | {"recheck": "2s", "timeout": "1s"}).recheck == 2
+
+
 def test_what_is_reported_at_most_is_told_with_its_reason(tmp_path):
     assert load(tmp_path, {}).report["level"] == "asserted"
     assert "no `airflow`" in load(tmp_path, {"signing_key_isolated": True}).report["why"]
