@@ -110,6 +110,7 @@ class RunParts:
                 clock=clock,
             )
         self.service = Runs(identities=identities, exchange=self._exchange, count=metrics.run_call)
+        self._clock, self._metrics = clock, metrics
         metrics.watch_replays(lambda: self.replays.used(clock.wall()))
 
     def start(self) -> None:
@@ -123,7 +124,9 @@ class RunParts:
         self.states.stop()
 
     def close(self) -> None:
-        """Let go of the table of used proofs."""
+        """Let go of the table of used proofs. What it shows now is shown on: a worker's last words are its metrics."""
+        last = self.replays.used(self._clock.wall())
+        self._metrics.watch_replays(lambda: last)
         self._undo.close()
 
     def key_event(self, name: str, view: Mapping[str, KeyState]) -> None:

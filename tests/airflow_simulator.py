@@ -9,7 +9,6 @@ with AirflowSimulator() as airflow:
 
 import http.server
 import json
-import ssl
 import threading
 import uuid
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ class SimTask:
 class AirflowSimulator:
     """The server. `requests` lists the targets that were asked for, `headers` what was sent with them."""
 
-    def __init__(self, *, tls=None):
+    def __init__(self):
         self.tasks = {}
         self.earlier = {}
         self.requests = []
@@ -59,12 +58,6 @@ class AirflowSimulator:
         self._server.block_on_close = False
         self._server.handle_error = lambda *_: None
         self._server.airflow = self._server.idp = self  # the misbehaviours of `tests.simulators` look for `idp`
-        self._scheme = "http"
-        if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.certificate, tls.key)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            self._scheme = "https"
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -84,8 +77,7 @@ class AirflowSimulator:
 
     @property
     def url(self):
-        host = "127.0.0.1" if self._scheme == "http" else "localhost"
-        return f"{self._scheme}://{host}:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def add(self, dag_id="sales_daily", run_id="run1", task_id="extract", **more):
         task = SimTask(dag_id, run_id, task_id, **more)
