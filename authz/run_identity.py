@@ -38,7 +38,7 @@ from authz.trail import Trail
 _LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 _USER: Final = b"run:"
-_MOST_KEPT: Final = 20_000  # verified tokens, some 30 MB
+_MOST_KEPT: Final = 10_000  # verified tokens, some 20 MB
 _GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_OTHER_MAP_INDEX})
 
 

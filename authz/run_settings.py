@@ -104,6 +104,8 @@ class RunIdentity(BaseModel):
         missing = [name for name, value in wanted.items() if not value]
         if 0 < len(missing) < len(wanted):
             raise ValueError(f"to issue tokens to tasks, `{'` and `'.join(missing)}` is needed as well")
+        if self.recheck < 2 * self.timeout:
+            raise ValueError("`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes")
         for name, url in (("airflow", self.airflow), ("jwks_uri", self.jwks_uri)):
             if url and url.startswith("http://") and not (self.insecure_http or is_loopback_name(_host(url))):
                 raise ValueError(f"`{name}` is plain http beyond this machine: use https, or say `insecure_http: true`")

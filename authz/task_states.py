@@ -28,6 +28,7 @@ _MOST_OF_ONE: Final = 4  # about one task instance: whoever claims to be many ke
 _MOST_WAITERS: Final = 256  # for one answer
 _MOST_KEPT: Final = 20_000  # task instances, some 10 MB
 _LONG_AGO: Final = float("-inf")
+_TOLD_S: Final = 300.0  # for how long an operator is told of a failure, if nobody asks again
 _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed, is not asked about again
 
 Done = Callable[[], None]
@@ -95,7 +96,7 @@ class TaskStates:
         self._flights: dict[Claim, _Flight] = {}
         self._busy: Counter[str] = Counter()
         self._known: OrderedDict[Claim, _Known] = OrderedDict()
-        self._failing = ""
+        self._failing, self._failing_until = "", _LONG_AGO
         self._running = False
         self._threads = [
             threading.Thread(target=self._run, name=f"airflow-{number}", daemon=True) for number in range(threads)
@@ -147,8 +148,9 @@ class TaskStates:
         return False
 
     def problem(self) -> str:
-        """Why Airflow could not be asked the last time, "" when it could."""
-        return f"Airflow cannot be asked about tasks: {self._failing}" if self._failing else ""
+        """Why Airflow could not be asked the last time, "" when it could, or when that is long ago."""
+        failing = self._failing if self._clock.monotonic() < self._failing_until else ""
+        return f"Airflow cannot be asked about tasks: {failing}" if failing else ""
 
     def look(self, attempt: Attempt, done: Done | None) -> bool:
         """Ask Airflow, or join a question that is on its way; never blocks.
@@ -199,6 +201,7 @@ class TaskStates:
         landed = self._clock.monotonic()
         with self._lock:
             self._failing = found.detail if found.reason is Reason.AIRFLOW_UNAVAILABLE else ""
+            self._failing_until = landed + _TOLD_S
             self._note(claim, found, begun, landed)
             if found.reason is None:  # the token that follows names the try
                 self._note(claim._replace(try_number=found.try_number), found, begun, landed)

@@ -9,6 +9,7 @@ with AirflowSimulator() as airflow:
 
 import http.server
 import json
+import ssl
 import threading
 import uuid
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class SimTask:
 class AirflowSimulator:
     """The server. `requests` lists the targets that were asked for, `headers` what was sent with them."""
 
-    def __init__(self):
+    def __init__(self, *, tls=None):
         self.tasks = {}
         self.earlier = {}
         self.requests = []
@@ -58,6 +59,12 @@ class AirflowSimulator:
         self._server.block_on_close = False
         self._server.handle_error = lambda *_: None
         self._server.airflow = self._server.idp = self  # the misbehaviours of `tests.simulators` look for `idp`
+        self._scheme = "http"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -77,7 +84,8 @@ class AirflowSimulator:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        host = "127.0.0.1" if self._scheme == "http" else "localhost"
+        return f"{self._scheme}://{host}:{self.port}"
 
     def add(self, dag_id="sales_daily", run_id="run1", task_id="extract", **more):
         task = SimTask(dag_id, run_id, task_id, **more)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from authz import tokens
+from authz import run_token, tokens
 from authz.cli.keys import keysets_for
 from authz.cli.options import (
     json_option,
@@ -20,10 +20,12 @@ from authz.cli.options import (
     token_file_option,
 )
 from authz.errors import DeniedError, KeysUnavailableError
+from authz.jose import shown
 from authz.jwks import KeySet
 from authz.model import Identity, Issuer, Plane
 from authz.policy import AUTHENTICATED, Policy
 from authz.tokens import Inspection, Outcome
+from authz.tokens.task import AUDIENCE
 
 _MARKS: Mapping[Outcome, tuple[str, str]] = {
     Outcome.OK: ("ok", "green"),
@@ -75,6 +77,8 @@ def inspect(
         click.echo(orjson.dumps(_as_dict(report, identity, opens, key_error)).decode())
     else:
         _print(report, identity, opens, key_error)
+        if note := _note(text):
+            click.echo(f"note     {note}")
     click.get_current_context().exit(0 if report.ok else 1)
 
 
@@ -113,6 +117,24 @@ def _issuer_of(text: str, policy: Policy) -> list[Issuer]:
         return [tokens.find_issuer(parsed, policy.issuers)]
     except DeniedError:
         return []
+
+
+def _note(text: str) -> str:
+    """For a token that is none of an issuer's: whose it is, and where it goes. Nothing of it is verified here."""
+    try:
+        parsed = tokens.parse(text, max_bytes=tokens.MAX_TOKEN_BYTES)
+    except DeniedError:
+        return ""
+    if parsed.typ == run_token.TYP:
+        bound = "cnf" in parsed.payload
+        form = "X-Run-Identity, with a proof" if bound else "Proxy-Authorization"
+        return f"a run identity token of a gate; it goes into {form}, for some minutes: docs/run-identity.md"
+    if parsed.payload.get("aud") == AUDIENCE:
+        return (
+            f"a task token of Airflow's, scope {shown(parsed.payload.get('scope'))}: the gate takes one of scope"
+            " `execution` in exchange for a run identity token, and for nothing else: docs/run-identity.md"
+        )
+    return ""
 
 
 def _verdict(report: Inspection) -> str:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from authz.audit import DecisionRecord, OwnFields, PreparedRecord, SharedFields, encode
+from authz.audit import DecisionRecord, OutboundRecord, OwnFields, PreparedRecord, SharedFields, encode
 
 PLAIN = {
     "id": "d1",
@@ -43,6 +43,12 @@ def test_whatever_a_caller_sends_it_stays_one_valid_line(nasty, field):
     assert line.count(b"\n") == 1
     value = json.loads(line)[field]
     assert value == nasty.encode("utf-8", "replace").decode()
+
+
+def test_half_a_surrogate_in_a_runs_name_is_replaced():
+    run = {"dag_id": "a\ud800b", "map_index": -1}
+    line = encode(OutboundRecord(**PLAIN, destination="orders", run=run, level="verified"))
+    assert json.loads(line)["run"] == {"dag_id": "a?b", "map_index": -1}
 
 
 def test_half_a_surrogate_among_the_roles_is_replaced_too():

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from authz import catalogue
 from authz.cli import main
 from tests.policies import NARROWED, narrowing_catalogue
+from tests.proof_factory import run_token, task_key
 from tests.simulators import IdP
 from tests.token_factory import access_claims, jwks_of, make_key, sign
 
@@ -277,6 +278,22 @@ class TestTokenInspect:
         result = run("token", "inspect", "--offline", stdin=token())
         assert "offline: the signature was not checked" in result.output
         assert result.exit_code == 1
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (run_token(task_key()), "it goes into X-Run-Identity, with a proof"),
+            (run_token(None), "it goes into Proxy-Authorization"),
+            (token(aud="urn:airflow.apache.org:task", scope="workload"), "a task token of Airflow's, scope 'workload'"),
+        ],
+        ids=["bound", "for proxies", "Airflow's"],
+    )
+    def test_whose_token_it_is_where_it_is_no_issuers(self, run, made, said):
+        result = run("token", "inspect", "--offline", stdin=made)
+        assert said in result.output
+        assert result.exit_code == 1
+        for part in made.split("."):
+            assert part not in result.output
 
     def test_against_a_live_issuer(self, run):
         with IdP([KEY]) as idp:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
-from tests.run_rig import HOST, RunRig, basic
+from tests.run_rig import HOST, OPEN, RunRig, basic
 from tests.token_factory import NOW, make_key
 
 TASK = task_key()
@@ -490,3 +490,59 @@ def test_the_authenticator_keeps_bound_tokens_apart(rig):
     assert session.thumbprint == ""
     assert rig.authenticator.bound(token, "egress", rig.policy, rig.keys, **arguments) is session
     assert rig.lookups[-2:] == ["miss", "hit"]
+
+
+# With a policy about runs.
+
+RULES = OPEN.replace(
+    "  - {id: anybody,",
+    """  - {id: sales-only, plane: egress, dags: ["sales_*"], tasks: [extract], destinations: [ledger], methods: [POST],
+     paths: ["/v1/entries"]}
+  - {id: tunnels, plane: egress, dags: ["sales_*"], identity: verified-bearer, destinations: [ledger],
+     methods: [CONNECT]}
+  - {id: no-finance, deny: true, plane: egress, dags: ["finance_*"], hosts: [orders.internal], paths: ["/v1/orders"]}
+  - {id: anybody,""",
+)
+LEDGER = {"method": "POST", "target": "/v1/entries?x=1", "told": {"destination": "ledger"}}
+
+
+def test_a_rule_about_a_dag_is_for_its_verified_runs(tmp_path):
+    with RunRig(tmp_path, RULES) as rig:
+        sales, other = rig.airflow.add(), rig.airflow.add(task_id="load")
+        assert rig.call(rig.token_of(sales, TASK), TASK, **LEDGER).allowed
+        assert (rig.record["rule"], rig.record["dag"]) == ("sales-only", "sales_daily")
+        answer = rig.call(rig.token_of(other, TASK), TASK, **LEDGER)
+        assert refused(answer, 403) == "no_rule"
+        assert json.loads(answer.body)["message"].startswith(
+            "No egress rule allows POST /v1/entries at ledger for task load of DAG sales_daily."
+        )
+
+
+def test_who_is_not_sure_enough_is_told_so(tmp_path):
+    with RunRig(tmp_path, RULES) as rig:
+        task = rig.airflow.add()
+        answer = rig.call(rig.token_of(task), **LEDGER)
+        assert refused(answer, 403) == "identity_too_weak"
+        told = json.loads(answer.body)
+        assert "is only `verified-bearer`" in told["message"]
+        assert told["decision_id"] == rig.record["id"]
+        assert rig.levels[-1] == ("verified-bearer", "deny")
+
+
+def test_a_deny_rule_about_dags_is_for_those_who_may_lie_as_well(tmp_path):
+    with RunRig(tmp_path, RULES) as rig:
+        sales, finance = rig.airflow.add(), rig.airflow.add(dag_id="finance_close")
+        assert rig.call(rig.token_of(sales, TASK), TASK).allowed
+        answer = rig.call(rig.token_of(finance, TASK), TASK)
+        assert refused(answer, 403) == "deny_rule"
+        assert json.loads(answer.body)["rule"] == "no-finance"
+        assert "The rule `no-finance` forbids GET /v1/orders at orders" in json.loads(answer.body)["message"]
+        assert refused(asserted(rig, TASK), 403) == "deny_rule"
+
+
+def test_a_tunnel_is_for_the_form_for_proxies(tmp_path):
+    with RunRig(tmp_path, RULES) as rig:
+        token = rig.token_of(rig.airflow.add())
+        told = {"destination": "ledger"}
+        assert rig.call(token, method="CONNECT", target="", host="ledger.internal:443", told=told).allowed
+        assert (rig.record["method"], rig.record["path"], rig.record["level"]) == ("CONNECT", "", "verified-bearer")

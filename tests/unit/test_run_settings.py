@@ -10,7 +10,9 @@ WHOLE = {"airflow": "http://127.0.0.1:8080", "issuer": "https://airflow.test", "
 
 def load(tmp_path, section, *, assertion=True):
     keys = "assertion: {issuer: 'https://gate.test', keys: [assertion.pem]}\n" if assertion else ""
-    pairs = ", ".join(f"{name}: {value!r}" for name, value in section.items())
+    pairs = ", ".join(
+        f"{name}: {str(value).lower() if isinstance(value, bool) else repr(value)}" for name, value in section.items()
+    )
     path = tmp_path / "authz.yaml"
     path.write_text(f"version: 1\n{keys}run_identity: {{{pairs}}}\n")
     return settings.load(path).run_identity
@@ -88,6 +90,19 @@ def test_plain_http_beyond_this_machine_must_be_said(tmp_path, name):
     path = tmp_path / "authz.yaml"
     path.write_text(path.read_text().replace("airflow:", "insecure_http: true, airflow:", 1))
     assert settings.load(path).run_identity.issues
+
+
+def test_a_slow_answer_is_not_too_old_when_it_comes(tmp_path):
+    assert "twice `timeout`" in problem(tmp_path, WHOLE | {"recheck": "2s"})
+    assert load(tmp_path, WHOLE | {"recheck": "2s", "timeout": "1s"}).recheck == 2
+
+
+def test_what_is_reported_at_most_is_told_with_its_reason(tmp_path):
+    assert load(tmp_path, {}).report["level"] == "asserted"
+    assert "no `airflow`" in load(tmp_path, {"signing_key_isolated": True}).report["why"]
+    capped = load(tmp_path, WHOLE).report
+    assert (capped["level"], "signing_key_isolated" in capped["why"]) == ("asserted", True)
+    assert load(tmp_path, WHOLE | {"signing_key_isolated": True}).report == {"level": "verified"}
 
 
 def test_a_symmetric_algorithm_is_no_choice(tmp_path):

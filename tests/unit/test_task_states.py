@@ -127,6 +127,10 @@ def test_a_failure_ends_no_yes_and_is_no_yes(states, airflow, clock):
     clock.advance(15)
     assert look(states) == DOWN
     assert word(states, clock) == "airflow_unavailable"
+    clock.advance(301)
+    assert states.problem() == ""
+    assert look(states) == DOWN
+    assert states.problem() != ""
     clock.advance(1.1)
     assert word(states, clock) == "ask"
     airflow.answer = RUNNING
