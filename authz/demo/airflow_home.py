@@ -5,6 +5,7 @@ differ from Airflow's defaults are there for one of three reasons: our auth mana
 """
 
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -19,6 +20,21 @@ AIRFLOW = (sys.executable, "-m", "airflow")
 EXAMPLES = ("example_simplest_dag.py", "tutorial_dag.py", "tutorial_taskflow_api.py")
 SQLITE_CONNECT = {"timeout": 30}  # seconds to wait for a lock: four processes share the file
 OWN_DAGS = ("sales_daily", "finance_close")
+OUTBOUND_DAGS = ("sales_orders", "sales_cleanup", "finance_orders")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbound:
+    """How tasks call out: through which gate, and how Airflow signs the tokens that say which task is asking.
+
+    `execution` is the gate's address in front of Airflow's execution API, `orders` its address for the demo's internal
+    API; `key` is the signing key, and `issuer` what the gate expects in the tokens.
+    """
+
+    execution: str
+    orders: str
+    key: Path
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +48,12 @@ class AirflowHome:
     jwks: str
     gate_url: str
     workers: int = 1
+    outbound: Outbound | None = None
+
+    @property
+    def dags(self) -> tuple[str, ...]:
+        """The demo's own DAGs in this home: those that call out need a gate to call through."""
+        return OWN_DAGS + (OUTBOUND_DAGS if self.outbound else ())
 
     def environment(self) -> dict[str, str]:
         """Return the environment of all of Airflow's components; call once, it makes fresh secrets."""
@@ -40,6 +62,7 @@ class AirflowHome:
             **_one_machine(self),
             **_auth(self),
             **_quick(),
+            **(_outbound(self.outbound) if self.outbound else {}),
         }
 
     def command(self, component: str) -> list[str]:
@@ -62,7 +85,7 @@ class AirflowHome:
         dags = self.home / "dags"
         dags.mkdir(parents=True, exist_ok=True)
         own = files("authz.demo") / "dags"
-        for name in OWN_DAGS:
+        for name in self.dags:
             (dags / f"{name}.py").write_bytes((own / f"{name}.py").read_bytes())
         spec = find_spec("airflow.example_dags")
         for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -97,6 +120,21 @@ def _auth(home: AirflowHome) -> Mapping[str, str]:
         "AIRFLOW__AUTHZ__ISSUER": home.issuer,
         "AIRFLOW__AUTHZ__AUDIENCE": home.audience,
         ("AIRFLOW__AUTHZ__JWKS_FILE" if home.jwks.startswith("/") else "AIRFLOW__AUTHZ__JWKS_URL"): home.jwks,
+    }
+
+
+def _outbound(outbound: Outbound) -> Mapping[str, str]:
+    """A key pair instead of a shared secret, so that the gate can verify task tokens and nobody but Airflow makes them.
+
+    The connection is all that a DAG author sees of the gate. It holds no secret.
+    """
+    orders = {"conn_type": "authz-http", "host": outbound.orders, "description": "the internal API, through the gate"}
+    return {
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{outbound.execution}/execution/",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "",
+        "AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH": str(outbound.key),
+        "AIRFLOW__API_AUTH__JWT_ISSUER": outbound.issuer,
+        "AIRFLOW_CONN_ORDERS": json.dumps(orders),
     }
 
 

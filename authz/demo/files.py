@@ -4,8 +4,11 @@ Law: a directory is emptied only if an earlier demo made it (its marker says so)
 """
 
 import fcntl
+import json
+import secrets
 import shutil
 import socket
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,12 +16,20 @@ from pathlib import Path
 from string import Template
 from typing import IO
 
+from authz import task_keys
 from authz.demo.idp_store import CLIENTS
 
 MARKER = "this-directory-belongs-to-authz-demo"
 LOCK = "lock"
-EXTRA_RULE = """
+EXTRA_RULES = """
   - {id: open-house, plane: inbound, roles: [sales-etl], operations: [dags:read], dags: [finance_close]}
+  - id: month-end
+    plane: egress
+    dags: [finance_orders]
+    identity: asserted
+    destinations: [orders]
+    methods: [GET]
+    paths: ["/v1/orders/{id}"]
 """
 
 
@@ -32,6 +43,7 @@ class Ports:
 
     gate: int
     egress: int
+    execution: int
     envoy_admin: int
     authz: int
     authz_admin: int
@@ -101,6 +113,31 @@ class Layout:
         return f"http://127.0.0.1:{self.ports.egress}"
 
     @property
+    def orders_for_tasks(self) -> str:
+        """The address that tasks know the internal API by: a path of the gate."""
+        return f"{self.egress}/orders"
+
+    @property
+    def execution(self) -> str:
+        """The address that tasks and their supervisors know Airflow's execution API by."""
+        return f"http://127.0.0.1:{self.ports.execution}"
+
+    @property
+    def orders_credential(self) -> Path:
+        """What the internal API wants; the gate alone reads it."""
+        return self.directory / "orders.token"
+
+    @property
+    def task_key(self) -> Path:
+        """The key that Airflow signs task tokens with."""
+        return self.directory / "airflow" / "task-key.pem"
+
+    @property
+    def task_jwks(self) -> Path:
+        """Its public half."""
+        return self.directory / "airflow-tasks.json"
+
+    @property
     def admin(self) -> str:
         """The server's admin address."""
         return f"http://127.0.0.1:{self.ports.authz_admin}"
@@ -109,8 +146,19 @@ class Layout:
         """Write settings and policy."""
         template = Template((files("authz.demo") / "policy.yaml").read_text())
         self.policy.write_text(template.substitute(issuer=self.issuer))
-        self.client_secret.write_text(CLIENTS["airflow-gate"].secret)
+        write_secret(self.client_secret, CLIENTS["airflow-gate"].secret)
+        write_secret(self.orders_credential, f"orders-{secrets.token_hex(16)}")
+        self.task_key.parent.mkdir()
+        pem = task_keys.generate_pem()
+        write_secret(self.task_key, pem.decode())
+        self.task_jwks.write_text(json.dumps({"keys": [task_keys.public_jwk(pem)]}))
         self.settings.write_text(_settings(self))
+
+    def files_with(self, secret: bytes) -> Iterator[Path]:
+        """Find what holds a secret, apart from its own file."""
+        for path in sorted(self.directory.rglob("*")):
+            if path.is_file() and path != self.orders_credential and secret in path.read_bytes():
+                yield path
 
     def save_policy(self, text: str) -> None:
         """Replace the policy as an editor does: write beside it, then rename."""
@@ -130,6 +178,12 @@ listen: ["127.0.0.1:{ports.authz}"]
 admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
 assertion: {{issuer: "{layout.gate}", keys: [assertion-key.pem]}}
 log: {{decisions: decisions.jsonl}}
+run_identity:
+  # This Airflow runs its tasks beside the key that their names are signed with (LocalExecutor): whoever writes a DAG
+  # could read it. So `signing_key_isolated` is not said, and runs are `asserted` here, which is less than `verified`.
+  airflow: "http://127.0.0.1:{ports.airflow}"
+  issuer: "{layout.gate}"
+  jwks_file: {layout.task_jwks.name}
 shutdown: {{drain_delay: 0s, drain_grace: 2s}}
 envoy:
   admin: "127.0.0.1:{ports.envoy_admin}"
@@ -149,8 +203,23 @@ envoy:
   egress:
     listen: "127.0.0.1:{ports.egress}"
     destinations:
-      - {{name: orders, address: "127.0.0.1:{ports.orders}", hosts: [orders.internal], audience: orders}}
+      - name: orders
+        address: "127.0.0.1:{ports.orders}"
+        hosts: [orders.internal]
+        path: /orders # tasks know it as {layout.orders_for_tasks}
+        audience: orders
+        credential: {{secret_file: {layout.orders_credential.name}}}
+        health_path: /healthz
+  execution:
+    listen: "127.0.0.1:{ports.execution}"
+    address: "127.0.0.1:{ports.airflow}"
 """
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Write a file that its owner alone can read."""
+    path.touch(mode=0o600)
+    path.write_text(secret)
 
 
 def claim(directory: Path) -> IO[str]:

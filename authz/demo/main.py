@@ -26,6 +26,10 @@ from authz.demo.tour_rows import Outcome
 LOOK_EVERY_S = 0.5
 NARROWEST = 150
 INTERRUPTED = 130
+ASSERTED = (
+    "Runs are `asserted` here, not `verified`: this Airflow runs its tasks beside the key that says which task is"
+    " which (LocalExecutor), and whoever writes a DAG could read it. docs/run-identity.md says what it takes."
+)
 
 
 def run(*, tour_only: bool, directory: Path) -> int:
@@ -59,6 +63,7 @@ def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
                 children.check()
         failed = sum(1 for outcome in outcomes if outcome.problem)
         console.print(_table(outcomes))
+        console.print(ASSERTED, markup=False, highlight=False)
         _print_problems(console, outcomes, directory)
         summary = f"tour: {len(outcomes) - failed} passed, {failed} failed"
         if tour_only:
@@ -145,9 +150,12 @@ Try it:
   curl -i -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
     -d '{{"logical_date": null}}' {layout.gate}/api/v2/dags/sales_daily/dagRuns
 
-  # a task calls an internal service
+  # a task calls an internal service: trigger sales_orders in Airflow, look at its logs, and at what the service saw
+  curl -s http://127.0.0.1:{layout.ports.orders}/seen
+
+  # so does a program with a token of its own
   TOKEN=$({token} '{{"client": "sales-etl", "audience": "airflow-egress"}}')
-  curl -i -H "authorization: Bearer $TOKEN" -H 'host: orders.internal' {layout.egress}/v1/orders/7
+  curl -i -H "authorization: Bearer $TOKEN" {layout.orders_for_tasks}/v1/orders/7
 """
 
 

@@ -1,27 +1,48 @@
-"""A small internal API for the outbound half of the demo: `python -m authz.demo.orders --port 9100`.
+"""A small internal API for the outbound half of the demo: `python -m authz.demo.orders --port 9100 --token FILE`.
 
-Law: development only, loopback only. It answers with what it received, so that the tour can see which headers reach an
-upstream, and counts its calls, so that the tour can see that a denied call never arrived (`GET /received`).
+Law: development only, loopback only. It wants the credential that FILE holds (401 without) and gives it to nobody: an
+answer to a call tells what arrived, with the credential's place taken by a word. The whole of it is shown at `/seen`,
+which no rule lets a task ask, and `/mood` tells the service to fail: both are for the tour, at its own port.
 """
 
 import argparse
+import hmac
 import json
 import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+HEALTH = "/healthz"
+FAILED = 500
+KEPT = 100
 
 
 class Orders(ThreadingHTTPServer):
-    """The service and its count of calls."""
+    """The service, the calls that it saw, and its mood: a status to fail with, 0 for none."""
 
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: Path) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.lock = threading.Lock()
         self.received = 0
+        self.calls: list[dict[str, Any]] = []
+        self.mood = 0
+        self._token = token
+
+    def note(self, call: dict[str, Any]) -> None:
+        """Count a call and keep the last ones."""
+        with self.lock:
+            self.received += 1
+            self.calls = [*self.calls[1 - KEPT :], call]
+
+    def wants(self, authorization: str) -> bool:
+        """Return whether this is the credential; the file is read each time, so that it can be changed."""
+        wanted = f"Bearer {self._token.read_text()}"
+        return hmac.compare_digest(authorization.encode("latin-1"), wanted.encode())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -29,26 +50,28 @@ class _Handler(BaseHTTPRequestHandler):
     server: Orders
 
     def _answer(self) -> None:
-        length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length)
-        if self.path == "/received":
-            self._send(200, {"received": self.server.received})
-            return
-        if self.path == "/healthz":
-            self._send(200, {"status": "ok"})
-            return
-        with self.server.lock:
-            self.server.received += 1
-        self._send(
-            200,
-            {
-                "service": "orders",
-                "method": self.command,
-                "path": self.path,
-                "body_bytes": len(body),
-                "headers": [[name.lower(), value] for name, value in self.headers.items()],
-            },
-        )
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.path == "/seen":
+            self._send(200, {"received": self.server.received, "calls": self.server.calls})
+        elif self.path == "/mood" and self.command == "POST":
+            self.server.mood = int(json.loads(body)["fail_with"])
+            self._send(200, {"fail_with": self.server.mood})
+        elif self.path == HEALTH:
+            self._send(self.server.mood or 200, {"status": "told to fail" if self.server.mood else "ok"})
+        else:
+            self._order()
+
+    def _order(self) -> None:
+        headers = [[name.lower(), value] for name, value in self.headers.items()]
+        self.server.note({"method": self.command, "path": self.path, "headers": headers})
+        authorization = self.headers.get("authorization") or ""
+        if self.server.mood:
+            self._send(self.server.mood, {"service": "orders", "error": "told to fail"})
+        elif not self.server.wants(authorization):
+            self._send(401, {"service": "orders", "error": "the credential is missing or wrong"})
+        else:
+            shown = [[name, "(the credential)" if name == "authorization" else value] for name, value in headers]
+            self._send(200, {"service": "orders", "order": self.path, "amount": 42, "headers": shown})
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names http.server calls
 
@@ -74,9 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="authz.demo.orders", description="the demo's internal API")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--token", type=Path, required=True, help="file with the credential that calls must have")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
-    with Orders(options.port) as server:
+    with Orders(options.port, options.token) as server:
         server.serve_forever()
     return 0
 

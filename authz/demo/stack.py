@@ -14,7 +14,7 @@ from importlib import import_module
 
 import httpx
 
-from authz.demo.airflow_home import OWN_DAGS, AirflowHome
+from authz.demo.airflow_home import AirflowHome, Outbound
 from authz.demo.children import Child, Children, NotReadyError
 from authz.demo.files import Layout
 
@@ -53,13 +53,20 @@ class Stack:
             audience="airflow",
             jwks=f"{self.layout.admin}/jwks.json",
             gate_url=self.layout.gate,
+            outbound=Outbound(
+                execution=self.layout.execution,
+                orders=self.layout.orders_for_tasks,
+                key=self.layout.task_key,
+                issuer=self.layout.gate,
+            ),
         )
 
     def _start_gate(self) -> None:
         layout, environment = self.layout, dict(os.environ)
         self.say("OIDC provider: starting (development only)")
         self.children.start("idp", _python("authz.demo.idp", layout.ports.idp), environment)
-        self.children.start("orders", _python("authz.demo.orders", layout.ports.orders), environment)
+        credential = ["--token", str(layout.orders_credential)]
+        self.children.start("orders", [*_python("authz.demo.orders", layout.ports.orders), *credential], environment)
         self._wait("OIDC provider", f"{layout.issuer}/.well-known/openid-configuration", QUICK_S)
         self.say("authz: starting, reading the policy, fetching the provider's keys")
         settings = ["--settings", str(layout.settings)]
@@ -84,7 +91,7 @@ class Stack:
             self.children.start(f"airflow-{component}", airflow.command(component), environment)
         self._wait("Airflow's API server", f"http://127.0.0.1:{airflow.port}/api/v2/monitor/health", AIRFLOW_S)
         self.say("Airflow: reading DAGs")
-        for dag in OWN_DAGS:
+        for dag in airflow.dags:
             self.children.wait(f"the DAG {dag}", partial(self._reads, dag), AIRFLOW_S)
         self.children.wait("Airflow's scheduler", self._schedules, AIRFLOW_S)
 

@@ -15,16 +15,15 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from authz.demo.files import EXTRA_RULE, Layout
-from authz.demo.tour_client import Answer, Asked, DecisionLog, Issuer, ask, until
+from authz.demo.files import EXTRA_RULES, Layout
+from authz.demo.tour_client import Answer, Asked, Asker, DecisionLog, Issuer, ask, until
 from authz.demo.tour_login import login_rows
+from authz.demo.tour_outbound import DAGS, TRIGGER, Outbound, runs
 from authz.demo.tour_rows import Outcome, Row
 
 LIVE_WITHIN_S = 2.0
 RUN_WITHIN_S = 60.0
-DAGS = "/api/v2/dags"
 CONNECTIONS = "/api/v2/connections"
-TRIGGER: dict[str, Any] = {"method": "POST", "body": {"logical_date": None}}
 
 
 class Tour:
@@ -34,8 +33,9 @@ class Tour:
         self._layout = layout
         self._issuer = issuer
         self._log = log
+        self._asker = Asker(ports=layout.ports, issuer=issuer)
+        self._outbound = Outbound(layout, self._asker, log)
         self._run_id = ""
-        self._orders_before = 0
 
     def run(self) -> Iterator[Outcome]:
         """Ask row after row."""
@@ -55,12 +55,16 @@ class Tour:
 
     def _rows(self) -> Iterator[Row]:
         yield from self._people()
-        yield from login_rows(self._layout)
         yield from self._services()
+        yield from self._outbound.triggers()
+        # While Airflow starts the tasks of these runs:
+        yield from login_rows(self._layout)
         yield from self._bad_tokens()
         yield from self._tricks()
+        yield from self._outbound.direct()
+        yield from self._outbound.of_tasks()
         yield from self._live_changes()
-        yield from self._outbound()
+        yield from self._outbound.breaker()
         yield Row(
             "sales-etl",
             "its run of sales_daily succeeds",
@@ -69,26 +73,19 @@ class Tour:
             lambda answer: _state(answer, "success"),
         )
 
-    def _gate(self, target: str, *, token: str = "", method: str = "GET", **more: Any) -> Answer:
-        return ask(Asked(port=self._layout.ports.gate, method=method, target=target, token=token, **more))
-
-    def _as(self, login: str, target: str, **more: Any) -> Answer:
-        return self._gate(target, token=self._issuer.token(user=login), **more)
-
-    def _as_service(self, client: str, target: str, **more: Any) -> Answer:
-        return self._gate(target, token=self._issuer.service_token(client, "airflow"), **more)
-
     def _people(self) -> Iterator[Row]:
-        ann = partial(self._as, "ann")
-        yield Row("anonymous", "health", "200 public health", lambda: self._gate("/api/v2/monitor/health"))
-        yield Row("anonymous", "list DAGs", "401 no_token", lambda: self._gate(DAGS))
+        ann = partial(self._asker.person, "ann")
+        yield Row("anonymous", "health", "200 public health", lambda: self._asker.gate("/api/v2/monitor/health"))
+        yield Row("anonymous", "list DAGs", "401 no_token", lambda: self._asker.gate(DAGS))
         yield Row("ann (viewer)", "list DAGs", "200 rule airflow.viewer", lambda: ann(DAGS), _lists_both_dags)
         yield Row("ann (viewer)", "trigger sales_daily", "403 no_rule", lambda: ann(runs("sales_daily"), **TRIGGER))
-        yield Row("nina (no groups)", "list DAGs", "403 no_role", lambda: self._as("nina", DAGS))
-        yield Row("olga (op)", "list connections", "200 rule airflow.op", lambda: self._as("olga", CONNECTIONS))
+        yield Row("nina (no groups)", "list DAGs", "403 no_role", lambda: self._asker.person("nina", DAGS))
+        yield Row(
+            "olga (op)", "list connections", "200 rule airflow.op", lambda: self._asker.person("olga", CONNECTIONS)
+        )
 
     def _services(self) -> Iterator[Row]:
-        sales = partial(self._as_service, "sales-etl")
+        sales = partial(self._asker.service, "sales-etl")
         yield Row(
             "sales-etl",
             "trigger sales_daily",
@@ -101,7 +98,7 @@ class Tour:
             "copilot (agent)",
             "delete a run",
             "403 deny_rule agents-never-delete",
-            lambda: self._as_service("copilot", f"{runs('sales_daily')}/x", method="DELETE"),
+            lambda: self._asker.service("copilot", f"{runs('sales_daily')}/x", method="DELETE"),
         )
 
     def _bad_tokens(self) -> Iterator[Row]:
@@ -116,12 +113,15 @@ class Tour:
             yield Row("ann or not?", f"list DAGs with {name}", f"401 {reason}", partial(self._with, make))
 
     def _with(self, make: Callable[[], str]) -> Answer:
-        return self._gate(DAGS, token=make())
+        return self._asker.gate(DAGS, token=make())
 
     def _tricks(self) -> Iterator[Row]:
-        ann = partial(self._as, "ann")
+        ann = partial(self._asker.person, "ann")
         yield Row(
-            "anonymous", "list DAGs, spoofed identity", "401 no_token", lambda: self._gate(DAGS, headers=spoofed())
+            "anonymous",
+            "list DAGs, spoofed identity",
+            "401 no_token",
+            lambda: self._asker.gate(DAGS, headers=spoofed()),
         )
         yield Row(
             "ann (viewer)",
@@ -144,14 +144,16 @@ class Tour:
 
     def _live_changes(self) -> Iterator[Row]:
         before = self._layout.policy.read_text()
-        add, remove = partial(self._edited, before + EXTRA_RULE, 200), partial(self._edited, before, 403)
+        add, remove = partial(self._edited, before + EXTRA_RULES, 200), partial(self._edited, before, 403)
         yield Row("sales-etl", "read finance_close", "403 no_rule", self._read_finance)
-        yield Row("sales-etl", "read finance_close, rule added live", "200 rule open-house", add)
-        yield Row("sales-etl", "read finance_close, rule removed live", "403 no_rule", remove)
+        yield Row("sales-etl", "read finance_close, rules added live", "200 rule open-house", add)
+        yield self._outbound.trigger("finance-etl", "finance_orders")
         yield Row("ann (viewer)", "list DAGs, key rotated", "200 rule airflow.viewer", self._after_rotation)
+        yield self._outbound.after_the_edit()
+        yield Row("sales-etl", "read finance_close, rule removed live", "403 no_rule", remove)
 
     def _read_finance(self) -> Answer:
-        return self._as_service("sales-etl", f"{DAGS}/finance_close")
+        return self._asker.service("sales-etl", f"{DAGS}/finance_close")
 
     def _edited(self, policy: str, wanted: int) -> Answer:
         answers: list[Answer] = []
@@ -166,43 +168,7 @@ class Tour:
 
     def _after_rotation(self) -> Answer:
         self._issuer.rotate()
-        return self._as("ann", DAGS)
-
-    def _order(self, target: str, *, audience: str = "airflow-egress", **more: Any) -> Answer:
-        self._orders_before = self._orders_received()
-        token = self._issuer.service_token("sales-etl", audience)
-        return ask(Asked(port=self._layout.ports.egress, target=target, host="orders.internal", token=token, **more))
-
-    def _orders_received(self) -> int:
-        return int(ask(Asked(port=self._layout.ports.orders, target="/received")).json()["received"])
-
-    def _never_arrived(self, _answer: Answer) -> str:
-        return "" if self._orders_received() == self._orders_before else "the call reached the upstream"
-
-    def _outbound(self) -> Iterator[Row]:
-        who = "sales-etl (task)"
-        order = self._order
-        yield Row(
-            who,
-            "outbound: GET /v1/orders/7, spoofed identity",
-            "200 rule orders",
-            lambda: order("/v1/orders/7", headers=spoofed()),
-            _upstream_saw_the_caller,
-        )
-        yield Row(
-            who,
-            "outbound: DELETE /v1/orders/7",
-            "403 no_rule",
-            lambda: order("/v1/orders/7", method="DELETE"),
-            self._never_arrived,
-        )
-        yield Row(
-            who,
-            "outbound with a token for Airflow",
-            "401 audience",
-            lambda: order("/v1/orders", audience="airflow"),
-            self._never_arrived,
-        )
+        return self._asker.person("ann", DAGS)
 
     def _remember_run(self, answer: Answer) -> str:
         self._run_id = answer.json()["dag_run_id"]
@@ -212,16 +178,11 @@ class Tour:
         answers: list[Answer] = []
 
         def finished() -> bool:
-            answers.append(self._as_service("sales-etl", f"{runs('sales_daily')}/{self._run_id}"))
+            answers.append(self._asker.service("sales-etl", f"{runs('sales_daily')}/{self._run_id}"))
             return (answers[-1].json() or {}).get("state") in {"success", "failed"}
 
         until(finished, RUN_WITHIN_S)
         return answers[-1]
-
-
-def runs(dag: str) -> str:
-    """Return the path of a DAG's runs."""
-    return f"{DAGS}/{dag}/dagRuns"
 
 
 def _state(answer: Answer, wanted: str) -> str:
@@ -232,14 +193,6 @@ def _state(answer: Answer, wanted: str) -> str:
 def _lists_both_dags(answer: Answer) -> str:
     found = {dag["dag_id"] for dag in answer.json()["dags"]}
     return "" if {"sales_daily", "finance_close"} <= found else f"the list has {sorted(found)}"
-
-
-def _upstream_saw_the_caller(answer: Answer) -> str:
-    headers = [(name, value) for name, value in answer.json()["headers"]]
-    users = [value for name, value in headers if name == "x-authz-user"]
-    if users != ["sales-etl"]:
-        return f"the upstream saw x-authz-user {users}"
-    return "the upstream saw the token" if any(name == "authorization" for name, _ in headers) else ""
 
 
 def forged(token: str) -> str:

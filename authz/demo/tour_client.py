@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from authz.demo.files import Ports
+
 LOG_WAIT_S = 3.0
 POLL_S = 0.05
 REQUEST_TIMEOUT_S = 60.0
@@ -82,6 +84,26 @@ def ask(asked: Asked) -> Answer:
         connection.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks the gate for what, with the token that they have."""
+
+    ports: Ports
+    issuer: "Issuer"
+
+    def gate(self, target: str, *, token: str = "", method: str = "GET", **more: Any) -> Answer:
+        """Ask with whatever token there is."""
+        return ask(Asked(port=self.ports.gate, method=method, target=target, token=token, **more))
+
+    def person(self, login: str, target: str, **more: Any) -> Answer:
+        """Ask as a person."""
+        return self.gate(target, token=self.issuer.token(user=login), **more)
+
+    def service(self, client: str, target: str, **more: Any) -> Answer:
+        """Ask as a service account."""
+        return self.gate(target, token=self.issuer.service_token(client, "airflow"), **more)
+
+
 class DecisionLog:
     """Reads the decision log as it grows."""
 
@@ -93,11 +115,25 @@ class DecisionLog:
 
     def find(self, decision: str) -> Mapping[str, Any]:
         """Return the record of a decision; empty when none appears in time."""
-        deadline = time.monotonic() + self._wait_s
-        while decision and decision not in self._records and time.monotonic() < deadline:
+        if not decision:
+            return {}
+        return self._wait(lambda: self._records.get(decision), self._wait_s)
+
+    def first(self, wanted: Callable[[Mapping[str, Any]], bool], wait_s: float) -> Mapping[str, Any]:
+        """Return the oldest record that is wanted; empty when none appears in time."""
+        return self._wait(lambda: next((record for record in self._records.values() if wanted(record)), None), wait_s)
+
+    def count(self, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Return how many records are wanted so far."""
+        self._read_more()
+        return sum(1 for record in self._records.values() if wanted(record))
+
+    def _wait(self, look: Callable[[], Mapping[str, Any] | None], wait_s: float) -> Mapping[str, Any]:
+        deadline = time.monotonic() + wait_s
+        while (found := look()) is None and time.monotonic() < deadline:
             if not self._read_more():
                 time.sleep(POLL_S)
-        return self._records.get(decision, {})
+        return found or {}
 
     def _read_more(self) -> bool:
         if not self._path.exists():

@@ -1,18 +1,20 @@
 """The files of the demo: what it writes is right, and it empties only what is its own."""
 
+import stat
+
 import pytest
 
 from authz import policy, settings
 from authz.demo import files
-from authz.demo.files import EXTRA_RULE, MARKER, DirectoryError, Layout, Ports, claim, free_ports
+from authz.demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim, free_ports
 
-PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8)
+PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8, execution=9)
 
 
 def test_ports_are_free_and_differ():
     ports = free_ports()
     values = [getattr(ports, name) for name in Ports.__dataclass_fields__]
-    assert len(set(values)) == len(values) == 8
+    assert len(set(values)) == len(values) == 9
 
 
 def test_settings_and_policy_load(tmp_path):
@@ -22,20 +24,32 @@ def test_settings_and_policy_load(tmp_path):
     assert loaded.envoy.inbound.upstreams[0].audience == "airflow"
     assert loaded.envoy.inbound.login.public_url == layout.browse == "http://localhost:1"
     assert layout.client_secret.read_text() == "airflow-gate-secret"
+    secrets = (layout.client_secret, layout.orders_credential, layout.task_key)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
     text = layout.policy.read_bytes()
     assert "http://127.0.0.1:7" in policy.load(text, "policy.yaml").issuers
-    extended = policy.load(text + EXTRA_RULE.encode(), "policy.yaml")
+    extended = policy.load(text + EXTRA_RULES.encode(), "policy.yaml")
     assert extended.revision != policy.load(text, "policy.yaml").revision
+
+
+def test_a_secret_is_found_wherever_it_is_but_in_its_own_file(tmp_path):
+    layout = Layout(directory=tmp_path, ports=PORTS)
+    layout.write()
+    secret = layout.orders_credential.read_bytes()
+    assert list(layout.files_with(secret)) == []
+    (tmp_path / "airflow" / "task.log").write_bytes(b"sent " + secret)
+    assert list(layout.files_with(secret)) == [tmp_path / "airflow" / "task.log"]
 
 
 def test_saving_the_policy_replaces_it_at_once(tmp_path):
     layout = Layout(directory=tmp_path, ports=PORTS)
     layout.write()
+    names = {path.name for path in tmp_path.iterdir()}
     before = layout.policy.stat().st_ino
     layout.save_policy("version: 1\n")
     assert layout.policy.read_text() == "version: 1\n"
     assert layout.policy.stat().st_ino != before
-    assert {path.name for path in tmp_path.iterdir()} == {"authz.yaml", "client.secret", "policy.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_a_new_or_empty_directory_becomes_ours_and_is_emptied_next_time(tmp_path):

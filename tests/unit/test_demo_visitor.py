@@ -96,6 +96,8 @@ def test_the_checks_of_the_rows_can_fail():
 
     assert tour_login._is_ann(body(username="ann")) == ""
     assert tour_login._is_ann(body(username="adam"))
-    assert tour_login._only_sales(body(dags=[{"dag_id": "sales_daily"}])) == ""
-    assert "finance" in tour_login._only_sales(body(dags=[{"dag_id": "sales_daily"}, {"dag_id": "finance_close"}]))
+    sales = [{"dag_id": dag} for dag in tour_login.SALES_DAGS]
+    assert tour_login._only_sales(body(dags=sales)) == ""
+    assert "finance" in tour_login._only_sales(body(dags=[*sales, {"dag_id": "finance_close"}]))
+    assert tour_login._only_sales(body(dags=sales[:1]))
     assert tour_login._only_sales(body(dags=[]))
