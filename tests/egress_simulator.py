@@ -14,7 +14,7 @@ It judges as the gate does, with the gate's own `run_token` and `proof`; levels 
 
 import base64
 import contextlib
-import http.client
+import hashlib
 import http.server
 import json
 import select
@@ -25,6 +25,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import jwt
 
 from authz import run_request, run_token
 from authz.assertion import generate_pem, load_signing_key
@@ -65,8 +67,11 @@ class EgressSimulator(contextlib.AbstractContextManager):
         self.seen_proofs = set()
         self.tokens = []
         self.retired = set()
+        self.accounts = {}  # tokens of service accounts, and the thumbprint that each is bound to, or None
+        self.token_requests = []
         self.connections = {}
-        self.states = []
+        self.states = {}  # by the id of the task instance
+        self.started = {}  # task ids by the same
         self.rendered = []
         self.xcoms = []
         self.next_kwargs = None
@@ -90,6 +95,10 @@ class EgressSimulator(contextlib.AbstractContextManager):
 
     def retire(self):
         self.retired.update(self.tokens)
+
+    def states_of(self, task):
+        """What the supervisor told Airflow about the task, in order."""
+        return [state for instance, name in self.started.items() if name == task for state in self.states[instance]]
 
     def paths(self):
         return [call.path for call in self.passed]
@@ -124,9 +133,11 @@ class EgressSimulator(contextlib.AbstractContextManager):
         if carried is None:
             token, level = _bearer(headers.get("proxy-authorization")), "verified-bearer"
         else:
-            token, level = carried.removeprefix("DPoP "), "verified"
+            token, level = carried.partition(" ")[2], "verified"
         if token in self.retired:
             raise LookupError("revoked")
+        if token in self.accounts:
+            return self._asserted(token, method, authority, path, headers)
         found = run_token.verify(token, run_token.public_keys([KEY]), issuer=ISSUER, audience=AUDIENCE, now=time.time())
         if (found.thumbprint is None) != (level == "verified-bearer"):
             raise LookupError("bound token as bearer, or the reverse")
@@ -146,6 +157,23 @@ class EgressSimulator(contextlib.AbstractContextManager):
                     raise LookupError("replayed")
                 self.seen_proofs.add(headers["x-run-proof"])
         return f"{found.run.dag_id}.{found.run.task_id}", level
+
+    def _asserted(self, token, method, authority, path, headers):
+        """A token of an issuer's, whose proof says which run it is."""
+        if "x-run-proof" not in headers:
+            return "", "service account"
+        proof = parse_proof(headers["x-run-proof"].encode())
+        bound = self.accounts[token]
+        check_proof(
+            proof, token=token, thumbprint=bound, method=method, authority=authority, path=path, now=time.time()
+        )
+        if headers["x-run-identity"] != f"{'DPoP' if bound else 'Bearer'} {token}" or proof.run is None:
+            raise LookupError("wrong scheme, or no run")
+        return f"{proof.run.dag_id}.{proof.run.task_id}", str(proof.run.level)
+
+
+def parse_proof_of_request(line):
+    return {**jwt.decode(line, options={"verify_signature": False}), "jwk": jwt.get_unverified_header(line)["jwk"]}
 
 
 def _bearer(line):
@@ -168,6 +196,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.path.startswith("/execution/"):
             self._execution(body)
+        elif self.path == "/provider/token":
+            self._provider(body)
         else:
             self._egress(body)
 
@@ -230,6 +260,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             _relay(self.connection, there)
         self.close_connection = True
 
+    # --- the provider of service accounts
+
+    def _provider(self, body):
+        site = self.site
+        form = dict(part.split("=") for part in body.decode().split("&"))
+        if self.headers["authorization"] != "Basic " + base64.b64encode(b"triggerer:pa55").decode():
+            self._say(401, {"error": "invalid_client"})
+            return
+        proof = parse_proof_of_request(self.headers["dpop"])
+        site.token_requests.append((form, proof["htm"], proof["htu"]))
+        key = jwt.PyJWK({**proof["jwk"], "alg": "ES256"})
+        jwt.decode(self.headers["dpop"], key, algorithms=["ES256"], options={"verify_aud": False})
+        bound = {name: proof["jwk"][name] for name in ("crv", "kty", "x", "y")}
+        digest = hashlib.sha256(json.dumps(bound, separators=(",", ":"), sort_keys=True).encode()).digest()
+        token = f"a{len(site.accounts)}.b.c{uuid.uuid4().hex}"
+        site.accounts[token] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        self._say(200, {"access_token": token, "token_type": "DPoP", "expires_in": 600})
+
     # --- what workers take for Airflow
 
     def _execution(self, body):
@@ -246,9 +294,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             found = site.connections.get(path.rpartition("/")[2])
             self._say(200, found) if found else self._say(404, {"detail": {"reason": "not_found"}})
         elif path.endswith("/run"):
-            self._say(200, _context(json.loads(body), site))
+            self._say(200, _context(site, self.headers["airflow-api-version"]))
         elif path.endswith("/state"):
-            site.states.append(json.loads(body))
+            site.states.setdefault(path.split("/")[2], []).append(json.loads(body))
             self._say(204)
         elif path.endswith("/rtif"):
             site.rendered.append(body.decode())
@@ -262,7 +310,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._say(204)
 
 
-def _context(_asked, site):
+def _context(site, version):
     now = datetime.now(tz=UTC).isoformat()
     run = {
         "dag_id": site.dag_id,
@@ -276,8 +324,9 @@ def _context(_asked, site):
         "run_type": "manual",
         "state": "running",
         "consumed_asset_events": [],
-        "partition_key": None,
     }
+    if version >= "2026":  # as of Airflow 3.2
+        run["partition_key"] = None
     context = {
         "dag_run": run,
         "max_tries": 1,

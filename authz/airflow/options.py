@@ -64,7 +64,13 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
 
 
 # The options of workers (`authz.airflow.egress`) stand in the same section.
-WORKERS = frozenset({"egress_proxy", "egress_required", "egress_no_proxy"})
+WORKERS = frozenset(
+    f"egress_{name}"
+    for name in (
+        *("proxy", "required", "no_proxy", "identity", "token_file"),
+        *("token_endpoint", "client_id", "client_secret_file", "scope", "audience"),
+    )
+)
 _NAMES = {
     "issuer": "the `assertion.issuer` of the gate's settings",
     "audience": "the name of this Airflow, the `audience` of its upstream in the gate's settings",

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -309,3 +310,17 @@ def test_the_type_is_known_by_the_names_that_airflow_gives_it():
     assert [hook.conn_type for hook in hooks] == [connection.conn_type for connection in written]
     assert all(issubclass(hook, GateHttpHook) for hook in hooks)
     assert len({entry["hook-name"] for entry in get_provider_info()["connection-types"]}) == len(known)
+
+
+def test_the_providers_metadata_is_what_airflow_asks_for():
+    import airflow
+    import jsonschema
+
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_form_of_the_connection_has_our_options():
+    for entry in get_provider_info()["connection-types"]:
+        assert set(entry["conn-fields"]) == {module.WAIT_FIELD, module.TRIES_FIELD}
+        assert {field["schema"]["type"][0] for field in entry["conn-fields"].values()} == {"integer"}

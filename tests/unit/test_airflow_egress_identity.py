@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import errno
 import json
 import os
 import pickle
@@ -390,13 +391,21 @@ def test_without_a_running_task_it_says_so():
         RunIdentity.current()
 
 
+@pytest.mark.parametrize("number", [errno.ENOTSOCK, errno.EBADF])
+def test_in_a_child_of_multiprocessing_it_says_so(site, number):
+    with running(site) as comms:
+        comms.fails = OSError(number, "not there")
+        with pytest.raises(NoRunError, match="children of `multiprocessing`"):
+            RunIdentity.current().headers("GET", URL)
+
+
 def test_in_a_process_that_the_supervisor_does_not_know_it_says_so(site):
     from airflow.sdk.execution_time import task_runner
 
     with running(site) as comms:
         del task_runner.SUPERVISOR_COMMS
         try:
-            with pytest.raises(NoRunError, match="was not forked from it"):
+            with pytest.raises(NoRunError, match="cannot be reached from this process"):
                 RunIdentity.current().headers("GET", URL)
         finally:
             task_runner.SUPERVISOR_COMMS = comms

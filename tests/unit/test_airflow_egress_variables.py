@@ -23,9 +23,11 @@ from authz.airflow.egress.connections import RunConnections
 from authz.airflow.egress.errors import UnavailableError
 from authz.airflow.egress.identity import RunIdentity
 from authz.airflow.egress.proxy_variables import EXCEPTIONS, PROXIES, ProxyVariables
-from authz.airflow.egress.settings import EgressSettings
+from authz.airflow.egress.settings import Account, EgressSettings
 from tests.egress_simulator import EgressSimulator
 from tests.egress_task import instance, running
+
+NOBODY = Account("", "", "", "", ())
 
 
 @pytest.fixture
@@ -44,7 +46,9 @@ def until(condition):
 
 
 def variables(site, environ, **more):
-    found = EgressSettings(**{"proxy": site.url, "required": False, "no_proxy": ("localhost",), **more})
+    found = EgressSettings(
+        **{"proxy": site.url, "required": False, "no_proxy": ("localhost",), "account": NOBODY, **more}
+    )
     return ProxyVariables(RunIdentity.current(), found, environ)
 
 
@@ -175,6 +179,7 @@ def test_airflows_own_addresses_stay_out_of_the_proxy():
         proxy="http://127.0.0.1:8090",
         required=True,
         no_proxy=("localhost", "127.0.0.1", "::1", "envoy.test", "airflow.test", "a.test", ".b.test"),
+        account=NOBODY,
     )
     assert configuration().proxy == ""
     assert configuration(api_base_url="http://[broken").no_proxy == ("localhost", "127.0.0.1", "::1")
@@ -185,7 +190,7 @@ def test_airflows_own_addresses_stay_out_of_the_proxy():
 
 @pytest.fixture
 def listener(site, monkeypatch):
-    made = EgressSettings(proxy=site.url, required=False, no_proxy=("localhost",))
+    made = EgressSettings(proxy=site.url, required=False, no_proxy=("localhost",), account=NOBODY)
     monkeypatch.setattr(plugin, "_in_task_process", lambda _instance: True)
     monkeypatch.setattr(settings, "from_airflow", lambda: made)
     found = plugin.RunIdentityListener()

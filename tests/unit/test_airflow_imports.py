@@ -20,6 +20,8 @@ OWN = {
     "for_httpx": {"httpx"},
     "for_aiohttp": {"aiohttp"},
     "hook": {"requests", "tenacity"},
+    "asserted": {"httpx"},
+    "deferrable": {"aiohttp"},
 }
 MODULES = {"pyjwt": "jwt", "pyyaml": "yaml", "protobuf": "google.protobuf", "grpcio": "grpc", "prometheus-client": ""}
 BLOCK = """

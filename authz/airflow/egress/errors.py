@@ -7,6 +7,7 @@ Law: every message is for the reader of a task log: what is wrong, and who can m
     ├── RefusedError         the gate does not give this task an identity
     ├── UnavailableError     it cannot be had now: trying again later may help
     │   └── NotServedError   nobody on the way to Airflow gives identities
+    ├── NotConfiguredError   nobody is configured to say which run it is
     └── ForeignOriginError   the call, or a redirect, leads to where the identity must not go
 """
 
@@ -29,6 +30,10 @@ class UnavailableError(EgressError):
 
 class NotServedError(UnavailableError):
     """Airflow itself was asked for the identity, not the gate."""
+
+
+class NotConfiguredError(EgressError):
+    """There is no service account that could say which run it is."""
 
 
 class ForeignOriginError(EgressError):

@@ -7,9 +7,10 @@ blocks the event loop: the token is waited for as a coroutine waits.
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, payload
 
 from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
-from authz.airflow.egress.identity import HEADERS, Identity, RunIdentity, token_of
+from authz.airflow.egress.identity import HEADERS, Identity, token_of
 
 
 class RunMiddleware:
@@ -46,7 +47,7 @@ class RunMiddleware:
             raise ForeignOriginError(
                 f"The run's identity is for {allowed}. A call or redirect to {origin(url)} was refused."
             )
-        identity = self._identity or RunIdentity.current()
+        identity = self._identity or current()
         made = await identity.aheaders(request.method, url, refused=refused)
         request.headers.update(made)
         return token_of(made)

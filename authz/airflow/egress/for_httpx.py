@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 
 from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
-from authz.airflow.egress.identity import HEADERS, Identity, RunIdentity, token_of
+from authz.airflow.egress.identity import HEADERS, Identity, token_of
 
 _BEFORE_HEADERS = ".send_request_headers.started"
 
@@ -65,7 +66,7 @@ class RunAuth(httpx.Auth):
         _forget(request, response)
 
     def _who(self) -> Identity:
-        return self._identity or RunIdentity.current()
+        return self._identity or current()
 
     def _check(self, request: httpx.Request) -> None:
         self._only(str(request.url), "This call")

@@ -16,9 +16,10 @@ from requests.sessions import SessionRedirectMixin
 from requests.utils import requote_uri
 
 from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
-from authz.airflow.egress.identity import HEADERS, IDENTITY, Identity, RunIdentity, token_of
+from authz.airflow.egress.identity import HEADERS, IDENTITY, Identity, token_of
 
 
 class RunAuth(AuthBase):
@@ -64,7 +65,7 @@ class RunAuth(AuthBase):
             raise ForeignOriginError(
                 f"The run's identity is for {', '.join(sorted(self._origins))}; this call goes to {origin(url)}."
             )
-        identity = self._identity or RunIdentity.current()
+        identity = self._identity or current()
         request.headers.update(identity.headers(method, url, refused=refused))
 
     def _answered(self, response: Response, **sending: Any) -> Response:

@@ -30,7 +30,6 @@ _LONGEST_TOKEN = 8192
 _LONGEST_LIFE_S = 3600
 
 Ask = Callable[[str, Task], str]
-Hide = Callable[[str], None]
 
 
 class Identity(Protocol):
@@ -48,7 +47,7 @@ class Identity(Protocol):
 class RunIdentity:
     """Who the calls of the running task come from. `RunIdentity.current()` has it; it is safe in all threads."""
 
-    def __init__(self, task: Task, *, ask: Ask = task_sdk.ask, hide: Hide = task_sdk.hide) -> None:
+    def __init__(self, task: Task, *, ask: Ask = task_sdk.ask, hide: task_sdk.Hide = task_sdk.hide) -> None:
         self.task = task
         self.pid = os.getpid()
         self._ask = ask
@@ -135,11 +134,16 @@ def endings(token: str) -> tuple[str, str]:
     return signature, basic[-len(signature) :]
 
 
+def is_compact(token: str) -> bool:
+    """Whether it has the form of a signed token (RFC 7515 §3.1), which also makes it a safe header."""
+    return len(token) <= _LONGEST_TOKEN and _COMPACT.fullmatch(token) is not None
+
+
 def _read(text: str) -> Credential:
     try:
         told = json.loads(text)
         credential = Credential(token=told["token"], lives_s=float(told["expires_in"]), level=str(told["level"]))
-        good = _COMPACT.fullmatch(credential.token) is not None and len(credential.token) <= _LONGEST_TOKEN
+        good = is_compact(credential.token)
     except (ValueError, TypeError, KeyError):
         raise UnavailableError("The gate's answer is no run identity.") from None
     if not good or not 0 < credential.lives_s <= _LONGEST_LIFE_S:

@@ -13,16 +13,33 @@ SECTION = "authz"
 Get = Callable[[str, str], str]
 
 
+class Account(NamedTuple):
+    """The service account of asserted calls: a file with its token, or what a token is asked for with."""
+
+    token_file: str
+    token_endpoint: str
+    client_id: str
+    client_secret_file: str
+    parameters: tuple[tuple[str, str], ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a token can be had with it."""
+        return bool(self.token_file or (self.token_endpoint and self.client_id and self.client_secret_file))
+
+
 class EgressSettings(NamedTuple):
     """What workers are told about the gate.
 
     `proxy` is the gate's egress listener as a forward proxy, or "" where tasks are given no proxy variables. With
     `required`, a task does not start without its token. `no_proxy` are hosts that are reached without the proxy.
+    `account` is who asserts.
     """
 
     proxy: str
     required: bool
     no_proxy: tuple[str, ...]
+    account: Account
 
 
 def read(get: Get) -> EgressSettings:
@@ -32,6 +49,12 @@ def read(get: Get) -> EgressSettings:
     return EgressSettings(
         proxy=get(SECTION, "egress_proxy").strip().rstrip("/"),
         required=get(SECTION, "egress_required").strip().lower() in {"true", "t", "1"},
+        account=Account(
+            **{name: get(SECTION, f"egress_{name}").strip() for name in Account._fields if name != "parameters"},
+            parameters=tuple(
+                (name, value) for name in ("scope", "audience") if (value := get(SECTION, f"egress_{name}").strip())
+            ),
+        ),
         no_proxy=tuple(dict.fromkeys(name for name in ("localhost", "127.0.0.1", "::1", *own, *listed) if name)),
     )
 
@@ -41,6 +64,13 @@ def from_airflow() -> EgressSettings:
     from authz.airflow.egress.airflow_versions import conf  # noqa: PLC0415 Airflow's own import time is not ours
 
     return read(lambda section, option: conf.get(section, option, fallback="") or "")
+
+
+def is_asserted() -> bool:
+    """Whether tasks too say by the service account which run they are, and ask for no identity of their own."""
+    from authz.airflow.egress.airflow_versions import conf  # noqa: PLC0415 see above
+
+    return bool(conf.get(SECTION, "egress_identity", fallback="run").strip().lower() == "asserted")
 
 
 def _host(url: str) -> str:

@@ -7,16 +7,23 @@ after another.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from authz.airflow.egress.errors import EgressError, NoRunError, NotServedError, RefusedError, UnavailableError
 
+Hide = Callable[[str], None]
 _REFUSALS = (401, 403)
+_NO_WAY = (
+    "The supervisor of {} cannot be reached from this process: Airflow's connection to it is not there in children of"
+    " `multiprocessing` and in programs that a task starts. Make the call in the task's own process, or by its proxy"
+    " variables."
+)
 _LEAD = "Lead the workers' [core] execution_api_server_url through the gate's execution listener."
 
 
@@ -77,14 +84,18 @@ def ask(key: str, task: Task) -> str:
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
     if comms is None:
-        raise NoRunError(f"The supervisor of {task} cannot be reached from this process: it was not forked from it.")
+        raise NoRunError(_NO_WAY.format(task))
     _one_at_a_time(type(comms))
     try:
         with _TURN.taken():
             answer = comms.send(GetVariable(key=key))
     except AirflowRuntimeError as error:
         raise _told(error.error, task) from None
-    except (OSError, EOFError) as error:
+    except OSError as error:
+        if error.errno in {errno.ENOTSOCK, errno.EBADF}:  # `multiprocessing` closes descriptor 0, which Airflow uses
+            raise NoRunError(_NO_WAY.format(task)) from None
+        raise UnavailableError(f"The supervisor of {task} does not answer: {type(error).__name__}.") from None
+    except EOFError as error:
         raise UnavailableError(f"The supervisor of {task} does not answer: {type(error).__name__}.") from None
     if isinstance(answer, ErrorResponse):
         raise _told(answer, task)
