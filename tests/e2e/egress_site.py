@@ -19,7 +19,9 @@ ORDERS, BANK = "orders.internal", "bank.internal"
 class EgressSite:
     """`orders` speaks plain HTTP, `bank` TLS and may be tunnelled to; nothing leads to `stranger`."""
 
-    def __init__(self, folder: Path, binary: Path) -> None:
+    def __init__(self, folder: Path, binary: Path, *endpoints: str) -> None:
+        """`endpoints` are those of a real gate, instead of the scripted authorizer."""
+        self._endpoints = endpoints
         self._folder = folder
         self._binary = binary
         self._running = contextlib.ExitStack()
@@ -126,7 +128,7 @@ class EgressSite:
             name="kept", addresses=(self.orders.address,), hosts=("kept.internal",), keep_authorization=True
         )
         return EnvoyPlan(
-            authz_endpoints=(self.authz.endpoint,),
+            authz_endpoints=self._endpoints or (self.authz.endpoint,),
             egress=Egress(listen=loopback(), destinations=(orders, bank, kept)),
             admin_listen=loopback(),
             access_log=str(self._folder / "access.log"),
