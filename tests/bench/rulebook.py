@@ -33,7 +33,8 @@ roles:
 
 _OUTBOUND = """\
   - {{id: etl, plane: egress, roles: [etl], hosts: [{host}], methods: [GET], paths: ["{path}"]}}
-  - {{id: runs, plane: egress, roles: [authenticated], hosts: [{host}], methods: [GET], paths: ["{path}"]}}
+  - {{id: runs, plane: egress, dags: ["sales_*"], identity: verified-bearer, hosts: [{host}], methods: [GET],
+     paths: ["{path}"]}}
 """
 
 
