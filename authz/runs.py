@@ -3,9 +3,7 @@
 No decisions here. Start: the table of used proofs is there before anything else; then the threads that ask Airflow.
 """
 
-import contextlib
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -76,8 +74,7 @@ class RunParts:
             raise ValueError("there is no run identity without its sections")
         self._section = section
         issuer = settings.assertion.issuer
-        self._undo = contextlib.ExitStack()
-        self.replays = self._table(replays, section.replays)
+        self.replays = _table(replays, section.replays)
         self.states = TaskStates(
             _airflow(section, keys[0], issuer, clock), clock, recheck=section.recheck, observe=metrics.airflow_question
         )
@@ -127,7 +124,7 @@ class RunParts:
         """Let go of the table of used proofs. What it shows now is shown on: a worker's last words are its metrics."""
         last = self.replays.used(self._clock.wall())
         self._metrics.watch_replays(lambda: last)
-        self._undo.close()
+        self.replays.close()
 
     def key_event(self, name: str, view: Mapping[str, KeyState]) -> None:
         """A fetch of an issuer's keys ended. Any thread."""
@@ -140,20 +137,18 @@ class RunParts:
         problem = self.states.problem()
         return [problem] if problem else []
 
-    def _table(self, path: Path | None, slots: int) -> Replays:
-        if path is None:
-            folder = tempfile.mkdtemp(prefix="authz-replays-")
-            self._undo.callback(shutil.rmtree, folder, ignore_errors=True)
-            path = Path(folder) / "replays"
-        try:
-            # Whatever was used before the table was there ends no later than this.
-            table = Replays(path, slots, floor=time.time() + WINDOW_S + 1)
-        except OSError as error:
-            self._undo.close()
-            text = f"the table of used proofs cannot be made: {error.strerror or error}"
-            raise ConfigError([Problem(str(path), 0, 0, text)]) from None
-        self._undo.callback(table.close)
-        return table
+
+def _table(path: Path | None, slots: int) -> Replays:
+    """The table of used proofs. One of this process's own has no name, so that nothing of it is left behind."""
+    if path is None:
+        with tempfile.TemporaryDirectory(prefix="authz-") as folder:
+            return _table(Path(folder) / "replays", slots)
+    try:
+        # Whatever was used before the table was there ends no later than this.
+        return Replays(path, slots, floor=time.time() + WINDOW_S + 1)
+    except OSError as error:
+        text = f"the table of used proofs cannot be made: {error.strerror or error}"
+        raise ConfigError([Problem(str(path), 0, 0, text)]) from None
 
 
 def _issuer(section: RunIdentity) -> Issuer:

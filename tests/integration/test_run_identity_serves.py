@@ -144,3 +144,5 @@ def test_a_gate_whose_tasks_may_reach_the_key_says_why_nothing_is_verified(tmp_p
         assert "runs are reported as asserted at most: `signing_key_isolated`" in gate.log.read_text()
         body = json.loads(gate.ask(0, airflow.add(task_id="capped"), TASK).body)
         assert json.loads(body["value"])["level"] == "asserted"
+        assert gate.stop() == 0
+        assert "Traceback" not in gate.log.read_text()

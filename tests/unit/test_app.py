@@ -21,7 +21,7 @@ from tests.e2e.envoy_harness import free_port, wait_for
 from tests.e2e.gate import token
 from tests.service_rig import KEY, POLICY, message, read
 from tests.simulators import PATIENCE_S
-from tests.token_factory import ISS, jwks_of
+from tests.token_factory import ISS, b64, dump, jwks_of, make_key, sign
 
 SETTINGS = """
 version: 1
@@ -30,6 +30,11 @@ admin: {{listen: "127.0.0.1:{admin}"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
 log: {{decisions: decisions.jsonl}}
 shutdown: {{drain_delay: 10ms, drain_grace: 1s}}
+"""
+
+
+RUNS = """
+run_identity: {airflow: "http://127.0.0.1:1", issuer: "https://airflow.test", jwks_file: airflow.json}
 """
 
 
@@ -141,6 +146,36 @@ def bearer():
 
 
 # --- running
+
+
+def test_an_app_that_knows_runs_says_so_and_leaves_nothing_behind(place, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    place.text += RUNS
+    with caplog.at_level("INFO"), Running(place.app(), place.admin) as running:
+        running.until(running.serving, "Airflow's keys, which are not there, keep it from being ready")
+        told = json.loads(running.page("/readyz")[1])
+        assert told["run_identity"]["level"] == "asserted"
+        assert any("airflow task tokens" in reason for reason in told["reasons"])
+        assert list((tmp_path / "temporary").iterdir()) == []
+        headers = [("x-run-identity", b"DPoP a.b.c"), ("x-run-proof", b"p")]
+        refused = message("GET", "/v1/orders", headers=headers, plane="egress", host="orders.internal")
+        assert running.check(refused).reason == "token_malformed"
+        target = f"/execution/variables/__run_identity__/v1/proxy/{b64(dump({'d': 'a', 'r': 'b', 't': 'c', 'm': -1}))}"
+        task = sign({"iss": "https://airflow.test"}, make_key("EdDSA"))
+        headers = [("authorization", f"Bearer {task}".encode())]
+        answer = running.check(message("GET", target, headers=headers, plane="execution", audience=""))
+        assert (answer.http, answer.reason) == (503, "keys_unavailable")
+    assert "runs are reported as asserted at most" in caplog.text
+
+
+def test_airflows_keys_alone_make_no_app_ready(place):
+    place.keys.unlink()
+    (place.folder / "airflow.json").write_bytes(jwks_of([make_key("EdDSA")]))
+    place.text += RUNS
+    with Running(place.app(), place.admin) as running:
+        running.until(lambda: "airflow task tokens" not in running.page("/readyz")[1], "Airflow's keys are not there")
+        assert not running.serving()
 
 
 def test_a_running_app_answers_checks_records_and_counts_them(place, running):
