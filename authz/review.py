@@ -18,8 +18,12 @@ from authz.policy.operations import expand
 
 
 class Severity(StrEnum):
-    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of."""
+    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of.
 
+    `error`: what the policy refers to is not there, which only other files tell (`authz.ways_review`).
+    """
+
+    ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
 

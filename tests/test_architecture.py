@@ -52,6 +52,8 @@ LAYERS = {
     "review": 5,
     "dag_review": 5,
     "outbound_review": 5,
+    "ways_out": 5,
+    "ways_review": 5,
     "envoy_config": 5,
     "endpoints": 5,
     "login_plan": 5,

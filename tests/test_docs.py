@@ -5,6 +5,7 @@ each line that begins with `$ ` is run in the same folder; a comment `# exit sta
 the lines below it are its output, where `…` stands for anything.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -135,8 +136,27 @@ def test_policies_in_the_documentation_load(page):
     for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         if "issuers:" in block and "rules:" in block:
             assert load(block.encode(), page.name).rules
-        else:
-            assert yaml.safe_load(block)
+            continue
+        found = yaml.safe_load(block)
+        assert found
+        rules = found.get("rules") if isinstance(found, dict) else found
+        if isinstance(rules, list) and all("id" in rule for rule in rules):
+            assert len(load(whole_policy(rules), page.name).rules) >= len(rules)
+
+
+def whole_policy(rules):
+    """A policy with these rules, in which somebody has every role that they name."""
+    roles = {role for rule in rules for role in rule.get("roles", ())} - {"authenticated"}
+    issuer = {"name": "corp", "issuer": "https://idp.example.com", "algorithms": ["ES256"]}
+    audiences = {"inbound": ["airflow"], "egress": ["airflow-egress"]}
+    return json.dumps(
+        {
+            "version": 1,
+            "issuers": [{**issuer, "audiences": audiences}],
+            "roles": {role: {"groups": [role]} for role in sorted(roles)},
+            "rules": rules,
+        }
+    ).encode()
 
 
 def test_every_command_and_its_options_have_help():

@@ -1,24 +1,24 @@
 """`authz check` and `authz explain`: what would the gate answer, and why?"""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from authz import decide, tokens
-from authz.cli.keys import keysets_for
-from authz.cli.options import json_option, jwks_option, load_policy, plane_option, policy_option, read_token
+from authz import decide
+from authz.cli.callers import OPTIONS, Caller, identity_of
+from authz.cli.options import json_option, load_policy, plane_option, policy_option
 from authz.errors import DeniedError
 from authz.explain import explain as explain_decision
-from authz.model import Allow, Claims, Decision, Deny, Identity, Plane, Request
-from authz.path import canonical_host, canonical_method, canonicalise
+from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
+from authz.path import CONNECT
 from authz.policy import Policy
 from authz.reasons import ANSWERS
 from authz.rights import dags_json, dags_text
+from authz.ways_out import Lead, WaysOut, lead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +29,10 @@ class _Question:
     url: str
     plane: str
     host: str
-    issuer: str
-    subject: str
-    client: str
-    groups: tuple[str, ...]
-    token_file: Any
-    jwks_file: Path | None
+    destination: str
     narrowed: bool | None
     settings_path: Path | None
+    caller: Caller
 
 
 def _asks(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,12 +43,10 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
         policy_option,
         plane_option,
         click.option("--host", default="localhost", show_default=True, help="Host, where URL is only a path."),
-        click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),
-        click.option("--group", "groups", multiple=True, help="A group that the subject has. May be repeated."),
-        click.option("--client", default="", help="The client id of the token, for service accounts."),
-        click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first."),
-        click.option("--token-file", type=click.File("r"), help="Ask with a real token from this file (- is stdin)."),
-        jwks_option,
+        click.option(
+            "--destination", default="", help="Egress: name of the destination. Default: what --settings says."
+        ),
+        *OPTIONS,
         click.option(
             "--narrowed/--not-narrowed",
             default=None,
@@ -63,7 +57,7 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
             "--settings",
             "settings_path",
             type=click.Path(dir_okay=False, path_type=Path),
-            help="The settings file, for `narrows_dags` of the upstream that the host leads to.",
+            help="The settings file: where the host leads, as Envoy finds it, and how sure runs are.",
         ),
         json_option,
     ]
@@ -72,23 +66,38 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _request_of(question: _Question) -> Request:
-    authority, target = question.host, question.url
+def _question(options: dict[str, Any]) -> _Question:
+    of_caller = {field.name: options.pop(field.name) for field in fields(Caller)}
+    return _Question(**options, caller=Caller(**of_caller))
+
+
+def _request_of(question: _Question, ways: WaysOut | None) -> tuple[Request, Lead]:
+    """The request as the server makes it canonical, and where it leads."""
+    from authz.verdicts import canonical  # noqa: PLC0415 it takes a while to import
+
+    authority, target = _parts(question)
+    http = HttpRequest(
+        plane=question.plane, audience="", method=question.method.upper(), authority=authority, target=target
+    )
+    request = canonical(http)
+    if question.plane == Plane.INBOUND:
+        return replace(request, narrowed=_narrowed(question, request.host)), Lead()
+    leads = Lead(question.destination)
+    if ways is not None and not question.destination:
+        leads = lead(ways, method=request.method, host=request.host, port=request.port, path=request.path)
+    told = replace(http, destination=leads.destination, host=leads.host, base=leads.base)
+    return canonical(told), leads
+
+
+def _parts(question: _Question) -> tuple[str, str]:
+    """Authority and target of the request; a tunnel's URL is the authority."""
+    if question.method.upper() == CONNECT:
+        return question.url, question.url
     for scheme in ("https://", "http://"):
         if question.url.startswith(scheme):
             authority, slash, rest = question.url.removeprefix(scheme).partition("/")
-            target = slash + rest or "/"
-    host, port = canonical_host(authority)
-    path = canonicalise(target)
-    return Request(
-        plane=Plane(question.plane),
-        method=canonical_method(question.method.upper()),
-        host=host,
-        port=port,
-        path=path.path,
-        segments=path.segments,
-        narrowed=_narrowed(question, host),
-    )
+            return authority, slash + rest or "/"
+    return question.host, question.url
 
 
 def _narrowed(question: _Question, host: str) -> bool:
@@ -109,57 +118,51 @@ def _narrowed(question: _Question, host: str) -> bool:
     return max(fitting, default=(False, 0, False))[2]
 
 
-def _identity_of(question: _Question, policy: Policy) -> Identity | None:
-    """Who asks: a real token's claims, or what the options say; None for nobody."""
-    if question.token_file is not None:
-        parsed = tokens.parse(read_token(question.token_file), max_bytes=tokens.MAX_TOKEN_BYTES)
-        issuer = tokens.find_issuer(parsed, policy.issuers)
-        keyset = keysets_for([issuer], question.jwks_file)[issuer.name]
-        tokens.verify(parsed, tokens.find_key(parsed, issuer, keyset))
-        claims = tokens.read_claims(parsed, issuer)
-        tokens.check_claims(claims, issuer, Plane(question.plane), time.time())
-        return policy.identify(claims)
-    if not (question.subject or question.groups or question.client):
-        return None
-    named = [issuer for issuer in policy.issuers.values() if issuer.name == question.issuer or not question.issuer]
-    if not named:
-        known = ", ".join(issuer.name for issuer in policy.issuers.values())
-        raise click.UsageError(f"the policy has no issuer named {question.issuer}; it has {known}")
-    subject = question.subject or question.client or "somebody"
-    return policy.identify(
-        Claims(
-            issuer_name=named[0].name,
-            issuer=named[0].issuer,
-            subject=subject,
-            client_id=question.client,
-            username=subject,
-            full_name="",
-            groups=frozenset(question.groups),
-            audiences=frozenset(),
-            expires_at=0,
-            issued_at=None,
-            not_before=None,
-        )
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """The server's own decision, and what the settings add to it; a refusal before the rules is a decision too."""
+
+    decision: Decision
+    request: Request | None = None
+    identity: Identity | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _decide(question: _Question, policy: Policy) -> tuple[Decision, Request | None, Identity | None]:
-    """The server's own decision; a refusal before the rules is a decision too."""
+def _decide(question: _Question, policy: Policy) -> _Answer:
+    ways = _ways_out(question)
+    surest = ways.surest if ways is not None else Level.VERIFIED
     try:
-        request = _request_of(question)
-        identity = _identity_of(question, policy)
+        request, leads = _request_of(question, ways)
+        identity = identity_of(question.caller, policy, request.plane, surest or Level.VERIFIED)
     except DeniedError as error:
-        return Deny(reason=error.reason, detail=error.detail), None, None
-    return decide.evaluate(request, identity, policy), request, identity
+        return _Answer(decision=Deny(reason=error.reason, detail=error.detail))
+    notes = []
+    if not leads.somewhere:
+        notes.append("Envoy leads this nowhere, whatever the rules say: no destination of the settings serves it")
+    if identity is not None and identity.run is not None and surest is not Level.VERIFIED:
+        at_most = "no call comes from a run" if surest is None else f"a run is `{surest}` at most"
+        notes.append(f"with these settings {at_most}: see `run_identity`")
+    decision = decide.evaluate(request, identity, policy)
+    return _Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
 
 
-def _advice(decision: Decision, request: Request | None, identity: Identity | None, policy: Policy) -> str:
-    """What a denial would be behind an Airflow that narrows, where that is something else."""
-    if isinstance(decision, Allow) or request is None or request.narrowed:
-        return ""
-    other = decide.evaluate(replace(request, narrowed=True), identity, policy)
+def _ways_out(question: _Question) -> WaysOut | None:
+    if question.settings_path is None or question.plane == Plane.INBOUND:
+        return None
+    from authz.cli.ways import ways_out  # noqa: PLC0415 only this option needs it
+
+    return ways_out(question.settings_path)
+
+
+def _advice(answer: _Answer, policy: Policy) -> str:
+    """What the settings add, and what a denial would be behind an Airflow that narrows, if that is something else."""
+    notes = "".join(f"\n  {note}" for note in answer.notes)
+    request = answer.request
+    if isinstance(answer.decision, Allow) or request is None or request.narrowed or request.plane is Plane.EGRESS:
+        return notes
+    other = decide.evaluate(replace(request, narrowed=True), answer.identity, policy)
     if not isinstance(other, Allow):
-        return ""
+        return notes
     told = f": {dags_text(other)}" if dags_text(other) else ""
     return f"\n  allowed where Airflow keeps lists to permitted DAGs (--narrowed, `narrows_dags`){told}"
 
@@ -179,7 +182,8 @@ def _summary(decision: Decision) -> str:
     return f"{verdict} {answer.http} reason={decision.reason}{rule}{operation}{dag}\n  {answer.help}{detail}{dags}"
 
 
-def _as_dict(decision: Decision) -> dict[str, object]:
+def _as_dict(answer: _Answer) -> dict[str, object]:
+    decision = answer.decision
     return {
         "decision": "allow" if isinstance(decision, Allow) else "deny",
         "status": ANSWERS[decision.reason].http,
@@ -189,6 +193,7 @@ def _as_dict(decision: Decision) -> dict[str, object]:
         "dag": decision.dag_id,
         "dags": dags_json(decision),
         "detail": decision.detail if isinstance(decision, Deny) else "",
+        "notes": list(answer.notes),
     }
 
 
@@ -202,14 +207,16 @@ def check(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     authz check GET /api/v2/dags --group data-readers             as somebody with a group
     authz check POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
     authz check GET http://orders.internal/v1/orders --plane egress --client sales-etl
+    authz check GET /v1/orders --plane egress --destination orders --dag sales_daily --task extract
+    authz check CONNECT db.internal:5432 --plane egress --dag sales_daily --identity verified-bearer
     authz check GET /api/v2/dags --token-file token.txt           with a real token, verified
     authz check GET /api/v2/dags --client sales-etl --narrowed    and which DAGs Airflow would show
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     policy = load_policy(policy_path)
-    decision, request, identity = _decide(_Question(**question), policy)
-    text = _summary(decision) + _advice(decision, request, identity, policy)
-    click.echo(orjson.dumps(_as_dict(decision)).decode() if as_json else text)
-    _exit(decision)
+    answer = _decide(_question(question), policy)
+    text = _summary(answer.decision) + _advice(answer, policy)
+    click.echo(orjson.dumps(_as_dict(answer)).decode() if as_json else text)
+    _exit(answer.decision)
 
 
 @click.command(short_help="Why would it answer so? Rule by rule.")
@@ -220,13 +227,13 @@ def explain(policy_path: Path, *, as_json: bool, **question: Any) -> None:
     Takes what `authz check` takes.
     """
     policy = load_policy(policy_path)
-    decision, request, identity = _decide(_Question(**question), policy)
-    if request is None:
-        click.echo(orjson.dumps(_as_dict(decision)).decode() if as_json else _summary(decision))
+    answer = _decide(_question(question), policy)
+    if answer.request is None:
+        click.echo(orjson.dumps(_as_dict(answer)).decode() if as_json else _summary(answer.decision))
     else:
-        explanation = explain_decision(request, identity, policy)
+        explanation = explain_decision(answer.request, answer.identity, policy)
         if as_json:
-            click.echo(orjson.dumps({**_as_dict(decision), "explanation": explanation.as_json()}).decode())
+            click.echo(orjson.dumps({**_as_dict(answer), "explanation": explanation.as_json()}).decode())
         else:
-            click.echo("\n".join(explanation.lines()) + _advice(decision, request, identity, policy))
-    _exit(decision)
+            click.echo("\n".join(explanation.lines()) + _advice(answer, policy))
+    _exit(answer.decision)

@@ -21,9 +21,17 @@ from authz.errors import PolicyError, Problem
     type=click.Path(dir_okay=False, path_type=Path),
     help="Another file, named as the other commands name it.",
 )
+@click.option(
+    "--settings",
+    "settings_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A settings file: rules are held against its destinations, and against how sure runs are.",
+)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
-def lint(files: tuple[Path, ...], named: tuple[Path, ...], *, strict: bool, as_json: bool) -> None:
+def lint(
+    files: tuple[Path, ...], named: tuple[Path, ...], settings_path: Path | None, *, strict: bool, as_json: bool
+) -> None:
     """Check policy FILES (default: policy.yaml) with the server's own loader.
 
     Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
@@ -31,7 +39,7 @@ def lint(files: tuple[Path, ...], named: tuple[Path, ...], *, strict: bool, as_j
     """
     found: list[tuple[str, Problem]] = []
     for path in (*files, *named) or (Path("policy.yaml"),):
-        found += _findings(path)
+        found += _findings(path, settings_path)
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
@@ -40,15 +48,20 @@ def lint(files: tuple[Path, ...], named: tuple[Path, ...], *, strict: bool, as_j
     click.get_current_context().exit(1 if "error" in worst or (strict and "warning" in worst) else 0)
 
 
-def _findings(path: Path) -> list[tuple[str, Problem]]:
+def _findings(path: Path, settings_path: Path | None) -> list[tuple[str, Problem]]:
     """The errors of one file, or, where there is none, what lint thinks of it."""
-    from authz import review  # noqa: PLC0415 only this command needs it
+    from authz import review, ways_review  # noqa: PLC0415 only this command needs it
+    from authz.cli.ways import ways_out  # noqa: PLC0415 see above
 
     try:
         policy = load_policy(path)
     except PolicyError as error:
         return [("error", problem) for problem in error.problems]
-    return [(finding.severity.value, finding.problem) for finding in review.lint(policy)]
+    findings = review.lint(policy)
+    ways = ways_out(settings_path) if settings_path is not None else None
+    if ways is not None:
+        findings = sorted([*findings, *ways_review.against(policy, ways)])
+    return [(finding.severity.value, finding.problem) for finding in findings]
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")

@@ -69,6 +69,39 @@ def few_dags(run, monkeypatch):
     return path
 
 
+@pytest.fixture
+def runs(run):
+    """A policy with rules about runs, as an option."""
+    path = run.folder / "runs.yaml"
+    rules = """  - {id: runs, plane: egress, destinations: [orders], paths: [/v1/x], dags: ["sales_*"], tasks: [load_1]}
+  - {id: tunnel, plane: egress, destinations: [orders], methods: [CONNECT], identity: asserted}
+"""
+    path.write_text(POLICY.format(issuer="https://idp.example.com") + rules)
+    return "--policy", path
+
+
+def ways(run, *, isolated):
+    """Settings with one destination; `isolated` is None where no call comes from a run."""
+    path = run.folder / "authz.yaml"
+    text = """version: 1
+assertion: {issuer: https://gate.example.com, keys: [a.pem]}
+envoy:
+  egress:
+    destinations:
+      - {name: orders, address: "10.0.0.1:443", hosts: [orders.internal], listen: "127.0.0.1:9101", path: /orders,
+         tunnel: true}
+"""
+    if isolated is not None:
+        text += f"""run_identity:
+  airflow: https://airflow.internal
+  issuer: airflow
+  jwks_file: keys.json
+  signing_key_isolated: {str(isolated).lower()}
+"""
+    path.write_text(text)
+    return path
+
+
 def token(**changes):
     now = int(time.time())
     headers = changes.pop("headers", None)
@@ -118,6 +151,7 @@ class TestCheck:
             "dag": "hr_x",
             "dags": None,
             "detail": "",
+            "notes": [],
         }
 
     @pytest.mark.parametrize(
@@ -176,6 +210,90 @@ class TestCheck:
         settings.write_text("version: 1\n")
         assert run("check", *asked, "--settings", settings).exit_code == 1
 
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"),
+        [
+            (["--dag", "sales_a", "--task", "load_1"], 0, "allow 200 reason=rule rule=runs dag=sales_a"),
+            (["--dag", "sales_a"], 1, "reason=no_rule dag=sales_a"),
+            (["--dag", "hr", "--task", "load_1"], 1, "reason=no_rule dag=hr"),
+            (["--dag", "sales_a", "--task", "load_1", "--identity", "asserted"], 1, "reason=identity_too_weak"),
+            (
+                ["--dag", "sales_a", "--task", "load_1", "--identity", "verified-bearer"], 1,
+                "the rule `runs` asks for `verified`, and the run is `verified-bearer`",
+            ),
+            (["--dag", "sales_a", "--task", "load_1", "--client", "sales-etl"], 1, "the run is `asserted`"),
+            (["--client", "sales-etl"], 1, "reason=no_rule"),
+            ([], 1, "deny 401 reason=no_token"),
+        ],
+    )  # fmt: skip
+    def test_a_run_that_calls(self, run, runs, arguments, status, words):
+        result = run("check", "GET", "/v1/x", "--plane", "egress", "--destination", "orders", *runs, *arguments)
+        assert words in result.output
+        assert result.exit_code == status
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--plane", "egress", "--task", "x"], "say which DAG's with --dag"),
+            (["--plane", "egress", "--identity", "verified"], "say which DAG's with --dag"),
+            (["--dag", "x"], "add --plane egress"),
+            (["--plane", "egress", "--dag", "x", "--client", "a", "--identity", "verified"], "can only assert"),
+            (["--plane", "egress", "--dag", "x", "--token-file", "-"], "give one of them"),
+            (["--plane", "egress", "--dag", "x", "--identity", "sure"], "'sure' is not one of"),
+        ],
+    )
+    def test_options_about_runs_that_do_not_fit(self, run, arguments, words):
+        result = run("check", "GET", "/x", *arguments)
+        assert words in " ".join(result.output.split())
+        assert result.exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("asked", "status", "words"),
+        [
+            ("GET http://orders.internal/v1/x", 0, "rule=runs"),
+            ("GET http://127.0.0.1:9101/v1/x", 0, "rule=runs"),
+            ("GET http://localhost:8090/orders/v1/x", 0, "rule=runs"),
+            ("GET http://localhost:8090/other/v1/x", 1, "Envoy leads this nowhere, whatever the rules say"),
+            ("GET http://other.test/v1/x", 1, "Envoy leads this nowhere, whatever the rules say"),
+            ("CONNECT orders.internal:443", 0, "rule=tunnel"),
+            ("CONNECT orders.internal:80", 1, "Envoy leads this nowhere"),
+            ("CONNECT orders.internal", 1, "reason=bad_host"),
+            ("GET http://orders.internal/v1%2Fx", 1, "reason=bad_path"),
+            ("GET http://orders.internal/v1/x?access_token=a", 1, "reason=bad_authorization"),
+            ("GET http://2130706433/v1/x", 1, "reason=bad_host"),
+        ],
+    )
+    def test_the_destination_is_found_as_envoy_finds_it(self, run, runs, asked, status, words):
+        settings = ways(run, isolated=True)
+        options = ("--plane", "egress", "--settings", settings, "--dag", "sales_a", "--task", "load_1", *runs)
+        result = run("check", *asked.split(" "), *options)
+        assert words in result.output
+        assert "at most" not in result.output
+        assert result.exit_code == status
+        assert words in run("explain", *asked.split(" "), *options).output.replace("by rule `", "rule=")
+
+    @pytest.mark.parametrize(
+        ("isolated", "status", "note"),
+        [
+            (True, 0, []),
+            (False, 1, ["with these settings a run is `asserted` at most: see `run_identity`"]),
+            (None, 0, ["with these settings no call comes from a run: see `run_identity`"]),
+        ],
+    )
+    def test_no_run_is_surer_than_the_settings_allow(self, run, runs, isolated, status, note):
+        settings = ways(run, isolated=isolated)
+        asked = ("--plane", "egress", "--settings", settings, "--dag", "sales_a", "--task", "load_1", *runs)
+        result = run("check", "GET", "http://orders.internal/v1/x", *asked, "--json")
+        assert json.loads(result.output)["notes"] == note
+        assert result.exit_code == status
+
+    def test_settings_without_a_way_out_say_nothing(self, run, runs):
+        (run.folder / "authz.yaml").write_text("version: 1\n")
+        asked = ("--plane", "egress", "--settings", run.folder / "authz.yaml", "--dag", "sales_a", "--task", "load_1")
+        result = run("check", "GET", "/v1/x", "--destination", "orders", *asked, *runs, "--json")
+        assert json.loads(result.output)["notes"] == []
+        assert result.exit_code == 0
+
     def test_an_issuer_that_is_not_there(self, run):
         result = run("check", "GET", "/api/v2/dags", "--as", "a", "--issuer", "other")
         assert result.exit_code == 2
@@ -220,6 +338,21 @@ class TestLint:
         named, plain = run("lint", "--policy", "missing.yaml"), run("lint", "missing.yaml")
         assert (named.exit_code, named.output) == (plain.exit_code, plain.output) == (1, plain.output)
         assert "missing.yaml" in named.output
+
+    def test_beside_the_settings(self, run, runs):
+        path = runs[1]
+        path.write_text(path.read_text().replace("[orders], paths", "[order], paths"))
+        assert run("lint", path).exit_code == 0
+        result = run("lint", path, "--settings", ways(run, isolated=False))
+        line = path.read_text().count("\n") - 1
+        unknown = "the rule `runs` names an unknown destination `order` (did you mean `orders`?)"
+        assert f"error: {path}:{line}:5: {unknown}" in result.output
+        assert f"warning: {path}:{line}:5: the rule `runs` can allow nothing: it asks for `verified`" in result.output
+        assert result.exit_code == 1
+
+    def test_settings_without_a_way_out(self, run):
+        (run.folder / "authz.yaml").write_text("version: 1\n")
+        assert run("lint", "--settings", "authz.yaml").output == run("lint").output
 
     def test_json_and_strict(self, run):
         text = (run.folder / "policy.yaml").read_text()

@@ -1,5 +1,6 @@
 """tests/cases/*.yaml: policies and what they must answer, judged by the product's own loader and engine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from authz.decide import evaluate
 from authz.explain import explain
 from authz.model import Allow
 from authz.reasons import Reason
-from tests.policies import claims, request
+from tests.policies import claims, identity, request, run
 
 CASES = Path(__file__).parent.parent / "cases"
 
@@ -27,11 +28,21 @@ class Who(Section):
     issuer: str = "corp"
 
 
+class Calls(Section):
+    """A run; with `client` one that a service account asserts."""
+
+    dag: str
+    task: str
+    identity: Literal["verified", "verified-bearer", "asserted"] = "verified"
+    client: str = ""
+
+
 class Case(Section):
     who: str
     request: str
     plane: Literal["inbound", "egress"] = "inbound"
     host: str = "airflow.example.com"
+    destination: str = ""
     allow: str = ""
     deny: str = ""
     by: str = ""
@@ -39,8 +50,15 @@ class Case(Section):
 
 class CaseFile(Section):
     policy: str
-    who: dict[str, Who | None]
+    who: dict[str, Who | Calls | None]
     cases: tuple[Case, ...]
+
+
+def identity_of(who, loaded):
+    if isinstance(who, Calls):
+        account = loaded.identify(claims(client=who.client)) if who.client else identity()
+        return replace(account, run=run(who.dag, who.task, who.identity))
+    return None if who is None else loaded.identify(claims(**who.model_dump()))
 
 
 def each_case():
@@ -50,21 +68,20 @@ def each_case():
         used = CASES / found.policy
         loaded = policy.load(used.read_bytes(), str(used))
         for case in found.cases:
-            name = f"{path.stem}: {case.who} {case.request} {case.plane} {case.host}"
-            who = found.who[case.who]
-            identity = None if who is None else loaded.identify(claims(**who.model_dump()))
-            yield pytest.param(loaded, identity, case, id=name)
+            name = f"{path.stem}: {case.who} {case.request} {case.plane} {case.destination or case.host}"
+            who = identity_of(found.who[case.who], loaded)
+            yield pytest.param(loaded, who, case, id=name)
 
 
-@pytest.mark.parametrize(("loaded", "identity", "case"), list(each_case()))
-def test_case(loaded, identity, case):
+@pytest.mark.parametrize(("loaded", "who", "case"), list(each_case()))
+def test_case(loaded, who, case):
     method, target = case.request.split(" ")
-    asked = request(method, target, plane=case.plane, host=case.host)
-    decision = evaluate(asked, identity, loaded)
+    asked = request(method, target, plane=case.plane, host=case.host, destination=case.destination)
+    decision = evaluate(asked, who, loaded)
     if case.allow:
         assert isinstance(decision, Allow)
         assert decision.rule == case.allow
     else:
         assert not isinstance(decision, Allow)
         assert (decision.reason, decision.rule) == (Reason(case.deny), case.by)
-    assert explain(asked, identity, loaded).decision == decision
+    assert explain(asked, who, loaded).decision == decision

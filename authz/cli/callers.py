@@ -1,0 +1,123 @@
+"""Who `authz check` and `authz explain` ask for: somebody with a real token, somebody by options, a run, or nobody."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from authz import tokens
+from authz.cli.keys import keysets_for
+from authz.cli.options import jwks_option, read_token
+from authz.model import Claims, Identity, Level, Plane, Run
+from authz.policy import Policy
+from authz.policy.outbound import SATISFIED
+
+OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
+    click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),
+    click.option("--group", "groups", multiple=True, help="A group that the subject has. May be repeated."),
+    click.option("--client", default="", help="The client id of the token, for service accounts."),
+    click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first."),
+    click.option("--dag", default="", help="Egress: ask for a run of this DAG (no client needed)."),
+    click.option("--task", default="", help="Egress: the task of that run."),
+    click.option(
+        "--identity",
+        "level",
+        type=click.Choice([level.value for level in Level]),
+        help="Egress: how sure it is which run that is. Default: verified, or what --settings allows at most.",
+    ),
+    click.option("--token-file", type=click.File("r"), help="Ask with a real token from this file (- is stdin)."),
+    jwks_option,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What the options say of who asks."""
+
+    issuer: str
+    subject: str
+    client: str
+    groups: tuple[str, ...]
+    dag: str
+    task: str
+    level: str | None
+    token_file: Any
+    jwks_file: Path | None
+
+
+def identity_of(caller: Caller, policy: Policy, plane: Plane, surest: Level) -> Identity | None:
+    """Who asks: a real token's claims, or what the options say; None for nobody. No run is surer than `surest`.
+
+    Raises:
+        DeniedError: the token is no good.
+    """
+    run = _run(caller, plane, surest)
+    if caller.token_file is not None:
+        if run is not None:
+            raise click.UsageError("--dag asks for a run, --token-file for whoever has the token: give one of them")
+        return policy.identify(_verified(caller, policy, plane))
+    account = caller.subject or caller.groups or caller.client
+    if not account:
+        return None if run is None else Identity(claims=_claims_of(run), roles=frozenset(), run=run)
+    return replace(policy.identify(_claimed(caller, policy)), run=run)
+
+
+def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
+    """The run that the options name. A service account can only assert which one it is."""
+    if not caller.dag:
+        if caller.task or caller.level:
+            raise click.UsageError("--task and --identity are about a run: say which DAG's with --dag")
+        return None
+    if plane is not Plane.EGRESS:
+        raise click.UsageError("--dag is about calls of a run: add --plane egress")
+    asserts = bool(caller.subject or caller.groups or caller.client)
+    if asserts and caller.level not in {None, Level.ASSERTED.value}:
+        raise click.UsageError("a service account can only assert which run it is: leave it out, or --identity")
+    wanted = Level.ASSERTED if asserts else Level(caller.level or surest)
+    level = wanted if wanted in SATISFIED[surest] else surest
+    return Run(caller.dag, "some-run", caller.task, -1, 1, level)
+
+
+def _verified(caller: Caller, policy: Policy, plane: Plane) -> Claims:
+    parsed = tokens.parse(read_token(caller.token_file), max_bytes=tokens.MAX_TOKEN_BYTES)
+    issuer = tokens.find_issuer(parsed, policy.issuers)
+    keyset = keysets_for([issuer], caller.jwks_file)[issuer.name]
+    tokens.verify(parsed, tokens.find_key(parsed, issuer, keyset))
+    claims = tokens.read_claims(parsed, issuer)
+    tokens.check_claims(claims, issuer, plane, time.time())
+    return claims
+
+
+def _claimed(caller: Caller, policy: Policy) -> Claims:
+    named = [issuer for issuer in policy.issuers.values() if issuer.name == caller.issuer or not caller.issuer]
+    if not named:
+        known = ", ".join(issuer.name for issuer in policy.issuers.values())
+        raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {known}")
+    subject = caller.subject or caller.client or "somebody"
+    return _claims(
+        subject, issuer_name=named[0].name, issuer=named[0].issuer, client=caller.client, groups=caller.groups
+    )
+
+
+def _claims_of(run: Run) -> Claims:
+    """Those of a token that the gate gives a run."""
+    return _claims(f"{run.dag_id}.{run.task_id}", issuer_name="the gate", issuer="")
+
+
+def _claims(subject: str, *, issuer_name: str, issuer: str, client: str = "", groups: tuple[str, ...] = ()) -> Claims:
+    return Claims(
+        issuer_name=issuer_name,
+        issuer=issuer,
+        subject=subject,
+        client_id=client,
+        username=subject,
+        full_name="",
+        groups=frozenset(groups),
+        audiences=frozenset(),
+        expires_at=0,
+        issued_at=None,
+        not_before=None,
+    )

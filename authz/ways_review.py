@@ -1,0 +1,84 @@
+"""Lint of a policy beside the settings it is used with: what it says of ways out that are not there.
+
+Law: that of `authz.review`, but for one thing: a destination that the settings do not have is an error, because the
+policy's own loader cannot know it. Where the settings have a way to any host, rules by host are not judged.
+"""
+
+from collections.abc import Iterator
+
+from authz.errors import Problem
+from authz.model import Plane
+from authz.policy import Effect, Policy, Rule
+from authz.policy.outbound import SATISFIED, is_tunnel
+from authz.review import Finding, Severity
+from authz.ways_out import WayOut, WaysOut, overlap
+from authz.wording import near
+
+
+def against(policy: Policy, ways: WaysOut) -> list[Finding]:
+    """Every finding, sorted by place."""
+    found = [finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways)]
+    return sorted([*found, *_unused(policy, ways)])
+
+
+def _rule(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
+    if Plane.EGRESS not in rule.planes:
+        return
+    known = {way.name for way in ways.destinations}
+    unknown = [name for name in rule.destinations if name not in known]
+    for name in unknown:
+        hint = near(name, known) or "the settings have " + (", ".join(sorted(known)) or "none")
+        yield _at(policy, rule, f"the rule `{rule.id}` names an unknown destination `{name}`", hint, Severity.ERROR)
+    if not unknown and rule.planes == {Plane.EGRESS}:
+        yield from _leads_nowhere(policy, rule, ways)
+    if rule.identity is not None:
+        yield from _too_sure(policy, rule, ways)
+
+
+def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
+    """Rules that can never apply, because Envoy has no such way."""
+    tunnel = is_tunnel(rule.methods)
+    reached = [way for way in ways.destinations if _reaches(rule, way)]
+    at_other_hosts = bool(ways.others) and not rule.destinations and not tunnel
+    if (rule.hosts or rule.destinations) and not reached and not at_other_hosts:
+        of = "of its destinations" if rule.destinations else "of the settings"
+        message = f"the rule `{rule.id}` can never apply: no destination {of} serves its hosts"
+        yield _at(policy, rule, message, "add the host to the destination's `hosts`", Severity.WARNING)
+    elif tunnel and rule.effect is Effect.ALLOW and not any(way.tunnel for way in reached):
+        message = f"the rule `{rule.id}` allows tunnels to where none may go"
+        yield _at(policy, rule, message, "say `tunnel: true` of the destination in the settings", Severity.WARNING)
+
+
+def _too_sure(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
+    if ways.surest is None:
+        message = f"the rule `{rule.id}` can allow nothing: with these settings no call comes from a run"
+        yield _at(policy, rule, message, "set `run_identity`", Severity.WARNING)
+    elif rule.identity not in SATISFIED[ways.surest]:
+        message = (
+            f"the rule `{rule.id}` can allow nothing: it asks for `{rule.identity}`,"
+            f" and with these settings a run is `{ways.surest}` at most"
+        )
+        hint = "see `run_identity.signing_key_isolated`; or say identity: asserted, which any DAG author can claim"
+        yield _at(policy, rule, message, hint, Severity.WARNING)
+
+
+def _unused(policy: Policy, ways: WaysOut) -> Iterator[Finding]:
+    allowing = [r for r in policy.rules.values() if r.effect is Effect.ALLOW and Plane.EGRESS in r.planes]
+    for way in ways.destinations:
+        if not any(_reaches(rule, way) for rule in allowing):
+            message = f"no rule allows anything at the destination `{way.name}`"
+            yield Finding(
+                problem=Problem(ways.file, 0, 0, message, f"add a rule with destinations: [{way.name}], or remove it"),
+                severity=Severity.NOTE,
+            )
+
+
+def _reaches(rule: Rule, way: WayOut) -> bool:
+    """Whether a call to the destination may be one that the rule is about."""
+    if rule.destinations and way.name not in rule.destinations:
+        return False
+    return not rule.hosts or any(overlap(pattern.text, host) for pattern in rule.hosts for host in way.hosts)
+
+
+def _at(policy: Policy, rule: Rule, message: str, hint: str, severity: Severity) -> Finding:
+    return Finding(problem=Problem(policy.file, rule.line, rule.column, message, hint), severity=severity)
