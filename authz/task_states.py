@@ -26,6 +26,7 @@ _THREADS: Final = 4
 _MOST_QUESTIONS: Final = 1024  # that wait for a thread
 _MOST_OF_ONE: Final = 4  # about one task instance: whoever claims to be many keeps nobody else from an answer
 _MOST_WAITERS: Final = 256  # for one answer
+_MOST_WAITING: Final = 4096  # for all of them
 _MOST_KEPT: Final = 20_000  # task instances, some 10 MB
 _LONG_AGO: Final = float("-inf")
 _TOLD_S: Final = 300.0  # for how long an operator is told of a failure, if nobody asks again
@@ -94,6 +95,7 @@ class TaskStates:
         self._work = threading.Condition(self._lock)
         self._queue: deque[Claim] = deque()
         self._flights: dict[Claim, _Flight] = {}
+        self._waiting = 0
         self._busy: Counter[str] = Counter()
         self._known: OrderedDict[Claim, _Known] = OrderedDict()
         self._failing, self._failing_until = "", _LONG_AGO
@@ -116,6 +118,7 @@ class TaskStates:
             self._queue.clear()
             dones = [done for flight in self._flights.values() for done in flight.dones]
             self._flights.clear()
+            self._waiting = 0
             self._work.notify_all()
         self._tell(dones)
         for thread in self._threads:
@@ -173,8 +176,9 @@ class TaskStates:
                 self._work.notify()
             if done is None:
                 return True
-            if len(flight.dones) >= _MOST_WAITERS:
+            if len(flight.dones) >= _MOST_WAITERS or self._waiting >= _MOST_WAITING:
                 return False
+            self._waiting += 1
             flight.attempts.append(attempt)
             flight.dones.append(done)
         return True
@@ -206,6 +210,7 @@ class TaskStates:
             if found.reason is None:  # the token that follows names the try
                 self._note(claim._replace(try_number=found.try_number), found, begun, landed)
             flight = self._flights.pop(claim, None) or _Flight()
+            self._waiting -= len(flight.dones)
             self._busy[claim.instance] -= 1
             if self._busy[claim.instance] <= 0:
                 del self._busy[claim.instance]

@@ -174,6 +174,18 @@ def test_so_many_wait_for_one_answer_and_no_more(states, airflow):
     assert looked == [True] * 256 + [False]
 
 
+def test_so_many_wait_in_all_and_there_is_room_again_afterwards(states, airflow, monkeypatch):
+    monkeypatch.setattr("authz.task_states._MOST_WAITING", 3)
+    airflow.go.clear()
+    over = threading.Semaphore(0)
+    looked = [states.look(Attempt(CLAIM._replace(instance=f"i{number}")), over.release) for number in range(5)]
+    assert looked == [True] * 3 + [False] * 2
+    airflow.go.set()
+    for _ in range(3):
+        assert over.acquire(timeout=PATIENCE_S)
+    assert look(states, CLAIM._replace(instance="i9")) == RUNNING
+
+
 def test_one_task_that_claims_to_be_many_keeps_nobody_from_an_answer(states, airflow):
     airflow.go.clear()
     looked = [states.look(Attempt(CLAIM._replace(dag_id=f"d{number}")), lambda: None) for number in range(9)]
