@@ -124,6 +124,22 @@ def test_the_readmes_policy_and_settings_have_no_findings(folder):
     assert settings.load(folder / "authz.yaml").envoy is not None
 
 
+def test_the_settings_for_outbound_calls_fit_beside_the_others(folder):
+    """The README shows them apart, for those who have the rest already; together they are what a gate needs."""
+    [beside] = [yaml.safe_load(block) for block in blocks("yaml") if block.startswith("run_identity:")]
+    whole = yaml.safe_load((folder / "authz.yaml").read_text())
+    envoy = {**whole["envoy"], **beside["envoy"]}
+    (folder / "both.yaml").write_text(yaml.safe_dump({**whole, **beside, "envoy": envoy}))
+    rendered = run("authz envoy --settings both.yaml --output both-envoy.yaml", folder)
+    assert rendered.returncode == 0, rendered.stderr
+    (line,) = [line for line in README.splitlines() if "id: orders, plane: egress" in line]
+    [destination] = beside["envoy"]["egress"]["destinations"]
+    assert yaml.safe_load(line)[0]["destinations"] == [destination["name"]]
+    assert (
+        f"{beside['envoy']['egress']['listen']}{destination['path']}" in README.partition("| host |")[2].splitlines()[0]
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):

@@ -16,6 +16,7 @@ from authz.policy import load
 from authz.reasons import ANSWERS, Reason
 from tests.test_docs import ROOT
 
+PARTS = {"filters.http.oauth2": "login:", "filters.http.credential_injector": "credential:"}
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
 
@@ -74,7 +75,10 @@ def test_every_command_of_a_how_to_does_what_it_shows(page, command, output, sav
 def test_the_settings_of_a_how_to_render_an_envoy_configuration(page, saved, monkeypatch):
     rendered = authz("authz envoy --settings authz.yaml --output envoy.yaml", saved, monkeypatch)
     assert rendered.exit_code == 0, rendered.output
-    assert "oauth2" in (saved / "envoy.yaml").read_text()
+    settings, envoy = (saved / "authz.yaml").read_text(), (saved / "envoy.yaml").read_text()
+    found = {part for part, told in PARTS.items() if told in settings}
+    assert found
+    assert {part for part in PARTS if part in envoy} == found
 
 
 @pytest.mark.parametrize("cell", list(failures()))
