@@ -106,7 +106,7 @@ class Destination(Section):
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
     tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the Host of each request")
-    timeout: Duration = Field(30.0, description="longest time for a whole response; 0s: until nothing moves for 5m")
+    timeout: Duration = Field(30.0, description="longest time for a whole response; 0s: as long as something moves")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
     keep_authorization: bool = Field(
         False, description="the task's own `Authorization` goes there, if `X-Run-Identity` says who calls"
@@ -114,7 +114,6 @@ class Destination(Section):
     credential: Credential | None = Field(None, description="what Envoy adds to every call, and no task ever holds")
     insecure_credential: bool = Field(False, description="allow a `credential` without `tls` beyond this machine")
     limits: DestinationLimits = Field(DestinationLimits(), description="what it may take, when it counts as broken")
-
     listen: Address | None = Field(
         None, description="a base URL, `http://127.0.0.1:9101`: all that comes to this address is for the first host"
     )
@@ -129,7 +128,7 @@ class Destination(Section):
     def _credential_is_safe(self) -> Self:
         if self.credential is not None:
             safe = self.tls or self.insecure_credential or is_loopback(self.address)
-            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization)
+            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization, tunnel=self.tunnel)
         return self
 
 

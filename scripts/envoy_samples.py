@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
 from authz.envoy_config.egress_plan import Destination, Dynamic, Egress, HostTls
 from authz.envoy_config.execution_plan import Execution
+from authz.envoy_config.limits_plan import Limits
 from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
@@ -120,9 +122,30 @@ _OUT: Final = EnvoyPlan(
                 tls=HostTls(ca="/etc/envoy/tls/internal-ca.pem"),
                 tunnel=True,
             ),
+            Destination(
+                name="tickets",
+                addresses=("tickets.example.com:443",),
+                hosts=("tickets.example.com",),
+                tls=HostTls(),
+                credential=HeaderSecret(secret="/etc/envoy/secrets/tickets.secret", header="x-api-key", prefix=""),  # noqa: S106 a file
+                limits=Limits(connections=8, pending=8, response_bytes=16 * 1024 * 1024),
+            ),
+            Destination(
+                name="crm",
+                addresses=("crm.example.com:443",),
+                hosts=("crm.example.com",),
+                tls=HostTls(),
+                credential=ClientCredentials(
+                    token_endpoint="https://idp.example.com/oauth2/token",  # noqa: S106 a URL
+                    client_id="airflow-tasks",
+                    secret="/etc/envoy/secrets/crm.secret",  # noqa: S106 a file
+                    scopes=("crm.read",),
+                ),
+            ),
         ),
     ),
     execution=Execution(listen="127.0.0.1:8091", addresses=("airflow-api.internal:8080",)),
+    sds="/etc/envoy/sds",
 )
 
 _DYNAMIC: Final = EnvoyPlan(
@@ -147,7 +170,8 @@ def text(plan: EnvoyPlan) -> str:
 
 def files() -> dict[str, str]:
     """All that lies in the folder: each sample, and what its Envoy finds in the folder that `sds` names."""
-    secrets = {f"sds/{Path(path).name}": HEADER + to_yaml(content) for path, content in render_sds(_LOGIN).items()}
+    named = {**render_sds(_LOGIN), **render_sds(_OUT)}
+    secrets = {f"sds/{Path(path).name}": HEADER + to_yaml(content) for path, content in named.items()}
     return {name: text(plan) for name, plan in SAMPLES.items()} | secrets
 
 

@@ -86,7 +86,7 @@ class Destination:
             raise ValueError(f"destination {self.name}: the timeout cannot be negative")
         if self.credential:
             safe = self.tls is not None or self.insecure_credential or all(map(_is_here, self.addresses))
-            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization)
+            check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization, tunnel=self.tunnel)
         if self.listen:
             check_listen(self.listen)
         if self.path and not is_base(self.path):
@@ -113,7 +113,7 @@ class Destination:
         return next((host for host in self.hosts if not host.startswith("*")), "")
 
 
-def check_credential(name: str, *, safe: bool, keep_authorization: bool) -> None:
+def check_credential(name: str, *, safe: bool, keep_authorization: bool, tunnel: bool) -> None:
     """Refuse a credential where others could read it on the way, or where it is not clear whose counts.
 
     Raises:
@@ -128,6 +128,11 @@ def check_credential(name: str, *, safe: bool, keep_authorization: bool) -> None
         raise ValueError(
             f"destination {name}: `credential` and `keep_authorization` exclude each other: either the gate's"
             " credential goes there, or the task's own"
+        )
+    if tunnel:
+        raise ValueError(
+            f"destination {name}: `credential` and `tunnel` exclude each other: nothing can be added to what is inside"
+            " of a tunnel"
         )
 
 

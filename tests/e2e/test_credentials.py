@@ -6,8 +6,9 @@ PITFALLS d-41: whatever a task sends in its place is replaced, and it goes to it
 import pytest
 
 from authz.envoy_config.credential_plan import HeaderSecret
+from authz.envoy_config.peers import parse_address
 from tests.e2e.calls import Calls
-from tests.e2e.envoy_harness import free_port
+from tests.e2e.envoy_harness import free_port, loopback
 from tests.e2e.login_site import replace
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import deny
@@ -36,6 +37,8 @@ def running_out(envoy_binary, tmp_path_factory):
     out.add("kept", keep_authorization=True)
     out.add("empty", credential=HeaderSecret(secret=str(folder / "empty.secret")))
     out.add("missing", credential=HeaderSecret(secret=str(folder / "missing.secret")))
+    base = {"listen": loopback(), "path": "/based"}
+    out.add("based", credential=HeaderSecret(secret=str(folder / "orders.secret")), **base)
     dead = f"127.0.0.1:{free_port()}"
     out.add("limping", beside=(dead,), credential=HeaderSecret(secret=str(folder / "orders.secret")))
     with out:
@@ -71,6 +74,24 @@ def test_the_absolute_form_gets_the_credential_of_the_host_that_it_names(out):
     assert answer.status == 200
     assert out.sites["plain"].only.all("authorization") == []
     assert len(out.sites["orders"].requests) == 1
+
+
+def test_base_urls_have_it_too_whatever_host_is_named(out):
+    (based,) = [one for one in out.envoy.plan.egress.destinations if one.name == "based"]
+    own = parse_address(based.listen)
+    for host in ("127.0.0.1", "plain.test", "evil.test"):
+        assert exchange((own.host, own.port), request("/x", "Authorization: mine", host=host)).status == 200
+    assert exchange(out.envoy.egress, request("/based/x", "Authorization: mine", host="127.0.0.1")).status == 200
+    seen = [(one.target, one.all("host"), one.all("authorization")) for one in out.sites["based"].requests]
+    assert seen == [("/x", ["based.test"], [f"Bearer {CANARY}"])] * 4
+    assert out.sites["plain"].requests == []
+
+
+def test_a_tunnel_to_it_is_refused(out):
+    answer = exchange(out.envoy.egress, request("orders.test:80", method="CONNECT", host="orders.test:80"))
+    assert answer.status == 403
+    assert CANARY not in str(answer)
+    assert out.sites["orders"].requests == []
 
 
 @pytest.mark.parametrize("host", ["plain.test", "PLAIN.test", "plain.test:443", "plain.test."])
