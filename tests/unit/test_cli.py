@@ -490,6 +490,7 @@ envoy:
     def test_the_files_beside_the_configuration(self, run):
         (run.folder / "authz.yaml").write_text(self.SETTINGS + self.ENDPOINTS)
         (run.folder / "client.secret").write_text("canary-secret")
+        (run.folder / "client.secret").chmod(0o600)  # otherwise a warning says who can read it
         result = run("envoy", "--output", "envoy.yaml")
         assert (result.exit_code, result.output) == (0, "")
         written = {path.name: path.read_text() for path in (run.folder / "sds").iterdir()}
