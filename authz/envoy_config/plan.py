@@ -155,6 +155,7 @@ class EnvoyPlan:
             raise ValueError("a login needs `sds`, the folder of the files that name its secrets")
         if self.egress and any(destination.credential for destination in self.egress.destinations) and not self.sds:
             raise ValueError("a credential needs `sds`, the folder of the file that names its secret")
+        check_unique(self._listens, "address of a listener")
         if not 1 <= self.max_request_headers_kib <= _MOST_HEADERS_KIB:
             raise ValueError(f"max_request_headers_kib must be 1 to {_MOST_HEADERS_KIB}")
         if self.authz_timeout < SHORTEST_CHECK:
@@ -162,3 +163,8 @@ class EnvoyPlan:
         admin = parse_address(self.admin_listen)
         if isinstance(admin, HostPort) and not (admin.is_ip and ipaddress.ip_address(admin.host).is_loopback):
             raise ValueError(f"{self.admin_listen!r}: Envoy's admin interface has no login: only loopback or unix:")
+
+    @property
+    def _listens(self) -> list[str]:
+        fronts = [front.listen for front in (self.inbound, self.execution) if front]
+        return [*fronts, *(self.egress.listens if self.egress else ()), self.admin_listen]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -294,12 +295,17 @@ def test_whatever_else_is_to_be_tunnelled_to_is_judged_like_anything(ways):
     assert ways.untouched
 
 
-@pytest.mark.parametrize("name", ["evil.test", "a.bank.internal", "bank.internal.evil.test", ORDERS, None])
-def test_tls_for_another_host_inside_a_tunnel_reaches_nobody(ways, name):
-    with ways.open(ways.tunnel) as connection:
-        assert connection.response(head=True).status == 200
-        with pytest.raises((ConnectionError, OSError)):
-            ways.inside(connection, name)
+def test_tls_for_another_host_inside_a_tunnel_reaches_nobody(ways):
+    def meet(name):
+        with ways.open(ways.tunnel) as connection:
+            assert connection.response(head=True).status == 200
+            with pytest.raises(OSError, match=r"."):
+                ways.inside(connection, name)
+
+    names = ("evil.test", "a.bank.internal", "bank.internal.evil.test", ORDERS, None)
+    with ThreadPoolExecutor(len(names)) as pool:  # Envoy takes a second to close each
+        list(pool.map(meet, names))
+    assert len(ways.authz.checks) == len(names)
     assert ways.untouched
 
 

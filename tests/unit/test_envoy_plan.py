@@ -86,6 +86,12 @@ def test_addresses_that_are_none(text):
         (lambda: plan(authz_endpoints=("a:1", "unix:/b")), "cannot mix"),
         (lambda: plan(authz_endpoints=("a:1", "a:1")), "given twice"),
         (lambda: plan(inbound=None), "neither"),
+        (lambda: plan(egress=egress(listen="127.0.0.1:8080")), "address of a listener is given twice"),
+        (
+            lambda: plan(execution=execution(listen="127.0.0.1:8080", addresses=("a:1",))),
+            "address of a listener is given twice",
+        ),
+        (lambda: plan(admin_listen="127.0.0.1:8080"), "address of a listener is given twice"),
         (lambda: plan(authz_timeout=0), "authz_timeout"),
         (lambda: plan(max_request_headers_kib=0), "max_request_headers_kib"),
         (lambda: plan(max_request_headers_kib=8193), "max_request_headers_kib"),
