@@ -7,7 +7,7 @@ policy's own loader cannot know it. Where the settings have a way to any host, r
 from collections.abc import Iterator
 
 from authz.errors import Problem
-from authz.model import Plane
+from authz.model import Level, Plane
 from authz.policy import Effect, Policy, Rule
 from authz.policy.outbound import SATISFIED, is_tunnel
 from authz.review import Finding, Severity
@@ -33,6 +33,10 @@ def _rule(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
         yield from _leads_nowhere(policy, rule, ways)
     if rule.identity is not None:
         yield from _too_sure(policy, rule, ways)
+    elif rule.effect is Effect.DENY and (rule.dags or rule.tasks) and ways.surest is not Level.VERIFIED:
+        message = f"the rule `{rule.id}` denies every call that it covers, whichever run makes it"
+        hint = "with these settings it is never sure which run calls: see `run_identity.signing_key_isolated`"
+        yield _at(policy, rule, message, hint, Severity.WARNING)
 
 
 def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""PITFALLS d-26, d-32, d-33, d-34 against the policy: exemptions, loader attacks, slow patterns, prefix slips."""
+"""PITFALLS d-26, d-32, d-33, d-34, d-40 against the policy: exemptions, loader attacks, patterns, slips, ways out."""
 
 import ast
 import itertools
@@ -13,17 +13,20 @@ import authz
 from authz import catalogue, policy, yamlfile
 from authz.decide import TOO_MANY, evaluate
 from authz.errors import PolicyError, RequestError
-from authz.model import Allow, DagGrant, Deny
+from authz.model import Allow, DagGrant, Deny, HttpRequest
 from authz.policy.patterns import parse_glob, parse_path
 from authz.policy.schema import RuleEntry
 from authz.policy.tables import GlobTable, PathTable
 from authz.reasons import Reason
-from tests.policies import identity, load, narrowing, request, text
+from authz.verdicts import canonical
+from tests.policies import caller, identity, load, narrowing, request, text
 
+ROOT = Path(authz.__file__).parent
 SOURCES = [
     path
-    for path in Path(authz.__file__).parent.rglob("*.py")
-    if "policy" in path.parts or path.name in {"yamlfile.py", "decide.py", "explain.py", "review.py", "rights.py"}
+    for path in ROOT.rglob("*.py")
+    if "policy" in path.relative_to(ROOT).parts
+    or path.name in {"yamlfile.py", "decide.py", "conditions.py", "explain.py", "review.py", "rights.py", "ways_out.py"}
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -41,6 +44,7 @@ def test_d26_a_rule_knows_no_header_address_or_user_agent():
     """An exemption by something that the caller sends or chooses cannot be written down."""
     assert set(RuleEntry.model_fields) == {
         "id", "description", "deny", "public", "plane", "roles", "operations", "hosts", "methods", "paths", "dags",
+        "destinations", "tasks", "identity",
     }  # fmt: skip
     for key in ("headers", "user_agent", "source", "ip", "query", "when", "cookies", "skip_auth"):
         [problem] = refused(text(f"{{id: x, public: true, methods: [GET], paths: [/a], {key}: [x]}}"))
@@ -374,3 +378,43 @@ def test_d34_no_character_set_is_stripped_where_a_prefix_is_meant():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 assert node.func.attr not in {"strip", "lstrip", "rstrip"}, f"{path.name}:{node.lineno}"
+
+
+# d-40: what leaves by another spelling, or through a tunnel
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "169.254.43518", "169.16689662",
+        "169.254.169.254.", "169.254.169.0376", "[::ffff:169.254.169.254]", "[0:0:0:0:0:ffff:a9fe:a9fe]", "127.1", "0",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("port", ["", ":80"])
+def test_d40_an_address_has_one_spelling_for_calls_and_rules(spelling, port):
+    """A rule that denies `169.254.169.254` is not got by with another way to write it, and none can be allowed."""
+    for method, target in (("GET", "/latest"), ("CONNECT", "")):
+        asked = HttpRequest(
+            plane="egress", audience="", method=method, authority=spelling + (port or ":443"), target=target
+        )
+        with pytest.raises(RequestError) as refusal:
+            canonical(asked)
+        assert refusal.value.reason is Reason.BAD_HOST
+    assert refused(text(f'{{id: x, plane: egress, roles: [viewer], hosts: ["{spelling}{port}"], paths: [/x]}}'))
+
+
+@pytest.mark.parametrize(
+    "deny",
+    [
+        "hosts: [db.internal]", 'hosts: ["*.internal"]', "destinations: [db]", "methods: [DELETE]", "paths: [/admin]",
+        "methods: [CONNECT]", "roles: [authenticated]", "dags: [sales]",
+        "hosts: [db.internal], methods: [GET], paths: [/x]",
+    ],
+)  # fmt: skip
+def test_d40_no_tunnel_gets_by_a_deny_rule(deny):
+    """What goes through is not seen, so that whatever is denied there may be what goes through."""
+    allow = "{id: tunnel, plane: egress, destinations: [db], methods: [CONNECT], dags: [sales]}"
+    who, asked = caller("sales"), request("CONNECT", "db.internal:443", destination="db")
+    assert isinstance(evaluate(asked, who, load(allow)), Allow)
+    decision = evaluate(asked, who, load(f"{allow}\n{{id: no, deny: true, plane: egress, {deny}}}"))
+    assert (decision.reason, decision.rule) == (Reason.DENY_RULE, "no")

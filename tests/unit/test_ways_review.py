@@ -86,6 +86,16 @@ def test_how_sure_a_run_can_be(more, surest, words):
     assert found(rule, ways(ORDERS, FILES, surest=surest)) == expected
 
 
+@pytest.mark.parametrize(("surest", "warns"), [(Level.VERIFIED, False), (Level.ASSERTED, True), (None, True)])
+@pytest.mark.parametrize("about", ["dags: [x]", "tasks: [x]"])
+def test_deny_rules_about_runs_where_no_run_is_sure(about, surest, warns):
+    message = "the rule `x` denies every call that it covers, whichever run makes it"
+    used = ways(ORDERS, FILES, surest=surest)
+    rule = f"deny: true, plane: egress, destinations: [orders], {about}"
+    assert found(rule, used) == ([("warning", message)] if warns else [])
+    assert found("deny: true, plane: egress, destinations: [orders]", used) == []
+
+
 def test_a_destination_that_no_rule_reaches():
     policy = load(
         "{id: x, plane: egress, roles: [viewer], hosts: [orders.internal], paths: [/x]}\n"
