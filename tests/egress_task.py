@@ -5,11 +5,12 @@ real one.
 """
 
 import contextlib
+import http.client
+import json
 import threading
 import uuid
 from types import SimpleNamespace
 
-import httpx
 from airflow.sdk.definitions._internal import contextmanager
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
@@ -35,21 +36,23 @@ class Comms:
             return None
         if self.fails is not None:
             raise self.fails
-        url = f"{self.site.execution}variables/{message.key}"
-        response = httpx.get(url, headers={"authorization": f"Bearer {TASK_TOKEN}"}, trust_env=False)
-        if response.status_code == 200:
-            return VariableResult.model_validate_json(response.content)
-        return _as_the_supervisor(response, message.key)
+        with contextlib.closing(http.client.HTTPConnection(self.site.authority)) as connection:
+            token = {"authorization": f"Bearer {TASK_TOKEN}"}
+            connection.request("GET", f"/execution/variables/{message.key}", headers=token)
+            response = connection.getresponse()
+            body = response.read()
+        if response.status == 200:
+            return VariableResult.model_validate_json(body)
+        return _as_the_supervisor(response.status, body, message.key)
 
 
-def _as_the_supervisor(response, key):
+def _as_the_supervisor(status, body, key):
     """`VariableOperations.get` and `handle_requests` of the Task SDK 1.3."""
-    status = response.status_code
     if status == 404:
         return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": key})
     if status in {401, 403}:
         return ErrorResponse(error=ErrorType.PERMISSION_DENIED, detail={"key": key, "status_code": status})
-    told = {"status_code": status, "message": "Server returned error", "detail": response.json()}
+    told = {"status_code": status, "message": "Server returned error", "detail": json.loads(body)}
     raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=told))
 
 

@@ -5,6 +5,7 @@ events ends a request to elsewhere before its headers are written; the event is 
 where another transport is used, a redirect that was followed is told afterwards.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
@@ -17,6 +18,7 @@ from authz.airflow.egress.gate_answers import may_be_refusal, refusal
 from authz.airflow.egress.identity import HEADERS, Identity, token_of
 
 _BEFORE_HEADERS = ".send_request_headers.started"
+_MOST = 2
 
 
 class RunAuth(httpx.Auth):
@@ -34,42 +36,43 @@ class RunAuth(httpx.Auth):
         self._identity = identity
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Put a new proof on the request, and once more after a 401 of the gate's."""
-        self._check(request)
-        request.headers.update(self._who().headers(request.method, str(request.url)))
+        """Put a new proof on the request, and again where the gate wants another."""
         request.extensions = {**request.extensions, "trace": self._watch(request.extensions.get("trace"))}
-        response = yield request
-        self._followed(response)
-        again = response.request
-        refused = token_of(again.headers)
-        if may_be_refusal(response.status_code, response.headers) and _replayable(again):
+        proofs = _Proofs()
+        while True:
+            self._only(str(request.url), "This call")
+            made = self._who().headers(request.method, str(request.url), refused=proofs.refused)
+            proofs.put(request, made)
+            response = yield request
+            self._followed(response)
+            _forget(request, response)
+            if not proofs.may_help(response):
+                return
             response.read()
-            if refusal(response.status_code, response.headers, response.content) is not None:
-                again.headers.update(self._who().headers(again.method, str(again.url), refused=refused))
-                response = yield again
-        _forget(request, response)
+            if not proofs.help(response):
+                return
+            request = response.request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """The same, for coroutines."""
-        self._check(request)
-        request.headers.update(await self._who().aheaders(request.method, str(request.url)))
         request.extensions = {**request.extensions, "trace": self._awatch(request.extensions.get("trace"))}
-        response = yield request
-        self._followed(response)
-        again = response.request
-        refused = token_of(again.headers)
-        if may_be_refusal(response.status_code, response.headers) and _replayable(again):
+        proofs = _Proofs()
+        while True:
+            self._only(str(request.url), "This call")
+            made = await self._who().aheaders(request.method, str(request.url), refused=proofs.refused)
+            proofs.put(request, made)
+            response = yield request
+            self._followed(response)
+            _forget(request, response)
+            if not proofs.may_help(response):
+                return
             await response.aread()
-            if refusal(response.status_code, response.headers, response.content) is not None:
-                again.headers.update(await self._who().aheaders(again.method, str(again.url), refused=refused))
-                response = yield again
-        _forget(request, response)
+            if not proofs.help(response):
+                return
+            request = response.request
 
     def _who(self) -> Identity:
         return self._identity or current()
-
-    def _check(self, request: httpx.Request) -> None:
-        self._only(str(request.url), "This call")
 
     def _followed(self, response: httpx.Response) -> None:
         if response.history:
@@ -109,12 +112,43 @@ class RunAuth(httpx.Auth):
         self._only(target if absolute else f"{request.url.scheme.decode()}://{authority}{port}/", "A redirect")
 
 
-def _replayable(request: httpx.Request) -> bool:
-    return isinstance(request.stream, httpx.ByteStream)
+class _Proofs:
+    """The proofs of one call. Redirects, which httpx follows by itself, come with the proof of the request before.
+
+    `refused` is the token that the gate has refused, "" where only the proof was for another URL.
+    """
+
+    def __init__(self) -> None:
+        self.refused = ""
+        self._token = ""
+        self._tried: Counter[tuple[str, str]] = Counter()
+
+    def put(self, request: httpx.Request, made: dict[str, str]) -> None:
+        self._token = token_of(made)
+        self._tried[request.method, str(request.url)] += 1
+        request.headers.update(made)
+
+    def may_help(self, response: httpx.Response) -> bool:
+        """Whether it is worth reading the body: each URL is tried twice at most."""
+        request = response.request
+        return (
+            may_be_refusal(response.status_code, response.headers)
+            and isinstance(request.stream, httpx.ByteStream)
+            and self._tried[request.method, str(request.url)] < _MOST
+        )
+
+    def help(self, response: httpx.Response) -> bool:
+        """Whether it is the gate that wants another proof."""
+        request = response.request
+        self.refused = self._token if self._tried[request.method, str(request.url)] else ""
+        return refusal(response.status_code, response.headers, response.content) is not None
 
 
 def _forget(request: httpx.Request, response: httpx.Response) -> None:
     """No token is kept with an answer."""
-    for sent in (request, response.request, *(earlier.request for earlier in response.history)):
+    kept = [request, response.request, *(earlier.request for earlier in response.history)]
+    if response.next_request is not None:
+        kept.append(response.next_request)
+    for sent in kept:
         for name in HEADERS:
             sent.headers.pop(name, None)

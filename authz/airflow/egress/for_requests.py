@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 from requests.sessions import SessionRedirectMixin
+from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
 from authz.airflow.egress.addresses import origin
@@ -92,17 +93,33 @@ class RunAuth(AuthBase):
         return answer
 
     def _redirected(self, asked: PreparedRequest, response: Response) -> None:
-        """Prepare the headers that `requests` will copy into the next request, if it follows."""
+        """Lend this request the headers that `requests` will copy into the next one, if it follows."""
         redirects = SessionRedirectMixin()
         follow = asked.copy()
         follow.url = urljoin(response.url, requote_uri(redirects.get_redirect_target(response) or ""))
         redirects.rebuild_method(follow, response)
         try:
             self._prove(follow)
+            lent = {name: str(follow.headers[name]) for name in HEADERS}
         except ForeignOriginError as error:
-            asked.headers[IDENTITY] = _NeverSent(error)
-        else:
-            asked.headers.update({name: follow.headers[name] for name in HEADERS})
+            lent = {IDENTITY: _NeverSent(error)}
+        asked.headers = _Lending(asked.headers, lent)
+
+
+class _Lending(CaseInsensitiveDict[str | bytes]):
+    """Headers with some more for copies, which are the next request's. They themselves stay with their answer."""
+
+    def __init__(self, own: Mapping[str, str | bytes], lent: dict[str, str]) -> None:
+        super().__init__(own)
+        self._lent = lent
+
+    def copy(self) -> CaseInsensitiveDict[str | bytes]:
+        """The headers, with what was lent."""
+        return CaseInsensitiveDict[str | bytes]({**dict(self.items()), **self._lent})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is lent is not pickled."""
+        return CaseInsensitiveDict, (dict(self.items()),)
 
 
 class _NeverSent(str):
