@@ -316,6 +316,34 @@ def test_a_forked_child_makes_its_own_key_and_asks_for_itself(site):
     assert theirs != mine._key.thumbprint
 
 
+def test_a_fork_waits_for_the_end_of_a_turn_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(task_sdk, "FORK_WAIT_S", 0.2)
+    entered, leave = threading.Event(), threading.Event()
+
+    def turn():
+        with task_sdk._TURN.taken():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    entered.wait(10)
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:  # nobody gives the lock back here: the child has one of its own
+        ended = 1
+        try:
+            ended = 0 if task_sdk._TURN._threads.acquire(timeout=5) else 1
+        finally:
+            os._exit(ended)
+    assert time.monotonic() - began >= 0.2
+    assert os.waitpid(child, 0)[1] == 0
+    leave.set()
+    thread.join()
+    with task_sdk._TURN.taken():  # the parent's was not given back twice
+        assert not task_sdk._TURN._threads.acquire(blocking=False)
+
+
 @pytest.mark.parametrize(
     ("exchange", "kind", "said"),
     [

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from authz.airflow.egress.errors import EgressError, NoRunError, NotServedError, RefusedError, UnavailableError
 
 Hide = Callable[[str], None]
+FORK_WAIT_S = 5.0
 _REFUSALS = (401, 403)
 _NO_WAY = (
     "The supervisor of {} cannot be reached from this process: Airflow's connection to it is not there in children of"
@@ -154,14 +155,15 @@ def _one_at_a_time(comms: Any) -> None:
 class _Turn:
     """Whose turn it is to use the supervisor's socket: one thread, in one of the processes that a task has forked.
 
-    No fork happens in the middle of a turn: the child would wait for a lock that nobody gives back. Between processes
-    it is a record lock, which is the process's own even on a descriptor that was inherited. Airflow's own calls do not
-    take part.
+    A fork waits for the end of a turn: the SDK's own lock would be held in the child, by nobody. It does not wait for
+    ever, because the turn may wait for an event loop that the fork holds up. Between processes it is a record lock,
+    which is the process's own even on a descriptor that was inherited. Airflow's own calls do not take part.
     """
 
     def __init__(self) -> None:
         self._threads = threading.Lock()
         self._file = -1
+        self._forking = threading.local()
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -176,13 +178,17 @@ class _Turn:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def before_fork(self) -> None:
-        self._threads.acquire()
+        self._forking.waited = self._threads.acquire(timeout=FORK_WAIT_S)
         if self._file < 0 and hasattr(os, "memfd_create"):
             self._file = os.memfd_create("run-identity")
 
     def after_fork(self) -> None:
-        self._threads.release()
+        if self._forking.waited:
+            self._threads.release()
+
+    def in_child(self) -> None:
+        self._threads = threading.Lock()
 
 
 _TURN = _Turn()
-os.register_at_fork(before=_TURN.before_fork, after_in_parent=_TURN.after_fork, after_in_child=_TURN.after_fork)
+os.register_at_fork(before=_TURN.before_fork, after_in_parent=_TURN.after_fork, after_in_child=_TURN.in_child)
