@@ -156,6 +156,12 @@ def test_d40_the_metadata_address_is_no_destination_in_any_spelling(out, host):
 # --- d-41: credentials of tasks
 
 
+def test_d41_who_calls_is_nobodys_business_where_no_audience_is_named(out):
+    assert out.fire(out.site.base("bank"), "/accounts") == 200
+    told = [name for name, _ in out.site.bank.only.headers if name.startswith(("x-authz", "x-run", "x-forwarded-for"))]
+    assert told == ["x-authz-decision"]
+
+
 def test_d41_no_credential_follows_a_host_that_the_caller_makes_up(out):
     for target, host in [
         ("/v1/orders", "evil.test"),

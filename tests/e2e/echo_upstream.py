@@ -42,7 +42,7 @@ class EchoUpstream:
     """Listens on a free port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
     length) go into every answer."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
@@ -65,7 +65,7 @@ class EchoUpstream:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that goes away is no error here."""
 
-        self._server = Server((host, 0), Handler)
+        self._server = Server((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import json
 import socket
 import ssl
@@ -39,9 +40,10 @@ class Outside:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             pair = self.authority.issue("public.test")
             context.load_cert_chain(pair.certificate, pair.key)
-            self.plain, self.tls = enter(EchoUpstream(host=PUBLIC)), enter(EchoUpstream(context, host=PUBLIC))
-            self.ports = [int(server.address.rpartition(":")[2]) for server in (self.plain, self.tls)]
-            self.traps = [enter(_trap(host, port)) for host in ("127.0.0.1", "::1") for port in self.ports]
+            self.traps = [*enter(_traps()), *enter(_traps())]
+            self.ports = list(dict.fromkeys(trap.getsockname()[1] for trap in self.traps))
+            self.plain = enter(EchoUpstream(host=PUBLIC, port=self.ports[0]))
+            self.tls = enter(EchoUpstream(context, host=PUBLIC, port=self.ports[1]))
             self.named = enter(EchoUpstream())
             self.dns, self.authz = enter(DnsServer()), enter(ScriptedAuthz())
             self.envoy = enter(Envoy(self._plan(), self._folder, newest(), alter=self._alter))
@@ -103,13 +105,25 @@ class Outside:
 
 
 @contextlib.contextmanager
-def _trap(host, port):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trap:
-        trap.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trap.bind((host, port))
-        trap.listen()
-        trap.setblocking(False)
-        yield trap
+def _traps():
+    """Listeners on one port of this machine's private addresses, on which nothing should ever arrive."""
+    for _ in range(20):
+        with contextlib.ExitStack() as stack:
+            found = [stack.enter_context(_listening("127.0.0.1", 0))]
+            try:
+                found.append(stack.enter_context(_listening("::1", found[0].getsockname()[1])))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue  # another port, then; any other reason is a machine without IPv6
+            yield found
+            return
+    raise AssertionError("no port is free on both")
+
+
+def _listening(host, port):
+    trap = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    trap.setblocking(False)
+    return trap
 
 
 @pytest.fixture(scope="module")
