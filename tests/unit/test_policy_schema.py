@@ -40,6 +40,12 @@ def test_closed_lists_are_in_the_schema():
     rule = SCHEMA["$defs"]["RuleEntry"]["properties"]
     assert rule["plane"]["enum"] == ["inbound", "egress"]
     assert "TRACE" not in rule["methods"]["items"]["enum"]
+    assert "CONNECT" in rule["methods"]["items"]["enum"]
+    assert rule["identity"]["enum"] == ["verified", "verified-bearer", "asserted"]
+    assert "default" not in rule["identity"]
+    assert re.match(rule["destinations"]["items"]["pattern"], "orders-eu_1")
+    assert not re.match(rule["destinations"]["items"]["pattern"], "Orders")
+    assert re.match(rule["tasks"]["items"]["pattern"], "group.load_*")
     algorithms = SCHEMA["$defs"]["IssuerEntry"]["properties"]["algorithms"]["items"]["enum"]
     assert not [name for name in algorithms if name.startswith("HS") or name == "none"]
 
