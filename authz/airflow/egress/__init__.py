@@ -5,12 +5,13 @@ call, and a call without identity is denied there. Tokens live in memory alone, 
 need; they are in no repr, no log, no XCom and no pickle. Nothing of the server is imported, and `requests`, `httpx` and
 `aiohttp` only by the module that is for them.
 
-    for_requests.RunAuth      auth for `requests`
-    for_httpx.RunAuth         auth for `httpx`, synchronous and asynchronous
-    for_aiohttp.RunIdentity…  middleware for `aiohttp`
-    hook.GateHttpHook         what the connection type `authz-http` makes of an unchanged `HttpOperator`
-    connections.RunConnections  secrets backend, for what builds its hook itself
-    plugin                    sets the proxy variables of a task
+    for_requests.RunAuth          auth for `requests`
+    for_httpx.RunAuth             auth for `httpx`, synchronous and asynchronous
+    for_aiohttp.RunMiddleware     middleware for `aiohttp`
+    hook.GateHttpHook             what the connection type `authz-http` makes of an unchanged `HttpOperator`
+    deferrable.GateHttpOperator   for deferred calls, which a service account asserts
+    connections.RunConnections    secrets backend, for what builds its hook itself
+    plugin                        sets the proxy variables of a task
 
 docs/tasks.md says what each covers.
 """
