@@ -33,6 +33,7 @@ ROLES = ("viewer", "user", "op", "admin")  # weakest first; also the users of `s
 HEALTH = "/api/v2/monitor/health"
 FAB = Path(__file__).parents[1] / ".fab"  # `make` installs it
 STARTS_S = 120
+STOPS_S = 1.0  # the tests are over: an API server that waits for its clients is not waited for
 AUTH_MANAGERS = {
     "authz": "authz.airflow.auth_manager.AuthzAuthManager",
     "fab": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
@@ -68,7 +69,7 @@ class AirflowSite:
         dags: the files of the DAG folder, name (without `.py`) and source; None means the demo's DAGs.
         auth_manager: `authz`, `simple` or `fab`.
         workers: worker processes of the API server.
-        components: what runs: `api-server`, and `scheduler`, `dag-processor` where the test needs them.
+        components: what runs: `api-server`, and `scheduler`, `dag-processor`, `triggerer` where the test needs them.
         options: more environment variables; None removes one.
     """
 
@@ -102,7 +103,7 @@ class AirflowSite:
         self._components = components
         self.environment = {**self.home.environment(), **self._manager_options(), **(options or {})}
         self.environment = {name: value for name, value in self.environment.items() if value is not None}
-        self.children = Children(folder / "logs")
+        self.children = Children(folder / "logs", stop_timeout_s=STOPS_S)
         self.running = {}  # component: Child
 
     def __enter__(self):

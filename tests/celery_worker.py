@@ -21,9 +21,9 @@ from authz.demo.children import Children
 from tests.airflow_site import free_port
 
 EXECUTORS = "CeleryExecutor,LocalExecutor"  # the first is for tasks that do not say
-STARTS_S = 60
+STARTS_S = 180  # on a busy machine
 STOPS_S = 1.0  # the tests are over: a worker that waits for its tasks is not waited for
-SLOTS = 8
+SLOTS = 10
 NO_DATABASE = "sqlite:////nonexistent/airflow.db"
 
 
@@ -65,6 +65,8 @@ class Redis:
             "AIRFLOW__CELERY__BROKER_URL": self.url,
             "AIRFLOW__CELERY__RESULT_BACKEND": self.url,
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS),
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": str(STARTS_S),  # a busy machine is no reason for a task to fail
+            "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
         }
 
     def _answers(self):

@@ -19,16 +19,20 @@ NEEDLESS = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "
 
 
 class OtherUser:
-    """A user with a folder of its own below `folder`, which everybody can reach."""
+    """A user with a folder of its own below `folder`, which everybody can reach. `path`: more folders of modules."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, path=()):
         assert _reachable(folder), f"{folder} is closed to other users"
         self.folder = folder / "own"
         self.folder.mkdir(mode=0o700)
         os.chown(self.folder, UID, UID)
         self._copies = folder / "copies"
         self.python, self._library = self._interpreter()
-        self.path = [str(self._reachable_tree(ROOT / "authz").parent), str(self._reachable_tree(_site_packages()))]
+        self.path = [
+            *map(str, path),
+            str(self._reachable_tree(ROOT / "authz").parent),
+            str(self._reachable_tree(_site_packages())),
+        ]
 
     uid = UID
 

@@ -73,6 +73,7 @@ class AirflowHome:
             "api-server": ["api-server", *address, "--proxy-headers", "--workers", str(self.workers)],
             "scheduler": ["scheduler", "--skip-serve-logs"],
             "dag-processor": ["dag-processor"],
+            "triggerer": ["triggerer", "--skip-serve-logs"],
         }
         return self.airflow(*arguments[component])
 

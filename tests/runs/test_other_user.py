@@ -5,7 +5,7 @@ import pytest
 from tests.other_user import UID
 from tests.runs.puppets import TaskError
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 READ = "result = open(path, 'rb').read().decode('latin-1')"
 CONFIGURED = """
@@ -24,50 +24,34 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 """
 
 
-@pytest.fixture(scope="module")
-def under_celery(ground):
-    ground.trigger("finance_close")
-    task = ground.puppets.get("finance_close", "extract_orders")
-    yield task
-    task.end()
-
-
-@pytest.fixture(scope="module")
-def beside_the_scheduler(ground):
-    ground.trigger("local")
-    task = ground.puppets.get("local", "reads_keys")
-    yield task
-    task.end()
-
-
 def test_a_dag_of_three_tasks_runs_under_another_user(ground):
     run = ground.trigger("three")
     assert run.wait() == "success"
     assert run.xcom("user") == [2, UID]
 
 
-def test_its_tasks_cannot_read_key_or_database(ground, under_celery):
-    assert under_celery.uid == UID
-    assert under_celery.do(READ, path=str(ground.site.home.home / "dags" / "three.py"))  # the folder is open to it
+def test_its_tasks_cannot_read_key_or_database(ground, finance):
+    assert finance.puppet.uid == UID
+    assert finance.puppet.do(READ, path=str(ground.site.home.home / "dags" / "three.py"))  # the folder is open to it
     for path in (ground.keys.file, ground.site.home.home / "airflow.db"):
         with pytest.raises(TaskError) as caught:
-            under_celery.do(READ, path=str(path))
+            finance.puppet.do(READ, path=str(path))
         assert caught.value.kind == "PermissionError"
 
 
-def test_its_tasks_are_told_of_no_key_and_find_none_in_other_processes(ground, under_celery):
-    told = under_celery.do(CONFIGURED)
+def test_its_tasks_are_told_of_no_key_and_find_none_in_other_processes(ground, finance):
+    told = finance.puppet.do(CONFIGURED)
     assert told["jwt_private_key_path"] is None
     assert told["trusted_jwks_url"] is None
     assert str(ground.site.home.home) not in told["database"]
-    environments = "".join(under_celery.do(ENVIRONMENTS))
+    environments = "".join(finance.puppet.do(ENVIRONMENTS))
     assert "AIRFLOW__CELERY__BROKER_URL" in environments  # it does see those of its own user
     for secret in ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY"):
         assert ground.site.environment[secret] not in environments
     assert str(ground.keys.file) not in environments
 
 
-def test_beside_the_scheduler_a_task_reads_the_key(ground, beside_the_scheduler):
+def test_beside_the_scheduler_a_task_reads_the_key(ground, local):
     """Which is why the level is `asserted` there."""
-    assert beside_the_scheduler.uid != UID
-    assert beside_the_scheduler.do(READ, path=str(ground.keys.file)).encode() == ground.keys.file.read_bytes()
+    assert local.puppet.uid != UID
+    assert local.puppet.do(READ, path=str(ground.keys.file)).encode() == ground.keys.file.read_bytes()
