@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.providers import skip_or_fail
 
@@ -32,6 +32,7 @@ def chromium() -> Iterator[Browser]:
     """One browser; each test opens a context of its own in it, which is like a new user profile."""
     if not CHROMIUM.exists():
         skip_or_fail("Chromium is not installed: run `scripts/system-packages`")
+    expect.set_options(timeout=PATIENCE_MS)  # what is expected may take as long as what is clicked on
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(ARGUMENTS))
         try:
