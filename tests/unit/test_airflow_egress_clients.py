@@ -16,7 +16,7 @@ import requests
 pytest.importorskip("airflow")
 
 from authz.airflow.egress import for_aiohttp, for_httpx, for_requests
-from authz.airflow.egress.addresses import origin, proof_url
+from authz.airflow.egress.addresses import host_name, origin, proof_url
 from authz.airflow.egress.errors import ForeignOriginError, NoRunError, RefusedError
 from tests.egress_simulator import IDENTITY_HEADERS, EgressSimulator
 from tests.egress_task import running
@@ -357,6 +357,20 @@ def test_without_a_task_nothing_is_sent(client):
 )
 def test_origins(url, expected):
     assert origin(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:9101/v1", "127.0.0.1"),
+        ("https://Orders.Internal", "orders.internal"),
+        ("http://user:word@[::1]:9101/", "::1"),
+        ("orders.internal:9101", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_for_lists_of_hosts_without_a_proxy(url, expected):
+    assert host_name(url) == expected
 
 
 @pytest.mark.parametrize(

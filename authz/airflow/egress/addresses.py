@@ -22,6 +22,15 @@ def origin(url: str) -> str:
     return f"{scheme}://{host}:{int(port)}"
 
 
+def host_name(url: str) -> str:
+    """The host alone, an IPv6 address without its brackets, as lists of hosts without a proxy want it; or ""."""
+    try:
+        host = origin(url).partition("://")[2].rpartition(":")[0]
+    except ForeignOriginError:
+        return ""
+    return host.removeprefix("[").removesuffix("]")
+
+
 def proof_url(url: str) -> str:
     """The URL as the caller addresses it, without userinfo, query and fragment: the claim `htu`."""
     scheme, authority, path = _cut(url)

@@ -8,13 +8,13 @@ where its method is idempotent (RFC 9110 §9.2.2). All else is `HttpHook`'s.
 
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import tenacity
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.providers.http.hooks.http import HttpHook
 
+from authz.airflow.egress.addresses import host_name
 from authz.airflow.egress.errors import EgressError, NoRunError, RefusedError
 from authz.airflow.egress.for_requests import RunAuth
 from authz.airflow.egress.gate_answers import (
@@ -54,7 +54,7 @@ class GateHttpHook(HttpHook):
             session.headers.pop(name, None)
         session.auth = RunAuth(self.base_url, also=session.auth if callable(session.auth) else None)
         # The base URL is the gate itself: proxies of the environment have no part in it.
-        session.proxies.setdefault("no_proxy", urlsplit(self.base_url).hostname or "")
+        session.proxies.setdefault("no_proxy", host_name(self.base_url))
         return session
 
     def run(self, *args: Any, **kwargs: Any) -> Any:

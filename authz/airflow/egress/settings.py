@@ -6,7 +6,8 @@ without identity are denied by the gate.
 
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
+
+from authz.airflow.egress.addresses import host_name
 
 SECTION = "authz"
 
@@ -45,7 +46,7 @@ class EgressSettings(NamedTuple):
 def read(get: Get) -> EgressSettings:
     """Read them with `get(section, option)`, which returns "" for what is not set."""
     listed = (name.strip() for name in get(SECTION, "egress_no_proxy").split(","))
-    own = (_host(get("core", "execution_api_server_url")), _host(get("api", "base_url")))
+    own = (host_name(get("core", "execution_api_server_url")), host_name(get("api", "base_url")))
     return EgressSettings(
         proxy=get(SECTION, "egress_proxy").strip().rstrip("/"),
         required=get(SECTION, "egress_required").strip().lower() in {"true", "t", "1"},
@@ -71,10 +72,3 @@ def is_asserted() -> bool:
     from authz.airflow.egress.airflow_versions import conf  # noqa: PLC0415 see above
 
     return bool(conf.get(SECTION, "egress_identity", fallback="run").strip().lower() == "asserted")
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
