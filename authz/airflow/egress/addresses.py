@@ -17,7 +17,7 @@ def origin(url: str) -> str:
         host, port = authority, ""
     host = host.lower().removesuffix(".")
     port = port or _PORTS[scheme]
-    if not host or not (port.isascii() and port.isdigit()):
+    if not host or host.startswith("[") != host.endswith("]") or not (port.isascii() and port.isdigit()):
         raise ForeignOriginError(f"no host and port can be read from {url.partition('?')[0]!r}")
     return f"{scheme}://{host}:{int(port)}"
 
