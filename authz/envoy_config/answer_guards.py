@@ -1,4 +1,4 @@
-"""What a destination may answer: no redirect to another host, no more than so many bytes.
+"""What a destination may answer: no redirect to another host, no more than so many bytes, no change of protocol.
 
 Law: the answer is refused whole, with nothing of it passed on, and fails closed: whatever is not surely a redirect to
 the same host is one to another. A redirect takes the caller's headers along, and its identity with them, to a place
@@ -34,14 +34,22 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 )
 
 from authz.envoy_config.ext_authz import NAME as AUTHORIZER
-from authz.envoy_config.failures import REDIRECT, RESPONSE_TOO_LARGE, Failure
+from authz.envoy_config.failures import NOT_HTTP, REDIRECT, RESPONSE_TOO_LARGE, Failure
 from authz.envoy_config.reply_filters import header
 
 NAME: Final = "authz.answer_guards"
 # 304 is none, whatever it says.
 _REDIRECTS: Final = "30[0-35-9]|3[1-9][0-9]"
-# A reference that names no host (RFC 3986 §4.2). A backslash is a slash to some who follow it.
-_HERE: Final = r"(?:/(?:[^/\\][^\\]*)?|[?#][^\\]*|[^/\\:?#]+(?:[/?#][^\\]*)?)?"
+# Nobody asked for another protocol: requests to upgrade are refused on the way in. Envoy passes a 101 on as an answer.
+_SWITCHED: Final = "101"
+# What may follow, up to the end. A backslash is a slash to some who follow a Location, a control character is nothing.
+_REST: Final = r"[^\\\x00-\x1f\x7f]*"
+# The first segment of a relative path: visible ASCII but `/`, `\`, `:`, `?` and `#`.
+_SEGMENT: Final = r"""[!"$-.0-9;->@-\[\]-~]+"""
+# A reference that names no host (RFC 3986 §4.2).
+_HERE: Final = rf"(?:/(?:[^/\\\x00-\x1f\x7f]{_REST})?|[?#]{_REST}|{_SEGMENT}(?:[/?#]{_REST})?)?"
+# Whatever it is (RE2): a `.` stands for no byte that is not UTF-8, and one of these would hide the whole Location.
+_BYTES: Final = r"\C*"
 # Several Location lines are joined by commas, and whoever follows may take the last.
 _SEVERAL: Final = r".*,\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//).*"
 
@@ -56,7 +64,7 @@ def guarded(hosts: Iterable[str], ports: Iterable[int], response_bytes: int = 0)
 
     Without hosts every redirect that names one is refused.
     """
-    entries = [_entry(_redirects_elsewhere(same_host(hosts, ports)), REDIRECT)]
+    entries = [_entry(_redirects_elsewhere(same_host(hosts, ports)), REDIRECT), _entry(_status(_SWITCHED), NOT_HTTP)]
     if response_bytes:
         long = _response_header("content-length", more_than(response_bytes))
         entries.append(_entry(long, RESPONSE_TOO_LARGE))
@@ -68,7 +76,7 @@ def same_host(hosts: Iterable[str], ports: Iterable[int]) -> str:
     """The pattern of a Location that leads to one of these hosts, or names none."""
     names = "|".join(_host(host) for host in hosts)
     numbers = "|".join(str(port) for port in sorted({80, 443, *ports}))
-    there = rf"(?i:https?://(?:{names}))(?::(?:{numbers}))?(?:[/?#][^\\]*)?"
+    there = rf"(?i:https?://(?:{names}))(?::(?:{numbers}))?(?:[/?#]{_REST})?"
     return f"{there}|{_HERE}" if names else _HERE
 
 
@@ -91,8 +99,8 @@ def more_than(number: int) -> str:
 
 
 def _redirects_elsewhere(here: str) -> MatcherMatcherListPredicate:
-    status = _predicate(Any.pack(HttpResponseStatusCodeMatchInput()), _regex(_REDIRECTS))
-    named = _response_header("location", r"(?s:.*)")
+    status = _status(_REDIRECTS)
+    named = _response_header("location", _BYTES)
     elsewhere = _any([_no(_response_header("location", here)), _response_header("location", _SEVERAL)])
     return _all([status, named, elsewhere])
 
@@ -109,6 +117,10 @@ def _entry(predicate: MatcherMatcherListPredicate, failure: Failure) -> MatcherM
     )
     action = TypedExtensionConfig(name=failure.word, typed_config=Any.pack(policy))
     return MatcherMatcherListFieldMatcher(predicate=predicate, on_match=MatcherOnMatch(action=action))
+
+
+def _status(pattern: str) -> MatcherMatcherListPredicate:
+    return _predicate(Any.pack(HttpResponseStatusCodeMatchInput()), _regex(pattern))
 
 
 def _response_header(name: str, pattern: str) -> MatcherMatcherListPredicate:

@@ -40,7 +40,7 @@ class Received:
 
 class EchoUpstream:
     """Listens on a free port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
-    length) go into every answer."""
+    length) go into every answer, but for one whose `status` is 1xx."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Received] = []
@@ -114,6 +114,8 @@ class EchoUpstream:
             "headers": received.headers,
             "body": received.body.decode("latin-1"),
         }
+        if self.status < 200:
+            return f"HTTP/1.1 {self.status} Echo\r\n\r\n".encode()
         body = json.dumps(seen).encode() + b" " * self.extra_body
         lines = [f"HTTP/1.1 {self.status} Echo", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         lines += self.extra_headers

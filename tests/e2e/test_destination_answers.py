@@ -39,6 +39,8 @@ def redirected(out, *locations, status=302):
     [
         *(("https://evil.test/",), ("//evil.test/x",), ("/\\evil.test",), ("https://orders.test@evil.test/",)),
         *(("https://orders.test.evil.test/",), ("https://orders.test:8443/",), ("javascript:x",)),
+        *(("/\t/evil.test/",), ("/.\t//evil.test/",), ("\xa0//evil.test/",)),
+        *(("https://evil.test/\xff",), ("\xff", "https://evil.test/")),
         *(("/a", "https://evil.test/"), ("https://orders.test/", "//evil.test")),
     ],
 )
@@ -103,6 +105,11 @@ def test_an_answer_that_announces_too_much_is_not_passed_on(out):
 @pytest.mark.parametrize("headers", [tuple(f"X-{number}: a" for number in range(250)), ("X-Long: " + "a" * 80 * 1024,)])
 def test_an_answer_with_too_many_or_too_long_headers_is_none(out, headers):
     out.sites["orders"].extra_headers = headers
+    assert failure(out.get("orders")) == (502, "invalid_response", "orders")
+
+
+def test_a_change_of_protocol_that_nobody_asked_for_is_no_answer(out):
+    out.sites["orders"].status = 101
     assert failure(out.get("orders")) == (502, "invalid_response", "orders")
 
 

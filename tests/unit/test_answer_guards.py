@@ -17,7 +17,7 @@ def stays(location, hosts=HOSTS, ports=(8443,)):
 @pytest.mark.parametrize(
     "location",
     [
-        *("", "/", "/a/b?c=http://d#e", "a/b", "./a", "?page=2", "#top", "/a,b", "/a:b"),
+        *("", "/", "/a/b?c=http://d#e", "a/b", "./a", "?page=2", "#top", "/a,b", "/a:b", "/a b", "/caf\xe9"),
         *("https://orders.internal", "http://orders.internal/", "HTTPS://Orders.Internal:443/x?y"),
         *("https://orders.internal:8443/x", "https://eu.orders.test/x", "https://a.b.orders.test:80#x"),
     ],
@@ -35,6 +35,8 @@ def test_a_redirect_to_the_same_host_stays(location):
         *("javascript:alert(1)", "ftp://orders.internal/", "https://ordersXinternal/", "https:///orders.internal"),
         *("https://orders.internal\\@evil.test", "https://orders.internal:443@evil.test/", "a:b"),
         *("/a,https://evil.test/", "https://orders.internal/, //evil.test", "/a,\thttp:evil.test"),
+        *("/\t/evil.test/", "\t//evil.test", "/\n/evil.test", "/./\t/evil.test", "?\t", "a\t/", "\xa0//evil.test"),
+        *("https://orders.internal/\t", "https://orders.internal:443\t@evil.test/", " //evil.test"),
         *("https://evil.test/.orders.test", "https://evil.test?.orders.test", "https://-.evil.test/orders.test"),
     ],
 )
