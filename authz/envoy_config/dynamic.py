@@ -59,12 +59,14 @@ from authz.envoy_config.routes import no_upgrades
 from authz.envoy_config.tls import host_socket
 
 # What is no public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6 address
-# that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen.
+# that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen. And
+# 168.63.129.16, which looks public: in Azure it is the host below each machine, and hands out its configuration.
 REFUSED: Final = (
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
