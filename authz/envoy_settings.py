@@ -1,6 +1,7 @@
 """The `envoy` section of the settings file: what `authz envoy` renders.
 
-Law: that of `authz.settings`, of which this is a part. What a key means is said here and in the README's table alone.
+Law: that of `authz.settings`, of which this is a part. What a key means is said here;
+`docs/settings.md` is made of it.
 """
 
 from typing import Annotated, Literal, Self

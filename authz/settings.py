@@ -1,8 +1,8 @@
 """The settings file `authz.yaml`: where things are, and the limits. Who may do what stands in the policy.
 
 Law: every problem of the file is reported at once with its place; an unknown key is an error. Paths are relative to the
-file that names them. Defaults are the safe choice. Every key is described here, and the table in the README is checked
-against these descriptions.
+file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md` is
+made of these descriptions.
 """
 
 from pathlib import Path

@@ -18,7 +18,7 @@ from authz.settings import Settings
 from authz.supervisor.view import families
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/reasons.md", "docs/metrics.md"]
+PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md"]
 
 
 def reasons() -> Iterator[str]:
