@@ -10,7 +10,8 @@ A call shows one of these, the first that it has:
 Law 1: a level is never better than what is known. Where tasks can reach the key that Airflow signs task tokens with
 (`signing_key_isolated` is not declared), every run is `asserted`.
 Law 2: a token of the gate's is verified once and judged on every use: its time, whether its task still runs, and its
-proof. Whether a proof came before is asked last, so that only good proofs are remembered.
+proof. Whether a proof came before is asked last (`use_up`), of calls that the policy lets through: the table has room
+for these alone, so that who may do nothing cannot fill it.
 Law 3: a token is good for its own form alone. One that is bound to a key is nobody's without a proof of that key.
 """
 
@@ -139,7 +140,7 @@ class RunIdentities:
     def authenticate(
         self, trail: Trail, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState]
     ) -> Caller | KeyWanted | StateWanted:
-        """Who calls; `trail` is told the run as soon as a token names it.
+        """Who calls; `trail` is told the run as soon as a token names it, and the proof that is to be used up.
 
         Raises:
             RequestError: a credential comes twice, or is not of its one form.
@@ -174,20 +175,15 @@ class RunIdentities:
                 raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
             if scheme != b"dpop":
                 raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
-            proof = _proof_of(token, known.token.thumbprint, http, request, trail)
-            wanted = self._running(known, trail)
-            if wanted is not None:
-                return wanted
-            self._use_up(proof, trail.time)
-            return known.caller
+            trail.proof = _proof_of(token, known.token.thumbprint, http, request, trail)
+            return self._running(known, trail) or known.caller
         session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started)
         if isinstance(session, KeyWanted):
             return session
         proof = _proof_of(token, session.thumbprint or None, http, request, trail)
         if proof.run is None:
             raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
-        trail.run = proof.run
-        self._use_up(proof, trail.time)
+        trail.run, trail.proof = proof.run, proof
         return Caller(replace(session.identity, run=proof.run))
 
     def _running(self, known: _Known, trail: Trail) -> StateWanted | None:
@@ -201,7 +197,13 @@ class RunIdentities:
             raise
         return StateWanted(begin=partial(self._states.look, Attempt(known.claim)))
 
-    def _use_up(self, proof: Proof, now: float) -> None:
+    def use_up(self, proof: Proof, now: float) -> None:
+        """Say that the proof let a call through; nobody may be let through without.
+
+        Raises:
+            TokenError: it did so before.
+            ReplaysFullError: that cannot be remembered.
+        """
         if not self._replays.first(proof.digest, proof.ends, now):
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
 
@@ -268,10 +270,15 @@ def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Re
         thumbprint=thumbprint,
         method=request.method,
         authority=http.authority,
-        path=request.whole_path,
+        path=request.base if _is_bare(http) else request.whole_path,
         now=trail.time,
     )
     return proof
+
+
+def _is_bare(http: HttpRequest) -> bool:
+    """Whether the call is for a base URL itself, without a slash at its end: the destination's `/` all the same."""
+    return bool(http.base) and http.target.partition("?")[0] == http.base
 
 
 def _header_token(line: bytes) -> tuple[bytes, str]:

@@ -30,7 +30,7 @@ from authz.revocation import Attempt
 from authz.run_exchange import Exchange, Wait
 from authz.run_identity import Caller, RunIdentities, StateWanted
 from authz.trail import Trail
-from authz.verdicts import Verdicts
+from authz.verdicts import Question, Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Service:
             request = trail.request = question.request
             session: Session | Caller | KeyWanted | StateWanted | None
             if http.run_identity or http.proxy_authorization:
-                session = self._of_a_run(http, request, trail, snapshot, may_wait=may_wait)
+                session = self._of_a_run(http, question, trail, snapshot, may_wait=may_wait)
             else:
                 session = self._authenticator.authenticate(
                     http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
@@ -263,14 +263,20 @@ class Service:
             return self._internal_error(trail, error)
 
     def _of_a_run(
-        self, http: HttpRequest, request: Request, trail: Trail, snapshot: Snapshot, *, may_wait: bool
+        self, http: HttpRequest, question: Question, trail: Trail, snapshot: Snapshot, *, may_wait: bool
     ) -> Caller | KeyWanted | StateWanted:
-        """Who calls, by the headers that runs have."""
-        if self._runs is None or snapshot.policy is None:
+        """Who calls, by the headers that runs have. A proof is used up by a call that the policy lets through."""
+        policy = snapshot.policy
+        if self._runs is None or policy is None:
             raise TokenError(Reason.TOKEN_TYPE, "no run is known here: the settings have no `run_identity`")
-        caller = self._runs.identities.authenticate(trail, http, request, snapshot.policy, snapshot.keys)
+        identities = self._runs.identities
+        caller = identities.authenticate(trail, http, question.request, policy, snapshot.keys)
         if isinstance(caller, StateWanted) and not may_wait:
             raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time, or too many wait for it")
+        if trail.proof is not None and isinstance(caller, Caller):
+            decision = self._verdicts.decide(http, question, caller.identity, policy)
+            if isinstance(decision, Allow):
+                identities.use_up(trail.proof, trail.time)
         return caller
 
     def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:

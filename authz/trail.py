@@ -14,6 +14,7 @@ from authz.cookies import read as read_cookies
 from authz.model import EXECUTION, Decision, Deny, HttpRequest, Identity, Plane, Request, Run
 from authz.policy import Policy
 from authz.reasons import word_of
+from authz.tokens.proof import Proof
 from authz.tokens.run_claim import claim_of
 from authz.verdicts import Verdict
 
@@ -36,6 +37,7 @@ class Trail:
     policy: Policy | None = None
     verdict: Verdict | None = None
     jar: Cookies | None = None
+    proof: Proof | None = None  # good for this call; it lets no second one through
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:

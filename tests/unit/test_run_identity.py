@@ -8,6 +8,7 @@ import pytest
 
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.run_rig import HOST, OPEN, RunRig, basic
+from tests.service_rig import load
 from tests.token_factory import NOW, make_key
 
 TASK = task_key()
@@ -314,6 +315,35 @@ def test_a_proof_that_was_no_good_is_not_remembered(rig):
     proof = prove(TASK, token, jti="once", htu=f"http://{HOST}/v1/orders")
     assert refused(rig.call(token, TASK, proof=proof, method="DELETE"), 401) == "proof_mismatch"
     assert rig.call(token, TASK, proof=proof).allowed
+
+
+def test_a_call_that_the_policy_refuses_takes_no_room_from_those_that_it_lets_through(tmp_path):
+    with RunRig(tmp_path, slots=64) as rig:
+        token = rig.token_of(rig.airflow.add(), TASK)
+        late = int(rig.clock.wall()) + 59
+        for _ in range(65):
+            assert refused(rig.call(token, TASK, target="/v1/secret", iat=late)) == "no_rule"
+        assert rig.call(token, TASK).allowed
+
+
+def test_the_proof_of_a_refused_call_lets_one_through_and_no_second_one(rig):
+    """It may be let through under another policy; the table is asked then."""
+    token = rig.token_of(rig.airflow.add(), TASK)
+    proof = prove(TASK, token, htu=f"http://{HOST}/v1/secret")
+    assert refused(rig.call(token, TASK, proof=proof, target="/v1/secret")) == "no_rule"
+    rig.policy = load(OPEN.replace('paths: ["/v1/orders"]', 'paths: ["/v1/secret"]'))
+    assert rig.call(token, TASK, proof=proof, target="/v1/secret").allowed
+    assert refused(rig.call(token, TASK, proof=proof, target="/v1/secret"), 401) == "proof_replayed"
+
+
+@pytest.mark.parametrize(("called", "proven"), [("/orders", "/orders"), ("/orders?a=/b", "/orders"), ("/orders/",) * 2])
+def test_a_base_url_itself_is_called_with_or_without_a_slash(tmp_path, called, proven):
+    with RunRig(tmp_path, OPEN.replace('paths: ["/v1/orders"]', 'paths: ["/"]')) as rig:
+        token = rig.token_of(rig.airflow.add(), TASK)
+        here = {"host": "127.0.0.1:8090", "told": {"host": "orders.internal", "base": "/orders"}}
+        assert rig.call(token, TASK, target=called, htu=f"http://127.0.0.1:8090{proven}", **here).allowed
+        answer = rig.call(token, TASK, target="/orders/v1", htu="http://127.0.0.1:8090/orders", **here)
+        assert refused(answer, 401) == "proof_mismatch"
 
 
 def test_a_proof_is_judged_by_the_address_that_the_task_used(rig):
