@@ -181,6 +181,15 @@ def test_a_redirect_to_another_origin_is_refused_and_nothing_reaches_it(site, ca
     assert elsewhere.passed == elsewhere.refused == []
 
 
+@pytest.mark.parametrize("hidden", ["ht\ttp://", "http:/\t/", "\x01http://"])
+def test_a_redirect_that_hides_its_host_from_us_and_not_from_requests_is_refused(site, hidden, elsewhere):
+    site.answers["/old"] = [(302, [("location", elsewhere.url.replace("http://", hidden))], b"")]
+    with pytest.raises(ForeignOriginError, match="control character"):
+        by_requests(site, "GET", "/old")
+    assert site.paths() == ["/old"]
+    assert elsewhere.passed == elsewhere.refused == []
+
+
 def test_a_redirect_to_another_host_of_the_same_address_is_refused(site, call):
     site.answers["/old"] = [(302, [("location", f"{site.url.replace('127.0.0.1', 'localhost')}/new")], b"")]
     with pytest.raises(ForeignOriginError, match="localhost"):

@@ -6,6 +6,7 @@ within the origin, get new ones. What was sent is taken out of `response.request
 answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self, cast
 from urllib.parse import urljoin
@@ -21,6 +22,8 @@ from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
 from authz.airflow.egress.identity import HEADERS, IDENTITY, Identity, token_of
+
+_control = re.compile("[\x00-\x1f\x7f]").search
 
 
 class RunAuth(AuthBase):
@@ -94,11 +97,10 @@ class RunAuth(AuthBase):
 
     def _redirected(self, asked: PreparedRequest, response: Response) -> None:
         """Lend this request the headers that `requests` will copy into the next one, if it follows."""
-        redirects = SessionRedirectMixin()
         follow = asked.copy()
-        follow.url = urljoin(response.url, requote_uri(redirects.get_redirect_target(response) or ""))
-        redirects.rebuild_method(follow, response)
+        SessionRedirectMixin().rebuild_method(follow, response)
         try:
+            follow.url = _next_url(response)
             self._prove(follow)
             lent = {name: str(follow.headers[name]) for name in HEADERS}
         except ForeignOriginError as error:
@@ -138,6 +140,17 @@ class _NeverSent(str):
 
     def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:  # noqa: ARG002 that of `str`
         raise ForeignOriginError(f"Redirect refused. {self._error}") from None
+
+
+def _next_url(response: Response) -> str:
+    """Where `requests` goes next; ForeignOriginError where that cannot be told.
+
+    It takes control characters out before it looks for a host, and `urljoin` of a quoted Location does not.
+    """
+    target = SessionRedirectMixin().get_redirect_target(response) or ""
+    if _control(target):
+        raise ForeignOriginError("Its Location holds a control character.")
+    return urljoin(response.url, requote_uri(target))
 
 
 def _forget(request: PreparedRequest) -> None:
