@@ -146,7 +146,8 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 def _run_text(run: Run) -> str:
     task = run.task_id if run.map_index < 0 else f"{run.task_id}[{run.map_index}]"
-    return f"{run.level}: DAG `{run.dag_id}`, task `{task}`, run `{run.run_id}`, try {run.try_number}"
+    named = f"task `{task}`" if task else "no task named"
+    return f"{run.level}: DAG `{run.dag_id}`, {named}, run `{run.run_id}`, try {run.try_number}"
 
 
 def _rule_json(rule: Considered) -> dict[str, Any]:

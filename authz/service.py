@@ -268,7 +268,10 @@ class Service:
         """Who calls, by the headers that runs have. A proof is used up by a call that the policy lets through."""
         policy = snapshot.policy
         if self._runs is None or policy is None:
-            raise TokenError(Reason.TOKEN_TYPE, "no run is known here: the settings have no `run_identity`")
+            raise TokenError(
+                Reason.TOKEN_TYPE,
+                "Proxy-Authorization and X-Run-Identity are read only where the settings have `run_identity`",
+            )
         identities = self._runs.identities
         caller = identities.authenticate(trail, http, question.request, policy, snapshot.keys)
         if isinstance(caller, StateWanted) and not may_wait:

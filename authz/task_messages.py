@@ -26,9 +26,15 @@ def _caller(run: Run | None) -> str:
 
 
 def _call(http: HttpRequest) -> str:
-    """The call without its query. Where Envoy chose the destination, its name says more than the address does."""
+    """The call as rules name it: without its query, and without the path that a base URL begins with.
+
+    Where Envoy chose the destination, its name says more than the address does.
+    """
     where = http.destination or http.host or http.authority
-    return f"{_cut(http.method)} {_cut(http.target.partition('?')[0])} at {_cut(where)}"
+    path = http.target.partition("?")[0]
+    if path.startswith(f"{http.base}/"):
+        path = path.removeprefix(http.base)
+    return f"{_cut(http.method)} {_cut(path)} at {_cut(where)}"
 
 
 def _cut(text: str) -> str:

@@ -104,7 +104,7 @@ def _claimed(caller: Caller, policy: Policy) -> Claims:
 
 def _claims_of(run: Run) -> Claims:
     """Those of a token that the gate gives a run."""
-    return _claims(f"{run.dag_id}.{run.task_id}", issuer_name="the gate", issuer="")
+    return _claims(".".join(filter(None, (run.dag_id, run.task_id))), issuer_name="the gate", issuer="")
 
 
 def _claims(subject: str, *, issuer_name: str, issuer: str, client: str = "", groups: tuple[str, ...] = ()) -> Claims:

@@ -231,6 +231,10 @@ class TestCheck:
         assert words in result.output
         assert result.exit_code == status
 
+    def test_a_run_of_which_no_task_is_named(self, run, runs):
+        output = run("explain", "GET", "/v1/x", "--plane", "egress", "--dag", "hr", *runs).output
+        assert "  identity   hr of the gate\n" in output
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [

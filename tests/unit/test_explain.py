@@ -276,6 +276,11 @@ def test_a_mapped_task():
     assert "  run        verified: DAG `sales_daily`, task `extract[3]`, run `r1`, try 1" in call(who).lines()
 
 
+def test_a_run_of_which_no_task_is_named():
+    who = identity(run=run(task=""))
+    assert "  run        verified: DAG `sales_daily`, no task named, run `r1`, try 1" in call(who).lines()
+
+
 def test_operations_on_egress():
     policy = load("{id: x, deny: true, operations: [dags:read]}")
     explanation = explain(request("GET", "/api/v2/dags", plane="egress"), None, policy)

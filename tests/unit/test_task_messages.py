@@ -44,6 +44,17 @@ def test_the_place_is_the_destination_else_the_host_that_is_judged_else_the_one_
         assert f"GET / at {expected} for" in said(Reason.NO_RULE, http=http)
 
 
+def test_the_path_is_the_one_that_rules_are_about_without_that_of_the_base_url():
+    for base, target, expected in (
+        ("/orders", "/orders/v1/7?key=secret", "/v1/7"),
+        ("/orders", "/orders", "/orders"),
+        ("/orders", "/ordersv1", "/ordersv1"),
+        ("", "/orders/v1/7", "/orders/v1/7"),
+    ):
+        http = HttpRequest("egress", "", "GET", "10.0.0.1:80", target, destination="orders", base=base)
+        assert f"allows GET {expected} at orders for" in said(Reason.NO_RULE, http=http)
+
+
 def test_a_deny_rule_is_named():
     text = said(Reason.DENY_RULE, rule="no-posts")
     assert text == "The rule `no-posts` forbids POST /v1/orders at orders for task extract of DAG sales_daily."

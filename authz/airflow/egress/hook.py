@@ -104,7 +104,7 @@ class GateHttpHook(HttpHook):
         if told is None:
             super().check_response(response)
             return
-        self.log.error("Not passed on: %s", told)
+        self.log.error("The call failed: %s", told)
         kind = AirflowFailException if told.status == FORBIDDEN else AirflowException
         raise kind(f"{told.status}: {told}")
 
