@@ -128,4 +128,5 @@ def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:
     if http is None:
         return "", "", "", ""
     path = http.target.partition("?")[0].partition("#")[0]
-    return http.plane[:16], http.method[:16], http.authority[:_LONGEST_RAW], path[:_LONGEST_RAW]
+    host = http.authority.rpartition("@")[2]  # a Host has no userinfo, and who writes one writes a secret
+    return http.plane[:16], http.method[:16], host[:_LONGEST_RAW], path[:_LONGEST_RAW]

@@ -10,13 +10,17 @@ from typing import Final
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLog,
     AccessLogFilter,
+    AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
+    HeaderFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.ext_authz import NAME
@@ -57,16 +61,26 @@ FIELDS: Final[Mapping[str, str]] = {
 # and `upstream_host` is there for the upstream's. So they are left out of such a line.
 _UNAUTHORIZED: Final = 401
 _WITHOUT_DETAILS: Final = {"details": "unauthorized"}
+_WITHOUT_HOST: Final = {"host": "with userinfo"}
 
 
 def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
     """The access log of one plane, to a file or (no path) to standard output; `login`: browsers log in there."""
     fields = {**FIELDS, "plane": plane}
-    if not login:
-        return [_access_log(fields, path, None)]
-    one = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.EQ))
-    others = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.NE))
-    return [_access_log(fields, path, others), _access_log({**fields, **_WITHOUT_DETAILS}, path, one)]
+    kinds: list[tuple[dict[str, str], list[AccessLogFilter]]] = [(fields, [])]
+    if login:
+        others = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.NE))
+        one = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.EQ))
+        kinds = [(fields, [others]), ({**fields, **_WITHOUT_DETAILS}, [one])]
+    logs = [_access_log(said, path, [*when, _userinfo(there=False)]) for said, when in kinds]
+    logs += [_access_log({**said, **_WITHOUT_HOST}, path, [*when, _userinfo(there=True)]) for said, when in kinds]
+    return logs
+
+
+def _userinfo(*, there: bool) -> AccessLogFilter:
+    """Whether there is an `@` in the Host, where none may be: what stands before it is somebody's secret."""
+    at = HeaderMatcher(name=":authority", string_match=StringMatcher(contains="@"), invert_match=not there)
+    return AccessLogFilter(header_filter=HeaderFilter(header=at))
 
 
 def _status(operator: ComparisonFilterOp) -> StatusCodeFilter:
@@ -74,7 +88,8 @@ def _status(operator: ComparisonFilterOp) -> StatusCodeFilter:
     return StatusCodeFilter(comparison=ComparisonFilter(op=operator, value=value))
 
 
-def _access_log(fields: Mapping[str, str], path: str, only: AccessLogFilter | None) -> AccessLog:
+def _access_log(fields: Mapping[str, str], path: str, conditions: list[AccessLogFilter]) -> AccessLog:
+    only = conditions[0] if len(conditions) == 1 else AccessLogFilter(and_filter=AndFilter(filters=conditions))
     line = SubstitutionFormatString(json_format=Struct.from_dict({**fields}))
     if path:
         config = Any.pack(FileAccessLog(path=path, log_format=line))

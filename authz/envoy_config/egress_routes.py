@@ -59,8 +59,12 @@ def egress_routes(egress: Egress) -> RouteConfiguration:
     )
 
 
-def base_url_routes(destination: Destination) -> RouteConfiguration:
-    """The routes of a listener that leads to one destination, whatever Host a request names."""
+def base_url_routes(egress: Egress, destination: Destination) -> RouteConfiguration:
+    """The routes of a listener that leads to one destination, whatever Host a request names.
+
+    But for the hosts of others: who means one of them is at the wrong door, with a proof that is for another.
+    """
+    others = [host for other in egress.destinations if other is not destination for host in other.hosts]
     host = VirtualHost(
         name=destination.name,
         domains=["*"],
@@ -68,7 +72,8 @@ def base_url_routes(destination: Destination) -> RouteConfiguration:
         request_headers_to_remove=_credentials(destination),
         typed_per_filter_config={**told_out(destination, host=destination.hosts[0]), **_guard(destination)},
     )
-    return _configuration(destination_name(destination), [host])
+    elsewhere = [VirtualHost(name="elsewhere", domains=others, routes=[nowhere()])] if others else []
+    return _configuration(destination_name(destination), [host, *elsewhere])
 
 
 def destination_name(destination: Destination) -> str:

@@ -30,6 +30,8 @@ EXCHANGE: Final = "/execution/variables/__run_identity__"
 CLUSTER: Final = "execution.airflow"
 # Only we set it, and only on the way to Airflow: who brings it comes back to where it was.
 ON_ITS_WAY: Final = "x-execution-gate"
+CLIMBING: Final = r"(?is).*(?:/|%2f|%5c)\.\.?(?:(?:/|%2f|%5c|;).*)?"
+_NOT_FOUND: Final = 404
 _FORBIDDEN: Final = 403  # never 404: Airflow's SDK would go on and ask others
 _LOOP: Final = 508  # RFC 5842 §7.2
 
@@ -39,7 +41,9 @@ def execution_routes() -> RouteConfiguration:
     return RouteConfiguration(
         name=EXECUTION,
         virtual_hosts=[
-            VirtualHost(name=EXECUTION, domains=["*"], routes=[_exchange(), _loop(), _forward(), _nothing_else()])
+            VirtualHost(
+                name=EXECUTION, domains=["*"], routes=[_exchange(), _loop(), _climbing(), _forward(), _nothing_else()]
+            )
         ],
         validate_clusters=True,
         typed_per_filter_config=said_of(EXECUTION, {}),
@@ -64,6 +68,16 @@ def _loop() -> Route:
         name="loop",
         match=RouteMatch(prefix="/", headers=[HeaderMatcher(name=ON_ITS_WAY, present_match=True)]),
         direct_response=DirectResponseAction(status=_LOOP),
+        typed_per_filter_config=not_asked(),
+    )
+
+
+def _climbing() -> Route:
+    """A dot segment that Envoy has not resolved, because a slash beside it is encoded: it must not lead out of here."""
+    return Route(
+        name="climbing",
+        match=RouteMatch(safe_regex=RegexMatcher(regex=CLIMBING)),
+        direct_response=DirectResponseAction(status=_NOT_FOUND),
         typed_per_filter_config=not_asked(),
     )
 

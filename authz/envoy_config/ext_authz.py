@@ -98,7 +98,8 @@ def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
 def _retry(plan: EnvoyPlan) -> RetryPolicy:
     """Once more when a worker went away, on another one if there is one.
 
-    A check changes nothing, but for a sign-out, which may be said twice: so this is safe.
+    A check changes nothing, but for a sign-out, which may be said twice, and a proof, which may not: where the worker
+    died after it had noted it, the second try is refused and the task makes a new one. So this is safe.
 
     "reset" is a worker that died with the check in its hands: the connection ends and there is no status. "unavailable"
     is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure of its own is

@@ -117,7 +117,7 @@ def base_url(plan: EnvoyPlan, egress: Egress, destination: Destination) -> Front
         plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
         filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS)],
-        routes=base_url_routes(destination),
+        routes=base_url_routes(egress, destination),
         idle=egress.idle,
         longest_stream=egress.longest_stream,
         to_strangers=True,

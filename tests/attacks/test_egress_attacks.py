@@ -260,3 +260,27 @@ def test_d38_nothing_tells_what_else_there_is(guarded_gate, method):
     with pytest.raises(grpc.RpcError) as refused:
         ask(gate, method, b"", credentials)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# --- d-08, d-30: what a Host may say
+
+
+def test_d08_the_door_of_one_destination_leads_nobody_who_asks_for_another(out):
+    for host in (BANK, "BANK.internal", f"{BANK}:443", "kept.internal"):
+        assert out.fire(out.site.base("orders"), "/v1/orders", host=host) in {403, 404}
+    for host in (ORDERS, "eu.orders.internal"):
+        assert out.fire(out.site.base("bank"), "/accounts", host=host) in {403, 404}
+    assert out.site.untouched
+    assert out.fire(out.site.base("bank"), "/accounts", host=BANK) == 200
+
+
+def test_d30_userinfo_in_a_host_is_in_no_log(out):
+    canary = f"canary-{time.monotonic_ns()}"
+    before = len(out.site.envoy.access_log(0))
+    assert out.fire(out.site.envoy.egress, "/v1/orders", host=f"run:{canary}@{ORDERS}") == 400
+    line = out.site.envoy.access_log(before + 1)[-1]
+    record = out.gate.decision(line["id"])
+    assert (line["host"], record["host"], record["reason"]) == ("with userinfo", ORDERS, "bad_host")
+    assert canary not in str((line, record))
+    assert canary not in out.site.envoy.log.read_text() + out.gate.log.read_text()
+    assert out.site.untouched

@@ -229,7 +229,8 @@ def test_the_gate_is_asked_about_the_exchange_alone_and_it_leads_nowhere():
     config = rendered(execution=Execution(listen="127.0.0.1:8091", addresses=("airflow.test:8080",), tls=tls))
     made = manager(config, "execution")
     (host,) = made["route_config"]["virtual_hosts"]
-    exchange, loop, forward, nowhere = host["routes"]
+    exchange, loop, climbing, forward, nowhere = host["routes"]
+    assert climbing["direct_response"]["status"] == 404
     assert exchange["direct_response"] == {"status": 403}
     assert "typed_per_filter_config" not in exchange
     assert told(made["route_config"]) == {"plane": "execution"}

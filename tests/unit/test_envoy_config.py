@@ -188,6 +188,17 @@ def test_the_access_log_has_no_query_and_no_credential(manager):
             assert leak not in everything
 
 
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_a_host_with_userinfo_is_in_no_line(manager):
+    half = len(manager["access_log"]) // 2
+    for position, log in enumerate(manager["access_log"]):
+        host = log["typed_config"]["log_format"]["json_format"]["host"]
+        conditions = log["filter"].get("and_filter", {"filters": [log["filter"]]})["filters"]
+        at = conditions[-1]["header_filter"]["header"]
+        assert (at["name"], at["string_match"]) == (":authority", {"contains": "@"})
+        assert (host == "with userinfo", bool(at.get("invert_match"))) == (position >= half, position < half)
+
+
 def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upstreams():
     def dropped(name):
         return name in headers.INBOUND_HEADERS or name.startswith(headers.INBOUND_PREFIXES)

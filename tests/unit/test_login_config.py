@@ -249,12 +249,14 @@ def test_a_page_escapes_what_it_shows():
 
 
 def test_lines_of_a_401_carry_no_details():
-    others, unauthorized = manager(plan())["access_log"]
-    line = unauthorized["typed_config"]["log_format"]["json_format"]
-    assert line["details"] == "unauthorized"
-    assert unauthorized["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 401
-    assert others["filter"]["status_code_filter"]["comparison"]["op"] == "NE"
-    assert line.keys() == others["typed_config"]["log_format"]["json_format"].keys()
+    logs = manager(plan())["access_log"]
+    for others, unauthorized in (logs[:2], logs[2:]):  # with and without userinfo in the Host
+        line = unauthorized["typed_config"]["log_format"]["json_format"]
+        assert line["details"] == "unauthorized"
+        one, rest = (log["filter"]["and_filter"]["filters"][0]["status_code_filter"] for log in (unauthorized, others))
+        assert one["comparison"]["value"]["default_value"] == rest["comparison"]["value"]["default_value"] == 401
+        assert (one["comparison"].get("op", "EQ"), rest["comparison"]["op"]) == ("EQ", "NE")
+        assert line.keys() == others["typed_config"]["log_format"]["json_format"].keys()
 
 
 def test_the_token_endpoint_is_verified_and_bounded():
