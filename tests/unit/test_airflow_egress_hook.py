@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("airflow.providers.http")
 
+import requests
 import tenacity
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.providers.http.operators.http import HttpOperator
@@ -166,6 +167,23 @@ def test_what_may_have_reached_the_destination_is_sent_again_only_if_that_does_n
     run(method="POST", data="{}")
     assert slept == [1.0]
     assert len(site.passed) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "wait_s"),
+    [
+        ("POST", "no_healthy_host", 2.0),
+        ("POST", "connection_lost", None),
+        ("PATCH", "connection_lost", None),
+        ("GET", "connection_lost", 2.0),
+    ],
+)
+def test_what_envoy_says_may_have_arrived_is_not_sent_again_either(method, error, wait_s):
+    response = requests.Response()
+    response.status_code = 503
+    response.headers.update({"x-authz-decision": "d1", "x-authz-destination-error": error, "retry-after": "2"})
+    response._content = json.dumps({"error": error, "message": "", "decision_id": "d1"}).encode()
+    assert GateHttpHook(method=method, http_conn_id="orders")._worth_waiting(response) == wait_s
 
 
 def test_who_checks_the_answer_himself_gets_it(site, connect):

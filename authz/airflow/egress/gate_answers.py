@@ -15,6 +15,7 @@ UNAUTHENTICATED = 401
 FORBIDDEN = 403
 TOO_MANY = 429
 UNAVAILABLE = 503
+MAYBE_BEGUN = frozenset({"connection_lost"})  # a 503 of Envoy's after the destination may have received the call
 _LONGEST_BODY = 16_384
 
 

@@ -20,6 +20,7 @@ from authz.airflow.egress.for_requests import RunAuth
 from authz.airflow.egress.gate_answers import (
     DECISION,
     FORBIDDEN,
+    MAYBE_BEGUN,
     TOO_MANY,
     UNAUTHENTICATED,
     UNAVAILABLE,
@@ -150,7 +151,8 @@ class GateHttpHook(HttpHook):
         """Seconds to wait, or None where the answer is final."""
         if response.status_code not in {TOO_MANY, UNAVAILABLE}:
             return None
-        not_begun = response.status_code == TOO_MANY or _told(response) is not None
+        told = _told(response)
+        not_begun = response.status_code == TOO_MANY or (told is not None and told.error not in MAYBE_BEGUN)
         return retry_after(response.headers) if not_begun or self.method in _IDEMPOTENT else None
 
 
