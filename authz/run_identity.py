@@ -27,6 +27,7 @@ from typing import Final, Protocol
 from authz import run_token, tokens
 from authz.authenticate import Authenticator, KeyState, KeyWanted
 from authz.errors import DeniedError, RequestError, TokenError
+from authz.fair_share import FairShare
 from authz.model import Claims, HttpRequest, Identity, Level, Plane, Request, Run
 from authz.policy import Policy
 from authz.reasons import Reason
@@ -112,6 +113,7 @@ class RunIdentities:
         isolated: tasks cannot reach the key that Airflow signs with.
         states: whether tasks run.
         replays: which proofs were used before.
+        share: how many of them one task, or one service account that speaks for tasks, may use.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class RunIdentities:
         isolated: bool,
         states: States,
         replays: Replays,
+        share: FairShare,
     ) -> None:
         self._authenticator = authenticator
         self._keys = keys
@@ -131,6 +134,7 @@ class RunIdentities:
         self._isolated = isolated
         self._states = states
         self._replays = replays
+        self._share = share
         self._known: SecondChance[bytes, _Known] = SecondChance(_MOST_KEPT)
 
     def level(self, level: Level) -> Level:
@@ -197,13 +201,16 @@ class RunIdentities:
             raise
         return StateWanted(begin=partial(self._states.look, Attempt(known.claim)))
 
-    def use_up(self, proof: Proof, now: float) -> None:
+    def use_up(self, proof: Proof, caller: Caller, now: float) -> None:
         """Say that the proof let a call through; nobody may be let through without.
 
         Raises:
             TokenError: it did so before.
-            ReplaysFullError: that cannot be remembered.
+            DeniedError: that cannot be remembered, or the caller has had its share of what can.
         """
+        claims = caller.identity.claims
+        if not self._share.take(f"{claims.issuer} {claims.subject}", now):
+            raise DeniedError(Reason.OVERLOADED, "one task, or one service account, makes more calls than its share")
         if not self._replays.first(proof.digest, proof.ends, now):
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
 

@@ -15,6 +15,7 @@ from authz.ask_airflow import AirflowRest, Credentials, token_in
 from authz.assertion import SigningKey
 from authz.authenticate import Authenticator, KeyState
 from authz.errors import ConfigError, Problem
+from authz.fair_share import FairShare
 from authz.keys import Clock, KeyStore
 from authz.metrics import Metrics
 from authz.model import Issuer
@@ -31,6 +32,9 @@ from authz.tokens.proof import WINDOW_S
 
 log = logging.getLogger(__name__)
 
+# Of the table's room for two minutes, a worker lets one caller use up an eighth of its part a minute: at most a quarter.
+_SHARES: Final = 8
+_LEAST_SHARE: Final = 64
 _LONGEST_LIFE_S: Final = 7 * 86400  # of a task token; Airflow's setting decides how long they really live
 
 
@@ -85,6 +89,7 @@ class RunParts:
             isolated=section.signing_key_isolated,
             states=self.states,
             replays=self.replays,
+            share=FairShare(max(_LEAST_SHARE, section.replays // (_SHARES * settings.worker_count)), WINDOW_S),
         )
         self.issuers: tuple[Issuer, ...] = ()
         self._exchange = None

@@ -279,7 +279,7 @@ class Service:
         if trail.proof is not None and isinstance(caller, Caller):
             decision = self._verdicts.decide(http, question, caller.identity, policy)
             if isinstance(decision, Allow):
-                identities.use_up(trail.proof, trail.time)
+                identities.use_up(trail.proof, caller, trail.time)
         return caller
 
     def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:

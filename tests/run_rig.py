@@ -14,6 +14,7 @@ import time
 
 from authz import jwks, run_token
 from authz.ask_airflow import AirflowRest
+from authz.fair_share import FairShare
 from authz.keys import KeyState
 from authz.model import Issuer
 from authz.replays import Replays
@@ -63,9 +64,11 @@ def described(task, **changes):
 
 
 class RunRig(Rig):
-    """A rig with an Airflow. `isolated`, `recheck` and `slots` are settings of run identity."""
+    """A rig with an Airflow. `isolated`, `recheck`, `slots` and `share` are settings of run identity."""
 
-    def __init__(self, folder, text=OPEN, *, isolated=True, recheck=15.0, slots=1000, timeout_s=2.0, **parts):
+    def __init__(
+        self, folder, text=OPEN, *, isolated=True, recheck=15.0, slots=1000, timeout_s=2.0, share=500, **parts
+    ):
         self.airflow = AirflowSimulator()
         self.key_requests = []
         self.fetched = []
@@ -85,6 +88,7 @@ class RunRig(Rig):
             isolated=isolated,
             states=self.states,
             replays=self.replays,
+            share=FairShare(share, 60),
         )
         self.exchange = Exchange(
             issuer=Issuer(

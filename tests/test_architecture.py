@@ -41,6 +41,7 @@ LAYERS = {
     "explain": 4,
     "wire": 5,
     "authenticate": 5,
+    "fair_share": 1,
     "minter": 5,
     "run_identity": 5,
     "run_exchange": 5,

@@ -34,7 +34,7 @@ _RUNS = """run_identity:
   issuer: airflow.bench.test
   jwks_file: "{jwks}"
   signing_key_isolated: true
-  replays: 1000000
+  replays: 10000000
 """
 
 

@@ -479,6 +479,18 @@ def test_the_proof_of_a_call_that_waited_is_used_up_once(rig):
     assert sorted(answer.reason for answer in answers) == ["proof_replayed", "rule"]
 
 
+def test_a_task_that_calls_too_much_has_had_its_share_and_others_have_theirs(tmp_path):
+    with RunRig(tmp_path, share=3) as rig:
+        busy, other = (rig.token_of(rig.airflow.add(task_id=name), TASK) for name in ("busy", "other"))
+        answers = [rig.call(busy, TASK) for _ in range(5)]
+        assert [answer.reason for answer in answers] == ["rule"] * 3 + ["overloaded"] * 2
+        assert refused(answers[-1], 503)
+        assert rig.call(other, TASK).allowed
+        assert refused(rig.call(busy, TASK, method="DELETE"), 403)  # what the policy refuses is told as ever
+        rig.clock.advance(61)
+        assert rig.call(rig.token_of(rig.airflow.add(task_id="busy"), TASK), TASK, iat=NOW + 61).allowed
+
+
 # What is kept.
 
 
