@@ -32,7 +32,7 @@ from authz.tokens.proof import WINDOW_S
 
 log = logging.getLogger(__name__)
 
-# Of the table's room for two minutes, a worker lets one caller use up an eighth of its part a minute: at most a quarter.
+# Of the room for two minutes, a worker lets one caller take an eighth of its part a minute: a quarter at most.
 _SHARES: Final = 8
 _LEAST_SHARE: Final = 64
 _LONGEST_LIFE_S: Final = 7 * 86400  # of a task token; Airflow's setting decides how long they really live

@@ -26,7 +26,7 @@ run_identity:
   jwks_file: airflow-jwks.json
   algorithms: [EdDSA]
   signing_key_isolated: true
-  replays: 1000
+  replays: 4000
 """
 ANYBODY = (
     "  - {{id: anybody, plane: egress, roles: [authenticated], hosts: [orders.internal], paths: ['/v1/orders']}}\n"

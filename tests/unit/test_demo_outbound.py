@@ -29,10 +29,15 @@ class Site:
         self.rows = Outbound(self.layout, self, DecisionLog(self.layout.decisions, wait_s=0.1))
         self.rows._run_ids = {"sales_orders": "r1", "finance_orders": "r1"}
         self.issuer = SimpleNamespace(service_token=lambda _client, _audience: "token")
+        self.triggered = []
 
     def person(self, _login, target, **_more):
         text = self.log_text if "/logs/" in target else json.dumps({"state": self.state})
         return Answer(status=200, decision="d", body=text.encode())
+
+    def service(self, client, target, **_more):
+        self.triggered.append((client, target))
+        return Answer(status=200, decision="d", body=json.dumps({"dag_run_id": "r1"}).encode())
 
     def decided(self, decision, dag="", run="r1", plane="egress"):
         """One line of the decision log; returns its id."""
@@ -185,6 +190,8 @@ def test_a_task_must_be_told_that_its_destination_is_broken(site, log, status, p
     assert answer.status == status
     assert problem in found
     assert bool(found) == bool(problem)
+    again = [] if status == 503 else [("sales-etl", "/api/v2/dags/sales_orders/dagRuns")] * 2
+    assert site.triggered == again
 
 
 @pytest.mark.parametrize(
