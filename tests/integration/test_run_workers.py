@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from tests.airflow_simulator import AirflowSimulator
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY
 from tests.integration.pair_of_workers import KEY, TWO, Pair
 from tests.proof_factory import prove, task_key, thumbprint
@@ -69,6 +70,12 @@ class Runs(Pair):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with IdP([KEY]) as idp, AirflowSimulator() as airflow, Runs(folder, idp, airflow) as runs:
+        token = runs.ask_identity(0)
+        wait_for(
+            lambda: runs.call(0, token, runs.proof(token)) is None,
+            "a new table refuses what may be older than it is, for a second",
+            pause=time.sleep,
+        )
         yield runs
 
 
