@@ -110,6 +110,7 @@ class App:
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
         self.backchannel = self._backchannel()
+        self._nowhere: list[str] = []
         self._ended = threading.Event()
         self._look_now = threading.Event()
         self._ending = False
@@ -166,6 +167,7 @@ class App:
         problems += [failed] if failed else []
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
+        problems += self._nowhere
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
@@ -227,6 +229,9 @@ class App:
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()
         self.keys.configure((*policy.issuers.values(), *of_airflow))
+        self._nowhere = _to_nowhere(policy, self.settings)
+        for problem in self._nowhere:
+            log.warning("%s", problem)
 
     def _key_event(self, name: str, result: str) -> None:
         self.metrics.key_refresh(name, result)
@@ -272,6 +277,20 @@ class App:
         lost = self.sink.close()
         if lost:
             log.error("%d decision records could not be written", lost)
+
+
+def _to_nowhere(policy: Policy, settings: Settings) -> list[str]:
+    """Rules about destinations that the settings do not have: a deny rule with a slip in it would forbid nothing."""
+    egress = settings.envoy.egress if settings.envoy is not None else None
+    if egress is None:
+        return []  # Envoy is configured elsewhere
+    known = {destination.name for destination in egress.destinations}
+    return [
+        f"rule `{rule.id}` names the destination `{name}`, which the settings do not have: see `authz lint --settings`"
+        for rule in policy.rules.values()
+        for name in rule.destinations
+        if name not in known
+    ]
 
 
 def settle() -> None:

@@ -193,6 +193,29 @@ def test_a_running_app_answers_checks_records_and_counts_them(place, running):
     assert "authz_sink_failed 0.0" in text
 
 
+def test_a_rule_about_a_destination_that_is_not_there_is_told(tmp_path, caplog):
+    place = Place(tmp_path)
+    rules = (
+        "rules:\n"
+        "  - {id: slip, deny: true, plane: egress, destinations: [ordres], methods: [DELETE]}\n"
+        "  - {id: right, deny: true, plane: egress, destinations: [orders], methods: [DELETE]}\n"
+    )
+    place.policy.write_text(place.policy.read_text().replace("rules:\n", rules))
+    orders = "{name: orders, address: '10.0.0.1:80', hosts: [orders.internal]}"
+    with place.built() as app:
+        app.policy.load()
+        assert not any("ordres" in reason for reason in app.readiness().reasons)  # nobody knows which there are
+    place.text += f"envoy: {{egress: {{destinations: [{orders}]}}}}\n"
+    with place.built() as app:
+        app.policy.load()
+        told = [reason for reason in app.readiness().reasons if "settings do not have" in reason]
+        assert ["`slip`" in reason and "`ordres`" in reason for reason in told] == [True]
+        assert told[0] in caplog.text
+        place.policy.write_text(place.policy.read_text().replace("ordres", "orders"))
+        app.policy.load()
+        assert not any("settings do not have" in reason for reason in app.readiness().reasons)
+
+
 def test_the_admin_port_shows_readiness_and_the_key_that_signs(running):
     status, text = running.page("/readyz")
     assert (status, json.loads(text)["ready"], json.loads(text)["reasons"]) == (200, True, [])
