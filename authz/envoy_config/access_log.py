@@ -79,7 +79,12 @@ def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
 
 def _userinfo(*, there: bool) -> AccessLogFilter:
     """Whether there is an `@` in the Host, where none may be: what stands before it is somebody's secret."""
-    at = HeaderMatcher(name=":authority", string_match=StringMatcher(contains="@"), invert_match=not there)
+    at = HeaderMatcher(
+        name=":authority",
+        string_match=StringMatcher(contains="@"),
+        invert_match=not there,
+        treat_missing_header_as_empty=True,  # what could not be read has no headers, and a line all the same
+    )
     return AccessLogFilter(header_filter=HeaderFilter(header=at))
 
 

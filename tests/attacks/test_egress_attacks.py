@@ -16,7 +16,7 @@ from authz.airflow.verifier import Asserted, Expected, Refusal, parse_keys, veri
 from authz.errors import ConfigError
 from tests.e2e.certificates import Authority
 from tests.e2e.egress_site import BANK, ORDERS, EgressSite
-from tests.e2e.envoy_harness import free_port, newest
+from tests.e2e.envoy_harness import free_port, newest, wait_for
 from tests.e2e.gate import POLICY, SETTINGS, Gate, token
 from tests.e2e.raw_http import exchange, request
 from tests.simulators import IdP
@@ -276,9 +276,15 @@ def test_d08_the_door_of_one_destination_leads_nobody_who_asks_for_another(out):
 
 def test_d30_userinfo_in_a_host_is_in_no_log(out):
     canary = f"canary-{time.monotonic_ns()}"
-    before = len(out.site.envoy.access_log(0))
     assert out.fire(out.site.envoy.egress, "/v1/orders", host=f"run:{canary}@{ORDERS}") == 400
-    line = out.site.envoy.access_log(before + 1)[-1]
+    told = []
+
+    def is_logged():
+        told[:] = [line for line in out.site.envoy.access_log(0) if line["host"] == "with userinfo"]
+        return bool(told)
+
+    wait_for(is_logged, "no line about it in the access log", pause=out.site.envoy.pause)
+    (line,) = told
     record = out.gate.decision(line["id"])
     assert (line["host"], record["host"], record["reason"]) == ("with userinfo", ORDERS, "bad_host")
     assert canary not in str((line, record))
