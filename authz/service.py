@@ -139,12 +139,13 @@ class Service:
     def overloaded(self) -> bytes:
         """The answer of an engine that has too much in hand: a denial with 503, recorded like any other."""
         trail = Trail(_new_id())
-        try:
+
+        def answer() -> bytes:
             trail.started = self._clock.monotonic()
             trail.time = self._clock.wall()
             return self._finish(trail, Deny(reason=Reason.OVERLOADED))
-        except Exception as error:  # noqa: BLE001 the service's door, for an engine that has no other answer
-            return self._internal_error(trail, error)
+
+        return self._guarded(trail, answer)
 
     def _check(self, message: bytes, *, may_wait: bool, asked: float | None = None) -> bytes | Parked:
         trail = Trail(_new_id())
@@ -153,7 +154,14 @@ class Service:
             trail.asked = trail.started if asked is None else asked
             trail.time = self._clock.wall()
             return self._judge(message, trail, may_wait=may_wait)
-        except Exception as error:  # noqa: BLE001 the service's door: the one place that may catch everything
+        except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
+            return self._internal_error(trail, error)
+
+    def _guarded(self, trail: Trail, answer: Callable[[], bytes]) -> bytes:
+        """What `answer` returns: for checks that waited, and for an engine that has no other answer."""
+        try:
+            return answer()
+        except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
             return self._internal_error(trail, error)
 
     def _last_answer(self, message: bytes, asked: float) -> bytes:
@@ -250,17 +258,14 @@ class Service:
         return Parked(
             session.issuer.name,
             "",
-            lambda: self._after_sign_out(trail, attempt, after),
+            partial(self._guarded, trail, lambda: self._after_sign_out(trail, attempt, after)),
             partial(_begin, partial(self._revoker.revoke, attempt)),
         )
 
     def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
-        try:
-            if not attempt.made:
-                after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation)
-            return self._finish(trail, after)
-        except Exception as error:  # noqa: BLE001 the service's door, for a check that was parked
-            return self._internal_error(trail, error)
+        if not attempt.made:
+            after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation)
+        return self._finish(trail, after)
 
     def _of_a_run(
         self, http: HttpRequest, question: Question, trail: Trail, snapshot: Snapshot, *, may_wait: bool
@@ -288,18 +293,16 @@ class Service:
         if exchange is None:
             raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
         wait = exchange.begin(http)
-        return Parked("", "", lambda: self._after_exchange(exchange, wait, trail), partial(_begin, wait.begin))
+        resume = partial(self._guarded, trail, lambda: self._after_exchange(exchange, wait, trail))
+        return Parked("", "", resume, partial(_begin, wait.begin))
 
     def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
+        trail.time = self._clock.wall()
         try:
-            trail.time = self._clock.wall()
-            try:
-                body = exchange.end(wait, trail)
-            except DeniedError as error:
-                return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
-            return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
-        except Exception as error:  # noqa: BLE001 the service's door, for a check that was parked
-            return self._internal_error(trail, error)
+            body = exchange.end(wait, trail)
+        except DeniedError as error:
+            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
+        return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
 
     def _finish(self, trail: Trail, decision: Decision, body: bytes = b"") -> bytes:
         """Build the answer, have it recorded, and only then hand it out. `body` is one of our own for a task."""
