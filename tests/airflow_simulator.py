@@ -9,13 +9,12 @@ with AirflowSimulator() as airflow:
 
 import http.server
 import json
-import ssl
 import threading
 import uuid
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from tests.simulators import PATIENCE_S
+from tests.simulators import PATIENCE_S, LoopbackServer
 
 
 @dataclass
@@ -43,7 +42,7 @@ class SimTask:
         }
 
 
-class AirflowSimulator:
+class AirflowSimulator(LoopbackServer):
     """The server. `requests` lists the targets that were asked for, `headers` what was sent with them."""
 
     def __init__(self, *, tls=None):
@@ -51,41 +50,11 @@ class AirflowSimulator:
         self.earlier = {}
         self.requests = []
         self.headers = []
-        self.closing = threading.Event()
         self.arrived = threading.Semaphore(0)
         self._misbehaviour = None
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._server.handle_error = lambda *_: None
-        self._server.airflow = self._server.idp = self  # the misbehaviours of `tests.simulators` look for `idp`
-        self._scheme = "http"
-        if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.certificate, tls.key)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            self._scheme = "https"
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def stop(self):
-        if not self.closing.is_set():
-            self.closing.set()
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(PATIENCE_S)
-
-    @property
-    def url(self):
-        host = "127.0.0.1" if self._scheme == "http" else "localhost"
-        return f"{self._scheme}://{host}:{self.port}"
+        super().__init__(_Handler, tls=tls)
+        if tls is None:
+            self.host = "127.0.0.1"
 
     def add(self, dag_id="sales_daily", run_id="run1", task_id="extract", **more):
         task = SimTask(dag_id, run_id, task_id, **more)
@@ -161,7 +130,7 @@ class AirflowSimulator:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.server.airflow.answer(self)
+        self.server.idp.answer(self)
 
     def log_message(self, *_):
         pass

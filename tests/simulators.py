@@ -125,18 +125,18 @@ class MemorySink:
         return [json.loads(line) for line in self.lines]
 
 
-class IdP:
-    """An OpenID provider's discovery and key set on a loopback port, with a list of who asked for what."""
+class LoopbackServer:
+    """An HTTP server on a loopback port, in threads of its own.
 
-    def __init__(self, keys=(), *, tls=None, cache_control=None):
-        self.keys = list(keys)
-        self.says_issuer = None
-        self.says_jwks_uri = None
-        self.cache_control = cache_control
-        self.requests = []
+    Handlers, and the misbehaviours below, find it as `server.idp`. `closing` is set when it goes away. With `tls`, a
+    pair of files, it speaks TLS.
+    """
+
+    host = "localhost"
+
+    def __init__(self, handler, *, tls=None):
         self.closing = threading.Event()
-        self._misbehaviour = {}
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _IdPHandler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._server.handle_error = lambda *_: None  # clients that hang up are part of the game
@@ -167,7 +167,20 @@ class IdP:
 
     @property
     def url(self):
-        return f"{self._scheme}://localhost:{self.port}"
+        return f"{self._scheme}://{self.host}:{self.port}"
+
+
+class IdP(LoopbackServer):
+    """An OpenID provider's discovery and key set on a loopback port, with a list of who asked for what."""
+
+    def __init__(self, keys=(), *, tls=None, cache_control=None):
+        self.keys = list(keys)
+        self.says_issuer = None
+        self.says_jwks_uri = None
+        self.cache_control = cache_control
+        self.requests = []
+        self._misbehaviour = {}
+        super().__init__(_IdPHandler, tls=tls)
 
     @property
     def jwks_uri(self):

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
+from tests.e2e.callers import Callers
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, newest, plan_for, wait_for
 from tests.e2e.gate import Gate, token
@@ -93,28 +94,16 @@ def id_of(answer: RawResponse) -> str:
     return found
 
 
-class Traffic:
+class Traffic(Callers):
     """Steady requests from some clients on kept connections, until the block ends. `statuses` counts the answers."""
 
     def __init__(self, stack: Stack, target: str, *, token: str | None = None, clients: int = 3) -> None:
         headers = (f"Authorization: Bearer {token}",) if token else ()
         self._data = request(target, *headers)
         self._address = stack.envoy.inbound
-        self._ended = threading.Event()
         self._lock = threading.Lock()
         self.statuses: dict[object, int] = {}
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(15)
-            assert not thread.is_alive(), "a client hangs"
+        super().__init__(clients)
 
     @property
     def count(self) -> int:
@@ -129,12 +118,12 @@ class Traffic:
         with self._lock:
             self.statuses[what] = self.statuses.get(what, 0) + 1
 
-    def _run(self) -> None:
+    def call_on(self) -> None:
         try:
             with Connection(self._address) as connection:
-                while not self._ended.is_set():
+                while not self.ended.is_set():
                     connection.send(self._data)
                     self._note(connection.response().status)
-                    self._ended.wait(0.005)
+                    self.ended.wait(0.005)
         except (OSError, AssertionError) as error:
             self._note(repr(error))

@@ -22,6 +22,18 @@ def origin(url: str) -> str:
     return f"{scheme}://{host}:{int(port)}"
 
 
+def origins_of(urls: tuple[str, ...], whose: str) -> frozenset[str]:
+    """Those of the base URLs that an identity is for.
+
+    Raises:
+        TypeError: there is none; `whose` is what wants them.
+        ForeignOriginError: one of them has no origin.
+    """
+    if not urls:
+        raise TypeError(f"{whose} needs the base URL, at the gate, that the identity is for")
+    return frozenset(map(origin, urls))
+
+
 def host_name(url: str) -> str:
     """The host alone, an IPv6 address without its brackets, as lists of hosts without a proxy want it; or ""."""
     try:

@@ -6,7 +6,7 @@ blocks the event loop: the token is waited for as a coroutine waits.
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, payload
 
-from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.addresses import origin, origins_of
 from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
@@ -22,9 +22,7 @@ class RunMiddleware:
     """
 
     def __init__(self, *origins: str, identity: Identity | None = None) -> None:
-        if not origins:
-            raise TypeError("RunMiddleware needs the base URL, at the gate, that the identity is for")
-        self._origins = frozenset(map(origin, origins))
+        self._origins = origins_of(origins, "RunMiddleware")
         self._identity = identity
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

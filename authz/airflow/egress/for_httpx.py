@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.addresses import origin, origins_of
 from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
@@ -30,9 +30,7 @@ class RunAuth(httpx.Auth):
     """
 
     def __init__(self, *origins: str, identity: Identity | None = None) -> None:
-        if not origins:
-            raise TypeError("RunAuth needs the base URL, at the gate, that the identity is for")
-        self._origins = frozenset(map(origin, origins))
+        self._origins = origins_of(origins, "RunAuth")
         self._identity = identity
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:

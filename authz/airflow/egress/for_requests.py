@@ -17,7 +17,7 @@ from requests.sessions import SessionRedirectMixin
 from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
-from authz.airflow.egress.addresses import origin
+from authz.airflow.egress.addresses import origin, origins_of
 from authz.airflow.egress.asserted import current
 from authz.airflow.egress.errors import ForeignOriginError
 from authz.airflow.egress.gate_answers import may_be_refusal, refusal
@@ -41,9 +41,7 @@ class RunAuth(AuthBase):
         identity: Identity | None = None,
         also: Callable[[PreparedRequest], PreparedRequest] | None = None,
     ) -> None:
-        if not origins:
-            raise TypeError("RunAuth needs the base URL, at the gate, that the identity is for")
-        self._origins = frozenset(map(origin, origins))
+        self._origins = origins_of(origins, "RunAuth")
         self._identity = identity
         self._also = also
 
