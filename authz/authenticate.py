@@ -7,8 +7,9 @@ entry changing (PITFALLS d-14, d-35). Used by one thread. No clock of its own: t
 
 A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
 whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
-ones alive for as long as it is kept itself. Of a large token the groups are not kept, which may take half a
-megabyte: it has the roles that they gave it, and is verified anew under another policy.
+ones alive for as long as it is kept itself. The groups of a large token may take half a megabyte and are not kept: its
+session is not `whole`. It keeps the roles that the groups gave it, and another policy never identifies it from what is
+left: the token is verified anew.
 """
 
 import os
@@ -87,7 +88,8 @@ class Session:
     It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
     monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
     long as the policy's revision does. By its `marks` it is found among what is revoked. `thumbprint`
-    is that of the key that the token is bound to, "" where it is bound to none. `used` is for the cache.
+    is that of the key that the token is bound to, "" where it is bound to none. `whole`: the claims are all there, and
+    another policy can identify them. `used` is for the cache.
     """
 
     identity: Identity
@@ -96,6 +98,7 @@ class Session:
     ends: float
     dies_at: float
     marks: int
+    whole: bool
     thumbprint: str = ""
     used: bool = False
 
@@ -156,8 +159,6 @@ class Authenticator:
         if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
             digest = sha256(lines[0]).digest()
             session = self._sessions.get(digest)
-            if session is not None and len(lines[0]) > _LARGE and session.standing.revision != policy.revision:
-                session = None  # its groups are not known any more
         if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
             token = tokens.parse_bearer(lines)
             if token is None:
@@ -222,7 +223,7 @@ class Authenticator:
         standing = session.standing
         if standing.revision != policy.revision:
             now = policy.issuers.get(standing.issuer.issuer)
-            if now is None or now != standing.issuer:
+            if not session.whole or now is None or now != standing.issuer:
                 return False
             standing = session.standing = self._standing(policy.revision, now, standing.key, standing.planes)
             session.identity = policy.identify(session.claims)
@@ -259,13 +260,12 @@ class Authenticator:
             reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
             return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
         tokens.verify(parsed, key)
-        claims = tokens.read_claims(
-            parsed, issuer, NOT_SHARED if len(token) > _LARGE else self._share_claims, bound=bound
-        )
+        whole = len(token) <= _LARGE
+        claims = tokens.read_claims(parsed, issuer, self._share_claims if whole else NOT_SHARED, bound=bound)
         starts, ends = tokens.window(claims, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
         identity = policy.identify(claims)
-        if len(token) > _LARGE:
+        if not whole:
             identity = replace(identity, claims=replace(claims, groups=frozenset()))
         return Session(
             identity=identity,
@@ -275,6 +275,7 @@ class Authenticator:
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
             dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
             marks=self.revoked.marks(parsed, issuer),
+            whole=whole,
             thumbprint=tokens.bound_to(parsed) if bound else "",
         )
 

@@ -116,6 +116,22 @@ def test_a_large_token_is_known_again_by_its_roles_without_its_groups():
     assert door.lookups == ["miss", "hit", "miss", "miss"]
 
 
+def test_the_session_of_a_large_token_with_a_proof_is_identified_by_another_policy_from_all_its_groups():
+    """Without them a deny rule by group would be gone, and what is allowed by client would stay."""
+    door = Door(max_token_bytes=99_999)
+    large = token_of(aud="airflow-egress", groups=[f"group-{number:06}" for number in range(2000)])
+
+    def roles():
+        times = {"wall": door.wall, "monotonic": door.monotonic}
+        return door.authenticator.bound(large, Plane.EGRESS, door.policy, door.keys, **times).identity.roles
+
+    door.policy = load(POLICY.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [group-000007]}"))
+    assert [roles(), roles()] == [{"viewer"}, {"viewer"}]
+    door.policy = load(POLICY.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [group-000008]}"))
+    assert roles() == {"viewer"}
+    assert door.lookups == ["miss", "hit", "miss"]
+
+
 # --- d-14: on every use, against the policy, the audience, the time and the keys of now
 
 
