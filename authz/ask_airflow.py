@@ -18,9 +18,10 @@ import orjson
 
 from authz import __version__
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Url, default_tls
+from authz.keys.download import Url, tls_of
 from authz.keys.network import Deadline, GuardedBackend, Resolver, system_resolver
 from authz.reasons import Reason
+from authz.regular_file import read_regular
 from authz.task_claim import Claim, Found
 
 _PLAIN: Final = frozenset((string.ascii_letters + string.digits + "-._~").encode("ascii"))
@@ -45,8 +46,7 @@ def token_in(path: Path) -> Credentials:
 
     def headers() -> Mapping[str, str]:
         try:
-            with path.open("rb") as file:
-                token = file.read(_MOST_TOKEN).strip().decode("ascii")
+            token = read_regular(path, _MOST_TOKEN).strip().decode("ascii")
         except (OSError, ValueError):
             raise _NoAnswerError("the file with the token for Airflow cannot be read") from None
         return {"authorization": f"Bearer {token}"}
@@ -177,7 +177,7 @@ class AirflowRest:
         if self._base.scheme == "http":
             return None
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._ca) if self._ca else default_tls()
+            self._tls = tls_of(self._ca)
         return self._tls
 
 

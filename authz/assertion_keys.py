@@ -11,6 +11,7 @@ from typing import Final
 
 from authz import assertion
 from authz.errors import ConfigError, Problem
+from authz.regular_file import read_secret
 from authz.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
         try:
             if position == 0 and not path.exists():
                 _make_key(path)
-            keys.append(assertion.load_signing_key(path.read_bytes()))
+            keys.append(assertion.load_signing_key(read_secret(path)))
         except OSError as error:
             problems.append(Problem(name, 0, 0, f"the assertion key cannot be used: {error.strerror}"))
         except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Final
 
 from authz.envoy_config.plan import EnvoyPlan
 from authz.errors import ConfigError, Problem
+from authz.regular_file import MOST_SECRET_BYTES, read_secret, read_with_status
 
 _MODE: Final = 0o600
 _KEY_BYTES: Final = 32
@@ -29,7 +30,7 @@ def write_sds(texts: Mapping[str, str]) -> None:
         path = Path(name)
         try:
             path.parent.mkdir(exist_ok=True)
-            if not path.exists() or path.read_text() != text:
+            if not path.exists() or read_secret(path) != text.encode():
                 _replace(path, text)
         except OSError as error:
             raise ConfigError(
@@ -88,7 +89,7 @@ def warnings(plan: EnvoyPlan) -> Iterator[str]:
 def _about(name: str, refused: str) -> Iterator[str]:
     path = Path(name)
     try:
-        secret, mode = path.read_bytes(), path.stat().st_mode
+        secret, status = read_with_status(path, MOST_SECRET_BYTES)
     except FileNotFoundError:
         yield f"{name} is not here; without it Envoy answers 503 {refused}"
         return
@@ -99,5 +100,5 @@ def _about(name: str, refused: str) -> Iterator[str]:
         yield f"{name} is empty; Envoy would answer 503 {refused}"
     elif secret != secret.strip():
         yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"
-    if mode & stat.S_IROTH:
+    if status.st_mode & stat.S_IROTH:
         yield f"{name} can be read by everybody on this machine; Envoy alone needs it (chmod o-r)"

@@ -4,14 +4,13 @@ Law: the rules are those of the key fetches: https but for loopback, bounded siz
 and a document is believed only when its `issuer` is the configured one (OpenID Connect Discovery 1.0 §4.3).
 """
 
-import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Downloader, Reach, Url, default_tls
+from authz.keys.download import Downloader, Reach, Url, tls_of
 from authz.keys.limits import Limits
 from authz.keys.network import Deadline, names_loopback, system_resolver
 
@@ -40,7 +39,7 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
     """
     limits = limits or Limits(timeout_s=10.0)
     try:
-        tls = ssl.create_default_context(cafile=ca) if ca else default_tls()
+        tls = tls_of(ca)
         url = Url.parse(issuer.removesuffix("/") + _WELL_KNOWN)
         downloader = Downloader(limits=limits, tls=tls, resolver=system_resolver)
         reach = Reach(insecure_http=False, loopback=names_loopback(url.host))

@@ -39,6 +39,12 @@ def octets(value: object) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def size_text(number: int) -> str:
+    """`16384` → `"16KiB"`: a size as people write it."""
+    unit = next(name for name in ("MiB", "KiB", "B") if number % _BYTES[name] == 0)
+    return f"{number // _BYTES[unit]}{unit}"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds),

@@ -14,7 +14,6 @@ link is followed, nothing is written into a file that has another name too, and 
 import contextlib
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from errno import EFBIG, EINVAL, ELOOP, ETIMEDOUT
 from pathlib import Path
 from typing import Final
 
+from authz.regular_file import open_regular
 from authz.revocation import Revocation, encode, parse
 
 MOST_BYTES: Final = 16 << 20
@@ -101,8 +101,7 @@ class RevocationFile:
         Raises:
             OSError: it cannot be read, or is too large to be one of ours. What was read before stays true.
         """
-        # O_NONBLOCK: whoever opens a pipe would wait for its writer.
-        with os.fdopen(self._opened(os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
             with contextlib.suppress(
                 OSError
             ):  # half of a batch may be taken back; whoever never lets go is not waited for
@@ -176,15 +175,11 @@ class RevocationFile:
     def _opened(self, flags: int) -> int:
         """The file's descriptor; OSError where the name is that of a link, a pipe or another thing."""
         try:
-            descriptor = os.open(self._path, flags | _FLAGS, _MODE)
+            return open_regular(self._path, flags | _FLAGS, _MODE)
         except OSError as error:
             if error.errno == ELOOP:
                 raise OSError(ELOOP, f"{self._path} is a symbolic link") from None
             raise
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-        raise OSError(EINVAL, f"{self._path} is not a regular file")
 
     def _is_in_place(self, descriptor: int) -> bool:
         """Whether the file still has its name: a compaction may have put another one in its place."""

@@ -14,6 +14,7 @@ from authz import cpus, endpoints, yamlfile
 from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
+from authz.regular_file import read_regular
 from authz.run_settings import RunIdentity
 from authz.sections import Address, Section, Tls, is_loopback
 
@@ -197,7 +198,7 @@ def read(path: Path) -> bytes:
         ConfigError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path, yamlfile.MAX_BYTES)
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
 

@@ -39,6 +39,7 @@ LAYERS = {
     "rights": 4,
     "conditions": 4,
     "explain": 4,
+    "regular_file": 5,
     "wire": 5,
     "authenticate": 5,
     "fair_share": 1,

@@ -7,6 +7,7 @@ from authz import jwks
 from authz.jwks import KeySet
 from authz.keys import KeyFetcher
 from authz.model import Issuer
+from authz.regular_file import read_secret
 
 
 def keysets_for(issuers: Iterable[Issuer], jwks_file: Path | None) -> dict[str, KeySet]:
@@ -16,7 +17,7 @@ def keysets_for(issuers: Iterable[Issuer], jwks_file: Path | None) -> dict[str, 
         KeysUnavailableError: one cannot be had.
     """
     if jwks_file is not None:
-        keyset = jwks.parse(jwks_file.read_bytes())
+        keyset = jwks.parse(read_secret(jwks_file))
         return {issuer.name: keyset for issuer in issuers}
     fetcher = KeyFetcher()
     return {issuer.name: jwks.parse(fetcher.fetch(issuer).data) for issuer in issuers}

@@ -11,6 +11,8 @@ import click
 from authz import policy as policies
 from authz.errors import PolicyError, Problem
 from authz.policy import Policy
+from authz.regular_file import read_regular
+from authz.yamlfile import MAX_BYTES
 
 TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
 
@@ -83,7 +85,7 @@ def load_policy(path: Path) -> Policy:
         PolicyError: with every problem; a file that cannot be read is one.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
     return policies.load(data, str(path))

@@ -16,12 +16,13 @@ def task_keys(keys: tuple[Path, ...]) -> None:
     KEYS are Ed25519 keys in PEM, as Airflow's jwt_private_key_path names them; the first may be new and the others old
     ones, whose tokens are still about.
     """
+    from authz.regular_file import read_secret  # noqa: PLC0415 see below
     from authz.task_keys import HINT, public_jwk  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     found, problems = [], []
     for path in keys:
         try:
-            found.append(public_jwk(path.read_bytes()))
+            found.append(public_jwk(read_secret(path)))
         except OSError as error:
             problems.append(Problem(str(path), 0, 0, f"the key cannot be read: {error.strerror}", HINT))
         except ValueError as error:

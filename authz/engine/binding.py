@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 
 from authz.engine.contract import TlsFiles
+from authz.regular_file import read_secret
 
 
 def clear_the_way(address: str) -> None:
@@ -33,7 +34,7 @@ def clear_the_way(address: str) -> None:
 
 def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     """Server credentials from PEM files; a client certificate is demanded when `client_ca` is given."""
-    chain = Path(tls.certificate).read_bytes()
-    key = Path(tls.key).read_bytes()
-    authority = Path(tls.client_ca).read_bytes() if tls.client_ca else None
+    chain = read_secret(tls.certificate)
+    key = read_secret(tls.key)
+    authority = read_secret(tls.client_ca) if tls.client_ca else None
     return grpc.ssl_server_credentials([(key, chain)], authority, require_client_auth=authority is not None)

@@ -10,6 +10,7 @@ import ssl
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from errno import EINVAL
 from typing import Final
 
 import certifi
@@ -19,6 +20,7 @@ from authz import __version__
 from authz.errors import KeysUnavailableError
 from authz.keys.limits import Limits
 from authz.keys.network import Deadline, GuardedBackend, Resolver, names_loopback
+from authz.regular_file import read_secret
 
 _URL: Final = re.compile(
     r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*|\?[!-~]*)?", re.ASCII
@@ -106,6 +108,20 @@ def default_tls() -> ssl.SSLContext:
     """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's where there are none."""
     paths = ssl.get_default_verify_paths()
     return ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
+
+
+def tls_of(ca: str | None) -> ssl.SSLContext:
+    """How servers are verified: by the certificates in the file `ca` and no others, or by the system's.
+
+    Raises:
+        OSError: the file cannot be read, or no certificate is in it.
+    """
+    if not ca:
+        return default_tls()
+    text = read_secret(ca).decode("ascii", "ignore")  # remarks between the certificates may be in any language
+    if "-----BEGIN" not in text:
+        raise OSError(EINVAL, "no certificate in it can be read", ca)
+    return ssl.create_default_context(cadata=text)
 
 
 class Downloader:

@@ -3,9 +3,7 @@
 Law: bytes come out, unjudged; `authz.jwks` reads them. Nothing in a token ever leads here.
 """
 
-import os
 import ssl
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +11,7 @@ from typing import Protocol
 from authz.errors import KeysUnavailableError
 from authz.keys.limits import Limits
 from authz.model import Issuer
+from authz.regular_file import read_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +87,6 @@ def read_file(path: str, max_bytes: int) -> bytes:
         KeysUnavailableError: there is no such file.
     """
     try:
-        # Without O_NONBLOCK the opening of a FIFO would wait for a writer.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise KeysUnavailableError(f"{path} is not a regular file")
-            data = file.read(max_bytes + 1)
+        return read_regular(path, max_bytes)
     except OSError as error:
         raise KeysUnavailableError(f"{path}: {error.strerror}") from None
-    except ValueError:
-        raise KeysUnavailableError("a path that holds NUL") from None
-    if len(data) > max_bytes:
-        raise KeysUnavailableError(f"{path} holds more than {max_bytes} bytes")
-    return data

@@ -94,7 +94,7 @@ def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
     client.unlink()
     client.mkdir()
     (told,) = warnings(made)
-    assert "Is a directory" in told
+    assert "is a folder" in told
 
 
 @pytest.mark.parametrize(

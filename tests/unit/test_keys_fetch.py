@@ -129,9 +129,9 @@ class TestFiles:
         large.write_bytes(b"x" * 101)
         for path, says in [
             (tmp_path / "missing", "No such file"),
-            (tmp_path, "Is a directory|not a regular file"),
+            (tmp_path, "a folder, not a regular file"),
             (fifo, "not a regular file"),
-            (large, "more than 100 bytes"),
+            (large, "larger than 100B"),
             ("nul\0byte", "holds NUL"),
         ]:
             with pytest.raises(KeysUnavailableError, match=says):

@@ -1,6 +1,6 @@
 import pytest
 
-from authz.quantities import octets, seconds
+from authz.quantities import octets, seconds, size_text
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ def test_a_duration_without_a_known_unit_is_refused(text):
 @pytest.mark.parametrize(("text", "value"), [("512B", 512), ("16KiB", 16384), ("1MiB", 1048576)])
 def test_sizes(text, value):
     assert octets(text) == value
+    assert size_text(value) == text
 
 
 @pytest.mark.parametrize("text", ["512", 512, "1KB", "1.5KiB", "-1B", None])
