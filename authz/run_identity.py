@@ -204,15 +204,20 @@ class RunIdentities:
     def use_up(self, proof: Proof, caller: Caller, now: float) -> None:
         """Say that the proof let a call through; nobody may be let through without.
 
+        Only a proof that is new counts against its caller's share: a thief who sends seen ones again takes nothing of
+        it. A caller that has had its share adds nothing to the table, and so cannot fill it.
+
         Raises:
             TokenError: it did so before.
             DeniedError: that cannot be remembered, or the caller has had its share of what can.
         """
         claims = caller.identity.claims
-        if not self._share.take(f"{claims.issuer} {claims.subject}", now):
+        who = f"{claims.issuer} {claims.subject}"
+        if self._share.left(who, now) <= 0:
             raise DeniedError(Reason.OVERLOADED, "one task, or one service account, makes more calls than its share")
         if not self._replays.first(proof.digest, proof.ends, now):
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
+        self._share.take(who, now)
 
     def _of_the_gate(self, token: str, trail: Trail) -> _Known | None:
         """The token as one of the gate's, good now; None where it does not say to be one."""

@@ -27,3 +27,13 @@ def test_nothing_is_kept_of_a_window_that_is_over():
     assert all(share.take(str(number), 100) for number in range(1000))
     assert share.take("a", 160)
     assert len(share._taken) == 1
+
+
+def test_asking_what_is_left_takes_nothing():
+    share = FairShare(2, 60)
+    assert [share.left("a", 100) for _ in range(5)] == [2] * 5
+    assert share.take("a", 100)
+    assert (share.left("a", 100), share.left("b", 100)) == (1, 2)
+    assert share.take("a", 100)
+    assert share.left("a", 159.9) == 0
+    assert share.left("a", 160) == 2

@@ -491,6 +491,25 @@ def test_a_task_that_calls_too_much_has_had_its_share_and_others_have_theirs(tmp
         assert rig.call(rig.token_of(rig.airflow.add(task_id="busy"), TASK), TASK, iat=NOW + 61).allowed
 
 
+def test_a_thief_who_replays_a_seen_proof_takes_nothing_of_its_owners_share(tmp_path):
+    with RunRig(tmp_path, share=3) as rig:
+        token = rig.token_of(rig.airflow.add(), TASK)
+        seen = prove(TASK, token, htu=f"http://{HOST}/v1/orders")
+        assert rig.call(token, TASK, proof=seen).allowed
+        for _ in range(20):
+            assert refused(rig.call(token, TASK, proof=seen), 401) == "proof_replayed"
+        assert [rig.call(token, TASK).reason for _ in range(3)] == ["rule", "rule", "overloaded"]
+
+
+def test_a_task_that_has_had_its_share_adds_nothing_to_the_replay_cache(tmp_path):
+    with RunRig(tmp_path, share=3, slots=64) as rig:
+        busy, other = (rig.token_of(rig.airflow.add(task_id=name), TASK) for name in ("busy", "other"))
+        for _ in range(100):
+            rig.call(busy, TASK)
+        assert rig.replays.used(rig.clock.wall()) == 3 / 64
+        assert rig.call(other, TASK).allowed
+
+
 # What is kept.
 
 
