@@ -132,7 +132,7 @@ class Answers:
         if request.plane is Plane.EGRESS:
             return Rights(None, identity.airflow_role, None)
         shown = self._menus.of(request, identity, policy)
-        return Rights(decision.dags, airflow_role(identity, decision, policy), shown)
+        return Rights(decision.dags, airflow_role(identity, decision), shown)
 
     def _assertion(self, trail: Trail, rights: Rights | None, audience: str) -> Assertion:
         if trail.identity is None or rights is None:

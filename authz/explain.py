@@ -121,7 +121,7 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
         decision=decision,
         considered=tuple(considered),
         nearest=allowing[0] if asks and allowing else None,
-        airflow_role=airflow_role(identity, decision, policy) if identity and isinstance(decision, Allow) else role,
+        airflow_role=airflow_role(identity, decision) if identity and isinstance(decision, Allow) else role,
     )
 
 

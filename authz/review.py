@@ -41,7 +41,7 @@ def lint(policy: Policy) -> list[Finding]:
     warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
     warnings += [*_bulk(policy), *_strong_readers(policy), *_denied_sets(policy), *about_dags(policy)]
     warnings += about_calls(policy)
-    notes = [*_unused(policy), *_twins(policy), *careful_denials(policy)]
+    notes = [*_unused(policy), *_twins(policy), *_raised(policy), *careful_denials(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
         + [Finding(problem=problem, severity=Severity.NOTE) for problem in notes]
@@ -149,7 +149,30 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
             continue
         if all(word.endswith(":read") for word in words):
             message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
-            yield _at(policy, role, message, "say `airflow: viewer` and Airflow itself refuses it more")
+            yield _at(
+                policy, role, message, "say `airflow: viewer`: it is then more only in the requests that need more"
+            )
+
+
+def _raised(policy: Policy) -> Iterator[Problem]:
+    """Roles whose own `airflow:` is weaker than what a rule of theirs needs: no cap, though it may be meant as one."""
+    most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
+    for rule in policy.rules.values():
+        strongest = max((_rank(policy, name) for name in rule.operations), default=0)
+        for name in rule.roles if rule.effect is Effect.ALLOW else ():
+            if strongest > most.get(name, (0, ""))[0]:
+                most[name] = strongest, rule.id
+    for role in policy.roles.values():
+        if not role.airflow or role.name in BUILT_IN:
+            continue
+        own = max(AIRFLOW_ROLES.index(policy.airflow_roles.get(name, AIRFLOW_ROLES[0])) for name in role.includes)
+        needed, rule_id = max((most[name] for name in role.includes if name in most), default=(0, ""))
+        if needed > own:
+            message = (
+                f"the role `{role.name}` says `airflow: {role.airflow}`, and its rule `{rule_id}` allows what needs"
+                f" `{AIRFLOW_ROLES[needed]}`: there it is that"
+            )
+            yield _at(policy, role, message, "`airflow` is no cap: to forbid it, change the rule or add a deny rule")
 
 
 def _denied_sets(policy: Policy) -> Iterator[Problem]:

@@ -10,23 +10,23 @@ from typing import Final
 from authz.catalogue import ANY_DAG
 from authz.decide import evaluate
 from authz.model import Allow, DagGrant, Decision, Identity, Request
-from authz.policy import AIRFLOW_ROLES, BUILT_IN, Policy
+from authz.policy import AIRFLOW_ROLES, Policy
 from authz.policy.dags import EVERY
 
-_RANKS: Final = {"": -1, **{role: rank for rank, role in enumerate(AIRFLOW_ROLES)}}
+_RANKS: Final = {role: rank for rank, role in enumerate(AIRFLOW_ROLES)}
 
 
-def airflow_role(identity: Identity, allow: Allow, policy: Policy) -> str:
-    """What somebody is to Airflow in this request: at least what the operation needs that the policy allows.
+def airflow_role(identity: Identity, allow: Allow) -> str:
+    """What a caller is to Airflow in this request: what their roles are, or more where the allowed operation needs it.
 
-    Where a role of the policy's own says what they are to Airflow (`airflow:`), that stays: Airflow itself shall refuse
-    the rest. The built-in roles are what their names say, and rules may add to them as to any other.
+    The stronger of the two, so that Airflow never refuses by level what the policy allows, and one more role, rule or
+    group never lowers it. `airflow:` of a role is a floor for every request, not a cap.
     """
-    held = identity.airflow_role
-    if _RANKS[allow.level] <= _RANKS.get(held, -1):
-        return held
-    roles = (policy.roles[name] for name in identity.roles if name in policy.roles and name not in BUILT_IN)
-    return held if held and any(role.airflow == held for role in roles) else allow.level
+    return max(identity.airflow_role, allow.level, key=_rank)
+
+
+def _rank(role: str) -> int:
+    return _RANKS.get(role, -1)
 
 
 def menu(request: Request, identity: Identity, policy: Policy) -> tuple[str, ...]:

@@ -219,7 +219,9 @@ class RoleEntry(_Section):
     issuers: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="only tokens of these issuers, by name")
     includes: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="roles that come with this one")
     agent: bool = Field(False, description="whoever has it is an AI agent")
-    airflow: Literal["viewer", "user", "op", "admin"] = Field(_ABSENT, description="what it is to Airflow itself")
+    airflow: Literal["viewer", "user", "op", "admin"] = Field(
+        _ABSENT, description="what it is to Airflow itself in every request, at least"
+    )
     description: Text = Field("", description="for people")
 
 

@@ -116,7 +116,7 @@ class Gate:
             return None
         told = Rights(
             dags=decision.dags,
-            airflow_role=rights.airflow_role(self.who, decision, self.policy),
+            airflow_role=rights.airflow_role(self.who, decision),
             menu=rights.menu(request, self.who, self.policy),
         )
         token = assertion.mint(

@@ -118,6 +118,51 @@ def test_outbound_calls(rule, expected):
     assert messages(f"{READERS}{out}{{id: x, {rule}}}", issuers=ISSUERS) == expected
 
 
+@pytest.mark.parametrize(
+    ("roles", "rule", "expected"),
+    [
+        ("weak: {groups: [g], airflow: viewer}", "[event_logs:read]", ("x", "viewer", "admin")),
+        ("weak: {groups: [g], airflow: user}", '["connections:*"]', ("x", "user", "op")),
+        ("weak: {groups: [g], airflow: op}", '["connections:*"]', None),
+        ("weak: {groups: [g], airflow: viewer, includes: [op]}", '["connections:*"]', None),
+        ("weak: {groups: [g], airflow: viewer, includes: [more]}", '["connections:*"]', None),
+        ("weak: {groups: [g], airflow: viewer, includes: [airflow.op]}", '["connections:*"]', None),
+    ],
+)
+def test_a_role_for_airflow_that_is_no_cap(roles, rule, expected):
+    others = (
+        "  op: {groups: [ops]}\n  more: {groups: [m], airflow: op}\n" if "[op]" in roles or "[more]" in roles else ""
+    )
+    policy = load(
+        READERS + f"{{id: x, plane: inbound, roles: [weak], operations: {rule}}}\n",
+        roles=f"{VIEWER}  {roles}\n{others}",
+        issuers=INBOUND_ONLY,
+    )
+    found = [f for f in lint(policy) if "says `airflow:" in f.problem.message]
+    if expected is None:
+        assert found == []
+        return
+    name, own, needed = expected
+    [finding] = found
+    assert finding.severity is Severity.NOTE
+    assert finding.problem.message == (
+        f"the role `weak` says `airflow: {own}`, and its rule `{name}` allows what needs `{needed}`: there it is that"
+    )
+    assert "add a deny rule" in finding.problem.hint
+
+
+def test_a_role_for_airflow_is_noted_once_and_for_allow_rules_alone():
+    rules = (
+        "{id: a, plane: inbound, roles: [weak], operations: [event_logs:read]}\n"
+        '{id: b, plane: inbound, roles: [weak], operations: ["connections:*"]}\n'
+        '{id: c, deny: true, roles: [other], operations: ["connections:*"]}'
+    )
+    roles = VIEWER + "  weak: {groups: [g], airflow: viewer}\n  other: {groups: [h], airflow: viewer}\n"
+    assert [m for m in messages(READERS + rules, roles=roles) if "airflow:" in m] == [
+        "the role `weak` says `airflow: viewer`, and its rule `a` allows what needs `admin`: there it is that"
+    ]
+
+
 def test_a_tunnel_that_deny_rules_close():
     rules = (
         READERS
