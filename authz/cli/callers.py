@@ -11,15 +11,22 @@ import click
 from authz import tokens
 from authz.cli.keys import keysets_for
 from authz.cli.options import jwks_option, read_token
+from authz.errors import TokenError
 from authz.model import Claims, Identity, Level, Plane, Run
 from authz.policy import Policy
 from authz.policy.outbound import SATISFIED
+from authz.reasons import Reason
+from authz.revocation import Revoked
 
 OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),
     click.option("--group", "groups", multiple=True, help="A group that the subject has. May be repeated."),
     click.option("--client", default="", help="The client id of the token, for service accounts."),
-    click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first."),
+    click.option(
+        "--issuer",
+        default="",
+        help="Name of the issuer in the policy. Default: the first with an audience on the plane.",
+    ),
     click.option("--dag", default="", help="Egress: ask for a run of this DAG (no client needed)."),
     click.option("--task", default="", help="Egress: the task of that run."),
     click.option(
@@ -28,6 +35,8 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
         type=click.Choice([level.value for level in Level]),
         help="Egress: how sure it is which run that is. Default: verified, or what --settings allows at most.",
     ),
+)
+TOKEN_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--token-file", type=click.File("r"), help="Ask with a real token from this file (- is stdin)."),
     jwks_option,
 )
@@ -48,21 +57,23 @@ class Caller:
     jwks_file: Path | None
 
 
-def identity_of(caller: Caller, policy: Policy, plane: Plane, surest: Level) -> Identity | None:
+def identity_of(
+    caller: Caller, policy: Policy, plane: Plane, surest: Level, *, token_bytes: int, revoked: Revoked | None = None
+) -> Identity | None:
     """Who asks: a real token's claims, or what the options say; None for nobody. No run is surer than `surest`.
 
     Raises:
-        DeniedError: the token is no good.
+        DeniedError: the token is refused, or every token would be that the options describe.
     """
     run = _run(caller, plane, surest)
     if caller.token_file is not None:
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for whoever has the token: give one of them")
-        return policy.identify(_verified(caller, policy, plane))
+        return policy.identify(_verified(caller, policy, plane, token_bytes, revoked))
     account = caller.subject or caller.groups or caller.client
     if not account:
         return None if run is None else Identity(claims=_claims_of(run), roles=frozenset(), run=run)
-    return replace(policy.identify(_claimed(caller, policy)), run=run)
+    return replace(policy.identify(_claimed(caller, policy, plane)), run=run)
 
 
 def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
@@ -81,24 +92,30 @@ def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
     return Run(caller.dag, "some-run", caller.task, -1, 1, level)
 
 
-def _verified(caller: Caller, policy: Policy, plane: Plane) -> Claims:
-    parsed = tokens.parse(read_token(caller.token_file), max_bytes=tokens.MAX_TOKEN_BYTES)
+def _verified(caller: Caller, policy: Policy, plane: Plane, token_bytes: int, revoked: Revoked | None) -> Claims:
+    parsed = tokens.parse(read_token(caller.token_file), max_bytes=token_bytes)
     issuer = tokens.find_issuer(parsed, policy.issuers)
     keyset = keysets_for([issuer], caller.jwks_file)[issuer.name]
     tokens.verify(parsed, tokens.find_key(parsed, issuer, keyset))
     claims = tokens.read_claims(parsed, issuer)
     tokens.check_claims(claims, issuer, plane, time.time())
+    if revoked is not None and revoked.covers(revoked.marks(parsed, issuer), claims, issuer.clock_skew):
+        raise TokenError(Reason.REVOKED, "the token or its session was revoked")
     return claims
 
 
-def _claimed(caller: Caller, policy: Policy) -> Claims:
+def _claimed(caller: Caller, policy: Policy, plane: Plane) -> Claims:
     named = [issuer for issuer in policy.issuers.values() if issuer.name == caller.issuer or not caller.issuer]
     if not named:
         known = ", ".join(issuer.name for issuer in policy.issuers.values())
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {known}")
+    accepted = next((issuer for issuer in named if plane in issuer.audiences), None)
+    if accepted is None:
+        text = f"no token is accepted on the plane {plane}: add audiences: {{{plane}: [...]}} to an issuer"
+        raise TokenError(Reason.AUDIENCE, text)
     subject = caller.subject or caller.client or "somebody"
     return _claims(
-        subject, issuer_name=named[0].name, issuer=named[0].issuer, client=caller.client, groups=caller.groups
+        subject, issuer_name=accepted.name, issuer=accepted.issuer, client=caller.client, groups=caller.groups
     )
 
 

@@ -8,8 +8,10 @@ from typing import Literal
 import click
 import orjson
 
-from authz.cli.options import json_option, load_policy, settings_option, workers_option
+from authz.cli.options import gate_option, json_option, load_policy, settings_option, workers_option
+from authz.cli.served import load_settings, policy_of
 from authz.errors import PolicyError, Problem
+from authz.ways_out import WaysOut
 
 
 @click.command(short_help="Check policy files: every mistake, with its place.")
@@ -21,25 +23,26 @@ from authz.errors import PolicyError, Problem
     type=click.Path(dir_okay=False, path_type=Path),
     help="Another file, named as the other commands name it.",
 )
-@click.option(
-    "--settings",
-    "settings_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A settings file: rules are held against its destinations, and against how sure runs are.",
-)
+@gate_option
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
 def lint(
     files: tuple[Path, ...], named: tuple[Path, ...], settings_path: Path | None, *, strict: bool, as_json: bool
 ) -> None:
-    """Check policy FILES (default: policy.yaml) with the server's own loader.
+    """Check policy FILES with the server's own loader. Default: the policy of --settings, else policy.yaml.
 
+    With --settings the rules are also checked against the destinations and the run-identity level of these settings.
     Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
     status 1 when there is an error.
     """
+    from authz.cli.ways import ways_out  # noqa: PLC0415 only this command needs it
+
+    settings = load_settings(settings_path)
+    ways = ways_out(settings, str(settings_path)) if settings is not None else None
+    paths = [policy_of(path, settings_path, settings) for path in (*files, *named) or (None,)]
     found: list[tuple[str, Problem]] = []
-    for path in (*files, *named) or (Path("policy.yaml"),):
-        found += _findings(path, settings_path)
+    for path in dict.fromkeys(paths):
+        found += _findings(path, ways)
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
@@ -48,17 +51,15 @@ def lint(
     click.get_current_context().exit(1 if "error" in worst or (strict and "warning" in worst) else 0)
 
 
-def _findings(path: Path, settings_path: Path | None) -> list[tuple[str, Problem]]:
+def _findings(path: Path, ways: WaysOut | None) -> list[tuple[str, Problem]]:
     """The errors of one file, or, where there is none, what lint thinks of it."""
     from authz import review, ways_review  # noqa: PLC0415 only this command needs it
-    from authz.cli.ways import ways_out  # noqa: PLC0415 see above
 
     try:
         policy = load_policy(path)
     except PolicyError as error:
         return [("error", problem) for problem in error.problems]
     findings = review.lint(policy)
-    ways = ways_out(settings_path) if settings_path is not None else None
     if ways is not None:
         findings = sorted([*findings, *ways_review.against(policy, ways)])
     return [(finding.severity.value, finding.problem) for finding in findings]

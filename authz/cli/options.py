@@ -32,9 +32,13 @@ policy_option: Callable[[Any], Any] = click.option(
     "--policy",
     "policy_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("policy.yaml"),
-    show_default=True,
-    help="The policy file.",
+    help="The policy file. Default: the one that --settings names, else policy.yaml.",
+)
+gate_option: Callable[[Any], Any] = click.option(
+    "--settings",
+    "settings_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Answer as the gate with this settings file would: its policy, its destinations and Airflows, its limits.",
 )
 settings_option: Callable[[Any], Any] = click.option(
     "--settings",

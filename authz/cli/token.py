@@ -11,14 +11,15 @@ import orjson
 from authz import run_token, tokens
 from authz.cli.keys import keysets_for
 from authz.cli.options import (
+    gate_option,
     json_option,
     jwks_option,
-    load_policy,
     plane_option,
     policy_option,
     read_token,
     token_file_option,
 )
+from authz.cli.served import served
 from authz.errors import DeniedError, KeysUnavailableError
 from authz.jose import shown
 from authz.jwks import KeySet
@@ -41,6 +42,7 @@ def token() -> None:
 
 @token.command()
 @policy_option
+@gate_option
 @plane_option
 @token_file_option
 @jwks_option
@@ -48,12 +50,13 @@ def token() -> None:
 @json_option
 @click.argument("misplaced", nargs=-1, metavar="")
 def inspect(
-    policy_path: Path,
+    policy_path: Path | None,
+    settings_path: Path | None,
+    *,
     plane: str,
     token_file: Any,
     jwks_file: Path | None,
     misplaced: tuple[str, ...],
-    *,
     offline: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +70,7 @@ def inspect(
             "give the token on standard input, with --token-file or in $AUTHZ_TOKEN:"
             " as an argument it is in your shell's history and in every process list by now"
         )
-    policy = load_policy(policy_path)
+    policy = served(policy_path, settings_path).policy
     text = read_token(token_file)
     keysets, key_error = _keysets(text, policy, jwks_file, offline=offline)
     report = tokens.inspect(text, policy.issuers, keysets, Plane(plane), time.time())

@@ -1,24 +1,17 @@
 """The ways out of a settings file."""
 
-from pathlib import Path
-
 from authz import settings as files
 from authz.model import Level
 from authz.ways_out import WayOut, WaysOut
 
 
-def ways_out(path: Path) -> WaysOut | None:
-    """What a settings file says of the way out; None where it has none.
-
-    Raises:
-        ConfigError: with every problem of the file.
-    """
-    settings = files.load(path)
+def ways_out(settings: files.Settings, file: str) -> WaysOut | None:
+    """What the settings of a file say of the way out; None where they have none."""
     egress = settings.envoy.egress if settings.envoy is not None else None
     if egress is None:
         return None
     return WaysOut(
-        file=str(path),
+        file=file,
         listen=egress.listen,
         destinations=tuple(
             WayOut(

@@ -84,6 +84,7 @@ def ways(run, *, isolated):
     """Settings with one destination; `isolated` is None where no call comes from a run."""
     path = run.folder / "authz.yaml"
     text = """version: 1
+policy: runs.yaml
 assertion: {issuer: https://gate.example.com, keys: [a.pem]}
 envoy:
   egress:
@@ -146,6 +147,7 @@ class TestCheck:
             "decision": "deny",
             "status": 403,
             "reason": "no_rule",
+            "help": "No rule allows this request for the identity's roles.",
             "rule": "",
             "operation": "dag_runs:create",
             "dag": "hr_x",
@@ -201,13 +203,13 @@ class TestCheck:
     )
     def test_whether_airflow_narrows_is_said_by_the_settings(self, run, few_dags, host, narrowed):
         settings = run.folder / "authz.yaml"
-        settings.write_text(SETTINGS)
+        settings.write_text(SETTINGS + "policy: few.yaml\n")
         asked = ("GET", "/api/v2/dags", "--client", "sales-etl", "--policy", few_dags, "--host", host)
         assert run("check", *asked, "--settings", settings).exit_code == (0 if narrowed else 1)
         assert run("check", *asked).exit_code == 1
         assert run("check", *asked, "--settings", settings, "--not-narrowed").exit_code == 1
         assert run("check", *asked, "--settings", settings, "--narrowed").exit_code == 0
-        settings.write_text("version: 1\n")
+        settings.write_text("version: 1\npolicy: few.yaml\n")
         assert run("check", *asked, "--settings", settings).exit_code == 1
 
     @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ class TestCheck:
         assert result.exit_code == status
 
     def test_settings_without_a_way_out_say_nothing(self, run, runs):
-        (run.folder / "authz.yaml").write_text("version: 1\n")
+        (run.folder / "authz.yaml").write_text("version: 1\npolicy: runs.yaml\n")
         asked = ("--plane", "egress", "--settings", run.folder / "authz.yaml", "--dag", "sales_a", "--task", "load_1")
         result = run("check", "GET", "/v1/x", "--destination", "orders", *asked, *runs, "--json")
         assert json.loads(result.output)["notes"] == []

@@ -339,7 +339,7 @@ def test_plain_data():
         "plane": "inbound", "method": "POST", "host": "airflow.example.com", "path": "/api/v2/dags/sales_a/dagRuns",
         "route": "/api/v2/dags/{dag_id}/dagRuns", "operation": "dag_runs:create", "dag": "sales_a",
         "subject": "s-1", "roles": ["viewer"], "revision": POLICY.revision, "dags": None, "airflow_role": "",
-        "destination": "", "run": None,
+        "destination": "", "run": None, "issuer": "corp", "groups": [], "port": None,
     }  # fmt: skip
     assert nearest == considered[0]
     assert nearest == {

@@ -1,0 +1,191 @@
+"""What the gate would answer a request that nobody made: the pipeline of the server, without its sockets and caches.
+
+Law: nothing here decides. The request is made canonical, the token verified and the decision taken by the functions
+that serve. What Envoy adds to a request is taken from the settings, where they are given; and where an answer depends
+on what only the settings say, and they are not given, a note says so.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from authz import decide
+from authz.cli.callers import Caller, identity_of
+from authz.cli.served import Served
+from authz.errors import DeniedError, RequestError
+from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
+from authz.path import CONNECT
+from authz.revocation import Revoked
+from authz.rights import dags_text
+from authz.ways_out import Lead, lead
+
+_LOCALHOST: Final = "localhost"
+_SIGN_OUT: Final = "session:logout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One request and its caller."""
+
+    method: str
+    url: str
+    plane: str
+    host: str
+    destination: str
+    narrowed: bool | None
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The server's own decision, and what else there is to know; a refusal before the rules is a decision too."""
+
+    decision: Decision
+    request: Request | None = None
+    identity: Identity | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The canonical request, and what Envoy does with it that no decision tells."""
+
+    request: Request
+    notes: tuple[str, ...] = ()
+
+
+def answer(question: Question, served: Served) -> Answer:
+    """What the gate would answer.
+
+    Raises:
+        UsageError: the options do not fit together, or name an issuer that the policy does not have.
+    """
+    at_most = served.ways.surest if served.ways is not None and question.plane == Plane.EGRESS else Level.VERIFIED
+    try:
+        asked = (_inbound if question.plane == Plane.INBOUND else _outbound)(question, served)
+    except DeniedError as error:
+        return Answer(decision=Deny(reason=error.reason, detail=error.detail))
+    request, notes = asked.request, [*asked.notes]
+    revoked, unknown = _revoked(question, served)
+    notes += [unknown] if unknown else []
+    try:
+        identity = identity_of(
+            question.caller,
+            served.policy,
+            request.plane,
+            at_most or Level.VERIFIED,
+            token_bytes=served.token_bytes,
+            revoked=revoked,
+        )
+    except DeniedError as error:
+        return _without_identity(error, request, served, notes)
+    if identity is not None and identity.run is not None and at_most is not Level.VERIFIED:
+        known = "no call comes from a run" if at_most is None else f"a run is `{at_most}` at most"
+        notes.append(f"with these settings {known}: see `run_identity`")
+    decision = decide.evaluate(request, identity, served.policy)
+    notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
+    return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
+
+
+def _without_identity(error: DeniedError, request: Request, served: Served, notes: list[str]) -> Answer:
+    """A token that is refused. A public route stays public for its holder, as for everyone without a token."""
+    decision = decide.evaluate(request, None, served.policy)
+    if isinstance(error, RequestError) or not isinstance(decision, Allow):
+        return Answer(decision=Deny(reason=error.reason, detail=error.detail), notes=tuple(notes))
+    notes.append(f"the token is refused ({error}), and this route is public")
+    return Answer(decision=decision, request=request, notes=tuple(notes))
+
+
+def _parts(question: Question, host: str) -> tuple[str, str]:
+    """Authority and target of the request; a tunnel's URL is the authority."""
+    if question.method.upper() == CONNECT:
+        return question.url, question.url
+    for scheme in ("https://", "http://"):
+        if question.url.startswith(scheme):
+            authority, slash, rest = question.url.removeprefix(scheme).partition("/")
+            return authority, slash + rest or "/"
+    return question.host or host, question.url
+
+
+def _http(question: Question, host: str) -> HttpRequest:
+    authority, target = _parts(question, host)
+    return HttpRequest(
+        plane=question.plane, audience="", method=question.method.upper(), authority=authority, target=target
+    )
+
+
+def _inbound(question: Question, served: Served) -> _Asked:
+    """A request for the Airflow of its host, of which the settings know the base path and whether it narrows."""
+    from authz.verdicts import canonical  # noqa: PLC0415 it takes a while to import
+
+    names = [name for upstream in served.upstreams for name in upstream.hosts if not name.startswith("*")]
+    http = _http(question, (names or [_LOCALHOST])[0])
+    request = canonical(http)
+    upstream = served.upstream(request.host)
+    narrows = upstream is not None and upstream.narrows_dags
+    narrowed = narrows if question.narrowed is None else question.narrowed
+    base = upstream.base_path or "" if upstream is not None else ""
+    nowhere = bool(served.upstreams) and upstream is None
+    notes = (f"Envoy answers 404: no upstream of the settings has the host {request.host}",) if nowhere else ()
+    request = canonical(replace(http, narrowed=narrowed, base=base))
+    if request.outside:
+        notes = (*notes, f"the settings serve this Airflow below `{base}`, and the path is not below it")
+    return _Asked(request, notes)
+
+
+def _outbound(question: Question, served: Served) -> _Asked:
+    """A call of a task. Where it leads is found as Envoy finds it, unless the question says so."""
+    from authz.verdicts import canonical  # noqa: PLC0415 it takes a while to import
+
+    http = _http(question, _LOCALHOST)
+    request = canonical(http)
+    leads = Lead(question.destination)
+    if served.ways is not None and not question.destination:
+        leads = lead(served.ways, method=request.method, host=request.host, port=request.port, path=request.path)
+    nowhere = "Envoy leads this nowhere, whatever the rules say: no destination of the settings serves it"
+    return _Asked(
+        canonical(replace(http, destination=leads.destination, host=leads.host, base=leads.base)),
+        () if leads.somewhere else (nowhere,),
+    )
+
+
+def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
+    """What is revoked at the gate, for a real token; and, where that is not known, a note."""
+    if question.caller.token_file is None:
+        return None, ""
+    if served.settings is None:
+        return None, "not looked at: whether the session was ended (give --settings)"
+    file = served.settings.revocation.file
+    if not file:
+        return None, "not looked at: whether the session was ended (`revocation.file` is not set)"
+    from authz.revocation_file import RevocationFile  # noqa: PLC0415 only this option needs it
+
+    revoked = Revoked(os.urandom(32))
+    try:
+        revoked.add(RevocationFile(Path(file)).news().revocations)
+    except FileNotFoundError:
+        return None, ""  # nothing was revoked so far
+    except OSError as error:
+        return None, f"not looked at: whether the session was ended ({file}: {error.strerror})"
+    return revoked, ""
+
+
+def _signing_out(decision: Decision, served: Served, request: Request) -> list[str]:
+    """With a login, signing out ends the session of whichever browser asks."""
+    envoy = served.settings.envoy if served.settings is not None else None
+    login = envoy.inbound.login if envoy is not None and envoy.inbound is not None else None
+    if login is None or request.plane is Plane.EGRESS or decision.operation != _SIGN_OUT:
+        return []
+    return ["from a browser that logged in at Envoy this ends the session, whatever the rules say"]
+
+
+def _if_narrowed(decision: Decision, request: Request, identity: Identity | None, served: Served) -> list[str]:
+    """What a denial would be behind an Airflow that narrows, if that is something else."""
+    if isinstance(decision, Allow) or request.narrowed or request.plane is Plane.EGRESS:
+        return []
+    other = decide.evaluate(replace(request, narrowed=True), identity, served.policy)
+    if not isinstance(other, Allow):
+        return []
+    shown = f": {dags_text(other)}" if dags_text(other) else ""
+    return [f"allowed where Airflow keeps lists to permitted DAGs (--narrowed, `narrows_dags`){shown}"]

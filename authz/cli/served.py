@@ -1,0 +1,98 @@
+"""What a command answers for: a policy, and with `--settings` all that the gate with these settings would serve.
+
+Law: with settings the policy is theirs, from whichever folder the command runs; another one beside them is an error,
+never a silent choice. Both files are read once per command, by the server's own loaders.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from authz.cli.options import load_policy
+from authz.policy import Policy
+from authz.tokens import MAX_TOKEN_BYTES
+from authz.ways_out import WaysOut
+
+if TYPE_CHECKING:
+    from authz.envoy_settings import Upstream
+    from authz.settings import Settings
+
+_POLICY: Final = Path("policy.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A policy, and the settings that it is served with; None where no settings were given."""
+
+    policy: Policy
+    settings: "Settings | None" = None
+    ways: WaysOut | None = None
+
+    @property
+    def upstreams(self) -> "tuple[Upstream, ...]":
+        """The Airflows behind Envoy, where the settings name them."""
+        envoy = self.settings.envoy if self.settings is not None else None
+        return envoy.inbound.upstreams if envoy is not None and envoy.inbound is not None else ()
+
+    @property
+    def token_bytes(self) -> int:
+        """The length of the longest token that is looked at."""
+        return MAX_TOKEN_BYTES if self.settings is None else self.settings.limits.token_bytes
+
+    def upstream(self, host: str) -> "Upstream | None":
+        """The Airflow that Envoy routes a host to: by the host itself, then the longest suffix, then `*`."""
+        fitting = [
+            (name == host, len(name), position)
+            for position, upstream in enumerate(self.upstreams)
+            for name in upstream.hosts
+            if name in {host, "*"} or (name.startswith("*.") and host.endswith(name[1:]))
+        ]
+        return self.upstreams[max(fitting)[2]] if fitting else None
+
+
+def served(policy_path: Path | None, settings_path: Path | None) -> Served:
+    """Both files, read.
+
+    Raises:
+        ConfigError, PolicyError: with every problem of a file.
+        UsageError: the policy is not that of the settings.
+    """
+    settings = load_settings(settings_path)
+    policy = load_policy(policy_of(policy_path, settings_path, settings))
+    if settings is None:
+        return Served(policy=policy)
+    from authz.cli.ways import ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
+
+    return Served(policy=policy, settings=settings, ways=ways_out(settings, str(settings_path)))
+
+
+def policy_of(policy_path: Path | None, settings_path: Path | None, settings: "Settings | None") -> Path:
+    """The policy file that is meant.
+
+    Raises:
+        UsageError: the policy is not that of the settings.
+    """
+    if settings is None:
+        return policy_path or _POLICY
+    theirs = Path(settings.policy)
+    if policy_path is not None and policy_path.resolve() != theirs.resolve():
+        raise click.UsageError(
+            f"{settings_path} serves the policy {theirs}, and {policy_path} is another file:"
+            " leave the policy out, or the settings"
+        )
+    return theirs
+
+
+def load_settings(path: Path | None) -> "Settings | None":
+    """The settings of a file, or None for no file.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    if path is None:
+        return None
+    from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that others need not pay
+
+    return files.load(path)
