@@ -123,13 +123,14 @@ class Backchannel:
             if seen in self._seen:
                 raise TokenError(Reason.CLAIM_INVALID, "the logout token came before")
             self._seen[seen] = True
-        attempt = Attempt(self._revocation(logout, issuer, now))
+        attempt = Attempt(self._revocation(logout, issuer, now), subject=logout.subject)
         done = threading.Event()
         if self._revoke(attempt, done.set):
             done.wait(_WAIT_S)
         if not attempt.made:
             with self._lock:
                 self._seen.pop(seen, None)  # the issuer may try again
+            log.warning("issuer %s: a logout was not made: %s", issuer.name, attempt.refused or "it is not on record")
             return _page(HTTPStatus.BAD_REQUEST, "temporarily_unavailable")
         log.info("issuer %s ended %s", issuer.name, "a session" if logout.session_id else "all sessions of a subject")
         return Page(HTTPStatus.OK, "text/plain; charset=utf-8", b"")

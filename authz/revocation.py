@@ -6,6 +6,8 @@ about another's, and renaming an issuer brings nobody back.
 Law 3: nothing is forgotten before its `until` and an hour more, so that a clock that is set back brings nothing back.
 Law 4: what a hundred thousand sessions keep of themselves is two keyed hashes of 60 bits. That two are equal by chance
 (one in 10^13 for 100,000 revocations) costs somebody a new login, and nobody can choose it without the key.
+Law 5: the table is for all, so each subject of an issuer has its share of it (`Shares`): an account that signs out
+100,000 tokens is refused, and everybody else's sign-out goes on.
 
 Source: OpenID Connect Front- and Back-Channel Logout 1.0 (`sid`), RFC 7519 §4.1.7 (`jti`).
 """
@@ -24,6 +26,8 @@ from authz.tokens.claims import MAX_TIME, session_ids
 from authz.tokens.compact import ParsedToken
 
 MOST: Final = 100_000  # revocations kept at a time; a process has some 20 MB of them then
+SHARE: Final = MOST // 50  # of them that one process makes for one subject: more than one a minute for a day
+ISSUER_SHARE: Final = MOST // 2  # that it makes for an issuer which names sessions alone, and no subject
 LONGEST_LINE: Final = 16 * 1024
 _LONGEST_VALUE: Final = 256  # characters of an id; of a longer one the hash is kept
 _MARK_BITS: Final = 60
@@ -62,10 +66,63 @@ class Revocation:
 
 @dataclass(slots=True)
 class Attempt:
-    """A revocation that is to be made, and whether it was: on record, and in force in this process."""
+    """A revocation that is to be made, and whether it was: on record, and in force in this process.
+
+    `subject` is whose session it is, "" where only the issuer is known. `refused` says why there was no room.
+    """
 
     revocation: Revocation
     made: bool = False
+    subject: str = field(default="", repr=False)
+    refused: str = ""
+
+
+class Shares:
+    """How many of the revocations in force were made here for each subject of an issuer.
+
+    Bounded by what is taken: the caller takes only where the table has room, gives back what was not made, and lets go
+    of what is over from time to time. Not for several threads at once.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], dict[int, int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    def take(self, attempt: Attempt, now: float) -> bool:
+        """Count this one; False: its subject has had its share. One that is counted already takes nothing more."""
+        who, name, until = _place(attempt)
+        held = self._held.setdefault(who, {})
+        most = SHARE if attempt.subject else ISSUER_SHARE
+        if len(held) >= most and name not in held:
+            held = self._held[who] = _lasting(held, now)
+            if len(held) >= most:
+                return False
+        held[name] = max(until, held.get(name, 0))
+        return True
+
+    def give_back(self, attempt: Attempt) -> None:
+        """This one was not made."""
+        who, name, _until = _place(attempt)
+        self._held.get(who, {}).pop(name, None)
+
+    def forget(self, now: float) -> None:
+        """Let go of what is over."""
+        lasting = {who: _lasting(held, now) for who, held in self._held.items()}
+        self._held = {who: held for who, held in lasting.items() if held}
+
+
+def _place(attempt: Attempt) -> tuple[tuple[str, str], int, int]:
+    revocation = attempt.revocation
+    who = revocation.issuer, _short(attempt.subject)
+    return who, hash((revocation.kind, _short(revocation.value))), revocation.until
+
+
+def _lasting(held: dict[int, int], now: float) -> dict[int, int]:
+    return {name: until for name, until in held.items() if until + _GRACE_S > now}
 
 
 def encode(revocation: Revocation) -> bytes:

@@ -3,8 +3,9 @@
 Law 1: a revocation is promised only when it is on record in the file and in force in this process, in this order. What
 could not be written is in force nowhere, so that whoever tries again is not told that it is done.
 Law 2: what was read or written once stays in force until it is over, whatever becomes of the file.
-Law 3: bounded: so many that wait, so many in force. The next one is refused, and that is told. Nothing else bounds the
-sign-outs that wait: what people without a token can fill must not stand in their way.
+Law 3: bounded: so many that wait, so many in force, and of these so many for one subject. The next one is refused, and
+that is told. Nothing else bounds the sign-outs that wait: what people without a token can fill must not stand in their
+way.
 Without a file there is only this process's memory.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from authz.errors import ConfigError, Problem
-from authz.revocation import MOST, Attempt, Revoked
+from authz.revocation import MOST, Attempt, Revoked, Shares
 from authz.revocation_file import RevocationFile
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class Revoker:
         self._clock = clock
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING)
         self._lock = threading.Lock()  # of the reader's place in the file, and of the tables
+        self._shares = Shares()
+        self._counting = threading.Lock()  # of the shares: the other lock may be held for as long as a file is read
         self._lines = self._broken = 0
         self._failures: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="revoker", daemon=True)
@@ -84,7 +87,13 @@ class Revoker:
     def revoke(self, attempt: Attempt, done: Callable[[], None]) -> bool:
         """See `authz.service.Revoker`."""
         if len(self._revoked) >= MOST:
-            self._fail("write", f"{MOST} revocations are in force, there is no room for more")
+            attempt.refused = f"{MOST} revocations are in force, there is no room for more"
+            self._fail("write", attempt.refused)
+            return False
+        with self._counting:
+            has_room = self._shares.take(attempt, self._clock.wall())
+        if not has_room:
+            attempt.refused = "so many sessions of this subject were ended that it has had its share of the table"
             return False
         if self._file is None:
             with self._lock:
@@ -92,8 +101,15 @@ class Revoker:
         try:
             self._queue.put_nowait((attempt, done))
         except queue.Full:
+            self._give_back([attempt])
+            attempt.refused = f"{_MOST_WAITING} revocations wait to be written"
             return False
         return True
+
+    def _give_back(self, attempts: list[Attempt]) -> None:
+        with self._counting:
+            for attempt in attempts:
+                self._shares.give_back(attempt)
 
     def refresh(self) -> None:
         """Take in what was added to the file. Any thread."""
@@ -162,6 +178,7 @@ class Revoker:
             for attempt, _done in waiting:
                 attempt.made = True
         finally:
+            self._give_back([attempt for attempt, _done in waiting if not attempt.made])
             for _attempt, done in waiting:
                 done()
 
@@ -169,6 +186,8 @@ class Revoker:
         """Forget what is over; write the file anew when half of it is of no use. The thread does it every minute."""
         self.refresh()
         now = self._clock.wall()
+        with self._counting:
+            self._shares.forget(now)
         with self._lock:
             self._revoked.forget(now)
             useless = self._lines - self._broken - 2 * len(self._revoked)

@@ -254,7 +254,8 @@ class Service:
             return self._finish(trail, decision)
         after = _signed_out(decision) if http.signout else decision
         note = f"signed out, decision {trail.id}"
-        attempt = Attempt(self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note))
+        revocation = self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note)
+        attempt = Attempt(revocation, subject=session.claims.subject)
         return Parked(
             session.issuer.name,
             "",
@@ -264,7 +265,7 @@ class Service:
 
     def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
         if not attempt.made:
-            after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation)
+            after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
         return self._finish(trail, after)
 
     def _of_a_run(

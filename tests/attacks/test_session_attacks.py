@@ -135,6 +135,29 @@ def test_d44_a_clock_that_goes_back_brings_no_session_back(path, back):
     assert early.outcome(sid=None, jti="j1", iat=NOW - 10, exp=NOW + 60) == REVOKED
 
 
+@pytest.mark.parametrize("in_file", [True, False], ids=["in the file", "in memory"])
+def test_d39_an_account_that_signs_out_many_tokens_leaves_room_for_everybody_else(path, in_file, monkeypatch):
+    monkeypatch.setattr("authz.revocation.SHARE", 20)
+    monkeypatch.setattr("authz.revoker.MOST", 40)
+    process = Process(path if in_file else None)
+    greedy = {"sub": "sales-etl", "sid": None}
+    reasons = []
+    for number in range(60):
+        answer = process.rig.check(*LOGOUT, token=process.rig.token(jti=f"j{number}", **greedy), **SIGNOUT)
+        reasons.append((answer.http, answer.reason))
+    assert reasons == [(302, "signed_out")] * 20 + [(503, "revocation_unavailable")] * 40
+    assert "had its share" in process.rig.record["detail"]
+    assert process.outcome(jti="j59", **greedy) == GOOD, "a sign-out that is a 503 has ended nothing"
+    process.sign_out(sub="victim", sid="s1")
+    assert process.outcome(sub="victim", sid="s1") == REVOKED
+    assert process.revoker.problems() == [], "one account's share is no trouble of the gate's"
+    process.clock.advance(10 * 3600)
+    process.rig.clock.advance(10 * 3600)
+    late = {"iat": NOW + 36_000, "exp": NOW + 36_600}
+    process.sign_out(**greedy, jti="next day", **late)
+    process.revoker.stop()
+
+
 def test_d45_a_policy_that_renames_or_drops_an_issuer_brings_nobody_back(process):
     process.sign_out(sid="s1")
     process.rig.policy = load(POLICY.replace("name: corp", "name: renamed"))

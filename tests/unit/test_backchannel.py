@@ -27,7 +27,7 @@ class Rig:
         self.arriving = None  # what a fetch brings
         self.asked = []
         self.revoked = Revoked(b"k" * 32)
-        self.attempts = []
+        self.attempts, self.subjects = [], []
         self.fails = False
         judge = Backchannel(
             policy=lambda: self.policy,
@@ -52,6 +52,7 @@ class Rig:
         if self.fails == "bug":
             raise RuntimeError("canary")
         self.attempts.append(attempt.revocation)
+        self.subjects.append(attempt.subject)
         return False if self.fails else self.revoked.revoke(attempt, done)
 
     def post(self, body, *, method="POST", content_type="application/x-www-form-urlencoded", **headers):
@@ -206,4 +207,18 @@ def test_so_many_are_judged_in_a_second(rig):
     statuses = [rig.tell(key=THIEF) for _ in range(205)]
     assert statuses == [400] * 200 + [429] * 5
     rig.clock.advance(1)
+    assert rig.tell() == 200
+
+
+def test_a_logout_takes_the_share_of_its_subject_or_of_an_issuer_that_names_none(rig):
+    assert rig.tell(sub="alice", sid="s1") == 200
+    assert rig.tell(sub=None, sid="s2", jti="l-2") == 200
+    assert rig.subjects == ["alice", ""]
+
+
+def test_a_logout_for_which_there_is_no_room_is_told_and_may_come_again(rig, caplog):
+    rig.fails = True
+    assert rig.tell() == 400
+    assert "a logout was not made" in caplog.text
+    rig.fails = False
     assert rig.tell() == 200

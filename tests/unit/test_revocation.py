@@ -6,7 +6,7 @@ import pytest
 
 from authz import tokens
 from authz.model import Issuer, Plane
-from authz.revocation import LONGEST_LINE, Attempt, Kind, Revocation, Revoked, encode, of_token, parse
+from authz.revocation import LONGEST_LINE, Attempt, Kind, Revocation, Revoked, Shares, encode, of_token, parse
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign
 
 KEY = make_key("ES256")
@@ -234,3 +234,56 @@ def test_any_other_line_is_refused_and_not_repeated(line):
     with pytest.raises(ValueError, match=r".") as caught:
         parse(line)
     assert "s1" not in str(caught.value)
+
+
+# --- shares
+
+
+def attempts(subject, *values, until=NOW + 60):
+    return [Attempt(revocation(value=value, until=until), subject=subject) for value in values]
+
+
+@pytest.fixture
+def shares(monkeypatch):
+    monkeypatch.setattr("authz.revocation.SHARE", 2)
+    monkeypatch.setattr("authz.revocation.ISSUER_SHARE", 3)
+    return Shares()
+
+
+def taken(shares, subject, *values, now=NOW, until=NOW + 60):
+    return [shares.take(attempt, now) for attempt in attempts(subject, *values, until=until)]
+
+
+def test_each_subject_has_its_share_and_an_issuer_that_names_none_has_a_larger_one(shares):
+    assert taken(shares, "a", "1", "2", "3") == [True, True, False]
+    assert taken(shares, "b", "4") == [True]
+    assert taken(shares, "", "5", "6", "7", "8") == [True, True, True, False]
+
+
+def test_the_same_session_again_takes_nothing(shares):
+    assert taken(shares, "a", "1", "1", "1", "2", "2", "1", "3") == [True] * 6 + [False]
+    assert len(shares) == 2
+
+
+def test_what_is_over_makes_room_and_is_let_go(shares):
+    assert taken(shares, "a", "1", "2", until=NOW + 60) == [True, True]
+    assert taken(shares, "a", "3", now=NOW + 3659) == [False]
+    assert taken(shares, "a", "3", now=NOW + 3660, until=NOW + 9999) == [True]
+    assert taken(shares, "b", "4") == [True]
+    shares.forget(NOW + 3660)
+    assert len(shares) == 1
+    shares.forget(NOW + 99_999)
+    assert len(shares) == 0
+
+
+def test_what_was_not_made_is_given_back(shares):
+    made, failed = attempts("a", "1", "2")
+    assert shares.take(made, NOW)
+    assert shares.take(failed, NOW)
+    shares.give_back(failed)
+    shares.give_back(failed)
+    assert taken(shares, "a", "3", "4") == [True, False]
+
+
+def test_a_share_shows_no_subject():
+    assert "canary" not in repr(attempts("canary", "1"))

@@ -28,9 +28,9 @@ class Rig:
         self.revoked = Revoked(b"k" * 32)
         self.revoker = Revoker(self.revoked, path, self.clock)
 
-    def revoke(self, value="s1", until=NOW + 60):
+    def revoke(self, value="s1", until=NOW + 60, subject=""):
         """Whether it was made; waits for its end."""
-        attempt, done = Attempt(one(value, until)), threading.Event()
+        attempt, done = Attempt(one(value, until), subject=subject), threading.Event()
         if self.revoker.revoke(attempt, done.set):
             assert done.wait(PATIENCE_S)
         return attempt.made
@@ -185,3 +185,43 @@ def test_so_many_may_wait_and_no_more(path, monkeypatch):
     rig.revoker.stop()
     assert ([attempt.made for attempt in waiting], ended) == ([True, True, False], [1, 1])
     assert on_record(path) == ["s0", "s1"]
+
+
+def test_what_could_not_be_written_takes_nothing_of_a_share(rig, path, monkeypatch):
+    monkeypatch.setattr("authz.revocation.SHARE", 2)
+
+    def full(_descriptor, _data):
+        raise FULL
+
+    with monkeypatch.context() as disk:
+        disk.setattr(revocation_file.os, "write", full)
+        assert [rig.revoke(f"f{number}", subject="a") for number in range(4)] == [False] * 4
+    assert [rig.revoke(f"s{number}", subject="a") for number in range(3)] == [True, True, False]
+    assert rig.revoke("s9", subject="b")
+    assert on_record(path) == ["s0", "s1", "s9"]
+
+
+def test_what_found_no_place_to_wait_takes_nothing_of_a_share(path, monkeypatch):
+    monkeypatch.setattr("authz.revocation.SHARE", 1)
+    monkeypatch.setattr(revoker, "_MOST_WAITING", 1)
+    rig = Rig(path)  # whose thread does not run yet
+    first, second = Attempt(one("s1"), subject="a"), Attempt(one("s2"), subject="b")
+    assert [rig.revoker.revoke(attempt, lambda: None) for attempt in (first, second)] == [True, False]
+    assert second.refused == "1 revocations wait to be written"
+    rig.revoker.start()
+    rig.revoker.stop()
+    assert first.made
+    with_room = Rig(path)
+    with_room.revoker._shares = rig.revoker._shares
+    with_room.revoker.start()
+    assert with_room.revoke("s2", subject="b")
+    with_room.revoker.stop()
+
+
+def test_a_share_is_had_anew_when_what_it_was_taken_for_is_over(rig, monkeypatch):
+    monkeypatch.setattr("authz.revocation.SHARE", 1)
+    assert [rig.revoke("s1", subject="a"), rig.revoke("s2", subject="a")] == [True, False]
+    rig.clock.advance(60 + 3600)
+    rig.revoker.tidy()
+    assert len(rig.revoker._shares) == 0
+    assert rig.revoke("s2", until=NOW + 9999, subject="a")
