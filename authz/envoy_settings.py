@@ -12,7 +12,7 @@ from authz import login_plan
 from authz.destination_settings import Credential, DestinationLimits
 from authz.envoy_config.egress_plan import check_credential
 from authz.quantities import Duration
-from authz.sections import Address, Section, Tls, is_loopback
+from authz.sections import Address, Section, Tls, is_loopback, needs_tls
 
 
 class Upstream(Section):
@@ -34,6 +34,12 @@ class Upstream(Section):
         False,
         description="an Airflow with `AuthzAuthManager`, which keeps to the DAGs that the rules name",
     )
+
+    @model_validator(mode="after")
+    def _tls_is_on(self) -> Self:
+        if not self.tls:
+            needs_tls(self, "tls_ca", "tls_name")
+        return self
 
 
 LoginUrl = Annotated[str, AfterValidator(login_plan.url)]
@@ -132,6 +138,12 @@ class Destination(Section):
             check_credential(self.name, safe=safe, keep_authorization=self.keep_authorization, tunnel=self.tunnel)
         return self
 
+    @model_validator(mode="after")
+    def _tls_is_on(self) -> Self:
+        if not self.tls:
+            needs_tls(self, "tls_ca", "tls_name")
+        return self
+
 
 class Dynamic(Section):
     """Any other host that the rules allow, at public addresses only."""
@@ -166,6 +178,12 @@ class Execution(Section):
     tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
 
+    @model_validator(mode="after")
+    def _tls_is_on(self) -> Self:
+        if not self.tls:
+            needs_tls(self, "tls_ca", "tls_name")
+        return self
+
 
 class Envoy(Section):
     """What `authz envoy` renders."""
@@ -177,9 +195,19 @@ class Envoy(Section):
     authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
     authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
     authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
+    authz_tls_certificate: str | None = Field(
+        None, description="Envoy's own certificate towards us, PEM; needed when `tls.client_ca` is set"
+    )
+    authz_tls_key: str | None = Field(None, description="its private key, PEM; both are read again when moved there")
     access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
     sds: str = Field(
         "sds",
         description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets;"
         " `''` without a login: the certificate is read at start only",
     )
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.authz_tls_certificate is None) != (self.authz_tls_key is None):
+            raise ValueError("`authz_tls_certificate` and `authz_tls_key` belong together: give both, or none")
+        return self

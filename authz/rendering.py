@@ -5,6 +5,7 @@ does not import `envoy-data-plane`; who renders pays for that.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from authz import endpoints
 from authz.destination_settings import Credential as CredentialSettings
@@ -44,7 +45,11 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
         raise ConfigError([problem])
     authz_tls = None
     if settings.tls is not None:
-        authz_tls = _client_tls(envoy.authz_tls_name, envoy.authz_tls_ca)
+        authz_tls = replace(
+            _client_tls(envoy.authz_tls_name, envoy.authz_tls_ca),
+            certificate=envoy.authz_tls_certificate or "",
+            key=envoy.authz_tls_key or "",
+        )
     try:
         return EnvoyPlan(
             authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
@@ -166,7 +171,7 @@ def _login(login: Login, discover: Callable[..., Provider], backchannel: str) ->
 
 
 def _server_tls(tls: Tls) -> ServerTls:
-    return ServerTls(certificate=tls.certificate, key=tls.key)
+    return ServerTls(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca or "")
 
 
 def _client_tls(server_name: str, ca: str | None) -> ClientTls:

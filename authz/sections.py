@@ -51,3 +51,14 @@ class Tls(Section):
     certificate: str = Field(description="certificate chain, PEM")
     key: str = Field(description="private key, PEM")
     client_ca: str | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
+
+
+def needs_tls(section: BaseModel, *keys: str) -> None:
+    """Refuse what says how TLS is spoken where none is: it would have no effect, and the connection no TLS.
+
+    Raises:
+        ValueError: as said.
+    """
+    useless = [key for key in keys if getattr(section, key) is not None]
+    if useless:
+        raise ValueError(f"`{'` and `'.join(useless)}` without `tls: true`: the connection would be plaintext")

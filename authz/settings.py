@@ -17,6 +17,7 @@ from authz.quantities import Duration, Size
 from authz.regular_file import read_regular
 from authz.run_settings import RunIdentity
 from authz.sections import Address, Section, Tls, is_loopback
+from authz.settings_checks import disagreements
 
 _MOST_WORKERS = 256
 _BESIDE_THE_TOKEN = 64 * 1024
@@ -225,6 +226,7 @@ def parse(
         settings = settings.model_copy(update={"engine": engine})
     clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
     problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
+    problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
     if problems:
         raise ConfigError(problems)
     return _absolute(settings, path.resolve().parent)
@@ -233,7 +235,18 @@ def parse(
 _AnySection = TypeVar("_AnySection", bound=BaseModel)
 _PATHS = frozenset(
     {
-        *("policy", "certificate", "key", "client_ca", "tls_ca", "authz_tls_ca", "access_log", "sds"),
+        *(
+            "policy",
+            "certificate",
+            "key",
+            "client_ca",
+            "tls_ca",
+            "authz_tls_ca",
+            "authz_tls_certificate",
+            "authz_tls_key",
+            "access_log",
+            "sds",
+        ),
         *("client_secret_file", "cookie_secret_file", "provider_ca", "secret_file", "ca"),
         *("jwks_file", "airflow_token_file", "airflow_ca"),
     }

@@ -69,6 +69,7 @@ LAYERS = {
     "small_server": 6,
     "backchannel": 6,
     "settings": 6,
+    "settings_checks": 6,
     "sections": 5,
     "destination_settings": 5,
     "envoy_settings": 6,

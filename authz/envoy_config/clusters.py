@@ -83,7 +83,7 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
         load_assignment=load_assignment(CLUSTER, plan.authz_endpoints),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=cluster_socket(plan.authz_tls, "h2") if plan.authz_tls else None,
+        transport_socket=cluster_socket(plan.authz_tls, "h2", sds=plan.sds) if plan.authz_tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
         circuit_breakers=_authz_breakers(),

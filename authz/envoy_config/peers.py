@@ -56,10 +56,14 @@ def parse_address(text: str) -> SocketPath | HostPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
-    """The certificate that a listener shows: two PEM files on Envoy's machine, readable by Envoy."""
+    """The certificate that a listener shows: two PEM files on Envoy's machine, readable by Envoy.
+
+    With `client_ca` (mutual TLS) only clients with a certificate of that authority get a connection.
+    """
 
     certificate: str
     key: str
+    client_ca: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     WatchedDirectory,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
     GenericSecret,
     SdsSecretConfig,
     Secret,
@@ -23,12 +24,13 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.peers import ServerTls
 from authz.envoy_config.plan import EnvoyPlan
 
 CLIENT_SECRET: Final = "login_client_secret"  # noqa: S105 a name
 COOKIE_SECRET: Final = "login_cookie_secret"  # noqa: S105 a name
 LISTENER_CERTIFICATE: Final = "listener_certificate"
+LISTENER_CLIENT_CA: Final = "listener_client_ca"
+AUTHZ_CERTIFICATE: Final = "authz_client_certificate"
 
 
 def sds_secret(folder: str, name: str) -> SdsSecretConfig:
@@ -44,7 +46,10 @@ def sds_files(plan: EnvoyPlan) -> dict[str, DiscoveryResponse]:
     found: list[Secret] = []
     inbound = plan.inbound
     if inbound and inbound.tls and plan.sds:
-        found.append(_certificate(inbound.tls))
+        found.append(_certificate(LISTENER_CERTIFICATE, inbound.tls.certificate, inbound.tls.key))
+        found += [_authority(LISTENER_CLIENT_CA, inbound.tls.client_ca)] if inbound.tls.client_ca else []
+    if plan.authz_tls and plan.authz_tls.certificate and plan.sds:
+        found.append(_certificate(AUTHZ_CERTIFICATE, plan.authz_tls.certificate, plan.authz_tls.key))
     if inbound and inbound.login:
         found.append(_generic(CLIENT_SECRET, inbound.login.client_secret))
         found.append(_generic(COOKIE_SECRET, inbound.login.cookie_secret))
@@ -69,11 +74,21 @@ def _generic(name: str, path: str) -> Secret:
     return Secret(name=name, generic_secret=GenericSecret(secret=DataSource(filename=path)))
 
 
-def _certificate(tls: ServerTls) -> Secret:
+def _certificate(name: str, certificate: str, key: str) -> Secret:
     """Key and certificate are read again together, when anything is moved into the certificate's folder."""
     pair = TlsCertificate(
-        certificate_chain=DataSource(filename=tls.certificate),
-        private_key=DataSource(filename=tls.key),
-        watched_directory=WatchedDirectory(path=str(PurePosixPath(tls.certificate).parent)),
+        certificate_chain=DataSource(filename=certificate),
+        private_key=DataSource(filename=key),
+        watched_directory=_folder_of(certificate),
     )
-    return Secret(name=LISTENER_CERTIFICATE, tls_certificate=pair)
+    return Secret(name=name, tls_certificate=pair)
+
+
+def _authority(name: str, path: str) -> Secret:
+    """Whose certificates are accepted; read again when a new file is moved into the folder."""
+    context = CertificateValidationContext(trusted_ca=DataSource(filename=path), watched_directory=_folder_of(path))
+    return Secret(name=name, validation_context=context)
+
+
+def _folder_of(path: str) -> WatchedDirectory:
+    return WatchedDirectory(path=str(PurePosixPath(path).parent))

@@ -5,12 +5,14 @@ Law: TLS 1.2 is the least; a server's certificate is always checked against a CA
 
 import ipaddress
 from collections.abc import Iterable
+from typing import TypedDict
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
     DownstreamTlsContext,
+    SdsSecretConfig,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
     TlsCertificate,
@@ -22,29 +24,36 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.peers import ClientTls, ServerTls
-from authz.envoy_config.secrets import LISTENER_CERTIFICATE, sds_secret
+from authz.envoy_config.secrets import AUTHZ_CERTIFICATE, LISTENER_CERTIFICATE, LISTENER_CLIENT_CA, sds_secret
 
 
 def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:
-    """The TLS of a listener; HTTP/2 is offered first. With the folder `sds` the certificate is read again when new."""
+    """The TLS of a listener; HTTP/2 is offered first. With the folder `sds` the files are read again when new.
+
+    With `client_ca` a client without a certificate of that authority does not get past the handshake.
+    """
     common = CommonTlsContext(
         tls_params=_versions(),
-        tls_certificates=[] if sds else [_certificate(tls.certificate, tls.key)],
-        tls_certificate_sds_secret_configs=[sds_secret(sds, LISTENER_CERTIFICATE)] if sds else [],
+        **_shown(tls.certificate, tls.key, sds, LISTENER_CERTIFICATE),
+        **(_clients(tls.client_ca, sds) if tls.client_ca else {}),
         alpn_protocols=["h2", "http/1.1"],
     )
-    return _socket(Any.pack(DownstreamTlsContext(common_tls_context=common)))
+    wanted = True if tls.client_ca else None
+    return _socket(Any.pack(DownstreamTlsContext(common_tls_context=common, require_client_certificate=wanted)))
 
 
-def cluster_socket(tls: ClientTls, *alpn: str) -> TransportSocket:
-    """The TLS of a cluster: CA and subject alternative name are both checked."""
+def cluster_socket(tls: ClientTls, *alpn: str, sds: str = "") -> TransportSocket:
+    """The TLS of a cluster: CA and subject alternative name are both checked.
+
+    Envoy's own certificate, if there is one, is the gate's client certificate in the folder `sds`, or read at start.
+    """
     context = CertificateValidationContext(
         trusted_ca=DataSource(filename=tls.ca),
         match_typed_subject_alt_names=[_subject(tls.server_name)],
     )
     common = CommonTlsContext(
         tls_params=_versions(),
-        tls_certificates=[_certificate(tls.certificate, tls.key)] if tls.certificate else [],
+        **(_shown(tls.certificate, tls.key, sds, AUTHZ_CERTIFICATE) if tls.certificate else {}),
         alpn_protocols=list(alpn),
         validation_context=context,
     )
@@ -74,8 +83,32 @@ def _versions() -> TlsParameters:
     )
 
 
-def _certificate(certificate: str, key: str) -> TlsCertificate:
-    return TlsCertificate(certificate_chain=DataSource(filename=certificate), private_key=DataSource(filename=key))
+class _Shown(TypedDict, total=False):
+    """The own certificate in a TLS context."""
+
+    tls_certificates: list[TlsCertificate]
+    tls_certificate_sds_secret_configs: list[SdsSecretConfig]
+
+
+def _shown(certificate: str, key: str, sds: str, name: str) -> _Shown:
+    """The own certificate: by the file of this name in the folder `sds`, or read at start where there is no folder."""
+    if sds:
+        return {"tls_certificate_sds_secret_configs": [sds_secret(sds, name)]}
+    pair = TlsCertificate(certificate_chain=DataSource(filename=certificate), private_key=DataSource(filename=key))
+    return {"tls_certificates": [pair]}
+
+
+class _Clients(TypedDict, total=False):
+    """The clients' authority in a TLS context."""
+
+    validation_context: CertificateValidationContext
+    validation_context_sds_secret_config: SdsSecretConfig
+
+
+def _clients(ca: str, sds: str) -> _Clients:
+    if sds:
+        return {"validation_context_sds_secret_config": sds_secret(sds, LISTENER_CLIENT_CA)}
+    return {"validation_context": CertificateValidationContext(trusted_ca=DataSource(filename=ca))}
 
 
 def _subject(name: str) -> SubjectAltNameMatcher:

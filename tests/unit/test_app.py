@@ -351,11 +351,11 @@ def test_without_an_assertion_section_none_is_made(place):
 
 
 def test_the_settings_reach_the_engine(place):
-    limits = "limits: {parked: 7, wait: 1s, token_bytes: 1KiB, message_bytes: 65KiB}"
+    limits = "limits: {parked: 7, wait: 3s, token_bytes: 1KiB, message_bytes: 65KiB}"
     text = limits + "\ntls: {certificate: c.pem, key: k.pem, client_ca: a.pem}"
     with place.built(**{"version: 1": f"version: 1\n{text}"}) as app:
         options = wiring._engine_options(app.settings)
-    assert (options.max_parked, options.max_wait, options.max_message_bytes) == (7, 1.0, 65 * 1024)
+    assert (options.max_parked, options.max_wait, options.max_message_bytes) == (7, 3.0, 65 * 1024)
     assert (options.drain_delay, options.drain_grace) == (0.01, 1.0)
     assert options.tls.certificate == str(place.folder / "c.pem")
     assert options.tls.client_ca == str(place.folder / "a.pem")

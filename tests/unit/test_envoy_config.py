@@ -13,7 +13,7 @@ from authz.envoy_config import headers, routes
 from authz.envoy_config.egress_plan import Destination, Egress, HostTls
 from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
-from authz.envoy_config.render import render, to_json, to_yaml
+from authz.envoy_config.render import render, render_sds, to_json, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FILTER = "envoy.filters.http.ext_authz"
@@ -396,6 +396,35 @@ def test_mutual_tls_to_the_authorizer():
         {"certificate_chain": {"filename": "/cert"}, "private_key": {"filename": "/key"}}
     ]
     assert context["alpn_protocols"] == ["h2"]
+
+
+def test_clients_need_a_certificate_only_where_an_authority_is_named():
+    def context(**named):
+        tls = ServerTls(certificate="/c", key="/k", **named)
+        (chain,) = render(plan(inbound=listener(tls=tls)))["static_resources"]["listeners"][0]["filter_chains"]
+        return chain["transport_socket"]["typed_config"]
+
+    made = context(client_ca="/ca.pem")
+    assert made["require_client_certificate"] is True
+    assert made["common_tls_context"]["validation_context"] == {"trusted_ca": {"filename": "/ca.pem"}}
+    without = context()
+    assert "require_client_certificate" not in without
+    assert "validation_context" not in without["common_tls_context"]
+
+
+def test_certificates_that_may_be_replaced_are_named_in_files_of_the_folder():
+    edge = ServerTls(certificate="/tls/c.pem", key="/tls/k.pem", client_ca="/ca/clients.pem")
+    ours = ClientTls(server_name="gate.test", certificate="/own/c.pem", key="/own/k.pem")
+    made = plan(sds="/sds", authz_tls=ours, inbound=listener(tls=edge))
+    files = render_sds(made)
+    authority = files["/sds/listener_client_ca.yaml"]["resources"][0]["validation_context"]
+    assert authority == {"trusted_ca": {"filename": "/ca/clients.pem"}, "watched_directory": {"path": "/ca"}}
+    own = files["/sds/authz_client_certificate.yaml"]["resources"][0]["tls_certificate"]
+    assert own["private_key"] == {"filename": "/own/k.pem"}
+    assert own["watched_directory"] == {"path": "/own"}
+    text = str(render(made))
+    for path in ("/tls/c.pem", "/own/c.pem", "/ca/clients.pem"):
+        assert path not in text
 
 
 def test_a_listener_with_tls_speaks_nothing_older_than_1_2_and_offers_http_2():

@@ -41,7 +41,7 @@ log: {decisions: decisions.jsonl}
 envoy:
   inbound:
     tls: {certificate: c.pem, key: d.pem}
-    upstreams: [{name: airflow, address: "127.0.0.1:8081", audience: airflow, tls_ca: ca.pem}]
+    upstreams: [{name: airflow, address: "127.0.0.1:8081", audience: airflow, tls: true, tls_ca: ca.pem}]
 """,
     )
     assert made.policy == f"{tmp_path}/sub/policy.yaml"
@@ -197,3 +197,58 @@ def test_addresses_that_the_workers_would_share_are_told_with_their_place(tmp_pa
         "3:30 worker 0 would listen on unix:/run/worker-0.sock, which belongs to listen[0] of worker 0",
         "3:50 worker 1 would listen on 127.0.0.1:9180, which belongs to admin.listen",
     ]
+
+
+# --- what sections must agree on
+
+
+def test_a_key_is_fetched_while_a_check_still_waits_for_it(tmp_path):
+    told = problems(tmp_path, "version: 1\nkeys: {refresh: 60s, min_interval: 2s}\n")
+    assert told == [
+        "2:36 `keys.min_interval` must be less than `limits.wait`: a check would give up before the key is fetched"
+    ]
+    assert problems(tmp_path, "version: 1\nlimits: {wait: 1s}\n")[0].startswith("2:16 `keys.min_interval` must be less")
+    load(tmp_path, "version: 1\nkeys: {min_interval: 2s}\nlimits: {wait: 2001ms}\n")
+
+
+MUTUAL = """version: 1
+tls: {certificate: a.pem, key: a.key, client_ca: ca.pem}
+envoy:
+  execution: {address: "127.0.0.1:8080"}
+"""
+
+
+def test_a_gate_that_wants_a_certificate_and_an_envoy_without_one_do_not_go_together(tmp_path):
+    (told,) = problems(tmp_path, MUTUAL)
+    assert told.startswith("2:50 `tls.client_ca` wants a certificate of Envoy")
+    (told,) = problems(tmp_path, MUTUAL + "  authz_tls_certificate: b.pem\n")
+    assert "`authz_tls_certificate` and `authz_tls_key` belong together" in told
+    made = load(tmp_path, MUTUAL + "  authz_tls_certificate: b.pem\n  authz_tls_key: b.key\n")
+    assert (made.envoy.authz_tls_certificate, made.envoy.authz_tls_key) == (f"{tmp_path}/b.pem", f"{tmp_path}/b.key")
+    load(tmp_path, MUTUAL.partition("envoy:")[0])
+
+
+@pytest.mark.parametrize("key", ["authz_tls_ca", "authz_tls_name", "authz_tls_certificate"])
+def test_what_envoy_is_told_of_the_gates_tls_needs_a_gate_with_tls(tmp_path, key):
+    text = MUTUAL.replace(", client_ca: ca.pem", "") + f"  {key}: one\n"
+    text += "  authz_tls_key: a.key\n" if key == "authz_tls_certificate" else ""
+    load(tmp_path, text)
+    told = problems(tmp_path, text.replace("tls: {certificate: a.pem, key: a.key}", "# no TLS"))
+    assert f"5:{len(key) + 5} `{key}` has no effect without `tls`" in told
+
+
+@pytest.mark.parametrize("key", ["tls_ca: ca.pem", "tls_name: a.test"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        'inbound: {upstreams: [{name: a, address: "127.0.0.1:1", KEY}]}',
+        'egress: {destinations: [{name: a, address: "127.0.0.1:1", hosts: [a.test], KEY}]}',
+        'execution: {address: "127.0.0.1:1", KEY}',
+    ],
+)
+def test_a_certificate_is_not_checked_where_no_tls_is_spoken_and_that_is_told(tmp_path, place, key):
+    text = "version: 1\nenvoy:\n  " + place.replace("KEY", key)
+    (told,) = problems(tmp_path, text)
+    assert told.startswith("3:")
+    assert f"`{key.partition(':')[0]}` without `tls: true`: the connection would be plaintext" in told
+    load(tmp_path, text.replace(key, f"tls: true, {key}"))
