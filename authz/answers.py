@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from authz import wire
 from authz.minter import NO_ASSERTION, Assertion
 from authz.model import Allow, Decision, Deny, Identity, Plane, Request, Rights
+from authz.page_frame import NO_BRANDING, Branding
 from authz.policy import Policy
 from authz.rights import airflow_role, menu
 from authz.trail import Trail
@@ -70,11 +71,13 @@ class Answers:
     Args:
         minter: makes the assertions.
         realm: the `realm` of the challenge that comes with 401 (RFC 6750 §3).
+        branding: who runs the gate, for its pages.
     """
 
-    def __init__(self, minter: Minter, *, realm: str) -> None:
+    def __init__(self, minter: Minter, *, realm: str, branding: Branding = NO_BRANDING) -> None:
         self._minter = minter
         self._realm = realm
+        self._branding = branding
         self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None, bool], _Kept] = LRUCache(_MOST_KEPT)
         self._menus = Menus()
 
@@ -94,6 +97,8 @@ class Answers:
                 metadata=trail.metadata(decision),
                 realm=self._realm,
                 run=trail.caller_run,
+                at=trail.time,
+                branding=self._branding,
             )
         if http is None:
             raise ValueError("an allow for no request")

@@ -24,6 +24,7 @@ from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
 from authz.cookies import Cookies, contradiction
 from authz.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
 from authz.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
+from authz.page_frame import NO_BRANDING, Branding
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason, word_of
 from authz.revocation import Attempt
@@ -117,6 +118,7 @@ class Service:
         record: Callable[[bytes], None],
         observe: Callable[[str, Reason, float], None],
         realm: str = "airflow",
+        branding: Branding = NO_BRANDING,
         revoker: Revoker | None = None,
         keep: float = _DAY_S,
         runs: Runs | None = None,
@@ -126,7 +128,7 @@ class Service:
         self._clock = clock
         self._record = record
         self._observe = observe
-        self._answers = Answers(minter, realm=realm)
+        self._answers = Answers(minter, realm=realm, branding=branding)
         self._verdicts = Verdicts()
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep

@@ -8,9 +8,9 @@ made of these descriptions.
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema, model_validator
 
-from authz import cpus, endpoints, yamlfile
+from authz import cpus, endpoints, page_frame, yamlfile
 from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
 from authz.quantities import Duration, Size
@@ -44,6 +44,18 @@ class Admin(Section):
     """Metrics and readiness."""
 
     listen: Address = Field("127.0.0.1:9180", description="address of /metrics, /healthz, /readyz and /jwks.json")
+
+
+class Pages(Section):
+    """What people read who are not let in."""
+
+    organisation: Annotated[str, AfterValidator(page_frame.check_organisation)] = Field(
+        "", description="name above every page of the gate and of Envoy's login"
+    )
+    contact: Annotated[str, AfterValidator(page_frame.check_contact)] = Field(
+        "",
+        description="whom to ask, on every page: a mail address or an https URL",
+    )
 
 
 class Limits(Section):
@@ -149,6 +161,7 @@ class Settings(Section):
     )
     realm: str = Field("airflow", pattern=r"^[A-Za-z0-9 ._-]{1,64}$", description="realm named in WWW-Authenticate")
     admin: Admin = Field(Admin(), description="metrics and readiness")
+    pages: Pages = Field(Pages(), description="what people read who are not let in")
     limits: Limits = Field(Limits(), description="bounds")
     keys: Keys = Field(Keys(), description="fetching the issuers' keys")
     assertion: Assertion | None = Field(None, description="signed identity for upstreams")

@@ -76,7 +76,7 @@ def page_app() -> FastAPI:
 
     @app.get(PAGE, response_class=HTMLResponse)
     def gate() -> HTMLResponse:
-        return HTMLResponse(pages.GATE, status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
+        return HTMLResponse(pages.GATE.html(), status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
 
     return app
 
@@ -96,12 +96,29 @@ def _open_keys(configured: options.Options) -> KeySource:
             source.load()
         except (FetchError, KeySetError) as error:
             raise AirflowConfigException(f"[authz] jwks_file cannot be used: {error}") from error
+        _say(configured, source)
         return source
-    source = KeySource(fetch_url(configured.jwks_url), Pace())
+    source = KeySource(fetch_url(configured.jwks_url, clock_skew_s=configured.expected.clock_skew), Pace())
     try:
         source.load()
     except FetchError as error:
         log.warning("[authz] jwks_url does not answer yet, requests get 503 until it does: %s", error)
     except KeySetError as error:
         raise AirflowConfigException(f"[authz] jwks_url: {configured.jwks_url}: {error}") from error
+    else:
+        _say(configured, source)
     return source
+
+
+def _say(configured: options.Options, source: KeySource) -> None:
+    """Log what an assertion must say here: to compare with the gate's settings."""
+    expected = configured.expected
+    log.info(
+        "Assertions of the gate are accepted with issuer %r, audience %r, up to %d s of clock difference, and the keys"
+        " %s of %s.",
+        expected.issuer,
+        expected.audience,
+        expected.clock_skew,
+        ", ".join(sorted(source.keys())),
+        configured.jwks_file or configured.jwks_url,
+    )

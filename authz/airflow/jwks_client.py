@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
@@ -46,8 +47,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the answer stays the redirect itself, which is then an error."""
 
 
-def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S) -> Fetch:
-    """Fetch the key set over HTTP(S)."""
+def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, clock_skew_s: float = 5.0) -> Fetch:
+    """Fetch the key set over HTTP(S). A clock there that differs by more than `clock_skew_s` is logged."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - scheme checked by options
 
@@ -55,11 +56,27 @@ def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S) -> Fetch:
         deadline = time.monotonic() + timeout_s
         try:
             with opener.open(request, timeout=timeout_s) as response:
+                _compare_clocks(url, response.headers.get("date"), clock_skew_s)
                 return _read_bounded(response, deadline)
         except (OSError, HTTPException, ValueError) as error:
             raise FetchError(f"{url}: {error}") from error
 
     return fetch
+
+
+def _compare_clocks(url: str, date: str | None, clock_skew_s: float) -> None:
+    """Log a difference: assertions would be refused as expired, or as not yet valid. `Date` has whole seconds."""
+    try:
+        ahead = parsedate_to_datetime(date or "").timestamp() - time.time()
+    except ValueError:
+        return
+    if abs(ahead) > clock_skew_s + 1:
+        log.warning(
+            "The gate's clock (%s) is %d s %s this machine's: its assertions will be refused. Set the clocks right.",
+            url,
+            abs(ahead),
+            "ahead of" if ahead > 0 else "behind",
+        )
 
 
 def _read_bounded(response: Any, deadline: float) -> bytes:

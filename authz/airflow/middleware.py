@@ -15,16 +15,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from authz.airflow import pages
+from authz.airflow import pages, refusals
 from authz.airflow.jwks_client import KeySource
+from authz.airflow.refusals import DECISION_HEADER
 from authz.airflow.verifier import ASSERTION_HEADER, Asserted, Expected, Refusal, verify
 
 TASK_API = "/execution/"
 SESSION_COOKIE = "_token"
 FETCHES_TO_WAIT_FOR = 2  # the first may have been under way already, from before the key was published
 SCHEME = "Authz-Assertion"  # in `WWW-Authenticate`
-REFUSED = {"detail": "The assertion of the gate was not accepted."}
-NO_KEYS = {"detail": "The gate's keys are not available."}
+REFUSED = {
+    "detail": "Airflow does not accept the assertion of the gate in front of it. This is not about your sign-in or your"
+    " token: the settings, keys or clocks of the gate and of Airflow differ. Airflow's log says which."
+}
+NO_KEYS = {"detail": "Airflow does not have the keys of the gate in front of it. Try again shortly."}
 JSON = {"content-type": "application/json"}
 
 Scope = MutableMapping[str, Any]
@@ -70,7 +74,7 @@ class AssertionMiddleware:
         if assertions and not task_api:
             verdict = await self._verify(assertions)
             if isinstance(verdict, Refusal):
-                await self._refuse(verdict, scope, send)
+                await self._refuse(verdict, assertions, scope, send)
                 return
             marked = await asyncio.to_thread(self._mark, verdict) if self._mark_blocks else self._mark(verdict)
             clean["state"] = {**scope.get("state", {}), **marked}
@@ -89,19 +93,27 @@ class AssertionMiddleware:
             verdict = verify(token, self._source.keys(), self._expected, self._wall())
         return verdict
 
-    async def _refuse(self, refusal: Refusal, scope: Scope, send: Send) -> None:
-        log.warning("Assertion refused: %s", refusal)
+    async def _refuse(self, refusal: Refusal, assertions: list[bytes], scope: Scope, send: Send) -> None:
+        token = assertions[0].decode("latin-1") if len(assertions) == 1 else ""
+        decision = refusals.decision_id([value for name, value in scope["headers"] if name == DECISION_HEADER])
+        why = refusals.sentence(token, refusal, self._source.keys(), self._expected, self._wall())
+        log.warning("Assertion refused: %s: %s (decision %s)", refusal, why, decision or "unknown")
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        page = wants_page(scope)
         if refusal is Refusal.NO_KEYS:
-            await _answer(send, 503, pages.NO_KEYS if page else NO_KEYS, {"retry-after": "2"})
-            return
-        await _answer(send, 401, pages.REFUSED if page else REFUSED, {"www-authenticate": SCHEME})
+            page, body = pages.NO_KEYS, NO_KEYS
+            status, headers = 503, {"retry-after": "2"}
+        else:
+            page, body = pages.REFUSED, REFUSED | refusals.facts(token, refusal, self._expected, self._wall())
+            status, headers = 401, {"www-authenticate": SCHEME}
+        if wants_page(scope):
+            await _answer(send, status, page.html(decision), headers)
+        else:
+            await _answer(send, status, {**body, "decision_id": decision}, headers)
 
 
-async def _answer(send: Send, status: int, body: str | dict[str, str], headers: dict[str, str]) -> None:
+async def _answer(send: Send, status: int, body: str | dict[str, Any], headers: dict[str, str]) -> None:
     """Answer with a page (text) or with JSON."""
     data = (body if isinstance(body, str) else json.dumps(body)).encode()
     kind = {"content-type": "text/html; charset=utf-8", **pages.HEADERS} if isinstance(body, str) else JSON

@@ -1,34 +1,75 @@
 """The pages that people see who reach Airflow in a browser and are not let in.
 
-Law: a page says what somebody can do about it, and nothing of what the request held or why it was refused: that stands
-in the API server's log.
+Law: a page says what the reader can do about it, and nothing of what the request held or why it was refused: that
+stands in the API server's log. The style is that of the gate's pages (`authz.page_frame`), which what runs inside
+Airflow may not import: a test compares them.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
 
 HEADERS: Mapping[str, str] = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
 }
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}}</style></head>
-<body><h1>{title}</h1>
-<p>{text}</p></body></html>
-"""
+STYLE = (
+    ":root{color-scheme:light dark;--ink:#1d2125;--soft:#565d66;--paper:#fff;--line:#d8dce1;--link:#0b57b8;"
+    "--code:#f0f2f4}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e7e9ec;--soft:#aab1bb;--paper:#16181c;--line:#363b43;"
+    "--link:#8ab8ff;--code:#24282f}}"
+    "body{font:16px/1.5 system-ui,sans-serif;margin:0;padding:12vh 1.25rem 2rem;background:var(--paper);"
+    "color:var(--ink)}"
+    "main{max-width:38rem;margin:0 auto;overflow-wrap:anywhere}h1{font-size:1.5rem;line-height:1.25;margin:0 0 1rem}"
+    "a{color:var(--link)}"
+    ".go a{display:inline-block;padding:.5rem 1rem;border:1px solid var(--link);border-radius:.4rem;"
+    "text-decoration:none;margin:0 .5rem .5rem 0}"
+    ".by{color:var(--soft);margin:0 0 .5rem}"
+    "dl{border-top:1px solid var(--line);padding-top:1rem;margin-top:1.5rem;display:grid;"
+    "grid-template-columns:auto 1fr;gap:.25rem 1rem}"
+    "dt{color:var(--soft)}dd{margin:0}code{background:var(--code);padding:.1rem .3rem;user-select:all}"
+)
 
-GATE = _PAGE.format(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page: what happened, what to do, and the one link (`""` loads the page again)."""
+
+    title: str
+    text: str
+    link: str
+    link_text: str
+
+    def html(self, decision: str = "") -> str:
+        """The page. `decision` is the id of the gate's decision, where the gate has sent one."""
+        facts = f"<dl><dt>Decision</dt><dd><code>{escape(decision)}</code></dd></dl>" if decision else ""
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
+            f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
+            f"<body><main><h1>{escape(self.title)}</h1><p>{escape(self.text)}</p>"
+            f'<p class="go"><a href="{escape(self.link)}">{escape(self.link_text)}</a></p>{facts}'
+            "<p>If you need help, ask the team that runs Airflow, and give them what is shown here.</p>"
+            "</main></body></html>\n"
+        )
+
+
+GATE = Page(
     title="Airflow is behind a gate",
-    text="This Airflow has no login of its own. Open it at the address of its gate; if you already did, your session "
-    "there has ended or your account is known to no role: ask those who run the gate.",
+    text="This Airflow has no sign-in page of its own: open it at the address where you usually sign in. If you just "
+    "did, your session there has ended.",
+    link="/",
+    link_text="To the start page",
 )
-REFUSED = _PAGE.format(
+REFUSED = Page(
     title="Airflow could not verify who you are",
-    text="The gate in front of this Airflow sent a proof of your identity that Airflow does not accept. Load the page "
-    "again. If that does not help, tell those who run the gate; the log of Airflow's API server says why.",
+    text="The gate in front of this Airflow let you in, and Airflow does not accept the gate's word for it. Your "
+    "sign-in and your account are not the cause. Airflow's log says what is.",
+    link="",
+    link_text="Try again",
 )
-NO_KEYS = _PAGE.format(
-    title="Airflow cannot verify anybody just now",
-    text="Airflow does not have the keys of the gate in front of it. Load the page again in a moment. If that does not "
-    "help, tell those who run the gate.",
+NO_KEYS = Page(
+    title="Airflow cannot verify anyone right now",
+    text="Airflow does not have the keys of the gate in front of it. Try again in a moment.",
+    link="",
+    link_text="Try again",
 )

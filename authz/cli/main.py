@@ -6,6 +6,7 @@ import click
 
 from authz import __version__
 from authz.cli.ask import check, explain
+from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
 from authz.cli.revoke import revoke
@@ -47,13 +48,14 @@ def main() -> None:
       authz serve --settings authz.yaml          answer Envoy's checks
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
+      authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b
     Exit status: 0 yes, 1 a negative answer (denied, findings), 2 usage or configuration.
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, demo):
+for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, doctor, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from authz import pages, task_messages
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.cookies import read as read_cookies
 from authz.model import EXECUTION, Deny, HttpRequest, Identity, Plane, Run
+from authz.page_frame import NO_BRANDING, POLICY, Branding
 from authz.reasons import ANSWERS, GrpcCode, Reason
 from authz.wire.headers import DECISION, IDENTITY_HEADERS, NEVER_FORWARDED
 from authz.wire.request import SECURE
@@ -120,11 +121,13 @@ def denied(
     metadata: Mapping[str, str],
     realm: str,
     run: Run | None = None,
+    at: float = 0.0,
+    branding: Branding = NO_BRANDING,
 ) -> bytes:
     """The request ends here. `run` is the one that a task's token names, whether it is believed or not.
 
-    `http` is what is answered, None where it could not be read. A browser whose session is over goes to where its
-    cookies are cleared, if there is such a place.
+    `http` is what is answered, None where it could not be read. A page shows the time `at` (seconds since the epoch)
+    and the `branding`. A browser whose session is over goes to where its cookies are cleared, if there is such a place.
 
     Raises:
         ValueError: the reason is not one of a denial, or a sign-out that leads nowhere. This is a bug of the caller;
@@ -150,14 +153,14 @@ def denied(
     if status == _FOUND and "location" not in headers:
         raise ValueError("a sign-out that leads nowhere")
     if html:
-        headers["content-security-policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        headers["content-security-policy"] = POLICY
     if status == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
         error = f', error="{answer.error}"' if answer.error else ""
         headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
     response = pb.CheckResponse()
     response.status.code = answer.grpc
     response.denied_response.status.code = status
-    response.denied_response.body = _body(deny, identity, decision_id, http, run).decode()
+    response.denied_response.body = _body(deny, identity, decision_id, http, run, at=at, branding=branding).decode()
     for name, value in headers.items():
         option = response.denied_response.headers.add()
         option.header.key = name
@@ -189,11 +192,29 @@ def _status(status: int, http: HttpRequest | None) -> int:
     return status
 
 
-def _body(deny: Deny, identity: Identity | None, decision_id: str, http: HttpRequest | None, run: Run | None) -> bytes:
+def _body(
+    deny: Deny,
+    identity: Identity | None,
+    decision_id: str,
+    http: HttpRequest | None,
+    run: Run | None,
+    *,
+    at: float,
+    branding: Branding,
+) -> bytes:
     """The body: for a browser a page, with a link to sign out if there is a session to end; for a task its sentence."""
     if http is not None and http.browser:
         with_session = http.signout and (identity is not None or read_cookies(http.cookies).session)
-        return pages.as_html(deny, identity, decision_id, sign_out=http.base + _SIGN_OUT if with_session else "")
+        return pages.as_html(
+            deny,
+            identity,
+            decision_id,
+            start=http.base + "/",
+            sign_out=http.base + _SIGN_OUT if with_session else "",
+            login=bool(http.signout),
+            at=at,
+            branding=branding,
+        )
     outward = http is not None and http.plane in _OF_TASKS
     said = task_messages.message(deny, run, http) if outward and http is not None else ""
     return pages.as_json(deny, identity, decision_id, said=said)

@@ -4,7 +4,9 @@ import json
 import logging
 import socket
 import threading
+import time
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -199,6 +201,18 @@ def test_a_url_is_fetched_without_proxy_and_without_credentials(monkeypatch):
         assert fetch_url(url)() == key_set("a")
     assert seen[0][0] == "/jwks.json"
     assert not {name.lower() for name in seen[0][1]} & {"authorization", "cookie"}
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(90, "ahead of"), (-90, "behind"), (3, ""), (None, "")])
+def test_a_gate_whose_clock_differs_is_in_the_log(caplog, ahead, said):
+    def respond(handler):
+        handler.date_time_string = lambda: "soon" if ahead is None else formatdate(time.time() + ahead, usegmt=True)
+        answer(handler, 200, key_set("a"))
+
+    with http_server(respond) as (url, _):
+        assert fetch_url(url, clock_skew_s=5)() == key_set("a")
+    assert [record.levelname for record in caplog.records] == (["WARNING"] if said else [])
+    assert said in caplog.text
 
 
 def test_a_redirect_is_not_followed():

@@ -197,7 +197,9 @@ def test_a_bad_assertion_ends_the_request_on_every_path(gate, token):
     for path in ("/api/v2/dags", "/ui/config", "/", "/static/x.js", "/api/v2/monitor/health"):
         sent = gate.send(assertion(token), path=path)
         assert sent[0]["status"] == 401
-        assert json.loads(sent[1]["body"]) == middleware.REFUSED
+        body = json.loads(sent[1]["body"])
+        assert body["detail"] == middleware.REFUSED["detail"]
+        assert body["decision_id"] == ""
         assert (b"www-authenticate", b"Authz-Assertion") in sent[0]["headers"]
     assert gate.airflow.scopes == []
 
@@ -307,7 +309,7 @@ def test_people_who_navigate_get_a_page(gate, header, page):
 
 def test_a_change_is_no_navigation(gate):
     sent = gate.send((b"accept", b"text/html"), assertion(b"garbage"), method="POST")
-    assert json.loads(sent[1]["body"]) == middleware.REFUSED
+    assert json.loads(sent[1]["body"]) == {**middleware.REFUSED, "decision_id": ""}
 
 
 def test_without_keys_the_answer_is_503_and_it_heals():
@@ -318,7 +320,7 @@ def test_without_keys_the_answer_is_503_and_it_heals():
     assert gate.airflow.scopes == []
     assert gate.status() == 200
     page = gate.send(assertion(mint()), (b"sec-fetch-mode", b"navigate"))
-    assert (page[0]["status"], b"cannot verify anybody" in page[1]["body"]) == (503, True)
+    assert (page[0]["status"], b"cannot verify anyone" in page[1]["body"]) == (503, True)
     gate.origin.answer = key_set("k1")
     assert gate.status(assertion(mint())) == 200
 

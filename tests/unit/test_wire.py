@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 from authz import wire
 from authz.errors import RequestError
 from authz.model import Claims, Deny, HttpRequest, Identity, Level, Run
+from authz.page_frame import Branding
 from authz.reasons import ANSWERS, GrpcCode, Reason
 
 METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
@@ -311,7 +312,7 @@ def test_the_json_body_says_who_and_what_was_missing():
     body = json.loads(response.denied_response.body)
     assert body == {
         "error": "no_rule",
-        "message": "This needs the right dag_runs:create on DAG sales_daily. Your roles: op, viewer.",
+        "message": "This needs the permission dag_runs:create on the DAG sales_daily. Your roles here: op, viewer.",
         "decision_id": "d1",
         "user": "alice@test",
     }
@@ -336,30 +337,60 @@ SESSION = {"cookies": (b"theme=dark; BearerToken=x",)}
     [
         (Reason.EXPIRED, None, SESSION, "Sign in again"),
         (Reason.NO_TOKEN, None, SESSION, "Sign in again"),
-        (Reason.EXPIRED, None, {}, None),  # there is nothing to end
-        (Reason.EXPIRED, None, {**SESSION, "signout": ""}, None),  # nor somebody to end it
+        (Reason.EXPIRED, None, {}, "Sign in"),  # there is nothing to end
+        (Reason.EXPIRED, None, {**SESSION, "signout": ""}, "Try again"),  # nor a login here
         (Reason.NO_ROLE, identity(), SESSION, "Sign out"),
         (Reason.NO_ROLE, identity(), {}, "Sign out"),
-        (Reason.NO_ROLE, identity(), {"signout": ""}, None),
+        (Reason.NO_ROLE, identity(), {"signout": ""}, "To the start page"),
         (Reason.AMBIGUOUS_CREDENTIALS, None, SESSION, "Sign out"),
-        (Reason.NO_RULE, identity(), SESSION, None),
-        (Reason.INTERNAL_ERROR, None, SESSION, None),
+        (Reason.NO_RULE, identity(), SESSION, "To the start page"),
+        (Reason.BAD_PATH, None, SESSION, "To the start page"),
+        (Reason.INTERNAL_ERROR, None, SESSION, "Try again"),
     ],
 )
-def test_a_page_leads_out_of_a_session_that_is_of_no_use(reason, who, http, link):
+def test_every_page_has_a_next_step(reason, who, http, link):
+    targets = {"Sign in again": "/api/v2/auth/logout", "Sign out": "/api/v2/auth/logout", "Try again": ""}
     body = deny(reason, html=True, who=who, http=http).denied_response.body
-    assert ("<a " in body) == (link is not None)
-    if link is not None:
-        assert f'<a href="/api/v2/auth/logout">{link}</a>' in body
+    target = targets.get(link, "/")
+    assert f'<a href="{target}">{link}</a>' in body
+    if target:
         below = deny(reason, html=True, who=who, http={**http, "base": '/air"flow'}).denied_response.body
-        assert '<a href="/air&quot;flow/api/v2/auth/logout">' in below
+        assert f'<a href="/air&quot;flow{target}">{link}</a>' in below
     assert ("clock" in body) == (link == "Sign in again")
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if ANSWERS[reason].http >= 400])
+def test_a_page_names_who_runs_the_gate_the_time_and_the_decision(reason):
+    branding = Branding(organisation="Data <Platform>", contact="data@example.com")
+    http = HttpRequest("inbound", "airflow", "GET", "a", "/", browser=True)
+    answer = wire.denied(
+        Deny(reason=reason),
+        decision_id="d1",
+        identity=None,
+        http=http,
+        metadata=METADATA,
+        realm="airflow",
+        at=1_800_000_000.5,
+        branding=branding,
+    )
+    body = CheckResponse.parse(answer).denied_response.body
+    assert "Data &lt;Platform&gt;" in body
+    assert '<a href="mailto:data@example.com">data@example.com</a>' in body
+    assert "<code>2027-01-15 08:00:00 UTC</code>" in body
+    assert "<code>d1</code>" in body
+    assert "<a " in body.partition('class="go"')[2]
+
+
+def test_a_person_reads_no_words_for_programs():
+    body = deny(Reason.NO_RULE, html=True, who=identity(), operation="dags:read", dag_id="~").denied_response.body
+    assert "This needs the permission dags:read on all DAGs." in body
+    assert "A valid token is needed" not in deny(Reason.EXPIRED, html=True).denied_response.body
 
 
 def test_who_has_no_role_is_told_who_they_are_and_why():
     body = deny(Reason.NO_ROLE, html=True, who=identity()).denied_response.body
-    assert "<dd>alice@test</dd>" in body
-    assert "None of your groups has a role here" in body
+    assert "<dd><code>alice@test</code></dd>" in body
+    assert "none of your groups has a role here" in body
 
 
 SECURE = "__Host-authz-signout=1; Path=/; Max-Age=20; HttpOnly; Secure; SameSite=Lax"
