@@ -84,15 +84,15 @@ class SimFetcher:
         self.gate = threading.Event()
         self.gate.set()
 
-    def fetch(self, issuer, jwks_uri="", *, hurried=False):
-        self.calls.append((issuer.name, jwks_uri))
+    def fetch(self, issuer, *, hurried=False):
+        self.calls.append((issuer.name, hurried))
         answer = self.answers.get(issuer.name, KeysUnavailableError("nobody answers"))
         self.begun.release()
         assert self.gate.wait(PATIENCE_S)
         if isinstance(answer, Exception):
             raise answer
         data = answer if isinstance(answer, bytes) else jwks_of(answer)
-        return Fetched(data=data, jwks_uri="https://idp.example.com/jwks", max_age=self.max_age)
+        return Fetched(data=data, max_age=self.max_age)
 
     def until_begun(self):
         """Wait for one fetch that was not waited for yet."""

@@ -16,14 +16,13 @@ from authz.regular_file import read_regular
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of a key set. `jwks_uri` is what discovery named (""), `max_age` how long the server calls it fresh.
+    """The bytes of a key set. `max_age` is how long the server calls it fresh.
 
     `age` is 0 for a fetch made for this question; for one that was made for somebody else, how many seconds ago it
     began.
     """
 
     data: bytes = field(repr=False)
-    jwks_uri: str = field(default="", repr=False)
     max_age: int | None = None
     age: float = 0.0
 
@@ -31,8 +30,8 @@ class Fetched:
 class Fetcher(Protocol):
     """Fetches key sets; `KeyFetcher` for real, a simulator in tests."""
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
-        """The bytes of the issuer's key set; `jwks_uri` is a recent result of its discovery, to be used again.
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
+        """The bytes of the issuer's key set, from where its discovery document says now.
 
         `hurried` says that a key is missing: a result that was good a while ago is of no use.
 
@@ -63,7 +62,7 @@ class KeyFetcher:
         self._resolver = resolver
         self._http: Fetcher | None = None
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set.
 
         Raises:
@@ -77,7 +76,7 @@ class KeyFetcher:
             from authz.keys.over_http import HttpFetcher  # noqa: PLC0415
 
             self._http = HttpFetcher(limits=self._limits, tls=self._tls, resolver=self._resolver)
-        return self._http.fetch(issuer, jwks_uri, hurried=hurried)
+        return self._http.fetch(issuer, hurried=hurried)
 
 
 def read_file(path: str, max_bytes: int) -> bytes:

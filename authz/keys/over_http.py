@@ -1,7 +1,8 @@
 """Keys over HTTP: discovery, or an explicit `jwks_uri`.
 
 Law: a discovery document is believed only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
-1.0 §4.3), and what it names obeys the rules that the configured URL obeys. Nothing in a token ever leads here.
+1.0 §4.3), and what it names obeys the rules that the configured URL obeys. It is read anew for every fetch: a provider
+that moves its keys may go on serving old ones from the old address. Nothing in a token ever leads here.
 """
 
 import ssl
@@ -23,7 +24,7 @@ class HttpFetcher:
         self._limits = limits
         self._downloader = Downloader(limits=limits, tls=tls or default_tls(), resolver=resolver or system_resolver)
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:  # noqa: ARG002 every result is a new one
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:  # noqa: ARG002 every result is a new one
         """The bytes of the issuer's key set.
 
         Raises:
@@ -33,9 +34,9 @@ class HttpFetcher:
         loopback = issuer.insecure_http or names_loopback(configured.host)
         reach = Reach(insecure_http=issuer.insecure_http, loopback=loopback)
         deadline = Deadline(self._limits.timeout_s)
-        uri = issuer.jwks_uri or jwks_uri or self._discover(issuer, reach, deadline)
+        uri = issuer.jwks_uri or self._discover(issuer, reach, deadline)
         document = self._downloader.get(Url.parse(uri), reach=reach, deadline=deadline)
-        return Fetched(data=document.data, jwks_uri="" if issuer.jwks_uri else uri, max_age=document.max_age)
+        return Fetched(data=document.data, max_age=document.max_age)
 
     def _discover(self, issuer: Issuer, reach: Reach, deadline: Deadline) -> str:
         url = Url.parse(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")

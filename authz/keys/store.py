@@ -47,7 +47,6 @@ class _Worker:
         self.stopping = False
         self.thread: threading.Thread | None = None
         self.state = KeyState(issuer=issuer.issuer)
-        self.jwks_uri = ""
         self.digest = b""
 
 
@@ -187,8 +186,7 @@ class KeyStore:
             hurried = worker.schedule.start(self._clock.monotonic())
         previous = worker.state.keyset
         try:
-            uri = worker.jwks_uri if hurried else ""
-            fetched = self._fetcher.fetch(worker.issuer, uri, hurried=hurried)
+            fetched = self._fetcher.fetch(worker.issuer, hurried=hurried)
             digest = sha256(fetched.data).digest()
             if previous is not None and digest == worker.digest:
                 keyset = previous
@@ -201,7 +199,7 @@ class KeyStore:
             log.exception("fetching the keys of issuer %s", worker.issuer.name)
             self._failed(worker, f"internal error ({type(error).__name__})")
         else:
-            worker.jwks_uri, worker.digest = fetched.jwks_uri, digest
+            worker.digest = digest
             self._succeeded(worker, fetched, keyset, previous)
 
     def _succeeded(self, worker: _Worker, fetched: Fetched, keyset: KeySet, previous: KeySet | None) -> None:
@@ -229,7 +227,6 @@ class KeyStore:
         self._tell(done)
 
     def _failed(self, worker: _Worker, text: str) -> None:
-        worker.jwks_uri = ""
         name = worker.issuer.name
         with self._lock:
             now = self._clock.monotonic()

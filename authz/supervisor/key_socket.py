@@ -74,12 +74,12 @@ class _Handler(socketserver.StreamRequestHandler):
         question = json.loads(self.rfile.readline(_LONGEST_QUESTION))
         issuer = Issuer(**question["about"], audiences={}, algorithms=frozenset())
         try:
-            found = self.server.fetcher.fetch(issuer, question["known"], hurried=question["hurried"])
+            found = self.server.fetcher.fetch(issuer, hurried=question["hurried"])
         except KeysUnavailableError as error:
             answer: dict[str, object] = {"error": error.detail}
         else:
             data = base64.b64encode(found.data).decode()
-            answer = {"data": data, "jwks_uri": found.jwks_uri, "max_age": found.max_age, "age": found.age}
+            answer = {"data": data, "max_age": found.max_age, "age": found.age}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -97,7 +97,7 @@ class SupervisedFetcher:
         self._max_bytes = max_bytes
         self._timeout_s = 2 * timeout_s + _GRACE_S  # one fetch may be under way, and ours comes after it
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set; see `Fetcher.fetch`.
 
         Raises:
@@ -106,12 +106,11 @@ class SupervisedFetcher:
         if issuer.jwks_file is not None:
             return Fetched(data=read_file(issuer.jwks_file, self._max_bytes))
         about = {name: getattr(issuer, name) for name in _ABOUT}
-        answer = self._ask({"about": about, "known": jwks_uri, "hurried": hurried})
+        answer = self._ask({"about": about, "hurried": hurried})
         if "error" in answer:
             raise KeysUnavailableError(answer["error"])
         return Fetched(
             data=base64.b64decode(answer["data"]),
-            jwks_uri=answer["jwks_uri"],
             max_age=answer["max_age"],
             age=answer["age"],
         )

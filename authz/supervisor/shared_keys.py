@@ -48,7 +48,7 @@ class SharedFetcher:
         self._lock = threading.Lock()
         self._flights: dict[Source, _Flight] = {}
 
-    def fetch(self, issuer: Issuer, jwks_uri: str = "", *, hurried: bool = False) -> Fetched:
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set, from a fetch that was made or is made now; see `Fetcher.fetch`.
 
         Raises:
@@ -64,7 +64,7 @@ class SharedFetcher:
             begun = flight.begun
         result: Fetched | KeysUnavailableError = KeysUnavailableError("internal error")  # unless something better comes
         try:
-            result = self._fetcher.fetch(issuer, jwks_uri, hurried=hurried)
+            result = self._fetcher.fetch(issuer, hurried=hurried)
         except KeysUnavailableError as error:
             result = error
         finally:

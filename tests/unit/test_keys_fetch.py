@@ -15,11 +15,13 @@ from authz.keys import KeyFetcher, Limits
 from authz.keys.download import Url, default_tls
 from authz.keys.fetch import read_file
 from authz.keys.network import Deadline, GuardedBackend, forbidden, names_loopback, system_resolver
+from authz.keys.over_http import HttpFetcher
 from tests import simulators as sim
 from tests.certificates import Authority
 from tests.token_factory import issuer, jwks_of, make_key
 
 KEY = make_key("ES256", kid="k1")
+NEXT = make_key("ES256", kid="k2")
 QUICK = Limits(timeout_s=0.5)
 
 
@@ -52,16 +54,19 @@ class TestWays:
     def test_discovery_leads_to_the_keys(self, idp):
         fetched = KeyFetcher().fetch(discovered(idp))
         assert fetched.data == jwks_of([KEY])
-        assert fetched.jwks_uri == idp.jwks_uri
         assert idp.requests == ["/.well-known/openid-configuration", "/jwks"]
 
-    def test_a_known_jwks_uri_saves_the_discovery(self, idp):
-        KeyFetcher().fetch(discovered(idp), idp.jwks_uri)
-        assert idp.requests == ["/jwks"]
+    @pytest.mark.parametrize("hurried", [False, True])
+    def test_a_provider_that_moves_its_keys_is_followed_by_the_next_fetch(self, idp, hurried):
+        fetcher, who = KeyFetcher(), discovered(idp)
+        assert fetcher.fetch(who).data == jwks_of([KEY])
+        with sim.IdP([NEXT]) as elsewhere:
+            idp.says_jwks_uri = elsewhere.jwks_uri  # the old address goes on answering
+            assert fetcher.fetch(who, hurried=hurried).data == jwks_of([NEXT])
 
     def test_an_explicit_uri_needs_no_discovery(self, idp):
         fetched = KeyFetcher().fetch(explicit(idp))
-        assert (fetched.data, fetched.jwks_uri) == (jwks_of([KEY]), "")
+        assert fetched.data == jwks_of([KEY])
         assert idp.requests == ["/jwks"]
 
     def test_an_issuer_with_a_path_and_a_slash(self, idp):
@@ -172,13 +177,16 @@ class TestDiscoveryLies:
         assert says in told
         assert "pw" not in told
 
-    def test_a_public_issuer_cannot_point_at_this_machine(self):
+    def test_a_public_issuer_cannot_point_at_this_machine(self, monkeypatch):
         """`loopback` is allowed by the configured URL only, never by what a document says."""
+        who, fetcher = issuer(issuer="https://idp.example.com"), HttpFetcher(limits=Limits(), tls=None, resolver=None)
         with sim.IdP([KEY]) as victim:
-            who = issuer(issuer="https://idp.example.com")
-            assert "http is refused" in refusal(KeyFetcher(), who, jwks_uri=victim.jwks_uri)
-            told = refusal(KeyFetcher(), who, jwks_uri=f"https://localhost:{victim.port}/jwks")
-            assert "a loopback address" in told
+            for uri, says in (
+                (victim.jwks_uri, "http is refused"),
+                (f"https://localhost:{victim.port}/jwks", "a loopback address"),
+            ):
+                monkeypatch.setattr(fetcher, "_discover", lambda *_, uri=uri: uri)  # what the public document names
+                assert says in refusal(fetcher, who)
             assert victim.requests == []
 
 

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from authz.errors import KeysUnavailableError
-from authz.keys import KeyOptions, KeyState, KeyStore, SystemClock
-from tests.simulators import PATIENCE_S, SimClock, SimFetcher
+from authz.keys import KeyFetcher, KeyOptions, KeyState, KeyStore, SystemClock
+from tests.simulators import PATIENCE_S, IdP, SimClock, SimFetcher
 from tests.token_factory import issuer, make_key
 
 OLD, NEW = make_key("ES256", kid="old"), make_key("ES256", kid="new")
@@ -98,12 +98,22 @@ class TestRefreshing:
         with pytest.raises(TypeError):
             view["corp"] = KeyState()
 
-    def test_discovery_is_repeated_at_a_refresh_and_spared_in_a_hurry(self, stage):
+    def test_a_fetch_is_hurried_where_a_key_is_missing(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         running.later(301)
         running.clock.advance(10)
         running.ask("new").wait(PATIENCE_S)
-        assert [uri for _, uri in running.fetcher.calls] == ["", "", "https://idp.example.com/jwks"]
+        assert [hurried for _, hurried in running.fetcher.calls] == [False, False, True]
+
+    def test_an_unknown_key_finds_the_keys_that_a_provider_has_moved(self, stage):
+        with IdP([OLD]) as idp, IdP([OLD, NEW]) as elsewhere:
+            running = stage(KeyFetcher(), issuer(name="corp", issuer=idp.url))
+            assert running.kids() == {"old"}
+            idp.says_jwks_uri = elsewhere.jwks_uri  # the old address goes on answering
+            running.clock.advance(5)
+            assert running.ask("new").wait(PATIENCE_S)
+            assert running.kids() == {"old", "new"}
+            assert idp.count("/jwks") == 1
 
     def test_a_provider_may_ask_for_more_frequent_fetches(self, stage):
         fetcher = SimFetcher(corp=[OLD])

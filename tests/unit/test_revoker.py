@@ -144,7 +144,7 @@ def test_broken_lines_are_told_and_the_rest_is_in_force(rig, path):
 
 def test_a_file_that_cannot_be_used_ends_the_start(path):
     path.mkdir()
-    with pytest.raises(ConfigError, match="the revocation file cannot be used: Is a directory"):
+    with pytest.raises(ConfigError, match="the revocation file cannot be used: it is a folder"):
         Rig(path)
 
 

@@ -79,9 +79,9 @@ class TestSharing:
         assert room.after(29.0).age == 29.0
         assert room.after(1.0).age == 0.0
 
-    def test_the_known_key_set_address_is_passed_on(self, room):
-        assert room.after(0.0, jwks_uri="https://known", hurried=True).jwks_uri == "https://idp.example.com/jwks"
-        assert room.fetcher.calls == [("corp", "https://known")]
+    def test_that_a_key_is_missing_is_passed_on(self, room):
+        room.after(0.0, hurried=True)
+        assert room.fetcher.calls == [("corp", True)]
 
     def test_an_issuer_that_comes_from_elsewhere_now_is_another(self, room):
         room.shared.fetch(CORP)
@@ -224,11 +224,11 @@ class TestSocket:
 
     def test_an_answer_comes_over_as_it_is(self, room, remote):
         room.fetcher.max_age = 60
-        found = remote.fetch(CORP, "https://known", hurried=True)
-        assert (found.data, found.jwks_uri, found.max_age) == (jwks_of([OLD]), "https://idp.example.com/jwks", 60)
+        found = remote.fetch(CORP, hurried=True)
+        assert (found.data, found.max_age) == (jwks_of([OLD]), 60)
         room.clock.advance(2.0)
         assert remote.fetch(CORP, hurried=True).age == 2.0
-        assert room.fetcher.calls == [("corp", "https://known")]
+        assert room.fetcher.calls == [("corp", True)]
 
     def test_bytes_that_are_no_text_come_over(self, room, remote):
         room.fetcher.answers["corp"] = data = gzip.compress(b"x" * 100) + bytes(range(256))
@@ -244,7 +244,7 @@ class TestSocket:
         seen = []
 
         class Curious:
-            def fetch(self, issuer, jwks_uri="", *, hurried=False):
+            def fetch(self, issuer, *, hurried=False):
                 seen.append((issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.insecure_http, hurried))
                 return Fetched(data=b"{}")
 
@@ -283,7 +283,7 @@ class TestSocket:
 
     def test_an_answer_that_is_too_long_is_cut_and_refused(self, path):
         class Endless:
-            def fetch(self, issuer, jwks_uri="", *, hurried=False):
+            def fetch(self, issuer, *, hurried=False):
                 return Fetched(data=b"x" * 1_000_000)
 
         server = KeyServer(path, Endless())
@@ -297,7 +297,7 @@ class TestSocket:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE_S)
             client.connect(str(path))
-            client.sendall(json.dumps({"about": about, "known": "", "hurried": False}).encode() + b"\n")
+            client.sendall(json.dumps({"about": about, "hurried": False}).encode() + b"\n")
             with client.makefile("rb") as lines:
                 [line] = lines.readlines()
         assert base64.b64decode(json.loads(line)["data"]) == jwks_of([OLD])
