@@ -6,8 +6,12 @@ its lock. The rules:
 1. A fetch starts at most once per `min_interval`, whoever asks and however often (PITFALLS d-10).
 2. A success is repeated after `refresh`, sooner where Cache-Control says so, never sooner than 30 s for that reason.
 3. A failure is repeated after a growing delay, never longer than `refresh`; without usable keys never longer than 30 s.
-4. A key id that a fetch begun after the question did not bring is remembered as absent for `negative`; nobody waits for
-   it in that time. Who asked during a fetch and did not find the key in it waits for the next one.
+4. A key id is remembered as absent for `negative` when two fetches, begun after questions for it and `apart` from each
+   other, did not bring it; nobody waits for it in that time. Who asked during a fetch and did not find the key in it
+   waits for the next one.
+5. Anybody can guess the id of the next key. So one absence is not remembered, and a question for a key id that is
+   remembered as absent brings the next fetch forward too: to `doubt` after the last one. However a guesser asks, a new
+   key is found within that time.
 """
 
 from collections.abc import Callable, Container
@@ -32,8 +36,18 @@ class KeyOptions:
     max_stale_s: float = 86400.0
     file_poll_s: float = 0.5
     negative_s: float = 30.0
+    apart_s: float = 5.0
+    doubt_s: float = 10.0
     negative_kids: int = 1024
     waiting: int = 10_000
+
+
+@dataclass(slots=True)
+class _Absence:
+    """Since when a key id is known to be absent, and until when it is remembered."""
+
+    since: float
+    until: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +88,24 @@ class Schedule:
         self._fetch = 0
         self._failures = 0
         self._waiting: list[_Waiter] = []
-        self._absent: dict[str, float] = {}
+        self._absent: dict[str, _Absence] = {}
+        self._doubted = False
 
     def due(self) -> float:
         """When the next fetch starts."""
-        if not self._waiting:
-            return self._due
-        return min(self._due, self._started_at + self._min_interval_s)
+        if self._waiting:
+            return min(self._due, self._started_at + self._min_interval_s)
+        if self._doubted:
+            return min(self._due, self._started_at + max(self._min_interval_s, self._options.doubt_s))
+        return self._due
 
     def ask(self, kid: str, done: Done, now: float) -> bool:
         """Wait for the next fetch on account of `kid`; False when there is no point, or too many wait already."""
-        if self._absent.get(kid, NEVER) > now or len(self._waiting) >= self._options.waiting:
+        absence = self._absent.get(kid)
+        if absence is not None and absence.until > now:
+            self._doubted = True
+            return False
+        if len(self._waiting) >= self._options.waiting:
             return False
         self._waiting.append(_Waiter(kid, self._fetch, now, done))
         return True
@@ -92,6 +113,7 @@ class Schedule:
     def start(self, now: float) -> bool:
         """A fetch starts now. True when it happens only because somebody waits."""
         self._started_at = now
+        self._doubted = False
         self._fetch += 1
         return now < self._due
 
@@ -115,7 +137,7 @@ class Schedule:
                 continue
             answered.append(waiter.done)
             if waiter.kid and waiter.kid not in kids:
-                self._remember_absent(waiter.kid, now)
+                self._note_absent(waiter.kid, now)
         return answered
 
     def failed(self, now: float, *, usable: bool) -> list[Done]:
@@ -131,9 +153,14 @@ class Schedule:
         waiting, self._waiting = self._waiting, []
         return [waiter.done for waiter in waiting]
 
-    def _remember_absent(self, kid: str, now: float) -> None:
-        """Bounded: the oldest entry makes room."""
-        self._absent.pop(kid, None)
+    def _note_absent(self, kid: str, now: float) -> None:
+        """A fetch did not bring the key. Bounded: the oldest entry makes room."""
+        absence = self._absent.pop(kid, None)
         if len(self._absent) >= self._options.negative_kids:
             del self._absent[next(iter(self._absent))]
-        self._absent[kid] = now + max(self._options.negative_s, self._options.min_interval_s)
+        lasts = max(self._options.negative_s, self._options.min_interval_s)
+        if absence is None or now - absence.since > lasts:
+            absence = _Absence(now)
+        elif now - absence.since >= self._options.apart_s:
+            absence.until = now + lasts
+        self._absent[kid] = absence

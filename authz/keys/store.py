@@ -135,10 +135,13 @@ class KeyStore:
                 return False
             now = self._clock.monotonic()
             usable = worker.state.usable(now)
-            if (usable is not None and kid in usable.keys) or not worker.schedule.ask(kid, done, now):
+            if usable is not None and kid in usable.keys:
                 return False
-            worker.wake.notify_all()
-            return True
+            before = worker.schedule.due()
+            waits = worker.schedule.ask(kid, done, now)
+            if worker.schedule.due() < before:
+                worker.wake.notify_all()
+            return waits
 
     def _employ(self, issuer: Issuer) -> _Worker:
         refresh_s = self._options.refresh_s

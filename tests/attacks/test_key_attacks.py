@@ -84,10 +84,11 @@ def test_d10_the_flood_keeps_memory_bounded(idp):
 
 def test_d10_a_repeated_forged_kid_is_answered_without_a_fetch(idp):
     with Gate(idp) as gate:
-        gate.clock.advance(5)
-        told = threading.Event()
-        assert gate.store.request("corp", "../../etc/passwd", told.set)
-        assert told.wait(PATIENCE_S)
+        for _ in range(2):
+            gate.later(5)
+            told = threading.Event()
+            assert gate.store.request("corp", "../../etc/passwd", told.set)
+            assert told.wait(PATIENCE_S)
         gets = idp.count("/jwks")
         for _ in range(1000):
             assert not gate.store.request("corp", "../../etc/passwd", told.set)

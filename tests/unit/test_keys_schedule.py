@@ -98,13 +98,63 @@ def test_a_scheduled_fetch_is_not_hurried():
     assert plan.start(plan.due()) is False
 
 
-def test_what_a_later_fetch_did_not_bring_is_absent_for_a_while():
+def absent(plan, at, kid="forged", kids=("a",)):
+    """Somebody asks for the key at this time, and the fetch that begins at once does not bring it."""
+    assert plan.ask(kid, nobody, at)
+    plan.start(at)
+    assert plan.succeeded(at, kids=kids, max_age=None) == [nobody]
+
+
+def test_what_two_fetches_did_not_bring_is_absent_for_a_while():
     plan = schedule()
-    plan.ask("forged", nobody, 0.0)
-    plan.start(0.0)
-    assert plan.succeeded(0.1, kids={"a"}, max_age=None) == [nobody]
-    assert not plan.ask("forged", nobody, 30.0)
+    absent(plan, 0.0)
+    absent(plan, 5.0)
+    assert not plan.ask("forged", nobody, 34.9)
+    assert plan.ask("forged", nobody, 35.0)
+
+
+def test_one_who_guesses_the_next_key_id_does_not_make_it_absent():
+    """A moment later the provider rotates; whoever has a good token of the new key waits for one fetch."""
+    plan = schedule()
+    absent(plan, 0.0, "2026-12")
+    assert plan.ask("2026-12", nobody, 0.1)
+    plan.start(5.0)
+    assert plan.succeeded(5.1, kids={"a", "2026-12"}, max_age=None) == [nobody]
+
+
+def test_two_absences_a_moment_apart_are_one():
+    plan = schedule()
+    absent(plan, 0.0)
+    absent(plan, 4.9)
+    absent(plan, 5.0)
+    assert not plan.ask("forged", nobody, 6.0)
+
+
+def test_an_absence_of_long_ago_is_none():
+    plan = schedule()
+    absent(plan, 0.0)
+    absent(plan, 30.1)
     assert plan.ask("forged", nobody, 30.2)
+
+
+def test_one_who_guesses_all_the_time_delays_a_new_key_by_seconds():
+    plan = schedule()
+    absent(plan, 100.0)
+    absent(plan, 105.0)
+    assert plan.due() == pytest.approx(405.0)
+    assert not plan.ask("forged", nobody, 106.0)
+    assert plan.due() == pytest.approx(115.0), "nobody waits, but the provider is asked again soon"
+    assert plan.start(115.0), "in a hurry"
+    plan.succeeded(115.0, kids={"a", "forged"}, max_age=None)
+    assert plan.due() == pytest.approx(415.0)
+
+
+def test_a_doubt_comes_no_sooner_than_fetches_may():
+    plan = schedule(options=KeyOptions(min_interval_s=20.0, apart_s=5.0, negative_s=60.0))
+    absent(plan, 0.0)
+    absent(plan, 20.0)
+    assert not plan.ask("forged", nobody, 21.0)
+    assert plan.due() == pytest.approx(40.0)
 
 
 def test_a_failed_fetch_says_nothing_about_absence():
@@ -137,12 +187,13 @@ def test_a_token_without_a_key_id_is_answered_by_any_fetch_and_remembered_by_non
 
 def test_absent_key_ids_are_bounded_and_the_oldest_makes_room():
     plan = schedule()
-    for at, kid in enumerate(("k0", "k1", "k2", "k3")):
-        assert plan.ask(kid, nobody, 0.0)
-        plan.start(float(at))
-        plan.succeeded(float(at), kids=(), max_age=None)
-    assert plan.ask("k0", nobody, 5.0)
-    assert not plan.ask("k3", nobody, 5.0)
+    for at in range(2):
+        for kid in ("k1", "k2", "k3"):
+            absent(plan, 5.0 * at, kid)
+    assert not plan.ask("k1", nobody, 6.0)
+    absent(plan, 6.0, "k4")
+    assert plan.ask("k1", nobody, 6.0)
+    assert not plan.ask("k3", nobody, 6.0)
     assert len(plan._absent) == 3
 
 
@@ -186,7 +237,8 @@ class TestResultsOfOthers:
         [done] = plan.succeeded(103.1, kids={"a"}, max_age=None, age=0.1)
         done()
         assert told == ["b"]
-        assert not plan.ask("b", nobody, 104.0), "now it is known to be absent"
+        absent(plan, 109.0, "b")
+        assert not plan.ask("b", nobody, 110.0), "now it is known to be absent"
 
     def test_it_settles_one_whose_key_it_brings(self):
         plan = schedule()

@@ -247,13 +247,40 @@ class TestAsking:
         assert told.wait(PATIENCE_S)
         assert running.store.view()["corp"].usable(running.clock.monotonic())
 
-    def test_a_key_that_nobody_has_is_asked_for_once(self, stage):
+    def test_nobody_waits_for_a_key_that_was_absent_twice(self, stage):
+        running = stage(SimFetcher(corp=[OLD]), CORP)
+        for _ in range(2):
+            running.clock.advance(10)
+            assert running.ask("forged").wait(PATIENCE_S)
+            running.clock.until_waiting()
+        running.clock.advance(9)
+        assert running.ask("forged") is None
+        assert len(running.fetcher.calls) == 3
+
+    def test_a_key_that_was_guessed_before_it_was_there_is_found_by_who_has_it(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         running.clock.advance(10)
-        assert running.ask("forged").wait(PATIENCE_S)
-        running.clock.advance(10)
-        assert running.ask("forged") is None
-        assert len(running.fetcher.calls) == 2
+        assert running.ask("new").wait(PATIENCE_S)  # a guess
+        running.fetcher.answers["corp"] = [OLD, NEW]
+        running.clock.until_waiting()
+        found = running.ask("new")
+        running.clock.advance(5)
+        assert found.wait(PATIENCE_S)
+        assert running.kids() == {"old", "new"}
+
+    def test_one_who_guesses_all_the_time_delays_a_new_key_by_seconds(self, stage):
+        running = stage(SimFetcher(corp=[OLD]), CORP)
+        for _ in range(2):
+            running.clock.advance(10)
+            assert running.ask("new").wait(PATIENCE_S)
+            running.clock.until_waiting()
+        running.fetcher.answers["corp"] = [OLD, NEW]
+        for _ in range(9):
+            assert running.ask("new") is None
+            running.later(1)
+        assert running.kids() == {"old"}
+        running.later(1)
+        assert running.kids() == {"old", "new"}
 
     def test_one_fetch_serves_all_who_wait(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
