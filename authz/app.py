@@ -30,12 +30,14 @@ from authz.page_frame import Branding
 from authz.policy import Policy
 from authz.reload import PolicyFile
 from authz.revocation import Revoked
+from authz.revocation_file import MOST_BYTES
 from authz.revoker import Revoker
 from authz.service import Service, Snapshot
 from authz.settings import Settings
 from authz.sink import DecisionSink
 from authz.small_server import SmallServer
 from authz.watch import Watcher
+from authz.yamlfile import MAX_BYTES
 
 if TYPE_CHECKING:
     from authz.runs import RunParts
@@ -106,8 +108,8 @@ class App:
             load=self.metrics,
         )
         self.metrics.engine(name)
-        self.watchers = [Watcher([Path(settings.policy)], self.policy.load)]
-        self.watchers += [Watcher([file], self.revoker.refresh)] if file is not None else []
+        self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES)
+        self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
         self.admin = AdminServer(
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
@@ -132,7 +134,7 @@ class App:
             running.callback(self._close_log)
             if self.runs is not None:
                 running.callback(self.runs.close)
-            self.policy.load()
+            self.policy_watcher.begin()
             self.keys.start()
             running.callback(self.keys.stop)
             if self.runs is not None:
@@ -198,6 +200,11 @@ class App:
             metrics=self.metrics,
             replays=replays,
         )
+
+    def _revocation_watcher(self, file: Path | None) -> Iterator[Watcher]:
+        """No settling: a line that is half written is known as such, and a sign-out must not wait."""
+        if file is not None:
+            yield Watcher(file, lambda _content: self.revoker.refresh(), most_bytes=MOST_BYTES, settle_s=0)
 
     def _end(self) -> None:
         """SIGTERM: say so everywhere at once, then drain."""
@@ -273,7 +280,7 @@ class App:
     def _hang_up(self) -> None:
         """SIGHUP: new log file, and the policy is read again, off the serving thread."""
         self.sink.reopen()
-        threading.Thread(target=self.policy.load, name="reload", daemon=True).start()
+        self.policy_watcher.ask()
 
     def _close_log(self) -> None:
         lost = self.sink.close()

@@ -1,13 +1,15 @@
-"""Durations and sizes as people write them: `90s`, `15m`, `16KiB`.
+"""Durations, sizes and versions of formats as people write them: `90s`, `15m`, `16KiB`, `1`.
 
 Law: a number without a unit is refused, because nobody remembers which unit was meant. Used by the policy's and the
 settings' schemas alike.
 """
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
+
+from authz.wording import kind
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -39,12 +41,25 @@ def octets(value: object) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def format_version(value: object) -> object:
+    """The value, unless it only equals a whole number: to Python, `true` and `1.0` are 1.
+
+    Raises:
+        ValueError: it is a boolean or a decimal number.
+    """
+    if isinstance(value, bool | float):
+        found = kind(value) if isinstance(value, bool) else "a decimal number"
+        raise ValueError(f"expected 1, found {found}")  # noqa: TRY004 pydantic reports ValueErrors only
+    return value
+
+
 def size_text(number: int) -> str:
     """`16384` → `"16KiB"`: a size as people write it."""
     unit = next(name for name in ("MiB", "KiB", "B") if number % _BYTES[name] == 0)
     return f"{number // _BYTES[unit]}{unit}"
 
 
+FormatVersion = Annotated[Literal[1], BeforeValidator(format_version)]
 Duration = Annotated[
     float,
     BeforeValidator(seconds),

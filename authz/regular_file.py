@@ -9,9 +9,10 @@ gigabytes costs nothing. A file that grows meanwhile is cut off and refused.
 Every refusal is an `OSError` whose `strerror` says what is wrong; it never holds a byte of the file.
 """
 
+import contextlib
 import os
 import stat
-from errno import EFBIG, EINVAL, EISDIR, ENXIO
+from errno import EFBIG, EINVAL
 from pathlib import Path
 from typing import Final
 
@@ -37,18 +38,17 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: i
         OSError: it cannot be opened, or it is something else than a file.
     """
     try:
+        with contextlib.suppress(FileNotFoundError):  # opening a device may already do something
+            _refuse_others(Path(path).stat(follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path)
         descriptor = os.open(path, flags | _FLAGS, mode)
-    except OSError as error:
-        if error.errno in {ENXIO, EISDIR}:  # a socket, a FIFO without a reader, a folder: opened for writing
-            raise OSError(error.errno, _refusal(path), os.fspath(path)) from None
-        raise
     except ValueError:
         raise OSError(EINVAL, "the path holds NUL, or a character that file names cannot have") from None
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(EINVAL, _not_a_file(found.st_mode), os.fspath(path))
+    try:
+        _refuse_others(os.fstat(descriptor).st_mode, path)  # what the name stood for a moment ago proves nothing
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
@@ -85,12 +85,8 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _refusal(path: str | os.PathLike[str]) -> str:
-    try:
-        return _not_a_file(Path(path).stat().st_mode)
-    except OSError:
-        return "it is not a regular file"
-
-
-def _not_a_file(mode: int) -> str:
-    return f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a regular file"
+def _refuse_others(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):  # a link that must not be followed is refused by the system
+        return
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    raise OSError(EINVAL, f"it is {kind}, not a regular file", os.fspath(path))

@@ -1,13 +1,13 @@
 """The policy in force: loaded once, replaced as a whole, never by a worse one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. `current` is one reference; whoever read it works with one revision to the end.
+and logged. `current` is one reference; whoever read it works with one revision to the end. The file is read by its
+watcher alone, which hands the bytes over.
 """
 
 import contextlib
 import gc
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,10 +15,15 @@ from typing import Final, Protocol
 
 from authz import policy
 from authz.errors import PolicyError, Problem
+from authz.watch import SETTLE_S, Content
 
 log = logging.getLogger(__name__)
 
 _LISTED: Final = 20  # problems written to the log; the rest is counted
+_IN_PLACE: Final = (
+    "%s was written in place: where an editor pauses for more than %d ms, what it has written so far is taken if it is"
+    " valid. Replace the file by a rename, or say `end_mark: true` at its top"
+)
 
 
 class ReloadEvents(Protocol):
@@ -34,10 +39,10 @@ class ReloadEvents(Protocol):
 
 
 class PolicyFile:
-    """Loads `path` and holds the result.
+    """Loads what is in `path` and holds the result.
 
     Args:
-        path: the policy file.
+        path: the policy file; its name for problems, and the place of the files that it names.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         events: told of every policy that came into force and of every one that was refused.
     """
@@ -46,25 +51,23 @@ class PolicyFile:
         self._path = path
         self._accept = accept
         self._events = events
-        self._lock = threading.Lock()
         self._tried = ""
         self.current: policy.Policy | None = None
         self.problems: tuple[Problem, ...] = ()
 
-    def load(self) -> None:
-        """Read the file again; a file that did not change is not loaded twice. May be called from any thread."""
-        with self._lock:
-            try:
-                data = self._path.read_bytes()
-            except OSError as error:
-                self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {error.strerror}")])
-                self._tried = ""
-                return
-            digest = sha256(data).hexdigest()
-            if digest == self._tried:
-                return
-            self._load(data)
-            self._tried = digest  # only now: what a bug kept from loading is tried again
+    def take(self, content: Content) -> None:
+        """Load what the watcher found; the same bytes are not loaded twice."""
+        if content.data is None:
+            self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {content.problem}")])
+            self._tried = ""
+            return
+        digest = sha256(content.data).hexdigest()
+        if digest == self._tried:
+            return
+        self._load(content.data)
+        self._tried = digest  # only now: what a bug kept from loading is tried again
+        if content.in_place and self.current is not None and not self.current.end_mark:
+            log.warning(_IN_PLACE, self._path, round(SETTLE_S * 1000))
 
     def _load(self, data: bytes) -> None:
         try:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonS
 from authz import cpus, endpoints, page_frame, yamlfile
 from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
-from authz.quantities import Duration, Size
+from authz.quantities import Duration, FormatVersion, Size
 from authz.regular_file import read_regular
 from authz.run_settings import RunIdentity
 from authz.sections import Address, Section, Tls, is_loopback
@@ -148,7 +148,7 @@ class Shutdown(Section):
 class Settings(Section):
     """The whole file."""
 
-    version: Literal[1] = Field(description="version of this format")
+    version: FormatVersion = Field(description="version of this format")
     policy: str = Field("policy.yaml", description="the policy file")
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")

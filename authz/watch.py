@@ -1,130 +1,177 @@
-"""Tells when watched files have other contents than before, however that came about.
+"""Watches one file and hands over what is in it, each time that it has other content than before.
 
-Law: content decides. Notifications (renames, writes, ConfigMap symlink swaps) only make it quick; every half second the
-files are read anyway, because notifications get lost: network file systems, a replaced parent folder, an exhausted
-inotify. A change is told once it has stayed the same for a moment, so that half a write is not loaded. A notification
-alone causes no reading: the folder may be one where logs are written all the time. Nor may such a neighbour put the
-half-second look off, so every notification is taken, whatever it is about, and costs one `stat` per watched file.
+Law 1: one reading. What is handed over is what was compared; nobody reads the file a second time.
+Law 2: content decides. Five times a second the file's marks (inode, size, times) are looked at, and the file is read
+when they differ; once a second it is read anyway, because marks lie: network file systems remember them.
+Law 3: a change is handed over when the content has stayed the same for `settle_s`, so that what an editor has written
+so far is not taken while it writes. A file that never rests is handed over as a problem, and so is one that cannot be
+read: the watcher never waits for it, and goes on looking.
+Law 4: what the receiver could not take is handed over again.
 """
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-import watchfiles
+from authz.regular_file import read_with_status, why
 
 log = logging.getLogger(__name__)
 
-_LOOK_MS: Final = 500
-_SETTLE_S: Final = 0.05
-_SETTLE_ROUNDS: Final = 5
-_BLOCK: Final = 1 << 20
+SETTLE_S: Final = 0.25
+_LOOK_S: Final = 0.2
+_READ_ANYWAY_S: Final = 1.0
+_RESTLESS_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 60.0
 
-Contents = tuple[bytes, ...]
-Marks = tuple[tuple[int, ...], ...]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What is in a file: its bytes, or why there are none.
+
+    `in_place` says that the very file that was read before has got other bytes: it was written over, not replaced.
+    """
+
+    data: bytes | None = field(repr=False)
+    problem: str = ""
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """One reading. `key` is equal for equal content; `file` names the inode, None where there is no file."""
+
+    content: Content
+    key: str
+    at: float
+    file: tuple[int, int] | None = None
+    changed_at: float = 0.0
 
 
 class Watcher:
-    """A thread that calls `on_change` after the content of any of `paths` has changed.
+    """A thread that calls `on_change` with the content of `path`: first with what is there, then after every change.
 
-    A file that vanishes is a change, and so is one that appears. `on_change` runs on the watcher's thread.
+    Args:
+        path: the file. One that vanishes is a change, and so is one that appears.
+        on_change: called on the watcher's thread, or by `begin` on that of its caller; never by two at a time.
+        most_bytes: the largest file that is read.
+        settle_s: how long content must have stayed the same; 0 for files whose readers know half a line.
     """
 
-    def __init__(self, paths: Iterable[Path], on_change: Callable[[], None]) -> None:
-        self._paths = tuple(paths)
+    def __init__(
+        self, path: Path, on_change: Callable[[Content], None], *, most_bytes: int, settle_s: float = SETTLE_S
+    ) -> None:
+        self._path = path
         self._on_change = on_change
-        self._stop = threading.Event()
-        self._marks: Marks = ()
-        self._read_at = 0.0
-        self._seen = self._contents()
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._most_bytes = most_bytes
+        self._settle_s = settle_s
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._asked = False
+        self._marks: tuple[int, ...] | None = None
+        self._read_due = 0.0
+        self._pause = _READ_ANYWAY_S
+        self._last: _Reading | None = None
+        self._taken = ""
+        self._thread = threading.Thread(target=self._run, name=f"watch-{path.name}", daemon=True)
+
+    def begin(self) -> None:
+        """Hand over what is there now, on this thread. A file that was written long ago is not waited for."""
+        reading = self._read()
+        if time.time() - reading.changed_at < self._settle_s:
+            reading = self._settled(reading)
+        self._hand_over(reading)
 
     def start(self) -> None:
-        """Begin to watch. What changed since the watcher was made is told too."""
+        """Begin to watch."""
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End, and wait for the thread for at most `timeout` seconds."""
-        self._stop.set()
+        self._stopping.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
 
-    def look(self) -> bool:
-        """Compare the files with what was seen last, and tell a change. Returns whether there was one."""
-        contents = self._contents()
-        if contents == self._seen:
+    def ask(self) -> None:
+        """Hand over what is there, even if it did not change; on the watcher's thread, soon. Any thread."""
+        self._asked = True
+        self._wake.set()
+
+    def look(self, *, again: bool = False) -> bool:
+        """Read the file, and hand over what has changed, or with `again` all of it. Returns whether it did."""
+        reading = self._read()
+        if reading.key == self._taken and not again:
             return False
-        for _ in range(_SETTLE_ROUNDS):
-            if self._stop.wait(_SETTLE_S):
-                return False
-            before, contents = contents, self._contents()
-            if contents == before:
-                break
-        if contents == self._seen:
+        reading = self._settled(reading)
+        if self._stopping.is_set() or (reading.key == self._taken and not again):
             return False
-        self._seen = contents
-        try:
-            self._on_change()
-        except Exception:
-            # The thread's door: a failed reload must not end the watching.
-            log.exception("reloading after a change of %s", ", ".join(map(str, self._paths)))
+        self._hand_over(reading)
         return True
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self.look()
-            try:
-                self._follow()
-            except (OSError, RuntimeError) as error:
-                log.debug("no notifications, looking every %d ms: %s", _LOOK_MS, error)
-                self._stop.wait(_LOOK_MS / 1000)
+        while not self._stopping.is_set():
+            self._wake.clear()
+            asked, self._asked = self._asked, False
+            if asked or self._marks != _marks(self._path) or time.monotonic() >= self._read_due:
+                try:
+                    self.look(again=asked)
+                except Exception:
+                    # The thread's door: a failed reload must not end the watching; it is tried again.
+                    log.exception("taking in %s; the next attempt follows in %.0f s", self._path, self._pause)
+                    self._read_due = time.monotonic() + self._pause
+                    self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+            self._wake.wait(_LOOK_S)
 
-    def _follow(self) -> None:
-        """Look after every notification and every half second, until told to stop."""
-        folders = {path.parent for path in self._paths}
-        for _ in watchfiles.watch(
-            *folders,
-            watch_filter=None,
-            debounce=200,
-            step=50,
-            stop_event=self._stop,
-            rust_timeout=_LOOK_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-            recursive=False,
-        ):
-            if self._marks != self._read_marks() or time.monotonic() - self._read_at >= _LOOK_MS / 1000:
-                self.look()
+    def _hand_over(self, reading: _Reading) -> None:
+        self._taken = ""  # until it is taken: if that fails it is handed over again
+        self._on_change(reading.content)
+        self._taken = reading.key
+        self._pause = _READ_ANYWAY_S
 
-    def _contents(self) -> Contents:
-        self._marks = self._read_marks()
-        self._read_at = time.monotonic()
-        return tuple(_content(path) for path in self._paths)
+    def _settled(self, reading: _Reading) -> _Reading:
+        """The content after it has stayed the same for a while."""
+        began = since = reading.at
+        while time.monotonic() - since < self._settle_s and not self._stopping.wait(_LOOK_S / 2):
+            latest = self._read()
+            if latest.key != reading.key:
+                since = latest.at
+            reading = latest
+            if latest.at - began > _RESTLESS_S:
+                text = f"it keeps changing; it is taken when it has been the same for {self._settle_s:g} s"
+                return _Reading(content=Content(data=None, problem=text), key=text, at=latest.at)
+        return reading
 
-    def _read_marks(self) -> Marks:
-        return tuple(_mark(path) for path in self._paths)
+    def _read(self) -> _Reading:
+        self._marks = _marks(self._path)
+        self._read_due = time.monotonic() + _READ_ANYWAY_S
+        before = self._last
+        try:
+            data, status = read_with_status(self._path, self._most_bytes)
+        except OSError as error:
+            content = Content(data=None, problem=why(error))
+            self._last = _Reading(content=content, key=content.problem, at=time.monotonic())
+            return self._last
+        key, file = sha256(data).hexdigest(), (status.st_dev, status.st_ino)
+        in_place = before is not None and before.file == file and (before.key != key or before.content.in_place)
+        self._last = _Reading(
+            content=Content(data=data, in_place=in_place),
+            key=key,
+            at=time.monotonic(),
+            file=file,
+            changed_at=max(status.st_ctime, status.st_mtime),
+        )
+        return self._last
 
 
-def _mark(path: Path) -> tuple[int, ...]:
+def _marks(path: Path) -> tuple[int, ...]:
     """What nearly always differs when a file was written or replaced; empty when there is none."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _content(path: Path) -> bytes:
-    """A digest of the file's bytes; empty when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    except OSError:
-        return b""
-    return digest.digest()
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -43,16 +43,18 @@ _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1
 class Document:
     """One parsed file: `data` (dict, tuple and scalars) and the place of every key and item in it.
 
+    `end_mark` says whether the document ends with a line `...`: then nothing of it is missing.
     `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own. The places take
     more memory than the data, and of a file without mistakes only those near the top are asked for: deeper ones are
     read, from the text, when the first of them is.
     """
 
-    __slots__ = ("_places", "_root", "_text", "data", "file", "problems")
+    __slots__ = ("_places", "_root", "_text", "data", "end_mark", "file", "problems")
 
     def __init__(self, reader: "_Reader", data: Mapping[str, Any], root: int) -> None:
         self.file = reader.file
         self.problems = tuple(reader.problems)
+        self.end_mark = reader.end_mark
         self.data = data
         self._text = reader.text
         self._places = reader.places
@@ -183,6 +185,7 @@ class _Reader:
         self.text = text
         self._places_to = places_to
         self.problems: list[Problem] = []
+        self.end_mark = False
         self.places: dict[int, Any] = {}
         self._next: Any = None
         self._depth = 0
@@ -200,7 +203,7 @@ class _Reader:
                 self._report(start, "a `%` directive is not allowed here", "files of ours are YAML 1.2")
             first = self._next()
             data = self._node(first)
-            self._next()  # the end of the document
+            self.end_mark = self._next().explicit  # the end of the document
             after = self._next()
             if not isinstance(after, yaml.StreamEndEvent):
                 self._report(after, "a second document is not allowed here", "remove the line `---` before it")

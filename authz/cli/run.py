@@ -57,8 +57,7 @@ def serve(
 
 def _log_to_stderr(level: int | str, who: str) -> None:
     logging.basicConfig(level=level, format=f"%(asctime)s{who} %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpcore", "watchfiles"):  # they would log every key fetch and every notification
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)  # it would log every key fetch
 
 
 @click.command(short_help="Run everything for real on this machine.")

@@ -26,11 +26,13 @@ class Gate:
 class Policy:
     """One policy file. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
 
+    `end_mark` says that the file ended with one.
     `airflow_roles` is what each role is to Airflow itself; a role that is nothing to Airflow is not in it.
     """
 
     file: str
     revision: str
+    end_mark: bool = False
     catalogue: Catalogue = field(repr=False)
     issuers: Mapping[str, Issuer]
     roles: Mapping[str, Role] = field(repr=False)

@@ -4,9 +4,9 @@ Law: one mistake must not hide another. When the file as a whole does not fit th
 the keys that do not fit, so that what it refers to, and what refers to it, is checked in the same run.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,8 @@ from authz.wording import near
 from authz.yamlfile import Document, Loc, validate
 
 _Entry = TypeVar("_Entry", bound=BaseModel)
+
+_BODY: Final = frozenset({"issuers", "roles", "rules"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,24 @@ def draft(document: Document) -> tuple[Draft, list[Problem]]:
     table, version_problems = _catalogue(document)
     made = _whole(document, whole, table) if whole is not None else _salvaged(document, table)
     return made, problems + version_problems
+
+
+def check_end(document: Document) -> Iterator[Problem]:
+    """What is wrong with the end of a file that says that it has a mark there.
+
+    The key must come before everything that a half-written file could lack, else such a file would not have it.
+    """
+    if document.data.get("end_mark") is not True:
+        return
+    keys = list(document.data)
+    above = keys[: keys.index("end_mark")]
+    late = [key for key in above if key in _BODY]
+    if late:
+        message = f"`end_mark` stands below `{late[0]}`: a file that is half written would not have it"
+        yield document.problem(("end_mark",), message, "put it at the top, beside `version`", key=True)
+    if not document.end_mark:
+        hint = "if it is whole, end it with a line `...`"
+        yield document.problem(("end_mark",), "the file has no end mark: it is half written", hint, key=True)
 
 
 def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) -> Draft:

@@ -14,7 +14,7 @@ from authz.errors import PolicyError
 from authz.model import Level, Plane
 from authz.policy import built_in
 from authz.policy.compiled import Gate, Policy
-from authz.policy.draft import Draft, draft
+from authz.policy.draft import Draft, check_end, draft
 from authz.policy.index import Index
 from authz.policy.issuers import check_issuers, compile_issuer
 from authz.policy.operations import expand
@@ -34,10 +34,10 @@ def load(data: bytes, file: str) -> Policy:
     """
     document = parse(data, file, error=PolicyError)
     drafted, problems = draft(document)
-    problems += [*check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
+    problems += [*check_end(document), *check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
     if problems:
         raise PolicyError(problems)
-    catalogue = drafted.catalogue
+    catalogue, end_mark = drafted.catalogue, document.end_mark
     roles = {name: compile_role(name, drafted) for name in drafted.roles}
     rules = {rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)}
     airflow = _airflow_roles(roles, rules.values(), catalogue)
@@ -46,6 +46,7 @@ def load(data: bytes, file: str) -> Policy:
     return Policy(
         file=file,
         revision=hashlib.sha256(data).hexdigest(),
+        end_mark=end_mark,
         catalogue=catalogue,
         issuers=MappingProxyType({issuer.issuer: issuer for issuer in issuers}),
         roles=MappingProxyType(roles),

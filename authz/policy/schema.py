@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from authz.policy import patterns
 from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
-from authz.quantities import Duration
+from authz.quantities import Duration, FormatVersion
 from authz.wording import Mistake, near
 
 ALGORITHMS: Final = (
@@ -299,7 +299,10 @@ def slim(entry: RuleEntry) -> RuleDraft:
 class PolicyFile(_Section):
     """Who may do what. Everything that no rule allows is denied."""
 
-    version: Literal[1] = Field(description="version of this format")
+    version: FormatVersion = Field(description="version of this format")
+    end_mark: bool = Field(
+        False, description="the file ends with a line `...`; where it is missing, the file is half written and refused"
+    )
     description: Text = Field("", description="for people")
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")

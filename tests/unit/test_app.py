@@ -203,16 +203,16 @@ def test_a_rule_about_a_destination_that_is_not_there_is_told(tmp_path, caplog):
     place.policy.write_text(place.policy.read_text().replace("rules:\n", rules))
     orders = "{name: orders, address: '10.0.0.1:80', hosts: [orders.internal]}"
     with place.built() as app:
-        app.policy.load()
+        app.policy_watcher.begin()
         assert not any("ordres" in reason for reason in app.readiness().reasons)  # nobody knows which there are
     place.text += f"envoy: {{egress: {{destinations: [{orders}]}}}}\n"
     with place.built() as app:
-        app.policy.load()
+        app.policy_watcher.begin()
         told = [reason for reason in app.readiness().reasons if "settings do not have" in reason]
         assert ["`slip`" in reason and "`ordres`" in reason for reason in told] == [True]
         assert told[0] in caplog.text
         place.policy.write_text(place.policy.read_text().replace("ordres", "orders"))
-        app.policy.load()
+        app.policy_watcher.begin()
         assert not any("settings do not have" in reason for reason in app.readiness().reasons)
 
 

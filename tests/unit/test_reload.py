@@ -2,11 +2,14 @@
 
 import gc
 import logging
+import time
 from hashlib import sha256
 
 import pytest
 
 from authz.reload import PolicyFile
+from authz.watch import Content, Watcher
+from tests.e2e.envoy_harness import wait_for
 from tests.service_rig import POLICY
 
 OTHER = POLICY.replace("id: readers", "id: others")
@@ -43,7 +46,11 @@ class Place:
     def load(self, text=None):
         if text is not None:
             self.path.write_text(text)
-        self.file.load()
+        return self.take(self.path.read_bytes() if self.path.exists() else None)
+
+    def take(self, data, *, problem="No such file or directory", in_place=False):
+        """As the watcher hands it over."""
+        self.file.take(Content(data=data, problem="" if data is not None else problem, in_place=in_place))
         return self.file.current
 
 
@@ -117,6 +124,56 @@ def test_a_file_that_goes_away_and_comes_back(place):
     assert place.file.current.revision == good.revision
 
 
+def test_what_the_problem_is_now_is_what_is_told(place):
+    """A removed policy that a folder took the place of is not missing any more."""
+    place.load()
+    for problem in ("No such file or directory", "it is a folder, not a regular file"):
+        place.take(None, problem=problem)
+        assert [problem in str(told) for told in place.file.problems] == [True]
+
+
+def test_the_file_is_not_read_again(place):
+    """The bytes that were handed over count, whatever stands in the file by now."""
+    place.path.unlink()
+    assert place.take(POLICY.encode()).revision == revision_of(POLICY)
+
+
+MARKED = POLICY.replace("version: 1", "version: 1\nend_mark: true") + "...\n"
+
+
+def test_of_two_hundred_policies_that_are_written_in_pieces_the_last_one_is_in_force(place):
+    """Half of a file that was refused is looked at again, whatever was read in between."""
+    watcher = Watcher(place.path, place.file.take, most_bytes=1 << 20, settle_s=0.01)
+    watcher.begin()
+    watcher.start()
+    try:
+        for number in range(200):
+            text = f"{POLICY}# {number}\n".encode()
+            with place.path.open("wb", buffering=0) as file:
+                for start in range(0, len(text), 200):
+                    file.write(text[start : start + 200])
+                    time.sleep(0.001 * (number % 8))
+        wait_for(lambda: place.file.current.revision == sha256(text).hexdigest(), "never loaded", pause=time.sleep)
+        assert place.file.problems == ()
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.parametrize(("text", "in_place", "warned"), [(OTHER, True, 1), (OTHER, False, 0), (MARKED, True, 0)])
+def test_a_policy_that_is_written_in_place_is_warned_about(place, caplog, text, in_place, warned):
+    place.load()
+    place.take(text.encode(), in_place=in_place)
+    assert caplog.text.count("was written in place") == warned
+
+
+@pytest.mark.parametrize("length", range(len(MARKED) - 40, len(MARKED) - 1))
+def test_with_an_end_mark_no_half_of_a_policy_is_taken(place, length):
+    old = place.load()
+    assert place.take(MARKED.encode()[:length]) is (old if MARKED[:length][-4:] != "\n..." else place.file.current)
+    whole = place.take(MARKED.encode())
+    assert whole.revision == revision_of(MARKED)
+
+
 def test_a_bad_policy_at_the_start_leaves_none_in_force(place, caplog):
     with caplog.at_level(logging.ERROR):
         assert place.load(BROKEN) is None
@@ -139,11 +196,9 @@ def test_what_a_policy_cannot_bring_into_force_is_not_in_force(tmp_path):
     def fail(_policy):
         raise OSError("no threads left")
 
-    path = tmp_path / "policy.yaml"
-    path.write_text(POLICY)
-    file = PolicyFile(path, accept=fail, events=Events())
+    file = PolicyFile(tmp_path / "policy.yaml", accept=fail, events=Events())
     with pytest.raises(OSError, match="no threads left"):
-        file.load()
+        file.take(Content(data=POLICY.encode()))
     assert file.current is None
 
 

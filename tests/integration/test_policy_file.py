@@ -1,0 +1,161 @@
+"""The policy file of a real `authz serve`: what stands in its place, and saves that take their time."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.envoy_harness import wait_for
+from tests.e2e.gate import POLICY
+from tests.integration.pair_of_workers import KEY, TWO, Pair
+from tests.simulators import IdP
+
+LIVE_S = 1.0  # DESIGN §5: from the edit to the answer, on every worker
+NOBODY = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")
+DENY = '  - {{id: no-dags, deny: true, paths: ["/api/v2/dags"]}}\n'
+WITH_FILE = TWO + "revocation: {{file: revocations.jsonl, keep: 2h}}\n"
+
+
+@pytest.fixture
+def idp():
+    with IdP([KEY]) as idp:
+        yield idp
+
+
+@pytest.fixture
+def pair(tmp_path, idp):
+    with Pair(tmp_path, idp, settings=WITH_FILE) as pair:
+        yield pair
+
+
+def saved(pair, text):
+    return text.format(issuer=pair.idp.url).encode()
+
+
+def by_rename(path, data):
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def both(pair):
+    return [pair.check(index).http for index in range(2)]
+
+
+def until(pair, statuses):
+    begun = time.monotonic()
+    wait_for(lambda: both(pair) == statuses, f"it is not live: {both(pair)}", pause=threading.Event().wait)
+    return time.monotonic() - begun
+
+
+def reasons(pair):
+    return "\n".join(pair.get("/readyz").json()["reasons"])
+
+
+def until_told(pair, words):
+    wait_for(lambda: reasons(pair).count(words) == 2, f"not told: {reasons(pair)}", pause=threading.Event().wait)
+
+
+def test_a_fifo_in_the_place_of_the_policy_stops_no_reload(pair):
+    pair.policy.unlink()
+    os.mkfifo(pair.policy)
+    until_told(pair, "policy.yaml: cannot be read: it is a FIFO, not a regular file")
+    assert both(pair) == [200, 200]
+    by_rename(pair.policy, saved(pair, NOBODY))
+    assert until(pair, [403, 403]) <= LIVE_S
+    assert reasons(pair) == ""
+
+
+def test_what_readiness_says_is_what_is_wrong_now(pair):
+    pair.policy.unlink()
+    until_told(pair, "cannot be read: No such file or directory")
+    pair.policy.mkdir()
+    until_told(pair, "cannot be read: it is a folder, not a regular file")
+    assert "No such file" not in reasons(pair)
+
+
+def test_a_fifo_in_the_place_of_the_revocations_keeps_no_session_alive(pair, tmp_path):
+    credential = pair.token(sid="s1")
+    assert [pair.check(index, credential).http for index in range(2)] == [200, 200]
+    file = tmp_path / "revocations.jsonl"
+    file.rename(tmp_path / "away")
+    os.mkfifo(file)
+    until_told(pair, "the revocation file cannot be read")
+    (tmp_path / "away").replace(file)
+    command = [Path(sys.executable).with_name("authz"), "revoke", "--settings", pair.settings]
+    subprocess.run([*command, "--issuer", "corp", "--sid", "s1"], check=True, capture_output=True, timeout=30)
+    begun = time.monotonic()
+    wait_for(
+        lambda: [pair.check(index, credential).http for index in range(2)] == [401, 401],
+        "the session lives on",
+        pause=threading.Event().wait,
+    )
+    assert time.monotonic() - begun <= LIVE_S + 0.5
+
+
+@pytest.mark.parametrize("name", ["authz.yaml", "assertion.pem"])
+def test_what_is_no_file_at_the_start_is_an_error_at_once(tmp_path, idp, name):
+    with Pair(tmp_path, idp) as pair:
+        pass
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    command = [Path(sys.executable).with_name("authz"), "serve", "--settings", pair.settings]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert f"{name}: " in ended.stderr
+    assert "it is a FIFO, not a regular file" in ended.stderr
+
+
+def test_a_policy_that_is_no_file_at_the_start_is_told_and_waited_for(tmp_path, idp):
+    class WithoutPolicy(Pair):
+        def start(self):
+            if self.process is None:
+                self.policy.unlink()
+                os.mkfifo(self.policy)
+            super().start()
+
+    with WithoutPolicy(tmp_path, idp, ready=False) as pair:
+        until_told(pair, "it is a FIFO, not a regular file")
+        by_rename(pair.policy, saved(pair, POLICY))
+        assert until(pair, [200, 200]) <= 2 * LIVE_S  # the keys are fetched, too
+
+
+def slowly(path, data, pause):
+    """An editor that writes over the file and stops in the middle, before the last rule."""
+    middle = data.rindex(b"  - {id: no-dags")
+    with path.open("wb", buffering=0) as file:
+        file.write(data[:middle])
+        pause()
+        file.write(data[middle:])
+
+
+def test_a_save_in_place_that_pauses_is_warned_about(pair):
+    whole = saved(pair, POLICY + DENY)
+    by_rename(pair.policy, whole)
+    assert until(pair, [403, 403]) <= LIVE_S
+    slowly(pair.policy, whole, lambda: until(pair, [200, 200]))  # what the warning is about
+    assert until(pair, [403, 403]) <= LIVE_S
+    assert "was written in place" in pair.log.read_text()
+    assert "end_mark: true" in pair.log.read_text()
+
+
+def test_with_an_end_mark_a_save_that_pauses_is_taken_as_a_whole_or_not_at_all(pair):
+    whole = saved(pair, POLICY.replace("version: 1", "version: 1\nend_mark: true") + DENY + "...\n")
+    by_rename(pair.policy, whole)
+    assert until(pair, [403, 403]) <= LIVE_S
+    before = len(pair.decisions)
+    revision = pair.get("/readyz").json()["revision"]
+    edited = whole.replace(b"id: health", b"id: healthy")
+    slowly(pair.policy, edited, lambda: until_told(pair, "the file has no end mark: it is half written"))
+    wait_for(
+        lambda: pair.get("/readyz").json()["revision"] not in {revision, ""},
+        "the whole file is not live",
+        pause=threading.Event().wait,
+    )
+    assert both(pair) == [403, 403]
+    assert reasons(pair) == ""
+    assert {line["decision"] for line in pair.decisions[before:] if line["path"] == "/api/v2/dags"} == {"deny"}
