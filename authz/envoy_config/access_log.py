@@ -30,6 +30,13 @@ def _decision(word: str) -> str:
     return f"%DYNAMIC_METADATA({NAME}:{word})%"
 
 
+# Only what is a traceparent (W3C Trace Context §3.2), as in the decision log: the header is the caller's to write.
+# CEL bounds the size of a pattern, so the length is asked apart.
+_TRACE: Final = (
+    "request.headers['traceparent'].size() == 55"
+    " && request.headers['traceparent'].matches('^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')"
+    " ? request.headers['traceparent'] : ''"
+)
 # `latency_us` is the time that the check took as Envoy saw it; `duration_ms` is the whole request's.
 FIELDS: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
@@ -52,7 +59,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "upstream": "%UPSTREAM_CLUSTER%",
     "upstream_host": "%UPSTREAM_HOST%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "trace": "%REQ(TRACEPARENT):55%",
+    "trace": f"%CEL({_TRACE})%",
     "request_id": "%REQ(X-REQUEST-ID):64%",
     "user_agent": "%REQ(USER-AGENT):256%",
 }

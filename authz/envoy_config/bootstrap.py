@@ -44,6 +44,7 @@ from authz.envoy_config.egress_plan import Egress
 from authz.envoy_config.execution import CLUSTER as EXECUTION_CLUSTER
 from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
+from authz.envoy_config.login_cookies import PATTERN_SIZE
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tunnels import tunnel_clusters, tunnel_listeners
@@ -72,9 +73,15 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
             ],
         ),
         bootstrap_extensions=_extensions(plan),
-        layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=Struct())]),
+        layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=_runtime(plan))]),
         overload_manager=_overload(plan),
     )
+
+
+def _runtime(plan: EnvoyPlan) -> Struct:
+    """Nothing, but for the size of the one pattern of a login that is larger than Envoy's bound of 100."""
+    login = plan.inbound is not None and plan.inbound.login is not None
+    return Struct.from_dict({"re2.max_program_size.error_level": PATTERN_SIZE}) if login else Struct()
 
 
 def _inbound_clusters(inbound: Listener | None) -> list[Cluster]:

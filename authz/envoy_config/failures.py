@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Struct
 
 from authz.envoy_config.ext_authz import NAME
-from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
+from authz.envoy_config.reply_filters import all_of, details, flagged, header, status
 
 HEADER: Final = "x-authz-destination-error"
 _NAMESPACE: Final = "authz"
@@ -125,15 +125,14 @@ def named(destination: str) -> Metadata:
 
 
 def destination_replies() -> list[ResponseMapper]:
-    """Entries for Envoy's own answers on the way out. The first that fits makes the answer.
+    """Entries for Envoy's own answers on the way out, after those for the authorizer. The first that fits is taken.
 
-    What the authorizer answers fits the first, which changes nothing. A call that was tried twice has several flags.
+    A call that was tried twice has several flags.
     """
     secret = [details("failed_to_inject_credential")]
     # The secret makes no header: it has a newline, or other characters that no header has.
     unusable = [details("filter_removed_required_request_headers")]
     return [
-        ResponseMapper(filter=flagged(AUTHORIZER)),
         _entry(CREDENTIAL, [status(_UNAUTHORIZED), *secret]),
         _entry(CREDENTIAL, unusable),
         _entry(REQUEST_TOO_LARGE, [status(_TOO_LARGE)]),

@@ -12,10 +12,18 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
     HeaderMutationRemoveOnMatch,
     HeaderMutationRules,
 )
-from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    TypedExtensionConfig,
+)
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation as HeaderMutationFilter
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutationPerRoute, Mutations
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -23,21 +31,44 @@ from authz.model import EXECUTION, Plane
 from authz.wire import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
 
 NAME: Final = "authz.client_headers"
+REQUEST_ID: Final = "x-request-id"
 # By these a task says which run it is, and on egress alone they are read. No destination ever sees them.
 RUN_HEADERS: Final = ("x-run-identity", "x-run-proof", "proxy-authorization")
-# Whole families: ours, other gates' and Envoy's own control headers.
-CLIENT_PREFIXES: Final = ("x-authz-", "x-auth-request-", "x-envoy-", "x-original-", "x-rewrite-")
-INBOUND_PREFIXES: Final = (*CLIENT_PREFIXES, "x-run-")
+# Whole families: ours, Envoy's own, and the identities that other gates and clouds pass on: oauth2-proxy,
+# Kubernetes, Google IAP, AWS ALB, Azure App Service, Cloudflare Access, Kong, Pomerium, Grafana, Tailscale, Teleport,
+# and the client certificates of nginx, Traefik, HAProxy and RFC 9440.
+CLIENT_PREFIXES: Final = (
+    *("x-authz-", "x-envoy-", "x-original-", "x-rewrite-"),
+    *("x-auth-request-", "x-authenticated-", "x-remote-", "x-user-", "x-consumer-", "x-credential-"),
+    *("x-goog-authenticated-user-", "x-goog-iap-", "x-amzn-oidc-", "x-ms-client-principal", "x-ms-token-"),
+    *("cf-access-authenticated-", "cf-access-jwt-", "x-pomerium-", "x-webauth-", "x-vouch-", "tailscale-user-"),
+    *("x-teleport-", "teleport-", "client-cert", "ssl-client-", "x-ssl-", "x-tls-client-", "x-forwarded-tls-"),
+)
+# Towards Airflow the whole of these: a task may need `x-goog-` and `cf-access-client-` for a destination.
+INBOUND_PREFIXES: Final = (*CLIENT_PREFIXES, "x-run-", "x-airflow-", "x-client-", "x-goog-", "cf-access-")
 # Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
 CLIENT_HEADERS: Final = (
     "remote-user",
-    "x-remote-user",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
     "x-user",
+    "x-userinfo",
+    "x-username",
+    "x-email",
+    "x-groups",
+    "x-roles",
+    "x-id-token",
+    "x-access-token",
+    "x-jwt-assertion",
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
+    "x-forwarded-roles",
     "x-forwarded-preferred-username",
     "x-forwarded-access-token",
+    "x-forwarded-id-token",
+    "x-forwarded-client-cert",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -48,6 +79,10 @@ CLIENT_HEADERS: Final = (
     "x-forwarded-server",
     "x-forwarded-uri",
     "x-real-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "forwarded",
 )
 INBOUND_HEADERS: Final = (*CLIENT_HEADERS, "proxy-authorization")
@@ -90,6 +125,16 @@ def client_header_filter(plane: str) -> HttpFilter:
     by_name = [HeaderMutation(remove=name) for name in (INBOUND_HEADERS if inbound else CLIENT_HEADERS)]
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name))
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
+
+
+def own_request_id() -> TypedExtensionConfig:
+    """Drops the caller's `x-request-id` before Envoy looks for one, so that it makes its own.
+
+    The filter above comes too late for that: Envoy takes or makes the id before any filter. The id goes into Envoy's
+    and Airflow's logs, so a caller's would put its text there, and give two requests one id.
+    """
+    early = EarlyHeaderMutation(mutations=[HeaderMutation(remove=REQUEST_ID)])
+    return TypedExtensionConfig(name="envoy.http.early_header_mutation.header_mutation", typed_config=Any.pack(early))
 
 
 def shown(plane: str) -> ListStringMatcher:

@@ -37,7 +37,7 @@ from authz.envoy_config.egress_routes import base_url_routes, destination_name, 
 from authz.envoy_config.execution import execution_routes
 from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.ext_authz import ext_authz_filter
-from authz.envoy_config.headers import client_header_filter
+from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.login import csrf_filter, oauth2_filter
 from authz.envoy_config.plan import EnvoyPlan, Listener
@@ -154,6 +154,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         skip_xff_append=front.to_strangers,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         generate_request_id=True,
+        early_header_mutation_extensions=[own_request_id()],
         # a client that asks first (Expect: 100-continue) sends its body after the check, and none when it is refused
         proxy_100_continue=not front.to_strangers,
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be

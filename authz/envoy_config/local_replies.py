@@ -1,9 +1,11 @@
-"""Envoy's own answers, made readable. On a listener with a login: a page for navigations, JSON for everybody else.
+"""Envoy's own answers, made readable: a page for navigations, JSON for everybody else.
 
-Law: what the authorizer answers is left exactly as it is; it is told from Envoy's own answers by the flag UAEX. Nothing
-made here may be stored, framed, or show what failed in more than fixed words.
+Law: what the authorizer answers is left exactly as it is. It is told from Envoy's own answers by the flag UAEX, and
+from an authorizer that did not answer by Envoy's details. Nothing made here may be stored, framed, or show what failed
+in more than fixed words.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, HeaderFilter
@@ -27,6 +29,9 @@ HEADERS_TOO_LARGE: Final = {
     "message": "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this:"
     " ask for a token with fewer groups, or delete this site's cookies.",
 }
+# How the details of the ext_authz filter begin when the gate is away, not ready or too slow.
+_NO_ANSWER: Final = ("ext_authz_error",)
+_RETRY_AFTER_S: Final = 5
 # How the details of the oauth2 filter begin.
 _PROVIDER: Final = ("OAuth server returned",)
 _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
@@ -34,10 +39,26 @@ _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No d
 
 
 def local_replies(*, login: bool = False, outbound: bool = False) -> LocalReplyConfig:
-    """What Envoy answers by itself. On any listener: why a request's headers could not be read."""
-    if login:
-        return _of_a_login()
-    return LocalReplyConfig(mappers=[*(destination_replies() if outbound else []), _too_large()])
+    """What Envoy answers by itself. The first entry that fits an answer makes it."""
+    if outbound:
+        others = [*destination_replies(), _too_large()]
+    elif login:
+        others = [*_of_a_login(), *_of_an_upstream()]
+    else:
+        others = [*_of_an_upstream(), _too_large()]
+    return LocalReplyConfig(mappers=[*_of_the_authorizer(), *others])
+
+
+def _of_the_authorizer() -> list[ResponseMapper]:
+    """It did not answer: this is said. It answered: its answer stays as it is."""
+    away = (status(503), flagged(AUTHORIZER), details(*_NO_ANSWER))
+    return [*_entries(pages.GATE_AWAY, *away, after=_RETRY_AFTER_S), ResponseMapper(filter=flagged(AUTHORIZER))]
+
+
+def _of_an_upstream() -> list[ResponseMapper]:
+    """Airflow is away, or does not answer in time. What it answers itself never comes here."""
+    away = flagged("UH", "UF", "UO", "UC", "UR", "LR", "URX", "UPE", "DF", "NC", "UT", "SI", "UMSDR")
+    return _entries(pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
 
 
 def _too_large() -> ResponseMapper:
@@ -47,39 +68,40 @@ def _too_large() -> ResponseMapper:
     )
 
 
-def _of_a_login() -> LocalReplyConfig:
-    """The first entry that fits an answer makes it. The authorizer's answers fit the first, which changes nothing."""
+def _of_a_login() -> list[ResponseMapper]:
     denied = _header_is(":path", r"[^?]*\?(?:.*&)?error=access_denied(?:&.*)?")
-    return LocalReplyConfig(
-        mappers=[
-            ResponseMapper(filter=flagged(AUTHORIZER)),
-            *_entries(pages.REFUSED, status(401), details(*_PROVIDER), denied),
-            *_entries(pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
-            *_entries(pages.STALE, status(401), details(*_STALE)),
-            *_entries(pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
-            *_entries(pages.NOT_READY, status(503), details("OAuth2 secrets")),
-            *_entries(pages.UNAUTHENTICATED, status(401)),
-            *_entries(pages.FOREIGN, status(403), details("csrf_")),
-            *_entries(pages.TOO_LARGE, status(431)),
-        ]
-    )
-
-
-def _entries(page: Page, *conditions: AccessLogFilter) -> list[ResponseMapper]:
-    navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
     return [
-        _entry([*conditions, navigation], page.html(), "text/html; charset=utf-8"),
-        _entry(list(conditions), page.json(), "application/json"),
+        *_entries(pages.REFUSED, status(401), details(*_PROVIDER), denied),
+        *_entries(pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
+        *_entries(pages.STALE, status(401), details(*_STALE)),
+        *_entries(pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
+        *_entries(pages.NOT_READY, status(503), details("OAuth2 secrets")),
+        *_entries(pages.FOREIGN_COOKIE, status(401), details("direct_response")),
+        *_entries(pages.UNAUTHENTICATED, status(401)),
+        *_entries(pages.FOREIGN, status(403), details("csrf_")),
+        *_entries(pages.TOO_LARGE, status(431)),
     ]
 
 
-def _entry(conditions: list[AccessLogFilter], text: str, content_type: str) -> ResponseMapper:
+def _entries(page: Page, *conditions: AccessLogFilter, after: int = 0) -> list[ResponseMapper]:
+    """A page for navigations and JSON for others. `after` is the seconds to wait before the next try."""
+    navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
+    headers = pages.HEADERS | ({"retry-after": str(after)} if after else {})
+    return [
+        _entry([*conditions, navigation], page.html(), "text/html; charset=utf-8", headers),
+        _entry(list(conditions), page.json(), "application/json", headers),
+    ]
+
+
+def _entry(
+    conditions: list[AccessLogFilter], text: str, content_type: str, headers: Mapping[str, str]
+) -> ResponseMapper:
     return ResponseMapper(
         filter=all_of(conditions),
         body_format_override=SubstitutionFormatString(
             text_format_source=DataSource(inline_string=text), content_type=content_type
         ),
-        headers_to_add=[header(name, value) for name, value in pages.HEADERS.items()],
+        headers_to_add=[header(name, value) for name, value in headers.items()],
     )
 
 

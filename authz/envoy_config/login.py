@@ -48,6 +48,8 @@ NAMES: Final = {
 }
 # The cookies of a session; the others are of a login that is under way.
 SESSION: Final = ("bearer_token", "oauth_hmac", "oauth_expires", "id_token", "refresh_token")
+# Those that hold a token, encrypted.
+TOKENS: Final = ("bearer_token", "id_token", "refresh_token")
 # What Envoy tells the upstream about a request that it let go on without a login.
 STATUS_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 

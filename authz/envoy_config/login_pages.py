@@ -1,4 +1,4 @@
-"""What people and programs read of a login inside Envoy.
+"""What people and programs read when Envoy answers by itself: a login that fails, a gate or an Airflow that is away.
 
 Law: fixed text. Nothing of the request, of the provider's answer or of the configuration is shown; a page has one link,
 to the start, and no script.
@@ -75,6 +75,25 @@ NOT_READY: Final = Page(
     "The gate waits for its secrets. Nothing was forwarded. Try again shortly; if it lasts, tell your platform team.",
 )
 UNAUTHENTICATED: Final = Page("unauthenticated", "Please sign in", "Authentication is required.", "Sign in")
+FOREIGN_COOKIE: Final = Page(
+    "invalid_session",
+    "Please sign in again",
+    "A session cookie that your browser sent is not one that this gate made. The gate did not use it, and deletes it.",
+)
+GATE_AWAY: Final = Page(
+    "gate_unavailable",
+    "The gate does not answer",
+    "The service that checks each request before it is forwarded is away, or takes too long. Nothing was forwarded. Try"
+    " again shortly; if it lasts, tell your platform team the time.",
+    "To the start page",
+)
+UPSTREAM_AWAY: Final = Page(
+    "upstream_unavailable",
+    "Airflow does not answer",
+    "The gate let this request pass, but Airflow behind it is away, or takes too long. Try again shortly; if it lasts,"
+    " tell your platform team the time.",
+    "To the start page",
+)
 FOREIGN: Final = Page(
     "foreign_origin",
     "This request came from another site",

@@ -42,6 +42,7 @@ from authz.envoy_config.login import (
     is_navigation,
     without,
 )
+from authz.envoy_config.login_cookies import foreign_tokens
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
 from authz.envoy_config.plan import Listener
 from authz.login_plan import Endpoint, LoginPlan
@@ -62,6 +63,7 @@ _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 def login_routes(login: LoginPlan, base: str = "") -> list[Route]:
     """What comes before all other routes of the upstream that people log in to; `base` is where its Airflow lives."""
     return [
+        *foreign_tokens(login, [_header("set-cookie", line) for line in _deletions(login)]),
         _sign_out(login),
         _ask_to_sign_out(login, base),
         _end(login.callback, "login.callback"),

@@ -19,6 +19,7 @@ from tests.e2e.raw_http import RawResponse, exchange, request
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
+LOG = ("--log-level", "warning")  # Envoy's own default is info
 
 
 def newest() -> Path:
@@ -83,7 +84,7 @@ class Envoy:
     """Starts on entry, is ready then, and ends (by its process handle) on exit.
 
     Ready means that Envoy serves and, unless `alone`, that it has found the authorizer healthy. `alter` changes the
-    rendered configuration, as an operator might by hand.
+    rendered configuration, as an operator might by hand. `log` are Envoy's options for the levels of its log.
     """
 
     def __init__(
@@ -93,10 +94,12 @@ class Envoy:
         binary: Path | None = None,
         *,
         alone: bool = False,
+        log: tuple[str, ...] = LOG,
         alter: Callable[[dict[str, Any]], None] = lambda _config: None,
     ) -> None:
         self.plan = plan
         self._alter = alter
+        self._levels = log
         self.log = folder / "envoy.log"
         self._binary = binary or newest()
         self._config = folder / "envoy.yaml"
@@ -120,7 +123,7 @@ class Envoy:
         for path, content in render_sds(self.plan).items():
             Path(path).parent.mkdir(exist_ok=True)
             Path(path).write_text(to_yaml(content))
-        arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", *self._levels]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [self._binary, *arguments, "--file-flush-interval-msec", "20"],

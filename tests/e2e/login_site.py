@@ -20,8 +20,9 @@ from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, free_port, loopback
+from tests.e2e.envoy_harness import LOG, Envoy, free_port, loopback
 from tests.e2e.gate import Gate
+from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.e2e.scripted_authz import ScriptedAuthz
 
 CLIENT_SECRET = "airflow-gate-secret"
@@ -40,7 +41,16 @@ rules:
 class LoginSite:
     """One of each. `real` takes `authz serve` for the scripted authorizer; `secure` is TLS towards browsers."""
 
-    def __init__(self, folder: Path, binary: Path, *, real: bool = False, secure: bool = True, **login: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        binary: Path,
+        *,
+        real: bool = False,
+        secure: bool = True,
+        log: tuple[str, ...] = LOG,
+        **login: Any,
+    ) -> None:
         self.folder = folder
         self.client_secret = folder / "client.secret"
         self.cookie_secret = folder / "cookie.secret"
@@ -49,6 +59,7 @@ class LoginSite:
         self.secure = secure
         self.port = free_port()
         self._binary = binary
+        self._log = log
         self._login = login
         self._running = contextlib.ExitStack()
 
@@ -70,7 +81,7 @@ class LoginSite:
                 self.gate = starting.enter_context(Gate(self.folder / "gate", self.provider, policy=POLICY))
                 endpoint = self.gate.endpoints[0]
             self.write_secrets()
-            self.envoy = starting.enter_context(Envoy(self._plan(endpoint), self.folder, self._binary))
+            self.envoy = starting.enter_context(Envoy(self._plan(endpoint), self.folder, self._binary, log=self._log))
             self._running = starting.pop_all()
         return self
 
@@ -108,6 +119,14 @@ class LoginSite:
             access_log=str(self.folder / "access.log"),
             sds=str(self.folder / "sds"),
         )
+
+    def get(self, target: str | bytes, *headers: str | bytes) -> RawResponse:
+        """One request of exactly these bytes."""
+        with Connection(("127.0.0.1", self.port)) as connection:
+            if self.tls:
+                connection.upgrade(self.tls, "127.0.0.1")
+            connection.send(request(target, *headers, host=f"127.0.0.1:{self.port}"))
+            return connection.response()
 
     def browser(self) -> CookieBrowser:
         return CookieBrowser(self.tls)

@@ -354,3 +354,51 @@ def test_the_admin_interface_changes_nothing(gate):
         assert gate.envoy.admin(target, "POST").status == 403
     assert gate.envoy.admin("/ready").status == 200
     assert b"envoy_" in gate.envoy.admin("/stats/prometheus").body
+
+
+# Identities and overrides that gates, clouds and proxies pass on, one of each family and each single name.
+OF_OTHER_GATES = (
+    *("x-airflow-user", "x-airflow-anything", "client-cert", "client-cert-chain", "x-forwarded-client-cert"),
+    *("x-ssl-client-cert", "x-ssl-client-s-dn", "x-ssl-anything", "ssl-client-verify", "x-client-cert", "x-client-dn"),
+    *("x-client-verify", "x-client-ip", "x-tls-client-subject", "x-forwarded-tls-client-cert"),
+    *("x-goog-iap-jwt-assertion", "x-goog-authenticated-user-email", "x-goog-authenticated-user-id", "x-goog-any"),
+    *("x-amzn-oidc-data", "x-amzn-oidc-identity", "x-amzn-oidc-accesstoken"),
+    *("x-ms-client-principal", "x-ms-client-principal-name", "x-ms-client-principal-id", "x-ms-token-aad-id-token"),
+    *("cf-access-jwt-assertion", "cf-access-authenticated-user-email", "cf-access-client-id", "cf-connecting-ip"),
+    *("x-auth-request-user", "x-auth-request-groups", "x-auth-request-access-token", "x-authenticated-userid"),
+    *("x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username"),
+    *("remote-user", "remote-groups", "x-remote-user", "x-remote-group", "x-remote-extra-scopes", "x-user-id"),
+    *("x-consumer-username", "x-credential-identifier", "x-pomerium-jwt-assertion", "x-webauth-user"),
+    *("x-vouch-user", "tailscale-user-login", "teleport-jwt-assertion", "x-userinfo", "x-id-token"),
+)
+# A destination may know a task by these of its own accord.
+A_DESTINATIONS_OWN = {"x-airflow-user", "x-airflow-anything", "x-goog-any", "cf-access-client-id"}
+A_DESTINATIONS_OWN |= {name for name in OF_OTHER_GATES if name.startswith("x-client-")}
+
+
+ALL_OF_OTHERS = sorted({*OF_OTHER_GATES, *headers.CLIENT_HEADERS})
+
+
+@pytest.mark.parametrize("egress", [False, True], ids=["inbound", "egress"])
+def test_no_identity_of_another_gate_gets_through_in_any_spelling(gate, egress):
+    host = {"host": "orders.internal"} if egress else {}
+    for at in range(0, len(ALL_OF_OTHERS), 20):
+        names = ALL_OF_OTHERS[at : at + 20]
+        gate.reset()
+        lines = [f"{spelling}: {FORGED}" for name in names for spelling in (name, name.upper(), name.title())]
+        assert gate.get("/x", *lines, egress=egress, **host).status == 200
+        kept = {name for name, value in gate.upstream.only.headers if FORGED in value}
+        assert kept == (A_DESTINATIONS_OWN & {*names} if egress else set())
+        assert FORGED not in str(gate.authz.only)
+    gate.reset()
+    for name in ALL_OF_OTHERS:
+        for spelling in {name.replace("-", "_"), name.upper().replace("-", "_", 1)} - {name, name.upper()}:
+            assert gate.get("/x", f"{spelling}: {FORGED}", egress=egress, **host).status == 400, spelling
+    assert (gate.authz.checks, gate.upstream.requests) == ([], [])
+
+
+def test_our_own_identity_headers_are_still_ours(gate):
+    gate.authz.answer = lambda _: allow(headers={"x-authz-user": "ann"})
+    gate.get("/x", f"X-Authz-User: {FORGED}", *(f"{name}: {FORGED}" for name in ALL_OF_OTHERS[:40]))
+    assert gate.upstream.only.all("x-authz-user") == ["ann"]
+    assert FORGED not in gate.upstream.only.head.decode()

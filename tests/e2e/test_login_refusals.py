@@ -117,7 +117,7 @@ def test_a_provider_that_cannot_be_reached(envoy_binary, tmp_path):
     with LoginSite(tmp_path, envoy_binary, secure=False, token_endpoint=closed) as site, site.browser() as browser:
         refused(site, browser, site.sign_in(browser, site.begin(browser)), "login_failed")
         # a session that cannot be renewed: scripts are judged as nobody's, people begin again
-        browser.cookies[site.url] = {"RefreshToken": "x"}
+        browser.cookies[site.url] = {"RefreshToken": "A" * 43}  # the form of an encrypted one
         assert browser.script(site.url + "/ui/config").status_code == 200, "the scripted authorizer allows"
         assert "authorization" not in shown(site.authz.only)
         assert not SESSION.search(site.upstream.only.head.decode())
@@ -163,8 +163,8 @@ def test_cookies_in_the_clear_are_no_credential(real_site):
                 assert answer.status_code in {401, 431}, kept.keys()
                 browser.cookies[real_site.url] = kept
                 answer = browser.navigate(real_site.url + "/api/v2/dags")
-                assert answer.status_code in {302, 431}
-                assert answer.status_code == 431 or answer.headers["location"].startswith(real_site.provider.issuer)
+                assert answer.status_code in {302, 401, 431}
+                assert answer.status_code != 302 or answer.headers["location"].startswith(real_site.provider.issuer)
     assert real_site.upstream.requests == []
 
 

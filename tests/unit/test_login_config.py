@@ -1,5 +1,6 @@
 """The rendered login: what holds whatever the plan says. What Envoy makes of it is in tests/e2e/test_login_*.py."""
 
+import base64
 import re
 from functools import cache
 
@@ -7,7 +8,7 @@ import pytest
 
 from authz import cookies
 from authz.envoy_config import login as filters
-from authz.envoy_config import login_pages
+from authz.envoy_config import login_cookies, login_pages
 from authz.envoy_config.peers import ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds
@@ -223,9 +224,11 @@ def test_the_scheme_is_the_public_urls(made):
 
 @pytest.mark.parametrize("made", PLANS)
 def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_are_not_stored(made):
-    first, *others = manager(made)["local_reply_config"]["mappers"]
-    assert first == {"filter": {"response_flag_filter": {"flags": ["UAEX"]}}}
-    for entry in others:
+    page, told, untouched, *others = manager(made)["local_reply_config"]["mappers"]
+    assert untouched == {"filter": {"response_flag_filter": {"flags": ["UAEX"]}}}
+    for entry in (page, told):
+        assert "response.code_details.startsWith('ext_authz_error')" in str(entry["filter"]), "it did not answer at all"
+    for entry in (page, told, *others):
         headers = {option["header"]["key"]: option["header"]["value"] for option in entry["headers_to_add"]}
         assert headers["cache-control"] == "no-store"
         assert "status_code" not in entry, "the status stays Envoy's"
@@ -234,9 +237,11 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
         assert "body" not in entry
 
 
-def test_without_a_login_envoy_says_in_words_that_headers_are_too_large_and_nothing_else():
+def test_without_a_login_envoy_says_what_is_away_and_that_headers_are_too_large():
     made = EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),)))
-    (entry,) = manager(made)["local_reply_config"]["mappers"]
+    *others, entry = manager(made)["local_reply_config"]["mappers"]
+    errors = {word for word in ("gate_unavailable", "upstream_unavailable") if word in str(others)}
+    assert (len(others), errors) == (5, {"gate_unavailable", "upstream_unavailable"})
     assert entry["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 431
     assert entry["body_format_override"]["json_format"]["error"] == "headers_too_large"
 
@@ -303,3 +308,28 @@ def test_without_the_folder_certificates_are_read_at_start():
         authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),), tls=tls)
     )
     assert render_sds(made) == {}
+
+
+def encrypted(blocks):
+    """What Envoy makes of a token: an IV and so many blocks."""
+    return base64.urlsafe_b64encode(bytes(range(16)) * (blocks + 1)).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("made", PLANS)
+def test_a_token_cookie_that_envoy_did_not_make_is_known_by_its_form(made):
+    """RE2 and Python agree on this pattern; tests/e2e/test_logged_secrets.py asks Envoy."""
+    login = made.inbound.login
+    pattern = re.compile(login_cookies.foreign(login))
+    prefix = "__Host-" if login.is_secure else ""
+    for name in ("BearerToken", "IdToken", "RefreshToken"):
+        for blocks in range(1, 300):
+            good = encrypted(blocks)
+            for cookie in (f"{prefix}{name}={good}", f"a=1; {prefix}{name}={good}; b=2", f"{prefix}{name}={good};"):
+                assert not pattern.fullmatch(cookie)
+            for other in (good + "A", good[:-1], good + "=", f"{good}.{good}", f'"{good}"', f"{good} x"):
+                assert pattern.fullmatch(f"{prefix}{name}={other}")
+                assert pattern.fullmatch(f"a=1;{prefix}{name}={other};b=2")
+        assert not pattern.fullmatch(f"{prefix}{name}=")
+        assert not pattern.fullmatch(f"{prefix}{name}Other=a.b")
+        assert not pattern.fullmatch(f"x{prefix}{name}=a.b")
+    assert not pattern.fullmatch("theme=dark; note=BearerToken.x")
