@@ -79,12 +79,14 @@ class Parked:
 
     Whoever begins it bounds how many may wait.
 
-    `resume` answers it for good, whatever became of what it waits for.
+    `resume` answers it, whatever became of what it waits for. It may have to wait for something else then: who signs
+    out waits for the key of the token, and then for the revocation. It never waits for the same thing twice, so
+    resuming without waiting ends with an answer too.
     """
 
     issuer: str
     key_id: str
-    resume: Callable[[], bytes] = field(repr=False)
+    resume: Callable[[], "bytes | Parked"] = field(repr=False)
     wait: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)
 
 
@@ -150,6 +152,7 @@ class Service:
         return self._guarded(trail, answer)
 
     def _check(self, message: bytes, *, may_wait: bool, asked: float | None = None) -> bytes | Parked:
+        """`may_wait`: for a key, or for what Airflow says of a task. A revocation is waited for in any case."""
         trail = Trail(_new_id())
         try:
             trail.started = self._clock.monotonic()
@@ -166,10 +169,9 @@ class Service:
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
             return self._internal_error(trail, error)
 
-    def _last_answer(self, message: bytes, asked: float) -> bytes:
-        """The answer of a check that was asked at the monotonic time `asked` and had to wait."""
-        answer = self._check(message, may_wait=False, asked=asked)
-        return answer if isinstance(answer, bytes) else self.overloaded()
+    def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
+        """Evaluate a check anew that was asked at the monotonic time `asked` and had to wait."""
+        return self._check(message, may_wait=False, asked=asked)
 
     def _judge(self, message: bytes, trail: Trail, *, may_wait: bool) -> bytes | Parked:
         snapshot = self._snapshot()
@@ -218,7 +220,7 @@ class Service:
         """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
         if isinstance(wanted, StateWanted):
             # Judged anew when Airflow has said whether the task runs.
-            return Parked("", "", lambda: self._last_answer(message, trail.asked), partial(_begin, wanted.begin))
+            return Parked("", "", lambda: self._after_wait(message, trail.asked), partial(_begin, wanted.begin))
         policy = snapshot.policy
         if trail.request is None or trail.http is None or policy is None:
             raise ValueError("there is no request")
@@ -227,7 +229,7 @@ class Service:
         if wanted is None:
             return self._finish(trail, _signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
-            return Parked(wanted.issuer, wanted.key_id, lambda: self._last_answer(message, trail.asked))
+            return Parked(wanted.issuer, wanted.key_id, lambda: self._after_wait(message, trail.asked))
         reason = wanted.reason
         state = snapshot.keys.get(wanted.issuer)
         if leaves and (state is None or state.fetched_at < trail.asked):

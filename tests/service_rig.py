@@ -166,7 +166,10 @@ class Rig:
         return self.service.check(message(*request, headers=[*credentials, *headers], **parts))
 
     def check(self, *request, **parts):
-        outcome = self.ask(*request, **parts)
+        return self.settle(self.ask(*request, **parts))
+
+    def settle(self, outcome):
+        """The answer, after a revocation where it waits for one."""
         if isinstance(outcome, Parked) and outcome.wait is not None:  # for a revocation, and not for a key
             done = threading.Event()
             if outcome.wait(done.set):

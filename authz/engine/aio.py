@@ -6,6 +6,7 @@ every other check goes on. Bytes are passed through undecoded, so that a malform
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +26,8 @@ from authz.engine.contract import (
     channel_arguments,
 )
 from authz.service import Parked
+
+log = logging.getLogger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -120,32 +123,46 @@ class AioEngine:
         answer = self._handler.check(message)
         if isinstance(answer, bytes):
             return answer
-        load, for_key = self._load, answer.wait is None
+        loop, remaining = asyncio.get_running_loop(), context.time_remaining()
+        limit = self._options.max_wait if remaining is None else min(remaining - _MARGIN, self._options.max_wait)
+        until = loop.time() + limit
+        while isinstance(answer, Parked):
+            answer = await self._resumed(answer, until)
+        return answer
+
+    async def _resumed(self, parked: Parked, until: float) -> bytes | Parked:
+        """What comes of the check when what it waits for has ended, or its time is over."""
+        load, for_key = self._load, parked.wait is None
         if for_key and load.parked >= self._options.max_parked:
             return self._handler.overloaded()
         load.parked += for_key
         try:
-            await self._wait(answer, context.time_remaining())
+            await self._wait(parked, until)
         finally:
             load.parked -= for_key
-        return answer.resume()
+        return parked.resume()
 
-    async def _wait(self, parked: Parked, remaining: float | None) -> None:
-        """Until what it waits for has ended, or the check's time is nearly over."""
+    async def _wait(self, parked: Parked, until: float) -> None:
+        """Until what it waits for has ended, or the time is over."""
         loop = asyncio.get_running_loop()
         fetched = asyncio.Event()
-        limit = self._options.max_wait if remaining is None else min(remaining - _MARGIN, self._options.max_wait)
-        if limit <= 0:
+        if loop.time() >= until:
             return
 
         def done() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended while the key was on its way
                 loop.call_soon_threadsafe(fetched.set)
 
-        wait = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
-        if wait(done):
+        begin = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
+        try:
+            begun = begin(done)
+        except Exception:
+            # The door of what is waited for: it was not begun, and the check is answered without.
+            log.exception("beginning what a check waits for")
+            return
+        if begun:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(fetched.wait(), limit)
+                await asyncio.wait_for(fetched.wait(), until - loop.time())
 
     def _status(self, service: str) -> health_pb2.HealthCheckResponse | None:
         if service not in HEALTH_SERVICES:

@@ -18,7 +18,7 @@ class Handler(Protocol):
     """The service, as an engine sees it."""
 
     def check(self, message: bytes) -> bytes | Parked:
-        """Answer a serialised CheckRequest; never raises."""
+        """Answer a serialised CheckRequest; never raises, and neither does the `resume` of what it returns."""
         ...
 
     def overloaded(self) -> bytes:
@@ -49,10 +49,10 @@ class EngineOptions:
     another one for more. `armed` checks, and as many health checks, may be accepted before the loop looks at them
     (`cq`). `max_parked` checks may wait for keys at a time; the next one is answered as overloaded. Anybody can make
     checks that do, so those with a `wait` of their own (sign-outs) take none of these places: who begins the wait
-    bounds them. `max_wait` bounds the waiting of one check even where its deadline is far. A connection that was silent
-    for `keepalive` is asked for a sign of life, and closed with all its calls when none comes in as long again. After
-    the signal to stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy
-    moves on; then what is in flight has `drain_grace` to end.
+    bounds them. `max_wait` bounds the waiting of one check, for one thing after the other, even where its deadline is
+    far. A connection that was silent for `keepalive` is asked for a sign of life, and closed with all its calls when
+    none comes in as long again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything
+    is still served, so that Envoy moves on; then what is in flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]

@@ -2,7 +2,8 @@
 
 Law 1: this is the only file that touches `grpc._cython.cygrpc`, which is private to grpcio.
 Law 2: the loop's thread never waits for anything but the queue. A check that needs a key is parked; others go on.
-Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer.
+Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer: that of the service or,
+where even the service raises, a gRPC error.
 
 How a call goes: `request_registered_call` arms the queue for one call of a method; its event carries the call. One
 batch receives the message; one batch sends initial metadata, the answer and the status. Tags are callables that take
@@ -31,6 +32,7 @@ from authz.engine.contract import (
     WaitForKey,
     channel_arguments,
 )
+from authz.engine.waiting import Waiting, WaitingRoom
 from authz.service import Parked
 
 log = logging.getLogger(__name__)
@@ -41,20 +43,11 @@ HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 _NO_FLAGS: Final = 0
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
+_AT_ONCE: Final = 32  # checks that waited answered between two events: a key that thousands wait for stops nobody else
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A parked check: its call, and the monotonic time at which it is answered whatever happens."""
-
-    call: Any
-    parked: Parked | None
-    until: float
-    over: bool = True
 
 
 @dataclass(slots=True)
@@ -87,8 +80,9 @@ class CqEngine:
         self._stopping = False
         self._accepting = True
         self._down = False
-        self._waiting: list[_Waiting] = []
-        self._fetched: collections.deque[_Waiting] = collections.deque()
+        self._waiting = WaitingRoom()
+        self._fetched: collections.deque[tuple[Waiting, int]] = collections.deque()  # and which of its turns has ended
+        self._ready = False  # whether more of those that waited can be answered at once
         self._watchers: list[_Watcher] = []
         self._news = False
         self._queue: Any = None
@@ -136,12 +130,12 @@ class CqEngine:
         """Handle events until the condition holds; it is looked at after every event and every pause."""
         poll, timeout = self._queue.poll, cygrpc.CompletionType.queue_timeout
         while not until():
-            pause = _PARKED_S if self._waiting else _IDLE_S
+            pause = 0.0 if self._ready else _PARKED_S if self._waiting else _IDLE_S
             event = poll(time.time() + pause)
             try:
                 if event.completion_type != timeout:
                     event.tag(event)
-                if self._waiting or self._fetched:
+                if self._ready or self._waiting or self._fetched:
                     self._answer_waiting()
                 if self._news:
                     self._tell_watchers()
@@ -197,53 +191,95 @@ class CqEngine:
         message = event.batch_operations[0].message()
         if message is None:
             return  # the client is gone, or its message was refused by its size
-        answer = self._handler.check(message)
-        if isinstance(answer, bytes):
-            _reply(call, answer)
-        elif answer.wait is None and self._load.parked >= self._options.max_parked:
-            _reply(call, self._handler.overloaded())
-        else:
-            self._park(call, answer, deadline)
+        try:
+            answer = self._handler.check(message)
+            if isinstance(answer, bytes):
+                _reply(call, answer)
+            else:
+                self._park(call, answer, deadline)
+        except Exception:
+            # The call's door: see Law 3.
+            log.exception("answering a check")
+            _refuse(call, cygrpc.StatusCode.internal, b"internal error")
 
     def _park(self, call: Any, parked: Parked, deadline: float) -> None:
         limit = min(deadline - time.time() - _MARGIN_S, self._options.max_wait)
-        waiting = _Waiting(call, parked, time.monotonic() + limit)
-        wait = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
-        if limit <= 0 or not wait(partial(self._fetched.append, waiting)):
-            _reply(call, parked.resume())
-            return
-        waiting.over = False
-        self._waiting.append(waiting)
-        self._load.parked += parked.wait is None
-        call.start_server_batch(_closed(), partial(self._on_closed, waiting))
+        waiting = Waiting(call, time.monotonic() + limit)
+        answer = self._settle(waiting, parked)
+        if answer is not None:
+            _reply(call, answer)
+        else:
+            call.start_server_batch(_closed(), partial(self._on_closed, waiting))
 
-    def _on_closed(self, waiting: _Waiting, _event: Any) -> None:
+    def _settle(self, waiting: Waiting, answer: bytes | Parked) -> bytes | None:
+        """The answer; None where the check waits, for the first thing or for the next one."""
+        while isinstance(answer, Parked):
+            for_key = answer.wait is None
+            if for_key and self._load.parked >= self._options.max_parked:
+                return self._handler.overloaded()
+            if self._begin(waiting, answer):
+                self._load.parked += for_key
+                self._waiting.add(waiting, answer)
+                return None
+            answer = answer.resume()
+        return answer
+
+    def _begin(self, waiting: Waiting, parked: Parked) -> bool:
+        """Begin what the check waits for; False: nothing will come, or not in time."""
+        if time.monotonic() >= waiting.until:
+            return False
+        waiting.turn += 1
+        begin = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
+        try:
+            return begin(partial(self._fetched.append, (waiting, waiting.turn)))
+        except Exception:
+            # The door of what is waited for: it was not begun, and the check is answered without.
+            log.exception("beginning what a check waits for")
+            return False
+
+    def _on_closed(self, waiting: Waiting, _event: Any) -> None:
         """The call has ended: the client went away, or it was answered."""
         self._forget(waiting)
         waiting.call = None
 
-    def _forget(self, waiting: _Waiting) -> Parked | None:
+    def _forget(self, waiting: Waiting) -> Parked | None:
         """Take a check out of the parked ones; None when it is not among them (any more).
 
         What the key's fetch will call is kept by others until then: it must hold neither the call nor the message.
         """
-        parked = waiting.parked
-        if waiting.over or parked is None:
-            return None
-        waiting.over, waiting.parked = True, None
-        self._waiting.remove(waiting)
-        self._load.parked -= parked.wait is None
+        parked = self._waiting.remove(waiting)
+        self._load.parked -= parked is not None and parked.wait is None
         return parked
 
     def _answer_waiting(self) -> None:
-        ready = [self._fetched.popleft() for _ in range(len(self._fetched))]
+        """Answer some of those whose wait is over, or whose time is."""
         now = time.monotonic()
-        ready += [waiting for waiting in self._waiting if now >= waiting.until]
-        for waiting in ready:
-            call, parked = waiting.call, self._forget(waiting)
+        for _ in range(_AT_ONCE):
+            waiting = self._next_ready(now)
+            self._ready = waiting is not None
+            if waiting is None:
+                return
+            self._resume(waiting)
+
+    def _next_ready(self, now: float) -> Waiting | None:
+        while self._fetched:
+            waiting, turn = self._fetched.popleft()
+            if waiting.parked is not None and waiting.turn == turn:
+                return waiting
+        return self._waiting.overdue(now)
+
+    def _resume(self, waiting: Waiting) -> None:
+        call, parked = waiting.call, self._forget(waiting)
+        try:
+            answer = self._settle(waiting, parked.resume()) if parked is not None else None
+            if answer is not None:
+                waiting.call = None
+                _reply(call, answer)
+        except Exception:
+            # The call's door: see Law 3. Those that follow have their own answers.
+            log.exception("answering a check that waited")
             waiting.call = None
-            if parked is not None:
-                _reply(call, parked.resume())
+            _refuse(call, cygrpc.StatusCode.internal, b"internal error")
 
     def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in HEALTH_SERVICES:

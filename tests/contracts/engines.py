@@ -21,7 +21,8 @@ ENGINES = {"aio": AioEngine, "cq": CqEngine}
 class ScriptedHandler:
     """Echoes the message; `park:<key>` parks the check and answers what `resumed` says.
 
-    `wait` parks it for what `waits` begins, instead of a key.
+    `wait` parks it for what `waits` begins, instead of a key; `first` parks it for a key and then for that, and `both`
+    for that and then for that again. `broken wait` and `broken resume` raise where their names say.
 
     `hold` keeps the engine's thread busy until the test lets `go`.
     """
@@ -37,13 +38,18 @@ class ScriptedHandler:
         self.waits.put(done)
         return self.willing
 
+    def _then_wait(self):
+        return Parked("corp", "", lambda: self.resumed, self._wait)
+
     def check(self, message):
         self.seen.append(message)
+        if message in SCRIPTS:
+            return SCRIPTS[message](self)
         if message == b"hold":
             self.held.set()
             assert self.go.wait(10)
         if message == b"wait":
-            return Parked("corp", "", lambda: self.resumed, self._wait)
+            return self._then_wait()
         if message.startswith(b"park"):
             return Parked("corp", message.decode(), lambda: self.resumed)
         return b"answer:" + message
@@ -52,11 +58,25 @@ class ScriptedHandler:
         return b"overloaded"
 
 
+def broken(*_):
+    raise ZeroDivisionError("scripted")
+
+
+SCRIPTS = {
+    b"first": lambda handler: Parked("corp", "first", handler._then_wait),
+    b"both": lambda handler: Parked("corp", "", handler._then_wait, handler._wait),
+    b"broken wait": lambda handler: Parked("corp", "", lambda: handler.resumed, broken),
+    b"broken resume": lambda handler: Parked("corp", "broken", broken),
+    b"broken": broken,
+}
+
+
 @dataclass
 class KeyWaits:
     """Records what the engine asked for; the test ends the waits."""
 
     willing: bool = True
+    fails: bool = False
     asked: list = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -64,6 +84,8 @@ class KeyWaits:
         with self.arrived:
             self.asked.append((issuer, key_id, done))
             self.arrived.notify_all()
+        if self.fails:
+            broken()
         return self.willing
 
     def until(self, count):

@@ -167,6 +167,112 @@ def test_a_sign_out_that_waits_when_the_engine_stops_is_answered(kind):
         assert not running.thread.is_alive()
 
 
+# A check may wait for one thing after the other: its key, then the revocation that it asks for.
+
+
+def test_a_check_may_wait_for_one_thing_after_the_other(kind):
+    with Running(kind) as running, running.channel() as channel:
+        call = check(channel).future(b"first", timeout=10)
+        running.waits.until(1)
+        assert running.load.parked == 1
+        running.waits.finish()
+        done = running.handler.waits.get(timeout=10)
+        assert check(channel)(b"meanwhile", timeout=10) == b"answer:meanwhile"
+        assert running.load.parked == 0
+        assert not call.done()
+        done()
+        assert call.result() == b"resumed"
+
+
+def test_the_end_of_one_wait_is_not_the_end_of_the_next(kind):
+    with Running(kind) as running, running.channel() as channel:
+        call = check(channel).future(b"both", timeout=10)
+        first = running.handler.waits.get(timeout=10)
+        first()
+        second = running.handler.waits.get(timeout=10)
+        first()  # as nobody may, and all the same
+        assert check(channel)(b"meanwhile", timeout=10) == b"answer:meanwhile"
+        assert not call.done()
+        second()
+        assert call.result() == b"resumed"
+
+
+@pytest.mark.parametrize("message", [b"first", b"both"])
+def test_both_waits_together_have_the_checks_own_deadline(kind, message):
+    with Running(kind) as running, running.channel() as channel:
+        call = check(channel).future(message, timeout=0.5)
+        if message == b"first":
+            running.waits.until(1)
+            running.waits.finish()
+        else:
+            running.handler.waits.get(timeout=10)()
+        running.handler.waits.get(timeout=10)
+        assert call.result() == b"resumed"
+
+
+def test_whose_time_is_over_waits_for_nothing_more(kind):
+    with Running(kind, max_wait=0.1) as running, running.channel() as channel:
+        assert check(channel)(b"first", timeout=10) == b"resumed"
+        assert running.handler.waits.empty()
+        running.handler.willing = False
+        assert check(channel)(b"both", timeout=10) == b"resumed"
+
+
+# Every call is answered.
+
+
+@pytest.mark.parametrize("message", [b"park:1", b"broken wait"])
+def test_a_wait_that_cannot_be_begun_leaves_no_call_without_its_answer(kind, message):
+    with Running(kind) as running, running.channel() as channel:
+        running.waits.fails = True
+        assert check(channel)(message, timeout=5) == b"resumed"
+        assert running.load.parked == 0
+        running.waits.fails = False
+        running.waits.finish()  # the wait was said to have failed, and ends nevertheless
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+
+
+@pytest.mark.parametrize("message", [b"broken", b"broken resume"])
+def test_a_handler_that_raises_fails_its_own_call_at_once_and_no_other(kind, message):
+    """Handlers never raise. Where one does all the same, Envoy is told, and does not wait for its timeout."""
+    with Running(kind) as running, running.channel() as channel:
+        running.waits.willing = False
+        with pytest.raises(grpc.RpcError) as caught:
+            check(channel)(message, timeout=10)
+        assert caught.value.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+
+
+def test_a_handler_that_raises_takes_no_answer_from_those_that_waited_with_it(kind):
+    with Running(kind) as running, running.channel() as channel:
+        broken = check(channel).future(b"broken resume", timeout=10)
+        running.waits.until(1)
+        others = [check(channel).future(b"park:%d" % number, timeout=10) for number in range(5)]
+        running.waits.until(6)
+        running.waits.finish()
+        assert [call.result() for call in others] == [b"resumed"] * 5
+        assert broken.exception() is not None
+        assert broken.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+        assert running.load.parked == 0
+
+
+def test_hundreds_whose_key_comes_at_once_are_all_answered(kind):
+    with Running(kind) as running, running.channel() as channel:
+        calls = [check(channel).future(b"park:%d" % number, timeout=20) for number in range(250)]
+        running.waits.until(250)
+        running.waits.finish()
+        assert check(channel)(b"x", timeout=5) == b"answer:x"
+        assert [call.result() for call in calls] == [b"resumed"] * 250
+        assert running.load.parked == 0
+
+
+def test_hundreds_whose_time_is_over_at_once_are_all_answered(kind):
+    with Running(kind, max_wait=0.3) as running, running.channel() as channel:
+        calls = [check(channel).future(b"park:%d" % number) for number in range(250)]
+        assert [call.result(20) for call in calls] == [b"resumed"] * 250
+        assert running.load.parked == 0
+
+
 def outcome(call):
     """What a call was answered with, or the name of its gRPC error."""
     try:

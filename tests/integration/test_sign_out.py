@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.integration.test_workers import KEY, TWO, Pair
 from tests.simulators import IdP
-from tests.token_factory import logout_claims, sign
+from tests.token_factory import logout_claims, make_key, sign
 
 LOGOUT = {"method": "GET", "target": "/api/v2/auth/logout", "signout": "/oauth2/signout"}
 LIVE_S = 1.0
@@ -57,6 +57,15 @@ def until_refused_by_both(pair, credential):
 def revoke(pair, *arguments):
     command = [Path(sys.executable).with_name("authz"), "revoke", "--settings", pair.settings, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_sign_out_is_the_first_request_with_a_new_key(pair, idp):
+    """The key is fetched, and the session revoked, within one check."""
+    idp.keys = [KEY, rotated := make_key("ES256", kid="rotated")]
+    credential = pair.token(rotated, sid="s1")
+    answer = pair.check(0, credential, **LOGOUT)
+    assert (answer.http, answer.reason) == (302, "signed_out")
+    assert until_refused_by_both(pair, credential) <= LIVE_S
 
 
 def test_a_sign_out_at_one_worker_is_live_on_both_and_outlives_them(pair, idp, tmp_path):

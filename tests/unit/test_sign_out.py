@@ -168,6 +168,33 @@ def test_a_session_whose_keys_are_out_of_reach_is_not_said_to_have_ended():
         assert (answer.http, answer.reason) == (503, "keys_unavailable")
 
 
+def test_a_session_whose_key_had_to_be_fetched_is_signed_out_like_any_other(rig):
+    """The check waits for the key, and then for the revocation."""
+    token = rig.token(OTHER, sid="s1")
+    for_key = rig.ask(*LOGOUT, token=token, **SIGNOUT)
+    assert for_key.wait is None
+    rig.keys = {"corp": state_of(KEY, OTHER)}
+    assert rig.sink.lines == []
+    answer = rig.settle(for_key.resume())
+    assert (answer.http, answer.reason, answer.set["location"]) == (302, "signed_out", "/oauth2/signout")
+    assert [record["reason"] for record in rig.sink.records] == ["signed_out"]
+    assert rig.check(token=token).reason == Reason.REVOKED
+
+
+@pytest.mark.parametrize("willing", [True, False])
+def test_a_sign_out_that_waited_for_its_key_and_then_in_vain_says_that_it_is_none(willing):
+    rig = Rig(revoker=Revoker(willing=willing))
+    token = rig.token(OTHER, sid="s1")
+    for_key = rig.ask(*LOGOUT, token=token, headers=HTML, **SIGNOUT)
+    rig.keys = {"corp": state_of(KEY, OTHER)}
+    for_revocation = for_key.resume()
+    assert for_revocation.wait(lambda: None) is willing
+    answer = read(for_revocation.resume())
+    assert (answer.http, answer.reason) == (503, "revocation_unavailable")
+    assert "NOT signed out" in answer.body
+    assert rig.check(token=token).allowed
+
+
 def test_a_forged_key_id_cannot_keep_anybody_from_signing_out(rig):
     parked = rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT)
     rig.keys = {"corp": replace(state_of(KEY), fetched_at=rig.clock.monotonic())}

@@ -1,0 +1,65 @@
+"""The checks that wait: which of them has to be answered next, whatever becomes of what it waits for.
+
+Law 1: a check that waits costs the others nothing. Adding and removing one, and looking for the next one whose time is
+over, never look at all of them: a heap by deadline, whose entries outlive their checks (lazy deletion).
+Law 2: an entry that has outlived its check holds neither its call nor its message, and there are never more of them
+than of checks that wait, and some to spare.
+"""
+
+import heapq
+import itertools
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.service import Parked
+
+_SLACK: Final = 64
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A check that waits, or did: its call, and the monotonic time at which it is answered whatever happens.
+
+    `parked` is None while it does not wait. `turn` counts what it has waited for: the end of one wait is not that of
+    the next.
+    """
+
+    call: Any
+    until: float
+    parked: Parked | None = None
+    turn: int = 0
+
+
+class WaitingRoom:
+    """Every check that waits, in the order of their deadlines. One thread."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Waiting]] = []
+        self._serial = itertools.count()  # of two with one deadline the first comes first; checks have no order
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, waiting: Waiting, parked: Parked) -> None:
+        """Let a check wait, which does not wait yet."""
+        waiting.parked = parked
+        self._count += 1
+        heapq.heappush(self._heap, (waiting.until, next(self._serial), waiting))
+
+    def remove(self, waiting: Waiting) -> Parked | None:
+        """End its waiting; None where it does not wait (any more)."""
+        parked, waiting.parked = waiting.parked, None
+        if parked is not None:
+            self._count -= 1
+            if len(self._heap) > 2 * self._count + _SLACK:
+                self._heap = [entry for entry in self._heap if entry[2].parked is not None]
+                heapq.heapify(self._heap)
+        return parked
+
+    def overdue(self, now: float) -> Waiting | None:
+        """The check whose time was over first; None where nobody's is. It stays until it is removed."""
+        heap = self._heap
+        while heap and heap[0][2].parked is None:
+            heapq.heappop(heap)
+        return heap[0][2] if heap and heap[0][0] <= now else None
