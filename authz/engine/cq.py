@@ -1,6 +1,6 @@
 """The completion-queue engine: one thread, one queue, checks answered inline in one batch.
 
-Law 1: this is the only file that touches `grpc._cython.cygrpc`, which is private to grpcio.
+Law 1: this and `batches` are the only files that touch `grpc._cython.cygrpc`, which is private to grpcio.
 Law 2: the loop's thread never waits for anything but the queue. A check that needs a key is parked; others go on.
 Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer: that of the service or,
 where even the service raises, a gRPC error.
@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
+from authz.engine import batches
 from authz.engine.binding import clear_the_way, credentials
 from authz.engine.contract import (
     CHECK,
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
-_NO_FLAGS: Final = 0
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
 _AT_ONCE: Final = 32  # checks that waited answered between two events: a key that thousands wait for stops nobody else
@@ -179,13 +179,13 @@ class CqEngine:
     def _on_unknown(self, event: Any) -> None:
         if event.success:
             self._arm_unknown()
-            _refuse(event.call, cygrpc.StatusCode.unimplemented, b"Method not found!")
+            batches.refuse(event.call, cygrpc.StatusCode.unimplemented, b"Method not found!")
 
     def _on_check(self, event: Any) -> None:
         if event.success:
             self._arm(CHECK, self._on_check)
             call = event.call
-            call.start_server_batch(_receive(), partial(self._on_message, call, event.call_details.deadline))
+            call.start_server_batch(batches.receive(), partial(self._on_message, call, event.call_details.deadline))
 
     def _on_message(self, call: Any, deadline: float, event: Any) -> None:
         message = event.batch_operations[0].message()
@@ -194,22 +194,22 @@ class CqEngine:
         try:
             answer = self._handler.check(message)
             if isinstance(answer, bytes):
-                _reply(call, answer)
+                batches.reply(call, answer)
             else:
                 self._park(call, answer, deadline)
         except Exception:
             # The call's door: see Law 3.
             log.exception("answering a check")
-            _refuse(call, cygrpc.StatusCode.internal, b"internal error")
+            batches.refuse(call, cygrpc.StatusCode.internal, b"internal error")
 
     def _park(self, call: Any, parked: Parked, deadline: float) -> None:
         limit = min(deadline - time.time() - _MARGIN_S, self._options.max_wait)
         waiting = Waiting(call, time.monotonic() + limit)
         answer = self._settle(waiting, parked)
         if answer is not None:
-            _reply(call, answer)
+            batches.reply(call, answer)
         else:
-            call.start_server_batch(_closed(), partial(self._on_closed, waiting))
+            call.start_server_batch(batches.closed(), partial(self._on_closed, waiting))
 
     def _settle(self, waiting: Waiting, answer: bytes | Parked) -> bytes | None:
         """The answer; None where the check waits, for the first thing or for the next one."""
@@ -274,12 +274,12 @@ class CqEngine:
             answer = self._settle(waiting, parked.resume()) if parked is not None else None
             if answer is not None:
                 waiting.call = None
-                _reply(call, answer)
+                batches.reply(call, answer)
         except Exception:
             # The call's door: see Law 3. Those that follow have their own answers.
             log.exception("answering a check that waited")
             waiting.call = None
-            _refuse(call, cygrpc.StatusCode.internal, b"internal error")
+            batches.refuse(call, cygrpc.StatusCode.internal, b"internal error")
 
     def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in HEALTH_SERVICES:
@@ -289,7 +289,7 @@ class CqEngine:
     def _on_health_check(self, event: Any) -> None:
         if event.success:
             self._arm(HEALTH_CHECK, self._on_health_check)
-            event.call.start_server_batch(_receive(), partial(self._on_health_message, event.call))
+            event.call.start_server_batch(batches.receive(), partial(self._on_health_message, event.call))
 
     def _on_health_message(self, call: Any, event: Any) -> None:
         message = event.batch_operations[0].message()
@@ -298,16 +298,16 @@ class CqEngine:
         service = _service_in(message)
         status = _SERVICE_UNKNOWN if service is None else self._status(service)
         if service is None:
-            _refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
+            batches.refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
         elif status == _SERVICE_UNKNOWN:
-            _refuse(call, cygrpc.StatusCode.not_found, b"unknown service")
+            batches.refuse(call, cygrpc.StatusCode.not_found, b"unknown service")
         else:
-            _reply(call, _health(status))
+            batches.reply(call, _health(status))
 
     def _on_health_watch(self, event: Any) -> None:
         if event.success:
             self._arm(HEALTH_WATCH, self._on_health_watch)
-            event.call.start_server_batch(_receive(), partial(self._on_watch_message, event.call))
+            event.call.start_server_batch(batches.receive(), partial(self._on_watch_message, event.call))
 
     def _on_watch_message(self, call: Any, event: Any) -> None:
         message = event.batch_operations[0].message()
@@ -315,12 +315,12 @@ class CqEngine:
             return
         service = _service_in(message)
         if service is None:
-            _refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
+            batches.refuse(call, cygrpc.StatusCode.invalid_argument, b"not a HealthCheckRequest")
             return
         watcher = _Watcher(call, service)
         self._watchers.append(watcher)
         self._news = True
-        call.start_server_batch(_closed(), partial(self._on_watcher_gone, watcher))
+        call.start_server_batch(batches.closed(), partial(self._on_watcher_gone, watcher))
 
     def _on_watcher_gone(self, watcher: _Watcher, _event: Any) -> None:
         watcher.ended = True
@@ -337,8 +337,8 @@ class CqEngine:
         if status == watcher.told or watcher.sending or watcher.ended:
             return
         watcher.told, watcher.sending = status, True
-        message = cygrpc.SendMessageOperation(_health(status), _NO_FLAGS)
-        operations = (message,) if watcher.begun else (_initial(), message)
+        message = batches.message(_health(status))
+        operations = (message,) if watcher.begun else (batches.initial(), message)
         watcher.begun = True
         watcher.call.start_server_batch(operations, partial(self._on_told, watcher))
 
@@ -352,8 +352,8 @@ class CqEngine:
         """End a stream, once what is being sent on it has been sent."""
         if not watcher.ended and not watcher.sending:
             watcher.ended = True
-            ok = _status(cygrpc.StatusCode.ok)
-            watcher.call.start_server_batch((ok,) if watcher.begun else (_initial(), ok), _nothing)
+            ok = batches.status(cygrpc.StatusCode.ok)
+            watcher.call.start_server_batch((ok,) if watcher.begun else (batches.initial(), ok), batches.nothing)
 
 
 def _health(status: health_pb2.HealthCheckResponse.ServingStatus) -> bytes:
@@ -366,37 +366,3 @@ def _service_in(message: bytes) -> str | None:
         return health_pb2.HealthCheckRequest.FromString(message).service
     except DecodeError:
         return None
-
-
-def _nothing(_event: Any) -> None:
-    """The tag of a batch whose end nobody waits for."""
-
-
-# An operation holds the C structures of the one batch that it is part of: it is made anew for each, never shared.
-
-
-def _receive() -> tuple[Any]:
-    return (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
-
-
-def _closed() -> tuple[Any]:
-    return (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),)
-
-
-def _initial() -> Any:
-    return cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
-
-
-def _status(code: Any, details: bytes = b"") -> Any:
-    return cygrpc.SendStatusFromServerOperation((), code, details, _NO_FLAGS)
-
-
-def _refuse(call: Any, code: Any, details: bytes) -> None:
-    """End a call with a gRPC error."""
-    call.start_server_batch((_initial(), _status(code, details)), _nothing)
-
-
-def _reply(call: Any, answer: bytes) -> None:
-    """The whole answer in one batch."""
-    message = cygrpc.SendMessageOperation(answer, _NO_FLAGS)
-    call.start_server_batch((_initial(), message, _status(cygrpc.StatusCode.ok)), _nothing)
