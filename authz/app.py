@@ -22,6 +22,7 @@ from authz.authenticate import Authenticator
 from authz.backchannel import MOST_BODY, Backchannel
 from authz.engine import EngineOptions, TlsFiles
 from authz.engine.choose import choose
+from authz.errors import Problem
 from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
@@ -72,7 +73,7 @@ class App:
         signing_keys = load_keys(settings)
         self.minter = _minter(settings, signing_keys)
         self.keys = KeyStore(fetcher or fetcher_of(settings), self.clock, options_of(settings), self._key_event)
-        self.policy = PolicyFile(Path(settings.policy), accept=self._accept, events=self.metrics)
+        self.policy = self._policy_file()
         decisions = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
         self.sink = DecisionSink(
             decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=log_lock
@@ -114,7 +115,6 @@ class App:
             settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
         )
         self.backchannel = self._backchannel()
-        self._nowhere: list[str] = []
         self._ended = threading.Event()
         self._look_now = threading.Event()
         self._ending = False
@@ -171,7 +171,6 @@ class App:
         problems += [failed] if failed else []
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
-        problems += self._nowhere
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
@@ -235,12 +234,20 @@ class App:
         runs = {} if section is None else {"run_identity": section.report}
         return {"revision": policy.revision if policy else "", **runs}
 
+    def _policy_file(self) -> PolicyFile:
+        path = Path(self.settings.policy)
+        return PolicyFile(path, check=self._disagreements, accept=self._accept, events=self.metrics)
+
+    def _disagreements(self, policy: Policy) -> Sequence[Problem]:
+        if self.settings.envoy is None:
+            return ()
+        from authz import agreement  # noqa: PLC0415 who has Envoy configured elsewhere needs none of it
+
+        return agreement.mistakes(policy, self.settings, "settings")
+
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()
         self.keys.configure((*policy.issuers.values(), *of_airflow))
-        self._nowhere = _to_nowhere(policy, self.settings)
-        for problem in self._nowhere:
-            log.warning("%s", problem)
 
     def _key_event(self, name: str, result: str) -> None:
         self.metrics.key_refresh(name, result)
@@ -286,20 +293,6 @@ class App:
         lost = self.sink.close()
         if lost:
             log.error("%d decision records could not be written", lost)
-
-
-def _to_nowhere(policy: Policy, settings: Settings) -> list[str]:
-    """Rules about destinations that the settings do not have: a deny rule with a slip in it would forbid nothing."""
-    egress = settings.envoy.egress if settings.envoy is not None else None
-    if egress is None:
-        return []  # Envoy is configured elsewhere
-    known = {destination.name for destination in egress.destinations}
-    return [
-        f"rule `{rule.id}` names the destination `{name}`, which the settings do not have: see `authz lint --settings`"
-        for rule in policy.rules.values()
-        for name in rule.destinations
-        if name not in known
-    ]
 
 
 def settle() -> None:

@@ -19,12 +19,16 @@ Law: no message, argument or repr here ever holds a token, a cookie or a key.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from authz.characters import one_line
 from authz.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake in a file: where (1-based line and column, 0 where the whole file is meant), what, what to do."""
+    """One mistake in a file: where (1-based line and column, 0 where the whole file is meant), what, what to do.
+
+    As text it is one line, whatever it quotes.
+    """
 
     file: str
     line: int
@@ -34,7 +38,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+        return one_line(f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else ""))
 
 
 class AuthzError(Exception):

@@ -8,7 +8,7 @@ watcher alone, which hands the bytes over.
 import contextlib
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,13 +43,22 @@ class PolicyFile:
 
     Args:
         path: the policy file; its name for problems, and the place of the files that it names.
+        check: what is wrong with a policy that only other files show; nothing, and it comes into force.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         events: told of every policy that came into force and of every one that was refused.
     """
 
-    def __init__(self, path: Path, *, accept: Callable[[policy.Policy], None], events: ReloadEvents) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        accept: Callable[[policy.Policy], None],
+        events: ReloadEvents,
+        check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
+    ) -> None:
         self._path = path
         self._accept = accept
+        self._check = check
         self._events = events
         self._tried = ""
         self.current: policy.Policy | None = None
@@ -76,6 +85,10 @@ class PolicyFile:
         except PolicyError as error:
             self._reject(error.problems)
             return
+        problems = self._check(loaded)
+        if problems:
+            self._reject(problems)
+            return
         self._accept(loaded)
         before = self.current.revision[:12] if self.current else "none"
         self.current = loaded
@@ -83,7 +96,7 @@ class PolicyFile:
         self._events.policy_loaded(loaded.revision)
         log.info("policy %s is in force (before: %s)", loaded.revision[:12], before)
 
-    def _reject(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
+    def _reject(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         self._events.policy_refused()
         kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"

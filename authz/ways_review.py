@@ -1,10 +1,11 @@
 """Lint of a policy beside the settings it is used with: what it says of ways out that are not there.
 
-Law: that of `authz.review`, but for one thing: a destination that the settings do not have is an error, because the
-policy's own loader cannot know it. Where the settings have a way to any host, rules by host are not judged.
+Law: that of `authz.review`, but for two things: a destination that the settings do not have is an error, because the
+policy's own loader cannot know it, and so is a deny rule that can never apply. Where the settings have a way to any
+host, rules by host are not judged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from authz.errors import Problem
 from authz.model import Level, Plane
@@ -47,10 +48,22 @@ def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Findin
     if (rule.hosts or rule.destinations) and not reached and not at_other_hosts:
         of = "of its destinations" if rule.destinations else "of the settings"
         message = f"the rule `{rule.id}` can never apply: no destination {of} serves its hosts"
-        yield _at(policy, rule, message, "add the host to the destination's `hosts`", Severity.WARNING)
+        severity = Severity.ERROR if rule.effect is Effect.DENY else Severity.WARNING
+        yield _at(policy, rule, message, "add the host to the destination's `hosts`", severity)
+    elif rule.effect is Effect.DENY and not at_other_hosts:
+        yield from _empty_hosts(policy, rule, reached)
     elif tunnel and rule.effect is Effect.ALLOW and not any(way.tunnel for way in reached):
         message = f"the rule `{rule.id}` allows tunnels to where none may go"
         yield _at(policy, rule, message, "say `tunnel: true` of the destination in the settings", Severity.WARNING)
+
+
+def _empty_hosts(policy: Policy, rule: Rule, reached: Sequence[WayOut]) -> Iterator[Finding]:
+    """A deny rule with several hosts forbids nothing at the one that has a slip in it."""
+    served = sorted({host for way in reached for host in way.hosts})
+    for pattern in rule.hosts:
+        if not any(overlap(pattern.text, host) for host in served):
+            message = f"the deny rule `{rule.id}` names the host `{pattern.text}`, which no destination serves"
+            yield _at(policy, rule, message, near(pattern.text, served) or "remove it", Severity.ERROR)
 
 
 def _too_sure(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:

@@ -3,18 +3,20 @@
 Law: no I/O. The YAML is a small, safe part of YAML 1.2: UTF-8, one document, a mapping at the top, text keys. Scalars
 follow the core schema (YAML 1.2 §10.3) without its infinities: only `true` and `false` are booleans; `on`, `no` and
 `yes` are text. Tags, anchors, aliases, merge keys and duplicate keys are refused. Nothing is expanded, so the data is
-never larger than the file (PITFALLS d-32).
+never larger than the file (PITFALLS d-32). What people cannot see is refused, and so is what ends a line for some
+programs only: a comment is a comment for everybody.
 """
 
 import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from authz.characters import foreign_space, misleading, named
 from authz.errors import Problem, ProblemsError
 from authz.wording import BROKEN, Broken, word
 
@@ -28,6 +30,7 @@ _COLUMN_BITS: Final = 20
 _COLUMN_MASK: Final = (1 << _COLUMN_BITS) - 1
 _SHALLOW: Final = 2  # levels whose places are kept at first: what is at the top, and what is in that
 _SHORT: Final = 32
+_MOST_LISTED: Final = 20
 _WORDS: Final[Mapping[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -146,17 +149,35 @@ def _text(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         raise ProblemsError([Problem(file, 0, 0, "the file is too large", f"the limit is {MAX_BYTES} bytes")])
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         place = _end(data[: failure.start])
         hint = "save it with the encoding UTF-8"
         raise ProblemsError([Problem(file, *place, "the file is not UTF-8", hint)]) from None
+    if problems := list(_misleading(text, file)):
+        raise ProblemsError(problems)
+    return text
+
+
+def _misleading(text: str, file: str) -> Iterator[Problem]:
+    found = list(misleading(text))
+    for one in found[:_MOST_LISTED]:
+        hint = f'remove it; where it is meant, write "{one.escape}" in double quotes'
+        yield Problem(file, *_place(text, one.offset), one.message, hint)
+    if len(found) > _MOST_LISTED:
+        yield Problem(
+            file, *_place(text, found[_MOST_LISTED].offset), f"and {len(found) - _MOST_LISTED} more like these"
+        )
 
 
 def _end(data: bytes) -> tuple[int, int]:
     """Line and column of what comes after these bytes."""
     before = data.decode("utf-8-sig", "ignore")
-    return before.count("\n") + 1, len(before) - before.rfind("\n")
+    return _place(before, len(before))
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
@@ -253,6 +274,11 @@ class _Reader:
             return text
         if text in _WORDS:
             return _WORDS[text]
+        if space := foreign_space(text):
+            self._report(
+                event, f"{named(space)} looks like a space and is none", "use an ordinary one, or double quotes"
+            )
+            return BROKEN
         if text[0] in _NUMBER_STARTS and (match := _NUMBER.fullmatch(text)) is not None:
             return self._number(event, match)
         return text

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 import orjson
@@ -11,7 +11,9 @@ import orjson
 from authz.cli.options import gate_option, json_option, load_policy, settings_option, workers_option
 from authz.cli.served import load_settings, policy_of
 from authz.errors import PolicyError, Problem
-from authz.ways_out import WaysOut
+
+if TYPE_CHECKING:
+    from authz.settings import Settings
 
 
 @click.command(short_help="Check policy files: every mistake, with its place.")
@@ -35,14 +37,11 @@ def lint(
     Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
     status 1 when there is an error.
     """
-    from authz.cli.ways import ways_out  # noqa: PLC0415 only this command needs it
-
     settings = load_settings(settings_path)
-    ways = ways_out(settings, str(settings_path)) if settings is not None else None
     paths = [policy_of(path, settings_path, settings) for path in (*files, *named) or (None,)]
     found: list[tuple[str, Problem]] = []
     for path in dict.fromkeys(paths):
-        found += _findings(path, ways)
+        found += _findings(path, settings, str(settings_path))
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
@@ -51,17 +50,17 @@ def lint(
     click.get_current_context().exit(1 if "error" in worst or (strict and "warning" in worst) else 0)
 
 
-def _findings(path: Path, ways: WaysOut | None) -> list[tuple[str, Problem]]:
+def _findings(path: Path, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
     """The errors of one file, or, where there is none, what lint thinks of it."""
-    from authz import review, ways_review  # noqa: PLC0415 only this command needs it
+    from authz import agreement, review  # noqa: PLC0415 only this command needs it
 
     try:
         policy = load_policy(path)
     except PolicyError as error:
         return [("error", problem) for problem in error.problems]
     findings = review.lint(policy)
-    if ways is not None:
-        findings = sorted([*findings, *ways_review.against(policy, ways)])
+    if settings is not None:
+        findings = sorted([*findings, *agreement.findings(policy, settings, settings_name)])
     return [(finding.severity.value, finding.problem) for finding in findings]
 
 

@@ -63,7 +63,7 @@ def served(policy_path: Path | None, settings_path: Path | None) -> Served:
     policy = load_policy(policy_of(policy_path, settings_path, settings))
     if settings is None:
         return Served(policy=policy)
-    from authz.cli.ways import ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
+    from authz.agreement import ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
     return Served(policy=policy, settings=settings, ways=ways_out(settings, str(settings_path)))
 

@@ -1,0 +1,76 @@
+"""Characters that mislead: those that people cannot see, and those that end a line for some programs only.
+
+Law: pure, and without exceptions by place. What an editor, `grep` and a reviewer show is what is read: a file with such
+a character in it is refused, wherever it stands; who means one writes it as an escape. Text of others that is quoted in
+one of our lines stays one line: `one_line` is how.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_BREAKS: Final = "\u0085\u2028\u2029"
+_LONE_RETURN: Final = r"\r(?!\n)"
+# Unicode's Default_Ignorable_Code_Point, and the controls of the category Cf that show nothing.
+_UNSEEN: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_MISLEADING: Final = re.compile(f"[{_BREAKS}{_UNSEEN}]|{_LONE_RETURN}")
+_SPACES: Final = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_OF_EMOJI: Final = frozenset("\ufe0e\ufe0f\u200d")
+_SYMBOLS: Final = frozenset({"So", "Sk"})
+_NAMES: Final = {"\r": "CARRIAGE RETURN", "\u0085": "NEXT LINE"}
+
+
+class Misleading(NamedTuple):
+    """One such character: where it is in the text, what it does, and how to write it visibly."""
+
+    offset: int
+    message: str
+    escape: str
+
+
+def misleading(text: str) -> Iterator[Misleading]:
+    """Every character that does not belong into a file that people read, in order."""
+    if text.isascii() and "\r" not in text:
+        return
+    for match in _MISLEADING.finditer(text):
+        character = match[0]
+        if character in _OF_EMOJI and _follows_emoji(text, match.start()):
+            continue
+        does = "ends a line for some programs and not for others"
+        message = f"{named(character)} {does}" if character in f"\r{_BREAKS}" else f"{named(character)} is invisible"
+        yield Misleading(match.start(), message, _escaped(character))
+
+
+def foreign_space(text: str) -> str:
+    """The first space in the text that is not the ordinary one, though it looks like it; or ""."""
+    match = None if text.isascii() else _SPACES.search(text)
+    return match[0] if match else ""
+
+
+def named(character: str) -> str:
+    """`U+200B (ZERO WIDTH SPACE)`."""
+    name = _NAMES.get(character) or unicodedata.name(character, "no name")
+    return f"U+{ord(character):04X} ({name})"
+
+
+def one_line(text: str) -> str:
+    """The text with escapes for what would end the line, hide in it or change how it is shown."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _follows_emoji(text: str, offset: int) -> bool:
+    """A variation selector or a joiner after a symbol is a part of how that is drawn."""
+    before = text[offset - 1 : offset]
+    joined = before == "\ufe0f" and text[offset] == "\u200d"
+    return joined or (before != "" and unicodedata.category(before) in _SYMBOLS)
