@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz import login_plan
 from authz.envoy_config import credential_plan
 from authz.envoy_config.limits_plan import MOST_RETRIES
+from authz.named_files import Certificate, SecretFile
 from authz.quantities import Duration, Size
 from authz.sections import Section
 
@@ -24,11 +25,13 @@ class OAuth2(Section):
 
     token_endpoint: TokenUrl = Field(description="where tokens come from; https, or http on this machine")
     client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(description="our client there")
-    client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
+    client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
     client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
     scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
     parameters: tuple[Parameter, ...] = Field((), description="more words of the token request: `audience=orders`")
-    ca: str | None = Field(None, description="authority of the token endpoint's certificate; default: the system's")
+    ca: Certificate | None = Field(
+        None, description="authority of the token endpoint's certificate; default: the system's"
+    )
 
 
 class Credential(Section):
@@ -40,7 +43,9 @@ class Credential(Section):
     prefix: Annotated[str, AfterValidator(credential_plan.prefix)] | None = Field(
         None, description="stands before the secret; default `Bearer ` for `authorization`, else nothing"
     )
-    secret_file: str | None = Field(None, description="the secret, and nothing else: no newline; read again when moved")
+    secret_file: SecretFile | None = Field(
+        None, description="the secret, and nothing else: no newline; read again when moved"
+    )
     oauth2: OAuth2 | None = Field(None, description="instead of a secret: a bearer token of OAuth2 client credentials")
 
     @model_validator(mode="after")

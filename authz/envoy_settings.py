@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from authz import login_plan
 from authz.destination_settings import Credential, DestinationLimits
 from authz.envoy_config.egress_plan import check_credential
+from authz.model import SERVICE_NAME
+from authz.named_files import Certificate, Folder, SecretFile, WrittenFile
 from authz.quantities import Duration
 from authz.sections import Address, Section, Tls, is_loopback, needs_tls
 
@@ -18,12 +20,12 @@ from authz.sections import Address, Section, Tls, is_loopback, needs_tls
 class Upstream(Section):
     """One Airflow behind Envoy."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the Envoy cluster")
+    name: str = Field(pattern=f"^{SERVICE_NAME}$", description="name of the Envoy cluster")
     address: Address = Field(description="host:port of the service")
     hosts: tuple[str, ...] = Field(("*",), min_length=1, description="Host values that are routed to it")
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
     timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
@@ -63,8 +65,8 @@ class Login(Section):
     client_id: Annotated[str, AfterValidator(login_plan.client_id)] = Field(
         description="our client at the provider, with redirect URI `public_url` + `callback_path`"
     )
-    client_secret_file: str = Field(description="the client's secret, and nothing else: no newline")
-    cookie_secret_file: str = Field(
+    client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
+    cookie_secret_file: SecretFile = Field(
         "cookie.secret", description="signs and encrypts the session cookies; made when missing"
     )
     client_auth: Literal["post", "basic"] | None = Field(
@@ -78,7 +80,9 @@ class Login(Section):
     )
     callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
     signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
-    provider_ca: str | None = Field(None, description="authority of the provider's certificate; default: the system's")
+    provider_ca: Certificate | None = Field(
+        None, description="authority of the provider's certificate; default: the system's"
+    )
     keep_id_token: bool = Field(
         False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
     )
@@ -102,16 +106,14 @@ class Inbound(Section):
 class Destination(Section):
     """One service that tasks call."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="its name, in rules (`destinations`), logs and metrics"
-    )
+    name: str = Field(pattern=f"^{SERVICE_NAME}$", description="its name, in rules (`destinations`), logs and metrics")
     address: Address = Field(description="host:port of the service")
     hosts: tuple[str, ...] = Field(
         min_length=1, description="Host values that lead to it: names, or `*.suffix` for all below one"
     )
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the Host of each request")
     timeout: Duration = Field(30.0, description="longest time for a whole response; 0s: as long as something moves")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
@@ -151,7 +153,7 @@ class Dynamic(Section):
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         (443, 80), min_length=1, max_length=8, description="ports; 80 is plain HTTP, Envoy speaks TLS on all others"
     )
-    ca: str | None = Field(None, description="authority of the certificates, PEM; default: the system's")
+    ca: Certificate | None = Field(None, description="authority of the certificates, PEM; default: the system's")
     resolvers: tuple[Address, ...] = Field((), description="DNS servers, `ip:port`; default: the system's")
 
 
@@ -175,7 +177,7 @@ class Execution(Section):
     )
     address: Address = Field(description="host:port of Airflow's API server")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
 
     @model_validator(mode="after")
@@ -193,14 +195,18 @@ class Envoy(Section):
     execution: Execution | None = Field(None, description="the listener for workers")
     admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
     authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
-    authz_tls_ca: str | None = Field(None, description="authority of our server's certificate, when `tls` is set")
+    authz_tls_ca: Certificate | None = Field(
+        None, description="authority of our server's certificate, when `tls` is set"
+    )
     authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
-    authz_tls_certificate: str | None = Field(
+    authz_tls_certificate: Certificate | None = Field(
         None, description="Envoy's own certificate towards us, PEM; needed when `tls.client_ca` is set"
     )
-    authz_tls_key: str | None = Field(None, description="its private key, PEM; both are read again when moved there")
-    access_log: str = Field("", description="Envoy's access log, a file; default: its standard output")
-    sds: str = Field(
+    authz_tls_key: SecretFile | None = Field(
+        None, description="its private key, PEM; both are read again when moved there"
+    )
+    access_log: WrittenFile = Field("", description="Envoy's access log, a file; default: its standard output")
+    sds: Folder = Field(
         "sds",
         description="folder where `authz envoy` writes which files hold Envoy's certificate and secrets;"
         " `''` without a login: the certificate is read at start only",

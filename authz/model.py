@@ -30,6 +30,9 @@ class Plane(StrEnum):
 EXECUTION: Final = "execution"
 """What Envoy says instead of a plane where a task asks for a run identity. No rule and no token is about it."""
 
+SERVICE_NAME: Final = "[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+"""The name of an upstream or a destination: in the settings, the policy and Envoy's configuration."""
+
 
 class Level(StrEnum):
     """How sure it is which run a call comes from, the strongest first.

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from authz.login_plan import is_loopback_name
 from authz.model import Level
+from authz.named_files import Certificate, ReadFile, SecretFile
 from authz.quantities import Duration
 
 _URL: Final = re.compile(
@@ -39,14 +40,14 @@ class RunIdentity(BaseModel):
     airflow: AirflowUrl | None = Field(
         None, description="Airflow's API server, asked whether a task is running: `https://airflow.internal:8080`"
     )
-    airflow_ca: str | None = Field(None, description="authority of its certificate, PEM; default: the system's")
-    airflow_token_file: str | None = Field(
+    airflow_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    airflow_token_file: SecretFile | None = Field(
         None, description="a token of Airflow's to ask with; default: an assertion of the gate's own"
     )
     audience: str = Field("airflow", min_length=1, description="`aud` of that assertion")
     issuer: str | None = Field(None, min_length=1, description="`iss` of the task tokens: Airflow's `jwt_issuer`")
     jwks_uri: str | None = Field(None, description="the public keys of the task tokens, a URL")
-    jwks_file: str | None = Field(None, description="the same, a file: read again when it changes")
+    jwks_file: ReadFile | None = Field(None, description="the same, a file: read again when it changes")
     algorithms: tuple[Algorithm, ...] = Field(
         ("EdDSA", "RS256"), min_length=1, description="`alg` of the task tokens: Airflow's `jwt_algorithm`"
     )

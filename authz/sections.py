@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from authz.named_files import Certificate, SecretFile
+
 _PORTS = 65535
 
 
@@ -48,9 +50,9 @@ class Section(BaseModel):
 class Tls(Section):
     """PEM files of a server."""
 
-    certificate: str = Field(description="certificate chain, PEM")
-    key: str = Field(description="private key, PEM")
-    client_ca: str | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
+    certificate: Certificate = Field(description="certificate chain, PEM")
+    key: SecretFile = Field(description="private key, PEM")
+    client_ca: Certificate | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
 
 
 def needs_tls(section: BaseModel, *keys: str) -> None:

@@ -6,18 +6,19 @@ made of these descriptions.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from authz import cpus, endpoints, page_frame, yamlfile
+from authz import cpus, endpoints, named_files, page_frame, yamlfile
 from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
+from authz.named_files import File, ReadFile, SecretFile, Use, WrittenFile
 from authz.quantities import Duration, FormatVersion, Size
 from authz.regular_file import read_regular
 from authz.run_settings import RunIdentity
 from authz.sections import Address, Section, Tls, is_loopback
-from authz.settings_checks import disagreements
+from authz.settings_checks import disagreements, one_file_for_two
 
 _MOST_WORKERS = 256
 _BESIDE_THE_TOKEN = 64 * 1024
@@ -101,14 +102,18 @@ class Assertion(Section):
     """The signed identity that Airflow and other upstreams receive."""
 
     issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
-    keys: tuple[str, ...] = Field(min_length=1, description="EC P-256 keys, PEM, newest first; a missing first is made")
+    keys: tuple[SecretFile, ...] = Field(
+        min_length=1, description="EC P-256 keys, PEM, newest first; a missing first is made"
+    )
     lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
 
 
 class Log(Section):
     """Where decisions and messages go."""
 
-    decisions: str = Field("stdout", description="`stdout` or a file; one JSON line per decision")
+    decisions: Annotated[str, File(Use.WRITTEN, but="stdout")] = Field(
+        "stdout", description="`stdout` or a file; one JSON line per decision"
+    )
     queue: int = Field(10_000, ge=1, description="records that may wait to be written")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
 
@@ -124,7 +129,7 @@ class Audit(Section):
 class Revocation(Section):
     """Sessions that were ended, and tokens that were revoked."""
 
-    file: str = Field(
+    file: WrittenFile = Field(
         "", description="file of revocations, shared by workers and `authz revoke`; default: forgotten at a restart"
     )
     keep: Duration = Field(
@@ -149,7 +154,7 @@ class Settings(Section):
     """The whole file."""
 
     version: FormatVersion = Field(description="version of this format")
-    policy: str = Field("policy.yaml", description="the policy file")
+    policy: ReadFile = Field("policy.yaml", description="the policy file")
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
     tls: Tls | None = Field(None, description="TLS of `listen`")
@@ -240,47 +245,8 @@ def parse(
     clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
     problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
     problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
+    settings = named_files.absolute(settings, path.resolve().parent)
+    problems += [document.problem(*clash) for clash in one_file_for_two(settings, path)]
     if problems:
         raise ConfigError(problems)
-    return _absolute(settings, path.resolve().parent)
-
-
-_AnySection = TypeVar("_AnySection", bound=BaseModel)
-_PATHS = frozenset(
-    {
-        *(
-            "policy",
-            "certificate",
-            "key",
-            "client_ca",
-            "tls_ca",
-            "authz_tls_ca",
-            "authz_tls_certificate",
-            "authz_tls_key",
-            "access_log",
-            "sds",
-        ),
-        *("client_secret_file", "cookie_secret_file", "provider_ca", "secret_file", "ca"),
-        *("jwks_file", "airflow_token_file", "airflow_ca"),
-    }
-)
-
-
-def _absolute(section: _AnySection, folder: Path) -> _AnySection:
-    """The section with every path made absolute."""
-    changes: dict[str, object] = {}
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            changes[name] = _absolute(value, folder)
-        elif name in _PATHS and isinstance(value, str) and value:
-            changes[name] = str(folder / value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            changes[name] = tuple(_absolute(item, folder) for item in value)
-    if isinstance(section, Assertion):
-        changes["keys"] = tuple(str(folder / key) for key in section.keys)
-    if isinstance(section, Revocation) and section.file:
-        changes["file"] = str(folder / section.file)
-    if isinstance(section, Log) and section.decisions != "stdout":
-        changes["decisions"] = str(folder / section.decisions)
-    return section.model_copy(update=changes)
+    return settings

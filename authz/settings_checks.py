@@ -1,14 +1,23 @@
 """What the sections of the settings file must agree on, where no section can see it alone.
 
-Law: pure; every disagreement is found, and named by the key to change. A key that would have no effect, or with which
-every check would fail, is refused: nobody finds out later what was silently left out.
+Law: no file is read, only asked which one it is. Every disagreement is found, with its key: what would have no
+effect, or make every check fail, or destroy a file, is refused at once.
 """
 
+import os
+import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.named_files import Named, Use, named
 
 if TYPE_CHECKING:
     from authz.settings import Settings
+
+
+_SHARED: Final = frozenset({Use.CERTIFICATE, Use.SECRET})  # one PEM file may hold a certificate, its chain and its key
 
 
 class Disagreement(NamedTuple):
@@ -50,3 +59,28 @@ def _envoy_speaks_as_the_gate_listens(settings: "Settings") -> Iterator[Disagree
             "`tls.client_ca` wants a certificate of Envoy, and Envoy has none: every check would be answered 503",
             "set `envoy.authz_tls_certificate` and `envoy.authz_tls_key`",
         )
+
+
+def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]:
+    """Two keys that name the same file, by its path or by a link; `settings` have absolute paths, `file` is theirs.
+
+    What is written would destroy what is read: a decision log in the place of the policy, for one.
+    """
+    found = [Named((), Use.READ, str(file)), *(one for one in named(settings) if one.use is not Use.FOLDER)]
+    places = [(one, _identities(one.path)) for one in found]
+    for (first, here), (second, there) in combinations(places, 2):
+        if here & there and not {first.use, second.use} <= _SHARED:
+            at, other = (first, second) if first.use is Use.WRITTEN else (second, first)
+            whose = f"`{other.key}` names" if other.loc else "these settings are in"
+            yield Disagreement(at.loc, f"`{at.key}`: {whose} the same file, {at.path}", "give each a file of its own")
+
+
+def _identities(path: str) -> frozenset[str | tuple[int, int]]:
+    """By what a file is known: where its path leads to, and its number where it exists. Devices are nobody's."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return frozenset({os.path.realpath(path)})
+    if not stat.S_ISREG(status.st_mode) or path.startswith("/dev/"):
+        return frozenset()
+    return frozenset({os.path.realpath(path), (status.st_dev, status.st_ino)})

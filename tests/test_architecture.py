@@ -72,6 +72,7 @@ LAYERS = {
     "backchannel": 6,
     "settings": 6,
     "settings_checks": 6,
+    "named_files": 5,
     "sections": 5,
     "destination_settings": 5,
     "envoy_settings": 6,

@@ -24,11 +24,12 @@ from authz.envoy_config.peers import (
     same_place,
 )
 from authz.login_plan import SYSTEM_CA
+from authz.model import SERVICE_NAME
 from authz.path import is_base
 
 _HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _IPV4: Final = re.compile(r"[0-9.]+")
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
+_NAME: Final = re.compile(SERVICE_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,12 @@ from authz.envoy_config.peers import (
     parse_address,
 )
 from authz.login_plan import LoginPlan
+from authz.model import SERVICE_NAME
 from authz.path import is_base
 
 SHORTEST_CHECK: Final = 0.05
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
+_NAME: Final = re.compile(SERVICE_NAME)
 _MOST_HEADERS_KIB: Final = 8192  # Envoy's own bound
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
+from authz.model import SERVICE_NAME
 from authz.policy import patterns
 from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
 from authz.quantities import Duration, FormatVersion
@@ -21,7 +22,6 @@ ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-_DESTINATION: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
 _OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
 _OPERATION: Final = re.compile(_OPERATION_FORM)
@@ -92,7 +92,7 @@ def _operation(value: str) -> str:
 
 
 def _destination(value: str) -> str:
-    if not re.fullmatch(_DESTINATION, value):
+    if not re.fullmatch(SERVICE_NAME, value):
         hint = "as in the settings: lower-case letters, digits, `_` and `-`"
         raise Mistake(f"`{value}` is not the name of a destination", hint)
     return value
@@ -156,7 +156,7 @@ _Task = Annotated[
     patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
 ]
 _Destination = Annotated[
-    str, AfterValidator(_destination), WithJsonSchema({"type": "string", "pattern": f"^{_DESTINATION}$"})
+    str, AfterValidator(_destination), WithJsonSchema({"type": "string", "pattern": f"^{SERVICE_NAME}$"})
 ]
 _Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
 _Lifetime = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_LIFETIME, "24h"))]

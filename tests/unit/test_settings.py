@@ -1,7 +1,11 @@
+from itertools import combinations
+
 import pytest
 
 from authz import cpus, envoy_settings, settings
-from authz.errors import ConfigError
+from authz import policy as policies
+from authz.errors import ConfigError, PolicyError
+from authz.rendering import plan_of
 from authz.sections import Section
 
 MINIMAL = "version: 1\n"
@@ -252,3 +256,82 @@ def test_a_certificate_is_not_checked_where_no_tls_is_spoken_and_that_is_told(tm
     assert told.startswith("3:")
     assert f"`{key.partition(':')[0]}` without `tls: true`: the connection would be plaintext" in told
     load(tmp_path, text.replace(key, f"tls: true, {key}"))
+
+
+# --- one file for two purposes
+
+
+NAMES = {
+    "policy": "policy: {file}",
+    "log.decisions": "log: {{decisions: {file}}}",
+    "revocation.file": "revocation: {{file: {file}}}",
+    "assertion.keys[0]": 'assertion: {{issuer: "https://gate.test", keys: [{file}]}}',
+    "envoy.access_log": 'envoy: {{access_log: {file}, execution: {{address: "127.0.0.1:8080"}}}}',
+    "the settings": "",
+}
+LINKS = {
+    "the same path": lambda file, _link: file.name,
+    "another spelling": lambda file, _link: f"../{file.parent.name}/./{file.name}",
+    "a symbolic link": lambda file, link: link.symlink_to(file) or link.name,
+    "a hard link": lambda file, link: link.hardlink_to(file) or link.name,
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize(("one", "other"), list(combinations(NAMES, 2)))
+def test_a_file_that_two_keys_name_is_refused_with_its_place(tmp_path, one, other, link):
+    settings_file = tmp_path / "authz.yaml"
+    settings_file.touch()
+    file = settings_file if other == "the settings" else tmp_path / "one"
+    file.touch()
+    names = [LINKS[link](file, tmp_path / "link"), file.name]
+    lines = [NAMES[key].format(file=name) for key, name in zip((one, other), names, strict=True)]
+    settings_file.write_text("version: 1\n" + "\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        settings.load(settings_file)
+    (told,) = caught.value.problems
+    assert told.line in {2, 3}, "the line that names it"
+    assert "the same file" in told.message
+    assert f"`{one}`" in told.message
+    assert ("these settings" if other == "the settings" else f"`{other}`") in told.message
+    assert told.hint == "give each a file of its own"
+
+
+def test_files_that_do_not_exist_yet_are_told_apart_by_their_paths(tmp_path):
+    (told,) = problems(tmp_path, "version: 1\nlog: {decisions: new}\nrevocation: {file: ./new}\n")
+    assert told == f"2:18 `log.decisions`: `revocation.file` names the same file, {tmp_path}/new"
+
+
+def test_certificates_keys_and_devices_may_be_named_twice(tmp_path):
+    text = "version: 1\ntls: {certificate: a.pem, key: a.pem}\nlog: {decisions: /dev/null}\n"
+    load(tmp_path, text + 'envoy: {access_log: /dev/null, execution: {address: "127.0.0.1:8080"}}\n')
+
+
+# --- names of destinations
+
+
+@pytest.mark.parametrize("name", ["a", "orders", "orders-2", "a_b", "a" * 63, "9"])
+def test_a_name_that_the_settings_take_is_one_for_the_policy_and_for_envoy(tmp_path, name):
+    for place in (
+        "egress: {{destinations: [{{name: {name}, address: '127.0.0.1:1', hosts: [a.test]}}]}}",
+        "inbound: {{upstreams: [{{name: {name}, address: '127.0.0.1:1'}}]}}",
+    ):
+        plan_of(load(tmp_path, f"version: 1\nenvoy: {{{place.format(name=repr(name))}}}\n"), "authz.yaml")
+    assert policies.load(RULE.format(name=name).encode(), "policy.yaml").rules["r"].destinations == (name,)
+
+
+@pytest.mark.parametrize("name", ["orders-", "_orders", "Orders", "a.b", "a" * 64, "-"])
+def test_a_name_that_one_of_them_refuses_is_refused_by_all_with_its_place(tmp_path, name):
+    text = (
+        f"version: 1\nenvoy:\n  egress: {{destinations: [{{name: '{name}', address: '127.0.0.1:1', hosts: [a.test]}}]}}"
+    )
+    (told,) = problems(tmp_path, text)
+    assert told.startswith("3:34 ")
+    with pytest.raises(PolicyError, match=r"policy\.yaml:3:"):
+        policies.load(RULE.format(name=name).encode(), "policy.yaml")
+
+
+RULE = """version: 1
+issuers: [{{name: a, issuer: "https://idp.test", audiences: {{egress: [e]}}, algorithms: [RS256]}}]
+rules: [{{id: r, plane: egress, roles: [authenticated], destinations: ["{name}"], paths: ["/**"]}}]
+"""

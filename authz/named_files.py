@@ -1,0 +1,104 @@
+"""The files that the settings name: which keys name one, what for, and where they are.
+
+Law: a key says what its file is for where it is described, as a part of its type (`Annotated[str, File(…)]`), so that
+no list of names can forget it. Paths are relative to the settings file.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+
+from pydantic import BaseModel
+
+Loc = tuple[str | int, ...]
+
+
+class Use(Enum):
+    """What a file is for."""
+
+    READ = auto()
+    CERTIFICATE = auto()
+    SECRET = auto()
+    WRITTEN = auto()
+    FOLDER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The mark of a key that names a file; `but` is a word that is none."""
+
+    use: Use
+    but: str = ""
+
+
+class Named(NamedTuple):
+    """One file: the key that names it, what it is for, and its path."""
+
+    loc: Loc
+    use: Use
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The key as people write it: `envoy.inbound.upstreams[0].tls_ca`."""
+        return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc).removeprefix(".")
+
+
+ReadFile = Annotated[str, File(Use.READ)]
+Certificate = Annotated[str, File(Use.CERTIFICATE)]
+SecretFile = Annotated[str, File(Use.SECRET)]
+WrittenFile = Annotated[str, File(Use.WRITTEN)]
+Folder = Annotated[str, File(Use.FOLDER)]
+
+_AnySection = TypeVar("_AnySection", bound=BaseModel)
+
+
+def named(section: BaseModel) -> Iterator[Named]:
+    """Every file that the section names, in the order of its keys."""
+    for name, mark in _marks(type(section)).items():
+        value = getattr(section, name)
+        for loc, one in _each(name, value):
+            if isinstance(one, BaseModel):
+                yield from (found._replace(loc=(*loc, *found.loc)) for found in named(one))
+            elif mark is not None and isinstance(one, str) and one not in {"", mark.but}:
+                yield Named(loc, mark.use, one)
+
+
+def absolute(section: _AnySection, folder: Path) -> _AnySection:
+    """The section with every path made absolute."""
+
+    def moved(mark: File | None, value: object) -> object:
+        if isinstance(value, BaseModel):
+            return absolute(value, folder)
+        if isinstance(value, tuple):
+            return tuple(moved(mark, item) for item in value)
+        names_one = mark is not None and isinstance(value, str) and value not in {"", mark.but}
+        return str(folder / str(value)) if names_one else value
+
+    marks = _marks(type(section))
+    return section.model_copy(update={name: moved(mark, getattr(section, name)) for name, mark in marks.items()})
+
+
+def _each(name: str, value: object) -> Iterator[tuple[Loc, object]]:
+    if isinstance(value, tuple):
+        yield from (((name, position), item) for position, item in enumerate(value))
+    else:
+        yield (name,), value
+
+
+@cache
+def _marks(model: type[BaseModel]) -> Mapping[str, File | None]:
+    """The mark of each key, if it has one."""
+    return {name: _mark((*field.metadata, field.annotation)) for name, field in model.model_fields.items()}
+
+
+def _mark(parts: tuple[Any, ...]) -> File | None:
+    """The mark among the parts of a type, however deep: `tuple[Certificate, ...] | None` has one."""
+    for part in parts:
+        found = part if isinstance(part, File) else _mark((*getattr(part, "__metadata__", ()), *get_args(part)))
+        if found is not None:
+            return found
+    return None
