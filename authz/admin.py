@@ -1,12 +1,14 @@
-"""The operator's port: `/metrics`, `/healthz`, `/readyz`, `/jwks.json`.
+"""The operator's port: `/metrics`, `/healthz`, `/readyz`, `/jwks.json`, `/grants/…`.
 
-Law: read-only, no credentials, nothing about any one caller; it listens on loopback unless the settings say otherwise.
+Law: read-only, no credentials, nothing about any one caller (a grant of DAGs has patterns of the policy, and is found
+by its digest alone); it listens on loopback unless the settings say otherwise.
 No client can hang it: a connection serves one request, has one deadline for all of it, and at most `connections` are
 open at a time (the next is closed at once). See `authz.small_server`.
 """
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
+GRANTS: Final = "/grants/"
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url
 
 
 class Metrics(Protocol):
@@ -41,8 +45,14 @@ class Routes:
     """What the port shows: a request's method, path and `Accept` in, a page out. No sockets."""
 
     def __init__(
-        self, *, metrics: Metrics, readiness: Callable[[], Readiness], jwks: Callable[[], Mapping[str, object]]
+        self,
+        *,
+        metrics: Metrics,
+        readiness: Callable[[], Readiness],
+        jwks: Callable[[], Mapping[str, object]],
+        grants: Callable[[str], bytes | None],
     ) -> None:
+        self._grants = grants
         self._metrics = metrics
         self._readiness = readiness
         self._jwks = jwks
@@ -55,7 +65,8 @@ class Routes:
 
     def answer(self, method: str, target: str, accept: str) -> Page:
         """The page for a request; an error inside is a 500 without details."""
-        show = self._routes.get(target.partition("?")[0])
+        path = target.partition("?")[0]
+        show = self._routes.get(path) or self._grant_at(path)
         if show is None:
             return Page(HTTPStatus.NOT_FOUND, _TEXT, b"not found\n")
         if method not in {"GET", "HEAD"}:
@@ -64,7 +75,7 @@ class Routes:
             return show(accept)
         except Exception:
             # The port's door: a bug in one page must not end the thread without an answer.
-            log.exception("showing %s", target.partition("?")[0])
+            log.exception("showing %s", path)
             return Page(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error\n")
 
     def _show_metrics(self, accept: str) -> Page:
@@ -80,6 +91,17 @@ class Routes:
     def _show_jwks(self) -> Page:
         return Page(HTTPStatus.OK, _JSON, _json(self._jwks()), (("Cache-Control", "public, max-age=60"),))
 
+    def _grant_at(self, path: str) -> Callable[[str], Page] | None:
+        if not path.startswith(GRANTS) or not _REFERENCE.fullmatch(path, len(GRANTS)):
+            return None
+        return lambda _accept: self._show_grant(path.removeprefix(GRANTS))
+
+    def _show_grant(self, reference: str) -> Page:
+        found = self._grants(reference)
+        if found is None:
+            return Page(HTTPStatus.NOT_FOUND, _TEXT, b"no such grant\n")
+        return Page(HTTPStatus.OK, _JSON, found)
+
 
 def _json(value: Mapping[str, object]) -> bytes:
     return (json.dumps(value, indent=2, default=str) + "\n").encode()
@@ -93,6 +115,7 @@ class AdminServer(SmallServer):
         metrics: shown on `/metrics`.
         readiness: asked for every `/readyz`.
         jwks: asked for every `/jwks.json`.
+        grants: asked for every `/grants/…`, with the reference.
         limits: those of `SmallServer`.
 
     Raises:
@@ -105,7 +128,8 @@ class AdminServer(SmallServer):
         metrics: Metrics,
         readiness: Callable[[], Readiness],
         jwks: Callable[[], Mapping[str, object]],
+        grants: Callable[[str], bytes | None],
         **limits: Any,
     ) -> None:
-        routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks)
+        routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks, grants=grants)
         super().__init__(listen, lambda asked: routes.answer(asked.method, asked.target, asked.accept), **limits)

@@ -112,7 +112,7 @@ class App:
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
         self.admin = AdminServer(
-            settings.admin.listen, metrics=self.metrics, readiness=self.readiness, jwks=self.minter.jwks
+            settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
         )
         self.backchannel = self._backchannel()
         self._ended = threading.Event()

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz.jose import b64url_encode, thumbprint
-from authz.model import Identity, Rights, Run
+from authz.model import DagGrant, Identity, Rights, Run
 from authz.tokens.es256 import ALG, sign
 
 HEADER: Final = "x-authz-assertion"
@@ -85,6 +85,14 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
+def _dags(grant: DagGrant | None) -> dict[str, Any]:
+    if grant is None:
+        return {}
+    if grant.reference:
+        return {"dags_ref": grant.reference}
+    return {"dags": grant.allowed, "dags_denied": grant.denied} if grant.denied else {"dags": grant.allowed}
+
+
 def mint(
     identity: Identity,
     rights: Rights,
@@ -99,8 +107,9 @@ def mint(
     """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds.
 
     Of `rights` it says `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs with
-    nothing special but `*`: those that match one of `dags` and none of `dags_denied`. Of an outbound call it says in
-    `airflow` which run makes it.
+    nothing special but `*`: those that match one of `dags` and none of `dags_denied`. Where these are too many it says
+    `dags_ref` instead, the digest of what the gate answers on `/grants/`. Of an outbound call it says in `airflow`
+    which run makes it.
     """
     if not 1 <= lifetime <= MAX_LIFETIME:
         raise ValueError(f"an assertion lives 1 to {MAX_LIFETIME} seconds")
@@ -123,10 +132,7 @@ def mint(
     }
     if rights.airflow_role:
         payload["airflow_role"] = rights.airflow_role
-    if rights.dags is not None:
-        payload["dags"] = rights.dags.allowed
-        if rights.dags.denied:
-            payload["dags_denied"] = rights.dags.denied
+    payload |= _dags(rights.dags)
     if rights.menu is not None:
         payload["menu"] = rights.menu
     if identity.run is not None:

@@ -15,14 +15,13 @@ about runs apply where it is not sure (see `authz.policy.outbound`).
 from typing import Final
 
 from authz.catalogue import ANY_DAG, Route
-from authz.model import Allow, DagGrant, Decision, Deny, Identity, Level, Plane, Request
+from authz.model import Allow, Decision, Deny, Identity, Level, Plane, Request
 from authz.policy import AUTHENTICATED, Gate, Policy
-from authz.policy.dags import EVERY, MAX_BYTES, NO_DAG, Applying, Dags
+from authz.policy.dags import Applying
 from authz.policy.index import ANY, Keys
 from authz.policy.outbound import sure
 from authz.reasons import Reason
 
-TOO_MANY: Final = f"the DAGs that the rules name take more than {MAX_BYTES // 1024} KiB: Airflow cannot be told"
 UNSURE: Final = "it is not sure which run this is, so deny rules about DAGs and tasks apply"
 
 _ANONYMOUS: Keys = (ANY,)
@@ -69,11 +68,7 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     allowed = _allowing(granting, dag_id, narrowed=narrowed)
     if not allowed:
         return Deny(reason=_why_not(request, roles, gate, route), operation=operation, dag_id=dag_id)
-    dags: DagGrant | None = None
-    if identity is not None:
-        dags = _grant(gate.allow.dags(granting), gate.deny.dags(deny), dag_id)
-        if dags is None:
-            return Deny(reason=Reason.NO_RULE, operation=operation, dag_id=dag_id, detail=TOO_MANY)
+    dags = gate.allow.grant(granting, gate.deny.dags(deny)) if identity is not None else None
     level = policy.catalogue.operations[operation].airflow_role if operation else ""
     return Allow(reason=reason, rule=allowed, operation=operation, dag_id=dag_id, dags=dags, level=level)
 
@@ -114,19 +109,6 @@ def _allowing(rules: Applying, dag_id: str, *, narrowed: bool) -> str:
     if dag_id == ANY_DAG:
         return rules.to_any_dag() if narrowed else rules.to_every_dag()
     return rules.to_dag(dag_id) if dag_id else rules.rule
-
-
-def _grant(allowed: Dags, denied: Dags, dag_id: str) -> DagGrant | None:
-    """The DAGs of a request that is allowed. What is too much to be told is the named DAG alone, or none.
-
-    None for a request that may reach any DAG: it has no DAG of its own, and none is not what the rules say.
-    """
-    if allowed.size + denied.size <= MAX_BYTES:
-        return allowed.alone if denied is NO_DAG else DagGrant(allowed.globs, denied.globs)
-    if dag_id == ANY_DAG:
-        return None
-    # A DAG id is no pattern. Airflow allows no `*` in one; where there is one, it must not begin to mean others.
-    return DagGrant((dag_id,)) if dag_id and EVERY not in dag_id else NO_DAG.alone
 
 
 def _why_not(request: Request, roles: Keys, gate: Gate, route: Route | None) -> Reason:

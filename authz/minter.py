@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cachetools import LRUCache
 
 from authz import assertion
+from authz.grants import Grants
 from authz.model import Identity, Rights
 
 _MOST_KEPT: Final = 2048  # some 2 MB
@@ -39,6 +40,8 @@ NO_ASSERTION: Final = Assertion("", float("-inf"), float("inf"))
 class AssertionMinter:
     """Signs with the first key; all keys are published, so that a new first key is known before it signs.
 
+    `grants` has what its assertions name and do not hold.
+
     Args:
         keys: signing keys, newest first; none means that no assertion is made.
         issuer: the `iss` of the assertions.
@@ -49,6 +52,7 @@ class AssertionMinter:
         self._keys = tuple(keys)
         self._issuer = issuer
         self._lifetime = lifetime
+        self.grants = Grants()
         self._recent: LRUCache[tuple[int, str, Rights], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
 
     def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
@@ -61,6 +65,8 @@ class AssertionMinter:
         recent = self._recent.get(key)
         if recent is not None and recent[1].is_fresh(now):
             return recent[1]
+        if rights.dags is not None and rights.dags.reference:
+            self.grants.keep(rights.dags, identity.roles, now)
         token = assertion.mint(
             identity,
             rights,

@@ -194,11 +194,17 @@ class Identity:
 class DagGrant(NamedTuple):
     """The DAGs that may be seen or touched in one request: those that match `allowed` and not `denied`.
 
-    Both are globs, sorted; only `*` is special in them. `("*",)` is every DAG, `()` is none.
+    Both are globs, sorted; only `*` is special in them. `("*",)` is every DAG, `()` is none. `reference` is the digest
+    by which an assertion names a grant that is too large to stand in it (`authz.policy.dags`), "" for all others.
     """
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = ()
+    reference: str = ""
+
+    def __hash__(self) -> int:
+        """That of the reference where there is one: hashing thousands of names would cost more than the answer."""
+        return hash(self.reference) if self.reference else tuple.__hash__(self)
 
 
 class Rights(NamedTuple):

@@ -44,7 +44,9 @@ Workers = Annotated[
 class Admin(Section):
     """Metrics and readiness."""
 
-    listen: Address = Field("127.0.0.1:9180", description="address of /metrics, /healthz, /readyz and /jwks.json")
+    listen: Address = Field(
+        "127.0.0.1:9180", description="address of /metrics, /healthz, /readyz, /jwks.json and /grants"
+    )
 
 
 class Pages(Section):

@@ -45,6 +45,7 @@ LAYERS = {
     "wire": 5,
     "authenticate": 5,
     "fair_share": 1,
+    "grants": 5,
     "minter": 5,
     "run_identity": 5,
     "run_exchange": 5,

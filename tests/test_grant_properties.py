@@ -1,17 +1,21 @@
 """Which DAGs a decision grants, for every policy and request. The reference looks at every rule, one by one."""
 
+import itertools
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.decide import evaluate
 from authz.explain import explain
 from authz.model import Allow, DagGrant, Deny, Plane
-from authz.policy import Effect
+from authz.policy import Effect, dags
+from authz.policy.patterns import parse_dag
 from authz.reasons import Reason
-from tests.policies import narrowing, request
+from tests.policies import claims, load, narrowing, request
 from tests.test_policy_properties import (
     allow_rules,
     callers,
@@ -77,8 +81,10 @@ def apart_from_dags(table, effect, asked, who, route):
 
 
 def union(found):
+    """What the rules name together, without what one of the others covers; `|` stands in no DAG id."""
     texts = {text for _, one in found for text in one.get("dags", ("*",))}
-    return ("*",) if "*" in texts else tuple(sorted(texts))
+    kept = {text for text in texts if not covers(texts - {text}, text.replace("*", "|"))}
+    return tuple(sorted(kept))
 
 
 def reference(table, policy, asked, who):
@@ -115,6 +121,104 @@ def test_the_grant_is_that_of_looking_at_every_rule(table, asks):
         expected = reference(table, policy, asked, who)
         got = (decision.reason, decision.rule, decision.dags) if isinstance(decision, Allow) else None
         assert got == expected
+
+
+def told(decision):
+    """The decision but for the way in which the grant is told."""
+    if not isinstance(decision, Allow) or decision.dags is None:
+        return decision
+    return replace(decision, dags=decision.dags[:2])
+
+
+@contextmanager
+def room_for(size):
+    """The limit of what an assertion holds, scaled down so that most grants meet it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dags, "MAX_BYTES", size)
+        yield
+
+
+@FEW
+@given(policies, some_asked, st.integers(0, 20))
+def test_size_never_decides(table, asks, room):
+    """Whatever fits into an assertion: the decision and the grant are the same, told by reference or not."""
+    whole = narrowing(policy_of(table))
+    expected = [evaluate(asked, who, whole) for asked, who in asks]
+    with room_for(room):
+        policy = narrowing(policy_of(table))
+        for (asked, who), wanted in zip(asks, expected, strict=True):
+            decision = evaluate(asked, who, policy)
+            assert told(decision) == told(wanted)
+            grant = decision.dags if isinstance(decision, Allow) else None
+            if grant is not None and grant.reference:
+                assert grant.reference == dags.reference_of(dags.grant_json(grant))
+
+
+names = st.text("ab_*", min_size=1, max_size=5).filter(lambda text: "**" not in text)
+globs = st.lists(names, min_size=1, max_size=8, unique=True)
+teams = st.lists(globs, min_size=3, max_size=3)
+WORDS = ["".join(word) for size in range(5) for word in itertools.product("ab_", repeat=size)]
+
+
+def policy_of_teams(lists, denied=()):
+    roles = "".join(f"\n  t{team}: {{groups: [g{team}]}}" for team in range(len(lists)))
+    rules = [
+        f"{{id: t{team}, plane: inbound, roles: [t{team}], operations: [dags:read], dags: {list(mine)}}}"
+        for team, mine in enumerate(lists)
+    ]
+    rules += [f"{{id: no, deny: true, plane: inbound, dags: {list(denied)}}}"] if denied else []
+    return narrowing(load("\n".join(rules), roles=roles + "\n"))
+
+
+def listed(policy, groups):
+    """The DAGs of the list that these groups see; None where it is denied."""
+    who = policy.identify(claims(groups=[f"g{team}" for team in groups]))
+    decision = evaluate(request("GET", "/api/v2/dags", narrowed=True), who, policy)
+    return {word for word in WORDS if granted(decision.dags, word)} if isinstance(decision, Allow) else None
+
+
+@FEW
+@given(
+    teams, st.one_of(st.just(()), globs), st.sets(st.integers(0, 2), min_size=1), st.integers(0, 2), st.integers(0, 40)
+)
+def test_one_more_group_never_takes_a_dag_away(lists, denied, groups, more, room):
+    with room_for(room):
+        policy = policy_of_teams(lists, denied)
+        before, after = listed(policy, groups), listed(policy, groups | {more})
+        assert after is not None
+        assert before <= after
+
+
+@FEW
+@given(teams, st.one_of(st.just(()), globs), globs, st.sets(st.integers(0, 2), min_size=1), st.integers(0, 40))
+def test_one_more_entry_never_takes_a_dag_away_and_one_less_never_gives_one(lists, denied, more, groups, room):
+    with room_for(room):
+        fewer, wider = policy_of_teams(lists, denied), policy_of_teams([{*lists[0], *more}, *lists[1:]], denied)
+        assert listed(fewer, groups) <= listed(wider, groups)
+        denied_more = policy_of_teams(lists, {*denied, *more})
+        assert listed(denied_more, groups) <= listed(fewer, groups)
+
+
+@FEW
+@given(globs)
+def test_what_is_left_of_globs_matches_the_same(texts):
+    left = dags.reduced({text: parse_dag(text) for text in texts})
+    for word in WORDS:
+        assert covers(left, word) == covers(texts, word)
+    for text in left:
+        assert not covers([other for other in texts if other != text], text.replace("*", "|"))
+
+
+def test_many_and_large_globs_of_many_groups_are_all_listed():
+    """28 globs of 96 bytes for each of 40 groups: any number of groups sees what each of them may see."""
+    lists = [[f"{team:02}{number:02}" + "x" * 91 + "*" for number in range(28)] for team in range(40)]
+    policy = policy_of_teams(lists)
+    for count in (1, 2, 3, 10, 40):
+        who = policy.identify(claims(groups=[f"g{team}" for team in range(count)]))
+        decision = evaluate(request("GET", "/api/v2/dags", narrowed=True), who, policy)
+        assert isinstance(decision, Allow)
+        assert set(decision.dags.allowed) == {glob for mine in lists[:count] for glob in mine}
+        assert bool(decision.dags.reference) is (count > 2)
 
 
 @FEW

@@ -12,20 +12,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 MAX_KEPT = 256  # a person's grant is the same in request after request
+FEW = 64  # beginnings or ends that are compared at once; of more, those of one length are one look into a set
 
 
 class _Patterns:
     """Some patterns, sorted by how they are compared."""
 
-    __slots__ = ("_all", "_exact", "_others", "_prefixes", "_suffixes")
+    __slots__ = ("_all", "_exact", "_many_prefixes", "_many_suffixes", "_others", "_prefixes", "_suffixes")
 
     def __init__(self, texts: Iterable[str]) -> None:
         split = [text.split("*") for text in texts]
         starred = [parts for parts in split if len(parts) > 1]
         self._exact = frozenset(parts[0] for parts in split if len(parts) == 1)
         self._all = not all(any(parts) for parts in starred)
-        self._prefixes = tuple(parts[0] for parts in starred if parts[0] and not any(parts[1:]))
-        self._suffixes = tuple(parts[-1] for parts in starred if parts[-1] and not any(parts[:-1]))
+        prefixes = tuple(parts[0] for parts in starred if parts[0] and not any(parts[1:]))
+        suffixes = tuple(parts[-1] for parts in starred if parts[-1] and not any(parts[:-1]))
+        self._prefixes = prefixes if len(prefixes) <= FEW else ()
+        self._many_prefixes = _by_length(() if self._prefixes else prefixes)
+        self._suffixes = suffixes if len(suffixes) <= FEW else ()
+        self._many_suffixes = _by_length(() if self._suffixes else suffixes)
         self._others = tuple(parts for parts in starred if any(parts[1:-1]) or (parts[0] and parts[-1]))
 
     def match(self, dag_id: str) -> bool:
@@ -35,8 +40,17 @@ class _Patterns:
             or dag_id in self._exact
             or dag_id.startswith(self._prefixes)
             or dag_id.endswith(self._suffixes)
+            or any(dag_id[:length] in texts for length, texts in self._many_prefixes)
+            or any(dag_id[-length:] in texts for length, texts in self._many_suffixes)
             or any(_matches(parts, dag_id) for parts in self._others)
         )
+
+
+def _by_length(texts: Iterable[str]) -> tuple[tuple[int, set[str]], ...]:
+    table: dict[int, set[str]] = {}
+    for text in texts:
+        table.setdefault(len(text), set()).add(text)
+    return tuple(table.items())
 
 
 def _matches(parts: Sequence[str], value: str) -> bool:

@@ -50,7 +50,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions, and not FAB's, which lets in whom nobody knows."""
-        return self._opened().middlewares(self._mark, mark_blocks=True)
+        return self._opened().middlewares(self._mark, mark_blocks=True, dags=False)
 
     def get_fastapi_app(self) -> FastAPI:
         """Return FAB's application behind the page that says to use the gate."""

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from authz.airflow import options, pages
+from authz.airflow.grant_source import GrantSource
 from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
 from authz.airflow.middleware import SCHEME, AssertionMiddleware
 from authz.airflow.verifier import Asserted, KeySetError
@@ -32,6 +33,7 @@ class Gate:
 
     options: options.Options
     source: KeySource
+    grants: GrantSource
 
     @property
     def url_login(self) -> str:
@@ -44,13 +46,20 @@ class Gate:
         return self.options.logout_url or None
 
     def middlewares(
-        self, mark: Callable[[Asserted], dict[str, Any]], *, mark_blocks: bool = False
+        self, mark: Callable[[Asserted], dict[str, Any]], *, mark_blocks: bool = False, dags: bool = True
     ) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions.
 
         `mark` is what it puts into the state of a request; it runs in threads, several at a time, when it blocks.
+        Without `dags` nobody asks for the DAGs of an assertion.
         """
-        settings = {"source": self.source, "expected": self.options.expected, "mark": mark, "mark_blocks": mark_blocks}
+        settings = {
+            "source": self.source,
+            "grants": self.grants if dags else None,
+            "expected": self.options.expected,
+            "mark": mark,
+            "mark_blocks": mark_blocks,
+        }
         return [(AssertionMiddleware, settings)]
 
 
@@ -62,7 +71,7 @@ def open_gate() -> Gate:
         configured = options.read(lambda name: conf.get(options.SECTION, name, fallback=None), _given())
     except options.OptionsError as error:
         raise AirflowConfigException(str(error)) from error
-    return Gate(options=configured, source=_open_keys(configured))
+    return Gate(options=configured, source=_open_keys(configured), grants=GrantSource(configured.grants_urls))
 
 
 def mark(user: object) -> dict[str, Any]:

@@ -47,8 +47,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the answer stays the redirect itself, which is then an error."""
 
 
-def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, clock_skew_s: float = 5.0) -> Fetch:
-    """Fetch the key set over HTTP(S). A clock there that differs by more than `clock_skew_s` is logged."""
+def fetch_url(
+    url: str,
+    *,
+    timeout_s: float = FETCH_TIMEOUT_S,
+    clock_skew_s: float = 5.0,
+    max_bytes: int = MAX_JWKS_BYTES,
+) -> Fetch:
+    """Fetch one of the gate's pages over HTTP(S): the key set, or a grant of DAGs.
+
+    A clock there that differs by more than `clock_skew_s` is logged.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - scheme checked by options
 
@@ -57,7 +66,7 @@ def fetch_url(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, clock_skew_s: flo
         try:
             with opener.open(request, timeout=timeout_s) as response:
                 _compare_clocks(url, response.headers.get("date"), clock_skew_s)
-                return _read_bounded(response, deadline)
+                return _read_bounded(response, deadline, max_bytes)
         except (OSError, HTTPException, ValueError) as error:
             raise FetchError(f"{url}: {error}") from error
 
@@ -79,12 +88,12 @@ def _compare_clocks(url: str, date: str | None, clock_skew_s: float) -> None:
         )
 
 
-def _read_bounded(response: Any, deadline: float) -> bytes:
+def _read_bounded(response: Any, deadline: float, max_bytes: int) -> bytes:
     data = bytearray()
     while chunk := response.read1(65536):
         data += chunk
-        if len(data) > MAX_JWKS_BYTES:
-            raise ValueError(f"more than {MAX_JWKS_BYTES} bytes")
+        if len(data) > max_bytes:
+            raise ValueError(f"more than {max_bytes} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError("the answer took too long")
     return bytes(data)

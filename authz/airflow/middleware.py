@@ -13,9 +13,11 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 from authz.airflow import pages, refusals
+from authz.airflow.grant_source import GrantSource
 from authz.airflow.jwks_client import KeySource
 from authz.airflow.refusals import DECISION_HEADER
 from authz.airflow.verifier import ASSERTION_HEADER, Asserted, Expected, Refusal, verify
@@ -29,6 +31,8 @@ REFUSED = {
     " token: the settings, keys or clocks of the gate and of Airflow differ. Airflow's log says which."
 }
 NO_KEYS = {"detail": "Airflow does not have the keys of the gate in front of it. Try again shortly."}
+NO_GRANT = {"detail": "Airflow could not learn from the gate which DAGs the request is for. Try again shortly."}
+UNAVAILABLE = {Refusal.NO_KEYS: (pages.NO_KEYS, NO_KEYS), Refusal.NO_GRANT: (pages.NO_GRANT, NO_GRANT)}
 JSON = {"content-type": "application/json"}
 
 Scope = MutableMapping[str, Any]
@@ -44,6 +48,7 @@ class AssertionMiddleware:
     """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow wants it.
 
     Where `mark_blocks` (it asks a database) it runs in a thread: requests that hold what it waits for need the loop.
+    `grants` has the DAGs that an assertion only names; None where nobody asks for them.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class AssertionMiddleware:
         app: Application,
         *,
         source: KeySource,
+        grants: GrantSource | None = None,
         expected: Expected,
         mark: Callable[[Asserted], dict[str, Any]],
         mark_blocks: bool = False,
@@ -58,6 +64,7 @@ class AssertionMiddleware:
     ) -> None:
         self._app = app
         self._source = source
+        self._grants = grants
         self._expected = expected
         self._mark = mark
         self._mark_blocks = mark_blocks
@@ -91,6 +98,8 @@ class AssertionMiddleware:
                 break
             await asyncio.shield(asyncio.wrap_future(self._source.refresh()))
             verdict = verify(token, self._source.keys(), self._expected, self._wall())
+        if isinstance(verdict, Asserted) and verdict.dags_ref and self._grants is not None:
+            return await _with_dags(verdict, self._grants)
         return verdict
 
     async def _refuse(self, refusal: Refusal, assertions: list[bytes], scope: Scope, send: Send) -> None:
@@ -101,8 +110,8 @@ class AssertionMiddleware:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        if refusal is Refusal.NO_KEYS:
-            page, body = pages.NO_KEYS, NO_KEYS
+        if refusal in UNAVAILABLE:
+            page, body = UNAVAILABLE[refusal]
             status, headers = 503, {"retry-after": "2"}
         else:
             page, body = pages.REFUSED, REFUSED | refusals.facts(token, refusal, self._expected, self._wall())
@@ -111,6 +120,14 @@ class AssertionMiddleware:
             await _answer(send, status, page.html(decision), headers)
         else:
             await _answer(send, status, {**body, "decision_id": decision}, headers)
+
+
+async def _with_dags(asserted: Asserted, grants: GrantSource) -> Asserted | Refusal:
+    """The same with the DAGs that it names; a refusal where they are not to be had."""
+    known = grants.get(asserted.dags_ref)
+    if known is None:
+        known = await asyncio.shield(asyncio.wrap_future(grants.ask(asserted.dags_ref)))
+    return Refusal.NO_GRANT if known is None else replace(asserted, dags=known)
 
 
 async def _answer(send: Send, status: int, body: str | dict[str, Any], headers: dict[str, str]) -> None:

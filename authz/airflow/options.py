@@ -6,6 +6,7 @@ anything. There are no defaults for what decides trust (issuer, audience, where 
 
 import difflib
 import ipaddress
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,11 +32,15 @@ class OptionsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The section `[authz]`. Exactly one of `jwks_url` and `jwks_file` is set."""
+    """The section `[authz]`. Exactly one of `jwks_url` and `jwks_file` is set.
+
+    `grants_urls` end with a slash; they are beside `jwks_url` where `grants_url` does not say others.
+    """
 
     expected: Expected
     jwks_url: str = ""
     jwks_file: Path | None = None
+    grants_urls: tuple[str, ...] = ()
     login_url: str = ""
     logout_url: str = ""
 
@@ -45,7 +50,10 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
     problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys() - WORKERS)]
     values = {name: (get(name) or "").strip() for name in _NAMES}
     problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]
-    problems += _keys_problems(values["jwks_url"], values["jwks_file"], insecure=_flag(values, problems))
+    insecure = _flag(values, problems)
+    problems += _keys_problems(values["jwks_url"], values["jwks_file"], insecure=insecure)
+    grants_urls = [url.strip().rstrip("/") + "/" for url in values["grants_url"].split(",") if url.strip()]
+    problems += [problem for url in grants_urls for problem in _url_problems("grants_url", url, insecure=insecure)]
     problems += [
         f"{_option(name)} must start with `/` (one slash) or `https://`"
         for name in ("login_url", "logout_url")
@@ -58,6 +66,7 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
         expected=Expected(issuer=values["issuer"], audience=values["audience"], clock_skew=skew),
         jwks_url=values["jwks_url"],
         jwks_file=Path(values["jwks_file"]) if values["jwks_file"] else None,
+        grants_urls=tuple(grants_urls) or _beside(values["jwks_url"]),
         login_url=values["login_url"],
         logout_url=values["logout_url"],
     )
@@ -76,7 +85,8 @@ _NAMES = {
     "audience": "the name of this Airflow, the `audience` of its upstream in the gate's settings",
     "jwks_url": "where the gate serves its public keys (`/jwks.json` of its admin address)",
     "jwks_file": "a file with the gate's public keys",
-    "jwks_insecure_http": "true allows plain http to other machines for `jwks_url`",
+    "jwks_insecure_http": "true allows plain http to other machines for `jwks_url` and `grants_url`",
+    "grants_url": "where gates answer for large grants of DAGs, several with commas (`/grants` beside `jwks_url`)",
     "clock_skew": "seconds that the clocks may differ",
     "login_url": "where the browser is sent to log in",
     "logout_url": "where the browser is sent to log out",
@@ -114,16 +124,25 @@ def _keys_problems(url: str, file: str, *, insecure: bool) -> list[str]:
         return [f"{_option('jwks_url')} and {_option('jwks_file')} {said}: set exactly one"]
     if file:
         return [] if Path(file).is_absolute() else [f"{_option('jwks_file')} must be an absolute path"]
+    return _url_problems("jwks_url", url, insecure=insecure)
+
+
+def _beside(jwks_url: str) -> tuple[str, ...]:
+    """Where the gate whose keys are there answers for its grants."""
+    return (urllib.parse.urljoin(jwks_url, "grants/"),) if jwks_url else ()
+
+
+def _url_problems(name: str, url: str, *, insecure: bool) -> list[str]:
     try:
         request = urllib.request.Request(url)  # noqa: S310 - only taken apart here
     except ValueError:
-        return [f"{_option('jwks_url')} is not a URL"]
+        return [f"{_option(name)} is not a URL"]
     if request.type == "https" and request.host:
         return []
     if request.type == "http" and request.host and (insecure or _loopback(request.host)):
         return []
     others = f"{_option('jwks_insecure_http')} = true allows http to others"
-    return [f"{_option('jwks_url')} must be https, or http to this machine ({others})"]
+    return [f"{_option(name)} must be https, or http to this machine ({others})"]
 
 
 def _loopback(authority: str) -> bool:

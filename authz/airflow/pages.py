@@ -73,3 +73,9 @@ NO_KEYS = Page(
     link="",
     link_text="Try again",
 )
+NO_GRANT = Page(
+    title="Airflow cannot tell which DAGs are yours right now",
+    text="The gate in front of this Airflow did not answer. Try again in a moment.",
+    link="",
+    link_text="Try again",
+)

@@ -54,6 +54,8 @@ def sentence(token: str, refusal: Refusal, keys: Keys, expected: Expected, now: 
         return _of_claims(_claims(token), refusal, expected, now)
     if refusal is Refusal.NO_KEYS:
         return "this Airflow has no keys of its gate: see the warnings about [authz] jwks_url or jwks_file"
+    if refusal is Refusal.NO_GRANT:
+        return "the gate did not say which DAGs it is for: see the warning before this line"
     if refusal is Refusal.UNKNOWN_KEY:
         known = ", ".join(sorted(keys)) or "none"
         return (

@@ -3,11 +3,13 @@
 Law: pure. No I/O, no clock, no Airflow. Only what the gate mints is accepted, and nothing wider: ES256, type
 `authz-assertion+jwt`, one audience, at most 60 seconds of life (RFC 8725 §3.1, §3.9, §3.11). Born refused: the last
 line of the happy path is the only one that returns an identity. What an assertion does not say is not granted: without
-`dags` no DAG, without `menu` no menu item.
+`dags` no DAG, without `menu` no menu item. One with `dags_ref` names its DAGs by a digest: none, until `GrantSource`
+has what it stands for.
 """
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ MAX_NAME_CHARS = 500  # the narrowest column that Airflow stores a user's name i
 MAX_PATTERNS = 2048  # more than fits into an assertion's bytes with patterns of any use
 MAX_PATTERN_CHARS = 512  # a DAG id has at most 250 characters
 AIRFLOW_ROLES = ("viewer", "user", "op", "admin")  # weakest first
+REFERENCE = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url
 HEADER_MEMBERS = frozenset({"alg", "kid", "typ"})
 
 Keys = Mapping[str, ec.EllipticCurvePublicKey]
@@ -51,6 +54,7 @@ class Refusal(StrEnum):
     LIFETIME = "lifetime_too_long"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    NO_GRANT = "no_grant"
 
 
 class KeySetError(Exception):
@@ -79,6 +83,7 @@ class Asserted:
     airflow_role: str = ""
     agent: bool = False
     dags: DagGrant = NO_DAGS
+    dags_ref: str = ""
     menu: frozenset[str] = frozenset()
 
     @property
@@ -214,6 +219,10 @@ def _patterns(value: Any) -> bool:
     return _texts(value) and len(value) <= MAX_PATTERNS and all(0 < len(item) <= MAX_PATTERN_CHARS for item in value)
 
 
+def _reference(value: Any) -> bool:
+    return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
+
+
 _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
     {
         "sub": _text,
@@ -227,6 +236,7 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "agent": lambda value: value is True,
         "dags": _patterns,
         "dags_denied": _patterns,
+        "dags_ref": _reference,
         "menu": _texts,
     }
 )
@@ -238,6 +248,8 @@ def _read(claims: Mapping[str, Any]) -> Asserted | Refusal:
         return Refusal.CLAIM
     if not all(fits(claims[name]) for name, fits in _SHAPES.items() if name in claims):
         return Refusal.CLAIM
+    if "dags_ref" in claims and not claims.keys().isdisjoint({"dags", "dags_denied"}):
+        return Refusal.CLAIM
     return Asserted(
         subject=claims["sub"],
         idp=claims["idp"],
@@ -248,5 +260,6 @@ def _read(claims: Mapping[str, Any]) -> Asserted | Refusal:
         airflow_role=claims.get("airflow_role", ""),
         agent="agent" in claims,
         dags=grant_of(tuple(claims.get("dags", ())), tuple(claims.get("dags_denied", ()))),
+        dags_ref=claims.get("dags_ref", ""),
         menu=frozenset(claims.get("menu", ())),
     )

@@ -1,13 +1,20 @@
 """Rules that go by DAG: which of them concern a DAG, and which DAGs they name together.
 
 Law: the rules that stand here apply to a request in everything but their `dags`. Finding those that concern one DAG
-costs what `GlobTable` costs, however many there are. What they name together is put together once, and is bounded.
+costs what `GlobTable` costs, however many there are. What they name together is put together once. Its size decides
+nothing: what is too large for an assertion has a reference, by which Airflow asks the gate for it (`authz.grants`).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+import orjson
+
+from authz.jose import b64url_encode
 from authz.model import DagGrant
+from authz.policy.patterns import Glob
 from authz.policy.rules import Rule
 from authz.policy.tables import GlobTable
 
@@ -18,18 +25,37 @@ MAX_BYTES: Final = 8192
 """As much of an assertion as the names of DAGs may take: with all else it must fit into a request header."""
 
 _FEW: Final = 4  # globs that are compared one by one; a table would take more memory than a rule
-_MOST_KNOWN: Final = 1024  # unions; a table that is full is begun anew
+_MOST_KNOWN: Final = 1024  # unions, and as many grants; a table that is full is begun anew
+_MOST_GLOBS: Final = 1_000_000  # of all unions that are known: some 8 MB beside the policy's own texts
+_MOST_PROBES: Final = 50_000  # of tables, for leaving out what others cover: some 15 ms, once per union
 
 
-class Dags(NamedTuple):
-    """DAGs as globs, sorted, and the bytes that they take in an assertion. What takes more than MAX_BYTES has no globs.
+@dataclass(frozen=True, slots=True, eq=False)
+class Dags:
+    """DAGs as globs, sorted, none of which covers another, and the bytes that they take in an assertion.
 
-    `alone` is the grant of exactly these.
+    `alone` is the grant of exactly these. Compared by identity: equal unions of one policy are one object.
     """
 
     globs: tuple[str, ...]
     size: int
     alone: DagGrant
+
+
+def grant_json(grant: DagGrant) -> bytes:
+    """The grant as Airflow gets it from the gate; equal grants are equal bytes."""
+    return orjson.dumps({"allowed": grant.allowed, "denied": grant.denied})
+
+
+def reference_of(data: bytes) -> str:
+    """The digest by which an assertion names what these bytes say: SHA-256 in base64url."""
+    return b64url_encode(hashlib.sha256(data).digest())
+
+
+def grant_of(allowed: tuple[str, ...], denied: tuple[str, ...], size: int) -> DagGrant:
+    """The grant of these globs, with a reference where they take more bytes than an assertion has for them."""
+    grant = DagGrant(allowed, denied)
+    return grant if size <= MAX_BYTES else grant._replace(reference=reference_of(grant_json(grant)))
 
 
 NO_DAG: Final = Dags((), 0, DagGrant(()))
@@ -101,10 +127,12 @@ class Applying:
 class Unions:
     """What sets of such rules name together. Equal questions are answered once, and bounded; used by one thread."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_globs", "_grants", "_known")
 
     def __init__(self) -> None:
         self._known: dict[tuple[Limited, ...], Dags] = {}
+        self._grants: dict[tuple[Dags, Dags], DagGrant] = {}
+        self._globs = 0
 
     def of(self, applying: Applying) -> Dags:
         """The DAGs that the rules name together. One without `dags` concerns all of them."""
@@ -114,16 +142,52 @@ class Unions:
             return NO_DAG
         found = self._known.get(applying.limited)
         if found is None:
-            if len(self._known) >= _MOST_KNOWN:
+            found = _union(applying.limited)
+            if len(self._known) >= _MOST_KNOWN or self._globs + len(found.globs) > _MOST_GLOBS:
                 self._known.clear()
-            found = self._known[applying.limited] = _union(applying.limited)
+                self._grants.clear()
+                self._globs = 0
+            self._known[applying.limited] = found
+            self._globs += len(found.globs)
+        return found
+
+    def grant(self, allowed: Dags, denied: Dags) -> DagGrant:
+        """The grant of what one union allows and another denies."""
+        if denied is NO_DAG:
+            return allowed.alone
+        size = allowed.size + denied.size
+        if size <= MAX_BYTES:
+            return DagGrant(allowed.globs, denied.globs)
+        found = self._grants.get((allowed, denied))
+        if found is None:
+            if len(self._grants) >= _MOST_KNOWN:
+                self._grants.clear()
+            found = self._grants[allowed, denied] = grant_of(allowed.globs, denied.globs, size)
         return found
 
 
 def _union(places: Iterable[Limited]) -> Dags:
-    texts = {glob.text for place in places for rule in place.rules for glob in rule.dags}
-    if EVERY in texts:
+    named = {glob.text: glob for place in places for rule in place.rules for glob in rule.dags}
+    if EVERY in named:
         return _ALL
-    size = sum(len(text.encode()) + len('"",') for text in texts)
-    globs = tuple(sorted(texts)) if size <= MAX_BYTES else ()
-    return Dags(globs, size, DagGrant(globs))
+    globs = tuple(sorted(reduced(named)))
+    size = sum(len(text.encode()) + len('"",') for text in globs)
+    return Dags(globs, size, grant_of(globs, (), size))
+
+
+def reduced(globs: Mapping[str, Glob]) -> Iterable[str]:
+    """The globs (by their texts) without those that another one covers: what is left matches the same DAG ids.
+
+    One glob covers another if it matches the other's text, in which each `*` is a character that stands in no DAG id.
+    Nothing is left out where finding it could take long: then there is more to tell, and it means the same.
+    """
+    table: GlobTable[str] = GlobTable()
+    lengths, between = set(), 0
+    for text, glob in globs.items():
+        if len(glob.parts) > 1:
+            table.setdefault(glob, text)
+            lengths.add((len(glob.parts[0]), len(glob.parts[-1])))
+            between += len(glob.parts) > 2  # noqa: PLR2004 compared one by one, where they begin and end alike
+    if len(globs) * (len(lengths) + between) > _MOST_PROBES:
+        return globs
+    return [text for text in globs if all(wide == text for wide in table.find(text))]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from authz.catalogue import Catalogue
-from authz.model import Plane, Request, Run
+from authz.model import DagGrant, Plane, Request, Run
 from authz.path import CONNECT
 from authz.policy.dags import Applying, Dags, Limited, Unions
 from authz.policy.operations import words_for
@@ -111,6 +111,10 @@ class Index:
     def dags(self, applying: Applying) -> Dags:
         """The DAGs that rules of this index name together; `applying` is what `find` returned."""
         return self._unions.of(applying)
+
+    def grant(self, applying: Applying, denied: Dags) -> DagGrant:
+        """The DAGs that rules of this index name together, without those that are denied."""
+        return self._unions.grant(self._unions.of(applying), denied)
 
     def names(self, request: Request) -> bool:
         """Whether any rule has a path pattern that matches, and on egress names the host or destination."""

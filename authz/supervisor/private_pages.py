@@ -5,15 +5,16 @@ Law: a worker that hangs, has ended or talks nonsense is absent from the answer;
 
 import contextlib
 import http.client
+import queue
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 DEADLINE_S: Final = 1.0
-_LARGEST: Final = 4 * 1024 * 1024
+_LARGEST: Final = 32 * 1024 * 1024  # a grant of all DAGs that the largest policy names
 
 Key = TypeVar("Key")
 
@@ -45,6 +46,29 @@ def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return dict(found)
+
+
+def read_first(
+    paths: Iterable[Path], page: str, accepts: Callable[[bytes], bool], timeout_s: float = DEADLINE_S
+) -> bytes | None:
+    """The first page that is accepted, of whichever worker; None when there is none within the time."""
+    answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def ask(path: Path) -> None:
+        answers.put(read(path, page, timeout_s))
+
+    threads = [threading.Thread(target=ask, args=(path,), name="private-pages", daemon=True) for path in paths]
+    end = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        try:
+            body = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            return None
+        if body is not None and accepts(body):
+            return body
+    return None
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -71,7 +71,11 @@ class Supervisor:
         with contextlib.ExitStack() as running:
             running.callback(shutil.rmtree, self._folder, ignore_errors=True)
             admin = AdminServer(
-                self._settings.admin.listen, metrics=self._view, readiness=self._readiness, jwks=lambda: self._jwks
+                self._settings.admin.listen,
+                metrics=self._view,
+                readiness=self._readiness,
+                jwks=lambda: self._jwks,
+                grants=self._view.grant,
             )
             running.callback(admin.stop)
             keys = self._key_server()

@@ -1,4 +1,4 @@
-"""The workers as one, for the admin port: metrics and readiness.
+"""The workers as one, for the admin port: metrics, readiness and grants of DAGs.
 
 Law: asks the workers when it is asked, all at once and for a second at most; every few seconds it looks by itself, so
 that little of what a worker counted is lost when it is killed. Touches no process.
@@ -15,10 +15,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from authz.admin import Readiness
+from authz.admin import GRANTS, Readiness
+from authz.policy.dags import reference_of
 from authz.supervisor.aggregate import Totals, Worker
 from authz.supervisor.fleet import Ended, Fleet
-from authz.supervisor.private_pages import read_all
+from authz.supervisor.private_pages import read_all, read_first
 from authz.supervisor.together import WorkerState, judge, read_state
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ class FleetView:
     def readiness(self) -> Readiness:
         """Whether all workers are ready and serve the same policy."""
         return judge(self._states())
+
+    def grant(self, reference: str) -> bytes | None:
+        """What the first worker that knows a grant says of it."""
+        return read_first(self._pages().values(), GRANTS + reference, lambda body: reference_of(body) == reference)
 
     def ended(self, ended: Ended) -> None:
         """A worker is no more."""

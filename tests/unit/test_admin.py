@@ -21,6 +21,7 @@ class State:
     def __init__(self):
         self.readiness = Readiness(ready=True, details={"policy": "abc"})
         self.jwks = KEYS
+        self.grants = {"g" * 43: b'{"allowed":["x"],"denied":[]}'}
         self.error = None
 
     def ask(self):
@@ -39,7 +40,7 @@ def serve(state):
     servers = []
 
     def make(listen="127.0.0.1:0", **options):
-        servers.append(AdminServer(listen, Metrics(), state.ask, lambda: state.jwks, **options))
+        servers.append(AdminServer(listen, Metrics(), state.ask, lambda: state.jwks, state.grants.get, **options))
         servers[-1].start()
         return servers[-1]
 
@@ -55,6 +56,23 @@ def request(server, path, method="GET", **headers):
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return response.status, dict(response.headers), response.read()
+
+
+def test_a_grant_is_found_by_its_reference_alone(serve):
+    server = serve()
+    status, headers, body = request(server, "/grants/" + "g" * 43)
+    assert (status, body) == (200, b'{"allowed":["x"],"denied":[]}')
+    assert headers["Content-Type"] == "application/json"
+    for path in (
+        "/grants/" + "h" * 43,
+        "/grants/",
+        "/grants",
+        "/grants/" + "g" * 44,
+        "/grants/../readyz",
+        "/grants/%67",
+    ):
+        assert request(server, path)[0] == 404
+    assert request(server, "/grants/" + "g" * 43, "POST")[0] == 405
 
 
 def raw(server, data, *, timeout=PATIENCE_S):
@@ -248,7 +266,7 @@ class TestListening:
         assert path.read_text() == "x"
 
     def test_stopping_without_having_started(self, state):
-        server = AdminServer("127.0.0.1:0", Metrics(), state.ask, dict)
+        server = AdminServer("127.0.0.1:0", Metrics(), state.ask, dict, state.grants.get)
         port = server.port
         server.stop()
         with pytest.raises(OSError, match="refused"):

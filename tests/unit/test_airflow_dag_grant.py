@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.airflow.dag_grant import NO_DAGS, DagGrant, grant_of
+from authz.airflow.dag_grant import FEW, NO_DAGS, DagGrant, grant_of
 from authz.policy.patterns import parse_glob
 
 IDS = ["sales", "sales_a", "sales_a_b", "a_sales", "my_sales_dag", "Sales", "finance.close", "~", "", "s*s", "[s]ales"]
@@ -41,6 +41,37 @@ def matched(*patterns):
 def test_only_the_star_is_special(pattern, expected):
     assert matched(pattern) == expected
     assert DagGrant(("*",), (pattern,)).narrow(IDS) == set(IDS) - expected
+
+
+@pytest.mark.parametrize("count", [FEW, FEW + 1, 5000])
+def test_many_beginnings_and_ends_are_compared_as_few_are(count):
+    beginnings = [f"team{number}{'x' * (number % 7)}_*" for number in range(count)]
+    ends = [f"*_{number}{'y' * (number % 5)}" for number in range(count)]
+    ids = [
+        "team3xxx_a",
+        "team3_",
+        "team3xxx_",
+        "team3xx_a",
+        "team3xxx",
+        "a_3yyy",
+        "_3yyy",
+        "a_3yy",
+        "3yyy",
+        "",
+        "_",
+        "t",
+    ]
+    grant = DagGrant((*beginnings, *ends))
+    assert grant.narrow(ids) == {"team3xxx_a", "team3xxx_", "a_3yyy", "_3yyy"}
+    assert DagGrant(("*",), (*beginnings, *ends)).narrow(ids) == {*ids} - grant.narrow(ids)
+
+
+def test_ten_thousand_patterns_cost_little_for_each_dag():
+    grant = DagGrant(tuple(f"team{number}{'x' * (number % 50)}_*" for number in range(10_000)))
+    ids = [f"other{number}" for number in range(1000)]
+    began = time.perf_counter()
+    assert grant.narrow(ids) == set()
+    assert time.perf_counter() - began < 1.0  # 20 ms here; 300 ms when compared one by one
 
 
 def test_several_patterns_are_a_union_and_denied_ones_win():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import Future
 
 import jwt
 import pytest
@@ -12,6 +13,7 @@ from starlette._utils import get_route_path
 from starlette.requests import cookie_parser
 
 from authz.airflow import middleware
+from authz.airflow.dag_grant import DagGrant
 from authz.airflow.jwks_client import FetchError, KeySource, Pace
 from authz.airflow.middleware import AssertionMiddleware
 from authz.airflow.verifier import ASSERTION_TYPE, Expected
@@ -114,6 +116,63 @@ def marking(gate, mark, **options):
     return AssertionMiddleware(
         gate.airflow, source=gate.source, expected=EXPECTED, mark=mark, wall=lambda: NOW, **options
     )
+
+
+class Grants:
+    """What is known of grants, and what comes of asking for one."""
+
+    def __init__(self, known=None, answer=None):
+        self.known, self.answer, self.asked = known or {}, answer, []
+
+    def get(self, reference):
+        return self.known.get(reference)
+
+    def ask(self, reference):
+        self.asked.append(reference)
+        flight = Future()
+        flight.set_result(self.answer)
+        return flight
+
+
+REFERENCE = "A" * 43
+SALES = DagGrant(("sales_*",))
+
+
+@pytest.mark.parametrize(
+    ("grants", "asked"), [(Grants({REFERENCE: SALES}), []), (Grants(answer=SALES), [REFERENCE])], ids=["known", "asked"]
+)
+def test_the_dags_that_an_assertion_only_names_are_those_of_the_gate(gate, grants, asked):
+    gate.app = marking(gate, lambda who: {"user": who}, grants=grants)
+    assert gate.status(assertion(mint(dags_ref=REFERENCE))) == 200
+    (scope,) = gate.airflow.scopes
+    assert scope["state"]["user"].dags is SALES
+    assert grants.asked == asked
+
+
+def test_no_grant_is_503_and_never_a_request_without_dags_or_with_all(gate):
+    gate.app = marking(gate, lambda who: {"user": who}, grants=Grants())
+    for headers, kind in (
+        ((), b"application/json"),
+        (((b"sec-fetch-mode", b"navigate"),), b"text/html; charset=utf-8"),
+    ):
+        start, body = gate.send(assertion(mint(dags_ref=REFERENCE)), *headers)
+        assert (start["status"], dict(start["headers"])[b"content-type"]) == (503, kind)
+        assert dict(start["headers"])[b"retry-after"] == b"2"
+        assert b"which DAGs" in body["body"]
+    assert gate.airflow.scopes == []
+
+
+def test_an_assertion_that_says_its_dags_asks_nobody(gate):
+    grants = Grants()
+    gate.app = marking(gate, lambda who: {"user": who}, grants=grants)
+    assert gate.status(assertion(mint(dags=["x"]))) == 200
+    assert grants.asked == []
+
+
+def test_where_dags_do_not_matter_nobody_asks_for_them(gate):
+    assert gate.status(assertion(mint(dags_ref=REFERENCE))) == 200
+    (scope,) = gate.airflow.scopes
+    assert not scope["state"]["user"].dags.permits("any")
 
 
 def asking(app, **claims):

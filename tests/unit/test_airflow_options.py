@@ -45,6 +45,20 @@ def test_a_full_section():
     assert (found.login_url, found.logout_url) == ("/login", "https://gate.test/out")
 
 
+def test_large_grants_are_asked_for_beside_the_keys_or_where_the_section_says():
+    assert read().grants_urls == ("http://127.0.0.1:9901/grants/",)
+    assert read(jwks_url="https://gate.test/gate/jwks.json?x=1").grants_urls == ("https://gate.test/gate/grants/",)
+    assert read(jwks_url="", jwks_file="/etc/keys.json").grants_urls == ()
+    two = read(jwks_url="", jwks_file="/k", grants_url="https://a.test/grants, http://127.0.0.1:1/grants/ ,")
+    assert two.grants_urls == ("https://a.test/grants/", "http://127.0.0.1:1/grants/")
+
+
+def test_addresses_for_large_grants_are_held_against_the_same_law_as_the_keys():
+    assert "grants_url` (AIRFLOW__AUTHZ__GRANTS_URL) must be https" in problems(grants_url="http://gate.test/grants")[0]
+    assert read(grants_url="http://gate.test/grants", jwks_insecure_http="true")
+    assert "is not a URL" in problems(grants_url="gate")[0]
+
+
 def test_the_options_of_workers_are_no_mistakes():
     assert options.read(GOOD.get, given=[*GOOD, "egress_proxy", "egress_required", "egress_no_proxy"])
 

@@ -138,6 +138,15 @@ def test_a_bare_assertion_has_the_subject_as_name_and_no_role():
         ({"dags": ["*"], "dags_denied": None}, Refusal.CLAIM),
         ({"dags": ["*"], "dags_denied": [None]}, Refusal.CLAIM),
         ({"dags": ["*"], "dags_denied": [""]}, Refusal.CLAIM),
+        ({"dags_ref": ""}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 42}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 44}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 42 + "/"}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 43 + "\n"}, Refusal.CLAIM),
+        ({"dags_ref": ["A" * 43]}, Refusal.CLAIM),
+        ({"dags_ref": None}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 43, "dags": ["*"]}, Refusal.CLAIM),
+        ({"dags_ref": "A" * 43, "dags_denied": ["x"]}, Refusal.CLAIM),
         ({"menu": "DAGS"}, Refusal.CLAIM),
         ({"menu": [1]}, Refusal.CLAIM),
         ({"menu": None}, Refusal.CLAIM),
@@ -153,6 +162,13 @@ def test_what_an_assertion_does_not_say_is_not_granted():
     assert not who.dags.permits("any")
     denied_only = check(mint(claims(dags_denied=["finance"])))
     assert denied_only.dags.narrow(["sales", "finance"]) == set()
+
+
+def test_a_digest_alone_grants_no_dag():
+    who = check(mint(claims(dags_ref="A" * 43)))
+    assert who.dags_ref == "A" * 43
+    assert not who.dags.permits("any")
+    assert check(mint()).dags_ref == ""
 
 
 def test_dags_and_menu_are_what_the_gate_says():

@@ -1,9 +1,13 @@
 """Rules that go by DAG: which concern one DAG, what they name together, and what of it is remembered."""
 
+import base64
+import hashlib
+
 import pytest
 
+from authz.model import DagGrant
 from authz.policy import Effect, dags
-from authz.policy.dags import MAX_BYTES, NO_DAG, Applying, Limited, Unions
+from authz.policy.dags import MAX_BYTES, NO_DAG, Applying, Limited, Unions, grant_json, reference_of
 from authz.policy.patterns import parse_dag
 from authz.policy.rules import Rule
 
@@ -78,7 +82,7 @@ def test_what_rules_name_together(applying, globs):
     found = Unions().of(applying)
     assert found.globs == found.alone.allowed == globs
     assert found.alone.denied == ()
-    assert found.size <= MAX_BYTES
+    assert found.alone.reference == ""
 
 
 def test_no_rule_names_no_dag():
@@ -100,7 +104,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("letter", ["a", "é"])
-def test_what_is_too_long_to_be_told_has_no_globs(letter):
+def test_what_is_too_large_for_an_assertion_has_a_reference(letter):
     width = len(letter.encode())
     size = 100 * width + len('"",')
     count = MAX_BYTES // size
@@ -108,4 +112,77 @@ def test_what_is_too_long_to_be_told_has_no_globs(letter):
     fits, more = (Unions().of(Applying("", (place("", a=part),))) for part in (texts[:-1], texts))
     assert len(fits.globs) == count
     assert fits.size <= MAX_BYTES < more.size
-    assert more.globs == more.alone.allowed == ()
+    assert fits.alone.reference == ""
+    assert more.globs == more.alone.allowed == tuple(sorted(texts))
+    assert more.alone.reference == reference_of(grant_json(more.alone))
+
+
+def test_a_reference_is_the_digest_of_what_the_gate_answers():
+    data = grant_json(DagGrant(("a", "é_*"), ("x",)))
+    assert data == '{"allowed":["a","é_*"],"denied":["x"]}'.encode()
+    digest = hashlib.sha256(data).digest()
+    assert reference_of(data) == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def test_a_grant_of_two_unions_has_a_reference_where_both_together_are_too_large(monkeypatch):
+    monkeypatch.setattr(dags, "MAX_BYTES", 20)
+    unions = Unions()
+    allowed, small, large = (
+        unions.of(Applying("", (place("", a=globs),))) for globs in (["sales_*"], ["x"], ["secret_*", "other"])
+    )
+    assert unions.grant(allowed, NO_DAG) is allowed.alone
+    assert unions.grant(allowed, small) == DagGrant(("sales_*",), ("x",))
+    found = unions.grant(allowed, large)
+    assert found[:2] == (("sales_*",), ("other", "secret_*"))
+    assert found.reference == reference_of(grant_json(found))
+    assert unions.grant(allowed, large) is found
+    assert hash(found) == hash(found.reference)
+    assert hash(DagGrant(("a",))) == hash(DagGrant(("a",), ()))
+
+
+def test_grants_that_are_remembered_are_bounded(monkeypatch):
+    monkeypatch.setattr(dags, "MAX_BYTES", 1)
+    monkeypatch.setattr(dags, "_MOST_KNOWN", 3)
+    unions = Unions()
+    denied = Unions()
+    for number in range(10):
+        allowed = unions.of(Applying("", (place("", a=["x"]),)))
+        without = denied.of(Applying("", (place("", a=[f"t{number}"]),)))
+        assert unions.grant(allowed, without).denied == (f"t{number}",)
+        assert len(unions._grants) <= 3
+
+
+def test_unions_that_are_remembered_are_bounded_by_what_they_name(monkeypatch):
+    monkeypatch.setattr(dags, "_MOST_GLOBS", 10)
+    unions = Unions()
+    for number in range(10):
+        unions.of(Applying("", (place("", a=[f"t{number}_{part}" for part in range(4)]),)))
+        assert sum(len(known.globs) for known in unions._known.values()) <= 10
+    large = unions.of(Applying("", (place("", a=[f"x{part}" for part in range(40)]),)))
+    assert len(large.globs) == 40
+    assert unions._known.keys() == {key for key, known in unions._known.items() if known is large}
+
+
+@pytest.mark.parametrize(
+    ("globs", "left"),
+    [
+        (["sales_*", "sales_eu_*", "sales_eu_x"], ["sales_*"]),
+        (["sales_*", "sales", "hr_x"], ["hr_x", "sales", "sales_*"]),
+        (["*_secret", "hr_secret", "hr_*_secret"], ["*_secret"]),
+        (["a*b*c", "a*bx*c", "abc", "a*c"], ["a*c"]),
+        (["a*b*c", "a*bx*c", "abc", "ac"], ["a*b*c", "ac"]),
+        (["*a*", "ba", "ab*", "b"], ["*a*", "b"]),
+        (["a*", "*a"], ["*a", "a*"]),
+        (["a*b", "a*b*", "a*"], ["a*"]),
+        (["a.b", "a*b", "aXb"], ["a*b"]),
+    ],
+)
+def test_what_another_glob_covers_is_left_out(globs, left):
+    found = Unions().of(Applying("", (place("", a=globs),)))
+    assert found.globs == tuple(left)
+    assert found.size == sum(len(glob) + 3 for glob in left)
+
+
+def test_nothing_is_left_out_where_finding_it_could_take_long(monkeypatch):
+    monkeypatch.setattr(dags, "_MOST_PROBES", 5)
+    assert Unions().of(Applying("", (place("", a=["a*", "ab*", "c"]),))).globs == ("a*", "ab*", "c")

@@ -122,6 +122,17 @@ class TestPrivatePages:
         assert private_pages.read_all(paths, "/readyz", 0.3) == {"good": b"/readyz"}
         assert time.monotonic() - begun < 2.0
 
+    def test_the_first_page_that_is_accepted_does_not_wait_for_one_that_hangs(self, listening, answering, tmp_path):
+        paths = [listening, tmp_path / "none.sock", answering]
+        begun = time.monotonic()
+        assert private_pages.read_first(paths, "/grants/x", lambda body: body == b"/grants/x", 30.0) == b"/grants/x"
+        assert time.monotonic() - begun < 15.0
+
+    def test_no_page_is_accepted(self, listening, answering):
+        assert private_pages.read_first([answering], "/x", lambda _body: False, PATIENCE_S) is None
+        assert private_pages.read_first([listening], "/x", lambda _body: True, 0.1) is None
+        assert private_pages.read_first([], "/x", lambda _body: True) is None
+
     def test_nonsense_is_no_answer(self, tmp_path):
         path = tmp_path / "odd.sock"
         with socket.socket(socket.AF_UNIX) as odd:
