@@ -1,7 +1,8 @@
 """Key sets: from the bytes of a JWKS document to public keys ready to verify (RFC 7517, RFC 7518 §6, RFC 8037).
 
 Law 1: bytes in, frozen keys out. No fetch, no file, no clock; `x5u`, `x5c` and `jku` are never looked at.
-Law 2: what is not certainly a public signature key is left out, and `ignored` says why without showing key material.
+Law 2: what is not certainly a public signature key, and a key that is known to be weak, is left out, and `ignored` says
+why without showing key material.
 Law 3: an unchanged key is the same object in the next set, so that caches compare keys with `is`.
 Law 4: one `kid` names one key. Usable keys that share a `kid` are all left out (RFC 7517 §4.5).
 """
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 
 from authz.errors import KeysUnavailableError
 from authz.jose import ALGORITHMS, b64url_decode, b64url_encode, read_object, shown, thumbprint
+from authz.weak_rsa import weakness
 
 MAX_KEYS: Final = 100  # keys of one set that are looked at
 MAX_KID: Final = 256  # characters
@@ -200,6 +202,8 @@ def _rsa(entry: Mapping[str, Any]) -> tuple[PublicKey, dict[str, str]]:
         raise _UnusableError(f"RSA with {modulus.bit_length()} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")
     if modulus % 2 == 0:
         raise _UnusableError("an even RSA modulus")
+    if why := weakness(modulus):
+        raise _UnusableError(why)
     if exponent % 2 == 0 or not MIN_RSA_EXPONENT <= exponent <= MAX_RSA_EXPONENT:
         raise _UnusableError(f"RSA exponent is even or not in {MIN_RSA_EXPONENT} to 2^32")
     return RSAPublicNumbers(exponent, modulus).public_key(), {

@@ -21,6 +21,7 @@ LAYERS = {
     "sharing": 1,
     "second_chance": 1,
     "wording": 1,
+    "weak_rsa": 1,
     "jose": 2,
     "path": 2,
     "jwks": 2,
