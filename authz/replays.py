@@ -50,7 +50,7 @@ _SAMPLE: Final = 128  # buckets
 _MODE: Final = 0o600
 _PRIVATE: Final = 0o077
 _FOREIGN_WRITE: Final = 0o022
-_LOCK_S: Final = 0.05  # the longest wait for another process, which holds a bucket for some ten microseconds
+_LOCK_S: Final = 0.002  # the serving thread waits no longer for another process, which holds a bucket for some 10 µs
 _FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits: type, whence, start, length, pid
 
 

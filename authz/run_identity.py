@@ -41,6 +41,7 @@ _LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECAS
 _BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 _USER: Final = b"run:"
 _MOST_KEPT: Final = 10_000  # verified tokens, some 20 MB
+_MOST_ASSERTED: Final = 4096  # runs that service accounts say they are
 _GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_OTHER_MAP_INDEX})
 
 
@@ -103,6 +104,15 @@ class _Known:
             raise TokenError(Reason.NOT_YET_VALID, f"iat is more than {START_SKEW_S} s in the future")
 
 
+@dataclass(slots=True, eq=False)
+class _Asserted:
+    """A run that a service account says it is. `account` keeps the identity whose id is in the entry's key."""
+
+    account: Identity
+    caller: Caller
+    used: bool = False
+
+
 class RunIdentities:
     """Judges what outbound calls show to say who they are.
 
@@ -136,6 +146,7 @@ class RunIdentities:
         self._replays = replays
         self._share = share
         self._known: SecondChance[bytes, _Known] = SecondChance(_MOST_KEPT)
+        self._asserted: SecondChance[tuple[int, Run], _Asserted] = SecondChance(_MOST_ASSERTED)
 
     def level(self, level: Level) -> Level:
         """What is reported at most of a run that a token of the gate's names."""
@@ -188,7 +199,22 @@ class RunIdentities:
         if proof.run is None:
             raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
         trail.run, trail.proof = proof.run, proof
-        return Caller(replace(session.identity, run=proof.run))
+        return self._caller(session.identity, proof.run)
+
+    def _caller(self, account: Identity, run: Run) -> Caller:
+        """The service account as that run: one object for as long as the account's identity is one.
+
+        By that object decisions, answers and assertions are found again. A new one for each call would be signed for
+        each time, and push out what is kept for others.
+        """
+        place = id(account), run
+        known = self._asserted.get(place)
+        if known is None:
+            known = _Asserted(account, Caller(replace(account, run=run)))
+            self._asserted.put(place, known)
+        else:
+            known.used = known.caller.used = True
+        return known.caller
 
     def _running(self, known: _Known, trail: Trail) -> StateWanted | None:
         """What has to be asked before anybody may believe that the task still runs; None where that is known."""

@@ -5,8 +5,8 @@ factors: nothing of a key is said but which of these it is.
 
 - A factor below `_SMALL`: no generator of RSA keys makes one; a mistake in copying, or a trap.
 - ROCA (CVE-2017-15361): primes of the form k·M + (65537^a mod M), M being the product of the first primes. So the
-  modulus is a power of 65537 modulo each of those primes; a random one is that with a probability of 2^-167. Nemec, Sys,
-  Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, ACM CCS 2017, §2.
+  modulus is a power of 65537 modulo each of those primes; a random one is that with a probability of 2^-167. Nemec,
+  Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, ACM CCS 2017, §2.
 - Factors so close to each other that a few steps of Fermat's method find them (CVE-2022-26320); equal ones are the
   closest.
 """

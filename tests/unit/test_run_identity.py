@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from authz.model import Level, Run
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.run_rig import HOST, OPEN, RunRig, basic
 from tests.service_rig import load
@@ -151,6 +152,42 @@ def test_an_asserted_caller_with_an_unknown_key_waits_for_it_like_everybody(rig)
     outcome = rig.calls(None, headers=[("x-run-identity", b"Bearer " + token.encode()), ("x-run-proof", proof)])
     assert (outcome.issuer, outcome.key_id, outcome.wait) == ("corp", "k9", None)
     assert refused(rig.settle_now(outcome), 401) == "unknown_key"
+
+
+def test_an_asserted_run_gets_one_assertion_and_pushes_out_nobody_elses(rig):
+    token = rig.token(**OIDC)
+
+    def assertion(claim):
+        proof = prove(TASK, token, htu=f"http://{HOST}/v1/orders", airflow=claim)
+        lines = [("x-run-identity", b"Bearer " + token.encode()), ("x-run-proof", proof)]
+        answer = rig.call(None, headers=lines, told={"audience": "orders"})
+        return answer.set["x-authz-assertion"]
+
+    first = {assertion(CLAIM) for _ in range(20)}
+    assert len(first) == 1
+    other = {assertion(CLAIM | {"task_id": "load"}) for _ in range(20)}
+    assert len(other) == 1
+    assert len(rig.minter._recent) == 2
+    assert {payload_of(found)["airflow"]["task_id"] for found in first | other} == {CLAIM["task_id"], "load"}
+
+
+def test_an_asserted_run_is_another_one_when_its_account_is_another(rig):
+    """Another policy gives the account other roles, and a run of another account has the roles of that."""
+    assert asserted(rig, TASK).set["x-authz-roles"] == "sales-etl,viewer"
+    assert asserted(rig, TASK, sub="bob", groups=[]).set["x-authz-roles"] == "sales-etl"
+    rig.policy = load(OPEN.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [others]}"))
+    assert asserted(rig, TASK).set["x-authz-roles"] == "sales-etl"
+
+
+def test_runs_that_are_asserted_are_kept_within_bounds(rig):
+    account = rig.authenticator.bound(
+        rig.token(**OIDC), "egress", rig.policy, rig.keys, wall=NOW, monotonic=0.0
+    ).identity
+    callers = {
+        rig.identities._caller(account, Run("d", f"r{number}", "t", -1, 1, Level.ASSERTED)) for number in range(5000)
+    }
+    assert len(callers) == 5000
+    assert len(rig.identities._asserted) == 4096
 
 
 def test_a_service_account_of_no_run_calls_as_before_and_through_a_proxy(rig):
