@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from authz import threads
 from authz.admin import AdminServer, Readiness
 from authz.assertion import SigningKey
 from authz.assertion_keys import load_keys
@@ -37,6 +38,7 @@ from authz.service import Service, Snapshot
 from authz.settings import Settings
 from authz.sink import DecisionSink
 from authz.small_server import SmallServer
+from authz.threads import Background
 from authz.watch import Watcher
 from authz.yamlfile import MAX_BYTES
 
@@ -127,9 +129,9 @@ class App:
             OSError: an address cannot be bound.
         """
         self.metrics.watch_keys(self._key_ages)
-        self.metrics.watch_sink(self._sink_status)
+        self.metrics.watch_sink(self.sink.status)
         self.metrics.watch_revocations(self.revoker.status)
-        monitor = threading.Thread(target=self._follow_readiness, name="readiness", daemon=True)
+        monitor = Background(self._follow_readiness, name="readiness")
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
             if self.runs is not None:
@@ -171,6 +173,7 @@ class App:
         problems += [failed] if failed else []
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
+        problems += threads.problems()
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
@@ -258,10 +261,6 @@ class App:
         now = self.clock.monotonic()
         return {name: now - state.fetched_at for name, state in self.keys.view().items() if state.keyset is not None}
 
-    def _sink_status(self) -> tuple[int, int, bool]:
-        status = self.sink.status()
-        return status.queued, status.dropped, bool(status.failed)
-
     def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
         self._listening = True
         self._look_now.set()
@@ -273,7 +272,7 @@ class App:
         """Health follows readiness; its changes are logged with their reasons."""
         last: Readiness | None = None
         while True:
-            now = self.readiness()
+            now = self._readiness_whatever_happens()
             if last is None or now.ready != last.ready:
                 self.engine.set_serving(serving=now.ready)
                 state = "ready" if now.ready else "not ready"
@@ -283,6 +282,14 @@ class App:
             self._look_now.clear()
             if self._ended.is_set():
                 return
+
+    def _readiness_whatever_happens(self) -> Readiness:
+        try:
+            return self.readiness()
+        except Exception:
+            # The thread's door: a bug in a look must not leave the health of an hour ago for good.
+            log.exception("looking whether checks can be answered")
+            return Readiness(ready=False, reasons=("internal error: see the log",))
 
     def _hang_up(self) -> None:
         """SIGHUP: new log file, and the policy is read again, off the serving thread."""

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from authz.model import EXECUTION, Level, Plane
 from authz.reasons import Reason, word_of
+from authz.sink import SinkStatus
 
 BUCKETS: Final = (
     *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
@@ -65,7 +66,7 @@ class Metrics:
         self._revision = ""
         self._engine = ""
         self._key_ages: Callable[[], Mapping[str, float]] = dict
-        self._sink: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self._sink: Callable[[], SinkStatus] = SinkStatus
         self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
@@ -115,8 +116,8 @@ class Metrics:
         """Where the seconds since each issuer's last good fetch are read at every scrape."""
         self._key_ages = ages
 
-    def watch_sink(self, status: Callable[[], tuple[int, int, bool]]) -> None:
-        """Where the decision log's (queued, dropped, failed) is read at every scrape."""
+    def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
+        """Where the decision log's state is read at every scrape."""
         self._sink = status
 
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
@@ -153,13 +154,19 @@ class Metrics:
         yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
-        queued, dropped, failed = self._sink()
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
-        yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", queued)
-        yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", dropped)
-        yield GaugeMetricFamily("authz_sink_failed", "1 while the decision log cannot be written.", int(failed))
+        yield from self._sink_families()
         yield from self._revocation_families()
         yield from self._run_families()
+
+    def _sink_families(self) -> Iterator[Metric]:
+        sink = self._sink()
+        yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", sink.queued)
+        text = "Age of the oldest decision record that waits to be written."
+        yield GaugeMetricFamily("authz_sink_oldest_seconds", text, sink.oldest_s)
+        yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", sink.dropped)
+        text = "1 while the decision log cannot be written."
+        yield GaugeMetricFamily("authz_sink_failed", text, int(bool(sink.failed)))
 
     def _run_families(self) -> Iterator[Metric]:
         text = "Outbound calls by how sure it is which run they come from."

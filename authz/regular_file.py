@@ -31,20 +31,26 @@ _KINDS: Final = {
 }
 
 
-def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+def open_regular(
+    path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600, *, devices: bool = False
+) -> int:
     """The descriptor of the regular file at `path`; the caller closes it.
+
+    With `devices` it may also be a character device such as `/dev/null`, for what is written and never read.
 
     Raises:
         OSError: it cannot be opened, or it is something else than a file.
     """
     try:
         with contextlib.suppress(FileNotFoundError):  # opening a device may already do something
-            _refuse_others(Path(path).stat(follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path)
+            _refuse_others(Path(path).stat(follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path, devices=devices)
         descriptor = os.open(path, flags | _FLAGS, mode)
     except ValueError:
         raise OSError(EINVAL, "the path holds NUL, or a character that file names cannot have") from None
     try:
-        _refuse_others(os.fstat(descriptor).st_mode, path)  # what the name stood for a moment ago proves nothing
+        _refuse_others(
+            os.fstat(descriptor).st_mode, path, devices=devices
+        )  # what the name stood for a moment ago proves nothing
     except OSError:
         os.close(descriptor)
         raise
@@ -85,7 +91,9 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _refuse_others(mode: int, path: str | os.PathLike[str]) -> None:
+def _refuse_others(mode: int, path: str | os.PathLike[str], *, devices: bool) -> None:
+    if devices and stat.S_ISCHR(mode):
+        return
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):  # a link that must not be followed is refused by the system
         return
     kind = _KINDS.get(stat.S_IFMT(mode), "something else")

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 from authz.errors import ConfigError, Problem
 from authz.revocation import MOST, Attempt, Revoked, Shares
 from authz.revocation_file import RevocationFile
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Revoker:
         self._counting = threading.Lock()  # of the shares: the other lock may be held for as long as a file is read
         self._lines = self._broken = 0
         self._failures: dict[str, str] = {}
-        self._thread = threading.Thread(target=self._run, name="revoker", daemon=True)
+        self._thread = Background(self._run, name="revoker")
         if self._file is not None:
             try:
                 self._file.append([])  # makes it, and shows that it can be written

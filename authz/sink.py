@@ -1,121 +1,81 @@
-"""Where decision records go: off the serving thread, in order, and never silently lost.
+"""Writes decision records to their target off the serving thread, in order, and counts what is lost.
 
-Law 1: `put` does not wait, for anything. It appends to a bounded queue or says at once that it cannot.
+Law 1: `put` never waits. It appends to a bounded queue or refuses at once (`deny`), or counts (`allow`).
 Law 2: a record that was accepted is written, or counted as lost by `close`. A write that fails is tried again with the
-very same bytes, from where the last one ended; nothing is written twice and no line is torn by a retry or a reopening.
-Law 3: what cannot be accepted is refused (`deny`) or counted (`allow`); which one is the operator's setting.
-Law 4: where several processes write to one target, each writes whole lines only, one process at a time (`lock`): not
-even a line that is longer than a pipe takes at once is broken by another's.
+same bytes, from where the last one ended. Where another process wrote after a torn line, it has ended that line, and
+the record is written anew as a whole.
+Law 3: where several processes write to one target, one writes at a time, whole lines only, and none waits unseen for
+its turn.
+Law 4: nothing is accepted while records cannot be written: a write failed, the file cannot be opened under its name,
+the oldest record has waited for more than `LONGEST_WAIT_S`, or the writer ended. The writer reports the first two; a
+second thread looks at the others, because a thread that hangs in the kernel reports nothing.
 
-The queue is counted in records, and a record has at most a few kilobytes, so memory is bounded. Nothing is signalled to
-the writer on `put` (waking it would cost more than the append); it looks every 20 ms.
+A killed process loses what its writer has not written yet: `put` wakes an idle writer, and a busy one writes again
+after `GATHER_S`. The queue is counted in records of a few kilobytes each, so memory is bounded.
 """
 
-import contextlib
-import fcntl
 import logging
-import os
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from authz.errors import AuditUnavailableError, ConfigError, Problem
+from authz.errors import AuditUnavailableError
+from authz.log_target import File, Stream, Target, Turn
+from authz.regular_file import why
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
-_LOOK_S: Final = 0.02
+GATHER_S: Final = 0.005
+"""How long the writer gathers records between two writes: what a killed process loses at most."""
+LONGEST_WAIT_S: Final = 2.0
+"""How long a record may wait to be written before no more are accepted."""
+_IDLE_S: Final = 1.0  # how often the file is looked for under its name
 _RETRY_S: Final = 0.25
+_LOOK_S: Final = 0.25  # how often the age of the oldest record is worked out
+_QUIET_S: Final = 10.0  # between two lines about refused records
 _BATCH: Final = 512
-_FILE_MODE: Final = 0o640
-_LOCK_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
-    """How the sink is doing. `failed` is why records cannot be written now, or ""."""
+    """How the sink is doing. `failed` is why no record is accepted now, or ""; `oldest_s` the age of the oldest one."""
 
-    failed: str
-    queued: int
-    written: int
-    dropped: int
-
-
-class _File:
-    """A file that is appended to, and can be opened again under its name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._descriptor = self._open()
-        except OSError as error:
-            problem = Problem(str(path), 0, 0, f"the decision log cannot be opened: {error.strerror}")
-            raise ConfigError([problem]) from None
-
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
-
-    def write(self, data: bytes) -> int:
-        return os.write(self._descriptor, data)
-
-    def reopen(self) -> None:
-        descriptor = self._open()
-        os.close(self._descriptor)
-        self._descriptor = descriptor
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+    failed: str = ""
+    queued: int = 0
+    written: int = 0
+    dropped: int = 0
+    oldest_s: float = 0.0
 
 
-class _Stream:
-    """A binary stream that somebody else owns: standard output, or a buffer in memory."""
+class WaitingAge:
+    """The age of the oldest waiting record, by how many were accepted at each look. Pure: time is an argument.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._descriptor = -1
-        with contextlib.suppress(OSError, AttributeError):
-            stream.flush()
-            self._descriptor = stream.fileno()
+    No record carries the time at which it was accepted, which would cost a look at the clock for each.
+    """
 
-    def write(self, data: bytes) -> int:
-        if self._descriptor >= 0:
-            return os.write(self._descriptor, data)
-        written = self._stream.write(data)
-        self._stream.flush()
-        return written
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
 
-    def reopen(self) -> None:
-        """A stream has no name to open again."""
-
-    def close(self) -> None:
-        """The stream is not ours to close."""
-
-
-class _Turn:
-    """The right to write, shared with other processes through a locked file; the kernel gives it back for the dead."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._descriptor = -1 if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
-        self._held = False
-
-    def take(self) -> None:
-        if self._descriptor >= 0 and not self._held:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            self._held = True
-
-    def give(self) -> None:
-        if self._held:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            self._held = False
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+    def look(self, now: float, *, written: int, waiting: int) -> float:
+        """Seconds that the oldest has waited at least: since the look after its acceptance."""
+        marks = self._marks
+        if not waiting:
+            marks.clear()
+            return 0.0
+        while marks and marks[0][1] <= written:
+            marks.popleft()
+        if not marks or marks[-1][1] < written + waiting:
+            marks.append((now, written + waiting))
+        return now - marks[0][0]
 
 
 class DecisionSink:
-    """A bounded queue and the thread that empties it into a file or a stream.
+    """A bounded queue, the thread that writes it to a file or a stream, and the thread that watches the first.
 
     Args:
         target: a path (opened for appending, created when missing) or a binary stream.
@@ -135,21 +95,32 @@ class DecisionSink:
         on_failure: Literal["deny", "allow"] = "deny",
         lock: Path | None = None,
     ) -> None:
-        self._target = _File(target) if isinstance(target, Path) else _Stream(target)
-        self._turn = _Turn(lock)
+        self._target: Target = File(target) if isinstance(target, Path) else Stream(target)
+        self._turn = Turn(lock)
         self._capacity = capacity
         self._deny = on_failure == "deny"
         self._queue: deque[bytes | threading.Event] = deque()
         self._pending: list[bytes] = []
-        self._failed = ""
-        self._dropped = 0
-        self._written = 0
+        self._refusal = ""  # why nothing is accepted: the first of the next three
+        self._closed = ""
+        self._failed = ""  # set by the writer
+        self._stalled = ""  # set by the watch
+        self._refused = self._dropped = self._written = 0
+        self._refused_why = ""  # the last time
+        self._age = WaitingAge()
+        self._oldest_s = 0.0
+        self._reported, self._reported_at = 0, float("-inf")
         self._torn = 0  # bytes of the batch's first record that are already written
-        self._reopen = False
-        self._closing = False
+        self._torn_at = 0  # the target's size then
+        self._looked_at = time.monotonic()
+        self._closing = self._given_up = False
+        self._asleep = False
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="decision-sink", daemon=True)
+        self._over = threading.Event()
+        self._thread = Background(self._guarded(self._write_on), name="decision-log")
+        self._watch = Background(self._guarded(self._watch_on), name="decision-log-watch")
         self._thread.start()
+        self._watch.start()
 
     def put(self, line: bytes) -> None:
         """Accept one record, a line with its newline. Called on the serving thread.
@@ -157,24 +128,38 @@ class DecisionSink:
         Raises:
             AuditUnavailableError: the record cannot be accepted, and `on_failure` is `deny`.
         """
-        if self._failed or len(self._queue) >= self._capacity:
+        if self._refusal or len(self._queue) >= self._capacity:
             self._refuse()
-        else:
-            self._queue.append(line)
+            return
+        self._queue.append(line)
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
 
     def _refuse(self) -> None:
+        self._refused += 1
+        self._refused_why = self._why()
         if self._deny:
-            raise AuditUnavailableError(self._failed or f"{self._capacity} records wait to be written")
+            raise AuditUnavailableError(self._refused_why)
         self._dropped += 1
+
+    def _why(self) -> str:
+        full = len(self._queue) >= self._capacity
+        return self._refusal or (f"{self._capacity} decision records wait to be written" if full else "")
 
     def status(self) -> SinkStatus:
         """How the sink is doing, for metrics and readiness."""
-        queued = len(self._queue) + len(self._pending)
-        return SinkStatus(failed=self._failed, queued=queued, written=self._written, dropped=self._dropped)
+        return SinkStatus(
+            failed=self._why(),
+            queued=len(self._queue) + len(self._pending),
+            written=self._written,
+            dropped=self._dropped,
+            oldest_s=self._oldest_s,
+        )
 
     def reopen(self) -> None:
-        """Open the file again under its name (logrotate). Only sets a flag: safe in a signal handler."""
-        self._reopen = True
+        """Look for the file under its name now (logrotate). Takes no lock of Python's: safe in a signal handler."""
+        self._looked_at = float("-inf")
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every record accepted so far is written; False when that takes longer than `timeout` seconds."""
@@ -185,29 +170,67 @@ class DecisionSink:
 
     def close(self, timeout: float = 5.0) -> int:
         """Write what waits, for at most `timeout` seconds, and end. Returns how many accepted records are lost."""
+        self._over.set()
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)
+        self._given_up = True
+        self._watch.join(timeout)
         lost = len(self._pending) + sum(isinstance(item, bytes) for item in tuple(self._queue))
-        self._failed = self._failed or "the decision log is closed"
+        self._closed = "the decision log is closed"
+        self._renew_refusal()
         if not self._thread.is_alive():
             self._target.close()
             self._turn.close()
         return lost
 
-    def _run(self) -> None:
-        """The writer thread."""
-        while True:
-            closing = self._closing
-            if self._reopen:
-                self._renew_target()
-            self._take()
-            pause = self._write() if self._pending else _LOOK_S
-            if pause:
-                if closing:
-                    return
-                self._wake.wait(pause)
-                self._wake.clear()
+    def _guarded(self, work: Callable[[], bool]) -> Callable[[], None]:
+        """The door of a thread: it goes on until `work` says that it is over, whatever goes wrong."""
+
+        def run() -> None:
+            while True:
+                try:
+                    if work():
+                        return
+                except Exception as error:
+                    # A bug must not end the thread in silence: nothing is accepted until a write succeeds.
+                    if not self._failed:
+                        log.exception("a thread of the decision log")
+                    self._fail(f"the decision log cannot be written: internal error ({type(error).__name__})")
+                    if self._over.wait(_RETRY_S):
+                        return
+
+        return run
+
+    # --- the writer
+
+    def _write_on(self) -> bool:
+        """One round of the writer. Whether it was the last one."""
+        closing = self._closing
+        if self._given_up:
+            return True
+        in_place = self._is_in_place()
+        self._take()
+        if not in_place:
+            pause = _RETRY_S
+        elif self._pending:
+            pause = self._write()
+        else:
+            self._recover()
+            pause = 0.0 if self._queue else _IDLE_S
+        if closing and (self._failed or not (self._pending or self._queue)):
+            return True
+        if pause:
+            self._sleep(pause)
+        return False
+
+    def _sleep(self, pause: float) -> None:
+        """Wait. An idle writer is woken by the next record, a busy one only by `flush` and `close`."""
+        self._asleep = pause >= _IDLE_S
+        if not (self._asleep and self._queue):
+            self._wake.wait(pause)
+        self._asleep = False
+        self._wake.clear()
 
     def _take(self) -> None:
         """Move records from the queue to the batch, up to a mark; a mark whose turn has come tells its `flush`."""
@@ -223,26 +246,30 @@ class DecisionSink:
 
     def _write(self) -> float:
         """Write the batch in our turn, which lasts until the last line begun is whole. Returns how long to wait now."""
-        self._turn.take()
+        pause, keeps_turn = GATHER_S, False
         try:
-            return self._write_batch()
-        finally:
-            if not self._torn:
-                self._turn.give()
+            if not self._turn.take():
+                return GATHER_S
+            try:
+                pause = self._write_batch()
+                keeps_turn = bool(self._torn)
+            except BlockingIOError:  # a pipe whose reader is slow, and which is not blocking
+                keeps_turn = bool(self._torn)
+            finally:
+                if not keeps_turn:
+                    self._turn.give()
+        except OSError as error:
+            self._fail(f"the decision log cannot be written: {why(error)}")
+            return _RETRY_S
+        return pause
 
     def _write_batch(self) -> float:
         """Write the batch; records leave it once they are written whole. Returns how long to wait now."""
-        try:
-            written = self._target.write(b"".join(self._pending)[self._torn :])
-        except BlockingIOError:  # a pipe whose reader is slow and which somebody made non-blocking
-            return _LOOK_S
-        except OSError as error:
-            self._fail(error.strerror or type(error).__name__)
-            return _RETRY_S
-        if self._failed:
-            log.warning("the decision log can be written again; %d records were dropped so far", self._dropped)
-            self._failed = ""
-        written += self._torn
+        is_ours = bool(self._torn) and self._target.size() == self._torn_at
+        self._torn = self._torn if is_ours else 0  # another writer has ended our torn line: it is begun anew
+        end = b"\n" if not is_ours and self._target.is_torn() else b""
+        written = self._target.write(end + b"".join(self._pending)[self._torn :]) - len(end)
+        written = max(0, written) + self._torn
         whole = 0
         for record in self._pending:
             if written < len(record):
@@ -251,21 +278,69 @@ class DecisionSink:
             whole += 1
         del self._pending[:whole]
         self._torn = written
+        self._torn_at = self._target.size() if written else 0
         self._written += whole
-        return 0.0
+        if whole:
+            self._recover()
+        return 0.0 if self._pending or len(self._queue) >= _BATCH else GATHER_S
 
-    def _fail(self, why: str) -> None:
-        if not self._failed:
-            log.error("the decision log cannot be written: %s", why)
-        self._failed = f"the decision log cannot be written: {why}"
+    def _is_in_place(self) -> bool:
+        """Whether the file has its name; each second, and when told, it is opened again where it has not."""
+        now = time.monotonic()
+        if now - self._looked_at < _IDLE_S:
+            return True
+        if not self._target.is_in_place():
+            try:
+                self._target.reopen()
+            except OSError as error:
+                self._fail(f"the decision log cannot be opened again: {why(error)}")
+                return False
+            self._torn = 0  # a torn line is begun anew in the new file
+            log.info("the decision log was moved or removed, and is opened again under its name")
+        self._looked_at = now
+        return True
 
-    def _renew_target(self) -> None:
-        """Open the file again; a torn line is begun anew in the new file. The old one is kept if that fails."""
-        self._reopen = False
-        try:
-            self._target.reopen()
-        except OSError as error:
-            log.error("the decision log cannot be opened again, the old file is kept: %s", error.strerror)  # noqa: TRY400 the text says it all
-        else:
-            self._torn = 0
-            self._turn.give()
+    def _fail(self, text: str) -> None:
+        if self._failed != text:
+            log.error("%s", text)
+        self._failed = text
+        self._renew_refusal()
+
+    def _recover(self) -> None:
+        if self._failed:
+            log.warning("the decision log can be written again; %d records were dropped so far", self._dropped)
+            self._failed = ""
+            self._renew_refusal()
+
+    # --- the watch
+
+    def _watch_on(self) -> bool:
+        """One look at the writer. Whether it was the last one."""
+        if self._over.wait(_LOOK_S):
+            return True
+        now = time.monotonic()
+        # In this order: a record that moves on meanwhile is missed, and none is counted twice.
+        written, waiting = self._written, len(self._pending) + len(self._queue)
+        self._oldest_s = self._age.look(now, written=written, waiting=waiting)
+        stalled = ""
+        if not self._thread.is_alive() and not self._closing:
+            stalled = "the thread that writes the decision log has ended"
+        elif self._oldest_s > LONGEST_WAIT_S:
+            stalled = f"the decision log takes no records: the oldest has waited for {self._oldest_s:.0f} s"
+        if bool(stalled) != bool(self._stalled):
+            log.error("%s", stalled or "the decision log takes records again")
+        self._stalled = stalled
+        self._renew_refusal()
+        self._report(now)
+        return False
+
+    def _report(self, now: float) -> None:
+        """Log how many records were refused, once in a while: a line for each would fill another log."""
+        if self._refused > self._reported and now - self._reported_at >= _QUIET_S:
+            what = "checks were denied" if self._deny else "decision records were dropped"
+            log.error("%d %s: %s", self._refused - self._reported, what, self._refused_why)
+            self._reported, self._reported_at = self._refused, now
+
+    def _renew_refusal(self) -> None:
+        """Of two threads that set this at once one may be a look late; the next look puts it right."""
+        self._refusal = self._closed or self._failed or self._stalled

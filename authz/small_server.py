@@ -10,6 +10,8 @@ import socket
 import socketserver
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,9 +19,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
+from authz.threads import Background
+
 log = logging.getLogger(__name__)
 
 _DEADLINE_S: Final = 5.0
+_PAUSE_S: Final = 0.05
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -76,7 +81,7 @@ class SmallServer:
             )
         except OSError as error:
             raise OSError(f"cannot listen on {listen}: {error.strerror or error}") from None
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name=name, daemon=True)
+        self._thread = Background(self._server.serve_forever, args=(0.1,), name=name)
 
     @property
     def port(self) -> int:
@@ -133,11 +138,22 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._free = threading.BoundedSemaphore(connections)
         super().__init__(address, _Handler)
 
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError:  # no descriptors left: the listener stays readable, and asking on would take a whole CPU
+            time.sleep(_PAUSE_S)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started, so none gives the place back
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -146,7 +162,14 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 the base class's signature
-        log.debug("a connection broke: %s", type(sys.exception()).__name__)
+        error = sys.exception()
+        # A client that goes away is no news; anything else is a bug. Its text could quote the request.
+        log.log(logging.DEBUG if isinstance(error, OSError) else logging.ERROR, "a connection broke: %s", _place(error))
+
+
+def _place(error: BaseException | None) -> str:
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else ()
+    return type(error).__name__ + "".join(f" at {frame.name}:{frame.lineno}" for frame in frames[-1:])
 
 
 class _Handler(BaseHTTPRequestHandler):

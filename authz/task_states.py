@@ -19,6 +19,7 @@ from authz.errors import DeniedError
 from authz.keys.clock import Clock
 from authz.reasons import Reason
 from authz.task_claim import Attempt, Claim, Found
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +101,7 @@ class TaskStates:
         self._known: OrderedDict[Claim, _Known] = OrderedDict()
         self._failing, self._failing_until = "", _LONG_AGO
         self._running = False
-        self._threads = [
-            threading.Thread(target=self._run, name=f"airflow-{number}", daemon=True) for number in range(threads)
-        ]
+        self._threads = [Background(self._run, name=f"airflow-{number}") for number in range(threads)]
 
     def start(self) -> None:
         """Begin to ask."""

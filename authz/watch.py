@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.regular_file import read_with_status, why
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Watcher:
         self._pause = _READ_ANYWAY_S
         self._last: _Reading | None = None
         self._taken = ""
-        self._thread = threading.Thread(target=self._run, name=f"watch-{path.name}", daemon=True)
+        self._thread = Background(self._run, name=f"watch-{path.name}")
 
     def begin(self) -> None:
         """Hand over what is there now, on this thread. A file that was written long ago is not waited for."""

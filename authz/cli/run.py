@@ -28,6 +28,9 @@ def serve(
     watched: a saved change is live within a second, a mistake in it changes nothing. SIGHUP reads it again and reopens
     the decision log. Several workers each have an address of their own, which `authz envoy` knows.
     """
+    from authz import signals  # noqa: PLC0415 as early as possible
+
+    signals.ignore()
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
     from authz.engine.poller import choose_poller  # noqa: PLC0415 see above; gRPC is not loaded yet
     from authz.supervisor.place import place_of  # noqa: PLC0415 see above

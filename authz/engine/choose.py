@@ -19,6 +19,7 @@ from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK, Engine, EngineOptions, Handler, Load, WaitForKey
 from authz.service import Parked
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _try() -> str:
                 failures.append(error)
                 ready.set()
 
-        thread = threading.Thread(target=serve, name="engine-self-check", daemon=True)
+        thread = Background(serve, name="engine-self-check")
         thread.start()
         try:
             if not ready.wait(_PATIENCE_S):

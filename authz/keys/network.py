@@ -12,7 +12,6 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -20,6 +19,7 @@ from typing import Any, Final
 import httpcore
 
 from authz.errors import KeysUnavailableError
+from authz.threads import Background
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
@@ -110,7 +110,7 @@ def _resolve(resolver: Resolver, host: str, port: int, deadline: Deadline) -> li
         with contextlib.suppress(OSError, UnicodeError):
             answer.append(resolver(host, port))
 
-    thread = threading.Thread(target=ask, name="keys-resolver", daemon=True)
+    thread = Background(ask, name="keys-resolver")
     thread.start()
     thread.join(deadline.left())
     if thread.is_alive():

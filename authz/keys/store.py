@@ -25,6 +25,7 @@ from authz.keys.fetch import Fetched, Fetcher
 from authz.keys.schedule import Done, KeyOptions, Schedule
 from authz.keys.state import KeyState
 from authz.model import Issuer
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class KeyStore:
     def _launch(self, worker: _Worker) -> None:
         if worker.thread is None:
             name = f"keys-{worker.issuer.name}"
-            worker.thread = threading.Thread(target=self._run, args=(worker,), name=name, daemon=True)
+            worker.thread = Background(self._run, args=(worker,), name=name)
             worker.thread.start()
 
     def _retire(self, worker: _Worker) -> None:

@@ -1,7 +1,9 @@
-"""How long a worker that ended must wait for its successor.
+"""Back-off between a worker's end and the start of the next one.
 
-Law: pure. The first restart comes almost at once, because most crashes are single; each further one waits twice as
-long, up to a limit; who has been up for a while begins anew.
+Law: pure. The first restart comes almost at once, because most crashes are single. Each further one waits twice as
+long. One that had come to listen cost its start and nothing else, so its successor waits at most `served_s`: every
+second without a worker is a second of refused checks. One that never listened would crash again at once, so the limit
+is `longest_s`. A worker that was up for `forget_s` clears the past.
 """
 
 from dataclasses import dataclass
@@ -9,17 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class BackOff:
-    """Seconds: the first delay, the longest, and how long a worker must have been up for its past to be forgotten."""
+    """Seconds: the first delay, the longest after a worker that listened, the longest, and when the past is cleared."""
 
     first_s: float = 0.1
+    served_s: float = 0.4
     longest_s: float = 30.0
     forget_s: float = 30.0
     _next_s: float = 0.0
 
-    def after(self, up_s: float) -> float:
-        """The delay after a worker that was up for `up_s` seconds has ended."""
+    def after(self, up_s: float, *, served: bool = False) -> float:
+        """The delay after the end of a worker that was up for `up_s` seconds, and had `served` in that time or not."""
         if up_s >= self.forget_s or not self._next_s:
             self._next_s = self.first_s
-        delay = self._next_s
+        delay = min(self._next_s, self.served_s) if served else self._next_s
         self._next_s = min(2 * delay, self.longest_s)
         return delay

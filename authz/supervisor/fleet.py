@@ -50,11 +50,12 @@ class Seat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A worker that ended: its exit status (negative: the signal) and its last metrics, if it could tell them."""
+    """A worker that ended: its exit status (negative: the signal), whether it had come to listen, its last metrics."""
 
     seat: Seat
     worker: Worker
     status: int
+    served: bool
     last_metrics: str
 
 
@@ -108,12 +109,13 @@ class Fleet:
             if seat.process is None or (status := seat.process.poll()) is None:
                 continue
             _listen(seat)
+            served = seat.told.startswith(LISTENING)
             words = bytes(seat.told).removeprefix(LISTENING).decode(errors="replace")
             seat.process = None
             if seat.lifeline is not None:
                 seat.lifeline.close()
                 seat.lifeline = None
-            ended.append(Ended(seat=seat, worker=seat.worker, status=status, last_metrics=words))
+            ended.append(Ended(seat=seat, worker=seat.worker, status=status, served=served, last_metrics=words))
         return ended
 
     def signal(self, number: signal.Signals) -> None:

@@ -11,7 +11,6 @@ import logging
 import socket
 import socketserver
 import sys
-import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from authz.errors import KeysUnavailableError
 from authz.keys import Fetched, Fetcher
 from authz.keys.fetch import read_file
 from authz.model import Issuer
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class KeyServer:
     def __init__(self, path: Path, fetcher: Fetcher) -> None:
         self._server = _Server(str(path), _Handler)
         self._server.fetcher = fetcher
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="keys", daemon=True)
+        self._thread = Background(self._server.serve_forever, args=(0.1,), name="keys")
 
     def start(self) -> None:
         """Begin to answer."""

@@ -7,11 +7,12 @@ import contextlib
 import http.client
 import queue
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
+
+from authz.threads import Background
 
 DEADLINE_S: Final = 1.0
 _LARGEST: Final = 32 * 1024 * 1024  # a grant of all DAGs that the largest policy names
@@ -39,7 +40,7 @@ def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S
         if body is not None:
             found[key] = body
 
-    threads = [threading.Thread(target=ask, args=pair, name="private-pages", daemon=True) for pair in paths.items()]
+    threads = [Background(ask, args=pair, name="private-pages") for pair in paths.items()]
     end = time.monotonic() + timeout_s
     for thread in threads:
         thread.start()
@@ -57,7 +58,7 @@ def read_first(
     def ask(path: Path) -> None:
         answers.put(read(path, page, timeout_s))
 
-    threads = [threading.Thread(target=ask, args=(path,), name="private-pages", daemon=True) for path in paths]
+    threads = [Background(ask, args=(path,), name="private-pages") for path in paths]
     end = time.monotonic() + timeout_s
     for thread in threads:
         thread.start()

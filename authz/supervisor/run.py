@@ -1,9 +1,9 @@
 """The supervisor: starts the workers, keeps them running, ends them, and shows them as one.
 
 Law: one thread, the main one, starts, signals and reaps workers; it waits for signals and for nothing else. A worker
-that ends unasked is replaced after a growing delay. One that cannot even begin to listen because of what it was told
-(status 2) ends everything, as it would alone. Ending: every worker drains; who takes longer than that may take is
-killed, and that is said.
+that ends unasked is replaced after a growing delay, and a start that fails is tried again after one; the others serve
+on. A worker that cannot even begin to listen because of what it was told (status 2) ends everything, as it would alone.
+Ending: every worker drains; who takes longer than that may take is killed, and that is said.
 
 Start: assertion key → admin port bound → workers → keys and admin answer. Stop: workers → admin → keys → folder.
 """
@@ -21,16 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from authz import assertion
+from authz import assertion, threads
 from authz.admin import AdminServer, Readiness
 from authz.assertion_keys import load_keys
 from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import SystemClock
 from authz.settings import Settings
-from authz.supervisor.fleet import Ended, Fleet
+from authz.supervisor.fleet import Ended, Fleet, Seat
 from authz.supervisor.key_socket import KeyServer
 from authz.supervisor.shared_keys import SharedFetcher
 from authz.supervisor.view import FleetView
+from authz.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Supervisor:
             for seat in self._fleet.seats:
                 self._fleet.spawn(seat, time.monotonic())
             admin.start()
-            watching = threading.Thread(target=self._view.follow, args=(self._ending,), name="readiness", daemon=True)
+            watching = Background(self._view.follow, args=(self._ending,), name="readiness")
             watching.start()
             running.callback(watching.join)
             running.callback(self._ending.set)
@@ -102,6 +103,7 @@ class Supervisor:
         if self._ending.is_set():
             return Readiness(ready=False, reasons=("ending",), details={"revision": ""})
         now, runs = self._view.readiness(), self._settings.run_identity
+        now = replace(now, reasons=(*now.reasons, *threads.problems()))
         return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
 
     def _keep_running(self) -> None:
@@ -118,8 +120,18 @@ class Supervisor:
                 return
             for seat in self._fleet.seats:
                 if seat.process is None and now >= seat.due:
-                    seat.restarts += 1
-                    self._fleet.spawn(seat, now)
+                    self._start_again(seat, now)
+
+    def _start_again(self, seat: Seat, now: float) -> None:
+        """Start the next worker; where the system has no process to give, that is tried again after a growing delay."""
+        try:
+            self._fleet.spawn(seat, now)
+        except OSError as error:
+            delay = seat.back_off.after(0.0)
+            seat.due = now + delay
+            log.error("worker %d cannot be started, the next try is in %.1f s: %s", seat.index, delay, error.strerror)  # noqa: TRY400 the text says it all
+        else:
+            seat.restarts += 1
 
     def _pause(self) -> float:
         """SIGCHLD tells of an end at once; the rest of the time there is a restart to wait for, or nothing."""
@@ -136,7 +148,7 @@ class Supervisor:
         if ended.status == _USAGE and not seat.listened:
             log.error("worker %d cannot start", seat.index)
             return False
-        delay = seat.back_off.after(now - seat.started_at)
+        delay = seat.back_off.after(now - seat.started_at, served=ended.served)
         seat.due = now + delay
         log.error("worker %d ended (%s), the next starts in %.1f s", seat.index, _told(ended.status), delay)
         return True

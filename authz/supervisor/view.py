@@ -36,6 +36,7 @@ class FleetView:
         self._totals = Totals()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
+        self._last: Readiness | None = None
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics of all workers and of this process, as one text; see `Metrics.exposition`."""
@@ -58,18 +59,24 @@ class FleetView:
 
     def follow(self, over: threading.Event) -> None:
         """Log every change between ready and not ready with its reasons, and keep up with the counters."""
-        last: Readiness | None = None
         looks = 0
         while not over.wait(_LOOK_S):
-            now = self.readiness()
-            if last is None or now.ready != last.ready:
-                state = "all workers are ready" if now.ready else "not ready"
-                log.info("%s%s", state, "".join(f"\n  {reason}" for reason in now.reasons))
-            last = now
-            looks += 1
-            if looks % _LOOKS_PER_COUNT == 0:
-                for worker, text in self._metrics():
-                    self._totals.saw(worker, text)
+            try:
+                self._log_changes()
+                looks += 1
+                if looks % _LOOKS_PER_COUNT == 0:
+                    for worker, text in self._metrics():
+                        self._totals.saw(worker, text)
+            except Exception:
+                # The thread's door: a look that fails must not be the last one.
+                log.exception("looking at the workers")
+
+    def _log_changes(self) -> None:
+        now = self.readiness()
+        if self._last is None or now.ready != self._last.ready:
+            state = "all workers are ready" if now.ready else "not ready"
+            log.info("%s%s", state, "".join(f"\n  {reason}" for reason in now.reasons))
+        self._last = now
 
     def _pages(self) -> dict[Worker, Path]:
         return {seat.worker: self._fleet.place(seat).admin for seat in self._fleet.running()}

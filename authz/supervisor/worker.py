@@ -18,6 +18,7 @@ from authz import endpoints
 from authz.settings import Admin, Settings
 from authz.supervisor.key_socket import SupervisedFetcher
 from authz.supervisor.place import Place
+from authz.threads import Background
 
 LISTENING: Final = b"listening\n"
 _LAST_WORDS_S: Final = 1
@@ -48,7 +49,7 @@ def run(settings: Settings, place: Place) -> int:
     app = App(settings_at(place, settings), fetcher=fetcher, log_lock=place.log_lock, replays=place.replays)
     with socket.socket(fileno=place.lifeline) as lifeline:
         over = threading.Event()
-        threading.Thread(target=_follow, args=(lifeline, place, app.settings, over), daemon=True).start()
+        Background(_follow, args=(lifeline, place, app.settings, over), name="lifeline").start()
 
         def tell(words: bytes) -> None:
             with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell

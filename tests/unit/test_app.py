@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import re
 import signal
 import stat
 import threading
@@ -12,11 +13,12 @@ import grpc
 import pytest
 
 from authz import app as wiring
-from authz import assertion, settings
+from authz import assertion, settings, threads
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.app import App
 from authz.engine.contract import CHECK
 from authz.errors import ConfigError
+from authz.threads import Background
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.e2e.gate import token
 from tests.service_rig import KEY, POLICY, message, read
@@ -176,6 +178,56 @@ def test_airflows_keys_alone_make_no_app_ready(place):
     with Running(place.app(), place.admin) as running:
         running.until(lambda: "airflow task tokens" not in running.page("/readyz")[1], "Airflow's keys are not there")
         assert not running.serving()
+
+
+def test_every_thread_that_an_app_starts_has_a_door(place):
+    place.text += RUNS + "revocation: {file: revoked.jsonl, backchannel: 127.0.0.1:0}\n"
+    before = set(threading.enumerate())
+    with Running(place.app(), place.admin) as running:
+        running.until(running.serving, "it does not become ready")
+        assert running.page("/readyz")[0] == 200
+        started = [thread for thread in threading.enumerate() if thread not in before and thread is not running._thread]
+        doors = {thread.name for thread in started if isinstance(thread, Background)}
+        # What answers one connection to a port, and the clock of that connection, end by themselves.
+        # gRPC's `channel_spin` is that of this test's client.
+        others = [thread for thread in started if not isinstance(thread, Background | threading.Timer)]
+        assert all(re.search("process_request_thread|channel_spin", thread.name) for thread in others), others
+        assert doors >= {
+            *(
+                "decision-log",
+                "decision-log-watch",
+                "readiness",
+                "admin",
+                "backchannel",
+                "revoker",
+                "watch-policy.yaml",
+            ),
+            *("keys-corp", "airflow-0"),
+        }
+
+
+def test_a_thread_that_ended_by_a_bug_is_shown(running):
+    def work():
+        raise ValueError
+
+    thread = Background(work, name="work")
+    thread.start()
+    thread.join(PATIENCE_S)
+    try:
+        assert "thread work ended: internal error (ValueError" in running.page("/readyz")[1]
+    finally:
+        threads.forget()
+
+
+def test_a_look_that_fails_takes_the_health_away_and_the_next_one_brings_it_back(running, monkeypatch, caplog):
+    def fails():
+        raise ValueError
+
+    with monkeypatch.context() as changed:
+        changed.setattr(running.app.revoker, "problems", fails)
+        running.until(lambda: not running.serving(), "it says that it is well")
+        assert "looking whether checks can be answered" in caplog.text
+    running.until(running.serving, "it does not look again")
 
 
 def test_a_running_app_answers_checks_records_and_counts_them(place, running):

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from authz.metrics import BUCKETS, Metrics
 from authz.model import Plane
 from authz.reasons import Reason
+from authz.sink import SinkStatus
 
 
 @pytest.fixture
@@ -96,12 +97,13 @@ def test_tokens_keys_policy_and_engine(metrics):
 
 def test_gauges_are_read_at_the_scrape(metrics):
     metrics.parked = 2
-    metrics.watch_sink(lambda: (7, 5, True))
+    metrics.watch_sink(lambda: SinkStatus(queued=7, dropped=5, failed="full", oldest_s=3.5))
     shown = samples(metrics)
     assert shown[("authz_parked",)] == 2
     assert shown[("authz_sink_queue",)] == 7
     assert shown[("authz_sink_dropped_total",)] == 5
     assert shown[("authz_sink_failed",)] == 1
+    assert shown[("authz_sink_oldest_seconds",)] == 3.5
     assert value(Metrics(), "authz_sink_failed") == 0
 
 

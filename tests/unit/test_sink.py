@@ -1,15 +1,20 @@
 """The sink: order, bounds, failures of the writer, logrotate, and the end."""
 
 import errno
+import fcntl
 import io
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from authz.errors import AuditUnavailableError, ConfigError
-from authz.sink import DecisionSink
+from authz.sink import LONGEST_WAIT_S, DecisionSink, WaitingAge
 from tests.simulators import PATIENCE_S
 
 
@@ -122,7 +127,7 @@ class TestFull:
         for n in range(10):
             sink.put(b"%d\n" % n)
         began = time.monotonic()
-        with pytest.raises(AuditUnavailableError, match="10 records wait"):
+        with pytest.raises(AuditUnavailableError, match="10 decision records wait"):
             sink.put(b"one too many\n")
         assert time.monotonic() - began < 0.1
         assert sink.status().queued == 11
@@ -235,15 +240,6 @@ class TestFailing:
         assert sink.flush(PATIENCE_S)
         assert stream.data == b"".join(lines)
 
-    def test_a_torn_line_is_begun_anew_in_the_new_file(self, sink_of, tmp_path):
-        path = tmp_path / "log"
-        sink = sink_of(path)
-        sink._torn = 4  # as after a write that took four bytes of the first record
-        sink.reopen()
-        sink.put(b"whole\n")
-        assert sink.flush(PATIENCE_S)
-        assert path.read_bytes() == b"whole\n"
-
 
 class TestReopening:
     def test_logrotate(self, sink_of, tmp_path):
@@ -260,18 +256,188 @@ class TestReopening:
         assert sink.flush(PATIENCE_S)
         assert (old.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
 
-    def test_the_old_file_is_kept_when_the_new_one_cannot_be_opened(self, sink_of, tmp_path, caplog):
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        path = folder / "log"
+    @pytest.mark.parametrize("how", ["removed", "renamed", "replaced"])
+    def test_a_file_that_loses_its_name_is_opened_again_without_being_told(self, sink_of, tmp_path, how):
+        path, old = tmp_path / "log", tmp_path / "old"
         sink = sink_of(path)
-        moved = tmp_path / "moved"
+        sink.put(b"before\n")
+        assert sink.flush(PATIENCE_S)
+        {"removed": path.unlink, "renamed": lambda: path.rename(old), "replaced": lambda: replace(path)}[how]()
+        until(lambda: path.exists() and path.stat().st_ino == os.fstat(sink._target._descriptor).st_ino)
+        sink.put(b"after\n")
+        assert sink.flush(PATIENCE_S)
+        assert path.read_bytes() == b"after\n"
+
+    def test_nothing_is_accepted_while_it_cannot_be_opened_under_its_name(self, sink_of, tmp_path, caplog):
+        folder, moved = tmp_path / "folder", tmp_path / "moved"
+        folder.mkdir()
+        sink = sink_of(folder / "log")
         folder.rename(moved)
         sink.reopen()
-        until(lambda: "cannot be opened again" in caplog.text)
+        until(lambda: sink.status().failed)
+        with pytest.raises(AuditUnavailableError, match="cannot be opened again: No such file"):
+            sink.put(b"x\n")
+        assert caplog.text.count("cannot be opened again") == 1
+        moved.rename(folder)
+        until(lambda: not sink.status().failed)
+        sink.put(b"y\n")
+        assert sink.flush(PATIENCE_S)
+        assert (folder / "log").read_bytes() == b"y\n"
+
+
+def replace(path):
+    other = path.with_name("other")
+    other.touch()
+    other.replace(path)
+
+
+class TestStalled:
+    """A write that never returns reports nothing: the watch does."""
+
+    @pytest.mark.parametrize("on_failure", ["deny", "allow"])
+    def test_a_pipe_that_nobody_reads_is_a_failure_after_some_seconds(self, sink_of, on_failure, caplog):
+        reader, writer = os.pipe()
+        with os.fdopen(writer, "wb") as stream, os.fdopen(reader, "rb", 0) as source:
+            sink = sink_of(stream, on_failure=on_failure)
+            sink.put(b"x" * (1 << 20) + b"\n")
+            until(lambda: sink.status().failed)
+            assert sink.status().failed.startswith("the decision log takes no records: the oldest has waited for")
+            assert sink.status().oldest_s > LONGEST_WAIT_S
+            if on_failure == "deny":
+                with pytest.raises(AuditUnavailableError, match="takes no records"):
+                    sink.put(b"y\n")
+            else:
+                sink.put(b"y\n")
+                assert sink.status().dropped == 1
+            received = b""
+            while not received.endswith(b"\n"):
+                received += source.read(1 << 20)
+            until(lambda: not sink.status().failed)
+            sink.put(b"z\n")
+            assert source.read(10) == b"z\n"
+            assert sink.flush(PATIENCE_S)
+            assert sink.status().oldest_s < LONGEST_WAIT_S
+        assert "takes records again" in caplog.text
+
+    def test_another_process_that_keeps_the_turn_is_a_failure_after_some_seconds(self, sink_of, tmp_path):
+        lock = tmp_path / "lock"
+        sink = sink_of(tmp_path / "log", lock=lock)
+        with lock.open("rb+") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            sink.put(b"x\n")
+            until(lambda: sink.status().failed)
+            with pytest.raises(AuditUnavailableError, match="takes no records"):
+                sink.put(b"y\n")
+        until(lambda: not sink.status().failed)
+        assert sink.flush(PATIENCE_S)
+        assert (tmp_path / "log").read_bytes() == b"x\n"
+
+    def test_a_slow_target_that_keeps_up_is_none(self):
+        age = WaitingAge()
+        looks = [age.look(now, written=now * 10, waiting=20) for now in range(100)]
+        assert max(looks) <= 2
+
+    def test_the_age_is_that_of_the_oldest_and_not_of_the_last_write(self):
+        age = WaitingAge()
+        assert [age.look(now, written=now, waiting=100) for now in range(5)] == [0, 1, 2, 3, 4]
+        assert age.look(5, written=100, waiting=4) == 5 - 1
+        assert age.look(6, written=104, waiting=0) == 0
+
+
+class TestThreads:
+    """No thread ends unseen."""
+
+    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+    def test_a_lock_that_fails_is_a_failure_like_any_other(self, sink_of, tmp_path, monkeypatch, number):
+        fails = threading.Event()
+        fails.set()
+        flock = fcntl.flock
+
+        def failing(descriptor, how):
+            if fails.is_set():
+                raise OSError(number, os.strerror(number))
+            flock(descriptor, how)
+
+        monkeypatch.setattr("authz.log_target.fcntl.flock", failing)
+        sink = sink_of(tmp_path / "log", lock=tmp_path / "lock")
+        sink.put(b"x\n")
+        until(lambda: sink.status().failed)
+        with pytest.raises(AuditUnavailableError, match=os.strerror(number)):
+            sink.put(b"y\n")
+        fails.clear()
+        until(lambda: not sink.status().failed)
+        assert (tmp_path / "log").read_bytes() == b"x\n"
+
+    def test_a_bug_in_the_writer_is_a_failure_and_it_goes_on(self, sink_of, caplog):
+        stream = Stream()
+        stream.error = ValueError("a bug")
+        sink = sink_of(stream)
+        sink.put(b"x\n")
+        until(lambda: sink.status().failed)
+        with pytest.raises(AuditUnavailableError, match=r"internal error \(ValueError\)"):
+            sink.put(b"y\n")
+        stream.error = None
+        until(lambda: not sink.status().failed)
+        assert stream.data == b"x\n"
+        assert "Traceback" in caplog.text
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_a_writer_that_ended_is_seen(self, sink_of):
+        stream = Stream()
+        stream.error = SystemExit()  # the one exception that ends a thread without a word
+        sink = sink_of(stream)
+        sink.put(b"x\n")
+        until(lambda: "has ended" in sink.status().failed)
+        with pytest.raises(AuditUnavailableError, match="has ended"):
+            sink.put(b"y\n")
+
+    def test_refused_records_are_reported_with_their_number_and_not_one_by_one(self, sink_of, caplog):
+        stream = Stream()
+        stream.error = FULL
+        sink = sink_of(stream)
+        sink.put(b"first\n")
+        until(lambda: sink.status().failed)
+        for _ in range(1000):
+            with pytest.raises(AuditUnavailableError):
+                sink.put(b"refused\n")
+        until(lambda: "checks were denied" in caplog.text)
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(lines) == 2
+        assert lines[1].endswith(" checks were denied: the decision log cannot be written: No space left on device")
+        stream.error = None
+        assert sink.flush(PATIENCE_S)
+
+
+class TestNoFile:
+    """What stands in the place of the file, and is none."""
+
+    def test_a_fifo_is_refused_at_once(self, tmp_path):
+        os.mkfifo(tmp_path / "log")
+        with pytest.raises(ConfigError, match="it is a FIFO, not a regular file"):
+            DecisionSink(tmp_path / "log")
+
+    def test_a_folder_and_a_socket_are_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="a folder"):
+            DecisionSink(tmp_path)
+        with socket.socket(socket.AF_UNIX) as taken:
+            taken.bind(str(tmp_path / "log"))
+            with pytest.raises(ConfigError, match="a socket"):
+                DecisionSink(tmp_path / "log")
+
+    def test_a_fifo_that_takes_the_place_later_is_a_failure(self, sink_of, tmp_path):
+        path = tmp_path / "log"
+        sink = sink_of(path)
+        path.unlink()
+        os.mkfifo(path)
+        sink.reopen()
+        until(lambda: sink.status().failed)
+        with pytest.raises(AuditUnavailableError, match="a FIFO"):
+            sink.put(b"x\n")
+
+    def test_dev_null_is_a_place_for_what_nobody_wants(self, sink_of):
+        sink = sink_of(Path("/dev/null"))
         sink.put(b"x\n")
         assert sink.flush(PATIENCE_S)
-        assert (moved / "log").read_bytes() == b"x\n"
 
 
 class TestEnding:
@@ -364,3 +530,81 @@ def test_a_reopened_log_gives_the_turn_back_with_a_line_begun_anew(sink_of, tmp_
     second.put(b"second\n")
     until(lambda: path.exists() and len(path.read_bytes().splitlines()) == 2)
     assert sorted(path.read_bytes().splitlines()) == [b"again", b"second"]
+
+
+class TestTornLines:
+    """Real files: a limit on their size ends a write within a line, as a full disk does. In processes of their own."""
+
+    CHILD = """
+import os, pathlib, resource, sys
+from authz.sink import DecisionSink
+folder, letter = pathlib.Path(sys.argv[1]), sys.argv[2].encode()
+sink = DecisionSink(folder / "log", lock=folder / "lock")
+print("ready", flush=True)
+for order in sys.stdin:
+    word, number = order.split()
+    if word == "limit":
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(number) if number != "none" else hard, hard))
+    elif word == "put":
+        sink.put(letter * int(number) + b"\\n")
+    elif word == "flush":
+        print(sink.flush(float(number)), flush=True)
+    elif word == "failed":
+        print(bool(sink.status().failed), flush=True)
+"""
+
+    @pytest.fixture
+    def writer(self, tmp_path):
+        made = []
+
+        def start(letter):
+            command = [sys.executable, "-c", self.CHILD, str(tmp_path), letter]
+            made.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            assert made[-1].stdout.readline() == "ready\n"
+
+            def tell(order, *, answers=False):
+                child.stdin.write(order + "\n")
+                child.stdin.flush()
+                return child.stdout.readline().strip() if answers else None
+
+            child = made[-1]
+            return tell
+
+        yield start
+        for child in made:
+            child.kill()
+            child.communicate()
+
+    def torn(self, tell, path):
+        """One whole line, and then one that is torn."""
+        tell("limit 15")
+        tell("put 9")
+        assert tell("flush 10", answers=True) == "True"
+        tell("put 20")
+        until(lambda: tell("failed 0", answers=True) == "True")
+        assert path.stat().st_size == 15
+
+    def test_the_one_that_tore_a_line_finishes_it_when_nobody_wrote_since(self, writer, tmp_path):
+        one, path = writer("a"), tmp_path / "log"
+        self.torn(one, path)
+        one("limit none")
+        assert one("flush 10", answers=True) == "True"
+        assert path.read_bytes().split(b"\n") == [b"a" * 9, b"a" * 20, b""]
+
+    def test_it_keeps_no_turn_and_another_ends_its_line(self, writer, tmp_path):
+        one, two, path = writer("a"), writer("b"), tmp_path / "log"
+        self.torn(one, path)
+        two("put 3")
+        assert two("flush 10", answers=True) == "True", "the turn was given back"
+        one("limit none")
+        assert one("flush 10", answers=True) == "True"
+        assert path.read_bytes().split(b"\n") == [b"a" * 9, b"a" * 5, b"bbb", b"a" * 20, b""]
+
+    def test_a_line_that_a_dead_process_left_torn_is_ended_by_the_next(self, sink_of, tmp_path):
+        path = tmp_path / "log"
+        path.write_bytes(b'{"id":')
+        sink = sink_of(path)
+        sink.put(b"whole\n")
+        assert sink.flush(PATIENCE_S)
+        assert path.read_bytes() == b'{"id":\nwhole\n'

@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from authz.metrics import Metrics
+from authz.sink import SinkStatus
 from authz.supervisor.aggregate import Totals
 
 
@@ -25,7 +26,7 @@ def metrics(*, hits=0, checks=(), revision="a" * 64, age=1.0, parked=0, failed=F
     made.engine("cq")
     made.policy_loaded(revision)
     made.watch_keys(lambda: {"corp": age})
-    made.watch_sink(lambda: (parked, 0, failed))
+    made.watch_sink(lambda: SinkStatus(queued=parked, failed="full" if failed else "", oldest_s=parked))
     made.parked = parked
     for _ in range(hits):
         made.token_cache("hit")
@@ -49,6 +50,7 @@ def test_gauges_are_summed_or_the_worst_or_united():
     found = samples(Totals(), texts_of(one, two))
     assert found["authz_parked",] == 7
     assert found["authz_sink_queue",] == 7
+    assert found["authz_sink_oldest_seconds",] == 5
     assert found["authz_sink_failed",] == 1
     assert found["authz_key_age_seconds", "corp"] == 7.0
     assert (found["authz_policy_info", "a" * 12], found["authz_policy_info", "b" * 12]) == (1, 1)

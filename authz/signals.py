@@ -1,0 +1,19 @@
+"""Signals that mean nothing to the gate, and must not end it.
+
+Law: a signal that is sent by mistake, to the wrong process or too early, is ignored. SIGTERM and SIGINT end the gate,
+SIGHUP reopens the log and reads the policy once the process serves. All others keep their meaning.
+"""
+
+import signal
+from typing import Final
+
+MEANINGLESS: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGHUP})
+
+
+def ignore() -> None:
+    """Ignore what means nothing; SIGHUP until the process handles it. Main thread only.
+
+    New programs that this process starts inherit it, so that a worker is never ended by one while it starts.
+    """
+    for number in MEANINGLESS:
+        signal.signal(number, signal.SIG_IGN)

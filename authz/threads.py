@@ -1,0 +1,43 @@
+"""Background threads with a door: one that ends by a bug is logged and reported in `/readyz`, never silent.
+
+Law: every thread of the server is a `Background` (a test scans the sources for others). What can go on after an error
+catches it inside; the door here is for what was not foreseen. It reports the error's class and place, not its text,
+which could quote a request.
+"""
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_broken: list[str] = []
+
+
+class Background(threading.Thread):
+    """A daemon thread that runs `work(*args)` and reports it when that raises."""
+
+    def __init__(self, work: Callable[..., Any], *, name: str, args: tuple[Any, ...] = ()) -> None:
+        super().__init__(target=work, args=args, name=name, daemon=True)
+
+    def run(self) -> None:
+        """See `threading.Thread.run`."""
+        try:
+            super().run()
+        except Exception as error:  # noqa: BLE001 the door of all background threads
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"thread {self.name} ended: internal error ({type(error).__name__} at {frame.name}:{frame.lineno})"
+            _broken.append(why)
+            log.critical("%s", why)
+
+
+def problems() -> tuple[str, ...]:
+    """The threads of this process that ended by a bug; only a restart brings them back."""
+    return tuple(_broken)
+
+
+def forget() -> None:
+    """Forget what ended: for tests, whose threads end on purpose."""
+    _broken.clear()
