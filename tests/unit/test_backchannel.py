@@ -210,6 +210,14 @@ def test_so_many_are_judged_in_a_second(rig):
     assert rig.tell() == 200
 
 
+def test_garbage_takes_nothing_of_an_issuers_time_and_fills_no_log(rig, caplog):
+    bodies = ["logout_token=x", "", f"logout_token={sign(logout_claims(iss='https://evil.test'), KEY)}"]
+    statuses = [rig.post(bodies[number % 3])[0] for number in range(210)]
+    assert statuses == [400] * 200 + [429] * 10
+    assert caplog.text.count("a back-channel logout was refused") == 200
+    assert rig.tell() == 200
+
+
 def test_a_logout_takes_the_share_of_its_subject_or_of_an_issuer_that_names_none(rig):
     assert rig.tell(sub="alice", sid="s1") == 200
     assert rig.tell(sub=None, sid="s2", jti="l-2") == 200
