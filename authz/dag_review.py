@@ -10,9 +10,9 @@ from typing import Final
 from authz.errors import Problem
 from authz.model import Plane
 from authz.policy import AUTHENTICATED, BUILT_IN, Effect, Policy, Rule
-from authz.policy.coverage import covers
+from authz.policy.coverage import Covering
 from authz.policy.dags import EVERY
-from authz.policy.operations import expand
+from authz.policy.operations import Words
 
 _SHOWN: Final = 3
 _UI: Final = "ui:read"
@@ -20,11 +20,12 @@ _SHELL: Final = "ui:shell"
 _DAGS: Final = "dags:read"
 
 
-def about_dags(policy: Policy) -> Iterator[Problem]:
+def about_dags(covering: Covering) -> Iterator[Problem]:
     """Every finding about DAGs; all are warnings."""
-    allowed = _Allowed(policy)
-    yield from _moot(policy)
-    yield from _closed(policy, allowed)
+    policy = covering.policy
+    allowed = _Allowed(policy, covering.words)
+    yield from _moot(covering)
+    yield from _closed(policy, allowed, covering.words)
     yield from _seen_in_ui(policy, allowed)
 
 
@@ -35,9 +36,9 @@ def _at(policy: Policy, rule: Rule, message: str, hint: str) -> Problem:
 class _Allowed:
     """The operations of allow rules, and what each role may do with every DAG and with some."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, words: Words) -> None:
         self._policy = policy
-        self._known: dict[tuple[str, ...], frozenset[str]] = {}
+        self._words = words
         # By every role that somebody has who has a role of the rule, whatever else they have.
         self.everywhere: dict[str, set[str]] = defaultdict(set)
         self._reads_all: set[str] = set()
@@ -66,35 +67,32 @@ class _Allowed:
 
     def operations(self, rule: Rule) -> frozenset[str]:
         """The operations that an allow rule names."""
-        found = self._known.get(rule.operations)
-        if found is None:
-            parts = (expand(word, self._policy.catalogue, never=False) for word in rule.operations)
-            found = self._known[rule.operations] = frozenset().union(*parts)
-        return found
+        return self._words.stand_for(rule.operations, never=False)
 
 
 def _limited(rule: Rule) -> bool:
     return bool(rule.dags) and all(glob.text != EVERY for glob in rule.dags)
 
 
-def _moot(policy: Policy) -> Iterator[Problem]:
+def _moot(covering: Covering) -> Iterator[Problem]:
     """Rules for some DAGs, whose roles may do the same with every DAG because they include a built-in role."""
+    policy = covering.policy
     built_in = [policy.rules[name] for name in BUILT_IN if name in policy.rules]
     for rule in policy.rules.values():
         if rule.effect is Effect.ALLOW and rule.dags:
-            wide = next((known for known in built_in if covers(known, rule, policy)), None)
+            wide = next((known for known in built_in if covering.covers(known, rule)), None)
             if wide is not None:
                 message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
                 yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
 
 
-def _closed(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
+def _closed(policy: Policy, allowed: _Allowed, words: Words) -> Iterator[Problem]:
     """Deny rules about DAGs that also deny what is allowed for all DAGs and no check of Airflow's narrows."""
     for rule in policy.rules.values():
         denies = rule.effect is Effect.DENY and rule.dags and Plane.INBOUND in rule.planes
         if not denies or rule.paths or rule.hosts:
             continue
-        denied = {name for word in rule.operations or (EVERY,) for name in expand(word, policy.catalogue, never=True)}
+        denied = words.stand_for(rule.operations or (EVERY,), never=True)
         granted = set().union(*(allowed.everywhere.get(role, ()) for role in rule.roles or (AUTHENTICATED,)))
         names = sorted(_reaching(policy, denied & granted, rule.methods))
         if names:

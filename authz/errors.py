@@ -18,6 +18,7 @@ Law: no message, argument or repr here ever holds a token, a cookie or a key.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from authz.characters import one_line
 from authz.reasons import Reason
@@ -45,11 +46,22 @@ class AuthzError(Exception):
     """Base of everything that this package raises on purpose."""
 
 
+MOST_PROBLEMS: Final = 1000
+"""Mistakes that are listed; of more than these there is the count."""
+
+
 class ProblemsError(AuthzError):
-    """A file with one or more mistakes; `problems` lists all of them in the order of their places."""
+    """A file with one or more mistakes; `problems` lists them in the order of their places, the first MOST_PROBLEMS.
+
+    Where there are more, the last one says how many.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+        found = sorted(problems)
+        self.problems = tuple(found[:MOST_PROBLEMS])
+        if len(found) > MOST_PROBLEMS:
+            more = f"and {len(found) - MOST_PROBLEMS} more mistakes"
+            self.problems += (Problem(found[MOST_PROBLEMS].file, 0, 0, more, "correct these first"),)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -4,7 +4,7 @@ Law: mistakes are the loader's business (`authz.policy.load`), so that lint and 
 finding never stops a policy. Where it is not certain, nothing is found.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,8 +13,9 @@ from authz.errors import Problem
 from authz.model import Plane
 from authz.outbound_review import about_calls, careful_denials
 from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
-from authz.policy.coverage import covers
-from authz.policy.operations import expand
+from authz.policy.coverage import Covering
+from authz.policy.covering_index import CoveringIndex
+from authz.policy.operations import Words
 
 
 class Severity(StrEnum):
@@ -38,10 +39,12 @@ class Finding:
 
 def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place."""
-    warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy), *_dead(policy)]
-    warnings += [*_bulk(policy), *_strong_readers(policy), *_denied_sets(policy), *about_dags(policy)]
+    covering = Covering(policy)
+    words = covering.words
+    warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy, words), *_dead(covering)]
+    warnings += [*_bulk(policy, words), *_strong_readers(policy), *_denied_sets(policy), *about_dags(covering)]
     warnings += about_calls(policy)
-    notes = [*_unused(policy), *_twins(policy), *_raised(policy), *careful_denials(policy)]
+    notes = [*_unused(policy), *_twins(policy), *_raised(policy, words), *careful_denials(policy)]
     return sorted(
         [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
         + [Finding(problem=problem, severity=Severity.NOTE) for problem in notes]
@@ -91,12 +94,13 @@ def _planes(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, of_issuers[0], message, f"add audiences: {{{plane}: [...]}} to an issuer")
 
 
-def _rules(policy: Policy) -> Iterator[Problem]:
+def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
     about_dags = [rule.id for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.dags]
     for rule in policy.rules.values():
         if rule.effect is not Effect.ALLOW:
             continue
-        strongest = max((_rank(policy, name) for name in rule.operations), default=0)
+        allowed = words.stand_for(rule.operations, never=False)
+        strongest = max((_rank(policy, name) for name in allowed), default=0)
         if AUTHENTICATED in rule.roles and strongest > 0:
             airflow = AIRFLOW_ROLES[strongest]
             message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves to `{airflow}`"
@@ -114,22 +118,20 @@ def _rules(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, rule, message, hint)
 
 
-def _bulk(policy: Policy) -> Iterator[Problem]:
+def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
     """Deny rules against deleting that leave open the bulk requests, which can delete too."""
     allowed = {
         name: rule.id
         for rule in policy.rules.values()
         if rule.effect is Effect.ALLOW and Plane.INBOUND in rule.planes
-        for word in rule.operations
-        for name in expand(word, policy.catalogue, never=False)
+        for name in meant.stand_for(rule.operations, never=False)
         if name.endswith(":bulk")
     }
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY or Plane.INBOUND not in rule.planes or rule.paths:
             continue
         by_method = not rule.operations and rule.methods == ("DELETE",)  # which covers no PATCH
-        words = ("*",) if by_method else rule.operations
-        denied = {name for word in words for name in expand(word, policy.catalogue, never=True)}
+        denied = meant.stand_for(("*",) if by_method else rule.operations, never=True)
         areas = {name.partition(":")[0] for name in denied if name.endswith(":delete")}
         open_ones = sorted(f"{area}:bulk" for area in areas if f"{area}:bulk" in allowed)
         left = [name for name in open_ones if by_method or name not in denied]
@@ -154,11 +156,11 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
             )
 
 
-def _raised(policy: Policy) -> Iterator[Problem]:
+def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
     """Roles whose own `airflow:` is weaker than what a rule of theirs needs: no cap, though it may be meant as one."""
     most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
     for rule in policy.rules.values():
-        strongest = max((_rank(policy, name) for name in rule.operations), default=0)
+        strongest = max((_rank(policy, name) for name in words.stand_for(rule.operations, never=False)), default=0)
         for name in rule.roles if rule.effect is Effect.ALLOW else ():
             if strongest > most.get(name, (0, ""))[0]:
                 most[name] = strongest, rule.id
@@ -184,32 +186,20 @@ def _denied_sets(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, rule, message, "name the operations that you mean, as connections:*")
 
 
-def _rank(policy: Policy, word: str) -> int:
-    names = expand(word, policy.catalogue, never=False)
-    return max(AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role) for name in names)
+def _rank(policy: Policy, name: str) -> int:
+    return AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role)
 
 
-def _dead(policy: Policy) -> Iterator[Problem]:
+def _dead(covering: Covering) -> Iterator[Problem]:
     """Rules that a deny rule covers whole."""
-    by_role: dict[str, list[Rule]] = {}
-    for rule in policy.rules.values():
-        if rule.effect is Effect.DENY:
-            for role in rule.roles or (AUTHENTICATED,):
-                by_role.setdefault(role, []).append(rule)
+    policy = covering.policy
+    denying = CoveringIndex((rule for rule in policy.rules.values() if rule.effect is Effect.DENY), covering)
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY:
-            winner = next((deny for deny in _candidates(rule, by_role, policy) if covers(deny, rule, policy)), None)
+            winner = denying.first(rule)
             if winner is not None:
                 message = f"the rule `{rule.id}` can never allow anything: the deny rule `{winner.id}` covers it"
                 yield _at(policy, rule, message, "remove one of them, or narrow the deny rule")
-
-
-def _candidates(rule: Rule, by_role: Mapping[str, list[Rule]], policy: Policy) -> Iterable[Rule]:
-    """Deny rules that concern everyone who has the rule's first role."""
-    first = rule.roles[0] if rule.roles else AUTHENTICATED
-    role = policy.roles.get(first)
-    for name in sorted({AUTHENTICATED, *(role.includes if role else ())}):
-        yield from by_role.get(name, ())
 
 
 def _twins(policy: Policy) -> Iterator[Problem]:

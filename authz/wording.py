@@ -4,6 +4,7 @@ Law: no message shows a value that may be a secret. Types are named instead; a v
 a closed list of words to compare it with, or where it is one of the words that YAML 1.1 took for a boolean.
 """
 
+import bisect
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,12 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+EXTRA: Final = "extra_forbidden"
+"""The type of pydantic's errors about unknown keys."""
+
+_MOST_HINTS: Final = 200
+_MOST_COMPARED: Final = 400
+_LONGEST_HINT: Final = 128
 _OLD_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
@@ -35,17 +42,45 @@ class Mistake(ValueError):  # noqa: N818 a mistake of the file's author; validat
 
 @dataclass(frozen=True, slots=True)
 class Worded:
-    """One mistake in words; `at_key` when the key, not the value, is what to look at."""
+    """One mistake in words."""
 
     message: str
     hint: str = ""
-    at_key: bool = False
+
+
+class Vocabulary:
+    """Names that are there, of which one may be meant by a name that is not: `did you mean …?`.
+
+    Comparing two names takes some 50 µs, and a large file with a wrong name in every line must not take minutes. So a
+    name is looked up once, only the first names at all, and among many names only those that stand beside it in order.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._given = names
+        self._names: list[str] = []
+        self._hints: dict[str, str] = {}
+
+    def near(self, text: str) -> str:
+        """`did you mean …?` for a near name, or an empty string."""
+        hint = self._hints.get(text)
+        if hint is None:
+            if len(self._hints) >= _MOST_HINTS or len(text) > _LONGEST_HINT:
+                return ""
+            hint = self._hints[text] = self._closest(text)
+        return hint
+
+    def _closest(self, text: str) -> str:
+        names = self._names = self._names or sorted(self._given)
+        if len(names) > _MOST_COMPARED:
+            at = bisect.bisect(names, text)
+            names = names[max(at - _MOST_COMPARED // 2, 0) : at + _MOST_COMPARED // 2]
+        close = difflib.get_close_matches(text, names, n=1)
+        return f"did you mean `{close[0]}`?" if close else ""
 
 
 def near(text: str, known: Iterable[str]) -> str:
     """`did you mean …?` for a near name, or an empty string."""
-    close = difflib.get_close_matches(text, sorted(known), n=1)
-    return f"did you mean `{close[0]}`?" if close else ""
+    return Vocabulary(known).near(text)
 
 
 def kind(value: object) -> str:
@@ -61,13 +96,16 @@ def kind(value: object) -> str:
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
-def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded | None:
-    """One error of pydantic's in our words; None where its value was reported already."""
+def was_reported(detail: ErrorDetails) -> bool:
+    """Whether an error of pydantic's is about what was reported already."""
     found = detail["input"]
-    if found is BROKEN:
-        return None
-    if detail["type"] == "too_short" and len(found) >= detail["ctx"]["min_length"]:
-        return None  # pydantic counts the valid items only, and the others were reported already
+    # pydantic counts the valid items only, and the others were reported already.
+    return found is BROKEN or (detail["type"] == "too_short" and len(found) >= detail["ctx"]["min_length"])
+
+
+def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded:
+    """One error of pydantic's in our words."""
+    found = detail["input"]
     name = str(detail["loc"][-1]) if detail["loc"] else ""
     wording = _WORDINGS.get(detail["type"])
     if wording is not None:
@@ -75,9 +113,9 @@ def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded | None:
         return worded if found is not None else Worded(worded.message, "give it a value, or leave the key out")
     if detail["type"] == "missing":
         return Worded(f"`{name}` is missing", _description(model, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == EXTRA:
         known = _keys(model, detail["loc"][:-1])
-        return Worded(f"unknown key `{name}`", near(name, known) or "known keys: " + ", ".join(known), at_key=True)
+        return Worded(f"unknown key `{name}`", near(name, known) or "known keys: " + ", ".join(known))
     return Worded(detail["msg"].replace("Input should", "it should").replace("Value should", "it should"))
 
 

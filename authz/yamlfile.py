@@ -9,16 +9,18 @@ programs only: a comment is a comment for everybody.
 
 import contextlib
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from authz.characters import foreign_space, misleading, named
-from authz.errors import Problem, ProblemsError
-from authz.wording import BROKEN, Broken, word
+from authz.errors import MOST_PROBLEMS, Problem, ProblemsError
+from authz.wording import BROKEN, EXTRA, Broken, Worded, was_reported, word
 
 Loc = tuple[str | int, ...]
 _AnyModel = TypeVar("_AnyModel", bound=BaseModel)
@@ -135,14 +137,22 @@ def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | No
     try:
         result = model.model_validate(document.data)
     except ValidationError as failure:
-        for detail in failure.errors(include_url=False):
-            worded = word(detail, model)
-            if worded is not None:
-                at_key = worded.at_key or detail["loc"][-1:] == ("[key]",)
-                loc = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]
-                problems.append(document.problem(loc, worded.message, worded.hint, key=at_key))
+        placed = [(_place_of(document, detail), detail) for detail in failure.errors(include_url=False)]
+        for place, detail in sorted(placed, key=operator.itemgetter(0)):
+            if not was_reported(detail):
+                # The others are only counted.
+                worded = word(detail, model) if len(problems) <= MOST_PROBLEMS else Worded(detail["msg"])
+                problems.append(Problem(document.file, *place, worded.message, worded.hint))
         return None, sorted(problems)
     return (None if problems else result), sorted(problems)
+
+
+def _place_of(document: Document, detail: ErrorDetails) -> tuple[int, int]:
+    """Line and column of what pydantic complains about."""
+    loc = detail["loc"]
+    if loc[-1:] == ("[key]",):
+        return document.place(loc[:-1], key=True)
+    return document.place(loc, key=detail["type"] == EXTRA)
 
 
 def _text(data: bytes, file: str) -> str:

@@ -18,7 +18,7 @@ from authz.policy.draft import Draft, check_end, draft
 from authz.policy.index import Index
 from authz.policy.issuers import check_issuers, compile_issuer
 from authz.policy.operations import expand
-from authz.policy.roles import Roster, check_roles, compile_role
+from authz.policy.roles import Roster, check_roles, compile_roles
 from authz.policy.rule_checks import check_rules
 from authz.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
 from authz.policy.schema import RuleDraft
@@ -38,7 +38,7 @@ def load(data: bytes, file: str) -> Policy:
     if problems:
         raise PolicyError(problems)
     catalogue, end_mark = drafted.catalogue, document.end_mark
-    roles = {name: compile_role(name, drafted) for name in drafted.roles}
+    roles = compile_roles(drafted)
     rules = {rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)}
     airflow = _airflow_roles(roles, rules.values(), catalogue)
     issuers = [compile_issuer(entry, file) for entry in drafted.issuers.values()]

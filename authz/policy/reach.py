@@ -4,17 +4,19 @@ Law: judged against the catalogue alone, and only where the catalogue knows enou
 DAGs on the inbound plane, concerns routes of the catalogue and no others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from authz.catalogue import ANY_DAG, Catalogue
 from authz.path import METHODS
-from authz.policy.operations import expand
+from authz.policy.operations import Words
 from authz.policy.patterns import PathPattern, segment_matches
 from authz.policy.schema import RuleDraft
 
 _Found = tuple[tuple[str | int, ...], str, str]
 _Verdict = tuple[str, str, str] | None
+_TELLING: Final = 2  # the position of `dags` in /api/v2/dags
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,12 @@ class _Target:
 class Reach:
     """Answers for the rules of one policy; equal questions are answered once."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, words: Words) -> None:
         self._catalogue = catalogue
+        self._words = words
         self._targets = tuple(_each_target(catalogue))
+        self._by_segment = _by_segment(self._targets)
+        self._others = [target for target in self._targets if _may_have(target, "")]
         self._verdicts: dict[object, _Verdict] = {}
 
     def unreachable(self, entry: RuleDraft) -> list[_Found]:
@@ -59,9 +64,14 @@ class Reach:
         routes = [self._catalogue.match(path, method) for path in paths for method in entry.methods or METHODS]
         return not any(route is None or not self._catalogue.operations[route.operation].never for route in routes)
 
+    def _near(self, path: PathPattern) -> Sequence[_Target]:
+        """The targets that the path may overlap: all of them, where it does not say which word stands there."""
+        want = path.segments[_TELLING] if len(path.segments) > _TELLING else None
+        return self._by_segment.get(want, self._others) if isinstance(want, str) else self._targets
+
     def _judge(self, entry: RuleDraft, *, every_dag: bool) -> _Verdict:
         words = entry.operations or ("*",)
-        names = frozenset().union(*(expand(word, self._catalogue, never=entry.deny) for word in words))
+        names = self._words.stand_for(words, never=entry.deny)
         left = [target for target in self._targets if target.operation in names]
         if entry.methods:
             left = [target for target in left if target.method in entry.methods or _is_head(target, entry)]
@@ -72,13 +82,24 @@ class Reach:
                     "remove `methods`",
                 )
         if entry.paths:
-            left = [target for target in left if any(_overlap(target, path) for path in entry.paths)]
+            near = {id(target) for path in entry.paths for target in self._near(path) if _overlap(target, path)}
+            left = [target for target in left if id(target) in near]
             if not left and entry.operations:
                 return "paths", "none of the rule's operations has these paths, so it can never apply", "remove `paths`"
         if entry.dags and not any(_concerns(target, entry, every_dag=every_dag) for target in left):
             hint = 'remove `dags`; for routes that reach any DAG write dags: ["*"]'
             return "dags", "nothing that the rule covers names a DAG like these, so it can never apply", hint
         return None
+
+
+def _by_segment(targets: Sequence[_Target]) -> Mapping[str, Sequence[_Target]]:
+    """The targets by the segment that tells most of them apart, for each word that stands there."""
+    words = {target.segments[_TELLING] for target in targets if len(target.segments) > _TELLING} - {None}
+    return {word: [target for target in targets if _may_have(target, word)] for word in words if word is not None}
+
+
+def _may_have(target: _Target, word: str) -> bool:
+    return len(target.segments) <= _TELLING or target.segments[_TELLING] in {None, word}
 
 
 def _is_head(target: _Target, entry: RuleDraft) -> bool:

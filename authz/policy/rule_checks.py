@@ -7,25 +7,20 @@ right one by one can hold together is the question of `authz.policy.reach`.
 import math
 from collections.abc import Iterator, Mapping
 
-from authz.catalogue import Catalogue
 from authz.errors import Problem
 from authz.policy import built_in
 from authz.policy.draft import Draft
-from authz.policy.operations import expand
+from authz.policy.operations import Words
 from authz.policy.outbound import is_tunnel
 from authz.policy.reach import Reach
 from authz.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.policy.schema import RuleDraft
-from authz.wording import near
+from authz.wording import Vocabulary
 
 MAX_COMBINATIONS = 100_000
 
 _Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
-
-
-def _areas(catalogue: Catalogue) -> str:
-    return ", ".join(sorted({name.partition(":")[0] for name in catalogue.operations}))
 
 
 def check_rules(draft: Draft) -> Iterator[Problem]:
@@ -34,7 +29,8 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
         hint = "who may do what; without them, give a built-in role to somebody: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
     first: dict[str, int] = {}
-    reach = Reach(draft.catalogue)
+    known = _Known(draft)
+    reach = Reach(draft.catalogue, known.words)
     for index, entry in draft.rules.items():
         if first.setdefault(entry.id, index) != index:
             line = draft.document.place(("rules", first[entry.id], "id"))[0]
@@ -43,7 +39,7 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
                 ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
             )
         complete = ("rules", index) not in draft.partial
-        found = [*(_shape(entry) if complete else ()), *_references(entry, draft)]
+        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
         if complete and not found:
             found += reach.unreachable(entry)
         for loc, message, hint in found:
@@ -163,22 +159,30 @@ def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
         yield (), message, "add them"
 
 
-def _references(entry: RuleDraft, draft: Draft) -> Iterator[_Found]:
+class _Known:
+    """What rules refer to: the file's roles and the catalogue's operations."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.words = Words(draft.catalogue)
+        self.roles = Vocabulary(draft.role_names | BUILT_IN.keys())
+        self.operations = Vocabulary(draft.catalogue.operations.keys() | BUILT_IN.keys())
+        self.areas = ", ".join(sorted({name.partition(":")[0] for name in draft.catalogue.operations}))
+
+
+def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
     for position, role in enumerate(entry.roles):
         if role in BUILT_IN and role not in draft.role_names:
             hint = f"give it to somebody under `roles`: {role}: {{groups: [...]}}"
             yield ("roles", position), f"nobody has the built-in role `{role}`", hint
         elif role not in draft.role_names:
             meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
-            hint = meant if role in AIRFLOW_ROLES else near(role, draft.role_names | BUILT_IN.keys())
+            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
             hint = hint or "define it under `roles`"
             yield ("roles", position), f"unknown role `{role}`", hint
     for position, word in enumerate(entry.operations):
-        names = expand(word, draft.catalogue, never=entry.deny)
         loc = ("operations", position)
-        if not names:
-            hint = near(word, draft.catalogue.operations.keys() | BUILT_IN.keys())
-            hint = hint or f"there are operations of {_areas(draft.catalogue)}"
+        if not known.words.known(word, never=entry.deny):
+            hint = known.operations.near(word) or f"there are operations of {known.areas}"
             yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"

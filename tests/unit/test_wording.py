@@ -1,9 +1,10 @@
+import difflib
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from authz.wording import BROKEN, Mistake, kind, near, word
+from authz.wording import BROKEN, EXTRA, Mistake, Vocabulary, kind, near, was_reported, word
 
 
 def refuse(value):
@@ -49,8 +50,8 @@ class Required(BaseModel):
 def words(value, model=Model):
     with pytest.raises(ValidationError) as caught:
         model.model_validate(value)
-    found = [word(detail, model) for detail in caught.value.errors()]
-    return [worded and (worded.message, worded.hint, worded.at_key) for worded in found]
+    found = [(detail, None if was_reported(detail) else word(detail, model)) for detail in caught.value.errors()]
+    return [worded and (worded.message, worded.hint, detail["type"] == EXTRA) for detail, worded in found]
 
 
 @pytest.mark.parametrize(
@@ -143,3 +144,30 @@ def test_kind():
     assert [kind(value) for value in (None, False, 1, 1.5, "x", "", (), {})] == [
         "nothing", "the boolean false", "a number", "a number", "text", "empty text", "a list", "a mapping",
     ]  # fmt: skip
+
+
+class TestVocabulary:
+    def test_as_near_says(self):
+        names = Vocabulary(["dags:read", "dags:edit"])
+        assert names.near("dags:reed") == near("dags:reed", ["dags:read", "dags:edit"]) == "did you mean `dags:read`?"
+        assert names.near("dags:reed") == "did you mean `dags:read`?"
+        assert names.near("pools") == ""
+
+    def test_among_very_many_names_only_those_beside_it_are_compared(self, monkeypatch):
+        compared = []
+        monkeypatch.setattr(difflib, "get_close_matches", lambda text, names, n: compared.append(len(names)) or [])
+        Vocabulary(f"name-{number}" for number in range(100_000)).near("name-5x")
+        assert compared[0] <= 400
+
+    def test_a_near_name_is_found_among_very_many(self):
+        assert Vocabulary(f"team-{number:06}" for number in range(100_000)).near("team-05000x")
+
+    def test_the_work_for_one_file_is_bounded(self, monkeypatch):
+        compared = []
+        monkeypatch.setattr(difflib, "get_close_matches", lambda text, names, n: compared.append(text) or [])
+        names = Vocabulary(["read"])
+        for number in range(10_000):
+            names.near(f"reed{number}")
+        names.near("reed1")
+        names.near("r" * 100_000)
+        assert len(compared) <= 200
