@@ -28,7 +28,6 @@ from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
 from authz.minter import AssertionMinter
-from authz.page_frame import Branding
 from authz.policy import Policy
 from authz.reload import PolicyFile
 from authz.revocation import Revoked
@@ -98,7 +97,7 @@ class App:
             record=self.sink.put,
             observe=self.metrics.check,
             realm=settings.realm,
-            branding=Branding(organisation=settings.pages.organisation, contact=settings.pages.contact),
+            branding=settings.pages.branding,
             revoker=self.revoker,
             keep=settings.revocation.keep,
             runs=self.runs.service if self.runs is not None else None,

@@ -55,7 +55,7 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
             authz_endpoints=endpoints.of_all(settings.listen, settings.worker_count),
             authz_tls=authz_tls,
             authz_timeout=envoy.authz_timeout,
-            inbound=_inbound(envoy.inbound, discover, settings.revocation.backchannel or "") if envoy.inbound else None,
+            inbound=_inbound(envoy.inbound, settings, discover) if envoy.inbound else None,
             egress=_egress(envoy.egress) if envoy.egress else None,
             execution=_execution(envoy.execution) if envoy.execution else None,
             admin_listen=envoy.admin,
@@ -67,12 +67,14 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
         raise ConfigError([Problem(file, 0, 0, f"envoy: {error}")]) from None
 
 
-def _inbound(inbound: Inbound, discover: Callable[..., Provider], backchannel: str) -> Listener:
+def _inbound(inbound: Inbound, settings: Settings, discover: Callable[..., Provider]) -> Listener:
+    backchannel = settings.revocation.backchannel or ""
     return Listener(
         listen=inbound.listen,
         upstreams=tuple(_upstream(upstream) for upstream in inbound.upstreams),
         tls=_server_tls(inbound.tls) if inbound.tls else None,
         login=_login(inbound.login, discover, backchannel) if inbound.login else None,
+        branding=settings.pages.branding,
     )
 
 

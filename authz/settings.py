@@ -60,6 +60,11 @@ class Pages(Section):
         description="whom to ask, on every page: a mail address or an https URL",
     )
 
+    @property
+    def branding(self) -> page_frame.Branding:
+        """What the pages say of who runs the gate."""
+        return page_frame.Branding(organisation=self.organisation, contact=self.contact)
+
 
 class Limits(Section):
     """Bounds of what one caller or all callers together may take."""

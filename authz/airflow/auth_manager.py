@@ -60,7 +60,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
 
     def get_fastapi_app(self) -> FastAPI:
         """Return the one page that this auth manager has: it says to use the gate."""
-        return page_app()
+        return page_app(self._opened().options.branding)
 
     def get_url_login(self, **_kwargs: Any) -> str:
         """Return where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""

@@ -54,7 +54,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
 
     def get_fastapi_app(self) -> FastAPI:
         """Return FAB's application behind the page that says to use the gate."""
-        app = page_app()
+        app = page_app(self._opened().options.branding)
         app.mount("/", super().get_fastapi_app())
         return app
 

@@ -59,6 +59,7 @@ class Gate:
             "expected": self.options.expected,
             "mark": mark,
             "mark_blocks": mark_blocks,
+            "branding": self.options.branding,
         }
         return [(AssertionMiddleware, settings)]
 
@@ -79,13 +80,15 @@ def mark(user: object) -> dict[str, Any]:
     return {"user": user, "user_authenticated_via": USER_INJECTED_BY_TRUSTED_MIDDLEWARE}
 
 
-def page_app() -> FastAPI:
+def page_app(branding: pages.Branding) -> FastAPI:
     """Return an application with the one page that says to use the gate."""
     app = FastAPI(title="Behind the gate", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get(PAGE, response_class=HTMLResponse)
     def gate() -> HTMLResponse:
-        return HTMLResponse(pages.GATE.html(), status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
+        return HTMLResponse(
+            pages.GATE.html(branding=branding), status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS}
+        )
 
     return app
 

@@ -60,6 +60,7 @@ class AssertionMiddleware:
         expected: Expected,
         mark: Callable[[Asserted], dict[str, Any]],
         mark_blocks: bool = False,
+        branding: pages.Branding = pages.NO_BRANDING,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
@@ -68,6 +69,7 @@ class AssertionMiddleware:
         self._expected = expected
         self._mark = mark
         self._mark_blocks = mark_blocks
+        self._branding = branding
         self._wall = wall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +119,7 @@ class AssertionMiddleware:
             page, body = pages.REFUSED, REFUSED | refusals.facts(token, refusal, self._expected, self._wall())
             status, headers = 401, {"www-authenticate": SCHEME}
         if wants_page(scope):
-            await _answer(send, status, page.html(decision), headers)
+            await _answer(send, status, page.html(decision, self._branding), headers)
         else:
             await _answer(send, status, {**body, "decision_id": decision}, headers)
 

@@ -6,18 +6,21 @@ anything. There are no defaults for what decides trust (issuer, audience, where 
 
 import difflib
 import ipaddress
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from authz.airflow.pages import NO_BRANDING, Branding
 from authz.airflow.verifier import Expected
 
 SECTION = "authz"
 PREFIX = f"AIRFLOW__{SECTION.upper()}__"
 DEFAULT_CLOCK_SKEW_S = 5
 MAX_CLOCK_SKEW_S = 60
+MAX_TEXT = 200  # characters
 
 Get = Callable[[str], str | None]
 
@@ -43,6 +46,7 @@ class Options:
     grants_urls: tuple[str, ...] = ()
     login_url: str = ""
     logout_url: str = ""
+    branding: Branding = NO_BRANDING
 
 
 def read(get: Get, given: Iterable[str] = ()) -> Options:
@@ -59,6 +63,7 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
         for name in ("login_url", "logout_url")
         if values[name] and not _safe_link(values[name])
     ]
+    problems += _branding_problems(values["organisation"], values["contact"])
     skew = _clock_skew(values["clock_skew"], problems)
     if problems:
         raise OptionsError(tuple(problems))
@@ -69,6 +74,7 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
         grants_urls=tuple(grants_urls) or _beside(values["jwks_url"]),
         login_url=values["login_url"],
         logout_url=values["logout_url"],
+        branding=Branding(organisation=values["organisation"], contact=values["contact"]),
     )
 
 
@@ -90,6 +96,8 @@ _NAMES = {
     "clock_skew": "seconds that the clocks may differ",
     "login_url": "where the browser is sent to log in",
     "logout_url": "where the browser is sent to log out",
+    "organisation": "the name above the pages, as `pages.organisation` of the gate's settings",
+    "contact": "whom to ask: a mail address or an https URL, as `pages.contact` of the gate's settings",
 }
 
 
@@ -152,6 +160,18 @@ def _loopback(authority: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _branding_problems(organisation: str, contact: str) -> list[str]:
+    problems = []
+    if not (organisation.isprintable() and len(organisation) <= MAX_TEXT):
+        problems.append(f"{_option('organisation')} must be one line of at most {MAX_TEXT} characters")
+    if contact and not (contact.isprintable() and len(contact) <= MAX_TEXT and _contact(contact)):
+        problems.append(f"{_option('contact')} must be a mail address or an https URL")
+    return problems
+
+
+_contact = re.compile(r"https://[!#-;=?-~]+|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII).fullmatch
 
 
 def _safe_link(link: str) -> bool:

@@ -32,6 +32,17 @@ STYLE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branding:
+    """Who runs this Airflow: `[authz] organisation` and `contact`, an https URL or a mail address."""
+
+    organisation: str = ""
+    contact: str = ""
+
+
+NO_BRANDING = Branding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """One page: what happened, what to do, and the one link (`""` loads the page again)."""
 
@@ -40,17 +51,24 @@ class Page:
     link: str
     link_text: str
 
-    def html(self, decision: str = "") -> str:
+    def html(self, decision: str = "", branding: Branding = NO_BRANDING) -> str:
         """The page. `decision` is the id of the gate's decision, where the gate has sent one."""
+        by = f'<p class="by">{escape(branding.organisation)}</p>' if branding.organisation else ""
         facts = f"<dl><dt>Decision</dt><dd><code>{escape(decision)}</code></dd></dl>" if decision else ""
         return (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
-            f"<body><main><h1>{escape(self.title)}</h1><p>{escape(self.text)}</p>"
+            f"<body><main>{by}<h1>{escape(self.title)}</h1><p>{escape(self.text)}</p>"
             f'<p class="go"><a href="{escape(self.link)}">{escape(self.link_text)}</a></p>{facts}'
-            "<p>If you need help, ask the team that runs Airflow, and give them what is shown here.</p>"
-            "</main></body></html>\n"
+            f"{_help(branding.contact)}</main></body></html>\n"
         )
+
+
+def _help(contact: str) -> str:
+    if not contact:
+        return "<p>If you need help, ask the team that runs Airflow, and give them what is shown here.</p>"
+    target = contact if contact.startswith("https://") else f"mailto:{contact}"
+    return f'<p>If you need help: <a href="{escape(target)}">{escape(contact)}</a>. Tell them what is shown here.</p>'
 
 
 GATE = Page(

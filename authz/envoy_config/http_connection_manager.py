@@ -44,6 +44,7 @@ from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
 from authz.login_plan import LoginPlan
 from authz.model import EXECUTION, Plane
+from authz.page_frame import NO_BRANDING, Branding
 
 MAX_HEADERS: Final = 100
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
@@ -76,6 +77,7 @@ class Front:
     to_strangers: bool = False
     proxy: bool = False
     slashes: bool = False
+    branding: Branding = NO_BRANDING
 
 
 def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
@@ -91,6 +93,7 @@ def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
         longest_stream=listener.longest_stream,
         trusted_hops=listener.trusted_hops,
         login=listener.login,
+        branding=listener.branding,
     )
 
 
@@ -183,7 +186,9 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         http_filters=[front.first, *front.filters, _router()],
         route_config=front.routes,
-        local_reply_config=local_replies(login=front.login is not None, outbound=front.to_strangers),
+        local_reply_config=local_replies(
+            login=front.login is not None, outbound=front.to_strangers, branding=front.branding
+        ),
         access_log=access_logs(front.plane, plan.access_log, login=front.login is not None),
     )
 

@@ -23,6 +23,7 @@ from authz.envoy_config.failures import destination_replies
 from authz.envoy_config.login import is_navigation
 from authz.envoy_config.login_pages import Page
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
+from authz.page_frame import NO_BRANDING, Branding
 
 HEADERS_TOO_LARGE: Final = {
     "error": "headers_too_large",
@@ -38,27 +39,30 @@ _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
 _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No default", "Token endpoint")
 
 
-def local_replies(*, login: bool = False, outbound: bool = False) -> LocalReplyConfig:
+def local_replies(*, login: bool = False, outbound: bool = False, branding: Branding = NO_BRANDING) -> LocalReplyConfig:
     """What Envoy answers by itself. The first entry that fits an answer makes it."""
     if outbound:
         others = [*destination_replies(), _too_large()]
     elif login:
-        others = [*_of_a_login(), *_of_an_upstream()]
+        others = [*_of_a_login(branding), *_of_an_upstream(branding)]
     else:
-        others = [*_of_an_upstream(), _too_large()]
-    return LocalReplyConfig(mappers=[*_of_the_authorizer(), *others])
+        others = [*_of_an_upstream(branding), _too_large()]
+    return LocalReplyConfig(mappers=[*_of_the_authorizer(branding), *others])
 
 
-def _of_the_authorizer() -> list[ResponseMapper]:
+def _of_the_authorizer(branding: Branding) -> list[ResponseMapper]:
     """It did not answer: this is said. It answered: its answer stays as it is."""
     away = (status(503), flagged(AUTHORIZER), details(*_NO_ANSWER))
-    return [*_entries(pages.GATE_AWAY, *away, after=_RETRY_AFTER_S), ResponseMapper(filter=flagged(AUTHORIZER))]
+    return [
+        *_entries(branding, pages.GATE_AWAY, *away, after=_RETRY_AFTER_S),
+        ResponseMapper(filter=flagged(AUTHORIZER)),
+    ]
 
 
-def _of_an_upstream() -> list[ResponseMapper]:
+def _of_an_upstream(branding: Branding) -> list[ResponseMapper]:
     """Airflow is away, or does not answer in time. What it answers itself never comes here."""
     away = flagged("UH", "UF", "UO", "UC", "UR", "LR", "URX", "UPE", "DF", "NC", "UT", "SI", "UMSDR")
-    return _entries(pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
+    return _entries(branding, pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
 
 
 def _too_large() -> ResponseMapper:
@@ -68,27 +72,27 @@ def _too_large() -> ResponseMapper:
     )
 
 
-def _of_a_login() -> list[ResponseMapper]:
+def _of_a_login(branding: Branding) -> list[ResponseMapper]:
     denied = _header_is(":path", r"[^?]*\?(?:.*&)?error=access_denied(?:&.*)?")
     return [
-        *_entries(pages.REFUSED, status(401), details(*_PROVIDER), denied),
-        *_entries(pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
-        *_entries(pages.STALE, status(401), details(*_STALE)),
-        *_entries(pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
-        *_entries(pages.NOT_READY, status(503), details("OAuth2 secrets")),
-        *_entries(pages.FOREIGN_COOKIE, status(401), details("direct_response")),
-        *_entries(pages.UNAUTHENTICATED, status(401)),
-        *_entries(pages.FOREIGN, status(403), details("csrf_")),
-        *_entries(pages.TOO_LARGE, status(431)),
+        *_entries(branding, pages.REFUSED, status(401), details(*_PROVIDER), denied),
+        *_entries(branding, pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
+        *_entries(branding, pages.STALE, status(401), details(*_STALE)),
+        *_entries(branding, pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
+        *_entries(branding, pages.NOT_READY, status(503), details("OAuth2 secrets")),
+        *_entries(branding, pages.FOREIGN_COOKIE, status(401), details("direct_response")),
+        *_entries(branding, pages.UNAUTHENTICATED, status(401)),
+        *_entries(branding, pages.FOREIGN, status(403), details("csrf_")),
+        *_entries(branding, pages.TOO_LARGE, status(431)),
     ]
 
 
-def _entries(page: Page, *conditions: AccessLogFilter, after: int = 0) -> list[ResponseMapper]:
+def _entries(branding: Branding, page: Page, *conditions: AccessLogFilter, after: int = 0) -> list[ResponseMapper]:
     """A page for navigations and JSON for others. `after` is the seconds to wait before the next try."""
     navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
     headers = pages.HEADERS | ({"retry-after": str(after)} if after else {})
     return [
-        _entry([*conditions, navigation], page.html(), "text/html; charset=utf-8", headers),
+        _entry([*conditions, navigation], page.format(branding), "text/html; charset=utf-8", headers),
         _entry(list(conditions), page.json(), "application/json", headers),
     ]
 

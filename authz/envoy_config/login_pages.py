@@ -1,26 +1,28 @@
 """What people and programs read when Envoy answers by itself: a login that fails, a gate or an Airflow that is away.
 
-Law: fixed text. Nothing of the request, of the provider's answer or of the configuration is shown; a page has one link,
-to the start, and no script.
+Law: fixed text in the frame of all pages. Nothing of the request but its id, nothing of the provider's answer, and of
+the configuration only who runs the gate is shown; a page has one link, to the start.
 """
 
 import json
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
-_STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1rem;color:#222}"
-    "h1{font-size:1.5rem}a{color:inherit}"
-    "@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}}"
-)
+from authz.page_frame import NO_BRANDING, POLICY, Branding, Link, page
+
 # With every page: it is stored nowhere, framed by nobody, and its address is told to nobody.
 HEADERS: Final = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
 }
+
+
+# What stands in the places that Envoy fills in; no text of a page or of an operator can be one of these.
+_TIME: Final = "\x00time\x00"
+_REQUEST: Final = "\x00request\x00"
+_ID: Final = "%REQ(X-REQUEST-ID)%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,19 @@ class Page:
     text: str
     link: str = "Sign in again"
 
-    def html(self) -> str:
-        """For a browser that opens a page. `%` would be a command of Envoy's formatter, so there is none."""
-        return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-            f"<h1>{escape(self.title)}</h1><p>{escape(self.text)}</p>"
-            f'<p><a href="/">{escape(self.link)}</a></p></html>\n'
-        )
+    def html(self, branding: Branding = NO_BRANDING) -> str:
+        """For a browser that opens a page."""
+        return page(self.title, self.text, links=self._links, branding=branding)
+
+    def format(self, branding: Branding = NO_BRANDING) -> str:
+        """The same for Envoy's formatter, which fills in the time and the id of the request; `%%` stands for `%`."""
+        facts = (("Time", _TIME), ("Request", _REQUEST))
+        text = page(self.title, self.text, links=self._links, facts=facts, branding=branding)
+        return text.replace("%", "%%").replace(_TIME, "%START_TIME(%Y-%m-%d %H:%M:%S UTC)%").replace(_REQUEST, _ID)
+
+    @property
+    def _links(self) -> list[Link]:
+        return [Link("/", self.link)]
 
     def json(self) -> str:
         """For everybody else."""

@@ -46,6 +46,7 @@ from authz.envoy_config.login_cookies import foreign_tokens
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
 from authz.envoy_config.plan import Listener
 from authz.login_plan import Endpoint, LoginPlan
+from authz.page_frame import NO_BRANDING, Branding
 
 # Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
@@ -60,11 +61,11 @@ _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 
 
-def login_routes(login: LoginPlan, base: str = "") -> list[Route]:
+def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRANDING) -> list[Route]:
     """What comes before all other routes of the upstream that people log in to; `base` is where its Airflow lives."""
     return [
         *foreign_tokens(login, [_header("set-cookie", line) for line in _deletions(login)]),
-        _sign_out(login),
+        _sign_out(login, branding),
         _ask_to_sign_out(login, base),
         _end(login.callback, "login.callback"),
         *([_heard()] if login.backchannel else []),
@@ -102,7 +103,7 @@ def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
     )
 
 
-def _sign_out(login: LoginPlan) -> Route:
+def _sign_out(login: LoginPlan, branding: Branding) -> Route:
     """The authorizer was asked, for its marker is there: the cookies go, and then the session at the provider.
 
     With an ID token the filter does it, which alone can read the cookie. Without one it would send an empty hint, which
@@ -124,7 +125,7 @@ def _sign_out(login: LoginPlan) -> Route:
         name="login.sign-out",
         match=RouteMatch(path=login.signout, headers=[marked]),
         redirect=_to_provider(login, end) if end else None,
-        direct_response=None if end else _signed_out(),
+        direct_response=None if end else _signed_out(branding),
         response_headers_to_add=[_header(name, value) for name, value in headers],
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
@@ -157,8 +158,8 @@ def _to_provider(login: LoginPlan, end: Endpoint) -> RedirectAction:
     )
 
 
-def _signed_out() -> DirectResponseAction:
-    return DirectResponseAction(status=_OK, body=DataSource(inline_string=SIGNED_OUT.html()))
+def _signed_out(branding: Branding) -> DirectResponseAction:
+    return DirectResponseAction(status=_OK, body=DataSource(inline_string=SIGNED_OUT.html(branding)))
 
 
 def _header(name: str, value: str) -> HeaderValueOption:

@@ -25,6 +25,7 @@ from authz.envoy_config.peers import (
 )
 from authz.login_plan import LoginPlan
 from authz.model import SERVICE_NAME
+from authz.page_frame import NO_BRANDING, Branding
 from authz.path import is_base
 
 SHORTEST_CHECK: Final = 0.05
@@ -89,7 +90,7 @@ class Listener:
     `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; what stands
     before their entries is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
     (a decision is made once, when a stream starts: this bounds how long it may be used). `login` is the browser login,
-    for the one upstream that serves the login's public URL.
+    for the one upstream that serves the login's public URL. `branding` stands on Envoy's own pages.
     """
 
     listen: str
@@ -99,6 +100,7 @@ class Listener:
     idle: float = 300
     longest_stream: float = 3600
     login: LoginPlan | None = None
+    branding: Branding = NO_BRANDING
 
     def __post_init__(self) -> None:
         check_listen(self.listen)

@@ -64,7 +64,7 @@ def _virtual_host(listener: Listener, upstream: Upstream) -> VirtualHost:
         name=upstream.name,
         domains=list(upstream.hosts),
         routes=[
-            *(login_routes(login, upstream.base_path) if login else []),
+            *(login_routes(login, upstream.base_path, listener.branding) if login else []),
             _no_execution(upstream.base_path),
             *(without_cookies(forward) if login else []),
             forward,

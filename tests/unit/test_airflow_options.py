@@ -6,6 +6,7 @@ import pytest
 
 from authz.airflow import options
 from authz.airflow.options import OptionsError
+from authz.airflow.pages import REFUSED
 
 GOOD = {"issuer": "https://gate.test", "audience": "airflow", "jwks_url": "http://127.0.0.1:9901/jwks.json"}
 
@@ -129,3 +130,19 @@ def test_a_misspelt_option_is_told_with_its_neighbour():
 def test_links_that_could_lead_elsewhere_are_refused(link):
     assert "login_url" in problems(login_url=link)[0]
     assert "logout_url" in problems(logout_url=link)[0]
+
+
+def test_the_pages_name_who_runs_airflow():
+    found = read(organisation="Data Platform", contact="data@example.com")
+    assert "mailto:data@example.com" in REFUSED.html(branding=found.branding)
+    assert "Data Platform" in REFUSED.html(branding=found.branding)
+    assert 'href="https://wiki.test/x?a=1"' in REFUSED.html(branding=read(contact="https://wiki.test/x?a=1").branding)
+
+
+@pytest.mark.parametrize("contact", ["javascript:x", "http://wiki.test", "https://a b", "https://", "x" * 201])
+def test_a_contact_is_a_mail_address_or_an_https_url(contact):
+    assert problems(contact=contact) == ("`contact` (AIRFLOW__AUTHZ__CONTACT) must be a mail address or an https URL",)
+
+
+def test_an_organisation_is_one_line():
+    assert "one line" in problems(organisation="a\nb")[0]

@@ -12,6 +12,7 @@ from authz.envoy_config import login_cookies, login_pages
 from authz.envoy_config.peers import ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds
+from authz.page_frame import Branding
 from tests.unit.test_login_plan import login
 
 CHECK = "envoy.filters.http.ext_authz"
@@ -233,7 +234,8 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
         assert headers["cache-control"] == "no-store"
         assert "status_code" not in entry, "the status stays Envoy's"
         text = entry["body_format_override"]["text_format_source"]["inline_string"]
-        assert "%" not in text, "a command of the formatter"
+        left = text.replace("%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", "").replace("%REQ(X-REQUEST-ID)%", "")
+        assert "%" not in left, "a command of the formatter"
         assert "body" not in entry
 
 
@@ -251,6 +253,16 @@ def test_a_page_escapes_what_it_shows():
     assert "&lt;a&gt;" in page.html()
     assert "<a>" not in page.html()
     assert "<d>" not in page.html()
+
+
+def test_a_page_of_envoys_names_the_time_the_request_and_who_runs_the_gate():
+    branding = Branding(organisation="100% data", contact="https://wiki.test/a%20b")
+    made = login_pages.GATE_AWAY.format(branding)
+    assert "<dt>Time</dt><dd><code>%START_TIME(%Y-%m-%d %H:%M:%S UTC)%</code></dd>" in made
+    assert "<dt>Request</dt><dd><code>%REQ(X-REQUEST-ID)%</code></dd>" in made
+    assert "100%% data" in made  # `%%` is a `%` to Envoy's formatter
+    assert "https://wiki.test/a%%20b" in made
+    assert "100% data" in login_pages.SIGNED_OUT.html(branding)
 
 
 def test_lines_of_a_401_carry_no_details():
