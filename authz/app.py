@@ -21,6 +21,7 @@ from authz.assertion import SigningKey
 from authz.assertion_keys import load_keys
 from authz.authenticate import Authenticator
 from authz.backchannel import MOST_BODY, Backchannel
+from authz.certificates import Certificates
 from authz.engine import EngineOptions, TlsFiles
 from authz.engine.choose import choose
 from authz.errors import Problem
@@ -28,6 +29,7 @@ from authz.issuer_keys import fetcher_of, options_of
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
 from authz.minter import AssertionMinter
+from authz.named_files import named
 from authz.policy import Policy
 from authz.reload import PolicyFile
 from authz.revocation import Revoked
@@ -116,6 +118,7 @@ class App:
             settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
         )
         self.backchannel = self._backchannel()
+        self.certificates = Certificates(named(settings))
         self._ended = threading.Event()
         self._look_now = threading.Event()
         self._ending = False
@@ -130,6 +133,7 @@ class App:
         self.metrics.watch_keys(self._key_ages)
         self.metrics.watch_sink(self.sink.status)
         self.metrics.watch_revocations(self.revoker.status)
+        self.metrics.watch_certificates(lambda: self.certificates.ends(self.clock.monotonic()))
         monitor = Background(self._follow_readiness, name="readiness")
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
@@ -173,6 +177,7 @@ class App:
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
+        problems += self.certificates.told(now, self.clock.wall())
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz import login_plan
 from authz.envoy_config import credential_plan
 from authz.envoy_config.limits_plan import MOST_RETRIES
-from authz.named_files import Certificate, SecretFile
+from authz.named_files import Authority, SecretFile
 from authz.quantities import Duration, Size
 from authz.sections import Section
 
@@ -29,7 +29,7 @@ class OAuth2(Section):
     client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
     scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
     parameters: tuple[Parameter, ...] = Field((), description="more words of the token request: `audience=orders`")
-    ca: Certificate | None = Field(
+    ca: Authority | None = Field(
         None, description="authority of the token endpoint's certificate; default: the system's"
     )
 

@@ -7,14 +7,13 @@ key is ever made; a secret that somebody else gave us is looked at for the mista
 import contextlib
 import os
 import secrets
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from authz.envoy_config.plan import EnvoyPlan
 from authz.errors import ConfigError, Problem
-from authz.regular_file import MOST_SECRET_BYTES, read_secret, read_with_status
+from authz.regular_file import MOST_SECRET_BYTES, read_regular, read_secret
 
 _MODE: Final = 0o600
 _KEY_BYTES: Final = 32
@@ -89,7 +88,7 @@ def warnings(plan: EnvoyPlan) -> Iterator[str]:
 def _about(name: str, refused: str) -> Iterator[str]:
     path = Path(name)
     try:
-        secret, status = read_with_status(path, MOST_SECRET_BYTES)
+        secret = read_regular(path, MOST_SECRET_BYTES)
     except FileNotFoundError:
         yield f"{name} is not here; without it Envoy answers 503 {refused}"
         return
@@ -100,5 +99,3 @@ def _about(name: str, refused: str) -> Iterator[str]:
         yield f"{name} is empty; Envoy would answer 503 {refused}"
     elif secret != secret.strip():
         yield f"{name} begins or ends with white space, which Envoy takes for a part of the secret"
-    if status.st_mode & stat.S_IROTH:
-        yield f"{name} can be read by everybody on this machine; Envoy alone needs it (chmod o-r)"

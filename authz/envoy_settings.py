@@ -12,7 +12,7 @@ from authz import login_plan
 from authz.destination_settings import Credential, DestinationLimits
 from authz.envoy_config.egress_plan import check_credential
 from authz.model import SERVICE_NAME
-from authz.named_files import Certificate, Folder, SecretFile, WrittenFile
+from authz.named_files import Authority, Certificate, Folder, SecretFile, WrittenFile
 from authz.quantities import Duration
 from authz.sections import Address, Section, Tls, is_loopback, needs_tls
 
@@ -25,7 +25,7 @@ class Upstream(Section):
     hosts: tuple[str, ...] = Field(("*",), min_length=1, description="Host values that are routed to it")
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
     timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
@@ -80,7 +80,7 @@ class Login(Section):
     )
     callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
     signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
-    provider_ca: Certificate | None = Field(
+    provider_ca: Authority | None = Field(
         None, description="authority of the provider's certificate; default: the system's"
     )
     keep_id_token: bool = Field(
@@ -113,7 +113,7 @@ class Destination(Section):
     )
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the Host of each request")
     timeout: Duration = Field(30.0, description="longest time for a whole response; 0s: as long as something moves")
     health_path: str | None = Field(None, description="path of its health check; without one: no active check")
@@ -153,7 +153,7 @@ class Dynamic(Section):
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         (443, 80), min_length=1, max_length=8, description="ports; 80 is plain HTTP, Envoy speaks TLS on all others"
     )
-    ca: Certificate | None = Field(None, description="authority of the certificates, PEM; default: the system's")
+    ca: Authority | None = Field(None, description="authority of the certificates, PEM; default: the system's")
     resolvers: tuple[Address, ...] = Field((), description="DNS servers, `ip:port`; default: the system's")
 
 
@@ -177,7 +177,7 @@ class Execution(Section):
     )
     address: Address = Field(description="host:port of Airflow's API server")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
-    tls_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    tls_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
 
     @model_validator(mode="after")
@@ -195,9 +195,7 @@ class Envoy(Section):
     execution: Execution | None = Field(None, description="the listener for workers")
     admin: Address = Field("127.0.0.1:9901", description="Envoy's admin interface; loopback only")
     authz_timeout: Duration = Field(3.0, description="Envoy's deadline for one check")
-    authz_tls_ca: Certificate | None = Field(
-        None, description="authority of our server's certificate, when `tls` is set"
-    )
+    authz_tls_ca: Authority | None = Field(None, description="authority of our server's certificate, when `tls` is set")
     authz_tls_name: str = Field("localhost", description="name in our server's certificate, when `tls` is set")
     authz_tls_certificate: Certificate | None = Field(
         None, description="Envoy's own certificate towards us, PEM; needed when `tls.client_ca` is set"

@@ -68,6 +68,7 @@ class Metrics:
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], SinkStatus] = SinkStatus
         self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self._certificates: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
 
@@ -124,6 +125,10 @@ class Metrics:
         """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
         self._revocations = status
 
+    def watch_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
+        """Where the time at which each certificate ends is read at every scrape, by the key of the settings."""
+        self._certificates = ends
+
     def watch_replays(self, used: Callable[[], float]) -> None:
         """Where the share of the table of used proofs that counts is read at every scrape."""
         self._replays = used
@@ -156,6 +161,8 @@ class Metrics:
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
         yield from self._sink_families()
+        text, ends = "When the certificate that a key of the settings names expires.", self._certificates()
+        yield _labelled(GaugeMetricFamily, "authz_certificate_expires_timestamp_seconds", text, "setting", ends)
         yield from self._revocation_families()
         yield from self._run_families()
 

@@ -21,6 +21,7 @@ class Use(Enum):
 
     READ = auto()
     CERTIFICATE = auto()
+    AUTHORITY = auto()
     SECRET = auto()
     WRITTEN = auto()
     FOLDER = auto()
@@ -48,6 +49,7 @@ class Named(NamedTuple):
 
 
 ReadFile = Annotated[str, File(Use.READ)]
+Authority = Annotated[str, File(Use.AUTHORITY)]
 Certificate = Annotated[str, File(Use.CERTIFICATE)]
 SecretFile = Annotated[str, File(Use.SECRET)]
 WrittenFile = Annotated[str, File(Use.WRITTEN)]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from authz.login_plan import is_loopback_name
 from authz.model import Level
-from authz.named_files import Certificate, ReadFile, SecretFile
+from authz.named_files import Authority, ReadFile, SecretFile
 from authz.quantities import Duration
 
 _URL: Final = re.compile(
@@ -40,7 +40,7 @@ class RunIdentity(BaseModel):
     airflow: AirflowUrl | None = Field(
         None, description="Airflow's API server, asked whether a task is running: `https://airflow.internal:8080`"
     )
-    airflow_ca: Certificate | None = Field(None, description="authority of its certificate, PEM; default: the system's")
+    airflow_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     airflow_token_file: SecretFile | None = Field(
         None, description="a token of Airflow's to ask with; default: an assertion of the gate's own"
     )

@@ -178,8 +178,9 @@ def _airflow(section: RunIdentity, key: SigningKey, issuer: str, clock: Clock) -
     if section.airflow_token_file is not None:
         credentials = token_in(Path(section.airflow_token_file))
     else:
+        audience = section.audience
 
         def credentials() -> Mapping[str, str]:
-            return asking_as(key, issuer=issuer, audience=section.audience, now=clock.wall())
+            return asking_as(key, issuer=issuer, audience=audience, now=clock.wall())
 
     return AirflowRest(section.airflow, credentials, timeout_s=section.timeout, ca=section.airflow_ca)

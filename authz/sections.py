@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from authz.named_files import Certificate, SecretFile
+from authz.named_files import Authority, Certificate, SecretFile
 
 _PORTS = 65535
 
@@ -52,7 +52,7 @@ class Tls(Section):
 
     certificate: Certificate = Field(description="certificate chain, PEM")
     key: SecretFile = Field(description="private key, PEM")
-    client_ca: Certificate | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
+    client_ca: Authority | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
 
 
 def needs_tls(section: BaseModel, *keys: str) -> None:

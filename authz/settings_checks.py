@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from authz.settings import Settings
 
 
-_SHARED: Final = frozenset({Use.CERTIFICATE, Use.SECRET})  # one PEM file may hold a certificate, its chain and its key
+# One PEM file may hold a certificate, its chain and its key.
+_SHARED: Final = frozenset({Use.CERTIFICATE, Use.AUTHORITY, Use.SECRET})
 
 
 class Disagreement(NamedTuple):

@@ -30,7 +30,7 @@ class Authority:
         self.certificate = self.folder / "ca.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _sign(self, subject, key, *, ca, names):
+    def _sign(self, subject, key, *, ca, names, life=dt.timedelta(days=1)):
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -38,18 +38,18 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(minutes=5))
-            .not_valid_after(now + dt.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(days=10))
+            .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
-    def issue(self, name):
+    def issue(self, name, life=dt.timedelta(days=1)):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, ca=False, names=[x509.DNSName(name)])
+        certificate = self._sign(subject, key, ca=False, names=[x509.DNSName(name)], life=life)
         issued = Issued(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         issued.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         issued.key.write_bytes(

@@ -77,6 +77,8 @@ LAYERS = {
     "settings": 6,
     "settings_checks": 6,
     "named_files": 5,
+    "certificates": 6,
+    "file_review": 7,
     "sections": 5,
     "destination_settings": 5,
     "envoy_settings": 6,

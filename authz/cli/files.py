@@ -1,6 +1,7 @@
 """`authz lint`, `authz schema`, `authz envoy`: what the files say and what is made from them."""
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +43,11 @@ def lint(
     found: list[tuple[str, Problem]] = []
     for path in dict.fromkeys(paths):
         found += _findings(path, settings, str(settings_path))
+    if settings is not None:
+        from authz import file_review  # noqa: PLC0415 only this command needs it
+
+        about_files = file_review.findings(settings, str(settings_path), time.time())
+        found += [(one.severity.value, one.problem) for one in about_files]
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
@@ -99,17 +105,20 @@ def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str,
     authz envoy --settings authz.yaml --output envoy.yaml
     envoy --mode validate -c envoy.yaml
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    from authz import rendering  # noqa: PLC0415 only this command needs it
+    from authz import file_review, rendering  # noqa: PLC0415 only this command needs it
     from authz import settings as files  # noqa: PLC0415 only this command needs it
     from authz.envoy_config.render import render, render_sds, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
     from authz.envoy_files import make_cookie_secret, warnings, write_sds  # noqa: PLC0415 see above
 
-    plan = rendering.plan_of(files.load(settings_path, workers=workers), str(settings_path))
+    settings = files.load(settings_path, workers=workers)
+    plan = rendering.plan_of(settings, str(settings_path))
     made = render(plan)
     if plan.inbound and plan.inbound.login:
         make_cookie_secret(plan.inbound.login.cookie_secret)
     for warning in warnings(plan):
         click.echo(f"warning: {warning}", err=True)
+    for finding in file_review.findings(settings, str(settings_path), time.time()):
+        click.echo(f"{finding.severity.value}: {finding.problem}", err=True)
     write_sds({path: to_yaml(content) for path, content in render_sds(plan).items()})
     text = to_yaml(made) if kind == "yaml" else orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n"
     if output is None:

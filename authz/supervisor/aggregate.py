@@ -27,7 +27,9 @@ _LARGEST: Final = frozenset(
         "authz_replays_used_ratio",
     }
 )
-_SMALLEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
+_SMALLEST: Final = frozenset(
+    {"process_start_time_seconds", "process_max_fds", "authz_certificate_expires_timestamp_seconds"}
+)
 
 _Point = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels
 Worker = tuple[int, int]  # its place, and which one it is in that place

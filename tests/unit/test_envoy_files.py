@@ -89,8 +89,6 @@ def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
     client.write_text("a-good-secret")
     client.chmod(0o600)
     assert list(warnings(made)) == []
-    client.chmod(0o604)
-    assert [warning for warning in warnings(made) if "everybody" in warning and str(client) in warning]
     client.unlink()
     client.mkdir()
     (told,) = warnings(made)
@@ -116,8 +114,8 @@ def test_the_secret_of_a_credential_is_looked_at_too(tmp_path, credential):
     assert list(warnings(made)) == []
     secret.write_text("s3cret\n")
     secret.chmod(0o644)
-    spaces, readable = warnings(made)
-    assert ("white space" in spaces, "everybody" in readable) == (True, True)
-    assert "s3cret" not in spaces + readable
+    (spaces,) = warnings(made)
+    assert "white space" in spaces
+    assert "s3cret" not in spaces
     secret.write_text(" ")
     assert "is empty; Envoy would answer 503 to every call" in next(warnings(made))
