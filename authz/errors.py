@@ -98,10 +98,10 @@ class KeysUnavailableError(DeniedError):
 
 
 class ReplaysFullError(DeniedError):
-    """There is no room to remember that a proof was used, so it cannot be accepted (503)."""
+    """That a proof was used cannot be remembered now, so it cannot be accepted (503)."""
 
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(Reason.OVERLOADED, detail)
+    def __init__(self, detail: str = "", reason: Reason = Reason.REPLAY_CACHE_FULL) -> None:
+        super().__init__(reason, detail)
 
 
 class AuditError(AuthzError):

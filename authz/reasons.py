@@ -67,6 +67,10 @@ class Reason(StrEnum):
     REVOCATION_UNAVAILABLE = "revocation_unavailable"
     AIRFLOW_UNAVAILABLE = "airflow_unavailable"
     OVERLOADED = "overloaded"
+    TASKS_WAIT_FOR_KEYS = "tasks_wait_for_keys"
+    RATE_LIMITED = "rate_limited"
+    REPLAY_CACHE_FULL = "replay_cache_full"
+    REPLAY_CACHE_LOCKED = "replay_cache_locked"
     MISCONFIGURED = "misconfigured"
     INTERNAL_ERROR = "internal_error"
 
@@ -201,7 +205,19 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.AIRFLOW_UNAVAILABLE: _unavailable(
             "unavailable", "Airflow could not be asked whether the task is running."
         ),
-        Reason.OVERLOADED: _unavailable("unavailable", "More checks are waiting than the limits allow."),
+        Reason.OVERLOADED: _unavailable("unavailable", "`limits.parked` checks already wait for an issuer's key."),
+        Reason.TASKS_WAIT_FOR_KEYS: _unavailable(
+            "unavailable", "64 tasks that ask for their run identity already wait for Airflow's keys."
+        ),
+        Reason.RATE_LIMITED: _unavailable(
+            "unavailable", "The task, or the service account, makes more calls with proofs than its share of the cache."
+        ),
+        Reason.REPLAY_CACHE_FULL: _unavailable(
+            "unavailable", "The replay cache has no room for the proof: see `run_identity.replays`."
+        ),
+        Reason.REPLAY_CACHE_LOCKED: _unavailable(
+            "unavailable", "Another process held the proof's part of the replay cache for too long."
+        ),
         Reason.MISCONFIGURED: _unavailable("unavailable", "Envoy did not say which plane the request belongs to."),
         Reason.INTERNAL_ERROR: Answer(
             GrpcCode.INTERNAL, 503, "unavailable", None, "A bug in the service: see its log under the decision's id."

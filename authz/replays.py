@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.errors import ReplaysFullError
+from authz.reasons import Reason
 
 BUCKET: Final = 64
 DIGEST_BYTES: Final = 16
@@ -166,7 +167,8 @@ class Replays:
                 now = time.monotonic()
                 deadline = deadline or now + _LOCK_S
                 if now > deadline:
-                    raise ReplaysFullError(f"another process keeps a bucket for more than {_LOCK_S} s") from None
+                    text = f"another process keeps a bucket for more than {_LOCK_S} s"
+                    raise ReplaysFullError(text, Reason.REPLAY_CACHE_LOCKED) from None
                 time.sleep(0)
             else:
                 return

@@ -193,7 +193,9 @@ class Exchange:
         pending.refused = KeysUnavailableError("Airflow's keys did not come in time")
         with self._lock:
             if self._waiting >= _MOST_WAITING:
-                pending.refused = DeniedError(Reason.OVERLOADED, f"{_MOST_WAITING} requests wait for Airflow's keys")
+                pending.refused = DeniedError(
+                    Reason.TASKS_WAIT_FOR_KEYS, f"{_MOST_WAITING} requests wait for Airflow's keys"
+                )
                 return False
             self._waiting += 1
         if self._want_key(wanted.issuer, wanted.key_id, partial(self._with_key, token, asked, pending, done)):

@@ -240,7 +240,7 @@ class RunIdentities:
         claims = caller.identity.claims
         who = f"{claims.issuer} {claims.subject}"
         if self._share.left(who, now) <= 0:
-            raise DeniedError(Reason.OVERLOADED, "one task, or one service account, makes more calls than its share")
+            raise DeniedError(Reason.RATE_LIMITED, "one task, or one service account, makes more calls than its share")
         if not self._replays.first(proof.digest, proof.ends, now):
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
         self._share.take(who, now)

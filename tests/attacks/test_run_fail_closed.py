@@ -126,7 +126,7 @@ def test_d19_a_table_of_proofs_that_is_full_lets_nothing_through(rig, monkeypatc
     monkeypatch.setattr(rig.replays.__class__, "first", failing(ReplaysFullError("full")))
     answer = rig.call(token, TASK)
     is_closed(answer)
-    assert answer.reason == "overloaded"
+    assert answer.reason == "replay_cache_full"
 
 
 def test_d19_the_threads_that_ask_go_on_after_a_bug(rig, monkeypatch):

@@ -335,7 +335,7 @@ def test_so_many_wait_for_a_key_and_no_more(rig):
     token = rig.task_token(task, NEXT_AIRFLOW_KEY)
     parked = [rig.asks(task, TASK, token=token) for _ in range(65)]
     assert [outcome.wait(lambda: None) for outcome in parked] == [True] * 64 + [False]
-    assert refused(rig.settle_now(parked[-1])) == "overloaded"
+    assert refused(rig.settle_now(parked[-1])) == "tasks_wait_for_keys"
     for done in waiting:
         done()
     assert rig.asks(task, TASK, token=token).wait(lambda: None)

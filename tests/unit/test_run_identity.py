@@ -520,7 +520,7 @@ def test_a_task_that_calls_too_much_has_had_its_share_and_others_have_theirs(tmp
     with RunRig(tmp_path, share=3) as rig:
         busy, other = (rig.token_of(rig.airflow.add(task_id=name), TASK) for name in ("busy", "other"))
         answers = [rig.call(busy, TASK) for _ in range(5)]
-        assert [answer.reason for answer in answers] == ["rule"] * 3 + ["overloaded"] * 2
+        assert [answer.reason for answer in answers] == ["rule"] * 3 + ["rate_limited"] * 2
         assert refused(answers[-1], 503)
         assert rig.call(other, TASK).allowed
         assert refused(rig.call(busy, TASK, method="DELETE"), 403)  # what the policy refuses is told as ever
@@ -535,7 +535,7 @@ def test_a_thief_who_replays_a_seen_proof_takes_nothing_of_its_owners_share(tmp_
         assert rig.call(token, TASK, proof=seen).allowed
         for _ in range(20):
             assert refused(rig.call(token, TASK, proof=seen), 401) == "proof_replayed"
-        assert [rig.call(token, TASK).reason for _ in range(3)] == ["rule", "rule", "overloaded"]
+        assert [rig.call(token, TASK).reason for _ in range(3)] == ["rule", "rule", "rate_limited"]
 
 
 def test_a_task_that_has_had_its_share_adds_nothing_to_the_replay_cache(tmp_path):
