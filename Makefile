@@ -12,7 +12,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/characters.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-airflow soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow soak flame lint format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -106,6 +106,9 @@ bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH=
 
 bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 2 minutes)
 	@$(BIN)/python -m tests.bench --plan quick $(BENCH)
+
+bench-compare: $(STAMP) ## is this tree slower than another commit: BASE=HEAD~1; 15 interleaved pairs, about 10 minutes; BENCH="--rows …"
+	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error write which commit to compare with: make bench-compare BASE=HEAD~1)) $(BENCH)
 
 bench-airflow: $(STAMP) ## Airflow's lists over 1,000 DAGs: CPU with our auth manager against Airflow's own (3 minutes)
 	@$(BIN)/python -m tests.bench.airflow_lists

@@ -5,7 +5,7 @@ import itertools
 from dataclasses import dataclass
 from functools import partial
 
-from tests.bench import checks, load, runs
+from tests.bench import checks, load, parked, runs
 from tests.bench.rulebook import DENIED
 from tests.bench.samples import Meter, Row
 from tests.bench.sender import ask, send
@@ -17,7 +17,8 @@ RULES = (10, 100, 1_000, 10_000)
 class Case:
     """One row: which server gets which body. `fresh` makes an iterable of bodies that were never sent before.
 
-    `lookups` says how the server must have found their tokens; without it every answer is read.
+    `lookups` says how the server must have found their tokens; without it every answer is read. `parked` calls wait
+    meanwhile for an Airflow that does not answer.
     """
 
     row: Row
@@ -25,6 +26,7 @@ class Case:
     body: object = None
     fresh: object = None
     lookups: str = ""
+    parked: int = 0
 
 
 class Direct:
@@ -48,15 +50,20 @@ class Direct:
         self._airflow = runs.Airflow()
         self._egress = fleet.gate("egress", airflow=self._airflow.url)
         self._task = runs.Task(self._egress.folder)
+        self._slow_airflow = parked.Slow()
+        self._slow = fleet.gate("slow", airflow=self._slow_airflow.url, slow=True)
+        self._slow_task = runs.Task(self._slow.folder)
         self._rules = {
             rules: self._base if rules == 100 else fleet.gate(f"rules-{rules}", rules=rules) for rules in RULES
         }
         inbound = {self._base, self._logging, self._tcp, self._aio, self._threads, self._tokens, *self._rules.values()}
-        for server in inbound | {self._egress}:
+        for server in inbound | {self._egress, self._slow}:
             server.start()
         for server in inbound:
             server.wait_allowed(self._bodies["allow"])
         self._egress.wait_allowed(self._task.borne())
+        self._service = checks.framed(checks.outbound(checks.service_headers(keys["RS256"]).items()))
+        self._slow.wait_allowed(self._service)
         self._echo = fleet.echo(ask(self._base.address, self._bodies["allow"]))
         self._echo.start()
         self._echo.wait(self._bodies["allow"])
@@ -114,7 +121,7 @@ class Direct:
     def _egress_cases(self):
         """By our own sender too: what a task's call costs, by how it says who it is."""
         group, count = "egress", self._plan.fresh
-        service = checks.framed(checks.outbound(checks.service_headers(self._keys["RS256"]).items()))
+        service = self._service
         rows = (
             ("egress_service", "a service account's token (cached)", lambda: itertools.repeat(service, count)),
             ("egress_proxy", "a run's token for proxies (cached)", lambda: itertools.repeat(self._task.borne(), count)),
@@ -126,6 +133,11 @@ class Direct:
         )
         for key, label, fresh in rows:
             yield Case(row=Row(key, group, label), server=self._egress, fresh=fresh)
+        for waiting in (0, parked.PARKED):
+            row = Row(
+                f"parked_{waiting}", group, f"a service account's token, while {waiting:,} calls wait for Airflow"
+            )
+            yield Case(row=row, server=self._slow, fresh=rows[0][2], parked=waiting)
 
     def _fresh(self, alg, **options):
         serials = itertools.islice(self._serial, self._plan.fresh)
@@ -173,7 +185,7 @@ class Direct:
             ask(case.server.address, bodies.pop())
         sample = f'authz_token_cache_total{{result="{case.lookups}"}}'
         before = case.server.metric(sample)
-        with Meter(case.server.pids) as meter:
+        with self._waiting(case), Meter(case.server.pids) as meter:
             sent = send(case.server.address, bodies, keep=not case.lookups)
         right = case.server.metric(sample) - before if case.lookups else sum(map(checks.allows, sent.answers))
         assert (sent.failed, right) == (0, len(bodies)), (
@@ -182,8 +194,19 @@ class Direct:
         p50, p99 = load.percentiles(sent.latencies)
         case.row.add(cpu_us=meter.per(len(bodies)), rate=len(bodies) / sent.seconds, p50_us=p50, p99_us=p99)
 
+    @contextlib.contextmanager
+    def _waiting(self, case):
+        """The calls that wait while the case is measured, of other task instances each time."""
+        with contextlib.ExitStack() as stack:
+            if case.parked:
+                stack.enter_context(self._slow_airflow.silence())
+                address, task = case.server.address, self._slow_task
+                stack.enter_context(parked.held(address, task, case.parked, self._serial, self._service))
+            yield
+
     def close(self):
         """End the servers: what is measured next has the machine for itself."""
+        self._slow_airflow.close()
         for server in {case.server for case in self.cases} - {self._peer}:
             with contextlib.suppress(ProcessLookupError):
                 server.stop()

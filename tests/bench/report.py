@@ -12,6 +12,7 @@ GOALS = {
     "uncached_rs256_extra_us": ("<=", 45.0),
     "throughput_vs_native": (">=", 0.75),
     "p50_vs_native": ("<=", 2.2),
+    "parked_4000_vs_none": ("<=", 1.1),
     "worker_rss_mb": ("<=", 150.0),
     "ready_s": ("<=", 1.5),
 }
@@ -22,6 +23,7 @@ _MEANING = {
     "uncached_rs256_extra_us": "CPU µs, a new RS256 token - a cached one",
     "throughput_vs_native": "through Envoy at saturation, ours (1 worker) / jwt_authn + rbac",
     "p50_vs_native": "through Envoy unloaded, p50, ours / jwt_authn + rbac",
+    "parked_4000_vs_none": "CPU per check, while 4,000 calls wait for Airflow / while none does",
     "worker_rss_mb": "MB, one worker, 10,000 rules, 100,000 cached tokens",
     "ready_s": "s, start to the first allow, 10,000 rules",
     "log_on_vs_off": "CPU per check, decision log to a file / to /dev/null",
@@ -109,6 +111,7 @@ def ratios(rows, scale):
         "uncached_rs256_extra_us": over("token_RS256", "token_cached", combine=_minus),
         "throughput_vs_native": over("ours_1", "native", "rate"),
         "p50_vs_native": over("ours_1", "native", "one_p50_us"),
+        "parked_4000_vs_none": over("parked_4000", "parked_0"),
         "worker_rss_mb": empty + (full - empty) * scale,
         "ready_s": start.median("ready_s"),
     }

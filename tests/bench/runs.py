@@ -13,7 +13,8 @@ from tests.token_factory import b64, dump, sign
 from tests.token_factory import make_key as factory_key
 
 GATE = "https://gate.bench.test"
-_INSTANCE = "0199aa1b-6c1f-7d2e-8f00-0123456789ab"
+_LAST = "0123456789ab"
+_INSTANCE = f"0199aa1b-6c1f-7d2e-8f00-{_LAST}"
 _RUN = Run(rulebook.DAG, "scheduled__2026-01-01T00:00:00+00:00", "extract", -1, 1, Level.VERIFIED)
 _URL = f"http://{rulebook.ORDERS}{rulebook.ORDERS_PATH}"
 
@@ -34,11 +35,11 @@ class Task:
         self._thumbprint = b64(hashlib.sha256(json.dumps(jwk, separators=(",", ":")).encode()).digest())
         self._header = dump({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk})
 
-    def token(self, thumbprint=...):
+    def token(self, thumbprint=..., instance=_INSTANCE):
         """A token from now on; bound to our key unless another thumbprint, or None, is given."""
         return run_token.mint(
             _RUN,
-            instance=_INSTANCE,
+            instance=instance,
             thumbprint=self._thumbprint if thumbprint is ... else thumbprint,
             issuer=GATE,
             audience=run_token.audience(GATE),
@@ -63,13 +64,13 @@ class Task:
         token = self.token()
         return [{"x-run-identity": f"DPoP {token}", "x-run-proof": self._proof(token, number)} for number in serials]
 
-    def borne(self):
-        """The framed call of a task that knows proxy variables only."""
-        return checks.framed(checks.outbound(self.proxy_headers().items()))
+    def borne(self, last=_LAST):
+        """The framed call of a task that knows proxy variables only; `last` is the last part of its instance's id."""
+        return checks.framed(checks.outbound(self.proxy_headers(last).items()))
 
-    def proxy_headers(self):
+    def proxy_headers(self, last=_LAST):
         """The headers of its calls."""
-        return {"proxy-authorization": f"Bearer {self.token(None)}"}
+        return {"proxy-authorization": f"Bearer {self.token(None, _INSTANCE.removesuffix(_LAST) + last)}"}
 
     def _proof(self, token, serial):
         claims = {

@@ -167,6 +167,16 @@ def send(address, bodies, *, connections=4, streams=16, keep=False):
     return sent
 
 
+def hold(address, bodies, sent):
+    """Send every body over one connection and leave the calls open; returns once one of them was answered."""
+    connection = _Connection(address, len(bodies), iter(bodies), sent, keep=True)
+    answered = len(sent.latencies)
+    connection.pump()
+    while len(sent.latencies) == answered:
+        connection.read()
+    return connection
+
+
 def ask(address, body):
     """The answer to one call.
 

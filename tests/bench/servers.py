@@ -23,7 +23,7 @@ _SETTINGS = """version: 1
 policy: policy.yaml
 listen: ["{listen}"]
 engine: {engine}
-limits: {{cached_tokens: {cached_tokens}}}
+limits: {{cached_tokens: {cached_tokens}{limits}}}
 admin: {{listen: "127.0.0.1:{admin}"}}
 assertion: {{issuer: "{issuer}", keys: [assertion.pem]}}
 log: {{decisions: "{decisions}", queue: 100000, level: warning}}
@@ -36,6 +36,7 @@ _RUNS = """run_identity:
   signing_key_isolated: true
   replays: 10000000
 """
+_SLOW = "  timeout: 30s\n  recheck: 60s\n"  # an Airflow that does not answer is waited for
 
 
 class Server:
@@ -47,8 +48,9 @@ class Server:
 
     admin = 0
 
-    def __init__(self, name, command, endpoints, folder):
+    def __init__(self, name, command, endpoints, folder, build=None):
         self.name = name
+        self.build = build
         self.endpoints = endpoints
         self.addresses = [_address(endpoint) for endpoint in endpoints]
         self.address = self.addresses[0]
@@ -60,7 +62,12 @@ class Server:
     def start(self):
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command,
+                cwd=self.build.folder if self.build else machine.ROOT,
+                env=self.build.environment if self.build else None,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def wait(self, body, address=None):
@@ -151,11 +158,24 @@ class Fleet:
             server.stop()
 
     def gate(
-        self, name, *, rules=100, engine="cq", decisions=NO_LOG, workers=1, cached_tokens=100_000, tcp=False, airflow=""
+        self,
+        name,
+        *,
+        rules=100,
+        engine="cq",
+        decisions=NO_LOG,
+        workers=1,
+        cached_tokens=100_000,
+        tcp=False,
+        airflow="",
+        slow=False,
+        build=None,
     ):
         """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`.
 
         With the address of an Airflow it knows runs; `folder` of the server then has its signing key before it starts.
+        With `slow` its checks wait for that Airflow as long as may be set. `build` is the code that is run; ours if not
+        given.
         """
         folder = self._new_folder(name)
         listen = f"127.0.0.1:{machine.free_ports(workers)}" if tcp else f"unix:{folder / 'authz.sock'}"
@@ -170,15 +190,18 @@ class Fleet:
             decisions=decisions,
             cached_tokens=cached_tokens,
             issuer=runs.GATE,
+            limits=", wait: 60s" if slow else "",
         )
-        settings.write_text(text + (_RUNS.format(airflow=airflow, jwks=self.jwks) if airflow else ""))
+        more = _RUNS.format(airflow=airflow, jwks=self.jwks) + (_SLOW if slow else "")
+        settings.write_text(text + (more if airflow else ""))
         if airflow:
             runs.make_key(folder / "assertion.pem")
         if engine == "threads":
             command = [sys.executable, "-m", "tests.bench.reference", "threads", settings]
         else:
-            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", settings, "--workers", workers]
-        server = self._keep(Server(name, command, of_all([listen], workers), folder))
+            program = build.command if build else [Path(sys.executable).with_name("authz")]
+            command = [*program, "serve", "--settings", settings, "--workers", workers]
+        server = self._keep(Server(name, command, of_all([listen], workers), folder, build))
         server.admin = admin
         return server
 

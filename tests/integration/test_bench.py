@@ -20,13 +20,14 @@ JUDGED = {
     "uncached_rs256_extra_us",
     "throughput_vs_native",
     "p50_vs_native",
+    "parked_4000_vs_none",
     "worker_rss_mb",
     "ready_s",
 }
 SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "aio", "threads", "peer", "peer_deny"}
 SERVED |= {f"rules_{rules}" for rules in RULES if rules != 100}
 TOKENS = {"token_cached", "token_RS256", "token_ES256", "token_EdDSA", "token_assertion"}
-EGRESS = {"egress_service", "egress_proxy", "egress_proof"}
+EGRESS = {"egress_service", "egress_proxy", "egress_proof", "parked_0", "parked_4000"}
 CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "credential", "proxy", "proof")}
 GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
 
