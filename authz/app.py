@@ -132,6 +132,7 @@ class App:
         """
         self.metrics.watch_keys(self._key_ages)
         self.metrics.watch_sink(self.sink.status)
+        self.metrics.watch_clock(self.clock.divergence)
         self.metrics.watch_revocations(self.revoker.status)
         self.metrics.watch_certificates(lambda: self.certificates.ends(self.clock.monotonic()))
         monitor = Background(self._follow_readiness, name="readiness")
@@ -178,6 +179,8 @@ class App:
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
         problems += self.certificates.told(now, self.clock.wall())
+        clock = self.clock.problem()
+        problems += [clock] if clock else []
         problems += ["ending: no new connections, please"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")

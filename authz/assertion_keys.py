@@ -5,18 +5,15 @@ Where several processes serve, one of them loads the keys before the others star
 """
 
 import logging
-import os
 from pathlib import Path
-from typing import Final
 
 from authz import assertion
 from authz.errors import ConfigError, Problem
 from authz.regular_file import read_secret
 from authz.settings import Settings
+from authz.whole_file import write_whole
 
 log = logging.getLogger(__name__)
-
-_KEY_MODE: Final = 0o600
 
 
 def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
@@ -46,15 +43,6 @@ def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
 
 
 def _make_key(path: Path) -> None:
-    """A new key that only we may read; there whole or not at all, and never in a folder that a typing mistake names."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(assertion.generate_pem())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(unfinished, path)  # unlike a rename, this leaves a key alone that somebody else has just made
-    finally:
-        unfinished.unlink()
-    log.info("made a new assertion key: %s", path)
+    """A new key that only we may read, and never in a folder that a typing mistake names."""
+    if write_whole(path, assertion.generate_pem()):
+        log.info("made a new assertion key: %s", path)

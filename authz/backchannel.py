@@ -4,14 +4,17 @@ Law 1: whoever calls is nobody; only the logout token counts. It is verified by 
 Law 2: what it can do is end sessions. A token that comes twice is refused, and would do nothing: it revokes what was
 issued up to its own `iat`, not up to now.
 Law 3: 200 is said when the revocation is on record and in force, 400 for everything else (§2.8); no answer tells more
-than the error's class. So many tokens of each issuer are judged in a second, and no more; what names none of our
-issuers is counted for itself, so that garbage takes nothing of an issuer's time.
+than the error's class.
+Law 4: what costs little is looked at first: form, issuer, kind, audience, freshness, duplicates. Only what passes
+costs a signature. Each peer may send so many in a second whose signature or key is wrong, and all peers together so
+many; a peer that sent none is always heard. So nobody can use up the time of an issuer at another address.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 import orjson
@@ -33,8 +36,9 @@ from authz.tokens.logout import FRESH_S, Logout, read_logout
 log = logging.getLogger(__name__)
 
 MOST_BODY: Final = 32 * 1024
-_MOST_A_SECOND: Final = 200  # of each issuer; some 2 % of a CPU
-_NO_ISSUER: Final = ""
+_MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of a CPU
+_MOST_WRONG_OF_ONE: Final = 20
+_MOST_LINES: Final = 5  # of the log in a second, about refused tokens
 _MOST_SEEN: Final = 100_000
 _WAIT_S: Final = 3.0
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -51,6 +55,35 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds since some fixed moment; never goes back."""
         ...
+
+
+class WrongTokens:
+    """How many tokens with a wrong signature each peer sent in this second. Time is an argument; not for two threads.
+
+    Bounded by what was let through: a second is forgotten whole when the next one begins.
+    """
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._of: dict[str, int] = {}
+        self._all = 0
+
+    def admits(self, peer: str, now: float) -> bool:
+        """Whether another token of this peer may cost a signature."""
+        self._turn(now)
+        wrong = self._of.get(peer, 0)
+        return not wrong or (wrong < _MOST_WRONG_OF_ONE and self._all < _MOST_WRONG)
+
+    def note(self, peer: str, now: float) -> None:
+        """A token of this peer was wrong."""
+        self._turn(now)
+        self._of[peer] = self._of.get(peer, 0) + 1
+        self._all += 1
+
+    def _turn(self, now: float) -> None:
+        if int(now) != self._second:
+            self._second, self._all = int(now), 0
+            self._of.clear()
 
 
 class Backchannel:
@@ -85,7 +118,8 @@ class Backchannel:
         self._keep = keep
         self._clock = clock
         self._lock = threading.Lock()
-        self._share = FairShare(_MOST_A_SECOND, 1.0)
+        self._wrong = WrongTokens()
+        self._lines = FairShare(_MOST_LINES, 1.0)
         # Longer than a token is fresh, with the largest skew that a policy may set twice.
         self._seen: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_SEEN, FRESH_S + 1200, timer=clock.monotonic)
 
@@ -94,40 +128,43 @@ class Backchannel:
         if asked.method != "POST":
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request")
         try:
-            return self._judge(asked)
+            return self._end(asked)
         except DeniedError as error:
-            log.warning("a back-channel logout was refused: %s: %s", error.reason, error.detail)
+            self._log_refusal(error)
             return _page(HTTPStatus.BAD_REQUEST, "invalid_request")
         except Exception:
             # The port's door: a bug must not end the thread without an answer.
             log.exception("a back-channel logout")
             return _page(HTTPStatus.BAD_REQUEST, "server_error")
 
-    def _judge(self, asked: Asked) -> Page:
-        try:
-            parsed = tokens.parse(_token(asked), max_bytes=tokens.MAX_TOKEN_BYTES)
-            policy = self._policy()
-            if policy is None:
-                raise KeysUnavailableError("there is no policy yet")
-            issuer = tokens.find_issuer(parsed, policy.issuers)
-        except DeniedError:
-            if self._has_time(_NO_ISSUER):
-                raise
-            return _BUSY
-        return self._end(parsed, issuer) if self._has_time(issuer.issuer) else _BUSY
-
-    def _has_time(self, issuer: str) -> bool:
+    def _log_refusal(self, error: DeniedError) -> None:
         with self._lock:
-            return self._share.take(issuer, self._clock.monotonic())
+            is_told = self._lines.take("", self._clock.monotonic())
+        if is_told:
+            log.warning("a back-channel logout was refused: %s: %s", error.reason, error.detail)
 
-    def _end(self, parsed: ParsedToken, issuer: Issuer) -> Page:
-        tokens.verify(parsed, self._key(parsed, issuer))
+    def _end(self, asked: Asked) -> Page:
+        parsed = tokens.parse(_token(asked), max_bytes=tokens.MAX_TOKEN_BYTES)
+        policy = self._policy()
+        if policy is None:
+            raise KeysUnavailableError("there is no policy yet")
+        issuer = tokens.find_issuer(parsed, policy.issuers)
         now = self._clock.wall()
-        logout = read_logout(parsed, issuer, self._clients, now)
+        logout = read_logout(parsed, issuer, self._clients, now)  # true only when the signature is: see below
         seen = issuer.issuer, logout.token_id
+        peer = share_of(asked.peer)
         with self._lock:
-            if seen in self._seen:
-                raise TokenError(Reason.CLAIM_INVALID, "the logout token came before")
+            self._refuse_duplicate(seen)
+            if not self._wrong.admits(peer, self._clock.monotonic()):
+                return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
+        try:
+            tokens.verify(parsed, self._key(parsed, issuer))
+        except DeniedError:
+            with self._lock:
+                self._wrong.note(peer, self._clock.monotonic())
+            raise
+        with self._lock:
+            self._refuse_duplicate(seen)
             self._seen[seen] = True
         attempt = Attempt(self._revocation(logout, issuer, now), subject=logout.subject)
         done = threading.Event()
@@ -140,6 +177,10 @@ class Backchannel:
             return _page(HTTPStatus.BAD_REQUEST, "temporarily_unavailable")
         log.info("issuer %s ended %s", issuer.name, "a session" if logout.session_id else "all sessions of a subject")
         return Page(HTTPStatus.OK, "text/plain; charset=utf-8", b"")
+
+    def _refuse_duplicate(self, seen: tuple[str, str]) -> None:
+        if seen in self._seen:
+            raise TokenError(Reason.CLAIM_INVALID, "duplicate logout token")
 
     def _key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
         """The key that the token names; one that is not known is asked for once."""
@@ -177,6 +218,15 @@ class Backchannel:
         )
 
 
+def share_of(peer: str) -> str:
+    """Whose share a peer takes: an IPv6 network of one customer has 64 bits of addresses."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    return str(ip_network(f"{peer.partition('%')[0]}/64", strict=False)) if address.version == 6 else peer  # noqa: PLR2004 IP's own number
+
+
 def _token(asked: Asked) -> str:
     """The one `logout_token` of the form (§2.5)."""
     media_type = asked.content_type.partition(";")[0].strip().lower()
@@ -190,6 +240,3 @@ def _token(asked: Asked) -> str:
 
 def _page(status: HTTPStatus, error: str) -> Page:
     return Page(status, "application/json", orjson.dumps({"error": error}))
-
-
-_BUSY: Final = _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")

@@ -4,8 +4,6 @@ Law: a file is replaced whole or not at all, so that an Envoy that runs sees the
 key is ever made; a secret that somebody else gave us is looked at for the mistakes that Envoy would not tell.
 """
 
-import contextlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +12,9 @@ from typing import Final
 from authz.envoy_config.plan import EnvoyPlan
 from authz.errors import ConfigError, Problem
 from authz.regular_file import MOST_SECRET_BYTES, read_regular, read_secret
+from authz.whole_file import write_whole
 
-_MODE: Final = 0o600
+_SDS_MODE: Final = 0o666  # less the umask: Envoy may run as another account, and they hold names of files only
 _KEY_BYTES: Final = 32
 
 
@@ -30,24 +29,11 @@ def write_sds(texts: Mapping[str, str]) -> None:
         try:
             path.parent.mkdir(exist_ok=True)
             if not path.exists() or read_secret(path) != text.encode():
-                _replace(path, text)
+                write_whole(path, text.encode(), mode=_SDS_MODE, replace=True)
         except OSError as error:
             raise ConfigError(
                 [Problem(name, 0, 0, f"cannot be written: {error.strerror}", "see `envoy.sds`")]
             ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)  # of somebody who crashed, or a link that somebody planted
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def make_cookie_secret(name: str) -> None:
@@ -57,20 +43,9 @@ def make_cookie_secret(name: str) -> None:
         ConfigError: it cannot be made.
     """
     path = Path(name)
-    if path.exists():
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # somebody else has just made one: that one counts
-                os.link(unfinished, path)
-        finally:
-            unfinished.unlink()
+        if not path.exists():
+            write_whole(path, secrets.token_urlsafe(_KEY_BYTES).encode())
     except OSError as error:
         raise ConfigError([Problem(name, 0, 0, f"the cookie secret cannot be made: {error.strerror}")]) from None
 

@@ -67,6 +67,7 @@ class Metrics:
         self._engine = ""
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], SinkStatus] = SinkStatus
+        self._clock: Callable[[], float] = lambda: 0.0
         self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
         self._certificates: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Collector(self._collect))
@@ -121,6 +122,10 @@ class Metrics:
         """Where the decision log's state is read at every scrape."""
         self._sink = status
 
+    def watch_clock(self, divergence: Callable[[], float]) -> None:
+        """Where the seconds that our time is ahead of the system's clock are read at every scrape."""
+        self._clock = divergence
+
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
         """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
         self._revocations = status
@@ -163,6 +168,8 @@ class Metrics:
         yield from self._sink_families()
         text, ends = "When the certificate that a key of the settings names expires.", self._certificates()
         yield _labelled(GaugeMetricFamily, "authz_certificate_expires_timestamp_seconds", text, "setting", ends)
+        text = "Seconds by which the gate's time is ahead of the system's clock, after that was set back."
+        yield GaugeMetricFamily("authz_clock_ahead_seconds", text, self._clock())
         yield from self._revocation_families()
         yield from self._run_families()
 

@@ -26,6 +26,7 @@ import stat
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Final
 
 from authz.errors import ReplaysFullError
 from authz.reasons import Reason
+from authz.whole_file import write_whole
 
 BUCKET: Final = 64
 DIGEST_BYTES: Final = 16
@@ -190,25 +192,17 @@ def _opened(path: Path, buckets: int, floor: float) -> int:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        unfinished.unlink()  # of a process that had our number and was killed
-    descriptor = os.open(unfinished, flags | os.O_CREAT | os.O_EXCL, _MODE)
-    try:
-        with os.fdopen(
-            descriptor, "wb"
-        ) as file:  # every byte is written: a full disk is told now, not by a signal later
-            os.fchmod(descriptor, _MODE)
-            header = _HEADER.pack(_MAGIC, buckets, os.urandom(_SECRET_BYTES))
-            file.write(header.ljust(_HEADER_BYTES, b"\0"))
-            empty = struct.pack("<d", floor).ljust(_STRIDE, b"\0")
-            for _ in range(buckets):
-                file.write(empty)
-        with contextlib.suppress(FileExistsError):  # somebody else has just made it
-            os.link(unfinished, path)
-    finally:
-        unfinished.unlink()
+    # Every byte is written: a full disk is told now, not by a signal later.
+    write_whole(path, _empty(buckets, floor), mode=_MODE, durable=False)
     return os.open(path, flags)
+
+
+def _empty(buckets: int, floor: float) -> Iterator[bytes]:
+    """The bytes of a new table."""
+    yield _HEADER.pack(_MAGIC, buckets, os.urandom(_SECRET_BYTES)).ljust(_HEADER_BYTES, b"\0")
+    empty = struct.pack("<d", floor).ljust(_STRIDE, b"\0")
+    for _ in range(buckets):
+        yield empty
 
 
 def _secret(descriptor: int, buckets: int, name: str) -> bytes:

@@ -23,6 +23,7 @@ from typing import Final
 
 from authz.regular_file import open_regular
 from authz.revocation import Revocation, encode, parse
+from authz.whole_file import sync_folder, write_whole
 
 MOST_BYTES: Final = 16 << 20
 _MODE: Final = 0o600
@@ -93,7 +94,7 @@ class RevocationFile:
                 os.ftruncate(descriptor, size)
                 raise
             if is_new:
-                self._sync_folder()
+                sync_folder(self._path.parent)
 
     def news(self) -> News:
         """What was added since the last call; the whole file when it is another one.
@@ -131,21 +132,9 @@ class RevocationFile:
         Raises:
             OSError: the old file stays as it is.
         """
-        draft = self._path.with_name(f".{self._path.name}.new")  # one at a time: whoever has the lock
         with self._locked() as (descriptor, _is_new):
             data = _read_all(descriptor, self._most)
-            draft.unlink(missing_ok=True)  # of somebody who crashed
-            made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, _MODE)
-            try:
-                _write(made, b"".join(_kept(data, now)))
-                os.fsync(made)
-                draft.replace(self._path)
-            except OSError:
-                draft.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(made)
-            self._sync_folder()
+            write_whole(self._path, _kept(data, now), mode=_MODE, replace=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[tuple[int, bool]]:
@@ -189,13 +178,6 @@ class RevocationFile:
             return False
         held = os.fstat(descriptor)
         return (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino)
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _lock(descriptor: int, how: int, deadline: float) -> None:

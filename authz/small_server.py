@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any, Final
 
+from authz.listening import clear_the_way
 from authz.threads import Background
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request. `body` is None where it has none that is read: no length, or too much."""
+    """One request. `body` is None where it has none that is read: no length, or too much.
+
+    `peer` is the address that it comes from, "" over a Unix socket.
+    """
 
     method: str
     target: str
     accept: str
     content_type: str
     body: bytes | None = field(repr=False)
+    peer: str = ""
 
 
 class SmallServer:
@@ -75,6 +79,7 @@ class SmallServer:
         name: str = "admin",
     ) -> None:
         family, address = _family_and_address(listen)
+        clear_the_way(listen)
         try:
             self._server = _Server(
                 family, address, answer, connections=connections, deadline_s=deadline_s, most_body=most_body
@@ -102,12 +107,9 @@ class SmallServer:
 
 
 def _family_and_address(listen: str) -> tuple[socket.AddressFamily, Any]:
-    """What `socket` needs; a socket file that an earlier process left behind is removed."""
+    """What `socket` needs."""
     if listen.startswith("unix:"):
-        path = Path(listen.removeprefix("unix:"))
-        if path.is_socket():
-            path.unlink()
-        return socket.AF_UNIX, str(path)
+        return socket.AF_UNIX, listen.removeprefix("unix:")
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
@@ -204,6 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             accept=", ".join(self.headers.get_all("Accept", [])),
             content_type=", ".join(self.headers.get_all("Content-Type", [])),
             body=self._body(),
+            peer=str(self.client_address[0]) if isinstance(self.client_address, tuple) else "",
         )
         page = self.server.answer(asked)
         self.send_response(page.status)

@@ -62,6 +62,8 @@ LAYERS = {
     "ways_review": 5,
     "envoy_config": 5,
     "threads": 5,
+    "listening": 5,
+    "whole_file": 5,
     "signals": 5,
     "endpoints": 5,
     "login_plan": 5,

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
-from authz.engine.binding import clear_the_way, credentials
+from authz.engine.binding import credentials
 from authz.engine.contract import (
     HEALTH_SERVICES,
     EngineOptions,
@@ -25,6 +25,7 @@ from authz.engine.contract import (
     WaitForKey,
     channel_arguments,
 )
+from authz.listening import clear_the_way
 from authz.service import Parked
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine import batches
-from authz.engine.binding import clear_the_way, credentials
+from authz.engine.binding import credentials
 from authz.engine.contract import (
     CHECK,
     HEALTH_SERVICES,
@@ -34,6 +34,7 @@ from authz.engine.contract import (
     channel_arguments,
 )
 from authz.engine.waiting import Waiting, WaitingRoom
+from authz.listening import clear_the_way
 from authz.service import Parked
 
 log = logging.getLogger(__name__)

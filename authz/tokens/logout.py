@@ -33,7 +33,8 @@ class Logout:
 def read_logout(parsed: ParsedToken, issuer: Issuer, clients: frozenset[str], now: float) -> Logout:
     """What a logout token of `issuer` says at `now`; TokenError when it is none, or not for us, or not fresh.
 
-    Call it after `verify`. `clients` are accepted audiences besides those of the issuer's entry.
+    It is true only where `verify` accepts the token. `clients` are accepted audiences besides those of the issuer's
+    entry.
     """
     payload = parsed.payload
     _check_kind(parsed)

@@ -257,11 +257,12 @@ class TestListening:
                 client.connect(str(path))
                 client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
                 assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+            server.stop()
 
     def test_a_file_that_is_no_socket_is_left_alone(self, serve, tmp_path):
         path = tmp_path / "precious"
         path.write_text("x")
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match="a file that is no socket is in the way"):
             serve(f"unix:{path}")
         assert path.read_text() == "x"
 

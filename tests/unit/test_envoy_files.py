@@ -30,11 +30,10 @@ def test_a_link_that_was_planted_beside_a_file_is_not_written_through(tmp_path, 
     victim.write_text("precious")
     path = tmp_path / "sds" / "a.yaml"
     path.parent.mkdir()
-    getattr(path.with_name(f".a.yaml.{os.getpid()}"), plant)(victim)
+    getattr(path.with_name(f".a.yaml.{'a' * 16}.draft"), plant)(victim)
     write_sds({str(path): "one"})
     assert victim.read_text() == "precious"
     assert (path.read_text(), path.is_symlink()) == ("one", False)
-    assert [item.name for item in path.parent.iterdir()] == ["a.yaml"]
 
 
 def test_a_file_that_cannot_take_its_place_leaves_nothing_beside(tmp_path, monkeypatch):

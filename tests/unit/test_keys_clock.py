@@ -73,3 +73,69 @@ def test_many_small_steps_back_add_up_to_no_more_than_one(clock, times):
         times.pass_by(1, step=-20)
         clock.wall()
     assert clock.wall() >= 1_000_100.0 - 30
+
+
+# --- a clock that cannot come back
+
+
+def pass_slowly(clock, times, seconds, **options):
+    """Time passes, and the clock is looked at each second, as it is in a process that serves."""
+    for _ in range(seconds):
+        times.pass_by(1, **options)
+        clock.wall()
+
+
+def test_a_process_that_started_an_hour_ahead_comes_back(clock, times, caplog):
+    """NTP puts the clock right after the start; without this every token would be expired until a restart."""
+    times.pass_by(1, step=-3600)
+    assert clock.wall() == times.wall + 3600 - 30
+    pass_slowly(clock, times, 299)
+    assert clock.wall() == times.wall + 3600 - 30, "expired tokens stay expired meanwhile"
+    pass_slowly(clock, times, 2)
+    assert clock.wall() == times.wall
+    pass_slowly(clock, times, 1000)
+    assert clock.wall() == times.wall
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == [
+        "the system's clock was set back by 3600 s: it is not followed yet",
+        "the system's clock is followed again: it has stayed where it was set for 300 s",
+    ]
+
+
+def test_a_clock_that_is_set_again_and_again_is_not_believed(clock, times):
+    latest = clock.wall()
+    for _ in range(20):
+        times.pass_by(1, step=-100)
+        pass_slowly(clock, times, 100)
+        assert clock.wall() > latest
+        latest = clock.wall()
+
+
+def test_a_divergence_is_told_with_what_will_happen(clock, times):
+    assert (clock.problem(), clock.divergence()) == ("", 0.0)
+    times.pass_by(10, step=-20)
+    assert (clock.problem(), clock.divergence()) == ("", 0.0)
+    times.pass_by(10, step=-3600)
+    assert clock.divergence() == 3620 - 30
+    pass_slowly(clock, times, 100)
+    assert clock.problem() == (
+        "the system's clock was set back: the gate's time is 3590 s ahead of it, and follows it in 200 s if it stays"
+        " there"
+    )
+    pass_slowly(clock, times, 200)
+    assert (clock.problem(), clock.divergence()) == ("", 0.0)
+
+
+def test_a_clock_that_is_put_right_in_time_is_no_problem_any_more(clock, times, caplog):
+    times.pass_by(10, step=-3600)
+    assert clock.problem()
+    times.pass_by(10, step=3600)
+    assert clock.problem() == ""
+    assert "it was put right" in caplog.text
+
+
+def test_nobody_who_looks_rarely_is_held_for_longer(clock, times):
+    times.pass_by(10, step=-3600)
+    clock.wall()
+    times.pass_by(3600)
+    assert clock.wall() == times.wall

@@ -188,7 +188,7 @@ def test_the_umask_has_no_say(path):
 
 
 def test_what_a_killed_process_left_unfinished_is_no_hindrance(path):
-    path.with_name(f".replays.{os.getpid()}").write_text("half")
+    path.with_name(f".replays.{'a' * 16}.draft").write_text("half")
     Replays(path, 1).close()
     assert names_in(path.parent) == ["replays"]
 

@@ -1,0 +1,36 @@
+"""Makes room for a Unix socket where an earlier process may have left one.
+
+Law: only the socket of a process that is gone is removed. What answers, and what is no socket, stays and is an error.
+"""
+
+import contextlib
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+_PATIENCE_S: Final = 1.0  # a process that lives and is too busy to accept still lives
+
+
+def clear_the_way(address: str) -> None:
+    """Remove the socket file of a process that is gone. TCP addresses need nothing.
+
+    Raises:
+        OSError: a process listens there, or the path is something else.
+    """
+    if not address.startswith("unix:"):
+        return
+    path = Path(address.removeprefix("unix:"))
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"cannot listen on {address}: a file that is no socket is in the way")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PATIENCE_S)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+                return
+            except (TimeoutError, BlockingIOError):  # its backlog is full
+                pass
+        raise OSError(f"cannot listen on {address}: another process does")
