@@ -29,6 +29,7 @@ TYP: Final = "authz-assertion+jwt"
 MAX_LIFETIME: Final = 60  # seconds
 
 _COORDINATE_BYTES: Final = 32
+_MOST_BYTES: Final = 12_000  # of claims: signed and in base64url they take less than the 16 KiB that Airflow reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,8 @@ def mint(
 
     Of `rights` it says `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs with
     nothing special but `*`: those that match one of `dags` and none of `dags_denied`. Where these are too many it says
-    `dags_ref` instead, the digest of what the gate answers on `/grants/`. Of an outbound call it says in `airflow`
+    `dags_ref` instead, the digest of what the gate answers on `/grants/`. Where the caller's roles and full name leave
+    no room for the rest, it says neither. Of an outbound call it says in `airflow`
     which run makes it.
     """
     if not 1 <= lifetime <= MAX_LIFETIME:
@@ -139,5 +141,8 @@ def mint(
         payload["airflow"] = _run(identity.run)
     if identity.agent:
         payload["agent"] = True
-    signing_input = key.protected + b"." + b64url_encode(orjson.dumps(payload)).encode("ascii")
+    claimed = orjson.dumps(payload)
+    if len(claimed) > _MOST_BYTES:  # what grants nothing must not make Airflow refuse the rest
+        claimed = orjson.dumps({**payload, "roles": [], "name": ""})
+    signing_input = key.protected + b"." + b64url_encode(claimed).encode("ascii")
     return f"{signing_input.decode('ascii')}.{b64url_encode(sign(signing_input, key.private_key))}"

@@ -171,6 +171,16 @@ def test_every_item_of_the_menu_is_shown_to_a_weak_role_with_a_rule_for_everythi
     assert {"Audit Log", "Connections", "Variables", "Dags", "Pools"} <= set(shown)
 
 
+def test_the_largest_assertion_that_the_gate_makes_reaches_airflow(airflow, mint):
+    """With the largest roles header beside it. The gate's own limit: tests/unit/test_assertion.py."""
+    dags = ["sales_daily", *(f"{number:03}{'x' * 76}" for number in range(100))]
+    token = mint("viewer", dags=dags, roles=[f"r{number:04}" for number in range(460)])
+    assert 16_000 < len(token) <= 16_384
+    answer = ask(airflow, "/api/v2/dags", token, headers={"x-authz-roles": "r" * 4096})
+    assert answer.status_code == 200
+    assert [dag["dag_id"] for dag in answer.json()["dags"]] == ["sales_daily"]
+
+
 def test_the_menu_is_what_the_gate_says(airflow, mint):
     def menu(**claims):
         return ask(airflow, "/ui/auth/menus", mint("admin", **claims)).json()["authorized_menu_items"]

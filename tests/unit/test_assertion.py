@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz import assertion, jwks
+from authz.airflow import verifier
 from authz.jose import ALGORITHMS
 from authz.model import Claims, DagGrant, Identity, Rights
 from tests.token_factory import NOW, dump, make_key, private_key, unb64
@@ -91,6 +93,32 @@ def test_what_it_says_of_dags_and_of_the_menu():
     assert "airflow_role" not in some
     assert decoded(mint(rights=Rights(DagGrant(()), "", None)))["dags"] == []
     assert not {"dags", "dags_denied", "menu"} & decoded(mint()).keys()
+
+
+MANY_ROLES = frozenset(f"role-of-a-team-{number:05}" for number in range(2000))
+LARGEST_GRANT = DagGrant(tuple(f"{number:03}{'x' * 76}" for number in range(99)), ("*_secret",))
+
+
+@pytest.mark.parametrize(
+    ("roles", "name", "grant", "kept"),
+    [
+        (MANY_ROLES, "Alice", LARGEST_GRANT, False),
+        (MANY_ROLES, "Alice", DagGrant(("*",)), False),
+        (frozenset({"viewer"}), "Å" * 9000, DagGrant(("*",)), False),
+        (frozenset(sorted(MANY_ROLES)[:80]), "Alice", LARGEST_GRANT, True),
+        (frozenset(sorted(MANY_ROLES)[:400]), "Alice", DagGrant(("*",)), True),
+    ],
+)
+def test_airflow_reads_an_assertion_however_many_roles_a_caller_has(roles, name, grant, kept):
+    """Roles and the full name grant nothing there: they are said whole, or not at all where there is no room."""
+    who = Identity(claims=replace(CLAIMS, full_name=name), roles=roles, airflow_role="op")
+    token = mint(who, Rights(grant, "op", ("DAGS",)))
+    assert len(token) <= verifier.MAX_ASSERTION_BYTES
+    expected = verifier.Expected(issuer="https://gate.example.com", audience="airflow-prod", clock_skew=5)
+    keys = verifier.parse_keys(dump(assertion.public_jwks([KEY])))
+    asserted = verifier.verify(token, keys, expected, NOW)
+    assert (asserted.subject, asserted.airflow_role, asserted.dags.allowed) == ("alice", "op", grant.allowed)
+    assert (asserted.roles, asserted.full_name) == ((roles, name) if kept else (frozenset(), ""))
 
 
 def test_a_dag_id_is_text_whatever_it_holds():
