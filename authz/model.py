@@ -202,9 +202,14 @@ class DagGrant(NamedTuple):
     denied: tuple[str, ...] = ()
     reference: str = ""
 
+
+class LargeGrant(DagGrant):
+    """A grant with a reference. It is hashed by that: hashing thousands of names would cost more than the answer."""
+
+    __slots__ = ()
+
     def __hash__(self) -> int:
-        """That of the reference where there is one: hashing thousands of names would cost more than the answer."""
-        return hash(self.reference) if self.reference else tuple.__hash__(self)
+        return hash(self.reference)
 
 
 class Rights(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from authz.jose import b64url_encode
-from authz.model import DagGrant
+from authz.model import DagGrant, LargeGrant
 from authz.policy.patterns import Glob
 from authz.policy.rules import Rule
 from authz.policy.tables import GlobTable
@@ -55,7 +55,7 @@ def reference_of(data: bytes) -> str:
 def grant_of(allowed: tuple[str, ...], denied: tuple[str, ...], size: int) -> DagGrant:
     """The grant of these globs, with a reference where they take more bytes than an assertion has for them."""
     grant = DagGrant(allowed, denied)
-    return grant if size <= MAX_BYTES else grant._replace(reference=reference_of(grant_json(grant)))
+    return grant if size <= MAX_BYTES else LargeGrant(allowed, denied, reference_of(grant_json(grant)))
 
 
 NO_DAG: Final = Dags((), 0, DagGrant(()))

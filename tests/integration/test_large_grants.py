@@ -7,6 +7,7 @@ decides").
 import hashlib
 import os
 import signal
+import threading
 import time
 
 import httpx
@@ -145,4 +146,5 @@ def save(gate, policy):
     beside.write_bytes(policy)
     beside.replace(gate.policy)
     revision = hashlib.sha256(policy).hexdigest()
-    wait_for(lambda: gate.get("/readyz").json()["revision"] == revision, "the edit is not served")
+    served = lambda: gate.get("/readyz").json()["revision"] == revision  # noqa: E731
+    wait_for(served, "the edit is not served", pause=threading.Event().wait)
