@@ -143,10 +143,9 @@ def test_a_grant_of_two_unions_has_a_reference_where_both_together_are_too_large
 def test_grants_that_are_remembered_are_bounded(monkeypatch):
     monkeypatch.setattr(dags, "MAX_BYTES", 1)
     monkeypatch.setattr(dags, "_MOST_KNOWN", 3)
-    unions = Unions()
-    denied = Unions()
+    unions, denied = Unions(), Unions()
+    allowed = unions.of(Applying("", (place("", a=["x"]),)))
     for number in range(10):
-        allowed = unions.of(Applying("", (place("", a=["x"]),)))
         without = denied.of(Applying("", (place("", a=[f"t{number}"]),)))
         assert unions.grant(allowed, without).denied == (f"t{number}",)
         assert len(unions._grants) <= 3
