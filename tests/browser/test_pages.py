@@ -99,7 +99,7 @@ def test_every_page_is_readable_for_all(browser, folder, scheme, width):
         assert page.locator("p.go a").count() >= 1, f"{name} has no next step"
         assert page.get_by_role("link", name=BRANDING.contact).count() == 1, name
         if folder is not None:
-            page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", animations="disabled")
+            page.screenshot(path=folder / f"{name}-{scheme}-{width}.jpg", type="jpeg", quality=55)
     context.close()
 
 
