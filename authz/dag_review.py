@@ -25,6 +25,8 @@ def about_dags(covering: Covering) -> Iterator[Problem]:
     policy = covering.policy
     allowed = _Allowed(policy, covering.words)
     yield from _moot(covering)
+    yield from _like_regexes(policy)
+    yield from _seeing_all(covering)
     yield from _closed(policy, allowed, covering.words)
     yield from _seen_in_ui(policy, allowed)
 
@@ -84,6 +86,39 @@ def _moot(covering: Covering) -> Iterator[Problem]:
             if wide is not None:
                 message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
                 yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
+
+
+def _like_regexes(policy: Policy) -> Iterator[Problem]:
+    """Globs in which `.*` was meant as in a regular expression: the dot stands for itself."""
+    for rule in policy.rules.values():
+        for glob in (*rule.dags, *rule.tasks):
+            if ".*" in glob.text:
+                message = f"`{glob.text}` of the rule `{rule.id}` stands for ids with a dot in that place"
+                hint = f"patterns are no regular expressions: write {glob.text.replace('.*', '*')} if no dot is meant"
+                yield _at(policy, rule, message, hint)
+
+
+def _seeing_all(covering: Covering) -> Iterator[Problem]:
+    """Roles that rules limit to some DAGs, and that see all of them because they include a built-in role."""
+    policy, words = covering.policy, covering.words
+    told: set[str] = set()
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.ALLOW or not _limited(rule) or Plane.INBOUND not in rule.planes:
+            continue
+        for name in rule.roles:
+            role = policy.roles.get(name)
+            wide = [other for other in BUILT_IN if role is not None and other in role.includes and other != name]
+            sees = [other for other in wide if _DAGS in words.stand_for((other,), never=False)]
+            if role is None or not sees or name in told or name in BUILT_IN:
+                continue
+            if any(other in policy.rules and covering.covers(policy.rules[other], rule) for other in sees):
+                continue  # `_moot` says so of the rule
+            told.add(name)
+            message = (
+                f"the role `{name}` sees every DAG, though `{rule.id}` limits it to some: it includes `{sees[-1]}`"
+            )
+            hint = f"to show only these, do not include `{sees[-1]}`: name it in the `operations` of `{rule.id}`"
+            yield Problem(policy.file, role.line, role.column, message, hint)
 
 
 def _closed(policy: Policy, allowed: _Allowed, words: Words) -> Iterator[Problem]:

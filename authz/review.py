@@ -120,26 +120,53 @@ def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
 
 def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
     """Deny rules against deleting that leave open the bulk requests, which can delete too."""
-    allowed = {
-        name: rule.id
-        for rule in policy.rules.values()
-        if rule.effect is Effect.ALLOW and Plane.INBOUND in rule.planes
-        for name in meant.stand_for(rule.operations, never=False)
-        if name.endswith(":bulk")
-    }
+    allowed = _Bulk(policy, meant)
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY or Plane.INBOUND not in rule.planes or rule.paths:
             continue
         by_method = not rule.operations and rule.methods == ("DELETE",)  # which covers no PATCH
         denied = meant.stand_for(("*",) if by_method else rule.operations, never=True)
         areas = {name.partition(":")[0] for name in denied if name.endswith(":delete")}
-        open_ones = sorted(f"{area}:bulk" for area in areas if f"{area}:bulk" in allowed)
-        left = [name for name in open_ones if by_method or name not in denied]
-        if left:
-            names = ", ".join(f"`{name}`" for name in left)
+        left = sorted(f"{area}:bulk" for area in areas if by_method or f"{area}:bulk" not in denied)
+        open_ones = {name: granting for name in left if (granting := allowed.by(name, rule))}
+        if open_ones:
+            names = ", ".join(f"`{name}`" for name in open_ones)
             message = f"the rule `{rule.id}` keeps from deleting, but not by {names}"
-            hint = f'the rule `{allowed[left[0]]}` allows that; deny operations: ["*:delete", "*:bulk"]'
+            hint = f'the rule `{next(iter(open_ones.values()))}` allows that; deny operations: ["*:delete", "*:bulk"]'
             yield _at(policy, rule, message, hint)
+
+
+class _Bulk:
+    """Who may make bulk requests: the roles that rules name, and all that those who have these roles have."""
+
+    def __init__(self, policy: Policy, meant: Words) -> None:
+        self._policy = policy
+        self._named: dict[tuple[str, str], str] = {}  # operation, role of an allow rule → the rule
+        self._held: dict[tuple[str, str], str] = {}  # operation, role that its holders have → the rule
+        for rule in policy.rules.values():
+            if rule.effect is not Effect.ALLOW or Plane.INBOUND not in rule.planes:
+                continue
+            for name in meant.stand_for(rule.operations, never=False):
+                if name.endswith(":bulk"):
+                    self._add(name, rule)
+
+    def _add(self, name: str, rule: Rule) -> None:
+        self._held[name, AUTHENTICATED] = rule.id
+        for role in rule.roles:
+            self._named[name, role] = rule.id
+            for held in self._policy.roles[role].includes if role in self._policy.roles else ():
+                self._held[name, held] = rule.id
+
+    def by(self, name: str, deny: Rule) -> str:
+        """A rule that allows the operation to somebody whom the deny rule concerns for certain, or ""."""
+        for role in deny.roles or (AUTHENTICATED,):
+            known = self._policy.roles.get(role)
+            for held in (AUTHENTICATED, *sorted(known.includes if known else ())):
+                if rule := self._named.get((name, held)):
+                    return rule
+            if rule := self._held.get((name, role)):
+                return rule
+        return ""
 
 
 def _strong_readers(policy: Policy) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ _LONGEST_ID: Final = 250  # characters of a DAG or task id, in Airflow's databas
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REGEX_SIGNS: Final = ("^", "$", "|", "/.*", "/.+", "[", "]", "\\")
 _share_word: Final = Shared[str]()  # most paths of a policy begin alike
+_NO_REGEX_ID: Final = "there are no regular expressions here: `*` stands for any characters, as in sales_*"
 _NO_REGEX: Final = "there are no regular expressions here: `*` stands for any characters, a last `/**` for any rest"
 
 
@@ -117,7 +118,9 @@ def _parse_id(value: object, what: str) -> Glob:
     if not _ID_PATTERN.fullmatch(text):
         raise Mistake(
             f"`{text}` matches no {what} id",
-            f"a {what} id has only letters, digits, `_`, `-` and `.`; `*` stands for any characters",
+            _NO_REGEX_ID
+            if any(sign in text for sign in "^$|[](){}+?\\")
+            else f"a {what} id has only letters, digits, `_`, `-` and `.`; `*` stands for any characters",
         )
     if len(text) - text.count("*") > _LONGEST_ID:
         raise Mistake(

@@ -6,7 +6,9 @@ right one by one can hold together is the question of `authz.policy.reach`.
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Final
 
+from authz.catalogue import Catalogue
 from authz.errors import Problem
 from authz.policy import built_in
 from authz.policy.draft import Draft
@@ -169,6 +171,25 @@ class _Known:
         self.areas = ", ".join(sorted({name.partition(":")[0] for name in draft.catalogue.operations}))
 
 
+_SAID: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("trigger", "start", "run", "add", "new", "make", "post"), ("create", "materialize")),
+    **dict.fromkeys(("view", "get", "list", "see", "show"), ("read",)),
+    **dict.fromkeys(("edit", "write", "modify", "change", "pause", "unpause", "set", "patch", "clear"), ("update",)),
+    **dict.fromkeys(("remove", "drop"), ("delete",)),
+}
+"""What people call an action, and what the catalogue calls it."""
+
+
+def _meant(word: str, catalogue: Catalogue) -> str:
+    """`did you mean …?` for an action by another name; `dag`, `dags` and, for what is triggered, `dag_runs` are one."""
+    area, _, action = word.partition(":")
+    singular = area.removesuffix("s")
+    areas = (area, f"{singular}s", singular, f"{singular}_runs")
+    meant = (f"{name}:{other}" for name in areas for other in (*_SAID.get(action, ()), action))
+    found = next((name for name in meant if name in catalogue.operations), "")
+    return f"did you mean `{found}`?" if found else ""
+
+
 def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
     for position, role in enumerate(entry.roles):
         if role in BUILT_IN and role not in draft.role_names:
@@ -182,7 +203,8 @@ def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Foun
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
-            hint = known.operations.near(word) or f"there are operations of {known.areas}"
+            hint = _meant(word, draft.catalogue) or known.operations.near(word)
+            hint = hint or f"there are operations of {known.areas}"
             yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"

@@ -391,9 +391,10 @@ def test_a_rule_for_some_dags_beside_a_built_in_role_for_all():
         "the rule `sales` limits nothing to its DAGs: `airflow.op` allows the same for every DAG"
     ]
     beyond = "\n  team: {groups: [h], includes: [airflow.viewer]}\n"
-    assert messages(rules, roles=beyond) == []
+    sees = "the role `team` sees every DAG, though `sales` limits it to some: it includes"
+    assert messages(rules, roles=beyond) == [f"{sees} `airflow.viewer`"]
     some_of_them = rules.replace("[team]", "[team, other]")
-    assert messages(some_of_them, roles=given + "  other: {groups: [o]}\n") == []
+    assert messages(some_of_them, roles=given + "  other: {groups: [o]}\n") == [f"{sees} `airflow.op`"]
 
 
 def test_a_deny_rule_with_the_set_of_a_stronger_role():
@@ -415,3 +416,34 @@ def test_a_rule_that_says_what_a_built_in_role_says_is_the_one_to_go():
 def test_everyone_with_a_token_and_the_set_of_a_strong_role():
     rules = "{id: all, plane: inbound, roles: [authenticated], operations: [airflow.op]}"
     assert "the rule `all` lets everyone with a valid token do what Airflow reserves to `op`" in messages(rules)
+
+
+def test_a_role_for_some_dags_that_includes_a_built_in_role_sees_all():
+    rule = '{id: own, plane: inbound, roles: [sales], operations: ["dag_runs:create"], dags: ["sales_*"]}'
+    included = "\n  sales: {groups: [sales], includes: [airflow.viewer]}\n"
+    found = [problem for problem in told(rule, roles=included) if "sees every DAG" in problem]
+    assert found == ["the role `sales` sees every DAG, though `own` limits it to some: it includes `airflow.viewer`"]
+    alone = "\n  sales: {groups: [sales]}\n"
+    assert not [problem for problem in told(rule, roles=alone) if "sees every DAG" in problem]
+
+
+def test_a_deny_rule_is_not_blamed_for_roles_that_its_callers_do_not_have():
+    deny = '{id: no, plane: inbound, deny: true, roles: [copilot], operations: ["*:delete"]}'
+    admins = '{id: ops, plane: inbound, roles: [op], operations: ["connections:*"]}'
+    own = '{id: own, plane: inbound, roles: [copilot], operations: ["connections:*"]}'
+    assert not [problem for problem in told(f"{deny}\n{admins}") if "keeps from deleting" in problem]
+    assert [problem for problem in told(f"{deny}\n{admins}\n{own}") if "`connections:bulk`" in problem]
+    for_viewers = deny.replace("copilot", "viewer")  # whoever is op is a viewer too
+    assert [problem for problem in told(f"{for_viewers}\n{admins}") if "`connections:bulk`" in problem]
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"), [("sales_.*", True), (".*_daily", True), ("sales_*", False), ("a.b", False)]
+)
+def test_a_glob_that_looks_like_a_regular_expression(glob, found):
+    rule = f'{{id: x, plane: inbound, roles: [viewer], operations: [dags:read], dags: ["{glob}"]}}'
+    assert bool([problem for problem in told(rule) if "with a dot in that place" in problem]) == found
+
+
+def told(rules, **parts):
+    return [finding.problem.message for finding in lint(load(rules, **parts))]
