@@ -12,7 +12,7 @@ PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 CORE := authz/reasons.py,authz/model.py,authz/characters.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow soak flame lint format protos docs lock clean
+.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow soak flame lint dist format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -127,6 +127,9 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step
 	@$(BIN)/python scripts/protos.py --check
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python scripts/envoy_samples.py --check
+
+dist: $(STAMP) ## the wheel and the sdist, into dist/, built with the tools of .venv
+	@$(BIN)/python -m hatchling build -d dist
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format .

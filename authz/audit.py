@@ -5,7 +5,7 @@ is always exactly one line of valid JSON, whatever a caller managed to put into 
 Signing and chaining wrap `encode` later; nothing else in the package writes records.
 """
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import orjson
 
@@ -13,51 +13,41 @@ _LONGEST = 2048  # characters of any one string in a record; a path may be longe
 
 
 class OwnFields(TypedDict):
-    """The fields of a record that differ from decision to decision.
+    """The fields of a record that differ from decision to decision; docs/decision-log.md is made of these."""
 
-    `time` is seconds since the epoch, `latency_us` microseconds from the message's arrival to the answer.
-    """
-
-    id: str
-    time: float
-    latency_us: int
-    trace: str
-    source: str
+    id: Annotated[str, "decision id, as the answer's header `x-authz-decision` has it"]
+    time: Annotated[float, "seconds since the epoch at which the check arrived"]
+    latency_us: Annotated[int, "microseconds from the check's arrival to its answer"]
+    trace: Annotated[str, "trace id of the request's `traceparent`; empty without one"]
+    source: Annotated[str, "address of the connection's other end, as Envoy sees it"]
 
 
 class SharedFields(TypedDict):
-    """The fields of a record that follow from the request, the identity and the policy.
+    """The fields of a record that follow from the request, the identity and the policy."""
 
-    `path` is canonical, or the raw path without its query where no canonical form exists.
-    """
-
-    plane: str
-    method: str
-    host: str
-    path: str
-    subject: str
-    client: str
-    issuer: str
-    roles: tuple[str, ...]
-    operation: str
-    dag: str
-    decision: str
-    reason: str
-    rule: str
-    revision: str
-    detail: str
+    plane: Annotated[str, "`inbound` (to Airflow) or `egress` (from tasks)"]
+    method: Annotated[str, "HTTP method"]
+    host: Annotated[str, "host that was asked for"]
+    path: Annotated[str, "canonical path without its query; the raw one where it has no canonical form"]
+    subject: Annotated[str, "the token's `sub`; empty for an anonymous caller"]
+    client: Annotated[str, "the token's client id; empty where it has none"]
+    issuer: Annotated[str, "the token's `iss`"]
+    roles: Annotated[tuple[str, ...], "roles of the caller, those that other roles include too"]
+    operation: Annotated[str, "operation of Airflow's catalogue; empty where the path is none"]
+    dag: Annotated[str, "DAG that the request names, `~` where it may reach any; on egress that of the calling run"]
+    decision: Annotated[str, "`allow` or `deny`"]
+    reason: Annotated[str, "why: [reasons](reasons.md)"]
+    rule: Annotated[str, "id of the rule that decided; empty where none did"]
+    revision: Annotated[str, "SHA-256 of the policy file that decided, in hex: `sha256sum policy.yaml`"]
+    detail: Annotated[str, "more for the operator; never a secret"]
 
 
 class OutboundFields(SharedFields, total=False):
-    """What is said besides of an outbound call, and of a task that asks for a token.
+    """What is said besides of an outbound call, and of a task that asks for a token."""
 
-    `run` is the run that it comes from, null where none is known, `level` how sure that is, `destination` the name that
-    Envoy gave.
-    """
-
-    destination: str
-    run: dict[str, str | int] | None
-    level: str
+    destination: Annotated[str, "egress: name of the destination; empty where Envoy named none"]
+    run: Annotated[dict[str, str | int] | None, "egress: the calling run; null where none is known"]
+    level: Annotated[str, "egress: assurance level of the run identity"]
 
 
 class DecisionRecord(OwnFields, SharedFields):

@@ -1,4 +1,4 @@
-"""The decision: one pure function that `serve`, `check`, `explain`, `test` and `replay` all call (DESIGN §2.2).
+"""The decision: one pure function that `serve`, `check` and `explain` all call (DESIGN §2.2).
 
 Law: total and order-free. Deny rules win over everything. What no rule allows is denied. Of several rules that apply,
 the one with the smallest id is reported, so that a decision does not depend on the order of lines.

@@ -8,17 +8,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+from authz.audit import OutboundFields, OwnFields, SharedFields
 from authz.metrics import Metrics
 from authz.reasons import ANSWERS, Reason
 from authz.settings import Settings
 from authz.supervisor.view import families
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md"]
+PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md"]
 
 
 def reasons() -> Iterator[str]:
@@ -28,6 +29,18 @@ def reasons() -> Iterator[str]:
     for reason in Reason:
         answer = ANSWERS[reason]
         yield f"| `{reason}` | {answer.http} | {answer.grpc.name} | `{answer.public}` | {answer.help} |"
+
+
+def decision_log() -> Iterator[str]:
+    """Every field of a line of the decision log."""
+    yield "| field | JSON | meaning |"
+    yield "| --- | --- | --- |"
+    parts = (OwnFields, SharedFields, OutboundFields)
+    hints = {name: hint for part in parts for name, hint in get_type_hints(part, include_extras=True).items()}
+    names = {str: "text", int: "number", float: "number", tuple: "list of texts"}
+    for name, hint in hints.items():
+        plain, text = get_args(hint)
+        yield f"| `{name}` | {names.get(get_origin(plain) or plain, 'object or null')} | {text} |"
 
 
 def metrics() -> Iterator[str]:
@@ -86,6 +99,7 @@ def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[st
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}
+TABLES["decision_log"] = decision_log
 
 
 def fill(text: str) -> str:

