@@ -23,7 +23,9 @@ _TITLES = {
     403: "You do not have access to this",
     503: "Access cannot be checked right now",
 }
+_SIGNED_IN = "You are signed in"
 _MESSAGES = {
+    Reason.SIGNED_IN: "You go back to the page that you came from.",
     Reason.SIGNED_OUT: "This session has ended here.",
     Reason.NO_ROLE: (
         "You are signed in, but none of your groups has a role here. Ask for one, then sign out and sign in again."
@@ -112,7 +114,7 @@ def as_html(
     if status == 401:  # noqa: PLR2004 the HTTP status itself
         more = _CAUSES if sign_out else "" if login else _ELSEWHERE
     return page(
-        _TITLES[status],
+        _SIGNED_IN if deny.reason is Reason.SIGNED_IN else _TITLES[status],
         message(deny, identity, _FOR_PEOPLE),
         more,
         links=_links(deny, status, start=start, sign_out=sign_out, login=login),

@@ -48,8 +48,9 @@ class Reason(StrEnum):
     KEY_RETIRED = "key_retired"
     # 200: a task gets what it asked for, from us
     RUN_TOKEN_ISSUED = "run_token_issued"  # noqa: S105 a reason, not a password
-    # 302: the session ends, which is what was asked for
+    # 302: the session ends, or is there already, which is what was asked for
     SIGNED_OUT = "signed_out"
+    SIGNED_IN = "signed_in"
     # 403: we know who this is, and the answer is no
     NO_ROLE = "no_role"
     NO_RULE = "no_rule"
@@ -184,6 +185,13 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
             "signed_out",
             None,
             "A sign-out: the session, if there is one, is revoked.",
+        ),
+        Reason.SIGNED_IN: Answer(
+            GrpcCode.PERMISSION_DENIED,
+            302,
+            "signed_in",
+            None,
+            "Airflow's login route, asked for with a session: the browser goes back to the page that it came from.",
         ),
         Reason.NO_ROLE: _forbidden("no_role", "The identity's groups and client map to no role."),
         Reason.NO_RULE: _forbidden("no_rule", "No rule allows this request for the identity's roles."),

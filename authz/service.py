@@ -36,6 +36,8 @@ from authz.verdicts import Question, Verdicts
 log = logging.getLogger(__name__)
 
 _SIGN_OUT: Final = "session:logout"  # the operation of the catalogue
+_SIGN_IN: Final = "session:login"
+_OF_SESSIONS: Final = frozenset({_SIGN_IN, _SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
 
@@ -202,8 +204,8 @@ class Service:
             return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
         identity = trail.identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
-        if decision.operation == _SIGN_OUT and isinstance(session, Session):
-            return self._sign_out(http, trail, session, decision)
+        if decision.operation in _OF_SESSIONS and isinstance(session, Session):
+            return self._sign_in_or_out(http, trail, session, decision)
         if session.used:  # preparing for a second time pays only for those who come a second time
             trail.verdict = self._verdicts.verdict(question, identity, decision)
         return self._finish(trail, decision)
@@ -252,8 +254,10 @@ class Service:
                 return self._finish(trail, decision)
         return self._finish(trail, Deny(reason=reason, detail=detail))
 
-    def _sign_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
-        """Revoke the session, then send the browser to where its cookies end, or let the request go on to Airflow."""
+    def _sign_in_or_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
+        """Lead back from Airflow's login; or revoke the session, then lead to where its cookies end, or to Airflow."""
+        if decision.operation == _SIGN_IN:
+            return self._finish(trail, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
         if not http.signout and isinstance(decision, Deny):
             return self._finish(trail, decision)
         after = _signed_out(decision) if http.signout else decision

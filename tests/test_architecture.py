@@ -27,6 +27,7 @@ LAYERS = {
     "jwks": 2,
     "tokens": 2,
     "revocation": 2,
+    "return_path": 2,
     "cookies": 2,
     "assertion": 2,
     "audit": 2,

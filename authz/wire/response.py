@@ -16,6 +16,7 @@ from authz.cookies import read as read_cookies
 from authz.model import EXECUTION, Deny, HttpRequest, Identity, Plane, Run
 from authz.page_frame import NO_BRANDING, POLICY, Branding
 from authz.reasons import ANSWERS, GrpcCode, Reason
+from authz.return_path import return_path
 from authz.wire.headers import DECISION, IDENTITY_HEADERS, NEVER_FORWARDED
 from authz.wire.request import SECURE
 
@@ -150,8 +151,10 @@ def denied(
         leaving = _way_out(http)
         headers.update(leaving)
         status = _FOUND if leaving else status
+    if deny.reason is Reason.SIGNED_IN and http is not None:
+        headers["location"] = _way_back(http)
     if status == _FOUND and "location" not in headers:
-        raise ValueError("a sign-out that leads nowhere")
+        raise ValueError("a redirect that leads nowhere")
     if html:
         headers["content-security-policy"] = POLICY
     if status == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
@@ -218,6 +221,12 @@ def _body(
     outward = http is not None and http.plane in _OF_TASKS
     said = task_messages.message(deny, run, http) if outward and http is not None else ""
     return pages.as_json(deny, identity, decision_id, said=said)
+
+
+def _way_back(http: HttpRequest) -> str:
+    """Where a browser with a session goes from Airflow's login route. Its own login would be a dead end here."""
+    scheme = "https" if http.secure else "http"
+    return return_path(http.target, f"{scheme}://{http.authority}", http.base + "/")
 
 
 def _way_out(http: HttpRequest | None) -> dict[str, str]:

@@ -4,11 +4,13 @@ import contextlib
 import json
 import time
 
+import httpx
 import pytest
 
 from tests.e2e.login_site import LoginSite
 
 DAGS, LOGOUT, SIGNOUT = "/api/v2/dags", "/api/v2/auth/logout", "/oauth2/signout"
+LOGIN = "/api/v2/auth/login"
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,34 @@ def test_without_tls_too(envoy_binary, tmp_path):
         with replayed(site, saved) as thief:
             assert thief.script(site.url + DAGS).status_code == 401
         assert site.upstream.requests == []
+
+
+@pytest.mark.parametrize("link", ["/dags/sales_daily?tab=runs", "{site}/dags/sales_daily?tab=runs"])
+def test_airflows_own_login_route_leads_through_the_login_back_to_the_page(site, link):
+    """As Airflow's UI asks for it when its session is gone. No rule gives ann `session:login`."""
+    with site.browser() as browser:
+        wanted = str(httpx.URL(site.url + LOGIN).copy_merge_params({"next": link.format(site=site.url)}))
+        page = browser.open(wanted)
+        assert str(page.url).startswith(f"{site.provider.issuer}/authorize")
+        site.upstream.reset()
+        back = browser.navigate(site.sign_in(browser, page))
+        assert httpx.URL(back.headers["location"]) == httpx.URL(wanted)
+        answer = browser.navigate(back.headers["location"])
+        assert (answer.status_code, answer.headers["location"]) == (302, "/dags/sales_daily?tab=runs")
+        assert decision(site, answer)["reason"] == "signed_in"
+        assert site.upstream.requests == []
+
+
+def test_a_script_without_a_session_gets_401_there_too(site):
+    with site.browser() as browser:
+        assert browser.script(f"{site.url}{LOGIN}?next=/dags").status_code == 401
+    assert site.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "link", ["//evil.test", "/\\evil.test", "https:evil.test", "https://evil.test/", "/%09/evil.test"]
+)
+def test_it_leads_nowhere_else(site, browser, link):
+    answer = browser.navigate(f"{site.url}{LOGIN}?next={link}")
+    assert (answer.status_code, answer.headers["location"]) == (302, "/")
+    assert site.upstream.requests == []

@@ -19,6 +19,7 @@ def test_http_status_and_grpc_code_go_together():
         (200, GrpcCode.OK),
         (200, GrpcCode.PERMISSION_DENIED),
         (302, GrpcCode.UNAUTHENTICATED),
+        (302, GrpcCode.PERMISSION_DENIED),
         (400, GrpcCode.INVALID_ARGUMENT),
         (401, GrpcCode.UNAUTHENTICATED),
         (403, GrpcCode.PERMISSION_DENIED),
