@@ -12,30 +12,22 @@ from tests.e2e.envoy_harness import wait_for
 RUN_TIMEOUT_S = 60
 
 
-def menu(page):
-    """The words of the main menu; the page has finished loading it."""
-    expect(page.get_by_role("button", name="User")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    names = ("Home", "Dags", "Assets", "Browse", "Admin", "Docs", "Security")
-    return [name for name in names if page.get_by_label(name, exact=True).count()]
+def expect_menu(page, menus):
+    """Wait until the main menu has these, each with exactly these entries in this order."""
+    for name, words in menus.items():
+        page.get_by_role("button", name=name).click()
+        items = page.get_by_role("menuitem")
+        expect(items).to_have_text(words, use_inner_text=True)
+        page.keyboard.press("Escape")
+        expect(items).to_have_count(0)
 
 
-def entries(page, name):
-    """What a menu offers."""
-    page.get_by_role("button", name=name).click()
-    items = page.get_by_role("menuitem")
-    expect(items.first).to_be_visible()
-    words = items.all_inner_texts()
-    page.keyboard.press("Escape")
-    expect(items).to_have_count(0)
-    return words
-
-
-def dag_list(page):
-    """The DAGs on the page of DAGs."""
+def expect_dags(page, names):
+    """Wait until the page of DAGs shows exactly these, in whatever order."""
     links = page.get_by_test_id("dag-id")
-    expect(links.first).to_be_visible()
-    return sorted(links.all_inner_texts())
+    expect(links).to_have_count(len(names))
+    for name in names:
+        expect(links.filter(has_text=name).first).to_be_visible()
 
 
 def trigger(page, dag):

@@ -1,5 +1,7 @@
 """Logging in, staying in and getting out, in real Chromium: each test with the certified and the embedded provider."""
 
+import re
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -31,6 +33,19 @@ def test_whoever_logs_in_lands_on_the_page_first_asked_for(page, edge):
     edge.sign_in(page, "viewer", "/dags/sales_daily?tab=runs")
     expect(page.get_by_text("sales_daily").first).to_be_visible()
     assert '"ann"' in who(page)
+
+
+def test_who_loses_the_session_while_the_ui_is_open_comes_back_to_the_page(context, page, edge):
+    """A team's member, whose rules are those of docs/policy.md: none of them gives `session:login`."""
+    edge.sign_in(page, "team", "/dags/sales_daily")
+    expect(page.get_by_test_id("trigger-dag-button")).to_be_visible()
+    context.clear_cookies()  # the provider's too, so that its page shows up again
+    page.evaluate("document.querySelector('[data-testid=trigger-dag-button]')?.click()")  # the UI may be gone already
+    page.wait_for_url(f"{edge.provider.issuer}/**")
+    edge.provider.sign_in(page, "team")
+    page.wait_for_url(re.compile(rf"^{re.escape(edge.url)}/dags/sales_daily(/runs)?/?(\\?.*)?$"))
+    expect(page.get_by_text("sales_daily").first).to_be_visible()
+    assert '"sam"' in who(page)
 
 
 def test_a_second_tab_needs_no_second_login(context, edge):
@@ -146,4 +161,4 @@ def test_the_back_button_shows_nothing_after_signing_out(page, edge):
     page.goto(f"{edge.url}/dags/sales_daily")
     assert page.url.startswith(edge.provider.issuer)
     page.go_back()
-    assert not page.get_by_test_id("dag-id").count()
+    expect(page.get_by_test_id("dag-id")).to_have_count(0)
