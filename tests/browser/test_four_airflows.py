@@ -26,7 +26,7 @@ def test_a_forbidden_page_says_who_one_is_and_what_was_missing(page, edge):
     edge.sign_in(page, "viewer")
     answer = page.goto(f"{edge.url}/api/v2/connections")
     assert answer.status == httpx.codes.FORBIDDEN
-    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    expect(page.get_by_role("heading", name="You do not have access to this")).to_be_visible()
     expect(page.get_by_text("connections:read")).to_be_visible()
     expect(page.get_by_text("ann", exact=True)).to_be_visible()
 
@@ -52,7 +52,7 @@ def test_the_menu_shows_what_the_role_may_do(page, edge, role, menus, screenshot
 
 def test_whoever_has_no_group_gets_a_clear_page(page, edge):
     edge.sign_in(page, "nobody", "/dags")
-    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    expect(page.get_by_role("heading", name="You do not have access to this")).to_be_visible()
     expect(page.get_by_text("nina", exact=True)).to_be_visible()
 
 
@@ -61,3 +61,20 @@ def test_a_team_sees_its_own_dags_only(page, edge):
     expect_dags(page, ["sales_daily"])
     status, _text = fetched(page, "/api/v2/dags/finance_close")
     assert status == httpx.codes.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("role", "paths", "missing"),
+    [
+        ("team", ("/dags/finance_close", "/dags/finance_close/runs"), "dags:read on the DAG finance_close"),
+        ("viewer", ("/connections",), "connections:read"),
+    ],
+)
+def test_a_page_of_what_one_may_not_see_says_what_is_missing(page, edge, role, paths, missing):
+    edge.sign_in(page, role, "/dags")
+    expect(page.get_by_test_id("dag-id").first).to_be_visible()
+    for path in paths:
+        answer = page.goto(f"{edge.url}{path}")
+        assert answer.status == httpx.codes.FORBIDDEN
+        expect(page.get_by_text(missing)).to_be_visible()
+        expect(page.get_by_role("link", name="To the start page")).to_be_visible()

@@ -195,7 +195,7 @@ def test_somebody_without_the_right_is_403_and_told_what_is_missing(stack, reaso
 def test_the_service_account_triggers_no_other_dag(stack):
     answer = stack.get("/api/v2/dags/finance/dagRuns", token=stack.etl(aud="airflow"), method="POST", body=b"{}")
     assert answer.status == 403
-    assert "dag_runs:create on DAG finance" in json.loads(answer.body)["message"]
+    assert "dag_runs:create on the DAG finance" in json.loads(answer.body)["message"]
     assert stack.upstream.requests == []
 
 
@@ -238,7 +238,7 @@ def test_a_request_without_one_reading_is_400(stack, headers, target, reason):
     ("target", "token", "status", "text"),
     [
         ("/api/v2/dags", None, 401, "Please sign in"),
-        ("/api/v2/config", {"preferred_username": "<b>mallory</b>"}, 403, "You may not do this"),
+        ("/api/v2/config", {"preferred_username": "<b>mallory</b>"}, 403, "You do not have access to this"),
         ("/api/v2/%2e%2fdags", None, 400, "This request cannot be understood"),
     ],
 )

@@ -95,7 +95,7 @@ def test_who_has_no_role_is_told_so_and_led_out(site):
     with site.browser() as browser:
         page = site.log_in(browser, DAGS, "nina")
         assert page.status_code == 403
-        assert "None of your groups has a role here" in page.text
+        assert "none of your groups has a role here" in page.text
         assert "nina" in page.text
         assert f'<a href="{LOGOUT}">Sign out</a>' in page.text
         browser.open(site.url + LOGOUT)
