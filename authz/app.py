@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ from authz.metrics import Metrics
 from authz.minter import AssertionMinter
 from authz.named_files import named
 from authz.policy import Policy
+from authz.readiness_log import ReadinessLog
 from authz.reload import PolicyFile
 from authz.revocation import Revoked
 from authz.revocation_file import MOST_BYTES
@@ -60,6 +62,7 @@ class App:
         fetcher: brings key sets; over the network when not given.
         log_lock: a file to lock around writes to the decision log, where other processes write to it too.
         replays: the table of used proofs, where other processes share it.
+        quiet: another process tells of a start that went well.
     """
 
     def __init__(
@@ -69,18 +72,17 @@ class App:
         fetcher: Fetcher | None = None,
         log_lock: Path | None = None,
         replays: Path | None = None,
+        quiet: bool = False,
     ) -> None:
         self.settings = settings
+        self._start_level = logging.DEBUG if quiet else logging.INFO
         self.clock = SystemClock()
         self.metrics = Metrics()
         signing_keys = load_keys(settings)
         self.minter = _minter(settings, signing_keys)
         self.keys = KeyStore(fetcher or fetcher_of(settings), self.clock, options_of(settings), self._key_event)
         self.policy = self._policy_file()
-        decisions = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
-        self.sink = DecisionSink(
-            decisions, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=log_lock
-        )
+        self.sink = _sink(settings, log_lock)
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
@@ -271,20 +273,27 @@ class App:
     def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
         self._listening = True
         self._look_now.set()
-        log.info("listening on %s, admin on %s", ", ".join(addresses), self.settings.admin.listen)
+        policy = self.policy.current
+        log.log(
+            self._start_level,
+            "listening on %s, admin on %s, policy %s",
+            ", ".join(addresses),
+            self.settings.admin.listen,
+            policy.revision[:12] if policy is not None else "none",
+        )
         if told is not None:
             told(addresses)
 
     def _follow_readiness(self) -> None:
         """Health follows readiness; its changes are logged with their reasons."""
-        last: Readiness | None = None
+        began, serving = time.monotonic(), None
+        changes = ReadinessLog("ready", level=self._start_level)
         while True:
             now = self._readiness_whatever_happens()
-            if last is None or now.ready != last.ready:
-                self.engine.set_serving(serving=now.ready)
-                state = "ready" if now.ready else "not ready"
-                log.info("%s%s", state, "".join(f"\n  {problem}" for problem in now.reasons))
-            last = now
+            if now.ready != serving:
+                serving = now.ready
+                self.engine.set_serving(serving=serving)
+            changes.look(now, since_start=time.monotonic() - began)
             self._look_now.wait(_READINESS_S)
             self._look_now.clear()
             if self._ended.is_set():
@@ -307,6 +316,11 @@ class App:
         lost = self.sink.close()
         if lost:
             log.error("%d decision records could not be written", lost)
+
+
+def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
+    target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
+    return DecisionSink(target, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=lock)
 
 
 def settle() -> None:

@@ -63,6 +63,7 @@ class PolicyFile:
         self._tried = ""
         self.current: policy.Policy | None = None
         self.problems: tuple[Problem, ...] = ()
+        self._refused = False
 
     def take(self, content: Content) -> None:
         """Load what the watcher found; the same bytes are not loaded twice."""
@@ -94,10 +95,13 @@ class PolicyFile:
         self.current = loaded
         self.problems = ()
         self._events.policy_loaded(loaded.revision)
-        log.info("policy %s is in force (before: %s)", loaded.revision[:12], before)
+        # The first one is part of a start, whose last line names it.
+        level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
+        log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
 
     def _reject(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
+        self._refused = True
         self._events.policy_refused()
         kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"
         log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))

@@ -75,6 +75,7 @@ LAYERS = {
     "assertion_keys": 6,
     "issuer_keys": 6,
     "admin": 6,
+    "readiness_log": 6,
     "small_server": 6,
     "backchannel": 6,
     "settings": 6,

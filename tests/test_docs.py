@@ -104,7 +104,10 @@ def test_the_commands_for_an_existing_airflow_work(folder):
     free = "admin: {listen: '127.0.0.1:0'}\n"
     (folder / "serve.yaml").write_text(text.replace("127.0.0.1:9190", "127.0.0.1:0") + free)
     serving = subprocess.Popen(
-        [BIN / "authz", "serve", "--settings", "serve.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True
+        [BIN / "authz", "serve", "--settings", "serve.yaml", "--workers", "1"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         lines = []

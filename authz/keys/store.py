@@ -222,7 +222,8 @@ class KeyStore:
             done = worker.schedule.succeeded(now, kids=keyset.keys, max_age=fetched.max_age, age=fetched.age)
         changed = previous is None or keyset.digest != previous.digest
         if changed or before.last_error:
-            log.info("issuer %s: %d keys%s", name, len(keyset), ", again" if before.last_error else "")
+            level = logging.DEBUG if previous is None and not before.last_error else logging.INFO  # a start is quiet
+            log.log(level, "issuer %s: %d keys%s", name, len(keyset), ", again" if before.last_error else "")
         if keyset is not previous:
             for ignored in keyset.ignored:
                 log.warning("issuer %s: left out %s", name, ignored)

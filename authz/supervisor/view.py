@@ -6,6 +6,7 @@ that little of what a worker counted is lost when it is killed. Touches no proce
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from authz.admin import GRANTS, Readiness
 from authz.policy.dags import reference_of
+from authz.readiness_log import ReadinessLog
 from authz.supervisor.aggregate import Totals, Worker
 from authz.supervisor.fleet import Ended, Fleet
 from authz.supervisor.private_pages import read_all, read_first
@@ -36,7 +38,8 @@ class FleetView:
         self._totals = Totals()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
-        self._last: Readiness | None = None
+        self._changes = ReadinessLog("all workers are ready")
+        self._began = time.monotonic()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics of all workers and of this process, as one text; see `Metrics.exposition`."""
@@ -72,11 +75,7 @@ class FleetView:
                 log.exception("looking at the workers")
 
     def _log_changes(self) -> None:
-        now = self.readiness()
-        if self._last is None or now.ready != self._last.ready:
-            state = "all workers are ready" if now.ready else "not ready"
-            log.info("%s%s", state, "".join(f"\n  {reason}" for reason in now.reasons))
-        self._last = now
+        self._changes.look(self.readiness(), since_start=time.monotonic() - self._began)
 
     def _pages(self) -> dict[Worker, Path]:
         return {seat.worker: self._fleet.place(seat).admin for seat in self._fleet.running()}

@@ -204,7 +204,6 @@ class TestFailing:
         running.fetcher.answers["corp"] = [OLD]
         running.later(301)
         assert [record.message for record in caplog.records] == [
-            "issuer corp: 1 keys",
             "issuer corp: no keys: down",
             "issuer corp: 1 keys, again",
         ]
