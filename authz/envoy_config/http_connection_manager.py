@@ -37,6 +37,7 @@ from authz.envoy_config.egress_routes import base_url_routes, destination_name, 
 from authz.envoy_config.execution import execution_routes
 from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.ext_authz import ext_authz_filter
+from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.login import csrf_filter, oauth2_filter
@@ -46,7 +47,6 @@ from authz.login_plan import LoginPlan
 from authz.model import EXECUTION, Plane
 from authz.page_frame import NO_BRANDING, Branding
 
-MAX_HEADERS: Final = 100
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
 REQUEST_TIMEOUT: Final = timedelta(minutes=5)
 # Envoy's advice for an edge: https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
@@ -163,13 +163,13 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
         scheme_header_transformation=_https() if front.login and front.login.is_secure else None,
         # limits
-        max_request_headers_kb=plan.max_request_headers_kib,
+        max_request_headers_kb=plan.max_request_headers_kib + ROOM_KIB,
         request_headers_timeout=HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
         stream_idle_timeout=timedelta(seconds=front.idle),
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(seconds=front.idle),
-            max_headers_count=MAX_HEADERS,
+            max_headers_count=MAX_HEADERS + ROOM,
             max_stream_duration=timedelta(seconds=front.longest_stream),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
@@ -184,7 +184,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if front.proxy else [],
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        http_filters=[front.first, *front.filters, _router()],
+        http_filters=[front.first, header_room(plan.max_request_headers_kib), *front.filters, _router()],
         route_config=front.routes,
         local_reply_config=local_replies(
             login=front.login is not None, outbound=front.to_strangers, branding=front.branding

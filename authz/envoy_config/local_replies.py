@@ -20,6 +20,7 @@ from envoy_data_plane.google.protobuf import Struct
 
 from authz.envoy_config import login_pages as pages
 from authz.envoy_config.failures import destination_replies
+from authz.envoy_config.header_room import REFUSED
 from authz.envoy_config.login import is_navigation
 from authz.envoy_config.login_pages import Page
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
@@ -42,11 +43,16 @@ _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No d
 def local_replies(*, login: bool = False, outbound: bool = False, branding: Branding = NO_BRANDING) -> LocalReplyConfig:
     """What Envoy answers by itself. The first entry that fits an answer makes it."""
     if outbound:
-        others = [*destination_replies(), _too_large()]
+        others = [_as_431(_too_large(details(REFUSED))), *destination_replies(), _too_large(status(431))]
     elif login:
-        others = [*_of_a_login(branding), *_of_an_upstream(branding)]
+        others = [
+            *map(_as_431, _entries(branding, pages.TOO_LARGE, details(REFUSED))),
+            *_of_a_login(branding),
+            *_of_an_upstream(branding),
+        ]
     else:
-        others = [*_of_an_upstream(branding), _too_large()]
+        away = _of_an_upstream(branding)
+        others = [_as_431(_too_large(details(REFUSED))), *away, _too_large(status(431))]
     return LocalReplyConfig(mappers=[*_of_the_authorizer(branding), *others])
 
 
@@ -65,11 +71,17 @@ def _of_an_upstream(branding: Branding) -> list[ResponseMapper]:
     return _entries(branding, pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
 
 
-def _too_large() -> ResponseMapper:
+def _too_large(condition: AccessLogFilter) -> ResponseMapper:
     return ResponseMapper(
-        filter=status(431),
+        filter=condition,
         body_format_override=SubstitutionFormatString(json_format=Struct.from_dict(HEADERS_TOO_LARGE)),
     )
+
+
+def _as_431(entry: ResponseMapper) -> ResponseMapper:
+    """What `header_room` refuses, which a filter can do with 403 alone, has the status of what Envoy does not read."""
+    entry.status_code = 431
+    return entry
 
 
 def _of_a_login(branding: Branding) -> list[ResponseMapper]:

@@ -31,7 +31,7 @@ from authz.path import is_base
 SHORTEST_CHECK: Final = 0.05
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _NAME: Final = re.compile(SERVICE_NAME)
-_MOST_HEADERS_KIB: Final = 8192  # Envoy's own bound
+_MOST_HEADERS_KIB: Final = 8192 - 64  # Envoy's own bound, and room for ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

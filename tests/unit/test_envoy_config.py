@@ -116,7 +116,15 @@ def test_client_headers_go_first_and_the_check_is_last_before_the_router(manager
     assert login in ([], ["envoy.filters.http.csrf", "envoy.filters.http.oauth2"])
     outbound = ["authz.answer_guards"] if plane_of(manager) == "egress" else []  # it looks at answers only
     after = [name for name in names if name in {"envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"}]
-    assert names == ["authz.client_headers", *outbound, *login, FILTER, *after, "envoy.filters.http.router"]
+    assert names == [
+        "authz.client_headers",
+        "authz.header_room",
+        *outbound,
+        *login,
+        FILTER,
+        *after,
+        "envoy.filters.http.router",
+    ]
     assert not any(entry.get("disabled") or entry.get("is_optional") for entry in manager["http_filters"])
 
 
@@ -327,7 +335,7 @@ def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
 
 def test_a_lost_check_is_tried_once_more_on_another_worker():
     def retry(*endpoints):
-        service = connection_manager(render(plan(authz_endpoints=endpoints)))["http_filters"][1]["typed_config"]
+        service = connection_manager(render(plan(authz_endpoints=endpoints)))["http_filters"][2]["typed_config"]
         return service["grpc_service"]["retry_policy"]
 
     assert retry("127.0.0.1:1")["num_retries"] == 1
@@ -501,11 +509,11 @@ def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
     assert set(removed) == {"x-forwarded-for", *headers.RUN_HEADERS}
     hosts = config["route_config"]["virtual_hosts"]
     assert [host.get("request_headers_to_remove", []) for host in hosts[:2]] == [["authorization"], []]
-    first, _guard, check, _router = config["http_filters"]
+    first, _room, _guard, check, _router = config["http_filters"]
     assert not any(f"{name}'" in str(first) for name in headers.RUN_HEADERS)
     shown = [one["exact"] for one in check["typed_config"]["allowed_headers"]["patterns"]]
     assert shown == list(wire.READ_ON_EGRESS)
-    inbound = connection_manager(render(plan()))["http_filters"][1]["typed_config"]["allowed_headers"]["patterns"]
+    inbound = connection_manager(render(plan()))["http_filters"][2]["typed_config"]["allowed_headers"]["patterns"]
     assert [one["exact"] for one in inbound] == list(wire.READ_HEADERS)
 
 
