@@ -27,7 +27,8 @@ def family(pid):
     found = [pid]
     for member in found:
         for children in Path(f"/proc/{member}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            with contextlib.suppress(OSError):  # a thread that ended just now
+                found += map(int, children.read_text().split())
     return found
 
 
@@ -41,9 +42,10 @@ def family_cpu_ns(pids):
 
 def memory_mb(pid, field="VmHWM"):
     """`VmHWM` is the peak, `VmRSS` what is resident now; in MB of 1,000,000 bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024 / 1e6
+    with contextlib.suppress(OSError):  # one that ended just now
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
 
