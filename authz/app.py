@@ -23,10 +23,11 @@ from authz.assertion_keys import load_keys
 from authz.authenticate import Authenticator
 from authz.backchannel import MOST_BODY, Backchannel
 from authz.certificates import Certificates
-from authz.engine import EngineOptions, TlsFiles
+from authz.engine import Engine, EngineOptions, TlsFiles
 from authz.engine.choose import choose
 from authz.errors import Problem
-from authz.issuer_keys import fetcher_of, options_of
+from authz.issuer_keys import fetcher_of, options_of, state_of
+from authz.kept_policy import KeptPolicy
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.metrics import Metrics
 from authz.minter import AssertionMinter
@@ -77,10 +78,11 @@ class App:
         self.settings = settings
         self._start_level = logging.DEBUG if quiet else logging.INFO
         self.clock = SystemClock()
+        self.state = state_of(settings)
         self.metrics = Metrics()
         signing_keys = load_keys(settings)
         self.minter = _minter(settings, signing_keys)
-        self.keys = KeyStore(fetcher or fetcher_of(settings), self.clock, options_of(settings), self._key_event)
+        self.keys = self._key_store(fetcher)
         self.policy = self._policy_file()
         self.sink = _sink(settings, log_lock)
         revoked = Revoked(os.urandom(32))
@@ -106,14 +108,7 @@ class App:
             keep=settings.revocation.keep,
             runs=self.runs.service if self.runs is not None else None,
         )
-        name, self.engine = choose(
-            settings.engine,
-            self.service,
-            _engine_options(settings),
-            wait_for_key=self.keys.request,
-            load=self.metrics,
-        )
-        self.metrics.engine(name)
+        self.engine = self._engine()
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
         self.admin = AdminServer(
@@ -174,7 +169,14 @@ class App:
         policy = self.policy.current
         issuers = {issuer.name for issuer in policy.issuers.values()} if policy is not None else set()
         problems = [f"policy: {problem}" for problem in self.policy.problems]
+        problems += [f"policy: {self.policy.restored}"] if self.policy.restored else []
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
+        problems += [
+            f"keys of issuer {name}: those of {state.restored}, kept from before the restart, serve: {state.last_error}"
+            for name, state in view.items()
+            if state.restored and not keys[name]
+        ]
+        problems += self.state.problems() if self.state is not None else []
         failed = self.sink.status().failed
         problems += [failed] if failed else []
         problems += self.revoker.problems()
@@ -248,7 +250,23 @@ class App:
 
     def _policy_file(self) -> PolicyFile:
         path = Path(self.settings.policy)
-        return PolicyFile(path, check=self._disagreements, accept=self._accept, events=self.metrics)
+        kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
+        return PolicyFile(path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept)
+
+    def _engine(self) -> Engine:
+        name, engine = choose(
+            self.settings.engine,
+            self.service,
+            _engine_options(self.settings),
+            wait_for_key=self.keys.request,
+            load=self.metrics,
+        )
+        self.metrics.engine(name)
+        return engine
+
+    def _key_store(self, fetcher: Fetcher | None) -> KeyStore:
+        fetcher = fetcher or fetcher_of(self.settings, self.state, self.clock)
+        return KeyStore(fetcher, self.clock, options_of(self.settings), self._key_event)
 
     def _disagreements(self, policy: Policy) -> Sequence[Problem]:
         if self.settings.envoy is None:

@@ -1,12 +1,25 @@
-"""How the issuers' keys are fetched, from the settings: one place for every process that fetches or keeps them."""
+"""How the issuers' keys are fetched and kept, from the settings: one place for every process that does."""
 
-from authz.keys import KeyFetcher, KeyOptions, Limits
+from pathlib import Path
+
+from authz.keys import Clock, Fetcher, KeyFetcher, KeyOptions, Limits
+from authz.keys.kept_keys import KeepingFetcher
 from authz.settings import Settings
+from authz.state_folder import StateFolder
 
 
-def fetcher_of(settings: Settings) -> KeyFetcher:
-    """The fetcher that goes over the network."""
-    return KeyFetcher(limits=Limits(max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout))
+def state_of(settings: Settings) -> StateFolder | None:
+    """The state folder, where the settings name one."""
+    return StateFolder(Path(settings.state)) if settings.state else None
+
+
+def fetcher_of(settings: Settings, state: StateFolder | None, clock: Clock) -> Fetcher:
+    """The fetcher that goes over the network, and keeps what it brings in the state folder."""
+    keys = settings.keys
+    fetcher = KeyFetcher(limits=Limits(max_bytes=keys.max_bytes, timeout_s=keys.timeout))
+    if state is None:
+        return fetcher
+    return KeepingFetcher(fetcher, state, clock, max_stale_s=keys.max_stale, max_bytes=keys.max_bytes)
 
 
 def options_of(settings: Settings) -> KeyOptions:

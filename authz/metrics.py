@@ -34,7 +34,7 @@ _CACHE_RESULTS: Final = ("hit", "miss")
 _LEVELS: Final = (*(level.value for level in Level), "none")
 _DECISIONS: Final = ("allow", "deny")
 _QUESTION_RESULTS: Final = ("running", "refused", "failed")
-_RELOAD_RESULTS: Final = ("ok", "failed")
+_RELOAD_RESULTS: Final = ("ok", "failed", "restored")
 _REVISION_LENGTH: Final = 12
 
 
@@ -100,6 +100,12 @@ class Metrics:
             self._reloads["ok"] += 1
             self._revision = revision[:_REVISION_LENGTH]
 
+    def policy_restored(self, revision: str) -> None:
+        """The policy from before the restart came into force. Any thread."""
+        with self._lock:
+            self._reloads["restored"] += 1
+            self._revision = revision[:_REVISION_LENGTH]
+
     def policy_refused(self) -> None:
         """A policy could not be loaded; the old one stays. Any thread."""
         with self._lock:
@@ -153,7 +159,8 @@ class Metrics:
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
             engine, revision = self._engine, self._revision
-        yield _labelled(CounterMetricFamily, "authz_policy_reloads", "Policy loads.", "result", reloads)
+        told = "Policy loads; `restored`: from the state folder."
+        yield _labelled(CounterMetricFamily, "authz_policy_reloads", told, "result", reloads)
         fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
         for labels, count in refreshes.items():
             fetches.add_metric(labels, count)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from authz import policy
 from authz.errors import PolicyError, Problem
+from authz.kept_policy import KeptPolicy
 from authz.watch import SETTLE_S, Content
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ class ReloadEvents(Protocol):
         """A policy came into force."""
         ...
 
+    def policy_restored(self, revision: str) -> None:
+        """The policy from before the restart came into force in place of the file."""
+        ...
+
     def policy_refused(self) -> None:
         """A policy could not be used."""
         ...
@@ -45,6 +50,7 @@ class PolicyFile:
         path: the policy file; its name for problems, and the place of the files that it names.
         check: what is wrong with a policy that only other files show; nothing, and it comes into force.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
+        kept: where the last good policy is kept for a restart.
         events: told of every policy that came into force and of every one that was refused.
     """
 
@@ -55,18 +61,27 @@ class PolicyFile:
         accept: Callable[[policy.Policy], None],
         events: ReloadEvents,
         check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
+        kept: KeptPolicy | None = None,
     ) -> None:
         self._path = path
         self._accept = accept
         self._check = check
+        self._kept = kept
         self._events = events
         self._tried = ""
         self.current: policy.Policy | None = None
         self.problems: tuple[Problem, ...] = ()
         self._refused = False
+        self.restored = ""
 
     def take(self, content: Content) -> None:
-        """Load what the watcher found; the same bytes are not loaded twice."""
+        """Load what the watcher found; where nothing is in force then, the policy from before the restart."""
+        self._take(content)
+        if self.current is None and self._kept is not None:
+            self._restore(self._kept)
+
+    def _take(self, content: Content) -> None:
+        """The same bytes are not loaded twice."""
         if content.data is None:
             self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {content.problem}")])
             self._tried = ""
@@ -94,10 +109,31 @@ class PolicyFile:
         before = self.current.revision[:12] if self.current else "none"
         self.current = loaded
         self.problems = ()
+        self.restored = ""
         self._events.policy_loaded(loaded.revision)
         # The first one is part of a start, whose last line names it.
         level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
         log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
+        if self._kept is not None:
+            self._kept.keep(data, loaded)
+
+    def _restore(self, kept: KeptPolicy) -> None:
+        """Bring the kept policy into force, if it passes the checks of today."""
+        found = kept.load(str(self._path))
+        if found is None:
+            return
+        problems = self._check(found.policy)
+        if problems:
+            kept.refuse(str(problems[0]))
+            return
+        self._accept(found.policy)
+        self.current = found.policy
+        self.restored = (
+            f"the policy {found.policy.revision[:12]}, in force since {found.since} and kept from before the restart,"
+            " serves in place of the file"
+        )
+        self._events.policy_restored(found.policy.revision)
+        log.warning("%s", self.restored)
 
     def _reject(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -13,12 +13,12 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 from authz import cpus, endpoints, named_files, page_frame, yamlfile
 from authz.envoy_settings import Envoy
 from authz.errors import ConfigError, Problem
-from authz.named_files import File, ReadFile, SecretFile, Use, WrittenFile
+from authz.named_files import File, Folder, ReadFile, SecretFile, Use, WrittenFile
 from authz.quantities import Duration, FormatVersion, Size
 from authz.regular_file import read_regular
 from authz.run_settings import RunIdentity
 from authz.sections import Address, Section, Tls, is_loopback
-from authz.settings_checks import disagreements, one_file_for_two
+from authz.settings_checks import disagreements, one_file_for_two, state_is_apart
 
 _MOST_WORKERS = 256
 _BESIDE_THE_TOKEN = 64 * 1024
@@ -162,6 +162,9 @@ class Settings(Section):
 
     version: FormatVersion = Field(description="version of this format")
     policy: ReadFile = Field("policy.yaml", description="the policy file")
+    state: Folder = Field(
+        "", description="folder, ours alone, for what serves after a restart: the last good policy and key sets"
+    )
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
     tls: Tls | None = Field(None, description="TLS of `listen`")
@@ -253,7 +256,8 @@ def parse(
     problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
     problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
     settings = named_files.absolute(settings, path.resolve().parent)
-    problems += [document.problem(*clash) for clash in one_file_for_two(settings, path)]
+    clashes_of_files = (*one_file_for_two(settings, path), *state_is_apart(settings, path))
+    problems += [document.problem(*clash) for clash in clashes_of_files]
     if problems:
         raise ConfigError(problems)
     return settings

@@ -76,6 +76,20 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
             yield Disagreement(at.loc, f"`{at.key}`: {whose} the same file, {at.path}", "give each a file of its own")
 
 
+def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
+    """Nothing else is in the state folder: the gate writes there under names of its own."""
+    if not settings.state:
+        return
+    state = Path(os.path.realpath(settings.state))
+    found = [Named((), Use.READ, str(file)), *(one for one in named(settings) if one.loc != ("state",))]
+    for one in found:
+        place = Path(os.path.realpath(one.path))
+        if place.is_relative_to(state):
+            whose = f"`{one.key}` names" if one.loc else "these settings are in"
+            text = f"`state`: {whose} {place}, which is in that folder"
+            yield Disagreement(("state",), text, "give the state a folder of its own")
+
+
 def _identities(path: str) -> frozenset[str | tuple[int, int]]:
     """By what a file is known: where its path leads to, and its number where it exists. Devices are nobody's."""
     try:

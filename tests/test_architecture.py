@@ -44,6 +44,8 @@ LAYERS = {
     "conditions": 4,
     "explain": 4,
     "regular_file": 5,
+    "state_folder": 6,
+    "kept_policy": 6,
     "wire": 5,
     "authenticate": 5,
     "fair_share": 1,

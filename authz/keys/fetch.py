@@ -20,11 +20,15 @@ class Fetched:
 
     `age` is 0 for a fetch made for this question; for one that was made for somebody else, how many seconds ago it
     began.
+
+    `error` says that the fetch failed, and why; then `data` was kept from an earlier process, and `since` is its time.
     """
 
     data: bytes = field(repr=False)
     max_age: int | None = None
     age: float = 0.0
+    error: str = ""
+    since: str = ""
 
 
 class Fetcher(Protocol):

@@ -18,7 +18,8 @@ class KeyState:
 
     `issuer` is the `iss` that the keys are for: a name may be given to another issuer, and a check that read the policy
     and the keys a moment apart must not mix the two. `keyset` is None until the first fetch succeeds. Failures leave
-    `keyset`, `fetched_at` and `stale_at` as they were and fill `last_error`; the next success empties it.
+    `keyset`, `fetched_at` and `stale_at` as they were and fill `last_error`; the next success empties it. `restored` is
+    the time of a key set that was kept from before a restart, until a fetch succeeds.
     """
 
     issuer: str = ""
@@ -26,6 +27,7 @@ class KeyState:
     fetched_at: float = NEVER
     stale_at: float = NEVER
     last_error: str = ""
+    restored: str = ""
 
     def usable(self, now: float) -> KeySet | None:
         """The key set, unless there is none yet or it is older than `max_stale`."""

@@ -203,8 +203,11 @@ class KeyStore:
             log.exception("fetching the keys of issuer %s", worker.issuer.name)
             self._failed(worker, f"internal error ({type(error).__name__})")
         else:
-            worker.digest = digest
-            self._succeeded(worker, fetched, keyset, previous)
+            if fetched.error:
+                self._restored(worker, fetched, keyset)
+            else:
+                worker.digest = digest
+                self._succeeded(worker, fetched, keyset, previous)
 
     def _succeeded(self, worker: _Worker, fetched: Fetched, keyset: KeySet, previous: KeySet | None) -> None:
         name = worker.issuer.name
@@ -230,6 +233,28 @@ class KeyStore:
         if changed or worker.issuer.jwks_file is None:
             self._events(name, CHANGED if changed else UNCHANGED)
         self._tell(done)
+
+    def _restored(self, worker: _Worker, fetched: Fetched, keyset: KeySet) -> None:
+        """The fetch failed, and keys from before the restart are at hand: they serve until they are `max_stale` old.
+
+        Keys that this process has fetched are as good, and stay.
+        """
+        if worker.state.keyset is not None:
+            self._failed(worker, fetched.error)
+            return
+        with self._lock:
+            fetched_at = self._clock.monotonic() - fetched.age
+            worker.state = KeyState(
+                issuer=worker.issuer.issuer,
+                keyset=keyset,
+                fetched_at=fetched_at,
+                stale_at=fetched_at + self._options.max_stale_s,
+                restored=fetched.since,
+            )
+        log.warning(
+            "issuer %s: %d keys of %s, kept from before the restart", worker.issuer.name, len(keyset), fetched.since
+        )
+        self._failed(worker, fetched.error)
 
     def _failed(self, worker: _Worker, text: str) -> None:
         name = worker.issuer.name

@@ -80,6 +80,7 @@ class _Handler(socketserver.StreamRequestHandler):
         else:
             data = base64.b64encode(found.data).decode()
             answer = {"data": data, "max_age": found.max_age, "age": found.age}
+            answer |= {"failed": found.error, "since": found.since}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -113,6 +114,8 @@ class SupervisedFetcher:
             data=base64.b64decode(answer["data"]),
             max_age=answer["max_age"],
             age=answer["age"],
+            error=answer["failed"],
+            since=answer["since"],
         )
 
     def _ask(self, question: dict[str, object]) -> Any:

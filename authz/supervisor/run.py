@@ -24,7 +24,7 @@ from typing import Final
 from authz import assertion, threads
 from authz.admin import AdminServer, Readiness
 from authz.assertion_keys import load_keys
-from authz.issuer_keys import fetcher_of, options_of
+from authz.issuer_keys import fetcher_of, options_of, state_of
 from authz.keys import SystemClock
 from authz.settings import Settings
 from authz.supervisor.fleet import Ended, Fleet, Seat
@@ -59,6 +59,7 @@ class Supervisor:
         self._fleet = Fleet(self._folder, settings.worker_count, arguments)
         self._fleet.place(self._fleet.seats[0]).settings.write_bytes(data)
         self._view = FleetView(self._fleet)
+        self._state = state_of(settings)
         self._ending = threading.Event()
         self._status = 0
 
@@ -96,14 +97,16 @@ class Supervisor:
         return self._status
 
     def _key_server(self) -> KeyServer:
-        fetcher = SharedFetcher(fetcher_of(self._settings), SystemClock(), options_of(self._settings))
+        clock = SystemClock()
+        fetcher = SharedFetcher(fetcher_of(self._settings, self._state, clock), clock, options_of(self._settings))
         return KeyServer(self._fleet.place(self._fleet.seats[0]).keys, fetcher)
 
     def _readiness(self) -> Readiness:
         if self._ending.is_set():
             return Readiness(ready=False, reasons=("ending",), details={"revision": ""})
         now, runs = self._view.readiness(), self._settings.run_identity
-        now = replace(now, reasons=(*now.reasons, *threads.problems()))
+        kept = self._state.problems() if self._state is not None else ()
+        now = replace(now, reasons=(*now.reasons, *threads.problems(), *kept))
         return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
 
     def _keep_running(self) -> None:

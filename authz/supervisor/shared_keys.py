@@ -89,13 +89,13 @@ class SharedFetcher:
             return False
         if age < min(self._options.min_interval_s, self._options.refresh_s):
             return True
-        if hurried or isinstance(flight.result, KeysUnavailableError):
+        if hurried or isinstance(flight.result, KeysUnavailableError) or flight.result.error:
             return False
         return age < freshness(self._options, self._options.refresh_s, flight.result.max_age) / 2
 
     def _answer(self, result: Fetched | KeysUnavailableError | None, begun: float) -> Fetched:
         if isinstance(result, Fetched):
-            return replace(result, age=self._clock.monotonic() - begun)
+            return replace(result, age=result.age + self._clock.monotonic() - begun)
         raise KeysUnavailableError(result.detail if result else "")
 
 

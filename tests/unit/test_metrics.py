@@ -78,6 +78,7 @@ def test_tokens_keys_policy_and_engine(metrics):
     metrics.key_refresh("corp", "failed")
     metrics.key_refresh("corp", "failed")
     metrics.policy_loaded("a" * 64)
+    metrics.policy_restored("c" * 64)
     metrics.policy_loaded("b" * 64)
     metrics.policy_refused()
     metrics.engine("aio")
@@ -89,6 +90,7 @@ def test_tokens_keys_policy_and_engine(metrics):
     assert shown["authz_key_refreshes_total", "corp", "failed"] == 2
     assert shown["authz_policy_reloads_total", "ok"] == 2
     assert shown["authz_policy_reloads_total", "failed"] == 1
+    assert shown["authz_policy_reloads_total", "restored"] == 1
     assert shown["authz_policy_info", "b" * 12] == 1
     assert ("authz_policy_info", "a" * 12) not in shown
     assert shown["authz_engine_info", "aio"] == 1

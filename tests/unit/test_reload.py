@@ -25,6 +25,9 @@ class Events:
     def policy_loaded(self, revision):
         self.told.append(revision)
 
+    def policy_restored(self, revision):
+        self.told.append(f"restored {revision}")
+
     def policy_refused(self):
         self.told.append("refused")
 

@@ -335,3 +335,26 @@ RULE = """version: 1
 issuers: [{{name: a, issuer: "https://idp.test", audiences: {{egress: [e]}}, algorithms: [RS256]}}]
 rules: [{{id: r, plane: egress, roles: [authenticated], destinations: ["{name}"], paths: ["/**"]}}]
 """
+
+
+@pytest.mark.parametrize(
+    ("line", "whose"),
+    [
+        ("policy: kept/policy", "`policy` names"),
+        ("log: {decisions: kept/log}", "`log.decisions` names"),
+        ("revocation: {file: linked/revocations}", "`revocation.file` names"),
+        ("", "these settings are in"),
+    ],
+)
+def test_nothing_else_may_be_in_the_state_folder(tmp_path, line, whose):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "linked").symlink_to("kept")
+    state = "kept" if line else "."
+    told = problems(tmp_path, f"version: 1\nstate: {state}\n{line}\n")
+    assert any(one.startswith(f"2:8 `state`: {whose}") for one in told)
+
+
+def test_a_state_folder_of_its_own_is_relative_to_the_settings(tmp_path):
+    path = tmp_path / "authz.yaml"
+    path.write_text("version: 1\nstate: kept\n")
+    assert settings.load(path).state == str(tmp_path / "kept")

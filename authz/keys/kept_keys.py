@@ -1,0 +1,111 @@
+"""A fetcher that remembers the last good key set of every issuer across restarts.
+
+Law 1: only a set that has usable keys is kept; it is judged as every fetched one is, when it is kept and when it is
+used.
+Law 2: a kept set is for the issuer and the source that it was fetched for, and for no other.
+Law 3: it is given only where a fetch has failed, with that error, and only within `max_stale` by wall time: a process
+that begins anew has no other measure of age. One from the future is not used.
+"""
+
+import threading
+import time
+from hashlib import sha256
+from typing import Final
+
+from authz import jwks
+from authz.errors import KeysUnavailableError
+from authz.keys.clock import Clock
+from authz.keys.fetch import Fetched, Fetcher
+from authz.model import Issuer
+from authz.state_folder import Item, StateFolder
+
+_REWRITE_S: Final = 60.0  # a set that did not change is written again for the sake of its time, and not more often
+_AHEAD_S: Final = 30.0  # tolerated difference of clocks
+
+
+class KeepingFetcher:
+    """Keeps what another fetcher brings.
+
+    Args:
+        fetcher: goes over the network.
+        state: where sets are kept.
+        clock: its wall time is written beside a set.
+        max_stale_s: how old a set may be that is given.
+        max_bytes: the largest set.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, state: StateFolder, clock: Clock, *, max_stale_s: float, max_bytes: int
+    ) -> None:
+        self._fetcher = fetcher
+        self._state = state
+        self._clock = clock
+        self._max_stale_s = max_stale_s
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._written: dict[str, tuple[bytes, float]] = {}
+
+    def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
+        """See `Fetcher.fetch`; with `error`, what was kept.
+
+        Raises:
+            KeysUnavailableError: the fetch failed, and nothing that may be used is kept.
+        """
+        if issuer.jwks_file is not None:
+            return self._fetcher.fetch(issuer, hurried=hurried)
+        try:
+            fetched = self._fetcher.fetch(issuer, hurried=hurried)
+            jwks.parse(fetched.data)
+        except KeysUnavailableError as error:
+            kept = self._kept(issuer, error.detail)
+            if kept is None:
+                raise
+            return kept
+        self._keep(issuer, fetched)
+        return fetched
+
+    def _keep(self, issuer: Issuer, fetched: Fetched) -> None:
+        name, now, digest = _name(issuer), self._clock.wall(), sha256(fetched.data).digest()
+        with self._lock:
+            before, at = self._written.get(name, (b"", float("-inf")))
+            if digest == before and now - at < _REWRITE_S:
+                return
+            self._written[name] = digest, now
+        self._state.keep(name, Item(about={"source": _source(issuer), "fetched_at": now}, data=fetched.data))
+
+    def _kept(self, issuer: Issuer, error: str) -> Fetched | None:
+        name = _name(issuer)
+        item = self._state.read(name, self._max_bytes)
+        if item is None:
+            return None
+        at = item.about.get("fetched_at")
+        if item.about.get("source") != _source(issuer) or not isinstance(at, int | float):
+            self._state.refuse(name, "it is of another issuer")
+            return None
+        age = self._clock.wall() - at
+        if not -_AHEAD_S <= age < self._max_stale_s:
+            self._state.refuse(name, f"it is of {shown(at)}, and `keys.max_stale` is {self._max_stale_s:g} s")
+            return None
+        try:
+            jwks.parse(item.data)
+        except KeysUnavailableError as failure:
+            self._state.refuse(name, failure.detail)
+            return None
+        return Fetched(data=item.data, age=max(0.0, age), error=error, since=shown(at))
+
+
+def shown(wall: object) -> str:
+    """A moment in UTC, for people."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(wall))))
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
+def _source(issuer: Issuer) -> list[object]:
+    """What decides where the keys of an issuer come from, as JSON can hold it."""
+    return [issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.insecure_http]
+
+
+def _name(issuer: Issuer) -> str:
+    return f"keys-{sha256(repr(_source(issuer)).encode()).hexdigest()[:32]}"

@@ -1,0 +1,129 @@
+"""The state folder of a real `authz serve`: what served before a restart serves after it."""
+
+import contextlib
+import os
+import threading
+
+import pytest
+
+from authz.state_folder import Item, StateFolder
+from tests.e2e.envoy_harness import wait_for
+from tests.e2e.gate import POLICY
+from tests.integration.pair_of_workers import KEY, TWO, Pair
+from tests.simulators import IdP
+
+WITH_STATE = TWO + "state: kept\n"
+BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]")
+
+
+@pytest.fixture
+def idp():
+    with IdP([KEY]) as idp:
+        yield idp
+
+
+class Restarted(Pair):
+    """A gate that serves once, ends, and is started again in another world."""
+
+    def __init__(self, folder, idp, *, workers=2, **options):
+        settings = options.pop("settings", WITH_STATE).replace("workers: 2", f"workers: {workers}")
+        super().__init__(folder, idp, settings=settings, **options)
+        self.count = workers
+
+    def check_all(self):
+        return [self.check(index) for index in range(self.count)]
+
+    @contextlib.contextmanager
+    def ended(self):
+        """The gate has served and ended; what happens inside happens before it starts again."""
+        assert {answer.http for answer in self.check_all()} == {200}
+        wait_for(lambda: len(self.kept()) == 2, f"not kept: {self.kept()}", pause=threading.Event().wait)
+        self.stop()
+        yield
+        self.start()
+        self.connect_again()
+
+    def kept(self):
+        folder = self.folder / "kept"
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+    def reasons(self):
+        return "\n".join(self.get("/readyz").json()["reasons"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_with_a_dead_provider_a_restart_serves_with_known_keys(tmp_path, idp, workers):
+    with Restarted(tmp_path, idp, workers=workers) as gate:
+        with gate.ended():
+            idp.misbehave(lambda handler: handler.send_error(500))
+        gate.until(lambda: gate.reasons().count("kept from before the restart, serve: ") == workers, "it is not said")
+        assert {answer.http for answer in gate.check_all()} == {200}
+        assert gate.get("/readyz").status_code == 200
+        assert "keys of issuer corp: those of 2" in gate.reasons()
+        idp.behave()
+        gate.until(lambda: gate.reasons() == "", "the provider is back and nobody notices")
+
+
+def test_beyond_max_stale_kept_keys_are_not_used(tmp_path, idp):
+    with Restarted(tmp_path, idp) as gate:
+        with gate.ended():
+            idp.misbehave(lambda handler: handler.send_error(500))
+            [keys] = [path.name for path in gate.kept() if path.name.startswith("keys-")]
+            state = StateFolder(tmp_path / "kept")
+            item = state.read(keys, 1 << 20)
+            old = item.about["fetched_at"] - 25 * 3600
+            state.keep(keys, Item(about={**item.about, "fetched_at": old}, data=item.data))
+            gate._wait_ready = False
+        gate.until(lambda: "`keys.max_stale` is 86400 s" in gate.reasons(), "it is not said")
+        assert {answer.http for answer in gate.check_all()} == {503}
+
+
+@pytest.mark.parametrize("spoil", ["broken", "missing", "fifo"])
+def test_with_a_broken_policy_a_restart_serves_the_old_one(tmp_path, idp, spoil):
+    with Restarted(tmp_path, idp) as gate:
+        revision = gate.get("/readyz").json()["revision"]
+        good = gate.policy.read_text()
+        with gate.ended():
+            gate.policy.unlink()
+            if spoil == "broken":
+                gate.policy.write_text(BROKEN.format(issuer=idp.url))
+            elif spoil == "fifo":
+                os.mkfifo(gate.policy)
+        told = f"the policy {revision[:12]}, in force since 2"
+        gate.until(lambda: gate.reasons().count(told) == 2, "it is not said")
+        assert {answer.http for answer in gate.check_all()} == {200}
+        answer = gate.get("/readyz")
+        assert (answer.status_code, answer.json()["revision"]) == (200, revision)
+        assert gate.metric('authz_policy_reloads_total{result="restored"}') == 2
+        assert gate.metric('authz_policy_reloads_total{result="ok"}') == 0
+        draft = gate.policy.with_suffix(".new")
+        draft.write_text(good)
+        draft.replace(gate.policy)
+        gate.until(lambda: gate.reasons() == "", "the policy is whole again and nobody notices")
+
+
+@pytest.mark.parametrize("which", ["policy", "keys-"])
+def test_what_was_changed_in_the_state_is_not_used(tmp_path, idp, which):
+    with Restarted(tmp_path, idp) as gate:
+        with gate.ended():
+            gate.policy.write_text(BROKEN.format(issuer=idp.url))
+            idp.misbehave(lambda handler: handler.send_error(500))
+            [path] = [path for path in gate.kept() if path.name.startswith(which)]
+            data = bytearray(path.read_bytes())
+            data[-10] ^= 1
+            path.write_bytes(data)
+            gate._wait_ready = False
+        said = "it is not what was written there (its checksum differs)"
+        assert {answer.http for answer in gate.check_all()} == {503}  # also waits until the workers serve
+        gate.until(lambda: said in gate.reasons(), "it is not said")
+        assert gate.get("/readyz").status_code == 503
+
+
+def test_the_folder_and_its_files_are_for_the_gates_account_alone(tmp_path, idp):
+    with Restarted(tmp_path, idp) as gate:
+        with gate.ended():
+            pass
+        assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
+        assert [path.name[:5] for path in gate.kept()] == ["keys-", "polic"]
+        assert {path.stat().st_mode & 0o777 for path in gate.kept()} == {0o600}
+        assert gate.reasons() == ""
