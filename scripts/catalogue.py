@@ -132,7 +132,8 @@ def problems(known: catalogue.Catalogue, found: Walk) -> Iterator[str]:
             yield from _role_problems(operation, route)
     for method, template in sorted(missing):
         owner = known.match(tuple(_sample(template)), method)
-        if owner and not (known.operations[owner.operation].never or owner.operation in {files.PAGES, files.PLUGINS}):
+        is_page = owner and (owner.operation == files.PAGES or template.split("/")[1] in files.PAGES_OF_ONE_THING)
+        if owner and not (is_page or known.operations[owner.operation].never or owner.operation == files.PLUGINS):
             yield f"Airflow does not have it: {method} {template}"
 
 

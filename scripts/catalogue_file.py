@@ -16,6 +16,8 @@ import yaml
 WIDTH = 120
 UNKNOWN = "unknown:unknown"
 PAGES = "ui:pages"  # the UI's pages: Airflow answers them all by its catch-all route
+# Those that show a single thing are the operation that reads it; the first segment of their paths.
+PAGES_OF_ONE_THING = frozenset({"configs", "connections", "dags", "jobs", "plugins", "pools", "providers", "variables"})
 PLUGINS = "plugins:use"  # routes that are there only with the plugins that need them
 
 
