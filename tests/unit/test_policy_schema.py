@@ -3,7 +3,8 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from authz.policy import json_schema, schema
+from authz.errors import PolicyError
+from authz.policy import json_schema, load, schema
 from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
 from authz.wording import Mistake
 
@@ -97,3 +98,13 @@ def test_a_file_named_in_a_file_is_beside_it():
     assert schema.beside("a/policy.yaml", "keys.json") == "a/keys.json"
     assert schema.beside("policy.yaml", "keys.json") == "keys.json"
     assert schema.beside("a/policy.yaml", "/keys.json") == "/keys.json"
+
+
+def test_an_end_mark_below_what_could_be_missing_is_refused():
+    """A half-written file would not have the key, and would be taken for a whole one."""
+    text = "version: 1\nrules: []\nissuers: []\nroles: {}\nend_mark: true\n...\n"
+    with pytest.raises(PolicyError) as caught:
+        load(text.encode(), "policy.yaml")
+    (problem,) = [problem for problem in caught.value.problems if "end_mark" in problem.message]
+    assert (problem.line, problem.column) == (5, 1)
+    assert "stands below `rules`" in problem.message
