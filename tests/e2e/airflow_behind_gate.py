@@ -138,7 +138,7 @@ class AirflowBehindGate:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.gate.process.kill()
+        self.gate.kill()
         self._running.close()
 
     def token(self, name: str, *groups: str, **changes: Any) -> str:

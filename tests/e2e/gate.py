@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -123,6 +125,16 @@ class Gate:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
+
+    def kill(self):
+        """`kill -9`, and its workers have ended too: they notice a moment later, and may still write until then."""
+        workers = [os.pidfd_open(pid) for pid in self.workers.values()] if self.process.poll() is None else []
+        self.process.kill()
+        self.process.wait()
+        for worker in workers:
+            ended, _, _ = select.select([worker], [], [], 15)
+            os.close(worker)
+            assert ended, "a worker outlives its supervisor"
 
     def _pause(self, seconds):
         try:

@@ -149,8 +149,7 @@ class Outbound:
     def _end_gate(self):
         """How a gate ends well is tested elsewhere."""
         if self.gate.process is not None:
-            self.gate.process.kill()
-            self.gate.process.wait()
+            self.gate.kill()
 
     def _settings(self):
         """The text of the settings file, for `Gate` to put its own addresses into."""
