@@ -131,12 +131,12 @@ class CqEngine:
         """Handle events until the condition holds; it is looked at after every event and every pause."""
         poll, timeout = self._queue.poll, cygrpc.CompletionType.queue_timeout
         while not until():
-            pause = 0.0 if self._ready else _PARKED_S if self._waiting else _IDLE_S
+            pause = 0.0 if self._ready else _PARKED_S if self._waiting.count else _IDLE_S
             event = poll(time.time() + pause)
             try:
                 if event.completion_type != timeout:
                     event.tag(event)
-                if self._ready or self._waiting or self._fetched:
+                if self._ready or self._waiting.count or self._fetched:
                     self._answer_waiting()
                 if self._news:
                     self._tell_watchers()

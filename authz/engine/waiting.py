@@ -31,28 +31,28 @@ class Waiting:
 
 
 class WaitingRoom:
-    """Every check that waits, in the order of their deadlines. One thread."""
+    """Every check that waits, in the order of their deadlines. One thread.
+
+    `count` is how many there are: an attribute, because the engine looks at it after every event.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Waiting]] = []
         self._serial = itertools.count()  # of two with one deadline the first comes first; checks have no order
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def add(self, waiting: Waiting, parked: Parked) -> None:
         """Let a check wait, which does not wait yet."""
         waiting.parked = parked
-        self._count += 1
+        self.count += 1
         heapq.heappush(self._heap, (waiting.until, next(self._serial), waiting))
 
     def remove(self, waiting: Waiting) -> Parked | None:
         """End its waiting; None where it does not wait (any more)."""
         parked, waiting.parked = waiting.parked, None
         if parked is not None:
-            self._count -= 1
-            if len(self._heap) > 2 * self._count + _SLACK:
+            self.count -= 1
+            if len(self._heap) > 2 * self.count + _SLACK:
                 self._heap = [entry for entry in self._heap if entry[2].parked is not None]
                 heapq.heapify(self._heap)
         return parked

@@ -20,7 +20,7 @@ def test_whose_time_is_over_first_comes_first():
         assert room.overdue(now) is check
         assert room.overdue(now) is check, "it stays until it is removed"
         assert room.remove(check) is PARKED
-    assert (room.overdue(99.0), len(room)) == (None, 0)
+    assert (room.overdue(99.0), room.count) == (None, 0)
 
 
 def test_two_with_one_deadline_are_both_there():
@@ -32,7 +32,7 @@ def test_two_with_one_deadline_are_both_there():
 def test_what_was_removed_is_not_overdue_and_is_not_removed_twice():
     room, (first, second) = room_of(1.0, 2.0)
     assert room.remove(first) is PARKED
-    assert (room.remove(first), len(room)) == (None, 1)
+    assert (room.remove(first), room.count) == (None, 1)
     assert room.overdue(5.0) is second
 
 
@@ -40,7 +40,7 @@ def test_a_check_may_come_back_with_its_deadline():
     room, (check,) = room_of(2.0)
     room.remove(check)
     room.add(check, PARKED)
-    assert (len(room), room.overdue(1.0), room.overdue(2.0)) == (1, None, check)
+    assert (room.count, room.overdue(1.0), room.overdue(2.0)) == (1, None, check)
     assert room.remove(check) is PARKED
     assert room.overdue(9.0) is None
 
@@ -53,4 +53,4 @@ def test_what_is_left_of_removed_checks_is_bounded():
         room.add(check, PARKED)
         room.remove(check)
     assert len(room._heap) <= 2 * 10 + 65
-    assert (len(room), room.overdue(2e9)) == (10, staying[0])
+    assert (room.count, room.overdue(2e9)) == (10, staying[0])
