@@ -242,3 +242,10 @@ def test_every_thread_of_the_server_has_a_door(path):
         and ast.unparse(node.func).rpartition(".")[2] in {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread"}
     ]
     assert [one for one in made if "small_server.py" not in one or "Timer" not in one] == []
+
+
+def test_what_tests_of_a_folder_share_ends_with_them():
+    """Pytest ends fixtures of package scope where a package ends; without `__init__.py` they last to the very end."""
+    sharing = [path for path in (ROOT / "tests").rglob("conftest.py") if 'scope="package"' in path.read_text()]
+    assert sharing
+    assert [str(path) for path in sharing if not path.with_name("__init__.py").exists()] == []

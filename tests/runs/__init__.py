@@ -1,0 +1,1 @@
+"""A package, so that what these tests share (an Airflow, a broker, a worker, a gate) ends with the last of them."""
