@@ -13,9 +13,11 @@ from authz import tokens
 from authz.errors import TokenError
 from authz.model import Claims, made_per_request
 
-# Cookies of Envoy's oauth2 filter; chunks and per-flow cookies add `.suffix`.
+# Cookies of Envoy's oauth2 filter. Those of one login add `.` and its id; those of a token that was split add `_0`,
+# `_1` and so on, and `_chunks` with their number.
 _TOKENS: Final = frozenset({b"BearerToken", b"IdToken"})
 _SESSION: Final = _TOKENS | {b"RefreshToken", b"OauthHMAC", b"OauthExpires", b"OauthNonce", b"CodeVerifier"}
+_NUMBER: Final = b"_chunks"
 _OURS: Final = _SESSION | {b"_token", b"authz-signout"}  # the one of Airflow's own, and our marker
 _MOST: Final = 500  # cookies; no browser sends so many
 
@@ -58,7 +60,7 @@ def read(lines: tuple[bytes, ...]) -> Cookies:
     for pair in pairs:
         name, _, value = pair.partition(b"=")
         name = name.strip().removeprefix(b"__Host-").removeprefix(b"__Secure-")
-        kind = name.partition(b".")[0]
+        kind = _kind(name)
         if kind not in _OURS:
             foreign.append(pair)
         elif kind in _SESSION:
@@ -81,12 +83,22 @@ def contradiction(cookies: Cookies, authorization: tuple[bytes, ...], claims: Cl
     return ""
 
 
+def _kind(name: bytes) -> bytes:
+    """The name without what the filter adds to it."""
+    kind = name.partition(b".")[0]
+    return kind if kind in _OURS else kind.partition(b"_")[0]
+
+
 def _joined(found: dict[bytes, bytes]) -> tuple[bytes, ...]:
-    """The tokens; one that was sent in chunks (`BearerToken.0`, `BearerToken.1`) is one value."""
+    """The tokens; one that came in pieces is one value.
+
+    Envoy puts the pieces together before it asks, and then there is the whole: pieces beside it are what an earlier
+    session left, and Envoy did not use them.
+    """
     whole: dict[bytes, bytes] = {}
     for name in sorted(found, key=lambda name: (len(name), name)):
-        kind = name.partition(b".")[0]
-        if kind in _TOKENS:
+        kind = _kind(name)
+        if kind in _TOKENS and not name.endswith(_NUMBER) and (name == kind or kind not in found):
             whole[kind] = whole.get(kind, b"") + found[name]
     return tuple(whole.values())
 

@@ -86,6 +86,9 @@ class Login(Section):
     keep_id_token: bool = Field(
         False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
     )
+    split_cookies: bool = Field(
+        False, description="keep a token too large for one cookie in several; an Envoy before 1.40 does not start"
+    )
 
     @model_validator(mode="after")
     def _endpoints_are_known(self) -> Self:

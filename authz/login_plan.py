@@ -124,7 +124,8 @@ class LoginPlan:
     cookies are signed and encrypted with. `public_url` is the origin that browsers see. `parameters` are added to the
     authorization request, encoded (`audience=airflow`). `client_auth` is how the token endpoint wants the client's
     secret: in the body, or as HTTP Basic. `keep_id_token` keeps the ID token in a cookie, for providers that want it
-    back at sign-out. `backchannel` is the address where `authz serve` hears from the provider that a session has ended.
+    back at sign-out. `split_cookies`: a token too large for one cookie is kept in several, which Envoy 1.40 can do.
+    `backchannel` is the address where `authz serve` hears from the provider that a session has ended.
     """
 
     client_id: str
@@ -141,6 +142,7 @@ class LoginPlan:
     provider_ca: str = SYSTEM_CA
     client_auth: Literal["post", "basic"] = "post"
     keep_id_token: bool = False
+    split_cookies: bool = False
     backchannel: str = ""
 
     def __post_init__(self) -> None:

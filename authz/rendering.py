@@ -168,6 +168,7 @@ def _login(login: Login, discover: Callable[..., Provider], backchannel: str) ->
         provider_ca=login.provider_ca or SYSTEM_CA,
         client_auth=login.client_auth or ("basic" if said.basic else "post"),
         keep_id_token=login.keep_id_token,
+        split_cookies=login.split_cookies,
         backchannel=backchannel,
     )
 

@@ -37,6 +37,7 @@ _RETRY_AFTER_S: Final = 5
 # How the details of the oauth2 filter begin.
 _PROVIDER: Final = ("OAuth server returned",)
 _STALE: Final = ("CSRF token", "Code ", "State ", "Failed to decrypt")
+_TOO_MANY_PIECES: Final = ("OAuth token exceeds",)
 _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No default", "Token endpoint")
 
 
@@ -79,7 +80,7 @@ def _too_large(condition: AccessLogFilter) -> ResponseMapper:
 
 
 def _as_431(entry: ResponseMapper) -> ResponseMapper:
-    """What `header_room` refuses, which a filter can do with 403 alone, has the status of what Envoy does not read."""
+    """What is too large has the status of what Envoy does not read: a filter's own is 403 or 503."""
     entry.status_code = 431
     return entry
 
@@ -91,6 +92,7 @@ def _of_a_login(branding: Branding) -> list[ResponseMapper]:
         *_entries(branding, pages.PROVIDER_ERROR, status(401), details(*_PROVIDER)),
         *_entries(branding, pages.STALE, status(401), details(*_STALE)),
         *_entries(branding, pages.NO_TOKEN, status(401), details(*_NO_TOKEN)),
+        *map(_as_431, _entries(branding, pages.TOO_LARGE, status(503), details(*_TOO_MANY_PIECES))),
         *_entries(branding, pages.NOT_READY, status(503), details("OAuth2 secrets")),
         *_entries(branding, pages.FOREIGN_COOKIE, status(401), details("direct_response")),
         *_entries(branding, pages.UNAUTHENTICATED, status(401)),

@@ -50,6 +50,9 @@ NAMES: Final = {
 SESSION: Final = ("bearer_token", "oauth_hmac", "oauth_expires", "id_token", "refresh_token")
 # Those that hold a token, encrypted.
 TOKENS: Final = ("bearer_token", "id_token", "refresh_token")
+# A token that is too large for one cookie is kept in at most so many (Envoy takes 2 to 16), if they are split: some
+# 47 kB of token.
+MOST_PIECES: Final = 16
 # What Envoy tells the upstream about a request that it let go on without a login.
 STATUS_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 
@@ -77,6 +80,14 @@ def without(*filters: str) -> dict[str, Any]:
 def cookie_name(login: LoginPlan, kind: str) -> str:
     """The name of a session cookie. Over TLS no other host, not even a sibling, can set a cookie of this prefix."""
     return ("__Host-" if login.is_secure else "") + NAMES[kind]
+
+
+def pieces(login: LoginPlan, kind: str) -> list[str]:
+    """The names of all cookies that may hold this token: one, or, if cookies are split, many and their number."""
+    name = cookie_name(login, kind)
+    if kind not in TOKENS or not login.split_cookies:
+        return [name]
+    return [name, f"{name}_chunks", *(f"{name}_{at}" for at in range(MOST_PIECES))]
 
 
 def csrf_filter() -> HttpFilter:

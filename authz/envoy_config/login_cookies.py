@@ -25,6 +25,9 @@ _LETTER: Final = "[A-Za-z0-9_-]"
 _ONE_MORE: Final = f"(?:{_LETTER}{{1,21}}|{_LETTER}{{21}}[B-PR-Za-fh-vx-z0-9_-])"
 _TWO_MORE: Final = f"(?:{_LETTER}{{23,42}}|{_LETTER}{{42}}[B-DF-HJ-LN-PR-TV-XZabd-fh-jl-np-rt-vx-z1-35-79_-])"
 _OTHER_LENGTH: Final = f"(?:{_LETTER}{{64}})*(?:{_ONE_MORE}|{_TWO_MORE}|{_LETTER}{{44,63}})|{_LETTER}{{22}}"
+# The first piece of a token that Envoy has split is full: nearly 4000 letters. A bound near that would make the pattern
+# too large.
+_SHORT_PIECE: Final = f"{_LETTER}{{1,200}}"
 _ALPHABET: Final = rf"{_LETTER}*[^A-Za-z0-9_;\s-].*|{_LETTER}*\s+[^;\s].*"
 
 
@@ -41,14 +44,17 @@ def foreign_tokens(login: LoginPlan, deletions: list[HeaderValueOption]) -> list
 
 
 def foreign(login: LoginPlan) -> str:
-    """The pattern of a Cookie header with a token cookie that Envoy cannot have made, whole or in chunks.
+    """The pattern of a Cookie header with a token cookie that Envoy cannot have made, whole or in pieces.
+
+    Envoy puts pieces together before it decrypts them. How long they are together, a pattern cannot say.
 
     Several lines are joined with commas where they are matched, and Envoy reads each.
     """
     names = "|".join(cookie_name(login, kind) for kind in TOKENS)
     whole = rf"(?:{names})\s*=\s*(?:{_ALPHABET}|(?:{_OTHER_LENGTH})\s*(?:;.*)?)"
-    chunk = rf"(?:{names})\.[^=;]*=\s*(?:{_ALPHABET})"
-    return rf"(?s)(?:.*[;,])?\s*(?:{whole}|{chunk})"
+    piece = rf"(?:{names})[._][^=;]*=\s*(?:{_ALPHABET})"
+    first = rf"(?:{names})_0\s*=\s*{_SHORT_PIECE}\s*(?:;.*)?"
+    return rf"(?s)(?:.*[;,])?\s*(?:{whole}|{piece}|{first})"
 
 
 def _matches(regex: str) -> HeaderMatcher:

@@ -40,6 +40,7 @@ from authz.envoy_config.login import (
     brings_bearer,
     cookie_name,
     is_navigation,
+    pieces,
     without,
 )
 from authz.envoy_config.login_cookies import foreign_tokens
@@ -69,7 +70,7 @@ def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRAND
         _ask_to_sign_out(login, base),
         _end(login.callback, "login.callback"),
         *([_heard()] if login.backchannel else []),
-        _too_large(login),
+        *([] if login.split_cookies else [_too_large(login)]),
         _public_name(login),
         *([_start_page(base)] if base else []),
     ]
@@ -143,7 +144,8 @@ def _marker_path(login: LoginPlan) -> str:
 def _deletions(login: LoginPlan) -> list[str]:
     """As the cookies were set, so that a browser takes it. Those of a login under way expire by themselves."""
     secure = " Secure;" if login.is_secure else ""
-    places = [(cookie_name(login, kind), "/") for kind in SESSION] + [(marker(login), _marker_path(login))]
+    session = [name for kind in SESSION for name in pieces(login, kind)]
+    places = [(name, "/") for name in session] + [(marker(login), _marker_path(login))]
     return [f"{name}=; Path={path}; Max-Age=0; HttpOnly;{secure} SameSite=Lax" for name, path in places]
 
 

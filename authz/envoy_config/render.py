@@ -1,6 +1,7 @@
 """From a plan to what Envoy reads: `render(plan)` as plain data, `to_yaml` and `to_json` as text.
 
-Law: deterministic; the same plan gives the same bytes.
+Law: deterministic; the same plan gives the same bytes. What Envoy knows and envoy-data-plane does not is added at the
+end, by `newer_fields`, and by nothing else.
 """
 
 import json
@@ -10,6 +11,7 @@ import yaml
 from betterproto2 import Casing
 
 from authz.envoy_config.bootstrap import bootstrap
+from authz.envoy_config.newer_fields import add_newer_fields
 from authz.envoy_config.plan import EnvoyPlan
 from authz.envoy_config.secrets import sds_files
 
@@ -20,7 +22,9 @@ _AS_DEFINED: Final = cast("Casing", str)
 
 def render(plan: EnvoyPlan) -> dict[str, Any]:
     """Envoy's bootstrap as plain dictionaries, lists and scalars."""
-    return bootstrap(plan).to_dict(casing=_AS_DEFINED)
+    config = bootstrap(plan).to_dict(casing=_AS_DEFINED)
+    add_newer_fields(config, plan)
+    return config
 
 
 def render_sds(plan: EnvoyPlan) -> dict[str, dict[str, Any]]:

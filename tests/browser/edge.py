@@ -54,6 +54,7 @@ def _settings(url, provider, upstream, tls, folder):
         "cookie_secret_file": str(_secret(folder / "cookie.secret", secrets.token_urlsafe(32))),
         "issuer": provider.issuer,
         "public_url": url,
+        "split_cookies": True,
     }
     airflow = {"name": "airflow", "address": upstream, "audience": AUDIENCE, "narrows_dags": True}
     whole = {

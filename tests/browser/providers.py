@@ -54,6 +54,10 @@ class Provider:
         """How long access tokens live that are made from now on."""
         httpx.post(f"{self.issuer}/dev/moods", json={"access_token_s": seconds}).raise_for_status()
 
+    def more_groups(self, number):
+        """In how many groups of no meaning people are, beside their own: 14 bytes of claims for each."""
+        httpx.post(f"{self.issuer}/dev/moods", json={"more_groups": number}).raise_for_status()
+
 
 class Certified(Provider):
     """The one whose conformance others have certified."""

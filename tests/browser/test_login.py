@@ -149,6 +149,48 @@ def test_a_session_that_ends_at_the_provider_ends_here(context, page, edge, rela
     assert relay.received == b""
 
 
+def pieces(context, kind="BearerToken"):
+    """The cookies of this gate that hold a token, without the prefix."""
+    names = (cookie["name"].removeprefix("__Host-") for cookie in context.cookies() if cookie["domain"] == "localhost")
+    return sorted(name for name in names if name.startswith(kind))
+
+
+@pytest.mark.parametrize("provider", ["embedded"], indirect=True)
+def test_a_person_with_12_kib_of_groups_works_as_all_others(context, page, edge):
+    edge.provider.more_groups(900)
+    try:
+        edge.sign_in(page, "viewer", "/dags/sales_daily")
+        expect(page.get_by_text("sales_daily").first).to_be_visible()
+        assert '"ann"' in who(page)
+        large = pieces(context)
+        assert large == [*(f"BearerToken_{at}" for at in range(6)), "BearerToken_chunks"]
+        log_out(page)
+        page.wait_for_url(lambda url: url.startswith(edge.provider.issuer))
+        assert pieces(context, SESSION) == []
+
+        edge.sign_in(page, "viewer", "/dags")
+        assert '"ann"' in who(page)
+        assert pieces(context) == large
+    finally:
+        edge.provider.more_groups(0)
+
+
+@pytest.mark.parametrize("provider", ["embedded"], indirect=True)
+def test_a_person_who_leaves_groups_keeps_no_piece_of_the_larger_token(context, page, edge):
+    edge.provider.more_groups(900)
+    try:
+        edge.sign_in(page, "viewer")
+        assert len(pieces(context)) == 7
+        edge.provider.more_groups(0)
+        context.clear_cookies(name="__Host-BearerToken_0")  # a session that is not whole is renewed
+        assert '"ann"' in who(page)
+        assert pieces(context) == ["BearerToken"]
+        page.goto(f"{edge.url}/dags")
+        assert '"ann"' in who(page)
+    finally:
+        edge.provider.more_groups(0)
+
+
 def ours(cookie):
     return any(name in cookie["name"] for name in OURS)
 

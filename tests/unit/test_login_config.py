@@ -1,10 +1,12 @@
 """The rendered login: what holds whatever the plan says. What Envoy makes of it is in tests/e2e/test_login_*.py."""
 
 import base64
+import dataclasses
 import re
 from functools import cache
 
 import pytest
+from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2Config
 
 from authz import cookies
 from authz.envoy_config import login as filters
@@ -68,6 +70,7 @@ PLANS = [
     pytest.param(plan(airflow(base_path="/airflow")), id="base-path"),
     pytest.param(plan(end_session_endpoint="https://idp.test/logout"), id="end-session"),
     pytest.param(plan(end_session_endpoint="https://idp.test/logout", keep_id_token=True), id="id-token"),
+    pytest.param(plan(split_cookies=True), id="split"),
 ]
 
 
@@ -126,7 +129,7 @@ def test_the_session_is_encrypted_and_for_this_site_alone(made):
 @pytest.mark.parametrize("name", filters.NAMES.values())
 def test_the_gate_knows_each_cookie_of_a_session(name):
     for prefix in ("", "__Host-"):
-        for suffix in ("", ".1"):
+        for suffix in ("", ".1", "_0", "_15", "_chunks"):
             assert cookies.read((f"{prefix}{name}{suffix}=x; a=b".encode(),)).left == "a=b"
 
 
@@ -232,8 +235,9 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
     for entry in (page, told, *others):
         headers = {option["header"]["key"]: option["header"]["value"] for option in entry["headers_to_add"]}
         assert headers["cache-control"] == "no-store"
-        too_many = "matched_policy[headers_too_large" in str(entry["filter"])  # a filter can say 403 alone
-        assert entry.get("status_code") == (431 if too_many else None), "any other status stays Envoy's"
+        text = str(entry["filter"])
+        too_large = "matched_policy[headers_too_large" in text or "OAuth token exceeds" in text
+        assert entry.get("status_code") == (431 if too_large else None), "any other status stays Envoy's"
         text = entry["body_format_override"]["text_format_source"]["inline_string"]
         left = text.replace("%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", "").replace("%REQ(X-REQUEST-ID)%", "")
         assert "%" not in left, "a command of the formatter"
@@ -342,7 +346,46 @@ def test_a_token_cookie_that_envoy_did_not_make_is_known_by_its_form(made):
             for other in (good + "A", good[:-1], good + "=", f"{good}.{good}", f'"{good}"', f"{good} x"):
                 assert pattern.fullmatch(f"{prefix}{name}={other}")
                 assert pattern.fullmatch(f"a=1;{prefix}{name}={other};b=2")
+        for at in (0, 1, 9, 10, 15):
+            piece = f"{prefix}{name}_{at}={'A' * 3930}"
+            for cookie in (piece, f"a=1; {piece}; {prefix}{name}_chunks=16", f"{prefix}{name}_1=A; b=2"):
+                assert not pattern.fullmatch(cookie)
+            for other in ("a.b.c", "A" * 3930 + "=", '"A"', "A B"):
+                assert pattern.fullmatch(f"a=1; {prefix}{name}_{at}={other}; b=2")
+        for short in ("A", "opaque", "A" * 200):
+            assert pattern.fullmatch(f"{prefix}{name}_0={short}")
+            assert pattern.fullmatch(f"{prefix}{name}_chunks=2; {prefix}{name}_0 = {short} ; {prefix}{name}_1=A")
         assert not pattern.fullmatch(f"{prefix}{name}=")
         assert not pattern.fullmatch(f"{prefix}{name}Other=a.b")
         assert not pattern.fullmatch(f"x{prefix}{name}=a.b")
     assert not pattern.fullmatch("theme=dark; note=BearerToken.x")
+
+
+def test_split_cookies_are_a_field_of_envoys():
+    made = plan(split_cookies=True)
+    assert oauth2(made)["token_cookie_chunking"] == {"max_cookie_size": 4000, "max_chunks": 16}
+    assert "login.too-large" not in routes(made), "no cookie is thrown away, and another login makes a session whole"
+    assert "login.too-large" in routes(plan())
+
+
+def test_without_the_setting_there_is_nothing_that_an_older_envoy_does_not_know():
+    assert "token_cookie_chunking" not in oauth2(plan())
+    assert "_chunks" not in str(render(plan()))
+
+
+def test_a_sign_out_deletes_each_piece_that_there_may_be():
+    made = plan(split_cookies=True)
+    headers = routes(made)["login.sign-out"]["response_headers_to_add"]
+    lines = [one["header"]["value"] for one in headers if one["header"]["key"] == "set-cookie"]
+    deleted = {line.partition("=")[0].removeprefix("__Host-") for line in lines}
+    for name in ("BearerToken", "IdToken", "RefreshToken"):
+        assert {name, f"{name}_chunks", *(f"{name}_{at}" for at in range(16))} <= deleted
+    assert {"OauthHMAC", "OauthExpires", "authz-signout"} <= deleted
+    assert all("Max-Age=0" in line for line in lines)
+
+
+def test_envoy_data_plane_does_not_know_what_is_written_by_hand():
+    """Where it does, `newer_fields` can go."""
+    known = {field.name for field in dataclasses.fields(OAuth2Config)}
+    assert "disable_id_token_set_cookie" in known
+    assert "token_cookie_chunking" not in known

@@ -162,7 +162,7 @@ def test_a_login_asks_the_issuer_for_its_endpoints(tmp_path):
         "/oauth2/callback",
         "/oauth2/signout",
     )
-    assert made.keep_id_token is False
+    assert (made.keep_id_token, made.split_cookies) == (False, False)
 
 
 OWN = """
