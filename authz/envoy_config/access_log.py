@@ -37,6 +37,12 @@ _TRACE: Final = (
     " && request.headers['traceparent'].matches('^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')"
     " ? request.headers['traceparent'] : ''"
 )
+# Only what has the form of Envoy's own: a request that Envoy refuses before it changes headers still has the caller's.
+_REQUEST_ID: Final = (
+    "request.headers['x-request-id'].size() == 36"
+    " && request.headers['x-request-id'].matches('^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')"
+    " ? request.headers['x-request-id'] : ''"
+)
 # `latency_us` is the time that the check took as Envoy saw it; `duration_ms` is the whole request's.
 FIELDS: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
@@ -60,7 +66,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "upstream_host": "%UPSTREAM_HOST%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "trace": f"%CEL({_TRACE})%",
-    "request_id": "%REQ(X-REQUEST-ID):64%",
+    "request_id": f"%CEL({_REQUEST_ID})%",
     "user_agent": "%REQ(USER-AGENT):256%",
 }
 # Behind the first words of what Envoy calls the details of a failed login stands the query (`code`, `state`), or what

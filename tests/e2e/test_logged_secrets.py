@@ -241,6 +241,22 @@ def test_the_id_of_a_request_is_envoys_own(gate, egress):
     assert not [ids for ids in seen if CANARY in ids[0] or UUID in ids[0]]
 
 
+@pytest.mark.parametrize("egress", [False, True], ids=["inbound", "egress"])
+def test_the_id_of_a_request_that_envoy_refuses_at_once_is_none_that_a_caller_wrote(gate, egress):
+    """Envoy logs such a request as it came: it was refused before the caller's headers were removed."""
+    host = {"host": "orders.internal"} if egress else {}
+    for written in (CANARY, f"{UUID}, {CANARY}", CANARY.ljust(36, "-")):
+        assert gate.get("/x#y", f"X-Request-Id: {written}", egress=egress, **host).status == 400
+    last = f"/of-envoy-{egress}"
+    assert gate.get(last, egress=egress, **host).status == 200
+    path = gate.envoy.log.with_name("access.log")
+    wait_for(lambda: last in path.read_text(), "the access log is not written", pause=gate.envoy.pause)
+    assert CANARY not in path.read_text()
+    line = whole_lines(path)[-1]
+    assert [line["request_id"]] == gate.upstream.only.all("x-request-id")
+    assert line["request_id"].count("-") == 4
+
+
 def test_a_trace_that_is_one_is_logged(gate):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     gate.get("/traced", f"Traceparent: {trace}")
