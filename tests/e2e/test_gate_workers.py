@@ -2,18 +2,24 @@
 
 import os
 import signal
+import socket
+import threading
+import time
 
 import pytest
 
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS
-from tests.e2e.stack import Stack, Traffic
+from tests.e2e.raw_http import Connection
+from tests.e2e.stack import Stack, Traffic, id_of
 
 pytestmark = pytest.mark.e2e
 
 TWO = SETTINGS.replace("workers: 1", "workers: 2")
 CLIENTS = 8
 KILLS = 5
+FOUND_S = 1.0  # from when a worker listens until Envoy asks it: it gets its keys, and Envoy looks every 0.25 s
+LAST_MOMENT_S = 0.25  # of a killed worker, as in tests/integration/test_workers_in_trouble.py
 assert TWO != SETTINGS
 
 
@@ -67,3 +73,85 @@ def test_a_worker_that_is_killed_under_load_costs_no_more_than_what_it_held(tmp_
 
 def failures(traffic):
     return sum(count for status, count in traffic.statuses.items() if status != 200)
+
+
+class Listening:
+    """Since when each worker has listened, by connecting to it again and again."""
+
+    def __init__(self, gate):
+        self.since = [None] * len(gate.endpoints)
+        self._paths = [endpoint.removeprefix("unix:") for endpoint in gate.endpoints]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._over.set()
+        self._thread.join(10)
+
+    def _watch(self):
+        while not self._over.wait(0.02):
+            for index, path in enumerate(self._paths):
+                with socket.socket(socket.AF_UNIX) as probe:
+                    there = probe.connect_ex(path) == 0
+                self.since[index] = (self.since[index] or time.monotonic()) if there else None
+
+
+class OnRecord(Traffic):
+    """Traffic that notes when each decision was served, and the failures while a worker was there all the time."""
+
+    def __init__(self, stack, listening, **options):
+        self.served, self.inexcusable = {}, []
+        self._listening = listening
+        super().__init__(stack, "/api/v2/dags", **options)
+
+    def call_on(self):
+        with Connection(self._address) as connection:
+            while not self.ended.is_set():
+                before, began = list(self._listening.since), time.monotonic()
+                connection.send(self._data)
+                answer = connection.response()
+                if answer.status == 200:
+                    self.served[id_of(answer)] = time.monotonic()
+                else:
+                    there = [old for old, new in zip(before, self._listening.since, strict=True) if old and old == new]
+                    self.inexcusable += [began - since for since in there if began - since >= FOUND_S]
+                self._note(answer.status)
+                self.ended.wait(0.005)
+
+
+@pytest.mark.parametrize("seats", [(0,), (0, 1)], ids=["one seat", "in turn"])
+def test_kills_every_1_2_seconds_fail_requests_only_while_no_worker_is_there(tmp_path, capsys, seats):
+    """A worker takes about a second to start: where both seats are hit in turn, there are moments without any."""
+    with Stack(tmp_path, settings=TWO) as stack, Listening(stack.gate) as listening:
+        kills = []
+        with OnRecord(stack, listening, token=stack.token(), clients=CLIENTS) as traffic:
+            traffic.more(200, stack)
+            for turn in range(8):
+                index = seats[turn % len(seats)]
+                if pid := stack.gate.workers.get(index):  # else the seat waits: one that was killed before it listened
+                    listening.since[index] = None
+                    kills.append(time.monotonic())
+                    os.kill(pid, signal.SIGKILL)
+                stack.envoy.pause(1.2)
+            wait_for(stack.gate.is_ready, "nobody takes the seats", pause=stack.envoy.pause, seconds=40)
+            wait_for(lambda: stack.envoy.healthy("authz"), "Envoy does not find them", pause=stack.envoy.pause)
+            traffic.more(100, stack)
+        stack.gate.until(lambda: stack.gate.metric("authz_sink_queue") == 0, "records wait")
+        recorded = {record["id"] for record in stack.gate.decisions}
+        lost = [at for name, at in traffic.served.items() if name not in recorded]
+        before_a_kill = [round(min((kill - at for kill in kills), key=abs), 3) for at in lost]
+        with capsys.disabled():
+            print(  # noqa: T201 the numbers that this test is about
+                f"\n{len(kills)} x kill -9, 1.2 s apart, {CLIENTS} clients: answers {traffic.statuses}, served without"
+                f" a record {len(lost)}, at most {max(map(abs, before_a_kill), default=0)} s before a kill"
+            )
+        assert set(traffic.statuses) <= {200, 503}
+        assert traffic.inexcusable == []
+        assert len(seats) == 2 or failures(traffic) == 0, "the other worker was there all the time"
+        assert len(stack.upstream.requests) == traffic.statuses[200] == len(traffic.served)
+        assert all(abs(moment) < LAST_MOMENT_S for moment in before_a_kill), before_a_kill
+        assert len(lost) <= len(kills) * CLIENTS
