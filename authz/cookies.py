@@ -18,7 +18,7 @@ from authz.model import Claims, made_per_request
 _TOKENS: Final = frozenset({b"BearerToken", b"IdToken"})
 _SESSION: Final = _TOKENS | {b"RefreshToken", b"OauthHMAC", b"OauthExpires", b"OauthNonce", b"CodeVerifier"}
 _NUMBER: Final = b"_chunks"
-_OURS: Final = _SESSION | {b"_token", b"authz-signout"}  # the one of Airflow's own, and our marker
+_OURS: Final = _SESSION | {b"_token", b"authz-signout", b"authz-signed-out"}  # Airflow's own, and our markers
 _MOST: Final = 500  # cookies; no browser sends so many
 
 

@@ -105,14 +105,18 @@ UPSTREAM_RESPONSE_HEADERS: Final = (
 )
 
 
-def response_cookie(line: str) -> dict[str, Any]:
-    """The per-route settings that add a `set-cookie` to whatever answers there, a filter's own answers included."""
-    option = HeaderValueOption(
-        header=HeaderValue(key="set-cookie", value=line),
+def response_cookies(*lines: str) -> dict[str, Any]:
+    """The per-route settings that add each `set-cookie` to whatever answers there, a filter's own answers included."""
+    mutations = [HeaderMutation(append=added("set-cookie", line)) for line in lines]
+    return {NAME: Any.pack(HeaderMutationPerRoute(mutations=Mutations(response_mutations=mutations)))}
+
+
+def added(name: str, value: str) -> HeaderValueOption:
+    """One more header of this name."""
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD,
     )
-    per_route = HeaderMutationPerRoute(mutations=Mutations(response_mutations=[HeaderMutation(append=option)]))
-    return {NAME: Any.pack(per_route)}
 
 
 def client_header_filter(plane: str) -> HttpFilter:

@@ -11,12 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
-)
+from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -31,7 +26,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
-from authz.envoy_config.headers import response_cookie
+from authz.envoy_config.headers import added, response_cookies
 from authz.envoy_config.login import (
     BACKCHANNEL,
     CSRF,
@@ -52,6 +47,9 @@ from authz.page_frame import NO_BRANDING, Branding
 # Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
 MARKER: Final = "authz-signout"
+# Set on the way to the provider's sign-out, which sends the browser to `/` then. It has to answer within this time.
+SIGNED_OUT_MARKER: Final = "authz-signed-out"
+BACK_WITHIN_S: Final = 300
 # What is registered at the provider as the client's back-channel logout URI, after the public URL.
 BACKCHANNEL_PATH: Final = "/oauth2/backchannel-logout"
 BACKCHANNEL_TIMEOUT: Final = timedelta(seconds=10)
@@ -65,9 +63,10 @@ _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRANDING) -> list[Route]:
     """What comes before all other routes of the upstream that people log in to; `base` is where its Airflow lives."""
     return [
-        *foreign_tokens(login, [_header("set-cookie", line) for line in _deletions(login)]),
+        *foreign_tokens(login, [added("set-cookie", line) for line in _deletions(login)]),
         _sign_out(login, branding),
         _ask_to_sign_out(login, base),
+        *([_back_from_sign_out(login, branding)] if login.end_session_endpoint else []),
         _end(login.callback, "login.callback"),
         *([_heard()] if login.backchannel else []),
         *([] if login.split_cookies else [_too_large(login)]),
@@ -110,43 +109,64 @@ def _sign_out(login: LoginPlan, branding: Branding) -> Route:
     With an ID token the filter does it, which alone can read the cookie. Without one it would send an empty hint, which
     some providers take for a forged one; so the same is said here without it.
     """
-    name = marker(login)
-    marked = HeaderMatcher(
-        name="cookie",
-        string_match=StringMatcher(safe_regex=RegexMatcher(regex=f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?")),
-    )
+    marked = _says(marker(login))
+    coming_back = _cookie(login, _host_only(login, SIGNED_OUT_MARKER), value="1", seconds=BACK_WITHIN_S)
     if login.end_session_endpoint and login.keep_id_token:
         # A marker that stayed would let the next sign-out pass the authorizer by.
-        return _end(login.signout, "login.sign-out", marked, config=response_cookie(_deletions(login)[-1]))
-    end = Endpoint.parse(login.end_session_endpoint) if login.end_session_endpoint else None
-    headers = [("set-cookie", line) for line in _deletions(login)]
-    if end is None:
-        headers += [("content-type", "text/html; charset=utf-8"), *HEADERS.items()]
+        return _end(
+            login.signout, "login.sign-out", marked, config=response_cookies(_deletions(login)[-1], coming_back)
+        )
+    match = RouteMatch(path=login.signout, headers=[marked])
+    if not login.end_session_endpoint:
+        return _signed_out("login.sign-out", match, _deletions(login), branding)
     return Route(
         name="login.sign-out",
-        match=RouteMatch(path=login.signout, headers=[marked]),
-        redirect=_to_provider(login, end) if end else None,
-        direct_response=None if end else _signed_out(branding),
-        response_headers_to_add=[_header(name, value) for name, value in headers],
+        match=match,
+        redirect=_to_provider(login, Endpoint.parse(login.end_session_endpoint)),
+        response_headers_to_add=[added("set-cookie", line) for line in (*_deletions(login), coming_back)],
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
 
 
+def _back_from_sign_out(login: LoginPlan, branding: Branding) -> Route:
+    """The provider's sign-out leads to `/`. The next login would begin there, as if nothing had been done.
+
+    A browser that has a session, or can renew one, has logged in again meanwhile.
+    """
+    session = [
+        HeaderMatcher(name="cookie", string_match=StringMatcher(contains=cookie_name(login, kind)), invert_match=True)
+        for kind in ("oauth_hmac", "refresh_token")
+    ]
+    name = _host_only(login, SIGNED_OUT_MARKER)
+    match = RouteMatch(path="/", headers=[is_navigation(), _says(name), *session])
+    return _signed_out("login.signed-out", match, [_cookie(login, name)], branding)
+
+
+def _says(name: str) -> HeaderMatcher:
+    """The cookie of this name is 1."""
+    regex = f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?"
+    return HeaderMatcher(name="cookie", string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
+
+
 def marker(login: LoginPlan) -> str:
     """The name of the authorizer's cookie that says: this session is revoked, end the rest of it."""
-    return ("__Host-" if login.is_secure else "") + MARKER
+    return _host_only(login, MARKER)
 
 
-def _marker_path(login: LoginPlan) -> str:
-    return "/" if login.is_secure else login.signout
+def _host_only(login: LoginPlan, plain: str) -> str:
+    return ("__Host-" if login.is_secure else "") + plain
 
 
 def _deletions(login: LoginPlan) -> list[str]:
     """As the cookies were set, so that a browser takes it. Those of a login under way expire by themselves."""
+    session = [_cookie(login, name) for kind in SESSION for name in pieces(login, kind)]
+    return [*session, _cookie(login, marker(login), path="/" if login.is_secure else login.signout)]
+
+
+def _cookie(login: LoginPlan, name: str, *, path: str = "/", value: str = "", seconds: int = 0) -> str:
+    """The line that sets a cookie; without more, the line that deletes it."""
     secure = " Secure;" if login.is_secure else ""
-    session = [name for kind in SESSION for name in pieces(login, kind)]
-    places = [(name, "/") for name in session] + [(marker(login), _marker_path(login))]
-    return [f"{name}=; Path={path}; Max-Age=0; HttpOnly;{secure} SameSite=Lax" for name, path in places]
+    return f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly;{secure} SameSite=Lax"
 
 
 def _to_provider(login: LoginPlan, end: Endpoint) -> RedirectAction:
@@ -160,14 +180,15 @@ def _to_provider(login: LoginPlan, end: Endpoint) -> RedirectAction:
     )
 
 
-def _signed_out(branding: Branding) -> DirectResponseAction:
-    return DirectResponseAction(status=_OK, body=DataSource(inline_string=SIGNED_OUT.html(branding)))
-
-
-def _header(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD,
+def _signed_out(name: str, match: RouteMatch, cookies: list[str], branding: Branding) -> Route:
+    """The page that says so, with these cookies."""
+    headers = [*(("set-cookie", line) for line in cookies), ("content-type", "text/html; charset=utf-8")]
+    return Route(
+        name=name,
+        match=match,
+        direct_response=DirectResponseAction(status=_OK, body=DataSource(inline_string=SIGNED_OUT.html(branding))),
+        response_headers_to_add=[added(name, value) for name, value in (*headers, *HEADERS.items())],
+        typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
 
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import httpx
+import pytest
 
 from tests.e2e.login_site import LoginSite, shown
 
@@ -157,14 +158,71 @@ def test_signing_out_asks_the_authorizer_first_and_ends_at_the_provider(site, br
         browser.cookies[site.url] = {**site.cookies(browser), name: value}
         assert browser.navigate(site.url + "/oauth2/signout").headers["location"] == asked.headers["location"], near
     site.cookies(browser)["__Host-authz-signout"] = "1"
-    left = browser.navigate(site.url + "/oauth2/signout")
-    assert left.status_code == 302
-    target = httpx.URL(left.headers["location"])
+    gone = browser.navigate(site.url + "/oauth2/signout")
+    assert gone.status_code == 302
+    target = httpx.URL(gone.headers["location"])
     assert str(target).startswith(f"{site.provider.issuer}/logout?")
     assert dict(target.params) == {"client_id": "airflow-gate", "post_logout_redirect_uri": f"{site.url}/"}
-    assert not [name for name in site.cookies(browser) if name.startswith("__Host-")]
+    left = [name for name in site.cookies(browser) if name.startswith("__Host-")]
+    assert left == ["__Host-authz-signed-out"]
     assert browser.refused == [], "a browser takes a deletion as it takes the cookie"
     assert site.upstream.requests == []
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["no-id-token", "id-token"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_who_comes_back_from_the_providers_sign_out_sees_that_it_worked(envoy_binary, tmp_path, kept, secure):
+    with (
+        LoginSite(tmp_path, envoy_binary, secure=secure, keep_id_token=kept) as site,
+        site.browser() as browser,
+    ):
+        site.log_in(browser)
+        site.upstream.reset()
+        site.authz.reset()
+        site.cookies(browser)[site.cookie("authz-signout")] = "1"
+        page = browser.open(site.url + "/oauth2/signout")
+        assert (page.status_code, str(page.url)) == (200, f"{site.url}/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["cache-control"] == "no-store"
+        assert "You are signed out" in page.text
+        assert site.cookies(browser) == {}
+        assert browser.refused == []
+        assert (site.authz.checks, site.upstream.requests) == ([], [])
+        again = browser.navigate(site.url + "/")
+        assert again.headers["location"].startswith(site.provider.issuer), "the page is shown once"
+        assert site.log_in(browser, "/").status_code == 200
+
+
+def test_the_signed_out_page_is_for_a_browser_without_a_session_that_opens_the_start_page(site, browser):
+    site.log_in(browser)
+    session = dict(site.cookies(browser))
+    site.cookies(browser)["__Host-authz-signout"] = "1"
+    browser.navigate(site.url + "/oauth2/signout")
+    ((name, value),) = site.cookies(browser).items()
+    assert (name, value) == ("__Host-authz-signed-out", "1")
+    mark = {name: value}
+
+    def asked(target, cookies, ask=browser.navigate):
+        site.reset()
+        browser.cookies[site.url] = dict(cookies)
+        return ask(site.url + target)
+
+    assert "You are signed out" in asked("/?a=b", mark | {"theme": "dark"}).text
+    for target, cookies in (
+        ("/dags", mark),
+        ("//", mark),
+        ("/", {name: "0"}),
+        ("/", {f"x{name}": "1"}),
+        ("/", {"authz-signed-out": "1"}),
+        ("/", {"a": f"{name}=1"}),
+    ):
+        answer = asked(target, cookies)
+        assert answer.headers["location"].startswith(site.provider.issuer), (target, cookies)
+    for cookies in (session | mark, {key: session[key] for key in session if "Refresh" in key} | mark):
+        assert asked("/", cookies).status_code == 200
+        assert site.upstream.only.target == "/"
+    assert asked("/", mark, browser.script).status_code == 200
+    assert len(site.authz.checks) == 1, "a script's request is judged as ever"
 
 
 def test_the_paths_of_the_login_never_lead_to_the_upstream(site):
@@ -187,7 +245,7 @@ def test_with_the_id_token_kept_the_provider_gets_it_back(envoy_binary, tmp_path
         target = httpx.URL(left.headers["location"])
         assert claims(target.params["id_token_hint"])["preferred_username"] == "ann"
         assert target.params["post_logout_redirect_uri"] == f"{site.url}/"
-        assert not [name for name in site.cookies(browser) if name.startswith("__Host-")]
+        assert site.cookies(browser) == {"__Host-authz-signed-out": "1"}
         assert browser.refused == []
 
 

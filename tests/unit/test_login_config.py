@@ -389,3 +389,20 @@ def test_envoy_data_plane_does_not_know_what_is_written_by_hand():
     known = {field.name for field in dataclasses.fields(OAuth2Config)}
     assert "disable_id_token_set_cookie" in known
     assert "token_cookie_chunking" not in known
+
+
+@pytest.mark.parametrize("made", PLANS)
+def test_the_page_after_the_providers_sign_out_is_no_redirect_and_comes_before_all_others(made):
+    ends = bool(made.inbound.login.end_session_endpoint)
+    assert ("login.signed-out" in routes(made)) is ends, "without such an endpoint the sign-out is that page itself"
+    if ends:
+        page = routes(made)["login.signed-out"]
+        assert page["match"]["path"] == "/"
+        assert page["direct_response"]["status"] == 200
+        assert "redirect" not in page
+        assert cookies.read((b"authz-signed-out=1; __Host-authz-signed-out=1",)).left == ""
+
+
+def test_the_page_comes_before_the_start_page_of_a_base_path():
+    names = list(routes(plan(airflow(base_path="/airflow"), end_session_endpoint="https://idp.test/logout")))
+    assert names.index("login.signed-out") < names.index("login.public-name") < names.index("login.start-page")
