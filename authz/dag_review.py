@@ -45,11 +45,16 @@ class _Allowed:
         self.everywhere: dict[str, set[str]] = defaultdict(set)
         self._reads_all: set[str] = set()
         self.reading: dict[str, str] = {}  # role → the rule by which it may read some DAGs
+        named: dict[str, set[str]] = defaultdict(set)
         for rule in policy.rules.values():
             if rule.effect is Effect.ALLOW:
-                self._add(rule)
+                self._add(rule, named)
+        for role, names in named.items():  # each role once, however many rules name it
+            for held in policy.roles[role].includes if role in policy.roles else {role}:
+                self.everywhere[held] |= names
+            self.everywhere[AUTHENTICATED] |= names
 
-    def _add(self, rule: Rule) -> None:
+    def _add(self, rule: Rule, named: dict[str, set[str]]) -> None:
         names = self.operations(rule)
         for role in rule.roles:
             if _limited(rule):
@@ -58,9 +63,7 @@ class _Allowed:
                 continue
             if _DAGS in names:
                 self._reads_all.add(role)
-            for held in self._policy.roles[role].includes if role in self._policy.roles else {role}:
-                self.everywhere[held] |= names
-            self.everywhere[AUTHENTICATED] |= names
+            named[role] |= names
 
     def limit_of(self, role: str) -> str:
         """The rule by which who has this role may read some DAGs only; "" where they may read none or all."""

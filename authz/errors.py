@@ -18,6 +18,7 @@ Law: no message, argument or repr here ever holds a token, a cookie or a key.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from authz.characters import one_line
@@ -42,6 +43,10 @@ class Problem:
         return one_line(f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else ""))
 
 
+in_order: Final = attrgetter("file", "line", "column", "message", "hint")
+"""The key that sorts problems as they compare, without a call of Python for each comparison: there may be many."""
+
+
 class AuthzError(Exception):
     """Base of everything that this package raises on purpose."""
 
@@ -57,7 +62,7 @@ class ProblemsError(AuthzError):
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        found = sorted(problems)
+        found = sorted(problems, key=in_order)
         self.problems = tuple(found[:MOST_PROBLEMS])
         if len(found) > MOST_PROBLEMS:
             more = f"and {len(found) - MOST_PROBLEMS} more mistakes"

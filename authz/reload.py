@@ -5,10 +5,8 @@ and logged. `current` is one reference; whoever read it works with one revision 
 watcher alone, which hands the bytes over.
 """
 
-import contextlib
-import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -96,8 +94,7 @@ class PolicyFile:
 
     def _load(self, data: bytes) -> None:
         try:
-            with _no_collections():
-                loaded = policy.load(data, str(self._path))
+            loaded = policy.load(data, str(self._path))
         except PolicyError as error:
             self._reject(error.problems)
             return
@@ -143,19 +140,3 @@ class PolicyFile:
         log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))
         for problem in self.problems[:_LISTED]:
             log.error("  %s", problem)
-
-
-@contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
-    """While it loads, the collector of cycles rests.
-
-    Loading leaves no cycles, and no policy has any. While ten thousand rules are made, the collector would look at all
-    of them many times and find nothing, which takes as long again as loading.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -4,12 +4,15 @@ Law: mistakes are the loader's business (`authz.policy.load`), so that lint and 
 finding never stops a policy. Where it is not certain, nothing is found.
 """
 
+import heapq
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from authz import collector
 from authz.dag_review import about_dags
-from authz.errors import Problem
+from authz.errors import MOST_PROBLEMS, Problem, in_order
 from authz.model import Plane
 from authz.outbound_review import about_calls, careful_denials
 from authz.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
@@ -38,17 +41,40 @@ class Finding:
 
 
 def lint(policy: Policy) -> list[Finding]:
-    """Every finding, sorted by place."""
-    covering = Covering(policy)
-    words = covering.words
-    warnings = [*_issuers(policy), *_memberships(policy), *_planes(policy), *_rules(policy, words), *_dead(covering)]
-    warnings += [*_bulk(policy, words), *_strong_readers(policy), *_denied_sets(policy), *about_dags(covering)]
-    warnings += about_calls(policy)
-    notes = [*_unused(policy), *_twins(policy), *_raised(policy, words), *careful_denials(policy)]
-    return sorted(
-        [Finding(problem=problem, severity=Severity.WARNING) for problem in warnings]
-        + [Finding(problem=problem, severity=Severity.NOTE) for problem in notes]
+    """Every finding, sorted by place; of more than MOST_PROBLEMS of one severity the first, and how many more."""
+    with collector.resting():
+        covering = Covering(policy)
+        found, more = [], []
+        for severity, problems in ((Severity.WARNING, _warnings(covering)), (Severity.NOTE, _notes(covering))):
+            count = itertools.count()
+            counted = (problem for problem, _ in zip(problems, count, strict=False))
+            first = heapq.nsmallest(MOST_PROBLEMS, counted, key=in_order)
+            found += [Finding(problem=problem, severity=severity) for problem in first]
+            if left := next(count) - len(first):
+                rest = Problem(policy.file, 0, 0, f"and {left} more {severity}s", "look at these first")
+                more.append(Finding(problem=rest, severity=severity))
+        return sorted(found) + more
+
+
+def _warnings(covering: Covering) -> Iterator[Problem]:
+    policy, words = covering.policy, covering.words
+    return itertools.chain(
+        _issuers(policy),
+        _memberships(policy),
+        _planes(policy),
+        _rules(policy, words),
+        _dead(covering),
+        _bulk(policy, words),
+        _strong_readers(policy),
+        _denied_sets(policy),
+        about_dags(covering),
+        about_calls(policy),
     )
+
+
+def _notes(covering: Covering) -> Iterator[Problem]:
+    policy = covering.policy
+    return itertools.chain(_unused(policy), _twins(policy), _raised(policy, covering.words), careful_denials(policy))
 
 
 def _at(policy: Policy, what: Role | Rule, message: str, hint: str) -> Problem:
@@ -96,11 +122,11 @@ def _planes(policy: Policy) -> Iterator[Problem]:
 
 def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
     about_dags = [rule.id for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.dags]
+    needed = _Needed(policy, words)
     for rule in policy.rules.values():
         if rule.effect is not Effect.ALLOW:
             continue
-        allowed = words.stand_for(rule.operations, never=False)
-        strongest = max((_rank(policy, name) for name in allowed), default=0)
+        strongest = needed.by(rule)
         if AUTHENTICATED in rule.roles and strongest > 0:
             airflow = AIRFLOW_ROLES[strongest]
             message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves to `{airflow}`"
@@ -143,19 +169,19 @@ class _Bulk:
         self._policy = policy
         self._named: dict[tuple[str, str], str] = {}  # operation, role of an allow rule → the rule
         self._held: dict[tuple[str, str], str] = {}  # operation, role that its holders have → the rule
+        bulk: dict[tuple[str, ...], list[str]] = {}
         for rule in policy.rules.values():
             if rule.effect is not Effect.ALLOW or Plane.INBOUND not in rule.planes:
                 continue
-            for name in meant.stand_for(rule.operations, never=False):
-                if name.endswith(":bulk"):
-                    self._add(name, rule)
-
-    def _add(self, name: str, rule: Rule) -> None:
-        self._held[name, AUTHENTICATED] = rule.id
-        for role in rule.roles:
-            self._named[name, role] = rule.id
-            for held in self._policy.roles[role].includes if role in self._policy.roles else ():
-                self._held[name, held] = rule.id
+            if rule.operations not in bulk:
+                names = meant.stand_for(rule.operations, never=False)
+                bulk[rule.operations] = [name for name in names if name.endswith(":bulk")]
+            for name in bulk[rule.operations]:
+                self._held[name, AUTHENTICATED] = rule.id
+                self._named.update(((name, role), rule.id) for role in rule.roles)
+        for (name, role), rule_id in self._named.items():  # each role once, however many rules name it
+            for held in policy.roles[role].includes if role in policy.roles else ():
+                self._held[name, held] = max(rule_id, self._held.get((name, held), ""))
 
     def by(self, name: str, deny: Rule) -> str:
         """A rule that allows the operation to somebody whom the deny rule concerns for certain, or ""."""
@@ -171,12 +197,16 @@ class _Bulk:
 
 def _strong_readers(policy: Policy) -> Iterator[Problem]:
     """Roles that only read, and are `op` or `admin` to Airflow itself because of what they read."""
+    only_reads: dict[str, bool] = {}  # of the roles whose rules have operations
+    for rule in policy.rules.values():
+        reads = all(word.endswith(":read") for word in rule.operations)
+        for name in rule.roles if rule.operations else ():
+            only_reads[name] = reads and only_reads.get(name, True)
     for role in policy.roles.values():
         airflow = policy.airflow_roles.get(role.name, "")
-        words = [word for rule in policy.rules.values() if role.name in rule.roles for word in rule.operations]
-        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"} or not words:
+        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
             continue
-        if all(word.endswith(":read") for word in words):
+        if only_reads.get(role.name, False):
             message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
             yield _at(
                 policy, role, message, "say `airflow: viewer`: it is then more only in the requests that need more"
@@ -185,9 +215,10 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
     """Roles whose own `airflow:` is weaker than what a rule of theirs needs: no cap, though it may be meant as one."""
+    needed_by = _Needed(policy, words).by
     most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
     for rule in policy.rules.values():
-        strongest = max((_rank(policy, name) for name in words.stand_for(rule.operations, never=False)), default=0)
+        strongest = needed_by(rule)
         for name in rule.roles if rule.effect is Effect.ALLOW else ():
             if strongest > most.get(name, (0, ""))[0]:
                 most[name] = strongest, rule.id
@@ -213,8 +244,22 @@ def _denied_sets(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, rule, message, "name the operations that you mean, as connections:*")
 
 
-def _rank(policy: Policy, name: str) -> int:
-    return AIRFLOW_ROLES.index(policy.catalogue.operations[name].airflow_role)
+class _Needed:
+    """The strongest of Airflow's roles that a rule's operations need; worked out once for equal ones."""
+
+    def __init__(self, policy: Policy, words: Words) -> None:
+        self._operations = policy.catalogue.operations
+        self._words = words
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def by(self, rule: Rule) -> int:
+        """Its position among Airflow's roles, for an allow rule."""
+        rank = self._known.get(rule.operations)
+        if rank is None:
+            names = self._words.stand_for(rule.operations, never=False)
+            ranks = (AIRFLOW_ROLES.index(self._operations[name].airflow_role) for name in names)
+            rank = self._known[rule.operations] = max(ranks, default=0)
+        return rank
 
 
 def _dead(covering: Covering) -> Iterator[Problem]:

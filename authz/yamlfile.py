@@ -7,41 +7,30 @@ never larger than the file (PITFALLS d-32). What people cannot see is refused, a
 programs only: a comment is a comment for everybody.
 """
 
+import bisect
 import contextlib
-import math
+import heapq
+import itertools
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from authz.characters import foreign_space, misleading, named
-from authz.errors import MOST_PROBLEMS, Problem, ProblemsError
-from authz.wording import BROKEN, EXTRA, Broken, Worded, was_reported, word
+from authz.characters import misleading
+from authz.errors import MOST_PROBLEMS, Problem, ProblemsError, in_order
+from authz.wording import EXTRA, Worded, was_reported, word
+from authz.yaml_reader import COLUMN_BITS, COLUMN_MASK, MAX_DEPTH, Places, Read, Reader
 
 Loc = tuple[str | int, ...]
 _AnyModel = TypeVar("_AnyModel", bound=BaseModel)
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-MAX_DEPTH: Final = 32
-_MAX_DIGITS: Final = 40
-_COLUMN_BITS: Final = 20
-_COLUMN_MASK: Final = (1 << _COLUMN_BITS) - 1
 _SHALLOW: Final = 2  # levels whose places are kept at first: what is at the top, and what is in that
-_SHORT: Final = 32
 _MOST_LISTED: Final = 20
-_WORDS: Final[Mapping[str, bool | None]] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_NUMBER: Final = re.compile(
-    r"(0o[0-7]+)|(0x[0-9a-fA-F]+)|([-+]?[0-9]+)|[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?"
-)
-_NUMBER_STARTS: Final = frozenset("+-.0123456789")
 _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b"'
 
 
@@ -50,20 +39,23 @@ class Document:
 
     `end_mark` says whether the document ends with a line `...`: then nothing of it is missing.
     `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own. The places take
-    more memory than the data, and of a file without mistakes only those near the top are asked for: deeper ones are
-    read, from the text, when the first of them is.
+    more memory and time than the data, and of a file without mistakes only those near the top are asked for: those in
+    an entry (one rule, one role) are read, from its text, when the first of them is.
     """
 
-    __slots__ = ("_places", "_root", "_text", "data", "end_mark", "file", "problems")
+    __slots__ = ("_first", "_lines", "_places", "_root", "_starts", "_text", "data", "end_mark", "file", "problems")
 
-    def __init__(self, reader: "_Reader", data: Mapping[str, Any], root: int) -> None:
-        self.file = reader.file
-        self.problems = tuple(reader.problems)
-        self.end_mark = reader.end_mark
-        self.data = data
-        self._text = reader.text
-        self._places = reader.places
-        self._root = root
+    def __init__(self, file: str, text: str, read: Read, places: Places, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        self.end_mark = read.end_mark
+        self.data: Mapping[str, Any] = read.data
+        self._text = text
+        self._places = places
+        self._root = read.root
+        self._lines: list[int] = []
+        self._starts: list[int] = []
+        self._first: list[int] = []
 
     def at(self, loc: Loc) -> Any:
         """The value at `loc`.
@@ -81,31 +73,100 @@ class Document:
 
         Parts of `loc` that the data does not have are passed over: pydantic names the members of unions there.
         """
-        try:
-            mark = self._mark(loc, key=key)
-        except KeyError:
-            deep = _Reader(self.file, self._text, MAX_DEPTH)
-            self.data, self._places = deep.document().data, deep.places
-            mark = self._mark(loc, key=key)
-        return (mark >> _COLUMN_BITS) + 1, (mark & _COLUMN_MASK) + 1
+        return _shown(self._mark(loc, key=key))
 
-    def _mark(self, loc: Loc, *, key: bool) -> int:
-        """The mark at `loc`. Raises KeyError where it is too deep to have been kept."""
+    def _mark(self, loc: Loc, *, key: bool, steps: int = MAX_DEPTH) -> int:
+        """The mark at `loc`, or of its ancestor after so many steps."""
         node: Any = self.data
         mark = self._root
         for index, part in enumerate(loc, start=1):
+            of_key = key and index == len(loc)
             if isinstance(node, dict) and part in node:
-                mark = self._places[id(node)][part][0 if key and index == len(loc) else 1]
-                node = node[part]
+                mark = self._marks(node, mark)[part][0 if of_key else 1]
             elif isinstance(node, tuple) and isinstance(part, int) and part < len(node):
-                mark = self._places[id(node)][part]
-                node = node[part]
+                mark = self._marks(node, mark)[part]
+            else:
+                continue
+            node = node[part]
+            steps -= 1
+            if not steps:
+                break
         return mark
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
-        """A problem with the place of `loc`."""
-        line, column = self.place(loc, key=key)
+        """A problem with the place of `loc`. The place of one that will only be counted is near that."""
+        line, column = self.problem_place(loc, key=key)
         return Problem(self.file, line, column, message, hint)
+
+    def problem_place(self, loc: Loc, *, key: bool = False) -> tuple[int, int]:
+        """The place of a problem: the exact one, unless MOST_PROBLEMS others come before its entry."""
+        near = self._mark(loc, key=key, steps=_SHALLOW)
+        if self._only_counted(near):
+            return _shown(near)
+        heapq.heappush(self._first, -near)
+        if len(self._first) > MOST_PROBLEMS:
+            heapq.heappop(self._first)
+        return self.place(loc, key=key)
+
+    def only_counted(self, loc: Loc) -> bool:
+        """Whether one more problem at `loc` is not listed for certain: MOST_PROBLEMS others come before its entry."""
+        return self._only_counted(self._mark(loc, key=False, steps=_SHALLOW))
+
+    def _only_counted(self, near: int) -> bool:
+        return len(self._first) >= MOST_PROBLEMS and near > -self._first[0]
+
+    def _marks(self, node: Any, mark: int) -> Any:
+        """The marks of what is in a node that begins at `mark`."""
+        if id(node) not in self._places:
+            self._read_entry(node, mark)
+        return self._places[id(node)]
+
+    def _read_entry(self, node: Any, mark: int) -> None:
+        """Keep all places in one entry; in the whole file, where its text alone does not say the same."""
+        line, column = mark >> COLUMN_BITS, mark & COLUMN_MASK
+        if column < COLUMN_MASK:
+            reader = Reader(self.file, " " * column + self._text[self._offset(mark) : self._end(mark)], go_on=False)
+            with contextlib.suppress(yaml.YAMLError, ProblemsError):
+                again = reader.node()
+                if again == node:
+                    _adopt(self._places, node, reader.places, again, line << COLUMN_BITS)
+                    return
+        reader = Reader(self.file, self._text)
+        _adopt(self._places, self.data, reader.places, reader.document().data, 0)
+
+    def _offset(self, mark: int) -> int:
+        lines = self._lines = self._lines or [0, *(match.end() for match in re.finditer("\n", self._text))]
+        return lines[mark >> COLUMN_BITS] + (mark & COLUMN_MASK)
+
+    def _end(self, mark: int) -> int:
+        """Where the next thing begins of which the place is kept at first."""
+        starts = self._starts = self._starts or sorted(_all_marks(self._places))
+        after = bisect.bisect_right(starts, mark)
+        return self._offset(starts[after]) if after < len(starts) else len(self._text)
+
+
+def _shown(mark: int) -> tuple[int, int]:
+    return (mark >> COLUMN_BITS) + 1, (mark & COLUMN_MASK) + 1
+
+
+def _all_marks(places: Places) -> Iterator[int]:
+    for marks in places.values():
+        yield from (itertools.chain.from_iterable(marks.values()) if isinstance(marks, dict) else marks)
+
+
+def _adopt(places: Places, node: Any, of_again: Places, again: Any, shift: int) -> None:
+    """Give a node, and all in it, the places that were read for an equal one, shifted."""
+    marks = of_again[id(again)]
+    inner: Iterable[tuple[Any, Any]]
+    if isinstance(node, dict):
+        places[id(node)] = {key: (of_key + shift, value + shift) for key, (of_key, value) in marks.items()}
+        inner = ((value, again[key]) for key, value in node.items())
+    else:
+        places[id(node)] = [mark + shift for mark in marks]
+        inner = zip(node, again, strict=True)
+    for value, read in inner:
+        if isinstance(value, dict | tuple):
+            _adopt(places, value, of_again, read, shift)
 
 
 def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError) -> Document:
@@ -118,13 +179,12 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
         text = _text(data, file)
     except ProblemsError as failure:
         raise error(failure.problems) from None
+    reader = Reader(file, text, _SHALLOW, go_on=False)
     with contextlib.suppress(yaml.YAMLError, ProblemsError):  # it is read again, with all places that problems name
-        document = _Reader(file, text, _SHALLOW).document()
-        if not document.problems:
-            return document
-    reader = _Reader(file, text, MAX_DEPTH)
+        return Document(file, text, reader.document(), reader.places, ())
+    reader = Reader(file, text)
     try:
-        return reader.document()
+        return Document(file, text, reader.document(), reader.places, reader.problems)
     except yaml.YAMLError as failure:
         raise error([*reader.problems, _syntax(failure, data, file)]) from None
     except ProblemsError as failure:
@@ -137,22 +197,22 @@ def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | No
     try:
         result = model.model_validate(document.data)
     except ValidationError as failure:
-        placed = [(_place_of(document, detail), detail) for detail in failure.errors(include_url=False)]
+        found = [detail for detail in failure.errors(include_url=False) if not was_reported(detail)]
+        placed = [(_place_of(document, detail), detail) for detail in found]
         for place, detail in sorted(placed, key=operator.itemgetter(0)):
-            if not was_reported(detail):
-                # The others are only counted.
-                worded = word(detail, model) if len(problems) <= MOST_PROBLEMS else Worded(detail["msg"])
-                problems.append(Problem(document.file, *place, worded.message, worded.hint))
-        return None, sorted(problems)
-    return (None if problems else result), sorted(problems)
+            # The others are only counted.
+            worded = word(detail, model) if len(problems) <= MOST_PROBLEMS else Worded(detail["msg"])
+            problems.append(Problem(document.file, *place, worded.message, worded.hint))
+        result = None
+    return (None if problems else result), sorted(problems, key=in_order)
 
 
 def _place_of(document: Document, detail: ErrorDetails) -> tuple[int, int]:
     """Line and column of what pydantic complains about."""
     loc = detail["loc"]
     if loc[-1:] == ("[key]",):
-        return document.place(loc[:-1], key=True)
-    return document.place(loc, key=detail["type"] == EXTRA)
+        return document.problem_place(loc[:-1], key=True)
+    return document.problem_place(loc, key=detail["type"] == EXTRA)
 
 
 def _text(data: bytes, file: str) -> str:
@@ -199,149 +259,3 @@ def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
         return Problem(file, mark.line + 1, mark.column + 1, f"not valid YAML: {failure.problem}{context}", hint)
     place = _end(data.removeprefix(b"\xef\xbb\xbf")[: getattr(failure, "position", 0)])
     return Problem(file, *place, f"not valid YAML: {getattr(failure, 'reason', failure)}", "remove it, or escape it")
-
-
-def _mark(event: Any) -> int:
-    """Line and column in one number: a policy has some hundred thousand of them."""
-    mark = event.start_mark
-    line, column = int(mark.line), int(mark.column)
-    return (line << _COLUMN_BITS) | min(column, _COLUMN_MASK)
-
-
-class _Reader:
-    """Builds data out of libyaml's events, and the places down to a depth. No recursion is deeper than MAX_DEPTH."""
-
-    def __init__(self, file: str, text: str, places_to: int) -> None:
-        self.file = file
-        self.text = text
-        self._places_to = places_to
-        self.problems: list[Problem] = []
-        self.end_mark = False
-        self.places: dict[int, Any] = {}
-        self._next: Any = None
-        self._depth = 0
-        self._words: dict[str, str] = {}
-
-    def document(self) -> Document:
-        loader = yaml.CBaseLoader(self.text)
-        try:
-            self._next = loader.get_event
-            self._next()  # the start of the stream
-            start = self._next()
-            if isinstance(start, yaml.StreamEndEvent):
-                raise ProblemsError([Problem(self.file, 0, 0, "the file is empty")])
-            if start.tags or start.version not in {None, (1, 2)}:
-                self._report(start, "a `%` directive is not allowed here", "files of ours are YAML 1.2")
-            first = self._next()
-            data = self._node(first)
-            self.end_mark = self._next().explicit  # the end of the document
-            after = self._next()
-            if not isinstance(after, yaml.StreamEndEvent):
-                self._report(after, "a second document is not allowed here", "remove the line `---` before it")
-        finally:
-            loader.dispose()
-        if not isinstance(data, dict):
-            raise ProblemsError(
-                [self._problem(first, "the file is not a mapping", "it consists of `key: value` lines")]
-            )
-        return Document(self, data, _mark(first))
-
-    def _problem(self, event: Any, message: str, hint: str) -> Problem:
-        mark = event.start_mark
-        return Problem(self.file, mark.line + 1, mark.column + 1, message, hint)
-
-    def _report(self, event: Any, message: str, hint: str) -> None:
-        self.problems.append(self._problem(event, message, hint))
-
-    def _node(self, event: Any) -> Any:
-        if type(event) is yaml.AliasEvent:
-            self._report(
-                event, f"the alias `*{event.anchor}` is not allowed here", f'for a pattern write "*{event.anchor}"'
-            )
-            return BROKEN
-        if event.tag is not None:
-            self._report(event, "a tag (`!…`) is not allowed here", "remove it, or put the text in quotes")
-        if event.anchor is not None:
-            self._report(
-                event, f"the anchor `&{event.anchor}` is not allowed here", "write the value out where it is used"
-            )
-        if type(event) is yaml.ScalarEvent:
-            return self._scalar(event)
-        if self._depth == MAX_DEPTH:
-            raise ProblemsError(
-                [self._problem(event, f"nested more than {MAX_DEPTH} deep", "no file of ours needs that")]
-            )
-        self._depth += 1
-        node = self._mapping() if type(event) is yaml.MappingStartEvent else self._sequence()
-        self._depth -= 1
-        return node
-
-    def _scalar(self, event: Any) -> Any:
-        text: str = event.value
-        if len(text) <= _SHORT:  # most are there many times: keys, names of roles, methods
-            text = self._words.setdefault(text, text)
-        if not event.implicit[0] or event.tag is not None:
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if space := foreign_space(text):
-            self._report(
-                event, f"{named(space)} looks like a space and is none", "use an ordinary one, or double quotes"
-            )
-            return BROKEN
-        if text[0] in _NUMBER_STARTS and (match := _NUMBER.fullmatch(text)) is not None:
-            return self._number(event, match)
-        return text
-
-    def _number(self, event: Any, match: re.Match[str]) -> int | float | Broken:
-        text = match[0]
-        if len(text) > _MAX_DIGITS or (match.lastindex is None and not math.isfinite(float(text))):
-            self._report(event, "the number is too large", "put it in double quotes if it is text")
-            return BROKEN
-        return float(text) if match.lastindex is None else int(text, (8, 16, 10)[match.lastindex - 1])
-
-    def _mapping(self) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        marks: dict[str, tuple[int, int]] = {}
-        read, keep = self._next, self._depth <= self._places_to
-        while type(event := read()) is not yaml.MappingEndEvent:
-            key = self._key(event)
-            value_event = read()
-            value = self._node(value_event)
-            if key is None:
-                continue
-            if key in result:
-                line = (marks.get(key, (0, 0))[0] >> _COLUMN_BITS) + 1
-                self._report(event, f"the key `{key}` is there twice", f"the first is on line {line}")
-                continue
-            if keep:
-                marks[key] = (_mark(event), _mark(value_event))
-            result[key] = value
-        if keep:
-            self.places[id(result)] = marks
-        return result
-
-    def _key(self, event: Any) -> str | None:
-        """The key's text; None where it is no text (and that was reported)."""
-        key = self._node(event)
-        if key == "<<" and event.implicit[0]:
-            self._report(event, "the merge key `<<` is not allowed here", "write the keys out")
-            return None
-        if isinstance(key, str):
-            return key
-        if key is not BROKEN:
-            self._report(event, "this key is not text", "put it in double quotes")
-        return None
-
-    def _sequence(self) -> tuple[Any, ...]:
-        items: list[Any] = []
-        marks: list[int] = []
-        read, keep = self._next, self._depth <= self._places_to
-        while type(event := read()) is not yaml.SequenceEndEvent:
-            if keep:
-                marks.append(_mark(event))
-            items.append(self._node(event))
-        result = tuple(items)
-        if keep:
-            self.places[id(result)] = marks
-        return result

@@ -5,12 +5,13 @@ Each includes the weaker ones, as Airflow's do. One that the policy does not use
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from authz.errors import Problem
 from authz.model import Plane
 from authz.policy.rules import BUILT_IN, Effect, Rule
-from authz.policy.schema import RoleEntry, is_reserved
+from authz.policy.schema import RoleDraft, is_reserved
 from authz.yamlfile import Document, Loc
 
 _NAMES: Final = tuple(BUILT_IN)
@@ -22,7 +23,7 @@ _CLOSED: Final[Mapping[str, str]] = {
 """What the entry of a built-in role cannot say, because it would be another role under that name, and what to do."""
 
 
-def used(roles: Mapping[str, RoleEntry]) -> Mapping[str, Loc]:
+def used(roles: Mapping[str, RoleDraft]) -> Mapping[str, Loc]:
     """The built-in roles that have an entry or are included by name, and the place of that."""
     found: dict[str, Loc] = {name: ("roles", name) for name in roles if name in BUILT_IN}
     for name, entry in roles.items():
@@ -32,13 +33,13 @@ def used(roles: Mapping[str, RoleEntry]) -> Mapping[str, Loc]:
     return found
 
 
-def completed(roles: Mapping[str, RoleEntry], places: Mapping[str, Loc]) -> dict[str, RoleEntry]:
+def completed(roles: Mapping[str, RoleDraft], places: Mapping[str, Loc]) -> dict[str, RoleDraft]:
     """The roles, and the built-in ones that are used or come with one that is; each includes the next weaker one."""
     found = dict(roles)
     for rank, name in enumerate(_NAMES):
         if any(stronger in places for stronger in _NAMES[rank:]):
             weaker = _NAMES[max(rank - 1, 0) : rank]
-            found[name] = roles.get(name, RoleEntry()).model_copy(update={"includes": weaker})
+            found[name] = replace(roles.get(name, RoleDraft()), includes=weaker)
     return found
 
 
@@ -63,8 +64,9 @@ def closed(document: Document) -> Iterator[Problem]:
 
 def place(name: str, places: Mapping[str, Loc]) -> Loc:
     """Where the policy brings a role in: a built-in one under its own name, or that of a stronger one."""
-    at_least = _NAMES[_NAMES.index(name) :] if name in BUILT_IN else ()
-    return next((places[stronger] for stronger in at_least if stronger in places), ("roles", name))
+    if name not in BUILT_IN:
+        return "roles", name
+    return next((places[stronger] for stronger in _NAMES[_NAMES.index(name) :] if stronger in places), ("roles", name))
 
 
 def rules(places: Mapping[str, Loc], document: Document) -> Iterator[Rule]:

@@ -38,15 +38,17 @@ class CoveringIndex:
             for role in rule.roles or (AUTHENTICATED,):
                 groups[role].append(rule)
         self._groups = {role: _Group(members) for role, members in groups.items()}
+        self._near: dict[str, list[_Group]] = {}  # by the role of the narrow rule
 
     def first(self, narrow: Rule) -> Rule | None:
         """One rule that covers this one: of the first role in order, the one with the smallest id."""
         role = narrow.roles[0] if narrow.roles else AUTHENTICATED
-        known = self._covering.policy.roles.get(role)
-        for name in sorted(self._groups.keys() & {AUTHENTICATED, *(known.includes if known else ())}):
-            found = [
-                rule for rule in self._groups[name].near(narrow, self._covering) if self._covering.covers(rule, narrow)
-            ]
+        if role not in self._near:
+            known = self._covering.policy.roles.get(role)
+            names = sorted(self._groups.keys() & {AUTHENTICATED, *(known.includes if known else ())})
+            self._near[role] = [self._groups[name] for name in names]
+        for group in self._near[role]:
+            found = [rule for rule in group.near(narrow, self._covering) if self._covering.covers(rule, narrow)]
             if found:
                 return min(found, key=lambda rule: rule.id)
         return None

@@ -14,7 +14,7 @@ from authz import catalogue
 from authz.errors import Problem
 from authz.policy import built_in
 from authz.policy.rules import AUTHENTICATED
-from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleDraft, RuleEntry, slim
+from authz.policy.schema import IssuerEntry, PolicyFile, RoleDraft, RoleEntry, RuleDraft, RuleEntry, slim, slim_role
 from authz.wording import near
 from authz.yamlfile import Document, Loc, validate
 
@@ -35,7 +35,7 @@ class Draft:
     document: Document
     catalogue: catalogue.Catalogue
     issuers: Mapping[int, IssuerEntry]
-    roles: Mapping[str, RoleEntry]
+    roles: Mapping[str, RoleDraft]
     rules: Mapping[int, RuleDraft]
     role_names: frozenset[str]
     issuer_names: frozenset[str]
@@ -70,8 +70,8 @@ def check_end(document: Document) -> Iterator[Problem]:
 
 
 def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) -> Draft:
-    used = built_in.used(whole.roles)
-    roles = built_in.completed(whole.roles, used)
+    used = built_in.used(whole.role_drafts)
+    roles = built_in.completed(whole.role_drafts, used)
     return Draft(
         document=document,
         catalogue=table,
@@ -90,7 +90,7 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
     named = raw_roles if isinstance(raw_roles, dict) else {}
     partial: set[Loc] = set()
     entries = {
-        name: _salvage(item, RoleEntry, ("roles", name), {}, partial)
+        name: slim_role(_salvage(item, RoleEntry, ("roles", name), {}, partial))
         for name, item in named.items()
         if isinstance(item, dict)
     }

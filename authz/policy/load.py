@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from authz import collector
 from authz.catalogue import Catalogue
 from authz.errors import PolicyError
 from authz.model import Level, Plane
@@ -32,6 +33,11 @@ def load(data: bytes, file: str) -> Policy:
     Raises:
         PolicyError: with every problem, sorted by place.
     """
+    with collector.resting():
+        return _load(data, file)
+
+
+def _load(data: bytes, file: str) -> Policy:
     document = parse(data, file, error=PolicyError)
     drafted, problems = draft(document)
     problems += [*check_end(document), *check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]

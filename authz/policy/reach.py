@@ -4,19 +4,19 @@ Law: judged against the catalogue alone, and only where the catalogue knows enou
 DAGs on the inbound plane, concerns routes of the catalogue and no others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from authz.catalogue import ANY_DAG, Catalogue
 from authz.path import METHODS
 from authz.policy.operations import Words
-from authz.policy.patterns import PathPattern, segment_matches
+from authz.policy.patterns import Glob, PathPattern
 from authz.policy.schema import RuleDraft
 
 _Found = tuple[tuple[str | int, ...], str, str]
 _Verdict = tuple[str, str, str] | None
-_TELLING: Final = 2  # the position of `dags` in /api/v2/dags
+_NONE: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,24 @@ class _Target:
 
 
 class Reach:
-    """Answers for the rules of one policy; equal questions are answered once."""
+    """Answers for the rules of one policy; equal questions are answered once.
+
+    Sets of targets are numbers with one bit for each, so that a rule costs a few steps and not one for each target.
+    """
 
     def __init__(self, catalogue: Catalogue, words: Words) -> None:
         self._catalogue = catalogue
         self._words = words
-        self._targets = tuple(_each_target(catalogue))
-        self._by_segment = _by_segment(self._targets)
-        self._others = [target for target in self._targets if _may_have(target, "")]
+        targets = tuple(_each_target(catalogue))
+        self._paths = _Overlaps(targets)
+        names = {target.operation for target in targets}
+        self._operation = {name: _bits(target.operation == name for target in targets) for name in names}
+        self._method = {method: _bits(target.method == method for target in targets) for method in METHODS}
+        self._method["HEAD"] |= self._method["GET"]
+        self._any_dag = _bits(target.dag_id == ANY_DAG for target in targets)
+        self._narrowed = _bits(target.narrowed for target in targets)
+        self._of_dags = _bits(bool(target.dag_id) and target.dag_id != ANY_DAG for target in targets)
+        self._named: dict[tuple[tuple[str, ...], bool], int] = {}
         self._verdicts: dict[object, _Verdict] = {}
 
     def unreachable(self, entry: RuleDraft) -> list[_Found]:
@@ -64,17 +74,18 @@ class Reach:
         routes = [self._catalogue.match(path, method) for path in paths for method in entry.methods or METHODS]
         return not any(route is None or not self._catalogue.operations[route.operation].never for route in routes)
 
-    def _near(self, path: PathPattern) -> Sequence[_Target]:
-        """The targets that the path may overlap: all of them, where it does not say which word stands there."""
-        want = path.segments[_TELLING] if len(path.segments) > _TELLING else None
-        return self._by_segment.get(want, self._others) if isinstance(want, str) else self._targets
+    def _by_name(self, words: tuple[str, ...], *, never: bool) -> int:
+        """The targets of the operations that the words stand for."""
+        found = self._named.get((words, never))
+        if found is None:
+            names = self._words.stand_for(words, never=never)
+            found = self._named[words, never] = _union(self._operation.get(name, _NONE) for name in names)
+        return found
 
     def _judge(self, entry: RuleDraft, *, every_dag: bool) -> _Verdict:
-        words = entry.operations or ("*",)
-        names = self._words.stand_for(words, never=entry.deny)
-        left = [target for target in self._targets if target.operation in names]
+        left = self._by_name(entry.operations or ("*",), never=entry.deny)
         if entry.methods:
-            left = [target for target in left if target.method in entry.methods or _is_head(target, entry)]
+            left &= _union(self._method.get(method, _NONE) for method in entry.methods)
             if not left:
                 return (
                     "methods",
@@ -82,34 +93,71 @@ class Reach:
                     "remove `methods`",
                 )
         if entry.paths:
-            near = {id(target) for path in entry.paths for target in self._near(path) if _overlap(target, path)}
-            left = [target for target in left if id(target) in near]
+            left &= _union(self._paths.of(path) for path in entry.paths)
             if not left and entry.operations:
                 return "paths", "none of the rule's operations has these paths, so it can never apply", "remove `paths`"
-        if entry.dags and not any(_concerns(target, entry, every_dag=every_dag) for target in left):
+        of_any = self._any_dag if every_dag or entry.deny else self._any_dag & self._narrowed
+        if entry.dags and not left & (self._of_dags | of_any):
             hint = 'remove `dags`; for routes that reach any DAG write dags: ["*"]'
             return "dags", "nothing that the rule covers names a DAG like these, so it can never apply", hint
         return None
 
 
-def _by_segment(targets: Sequence[_Target]) -> Mapping[str, Sequence[_Target]]:
-    """The targets by the segment that tells most of them apart, for each word that stands there."""
-    words = {target.segments[_TELLING] for target in targets if len(target.segments) > _TELLING} - {None}
-    return {word: [target for target in targets if _may_have(target, word)] for word in words if word is not None}
+class _Overlaps:
+    """Which targets have a path that a pattern stands for too: at most one segment more than the longer of the two."""
+
+    def __init__(self, targets: Sequence[_Target]) -> None:
+        self._every = _bits(True for _ in targets)
+        self._rest = _bits(target.rest for target in targets)
+        longest = max(len(target.segments) for target in targets)
+        # By number of segments: the targets that have exactly as many, and those that have more.
+        self._exactly = [_bits(len(target.segments) == size for target in targets) for size in range(longest + 1)]
+        self._longer = [_bits(len(target.segments) > size for target in targets) for size in range(longest + 1)]
+        self._at = [_Position(targets, position) for position in range(longest)]
+
+    def of(self, path: PathPattern) -> int:
+        """The targets that the pattern overlaps."""
+        left, over = self._every, _NONE
+        for position, want in enumerate(path.segments):
+            over |= left & self._exactly[position] & self._rest
+            left &= self._longer[position]
+            if not left:
+                return over
+            left &= self._at[position].fitting(want)
+        size = len(path.segments)
+        exactly = left & self._exactly[size] & (self._rest if path.rest else ~self._rest)
+        return over | exactly | (left & self._longer[size] if path.rest else _NONE)
 
 
-def _may_have(target: _Target, word: str) -> bool:
-    return len(target.segments) <= _TELLING or target.segments[_TELLING] in {None, word}
+class _Position:
+    """The targets that have a segment in this place, by what it is."""
+
+    def __init__(self, targets: Sequence[_Target], position: int) -> None:
+        here = [target.segments[position : position + 1] for target in targets]
+        self._parameter = _bits(have == (None,) for have in here)
+        words = {word for have in here for word in have if word is not None}
+        self._words = {word: _bits(have == (word,) for have in here) for word in words}
+        self._not_empty = self._parameter | _union(bits for word, bits in self._words.items() if word)
+
+    def fitting(self, want: str | Glob | None) -> int:
+        """The targets whose segment may be one that a pattern's segment stands for."""
+        if want is None:
+            return self._not_empty
+        if isinstance(want, str):
+            return self._words.get(want, _NONE) | (self._parameter if want else _NONE)
+        return self._parameter | _union(bits for word, bits in self._words.items() if word and want.matches(word))
 
 
-def _is_head(target: _Target, entry: RuleDraft) -> bool:
-    return target.method == "GET" and "HEAD" in entry.methods
+def _bits(holds: Iterable[bool]) -> int:
+    """The set of the positions at which something holds."""
+    return sum(1 << position for position, held in enumerate(holds) if held)
 
 
-def _concerns(target: _Target, entry: RuleDraft, *, every_dag: bool) -> bool:
-    if target.dag_id == ANY_DAG:
-        return every_dag or entry.deny or target.narrowed
-    return bool(target.dag_id)
+def _union(sets: Iterable[int]) -> int:
+    found = _NONE
+    for one in sets:
+        found |= one
+    return found
 
 
 def _each_target(catalogue: Catalogue) -> Iterator[_Target]:
@@ -121,16 +169,3 @@ def _each_target(catalogue: Catalogue) -> Iterator[_Target]:
             match = catalogue.match(tuple("x" if word is None else word for word in shape), route.method)
             dag_id, narrowed = (match.dag_id, match.narrowed) if match is not None else ("", False)
             yield _Target(operation.name, route.method, shape[:-1] if rest else shape, rest, dag_id, narrowed)
-
-
-def _overlap(target: _Target, path: PathPattern) -> bool:
-    """Whether a path exists that both the route and the pattern stand for. At most one segment more than the longer."""
-    shorter = min(len(target.segments), len(path.segments))
-    if not all(
-        segment_matches(want, have) if have is not None else want != ""
-        for want, have in zip(path.segments[:shorter], target.segments[:shorter], strict=True)
-    ):
-        return False
-    if len(target.segments) == len(path.segments):
-        return target.rest == path.rest
-    return path.rest if len(path.segments) == shorter else target.rest

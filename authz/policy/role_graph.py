@@ -10,20 +10,20 @@ from typing import Final
 
 MOST: Final = 500_000
 """Members of all closures together, each role's own name not counted."""
-_NOTHING: Final[frozenset[str]] = frozenset()
 
 Includes = Mapping[str, tuple[str, ...]]
+"""The roles that include others. Most do not, and are left out."""
 
 
 def reached(names: Iterable[str], includes: Includes) -> set[str]:
-    """These roles, and every role that one of them includes, directly or not; of those that are defined."""
+    """These roles, and every role that one of them includes, directly or not."""
     found: set[str] = set()
     waiting = [*names]
     while waiting:
         role = waiting.pop()
-        if role not in found and role in includes:
+        if role not in found:
             found.add(role)
-            waiting += includes[role]
+            waiting += includes.get(role, ())
     return found
 
 
@@ -41,10 +41,6 @@ def components(includes: Includes) -> Iterator[list[str]]:
 
     for start in includes:
         if start in index:
-            continue
-        if not includes[start]:  # as most
-            index[start] = len(index)
-            yield [start]
             continue
         enter(start)
         while path:
@@ -88,7 +84,7 @@ def closures(includes: Includes, most: int = MOST) -> dict[str, frozenset[str]] 
         # The largest first: what it brings along need not be looked at again.
         for role in sorted(includes[name], key=lambda role: len(closed.get(role, ())), reverse=True):
             if role not in found:
-                found |= closed.get(role, _NOTHING)
+                found |= closed.get(role) or {role}
         left -= len(found) - 1
         if left < 0:
             return None

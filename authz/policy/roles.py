@@ -12,7 +12,7 @@ from authz.model import Claims, Identity
 from authz.policy import built_in, role_graph
 from authz.policy.draft import Draft
 from authz.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
-from authz.policy.schema import RoleEntry
+from authz.policy.schema import RoleDraft
 from authz.wording import Vocabulary
 
 _MOST_KNOWN: Final = 1024  # sets of roles; a table that is full is begun anew
@@ -62,20 +62,23 @@ def _nobodys(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
 
 
 def _includes(draft: Draft) -> role_graph.Includes:
-    return {name: entry.includes for name, entry in draft.roles.items()}
+    return {name: entry.includes for name, entry in draft.roles.items() if entry.includes}
 
 
-def _has_condition(entry: RoleEntry) -> bool:
+def _has_condition(entry: RoleDraft) -> bool:
     return bool(entry.groups or entry.clients or entry.subjects or entry.issuers)
 
 
 def compile_roles(draft: Draft) -> dict[str, Role]:
     """The roles of a draft without mistakes, with their `includes` closed."""
     closed = role_graph.closures(_includes(draft)) or {}
-    return {name: _compile(name, entry, closed[name], draft) for name, entry in draft.roles.items()}
+    return {
+        name: _compile(name, entry, closed.get(name) or frozenset((name,)), draft)
+        for name, entry in draft.roles.items()
+    }
 
 
-def _compile(name: str, entry: RoleEntry, includes: frozenset[str], draft: Draft) -> Role:
+def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft) -> Role:
     line, column = draft.document.place(built_in.place(name, draft.built_in), key=True)
     return Role(
         name=name,

@@ -35,7 +35,8 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
     reach = Reach(draft.catalogue, known.words)
     for index, entry in draft.rules.items():
         if first.setdefault(entry.id, index) != index:
-            line = draft.document.place(("rules", first[entry.id], "id"))[0]
+            exact = () if draft.document.only_counted(("rules", index)) else ("id",)
+            line = draft.document.place(("rules", first[entry.id], *exact))[0]
             message = f"the rule `{entry.id}` is there twice"
             yield draft.document.problem(
                 ("rules", index, "id"), message, f"the first is on line {line}: choose another id"

@@ -21,7 +21,7 @@ from authz.wording import Mistake, near
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
 _OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
 _OPERATION: Final = re.compile(_OPERATION_FORM)
@@ -47,7 +47,7 @@ _NotEmpty = (Field(min_length=1), AfterValidator(_distinct))
 
 
 def _name(value: str) -> str:
-    if not re.fullmatch(_NAME, value):
+    if not _NAME.fullmatch(value):
         raise Mistake(f"`{value}` is not a name", "letters, digits, `_`, `-` and `.`, beginning with a letter or digit")
     return value
 
@@ -225,6 +225,34 @@ class RoleEntry(_Section):
     description: Text = Field("", description="for people")
 
 
+@dataclass(slots=True, kw_only=True)
+class RoleDraft:
+    """A role entry that has the right shape: as `RuleDraft`, for there may be as many roles."""
+
+    groups: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    issuers: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+    agent: bool = False
+    airflow: str = ""
+    description: str = ""
+
+
+def slim_role(entry: RoleEntry) -> RoleDraft:
+    """The entry as a draft."""
+    return RoleDraft(
+        groups=entry.groups,
+        clients=entry.clients,
+        subjects=entry.subjects,
+        issuers=entry.issuers,
+        includes=entry.includes,
+        agent=entry.agent,
+        airflow=entry.airflow,
+        description=entry.description,
+    )
+
+
 class RuleEntry(_Section):
     """One rule: it applies when every condition that is there holds; a list holds when any of its entries fits."""
 
@@ -306,10 +334,15 @@ class PolicyFile(_Section):
     description: Text = Field("", description="for people")
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
-    roles: dict[RoleName, RoleEntry] = Field({}, description="who has which role")
+    roles: dict[RoleName, Annotated[RoleEntry, AfterValidator(slim_role)]] = Field({}, description="who has which role")
     rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
         (), description="who may do what; their order means nothing; optional where a built-in role is used"
     )
+
+    @property
+    def role_drafts(self) -> dict[str, RoleDraft]:
+        """What `roles` really holds: the annotation is that of the file."""
+        return cast("dict[str, RoleDraft]", self.roles)
 
     @property
     def drafts(self) -> tuple[RuleDraft, ...]:

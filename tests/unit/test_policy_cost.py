@@ -1,58 +1,13 @@
 """Loading and lint take time that is linear in the file, whatever is in it; of many mistakes a thousand are listed."""
 
+import re
 import time
 
 import pytest
 
 from authz import policy, review
 from authz.errors import MOST_PROBLEMS, PolicyError
-
-HEAD = """version: 1
-issuers:
-  - {name: corp, issuer: "https://idp.test", audiences: {inbound: [a], egress: [b]}, algorithms: [RS256]}
-"""
-ONE_ROLE = "roles: {viewer: {groups: [g]}}\n"
-RULE = "rules:\n  - {id: a, plane: inbound, roles: [r0], operations: ['dags:read']}\n"
-
-
-def rules(line):
-    return lambda n: HEAD + ONE_ROLE + "rules:\n" + "".join(line.replace("N", f"{i:06}") + "\n" for i in range(n))
-
-
-def roles(line):
-    return lambda n: HEAD + "roles:\n" + "".join(f"  r{i}: {line(i, n)}\n" for i in range(n)) + RULE
-
-
-def letters(number):
-    return "".join(chr(97 + number // 26**place % 26) for place in range(4))
-
-
-SHAPES = {
-    "two slips in each rule": rules("  - {id: xN, plane: inbound, rolles: [viewer], operations: ['dags:reed']}"),
-    "other unknown names in each rule": lambda n: (
-        HEAD
-        + ONE_ROLE
-        + "rules:\n"
-        + "".join(
-            f"  - {{id: x{i}, plane: inbound, roles: [viewer{i}], operations: ['dags:{letters(i)}']}}\n"
-            for i in range(n)
-        )
-    ),
-    "equal ids": rules("  - {id: same, plane: inbound, roles: [viewer], operations: ['dags:read']}"),
-    "a circle of roles": roles(lambda i, n: f"{{groups: [g], includes: [r{(i + 1) % n}]}}"),
-    "unknown roles": roles(lambda i, n: f"{{groups: [g], includes: [x{i}]}}"),
-    "one group": roles(lambda i, n: "{groups: [g]}"),
-    "rules for other DAGs": rules(
-        "  - {id: xN, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: [tN]}"
-    ),
-    "rules for other paths": rules(
-        "  - {id: xN, plane: inbound, roles: [viewer], operations: ['*'], paths: ['/api/v2/N*']}"
-    ),
-    "deny rules beside allow rules": rules(
-        "  - {id: xN, plane: inbound, roles: [viewer], paths: ['/pN/**']}\n"
-        "  - {id: dN, plane: inbound, deny: true, roles: [viewer], paths: ['/qN/**']}"
-    ),
-}
+from tests.policy_shapes import HEAD, SHAPES, plain, roles
 
 
 def cpu(data):
@@ -67,7 +22,7 @@ def cpu(data):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_four_times_the_file_takes_about_four_times_as_long(shape):
-    count = 400
+    count = 100 if shape is plain else 400
     small = min(cpu(shape(count).encode())[0] for _ in range(3))
     large = min(cpu(shape(4 * count).encode())[0] for _ in range(2))
     assert large <= 9 * small + 0.05  # what is quadratic takes sixteen times as long
@@ -100,3 +55,30 @@ def test_of_many_mistakes_the_first_thousand_are_listed_and_the_others_counted()
     assert all(problem.hint for problem in problems[:-1])
     exactly = cpu(SHAPES["two slips in each rule"](MOST_PROBLEMS // 2).encode())[1]
     assert len(exactly) == MOST_PROBLEMS
+
+
+def test_of_mistakes_all_over_the_file_the_listed_ones_are_the_first_with_their_exact_places():
+    """Roles are checked before rules, and stand below them here."""
+    rule = "  - {{id: x{0:04}, plane: inbound, roles: [ok, wrong{0:04}], operations: ['dags:read']}}\n"
+    role = "  r{0:04}: {{groups: [g], includes: [ok, wrong{0:04}, bad{0:04}]}}\n"
+    text = HEAD + "rules:\n" + "".join(map(rule.format, range(700))) + "roles:\n  ok: {groups: [g]}\n"
+    text += "".join(map(role.format, range(1200)))
+    wrong = [
+        (line, match.start() + 1)
+        for line, words in enumerate(text.splitlines(), start=1)
+        for match in re.finditer("wrong|bad", words)
+    ]
+    problems = cpu(text.encode())[1]
+    assert [(problem.line, problem.column) for problem in problems[:-1]] == wrong[:MOST_PROBLEMS]
+    assert problems[-1].message == f"and {len(wrong) - MOST_PROBLEMS} more mistakes"
+
+
+def test_of_many_findings_of_lint_the_first_thousand_of_each_severity_are_listed_and_the_others_counted():
+    text = SHAPES["one group"](MOST_PROBLEMS + 6)  # no rule names any of them but the first
+    found = review.lint(policy.load(text.encode(), "policy.yaml"))
+    notes = [finding.problem for finding in found if finding.severity is review.Severity.NOTE]
+    assert [note.line for note in notes[:-1]] == [*range(6, 6 + MOST_PROBLEMS)]
+    assert str(notes[-1]) == "policy.yaml: and 5 more notes (look at these first)"
+    assert [finding.problem.message for finding in found if finding.severity is review.Severity.WARNING] == [
+        "no rule allows anything on egress, though tokens are accepted there"
+    ]

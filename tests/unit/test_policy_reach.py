@@ -1,7 +1,13 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authz import catalogue
+from authz.errors import PolicyError
+from authz.policy import reach
 from authz.policy.operations import expand, words_for
+from authz.policy.patterns import parse_path, segment_matches
+from authz.wording import Mistake
 from tests.policies import load, narrowing_catalogue
 
 TABLE = catalogue.load("3.3")
@@ -13,8 +19,6 @@ _DAGS = "nothing that the rule covers names a DAG like these"
 
 
 def problem(rule):
-    from authz.errors import PolicyError
-
     try:
         load(f"{{id: x, {rule}}}")
     except PolicyError as failure:
@@ -98,8 +102,6 @@ def test_rules_for_some_dags_where_the_path_names_none(monkeypatch, rule, narrow
 
 
 def test_equal_questions_get_equal_answers():
-    from authz.errors import PolicyError
-
     rule = "{{id: {}, plane: inbound, roles: [viewer], operations: [dags:read], methods: [POST]}}"
     with pytest.raises(PolicyError) as caught:
         load(rule.format("a") + "\n" + rule.format("b"))
@@ -135,3 +137,36 @@ def test_a_set_has_what_airflows_role_of_that_name_may_do(word, levels):
     never = {name for name in wanted if TABLE.operations[name].never}
     assert expand(f"airflow.{word}", TABLE, never=False) == wanted - never
     assert expand(f"airflow.{word}", TABLE, never=True) == wanted
+
+
+TARGETS = tuple(reach._each_target(TABLE))
+OVERLAPS = reach._Overlaps(TARGETS)
+_WORDS = sorted({word for target in TARGETS for word in target.segments if word} | {"x", "{id}", "*"})
+_SEGMENT = st.sampled_from(_WORDS) | st.sampled_from(_WORDS).map(lambda word: f"{word[:2].strip('{*')}*")
+
+
+def overlap(target, path):
+    """The plain definition."""
+    shorter = min(len(target.segments), len(path.segments))
+    for want, have in zip(path.segments[:shorter], target.segments[:shorter], strict=True):
+        if not (segment_matches(want, have) if have is not None else want != ""):
+            return False
+    if len(target.segments) == len(path.segments):
+        return target.rest == path.rest
+    return path.rest if len(path.segments) == shorter else target.rest
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_pattern_overlaps_the_targets_that_the_definition_says(data):
+    words = list(data.draw(st.sampled_from(TARGETS)).segments)
+    words = [word or "{id}" for word in words[: data.draw(st.integers(0, 12))]]
+    for position in data.draw(st.lists(st.integers(0, 12), max_size=2)):
+        words[position : position + 1] = [data.draw(_SEGMENT)]
+    text = "/" + "/".join(words) + data.draw(st.sampled_from(["", "/**", "/", "/a/b/c/d/e/f/g"]))
+    try:
+        path = parse_path(text)
+    except Mistake:
+        return
+    expected = sum(1 << position for position, target in enumerate(TARGETS) if overlap(target, path))
+    assert OVERLAPS.of(path) == expected

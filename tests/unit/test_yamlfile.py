@@ -1,11 +1,12 @@
 from typing import Literal
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from authz import yamlfile
+from authz import yaml_reader, yamlfile
 from authz.errors import ConfigError, Problem, ProblemsError
 
 
@@ -210,9 +211,28 @@ def test_only_the_places_near_the_top_are_kept_until_a_deeper_one_is_asked_for()
     assert len(document._places) == 2
     assert document.data is before
     assert document.place(("parts", 99, "more", "a", 1)) == (101, 38)
-    assert len(document._places) == 2 + 300
-    assert document.data == before
+    assert len(document._places) == 2 + 3
+    assert document.data is before
     assert document.place(("parts", 98, "size"), key=True) == (100, 15)
+
+
+@pytest.mark.parametrize(
+    ("text", "loc", "place"),
+    [
+        ("parts: [x: {name: [1, 2]}, y: {name: [3]}]\n", ("parts", 1, "y", "name", 0), (1, 39)),
+        ("a: {b: {" + "c: 1, " * 200_000 + "\n d: {e: 2}}, f: {g: 3}}\n", ("a", "b", "d", "e"), (2, 9)),
+        ("a: {" + "b: 1, " * 200_000 + "c: {d: [1, 2]}}\n", ("a", "c", "d", 1), (1, 1_048_576)),
+    ],
+    ids=["a pair that is a mapping only in a list", "a long line in an entry", "an entry far to the right"],
+)
+def test_places_in_an_entry_that_cannot_be_read_alone(text, loc, place):
+    document = yamlfile.parse(
+        text.replace("b: 1, " * 200_000, "".join(f"b{n}: 1, " for n in range(200_000)))
+        .replace("c: 1, " * 200_000, "".join(f"c{n}: 1, " for n in range(200_000)))
+        .encode(),
+        "f",
+    )
+    assert document.place(loc) == place
 
 
 def test_equal_words_are_one_object():
@@ -239,6 +259,37 @@ def test_parse_is_total(raw):
         assert isinstance(document.data, dict)
         yamlfile.validate(document, Whole)
     assert problems_found
+
+
+def every_place(document):
+    def walk(loc, node):
+        yield loc
+        for part in node if isinstance(node, dict) else range(len(node)) if isinstance(node, tuple) else ():
+            yield from walk((*loc, part), node[part])
+
+    return {(loc, key): document.place(loc, key=key) for loc in walk((), document.data) for key in (False, True)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_places_that_are_read_later_are_those_of_the_whole_file(data):
+    leaf = st.sampled_from(["viewer", "a b", "é: #", "", "1", 'x"y', "long " * 40, "two\nlines\n"]) | st.integers(0, 9)
+    inner = st.recursive(
+        leaf,
+        lambda some: st.lists(some, max_size=3) | st.dictionaries(st.sampled_from("abcd"), some, max_size=3),
+        max_leaves=8,
+    )
+    value = data.draw(st.dictionaries(st.sampled_from("rstu"), inner, min_size=1))
+    text = yaml.dump(
+        value,
+        default_flow_style=data.draw(st.sampled_from([True, False, None])),
+        allow_unicode=True,
+        width=data.draw(st.sampled_from([20, 80])),
+        indent=data.draw(st.sampled_from([2, 4])),
+    )
+    whole = yaml_reader.Reader("f", text)
+    expected = yamlfile.Document("f", text, whole.document(), whole.places, ())
+    assert every_place(yamlfile.parse(text.encode(), "f")) == every_place(expected)
 
 
 _PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=6)
