@@ -108,7 +108,11 @@ class Gate:
         return found
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()  # else it outlives the test that it failed
+            raise
         return self
 
     def __exit__(self, *_exc):
