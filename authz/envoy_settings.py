@@ -56,7 +56,9 @@ class Login(Section):
     public_url: Annotated[str, AfterValidator(login_plan.origin)] = Field(
         description="the origin that browsers see, `https://airflow.example.com`"
     )
-    issuer: LoginUrl | None = Field(None, description="the OpenID provider; its endpoints are asked for when rendering")
+    issuer: LoginUrl | None = Field(
+        None, description="the OpenID provider; asked when rendering for what is not written"
+    )
     authorization_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
     token_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
     end_session_endpoint: Annotated[str, AfterValidator(login_plan.end_of_sessions)] | None = Field(
@@ -94,6 +96,12 @@ class Login(Section):
     def _endpoints_are_known(self) -> Self:
         if self.issuer is None and not (self.authorization_endpoint and self.token_endpoint):
             raise ValueError("name the `issuer`, or both `authorization_endpoint` and `token_endpoint`")
+        written = self.authorization_endpoint and self.token_endpoint and self.client_auth
+        if self.issuer and written and self.end_session_endpoint is not None:
+            raise ValueError(
+                "`issuer` has no effect beside `authorization_endpoint`, `token_endpoint`, `end_session_endpoint` and"
+                " `client_auth`, which is all that it is asked for: leave it out"
+            )
         return self
 
 

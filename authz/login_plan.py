@@ -154,6 +154,10 @@ class LoginPlan:
         url(self.authorization_endpoint)
         url(self.token_endpoint)
         end_of_sessions(self.end_session_endpoint)
+        if self.keep_id_token and not self.end_session_endpoint:
+            raise ValueError(
+                "keep_id_token: there is no end_session_endpoint that would want the ID token back: leave it out"
+            )
         origin(self.public_url)
         if "openid" not in self.scopes:
             raise ValueError("scopes: OpenID Connect needs `openid` among them")

@@ -28,6 +28,10 @@ from authz.sections import Tls
 from authz.settings import Settings
 
 _BESIDE_THE_TOKEN_KIB = 32  # cookies, and everything else that a browser sends
+_UNREACHABLE = (
+    "where it cannot be reached, write `authorization_endpoint`, `token_endpoint` and `end_session_endpoint` instead of"
+    " `issuer`"
+)
 
 
 def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = discover) -> EnvoyPlan:
@@ -143,15 +147,13 @@ def _destination_tls(destination: DestinationSettings) -> ClientTls | HostTls:
 
 
 def _login(login: Login, discover: Callable[..., Provider], backchannel: str) -> LoginPlan:
-    """What the settings say goes before what the provider says, which is asked only when something is missing."""
-    said = Provider(
-        authorization_endpoint=login.authorization_endpoint or "",
-        token_endpoint=login.token_endpoint or "",
-        end_session_endpoint=login.end_session_endpoint or "",
-    )
-    known = said.authorization_endpoint and said.token_endpoint and login.end_session_endpoint is not None
-    if login.issuer and not (known and login.client_auth):
-        said = discover(login.issuer, login.provider_ca)
+    """What the settings say goes before what the provider says."""
+    said = Provider(authorization_endpoint="", token_endpoint="")
+    if login.issuer:
+        try:
+            said = discover(login.issuer, login.provider_ca)
+        except DiscoveryError as error:
+            raise DiscoveryError(f"{error}; {_UNREACHABLE}") from None
     ending = said.end_session_endpoint if login.end_session_endpoint is None else login.end_session_endpoint
     return LoginPlan(
         client_id=login.client_id,

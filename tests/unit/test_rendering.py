@@ -185,12 +185,45 @@ def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
     assert asked == []
     assert (made.end_session_endpoint, made.client_auth) == ("", "post")
     assert made.provider_ca.startswith("/etc/")
-    text = (
-        f"      issuer: https://idp.test{OWN}      client_auth: basic\n      end_session_endpoint: https://own.test/e\n"
-    )
-    made, asked = login(tmp_path, text)
+    made, asked = login(tmp_path, OWN + REST)
     assert asked == []
     assert (made.end_session_endpoint, made.client_auth) == ("https://own.test/e", "basic")
+
+
+REST = """
+      end_session_endpoint: https://own.test/e
+      client_auth: basic
+"""
+
+
+def test_an_issuer_that_is_asked_for_nothing_is_refused(tmp_path):
+    issuer = "      issuer: https://idp.test\n"
+    with pytest.raises(ConfigError, match=r"`issuer` has no effect .*: leave it out"):
+        login(tmp_path, issuer + OWN + REST)
+    with pytest.raises(ConfigError, match=r"`issuer` has no effect"):
+        login(tmp_path, issuer + OWN + REST.replace("https://own.test/e", "''"))
+    lines = [line for line in (OWN + REST).splitlines() if line]
+    assert len(lines) == 4
+    for left_out in lines:
+        rest = "\n".join(line for line in lines if line != left_out)
+        _made, asked = login(tmp_path, f"{issuer}{rest}\n")
+        assert asked == [("https://idp.test", None)], left_out
+
+
+def test_an_issuer_that_cannot_be_reached_is_no_dead_end(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"where it cannot be reached, write .*`token_endpoint`.* instead of `issuer`"
+    ):
+        login(tmp_path, "      issuer: https://idp.test\n", DiscoveryError("https://idp.test is not there"))
+
+
+def test_an_id_token_that_no_provider_wants_back_is_not_kept(tmp_path):
+    with pytest.raises(ConfigError, match=r"keep_id_token: .* no end_session_endpoint"):
+        login(tmp_path, OWN + "      keep_id_token: true\n")
+    with pytest.raises(ConfigError, match=r"keep_id_token: .* no end_session_endpoint"):
+        login(tmp_path, OWN + "      keep_id_token: true\n      end_session_endpoint: ''\n")
+    made, _asked = login(tmp_path, OWN + REST + "      keep_id_token: true\n")
+    assert made.keep_id_token
 
 
 def test_a_login_that_cannot_be_planned_is_a_configuration_error(tmp_path):
