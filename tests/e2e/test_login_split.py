@@ -126,6 +126,20 @@ def test_a_token_too_large_for_all_the_pieces_is_told(site, browser):
     assert site.log_in(browser).status_code == 200
 
 
+def test_a_renewal_that_brings_such_a_token_is_told_too_and_is_no_end(site, browser):
+    site.moods(more_groups=LARGE)
+    site.log_in(browser)
+    del site.cookies(browser)[site.cookie("BearerToken_0")]  # a session that is not whole is renewed
+    site.reset()
+    site.moods(more_groups=TOO_LARGE)
+    assert browser.navigate(f"{site.url}/dags").status_code == 431
+    assert browser.script(f"{site.url}/dags").json()["error"] == "too_large"
+    assert (site.authz.checks, site.upstream.requests) == ([], [])
+    site.moods(more_groups=0)
+    assert browser.navigate(f"{site.url}/dags").status_code == 200
+    assert kept(site, browser) == ["BearerToken"]
+
+
 def test_nothing_of_a_piece_reaches_the_upstream(tmp_path):
     with LoginSite(tmp_path, newest(), real=True, split_cookies=True) as site, site.browser() as browser:
         site.moods(more_groups=LARGE)
