@@ -130,6 +130,8 @@ class App:
         self.metrics.watch_keys(self._key_ages)
         self.metrics.watch_sink(self.sink.status)
         self.metrics.watch_clock(self.clock.divergence)
+        if self.state is not None:
+            self.metrics.watch_state(self.state.failed)
         self.metrics.watch_revocations(self.revoker.status)
         self.metrics.watch_certificates(lambda: self.certificates.ends(self.clock.monotonic()))
         monitor = Background(self._follow_readiness, name="readiness")

@@ -68,6 +68,7 @@ class Metrics:
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], SinkStatus] = SinkStatus
         self._clock: Callable[[], float] = lambda: 0.0
+        self._state: Callable[[], bool] = lambda: False
         self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
         self._certificates: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Collector(self._collect))
@@ -132,6 +133,10 @@ class Metrics:
         """Where the seconds that our time is ahead of the system's clock are read at every scrape."""
         self._clock = divergence
 
+    def watch_state(self, failed: Callable[[], bool]) -> None:
+        """Where it is read at every scrape whether something of the state folder cannot be kept or used."""
+        self._state = failed
+
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
         """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
         self._revocations = status
@@ -177,6 +182,7 @@ class Metrics:
         yield _labelled(GaugeMetricFamily, "authz_certificate_expires_timestamp_seconds", text, "setting", ends)
         text = "Seconds by which the gate's time is ahead of the system's clock, after that was set back."
         yield GaugeMetricFamily("authz_clock_ahead_seconds", text, self._clock())
+        yield state_family(failed=self._state())
         yield from self._revocation_families()
         yield from self._run_families()
 
@@ -224,6 +230,12 @@ def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> 
     bounds = [*map(str, BUCKETS), "+Inf"]
     family.add_metric([], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
     return family
+
+
+def state_family(*, failed: bool) -> Metric:
+    """Whether something of the state folder cannot be kept or used: for workers, and for the supervisor of keys."""
+    text = "1 while something of the state folder cannot be kept or used."
+    return GaugeMetricFamily("authz_state_failed", text, int(failed))
 
 
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]

@@ -255,7 +255,8 @@ def parse(
     clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
     problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
     problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
-    settings = named_files.absolute(settings, path.resolve().parent)
+    # Links stay links: in a ConfigMap the folder that they lead to is replaced, and the old one deleted.
+    settings = named_files.absolute(settings, path.absolute().parent)
     clashes_of_files = (*one_file_for_two(settings, path), *state_is_apart(settings, path))
     problems += [document.problem(*clash) for clash in clashes_of_files]
     if problems:

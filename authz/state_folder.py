@@ -5,7 +5,8 @@ no link. What is not so is not used, and that is reported.
 Law 2: every item is one file that is written whole and durably. A process that is killed at any step leaves the old
 item or the new one; where the new one cannot be written, the old one is removed, because it is no longer the last.
 Law 3: every item carries a SHA-256 of all that it holds. One that does not match is not used, and that is reported.
-Law 4: losing the folder, or not being able to write it, never stops serving: it is reported on `/readyz`.
+Law 4: losing the folder, or not being able to write it, never stops serving: it is reported in the log, on `/readyz`
+and as a metric, and what could not be kept is tried again until it is.
 """
 
 import contextlib
@@ -14,7 +15,8 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from errno import EINVAL, ELOOP
 from hashlib import sha256
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.regular_file import open_regular, why
+from authz.threads import Background
 from authz.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 _FOLDER_MODE: Final = 0o700
 _OTHERS: Final = 0o077
 _FORMAT: Final = 1
+_RETRY_S: Final = 10.0
 _HEADER_BYTES: Final = 64 << 10
 _DIGEST_LENGTH: Final = 64
 
@@ -46,27 +50,65 @@ class StateFolder:
 
     Args:
         path: the folder; made when it is missing and its parent is there.
+        retry_s: seconds between tries to keep what could not be kept.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, retry_s: float = _RETRY_S) -> None:
         self._path = path
+        self._retry_s = retry_s
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
+        self._waiting: dict[str, Item] = {}
 
     def keep(self, name: str, item: Item) -> None:
-        """Write an item in the place of the old one. What fails is reported, not raised; then none is kept."""
+        """Write an item in the place of the old one.
+
+        What fails is reported, not raised, and tried again; meanwhile none is kept, if the old one could be removed.
+        """
+        with self._lock:
+            begin = not self._waiting
+            self._waiting[name] = item
+            if not self._try(name) and begin:
+                Background(self._try_again, name="state").start()
+
+    def failed(self) -> bool:
+        """Whether something cannot be kept, or was found and cannot be used."""
+        return bool(self._problems)
+
+    def _try(self, name: str) -> bool:
+        """Keep what waits under this name. The caller has the lock."""
         try:
-            with self._lock, self._opened(make=True) as folder:
-                _replace(folder, name, _encode(item))
+            with opened_folder(self._path, make=True) as folder:
+                _replace(folder, name, _encode(self._waiting[name]))
         except OSError as error:
-            self._report(name, f"cannot be kept: {why(error)}")
-        else:
-            self._problems.pop(name, None)
+            older = "; the older one is still there, and would serve after a restart" if self._has(name) else ""
+            self._report(name, f"cannot be kept, tried again every {self._retry_s:g} s: {why(error)}{older}")
+            return False
+        del self._waiting[name]
+        if self._problems.pop(name, None) is not None:
+            log.info("state: %s is kept", self._path / name)
+        return True
+
+    def _has(self, name: str) -> bool:
+        """Whether there is an item of this name, or may be one."""
+        try:
+            return os.path.lexists(self._path / name)
+        except OSError:
+            return True
+
+    def _try_again(self) -> None:
+        while True:
+            time.sleep(self._retry_s)
+            with self._lock:
+                for name in list(self._waiting):
+                    self._try(name)
+                if not self._waiting:
+                    return
 
     def read(self, name: str, most_bytes: int) -> Item | None:
         """The item of that name; None where there is none, or none that may be used."""
         try:
-            with self._opened(make=False) as folder:
+            with opened_folder(self._path, make=False) as folder:
                 item = _decode(_read_private(folder, name, most_bytes + _HEADER_BYTES))
         except FileNotFoundError:
             return None
@@ -92,23 +134,28 @@ class StateFolder:
             log.error("%s", told)
         self._problems[name] = told
 
-    @contextlib.contextmanager
-    def _opened(self, *, make: bool) -> Any:
-        """The folder's descriptor, after a look at whose it is."""
-        if make:
-            with contextlib.suppress(FileExistsError):
-                self._path.mkdir(_FOLDER_MODE)
-        try:
-            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno == ELOOP:
-                raise OSError(ELOOP, "the folder is a symbolic link") from None
-            raise
-        try:
-            _must_be_ours(os.fstat(folder), "the folder")
-            yield folder
-        finally:
-            os.close(folder)
+
+@contextlib.contextmanager
+def opened_folder(path: Path, *, make: bool) -> Iterator[int]:
+    """The folder's descriptor, after a look at whose it is.
+
+    Raises:
+        OSError: it is not there, or not ours alone.
+    """
+    if make:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(_FOLDER_MODE)
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise OSError(ELOOP, "the folder is a symbolic link") from None
+        raise
+    try:
+        _must_be_ours(os.fstat(folder), "the folder")
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _encode(item: Item) -> bytes:

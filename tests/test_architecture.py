@@ -47,6 +47,7 @@ LAYERS = {
     "explain": 4,
     "regular_file": 5,
     "state_folder": 6,
+    "state_lock": 6,
     "kept_policy": 6,
     "wire": 5,
     "authenticate": 5,

@@ -3,11 +3,14 @@
 import logging
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from authz.cli.options import engine_option, settings_option, workers_option
+
+if TYPE_CHECKING:
+    from authz.settings import Settings
 
 
 @click.command(short_help="Answer Envoy's checks until SIGTERM.")
@@ -45,17 +48,24 @@ def serve(
         from authz.supervisor import worker  # noqa: PLC0415 see above
 
         status = worker.run(settings, place)
-    elif settings.worker_count > 1:
-        from authz.supervisor.run import Supervisor  # noqa: PLC0415 see above
-
-        arguments = ["serve", "--settings", str(settings_path), "--engine", settings.engine]
-        arguments += ["--quiet"] if quiet else []
-        status = Supervisor(settings, data, arguments).run()
     else:
-        from authz.app import App, settle  # noqa: PLC0415 gRPC too
+        from authz import state_lock  # noqa: PLC0415 see above
 
-        status = App(settings).run(lambda _addresses: settle())
+        with state_lock.held(Path(settings.state) if settings.state else None, str(settings_path)):
+            status = _serve_alone(settings, settings_path, data, quiet=quiet)
     click.get_current_context().exit(status)
+
+
+def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) -> int:
+    """Serve with the workers that the settings ask for, or in this process."""
+    if settings.worker_count > 1:
+        from authz.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
+
+        arguments = ["serve", "--settings", str(path), "--engine", settings.engine, *(["--quiet"] if quiet else [])]
+        return Supervisor(settings, data, arguments).run()
+    from authz.app import App, settle  # noqa: PLC0415 gRPC too
+
+    return App(settings).run(lambda _addresses: settle())
 
 
 def _log_to_stderr(level: int | str, who: str) -> None:

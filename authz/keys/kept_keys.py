@@ -3,17 +3,20 @@
 Law 1: only a set that has usable keys is kept; it is judged as every fetched one is, when it is kept and when it is
 used.
 Law 2: a kept set is for the issuer and the source that it was fetched for, and for no other.
-Law 3: it is given only where a fetch has failed, with that error, and only within `max_stale` by wall time: a process
-that begins anew has no other measure of age. One from the future is not used.
+Law 3: it is given only where a fetch has failed, with that error, and only within `max_stale`. Its age is the larger
+of two: by wall time, and, within one boot of the machine, by the time since that began, which cannot be put back. One
+from the future is not used.
 """
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from authz import jwks
 from authz.errors import KeysUnavailableError
+from authz.keys.boot import Boot, this_boot
 from authz.keys.clock import Clock
 from authz.keys.fetch import Fetched, Fetcher
 from authz.model import Issuer
@@ -32,11 +35,20 @@ class KeepingFetcher:
         clock: its wall time is written beside a set.
         max_stale_s: how old a set may be that is given.
         max_bytes: the largest set.
+        boot: the boot of now, which is written beside a set too.
     """
 
     def __init__(
-        self, fetcher: Fetcher, state: StateFolder, clock: Clock, *, max_stale_s: float, max_bytes: int
+        self,
+        fetcher: Fetcher,
+        state: StateFolder,
+        clock: Clock,
+        *,
+        max_stale_s: float,
+        max_bytes: int,
+        boot: Callable[[], Boot] = this_boot,
     ) -> None:
+        self._boot = boot
         self._fetcher = fetcher
         self._state = state
         self._clock = clock
@@ -71,7 +83,9 @@ class KeepingFetcher:
             if digest == before and now - at < _REWRITE_S:
                 return
             self._written[name] = digest, now
-        self._state.keep(name, Item(about={"source": _source(issuer), "fetched_at": now}, data=fetched.data))
+        boot = self._boot()
+        about = {"source": _source(issuer), "fetched_at": now, "boot": boot.id, "boot_s": boot.seconds}
+        self._state.keep(name, Item(about=about, data=fetched.data))
 
     def _kept(self, issuer: Issuer, error: str) -> Fetched | None:
         name = _name(issuer)
@@ -82,9 +96,11 @@ class KeepingFetcher:
         if item.about.get("source") != _source(issuer) or not isinstance(at, int | float):
             self._state.refuse(name, "it is of another issuer")
             return None
-        age = self._clock.wall() - at
-        if not -_AHEAD_S <= age < self._max_stale_s:
-            self._state.refuse(name, f"it is of {shown(at)}, and `keys.max_stale` is {self._max_stale_s:g} s")
+        by_wall, by_boot = self._clock.wall() - at, self._age_by_boot(item.about)
+        age = max(by_wall, by_boot)
+        if by_wall < -_AHEAD_S or age >= self._max_stale_s:
+            more = "" if by_boot <= by_wall else f" and {by_boot:.0f} s old by the time since the machine started"
+            self._state.refuse(name, f"it is of {shown(at)}{more}, and `keys.max_stale` is {self._max_stale_s:g} s")
             return None
         try:
             jwks.parse(item.data)
@@ -92,6 +108,13 @@ class KeepingFetcher:
             self._state.refuse(name, failure.detail)
             return None
         return Fetched(data=item.data, age=max(0.0, age), error=error, since=shown(at))
+
+    def _age_by_boot(self, about: Mapping[str, Any]) -> float:
+        """The age by a clock that nobody can put back; minus infinity where the set is of another boot."""
+        boot, at = self._boot(), about.get("boot_s")
+        if not boot.id or about.get("boot") != boot.id or not isinstance(at, int | float):
+            return float("-inf")
+        return boot.seconds - at
 
 
 def shown(wall: object) -> str:

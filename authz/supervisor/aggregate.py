@@ -21,6 +21,7 @@ _LARGEST: Final = frozenset(
         "authz_key_age_seconds",
         "authz_sink_failed",
         "authz_sink_oldest_seconds",
+        "authz_state_failed",
         "authz_clock_ahead_seconds",
         "authz_revocations",
         "authz_revocation_broken_lines",

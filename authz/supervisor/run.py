@@ -58,8 +58,8 @@ class Supervisor:
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
         self._fleet = Fleet(self._folder, settings.worker_count, arguments)
         self._fleet.place(self._fleet.seats[0]).settings.write_bytes(data)
-        self._view = FleetView(self._fleet)
         self._state = state_of(settings)
+        self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)
         self._ending = threading.Event()
         self._status = 0
 

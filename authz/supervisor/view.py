@@ -7,7 +7,7 @@ that little of what a worker counted is lost when it is killed. Touches no proce
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from authz.admin import GRANTS, Readiness
+from authz.metrics import state_family
 from authz.policy.dags import reference_of
 from authz.readiness_log import ReadinessLog
 from authz.supervisor.aggregate import Totals, Worker
@@ -33,8 +34,9 @@ _LOOKS_PER_COUNT: Final = 10
 class FleetView:
     """What the workers of a fleet say of themselves, as one."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, state_failed: Callable[[], bool] = lambda: False) -> None:
         self._fleet = fleet
+        self._state_failed = state_failed
         self._totals = Totals()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
@@ -89,7 +91,8 @@ class FleetView:
         return {seat.index: read_state(pages.get(seat.index)) for seat in self._fleet.seats}
 
     def _collect(self) -> Iterator[Metric]:
-        yield from self._totals.collect(self._metrics(), self._own.collect())
+        own = (*self._own.collect(), state_family(failed=self._state_failed()))
+        yield from self._totals.collect(self._metrics(), own)
         yield from families(self._states(), {seat.index: seat.restarts for seat in self._fleet.seats})
 
 

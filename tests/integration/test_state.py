@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -127,3 +129,33 @@ def test_the_folder_and_its_files_are_for_the_gates_account_alone(tmp_path, idp)
         assert [path.name[:5] for path in gate.kept()] == ["keys-", "polic"]
         assert {path.stat().st_mode & 0o777 for path in gate.kept()} == {0o600}
         assert gate.reasons() == ""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_gate_on_the_folder_does_not_start_and_says_who_has_it(tmp_path, idp, workers):
+    with Restarted(tmp_path, idp, workers=workers) as gate:
+        second = subprocess.run(
+            [sys.executable, "-m", "authz", "serve", "--settings", gate.settings],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert f"another gate has the folder {tmp_path / 'kept'}: pid {gate.process.pid} on " in second.stderr
+        assert "give each gate a folder of its own" in second.stderr
+        assert {answer.http for answer in gate.check_all()} == {200}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_that_becomes_unwritable_is_reported_and_tried_again(tmp_path, idp, workers):
+    with Restarted(tmp_path, idp, workers=workers) as gate:
+        wait_for(lambda: len(gate.kept()) == 2, "not kept", pause=threading.Event().wait)
+        (tmp_path / "kept").chmod(0o750)
+        gate.policy.write_text(gate.policy.read_text() + "# newer\n")
+        gate.until(lambda: "policy cannot be kept, tried again" in gate.reasons(), "it is not said")
+        assert "\nauthz_state_failed 1.0" in gate.get("/metrics").text
+        assert {answer.http for answer in gate.check_all()} == {200}
+        (tmp_path / "kept").chmod(0o700)
+        gate.until(lambda: "cannot be kept" not in gate.reasons(), "it was not tried again")
+        assert "\nauthz_state_failed 0.0" in gate.get("/metrics").text

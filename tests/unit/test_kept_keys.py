@@ -4,6 +4,7 @@ import pytest
 
 from authz.errors import KeysUnavailableError
 from authz.keys import Fetched, KeyOptions, KeyStore
+from authz.keys.boot import Boot, this_boot
 from authz.keys.kept_keys import KeepingFetcher
 from authz.state_folder import StateFolder
 from tests.simulators import SimClock
@@ -39,10 +40,18 @@ def path(tmp_path):
     return tmp_path / "state"
 
 
-def started(path, clock, answer):
+def started(path, clock, answer, boot="boot-1"):
     """A process that begins anew."""
     state = StateFolder(path)
-    return KeepingFetcher(Provider(answer), state, clock, max_stale_s=DAY, max_bytes=100_000), state
+    fetcher = KeepingFetcher(
+        Provider(answer),
+        state,
+        clock,
+        max_stale_s=DAY,
+        max_bytes=100_000,
+        boot=lambda: Boot(boot, clock.monotonic()),
+    )
+    return fetcher, state
 
 
 @pytest.fixture
@@ -71,6 +80,37 @@ def test_beyond_max_stale_or_from_the_future_it_is_not_used(path, clock, kept, s
     with pytest.raises(KeysUnavailableError, match="connection refused"):
         fetcher.fetch(CORP)
     assert "keys.max_stale" in state.problems()[0]
+
+
+def test_a_clock_that_was_put_back_makes_nothing_younger_within_one_boot(path, clock, kept):
+    clock.advance(DAY - 10)
+    clock.set_wall(clock.wall() - DAY + 60)
+    assert started(path, clock, DEAD)[0].fetch(CORP).age == DAY - 10
+    clock.advance(10)
+    fetcher, state = started(path, clock, DEAD)
+    with pytest.raises(KeysUnavailableError, match="connection refused"):
+        fetcher.fetch(CORP)
+    assert "86400 s old by the time since the machine started, and `keys.max_stale` is" in state.problems()[0]
+
+
+def test_a_set_from_the_future_is_not_used_though_the_boot_says_that_it_is_young(path, clock, kept):
+    clock.advance(10)
+    clock.set_wall(clock.wall() - 3600)
+    with pytest.raises(KeysUnavailableError, match="connection refused"):
+        started(path, clock, DEAD)[0].fetch(CORP)
+
+
+@pytest.mark.parametrize("boot", ["boot-2", ""])
+def test_after_a_reboot_or_without_a_boot_id_the_wall_time_counts(path, clock, kept, boot):
+    clock.advance(DAY + 10)
+    clock.set_wall(clock.wall() - DAY)
+    assert started(path, clock, DEAD, boot)[0].fetch(CORP).age == 10
+
+
+def test_the_boot_has_an_id_and_goes_on():
+    first, second = this_boot(), this_boot()
+    assert first.id == second.id != ""
+    assert 0 < first.seconds <= second.seconds
 
 
 def test_another_issuer_or_source_gets_nothing(path, clock, kept):

@@ -4,11 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from hashlib import sha256
 
 import pytest
 
 from authz.state_folder import Item, StateFolder
+from tests.e2e.envoy_harness import wait_for
 
 ITEM = Item(about={"revision": "abc", "at": 1.5}, data=b"bytes\nof any kind \x00\xff")
 MOST = 1 << 20
@@ -58,7 +60,7 @@ def test_what_cannot_be_replaced_is_removed(path, kept, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         state.keep("item", Item(about={}, data=b"newer"))
-    assert "cannot be kept: No space left on device" in state.problems()[0]
+    assert "No space left on device" in state.problems()[0]
     assert list(path.iterdir()) == []
     assert read(path) == (None, [])
 
@@ -79,6 +81,24 @@ def test_a_folder_that_others_may_write_is_not_written_either(path, kept):
     assert "the folder is open to others (mode 0770)" in state.problems()[0]
     path.chmod(0o700)
     assert read(path)[0].data == ITEM.data
+
+
+def test_what_could_not_be_kept_is_tried_again_until_it_is(path, kept, caplog):
+    """A folder that became unwritable keeps an older policy, which a restart would serve: that is said, and mended."""
+    caplog.set_level("INFO")
+    path.chmod(0o770)
+    state = StateFolder(path, retry_s=0.01)
+    state.keep("item", Item(about={}, data=b"newer"))
+    [problem] = state.problems()
+    assert "cannot be kept, tried again every 0.01 s: the folder is open to others (mode 0770): chmod go=" in problem
+    assert problem.endswith("; the older one is still there, and would serve after a restart")
+    assert state.failed()
+    state.keep("item", Item(about={}, data=b"newest"))
+    path.chmod(0o700)
+    wait_for(lambda: not state.failed(), "it was not tried again", pause=threading.Event().wait)
+    assert read(path)[0].data == b"newest"
+    assert state.problems() == []
+    assert "item is kept" in caplog.text
 
 
 def test_a_newer_item_takes_the_place_of_the_old(path, kept):
@@ -152,7 +172,7 @@ def test_what_belongs_to_another_account_is_not_used(path, kept, foreign):
 def test_a_folder_that_cannot_be_made_is_reported_and_raises_nothing(tmp_path):
     state = StateFolder(tmp_path / "missing" / "state")
     state.keep("item", ITEM)
-    assert "cannot be kept: No such file or directory" in state.problems()[0]
+    assert "cannot be kept, tried again every 10 s: No such file or directory" in state.problems()[0]
 
 
 def test_a_problem_is_over_when_it_could_be_written_again(path, kept):
@@ -169,6 +189,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from authz.state_folder import Item, StateFolder
+from tests.e2e.envoy_harness import wait_for
 left = int(sys.argv[2])
 def dying(real):
     def step(*args, **options):
