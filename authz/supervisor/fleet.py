@@ -66,17 +66,25 @@ class Fleet:
         folder: what the workers share.
         count: how many.
         arguments: of the command, as the supervisor's own (`serve --settings …`).
+        signing_keys: descriptors that every worker inherits.
     """
 
-    def __init__(self, folder: Path, count: int, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, count: int, arguments: Sequence[str], signing_keys: tuple[int, ...] = ()) -> None:
         self._folder = folder
         self._count = count
         self._arguments = tuple(arguments)
+        self._signing_keys = signing_keys
         self.seats = tuple(Seat(index=index) for index in range(count))
 
     def place(self, seat: Seat, lifeline: int = -1) -> Place:
         """What a worker in that seat is told."""
-        return Place(index=seat.index, count=self._count, folder=str(self._folder), lifeline=lifeline)
+        return Place(
+            index=seat.index,
+            count=self._count,
+            folder=str(self._folder),
+            lifeline=lifeline,
+            signing_keys=self._signing_keys,
+        )
 
     def spawn(self, seat: Seat, now: float) -> None:
         """Start a worker in an empty seat.
@@ -92,7 +100,7 @@ class Fleet:
                     [sys.executable, *_own_code(), "-m", "authz", *self._arguments],
                     env={**os.environ, **self.place(seat, theirs.fileno()).environment()},
                     stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), *self._signing_keys],
                 )
             except OSError:
                 ours.close()

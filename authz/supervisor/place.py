@@ -16,12 +16,13 @@ VARIABLE: Final = "AUTHZ_WORKER"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One worker's place. `lifeline` is the descriptor of its inherited socket."""
+    """One worker's place. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors."""
 
     index: int
     count: int
     folder: str
     lifeline: int
+    signing_keys: tuple[int, ...] = ()
 
     @property
     def settings(self) -> Path:
@@ -68,7 +69,8 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     if text is None:
         return None
     try:
-        return Place(**json.loads(text))
-    except (TypeError, ValueError):
+        told = json.loads(text)
+        return Place(**{**told, "signing_keys": tuple(told["signing_keys"])})
+    except (KeyError, TypeError, ValueError):
         problem = Problem(VARIABLE, 0, 0, "the variable is not what a supervisor sets", "unset it")
         raise ConfigError([problem]) from None

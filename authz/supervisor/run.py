@@ -28,6 +28,7 @@ from authz.issuer_keys import fetcher_of, options_of, state_of
 from authz.keys import SystemClock
 from authz.settings import Settings
 from authz.supervisor.fleet import Ended, Fleet, Seat
+from authz.supervisor.frozen_keys import freeze, frozen
 from authz.supervisor.key_socket import KeyServer
 from authz.supervisor.shared_keys import SharedFetcher
 from authz.supervisor.view import FleetView
@@ -53,10 +54,11 @@ class Supervisor:
 
     def __init__(self, settings: Settings, data: bytes, arguments: Sequence[str]) -> None:
         self._settings = settings
-        self._jwks = assertion.public_jwks(load_keys(settings))
+        keys = freeze(settings)
+        self._jwks = assertion.public_jwks(load_keys(frozen(settings, keys)))
         folders = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
-        self._fleet = Fleet(self._folder, settings.worker_count, arguments)
+        self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
         self._fleet.place(self._fleet.seats[0]).settings.write_bytes(data)
         self._state = state_of(settings)
         self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)

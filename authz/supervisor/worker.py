@@ -16,6 +16,7 @@ from typing import Final
 
 from authz import endpoints
 from authz.settings import Admin, Settings
+from authz.supervisor.frozen_keys import frozen
 from authz.supervisor.key_socket import SupervisedFetcher
 from authz.supervisor.place import Place
 from authz.threads import Background
@@ -32,6 +33,7 @@ def settings_at(place: Place, settings: Settings) -> Settings:
     file = settings.revocation.file or str(place.revocations)
     told = settings.revocation.backchannel if place.index == 0 else None  # one listens, all know
     shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": told})}
+    settings = frozen(settings, place.signing_keys)
     return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}"), **shared})
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from authz.assertion import generate_pem
 from authz.readiness_log import START_S
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, SETTINGS
@@ -54,6 +55,19 @@ def test_both_serve_and_what_they_share_was_fetched_and_made_once(pair, idp):
     assert (state["revision"], state["workers"]) == (revision, [{"ready": True, "revision": revision}] * 2)
     assert pair.get("/healthz").text == "ok\n"
     pair.until(lambda: len(pair.decisions) == 2, "both are on record")
+
+
+def test_a_worker_that_replaces_another_signs_with_the_keys_of_the_start(pair):
+    """Those are published. A file that was replaced meanwhile waits for the next start of the gate."""
+    [published] = pair.get("/jwks.json").json()["keys"]
+    (pair.folder / "assertion.pem").write_bytes(generate_pem())
+    killed = pair.workers[0]
+    os.kill(killed, signal.SIGKILL)
+    pair.until(lambda: pair.workers.get(0, killed) != killed and pair.is_ready(), "no worker takes its place")
+    pair.connect_again()
+    answer = pair.check(0)
+    assert json.loads(decoded(answer.set["x-authz-assertion"].split(".")[0]))["kid"] == published["kid"]
+    assert pair.get("/jwks.json").json()["keys"] == [published]
 
 
 def decoded(part):

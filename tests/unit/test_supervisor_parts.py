@@ -22,7 +22,7 @@ from authz.supervisor.view import families
 from authz.supervisor.worker import settings_at
 from tests.simulators import PATIENCE_S
 
-PLACE = Place(index=1, count=2, folder="/run/authz/x", lifeline=7)
+PLACE = Place(index=1, count=2, folder="/run/authz/x", lifeline=7, signing_keys=(8, 9))
 
 
 def test_a_place_is_told_and_understood():
