@@ -338,7 +338,7 @@ class Service:
         log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
         deny = Deny(reason=Reason.INTERNAL_ERROR)
         try:
-            bare = Trail(trail.id, trail.started, trail.time)
+            bare = Trail(trail.id, started=trail.started, time=trail.time)
             return self._finish(bare, deny)
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))

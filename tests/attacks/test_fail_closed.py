@@ -287,6 +287,7 @@ def test_d19_an_internal_error_is_recorded_and_counted_under_its_decision():
     rig = Rig(minter=BrokenMinter(ZeroDivisionError()))
     answer = rig.check(token=rig.token())
     assert rig.record["reason"] == "internal_error"
+    assert rig.record["time"] == rig.clock.wall()
     assert rig.record["id"] == answer.metadata["decision_id"]
     assert rig.observed[-1][1] == "internal_error"
     assert "allow" not in {record["decision"] for record in rig.sink.records}
