@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -78,10 +79,10 @@ class TestThePolicyOfTheSettings:
 
     @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
     def test_the_same_policy_by_another_name_is_no_error(self, gate, command):
-        same = "../etc/policies/served.yaml"
-        result = run(*command, "--settings", gate / "authz.yaml", "--policy", same, stdin=token())
-        alone = run(*command, "--settings", gate / "authz.yaml", stdin=token())
-        assert (result.exit_code, result.output) == (alone.exit_code, alone.output)
+        same, one = "../etc/policies/served.yaml", token()
+        result = run(*command, "--settings", gate / "authz.yaml", "--policy", same, stdin=one)
+        alone = run(*command, "--settings", gate / "authz.yaml", stdin=one)
+        assert (result.exit_code, _timeless(result.output)) == (alone.exit_code, _timeless(alone.output))
         assert result.exit_code != 2
 
     def test_lint_takes_no_other_file_either(self, gate):
@@ -266,3 +267,8 @@ GET /api/v2/dags
     )
     def test_what_does_not_fit_together(self, gate, arguments):
         assert run(*arguments, stdin="GET /x").exit_code == 2
+
+
+def _timeless(output):
+    """The output without its numbers: it says how many seconds a token has left."""
+    return re.sub(r"[0-9]+", "0", output)
