@@ -37,6 +37,7 @@ class KeptPolicy:
 
     def keep(self, data: bytes, loaded: policy.Policy) -> None:
         """This policy is in force now. What is kept already keeps its time."""
+        self._state.settle(_NAME)  # an older policy that waits to be kept must not replace this one later
         about = self._about() or {}
         if (about.get("file"), about.get("revision")) == (loaded.file, loaded.revision):
             return

@@ -100,7 +100,7 @@ class PolicyFile:
             return
         problems = self._check(loaded)
         if problems:
-            self._reject(problems)
+            self._reject(PolicyError(problems).problems)
             return
         self._accept(loaded)
         before = self.current.revision[:12] if self.current else "none"

@@ -3,7 +3,8 @@
 Law 1: the folder and its files are ours alone: owned by the account that serves, closed to all others, reached through
 no link. What is not so is not used, and that is reported.
 Law 2: every item is one file that is written whole and durably. A process that is killed at any step leaves the old
-item or the new one; where the new one cannot be written, the old one is removed, because it is no longer the last.
+item or the new one; where the new one cannot be written, an old one with other bytes is removed: it is no longer the
+last.
 Law 3: every item carries a SHA-256 of all that it holds. One that does not match is not used, and that is reported.
 Law 4: losing the folder, or not being able to write it, never stops serving: it is reported in the log, on `/readyz`
 and as a metric, and what could not be kept is tried again until it is.
@@ -71,6 +72,12 @@ class StateFolder:
             if not self._try(name) and begin:
                 Background(self._try_again, name="state").start()
 
+    def settle(self, name: str) -> None:
+        """Give up what waits to be kept under this name: what is there now is the last."""
+        with self._lock:
+            if self._waiting.pop(name, None) is not None:
+                self._problems.pop(name, None)
+
     def failed(self) -> bool:
         """Whether something cannot be kept, or was found and cannot be used."""
         return bool(self._problems)
@@ -79,7 +86,7 @@ class StateFolder:
         """Keep what waits under this name. The caller has the lock."""
         try:
             with opened_folder(self._path, make=True) as folder:
-                _replace(folder, name, _encode(self._waiting[name]))
+                _replace(folder, name, self._waiting[name])
         except OSError as error:
             older = "; the older one is still there, and would serve after a restart" if self._has(name) else ""
             self._report(name, f"cannot be kept, tried again every {self._retry_s:g} s: {why(error)}{older}")
@@ -195,13 +202,22 @@ def _read_private(folder: int, name: str, most_bytes: int) -> bytes:
         return file.read(most_bytes + 1)
 
 
-def _replace(folder: int, name: str, data: bytes) -> None:
+def _replace(folder: int, name: str, item: Item) -> None:
     try:
-        write_whole(_place(folder, name), data, replace=True)
+        write_whole(_place(folder, name), _encode(item), replace=True)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=folder)
+            if not _holds(folder, name, item.data):
+                os.unlink(name, dir_fd=folder)
         raise
+
+
+def _holds(folder: int, name: str, data: bytes) -> bool:
+    """Whether the item there is good and has these very bytes."""
+    try:
+        return _decode(_read_private(folder, name, len(data) + _HEADER_BYTES)).data == data
+    except (OSError, ValueError):
+        return False
 
 
 def _place(folder: int, name: str) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from authz.cli.options import load_policy
+from authz.errors import PolicyError
 from authz.policy import Policy
 from authz.tokens import MAX_TOKEN_BYTES
 from authz.ways_out import WaysOut
@@ -56,15 +57,17 @@ def served(policy_path: Path | None, settings_path: Path | None) -> Served:
     """Both files, read.
 
     Raises:
-        ConfigError, PolicyError: with every problem of a file.
+        ConfigError, PolicyError: with every problem of a file, or of the two together: the gate would refuse them too.
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
     policy = load_policy(policy_of(policy_path, settings_path, settings))
     if settings is None:
         return Served(policy=policy)
-    from authz.agreement import ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
+    from authz.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
+    if refused := mistakes(policy, settings, str(settings_path)):
+        raise PolicyError(refused)
     return Served(policy=policy, settings=settings, ways=ways_out(settings, str(settings_path)))
 
 

@@ -99,7 +99,8 @@ class KeepingFetcher:
         by_wall, by_boot = self._clock.wall() - at, self._age_by_boot(item.about)
         age = max(by_wall, by_boot)
         if by_wall < -_AHEAD_S or age >= self._max_stale_s:
-            more = "" if by_boot <= by_wall else f" and {by_boot:.0f} s old by the time since the machine started"
+            # Without the age, which grows: a text that stays the same is logged once.
+            more = "" if by_boot <= by_wall else " and older than that by the time since the machine started"
             self._state.refuse(name, f"it is of {shown(at)}{more}, and `keys.max_stale` is {self._max_stale_s:g} s")
             return None
         try:
@@ -110,7 +111,7 @@ class KeepingFetcher:
         return Fetched(data=item.data, age=max(0.0, age), error=error, since=shown(at))
 
     def _age_by_boot(self, about: Mapping[str, Any]) -> float:
-        """The age by a clock that nobody can put back; minus infinity where the set is of another boot."""
+        """The age by the time since the boot, which cannot be put back; minus infinity for a set of another boot."""
         boot, at = self._boot(), about.get("boot_s")
         if not boot.id or about.get("boot") != boot.id or not isinstance(at, int | float):
             return float("-inf")

@@ -71,6 +71,17 @@ class TestThePolicyOfTheSettings:
         assert "no findings" not in result.output
 
     @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+    def test_a_policy_that_the_gate_refuses_beside_its_settings_has_no_answer(self, gate, command):
+        """A deny rule for a host that no upstream serves: the gate keeps the policy before it."""
+        rule = (
+            '  - {id: never, deny: true, plane: inbound, roles: [viewer], hosts: [oen.test], paths: ["/api/v2/dags"]}\n'
+        )
+        (gate / "policies" / "served.yaml").write_text(POLICY + RULES + rule)
+        result = run(*command, "--settings", gate / "authz.yaml", stdin=token())
+        assert result.exit_code == (1 if command == ("lint",) else 2)
+        assert "the deny rule `never` names the host `oen.test`, which no upstream serves" in result.output
+
+    @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
     def test_another_policy_beside_the_settings_is_an_error_that_names_both(self, gate, command):
         result = run(*command, "--settings", gate / "authz.yaml", "--policy", "policy.yaml", stdin=token())
         assert result.exit_code == 2

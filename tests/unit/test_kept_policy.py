@@ -146,3 +146,31 @@ def test_a_time_that_is_none_stops_nothing(tmp_path, since):
 def test_nothing_kept_is_nothing_served(tmp_path):
     gate = Process(tmp_path).take(BROKEN)
     assert (gate.in_force, gate.file.restored, gate.state.problems()) == (None, "", [])
+
+
+def fails_once(monkeypatch, state, text):
+    """The next policy of this process cannot be kept, and what was there stays: the file system went read-only."""
+    with monkeypatch.context() as patch:
+        patch.setattr("authz.state_folder.write_whole", refuses)
+        patch.setattr(os, "unlink", refuses)
+        state.take(text)
+
+
+def refuses(*_arguments, **_more):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize("by_another_worker", [True, False])
+def test_what_waits_to_be_kept_never_replaces_what_came_into_force_later(tmp_path, monkeypatch, by_another_worker):
+    first, second, third = POLICY, NEWER, POLICY.replace("id: readers", "id: third")
+    one = Process(tmp_path).take(first)
+    fails_once(monkeypatch, one, second)
+    last = first
+    if by_another_worker:
+        last = third
+        Process(tmp_path).take(third)
+    one.take(last)
+    with one.state._lock:
+        assert one.state._waiting == {}
+    assert one.state.problems() == []
+    assert Process(tmp_path).take(BROKEN).in_force == revision(last)

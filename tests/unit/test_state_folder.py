@@ -33,6 +33,10 @@ def read(path):
     return state.read("item", MOST), state.problems()
 
 
+def full(*_arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_what_was_kept_is_read_after_a_restart(path, kept):
     item, problems = read(path)
     assert (item.data, item.about["revision"], item.about["at"]) == (ITEM.data, "abc", 1.5)
@@ -52,10 +56,6 @@ def test_nothing_kept_is_no_problem(path):
 
 def test_what_cannot_be_replaced_is_removed(path, kept, monkeypatch):
     """An older policy or key set must not come back after a newer one was in force."""
-
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     state = StateFolder(path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
@@ -63,6 +63,14 @@ def test_what_cannot_be_replaced_is_removed(path, kept, monkeypatch):
     assert "No space left on device" in state.problems()[0]
     assert list(path.iterdir()) == []
     assert read(path) == (None, [])
+
+
+def test_what_is_written_again_for_its_time_alone_stays(path, kept, monkeypatch):
+    """A key set that did not change is as good as it was: a full disk must not take it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        StateFolder(path).keep("item", Item(about={"at": 2.5}, data=ITEM.data))
+    assert read(path)[0].data == ITEM.data
 
 
 @pytest.mark.parametrize("header", [b"[]", b"7", b"null", b"{", b"{}"])
