@@ -7,7 +7,8 @@ Law 3: 200 is said when the revocation is on record and in force, 400 for everyt
 than the error's class.
 Law 4: what costs little is looked at first: form, issuer, kind, audience, freshness, duplicates. Only what passes
 costs a signature. Each peer may send so many in a second whose signature or key is wrong, and all peers together so
-many; a peer that sent none is always heard. So nobody can use up the time of an issuer at another address.
+many; a peer that sent none is always heard. An issuer at another address than the caller's is never kept out by it;
+behind a proxy all have one address, and the proxy has to limit them.
 """
 
 import logging
