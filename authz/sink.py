@@ -39,7 +39,7 @@ _RETRY_S: Final = 0.25
 _LOOK_S: Final = 0.25  # how often the age of the oldest record is worked out
 _QUIET_S: Final = 10.0  # between two lines about refused records
 _BATCH: Final = 512
-_ALONE: Final = 0  # what stands for the size where nobody else writes: asking for it costs as much as a write
+_ALONE: Final = 0  # stands for the size where no other process writes: asking for it costs as much as a write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

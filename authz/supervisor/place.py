@@ -69,8 +69,9 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     if text is None:
         return None
     try:
-        told = json.loads(text)
-        return Place(**{**told, "signing_keys": tuple(told["signing_keys"])})
+        fields = json.loads(text)
+        fields["signing_keys"] = tuple(fields["signing_keys"])
+        return Place(**fields)
     except (KeyError, TypeError, ValueError):
         problem = Problem(VARIABLE, 0, 0, "the variable is not what a supervisor sets", "unset it")
         raise ConfigError([problem]) from None

@@ -20,21 +20,9 @@ TOO_LARGE = 3500  # more than sixteen
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["no-id-token", "id-token"])
-def running(request, tmp_path_factory):
+def running_site(request, tmp_path_factory):
     with LoginSite(tmp_path_factory.mktemp("split"), newest(), split_cookies=True, keep_id_token=request.param) as site:
         yield site
-
-
-@pytest.fixture
-def site(running):
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def browser(site):
-    with site.browser() as browser:
-        yield browser
 
 
 def kept(site, browser, kind="BearerToken"):

@@ -64,15 +64,16 @@ def test_children_of_the_gate_do_not_have_it(path):
     with held(path, "authz.yaml"):
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     try:
-        with held(path, "authz.yaml"):
-            pass
+        with held(path, "authz.yaml"):  # refused if the child had it
+            assert child.poll() is None
     finally:
         child.communicate()
 
 
-def test_without_a_folder_there_is_nothing_to_hold():
-    with held(None, "authz.yaml"):
-        pass
+def test_without_a_folder_there_is_nothing_to_hold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with held(None, "authz.yaml"), held(None, "authz.yaml"):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_used_does_not_stop_the_gate(path, caplog):
