@@ -6,10 +6,14 @@ when they differ; once a second it is read anyway, because marks lie: network fi
 Law 3: a change is handed over when the content has stayed the same for `settle_s`, so that what an editor has written
 so far is not taken while it writes. A file that never rests is handed over as a problem, and so is one that cannot be
 read: the watcher never waits for it, and goes on looking.
-Law 4: what the receiver could not take is handed over again.
+Law 4: a file is known by its inode, which is held (O_PATH) from one reading to the next: the number of one that nobody
+holds is given to another file, and two quick renames would look like a save in place.
+Law 5: what the receiver could not take is handed over again.
 """
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +81,7 @@ class Watcher:
         self._read_due = 0.0
         self._pause = _READ_ANYWAY_S
         self._last: _Reading | None = None
+        self._held = -1
         self._taken = ""
         self._thread = Background(self._run, name=f"watch-{path.name}")
 
@@ -97,6 +102,9 @@ class Watcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        if self._held >= 0 and not self._thread.is_alive():
+            os.close(self._held)
+            self._held = -1
 
     def ask(self) -> None:
         """Hand over what is there, even if it did not change; on the watcher's thread, soon. Any thread."""
@@ -158,6 +166,7 @@ class Watcher:
             self._last = _Reading(content=content, key=content.problem, at=time.monotonic())
             return self._last
         key, file = sha256(data).hexdigest(), (status.st_dev, status.st_ino)
+        self._hold(file)
         in_place = before is not None and before.file == file and (before.key != key or before.content.in_place)
         self._last = _Reading(
             content=Content(data=data, in_place=in_place),
@@ -167,6 +176,19 @@ class Watcher:
             changed_at=max(status.st_ctime, status.st_mtime),
         )
         return self._last
+
+    def _hold(self, file: tuple[int, int]) -> None:
+        """Hold that file, in the place of the one before. One that has lost its name already cannot be held."""
+        before, self._held = self._held, -1
+        with contextlib.suppress(OSError):
+            held = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
+            status = os.fstat(held)
+            if (status.st_dev, status.st_ino) == file:
+                self._held = held
+            else:
+                os.close(held)
+        if before >= 0:
+            os.close(before)
 
 
 def _marks(path: Path) -> tuple[int, ...]:

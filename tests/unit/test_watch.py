@@ -112,6 +112,18 @@ def test_replaced_by_rename(watch, path):
     assert not watched.contents[-1].in_place
 
 
+def test_quick_renames_are_not_taken_for_a_save_in_place(path):
+    """The second file may get the inode number of the one that was read, which the first rename has given back."""
+    watched = Watched(path)
+    watched.watcher.begin()
+    for number in range(20):
+        by_rename(path, f"between {number}")
+        by_rename(path, f"two {number}")
+        assert watched.watcher.look()
+    watched.watcher.stop()
+    assert [content.data for content in watched.contents if content.in_place] == []
+
+
 def test_a_configmap_that_is_swapped(watch, tmp_path):
     """Kubernetes: the file is a link through `..data`, and `..data` is renamed over."""
     for name, text in (("..v1", "one"), ("..v2", "two")):
