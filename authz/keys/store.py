@@ -265,7 +265,7 @@ class KeyStore:
             self._renew_view()
             done = worker.schedule.failed(now, usable=before.usable(now) is not None)
         if text != before.last_error:
-            log.warning("issuer %s: no keys: %s", name, text)
+            log.warning("issuer %s: %s: %s", name, "no new keys" if before.keyset else "no keys", text)
         self._events(name, FAILED)
         self._tell(done)
 

@@ -204,7 +204,7 @@ class TestFailing:
         running.fetcher.answers["corp"] = [OLD]
         running.later(301)
         assert [record.message for record in caplog.records] == [
-            "issuer corp: no keys: down",
+            "issuer corp: no new keys: down",
             "issuer corp: 1 keys, again",
         ]
 
