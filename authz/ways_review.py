@@ -5,7 +5,9 @@ policy's own loader cannot know it, and so is a deny rule that can never apply. 
 host, rules by host are not judged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from authz.errors import Problem
 from authz.model import Level, Plane
@@ -13,25 +15,42 @@ from authz.policy import Effect, Policy, Rule
 from authz.policy.outbound import SATISFIED, is_tunnel
 from authz.review import Finding, Severity
 from authz.ways_out import WayOut, WaysOut, overlap
-from authz.wording import near
+from authz.wording import Vocabulary, near
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """The destinations of the settings by name, made once for all rules: a policy may have a hundred thousand."""
+
+    ways: dict[str, WayOut]
+    names: Vocabulary
+
+    def about(self, rule: Rule) -> list[WayOut]:
+        """The destinations to which a call may go that the rule is about."""
+        named = [self.ways[name] for name in rule.destinations if name in self.ways]
+        return [way for way in (named if rule.destinations else self.ways.values()) if _serves(way, rule)]
+
+
+_MOST_NAMED: Final = 10
 
 
 def against(policy: Policy, ways: WaysOut) -> list[Finding]:
     """Every finding, sorted by place."""
-    found = [finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways)]
-    return sorted([*found, *_unused(policy, ways)])
+    by_name = {way.name: way for way in ways.destinations}
+    known = _Known(ways=by_name, names=Vocabulary(by_name))
+    found = [finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways, known)]
+    return sorted([*found, *_unused(policy, ways, known)])
 
 
-def _rule(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
+def _rule(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[Finding]:
     if Plane.EGRESS not in rule.planes:
         return
-    known = {way.name for way in ways.destinations}
-    unknown = [name for name in rule.destinations if name not in known]
+    unknown = [name for name in rule.destinations if name not in known.ways]
     for name in unknown:
-        hint = near(name, known) or "the settings have " + (", ".join(sorted(known)) or "none")
+        hint = known.names.near(name) or _some(known.ways)
         yield _at(policy, rule, f"the rule `{rule.id}` names an unknown destination `{name}`", hint, Severity.ERROR)
     if not unknown and rule.planes == {Plane.EGRESS}:
-        yield from _leads_nowhere(policy, rule, ways)
+        yield from _leads_nowhere(policy, rule, ways, known)
     if rule.identity is not None:
         yield from _too_sure(policy, rule, ways)
     elif rule.effect is Effect.DENY and (rule.dags or rule.tasks) and ways.surest is not Level.VERIFIED:
@@ -40,10 +59,17 @@ def _rule(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
         yield _at(policy, rule, message, hint, Severity.WARNING)
 
 
-def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
+def _some(names: Collection[str]) -> str:
+    """The first names that there are: a hint need not hold hundreds."""
+    listed = sorted(names)[:_MOST_NAMED]
+    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    return "the settings have " + (", ".join(listed) or "none") + more
+
+
+def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[Finding]:
     """Rules that can never apply, because Envoy has no such way."""
     tunnel = is_tunnel(rule.methods)
-    reached = [way for way in ways.destinations if _reaches(rule, way)]
+    reached = known.about(rule)
     at_other_hosts = bool(ways.others) and not rule.destinations and not tunnel
     if (rule.hosts or rule.destinations) and not reached and not at_other_hosts:
         of = "of its destinations" if rule.destinations else "of the settings"
@@ -79,10 +105,11 @@ def _too_sure(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
         yield _at(policy, rule, message, hint, Severity.WARNING)
 
 
-def _unused(policy: Policy, ways: WaysOut) -> Iterator[Finding]:
+def _unused(policy: Policy, ways: WaysOut, known: _Known) -> Iterator[Finding]:
     allowing = [r for r in policy.rules.values() if r.effect is Effect.ALLOW and Plane.EGRESS in r.planes]
+    used = {way.name for rule in allowing for way in known.about(rule)}
     for way in ways.destinations:
-        if not any(_reaches(rule, way) for rule in allowing):
+        if way.name not in used:
             message = f"no rule allows anything at the destination `{way.name}`"
             yield Finding(
                 problem=Problem(ways.file, 0, 0, message, f"add a rule with destinations: [{way.name}], or remove it"),
@@ -90,10 +117,8 @@ def _unused(policy: Policy, ways: WaysOut) -> Iterator[Finding]:
             )
 
 
-def _reaches(rule: Rule, way: WayOut) -> bool:
-    """Whether a call to the destination may be one that the rule is about."""
-    if rule.destinations and way.name not in rule.destinations:
-        return False
+def _serves(way: WayOut, rule: Rule) -> bool:
+    """Whether the destination has a host that the rule is about."""
     return not rule.hosts or any(overlap(pattern.text, host) for pattern in rule.hosts for host in way.hosts)
 
 
