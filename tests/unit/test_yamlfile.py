@@ -235,6 +235,13 @@ def test_places_in_an_entry_that_cannot_be_read_alone(text, loc, place):
     assert document.place(loc) == place
 
 
+@pytest.mark.parametrize(("index", "column"), [(0, 13), (1, 20)])
+def test_places_in_an_entry_that_reads_otherwise_alone(index, column):
+    """Out of its list, `id: x, ` is a mapping whose text ends with a comma."""
+    document = yamlfile.parse(b"rules: [id: x, id: y]", "f")
+    assert document.place(("rules", index, "id")) == (1, column)
+
+
 def test_equal_words_are_one_object():
     first, second = data("list: [{name: viewer}, {name: viewer}]")["list"]
     assert first["name"] is second["name"]
