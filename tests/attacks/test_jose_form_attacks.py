@@ -147,9 +147,9 @@ def test_d09_a_large_token_is_refused_fast():
         raw_token({**HEADER, "kid": "x" * 1_000_000}, {}),
     ]
     for token in large:
-        started = time.perf_counter()
+        started = time.thread_time()
         assert refusal(token, keyset_of(ES)) is Reason.TOKEN_TOO_LARGE
-        assert time.perf_counter() - started < 0.05
+        assert time.thread_time() - started < 0.05
 
 
 @pytest.mark.parametrize("filler", ['"', '\\"', "[", "{", '{"":', "\\", "9", "[]," * 4, "\\u0041", " ", '"a":1,'])
@@ -157,6 +157,6 @@ def test_d09_no_token_within_the_limit_is_slow(filler):
     body = '{"a":"' + filler * (12_000 // len(filler))
     for payload in (body, body + '"}', "[" + filler * (12_000 // len(filler)), '{"a":' + filler * 2000 + "}"):
         token = sign(payload.encode(), ES)
-        started = time.perf_counter()
+        started = time.thread_time()
         refusal(token, keyset_of(ES))
-        assert time.perf_counter() - started < 0.2
+        assert time.thread_time() - started < 0.2

@@ -13,6 +13,8 @@ from tests.token_factory import issuer, jwks_of, make_key
 
 GOOD, NEXT = make_key("ES256", kid="good"), make_key("ES256", kid="next")
 
+FETCH_S = 1.0  # how long a fetch may take
+
 
 class Gate:
     """A store that fetches from a real provider on a clock that the test sets."""
@@ -21,7 +23,7 @@ class Gate:
         self.idp = idp
         self.clock = sim.SimClock()
         self.events = []
-        fetcher = KeyFetcher(limits=Limits(timeout_s=0.5))
+        fetcher = KeyFetcher(limits=Limits(timeout_s=FETCH_S))
         self.store = KeyStore(
             fetcher, self.clock, KeyOptions(**options), lambda *event: self.events.append(event), jitter=lambda: 0.5
         )
@@ -107,7 +109,7 @@ def test_d10_asking_is_quick_while_the_provider_hangs(idp):
             gate.store.request("corp", f"kid-{n}", lambda: None)
             gate.store.view()
             slowest = max(slowest, time.perf_counter() - began)
-        assert slowest < 0.1
+        assert slowest < FETCH_S / 2
 
 
 def test_the_first_token_of_a_rotated_key_is_served_at_once(idp):
@@ -118,7 +120,7 @@ def test_the_first_token_of_a_rotated_key_is_served_at_once(idp):
         began = time.monotonic()
         assert gate.store.request("corp", "next", told.set)
         assert told.wait(PATIENCE_S)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < FETCH_S / 2
         assert gate.kids == {"good", "next"}
 
 

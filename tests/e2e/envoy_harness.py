@@ -17,7 +17,7 @@ from authz.envoy_config.render import render, render_sds, to_yaml
 from tests.e2e.raw_http import RawResponse, exchange, request
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_TIMEOUT = 20.0
+READY_TIMEOUT = 40.0
 STOP_TIMEOUT = 10.0
 LOG = ("--log-level", "warning")  # Envoy's own default is info
 
@@ -67,8 +67,11 @@ def plan_for(
     )
 
 
-def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], object], seconds: float = 10.0) -> None:
-    """Ask again and again until the answer is yes; `pause` is how the caller waits a moment."""
+def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], object], seconds: float = 30.0) -> None:
+    """Ask again and again until the answer is yes; `pause` is how the caller waits a moment.
+
+    The patience is for a busy machine: a test that promises a time measures it.
+    """
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, f"after {seconds} s: {what}"

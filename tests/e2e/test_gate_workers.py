@@ -2,11 +2,12 @@
 
 import os
 import signal
-import socket
 import threading
 import time
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.e2e
 TWO = SETTINGS.replace("workers: 1", "workers: 2")
 CLIENTS = 8
 KILLS = 5
-FOUND_S = 1.0  # from when a worker listens until Envoy asks it: it gets its keys, and Envoy looks every 0.25 s
+FOUND_S = 0.25  # until all threads of an Envoy know what its main thread says
 LAST_MOMENT_S = 0.25  # of a killed worker, as in tests/integration/test_workers_in_trouble.py
 assert TWO != SETTINGS
 
@@ -75,49 +76,72 @@ def failures(traffic):
     return sum(count for status, count in traffic.statuses.items() if status != 200)
 
 
-class Listening:
-    """Since when each worker has listened, by connecting to it again and again."""
+class Found:
+    """Since when each worker serves and Envoy knows it, by asking both again and again, a thread for each worker."""
 
-    def __init__(self, gate):
-        self.since = [None] * len(gate.endpoints)
-        self._paths = [endpoint.removeprefix("unix:") for endpoint in gate.endpoints]
+    def __init__(self, stack):
+        self.since = [None] * len(stack.gate.endpoints)
+        self._kills = [0] * len(self.since)
+        self._envoy = stack.envoy
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._watch, args=item) for item in enumerate(stack.gate.endpoints)]
 
     def __enter__(self):
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_exc):
         self._over.set()
-        self._thread.join(10)
+        for thread in self._threads:
+            thread.join(10)
 
-    def _watch(self):
-        while not self._over.wait(0.02):
-            for index, path in enumerate(self._paths):
-                with socket.socket(socket.AF_UNIX) as probe:
-                    there = probe.connect_ex(path) == 0
-                self.since[index] = (self.since[index] or time.monotonic()) if there else None
+    def lose(self, index):
+        """This worker dies now: what was asked before counts no more."""
+        with self._lock:
+            self.since[index] = None
+            self._kills[index] += 1
+
+    def _watch(self, index, endpoint):
+        flag = f"authz::{endpoint.removeprefix('unix:')}::health_flags::healthy"
+        while not self._over.wait(0.05):
+            kills = self._kills[index]
+            there = flag in self._envoy.admin("/clusters").body.decode().splitlines() and serves(endpoint)
+            with self._lock:
+                if not there:
+                    self.since[index] = None
+                elif kills == self._kills[index]:
+                    self.since[index] = self.since[index] or time.monotonic()
+
+
+def serves(endpoint):
+    with grpc.insecure_channel(endpoint) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 class OnRecord(Traffic):
-    """Traffic that notes when each decision was served, and the failures while a worker was there all the time."""
+    """Traffic that notes when each decision was served, and the failures while Envoy had a worker all the time."""
 
-    def __init__(self, stack, listening, **options):
+    def __init__(self, stack, found, **options):
         self.served, self.inexcusable = {}, []
-        self._listening = listening
+        self._found = found
         super().__init__(stack, "/api/v2/dags", **options)
 
     def call_on(self):
         with Connection(self._address) as connection:
             while not self.ended.is_set():
-                before, began = list(self._listening.since), time.monotonic()
+                before, began = list(self._found.since), time.monotonic()
                 connection.send(self._data)
                 answer = connection.response()
                 if answer.status == 200:
                     self.served[id_of(answer)] = time.monotonic()
                 else:
-                    there = [old for old, new in zip(before, self._listening.since, strict=True) if old and old == new]
+                    there = [old for old, new in zip(before, self._found.since, strict=True) if old and old == new]
                     self.inexcusable += [began - since for since in there if began - since >= FOUND_S]
                 self._note(answer.status)
                 self.ended.wait(0.005)
@@ -126,16 +150,17 @@ class OnRecord(Traffic):
 @pytest.mark.parametrize("seats", [(0,), (0, 1)], ids=["one seat", "in turn"])
 def test_kills_every_1_2_seconds_fail_requests_only_while_no_worker_is_there(tmp_path, capsys, seats):
     """A worker takes about a second to start: where both seats are hit in turn, there are moments without any."""
-    with Stack(tmp_path, settings=TWO) as stack, Listening(stack.gate) as listening:
+    with Stack(tmp_path, settings=TWO) as stack, Found(stack) as found:
         kills = []
-        with OnRecord(stack, listening, token=stack.token(), clients=CLIENTS) as traffic:
+        with OnRecord(stack, found, token=stack.token(), clients=CLIENTS) as traffic:
             traffic.more(200, stack)
             for turn in range(8):
                 index = seats[turn % len(seats)]
                 if pid := stack.gate.workers.get(index):  # else the seat waits: one that was killed before it listened
-                    listening.since[index] = None
+                    found.lose(index)  # before, for a request may fail at once
                     kills.append(time.monotonic())
                     os.kill(pid, signal.SIGKILL)
+                    found.lose(index)  # and after, for it may just have been found again
                 stack.envoy.pause(1.2)
             wait_for(stack.gate.is_ready, "nobody takes the seats", pause=stack.envoy.pause, seconds=40)
             wait_for(lambda: stack.envoy.healthy("authz"), "Envoy does not find them", pause=stack.envoy.pause)

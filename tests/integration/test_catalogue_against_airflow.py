@@ -153,7 +153,7 @@ def choices_with_fab(judged):
     run = subprocess.run(
         [FAB_PYTHON, "-m", "tests.integration.airflow_choices", "fab"],
         input=json.dumps([judged, METHODS]), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=110,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout)

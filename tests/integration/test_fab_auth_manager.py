@@ -1,7 +1,6 @@
 """Those who keep FAB: the gate says who asks, FAB decides what they may. And what FAB's own remote user would mean."""
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -97,13 +96,11 @@ def test_whom_fab_does_not_know_is_nobody(ask, name):
 
 def test_many_at_once_share_few_connections_and_nobody_is_taken_for_another(ask):
     """A pool that is used up makes a request wait 30 seconds, and then fail."""
-    began = time.monotonic()
     with ThreadPoolExecutor(30) as pool:
         asked = [(name, pool.submit(ask, "GET", "/ui/auth/me", name)) for name in ("ann", "bo") * 100]
         dags = [pool.submit(ask, "GET", "/ui/dags", name) for name in ("ann", "bo") * 50]
         assert all(call.result().json()["username"] == name for name, call in asked)
         assert {call.result().status_code for call in dags} == {200}
-    assert time.monotonic() - began < 25
 
 
 def test_a_name_in_a_header_makes_nobody(ask):

@@ -69,9 +69,9 @@ def test_many_beginnings_and_ends_are_compared_as_few_are(count):
 def test_ten_thousand_patterns_cost_little_for_each_dag():
     grant = DagGrant(tuple(f"team{number}{'x' * (number % 50)}_*" for number in range(10_000)))
     ids = [f"other{number}" for number in range(1000)]
-    began = time.perf_counter()
+    began = time.thread_time()
     assert grant.narrow(ids) == set()
-    assert time.perf_counter() - began < 1.0  # 20 ms here; 300 ms when compared one by one
+    assert time.thread_time() - began < 1.0  # 20 ms here; 300 ms when compared one by one
 
 
 def test_several_patterns_are_a_union_and_denied_ones_win():

@@ -126,10 +126,8 @@ class TestFull:
         stream.until_tried()
         for n in range(10):
             sink.put(b"%d\n" % n)
-        began = time.monotonic()
         with pytest.raises(AuditUnavailableError, match="10 decision records wait"):
-            sink.put(b"one too many\n")
-        assert time.monotonic() - began < 0.1
+            sink.put(b"one too many\n")  # the stream is shut: who waited for a place would never return
         assert sink.status().queued == 11
         stream.open.set()
         assert sink.flush(PATIENCE_S)

@@ -46,9 +46,9 @@ def test_size_is_judged_before_anything_else():
     error = refused(GOOD, max_bytes=len(GOOD) - 1)
     assert error.reason is Reason.TOKEN_TOO_LARGE
     assert str(len(GOOD)) in error.detail
-    started = time.perf_counter()
+    started = time.thread_time()
     assert refused("." * 10_000_000).reason is Reason.TOKEN_TOO_LARGE
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.05
 
 
 @pytest.mark.parametrize(
