@@ -49,8 +49,11 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
+# Tests that share what they start run in one process: tests/conftest.py.
+PROCESSES ?= 2
+
 test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB) ## all tests: unit, property, contract, attack, integration, end-to-end and browser; TESTS="tests/e2e" runs some
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
 	@$(BIN)/python -m tests.parity
