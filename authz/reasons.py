@@ -67,6 +67,7 @@ class Reason(StrEnum):
     AUDIT_UNAVAILABLE = "audit_unavailable"
     REVOCATION_UNAVAILABLE = "revocation_unavailable"
     AIRFLOW_UNAVAILABLE = "airflow_unavailable"
+    TASKS_WAIT_FOR_AIRFLOW = "tasks_wait_for_airflow"
     OVERLOADED = "overloaded"
     TASKS_WAIT_FOR_KEYS = "tasks_wait_for_keys"
     RATE_LIMITED = "rate_limited"
@@ -212,6 +213,9 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.REVOCATION_UNAVAILABLE: _unavailable("unavailable", "A sign-out could not be put on record."),
         Reason.AIRFLOW_UNAVAILABLE: _unavailable(
             "unavailable", "Airflow could not be asked whether the task is running."
+        ),
+        Reason.TASKS_WAIT_FOR_AIRFLOW: _unavailable(
+            "unavailable", "Too many calls of tasks already wait for what Airflow says of them: Airflow is slow."
         ),
         Reason.OVERLOADED: _unavailable("unavailable", "`limits.parked` checks already wait for an issuer's key."),
         Reason.TASKS_WAIT_FOR_KEYS: _unavailable(

@@ -54,6 +54,10 @@ class Asker(Protocol):
         """Ask; see `authz.task_states.TaskStates.look`."""
         ...
 
+    def leave(self, attempt: Attempt) -> None:
+        """Wait no more; see `authz.task_states.TaskStates.leave`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
@@ -70,6 +74,7 @@ class _Pending:
 
     attempt: Attempt | None = None
     refused: DeniedError | None = None
+    left: bool = False  # nobody waits for it any more
 
 
 class Exchange:
@@ -155,7 +160,7 @@ class Exchange:
             raise pending.refused
         attempt = pending.attempt
         if attempt is None or attempt.found is None:
-            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time, or too many wait for it")
+            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
         best = Level.VERIFIED_BEARER if wait.asked.proxy else Level.VERIFIED
         level, claim, found = self._level(best), attempt.claim, attempt.found
         number = found.try_number or claim.try_number or 0
@@ -163,6 +168,12 @@ class Exchange:
         if found.reason is not None:
             raise DeniedError(found.reason, found.detail)
         return self._minter.variable(wait.asked, claim, found.try_number, level, trail.time)
+
+    def leave(self, wait: Wait) -> None:
+        """Nobody waits for the answer any more."""
+        wait.pending.left = True
+        if wait.pending.attempt is not None:
+            self._states.leave(wait.pending.attempt)
 
     def _instance(self, token: str) -> str | KeyWanted:
         """The id of the task instance whose token this is, or the key that is missing to tell."""
@@ -186,6 +197,8 @@ class Exchange:
     def _look(self, instance: str, asked: RunRequest, pending: _Pending, done: Done) -> bool:
         claim = Claim(instance, asked.dag_id, asked.run_id, asked.task_id, asked.map_index, asked.try_number)
         pending.attempt = Attempt(claim)
+        if pending.left:
+            return False
         return self._states.look(pending.attempt, done)
 
     def _wait_for_key(self, wanted: KeyWanted, token: str, asked: RunRequest, pending: _Pending, done: Done) -> bool:

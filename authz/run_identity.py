@@ -60,6 +60,10 @@ class States(Protocol):
         """Ask; see `authz.task_states.TaskStates.look`."""
         ...
 
+    def leave(self, attempt: Attempt) -> None:
+        """Wait no more; see `authz.task_states.TaskStates.leave`."""
+        ...
+
 
 class Replays(Protocol):
     """What was used before (implemented by `authz.replays`)."""
@@ -75,9 +79,14 @@ class Replays(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateWanted:
-    """The call cannot be judged before what `begin` begins has ended: a question to Airflow."""
+    """The call cannot be judged before what `begin` begins has ended: a question to Airflow.
 
+    `attempt` is that question, and `leave` is called when nobody waits for its answer any more.
+    """
+
+    attempt: Attempt = field(repr=False)
     begin: Callable[[Callable[[], None]], bool] = field(repr=False)
+    leave: Callable[[], None] = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -225,7 +234,12 @@ class RunIdentities:
             if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
                 raise DeniedError(Reason.RUN_ENDED, error.detail) from None
             raise
-        return StateWanted(begin=partial(self._states.look, Attempt(known.claim)))
+        attempt = Attempt(known.claim)
+        return StateWanted(
+            attempt=attempt,
+            begin=partial(self._states.look, attempt),
+            leave=partial(self._states.leave, attempt),
+        )
 
     def use_up(self, proof: Proof, caller: Caller, now: float) -> None:
         """Say that the proof let a call through; nobody may be let through without.

@@ -12,7 +12,6 @@ ends a browser's session, signing out is open to everybody, whatever the policy 
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +29,8 @@ from authz.reasons import ANSWERS, Reason, word_of
 from authz.revocation import Attempt
 from authz.run_exchange import Exchange, Wait
 from authz.run_identity import Caller, RunIdentities, StateWanted
-from authz.trail import Trail
+from authz.task_claim import Attempt as Lookup
+from authz.trail import Trail, new_id
 from authz.verdicts import Question, Verdicts
 
 log = logging.getLogger(__name__)
@@ -83,13 +83,14 @@ class Parked:
 
     `resume` answers it, whatever became of what it waits for. It may have to wait for something else then: who signs
     out waits for the key of the token, and then for the revocation. It never waits for the same thing twice, so
-    resuming without waiting ends with an answer too.
+    resuming without waiting ends with an answer too. `leave` is called instead when the caller has hung up.
     """
 
     issuer: str
     key_id: str
     resume: Callable[[], "bytes | Parked"] = field(repr=False)
     wait: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)
+    leave: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class Service:
 
     def overloaded(self) -> bytes:
         """The answer of an engine that has too much in hand: a denial with 503, recorded like any other."""
-        trail = Trail(_new_id())
+        trail = Trail(new_id())
 
         def answer() -> bytes:
             trail.started = self._clock.monotonic()
@@ -153,12 +154,14 @@ class Service:
 
         return self._guarded(trail, answer)
 
-    def _check(self, message: bytes, *, may_wait: bool, asked: float | None = None) -> bytes | Parked:
+    def _check(
+        self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: Lookup | None = None
+    ) -> bytes | Parked:
         """`may_wait`: for a key, or for what Airflow says of a task. A revocation is waited for in any case."""
-        trail = Trail(_new_id())
+        trail = Trail(new_id())
         try:
             trail.started = self._clock.monotonic()
-            trail.asked = trail.started if asked is None else asked
+            trail.asked, trail.looked = trail.started if asked is None else asked, looked
             trail.time = self._clock.wall()
             return self._judge(message, trail, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
@@ -174,6 +177,11 @@ class Service:
     def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
         """Evaluate a check anew that was asked at the monotonic time `asked` and had to wait."""
         return self._check(message, may_wait=False, asked=asked)
+
+    def _after_look(self, message: bytes, asked: float, wanted: StateWanted) -> bytes | Parked:
+        """Evaluate a check anew that waited for what Airflow says, whether that has come or not."""
+        wanted.leave()
+        return self._check(message, may_wait=False, asked=asked, looked=wanted.attempt)
 
     def _judge(self, message: bytes, trail: Trail, *, may_wait: bool) -> bytes | Parked:
         snapshot = self._snapshot()
@@ -222,7 +230,13 @@ class Service:
         """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
         if isinstance(wanted, StateWanted):
             # Judged anew when Airflow has said whether the task runs.
-            return Parked("", "", lambda: self._after_wait(message, trail.asked), partial(_begin, wanted.begin))
+            return Parked(
+                "",
+                "",
+                partial(self._after_look, message, trail.asked, wanted),
+                partial(_begin, wanted.begin),
+                wanted.leave,
+            )
         policy = snapshot.policy
         if trail.request is None or trail.http is None or policy is None:
             raise ValueError("there is no request")
@@ -289,7 +303,9 @@ class Service:
         identities = self._runs.identities
         caller = identities.authenticate(trail, http, question.request, policy, snapshot.keys)
         if isinstance(caller, StateWanted) and not may_wait:
-            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time, or too many wait for it")
+            if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
+                raise DeniedError(found.reason, found.detail)
+            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
         if trail.proof is not None and isinstance(caller, Caller):
             decision = self._verdicts.decide(http, question, caller.identity, policy)
             if isinstance(decision, Allow):
@@ -303,10 +319,11 @@ class Service:
             raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
         wait = exchange.begin(http)
         resume = partial(self._guarded, trail, lambda: self._after_exchange(exchange, wait, trail))
-        return Parked("", "", resume, partial(_begin, wait.begin))
+        return Parked("", "", resume, partial(_begin, wait.begin), partial(exchange.leave, wait))
 
     def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
         trail.time = self._clock.wall()
+        exchange.leave(wait)
         try:
             body = exchange.end(wait, trail)
         except DeniedError as error:
@@ -374,22 +391,6 @@ def _signs_out(http: HttpRequest, decision: Decision) -> bool:
 
 def _signed_out(decision: Decision, detail: str = "") -> Deny:
     return Deny(reason=Reason.SIGNED_OUT, operation=decision.operation, detail=detail)
-
-
-class _Ids:
-    """Decision ids: 96 random bits in hex, read from the system many at a time."""
-
-    def __init__(self) -> None:
-        self._spare: list[str] = []
-
-    def __call__(self) -> str:
-        if not self._spare:
-            text = os.urandom(12 * 256).hex()
-            self._spare = [text[at : at + 24] for at in range(0, len(text), 24)]
-        return self._spare.pop()
-
-
-_new_id = _Ids()
 
 
 def _place(error: BaseException) -> str:

@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One question, and what became of it. `found` is None until there is an answer."""
+    """One question, and what became of it. `found` is None until there is an answer, or a refusal to ask."""
 
     claim: Claim
     found: Found | None = None

@@ -86,6 +86,13 @@ def _unavailable(_: Deny, __: Run | None, ___: HttpRequest) -> str:
     return "The gate cannot ask Airflow whether the task is running, so nothing was let through. Try again shortly."
 
 
+def _busy(_: Deny, __: Run | None, ___: HttpRequest) -> str:
+    return (
+        "Too many calls already wait for Airflow to say whether their tasks run, so nothing was let through. Try again"
+        " shortly."
+    )
+
+
 _MESSAGES: Final[Mapping[Reason, Callable[[Deny, Run | None, HttpRequest], str]]] = MappingProxyType(
     {
         Reason.NO_RULE: _no_rule,
@@ -98,5 +105,6 @@ _MESSAGES: Final[Mapping[Reason, Callable[[Deny, Run | None, HttpRequest], str]]
         Reason.RUN_OTHER_MAP_INDEX: _other_map_index,
         Reason.RUN_ENDED: _ended,
         Reason.AIRFLOW_UNAVAILABLE: _unavailable,
+        Reason.TASKS_WAIT_FOR_AIRFLOW: _busy,
     }
 )

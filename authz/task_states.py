@@ -5,13 +5,13 @@ Law 2: what is not known is never taken for "running". A task counts as running 
 the question was sent to which Airflow said so; a later answer replaces an earlier one, whichever comes first.
 Law 3: one question at a time about one claim (single flight), however many wait for it; so many threads ask, and so
 many questions wait. The next one is refused, and whoever asks is told so at once.
-Law 4: whoever was told to wait is told once when the waiting is over, whatever happened.
+Law 4: whoever was told to wait is told once when the waiting is over, whatever happened, unless they left before.
 """
 
 import logging
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -64,8 +64,7 @@ class _Known:
 class _Flight:
     """One question on its way, and who waits for it."""
 
-    attempts: list[Attempt] = field(default_factory=list)
-    dones: list[Done] = field(default_factory=list, repr=False)
+    waiters: dict[Attempt, Done] = field(default_factory=dict, repr=False)
 
 
 class TaskStates:
@@ -115,7 +114,7 @@ class TaskStates:
         with self._lock:
             self._running = False
             self._queue.clear()
-            dones = [done for flight in self._flights.values() for done in flight.dones]
+            dones = [done for flight in self._flights.values() for done in flight.waiters.values()]
             self._flights.clear()
             self._waiting = 0
             self._work.notify_all()
@@ -159,28 +158,57 @@ class TaskStates:
 
         Returns:
             True when `done` will be called once, from another thread, when `attempt.found` is there or there will be
-            none. False when nothing will be asked: too much waits already, or this has ended.
+            none. False when nothing will be asked: too much waits already, which `attempt.found` then says, or this
+            has ended.
         """
-        claim = attempt.claim
+        claim, why = attempt.claim, ""
         with self._lock:
             flight = self._flights.get(claim)
             if flight is None:
-                if not self._running or len(self._queue) >= _MOST_QUESTIONS:
+                if not self._running:
                     return False
-                if self._busy[claim.instance] >= _MOST_OF_ONE:
-                    return False
-                self._busy[claim.instance] += 1
-                flight = self._flights[claim] = _Flight()
-                self._queue.append(claim)
-                self._work.notify()
-            if done is None:
-                return True
-            if len(flight.dones) >= _MOST_WAITERS or self._waiting >= _MOST_WAITING:
-                return False
-            self._waiting += 1
-            flight.attempts.append(attempt)
-            flight.dones.append(done)
-        return True
+                why = self._too_many_questions(claim)
+                flight = None if why else self._begin(claim)
+            if flight is not None:
+                if done is None:
+                    return True
+                why = self._too_many_wait(flight)
+                if not why:
+                    self._waiting += 1
+                    flight.waiters[attempt] = done
+                    return True
+            attempt.found = Found(Reason.TASKS_WAIT_FOR_AIRFLOW, detail=why)
+        return False
+
+    def _begin(self, claim: Claim) -> _Flight:
+        self._busy[claim.instance] += 1
+        flight = self._flights[claim] = _Flight()
+        self._queue.append(claim)
+        self._work.notify()
+        return flight
+
+    def _too_many_questions(self, claim: Claim) -> str:
+        """Why no further question can be asked, "" when it can."""
+        if len(self._queue) >= _MOST_QUESTIONS:
+            return f"{_MOST_QUESTIONS} questions wait to be sent to Airflow"
+        if self._busy[claim.instance] >= _MOST_OF_ONE:
+            return f"{_MOST_OF_ONE} questions about this task instance wait for Airflow"
+        return ""
+
+    def _too_many_wait(self, flight: _Flight) -> str:
+        """Why nobody else can wait for this answer, "" when somebody can."""
+        if len(flight.waiters) >= _MOST_WAITERS:
+            return f"{_MOST_WAITERS} calls wait for this answer of Airflow"
+        if self._waiting >= _MOST_WAITING:
+            return f"{_MOST_WAITING} calls wait for Airflow"
+        return ""
+
+    def leave(self, attempt: Attempt) -> None:
+        """Nobody waits for this any more: its place is free. The question itself goes on; its answer is kept."""
+        with self._lock:
+            flight = self._flights.get(attempt.claim)
+            if flight is not None and flight.waiters.pop(attempt, None) is not None:
+                self._waiting -= 1
 
     def _run(self) -> None:
         """One thread."""
@@ -209,13 +237,13 @@ class TaskStates:
             if found.reason is None:  # the token that follows names the try
                 self._note(claim._replace(try_number=found.try_number), found, begun, landed)
             flight = self._flights.pop(claim, None) or _Flight()
-            self._waiting -= len(flight.dones)
+            self._waiting -= len(flight.waiters)
             self._busy[claim.instance] -= 1
             if self._busy[claim.instance] <= 0:
                 del self._busy[claim.instance]
-            for attempt in flight.attempts:
+            for attempt in flight.waiters:
                 attempt.found = found
-        self._tell(flight.dones)
+        self._tell(flight.waiters.values())
         failed = found.reason is Reason.AIRFLOW_UNAVAILABLE
         self._observe(landed - begun, "running" if found.reason is None else "failed" if failed else "refused")
 
@@ -237,6 +265,6 @@ class TaskStates:
             known.ended, known.ended_at, known.ended_until = found, begun, landed + _SETTLED_S
 
     @staticmethod
-    def _tell(dones: list[Done]) -> None:
+    def _tell(dones: Iterable[Done]) -> None:
         for done in dones:
             done()

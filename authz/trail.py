@@ -4,6 +4,7 @@ Law: everything that is told of a check comes from here, so that the record, Env
 same story. Never the query, a fragment or a header's value.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from authz.cookies import read as read_cookies
 from authz.model import EXECUTION, Decision, Deny, HttpRequest, Identity, Plane, Request, Run
 from authz.policy import Policy
 from authz.reasons import word_of
+from authz.task_claim import Attempt
 from authz.tokens.proof import Proof
 from authz.tokens.run_claim import claim_of
 from authz.verdicts import Verdict
@@ -38,6 +40,7 @@ class Trail:
     verdict: Verdict | None = None
     jar: Cookies | None = None
     proof: Proof | None = None  # good for this call; it lets no second one through
+    looked: Attempt | None = None  # what was asked of Airflow while this waited
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:
@@ -130,3 +133,19 @@ def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:
     path = http.target.partition("?")[0].partition("#")[0]
     host = http.authority.rpartition("@")[2]  # a Host has no userinfo, and who writes one writes a secret
     return http.plane[:16], http.method[:16], host[:_LONGEST_RAW], path[:_LONGEST_RAW]
+
+
+class _Ids:
+    """Decision ids: 96 random bits in hex, read from the system many at a time."""
+
+    def __init__(self) -> None:
+        self._spare: list[str] = []
+
+    def __call__(self) -> str:
+        if not self._spare:
+            text = os.urandom(12 * 256).hex()
+            self._spare = [text[at : at + 24] for at in range(0, len(text), 24)]
+        return self._spare.pop()
+
+
+new_id = _Ids()

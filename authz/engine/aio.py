@@ -139,6 +139,10 @@ class AioEngine:
         load.parked += for_key
         try:
             await self._wait(parked, until)
+        except asyncio.CancelledError:
+            if parked.leave is not None:
+                parked.leave()
+            raise
         finally:
             load.parked -= for_key
         return parked.resume()

@@ -240,8 +240,10 @@ class CqEngine:
 
     def _on_closed(self, waiting: Waiting, _event: Any) -> None:
         """The call has ended: the client went away, or it was answered."""
-        self._forget(waiting)
+        parked = self._forget(waiting)
         waiting.call = None
+        if parked is not None and parked.leave is not None:
+            parked.leave()
 
     def _forget(self, waiting: Waiting) -> Parked | None:
         """Take a check out of the parked ones; None when it is not among them (any more).

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+import orjson
+
 from authz.errors import TokenError
 from authz.jose import shown
 from authz.model import Claims, Issuer
@@ -28,6 +30,8 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = object()
 _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
 _TEXT: Final = frozenset({str})
+_LONGEST: Final = 1024  # bytes of a name in JSON: three of them and a grant fit into what Airflow reads
+_NEVER_LONGER: Final = _LONGEST // 6 - 1  # characters: JSON takes six bytes for one at most, and two quotes
 
 
 def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED, *, bound: bool = False) -> Claims:
@@ -148,6 +152,13 @@ def _subject(payload: Payload, issuer: Issuer) -> str:
         raise _missing_or_invalid(payload, "sub", "a string that is not empty")
     if not value.isprintable() and _CONTROL.search(value):
         raise TokenError(Reason.CLAIM_INVALID, "sub holds a control character")
+    return _short("sub", value)
+
+
+def _short(claim: str, value: str) -> str:
+    """A name that the assertion for Airflow has room for."""
+    if len(value) > _NEVER_LONGER and len(orjson.dumps(value)) > _LONGEST:
+        raise TokenError(Reason.CLAIM_INVALID, f"{claim} takes more than {_LONGEST} bytes")
     return value
 
 
@@ -191,7 +202,7 @@ def _client_id(payload: Payload, _: Issuer) -> str:
     named = [claim for claim in _CLIENT_CLAIMS if claim in payload]
     if not named:
         return ""
-    clients = {_text(payload, claim) for claim in named}
+    clients = {_short(claim, _text(payload, claim)) for claim in named}
     if len(clients) > 1:
         raise TokenError(Reason.CLAIM_INVALID, f"{', '.join(named)} name different clients")
     return clients.pop()
@@ -201,7 +212,7 @@ def _username(payload: Payload, issuer: Issuer) -> str:
     """The configured claim, else the subject. An address counts only when the provider has verified it."""
     if issuer.username == "email" and payload.get("email_verified") is not True:
         return _subject(payload, issuer)
-    return _text(payload, issuer.username) or _subject(payload, issuer)
+    return _short(issuer.username, _text(payload, issuer.username)) or _subject(payload, issuer)
 
 
 def _full_name(payload: Payload, issuer: Issuer) -> str:

@@ -55,7 +55,7 @@ def test_two_hundred_calls_wait_for_one_question_and_nobody_for_them(kind, rig):
 
 
 def waiting(rig):
-    return sum(len(flight.dones) for flight in list(rig.states._flights.values()))
+    return sum(len(flight.waiters) for flight in list(rig.states._flights.values()))
 
 
 def test_an_airflow_that_hangs_is_a_503_before_the_deadline(kind, rig):
@@ -66,7 +66,38 @@ def test_an_airflow_that_hangs_is_a_503_before_the_deadline(kind, rig):
         calls = [check(channel).future(a_call(token, NOW + 20), timeout=20) for _ in range(20)]
         answers = [read(call.result()) for call in calls]
         assert {(answer.http, answer.reason) for answer in answers} == {(503, "airflow_unavailable")}
+        assert waiting(rig) == 0, "who was answered waits no more"
         assert health(channel).reason == "public"
+
+
+def test_a_task_that_hangs_up_leaves_its_place_to_others(kind, rig):
+    task = rig.airflow.add()
+    headers = [("authorization", f"Bearer {rig.task_token(task)}".encode())]
+    asks = message("GET", rig.target(task, TASK), headers=headers, plane="execution", audience="")
+    go = threading.Event()
+    rig.airflow.hold(go)
+    with Running(kind, rig.service, max_wait=10.0) as running, running.channel() as channel:
+        call = check(channel).future(asks, timeout=20)
+        rig.until(lambda: waiting(rig) == 1)
+        call.cancel()
+        rig.until(lambda: waiting(rig) == 0)
+        go.set()
+
+
+def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
+    monkeypatch.setattr("authz.task_states._MOST_WAITERS", 5)
+    token = rig.token_of(rig.airflow.add(), TASK)
+    rig.clock.advance(20)
+    go = threading.Event()
+    rig.airflow.hold(go)
+    with Running(kind, rig.service, max_wait=10.0) as running, running.channel() as channel:
+        calls = [check(channel).future(a_call(token, NOW + 20), timeout=20) for _ in range(5)]
+        rig.until(lambda: waiting(rig) == 5)
+        answer = read(check(channel)(a_call(token, NOW + 20), timeout=10))
+        assert (answer.http, answer.reason) == (503, "tasks_wait_for_airflow")
+        assert "5 calls wait" in rig.record["detail"]
+        go.set()
+        assert {read(call.result()).reason for call in calls} == {"rule"}
 
 
 def test_a_task_that_asks_waits_for_airflows_answer(kind, rig):
@@ -90,6 +121,8 @@ def test_a_client_that_goes_away_leaves_nothing_behind(kind, rig):
         rig.until(lambda: waiting(rig) == 5)
         for call in calls:
             call.cancel()
+        rig.until(lambda: waiting(rig) == 0)
+        assert rig.states._waiting == 0
         go.set()
         answer = read(check(channel)(a_call(token, NOW + 20), timeout=10))
         assert answer.reason == "rule"

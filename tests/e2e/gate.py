@@ -123,7 +123,7 @@ class Gate:
             command = [Path(sys.executable).with_name("authz"), "serve", "--settings", self.settings, *self._arguments]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         check = self.is_ready if self._wait_ready else self.is_up
-        wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=20)
+        wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=60)
 
     def stop(self, timeout=15):
         if self.process.poll() is None:

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import threading
 import time
+from collections import Counter
 
 import grpc
 import pytest
@@ -11,10 +13,11 @@ import pytest
 from authz.engine.contract import CHECK
 from tests.airflow_simulator import AirflowSimulator
 from tests.e2e.gate import POLICY, SETTINGS, Gate
+from tests.e2e.gate import token as a_token
 from tests.proof_factory import prove, task_key, thumbprint
 from tests.run_rig import AIRFLOW_ISS, AIRFLOW_KEY, HOST, NEXT_AIRFLOW_KEY, described, task_claims
 from tests.service_rig import message, read
-from tests.simulators import IdP
+from tests.simulators import IdP, silence
 from tests.token_factory import jwks_of, make_key, sign
 
 KEY = make_key("ES256", kid="k1")
@@ -147,3 +150,38 @@ def test_a_gate_whose_tasks_may_reach_the_key_says_why_nothing_is_verified(tmp_p
         assert json.loads(body["value"])["level"] == "asserted"
         assert gate.stop() == 0
         assert "Traceback" not in gate.log.read_text()
+
+
+def test_each_cause_of_a_503_stands_in_the_metrics_under_its_own_word(tmp_path):
+    """What `overloaded` and `airflow_unavailable` stood for: each is brought about at a gate that serves."""
+    tight = "limits:\n  parked: 1\n  wait: 1500ms\n"
+    with AirflowSimulator() as slow, IdP([KEY]) as idp, RunGate(tmp_path, idp, slow, RUNS + tight) as gate:
+        go = threading.Event()
+        slow.hold(go)
+        task, now = slow.add(), int(time.time())
+        bearer = sign(task_claims(task, iat=now, nbf=now, exp=now + 600), AIRFLOW_KEY)
+        line = [("authorization", f"Bearer {bearer}".encode())]
+        places = [f"/execution/variables/__run_identity__/v1/proxy/{described(task, d=f'd{n}')}" for n in range(6)]
+        asks = [message("GET", place, headers=line, plane="execution", audience="") for place in places]
+        assert answers_of(gate, asks) == {"airflow_unavailable": 4, "tasks_wait_for_airflow": 2}
+        go.set()
+        idp.misbehave(silence())
+        unknown = make_key("ES256", kid="never seen")
+        tokens = [a_token(unknown, iss=idp.url, jti=f"{number}").encode() for number in range(3)]
+        strangers = [message(headers=[("authorization", b"Bearer " + token)]) for token in tokens]
+        found = answers_of(gate, strangers)
+        assert found["overloaded"] == 2
+        for reason, plane, number in (
+            ("airflow_unavailable", "execution", 4),
+            ("tasks_wait_for_airflow", "execution", 2),
+            ("overloaded", "none", 2),
+        ):
+            sample = f'authz_checks_total{{decision="deny",plane="{plane}",reason="{reason}"}}'
+            assert gate.metric(sample) == number
+
+
+def answers_of(gate, messages):
+    """How many answers have each reason, of calls of one worker that are under way at the same time."""
+    with grpc.insecure_channel(gate.endpoints[1]) as channel:
+        calls = [channel.unary_unary(CHECK).future(data, timeout=10, wait_for_ready=True) for data in messages]
+        return Counter(read(call.result()).reason for call in calls)

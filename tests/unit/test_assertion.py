@@ -15,6 +15,7 @@ from authz import assertion, jwks
 from authz.airflow import verifier
 from authz.jose import ALGORITHMS
 from authz.model import Claims, DagGrant, Identity, Rights
+from authz.policy import dags
 from tests.token_factory import NOW, dump, make_key, private_key, unb64
 
 PEM = assertion.generate_pem()
@@ -219,3 +220,16 @@ def test_other_keys_are_refused(pem, message):
     with pytest.raises(ValueError, match=message) as caught:
         assertion.load_signing_key(pem)
     assert "canary" not in str(caught.value)
+
+
+def test_the_longest_names_and_the_largest_grant_make_an_assertion_that_airflow_reads():
+    """tests/unit/test_tokens_claims.py: a longer name is refused when it is read, not by Airflow after an allow."""
+    name = "x" * 1022
+    claims = replace(CLAIMS, subject=name, username=name, client_id=name, full_name="x" * 6000)
+    globs = tuple(f"{number:03}{'x' * 76}*" for number in range(98))
+    assert 8000 < len(json.dumps(globs, separators=(",", ":"))) <= dags.MAX_BYTES
+    menu = tuple(f"{number:02}{'X' * 18}" for number in range(20))
+    identity = replace(ALICE, claims=claims, roles=frozenset(f"role{number}" for number in range(1000)))
+    token = mint(identity, Rights(DagGrant(globs), "viewer", menu), jti="j" * 24)
+    assert len(token) <= verifier.MAX_ASSERTION_BYTES
+    assert decoded(token)["dags"] == list(globs)

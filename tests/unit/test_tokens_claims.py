@@ -224,3 +224,21 @@ def test_a_subject_that_cannot_be_printed_is_one_all_the_same():
     assert read(access_claims(sub="\u00ad\u3000\ue000")).subject == "\u00ad\u3000\ue000"
     for control in "\x00\x1f\x7f\x80\x9f\u2028\u2029":
         assert refused(access_claims(sub=f"a{control}b")) == (BAD, "sub holds a control character")
+
+
+WIDEST = {"ascii": "x" * 1022, "quotes": '"' * 511, "three bytes": "試" * 340 + "xx", "control": "\x01" * 170 + "xx"}
+
+
+@pytest.mark.parametrize("claim", ["sub", "preferred_username", "client_id"])
+@pytest.mark.parametrize("widest", [pytest.param(value, id=name) for name, value in WIDEST.items()])
+def test_a_name_is_at_most_as_long_as_an_assertion_has_room_for(claim, widest):
+    payload = {**access_claims(), claim: widest}
+    if not (claim == "sub" and "\x01" in widest):
+        read(payload, username="preferred_username")
+    if claim == "client_id":
+        payload.pop("azp", None)
+    longer = {**payload, claim: widest + "x"}
+    reason, detail = refused(longer, username="preferred_username")
+    assert reason is BAD
+    assert claim in detail
+    assert "xx" not in detail
