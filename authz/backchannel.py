@@ -6,13 +6,15 @@ issued up to its own `iat`, not up to now.
 Law 3: 200 is said when the revocation is on record and in force, 400 for everything else (§2.8); no answer tells more
 than the error's class.
 Law 4: what costs little is looked at first: form, issuer, kind, audience, freshness, duplicates. Only what passes
-costs a signature. Each peer may send so many in a second whose signature or key is wrong, and all peers together so
-many; a peer that sent none is always heard. An issuer at another address than the caller's is never kept out by it;
-behind a proxy all have one address, and the proxy has to limit them.
+costs a signature. Each sender may send so many in a second whose signature or key is wrong, and all senders together
+so many; a sender that sent none is always heard. So many of one sender wait for a key, and so many of all. An issuer at
+another address than the caller's is never kept out by it. A sender is the peer together with the client that it names:
+Envoy overwrites `x-forwarded-for`, and who forges that header at this port is not taken for one of Envoy's clients.
 """
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 MOST_BODY: Final = 32 * 1024
 _MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of a CPU
 _MOST_WRONG_OF_ONE: Final = 20
+_MOST_WAITING: Final = 20  # for a key; `authz.small_server` serves 32 at a time
+_MOST_WAITING_OF_ONE: Final = 8
 _MOST_LINES: Final = 5  # of the log in a second, about refused tokens
 _MOST_SEEN: Final = 100_000
 _WAIT_S: Final = 3.0
@@ -120,6 +124,7 @@ class Backchannel:
         self._clock = clock
         self._lock = threading.Lock()
         self._wrong = WrongTokens()
+        self._waiting: Counter[str] = Counter()
         self._lines = FairShare(_MOST_LINES, 1.0)
         # Longer than a token is fresh, with the largest skew that a policy may set twice.
         self._seen: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_SEEN, FRESH_S + 1200, timer=clock.monotonic)
@@ -153,13 +158,16 @@ class Backchannel:
         now = self._clock.wall()
         logout = read_logout(parsed, issuer, self._clients, now)  # true only when the signature is: see below
         seen = issuer.issuer, logout.token_id
-        peer = share_of(asked.peer)
+        peer = f"{share_of(asked.peer)} {share_of(asked.forwarded)}"
         with self._lock:
             self._refuse_duplicate(seen)
             if not self._wrong.admits(peer, self._clock.monotonic()):
                 return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
         try:
-            tokens.verify(parsed, self._key(parsed, issuer))
+            key = self._key(parsed, issuer, peer)
+            if key is None:
+                return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
+            tokens.verify(parsed, key)
         except DeniedError:
             with self._lock:
                 self._wrong.note(peer, self._clock.monotonic())
@@ -183,17 +191,26 @@ class Backchannel:
         if seen in self._seen:
             raise TokenError(Reason.CLAIM_INVALID, "duplicate logout token")
 
-    def _key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
-        """The key that the token names; one that is not known is asked for once."""
+    def _key(self, parsed: ParsedToken, issuer: Issuer, peer: str) -> Key | None:
+        """The key that the token names; one that is not known is asked for once. None: too many wait for one."""
         try:
             return self._known_key(parsed, issuer)
         except DeniedError as error:
-            fetched = threading.Event()
-            if error.reason not in {Reason.UNKNOWN_KEY, Reason.KEYS_UNAVAILABLE} or not self._want_key(
-                issuer.name, parsed.kid or "", fetched.set
-            ):
+            if error.reason not in {Reason.UNKNOWN_KEY, Reason.KEYS_UNAVAILABLE}:
                 raise
-        fetched.wait(_WAIT_S)
+            unknown = error
+        with self._lock:
+            if self._waiting[peer] >= _MOST_WAITING_OF_ONE or self._waiting.total() >= _MOST_WAITING:
+                return None
+            self._waiting[peer] += 1
+        try:
+            fetched = threading.Event()
+            if not self._want_key(issuer.name, parsed.kid or "", fetched.set):
+                raise unknown
+            fetched.wait(_WAIT_S)
+        finally:
+            with self._lock:
+                self._waiting -= Counter({peer: 1})  # leaves nobody with none
         return self._known_key(parsed, issuer)
 
     def _known_key(self, parsed: ParsedToken, issuer: Issuer) -> Key:

@@ -42,7 +42,8 @@ class Page:
 class Asked:
     """One request. `body` is None where it has none that is read: no length, or too much.
 
-    `peer` is the address that it comes from, "" over a Unix socket.
+    `peer` is the address that it comes from, "" over a Unix socket. `forwarded` is the last address of
+    `x-forwarded-for`, "" where there is none: what the peer says, so worth as much as the peer.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Asked:
     content_type: str
     body: bytes | None = field(repr=False)
     peer: str = ""
+    forwarded: str = ""
 
 
 class SmallServer:
@@ -207,6 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             content_type=", ".join(self.headers.get_all("Content-Type", [])),
             body=self._body(),
             peer=str(self.client_address[0]) if isinstance(self.client_address, tuple) else "",
+            forwarded=", ".join(self.headers.get_all("X-Forwarded-For", [])).rpartition(",")[2].strip(),
         )
         page = self.server.answer(asked)
         self.send_response(page.status)

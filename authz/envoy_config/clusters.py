@@ -57,7 +57,7 @@ AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
 CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
 TOKEN_REQUESTS: Final = 128  # under way at the provider at a time
-BACKCHANNEL_REQUESTS: Final = 8
+BACKCHANNEL_REQUESTS: Final = 24  # more than may wait for a key there, fewer than that port takes
 TOKEN_FETCHES: Final = 8  # Envoy makes one at a time
 ANSWER_HEADERS_KIB: Final = 64
 ANSWER_HEADERS: Final = 200

@@ -1,77 +1,18 @@
 """The back channel over real sockets: who may end which session, and what an attacker gets."""
 
-import http.client
 import json
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.backchannel import MOST_BODY, Backchannel, share_of
-from authz.revocation import Kind, Revoked
-from authz.small_server import SmallServer
-from tests.service_rig import KEY, load, state_of
-from tests.simulators import PATIENCE_S, SimClock
-from tests.token_factory import ISS, NOW, access_claims, id_claims, logout_claims, make_key, sign
-
-NEXT = make_key("ES256", kid="k2")
-THIEF = make_key("ES256", kid="k1 of a thief")
-
-
-class Rig:
-    """A back channel on a clock, keys and a revoker that the test sets."""
-
-    def __init__(self):
-        self.clock = SimClock()
-        self.policy = load()
-        self.keys = {"corp": state_of(KEY)}
-        self.arriving = None  # what a fetch brings
-        self.asked = []
-        self.revoked = Revoked(b"k" * 32)
-        self.attempts, self.subjects = [], []
-        self.fails = False
-        judge = Backchannel(
-            policy=lambda: self.policy,
-            keys=lambda: self.keys,
-            want_key=self._want_key,
-            revoke=self._revoke,
-            clients=frozenset({"gate"}),
-            keep=7200.0,
-            clock=self.clock,
-        )
-        self.server = SmallServer("127.0.0.1:0", judge.answer, most_body=MOST_BODY, name="backchannel")
-
-    def _want_key(self, issuer, kid, done):
-        self.asked.append((issuer, kid))
-        if self.arriving is None:
-            return False
-        self.keys = self.arriving
-        done()
-        return True
-
-    def _revoke(self, attempt, done):
-        if self.fails == "bug":
-            raise RuntimeError("canary")
-        self.attempts.append(attempt.revocation)
-        self.subjects.append(attempt.subject)
-        return False if self.fails else self.revoked.revoke(attempt, done)
-
-    def post(
-        self, body, *, method="POST", content_type="application/x-www-form-urlencoded", sender="127.0.0.1", **headers
-    ):
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.server.port, timeout=PATIENCE_S, source_address=(sender, 0)
-        )
-        try:
-            connection.request(method, "/", body, {"Content-Type": content_type, **headers})
-            answer = connection.getresponse()
-            assert answer.getheader("Cache-Control") == "no-store"
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def tell(self, key=KEY, typ="logout+jwt", sender="127.0.0.1", **changes):
-        claims = logout_claims(**{"iat": NOW, "exp": NOW + 60, "jti": "l-1", "aud": "gate", **changes})
-        return self.post(f"logout_token={sign(claims, key, {'typ': typ})}", sender=sender)[0]
+from authz.backchannel import MOST_BODY, share_of
+from authz.revocation import Kind
+from tests.backchannel_rig import NEXT, THIEF, Rig
+from tests.service_rig import KEY, state_of
+from tests.simulators import PATIENCE_S
+from tests.token_factory import ISS, NOW, access_claims, id_claims, logout_claims, sign
 
 
 @pytest.fixture
@@ -228,6 +169,54 @@ def test_wrong_signatures_of_one_sender_take_nothing_from_another(rig):
     assert rig.tell(jti="l-2", sender="127.0.0.2") == 429
     rig.clock.advance(1)
     assert rig.tell(jti="l-2", sender="127.0.0.2") == 200
+
+
+def test_behind_a_proxy_a_sender_is_the_client_that_it_names(rig):
+    statuses = [rig.tell(key=THIEF, client="192.0.2.1") for _ in range(25)]
+    assert statuses == [400] * 20 + [429] * 5
+    assert rig.tell(client="198.51.100.7") == 200
+    assert rig.tell(jti="l-2", client="198.51.100.7, 192.0.2.1") == 429, "the last one is the proxy's word"
+
+
+def test_a_forged_client_takes_nothing_from_those_behind_the_proxy(rig):
+    statuses = [rig.tell(key=THIEF, sender="127.0.0.2", client="192.0.2.1") for _ in range(25)]
+    assert statuses == [400] * 20 + [429] * 5
+    assert rig.tell(client="192.0.2.1") == 200
+
+
+def test_tokens_of_unknown_keys_hold_no_more_connections_than_their_share(rig):
+    """Each waits for a fetch: without a bound, so many of them are all that the port takes."""
+    rig.hanging = []
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(rig.tell, key=NEXT, client="192.0.2.1") for _ in range(8)]
+        until(lambda: len(rig.hanging) == 8)
+        assert rig.tell(key=NEXT, client="192.0.2.1") == 429
+        assert rig.tell(client="198.51.100.7") == 200
+        for done in rig.hanging:
+            done()
+        assert {call.result() for call in waiting} == {400}
+    rig.clock.advance(1)
+    rig.hanging, rig.arriving = None, {"corp": state_of(KEY, NEXT)}
+    assert rig.tell(key=NEXT, jti="l-2", client="192.0.2.1") == 200
+
+
+def test_all_that_wait_for_a_key_together_have_a_limit(rig):
+    rig.hanging = []
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(rig.tell, key=NEXT, client=f"192.0.2.{number}") for number in range(20)]
+        until(lambda: len(rig.hanging) == 20)
+        assert rig.tell(key=NEXT, client="198.51.100.7") == 429
+        assert rig.tell(client="198.51.100.7") == 200
+        for done in rig.hanging:
+            done()
+        assert {call.result() for call in waiting} == {400}
+
+
+def until(check):
+    end = time.monotonic() + PATIENCE_S
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_all_senders_of_wrong_signatures_together_have_a_limit_and_an_issuer_is_heard(rig):
