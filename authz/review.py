@@ -20,6 +20,8 @@ from authz.policy.coverage import Covering
 from authz.policy.covering_index import CoveringIndex
 from authz.policy.operations import Words
 
+_TOKENS = "tokens:create"
+
 
 class Severity(StrEnum):
     """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of.
@@ -74,7 +76,10 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
 
 def _notes(covering: Covering) -> Iterator[Problem]:
     policy = covering.policy
-    return itertools.chain(_unused(policy), _twins(policy), _raised(policy, covering.words), careful_denials(policy))
+    words = covering.words
+    return itertools.chain(
+        _unused(policy), _twins(policy), _raised(policy, words), _tokens(policy), careful_denials(policy)
+    )
 
 
 def _at(policy: Policy, what: Role | Rule, message: str, hint: str) -> Problem:
@@ -93,6 +98,14 @@ def _unused(policy: Policy) -> Iterator[Problem]:
     for role in policy.roles.values():
         if not role.airflow and not named & role.includes:
             yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
+
+
+def _tokens(policy: Policy) -> Iterator[Problem]:
+    """Only who names the operation has it (`never` in the catalogue); what then answers is Airflow's auth manager."""
+    for rule in policy.rules.values():
+        if rule.effect is Effect.ALLOW and _TOKENS in rule.operations:
+            message = f"the rule `{rule.id}` allows `{_TOKENS}`, which Airflow refuses (403) behind `AuthzAuthManager`"
+            yield _at(policy, rule, message, "remove it, unless this Airflow keeps its users: `AuthzFabAuthManager`")
 
 
 def _memberships(policy: Policy) -> Iterator[Problem]:

@@ -163,6 +163,18 @@ def test_a_role_for_airflow_is_noted_once_and_for_allow_rules_alone():
     ]
 
 
+def test_tokens_of_airflows_own_are_noted_for_allow_rules_that_name_them():
+    """Behind our auth manager Airflow answers 403 after the allow: tests/integration/test_auth_manager.py."""
+    rules = (
+        "{id: named, plane: inbound, roles: [viewer], operations: [tokens:create]}\n"
+        '{id: wild, plane: inbound, roles: [viewer], operations: ["*:create"]}\n'
+        "{id: closed, deny: true, roles: [viewer], methods: [PUT], operations: [tokens:create]}"
+    )
+    found = [f for f in lint(load(READERS + rules, issuers=INBOUND_ONLY)) if "AuthzAuthManager" in f.problem.message]
+    assert [(f.severity, f.problem.message.split("`")[1]) for f in found] == [(Severity.NOTE, "named")]
+    assert "AuthzFabAuthManager" in found[0].problem.hint
+
+
 def test_a_tunnel_that_deny_rules_close():
     rules = (
         READERS
