@@ -12,93 +12,21 @@ Only what a verified identity asked is kept, so that nobody without a token can 
 thread.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from authz import decide
 from authz.audit import PreparedRecord
-from authz.errors import DeniedError, RequestError
+from authz.canonical import canonical
 from authz.minter import Assertion
-from authz.model import Decision, HttpRequest, Identity, Level, Plane, Request
-from authz.path import CONNECT, CanonicalPath, below, canonical_host, canonical_method, canonicalise, is_base, tunnel
+from authz.model import Decision, HttpRequest, Identity, Level, Request
 from authz.policy import Policy
-from authz.reasons import Reason
 from authz.wire import PreparedAllow
 
-# RFC 6750 §2.3 tokens in a query end up in logs and histories; they are refused rather than ignored or forwarded.
-_QUERY_TOKEN: Final = re.compile(r"[?&;](?:access|id)(?:_|%5[fF])token=", re.ASCII)
 _Key = tuple[str, str, str, str, str, bool, str, str]
 _Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
-_PLANES: Final = {plane.value: plane for plane in Plane}
 _MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
 _LONGEST_KEPT: Final = 512  # characters of a target
-
-
-def canonical(http: HttpRequest) -> Request:
-    """The request in the form that is judged.
-
-    Raises:
-        DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path or host that is none.
-        RequestError: what was asked has no canonical form, or has a token in its query.
-    """
-    plane = _PLANES.get(http.plane)
-    if plane is None:
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has no "plane" of inbound or egress')
-    if "?" in http.target and _QUERY_TOKEN.search(http.target):
-        raise RequestError(Reason.BAD_AUTHORIZATION, "a token in the query; send it in the Authorization header")
-    egress = plane is Plane.EGRESS
-    if egress and http.method == CONNECT:
-        return _tunnel(http)
-    path = canonicalise(http.target)
-    if egress and path.encoded_slash:
-        raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
-    host, port = canonical_host(http.authority)
-    if egress and http.host:
-        host, port = _told(http.host), None
-    method = canonical_method(http.method)
-    inner = _inside(path, http.base) if http.base else path
-    judged = inner or path
-    return Request(
-        plane=plane,
-        method=method,
-        host=host,
-        port=port,
-        path=judged.path,
-        segments=judged.segments,
-        base=http.base,
-        outside=inner is None,
-        narrowed=http.narrowed,
-        destination=http.destination if egress else "",
-    )
-
-
-def _tunnel(http: HttpRequest) -> Request:
-    """What a CONNECT asks for. It goes where its Host says, so nothing else may say where it goes."""
-    if http.host or http.base:
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" or "base" for a tunnel')
-    host, port = tunnel(http.authority, http.target)
-    return Request(
-        plane=Plane.EGRESS, method=CONNECT, host=host, port=port, path="", segments=(), destination=http.destination
-    )
-
-
-def _told(host: str) -> str:
-    """The host that Envoy puts into the Host header, and that is judged instead of an address of Envoy's own."""
-    try:
-        told, port = canonical_host(host)
-    except RequestError:
-        port = 0
-    if port is not None:
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" that is no host without port')
-    return told
-
-
-def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:
-    """The path to an application that is served under a base path; None where it is not below that."""
-    if not is_base(base):
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
-    return below(path, base)
 
 
 @dataclass(slots=True)

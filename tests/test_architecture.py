@@ -25,6 +25,7 @@ LAYERS = {
     "weak_rsa": 1,
     "jose": 2,
     "path": 2,
+    "canonical": 2,
     "jwks": 2,
     "tokens": 2,
     "revocation": 2,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from authz import policy
 from authz.authenticate import Authenticator, Session
+from authz.canonical import canonical
 from authz.decide import evaluate
 from authz.errors import DeniedError
 from authz.fair_share import FairShare
 from authz.model import HttpRequest, Plane
 from authz.run_identity import RunIdentities
 from authz.service import Parked, Runs
-from authz.verdicts import canonical
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.service_rig import Rig, message, read, state_of
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign

@@ -117,7 +117,7 @@ def _http(question: Question, host: str) -> HttpRequest:
 
 def _inbound(question: Question, served: Served) -> _Asked:
     """A request for the Airflow of its host, of which the settings know the base path and whether it narrows."""
-    from authz.verdicts import canonical  # noqa: PLC0415 it takes a while to import
+    from authz.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     names = [name for upstream in served.upstreams for name in upstream.hosts if not name.startswith("*")]
     http = _http(question, (names or [_LOCALHOST])[0])
@@ -136,7 +136,7 @@ def _inbound(question: Question, served: Served) -> _Asked:
 
 def _outbound(question: Question, served: Served) -> _Asked:
     """A call of a task. Where it leads is found as Envoy finds it, unless the question says so."""
-    from authz.verdicts import canonical  # noqa: PLC0415 it takes a while to import
+    from authz.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     http = _http(question, _LOCALHOST)
     request = canonical(http)

@@ -11,6 +11,7 @@ import pytest
 
 import authz
 from authz import catalogue, policy, yamlfile
+from authz.canonical import canonical
 from authz.decide import evaluate
 from authz.errors import PolicyError, RequestError
 from authz.model import Allow, DagGrant, Deny, HttpRequest
@@ -18,7 +19,6 @@ from authz.policy.patterns import parse_glob, parse_path
 from authz.policy.schema import RuleEntry
 from authz.policy.tables import GlobTable, PathTable
 from authz.reasons import Reason
-from authz.verdicts import canonical
 from tests.policies import caller, identity, load, narrowing, request, text
 
 ROOT = Path(authz.__file__).parent

@@ -1,0 +1,94 @@
+"""What a request becomes before rules look at it, and what has no such form."""
+
+import pytest
+
+from authz.canonical import canonical
+from authz.errors import DeniedError, RequestError
+from authz.model import HttpRequest, Plane
+from authz.reasons import Reason
+
+
+def asked(target="/api/v2/dags", **changes):
+    parts = {"plane": "inbound", "audience": "", "method": "GET", "authority": "gate.test", "target": target}
+    return HttpRequest(**{**parts, **changes})
+
+
+def call(target="/v1", **changes):
+    return asked(target, **{"plane": "egress", "destination": "orders", **changes})
+
+
+def test_below_a_base_path_the_rest_is_judged():
+    request = canonical(asked("/airflow/api/v2/dags?x=1", base="/airflow"))
+    assert (request.plane, request.path, request.whole_path) == (Plane.INBOUND, "/api/v2/dags", "/airflow/api/v2/dags")
+    assert not request.outside
+    assert canonical(asked("/other", base="/airflow")).outside
+
+
+@pytest.mark.parametrize(
+    ("http", "reason"),
+    [
+        (asked(plane=""), Reason.MISCONFIGURED),
+        (asked(plane="execution"), Reason.MISCONFIGURED),
+        (asked(base="airflow/"), Reason.MISCONFIGURED),
+        (asked("/x?access_token=y"), Reason.BAD_AUTHORIZATION),
+        (asked("/x?a=1&id%5ftoken=y"), Reason.BAD_AUTHORIZATION),
+        (call("/a%2Fb"), Reason.BAD_PATH),
+    ],
+)
+def test_what_has_no_canonical_form(http, reason):
+    with pytest.raises(DeniedError) as failure:
+        canonical(http)
+    assert failure.value.reason is reason
+
+
+@pytest.mark.parametrize("target", ["", "orders.internal:443", "ORDERS.internal:443"])
+def test_a_tunnel_has_no_path(target):
+    request = canonical(call(target, method="CONNECT", authority="orders.internal:443"))
+    assert (request.method, request.host, request.port) == ("CONNECT", "orders.internal", 443)
+    assert (request.path, request.whole_path, request.segments) == ("", "", ())
+
+
+def test_what_envoy_says_of_the_destination_is_judged():
+    request = canonical(call(authority="127.0.0.1:9101", host="Orders.Internal"))
+    assert (request.host, request.port, request.destination) == ("orders.internal", None, "orders")
+    plain = canonical(call(authority="orders.internal:8443", destination=""))
+    assert (plain.host, plain.port, plain.destination) == ("orders.internal", 8443, "")
+
+
+def test_the_front_door_has_no_destinations():
+    request = canonical(asked(destination="orders", host="orders.internal"))
+    assert (request.host, request.destination) == ("gate.test", "")
+
+
+@pytest.mark.parametrize("host", ["orders.internal:80", "a,b", "a/b", "2130706433", "a.test.", "[::1]:80"])
+def test_a_host_that_envoy_cannot_mean_is_no_host(host):
+    with pytest.raises(DeniedError) as failure:
+        canonical(call(host=host))
+    assert failure.value.reason is Reason.MISCONFIGURED
+
+
+@pytest.mark.parametrize("authority", ["", "a,b", "a.test.", "2130706433", "127.1:80"])
+def test_a_bad_authority_is_refused_whatever_envoy_says(authority):
+    with pytest.raises(RequestError) as failure:
+        canonical(call(authority=authority, host="orders.internal"))
+    assert failure.value.reason is Reason.BAD_HOST
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"plane": "inbound"}, Reason.BAD_PATH),
+        ({"plane": "inbound", "target": "/x"}, Reason.BAD_METHOD),
+        ({"authority": "orders.internal"}, Reason.BAD_HOST),
+        ({"target": "other.internal:443"}, Reason.BAD_PATH),
+        ({"target": "/v1"}, Reason.BAD_HOST),
+        ({"method": "connect", "target": "/v1"}, Reason.BAD_METHOD),
+        ({"host": "orders.internal"}, Reason.MISCONFIGURED),
+        ({"base": "/orders"}, Reason.MISCONFIGURED),
+    ],
+)
+def test_what_is_no_tunnel(changes, reason):
+    parts = {"method": "CONNECT", "authority": "orders.internal:443", "target": "", **changes}
+    with pytest.raises(DeniedError) as failure:
+        canonical(call(**parts))
+    assert failure.value.reason is reason
