@@ -18,13 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 from cachetools import TTLCache
 
 from authz import tokens
 from authz.authenticate import KeyState
+from authz.clock import Clock
 from authz.errors import DeniedError, KeysUnavailableError, TokenError
 from authz.fair_share import FairShare
 from authz.jwks import Key
@@ -48,18 +49,6 @@ _MOST_SEEN: Final = 100_000
 _WAIT_S: Final = 3.0
 _FORM: Final = "application/x-www-form-urlencoded"
 _FIELD: Final = b"logout_token="
-
-
-class Clock(Protocol):
-    """Wall time in seconds since the epoch, and a monotonic time in seconds."""
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        ...
 
 
 class WrongTokens:

@@ -22,6 +22,7 @@ from operator import attrgetter
 from typing import Final
 
 from authz.characters import one_line
+from authz.model import Run
 from authz.reasons import Reason
 
 
@@ -79,11 +80,15 @@ class PolicyError(ProblemsError):
 
 
 class DeniedError(AuthzError):
-    """One request cannot be allowed; `reason` says why, `detail` tells the operator more (never a secret)."""
+    """One request cannot be allowed; `reason` says why, `detail` tells the operator more (never a secret).
+
+    `run` is the task run that a verified token of the request names, None where none does.
+    """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         self.reason = reason
         self.detail = detail
+        self.run: Run | None = None
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
 
 

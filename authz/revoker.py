@@ -14,8 +14,9 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from authz.clock import Clock
 from authz.errors import ConfigError, Problem
 from authz.revocation import MOST, Attempt, Revoked, Shares
 from authz.revocation_file import RevocationFile
@@ -28,18 +29,6 @@ _TIDY_S: Final = 60.0
 _SLACK: Final = 64  # lines that a file may have beyond twice of what is in force
 
 _Waiting = tuple[Attempt, Callable[[], None]]
-
-
-class Clock(Protocol):
-    """Wall time in seconds since the epoch, and a monotonic time in seconds."""
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        ...
 
 
 class Revoker:

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from authz import run_request, tokens
 from authz.authenticate import KeyState, KeyWanted
+from authz.clock import Clock
 from authz.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
 from authz.jwks import KeySet
 from authz.model import HttpRequest, Issuer, Level, Run
@@ -26,25 +27,12 @@ from authz.run_minter import RunMinter
 from authz.run_request import RunRequest
 from authz.task_claim import Attempt, Claim
 from authz.tokens.task import read_task_token
-from authz.trail import Trail
 
 AIRFLOW: Final = "airflow task tokens"  # no policy can name an issuer so: a name there has no spaces
 _MOST_WAITING: Final = 64
 _MOST_RETIRED: Final = 1024
 
 Done = Callable[[], None]
-
-
-class Clock(Protocol):
-    """Wall time in seconds since the epoch, and a monotonic time in seconds."""
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        ...
 
 
 class Asker(Protocol):
@@ -149,8 +137,8 @@ class Exchange:
             return Wait(asked=asked, pending=pending, begin=partial(self._wait_for_key, wanted, token, asked, pending))
         return Wait(asked=asked, pending=pending, begin=partial(self._look, wanted, asked, pending))
 
-    def end(self, wait: Wait, trail: Trail) -> bytes:
-        """The body of the answer, once the waiting is over.
+    def end(self, wait: Wait, now: float) -> tuple[bytes, Run]:
+        """The body of the answer and the run that it names, once the waiting is over. `now` is since the epoch.
 
         Raises:
             DeniedError: there is no token for this task, or that cannot be told.
@@ -164,10 +152,12 @@ class Exchange:
         best = Level.VERIFIED_BEARER if wait.asked.proxy else Level.VERIFIED
         level, claim, found = self._level(best), attempt.claim, attempt.found
         number = found.try_number or claim.try_number or 0
-        trail.run = Run(claim.dag_id, claim.run_id, claim.task_id, claim.map_index, number, level)
+        run = Run(claim.dag_id, claim.run_id, claim.task_id, claim.map_index, number, level)
         if found.reason is not None:
-            raise DeniedError(found.reason, found.detail)
-        return self._minter.variable(wait.asked, claim, found.try_number, level, trail.time)
+            refused = DeniedError(found.reason, found.detail)
+            refused.run = run
+            raise refused
+        return self._minter.variable(wait.asked, claim, found.try_number, level, now), run
 
     def leave(self, wait: Wait) -> None:
         """Nobody waits for the answer any more."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from authz import run_token, tokens
 from authz.authenticate import Authenticator, KeyState, KeyWanted
@@ -35,7 +35,6 @@ from authz.run_token import START_SKEW_S, RunToken
 from authz.second_chance import SecondChance
 from authz.task_claim import Attempt, Claim
 from authz.tokens.proof import Proof, check_proof, parse_proof
-from authz.trail import Trail
 
 _LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
@@ -81,9 +80,10 @@ class Replays(Protocol):
 class StateWanted:
     """The call cannot be judged before what `begin` begins has ended: a question to Airflow.
 
-    `attempt` is that question, and `leave` is called when nobody waits for its answer any more.
+    `attempt` is that question, and `leave` is called when nobody waits for its answer any more. `run` is the task's.
     """
 
+    run: Run
     attempt: Attempt = field(repr=False)
     begin: Callable[[Callable[[], None]], bool] = field(repr=False)
     leave: Callable[[], None] = field(repr=False)
@@ -97,12 +97,43 @@ class Caller:
     used: bool = False
 
 
+class Shown(NamedTuple):
+    """What a call shows: who calls, and the proof that is to be used up when the policy lets the call through."""
+
+    caller: Caller
+    proof: Proof | None = None
+
+
+class Now(NamedTuple):
+    """Seconds since the epoch, and monotonic ones."""
+
+    wall: float
+    monotonic: float
+
+
+class _naming:  # noqa: N801 used like a function; contextlib's generators cost ten times as much
+    """Whatever denies the call inside says which run the verified token names."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DeniedError):
+            error.run = self._run
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Known:
     """One verified token of the gate's."""
 
     token: RunToken
     caller: Caller
+    run: Run
     claim: Claim
     used: bool = False
 
@@ -162,53 +193,65 @@ class RunIdentities:
         return level if self._isolated else Level.ASSERTED
 
     def authenticate(
-        self, trail: Trail, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState]
-    ) -> Caller | KeyWanted | StateWanted:
-        """Who calls; `trail` is told the run as soon as a token names it, and the proof that is to be used up.
+        self,
+        http: HttpRequest,
+        request: Request,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+    ) -> Shown | KeyWanted | StateWanted:
+        """Who calls, at `wall` (seconds since the epoch) and `monotonic`.
 
         Raises:
             RequestError: a credential comes twice, or is not of its one form.
-            DeniedError: it is nobody's, or the task has ended, or that cannot be told now.
+            DeniedError: it is nobody's, or the task has ended, or that cannot be told now. Its `run` is that of a
+                verified token.
         """
+        now = Now(wall, monotonic)
         for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):
             if len(lines) > 1:
                 raise RequestError(Reason.BAD_AUTHORIZATION, "one of the headers with credentials comes twice")
         if http.run_identity:
-            return self._with_proof(trail, http, request, policy, keys)
+            return self._with_proof(http, request, policy, keys, now)
         token = _proxy_token(http.proxy_authorization[0])
-        known = self._of_the_gate(token, trail)
+        known = self._of_the_gate(token, now)
         if known is not None:
-            if known.token.thumbprint is not None:
-                raise TokenError(Reason.PROOF_MISSING, "a token that is bound to a key, in Proxy-Authorization")
-            return self._running(known, trail) or known.caller
+            with _naming(known.run):
+                known.check_time(now.wall)
+                if known.token.thumbprint is not None:
+                    raise TokenError(Reason.PROOF_MISSING, "a token that is bound to a key, in Proxy-Authorization")
+                return self._running(known, now) or Shown(known.caller)
         as_header = replace(http, authorization=(b"Bearer " + token.encode("ascii"),))
         session = self._authenticator.authenticate(
-            as_header, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started
+            as_header, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic
         )
         if session is None:
             raise RequestError(Reason.BAD_AUTHORIZATION, "no token in Proxy-Authorization")
-        return session if isinstance(session, KeyWanted) else Caller(session.identity)
+        return session if isinstance(session, KeyWanted) else Shown(Caller(session.identity))
 
     def _with_proof(
-        self, trail: Trail, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState]
-    ) -> Caller | KeyWanted | StateWanted:
+        self, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState], now: Now
+    ) -> Shown | KeyWanted | StateWanted:
         scheme, token = _header_token(http.run_identity[0])
-        known = self._of_the_gate(token, trail)
+        known = self._of_the_gate(token, now)
         if known is not None:
-            if known.token.thumbprint is None:
-                raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
-            if scheme != b"dpop":
-                raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
-            trail.proof = _proof_of(token, known.token.thumbprint, http, request, trail)
-            return self._running(known, trail) or known.caller
-        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=trail.time, monotonic=trail.started)
+            with _naming(known.run):
+                known.check_time(now.wall)
+                if known.token.thumbprint is None:
+                    raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
+                if scheme != b"dpop":
+                    raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
+                proof = _proof_of(token, known.token.thumbprint, http, request, now.wall)
+                return self._running(known, now) or Shown(known.caller, proof)
+        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic)
         if isinstance(session, KeyWanted):
             return session
-        proof = _proof_of(token, session.thumbprint or None, http, request, trail)
+        proof = _proof_of(token, session.thumbprint or None, http, request, now.wall)
         if proof.run is None:
             raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
-        trail.run, trail.proof = proof.run, proof
-        return self._caller(session.identity, proof.run)
+        return Shown(self._caller(session.identity, proof.run), proof)
 
     def _caller(self, account: Identity, run: Run) -> Caller:
         """The service account as that run: one object for as long as the account's identity is one.
@@ -225,10 +268,10 @@ class RunIdentities:
             known.used = known.caller.used = True
         return known.caller
 
-    def _running(self, known: _Known, trail: Trail) -> StateWanted | None:
+    def _running(self, known: _Known, now: Now) -> StateWanted | None:
         """What has to be asked before anybody may believe that the task still runs; None where that is known."""
         try:
-            if self._states.seen(known.claim, trail.started):
+            if self._states.seen(known.claim, now.monotonic):
                 return None
         except DeniedError as error:
             if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
@@ -236,12 +279,13 @@ class RunIdentities:
             raise
         attempt = Attempt(known.claim)
         return StateWanted(
+            run=known.run,
             attempt=attempt,
             begin=partial(self._states.look, attempt),
             leave=partial(self._states.leave, attempt),
         )
 
-    def use_up(self, proof: Proof, caller: Caller, now: float) -> None:
+    def use_up(self, proof: Proof, caller: Identity, now: float) -> None:
         """Say that the proof let a call through; nobody may be let through without.
 
         Only a proof that is new counts against its caller's share: a thief who sends seen ones again takes nothing of
@@ -251,7 +295,7 @@ class RunIdentities:
             TokenError: it did so before.
             DeniedError: that cannot be remembered, or the caller has had its share of what can.
         """
-        claims = caller.identity.claims
+        claims = caller.claims
         who = f"{claims.issuer} {claims.subject}"
         if self._share.left(who, now) <= 0:
             raise DeniedError(Reason.RATE_LIMITED, "one task, or one service account, makes more calls than its share")
@@ -259,20 +303,18 @@ class RunIdentities:
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
         self._share.take(who, now)
 
-    def _of_the_gate(self, token: str, trail: Trail) -> _Known | None:
-        """The token as one of the gate's, good now; None where it does not say to be one."""
+    def _of_the_gate(self, token: str, now: Now) -> _Known | None:
+        """The token as one of the gate's, whose time is still to be checked; None where it does not say to be one."""
         digest = sha256(token.encode("ascii")).digest()
         known = self._known.get(digest)
         if known is None:
             if not _says_to_be_ours(token):
                 return None
-            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=trail.time)
+            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=now.wall)
             known = self._make(read)
             self._known.put(digest, known)
         else:
             known.used = known.caller.used = True
-        trail.run = known.caller.identity.run
-        known.check_time(trail.time)
         return known
 
     def _make(self, read: RunToken) -> _Known:
@@ -291,7 +333,7 @@ class RunIdentities:
             not_before=read.issued_at,
         )
         identity = Identity(claims=claims, roles=frozenset(), run=run)
-        return _Known(token=read, caller=Caller(identity), claim=claim_of(read.instance, run))
+        return _Known(token=read, caller=Caller(identity), run=run, claim=claim_of(read.instance, run))
 
 
 def _says_to_be_ours(token: str) -> bool:
@@ -307,7 +349,7 @@ def claim_of(instance: str, run: Run) -> Claim:
     return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
 
 
-def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, trail: Trail) -> Proof:
+def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, now: float) -> Proof:
     """The proof of this call, which is good but for having been used before.
 
     Raises:
@@ -323,7 +365,7 @@ def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Re
         method=request.method,
         authority=http.authority,
         path=request.base if _is_bare(http) else request.whole_path,
-        now=trail.time,
+        now=now,
     )
     return proof
 

@@ -13,25 +13,28 @@ ends a browser's session, signing out is open to everybody, whatever the policy 
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
 from authz import decide, wire
 from authz.answers import Answers, Minter
 from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
+from authz.clock import Clock
 from authz.cookies import Cookies, contradiction
 from authz.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
 from authz.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
 from authz.page_frame import NO_BRANDING, Branding
+from authz.parked import Parked
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason, word_of
 from authz.revocation import Attempt
 from authz.run_exchange import Exchange, Wait
 from authz.run_identity import Caller, RunIdentities, StateWanted
 from authz.task_claim import Attempt as Lookup
+from authz.tokens.proof import Proof
 from authz.trail import Trail, new_id
-from authz.verdicts import Question, Verdicts
+from authz.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +53,6 @@ class Snapshot:
     keys: Mapping[str, KeyState]
 
 
-class Clock(Protocol):
-    """Wall time in seconds since the epoch, and a monotonic time in seconds."""
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        ...
-
-
 class Revoker(Protocol):
     """Makes revocations."""
 
@@ -73,24 +64,6 @@ class Revoker(Protocol):
             how. False when it has ended already.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """A check that waits: for a key of `issuer`, or for what `wait` begins (see `Revoker.revoke` for what it returns).
-
-    Whoever begins it bounds how many may wait.
-
-    `resume` answers it, whatever became of what it waits for. It may have to wait for something else then: who signs
-    out waits for the key of the token, and then for the revocation. It never waits for the same thing twice, so
-    resuming without waiting ends with an answer too. `leave` is called instead when the caller has hung up.
-    """
-
-    issuer: str
-    key_id: str
-    resume: Callable[[], "bytes | Parked"] = field(repr=False)
-    wait: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)
-    leave: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +169,9 @@ class Service:
             question = self._verdicts.question(http, policy)
             request = trail.request = question.request
             session: Session | Caller | KeyWanted | StateWanted | None
+            proof = None
             if http.run_identity or http.proxy_authorization:
-                session = self._of_a_run(http, question, trail, snapshot, may_wait=may_wait)
+                session, proof = self._of_a_run(http, request, policy, trail, snapshot.keys, may_wait=may_wait)
             else:
                 session = self._authenticator.authenticate(
                     http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
@@ -205,18 +179,28 @@ class Service:
             if http.cookies and trail.cookies().session:
                 _check_cookies(http, request, session, trail.cookies(), policy)
         except DeniedError as error:
-            if isinstance(error, RequestError) or policy is None:
-                return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
-            return self._unauthenticated(trail, policy, error.reason, error.detail)
+            return self._refused(trail, policy, error)
         if session is None or isinstance(session, KeyWanted | StateWanted):
             return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
-        identity = trail.identity = session.identity
+        identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
+        if proof is not None and isinstance(decision, Allow):
+            try:
+                self._run_parts.identities.use_up(proof, identity, trail.time)
+            except DeniedError as error:
+                return self._refused(trail, policy, error)
+        trail.identity = identity
         if decision.operation in _OF_SESSIONS and isinstance(session, Session):
             return self._sign_in_or_out(http, trail, session, decision)
         if session.used:  # preparing for a second time pays only for those who come a second time
             trail.verdict = self._verdicts.verdict(question, identity, decision)
         return self._finish(trail, decision)
+
+    def _refused(self, trail: Trail, policy: Policy | None, error: DeniedError) -> bytes:
+        trail.run = error.run or trail.run
+        if isinstance(error, RequestError) or policy is None:
+            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
+        return self._unauthenticated(trail, policy, error.reason, error.detail)
 
     def _without_session(
         self,
@@ -290,27 +274,40 @@ class Service:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
         return self._finish(trail, after)
 
-    def _of_a_run(
-        self, http: HttpRequest, question: Question, trail: Trail, snapshot: Snapshot, *, may_wait: bool
-    ) -> Caller | KeyWanted | StateWanted:
-        """Who calls, by the headers that runs have. A proof is used up by a call that the policy lets through."""
-        policy = snapshot.policy
-        if self._runs is None or policy is None:
+    @property
+    def _run_parts(self) -> Runs:
+        """What judges run identities; TokenError where the settings have none."""
+        if self._runs is None:
             raise TokenError(
                 Reason.TOKEN_TYPE,
                 "Proxy-Authorization and X-Run-Identity are read only where the settings have `run_identity`",
             )
-        identities = self._runs.identities
-        caller = identities.authenticate(trail, http, question.request, policy, snapshot.keys)
-        if isinstance(caller, StateWanted) and not may_wait:
-            if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
-                raise DeniedError(found.reason, found.detail)
-            raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
-        if trail.proof is not None and isinstance(caller, Caller):
-            decision = self._verdicts.decide(http, question, caller.identity, policy)
-            if isinstance(decision, Allow):
-                identities.use_up(trail.proof, caller, trail.time)
-        return caller
+        return self._runs
+
+    def _of_a_run(
+        self,
+        http: HttpRequest,
+        request: Request,
+        policy: Policy,
+        trail: Trail,
+        keys: Mapping[str, KeyState],
+        *,
+        may_wait: bool,
+    ) -> tuple[Caller | KeyWanted | StateWanted, Proof | None]:
+        """Who calls, by the headers that runs have, and the proof that is used up by a call that the policy allows."""
+        identities = self._run_parts.identities
+        shown = identities.authenticate(http, request, policy, keys, wall=trail.time, monotonic=trail.started)
+        if isinstance(shown, KeyWanted):
+            return shown, None
+        if isinstance(shown, StateWanted):
+            trail.run = shown.run
+            if not may_wait:
+                if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
+                    raise DeniedError(found.reason, found.detail)
+                raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
+            return shown, None
+        trail.run = shown.caller.identity.run
+        return shown.caller, shown.proof
 
     def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
         """A task asks who it is."""
@@ -325,8 +322,9 @@ class Service:
         trail.time = self._clock.wall()
         exchange.leave(wait)
         try:
-            body = exchange.end(wait, trail)
+            body, trail.run = exchange.end(wait, trail.time)
         except DeniedError as error:
+            trail.run = error.run
             return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
         return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
 

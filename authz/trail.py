@@ -16,7 +16,6 @@ from authz.model import EXECUTION, Decision, Deny, HttpRequest, Identity, Plane,
 from authz.policy import Policy
 from authz.reasons import word_of
 from authz.task_claim import Attempt
-from authz.tokens.proof import Proof
 from authz.tokens.run_claim import claim_of
 from authz.verdicts import Verdict
 
@@ -39,7 +38,6 @@ class Trail:
     policy: Policy | None = None
     verdict: Verdict | None = None
     jar: Cookies | None = None
-    proof: Proof | None = None  # good for this call; it lets no second one through
     looked: Attempt | None = None  # what was asked of Airflow while this waited
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 

@@ -17,11 +17,12 @@ from authz.ask_airflow import AirflowRest
 from authz.fair_share import FairShare
 from authz.keys import KeyState
 from authz.model import Issuer
+from authz.parked import Parked
 from authz.replays import Replays
 from authz.run_exchange import AIRFLOW, Exchange
 from authz.run_identity import RunIdentities
 from authz.run_minter import RunMinter, asking_as
-from authz.service import Parked, Runs
+from authz.service import Runs
 from authz.task_states import TaskStates
 from tests.airflow_simulator import AirflowSimulator
 from tests.proof_factory import prove, thumbprint

@@ -24,7 +24,8 @@ from authz import assertion, jwks, policy
 from authz.authenticate import Authenticator
 from authz.keys import KeyState
 from authz.minter import AssertionMinter
-from authz.service import Parked, Service, Snapshot
+from authz.parked import Parked
+from authz.service import Service, Snapshot
 from tests.simulators import PATIENCE_S, MemorySink, SimClock
 from tests.token_factory import ISS, access_claims, jwks_of, make_key, sign
 

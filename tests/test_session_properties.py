@@ -17,8 +17,9 @@ from authz.decide import evaluate
 from authz.errors import DeniedError
 from authz.fair_share import FairShare
 from authz.model import HttpRequest, Plane
+from authz.parked import Parked
 from authz.run_identity import RunIdentities
-from authz.service import Parked, Runs
+from authz.service import Runs
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.service_rig import Rig, message, read, state_of
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign

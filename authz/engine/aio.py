@@ -26,7 +26,7 @@ from authz.engine.contract import (
     channel_arguments,
 )
 from authz.listening import clear_the_way
-from authz.service import Parked
+from authz.parked import Parked
 
 log = logging.getLogger(__name__)
 

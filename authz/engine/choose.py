@@ -18,7 +18,7 @@ import grpc
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK, Engine, EngineOptions, Handler, Load, WaitForKey
-from authz.service import Parked
+from authz.parked import Parked
 from authz.threads import Background
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from authz.engine.contract import (
 )
 from authz.engine.waiting import Waiting, WaitingRoom
 from authz.listening import clear_the_way
-from authz.service import Parked
+from authz.parked import Parked
 
 log = logging.getLogger(__name__)
 

@@ -11,19 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from authz import clock
+
 log = logging.getLogger(__name__)
 
 
-class Clock(Protocol):
-    """Where time comes from."""
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        ...
+class Clock(clock.Clock, Protocol):
+    """A clock that threads can wait on."""
 
     def wait(self, condition: threading.Condition, timeout: float) -> None:
         """Wait until `condition` (held by the caller) is notified or `timeout` seconds have passed on this clock.

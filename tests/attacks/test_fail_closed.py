@@ -16,9 +16,10 @@ from authz.answers import Answers
 from authz.authenticate import Authenticator
 from authz.errors import AuditUnavailableError
 from authz.minter import AssertionMinter
+from authz.parked import Parked
 from authz.policy import Policy
 from authz.revocation import Revoked
-from authz.service import Parked, Service, Snapshot
+from authz.service import Service, Snapshot
 from tests.service_rig import KEY, SIGNING_KEY, Rig, load, message, read, state_of
 from tests.simulators import SimClock
 from tests.token_factory import make_key

@@ -12,7 +12,7 @@ from authz.engine import EngineOptions
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK
 from authz.engine.cq import CqEngine
-from authz.service import Parked
+from authz.parked import Parked
 
 ENGINES = {"aio": AioEngine, "cq": CqEngine}
 

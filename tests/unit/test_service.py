@@ -7,8 +7,9 @@ import jwt
 import pytest
 
 from authz.model import Plane
+from authz.parked import Parked
 from authz.reasons import ANSWERS, Reason
-from authz.service import Parked, Snapshot
+from authz.service import Snapshot
 from tests.policies import narrowing
 from tests.service_rig import KEY, POLICY, Rig, load, message, read, state_of
 from tests.token_factory import ISS, NOW, make_key, sign

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from authz import catalogue
+from authz.parked import Parked
 from authz.reasons import Reason
 from authz.revocation import Kind
-from authz.service import _SIGN_OUT, Parked
+from authz.service import _SIGN_OUT
 from tests.service_rig import KEY, POLICY, Rig, load, read, state_of
 from tests.token_factory import ISS, NOW, make_key
 

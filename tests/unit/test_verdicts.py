@@ -12,8 +12,9 @@ from authz.authenticate import Authenticator
 from authz.errors import RequestError
 from authz.minter import AssertionMinter
 from authz.model import Allow, Claims, Deny, HttpRequest, Identity, Level
+from authz.parked import Parked
 from authz.reasons import Reason
-from authz.service import Parked, Service, Snapshot
+from authz.service import Service, Snapshot
 from authz.verdicts import Verdicts
 from tests.policies import narrowing, run
 from tests.service_rig import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
