@@ -22,15 +22,15 @@ from authz.envoy_config import login_pages as pages
 from authz.envoy_config.failures import destination_replies
 from authz.envoy_config.header_room import REFUSED
 from authz.envoy_config.login import is_navigation
-from authz.envoy_config.login_pages import Page
+from authz.envoy_config.login_pages import Page, said_to_programs
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
 from authz.page_frame import NO_BRANDING, Branding
 
-HEADERS_TOO_LARGE: Final = {
-    "error": "headers_too_large",
-    "message": "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this:"
-    " ask for a token with fewer groups, or delete this site's cookies.",
-}
+HEADERS_TOO_LARGE: Final = said_to_programs(
+    "headers_too_large",
+    "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this: ask for a"
+    " token with fewer groups, or delete this site's cookies.",
+)
 # How the details of the ext_authz filter begin when the gate is away, not ready or too slow.
 _NO_ANSWER: Final = ("ext_authz_error",)
 _RETRY_AFTER_S: Final = 5
@@ -73,10 +73,7 @@ def _of_an_upstream(branding: Branding) -> list[ResponseMapper]:
 
 
 def _too_large(condition: AccessLogFilter) -> ResponseMapper:
-    return ResponseMapper(
-        filter=condition,
-        body_format_override=SubstitutionFormatString(json_format=Struct.from_dict(HEADERS_TOO_LARGE)),
-    )
+    return ResponseMapper(filter=condition, body_format_override=_as_json(HEADERS_TOO_LARGE))
 
 
 def _as_431(entry: ResponseMapper) -> ResponseMapper:
@@ -106,21 +103,30 @@ def _entries(branding: Branding, page: Page, *conditions: AccessLogFilter, after
     navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
     headers = pages.HEADERS | ({"retry-after": str(after)} if after else {})
     return [
-        _entry([*conditions, navigation], page.format(branding), "text/html; charset=utf-8", headers),
-        _entry(list(conditions), page.json(), "application/json", headers),
+        _entry([*conditions, navigation], _as_page(page.format(branding)), headers),
+        _entry(list(conditions), _as_json(page.json()), headers),
     ]
 
 
 def _entry(
-    conditions: list[AccessLogFilter], text: str, content_type: str, headers: Mapping[str, str]
+    conditions: list[AccessLogFilter], body: SubstitutionFormatString, headers: Mapping[str, str]
 ) -> ResponseMapper:
     return ResponseMapper(
         filter=all_of(conditions),
-        body_format_override=SubstitutionFormatString(
-            text_format_source=DataSource(inline_string=text), content_type=content_type
-        ),
+        body_format_override=body,
         headers_to_add=[header(name, value) for name, value in headers.items()],
     )
+
+
+def _as_page(text: str) -> SubstitutionFormatString:
+    return SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=text), content_type="text/html; charset=utf-8"
+    )
+
+
+def _as_json(fields: Mapping[str, str]) -> SubstitutionFormatString:
+    """Envoy escapes what it fills in; what there is not is null."""
+    return SubstitutionFormatString(json_format=Struct.from_dict(dict(fields)), content_type="application/json")
 
 
 def _header_is(name: str, regex: str) -> AccessLogFilter:

@@ -1,13 +1,14 @@
 """What people and programs read when Envoy answers by itself: a login that fails, a gate or an Airflow that is away.
 
-Law: fixed text in the frame of all pages. Nothing of the request but its id, nothing of the provider's answer, and of
-the configuration only who runs the gate is shown; a page has one link, to the start.
+Law: fixed text in the frame of all pages. Nothing of the request but its id, the time and the id of the gate's
+decision, nothing of the provider's answer, and of the configuration only who runs the gate is shown; a page has one
+link, to the start. JSON says the same.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
+from authz.envoy_config.ext_authz import NAME
 from authz.page_frame import NO_BRANDING, POLICY, Branding, Link, page
 
 # With every page: it is stored nowhere, framed by nobody, and its address is told to nobody.
@@ -22,35 +23,54 @@ HEADERS: Final = {
 # What stands in the places that Envoy fills in; no text of a page or of an operator can be one of these.
 _TIME: Final = "\x00time\x00"
 _REQUEST: Final = "\x00request\x00"
+_DECISION: Final = "\x00decision\x00"
+# Nothing here needs escaping: Envoy makes the id of a request itself (`headers.own_request_id`), the gate that of a
+# decision.
 _ID: Final = "%REQ(X-REQUEST-ID)%"
+_DECISION_ID: Final = f"%DYNAMIC_METADATA({NAME}:decision_id)%"
+_COMMANDS: Final = {_TIME: "%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", _REQUEST: _ID, _DECISION: _DECISION_ID}
+
+
+def said_to_programs(error: str, message: str, *, decided: bool = False) -> dict[str, str]:
+    """The fields of a JSON answer for Envoy's formatter; `time` and the ids are those of the access log's line."""
+    body = {
+        "error": error,
+        "message": message.replace("%", "%%"),
+        "time": "%START_TIME%",
+        "request_id": _ID,
+    }
+    return body | ({"decision_id": _DECISION_ID} if decided else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One failure: the word for programs, and what people are told."""
+    """One failure: the word for programs, and what people are told. `decided`: the gate has let the request pass."""
 
     error: str
     title: str
     text: str
     link: str = "Sign in again"
+    decided: bool = False
 
     def html(self, branding: Branding = NO_BRANDING) -> str:
         """For a browser that opens a page."""
         return page(self.title, self.text, links=self._links, branding=branding)
 
     def format(self, branding: Branding = NO_BRANDING) -> str:
-        """The same for Envoy's formatter, which fills in the time and the id of the request; `%%` stands for `%`."""
-        facts = (("Time", _TIME), ("Request", _REQUEST))
-        text = page(self.title, self.text, links=self._links, facts=facts, branding=branding)
-        return text.replace("%", "%%").replace(_TIME, "%START_TIME(%Y-%m-%d %H:%M:%S UTC)%").replace(_REQUEST, _ID)
+        """The same for Envoy's formatter, which fills in the time and the ids; `%%` stands for `%`."""
+        facts = (("Time", _TIME), ("Request", _REQUEST), ("Decision", _DECISION if self.decided else ""))
+        text = page(self.title, self.text, links=self._links, facts=facts, branding=branding).replace("%", "%%")
+        for place, command in _COMMANDS.items():
+            text = text.replace(place, command)
+        return text
 
     @property
     def _links(self) -> list[Link]:
         return [Link("/", self.link)]
 
-    def json(self) -> str:
-        """For everybody else."""
-        return json.dumps({"error": self.error, "message": self.text}) + "\n"
+    def json(self) -> dict[str, str]:
+        """For everybody else, for Envoy's formatter."""
+        return said_to_programs(self.error, self.text, decided=self.decided)
 
 
 REFUSED: Final = Page(
@@ -98,8 +118,9 @@ UPSTREAM_AWAY: Final = Page(
     "upstream_unavailable",
     "Airflow does not answer",
     "The gate let this request pass, but Airflow behind it is away, or takes too long. Try again shortly; if it lasts,"
-    " tell your platform team the time.",
+    " tell your platform team the time and the decision.",
     "To the start page",
+    decided=True,
 )
 FOREIGN: Final = Page(
     "foreign_origin",

@@ -1,27 +1,52 @@
 """Without the gate nothing passes, and each caller is told so: a page or JSON that names the gate, when to retry."""
 
 import json
+import re
+from datetime import UTC, datetime
 
 import pytest
 
 from authz.envoy_config.login_pages import GATE_AWAY, UPSTREAM_AWAY
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, free_port, plan_for, wait_for
-from tests.e2e.gate import Gate
+from tests.e2e.gate import Gate, token
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import exchange, request
-from tests.e2e.scripted_authz import ScriptedAuthz, deny
+from tests.e2e.scripted_authz import ScriptedAuthz, allow, deny
 from tests.e2e.stack import KEY
 from tests.simulators import IdP
 
 pytestmark = pytest.mark.e2e
 
 NAVIGATION = ("Sec-Fetch-Mode: navigate", "Accept: text/html")
+# What a caller may write there, and no answer may repeat.
+FOREIGN_ID = "X-Request-Id: <b>mine</b>"
+REQUEST_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DECISION = "926a3e91b7e7441cfa435aae"
 
 
-def says(ask, page):
-    """Both answers, for a browser that opens a page and for a program, say what `page` says."""
-    shown, told = ask(*NAVIGATION), ask("Accept: application/json")
+def facts(answer):
+    """The names and values below the line of a page."""
+    return dict(re.findall(r"<dt>(.*?)</dt><dd><code>(.*?)</code></dd>", answer.body.decode()))
+
+
+def is_now(text):
+    """Whether `text` is a time of the last minute, in UTC."""
+    said = datetime.fromisoformat(text.replace(" UTC", "Z"))
+    return abs((datetime.now(UTC) - said).total_seconds()) < 60
+
+
+def says(ask, page, decision=None):
+    """Both answers, for a browser that opens a page and for a program, say what `page` says, when, and of what."""
+    shown, told = ask(*NAVIGATION, FOREIGN_ID), ask("Accept: application/json", FOREIGN_ID)
+    found, body = facts(shown), json.loads(told.body)
+    assert is_now(found["Time"])
+    assert is_now(body["time"])
+    assert REQUEST_ID.fullmatch(found["Request"])
+    assert REQUEST_ID.fullmatch(body["request_id"])
+    assert found["Request"] != body["request_id"]
+    assert found.get("Decision") == body.get("decision_id") == decision
+    assert body["message"] == page.text
     for answer in (shown, told):
         assert answer.status == 503
         assert answer.header("retry-after") == "5"
@@ -73,9 +98,20 @@ def test_what_the_gate_answers_itself_stays_as_it_is(gate):
 def test_an_upstream_that_is_away_is_told_from_a_gate_that_is(envoy_binary, tmp_path):
     with ScriptedAuthz() as authz:
         plan = plan_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
+        authz.answer = lambda *_: allow(metadata={"decision_id": DECISION})
         with Envoy(plan, tmp_path, envoy_binary) as envoy:
-            says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), UPSTREAM_AWAY)
+            says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), UPSTREAM_AWAY, DECISION)
         assert authz.checks
+
+
+def test_the_id_of_an_upstream_that_is_away_leads_to_the_decision_log(envoy_binary, tmp_path):
+    with IdP([KEY]) as idp, Gate(tmp_path / "gate", idp) as gate:
+        plan = plan_for(gate.endpoints, f"127.0.0.1:{free_port()}", tmp_path)
+        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+            bearer = f"Authorization: Bearer {token(KEY, iss=idp.url)}"
+            shown, told = (exchange(envoy.inbound, request("/api/v2/dags", bearer, *more)) for more in (NAVIGATION, ()))
+        for decision_id in (facts(shown)["Decision"], json.loads(told.body)["decision_id"]):
+            assert gate.decision(decision_id)["decision"] == "allow"
 
 
 def test_what_an_upstream_answers_itself_stays_as_it_is(gate):

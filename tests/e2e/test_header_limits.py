@@ -12,18 +12,23 @@ pytestmark = pytest.mark.e2e
 
 MOST = dict.fromkeys(wire.IDENTITY_HEADERS, "a") | {wire.DECISION: "d", "cookie": "a=b"}
 LARGEST = {**MOST, wire.IDENTITY_HEADERS[0]: "a" * 20_000}
+# What a caller may write there, and no answer may repeat.
+FOREIGN_ID = "X-Request-Id: <b>mine</b>"
 PLANES = {"inbound": {}, "egress": {"egress": True, "host": "orders.internal"}}
 
 
 def outcome(gate, lines, made, way):
     gate.reset()
     gate.authz.answer = lambda _: allow(headers=made, response_headers={wire.DECISION: "d"})
-    answer = gate.get("/x", *lines, **way)
+    answer = gate.get("/x", FOREIGN_ID, *lines, **way)
     if answer.status == 200:
         assert (len(gate.authz.checks), len(gate.upstream.requests)) == (1, 1)
     else:
         assert (answer.status, gate.authz.checks, gate.upstream.requests) == (431, [], []), len(lines)
-        assert json.loads(answer.body)["error"] == "headers_too_large"
+        body = json.loads(answer.body)
+        assert (body["error"], answer.header("content-type")) == ("headers_too_large", "application/json")
+        assert body["time"]
+        assert "mine" not in str(body["request_id"])
     return answer.status
 
 

@@ -226,6 +226,9 @@ def test_the_scheme_is_the_public_urls(made):
     assert scheme == ({"scheme_to_overwrite": "https"} if made.inbound.login.is_secure else None)
 
 
+COMMANDS = re.compile(r"%(START_TIME(\(%Y-%m-%d %H:%M:%S UTC\))?|REQ\(X-REQUEST-ID\)|DYNAMIC_METADATA\([^)]*\))%")
+
+
 @pytest.mark.parametrize("made", PLANS)
 def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_are_not_stored(made):
     page, told, untouched, *others = manager(made)["local_reply_config"]["mappers"]
@@ -238,9 +241,12 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
         text = str(entry["filter"])
         too_large = "matched_policy[headers_too_large" in text or "OAuth token exceeds" in text
         assert entry.get("status_code") == (431 if too_large else None), "any other status stays Envoy's"
-        text = entry["body_format_override"]["text_format_source"]["inline_string"]
-        left = text.replace("%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", "").replace("%REQ(X-REQUEST-ID)%", "")
-        assert "%" not in left, "a command of the formatter"
+        body = entry["body_format_override"]
+        text = str(body.get("json_format") or body["text_format_source"]["inline_string"])
+        assert text.count("START_TIME") == text.count("%REQ(X-REQUEST-ID)%") == 1
+        decided = "upstream_unavailable" in text or login_pages.UPSTREAM_AWAY.title in text
+        assert text.count("ext_authz:decision_id)%") == (1 if decided else 0), "only then there is one"
+        assert "%" not in COMMANDS.sub("", text), "a command of the formatter"
         assert "body" not in entry
 
 
@@ -265,6 +271,7 @@ def test_a_page_of_envoys_names_the_time_the_request_and_who_runs_the_gate():
     made = login_pages.GATE_AWAY.format(branding)
     assert "<dt>Time</dt><dd><code>%START_TIME(%Y-%m-%d %H:%M:%S UTC)%</code></dd>" in made
     assert "<dt>Request</dt><dd><code>%REQ(X-REQUEST-ID)%</code></dd>" in made
+    assert "Decision" not in made
     assert "100%% data" in made  # `%%` is a `%` to Envoy's formatter
     assert "https://wiki.test/a%%20b" in made
     assert "100% data" in login_pages.SIGNED_OUT.html(branding)
