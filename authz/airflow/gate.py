@@ -5,6 +5,7 @@ Law: what is wrong with the configuration is said before Airflow serves anything
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,8 @@ def page_app(branding: pages.Branding) -> FastAPI:
 
     @app.get(PAGE, response_class=HTMLResponse)
     def gate() -> HTMLResponse:
-        return HTMLResponse(
-            pages.GATE.html(branding=branding), status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS}
-        )
+        html = pages.GATE.html(branding=branding, at=time.time())
+        return HTMLResponse(html, status_code=401, headers={"www-authenticate": SCHEME, **pages.HEADERS})
 
     return app
 

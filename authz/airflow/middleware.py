@@ -119,7 +119,7 @@ class AssertionMiddleware:
             page, body = pages.REFUSED, REFUSED | refusals.facts(token, refusal, self._expected, self._wall())
             status, headers = 401, {"www-authenticate": SCHEME}
         if wants_page(scope):
-            await _answer(send, status, page.html(decision, self._branding), headers)
+            await _answer(send, status, page.html(decision, self._branding, at=self._wall()), headers)
         else:
             await _answer(send, status, {**body, "decision_id": decision}, headers)
 

@@ -7,6 +7,7 @@ Airflow may not import: a test compares them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 
 HEADERS: Mapping[str, str] = {
@@ -51,10 +52,15 @@ class Page:
     link: str
     link_text: str
 
-    def html(self, decision: str = "", branding: Branding = NO_BRANDING) -> str:
-        """The page. `decision` is the id of the gate's decision, where the gate has sent one."""
+    def html(self, decision: str = "", branding: Branding = NO_BRANDING, *, at: float = 0.0) -> str:
+        """The page.
+
+        `decision` is the id of the gate's decision, where the gate has sent one; `at` is the time in seconds since the
+        epoch, and 0.0 shows none.
+        """
         by = f'<p class="by">{escape(branding.organisation)}</p>' if branding.organisation else ""
-        facts = f"<dl><dt>Decision</dt><dd><code>{escape(decision)}</code></dd></dl>" if decision else ""
+        time = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else ""
+        facts = _facts(("Time", time), ("Decision", decision))
         return (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
@@ -62,6 +68,11 @@ class Page:
             f'<p class="go"><a href="{escape(self.link)}">{escape(self.link_text)}</a></p>{facts}'
             f"{_help(branding.contact)}</main></body></html>\n"
         )
+
+
+def _facts(*facts: tuple[str, str]) -> str:
+    rows = "".join(f"<dt>{name}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts if value)
+    return f"<dl>{rows}</dl>" if rows else ""
 
 
 def _help(contact: str) -> str:

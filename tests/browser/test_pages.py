@@ -62,7 +62,7 @@ def of_airflow():
     branding = airflow_pages.Branding(organisation=BRANDING.organisation, contact=BRANDING.contact)
     for name, found in vars(airflow_pages).items():
         if isinstance(found, airflow_pages.Page):
-            yield f"airflow-{name.lower().replace('_', '-')}", found.html(DECISION, branding)
+            yield f"airflow-{name.lower().replace('_', '-')}", found.html(DECISION, branding, at=1_800_000_000.0)
 
 
 ALL = {**dict(of_the_gate()), **dict(of_the_login()), **dict(of_airflow())}

@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import json
+import re
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
@@ -154,6 +156,8 @@ def test_the_login_page_says_to_use_the_gate(configured):
     answer = asyncio.run(visit())
     assert answer.status_code == 401
     assert "behind a gate" in answer.text
+    (said,) = re.findall("<dt>Time</dt><dd><code>(.*) UTC</code></dd>", answer.text)
+    assert abs((datetime.fromisoformat(said + "Z") - datetime.now(UTC)).total_seconds()) < 60
 
 
 def test_login_and_logout_can_lead_to_the_gate(configured):

@@ -362,6 +362,7 @@ def test_people_who_navigate_get_a_page(gate, header, page):
     assert fields[b"www-authenticate"] == b"Authz-Assertion"
     assert fields[b"content-type"].startswith(b"text/html" if page else b"application/json")
     assert (b"could not verify who you are" in body["body"]) is page
+    assert (b"<dt>Time</dt><dd><code>2027-01-15 08:00:00 UTC</code></dd>" in body["body"]) is page
     assert (fields.get(b"cache-control") == b"no-store") is page
     assert gate.airflow.scopes == []
 
@@ -380,6 +381,7 @@ def test_without_keys_the_answer_is_503_and_it_heals():
     assert gate.status() == 200
     page = gate.send(assertion(mint()), (b"sec-fetch-mode", b"navigate"))
     assert (page[0]["status"], b"cannot verify anyone" in page[1]["body"]) == (503, True)
+    assert b"<code>2027-01-15 08:00:00 UTC</code>" in page[1]["body"]
     gate.origin.answer = key_set("k1")
     assert gate.status(assertion(mint())) == 200
 

@@ -46,6 +46,12 @@ def test_every_page_inside_airflow_has_a_next_step_and_the_decision(made):
     assert "<dl>" not in made.html()
 
 
+def test_the_facts_of_a_page_inside_airflow_look_like_the_gates():
+    found = airflow_pages.REFUSED.html("d1", at=1_800_000_000.0)
+    of_the_gate = page("", facts=[("Time", "2027-01-15 08:00:00 UTC"), ("Decision", "d1")])
+    assert re.findall("<dl>.*</dl>", found) == re.findall("<dl>.*</dl>", of_the_gate) != []
+
+
 def test_everything_that_is_shown_is_escaped():
     bad = '"><script>x</script>'
     html = page(bad, bad, links=[Link(bad, bad)], facts=[(bad, bad)], branding=Branding(organisation=bad, contact=bad))
