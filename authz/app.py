@@ -102,6 +102,7 @@ class App:
             clock=self.clock,
             record=self.sink.put,
             observe=self.metrics.check,
+            want_key=self.keys.request,
             realm=settings.realm,
             branding=settings.pages.branding,
             revoker=self.revoker,
@@ -260,7 +261,6 @@ class App:
             self.settings.engine,
             self.service,
             _engine_options(self.settings),
-            wait_for_key=self.keys.request,
             load=self.metrics,
         )
         self.metrics.engine(name)

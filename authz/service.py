@@ -25,7 +25,7 @@ from authz.cookies import Cookies, contradiction
 from authz.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
 from authz.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
 from authz.page_frame import NO_BRANDING, Branding
-from authz.parked import Parked
+from authz.parked import Begin, Done, Parked, WantKey
 from authz.policy import Policy
 from authz.reasons import ANSWERS, Reason, word_of
 from authz.revocation import Attempt
@@ -82,8 +82,8 @@ class Runs:
 class Service:
     """Judges checks. One instance per process, used by one thread.
 
-    `revoker` ends sessions, in this memory alone when not given, and `keep` is for how long they are remembered.
-    Without `runs` no call comes from a run.
+    `want_key` has a missing key fetched. `revoker` ends sessions, in this memory alone when not given, and `keep` is
+    for how long they are remembered. Without `runs` no call comes from a run.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Service:
         clock: Clock,
         record: Callable[[bytes], None],
         observe: Callable[[str, Reason, float], None],
+        want_key: WantKey,
         realm: str = "airflow",
         branding: Branding = NO_BRANDING,
         revoker: Revoker | None = None,
@@ -104,6 +105,7 @@ class Service:
         self._snapshot = snapshot
         self._authenticator = authenticator
         self._clock = clock
+        self._want_key = want_key
         self._record = record
         self._observe = observe
         self._answers = Answers(minter, realm=realm, branding=branding)
@@ -113,7 +115,7 @@ class Service:
         self._runs = runs
 
     def check(self, message: bytes) -> bytes | Parked:
-        """Answer one serialised CheckRequest with a serialised CheckResponse, or say which key it waits for."""
+        """Answer one serialised CheckRequest with a serialised CheckResponse, or say what it waits for."""
         return self._check(message, may_wait=True)
 
     def overloaded(self) -> bytes:
@@ -214,13 +216,8 @@ class Service:
         """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
         if isinstance(wanted, StateWanted):
             # Judged anew when Airflow has said whether the task runs.
-            return Parked(
-                "",
-                "",
-                partial(self._after_look, message, trail.asked, wanted),
-                partial(_begin, wanted.begin),
-                wanted.leave,
-            )
+            resume = partial(self._after_look, message, trail.asked, wanted)
+            return Parked(resume, partial(_begin, wanted.begin), leave=wanted.leave)
         policy = snapshot.policy
         if trail.request is None or trail.http is None or policy is None:
             raise ValueError("there is no request")
@@ -229,7 +226,8 @@ class Service:
         if wanted is None:
             return self._finish(trail, _signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
-            return Parked(wanted.issuer, wanted.key_id, lambda: self._after_wait(message, trail.asked))
+            begin = partial(_begin, partial(self._want_key, wanted.issuer, wanted.key_id))
+            return Parked(lambda: self._after_wait(message, trail.asked), begin, counted=True)
         reason = wanted.reason
         state = snapshot.keys.get(wanted.issuer)
         if leaves and (state is None or state.fetched_at < trail.asked):
@@ -263,8 +261,6 @@ class Service:
         revocation = self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note)
         attempt = Attempt(revocation, subject=session.claims.subject)
         return Parked(
-            session.issuer.name,
-            "",
             partial(self._guarded, trail, lambda: self._after_sign_out(trail, attempt, after)),
             partial(_begin, partial(self._revoker.revoke, attempt)),
         )
@@ -316,7 +312,7 @@ class Service:
             raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
         wait = exchange.begin(http)
         resume = partial(self._guarded, trail, lambda: self._after_exchange(exchange, wait, trail))
-        return Parked("", "", resume, partial(_begin, wait.begin), partial(exchange.leave, wait))
+        return Parked(resume, partial(_begin, wait.begin), leave=partial(exchange.leave, wait))
 
     def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
         trail.time = self._clock.wall()
@@ -361,7 +357,7 @@ class Service:
         return wire.denied(deny, decision_id=trail.id, identity=None, http=None, metadata={}, realm=answer.public)
 
 
-def _begin(begin: Callable[[Callable[[], None]], bool], done: Callable[[], None]) -> bool:
+def _begin(begin: Begin, done: Done) -> bool:
     try:
         return begin(done)
     except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it

@@ -150,7 +150,7 @@ class RunRig(Rig):
         """The answer, after whatever it waits for."""
         if isinstance(outcome, Parked):
             done = threading.Event()
-            if outcome.wait(done.set):
+            if outcome.begin(done.set):
                 assert done.wait(PATIENCE_S), "nobody is told that the waiting is over"
             outcome = outcome.resume()
         return read(outcome)

@@ -141,6 +141,7 @@ class Rig:
         self.sink = MemorySink()
         self.observed = []
         self.lookups = []
+        self.wanted = []  # issuer and id of each key that a check began to wait for
         self.policy = load(text)
         self.keys = {"corp": state_of(KEY)}
         self.minter = AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60)
@@ -154,8 +155,14 @@ class Rig:
             "clock": self.clock,
             "record": self.sink.put,
             "observe": lambda *values: self.observed.append(values),
+            "want_key": self._want_key,
         }
         self.service = Service(**{**arguments, **parts})
+
+    def _want_key(self, issuer, key_id, _done):
+        """A key store that fetches nothing: the test sets `keys`, and resumes."""
+        self.wanted.append((issuer, key_id))
+        return False
 
     def token(self, key=KEY, **changes):
         headers = changes.pop("headers", None)
@@ -171,12 +178,12 @@ class Rig:
 
     def settle(self, outcome):
         """The answer, after a revocation where it waits for one."""
-        if isinstance(outcome, Parked) and outcome.wait is not None:  # for a revocation, and not for a key
+        if isinstance(outcome, Parked) and not outcome.counted:  # for a revocation, and not for a key
             done = threading.Event()
-            if outcome.wait(done.set):
+            if outcome.begin(done.set):
                 assert done.wait(PATIENCE_S), "the revocation did not end"
             outcome = outcome.resume()
-        assert not isinstance(outcome, Parked), f"the check waits for a key of {outcome.issuer}"
+        assert not isinstance(outcome, Parked), "the check waits for a key"
         return read(outcome)
 
     @property

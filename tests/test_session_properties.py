@@ -199,7 +199,7 @@ def served(rig, question):
         message("GET", http.target, headers=lines, plane=plane.value, host=http.authority, audience="up")
     )
     if isinstance(outcome, Parked):
-        return outcome.issuer, outcome.key_id
+        return outcome.begin(lambda: None), rig.wanted.pop()
     found = read(outcome)
     record = {name: value for name, value in rig.record.items() if name not in {"id", "latency_us", "time"}}
     headers = {name: value for name, value in found.set.items() if name not in {"x-authz-assertion", "x-request-id"}}

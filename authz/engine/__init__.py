@@ -4,6 +4,6 @@ Law: an engine moves bytes. It knows gRPC, deadlines and draining, and nothing o
 passes the same contract tests (`tests/contracts/`), so that one can be put in another's place.
 """
 
-from authz.engine.contract import Engine, EngineOptions, Handler, Load, TlsFiles, WaitForKey
+from authz.engine.contract import Engine, EngineOptions, Handler, Load, TlsFiles
 
-__all__ = ["Engine", "EngineOptions", "Handler", "Load", "TlsFiles", "WaitForKey"]
+__all__ = ["Engine", "EngineOptions", "Handler", "Load", "TlsFiles"]

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import grpc
@@ -22,7 +21,6 @@ from authz.engine.contract import (
     Handler,
     Load,
     TlsFiles,
-    WaitForKey,
     channel_arguments,
 )
 from authz.listening import clear_the_way
@@ -43,12 +41,10 @@ class AioEngine:
         handler: Handler,
         options: EngineOptions,
         *,
-        wait_for_key: WaitForKey,
         load: Load,
     ) -> None:
         self._handler = handler
         self._options = options
-        self._wait_for_key = wait_for_key
         self._load = load
         self._serving = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,10 +129,10 @@ class AioEngine:
 
     async def _resumed(self, parked: Parked, until: float) -> bytes | Parked:
         """What comes of the check when what it waits for has ended, or its time is over."""
-        load, for_key = self._load, parked.wait is None
-        if for_key and load.parked >= self._options.max_parked:
+        load, counted = self._load, parked.counted
+        if counted and load.parked >= self._options.max_parked:
             return self._handler.overloaded()
-        load.parked += for_key
+        load.parked += counted
         try:
             await self._wait(parked, until)
         except asyncio.CancelledError:
@@ -144,7 +140,7 @@ class AioEngine:
                 parked.leave()
             raise
         finally:
-            load.parked -= for_key
+            load.parked -= counted
         return parked.resume()
 
     async def _wait(self, parked: Parked, until: float) -> None:
@@ -158,9 +154,8 @@ class AioEngine:
             with contextlib.suppress(RuntimeError):  # the loop has ended while the key was on its way
                 loop.call_soon_threadsafe(fetched.set)
 
-        begin = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
         try:
-            begun = begin(done)
+            begun = parked.begin(done)
         except Exception:
             # The door of what is waited for: it was not begun, and the check is answered without.
             log.exception("beginning what a check waits for")

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ import grpc
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.engine.aio import AioEngine
-from authz.engine.contract import CHECK, Engine, EngineOptions, Handler, Load, WaitForKey
+from authz.engine.contract import CHECK, Engine, EngineOptions, Handler, Load
 from authz.parked import Parked
 from authz.threads import Background
 
@@ -29,18 +28,16 @@ _PATIENCE_S: Final = 5.0
 _DIFFERENT: Final = (ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError, grpc.RpcError)
 
 
-def choose(
-    wanted: str, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load
-) -> tuple[str, Engine]:
+def choose(wanted: str, handler: Handler, options: EngineOptions, *, load: Load) -> tuple[str, Engine]:
     """The engine and its name, which differs from the wanted one after a fall-back."""
     if wanted == "cq":
         reason = why_not_cq()
         if not reason:
             from authz.engine.cq import CqEngine  # noqa: PLC0415 not even imported where it may not be used
 
-            return "cq", CqEngine(handler, options, wait_for_key=wait_for_key, load=load)
+            return "cq", CqEngine(handler, options, load=load)
         log.warning("the cq engine cannot be used, grpc.aio serves instead: %s", reason)
-    return "aio", AioEngine(handler, options, wait_for_key=wait_for_key, load=load)
+    return "aio", AioEngine(handler, options, load=load)
 
 
 def why_not_cq(version: str = grpc.__version__) -> str:
@@ -74,7 +71,7 @@ def _try() -> str:
     with tempfile.TemporaryDirectory(prefix="authz-") as folder:
         address = f"unix:{Path(folder) / 'self-check.sock'}"
         options = EngineOptions(listen=[address], drain_delay=0.0, drain_grace=1.0)
-        engine = CqEngine(echo, options, wait_for_key=_nobody_waits, load=echo)
+        engine = CqEngine(echo, options, load=echo)
         engine.set_serving(serving=True)
 
         def serve() -> None:
@@ -119,7 +116,3 @@ def _nudge(channel: grpc.Channel) -> None:
     """One more call, whatever becomes of it: the loop sees that it shall stop now and not at the end of its pause."""
     with contextlib.suppress(grpc.RpcError):
         channel.unary_unary("/no.such/Method")(b"", timeout=_PATIENCE_S)
-
-
-def _nobody_waits(_issuer: str, _key_id: str, _done: Callable[[], None]) -> bool:
-    return False

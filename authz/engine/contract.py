@@ -9,10 +9,6 @@ from authz.parked import Parked
 CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 HEALTH_SERVICES: Final = frozenset({"", "envoy.service.auth.v3.Authorization"})
 
-# Asks for an issuer's key to be fetched: (issuer, key id, done). False: nothing will be fetched, answer now. True:
-# `done` is called once, from some other thread, when the fetch has ended.
-WaitForKey = Callable[[str, str, Callable[[], None]], bool]
-
 
 class Handler(Protocol):
     """The service, as an engine sees it."""
@@ -27,7 +23,7 @@ class Handler(Protocol):
 
 
 class Load(Protocol):
-    """Where the engine keeps count of the checks that wait for a key; the metrics show it."""
+    """Where the engine keeps count of the `counted` checks that wait; the metrics show it."""
 
     parked: int
 
@@ -47,12 +43,11 @@ class EngineOptions:
 
     `listen` holds `host:port` and `unix:/path`. `max_streams` calls may be in flight on one connection; Envoy opens
     another one for more. `armed` checks, and as many health checks, may be accepted before the loop looks at them
-    (`cq`). `max_parked` checks may wait for keys at a time; the next one is answered as overloaded. Anybody can make
-    checks that do, so those with a `wait` of their own (sign-outs) take none of these places: who begins the wait
-    bounds them. `max_wait` bounds the waiting of one check, for one thing after the other, even where its deadline is
-    far. A connection that was silent for `keepalive` is asked for a sign of life, and closed with all its calls when
-    none comes in as long again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything
-    is still served, so that Envoy moves on; then what is in flight has `drain_grace` to end.
+    (`cq`). `max_parked` checks that are `counted` may wait at a time; the next one is answered as overloaded.
+    `max_wait` bounds the waiting of one check, for one thing after the other, even where its deadline is far. A
+    connection that was silent for `keepalive` is asked for a sign of life, and closed with all its calls when none
+    comes in as long again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything is
+    still served, so that Envoy moves on; then what is in flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]

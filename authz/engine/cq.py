@@ -30,7 +30,6 @@ from authz.engine.contract import (
     EngineOptions,
     Handler,
     Load,
-    WaitForKey,
     channel_arguments,
 )
 from authz.engine.waiting import Waiting, WaitingRoom
@@ -72,10 +71,9 @@ class CqEngine:
     keys are bounded by `max_parked`, those that wait for a revocation by the revoker.
     """
 
-    def __init__(self, handler: Handler, options: EngineOptions, *, wait_for_key: WaitForKey, load: Load) -> None:
+    def __init__(self, handler: Handler, options: EngineOptions, *, load: Load) -> None:
         self._handler = handler
         self._options = options
-        self._wait_for_key = wait_for_key
         self._load = load
         self._serving = False
         self._stopping = False
@@ -215,11 +213,10 @@ class CqEngine:
     def _settle(self, waiting: Waiting, answer: bytes | Parked) -> bytes | None:
         """The answer; None where the check waits, for the first thing or for the next one."""
         while isinstance(answer, Parked):
-            for_key = answer.wait is None
-            if for_key and self._load.parked >= self._options.max_parked:
+            if answer.counted and self._load.parked >= self._options.max_parked:
                 return self._handler.overloaded()
             if self._begin(waiting, answer):
-                self._load.parked += for_key
+                self._load.parked += answer.counted
                 self._waiting.add(waiting, answer)
                 return None
             answer = answer.resume()
@@ -230,9 +227,8 @@ class CqEngine:
         if time.monotonic() >= waiting.until:
             return False
         waiting.turn += 1
-        begin = parked.wait or partial(self._wait_for_key, parked.issuer, parked.key_id)
         try:
-            return begin(partial(self._fetched.append, (waiting, waiting.turn)))
+            return parked.begin(partial(self._fetched.append, (waiting, waiting.turn)))
         except Exception:
             # The door of what is waited for: it was not begun, and the check is answered without.
             log.exception("beginning what a check waits for")
@@ -251,7 +247,7 @@ class CqEngine:
         What the key's fetch will call is kept by others until then: it must hold neither the call nor the message.
         """
         parked = self._waiting.remove(waiting)
-        self._load.parked -= parked is not None and parked.wait is None
+        self._load.parked -= parked is not None and parked.counted
         return parked
 
     def _answer_waiting(self) -> None:

@@ -29,10 +29,11 @@ def _messages(data):
 
 
 def _waited(outcome):
-    """The answer of a check that had to wait, as the first call of a task does. A key is not waited for: ask again."""
+    """The answer of a check that had to wait, as the first call of a task does."""
     while not isinstance(outcome, bytes):
         over = threading.Event()
-        if outcome.wait is not None and outcome.wait(over.set):
+        begin = outcome.begin if hasattr(outcome, "begin") else outcome.wait  # an older build's, None for a key
+        if begin is not None and begin(over.set):
             over.wait(_LONGEST_S)
         outcome = outcome.resume()
     return outcome

@@ -41,7 +41,7 @@ def echo(endpoint, answer):
 
     handler = Echo(Path(answer).read_bytes())
     options = EngineOptions(listen=[endpoint], drain_delay=0.0, drain_grace=1.0)
-    engine = CqEngine(handler, options, wait_for_key=lambda *_: False, load=handler)
+    engine = CqEngine(handler, options, load=handler)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     engine.set_serving(serving=True)
     engine.run(lambda _addresses: None)

@@ -4,6 +4,7 @@ import contextlib
 import queue
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 
 import grpc
@@ -33,13 +34,18 @@ class ScriptedHandler:
     go: threading.Event = field(default_factory=threading.Event)
     waits: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     willing: bool = True
+    keys: "KeyWaits | None" = None
+
+    def for_key(self, key_id, resume):
+        """A check that waits for a key, which takes a place."""
+        return Parked(resume, partial(self.keys, "corp", key_id), counted=True)
 
     def _wait(self, done):
         self.waits.put(done)
         return self.willing
 
     def _then_wait(self):
-        return Parked("corp", "", lambda: self.resumed, self._wait)
+        return Parked(lambda: self.resumed, self._wait)
 
     def check(self, message):
         self.seen.append(message)
@@ -51,7 +57,7 @@ class ScriptedHandler:
         if message == b"wait":
             return self._then_wait()
         if message.startswith(b"park"):
-            return Parked("corp", message.decode(), lambda: self.resumed)
+            return self.for_key(message.decode(), lambda: self.resumed)
         return b"answer:" + message
 
     def overloaded(self):
@@ -63,10 +69,10 @@ def broken(*_):
 
 
 SCRIPTS = {
-    b"first": lambda handler: Parked("corp", "first", handler._then_wait),
-    b"both": lambda handler: Parked("corp", "", handler._then_wait, handler._wait),
-    b"broken wait": lambda handler: Parked("corp", "", lambda: handler.resumed, broken),
-    b"broken resume": lambda handler: Parked("corp", "broken", broken),
+    b"first": lambda handler: handler.for_key("first", handler._then_wait),
+    b"both": lambda handler: Parked(handler._then_wait, handler._wait),
+    b"broken wait": lambda handler: Parked(lambda: handler.resumed, broken),
+    b"broken resume": lambda handler: handler.for_key("broken", broken),
     b"broken": broken,
 }
 
@@ -103,12 +109,12 @@ class Running:
     def __init__(self, kind, handler=None, **options):
         self.handler = handler or ScriptedHandler()
         self.waits = KeyWaits()
+        self.handler.keys = self.waits
         self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
         self.engine = ENGINES[kind](
             self.handler,
             EngineOptions(**{**defaults, **options}),
-            wait_for_key=self.waits,
             load=self.load,
         )
         self.addresses = []

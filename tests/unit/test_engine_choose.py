@@ -19,7 +19,7 @@ class _Load:
 
 def chosen(wanted):
     options = EngineOptions(listen=["127.0.0.1:0"])
-    return choose(wanted, ScriptedHandler(), options, wait_for_key=lambda *_: False, load=_Load())
+    return choose(wanted, ScriptedHandler(), options, load=_Load())
 
 
 def test_the_installed_grpcio_is_a_tested_one_and_passes_the_self_check():

@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as folder:
     address = f"unix:{folder}/one.sock"
     handler, ready = Handler(), threading.Event()
     options = EngineOptions(listen=[address], drain_delay=0.0, drain_grace=1.0)
-    engine = CqEngine(handler, options, wait_for_key=lambda *_: False, load=handler)
+    engine = CqEngine(handler, options, load=handler)
     thread = threading.Thread(target=engine.run, args=(lambda _: ready.set(),))
     thread.start()
     assert ready.wait(10)

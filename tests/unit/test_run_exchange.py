@@ -322,7 +322,7 @@ def test_who_waits_for_a_key_is_answered_before_it_comes_if_need_be(rig):
     waiting = []
     rig.exchange._want_key = lambda issuer, kid, done: bool(waiting.append(done)) or True
     outcome = rig.asks(task, TASK, token=rig.task_token(task, NEXT_AIRFLOW_KEY))
-    assert outcome.wait(lambda: None)
+    assert outcome.begin(lambda: None)
     answer = rig.settle_now(outcome)
     assert (answer.http, refused(answer)) == (503, "keys_unavailable")
     waiting[0]()
@@ -334,11 +334,11 @@ def test_so_many_wait_for_a_key_and_no_more(rig):
     rig.exchange._want_key = lambda issuer, kid, done: bool(waiting.append(done)) or True
     token = rig.task_token(task, NEXT_AIRFLOW_KEY)
     parked = [rig.asks(task, TASK, token=token) for _ in range(65)]
-    assert [outcome.wait(lambda: None) for outcome in parked] == [True] * 64 + [False]
+    assert [outcome.begin(lambda: None) for outcome in parked] == [True] * 64 + [False]
     assert refused(rig.settle_now(parked[-1])) == "tasks_wait_for_keys"
     for done in waiting:
         done()
-    assert rig.asks(task, TASK, token=token).wait(lambda: None)
+    assert rig.asks(task, TASK, token=token).begin(lambda: None)
 
 
 # Airflow itself.

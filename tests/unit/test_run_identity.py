@@ -150,7 +150,9 @@ def test_an_asserted_caller_with_an_unknown_key_waits_for_it_like_everybody(rig)
     token = rig.token(make_key("ES256", kid="k9"), **OIDC)
     proof = prove(TASK, token, htu=f"http://{HOST}/v1/orders", airflow=CLAIM)
     outcome = rig.calls(None, headers=[("x-run-identity", b"Bearer " + token.encode()), ("x-run-proof", proof)])
-    assert (outcome.issuer, outcome.key_id, outcome.wait) == ("corp", "k9", None)
+    assert outcome.counted
+    assert not outcome.begin(lambda: None)
+    assert rig.key_requests == [("corp", "k9")]
     assert refused(rig.settle_now(outcome), 401) == "unknown_key"
 
 
@@ -500,7 +502,7 @@ def test_two_hundred_calls_wait_for_one_question(rig):
     rig.airflow.hold(go)
     parked = [rig.calls(token, TASK) for _ in range(200)]
     over = [threading.Event() for _ in parked]
-    assert all(outcome.wait(done.set) for outcome, done in zip(parked, over, strict=True))
+    assert all(outcome.begin(done.set) for outcome, done in zip(parked, over, strict=True))
     go.set()
     assert all(done.wait(10) for done in over)
     assert all(rig.settle_now(outcome).allowed for outcome in parked)

@@ -306,7 +306,9 @@ def test_a_check_with_an_unknown_key_waits_and_is_answered_when_the_key_came(rig
     token = rig.token(OTHER)
     parked = rig.ask(token=token)
     assert isinstance(parked, Parked)
-    assert (parked.issuer, parked.key_id) == ("corp", "k2")
+    assert parked.counted
+    assert not parked.begin(lambda: None)
+    assert rig.wanted == [("corp", "k2")]
     assert rig.sink.lines == []
     assert token not in repr(parked)
     rig.keys = {"corp": state_of(KEY, OTHER)}
@@ -318,6 +320,18 @@ def test_a_check_is_answered_for_good_when_the_key_did_not_come(rig):
     parked = rig.ask(token=rig.token(OTHER))
     answer = read(parked.resume())
     assert (answer.http, answer.reason) == (401, "unknown_key")
+
+
+def test_a_key_store_that_fails_is_waited_for_in_vain(caplog):
+    def fails(*_):
+        raise ZeroDivisionError("canary")
+
+    rig = Rig(want_key=fails)
+    parked = rig.ask(token=rig.token(OTHER))
+    assert not parked.begin(lambda: None)
+    assert "internal error in what a check waits for: ZeroDivisionError" in caplog.text
+    assert "canary" not in caplog.text
+    assert read(parked.resume()).http == 401
 
 
 def test_with_the_issuer_out_of_reach_an_unknown_key_is_not_the_callers_fault(rig):

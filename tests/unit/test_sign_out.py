@@ -93,7 +93,7 @@ def test_whoever_signs_out_is_signed_out_whatever_the_policy_says(policy, token)
 def test_the_revocation_names_the_session_at_its_issuer():
     revoker = Revoker()
     rig = Rig(revoker=revoker, keep=7200.0)
-    rig.ask(*LOGOUT, token=rig.token(sid="s1"), **SIGNOUT).wait(None)
+    rig.ask(*LOGOUT, token=rig.token(sid="s1"), **SIGNOUT).begin(None)
     [(attempt, _done)] = revoker.asked
     one = attempt.revocation
     assert (one.issuer, one.kind, one.value, one.until) == (ISS, Kind.SID, "s1", NOW + 7201)
@@ -106,7 +106,7 @@ def test_nothing_is_said_before_the_revocation_is_made():
     parked = rig.ask(*LOGOUT, token=rig.token(), **SIGNOUT)
     assert isinstance(parked, Parked)
     assert (rig.sink.lines, revoker.asked) == ([], [])
-    assert parked.wait(lambda: None)
+    assert parked.begin(lambda: None)
     assert rig.sink.lines == []
     revoker.asked[0][0].made = True
     answer = read(parked.resume())
@@ -120,7 +120,7 @@ def test_a_revocation_that_was_not_made_is_a_503_and_nobody_is_signed_out(parts,
     rig = Rig(PUBLIC, revoker=Revoker(willing=willing))
     token = rig.token()
     parked = rig.ask(*LOGOUT, token=token, headers=HTML, **parts)
-    assert parked.wait(lambda: None) is willing
+    assert parked.begin(lambda: None) is willing
     answer = read(parked.resume())
     assert (answer.http, answer.reason) == (503, "revocation_unavailable")
     assert "location" not in answer.set
@@ -164,7 +164,7 @@ def test_a_session_whose_keys_are_out_of_reach_is_not_said_to_have_ended():
         rig = Rig(policy)
         rig.keys = {"corp": state_of(KEY, last_error="connection refused")}
         parked = rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT)
-        assert parked.wait is None  # it waits for the key, even where the route is public
+        assert parked.counted  # it waits for the key, even where the route is public
         answer = read(parked.resume())
         assert (answer.http, answer.reason) == (503, "keys_unavailable")
 
@@ -173,7 +173,7 @@ def test_a_session_whose_key_had_to_be_fetched_is_signed_out_like_any_other(rig)
     """The check waits for the key, and then for the revocation."""
     token = rig.token(OTHER, sid="s1")
     for_key = rig.ask(*LOGOUT, token=token, **SIGNOUT)
-    assert for_key.wait is None
+    assert for_key.counted
     rig.keys = {"corp": state_of(KEY, OTHER)}
     assert rig.sink.lines == []
     answer = rig.settle(for_key.resume())
@@ -189,7 +189,7 @@ def test_a_sign_out_that_waited_for_its_key_and_then_in_vain_says_that_it_is_non
     for_key = rig.ask(*LOGOUT, token=token, headers=HTML, **SIGNOUT)
     rig.keys = {"corp": state_of(KEY, OTHER)}
     for_revocation = for_key.resume()
-    assert for_revocation.wait(lambda: None) is willing
+    assert for_revocation.begin(lambda: None) is willing
     answer = read(for_revocation.resume())
     assert (answer.http, answer.reason) == (503, "revocation_unavailable")
     assert "NOT signed out" in answer.body
@@ -245,7 +245,7 @@ def test_a_revoker_that_fails_signs_nobody_out(caplog):
 def test_a_bug_after_the_wait_is_a_503():
     rig = Rig(revoker=Revoker())
     parked = rig.ask(*LOGOUT, token=rig.token(), **SIGNOUT)
-    parked.wait(lambda: None)
+    parked.begin(lambda: None)
     rig.service._record = None
     answer = read(parked.resume())
     assert (answer.http, answer.code) == (503, 13)

@@ -258,6 +258,7 @@ class TwoServices:
             clock=self.rig.clock,
             record=sink.put,
             observe=lambda *values: seen.append(values),
+            want_key=lambda *_: False,
         )
         outcomes = [self.rig.ask(*request, **parts)]
         self.rig.service, kept = forgetful, self.rig.service
