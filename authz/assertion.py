@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from authz import edge
 from authz.jose import b64url_encode, thumbprint
 from authz.model import DagGrant, Identity, Rights, Run
 from authz.tokens.es256 import ALG, sign
 
-HEADER: Final = "x-authz-assertion"
+HEADER: Final = edge.ASSERTION
 TYP: Final = "authz-assertion+jwt"
 MAX_LIFETIME: Final = 60  # seconds
 

@@ -9,16 +9,18 @@ Law 3: looking for the names as bytes comes first, so that thousands of foreign 
 from dataclasses import field
 from typing import Final
 
-from authz import tokens
+from authz import edge, tokens
 from authz.errors import TokenError
 from authz.model import Claims, made_per_request
 
 # Cookies of Envoy's oauth2 filter. Those of one login add `.` and its id; those of a token that was split add `_0`,
 # `_1` and so on, and `_chunks` with their number.
-_TOKENS: Final = frozenset({b"BearerToken", b"IdToken"})
-_SESSION: Final = _TOKENS | {b"RefreshToken", b"OauthHMAC", b"OauthExpires", b"OauthNonce", b"CodeVerifier"}
+_TOKENS: Final = frozenset(name.encode() for name in (edge.BEARER_TOKEN, edge.ID_TOKEN))
+_OTHERS: Final = (edge.REFRESH_TOKEN, edge.OAUTH_HMAC, edge.OAUTH_EXPIRES, edge.OAUTH_NONCE, edge.CODE_VERIFIER)
+_SESSION: Final = _TOKENS.union(name.encode() for name in _OTHERS)
 _NUMBER: Final = b"_chunks"
-_OURS: Final = _SESSION | {b"_token", b"authz-signout", b"authz-signed-out"}  # Airflow's own, and our markers
+_MARKERS: Final = (edge.SIGN_OUT_MARKER, edge.SIGNED_OUT_MARKER)
+_OURS: Final = _SESSION.union((b"_token",), (name.encode() for name in _MARKERS))  # the first is Airflow's own
 _MOST: Final = 500  # cookies; no browser sends so many
 
 

@@ -13,13 +13,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from authz import edge
 from authz.errors import RequestError
 from authz.jose import b64url_decode, read_object
 from authz.reasons import Reason
 from authz.tokens import run_claim
 
-BASE: Final = "/execution/variables/"
-NAME: Final = "__run_identity__"
+BASE: Final = edge.VARIABLES
+NAME: Final = edge.RUN_IDENTITY
 PREFIX: Final = f"{BASE}{NAME}/"
 PROXY: Final = "proxy"
 MAX_TARGET_BYTES: Final = 8192

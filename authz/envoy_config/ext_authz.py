@@ -24,6 +24,7 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
+from authz import edge
 from authz.envoy_config.egress_plan import Destination
 from authz.envoy_config.headers import answer_rules, shown
 from authz.envoy_config.plan import EnvoyPlan
@@ -69,8 +70,13 @@ def told(
     `marker` is the name of the cookie that a browser must bring there. `narrowed`: that Airflow keeps to the DAGs that
     the assertion names.
     """
-    dags = "narrowed" if narrowed else ""
-    said = {"audience": audience, "base": base, "signout": signout, "marker": marker, "dags": dags}
+    said = {
+        edge.EXT_AUDIENCE: audience,
+        edge.EXT_BASE: base,
+        edge.EXT_SIGNOUT: signout,
+        edge.EXT_MARKER: marker,
+        edge.EXT_DAGS: edge.NARROWED if narrowed else "",
+    }
     return said_of(Plane.INBOUND, said)
 
 
@@ -79,9 +85,14 @@ def told_out(destination: Destination, *, host: str = "", base: str = "") -> dic
 
     `host` is what is judged where the Host is an address of Envoy's, and `base` the part of the path that is.
     """
-    keep = "keep" if destination.keep_authorization else ""
-    where = {"destination": destination.name, "host": host, "base": base}
-    return said_of(Plane.EGRESS, {**where, "audience": destination.audience, "authorization": keep})
+    said = {
+        edge.EXT_DESTINATION: destination.name,
+        edge.EXT_HOST: host,
+        edge.EXT_BASE: base,
+        edge.EXT_AUDIENCE: destination.audience,
+        edge.EXT_AUTHORIZATION: edge.KEEP if destination.keep_authorization else "",
+    }
+    return said_of(Plane.EGRESS, said)
 
 
 def not_asked() -> dict[str, Any]:
@@ -91,7 +102,7 @@ def not_asked() -> dict[str, Any]:
 
 def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
     """The per-route settings that say these words, without the empty ones."""
-    extensions = {"plane": str(plane)} | {name: value for name, value in said.items() if value}
+    extensions = {edge.EXT_PLANE: str(plane)} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 

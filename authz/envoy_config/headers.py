@@ -27,8 +27,9 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from authz import edge
+from authz.edge import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
 from authz.model import EXECUTION, Plane
-from authz.wire import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
 
 NAME: Final = "authz.client_headers"
 REQUEST_ID: Final = "x-request-id"
@@ -90,18 +91,7 @@ INBOUND_HEADERS: Final = (*CLIENT_HEADERS, "proxy-authorization")
 UPSTREAM_RESPONSE_HEADERS: Final = (
     "server",
     "x-powered-by",
-    "x-authz-assertion",
-    "x-authz-client",
-    "x-authz-dag",
-    "x-authz-decision",
-    "x-authz-destination-error",
-    "x-authz-identity",
-    "x-authz-issuer",
-    "x-authz-roles",
-    "x-authz-run",
-    "x-authz-subject",
-    "x-authz-task",
-    "x-authz-user",
+    *sorted((*edge.IDENTITY_HEADERS, edge.DECISION, "x-authz-destination-error")),
 )
 
 

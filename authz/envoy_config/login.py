@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import PathMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 from envoy_data_plane.google.protobuf import Any
 
+from authz import edge
 from authz.envoy_config.secrets import CLIENT_SECRET, COOKIE_SECRET, sds_secret
 from authz.login_plan import LoginPlan
 
@@ -38,13 +39,13 @@ TOKEN_TIMEOUT: Final = timedelta(seconds=10)
 # How long somebody may stay at the provider's pages (a second factor, a new password).
 FLOW_LIFETIME: Final = timedelta(minutes=30)
 NAMES: Final = {
-    "bearer_token": "BearerToken",
-    "oauth_hmac": "OauthHMAC",
-    "oauth_expires": "OauthExpires",
-    "id_token": "IdToken",
-    "refresh_token": "RefreshToken",
-    "oauth_nonce": "OauthNonce",
-    "code_verifier": "CodeVerifier",
+    "bearer_token": edge.BEARER_TOKEN,
+    "oauth_hmac": edge.OAUTH_HMAC,
+    "oauth_expires": edge.OAUTH_EXPIRES,
+    "id_token": edge.ID_TOKEN,
+    "refresh_token": edge.REFRESH_TOKEN,
+    "oauth_nonce": edge.OAUTH_NONCE,
+    "code_verifier": edge.CODE_VERIFIER,
 }
 # The cookies of a session; the others are of a login that is under way.
 SESSION: Final = ("bearer_token", "oauth_hmac", "oauth_expires", "id_token", "refresh_token")

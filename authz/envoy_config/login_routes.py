@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from authz.edge import LOGOUT, SIGN_OUT_MARKER, SIGNED_OUT_MARKER
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
 from authz.envoy_config.headers import added, response_cookies
 from authz.envoy_config.login import (
@@ -44,11 +45,7 @@ from authz.envoy_config.plan import Listener
 from authz.login_plan import Endpoint, LoginPlan
 from authz.page_frame import NO_BRANDING, Branding
 
-# Airflow's own way out. The authorizer answers it: it revokes the session and sends the browser on with the marker.
-LOGOUT: Final = "/api/v2/auth/logout"
-MARKER: Final = "authz-signout"
-# Set on the way to the provider's sign-out, which sends the browser to `/` then. It has to answer within this time.
-SIGNED_OUT_MARKER: Final = "authz-signed-out"
+# The provider's sign-out sends the browser to `/` then, with `SIGNED_OUT_MARKER`. It has to answer within this time.
 BACK_WITHIN_S: Final = 300
 # What is registered at the provider as the client's back-channel logout URI, after the public URL.
 BACKCHANNEL_PATH: Final = "/oauth2/backchannel-logout"
@@ -150,7 +147,7 @@ def _says(name: str) -> HeaderMatcher:
 
 def marker(login: LoginPlan) -> str:
     """The name of the authorizer's cookie that says: this session is revoked, end the rest of it."""
-    return _host_only(login, MARKER)
+    return _host_only(login, SIGN_OUT_MARKER)
 
 
 def _host_only(login: LoginPlan, plain: str) -> str:

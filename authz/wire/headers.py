@@ -1,4 +1,4 @@
-"""The names of headers that are read, set and removed, and the headers that name a caller.
+"""The headers that are removed, and those that name a caller.
 
 Law: a header name that we emit is always either set or removed, so that nothing a client sent under it gets through.
 Emitted values are visible ASCII and bounded.
@@ -6,22 +6,8 @@ Emitted values are visible ASCII and bounded.
 
 from typing import Final
 
+from authz.edge import ASSERTION, CLIENT, DAG, ISSUER, LEVEL, ROLES, RUN, SUBJECT, TASK, USER
 from authz.model import Identity, Run
-
-ASSERTION: Final = "x-authz-assertion"
-DECISION: Final = "x-authz-decision"
-SUBJECT: Final = "x-authz-subject"
-USER: Final = "x-authz-user"
-ISSUER: Final = "x-authz-issuer"
-CLIENT: Final = "x-authz-client"
-ROLES: Final = "x-authz-roles"
-DAG: Final = "x-authz-dag"
-RUN: Final = "x-authz-run"
-TASK: Final = "x-authz-task"
-LEVEL: Final = "x-authz-identity"
-
-
-IDENTITY_HEADERS: Final = (SUBJECT, USER, ISSUER, CLIENT, ROLES, DAG, RUN, TASK, LEVEL, ASSERTION)
 
 # Removed from every forwarded request. The credentials are ours and end here; the others let a client tell an upstream
 # a method, a path, a host or a user other than the one that was judged (PITFALLS d-07, d-17, d-25).
@@ -42,11 +28,6 @@ NEVER_FORWARDED: Final = (
     "x-remote-user",
     "remote-user",
 )
-
-# All that is read of the request's headers on each plane; the rendered Envoy configuration sends no others.
-READ_HEADERS: Final = ("authorization", "cookie", "accept", "traceparent")
-READ_ON_EGRESS: Final = (*READ_HEADERS, "x-run-identity", "x-run-proof", "proxy-authorization")
-READ_ON_EXECUTION: Final = ("authorization", "traceparent")
 
 _LONGEST_VALUE: Final = 1024  # bytes of one identity header
 _LONGEST_ROLES: Final = 4096

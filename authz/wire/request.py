@@ -12,16 +12,30 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.edge import (
+    EXT_AUDIENCE,
+    EXT_AUTHORIZATION,
+    EXT_BASE,
+    EXT_DAGS,
+    EXT_DESTINATION,
+    EXT_HOST,
+    EXT_MARKER,
+    EXT_PLANE,
+    EXT_SIGNOUT,
+    HOST_ONLY,
+    KEEP,
+    NARROWED,
+    READ_HEADERS,
+    READ_ON_EGRESS,
+)
 from authz.errors import RequestError
 from authz.model import HttpRequest, Plane
 from authz.path import CONNECT
 from authz.reasons import Reason
-from authz.wire.headers import READ_HEADERS, READ_ON_EGRESS
 
 # What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
 _SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
 _EGRESS: Final = Plane.EGRESS.value
-SECURE: Final = "__Host-"  # no other host can set it (RFC 6265bis §4.1.3.2)
 
 _READ: Final = frozenset(map(len, READ_HEADERS))
 # How an entry of a header map begins whose name is of no length that we read: the tag of the key, and its length.
@@ -40,7 +54,7 @@ def parse(message: bytes) -> HttpRequest:
         attributes = pb.CheckRequest.FromString(message).attributes
         http = attributes.request.http
         extension = attributes.context_extensions.get
-        plane = extension("plane", "")
+        plane = extension(EXT_PLANE, "")
         if plane == _EGRESS:
             return _outbound(attributes)
         authorization, cookies, browser, traceparent = _headers(http)
@@ -49,8 +63,8 @@ def parse(message: bytes) -> HttpRequest:
     method, target = http.method, http.path
     if not method or not target:
         raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
-    signout = _path(extension("signout", ""))
-    audience = extension("audience", "")
+    signout = _path(extension(EXT_SIGNOUT, ""))
+    audience = extension(EXT_AUDIENCE, "")
     return HttpRequest(
         plane,
         audience,
@@ -62,11 +76,11 @@ def parse(message: bytes) -> HttpRequest:
         browser,
         traceparent,
         attributes.source.address.socket_address.address,
-        extension("base", ""),
+        extension(EXT_BASE, ""),
         signout,
-        bool(signout) and _is_secure(extension("marker", ""), http.scheme),
+        bool(signout) and _is_secure(extension(EXT_MARKER, ""), http.scheme),
         # Only an assertion can say which DAGs are meant, and without an audience there is none.
-        extension("dags", "") == "narrowed" and audience != "",
+        extension(EXT_DAGS, "") == NARROWED and audience != "",
     )
 
 
@@ -83,7 +97,7 @@ def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
     traceparent = lines["traceparent"]
     return HttpRequest(
         plane=_EGRESS,
-        audience=extension("audience", ""),
+        audience=extension(EXT_AUDIENCE, ""),
         method=http.method,
         authority=http.host,
         target=http.path,
@@ -91,13 +105,13 @@ def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
         cookies=tuple(lines["cookie"]),
         traceparent=traceparent[-1].decode("latin-1") if traceparent else "",
         source=attributes.source.address.socket_address.address,
-        base=extension("base", ""),
-        destination=extension("destination", ""),
-        host=extension("host", ""),
+        base=extension(EXT_BASE, ""),
+        destination=extension(EXT_DESTINATION, ""),
+        host=extension(EXT_HOST, ""),
         run_identity=tuple(lines["x-run-identity"]),
         run_proof=tuple(lines["x-run-proof"]),
         proxy_authorization=tuple(lines["proxy-authorization"]),
-        keeps_authorization=extension("authorization", "") == "keep",
+        keeps_authorization=extension(EXT_AUTHORIZATION, "") == KEEP,
     )
 
 
@@ -109,7 +123,7 @@ def _path(text: str) -> str:
 
 def _is_secure(marker: str, scheme: str) -> bool:
     """Whether the browser speaks TLS: Envoy says which marker it awaits, and knows of a balancer in front of it."""
-    return marker.startswith(SECURE) if marker else scheme == "https"
+    return marker.startswith(HOST_ONLY) if marker else scheme == "https"
 
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:

@@ -13,17 +13,15 @@ from typing import Final
 from authz import pages, task_messages
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.cookies import read as read_cookies
+from authz.edge import DECISION, HOST_ONLY, IDENTITY_HEADERS, LOGOUT, SIGN_OUT_MARKER
 from authz.model import EXECUTION, Deny, HttpRequest, Identity, Plane, Run
 from authz.page_frame import NO_BRANDING, POLICY, Branding
 from authz.reasons import ANSWERS, GrpcCode, Reason
 from authz.return_path import return_path
-from authz.wire.headers import DECISION, IDENTITY_HEADERS, NEVER_FORWARDED
-from authz.wire.request import SECURE
+from authz.wire.headers import NEVER_FORWARDED
 
 _MARK: Final = os.urandom(12).hex()
-_MARKER: Final = "authz-signout"
 _MARKER_S: Final = 20
-_SIGN_OUT: Final = "/api/v2/auth/logout"  # Airflow's own, which is ours to answer
 _OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 _OK: Final = 200
 _FOUND: Final = 302  # RFC 9110 §15.4.3
@@ -213,7 +211,7 @@ def _body(
             identity,
             decision_id,
             start=http.base + "/",
-            sign_out=http.base + _SIGN_OUT if with_session else "",
+            sign_out=http.base + LOGOUT if with_session else "",
             login=bool(http.signout),
             at=at,
             branding=branding,
@@ -236,7 +234,7 @@ def _way_out(http: HttpRequest | None) -> dict[str, str]:
     """
     if http is None or not http.signout:
         return {}
-    where = f"{SECURE}{_MARKER}=1; Path=/;" if http.secure else f"{_MARKER}=1; Path={http.signout};"
+    where = f"{HOST_ONLY}{SIGN_OUT_MARKER}=1; Path=/;" if http.secure else f"{SIGN_OUT_MARKER}=1; Path={http.signout};"
     secure = " Secure;" if http.secure else ""
     cookie = f"{where} Max-Age={_MARKER_S}; HttpOnly;{secure} SameSite=Lax"
     return {"location": http.signout, "set-cookie": cookie}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz import wire
+from authz import edge, wire
 from tests.attacks.firing_range import HEALTH
 from tests.e2e.raw_http import request
 from tests.e2e.stack import id_of
@@ -60,8 +60,8 @@ def test_d16_a_token_elsewhere_is_no_token(lane):
     assert lane.refused("/api/v2/dags", "Connection: Authorization", f"Cookie: Bearer={token}") == 401
 
 
-OURS = (*wire.IDENTITY_HEADERS, wire.DECISION)
-OF_RUNS = (wire.DAG, wire.RUN, wire.TASK, wire.LEVEL)  # who comes in is no run
+OURS = (*edge.IDENTITY_HEADERS, edge.DECISION)
+OF_RUNS = (edge.DAG, edge.RUN, edge.TASK, edge.LEVEL)  # who comes in is no run
 FORGED = "forged-by-client"
 
 
@@ -80,7 +80,7 @@ def test_d17_no_spelling_of_an_identity_header_passes(lane, name):
                 continue  # Envoy does not let a client nominate this header
             assert answer.status == 200
             assert FORGED not in lane.received.head.decode("latin-1")
-            expected = 1 if (token and name in OURS and name not in OF_RUNS) or name == wire.DECISION else 0
+            expected = 1 if (token and name in OURS and name not in OF_RUNS) or name == edge.DECISION else 0
             assert len(lane.received.all(name)) == expected, f"{name}: {lane.received.all(name)}"
         assert lane.refused("/api/v2/config", *forged, *extra, token=lane.viewer()) in ({400, 403} if extra else {403})
         assert lane.refused("/api/v2/dags", *forged, *extra) in ({400, 401} if extra else {401})
@@ -90,14 +90,14 @@ def test_d17_no_spelling_of_an_identity_header_passes(lane, name):
 def test_d17_not_as_a_trailer_a_folded_line_or_with_a_space(lane):
     token = lane.viewer()
     chunked = request(
-        "/api/v2/dags", f"Authorization: Bearer {token}", "Transfer-Encoding: chunked", f"Trailer: {wire.ROLES}"
+        "/api/v2/dags", f"Authorization: Bearer {token}", "Transfer-Encoding: chunked", f"Trailer: {edge.ROLES}"
     )
-    lane.fire(chunked + f"0\r\n{wire.ROLES}: {FORGED}\r\n\r\n".encode())
+    lane.fire(chunked + f"0\r\n{edge.ROLES}: {FORGED}\r\n\r\n".encode())
     assert FORGED not in (lane.received.head + lane.received.body).decode("latin-1")
-    assert lane.refused("/api/v2/dags", f"{wire.ROLES} : {FORGED}", token=token) == 400
-    lane.get("/api/v2/dags", "X-Pad: a", f" {wire.ROLES}: {FORGED}", token=token)
+    assert lane.refused("/api/v2/dags", f"{edge.ROLES} : {FORGED}", token=token) == 400
+    lane.get("/api/v2/dags", "X-Pad: a", f" {edge.ROLES}: {FORGED}", token=token)
     for received in lane.stack.upstream.requests:
-        assert received.all(wire.ROLES) == ["viewer"]
+        assert received.all(edge.ROLES) == ["viewer"]
 
 
 def test_d21_a_doubled_header_is_refused_or_wholly_ours(lane):

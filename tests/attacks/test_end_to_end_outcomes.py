@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authz import wire
+from authz import edge
 from tests.e2e.gate import now
 from tests.e2e.raw_http import Connection, request
 from tests.e2e.stack import KEY, id_of
@@ -12,7 +12,7 @@ from tests.token_factory import b64, dump, make_key, sign
 
 pytestmark = pytest.mark.e2e
 
-OURS = (*wire.IDENTITY_HEADERS, wire.DECISION)
+OURS = (*edge.IDENTITY_HEADERS, edge.DECISION)
 CANARY = "canary5ecret"
 
 # --- what breaks
@@ -101,7 +101,7 @@ def test_d29_claims_cannot_break_out_of_their_header(lane, claims):
         for value in received.all(name):
             assert value.isascii()
             assert value.isprintable()
-            assert len(value) <= 1024 or name == wire.ASSERTION
+            assert len(value) <= 1024 or name == edge.ASSERTION
     denied = lane.get("/api/v2/config", "Accept: text/html", token=token)
     assert (denied.status, "x-evil" in dict(denied.headers)) == (403, False)
     json.loads(lane.get("/api/v2/config", token=token).body)
@@ -148,7 +148,7 @@ def test_d42_every_token_is_good_on_its_own_plane_only(lane):
         "nobody": None,
     }
     assert lane.get("/api/v2/dags", token=tokens["inbound person"]).status == 200
-    (tokens["assertion"],) = lane.received.all(wire.ASSERTION)
+    (tokens["assertion"],) = lane.received.all(edge.ASSERTION)
     lane.secrets.append(tokens["assertion"])
     statuses = {
         name: (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authz import wire
+from authz import edge
 from authz._generated.envoy.service.auth.v3.external_auth_pb2 import HeaderValue
 from authz.envoy_config import headers
 from tests.e2e.raw_h2 import exchange_h2
@@ -13,7 +13,7 @@ from tests.e2e.scripted_authz import allow, deny
 
 pytestmark = pytest.mark.e2e
 
-OURS = (*wire.IDENTITY_HEADERS, wire.DECISION)
+OURS = (*edge.IDENTITY_HEADERS, edge.DECISION)
 NAMES = {*headers.INBOUND_HEADERS, *headers.RUN_HEADERS}
 FORBIDDEN = (*OURS, "x-authz-anything", "x-original-url", "x-rewrite-url", *sorted(NAMES))
 FORGED = "forged"
@@ -41,7 +41,7 @@ def test_only_headers_that_are_read_are_shown_and_each_line_of_them(gate):
     secret = ["X-Api-Key: not for you", "User-Agent: x", "X-Authorization: y"]
     assert gate.get("/x?y=z", *sent, *secret, *(f"X-Fill-{number}: {number}" for number in range(40))).status == 200
     shown = told(gate)
-    assert {name for name, _ in shown} <= set(wire.READ_HEADERS)
+    assert {name for name, _ in shown} <= set(edge.READ_HEADERS)
     assert [value for name, value in shown if name == "authorization"] == [b"Bearer one"]
     assert b"; ".join(value for name, value in shown if name == "cookie") == b"a=1; b=2"
     assert (("accept", b"text/html") in shown, len(gate.authz.only.attributes.request.http.headers)) == (True, 0)

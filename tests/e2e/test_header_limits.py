@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from authz import wire
+from authz import edge
 from authz.envoy_config import headers
 from tests.e2e.scripted_authz import allow
 
 pytestmark = pytest.mark.e2e
 
-MOST = dict.fromkeys(wire.IDENTITY_HEADERS, "a") | {wire.DECISION: "d", "cookie": "a=b"}
-LARGEST = {**MOST, wire.IDENTITY_HEADERS[0]: "a" * 20_000}
+MOST = dict.fromkeys(edge.IDENTITY_HEADERS, "a") | {edge.DECISION: "d", "cookie": "a=b"}
+LARGEST = {**MOST, edge.IDENTITY_HEADERS[0]: "a" * 20_000}
 # What a caller may write there, and no answer may repeat.
 FOREIGN_ID = "X-Request-Id: <b>mine</b>"
 PLANES = {"inbound": {}, "egress": {"egress": True, "host": "orders.internal"}}
@@ -19,7 +19,7 @@ PLANES = {"inbound": {}, "egress": {"egress": True, "host": "orders.internal"}}
 
 def outcome(gate, lines, made, way):
     gate.reset()
-    gate.authz.answer = lambda _: allow(headers=made, response_headers={wire.DECISION: "d"})
+    gate.authz.answer = lambda _: allow(headers=made, response_headers={edge.DECISION: "d"})
     answer = gate.get("/x", FOREIGN_ID, *lines, **way)
     if answer.status == 200:
         assert (len(gate.authz.checks), len(gate.upstream.requests)) == (1, 1)
@@ -61,9 +61,9 @@ def test_our_headers_fit_into_every_answer_that_envoy_takes_from_an_upstream(gat
     statuses = []
     for n in range(80, 110):
         gate.reset()
-        gate.authz.answer = lambda _: allow(response_headers={wire.DECISION: "d"})
+        gate.authz.answer = lambda _: allow(response_headers={edge.DECISION: "d"})
         gate.upstream.extra_headers = tuple(f"X-N-{i}: a" for i in range(n))
         answer = gate.get("/x")
         statuses.append(answer.status)
-        assert answer.status == 502 or answer.header(wire.DECISION) == "d"
+        assert answer.status == 502 or answer.header(edge.DECISION) == "d"
     assert (statuses[0], statuses[-1], set(statuses)) == (200, 502, {200, 502})

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from authz import wire
+from authz import edge, wire
 from tests.attacks import corpus
 from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.e2e.login_site import LoginSite
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 CRITICAL: Final = ("--component-log-level", "oauth2:critical")  # docs/login.md
 UUID: Final = "2f1c7cf4-6f07-4d9b-9a1e-0d1b7f0f5a11"
 LOGIN_MD: Final = Path(__file__).parents[2] / "docs" / "login.md"
-ENDS_HERE: Final = {*wire.NEVER_FORWARDED, *wire.IDENTITY_HEADERS, "x-request-id", "x-forwarded-for"}
+ENDS_HERE: Final = {*wire.NEVER_FORWARDED, *edge.IDENTITY_HEADERS, "x-request-id", "x-forwarded-for"}
 CANARY: Final = re.compile(r"canary7[a-z0-9]+Secret", re.IGNORECASE)
 SESSION: Final = ("BearerToken", "IdToken", "RefreshToken", "OauthHMAC", "OauthExpires", "OauthNonce", "CodeVerifier")
 FORMS: Final = ("{0}", "eyJhbGciOiJSUzI1NiJ9.{0}.{0}", '"{0}"', "{0}==")
@@ -62,7 +62,7 @@ def credentials():
     """Lines with a credential or a proof, and lines that often end up in a log."""
     for scheme, form in itertools.product(("Bearer", "bearer", "Basic", "DPoP", "Token"), FORMS):
         yield f"Authorization: {scheme} {form.format(canary('authorization'))}"
-    for name in (*wire.READ_ON_EGRESS, *wire.NEVER_FORWARDED, *wire.IDENTITY_HEADERS, "dpop", "x-api-key"):
+    for name in (*edge.READ_ON_EGRESS, *wire.NEVER_FORWARDED, *edge.IDENTITY_HEADERS, "dpop", "x-api-key"):
         if name not in {"cookie", "accept", "traceparent"}:
             yield f"{name}: {canary(name)}"
     for name in ("X-Request-Id", "Traceparent", "Tracestate", "Baggage", "Referer", "X-Forwarded-For", "Forwarded"):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from authz import wire
+from authz import edge, wire
 from authz.envoy_config import headers, routes
 from authz.envoy_config.egress_plan import Destination, Egress, HostTls
 from authz.envoy_config.peers import ClientTls, ServerTls
@@ -153,7 +153,7 @@ def test_the_answer_may_change_only_our_headers_and_credentials(manager):
     assert rules.keys() == {"disallow_all", "allow_expression"}
     assert rules["disallow_all"] is True
     allowed = re.compile(rules["allow_expression"]["regex"])
-    for name in (*wire.IDENTITY_HEADERS, wire.DECISION, "authorization", "cookie"):
+    for name in (*edge.IDENTITY_HEADERS, edge.DECISION, "authorization", "cookie"):
         assert allowed.fullmatch(name)
     for name in headers.RUN_HEADERS:
         assert bool(allowed.fullmatch(name)) == (plane_of(manager) == "egress")
@@ -211,7 +211,7 @@ def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upst
     def dropped(name):
         return name in headers.INBOUND_HEADERS or name.startswith(headers.INBOUND_PREFIXES)
 
-    ours = (*wire.IDENTITY_HEADERS, wire.DECISION)
+    ours = (*edge.IDENTITY_HEADERS, edge.DECISION)
     assert [name for name in (*ours, *wire.NEVER_FORWARDED) if not dropped(name)] == ["authorization"]
     assert set(headers.RUN_HEADERS) <= set(wire.NEVER_FORWARDED)
     assert [name for name in ours if name not in headers.UPSTREAM_RESPONSE_HEADERS] == []
@@ -513,9 +513,9 @@ def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
     first, _room, _guard, check, _router = config["http_filters"]
     assert not any(f"{name}'" in str(first) for name in headers.RUN_HEADERS)
     shown = [one["exact"] for one in check["typed_config"]["allowed_headers"]["patterns"]]
-    assert shown == list(wire.READ_ON_EGRESS)
+    assert shown == list(edge.READ_ON_EGRESS)
     inbound = connection_manager(render(plan()))["http_filters"][2]["typed_config"]["allowed_headers"]["patterns"]
-    assert [one["exact"] for one in inbound] == list(wire.READ_HEADERS)
+    assert [one["exact"] for one in inbound] == list(edge.READ_HEADERS)
 
 
 def test_a_destination_over_tls_is_asked_for_by_its_host_and_must_answer_for_it():

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckResponse,
 )
 
-from authz import wire
+from authz import edge, wire
 from authz.errors import RequestError
 from authz.model import Claims, Deny, HttpRequest, Identity, Level, Run
 from authz.page_frame import Branding
@@ -228,14 +228,14 @@ def test_an_allowed_response_sets_or_removes_every_identity_header():
         "x-authz-assertion": "a.b.c",
         "x-authz-decision": "d1",
     }
-    of_runs = {wire.DAG, wire.RUN, wire.TASK, wire.LEVEL}
+    of_runs = {edge.DAG, edge.RUN, edge.TASK, edge.LEVEL}
     assert set(response.ok_response.headers_to_remove) == {*wire.NEVER_FORWARDED, *of_runs}
     assert names(response.ok_response.response_headers_to_add) == {"x-authz-decision": "d1"}
 
 
 def test_without_an_identity_every_identity_header_is_removed():
     response = allow()
-    assert set(wire.IDENTITY_HEADERS) <= set(response.ok_response.headers_to_remove)
+    assert set(edge.IDENTITY_HEADERS) <= set(response.ok_response.headers_to_remove)
     assert names(response.ok_response.headers) == {"x-authz-decision": "d1"}
 
 
@@ -257,16 +257,16 @@ def test_metadata_reaches_the_access_log():
     ],
 )
 def test_claims_are_sent_as_visible_ascii(value, sent):
-    assert wire.identity_headers(identity(username=value), "")[wire.USER] == sent
+    assert wire.identity_headers(identity(username=value), "")[edge.USER] == sent
 
 
 def test_what_is_empty_or_too_long_is_removed_instead():
     headers = wire.identity_headers(identity(client_id="", username="x" * 1025), "")
-    assert wire.CLIENT not in headers
-    assert wire.USER not in headers
-    assert wire.ASSERTION not in headers
+    assert edge.CLIENT not in headers
+    assert edge.USER not in headers
+    assert edge.ASSERTION not in headers
     who = Identity(claims=identity().claims, roles=frozenset(f"role-{i}" for i in range(1000)))
-    assert wire.ROLES not in wire.identity_headers(who, "")
+    assert edge.ROLES not in wire.identity_headers(who, "")
 
 
 @pytest.mark.parametrize(
