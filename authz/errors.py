@@ -59,15 +59,15 @@ MOST_PROBLEMS: Final = 1000
 class ProblemsError(AuthzError):
     """A file with one or more mistakes; `problems` lists them in the order of their places, the first MOST_PROBLEMS.
 
-    Where there are more, the last one says how many.
+    Where there are more, the last one says how many. `more` counts those that were found and not kept.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], more: int = 0) -> None:
         found = sorted(problems, key=in_order)
         self.problems = tuple(found[:MOST_PROBLEMS])
-        if len(found) > MOST_PROBLEMS:
-            more = f"and {len(found) - MOST_PROBLEMS} more mistakes"
-            self.problems += (Problem(found[MOST_PROBLEMS].file, 0, 0, more, "correct these first"),)
+        if more := more + len(found[MOST_PROBLEMS:]):
+            message = f"and {more} more mistakes"
+            self.problems += (Problem(found[0].file, 0, 0, message, "correct these first"),)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

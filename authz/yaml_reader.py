@@ -1,7 +1,9 @@
 """Reads YAML: text → plain data, with the places of keys and items down to a depth.
 
-Law: no I/O, and no recursion deeper than MAX_DEPTH. What the data means, and which YAML is allowed, is the law of
-`authz.yamlfile`, the one module that uses this one. Most of the time of loading a large file is spent here.
+Law: no I/O, no recursion deeper than MAX_DEPTH, no mapping or list of more than MAX_ENTRIES, and no more than
+MOST_PROBLEMS mistakes kept: what a file makes us keep is bounded however it is broken. What the data means, and which
+YAML is allowed, is the law of `authz.yamlfile`, the one module that uses this one. Most of the time of loading a large
+file is spent here.
 """
 
 import math
@@ -12,10 +14,12 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from authz.characters import foreign_space, named
-from authz.errors import Problem, ProblemsError
+from authz.errors import MOST_PROBLEMS, Problem, ProblemsError
 from authz.wording import BROKEN, Broken
 
 MAX_DEPTH: Final = 32
+MAX_ENTRIES: Final = 500_000
+"""Of one mapping or list: a file of 10 MB has so many only where they say nothing."""
 COLUMN_BITS: Final = 20
 COLUMN_MASK: Final = (1 << COLUMN_BITS) - 1
 _MAX_DIGITS: Final = 40
@@ -67,6 +71,7 @@ class Reader:
         self._places_to = places_to
         self._go_on = go_on
         self.problems: list[Problem] = []
+        self.more = 0  # mistakes beyond those that are kept
         self.places: Places = {}
         self._next: Any = None
         self._depth = 0
@@ -120,10 +125,18 @@ class Reader:
         return Problem(self._file, mark.line + 1, mark.column + 1, message, hint)
 
     def _report(self, event: Any, message: str, hint: str) -> None:
+        if len(self.problems) == MOST_PROBLEMS:
+            self.more += 1
+            return
         problem = self._problem(event, message, hint)
         if not self._go_on:
             raise ProblemsError([problem])
         self.problems.append(problem)
+
+    def _too_many(self, event: Any) -> ProblemsError:
+        """The error at the first entry beyond the limit; what comes after it is not read."""
+        message = f"the mapping or list has more than {MAX_ENTRIES} entries"
+        return ProblemsError([self._problem(event, message, "no file of ours needs that: write fewer")])
 
     def _node(self, event: Any) -> Any:
         if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:  # nearly all there are
@@ -188,8 +201,11 @@ class Reader:
     def _mapping(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
         marks: dict[str, tuple[int, int]] = {}
-        read, keep = self._next, self._depth <= self._places_to
+        read, keep, left = self._next, self._depth <= self._places_to, MAX_ENTRIES
         while type(event := read()) is not yaml.MappingEndEvent:
+            if not left:
+                raise self._too_many(event)
+            left -= 1
             key = self._node(event)
             if type(key) is not str or key == "<<":
                 key = self._key(event, key)
@@ -224,6 +240,8 @@ class Reader:
         marks: list[int] = []
         read, keep = self._next, self._depth <= self._places_to
         while type(event := read()) is not yaml.SequenceEndEvent:
+            if len(items) == MAX_ENTRIES:
+                raise self._too_many(event)
             if keep:
                 marks.append(mark_of(event))
             items.append(self._node(event))

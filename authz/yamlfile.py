@@ -82,9 +82,10 @@ class Document:
         for index, part in enumerate(loc, start=1):
             of_key = key and index == len(loc)
             if isinstance(node, dict) and part in node:
-                mark = self._marks(node, mark)[part][0 if of_key else 1]
+                marks = self._places.get(id(node)) or self._marks(node, mark)
+                mark = marks[part][0 if of_key else 1]
             elif isinstance(node, tuple) and isinstance(part, int) and part < len(node):
-                mark = self._marks(node, mark)[part]
+                mark = (self._places.get(id(node)) or self._marks(node, mark))[part]
             else:
                 continue
             node = node[part]
@@ -184,11 +185,14 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
         return Document(file, text, reader.document(), reader.places, ())
     reader = Reader(file, text)
     try:
-        return Document(file, text, reader.document(), reader.places, reader.problems)
+        read = reader.document()
     except yaml.YAMLError as failure:
-        raise error([*reader.problems, _syntax(failure, data, file)]) from None
+        raise error([*reader.problems, _syntax(failure, data, file)], reader.more) from None
     except ProblemsError as failure:
-        raise error([*reader.problems, *failure.problems]) from None
+        raise error([*reader.problems, *failure.problems], reader.more) from None
+    if reader.more:  # what else is wrong would only be counted
+        raise error(reader.problems, reader.more)
+    return Document(file, text, read, reader.places, reader.problems)
 
 
 def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | None, list[Problem]]:

@@ -19,7 +19,9 @@ from authz.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.policy.schema import RuleDraft
 from authz.wording import Vocabulary
 
-MAX_COMBINATIONS = 100_000
+MAX_COMBINATIONS: Final = 100_000
+MAX_IN_ALL: Final = 1_000_000
+"""Combinations of all rules together: the index keeps each of them, in some 350 bytes."""
 
 _Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
@@ -30,6 +32,7 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
     if not built_in.suffice(draft.document, draft.built_in):
         hint = "who may do what; without them, give a built-in role to somebody: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
+    yield from _in_all(draft)
     first: dict[str, int] = {}
     known = _Known(draft)
     reach = Reach(draft.catalogue, known.words)
@@ -53,6 +56,21 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
     """The conditions that the rule has, and how many entries each of them has."""
     keys = ("roles", "operations", "hosts", "destinations", "methods", "paths", "dags", "tasks", "identity")
     return {key: 1 if key == "identity" else len(entries) for key in keys if (entries := getattr(entry, key))}
+
+
+def _in_all(draft: Draft) -> Iterator[Problem]:
+    """The rule with which the combinations of all rules pass their limit. DAGs on the inbound plane make none."""
+    total = 0
+    for index, entry in draft.rules.items():
+        counts = conditions(entry)
+        made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
+        if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own
+            total += made
+        if total > MAX_IN_ALL:
+            message = f"with the rule `{entry.id}` the rules have more than {MAX_IN_ALL} combinations of entries in all"
+            hint = "use wildcards, or one role for many: a rule has one for each role with each path, host and method"
+            yield draft.document.problem(("rules", index), message, hint)
+            return
 
 
 def _shape(entry: RuleDraft) -> Iterator[_Found]:

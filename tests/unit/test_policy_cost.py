@@ -7,6 +7,9 @@ import pytest
 
 from authz import policy, review
 from authz.errors import MOST_PROBLEMS, PolicyError
+from authz.policy.draft import draft
+from authz.policy.rule_checks import check_rules
+from authz.yamlfile import parse
 from tests.policy_shapes import HEAD, SHAPES, plain, roles
 
 
@@ -44,6 +47,41 @@ def test_roles_that_include_more_than_anybody_can_read():
     [problem] = cpu(text.encode())[1]
     assert problem.message == "the roles include more than 500000 roles, directly or through others"
     assert problem.line == 5
+
+
+def crossed(count):
+    """Rules of 99,000 combinations each: 300 roles and 330 paths in 8 kB."""
+    names = [f"r{number}" for number in range(300)]
+    listed = HEAD + "roles:\n" + "".join(f"  {name}: {{groups: [g]}}\n" for name in names) + "rules:\n"
+    for rule in range(count):
+        paths = ", ".join(f"/api/v2/dags/{rule}x{path}" for path in range(330))
+        listed += f"  - {{id: x{rule:02}, plane: inbound, roles: [{', '.join(names)}], paths: [{paths}]}}\n"
+    return listed.encode()
+
+
+def test_rules_that_together_have_too_many_combinations_are_refused_at_the_rule_that_passes_the_limit():
+    """164 kB of such rules took 700 MB, and 10 MB of them would take all there is."""
+    [problem] = cpu(crossed(12))[1]
+    assert problem.message == "with the rule `x10` the rules have more than 1000000 combinations of entries in all"
+    assert problem.line == 5 + 300 + 1 + 10
+    assert problem.hint.startswith("use wildcards, or one role for many")
+
+
+def test_rules_with_many_combinations_are_fine_below_the_limit():
+    drafted, problems = draft(parse(crossed(10), "policy.yaml"))
+    assert [*problems, *check_rules(drafted)] == []
+
+
+def test_a_rule_that_has_too_many_combinations_itself_is_the_one_mistake():
+    text = crossed(10).decode().replace("paths: [/api", "paths: [" + "".join(f"/y{n}, " for n in range(9)) + "/api", 1)
+    [problem] = cpu(text.encode())[1]
+    assert problem.message == "the rule has more than 100000 combinations of entries"
+
+
+def test_dags_of_inbound_rules_make_no_combinations_in_the_index():
+    text = crossed(12).decode().replace("paths: [", "operations: ['dags:read'], dags: [").replace("/api/v2/dags/", "d")
+    drafted, problems = draft(parse(text.encode(), "policy.yaml"))
+    assert [*problems, *check_rules(drafted)] == []
 
 
 def test_of_many_mistakes_the_first_thousand_are_listed_and_the_others_counted():

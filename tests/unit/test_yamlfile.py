@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from authz import yaml_reader, yamlfile
-from authz.errors import ConfigError, Problem, ProblemsError
+from authz.errors import MOST_PROBLEMS, ConfigError, Problem, ProblemsError
 
 
 class Strict(BaseModel):
@@ -249,7 +249,7 @@ def test_equal_words_are_one_object():
 
 
 def test_a_place_far_to_the_right_stays_on_its_line():
-    wide = "a: {" + "b: 1, " * 300_000 + "c: 2}"
+    wide = "a: {b: '" + "x" * 1_800_000 + "', c: 2}"
     document = yamlfile.parse(b"x: 1\n" + wide.encode(), "f")
     assert document.place(("a", "c"))[0] == 2
 
@@ -320,3 +320,42 @@ def test_what_json_writes_is_read_back(value):
 
     document = yamlfile.parse(json.dumps({"value": value}, ensure_ascii=False).encode(), "f")
     assert document.data == {"value": frozen(value)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a: [*x]\n", "a: [&x 1]\n", "a: [!x 1]\n", "1: a\n", "a: 1\n", "a: [1e999]\n", "<<: a\n"],
+    ids=["aliases", "anchors", "tags", "keys that are no text", "duplicate keys", "too large numbers", "merge keys"],
+)
+def test_of_a_flood_of_broken_yaml_a_thousand_mistakes_are_kept_and_the_others_counted(line):
+    reader = yaml_reader.Reader("f.yaml", "first: 1\n" + line * 1500)
+    reader.document()
+    assert len(reader.problems) == MOST_PROBLEMS
+    assert reader.more >= 499  # the first of equal keys is none
+    found = problems_of("first: 1\n" + line * 1500)
+    assert found[:-1] == tuple(sorted(reader.problems))
+    assert found[-1] == Problem("f.yaml", 0, 0, f"and {reader.more} more mistakes", "correct these first")
+
+
+def test_the_count_of_mistakes_is_also_there_where_reading_ends_early():
+    flood = "a: [" + "*x, " * 1500
+    assert problems_of(flood + "}")[-1].message == "and 501 more mistakes"  # not valid YAML is one
+    assert problems_of(flood + "[" * 40)[-1].message == "and 501 more mistakes"  # nested too deep is one
+
+
+@pytest.mark.parametrize(("begin", "entry"), [("a: [", "1,"), ("a: {", "b: 1,")], ids=["list", "mapping"])
+def test_a_list_or_mapping_of_more_entries_than_any_file_needs_is_not_read_on(begin, entry):
+    """4 MiB of `{}` as rules took 64 s and 1.8 GB."""
+    text = begin + entry * (yaml_reader.MAX_ENTRIES + 1) + "]}"  # which would be a mistake of its own
+    reader = yaml_reader.Reader("f.yaml", text)
+    with pytest.raises(ProblemsError) as caught:
+        reader.document()
+    [problem] = caught.value.problems
+    assert problem.message == f"the mapping or list has more than {yaml_reader.MAX_ENTRIES} entries"
+    assert problem.hint == "no file of ours needs that: write fewer"
+
+
+def problems_of(text):
+    with pytest.raises(ProblemsError) as caught:
+        yamlfile.parse(text.encode(), "f.yaml")
+    return caught.value.problems
