@@ -9,7 +9,7 @@ FAB := .fab/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 # The pure core: what tests/test_architecture.py calls layers 0 to 4.
-CORE := authz/reasons.py,authz/clock.py,authz/edge.py,authz/model.py,authz/characters.py,authz/collector.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/canonical.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/return_path.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/yaml_reader.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
+CORE := authz/reasons.py,authz/clock.py,authz/edge.py,authz/model.py,authz/characters.py,authz/collector.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/canonical.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/return_path.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/http_answer.py,authz/yaml_reader.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from cachetools import LRUCache
 
 from authz import wire
+from authz.http_answer import for_task, refusal
 from authz.minter import NO_ASSERTION, Assertion
 from authz.model import Allow, Decision, Deny, Identity, Plane, Request, Rights
 from authz.page_frame import NO_BRANDING, Branding
@@ -89,17 +90,17 @@ class Answers:
         """
         http = trail.http
         if isinstance(decision, Deny):
-            return wire.denied(
+            answer = refusal(
                 decision,
                 decision_id=trail.id,
                 identity=trail.identity,
                 http=http,
-                metadata=trail.metadata(decision),
                 realm=self._realm,
                 run=trail.caller_run,
                 at=trail.time,
                 branding=self._branding,
             )
+            return wire.denied(answer, metadata=trail.metadata(decision))
         if http is None:
             raise ValueError("an allow for no request")
         verdict = trail.verdict
@@ -127,7 +128,7 @@ class Answers:
     @staticmethod
     def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
         """The serialised CheckResponse by which a task gets what it asked for."""
-        return wire.answered(decision_id=trail.id, body=body, metadata=trail.metadata(decision))
+        return wire.denied(for_task(body, decision_id=trail.id), metadata=trail.metadata(decision))
 
     def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
         """What the assertion says of rights; None where there is none, for nobody and for no audience."""

@@ -23,11 +23,12 @@ from authz.authenticate import Authenticator, KeyState, KeyWanted, Session
 from authz.clock import Clock
 from authz.cookies import Cookies, contradiction
 from authz.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
+from authz.http_answer import refusal
 from authz.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
 from authz.page_frame import NO_BRANDING, Branding
 from authz.parked import Begin, Done, Parked, WantKey
 from authz.policy import Policy
-from authz.reasons import ANSWERS, Reason, word_of
+from authz.reasons import Reason, word_of
 from authz.revocation import Attempt
 from authz.run_exchange import Exchange, Wait
 from authz.run_identity import Caller, RunIdentities, StateWanted
@@ -353,8 +354,8 @@ class Service:
             return self._finish(bare, deny)
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
-        answer = ANSWERS[deny.reason]
-        return wire.denied(deny, decision_id=trail.id, identity=None, http=None, metadata={}, realm=answer.public)
+        answer = refusal(deny, decision_id=trail.id, identity=None, http=None, realm="")
+        return wire.denied(answer, metadata={})
 
 
 def _begin(begin: Begin, done: Done) -> bool:

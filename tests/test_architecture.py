@@ -40,6 +40,7 @@ LAYERS = {
     "task_messages": 2,
     "yaml_reader": 2,
     "yamlfile": 2,
+    "http_answer": 3,
     "run_token": 3,
     "run_request": 3,
     "catalogue": 3,

@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 
 from authz import edge, wire
 from authz.errors import RequestError
+from authz.http_answer import HttpAnswer, for_task, refusal
 from authz.model import Claims, Deny, HttpRequest, Identity, Level, Run
 from authz.page_frame import Branding
 from authz.reasons import ANSWERS, GrpcCode, Reason
@@ -102,12 +103,8 @@ def deny(reason=Reason.NO_RULE, *, html=False, who=None, http=None, **fields):
     http = HttpRequest("inbound", "airflow", "GET", "a", "/", browser=html, **told)
     return CheckResponse.parse(
         wire.denied(
-            Deny(reason=reason, **fields),
-            decision_id="d1",
-            identity=who,
-            http=http,
+            refusal(Deny(reason=reason, **fields), decision_id="d1", identity=who, http=http, realm="airflow"),
             metadata=METADATA,
-            realm="airflow",
         )
     )
 
@@ -364,17 +361,16 @@ def test_every_page_has_a_next_step(reason, who, http, link):
 def test_a_page_names_who_runs_the_gate_the_time_and_the_decision(reason):
     branding = Branding(organisation="Data <Platform>", contact="data@example.com")
     http = HttpRequest("inbound", "airflow", "GET", "a", "/", browser=True)
-    answer = wire.denied(
+    answer = refusal(
         Deny(reason=reason),
         decision_id="d1",
         identity=None,
         http=http,
-        metadata=METADATA,
         realm="airflow",
         at=1_800_000_000.5,
         branding=branding,
     )
-    body = CheckResponse.parse(answer).denied_response.body
+    body = answer.body.decode()
     assert "Data &lt;Platform&gt;" in body
     assert '<a href="mailto:data@example.com">data@example.com</a>' in body
     assert "<code>2027-01-15 08:00:00 UTC</code>" in body
@@ -547,13 +543,19 @@ def test_authorization_is_kept_only_where_that_is_said():
 
 
 def test_what_a_task_asked_for_is_a_denial_to_envoy():
-    response = CheckResponse.parse(wire.answered(decision_id="d1", body=b'{"key": "k"}', metadata=METADATA))
+    response = CheckResponse.parse(wire.denied(for_task(b'{"key": "k"}', decision_id="d1"), metadata=METADATA))
     assert response.status.code == GrpcCode.PERMISSION_DENIED
     assert response.ok_response is None
     assert int(response.denied_response.status.code) == 200
     assert response.denied_response.body == '{"key": "k"}'
     assert names(response.denied_response.headers)["content-type"] == "application/json"
     assert names(response.denied_response.headers)["cache-control"] == "no-store"
+
+
+def test_envoy_never_reads_a_denial_as_an_allow():
+    answer = HttpAnswer(status=403, headers={}, body=b"", grpc=GrpcCode.OK)
+    with pytest.raises(ValueError, match="code is zero"):
+        wire.denied(answer, metadata=METADATA)
 
 
 def test_no_denial_says_yes():
@@ -563,10 +565,8 @@ def test_no_denial_says_yes():
 
 def deny_on(plane, reason):
     http = HttpRequest(plane=plane, audience="", method="GET", authority="airflow", target="/x")
-    answer = wire.denied(
-        Deny(reason=reason), decision_id="d1", identity=None, http=http, metadata=METADATA, realm="airflow"
-    )
-    return CheckResponse.parse(answer)
+    answer = refusal(Deny(reason=reason), decision_id="d1", identity=None, http=http, realm="airflow")
+    return CheckResponse.parse(wire.denied(answer, metadata=METADATA))
 
 
 @pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.BAD_REQUEST, Reason.RUN_ENDED, Reason.NO_TOKEN])
