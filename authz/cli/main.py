@@ -1,6 +1,8 @@
 """`authz`: the group of commands, and how their failures are told."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -19,19 +21,29 @@ from authz.errors import AuthzError, ConfigError, PolicyError
 class _Commands(click.Group):
     """Turns our exceptions into text on stderr and an exit status."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _told(ctx):  # `--help` and `--version` are answered here
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with _told(ctx):
             return super().invoke(ctx)
-        except (ConfigError, PolicyError) as error:
-            for problem in error.problems:
-                click.echo(f"error: {problem}", err=True)
-            ctx.exit(2)
-        except AuthzError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
-        except OSError as error:
-            click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
-            ctx.exit(2)
+
+
+@contextlib.contextmanager
+def _told(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, PolicyError) as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        ctx.exit(2)
+    except AuthzError as error:
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(2)
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        ctx.exit(2)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,0 +1,19 @@
+"""Help is the same at the group and at its commands, also where it cannot be written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HELP = (["--help"], ["-h"], ["--version"], ["lint", "--help"], ["token", "--help"], ["token", "inspect", "-h"])
+
+
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
+def test_help_ends_with_0_and_with_2_where_it_cannot_be_written(arguments):
+    command = [sys.executable, "-m", "authz", *arguments]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    with Path("/dev/full").open("w") as full:
+        lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (lost.returncode, lost.stderr) == (2, "error: No space left on device\n")
