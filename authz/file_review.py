@@ -1,7 +1,8 @@
-"""What a settings file's own files look like to others: certificates that end, secrets that everybody can read.
+"""What is wrong with the files that settings name: certificates that end, open secrets, logs that cannot be written.
 
 Law: findings only, for `authz lint` and `authz envoy`. The files are found by the marks of their keys, so that no
-secret is forgotten; what is not on this machine is passed over. Nothing of a file's content is ever shown.
+secret is forgotten; what is read and is not on this machine is passed over. Nothing of a file's content is ever shown,
+and nothing is opened or made.
 """
 
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 from authz.certificates import expiries
 from authz.errors import Problem
 from authz.named_files import Named, Use, named
+from authz.regular_file import refuse_others, why
 from authz.review import Finding, Severity
 from authz.settings import Settings
 
@@ -18,7 +20,7 @@ from authz.settings import Settings
 def findings(settings: Settings, file: str, now: float) -> list[Finding]:
     """Everything that is found, in the order of the keys; `now` is the time of day."""
     files = list(named(settings))
-    return [*_certificates(files, file, now), *_readable(files, file)]
+    return [*_certificates(files, file, now), *_readable(files, file), *_unwritable(files, file)]
 
 
 def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Finding]:
@@ -35,6 +37,32 @@ def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
             text = f"`{one.key}`: {one.path} can be read by everybody on this machine"
             hint = "only the gate or Envoy needs it: chmod o-r"
             yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)
+
+
+def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:
+    """Who may write there is not asked: the gate has another account than its author."""
+    for one in files:
+        obstacle = _obstacle(Path(one.path)) if one.use is Use.WRITTEN else ""
+        if obstacle:
+            text = f"`{one.key}`: {one.path} cannot be written here: {obstacle}"
+            hint = "make the folder, or name a file in one that exists"
+            yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)
+
+
+def _obstacle(path: Path) -> str:
+    """What keeps everybody from writing there; "" where nothing is seen."""
+    try:
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            return f"the folder {path.parent}: it is no folder"
+    except OSError as error:
+        return f"the folder {path.parent}: {why(error)}"
+    try:
+        refuse_others(path.stat().st_mode, path, devices=True)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return why(error)
+    return ""
 
 
 def _mode(path: str) -> int:

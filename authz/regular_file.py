@@ -43,12 +43,12 @@ def open_regular(
     """
     try:
         with contextlib.suppress(FileNotFoundError):  # opening a device may already do something
-            _refuse_others(Path(path).stat(follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path, devices=devices)
+            refuse_others(Path(path).stat(follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path, devices=devices)
         descriptor = os.open(path, flags | _FLAGS, mode)
     except ValueError:
         raise OSError(EINVAL, "the path holds NUL, or a character that file names cannot have") from None
     try:
-        _refuse_others(
+        refuse_others(
             os.fstat(descriptor).st_mode, path, devices=devices
         )  # what the name stood for a moment ago proves nothing
     except OSError:
@@ -91,7 +91,8 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _refuse_others(mode: int, path: str | os.PathLike[str], *, devices: bool) -> None:
+def refuse_others(mode: int, path: str | os.PathLike[str], *, devices: bool) -> None:
+    """Raise an OSError that says what it is, where a file of this mode is something else than a regular file."""
     if devices and stat.S_ISCHR(mode):
         return
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):  # a link that must not be followed is refused by the system

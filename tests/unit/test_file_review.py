@@ -1,0 +1,78 @@
+"""What lint says of the files that the settings name, before the gate or Envoy stumbles over them."""
+
+import os
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from authz import file_review, settings
+from authz.cli.main import main
+from authz.review import Severity
+
+SETTINGS = """
+version: 1
+listen: ["unix:/run/authz.sock"]
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+log: {{decisions: "{log}"}}
+"""
+
+
+@pytest.fixture
+def found(tmp_path):
+    """The findings about settings with this decision log."""
+
+    def look(log, more=""):
+        path = tmp_path / "authz.yaml"
+        path.write_text(SETTINGS.format(log=log) + more)
+        return [(one.severity, str(one.problem)) for one in file_review.findings(settings.load(path), "authz.yaml", 0)]
+
+    return look
+
+
+def test_a_log_whose_folder_does_not_exist_is_found(found, tmp_path):
+    ((severity, text),) = found("logs/decisions.jsonl")
+    assert severity is Severity.WARNING
+    assert f"`log.decisions`: {tmp_path}/logs/decisions.jsonl cannot be written here" in text
+    assert f"the folder {tmp_path}/logs: No such file or directory" in text
+    (tmp_path / "logs").mkdir()
+    assert found("logs/decisions.jsonl") == []
+    (tmp_path / "logs" / "decisions.jsonl").touch()
+    assert found("logs/decisions.jsonl") == []
+
+
+def test_a_log_below_a_file_or_in_the_place_of_a_folder_a_fifo_or_a_socket_is_found(found, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        texts = {name: found(name)[0][1] for name in ("file/log", "folder", "fifo", "socket")}
+    assert f"the folder {tmp_path}/file: it is no folder" in texts.pop("file/log")
+    assert all(f"it is a {name}, not a regular file" in text.lower() for name, text in texts.items())
+
+
+@pytest.mark.parametrize("log", ["stdout", "/dev/null", "/dev/stdout"])
+def test_a_stream_or_a_device_is_no_finding(found, log):
+    assert found(log) == []
+
+
+def test_every_file_that_is_written_is_looked_at(found):
+    ((_, text),) = found("stdout", 'revocation: {file: "nowhere/revoked"}\n')
+    assert "`revocation.file`" in text
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o644, 1), (0o640, 0)])
+def test_a_secret_that_everybody_can_read_is_found(found, tmp_path, mode, count):
+    key = tmp_path / "assertion.pem"
+    key.touch()
+    key.chmod(mode)
+    texts = [text for _, text in found("stdout")]
+    assert len(texts) == count
+    assert all("assertion.pem can be read by everybody" in text for text in texts)
+
+
+def test_the_command_says_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "authz.yaml").write_text(SETTINGS.format(log="logs/decisions.jsonl") + "policy: policy.yaml\n")
+    assert "cannot be written here" in CliRunner().invoke(main, ["lint", "--settings", "authz.yaml"]).output
