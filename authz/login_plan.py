@@ -4,10 +4,11 @@ Law: data and its checks only, as in `plan`. Whoever logs in is sent to fixed pl
 the one public URL. Plain http is for this machine alone.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from authz.loopback import names_loopback
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 _URL: Final = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
@@ -50,22 +51,12 @@ class Endpoint:
         if match is None or "#" in text:
             raise ValueError(f"{text!r}: write a URL as https://host/path, without user and fragment")
         scheme, host, port, path = match.groups(default="")
-        if scheme == "http" and not is_loopback_name(host):
+        if scheme == "http" and not names_loopback(host):
             raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
         number = int(port) if port else _PORTS[scheme]
         if not 0 < number <= _MAX_PORT:
             raise ValueError(f"{text!r}: an impossible port")
         return cls(scheme, host, number, path or "/")
-
-
-def is_loopback_name(host: str) -> bool:
-    """Whether the name, or the literal address, is that of this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def url(text: str) -> str:

@@ -12,7 +12,8 @@ import orjson
 from authz.errors import KeysUnavailableError
 from authz.keys.download import Downloader, Reach, Url, tls_of
 from authz.keys.limits import Limits
-from authz.keys.network import Deadline, names_loopback, system_resolver
+from authz.keys.network import Deadline, system_resolver
+from authz.loopback import names_loopback
 
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 

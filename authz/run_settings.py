@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from authz.login_plan import is_loopback_name
+from authz.loopback import names_loopback
 from authz.model import Level
 from authz.named_files import Authority, ReadFile, SecretFile
 from authz.quantities import Duration
@@ -108,7 +108,7 @@ class RunIdentity(BaseModel):
         if self.recheck < 2 * self.timeout:
             raise ValueError("`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes")
         for name, url in (("airflow", self.airflow), ("jwks_uri", self.jwks_uri)):
-            if url and url.startswith("http://") and not (self.insecure_http or is_loopback_name(_host(url))):
+            if url and url.startswith("http://") and not (self.insecure_http or names_loopback(_host(url))):
                 raise ValueError(f"`{name}` is plain http beyond this machine: use https, or say `insecure_http: true`")
         return self
 

@@ -3,11 +3,11 @@
 Law: an unknown key is an error, and so is a value of another type.
 """
 
-import ipaddress
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from authz import loopback
 from authz.named_files import Authority, Certificate, SecretFile
 
 _PORTS = 65535
@@ -27,15 +27,7 @@ def _address(value: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach the address."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return address.startswith("unix:") or loopback.is_loopback(address.rpartition(":")[0])
 
 
 Address = Annotated[str, AfterValidator(_address)]

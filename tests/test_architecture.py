@@ -15,6 +15,7 @@ LAYERS = {
     "model": 0,
     "reasons": 0,
     "clock": 0,
+    "loopback": 0,
     "edge": 0,
     "errors": 1,
     "characters": 0,

@@ -4,7 +4,6 @@ Law: as in `authz.envoy_config.plan`, of which this is a part. A destination is 
 names none of them goes nowhere. Names are exact or `*.suffix`, so that it is always known whom Envoy must meet there.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +23,7 @@ from authz.envoy_config.peers import (
     same_place,
 )
 from authz.login_plan import SYSTEM_CA
+from authz.loopback import is_loopback
 from authz.model import SERVICE_NAME
 from authz.path import is_base
 
@@ -141,10 +141,8 @@ def _is_here(address: str) -> bool:
     match parse_address(address):
         case SocketPath():
             return True
-        case HostPort(host, _port, is_ip=True):
-            return ipaddress.ip_address(host).is_loopback
         case HostPort(host):
-            return host == "localhost"
+            return is_loopback(host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

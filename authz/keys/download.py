@@ -19,7 +19,8 @@ import httpcore
 from authz import __version__
 from authz.errors import KeysUnavailableError
 from authz.keys.limits import Limits
-from authz.keys.network import Deadline, GuardedBackend, Resolver, names_loopback
+from authz.keys.network import Deadline, GuardedBackend, Resolver
+from authz.loopback import names_loopback
 from authz.regular_file import read_secret
 
 _URL: Final = re.compile(

@@ -45,16 +45,6 @@ def system_resolver(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def names_loopback(host: str) -> bool:
-    """Whether the name itself says loopback: `localhost`, `x.localhost` (RFC 6761 §6.3) or a loopback literal."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def forbidden(address: str, *, loopback: bool) -> str:
     """Why no key may be fetched from `address`, or "" when it may be. Private addresses are ordinary for an IdP."""
     try:

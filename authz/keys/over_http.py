@@ -13,7 +13,8 @@ from authz.errors import KeysUnavailableError
 from authz.keys.download import Document, Downloader, Reach, Url, default_tls
 from authz.keys.fetch import Fetched
 from authz.keys.limits import Limits
-from authz.keys.network import Deadline, Resolver, names_loopback, system_resolver
+from authz.keys.network import Deadline, Resolver, system_resolver
+from authz.loopback import names_loopback
 from authz.model import Issuer
 
 

@@ -14,8 +14,9 @@ from authz.errors import KeysUnavailableError
 from authz.keys import KeyFetcher, Limits
 from authz.keys.download import Url, default_tls
 from authz.keys.fetch import read_file
-from authz.keys.network import Deadline, GuardedBackend, forbidden, names_loopback, system_resolver
+from authz.keys.network import Deadline, GuardedBackend, forbidden, system_resolver
 from authz.keys.over_http import HttpFetcher
+from authz.loopback import names_loopback
 from tests import simulators as sim
 from tests.certificates import Authority
 from tests.token_factory import issuer, jwks_of, make_key
