@@ -33,6 +33,7 @@ from authz.metrics import Metrics
 from authz.minter import AssertionMinter
 from authz.named_files import named
 from authz.policy import Policy
+from authz.policy_warnings import PolicyWarnings
 from authz.readiness_log import ReadinessLog
 from authz.reload import PolicyFile
 from authz.revocation import Revoked
@@ -64,6 +65,7 @@ class App:
         log_lock: a file to lock around writes to the decision log, where other processes write to it too.
         replays: the table of used proofs, where other processes share it.
         quiet: another process tells of a start that went well.
+        lints: this process says what lint thinks of each policy.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class App:
         log_lock: Path | None = None,
         replays: Path | None = None,
         quiet: bool = False,
+        lints: bool = True,
     ) -> None:
         self.settings = settings
         self._start_level = logging.DEBUG if quiet else logging.INFO
@@ -83,7 +86,7 @@ class App:
         signing_keys = load_keys(settings)
         self.minter = _minter(settings, signing_keys)
         self.keys = self._key_store(fetcher)
-        self.policy = self._policy_file()
+        self.policy = self._policy_file(lints=lints)
         self.sink = _sink(settings, log_lock)
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
@@ -251,10 +254,13 @@ class App:
         runs = {} if section is None else {"run_identity": section.report}
         return {"revision": policy.revision if policy else "", **runs}
 
-    def _policy_file(self) -> PolicyFile:
+    def _policy_file(self, *, lints: bool) -> PolicyFile:
         path = Path(self.settings.policy)
         kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
-        return PolicyFile(path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept)
+        look = PolicyWarnings(self.settings).tell if lints else None
+        return PolicyFile(
+            path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept, look=look
+        )
 
     def _engine(self) -> Engine:
         name, engine = choose(

@@ -50,6 +50,7 @@ class PolicyFile:
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         kept: where the last good policy is kept for a restart.
         events: told of every policy that came into force and of every one that was refused.
+        look: called with a policy that came into force from the file, and the file's size in bytes.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class PolicyFile:
         events: ReloadEvents,
         check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
         kept: KeptPolicy | None = None,
+        look: Callable[[policy.Policy, int], None] | None = None,
     ) -> None:
         self._path = path
         self._accept = accept
         self._check = check
         self._kept = kept
         self._events = events
+        self._look = look
         self._tried = ""
         self.current: policy.Policy | None = None
         self.problems: tuple[Problem, ...] = ()
@@ -110,9 +113,14 @@ class PolicyFile:
         self._events.policy_loaded(loaded.revision)
         # The first one is part of a start, whose last line names it.
         level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
-        log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
+        if before == loaded.revision[:12]:
+            log.info("policy %s stays in force: its file can be used again", before)
+        else:
+            log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
         if self._kept is not None:
             self._kept.keep(data, loaded)
+        if self._look is not None:
+            self._look(loaded, len(data))
 
     def _restore(self, kept: KeptPolicy) -> None:
         """Bring the kept policy into force, if it passes the checks of today."""

@@ -109,6 +109,7 @@ LAYERS = {
     "revoker": 6,
     "replays": 6,
     "agreement": 7,
+    "policy_warnings": 7,
     "app": 7,
     "doctor": 7,
     "runs": 7,
@@ -134,6 +135,7 @@ DOORS = {
     "revoker.py",
     "service.py",
     "app.py",
+    "policy_warnings.py",
     "sink.py",
     "small_server.py",  # gives back a place and raises again
     "supervisor/view.py",

@@ -48,7 +48,14 @@ def run(settings: Settings, place: Place) -> int:
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
     fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
-    app = App(settings_at(place, settings), fetcher=fetcher, log_lock=place.log_lock, replays=place.replays, quiet=True)
+    app = App(
+        settings_at(place, settings),
+        fetcher=fetcher,
+        log_lock=place.log_lock,
+        replays=place.replays,
+        quiet=True,
+        lints=place.index == 0,  # one speaks for all
+    )
     with socket.socket(fileno=place.lifeline) as lifeline:
         over = threading.Event()
         Background(_follow, args=(lifeline, place, app.settings, over), name="lifeline").start()

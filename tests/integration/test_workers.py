@@ -345,3 +345,22 @@ def test_a_healthy_start_is_three_quiet_lines(tmp_path, idp):
             assert not any("not ready" in line or "WARNING" in line for line in lines)
             return
     pytest.fail("no start in five was quick enough to be quiet")
+
+
+def test_one_worker_says_what_lint_thinks_of_each_policy(tmp_path, idp):
+    regex = POLICY.replace('dags: ["sales_*"]', 'dags: ["sales_.*"]')
+    with Pair(tmp_path, idp, policy=regex) as pair:
+
+        def said():
+            return [line for line in pair.log.read_text().splitlines() if "lint --settings" in line]
+
+        pair.until(lambda: len(said()) == 1, "one line for two workers")
+        edited = pair.policy.with_name("edited.yaml")
+        edited.write_text(pair.policy.read_text().replace("sales_.*", "retail_.*"))
+        edited.rename(pair.policy)
+        pair.until(lambda: pair.log.read_text().count("is in force (before: ") == 2, "both workers have it")
+        pair.until(lambda: len(said()) == 2, "one more line")
+    first, second = said()
+    assert "1 warning(s)" in first
+    assert "`sales_.*`" in first
+    assert "`retail_.*`" in second

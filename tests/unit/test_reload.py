@@ -117,6 +117,31 @@ def test_mending_it_clears_the_problems(place, mended):
     assert place.file.problems == ()
 
 
+def test_a_policy_that_was_in_force_all_the_time_is_not_told_as_a_new_one(place, caplog):
+    revision = place.load().revision[:12]
+    place.load(BROKEN)
+    with caplog.at_level(logging.INFO):
+        place.load(POLICY)
+    assert f"policy {revision} stays in force: its file can be used again" in caplog.text
+    assert "before:" not in caplog.text
+    with caplog.at_level(logging.INFO):
+        other = place.load(OTHER).revision[:12]
+    assert f"policy {other} is in force (before: {revision})" in caplog.text
+
+
+def test_what_came_into_force_is_looked_at_then(place):
+    looked = []
+    file = PolicyFile(
+        place.path,
+        accept=lambda _policy: None,
+        events=place.events,
+        look=lambda policy, size: looked.append((file.current is policy, size)),
+    )
+    for text in (POLICY, BROKEN, OTHER):
+        file.take(Content(data=text.encode(), problem="", in_place=False))
+    assert looked == [(True, len(POLICY)), (True, len(OTHER))]
+
+
 def test_a_file_that_goes_away_and_comes_back(place):
     good = place.load()
     place.path.unlink()
