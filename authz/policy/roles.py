@@ -72,20 +72,29 @@ def _has_condition(entry: RoleDraft) -> bool:
 def compile_roles(draft: Draft) -> dict[str, Role]:
     """The roles of a draft without mistakes, with their `includes` closed."""
     closed = role_graph.closures(_includes(draft)) or {}
+    sets = _Sets()
     return {
-        name: _compile(name, entry, closed.get(name) or frozenset((name,)), draft)
+        name: _compile(name, entry, closed.get(name) or frozenset((name,)), draft, sets)
         for name, entry in draft.roles.items()
     }
 
 
-def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft) -> Role:
+class _Sets(dict[tuple[str, ...], frozenset[str]]):
+    """What many roles list alike, as one set: a set takes 200 bytes, and there may be 400,000 roles."""
+
+    def __missing__(self, texts: tuple[str, ...]) -> frozenset[str]:
+        made = self[texts] = frozenset(texts)
+        return made
+
+
+def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft, sets: _Sets) -> Role:
     line, column = draft.document.place(built_in.place(name, draft.built_in), key=True)
     return Role(
         name=name,
-        groups=frozenset(entry.groups),
-        clients=frozenset(entry.clients),
-        subjects=frozenset(entry.subjects),
-        issuers=frozenset(entry.issuers),
+        groups=sets[entry.groups],
+        clients=sets[entry.clients],
+        subjects=sets[entry.subjects],
+        issuers=sets[entry.issuers],
         includes=includes,
         agent=entry.agent,
         airflow=BUILT_IN.get(name, entry.airflow),
