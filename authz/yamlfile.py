@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from authz.characters import misleading
 from authz.errors import MOST_PROBLEMS, Problem, ProblemsError, in_order
-from authz.wording import EXTRA, Worded, was_reported, word
+from authz.wording import EXTRA, was_reported, word
 from authz.yaml_reader import COLUMN_BITS, COLUMN_MASK, MAX_DEPTH, Places, Read, Reader
 
 Loc = tuple[str | int, ...]
@@ -43,10 +43,22 @@ class Document:
     an entry (one rule, one role) are read, from its text, when the first of them is.
     """
 
-    __slots__ = ("_first", "_lines", "_places", "_root", "_starts", "_text", "data", "end_mark", "file", "problems")
+    __slots__ = (
+        "_first", "_lines", "_places", "_root", "_starts", "_text", "data", "end_mark", "error", "file", "problems",
+    )  # fmt: skip
 
-    def __init__(self, file: str, text: str, read: Read, places: Places, problems: Iterable[Problem]) -> None:
+    def __init__(
+        self,
+        file: str,
+        text: str,
+        read: Read,
+        places: Places,
+        problems: Iterable[Problem],
+        *,
+        error: type[ProblemsError] = ProblemsError,
+    ) -> None:
         self.file = file
+        self.error = error
         self.problems = tuple(problems)
         self.end_mark = read.end_mark
         self.data: Mapping[str, Any] = read.data
@@ -182,7 +194,7 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
         raise error(failure.problems) from None
     reader = Reader(file, text, _SHALLOW, go_on=False)
     with contextlib.suppress(yaml.YAMLError, ProblemsError):  # it is read again, with all places that problems name
-        return Document(file, text, reader.document(), reader.places, ())
+        return Document(file, text, reader.document(), reader.places, (), error=error)
     reader = Reader(file, text)
     try:
         read = reader.document()
@@ -192,21 +204,28 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
         raise error([*reader.problems, *failure.problems], reader.more) from None
     if reader.more:  # what else is wrong would only be counted
         raise error(reader.problems, reader.more)
-    return Document(file, text, read, reader.places, reader.problems)
+    return Document(file, text, read, reader.places, reader.problems, error=error)
 
 
 def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | None, list[Problem]]:
-    """The document as `model`, or None; and all problems of both, sorted by place."""
+    """The document as `model`, or None; and all problems of both, sorted by place.
+
+    Raises:
+        ProblemsError: there are more than MOST_PROBLEMS; the first that were found, and the count of the others. What
+            else is wrong would only be counted, and to place and word a million mistakes takes minutes.
+    """
     problems = list(document.problems)
     try:
         result = model.model_validate(document.data)
     except ValidationError as failure:
         found = [detail for detail in failure.errors(include_url=False) if not was_reported(detail)]
-        placed = [(_place_of(document, detail), detail) for detail in found]
+        more = len(found) - MOST_PROBLEMS
+        placed = [(_place_of(document, detail), detail) for detail in found[:MOST_PROBLEMS]]
         for place, detail in sorted(placed, key=operator.itemgetter(0)):
-            # The others are only counted.
-            worded = word(detail, model) if len(problems) <= MOST_PROBLEMS else Worded(detail["msg"])
+            worded = word(detail, model)
             problems.append(Problem(document.file, *place, worded.message, worded.hint))
+        if more > 0:
+            raise document.error(problems, more) from None
         result = None
     return (None if problems else result), sorted(problems, key=in_order)
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from authz import yaml_reader, yamlfile
-from authz.errors import MOST_PROBLEMS, ConfigError, Problem, ProblemsError
+from authz.errors import MOST_PROBLEMS, ConfigError, PolicyError, Problem, ProblemsError
+from authz.wording import Worded
 
 
 class Strict(BaseModel):
@@ -341,6 +342,23 @@ def test_the_count_of_mistakes_is_also_there_where_reading_ends_early():
     flood = "a: [" + "*x, " * 1500
     assert problems_of(flood + "}")[-1].message == "and 501 more mistakes"  # not valid YAML is one
     assert problems_of(flood + "[" * 40)[-1].message == "and 501 more mistakes"  # nested too deep is one
+
+
+class Names(Strict):
+    names: tuple[str, ...]
+
+
+def test_of_a_flood_of_wrong_values_a_thousand_are_worded_and_the_others_counted(monkeypatch):
+    """Four rules with 400,000 numbers as roles, 3 MB: to place and word each of them took 30 s."""
+    worded = []
+    monkeypatch.setattr(yamlfile, "word", lambda detail, _model: worded.append(detail) or Worded("wrong", ""))
+    document = yamlfile.parse(b"names: [" + b"1," * 5000 + b"]\n", "f.yaml", error=PolicyError)
+    with pytest.raises(PolicyError) as caught:
+        yamlfile.validate(document, Names)
+    assert len(worded) == MOST_PROBLEMS
+    assert [problem.message for problem in caught.value.problems] == ["wrong"] * MOST_PROBLEMS + [
+        "and 4000 more mistakes"
+    ]
 
 
 @pytest.mark.parametrize(("begin", "entry"), [("a: [", "1,"), ("a: {", "b: 1,")], ids=["list", "mapping"])
