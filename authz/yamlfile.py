@@ -129,9 +129,8 @@ class Document:
         return len(self._first) >= MOST_PROBLEMS and near > -self._first[0]
 
     def _marks(self, node: Any, mark: int) -> Any:
-        """The marks of what is in a node that begins at `mark`."""
-        if id(node) not in self._places:
-            self._read_entry(node, mark)
+        """The marks of what is in a node that begins at `mark`, which were not read before."""
+        self._read_entry(node, mark)
         return self._places[id(node)]
 
     def _read_entry(self, node: Any, mark: int) -> None:
