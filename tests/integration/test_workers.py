@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -330,21 +331,18 @@ def test_the_default_is_one_for_each_cpu(tmp_path, idp):
 
 
 def test_a_healthy_start_is_three_quiet_lines(tmp_path, idp):
-    """A start that takes long on a busy machine says why, and is tried again here."""
-    for attempt in range(5):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        began = time.monotonic()
-        with Pair(folder, idp) as pair:
-            wait_for(lambda: "all workers are ready" in pair.log.read_text(), "not ready", pause=threading.Event().wait)
-            took = time.monotonic() - began
-            lines = pair.log.read_text().splitlines()
-        assert "all workers are ready, policy " in lines[-1]
-        if took < START_S:
-            assert len(lines) <= 3, lines
-            assert not any("not ready" in line or "WARNING" in line for line in lines)
-            return
-    pytest.fail("no start in five was quick enough to be quiet")
+    """A start that takes long, as on a busy machine, says why: that is all that may be added."""
+    began = time.monotonic()
+    with Pair(tmp_path, idp) as pair:
+        wait_for(lambda: "all workers are ready" in pair.log.read_text(), "not ready", pause=threading.Event().wait)
+        took = time.monotonic() - began
+        text = pair.log.read_text()
+    if took >= START_S:
+        text = re.sub(r"^.*not ready(?:\n  .*)*\n", "", text, flags=re.MULTILINE)
+    lines = text.splitlines()
+    assert "all workers are ready, policy " in lines[-1]
+    assert len(lines) <= 3, lines
+    assert not any("not ready" in line or "WARNING" in line for line in lines)
 
 
 def test_one_worker_says_what_lint_thinks_of_each_policy(tmp_path, idp):
