@@ -100,7 +100,7 @@ class Answers:
                 at=trail.time,
                 branding=self._branding,
             )
-            return wire.denied(answer, metadata=trail.metadata(decision))
+            return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
         if http is None:
             raise ValueError("an allow for no request")
         verdict = trail.verdict
@@ -128,7 +128,8 @@ class Answers:
     @staticmethod
     def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
         """The serialised CheckResponse by which a task gets what it asked for."""
-        return wire.denied(for_task(body, decision_id=trail.id), metadata=trail.metadata(decision))
+        answer = for_task(body, decision_id=trail.id)
+        return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
 
     def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
         """What the assertion says of rights; None where there is none, for nobody and for no audience."""

@@ -65,7 +65,7 @@ class App:
         log_lock: a file to lock around writes to the decision log, where other processes write to it too.
         replays: the table of used proofs, where other processes share it.
         quiet: another process tells of a start that went well.
-        lints: this process says what lint thinks of each policy.
+        lints: this process logs lint's warnings about each policy.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class App:
     def _policy_file(self, *, lints: bool) -> PolicyFile:
         path = Path(self.settings.policy)
         kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
-        look = PolicyWarnings(self.settings).tell if lints else None
+        look = PolicyWarnings(self.settings).log if lints else None
         return PolicyFile(
             path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept, look=look
         )

@@ -5,11 +5,11 @@ Law 2: what it can do is end sessions. A token that comes twice is refused, and 
 issued up to its own `iat`, not up to now.
 Law 3: 200 is said when the revocation is on record and in force, 400 for everything else (§2.8); no answer tells more
 than the error's class.
-Law 4: what costs little is looked at first: form, issuer, kind, audience, freshness, duplicates. Only what passes
-costs a signature. Each sender may send so many in a second whose signature or key is wrong, and all senders together
-so many; a sender that sent none is always heard. So many of one sender wait for a key, and so many of all. An issuer at
-another address than the caller's is never kept out by it. A sender is the peer together with the client that it names:
-Envoy overwrites `x-forwarded-for`, and who forges that header at this port is not taken for one of Envoy's clients.
+Law 4: cheap checks come first: form, issuer, kind, audience, freshness, duplicates. Only a token that passes them
+costs a signature. Tokens with a wrong signature or key are rate limited, per sender and in all; a sender that has sent
+none is never refused for those of others. Waiting for a key is limited too, per sender and in all. A sender is the
+peer together with the client that it names: Envoy overwrites `x-forwarded-for`, and a caller that forges this header
+at the port itself is not counted as one of Envoy's clients.
 """
 
 import logging
@@ -151,11 +151,11 @@ class Backchannel:
         with self._lock:
             self._refuse_duplicate(seen)
             if not self._wrong.admits(peer, self._clock.monotonic()):
-                return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
+                return _too_many()
         try:
             key = self._key(parsed, issuer, peer)
             if key is None:
-                return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
+                return _too_many()
             tokens.verify(parsed, key)
         except DeniedError:
             with self._lock:
@@ -181,7 +181,7 @@ class Backchannel:
             raise TokenError(Reason.CLAIM_INVALID, "duplicate logout token")
 
     def _key(self, parsed: ParsedToken, issuer: Issuer, peer: str) -> Key | None:
-        """The key that the token names; one that is not known is asked for once. None: too many wait for one."""
+        """The key that the token names; an unknown one is fetched. None: too many tokens wait for a key."""
         try:
             return self._known_key(parsed, issuer)
         except DeniedError as error:
@@ -199,7 +199,9 @@ class Backchannel:
             fetched.wait(_WAIT_S)
         finally:
             with self._lock:
-                self._waiting -= Counter({peer: 1})  # leaves nobody with none
+                self._waiting[peer] -= 1
+                if not self._waiting[peer]:
+                    del self._waiting[peer]
         return self._known_key(parsed, issuer)
 
     def _known_key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
@@ -243,6 +245,10 @@ def _token(asked: Asked) -> str:
     if len(found) != 1:
         raise TokenError(Reason.TOKEN_MALFORMED, "not exactly one logout_token")
     return found[0].removeprefix(_FIELD).decode("latin-1")  # a form leaves every letter of a JWT as it is
+
+
+def _too_many() -> Page:
+    return _page(HTTPStatus.TOO_MANY_REQUESTS, "temporarily_unavailable")
 
 
 def _page(status: HTTPStatus, error: str) -> Page:

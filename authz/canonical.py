@@ -1,7 +1,7 @@
-"""The one canonical form of a request: what rules, the decision log and answers are about.
+"""Builds the canonical form of a request, which rules, the decision log and answers use.
 
-Law: pure. Whatever two readers could take for two things is refused, not repaired. What Envoy says of a request (plane,
-base path, destination, host) comes from its context extensions; where these contradict each other, nothing is decided.
+Law: pure. A request that two parsers could read differently is refused, not repaired. Envoy's context extensions set
+the plane, base path, destination and host; a request whose extensions contradict each other is denied.
 """
 
 import re
@@ -18,7 +18,7 @@ _PLANES: Final = {plane.value: plane for plane in Plane}
 
 
 def canonical(http: HttpRequest) -> Request:
-    """The request in the form that is judged.
+    """The canonical form of a request.
 
     Raises:
         DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path or host that is none.
@@ -37,17 +37,17 @@ def canonical(http: HttpRequest) -> Request:
         raise RequestError(Reason.BAD_PATH, "an encoded slash, which destinations read in different ways")
     host, port = canonical_host(http.authority)
     if egress and http.host:
-        host, port = _told(http.host), None
+        host, port = _set_by_envoy(http.host), None
     method = canonical_method(http.method)
     inner = _inside(path, http.base) if http.base else path
-    judged = inner or path
+    evaluated = inner or path
     return Request(
         plane=plane,
         method=method,
         host=host,
         port=port,
-        path=judged.path,
-        segments=judged.segments,
+        path=evaluated.path,
+        segments=evaluated.segments,
         base=http.base,
         outside=inner is None,
         narrowed=http.narrowed,
@@ -56,7 +56,7 @@ def canonical(http: HttpRequest) -> Request:
 
 
 def _tunnel(http: HttpRequest) -> Request:
-    """What a CONNECT asks for. It goes where its Host says, so nothing else may say where it goes."""
+    """The canonical form of a CONNECT. Its Host alone decides where it is routed, so `host` and `base` are refused."""
     if http.host or http.base:
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" or "base" for a tunnel')
     host, port = tunnel(http.authority, http.target)
@@ -65,15 +65,15 @@ def _tunnel(http: HttpRequest) -> Request:
     )
 
 
-def _told(host: str) -> str:
-    """The host that Envoy puts into the Host header, and that is judged instead of an address of Envoy's own."""
+def _set_by_envoy(host: str) -> str:
+    """The destination's host, where the request's own Host is an address of Envoy."""
     try:
-        told, port = canonical_host(host)
+        name, port = canonical_host(host)
     except RequestError:
         port = 0
     if port is not None:
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" that is no host without port')
-    return told
+    return name
 
 
 def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:

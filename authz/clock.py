@@ -1,4 +1,4 @@
-"""What tells the time."""
+"""The clock that every part takes as an argument, so that tests set the time."""
 
 from typing import Protocol
 

@@ -1,6 +1,6 @@
-"""The contract with Envoy: every word that the gate and the configuration that it renders must agree on.
+"""Names that the gate and the rendered Envoy configuration share: headers, context extensions, cookies, paths.
 
-Law: words alone, no behaviour. What only one of the two sides knows stays with that side.
+Law: constants only. A name that only one of the two uses stays in its module.
 """
 
 from typing import Final

@@ -40,21 +40,21 @@ def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
 
 
 def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:
-    """Who may write there is not asked: the gate has another account than its author."""
+    """Logs in missing folders, or whose path is no file. Permissions are not checked: the gate has its own account."""
     for one in files:
         obstacle = _obstacle(Path(one.path)) if one.use is Use.WRITTEN else ""
         if obstacle:
             text = f"`{one.key}`: {one.path} cannot be written here: {obstacle}"
             hint = "make the folder, or name a file in one that exists"
-            # No warning: where a policy is written and reviewed, the gate's folders are not.
+            # A note: a machine on which a policy is reviewed does not have the gate's folders.
             yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.NOTE)
 
 
 def _obstacle(path: Path) -> str:
-    """What keeps everybody from writing there; "" where nothing is seen."""
+    """Why no account could write there; "" where nothing is found."""
     try:
         if not stat.S_ISDIR(path.parent.stat().st_mode):
-            return f"the folder {path.parent}: it is no folder"
+            return f"the folder {path.parent}: it is not a folder"
     except OSError as error:
         return f"the folder {path.parent}: {why(error)}"
     try:

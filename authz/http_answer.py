@@ -1,7 +1,7 @@
-"""What a caller gets instead of what was asked for, as HTTP: status, headers and body.
+"""Makes the HTTP answer that the gate itself gives: status, headers and body of a denial, or of a task's token.
 
-Law: pure, and of no protocol but HTTP: whoever speaks to a proxy encodes it (`authz.wire` for Envoy's ext_authz). No
-answer made here says yes, but the one by which a task gets what it asked the gate for.
+Law: pure, and HTTP alone: `authz.wire` encodes an answer for Envoy's ext_authz. A denial never has status 200; the one
+answer that has gives a task the token that it asked the gate for.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,11 @@ _UNAVAILABLE: Final = 503
 
 @made_per_request
 class HttpAnswer:
-    """An answer. `grpc` is the code by which Envoy is told that the request ends here; it is never OK."""
+    """One HTTP answer."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
-    grpc: GrpcCode
 
 
 def refusal(
@@ -46,10 +45,10 @@ def refusal(
     at: float = 0.0,
     branding: Branding = NO_BRANDING,
 ) -> HttpAnswer:
-    """What a denied caller gets. `run` is the one that a task's token names, whether it is believed or not.
+    """The answer to a denied caller. `run` is the one that a task's token names, verified or not.
 
-    `http` is what is answered, None where it could not be read. A page shows the time `at` (seconds since the epoch)
-    and the `branding`. A browser whose session is over goes to where its cookies are cleared, if there is such a place.
+    `http` is the request, None where it could not be read. A page shows the time `at` (seconds since the epoch) and the
+    `branding`. A browser whose session is over is redirected to where Envoy clears its cookies, if Envoy has a login.
 
     Raises:
         ValueError: the reason is not one of a denial, or a sign-out that leads nowhere. This is a bug of the caller;
@@ -82,14 +81,13 @@ def refusal(
         error = f', error="{answer.error}"' if answer.error else ""
         headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
     body = _body(deny, identity, decision_id, http, run, at=at, branding=branding)
-    return HttpAnswer(status=status, headers=headers, body=body, grpc=answer.grpc)
+    return HttpAnswer(status=status, headers=headers, body=body)
 
 
 def for_task(body: bytes, *, decision_id: str) -> HttpAnswer:
-    """A task gets what it asked the gate for. To Envoy this is a denial, so that nothing is forwarded."""
-    answer = ANSWERS[Reason.RUN_TOKEN_ISSUED]
+    """The answer that gives a task what it asked the gate for."""
     headers = {"content-type": "application/json", "cache-control": "no-store", DECISION: decision_id}
-    return HttpAnswer(status=answer.http, headers=headers, body=body, grpc=answer.grpc)
+    return HttpAnswer(status=ANSWERS[Reason.RUN_TOKEN_ISSUED].http, headers=headers, body=body)
 
 
 def _status(status: int, http: HttpRequest | None) -> int:

@@ -1,6 +1,6 @@
-"""Whether a host is this machine, by its name alone.
+"""Tells by its name alone whether a host is this machine.
 
-Law: pure. What a name resolves to is judged where a connection is made (`authz.keys.network`).
+Law: pure. `authz.keys.network` checks the addresses that a name resolves to.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ def names_loopback(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """`localhost` or a loopback literal: what no resolver can lead elsewhere."""
+    """Whether it is `localhost` or a loopback literal, which do not depend on DNS."""
     if host == "localhost":
         return True
     try:

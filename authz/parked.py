@@ -1,6 +1,6 @@
-"""A check that cannot be answered yet, as a value: the engine waits, and asks again.
+"""A check that cannot be answered yet, as a value: the engine waits, and then resumes it.
 
-Law: waiting is never done here, and an engine knows nothing of what is waited for.
+Law: nothing waits in this module, and an engine does not know what a check waits for.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 Done = Callable[[], None]
 Begin = Callable[[Done], bool]
-"""Begins something; never blocks. True: `done` is called once, from another thread, when it has ended. False: it has
-ended already, or will not begin."""
+"""Starts something and never blocks. True: it calls `done` once, from another thread, when it has ended. False: it has
+ended already, or does not start."""
 
 WantKey = Callable[[str, str, Done], bool]
 """Asks for an issuer's key to be fetched: its name, the key id; see `Begin` (implemented by `authz.keys.KeyStore`)."""
@@ -17,14 +17,14 @@ WantKey = Callable[[str, str, Done], bool]
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A check that waits for what `begin` begins.
+    """A check that waits for what `begin` starts.
 
-    `resume` answers it, whatever became of what it waits for. It may have to wait for something else then: who signs
-    out waits for the key of the token, and then for the revocation. It never waits for the same thing twice, so
-    resuming without waiting ends with an answer too. `leave` is called instead when the caller has hung up.
+    `resume` answers it, whether or not that has succeeded. The answer may be another wait: a sign-out waits for the
+    token's key, and then for the revocation. A check never waits for the same thing twice, so resuming without waiting
+    also ends with an answer. The engine calls `leave` instead when the caller has hung up.
 
-    `counted`: it takes one of the places that the engine has for checks that wait, because anybody can make such
-    checks. Of the others, whoever begins the wait bounds how many there are.
+    `counted`: the check takes one of the engine's places, because anonymous callers can cause such checks. The number
+    of other waiting checks is bounded by the part that they wait for.
     """
 
     resume: Callable[[], "bytes | Parked"] = field(repr=False)

@@ -1,8 +1,7 @@
-"""What lint thinks of the policy that came into force, in one line of the log.
+"""Logs lint's warnings about each policy that comes into force, in one bounded line.
 
-Law: one process says it, once for each revision, when that is in force already, and in bounded length. Lint takes a
-part of the time that loading takes; a file larger than `MOST_BYTES` is left to `authz lint`, so that checks never wait
-for it. A bug in lint ends neither a start nor a reload.
+Law: one process logs it, once for each revision, after the policy is in force. Lint takes less time than loading; a
+file larger than `MOST_BYTES` is skipped, so that checks never wait for it. A bug in lint stops no start and no reload.
 """
 
 import logging
@@ -20,21 +19,21 @@ _MOST_CHARS: Final = 300
 
 
 class PolicyWarnings:
-    """Tells each revision's warnings once. `settings` are those that the policy is used with."""
+    """Logs the warnings of each revision once. `settings` are the gate's."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._told = ""
+        self._logged = ""
 
-    def tell(self, policy: Policy, size: int) -> None:
-        """Log the warnings about a policy that is in force; `size` is that of its file in bytes."""
-        if size > MOST_BYTES or policy.revision == self._told:
+    def log(self, policy: Policy, size: int) -> None:
+        """Log the warnings of a policy; `size` is that of its file in bytes."""
+        if size > MOST_BYTES or policy.revision == self._logged:
             return
-        self._told = policy.revision
+        self._logged = policy.revision
         try:
             found = self._warnings(policy)
         except Exception:
-            # Lint's door: the policy is in force, and what lint thinks of it changes nothing.
+            # Lint's entry point: the policy is in force already, and a bug in lint must not end its process.
             log.exception("looking for warnings about the policy %s", policy.revision[:12])
             return
         if found:
@@ -49,7 +48,7 @@ class PolicyWarnings:
             )
 
     def _warnings(self, policy: Policy) -> list[Problem]:
-        from authz import agreement, review  # noqa: PLC0415 only the process that tells needs lint
+        from authz import agreement, review  # noqa: PLC0415 only the process that logs needs lint
 
         found = sorted([*review.lint(policy), *agreement.findings(policy, self._settings, "settings")])
         return [finding.problem for finding in found if finding.severity is review.Severity.WARNING]

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from authz import collector
 from authz.dag_review import about_dags
@@ -20,7 +21,7 @@ from authz.policy.coverage import Covering
 from authz.policy.covering_index import CoveringIndex
 from authz.policy.operations import Words
 
-_TOKENS = "tokens:create"
+_TOKENS: Final = "tokens:create"
 
 
 class Severity(StrEnum):
@@ -101,7 +102,7 @@ def _unused(policy: Policy) -> Iterator[Problem]:
 
 
 def _tokens(policy: Policy) -> Iterator[Problem]:
-    """Only who names the operation has it (`never` in the catalogue); what then answers is Airflow's auth manager."""
+    """Rules that allow Airflow's own tokens by name (no wildcard includes them): our auth manager issues none."""
     for rule in policy.rules.values():
         if rule.effect is Effect.ALLOW and _TOKENS in rule.operations:
             message = f"the rule `{rule.id}` allows `{_TOKENS}`, which Airflow refuses (403) behind `AuthzAuthManager`"

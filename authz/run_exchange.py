@@ -22,6 +22,7 @@ from authz.clock import Clock
 from authz.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
 from authz.jwks import KeySet
 from authz.model import HttpRequest, Issuer, Level, Run
+from authz.parked import Begin, Done, WantKey
 from authz.reasons import Reason
 from authz.run_minter import RunMinter
 from authz.run_request import RunRequest
@@ -31,8 +32,6 @@ from authz.tokens.task import read_task_token
 AIRFLOW: Final = "airflow task tokens"  # no policy can name an issuer so: a name there has no spaces
 _MOST_WAITING: Final = 64
 _MOST_RETIRED: Final = 1024
-
-Done = Callable[[], None]
 
 
 class Asker(Protocol):
@@ -53,7 +52,7 @@ class Wait:
 
     asked: RunRequest
     pending: "_Pending" = field(repr=False)
-    begin: Callable[[Done], bool] = field(repr=False)
+    begin: Begin = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +61,7 @@ class _Pending:
 
     attempt: Attempt | None = None
     refused: DeniedError | None = None
-    left: bool = False  # nobody waits for it any more
+    left: bool = False  # the caller has stopped waiting
 
 
 class Exchange:
@@ -86,7 +85,7 @@ class Exchange:
         minter: RunMinter,
         states: Asker,
         keys: Callable[[], Mapping[str, KeyState]],
-        want_key: Callable[[str, str, Done], bool],
+        want_key: WantKey,
         level: Callable[[Level], Level],
         max_token_bytes: int,
         clock: Clock,
@@ -160,7 +159,7 @@ class Exchange:
         return self._minter.variable(wait.asked, claim, found.try_number, level, now), run
 
     def leave(self, wait: Wait) -> None:
-        """Nobody waits for the answer any more."""
+        """End the waiting: the caller has hung up, or its time is over."""
         wait.pending.left = True
         if wait.pending.attempt is not None:
             self._states.leave(wait.pending.attempt)

@@ -18,7 +18,7 @@ Law 3: a token is good for its own form alone. One that is bound to a key is nob
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -29,6 +29,7 @@ from authz.authenticate import Authenticator, KeyState, KeyWanted
 from authz.errors import DeniedError, RequestError, TokenError
 from authz.fair_share import FairShare
 from authz.model import Claims, HttpRequest, Identity, Level, Plane, Request, Run
+from authz.parked import Begin, Done
 from authz.policy import Policy
 from authz.reasons import Reason
 from authz.run_token import START_SKEW_S, RunToken
@@ -55,7 +56,7 @@ class States(Protocol):
         """
         ...
 
-    def look(self, attempt: Attempt, done: Callable[[], None] | None) -> bool:
+    def look(self, attempt: Attempt, done: Done | None) -> bool:
         """Ask; see `authz.task_states.TaskStates.look`."""
         ...
 
@@ -78,15 +79,15 @@ class Replays(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateWanted:
-    """The call cannot be judged before what `begin` begins has ended: a question to Airflow.
+    """The call waits until Airflow has said whether its task `run` is running.
 
-    `attempt` is that question, and `leave` is called when nobody waits for its answer any more. `run` is the task's.
+    `begin` asks (`attempt` is the question), and `leave` ends the waiting before the answer.
     """
 
     run: Run
     attempt: Attempt = field(repr=False)
-    begin: Callable[[Callable[[], None]], bool] = field(repr=False)
-    leave: Callable[[], None] = field(repr=False)
+    begin: Begin = field(repr=False)
+    leave: Done = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +99,7 @@ class Caller:
 
 
 class Shown(NamedTuple):
-    """What a call shows: who calls, and the proof that is to be used up when the policy lets the call through."""
+    """The caller, and the proof that is used up if the policy allows the call."""
 
     caller: Caller
     proof: Proof | None = None
@@ -112,7 +113,7 @@ class Now(NamedTuple):
 
 
 class _naming:  # noqa: N801 used like a function; contextlib's generators cost ten times as much
-    """Whatever denies the call inside says which run the verified token names."""
+    """Adds the run that the verified token names to a `DeniedError` raised inside."""
 
     __slots__ = ("_run",)
 
@@ -206,8 +207,8 @@ class RunIdentities:
 
         Raises:
             RequestError: a credential comes twice, or is not of its one form.
-            DeniedError: it is nobody's, or the task has ended, or that cannot be told now. Its `run` is that of a
-                verified token.
+            DeniedError: the caller is not identified, or its task has ended, or Airflow cannot be asked. `run` of the
+                error is the run that a verified token names.
         """
         now = Now(wall, monotonic)
         for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):

@@ -355,7 +355,7 @@ class Service:
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
             log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
         answer = refusal(deny, decision_id=trail.id, identity=None, http=None, realm="")
-        return wire.denied(answer, metadata={})
+        return wire.denied(answer, reason=deny.reason, metadata={})
 
 
 def _begin(begin: Begin, done: Done) -> bool:

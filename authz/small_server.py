@@ -42,8 +42,8 @@ class Page:
 class Asked:
     """One request. `body` is None where it has none that is read: no length, or too much.
 
-    `peer` is the address that it comes from, "" over a Unix socket. `forwarded` is the last address of
-    `x-forwarded-for`, "" where there is none: what the peer says, so worth as much as the peer.
+    `peer` is the address of the connection's other end, "" over a Unix socket. `forwarded` is the last address of
+    `x-forwarded-for`, "" where there is none; it is as trustworthy as the peer.
     """
 
     method: str

@@ -5,7 +5,7 @@ Law 2: what is not known is never taken for "running". A task counts as running 
 the question was sent to which Airflow said so; a later answer replaces an earlier one, whichever comes first.
 Law 3: one question at a time about one claim (single flight), however many wait for it; so many threads ask, and so
 many questions wait. The next one is refused, and whoever asks is told so at once.
-Law 4: whoever was told to wait is told once when the waiting is over, whatever happened, unless they left before.
+Law 4: `done` is called exactly once for each waiting call, also after a failure, unless the call has left before.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from authz.errors import DeniedError
 from authz.keys.clock import Clock
+from authz.parked import Done
 from authz.reasons import Reason
 from authz.task_claim import Attempt, Claim, Found
 from authz.threads import Background
@@ -32,8 +33,6 @@ _MOST_KEPT: Final = 20_000  # task instances, some 10 MB
 _LONG_AGO: Final = float("-inf")
 _TOLD_S: Final = 300.0  # for how long an operator is told of a failure, if nobody asks again
 _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed, is not asked about again
-
-Done = Callable[[], None]
 
 
 class Airflow(Protocol):
@@ -188,7 +187,7 @@ class TaskStates:
         return flight
 
     def _too_many_questions(self, claim: Claim) -> str:
-        """Why no further question can be asked, "" when it can."""
+        """Why Airflow cannot be asked one more question; "" when it can."""
         if len(self._queue) >= _MOST_QUESTIONS:
             return f"{_MOST_QUESTIONS} questions wait to be sent to Airflow"
         if self._busy[claim.instance] >= _MOST_OF_ONE:
@@ -196,7 +195,7 @@ class TaskStates:
         return ""
 
     def _too_many_wait(self, flight: _Flight) -> str:
-        """Why nobody else can wait for this answer, "" when somebody can."""
+        """Why no further call can wait for this answer; "" when one can."""
         if len(flight.waiters) >= _MOST_WAITERS:
             return f"{_MOST_WAITERS} calls wait for this answer of Airflow"
         if self._waiting >= _MOST_WAITING:
@@ -204,7 +203,7 @@ class TaskStates:
         return ""
 
     def leave(self, attempt: Attempt) -> None:
-        """Nobody waits for this any more: its place is free. The question itself goes on; its answer is kept."""
+        """Free the call's place. The question to Airflow goes on, and its answer is cached."""
         with self._lock:
             flight = self._flights.get(attempt.claim)
             if flight is not None and flight.waiters.pop(attempt, None) is not None:

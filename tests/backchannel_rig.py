@@ -22,7 +22,7 @@ class Rig:
         self.keys = {"corp": state_of(KEY)}
         self.arriving = None  # what a fetch brings
         self.asked = []
-        self.hanging = None  # the fetches that do not end
+        self.hanging = None  # a queue of what ends the fetches that otherwise never do
         self.revoked = Revoked(b"k" * 32)
         self.attempts, self.subjects = [], []
         self.fails = False
@@ -40,7 +40,7 @@ class Rig:
     def _want_key(self, issuer, kid, done):
         self.asked.append((issuer, kid))
         if self.hanging is not None:
-            self.hanging.append(done)
+            self.hanging.put(done)
             return True
         if self.arriving is None:
             return False

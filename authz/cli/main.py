@@ -22,16 +22,17 @@ class _Commands(click.Group):
     """Turns our exceptions into text on stderr and an exit status."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _told(ctx):  # `--help` and `--version` are answered here
+        with _reported(ctx):  # `--help` and `--version` are answered here
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        with _told(ctx):
+        with _reported(ctx):
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _told(ctx: click.Context) -> Iterator[None]:
+def _reported(ctx: click.Context) -> Iterator[None]:
+    """Print an error as text, and end with status 2."""
     try:
         yield
     except (ConfigError, PolicyError) as error:

@@ -22,11 +22,11 @@ from authz.envoy_config import login_pages as pages
 from authz.envoy_config.failures import destination_replies
 from authz.envoy_config.header_room import REFUSED
 from authz.envoy_config.login import is_navigation
-from authz.envoy_config.login_pages import Page, said_to_programs
+from authz.envoy_config.login_pages import Page, json_fields
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
 from authz.page_frame import NO_BRANDING, Branding
 
-HEADERS_TOO_LARGE: Final = said_to_programs(
+HEADERS_TOO_LARGE: Final = json_fields(
     "headers_too_large",
     "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this: ask for a"
     " token with fewer groups, or delete this site's cookies.",
@@ -125,7 +125,7 @@ def _as_page(text: str) -> SubstitutionFormatString:
 
 
 def _as_json(fields: Mapping[str, str]) -> SubstitutionFormatString:
-    """Envoy escapes what it fills in; what there is not is null."""
+    """Envoy escapes the values that it inserts; a missing value becomes null."""
     return SubstitutionFormatString(json_format=Struct.from_dict(dict(fields)), content_type="application/json")
 
 

@@ -31,7 +31,7 @@ _DECISION_ID: Final = f"%DYNAMIC_METADATA({NAME}:decision_id)%"
 _COMMANDS: Final = {_TIME: "%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", _REQUEST: _ID, _DECISION: _DECISION_ID}
 
 
-def said_to_programs(error: str, message: str, *, decided: bool = False) -> dict[str, str]:
+def json_fields(error: str, message: str, *, decided: bool = False) -> dict[str, str]:
     """The fields of a JSON answer for Envoy's formatter; `time` and the ids are those of the access log's line."""
     body = {
         "error": error,
@@ -44,7 +44,7 @@ def said_to_programs(error: str, message: str, *, decided: bool = False) -> dict
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One failure: the word for programs, and what people are told. `decided`: the gate has let the request pass."""
+    """One failure: the error code for programs and the text for people. `decided`: the gate has allowed the request."""
 
     error: str
     title: str
@@ -69,8 +69,8 @@ class Page:
         return [Link("/", self.link)]
 
     def json(self) -> dict[str, str]:
-        """For everybody else, for Envoy's formatter."""
-        return said_to_programs(self.error, self.text, decided=self.decided)
+        """The JSON fields for other clients, for Envoy's formatter."""
+        return json_fields(self.error, self.text, decided=self.decided)
 
 
 REFUSED: Final = Page(

@@ -1,8 +1,8 @@
 """A decision to the bytes of a CheckResponse.
 
 Law: this is the only file that builds a `CheckResponse`, and it has two builders. `allowed()` says OK; `denied()`
-refuses to be built with a gRPC code of zero, because Envoy reads an all-default response as ALLOW. What a caller is
-told is made elsewhere (`authz.http_answer`); here it is encoded.
+refuses a reason whose gRPC code is zero, because Envoy reads an all-default response as ALLOW. `authz.http_answer`
+makes the answer that the caller gets; this file encodes it.
 Source: `envoy.service.auth.v3`, see `protos/`.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.edge import DECISION, IDENTITY_HEADERS
 from authz.http_answer import HttpAnswer
-from authz.reasons import GrpcCode
+from authz.reasons import ANSWERS, GrpcCode, Reason
 from authz.wire.headers import NEVER_FORWARDED
 
 _MARK: Final = os.urandom(12).hex()
@@ -100,16 +100,17 @@ class PreparedAllow:
         return decision_id.encode().join(self._parts)
 
 
-def denied(answer: HttpAnswer, *, metadata: Mapping[str, str]) -> bytes:
-    """The request ends here, and the caller gets this.
+def denied(answer: HttpAnswer, *, reason: Reason, metadata: Mapping[str, str]) -> bytes:
+    """The caller gets `answer`, and Envoy forwards nothing.
 
     Raises:
         ValueError: Envoy would read it as an allow. This is a bug of the caller; the service answers 503 for it.
     """
-    if answer.grpc == GrpcCode.OK:
-        raise ValueError("a denial whose gRPC code is zero")
+    code = ANSWERS[reason].grpc
+    if code == GrpcCode.OK:
+        raise ValueError(f"{reason} is no reason to deny")
     response = pb.CheckResponse()
-    response.status.code = answer.grpc
+    response.status.code = code
     response.denied_response.status.code = answer.status
     response.denied_response.body = answer.body.decode()
     for name, value in answer.headers.items():

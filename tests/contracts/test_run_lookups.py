@@ -1,5 +1,6 @@
 """Questions to Airflow on both engines, over real sockets: whoever waits for one holds up nobody else."""
 
+import contextlib
 import threading
 
 import pytest
@@ -84,8 +85,9 @@ def test_a_task_that_hangs_up_leaves_its_place_to_others(kind, rig):
         go.set()
 
 
-def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
-    monkeypatch.setattr("authz.task_states._MOST_WAITERS", 5)
+@contextlib.contextmanager
+def five_waiting(kind, rig):
+    """Five calls of one task that wait for an Airflow which answers when `go` is set."""
     token = rig.token_of(rig.airflow.add(), TASK)
     rig.clock.advance(20)
     go = threading.Event()
@@ -93,6 +95,12 @@ def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
     with Running(kind, rig.service, max_wait=10.0) as running, running.channel() as channel:
         calls = [check(channel).future(a_call(token, NOW + 20), timeout=20) for _ in range(5)]
         rig.until(lambda: waiting(rig) == 5)
+        yield channel, token, calls, go
+
+
+def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
+    monkeypatch.setattr("authz.task_states._MOST_WAITERS", 5)
+    with five_waiting(kind, rig) as (channel, token, calls, go):
         answer = read(check(channel)(a_call(token, NOW + 20), timeout=10))
         assert (answer.http, answer.reason) == (503, "tasks_wait_for_airflow")
         assert "5 calls wait" in rig.record["detail"]
@@ -112,13 +120,7 @@ def test_a_task_that_asks_waits_for_airflows_answer(kind, rig):
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(kind, rig):
-    token = rig.token_of(rig.airflow.add(), TASK)
-    rig.clock.advance(20)
-    go = threading.Event()
-    rig.airflow.hold(go)
-    with Running(kind, rig.service, max_wait=10.0) as running, running.channel() as channel:
-        calls = [check(channel).future(a_call(token, NOW + 20), timeout=20) for _ in range(5)]
-        rig.until(lambda: waiting(rig) == 5)
+    with five_waiting(kind, rig) as (channel, token, calls, go):
         for call in calls:
             call.cancel()
         rig.until(lambda: waiting(rig) == 0)

@@ -48,7 +48,7 @@ def test_a_log_below_a_file_or_in_the_place_of_a_folder_a_fifo_or_a_socket_is_fo
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
         texts = {name: found(name)[0][1] for name in ("file/log", "folder", "fifo", "socket")}
-    assert f"the folder {tmp_path}/file: it is no folder" in texts.pop("file/log")
+    assert f"the folder {tmp_path}/file: it is not a folder" in texts.pop("file/log")
     assert all(f"it is a {name}, not a regular file" in text.lower() for name, text in texts.items())
 
 

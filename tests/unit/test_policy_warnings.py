@@ -38,12 +38,12 @@ def lines(caplog):
 
 
 def test_a_policy_without_warnings_is_not_spoken_of(warnings, caplog):
-    warnings.tell(policy.load(POLICY.encode(), "policy.yaml"), len(POLICY))
+    warnings.log(policy.load(POLICY.encode(), "policy.yaml"), len(POLICY))
     assert lines(caplog) == []
 
 
 def test_one_line_names_the_first_warnings_and_how_to_see_all(warnings, caplog):
-    warnings.tell(regexes(50), 5000)
+    warnings.log(regexes(50), 5000)
     ((level, text),) = lines(caplog)
     assert level == "WARNING"
     assert "50 warning(s)" in text
@@ -56,18 +56,18 @@ def test_one_line_names_the_first_warnings_and_how_to_see_all(warnings, caplog):
 
 def test_a_revision_is_told_once(warnings, caplog):
     for count in (1, 1, 2, 2):
-        warnings.tell(regexes(count), 100)
+        warnings.log(regexes(count), 100)
     assert ["1 warning(s)" in text for _, text in lines(caplog)] == [True, False]
 
 
 def test_a_large_policy_is_left_to_the_command(warnings, caplog):
-    warnings.tell(regexes(1), MOST_BYTES + 1)
+    warnings.log(regexes(1), MOST_BYTES + 1)
     assert lines(caplog) == []
-    warnings.tell(regexes(1), MOST_BYTES)
+    warnings.log(regexes(1), MOST_BYTES)
     assert len(lines(caplog)) == 1
 
 
 def test_a_bug_in_lint_stops_nothing(warnings, caplog):
-    warnings.tell(SimpleNamespace(revision="abc"), 100)
+    warnings.log(SimpleNamespace(revision="abc"), 100)
     ((level, text),) = lines(caplog)
     assert (level, "abc" in text) == ("ERROR", True)

@@ -104,6 +104,7 @@ def deny(reason=Reason.NO_RULE, *, html=False, who=None, http=None, **fields):
     return CheckResponse.parse(
         wire.denied(
             refusal(Deny(reason=reason, **fields), decision_id="d1", identity=who, http=http, realm="airflow"),
+            reason=reason,
             metadata=METADATA,
         )
     )
@@ -543,7 +544,9 @@ def test_authorization_is_kept_only_where_that_is_said():
 
 
 def test_what_a_task_asked_for_is_a_denial_to_envoy():
-    response = CheckResponse.parse(wire.denied(for_task(b'{"key": "k"}', decision_id="d1"), metadata=METADATA))
+    response = CheckResponse.parse(
+        wire.denied(for_task(b'{"key": "k"}', decision_id="d1"), reason=Reason.RUN_TOKEN_ISSUED, metadata=METADATA)
+    )
     assert response.status.code == GrpcCode.PERMISSION_DENIED
     assert response.ok_response is None
     assert int(response.denied_response.status.code) == 200
@@ -552,10 +555,11 @@ def test_what_a_task_asked_for_is_a_denial_to_envoy():
     assert names(response.denied_response.headers)["cache-control"] == "no-store"
 
 
-def test_envoy_never_reads_a_denial_as_an_allow():
-    answer = HttpAnswer(status=403, headers={}, body=b"", grpc=GrpcCode.OK)
-    with pytest.raises(ValueError, match="code is zero"):
-        wire.denied(answer, metadata=METADATA)
+@pytest.mark.parametrize("reason", [reason for reason in Reason if ANSWERS[reason].grpc == GrpcCode.OK])
+def test_envoy_never_reads_a_denial_as_an_allow(reason):
+    answer = HttpAnswer(status=403, headers={}, body=b"")
+    with pytest.raises(ValueError, match="no reason to deny"):
+        wire.denied(answer, reason=reason, metadata=METADATA)
 
 
 def test_no_denial_says_yes():
@@ -566,7 +570,7 @@ def test_no_denial_says_yes():
 def deny_on(plane, reason):
     http = HttpRequest(plane=plane, audience="", method="GET", authority="airflow", target="/x")
     answer = refusal(Deny(reason=reason), decision_id="d1", identity=None, http=http, realm="airflow")
-    return CheckResponse.parse(wire.denied(answer, metadata=METADATA))
+    return CheckResponse.parse(wire.denied(answer, reason=reason, metadata=METADATA))
 
 
 @pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.BAD_REQUEST, Reason.RUN_ENDED, Reason.NO_TOKEN])
