@@ -20,7 +20,7 @@ help: ## list the targets
 install: $(STAMP) ## create .venv and install everything the demo, the tests and the tools need
 
 $(STAMP): requirements/all.lock pyproject.toml
-	@echo "Installing into $(VENV) (once; about a minute) …"
+	@echo "Installing into $(VENV) (once; some minutes) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/all.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -191,7 +191,7 @@ class App:
         problems += self.certificates.told(now, self.clock.wall())
         clock = self.clock.problem()
         problems += [clock] if clock else []
-        problems += ["ending: no new connections, please"] if self._ending else []
+        problems += ["shutting down"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
         return Readiness(

@@ -97,7 +97,7 @@ def _like_regexes(policy: Policy) -> Iterator[Problem]:
         for glob in (*rule.dags, *rule.tasks):
             if ".*" in glob.text:
                 message = f"`{glob.text}` of the rule `{rule.id}` stands for ids with a dot in that place"
-                hint = f"patterns are no regular expressions: write {glob.text.replace('.*', '*')} if no dot is meant"
+                hint = f"patterns are not regular expressions: write {glob.text.replace('.*', '*')} if no dot is meant"
                 yield _at(policy, rule, message, hint)
 
 

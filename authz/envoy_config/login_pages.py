@@ -94,7 +94,7 @@ NO_TOKEN: Final = Page(
     "login_failed",
     "The sign-in could not be completed",
     "The identity provider gave no token: it cannot be reached, the sign-in was used already or took too long, or its"
-    " settings for this gate are wrong. Try again; if it lasts, tell your platform team the time.",
+    " settings for this gate are wrong. Try again; if it lasts, tell your platform team the time and the request id.",
 )
 NOT_READY: Final = Page(
     "login_not_ready",
@@ -111,7 +111,7 @@ GATE_AWAY: Final = Page(
     "gate_unavailable",
     "The gate does not answer",
     "The service that checks each request before it is forwarded is away, or takes too long. Nothing was forwarded. Try"
-    " again shortly; if it lasts, tell your platform team the time.",
+    " again shortly; if it lasts, tell your platform team the time and the request id.",
     "To the start page",
 )
 UPSTREAM_AWAY: Final = Page(
