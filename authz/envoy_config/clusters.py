@@ -66,7 +66,9 @@ UPSTREAM_IDLE: Final = timedelta(seconds=4)
 _SECOND: Final = timedelta(seconds=1)
 _AWAY: Final = timedelta(milliseconds=250)
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_NO_PANIC: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0))
+# An endpoint that is unwell gets nothing, and one that is well again gets requests at once: Envoy would keep the second
+# of two changes back for up to a second, for clusters of thousands (seen: all workers back, every request still a 503).
+_BALANCING: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta())
 
 
 def authz_cluster(plan: EnvoyPlan) -> Cluster:
@@ -80,7 +82,7 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
         type=discovery(plan.authz_endpoints),
         connect_timeout=AUTHZ_CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_NO_PANIC,
+        common_lb_config=_BALANCING,
         load_assignment=load_assignment(CLUSTER, plan.authz_endpoints),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
@@ -104,7 +106,7 @@ def upstream_cluster(upstream: Upstream, name: str) -> Cluster:
         type=discovery(upstream.addresses),
         connect_timeout=CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_NO_PANIC,
+        common_lb_config=_BALANCING,
         load_assignment=load_assignment(name, upstream.addresses),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
@@ -141,7 +143,7 @@ def destination_cluster(destination: Destination, sds: str) -> Cluster:
         type=discovery(destination.addresses),
         connect_timeout=timedelta(seconds=limits.connect_timeout),
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_NO_PANIC,
+        common_lb_config=_BALANCING,
         load_assignment=load_assignment(name, destination.addresses),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
@@ -203,7 +205,7 @@ def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None
         name=name,
         type=discovery([address]),
         connect_timeout=CONNECT_TIMEOUT,
-        common_lb_config=_NO_PANIC,
+        common_lb_config=_BALANCING,
         load_assignment=load_assignment(name, [address]),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},

@@ -326,7 +326,7 @@ def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
     assert check["grpc_health_check"] == {}
     assert check["interval"] == check["no_traffic_interval"] == "1s"
     assert check["unhealthy_interval"] == "0.250s"
-    assert found["common_lb_config"] == {"healthy_panic_threshold": {}}
+    assert found["common_lb_config"] == {"healthy_panic_threshold": {}, "update_merge_window": "0s"}
     assert found["lb_policy"] == "LEAST_REQUEST"
     (bounds,) = found["circuit_breakers"]["thresholds"]
     assert "retry_budget" not in bounds, "it would refuse the second tries just when they are needed"
