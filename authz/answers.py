@@ -1,19 +1,21 @@
 """From a decision to the bytes that answer it.
 
-Law: what is answered to many requests alike is built once, by `wire.allowed`, and only the decision's id is new each
-time; for who asks for the first time nothing is prepared. A prepared answer belongs to one identity (or to nobody), one
+Law: what is answered to many requests alike is built once, by `wire`, and only the decision's id is new each time; for
+a caller who asks for the first time nothing is prepared. A prepared allow belongs to one identity (or to nobody), one
 audience, one rule with the rights that it gave, one rest of cookies and one revision of the policy. It is used no
-longer than its assertion may be handed out.
+longer than its assertion may be handed out. A prepared denial belongs to one verdict; browsers get none, because a page
+shows the time.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from cachetools import LRUCache
 
 from authz import wire
-from authz.http_answer import for_task, refusal
+from authz.http_answer import HttpAnswer, for_task, refusal
 from authz.minter import NO_ASSERTION, Assertion
 from authz.model import Allow, Decision, Deny, Identity, Plane, Request, Rights
 from authz.page_frame import NO_BRANDING, Branding
@@ -90,17 +92,7 @@ class Answers:
         """
         http = trail.http
         if isinstance(decision, Deny):
-            answer = refusal(
-                decision,
-                decision_id=trail.id,
-                identity=trail.identity,
-                http=http,
-                realm=self._realm,
-                run=trail.caller_run,
-                at=trail.time,
-                branding=self._branding,
-            )
-            return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+            return self._deny(trail, decision)
         if http is None:
             raise ValueError("an allow for no request")
         verdict = trail.verdict
@@ -124,6 +116,29 @@ class Answers:
             if verdict is not None:
                 verdict.answer = kept
         return kept.allow.render(trail.id)
+
+    def _deny(self, trail: Trail, decision: Deny) -> bytes:
+        """A denial. What a caller who is no browser gets for the same question again differs in the decision's id."""
+        verdict, http = trail.verdict, trail.http
+        if verdict is None or verdict.decision is not decision or http is None or http.browser:
+            answer = self._refusal(trail, decision, trail.id)
+            return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+        if verdict.denial is None:
+            make = partial(self._refusal, trail, decision)
+            verdict.denial = wire.PreparedDeny(make, reason=decision.reason, metadata=trail.metadata(decision))
+        return verdict.denial.render(trail.id)
+
+    def _refusal(self, trail: Trail, decision: Deny, decision_id: str) -> HttpAnswer:
+        return refusal(
+            decision,
+            decision_id=decision_id,
+            identity=trail.identity,
+            http=trail.http,
+            realm=self._realm,
+            run=trail.caller_run,
+            at=trail.time,
+            branding=self._branding,
+        )
 
     @staticmethod
     def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:

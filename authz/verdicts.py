@@ -21,7 +21,7 @@ from authz.canonical import canonical
 from authz.minter import Assertion
 from authz.model import Decision, HttpRequest, Identity, Level, Request
 from authz.policy import Policy
-from authz.wire import PreparedAllow
+from authz.wire import PreparedAllow, PreparedDeny
 
 _Key = tuple[str, str, str, str, str, bool, str, str]
 _Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
@@ -63,6 +63,7 @@ class Verdict:
     decision: Decision
     record: PreparedRecord | None = None
     answer: PreparedAnswer | None = None
+    denial: PreparedDeny | None = None
 
 
 class Verdicts:

@@ -5,6 +5,6 @@ Law: nobody else reads or builds Envoy's messages.
 
 from authz.wire.headers import NEVER_FORWARDED, identity_headers
 from authz.wire.request import parse
-from authz.wire.response import PreparedAllow, allowed, denied
+from authz.wire.response import PreparedAllow, PreparedDeny, allowed, denied
 
-__all__ = ["NEVER_FORWARDED", "PreparedAllow", "allowed", "denied", "identity_headers", "parse"]
+__all__ = ["NEVER_FORWARDED", "PreparedAllow", "PreparedDeny", "allowed", "denied", "identity_headers", "parse"]

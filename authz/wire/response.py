@@ -7,17 +7,17 @@ Source: `envoy.service.auth.v3`, see `protos/`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
-from authz.edge import DECISION, IDENTITY_HEADERS
+from authz.edge import DECISION, IDENTITY_HEADERS, META_DECISION
 from authz.http_answer import HttpAnswer
 from authz.reasons import ANSWERS, GrpcCode, Reason
 from authz.wire.headers import NEVER_FORWARDED
 
 _MARK: Final = os.urandom(12).hex()
-_PLACES: Final = 3  # the upstream's header, the caller's header, the metadata
+_PLACES: Final = 3  # the caller's header, the metadata, and the upstream's header or the body
 
 
 def _describe(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
@@ -71,20 +71,16 @@ def allowed(
     return response.SerializeToString()
 
 
-class PreparedAllow:
-    """An allow whose bytes are the same for every decision but for the decision's id.
+class _Prepared:
+    """A response whose bytes are the same for every decision but for the decision's id.
 
-    It is built by `allowed`, once, with a mark in the id's place; `render` puts the id there. The mark is random, so
-    that no claim can hold it, and as long as an id, so that the lengths inside the message stay true.
+    It is built once, with a mark in the id's place; `render` puts the id there. The mark is random, so that no claim
+    can hold it, and as long as an id, so that the lengths inside the message stay true.
     """
 
     __slots__ = ("_parts",)
 
-    def __init__(
-        self, *, headers: Mapping[str, str], cookies: str | None, metadata: Mapping[str, str], keep: bool = False
-    ) -> None:
-        metadata = {**metadata, "decision_id": _MARK}
-        made = allowed(decision_id=_MARK, headers=headers, cookies=cookies, metadata=metadata, keep=keep)
+    def __init__(self, made: bytes) -> None:
         self._parts = made.split(_MARK.encode())
         if len(self._parts) != _PLACES + 1:
             raise ValueError("the decision's id does not stand where it should")
@@ -98,6 +94,27 @@ class PreparedAllow:
         if len(decision_id) != len(_MARK):
             raise ValueError(f"a decision's id has {len(_MARK)} characters")
         return decision_id.encode().join(self._parts)
+
+
+class PreparedAllow(_Prepared):
+    """An allow, ready but for the decision's id; the arguments are those of `allowed`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, *, headers: Mapping[str, str], cookies: str | None, metadata: Mapping[str, str], keep: bool = False
+    ) -> None:
+        metadata = {**metadata, META_DECISION: _MARK}
+        super().__init__(allowed(decision_id=_MARK, headers=headers, cookies=cookies, metadata=metadata, keep=keep))
+
+
+class PreparedDeny(_Prepared):
+    """A denial, ready but for the decision's id: `answer` makes what the caller gets, of the id."""
+
+    __slots__ = ()
+
+    def __init__(self, answer: Callable[[str], HttpAnswer], *, reason: Reason, metadata: Mapping[str, str]) -> None:
+        super().__init__(denied(answer(_MARK), reason=reason, metadata={**metadata, META_DECISION: _MARK}))
 
 
 def denied(answer: HttpAnswer, *, reason: Reason, metadata: Mapping[str, str]) -> bytes:

@@ -454,6 +454,23 @@ def test_a_prepared_allow_notices_a_mark_that_stands_elsewhere_too():
         prepared(**{"x-authz-subject": wire.response._MARK})
 
 
+@pytest.mark.parametrize("decision_id", ["0123456789abcdef01234567", "f" * 24])
+def test_a_prepared_denial_is_the_same_as_one_that_is_built(decision_id):
+    def answer(of):
+        body = f'{{"decision_id": "{of}"}}'.encode()
+        return HttpAnswer(status=403, headers={"x-authz-decision": of, "cache-control": "no-store"}, body=body)
+
+    made = wire.PreparedDeny(answer, reason=Reason.NO_RULE, metadata=METADATA)
+    built = wire.denied(answer(decision_id), reason=Reason.NO_RULE, metadata={**METADATA, "decision_id": decision_id})
+    assert CheckResponse.parse(made.render(decision_id)) == CheckResponse.parse(built)
+
+
+def test_no_allow_is_prepared_as_a_denial():
+    answer = HttpAnswer(status=200, headers={}, body=b"{}")
+    with pytest.raises(ValueError, match="no reason to deny"):
+        wire.PreparedDeny(lambda _id: answer, reason=Reason.RULE, metadata=METADATA)
+
+
 RUN = Run("sales_daily", "scheduled__2026-11-22T00:00:00+00:00", "load.orders", 3, 2, Level.VERIFIED)
 
 
