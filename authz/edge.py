@@ -37,6 +37,13 @@ EXT_AUTHORIZATION: Final = "authorization"
 NARROWED: Final = "narrowed"  # of `EXT_DAGS`: Airflow keeps to the DAGs that the assertion names
 KEEP: Final = "keep"  # of `EXT_AUTHORIZATION`: the task's own goes on
 
+# Dynamic metadata of an answer (namespace `envoy.filters.http.ext_authz`): what Envoy's access log says of a decision.
+META_DECISION: Final = "decision_id"
+META_REASON: Final = "reason"
+META_RULE: Final = "rule"
+META_REVISION: Final = "revision"
+META_SUBJECT: Final = "subject"
+
 # Airflow's own way out. The gate answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
 SIGN_OUT_MARKER: Final = "authz-signout"

@@ -12,6 +12,7 @@ from typing import Final
 from authz.audit import OutboundFields, OutboundRecord, OwnFields, PreparedRecord, encode
 from authz.cookies import Cookies
 from authz.cookies import read as read_cookies
+from authz.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.model import EXECUTION, Decision, Deny, HttpRequest, Identity, Plane, Request, Run
 from authz.policy import Policy
 from authz.reasons import word_of
@@ -79,11 +80,11 @@ class Trail:
         """What Envoy's access log says about the decision."""
         subject = self.identity.claims.subject if self.identity is not None else ""
         told = {
-            "decision_id": self.id,
-            "reason": decision.reason.value,
-            "rule": decision.rule,
-            "revision": self.revision,
-            "subject": subject.encode("utf-8", "replace").decode(),
+            META_DECISION: self.id,
+            META_REASON: decision.reason.value,
+            META_RULE: decision.rule,
+            META_REVISION: self.revision,
+            META_SUBJECT: subject.encode("utf-8", "replace").decode(),
         }
         run = self.caller_run
         if run is not None:

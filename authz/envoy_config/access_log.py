@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAcc
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from authz.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.envoy_config.ext_authz import NAME
 
 
@@ -46,7 +47,7 @@ _REQUEST_ID: Final = (
 # `latency_us` is the time that the check took as Envoy saw it; `duration_ms` is the whole request's.
 FIELDS: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
-    "id": _decision("decision_id"),
+    "id": _decision(META_DECISION),
     "method": "%REQ(:METHOD):16%",
     "host": "%REQ(:AUTHORITY):255%",
     "path": "%PATH(NQ):2048%",
@@ -54,10 +55,10 @@ FIELDS: Final[Mapping[str, str]] = {
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
-    "subject": _decision("subject"),
-    "reason": _decision("reason"),
-    "rule": _decision("rule"),
-    "revision": _decision("revision"),
+    "subject": _decision(META_SUBJECT),
+    "reason": _decision(META_REASON),
+    "rule": _decision(META_RULE),
+    "revision": _decision(META_REVISION),
     "latency_us": f"%FILTER_STATE({NAME}:FIELD:latency_us)%",
     "duration_ms": "%DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",

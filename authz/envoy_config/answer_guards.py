@@ -33,6 +33,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     StringMatcher,
 )
 
+from authz.edge import DECISION, META_DECISION
 from authz.envoy_config.ext_authz import NAME as AUTHORIZER
 from authz.envoy_config.failures import NOT_HTTP, REDIRECT, RESPONSE_TOO_LARGE, Failure
 from authz.envoy_config.reply_filters import header
@@ -112,7 +113,7 @@ def _entry(predicate: MatcherMatcherListPredicate, failure: Failure) -> MatcherM
         response_headers_to_add=[
             *failure.headers(),
             header("content-type", "application/json"),  # Envoy takes the body's own for local replies only
-            header("x-authz-decision", f"%DYNAMIC_METADATA({AUTHORIZER}:decision_id)%"),
+            header(DECISION, f"%DYNAMIC_METADATA({AUTHORIZER}:{META_DECISION})%"),
         ],
     )
     action = TypedExtensionConfig(name=failure.word, typed_config=Any.pack(policy))

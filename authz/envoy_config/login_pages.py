@@ -8,6 +8,7 @@ link, to the start. JSON says the same.
 from dataclasses import dataclass
 from typing import Final
 
+from authz.edge import META_DECISION
 from authz.envoy_config.ext_authz import NAME
 from authz.page_frame import NO_BRANDING, POLICY, Branding, Link, page
 
@@ -27,7 +28,7 @@ _DECISION: Final = "\x00decision\x00"
 # Nothing here needs escaping: Envoy makes the id of a request itself (`headers.own_request_id`), the gate that of a
 # decision.
 _ID: Final = "%REQ(X-REQUEST-ID)%"
-_DECISION_ID: Final = f"%DYNAMIC_METADATA({NAME}:decision_id)%"
+_DECISION_ID: Final = f"%DYNAMIC_METADATA({NAME}:{META_DECISION})%"
 _COMMANDS: Final = {_TIME: "%START_TIME(%Y-%m-%d %H:%M:%S UTC)%", _REQUEST: _ID, _DECISION: _DECISION_ID}
 
 
