@@ -2,7 +2,7 @@
 
 Law: fixed words only; nothing that the destination said is repeated. Such an answer is told from the destination's own
 by the header `x-authz-destination-error`, which no destination can send, and from a refusal of the authorizer, which
-has no such header. It says when to try again, where that helps, and carries the decision's id.
+has no such header. It says when to try again, where that helps, and the time and the ids of the access log's line.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, Metadata, S
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import ResponseMapper
 from envoy_data_plane.google.protobuf import Struct
 
-from authz.envoy_config.ext_authz import NAME
+from authz.envoy_config.login_pages import json_fields
 from authz.envoy_config.reply_filters import all_of, details, flagged, header, status
 
 HEADER: Final = "x-authz-destination-error"
@@ -34,12 +34,9 @@ class Failure:
 
     def body(self) -> SubstitutionFormatString:
         """The JSON of the answer."""
-        told = {
-            "error": self.word,
-            "message": self.message,
+        told = json_fields(self.word, self.message, decided=True) | {
             "destination": f"%METADATA(CLUSTER:{_NAMESPACE}:{_WORD})%",
             "host": "%REQ(:AUTHORITY):255%",
-            "decision_id": f"%DYNAMIC_METADATA({NAME}:decision_id)%",
         }
         return SubstitutionFormatString(json_format=Struct.from_dict(told), content_type="application/json")
 

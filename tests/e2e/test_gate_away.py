@@ -2,11 +2,11 @@
 
 import json
 import re
-from datetime import UTC, datetime
 
 import pytest
 
 from authz.envoy_config.login_pages import GATE_AWAY, UPSTREAM_AWAY
+from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, free_port, plan_for, wait_for
 from tests.e2e.gate import Gate, token
@@ -21,19 +21,12 @@ pytestmark = pytest.mark.e2e
 NAVIGATION = ("Sec-Fetch-Mode: navigate", "Accept: text/html")
 # What a caller may write there, and no answer may repeat.
 FOREIGN_ID = "X-Request-Id: <b>mine</b>"
-REQUEST_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DECISION = "926a3e91b7e7441cfa435aae"
 
 
 def facts(answer):
     """The names and values below the line of a page."""
     return dict(re.findall(r"<dt>(.*?)</dt><dd><code>(.*?)</code></dd>", answer.body.decode()))
-
-
-def is_now(text):
-    """Whether `text` is a time of the last minute, in UTC."""
-    said = datetime.fromisoformat(text.replace(" UTC", "Z"))
-    return abs((datetime.now(UTC) - said).total_seconds()) < 60
 
 
 def says(ask, page, decision=None):

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.plan import EnvoyPlan
+from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback, wait_for
 from tests.e2e.raw_http import RawResponse, exchange, request
@@ -88,12 +89,14 @@ class WayOut:
 def failure(answer: RawResponse) -> tuple[int, str, str | None]:
     """Status, cause and destination of an answer that Envoy made for a destination.
 
-    It is told by its header, carries the decision's id and may not be stored.
+    It is told by its header, carries the time and the ids of the access log's line, and may not be stored.
     """
     word = answer.header("x-authz-destination-error")
     assert word, f"not an answer about a destination: {answer}"
     body = json.loads(answer.body)
     assert (body["error"], body["decision_id"]) == (word, DECISION)
+    assert is_now(body["time"])
+    assert REQUEST_ID.fullmatch(body["request_id"])
     assert answer.header("x-authz-decision") == DECISION
     assert (answer.header("content-type"), answer.header("cache-control")) == ("application/json", "no-store")
     return answer.status, word, body["destination"]
