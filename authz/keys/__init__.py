@@ -4,7 +4,8 @@ Law: nothing here runs on the serving thread except `KeyStore.view` and `KeyStor
 """
 
 from authz.keys.clock import Clock, SystemClock
-from authz.keys.fetch import Fetched, Fetcher, KeyFetcher
+from authz.keys.contract import Fetched, Fetcher
+from authz.keys.fetch import KeyFetcher
 from authz.keys.limits import Limits
 from authz.keys.schedule import KeyOptions
 from authz.keys.state import KeyState

@@ -21,7 +21,7 @@ from authz import jwks
 from authz.errors import KeysUnavailableError
 from authz.jwks import KeySet
 from authz.keys.clock import Clock
-from authz.keys.fetch import Fetched, Fetcher
+from authz.keys.contract import Fetched, Fetcher
 from authz.keys.schedule import Done, KeyOptions, Schedule
 from authz.keys.state import KeyState
 from authz.model import Issuer
