@@ -25,6 +25,7 @@ import jwt
 from authz import assertion
 from authz.demo.airflow_home import AirflowHome
 from authz.demo.children import Children
+from tests.airflow_database import new_database
 
 ISSUER = "https://gate.test"
 AUDIENCE = "airflow"
@@ -203,8 +204,9 @@ class AirflowSite:
             dags.mkdir(parents=True)
             for name, source in self._dags.items():
                 (dags / f"{name}.py").write_text(source)
-        (self.home.home / "airflow.db").touch(mode=0o600)  # whoever runs tasks under another user id may not read it
-        self.run("db", "migrate")
+        database = self.home.home / "airflow.db"
+        database.touch(mode=0o600)  # whoever runs tasks under another user id may not read it
+        new_database(database, self.auth_manager, lambda: self.run("db", "migrate"))
         for component in self._components:
             command = self.home.command(component)
             self.running[component] = self.children.start(component, command, self.environment)
