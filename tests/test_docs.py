@@ -22,7 +22,7 @@ from tests.token_factory import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")})
 BIN = Path(sys.executable).parent
 
 # `sh` blocks hold commands that stay, need a network, or are run elsewhere; each is named with the place that runs it.
@@ -149,6 +149,19 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_way_in_leads_to_every_page():
+    docs = ROOT / "docs"
+    start = (docs / "README.md").read_text()
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in start} == set()
+
+
+def test_contributors_are_sent_to_places_that_exist():
+    places = re.findall(r"`((?:authz|docs|scripts|tests)/[\w./]+|\.ci/\w+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(places) > 10
+    assert [place for place in places if not (ROOT / place).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
