@@ -9,17 +9,17 @@ from typing import Final, NamedTuple
 
 from authz import policy
 from authz.errors import PolicyError
-from authz.keys.kept_keys import shown
-from authz.state_folder import Item, StateFolder
+from authz.state_folder import Item, StateFolder, shown
 from authz.yamlfile import MAX_BYTES
 
 _NAME: Final = "policy"
 
 
 class Kept(NamedTuple):
-    """A policy that was in force before the restart, and since when it was."""
+    """A policy that was in force before the restart, the bytes of its file, and since when it was."""
 
     policy: policy.Policy
+    size: int
     since: str
 
 
@@ -60,7 +60,7 @@ class KeptPolicy:
         if loaded.revision != item.about.get("revision"):
             self._state.refuse(_NAME, "it is not the revision that it says")
             return None
-        return Kept(loaded, shown(item.about.get("in_force_since")))
+        return Kept(loaded, len(item.data), shown(item.about.get("in_force_since")))
 
     def _about(self) -> Mapping[str, object] | None:
         item = self._state.read(_NAME, MAX_BYTES)

@@ -139,6 +139,8 @@ class PolicyFile:
         )
         self._events.policy_restored(found.policy.revision)
         log.warning("%s", self.restored)
+        if self._look is not None:
+            self._look(found.policy, found.size)
 
     def _reject(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

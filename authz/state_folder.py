@@ -142,6 +142,14 @@ class StateFolder:
         self._problems[name] = told
 
 
+def shown(wall: object) -> str:
+    """A moment in UTC, for people."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(wall))))
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
 @contextlib.contextmanager
 def opened_folder(path: Path, *, make: bool) -> Iterator[int]:
     """The folder's descriptor, after a look at whose it is.
@@ -177,7 +185,10 @@ def _decode(data: bytes) -> Item:
     if len(digest) != _DIGEST_LENGTH or sha256(body).hexdigest().encode() != digest:
         raise ValueError("it is not what was written there (its checksum differs)")
     header, _, content = body.partition(b"\n")
-    about = json.loads(header)
+    try:
+        about = json.loads(header)
+    except RecursionError:
+        raise ValueError("another version wrote it") from None
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise ValueError("another version wrote it")
     return Item(about=about, data=content)

@@ -9,7 +9,6 @@ from the future is not used.
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final
@@ -18,9 +17,9 @@ from authz import jwks
 from authz.errors import KeysUnavailableError
 from authz.keys.boot import Boot, this_boot
 from authz.keys.clock import Clock
-from authz.keys.fetch import Fetched, Fetcher
+from authz.keys.contract import Fetched, Fetcher
 from authz.model import Issuer
-from authz.state_folder import Item, StateFolder
+from authz.state_folder import Item, StateFolder, shown
 
 _REWRITE_S: Final = 60.0  # a set that did not change is written again for the sake of its time, and not more often
 _AHEAD_S: Final = 30.0  # tolerated difference of clocks
@@ -116,14 +115,6 @@ class KeepingFetcher:
         if not boot.id or about.get("boot") != boot.id or not isinstance(at, int | float):
             return float("-inf")
         return boot.seconds - at
-
-
-def shown(wall: object) -> str:
-    """A moment in UTC, for people."""
-    try:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(wall))))
-    except (ValueError, OverflowError, OSError):
-        return "an unknown time"
 
 
 def _source(issuer: Issuer) -> list[object]:

@@ -306,6 +306,7 @@ GATES = {"error": "no_rule", "message": "m", "decision_id": "d", "rule": "r1"}
         (403, {"x-authz-decision": "other"}, json.dumps(GATES), None),
         (403, {"x-authz-decision": "d"}, "no json", None),
         (403, {"x-authz-decision": "d"}, "[]", None),
+        pytest.param(403, {"x-authz-decision": "d"}, "[" * 16_000, None, id="nested too deeply"),
         (403, {"x-authz-decision": "d"}, '{"decision_id": "d"}', None),
         (200, {"x-authz-decision": "d"}, json.dumps(GATES), None),
         (403, {"x-authz-decision": "d"}, json.dumps({**GATES, "message": "x" * 20_000}), None),

@@ -376,6 +376,7 @@ def test_why_there_is_none_is_told(site, exchange, kind, said):
     [
         "no json",
         "[]",
+        pytest.param("[" * 100_000, id="nested too deeply"),
         '{"token": "a.b.c"}',
         '{"token": "a.b", "expires_in": 9, "level": "verified"}',
         '{"token": "a.b.c\\r\\nx: y", "expires_in": 9, "level": "verified"}',

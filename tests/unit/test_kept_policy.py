@@ -36,11 +36,16 @@ class Process:
     """One process of a gate, from its start."""
 
     def __init__(self, folder, *, file="policy.yaml", now=0.0, check=lambda _policy: ()):
-        self.events, self.accepted = Events(), []
+        self.events, self.accepted, self.looked_at = Events(), [], []
         self.state = StateFolder(folder / "state")
         kept = KeptPolicy(self.state, lambda: now)
         path = folder / file
-        self.file = PolicyFile(path, accept=self.accepted.append, events=self.events, check=check, kept=kept)
+        self.file = PolicyFile(
+            path, accept=self.accepted.append, events=self.events, check=check, kept=kept, look=self._look
+        )
+
+    def _look(self, policy, size):
+        self.looked_at.append((policy.revision, size))
 
     def take(self, text):
         data = text.encode() if text is not None else None
@@ -65,6 +70,7 @@ def test_what_was_in_force_serves_and_it_is_said(tmp_path, found):
     assert [policy.revision for policy in again.accepted] == [revision(POLICY)]
     assert again.file.problems
     assert "in force since 1970-01-01T00:00:00Z and kept from before the restart" in again.file.restored
+    assert again.looked_at == [(revision(POLICY), len(POLICY.encode()))], "its warnings are told as those of the file"
 
 
 def test_a_whole_file_ends_it(tmp_path):

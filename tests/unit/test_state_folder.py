@@ -73,7 +73,7 @@ def test_what_is_written_again_for_its_time_alone_stays(path, kept, monkeypatch)
     assert read(path)[0].data == ITEM.data
 
 
-@pytest.mark.parametrize("header", [b"[]", b"7", b"null", b"{", b"{}"])
+@pytest.mark.parametrize("header", [b"[]", b"7", b"null", b"{", b"{}", b"[" * 3000])
 def test_a_header_of_another_form_is_not_used(path, kept, header):
     body = header + b"\n"
     kept.write_bytes(sha256(body).hexdigest().encode() + b"\n" + body)

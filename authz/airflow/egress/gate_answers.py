@@ -40,7 +40,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | N
         return None
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(told, dict) or told.get("decision_id") != decision or not isinstance(told.get("error"), str):
         return None
