@@ -18,7 +18,7 @@ import orjson
 
 from authz import __version__
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Url, tls_of
+from authz.keys.download import read_url, tls_of
 from authz.keys.network import Deadline, GuardedBackend, Resolver, system_resolver
 from authz.reasons import Reason
 from authz.regular_file import read_regular
@@ -74,7 +74,7 @@ class AirflowRest:
         ca: str | None = None,
         resolver: Resolver = system_resolver,
     ) -> None:
-        self._base = Url.parse(url)
+        self._base = read_url(url)
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
@@ -145,7 +145,7 @@ class AirflowRest:
         target = f"{base.target.rstrip('/')}/api/v2/{path}"
         url = httpcore.URL(scheme=base.scheme, host=base.host.strip("[]"), port=base.port, target=target)
         headers = {
-            "host": str(Url(scheme=base.scheme, host=base.host, port=base.port, target="")).partition("://")[2],
+            "host": base.authority,
             "accept": "application/json",
             "accept-encoding": "identity",
             "connection": "close",

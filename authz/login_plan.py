@@ -9,72 +9,42 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from authz.loopback import names_loopback
+from authz.urls import Url
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
-_URL: Final = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3
 _CLIENT: Final = re.compile(r"[ -~]+")  # RFC 6749 §2.2
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9._~%-]+=[A-Za-z0-9._~%:/+-]*")
-_PORTS: Final = {"http": 80, "https": 443}
-_MAX_PORT: Final = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An http or https URL in its parts; `path` begins with a slash and holds the query, if there is one."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @property
-    def address(self) -> str:
-        """Where to connect to, as a plan writes it."""
-        return f"{self.host}:{self.port}"
-
-    @property
-    def authority(self) -> str:
-        """What a browser writes into Host: without the port where it is the scheme's own."""
-        return self.host if self.port == _PORTS[self.scheme] else self.address
-
-    @property
-    def origin(self) -> str:
-        """Scheme and authority."""
-        return f"{self.scheme}://{self.authority}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Endpoint":
-        """Read a URL strictly: lower-case host, no user, no fragment; plain http leads to this machine only."""
-        match = _URL.fullmatch(text)
-        if match is None or "#" in text:
-            raise ValueError(f"{text!r}: write a URL as https://host/path, without user and fragment")
-        scheme, host, port, path = match.groups(default="")
-        if scheme == "http" and not names_loopback(host):
-            raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
-        number = int(port) if port else _PORTS[scheme]
-        if not 0 < number <= _MAX_PORT:
-            raise ValueError(f"{text!r}: an impossible port")
-        return cls(scheme, host, number, path or "/")
+def endpoint(text: str) -> Url:
+    """Read the URL of a login. Raises ValueError; plain http leads to this machine only."""
+    try:
+        found = Url.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}: write it as https://host/path") from None  # not quoted: it may hold a password
+    if found.scheme == "http" and not names_loopback(found.host):
+        raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
+    return found
 
 
 def url(text: str) -> str:
     """The URL, if it is one; likewise those below. Settings ask them too, to tell the place of a mistake."""
-    Endpoint.parse(text)
+    endpoint(text)
     return text
 
 
 def end_of_sessions(text: str) -> str:
     """The URL where a session ends, or nothing."""
-    if text and "?" in Endpoint.parse(text).path:
+    if text and endpoint(text).query:
         raise ValueError(f"{text!r}: an end_session_endpoint has no query (one is added)")
     return text
 
 
 def origin(text: str) -> str:
     """A URL without a path."""
-    if Endpoint.parse(text).path != "/":
+    if endpoint(text).target != "/":
         raise ValueError(f"{text!r}: the public URL is an origin, without a path")
     return text
 
@@ -162,9 +132,9 @@ class LoginPlan:
             raise ValueError("callback and signout need different paths")
 
     @property
-    def public(self) -> Endpoint:
+    def public(self) -> Url:
         """The public URL in its parts."""
-        return Endpoint.parse(self.public_url)
+        return endpoint(self.public_url)
 
     @property
     def is_secure(self) -> bool:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import orjson
 
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Downloader, Reach, Url, tls_of
+from authz.keys.download import Downloader, Reach, read_url, tls_of
 from authz.keys.limits import Limits
 from authz.keys.network import Deadline, system_resolver
 from authz.loopback import names_loopback
+from authz.urls import Url
 
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
@@ -41,7 +42,7 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
     limits = limits or Limits(timeout_s=10.0)
     try:
         tls = tls_of(ca)
-        url = Url.parse(issuer.removesuffix("/") + _WELL_KNOWN)
+        url = read_url(issuer.removesuffix("/") + _WELL_KNOWN)
         downloader = Downloader(limits=limits, tls=tls, resolver=system_resolver)
         reach = Reach(insecure_http=False, loopback=names_loopback(url.host))
         document = downloader.get(url, reach=reach, deadline=Deadline(limits.timeout_s))

@@ -9,10 +9,9 @@ A call shows one of these, the first that it has:
 
 Law 1: a level is never better than what is known. Where tasks can reach the key that Airflow signs task tokens with
 (`signing_key_isolated` is not declared), every run is `asserted`.
-Law 2: a token of the gate's is verified once and judged on every use: its time, whether its task still runs, and its
-proof. Whether a proof came before is asked last (`use_up`), of calls that the policy lets through: the table has room
-for these alone, so that who may do nothing cannot fill it.
-Law 3: a token is good for its own form alone. One that is bound to a key is nobody's without a proof of that key.
+Law 2: a token of the gate is verified once; its time, its proof and the state of its task are checked on every use. The
+replay cache comes last (`use_up`), for calls that the policy allows: callers without rights cannot fill it.
+Law 3: a token is accepted in its own form only. A token that is bound to a key needs a proof of that key.
 """
 
 import base64

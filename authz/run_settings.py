@@ -13,17 +13,18 @@ from authz.loopback import names_loopback
 from authz.model import Level
 from authz.named_files import Authority, ReadFile, SecretFile
 from authz.quantities import Duration
+from authz.urls import Url
 
-_URL: Final = re.compile(
-    r"(https?)://([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~-]+)*)/?"
-)
-_MAX_PORT: Final = 65535
+_BASE_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 
 
 def _airflow(value: str) -> str:
     """An origin, and the base path that Airflow is served under; without a slash at its end."""
-    match = _URL.fullmatch(value)
-    if match is None or int(match[3] or 1) > _MAX_PORT:
+    try:
+        url = Url.parse(value)
+    except ValueError:
+        url = None
+    if url is None or url.query or not _BASE_PATH.fullmatch(url.path):
         raise ValueError("write Airflow's address as http://host:port or https://host/base, without user and query")
     return value.rstrip("/")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from authz.envoy_config.peers import own_hosts, same_place
+from authz.addresses import own_hosts, same_place
 from authz.model import Level
 from authz.path import CONNECT
 

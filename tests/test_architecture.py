@@ -16,6 +16,8 @@ LAYERS = {
     "reasons": 0,
     "clock": 0,
     "loopback": 0,
+    "urls": 0,
+    "addresses": 0,
     "edge": 0,
     "errors": 1,
     "characters": 0,

@@ -50,7 +50,7 @@ from authz.envoy_config.login import CLUSTER as PROVIDER
 from authz.envoy_config.peers import ClientTls
 from authz.envoy_config.plan import EnvoyPlan, Upstream
 from authz.envoy_config.tls import cluster_socket, host_socket
-from authz.login_plan import Endpoint, LoginPlan
+from authz.login_plan import LoginPlan, endpoint
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
@@ -180,9 +180,9 @@ def login_clusters(login: LoginPlan) -> list[Cluster]:
     Whoever sends a refresh token makes Envoy call the one, and whoever knows its path reaches the other, so that few
     calls are under way at once.
     """
-    endpoint = Endpoint.parse(login.token_endpoint)
-    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=login.provider_ca)
-    clusters = [_beside(PROVIDER, endpoint.address, TOKEN_REQUESTS, tls if endpoint.scheme == "https" else None)]
+    url = endpoint(login.token_endpoint)
+    tls = ClientTls(server_name=url.host.strip("[]"), ca=login.provider_ca)
+    clusters = [_beside(PROVIDER, url.address, TOKEN_REQUESTS, tls if url.scheme == "https" else None)]
     if login.backchannel:
         clusters.append(_beside(BACKCHANNEL, login.backchannel, BACKCHANNEL_REQUESTS))
     return clusters
@@ -190,9 +190,9 @@ def login_clusters(login: LoginPlan) -> list[Cluster]:
 
 def token_cluster(destination: str, credential: ClientCredentials) -> Cluster:
     """The token endpoint of a destination; nothing but its own destination depends on it."""
-    endpoint = Endpoint.parse(credential.token_endpoint)
-    tls = ClientTls(server_name=endpoint.host.strip("[]"), ca=credential.ca) if endpoint.scheme == "https" else None
-    return _beside(token_cluster_name(destination), endpoint.address, TOKEN_FETCHES, tls)
+    url = endpoint(credential.token_endpoint)
+    tls = ClientTls(server_name=url.host.strip("[]"), ca=credential.ca) if url.scheme == "https" else None
+    return _beside(token_cluster_name(destination), url.address, TOKEN_FETCHES, tls)
 
 
 def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None) -> Cluster:

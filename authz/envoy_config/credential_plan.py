@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from authz.login_plan import SYSTEM_CA, Endpoint, client_id, scope
+from authz.login_plan import SYSTEM_CA, client_id, endpoint, scope
 
 AUTHORIZATION: Final = "authorization"
 BEARER: Final = "Bearer "
@@ -82,7 +82,7 @@ class ClientCredentials:
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        Endpoint.parse(self.token_endpoint)
+        endpoint(self.token_endpoint)
         client_id(self.client_id)
         for word in self.scopes:
             scope(word)

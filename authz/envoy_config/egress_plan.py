@@ -8,20 +8,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from authz.addresses import MAX_PORT, HostPort, SocketPath, own_hosts, parse_address, same_place
 from authz.envoy_config.credential_plan import Credential
 from authz.envoy_config.limits_plan import Limits
-from authz.envoy_config.peers import (
-    MAX_PORT,
-    ClientTls,
-    HostPort,
-    SocketPath,
-    check_endpoints,
-    check_listen,
-    check_unique,
-    own_hosts,
-    parse_address,
-    same_place,
-)
+from authz.envoy_config.peers import ClientTls, check_endpoints, check_listen, check_unique
 from authz.login_plan import SYSTEM_CA
 from authz.loopback import is_loopback
 from authz.model import SERVICE_NAME

@@ -5,7 +5,8 @@ Law: as in `authz.envoy_config.plan`, of which this is a part.
 
 from dataclasses import dataclass
 
-from authz.envoy_config.peers import ClientTls, check_endpoints, check_listen, same_place
+from authz.addresses import same_place
+from authz.envoy_config.peers import ClientTls, check_endpoints, check_listen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,9 @@ from authz.envoy_config.login import (
 from authz.envoy_config.login_cookies import foreign_tokens
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
 from authz.envoy_config.plan import Listener
-from authz.login_plan import Endpoint, LoginPlan
+from authz.login_plan import LoginPlan, endpoint
 from authz.page_frame import NO_BRANDING, Branding
+from authz.urls import Url
 
 # The provider's sign-out sends the browser to `/` then, with `SIGNED_OUT_MARKER`. It has to answer within this time.
 BACK_WITHIN_S: Final = 300
@@ -119,7 +120,7 @@ def _sign_out(login: LoginPlan, branding: Branding) -> Route:
     return Route(
         name="login.sign-out",
         match=match,
-        redirect=_to_provider(login, Endpoint.parse(login.end_session_endpoint)),
+        redirect=_to_provider(login, endpoint(login.end_session_endpoint)),
         response_headers_to_add=[added("set-cookie", line) for line in (*_deletions(login), coming_back)],
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
@@ -166,7 +167,7 @@ def _cookie(login: LoginPlan, name: str, *, path: str = "/", value: str = "", se
     return f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly;{secure} SameSite=Lax"
 
 
-def _to_provider(login: LoginPlan, end: Endpoint) -> RedirectAction:
+def _to_provider(login: LoginPlan, end: Url) -> RedirectAction:
     """OpenID Connect RP-Initiated Logout 1.0 §2."""
     query = f"client_id={_encoded(login.client_id)}&post_logout_redirect_uri={_encoded(login.public.origin + '/')}"
     return RedirectAction(

@@ -12,17 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from authz.addresses import HostPort, parse_address
 from authz.envoy_config.egress_plan import Egress
 from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.peers import (
-    ClientTls,
-    HostPort,
-    ServerTls,
-    check_endpoints,
-    check_listen,
-    check_unique,
-    parse_address,
-)
+from authz.envoy_config.peers import ClientTls, ServerTls, check_endpoints, check_listen, check_unique
 from authz.login_plan import LoginPlan
 from authz.model import SERVICE_NAME
 from authz.page_frame import NO_BRANDING, Branding

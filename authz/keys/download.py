@@ -22,13 +22,10 @@ from authz.keys.limits import Limits
 from authz.keys.network import Deadline, GuardedBackend, Resolver
 from authz.loopback import names_loopback
 from authz.regular_file import read_secret
+from authz.urls import Url
 
-_URL: Final = re.compile(
-    r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*|\?[!-~]*)?", re.ASCII
-)
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.ASCII | re.IGNORECASE)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PORTS: Final = {"http": 80, "https": 443}
 _OK: Final = 200
 
 
@@ -40,61 +37,44 @@ class Reach:
     loopback: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Url:
-    """An http or https URL in its parts. Its text shows no query, because a query may hold a secret."""
+def read_url(text: str) -> Url:
+    """Read a URL that keys or answers come from.
 
-    scheme: str
-    host: str
-    port: int
-    target: str = field(repr=False)
+    Raises:
+        KeysUnavailableError: it is none; the message does not quote it.
+    """
+    try:
+        return Url.parse(text)
+    except ValueError as error:
+        raise KeysUnavailableError(str(error)) from None
 
-    def __str__(self) -> str:
-        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{self.host}{port}{self.target.partition('?')[0]}"
 
-    @classmethod
-    def parse(cls, text: str) -> "Url":
-        """Read a URL strictly: no user, no fragment, no control character, ASCII only (an IDN in its `xn--` form).
+def check(url: Url, reach: Reach) -> None:
+    """Refuse plain HTTP to anywhere but this machine (RFC 8725 §2.8 has no meaning without an authentic key set).
 
-        Raises:
-            KeysUnavailableError: it is not such a URL. The message does not quote it: it may hold a password.
-        """
-        match = _URL.fullmatch(text)
-        if match is None or "#" in text:
-            raise KeysUnavailableError("not an http or https URL without user, fragment and non-ASCII characters")
-        scheme, host, port, target = match.groups(default="")
-        number = int(port) if port else _PORTS[scheme]
-        if not 0 < number < 1 << 16:
-            raise KeysUnavailableError("a URL with an impossible port")
-        target = target if target.startswith("/") else "/" + target
-        return cls(scheme=scheme, host=host.lower(), port=number, target=target)
+    Raises:
+        KeysUnavailableError: the scheme is http, and the issuer does not set `insecure_http`.
+    """
+    if url.scheme == "https" or reach.insecure_http or (reach.loopback and names_loopback(url.host)):
+        return
+    raise KeysUnavailableError(f"{url}: http is refused (only loopback, or with insecure_http)")
 
-    def check(self, reach: Reach) -> None:
-        """Refuse plain HTTP to anywhere but this machine (RFC 8725 §2.8 has no meaning without an authentic key set).
 
-        Raises:
-            KeysUnavailableError: the scheme is http, and the issuer does not set `insecure_http`.
-        """
-        if self.scheme == "https" or reach.insecure_http or (reach.loopback and names_loopback(self.host)):
-            return
-        raise KeysUnavailableError(f"{self}: http is refused (only loopback, or with insecure_http)")
+def redirected(url: Url, location: str) -> Url:
+    """The target of a redirect from `url`, which must be on the same host and port, or its https.
 
-    def redirected(self, location: str) -> "Url":
-        """The target of a redirect, which must be the same host and port, or its https.
-
-        Raises:
-            KeysUnavailableError: it is not.
-        """
-        origin = f"{self.scheme}://{self.host}:{self.port}"
-        if location.startswith("/") and not location.startswith("//"):
-            return Url.parse(origin + location.partition("#")[0])
-        target = Url.parse(location.partition("#")[0])
-        same = (target.scheme, target.port) == (self.scheme, self.port)
-        upgraded = (self.scheme, target.scheme) == ("http", "https")
-        if target.host != self.host or not (same or upgraded):
-            raise KeysUnavailableError(f"{self} redirects to another host or scheme, which is refused")
-        return target
+    Raises:
+        KeysUnavailableError: it is not.
+    """
+    location = location.partition("#")[0]
+    if location.startswith("/") and not location.startswith("//"):
+        return read_url(url.origin + location)
+    target = read_url(location)
+    same = (target.scheme, target.port) == (url.scheme, url.port)
+    upgraded = (url.scheme, target.scheme) == ("http", "https")
+    if target.host != url.host or not (same or upgraded):
+        raise KeysUnavailableError(f"{url} redirects to another host or scheme, which is refused")
+    return target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +126,14 @@ class Downloader:
             KeysUnavailableError: for whatever reason there is no complete 200 answer within the limits.
         """
         for _ in range(self._limits.max_redirects + 1):
-            url.check(reach)
+            check(url, reach)
             try:
                 answer = self._once(url, reach, deadline)
             except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
                 raise KeysUnavailableError(f"{url}: {_told(error)}") from None
             if isinstance(answer, Document):
                 return answer
-            url = url.redirected(answer)
+            url = redirected(url, answer)
         raise KeysUnavailableError(f"{url}: more than {self._limits.max_redirects} redirects")
 
     def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
@@ -164,7 +144,7 @@ class Downloader:
             "accept": "application/json, application/jwk-set+json",
             "accept-encoding": "identity",
             "connection": "close",
-            "host": str(Url(scheme=url.scheme, host=url.host, port=url.port, target="")).partition("://")[2],
+            "host": url.authority,
             "user-agent": f"airflow-envoy-authz/{__version__}",
         }
         with (

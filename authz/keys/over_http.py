@@ -10,12 +10,13 @@ import ssl
 import orjson
 
 from authz.errors import KeysUnavailableError
-from authz.keys.download import Document, Downloader, Reach, Url, default_tls
-from authz.keys.fetch import Fetched
+from authz.keys.contract import Fetched
+from authz.keys.download import Document, Downloader, Reach, default_tls, read_url
 from authz.keys.limits import Limits
 from authz.keys.network import Deadline, Resolver, system_resolver
 from authz.loopback import names_loopback
 from authz.model import Issuer
+from authz.urls import Url
 
 
 class HttpFetcher:
@@ -31,16 +32,16 @@ class HttpFetcher:
         Raises:
             KeysUnavailableError: there are none.
         """
-        configured = Url.parse(issuer.jwks_uri or issuer.issuer)
+        configured = read_url(issuer.jwks_uri or issuer.issuer)
         loopback = issuer.insecure_http or names_loopback(configured.host)
         reach = Reach(insecure_http=issuer.insecure_http, loopback=loopback)
         deadline = Deadline(self._limits.timeout_s)
         uri = issuer.jwks_uri or self._discover(issuer, reach, deadline)
-        document = self._downloader.get(Url.parse(uri), reach=reach, deadline=deadline)
+        document = self._downloader.get(read_url(uri), reach=reach, deadline=deadline)
         return Fetched(data=document.data, max_age=document.max_age)
 
     def _discover(self, issuer: Issuer, reach: Reach, deadline: Deadline) -> str:
-        url = Url.parse(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")
+        url = read_url(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")
         return jwks_uri_of(self._downloader.get(url, reach=reach, deadline=deadline), url, issuer.issuer)
 
 

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+from authz.addresses import HostPort, SocketPath, parse_address
 from authz.envoy_config.egress_plan import Destination, Egress
-from authz.envoy_config.peers import HostPort, SocketPath, parse_address
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
 from tests.e2e.raw_http import RawResponse, exchange, request

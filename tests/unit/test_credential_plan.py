@@ -38,7 +38,7 @@ def test_what_is_no_credential_is_refused(changes, words):
     ("changes", "words"),
     [
         ({"token_endpoint": "http://idp.test/token"}, "http is for this machine only"),
-        ({"token_endpoint": "idp.test"}, "write a URL"),
+        ({"token_endpoint": "idp.test"}, "write it as https:"),
         ({"client_id": "a\nb"}, "client_id"),
         ({"scopes": ("a b",)}, "one word"),
         ({"secret": ""}, "needs the file"),

@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
+from authz.addresses import HostPort, SocketPath, parse_address
 from authz.envoy_config.egress_plan import Destination, Dynamic, Egress
 from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.peers import ClientTls, HostPort, SocketPath, parse_address
+from authz.envoy_config.peers import ClientTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from authz.envoy_config.peers import ServerTls
 from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
-from authz.login_plan import Endpoint, LoginPlan
+from authz.login_plan import LoginPlan, endpoint
 
 GOOD = {
     "client_id": "airflow-gate",
@@ -26,19 +26,10 @@ def listener(*hosts, **changes):
 
 
 @pytest.mark.parametrize(
-    ("text", "authority", "address", "origin"),
-    [
-        ("https://idp.test", "idp.test", "idp.test:443", "https://idp.test"),
-        ("https://idp.test:443/", "idp.test", "idp.test:443", "https://idp.test"),
-        ("https://idp.test:8443/a?b=c", "idp.test:8443", "idp.test:8443", "https://idp.test:8443"),
-        ("http://127.0.0.1:80", "127.0.0.1", "127.0.0.1:80", "http://127.0.0.1"),
-        ("http://[::1]:9/", "[::1]:9", "[::1]:9", "http://[::1]:9"),
-        ("http://gate.localhost:9", "gate.localhost:9", "gate.localhost:9", "http://gate.localhost:9"),
-    ],
+    "text", ["https://IDP.test/x", "http://gate.localhost:9", "http://[::1]:9", "http://127.0.0.1"]
 )
-def test_a_url_in_its_parts(text, authority, address, origin):
-    made = Endpoint.parse(text)
-    assert (made.authority, made.address, made.origin) == (authority, address, origin)
+def test_https_leads_anywhere_and_http_to_this_machine(text):
+    assert endpoint(text).scheme == text.partition(":")[0]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +39,6 @@ def test_a_url_in_its_parts(text, authority, address, origin):
         "ftp://idp.test",
         "https://user@idp.test/",
         "https://idp.test/#x",
-        "https://IDP.test/",
         "https://idp.test:0/",
         "https://idp.test:70000/",
         "https://idp.test/a b",
@@ -62,7 +52,7 @@ def test_a_url_in_its_parts(text, authority, address, origin):
 )
 def test_what_is_no_url_of_a_login(text):
     with pytest.raises(ValueError, match=r"URL|http is for this machine|port"):
-        Endpoint.parse(text)
+        endpoint(text)
     for place in ("authorization_endpoint", "token_endpoint", "end_session_endpoint", "public_url"):
         with pytest.raises(ValueError, match=r"URL|http is for this machine|port"):
             login(**{place: text})

@@ -1,0 +1,78 @@
+"""Addresses as settings write them: `unix:/path`, `host:port` or `[v6]:port`.
+
+Law: pure. What is no address is refused with a `ValueError` that names it.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+MAX_PORT: Final = 65535
+_LOCALHOST: Final = "localhost"
+_LOCAL: Final = frozenset({"127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """A Unix socket."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A TCP address; `is_ip` tells an address from a name that must be looked up."""
+
+    host: str
+    port: int
+    is_ip: bool
+
+
+def parse_address(text: str) -> SocketPath | HostPort:
+    """Read `unix:/path`, `host:port` or `[v6]:port`."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(f"{text!r}: a Unix socket is written unix:/absolute/path")
+        return SocketPath(path)
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= MAX_PORT:
+        raise ValueError(f"{text!r}: an address is written host:port, [v6]:port or unix:/path")
+    if host.startswith("[") and host.endswith("]"):
+        return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
+    try:
+        return HostPort(str(ipaddress.IPv4Address(host)), int(port), is_ip=True)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{text!r}: {host!r} is not a host name") from None
+        return HostPort(host, int(port), is_ip=False)
+
+
+def own_hosts(listen: str) -> tuple[str, ...]:
+    """The Host values by which somebody on this machine knows what listens there."""
+    address = parse_address(listen)
+    if isinstance(address, SocketPath):
+        return (_LOCALHOST,)
+    number = ipaddress.ip_address(address.host)
+    if number.is_unspecified:
+        number = ipaddress.ip_address("127.0.0.1" if number.version == 4 else "::1")  # noqa: PLR2004 IPv4
+    return (f"[{number}]" if ":" in str(number) else str(number), _LOCALHOST)
+
+
+def same_place(address: str, listen: str) -> bool:
+    """Whether who connects to `address` reaches what listens on `listen`, as far as can be known without asking DNS."""
+    one, other = parse_address(address), parse_address(listen)
+    if isinstance(one, SocketPath) or isinstance(other, SocketPath):
+        return one == other
+    return one.port == other.port and _same_host(one.host.lower(), ipaddress.ip_address(other.host))
+
+
+def _same_host(host: str, listening: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return host == _LOCALHOST and (listening.is_unspecified or str(listening) in _LOCAL)
+    everywhere = listening.is_unspecified and number.is_loopback
+    return number == listening or everywhere or (number.is_unspecified and listening.is_loopback)
