@@ -18,10 +18,10 @@ from pathlib import Path
 import catalogue_file as files
 from catalogue_file import Walked, shape
 
-from authz import catalogue
+from authz.core import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "authz" / "catalogue"
+DATA = ROOT / "authz" / "core" / "catalogue"
 WALK = Path(__file__).with_name("catalogue_walk.py")
 MANAGERS = ("authz", "fab", "simple")
 OURS_SINCE = (3, 3)  # the first Airflow that our auth manager is made for

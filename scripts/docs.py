@@ -12,11 +12,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-from authz.audit import OutboundFields, OwnFields, SharedFields
-from authz.metrics import Metrics
-from authz.reasons import ANSWERS, Reason
+from authz.core.reasons import ANSWERS, Reason
+from authz.core.record import OutboundFields, OwnFields, SharedFields
+from authz.ops.metrics import Metrics
+from authz.serve.supervisor.view import families
 from authz.settings import Settings
-from authz.supervisor.view import families
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md"]

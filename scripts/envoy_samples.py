@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
-from authz.envoy_config.egress_plan import Destination, Dynamic, Egress, HostTls
-from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.limits_plan import Limits
-from authz.envoy_config.peers import ClientTls, ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_yaml
-from authz.login_plan import LoginPlan
+from authz.settings.plan.credentials import ClientCredentials, HeaderSecret
+from authz.settings.plan.egress import Destination, Dynamic, Egress, HostTls
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.limits import Limits
+from authz.settings.plan.login import LoginPlan
+from authz.settings.plan.peers import ClientTls, ServerTls
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "envoy"
 HEADER: Final = "# Rendered by scripts/envoy_samples.py; do not edit. See README.md beside this file.\n"

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 import jwt
 
-from authz import assertion
+from authz.core import assertion
 from authz.demo.airflow_home import AirflowHome
 from authz.demo.children import Children
 from tests.airflow_database import new_database

@@ -2,9 +2,9 @@
 
 import http.client
 
-from authz.backchannel import MOST_BODY, Backchannel
-from authz.revocation import Revoked
-from authz.small_server import SmallServer
+from authz.core.revocation import Revoked
+from authz.ops.http_server import SmallServer
+from authz.sessions.backchannel import MOST_BODY, Backchannel
 from tests.service_rig import KEY, load, state_of
 from tests.simulators import PATIENCE_S, SimClock
 from tests.token_factory import NOW, logout_claims, make_key, sign

@@ -28,11 +28,11 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from authz import run_request, run_token
-from authz.assertion import generate_pem, load_signing_key
-from authz.errors import DeniedError
-from authz.model import Level, Run
-from authz.tokens.proof import check_proof, parse_proof
+from authz.core.assertion import generate_pem, load_signing_key
+from authz.core.errors import DeniedError
+from authz.core.model import Level, Run
+from authz.core.runs import run_request, run_token
+from authz.core.runs.proof import check_proof, parse_proof
 
 ISSUER = "https://gate.test"
 AUDIENCE = run_token.audience(ISSUER)

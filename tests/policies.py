@@ -4,9 +4,11 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
-from authz import catalogue, path, policy, yamlfile
-from authz.catalogue.build import build
-from authz.model import Claims, Identity, Level, Plane, Request, Run
+from authz.core import catalogue, policy
+from authz.core.catalogue.build import build
+from authz.core.documents import yaml_document
+from authz.core.model import Claims, Identity, Level, Plane, Request, Run
+from authz.core.request import path
 
 ISSUER = "https://idp.example.com/realms/data"
 
@@ -80,7 +82,7 @@ def narrowing(loaded, marked=frozenset(NARROWED)):
 @cache
 def narrowing_catalogue(version, marked):
     name = f"airflow-{version}.yaml"
-    data = yamlfile.parse(files(catalogue).joinpath(name).read_bytes(), name).data
+    data = yaml_document.parse(files(catalogue).joinpath(name).read_bytes(), name).data
     routes = [
         {**route, "methods": {method: operation}, "narrowed": (method, route["path"]) in marked}
         for route in data["routes"]

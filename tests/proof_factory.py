@@ -9,7 +9,7 @@ prove(key, token, htm="POST", jwk={...})   whatever you like, signed all the sam
 import hashlib
 import itertools
 
-from authz.model import Level, Run
+from authz.core.model import Level, Run
 from tests.token_factory import NOW, b64, dump, make_key, sign
 
 GATE = "https://gate.test"

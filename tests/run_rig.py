@@ -12,18 +12,19 @@ import json
 import threading
 import time
 
-from authz import jwks, run_token
-from authz.ask_airflow import AirflowRest
-from authz.fair_share import FairShare
+from authz.authn.run_exchange import AIRFLOW, Exchange
+from authz.authn.run_identity import RunIdentities
+from authz.authn.run_minter import RunMinter, asking_as
+from authz.check.service import Runs
+from authz.core.caching.rate_limit import FairShare
+from authz.core.jose import jwks
+from authz.core.model import Issuer
+from authz.core.parked import Parked
+from authz.core.runs import run_token
 from authz.keys import KeyState
-from authz.model import Issuer
-from authz.parked import Parked
-from authz.replays import Replays
-from authz.run_exchange import AIRFLOW, Exchange
-from authz.run_identity import RunIdentities
-from authz.run_minter import RunMinter, asking_as
-from authz.service import Runs
-from authz.task_states import TaskStates
+from authz.runs.airflow_rest import AirflowRest
+from authz.runs.replay_table import Replays
+from authz.runs.task_states import TaskStates
 from tests.airflow_simulator import AirflowSimulator
 from tests.proof_factory import prove, thumbprint
 from tests.service_rig import POLICY, SIGNING_KEY, Rig, message, read

@@ -20,12 +20,13 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckResponse,
 )
 
-from authz import assertion, jwks, policy
-from authz.authenticate import Authenticator
+from authz.authn.sessions import Authenticator
+from authz.check.assertions import AssertionMinter
+from authz.check.service import Service, Snapshot
+from authz.core import assertion, policy
+from authz.core.jose import jwks
+from authz.core.parked import Parked
 from authz.keys import KeyState
-from authz.minter import AssertionMinter
-from authz.parked import Parked
-from authz.service import Service, Snapshot
 from tests.simulators import PATIENCE_S, MemorySink, SimClock
 from tests.token_factory import ISS, access_claims, jwks_of, make_key, sign
 

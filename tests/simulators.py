@@ -17,7 +17,7 @@ import json
 import ssl
 import threading
 
-from authz.errors import AuditUnavailableError, KeysUnavailableError
+from authz.core.errors import AuditUnavailableError, KeysUnavailableError
 from authz.keys import Fetched
 from tests.token_factory import NOW, jwks_of
 

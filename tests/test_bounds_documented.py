@@ -13,8 +13,8 @@ TABLE = re.compile(
     re.MULTILINE,
 )
 ELSEWHERE = {
-    "second_chance": "the cache itself",
-    "runs": "wiring",
+    "core.caching.clock_cache": "the cache itself",
+    "serve.run_identity": "wiring",
 }
 OUTSIDE = {"airflow", "demo", "cli", "envoy_config", "_generated"}  # not the serving process
 

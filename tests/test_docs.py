@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from authz import review, settings
-from authz.audit import OutboundFields, OwnFields
-from authz.policy import load
+from authz import settings
+from authz.core.lint import review
+from authz.core.policy import load
+from authz.core.record import OutboundFields, OwnFields
 from tests.token_factory import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[1]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.decide import evaluate
-from authz.explain import explain
-from authz.model import Allow, DagGrant, Deny, Plane
-from authz.policy import Effect, dags
-from authz.policy.patterns import parse_dag
-from authz.reasons import Reason
+from authz.core.decision.decide import evaluate
+from authz.core.decision.explain import explain
+from authz.core.model import Allow, DagGrant, Deny, Plane
+from authz.core.policy import Effect, dags
+from authz.core.policy.patterns import parse_dag
+from authz.core.reasons import Reason
 from tests.policies import claims, load, narrowing, request
 from tests.test_policy_properties import (
     allow_rules,

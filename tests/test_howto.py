@@ -10,10 +10,10 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from authz import review
 from authz.cli import main
-from authz.policy import load
-from authz.reasons import ANSWERS, Reason
+from authz.core.lint import review
+from authz.core.policy import load
+from authz.core.reasons import ANSWERS, Reason
 from tests.test_docs import ROOT
 
 PARTS = {"filters.http.oauth2": "login:", "filters.http.credential_injector": "credential:"}

@@ -3,10 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.decide import evaluate
-from authz.model import Allow
-from authz.policy import AIRFLOW_ROLES
-from authz.rights import airflow_role
+from authz.core.decision.decide import evaluate
+from authz.core.decision.rights import airflow_role
+from authz.core.model import Allow
+from authz.core.policy import AIRFLOW_ROLES
 from tests.policies import claims, load, request
 
 FEW = settings(max_examples=150, deadline=None)

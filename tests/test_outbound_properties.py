@@ -5,11 +5,11 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.decide import evaluate
-from authz.explain import explain
-from authz.model import Allow, Level
-from authz.policy import Effect
-from authz.reasons import Reason
+from authz.core.decision.decide import evaluate
+from authz.core.decision.explain import explain
+from authz.core.model import Allow, Level
+from authz.core.policy import Effect
+from authz.core.reasons import Reason
 from tests.policies import caller, identity, load, request, tunnel
 
 FEW = settings(max_examples=80, deadline=None)

@@ -7,9 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette._utils import get_route_path
 
-from authz import catalogue, path
-from authz.errors import RequestError
-from authz.policy.operations import expand
+from authz.core import catalogue
+from authz.core.errors import RequestError
+from authz.core.policy.operations import expand
+from authz.core.request import path
 
 NASTY = [
     "/", "//", "a", "dags", "api", "v2", ".", "..", "%2e", "%2E%2e", "%252e", "%2f", "%2F", "%5c", "\\", "%00", "%0a",

@@ -6,13 +6,13 @@ from functools import cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz import catalogue
-from authz.decide import evaluate
-from authz.errors import PolicyError
-from authz.explain import explain
-from authz.model import Allow, Deny, Plane, Request
-from authz.policy import Effect
-from authz.reasons import ANSWERS, Reason
+from authz.core import catalogue
+from authz.core.decision.decide import evaluate
+from authz.core.decision.explain import explain
+from authz.core.errors import PolicyError
+from authz.core.model import Allow, Deny, Plane, Request
+from authz.core.policy import Effect
+from authz.core.reasons import ANSWERS, Reason
 from tests.policies import identity, load, request
 
 TABLE = catalogue.load("3.3")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz import run_request, run_token
-from authz.errors import RequestError, TokenError
-from authz.path import canonicalise
-from authz.reasons import Reason
-from authz.tokens.proof import check_proof, parse_proof
+from authz.core.errors import RequestError, TokenError
+from authz.core.reasons import Reason
+from authz.core.request.path import canonicalise
+from authz.core.runs import run_request, run_token
+from authz.core.runs.proof import check_proof, parse_proof
 from tests import proof_factory
 from tests.proof_factory import (
     CLAIM,

@@ -5,11 +5,11 @@ from functools import cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz import catalogue
-from authz.decide import evaluate
-from authz.model import Allow
-from authz.policy import BUILT_IN
-from authz.policy.operations import expand
+from authz.core import catalogue
+from authz.core.decision.decide import evaluate
+from authz.core.model import Allow
+from authz.core.policy import BUILT_IN
+from authz.core.policy.operations import expand
 from tests.policies import ROLES, claims, load, request
 from tests.test_policy_properties import policies, rule, valid, written
 

@@ -10,16 +10,16 @@ from typing import NamedTuple
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authz import policy
-from authz.authenticate import Authenticator, Session
-from authz.canonical import canonical
-from authz.decide import evaluate
-from authz.errors import DeniedError
-from authz.fair_share import FairShare
-from authz.model import HttpRequest, Plane
-from authz.parked import Parked
-from authz.run_identity import RunIdentities
-from authz.service import Runs
+from authz.authn.run_identity import RunIdentities
+from authz.authn.sessions import Authenticator, Session
+from authz.check.service import Runs
+from authz.core import policy
+from authz.core.caching.rate_limit import FairShare
+from authz.core.decision.decide import evaluate
+from authz.core.errors import DeniedError
+from authz.core.model import HttpRequest, Plane
+from authz.core.parked import Parked
+from authz.core.request.canonical import canonical
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.service_rig import Rig, message, read, state_of
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz import jose, jwks, tokens
-from authz.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
-from authz.model import Claims, Plane
-from authz.reasons import ANSWERS, Reason
-from authz.sharing import shared_claims
-from authz.tokens import compact
-from authz.tokens.claims import READERS, typed_claims
+from authz.core import tokens
+from authz.core.caching.interning import shared_claims
+from authz.core.errors import DeniedError, KeysUnavailableError, RequestError, TokenError
+from authz.core.jose import jwks, primitives
+from authz.core.model import Claims, Plane
+from authz.core.reasons import ANSWERS, Reason
+from authz.core.tokens import compact
+from authz.core.tokens.claims import READERS, typed_claims
 from tests.token_factory import (
     ISS,
     NOW,
@@ -157,12 +158,12 @@ def test_parts_of_different_tokens_do_not_go_together(algs, data):
 @quick
 @given(st.binary(max_size=30), st.text(alphabet=ALPHABET + "+/= ", max_size=12))
 def test_base64url_has_one_form_for_every_value(data, text):
-    assert jose.b64url_decode(jose.b64url_encode(data).encode()) == data
+    assert primitives.b64url_decode(primitives.b64url_encode(data).encode()) == data
     try:
-        decoded = jose.b64url_decode(text.encode())
+        decoded = primitives.b64url_decode(text.encode())
     except ValueError:
         return
-    assert jose.b64url_encode(decoded) == text
+    assert primitives.b64url_encode(decoded) == text
 
 
 @quick
@@ -170,7 +171,7 @@ def test_base64url_has_one_form_for_every_value(data, text):
 def test_json_that_is_read_is_read_as_the_standard_library_does(value, ascii_only):
     data = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     try:
-        read = jose.read_json(data)
+        read = primitives.read_json(data)
     except ValueError:
         return
     assert read == json.loads(data)
@@ -186,7 +187,7 @@ def test_a_duplicate_member_is_found_however_it_is_written(members, data):
     inner = json.dumps(members, ensure_ascii=False)[:-1] + f",{spelt}:0}}"
     wrapped = data.draw(st.sampled_from(["%s", "[%s]", '{"a":%s}', '{"a":[1,{"b":%s}]}'])).replace("%s", inner)
     with pytest.raises(ValueError, match="twice"):
-        jose.read_json(wrapped.encode())
+        primitives.read_json(wrapped.encode())
 
 
 def _utf16(text):
@@ -287,7 +288,7 @@ def test_a_changed_key_is_still_sound_or_left_out(alg, changes):
 
 def _is_json(value):
     try:
-        jose.read_json(json.dumps(value).encode())
+        primitives.read_json(json.dumps(value).encode())
     except ValueError:
         return False
     return True
@@ -328,8 +329,8 @@ def test_every_b64token_is_taken_as_it_is(token, padding):
 
 
 def test_the_documents_of_this_file_are_json():
-    assert jose.read_json(jwks_of(KEYS.values()))["keys"]
-    assert jose.read_json(dump(access_claims())) == access_claims()
+    assert primitives.read_json(jwks_of(KEYS.values()))["keys"]
+    assert primitives.read_json(dump(access_claims())) == access_claims()
 
 
 TIMES = st.integers(min_value=NOW - 10_000, max_value=NOW + 10_000)

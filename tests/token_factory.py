@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from authz.model import Issuer, Plane
+from authz.core.model import Issuer, Plane
 
 NOW = 1_800_000_000
 ISS = "https://idp.example.com/realms/data"

@@ -7,8 +7,8 @@ another but what kind it says to be.
 
 from dataclasses import dataclass
 
-from authz import assertion
-from authz.model import Claims, DagGrant, Identity, Rights
+from authz.core import assertion
+from authz.core.model import Claims, DagGrant, Identity, Rights
 from tests import proof_factory
 from tests.proof_factory import GATE, INSTANCE
 from tests.service_rig import SIGNING_KEY

@@ -1,10 +1,11 @@
 """The documented order of steps by which a token is accepted, as the service takes them. Test support."""
 
-from authz import jwks, tokens
-from authz.errors import TokenError
-from authz.jwks import KeySet
-from authz.model import Claims, Issuer, Plane
-from authz.reasons import Reason
+from authz.core import tokens
+from authz.core.errors import TokenError
+from authz.core.jose import jwks
+from authz.core.jose.jwks import KeySet
+from authz.core.model import Claims, Issuer, Plane
+from authz.core.reasons import Reason
 from tests.token_factory import NOW, FactoryKey, issuer, jwks_of
 
 

@@ -1,8 +1,8 @@
 """The pages that people see who reach Airflow in a browser and are not let in.
 
 Law: a page says what the reader can do about it, and nothing of what the request held or why it was refused: that
-stands in the API server's log. The style is that of the gate's pages (`authz.page_frame`), which what runs inside
-Airflow may not import: a test compares them.
+stands in the API server's log. The style is that of the gate's pages (`authz.core.messages.page_frame`), which what
+runs inside Airflow may not import: a test compares them.
 """
 
 from collections.abc import Mapping

@@ -13,10 +13,10 @@ from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
 from authz.cli.options import gate_option, json_option, plane_option, policy_option
 from authz.cli.served import Served, served
-from authz.explain import explain as explain_decision
-from authz.model import Allow, Decision, Deny
-from authz.reasons import ANSWERS
-from authz.rights import dags_json, dags_text
+from authz.core.decision.explain import explain as explain_decision
+from authz.core.decision.rights import dags_json, dags_text
+from authz.core.model import Allow, Decision, Deny
+from authz.core.reasons import ANSWERS
 
 _Decorators = tuple[Callable[[Any], Any], ...]
 _REQUEST: Final[_Decorators] = (

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from authz import decide
 from authz.cli.callers import Caller, identity_of
 from authz.cli.served import Served
-from authz.errors import DeniedError, RequestError
-from authz.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
-from authz.path import CONNECT
-from authz.revocation import Revoked
-from authz.rights import dags_text
-from authz.ways_out import Lead, lead
+from authz.core.decision import decide
+from authz.core.decision.rights import dags_text
+from authz.core.errors import DeniedError, RequestError
+from authz.core.lint.egress_map import Lead, lead
+from authz.core.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
+from authz.core.request.path import CONNECT
+from authz.core.revocation import Revoked
 
 _LOCALHOST: Final = "localhost"
 _SIGN_OUT: Final = "session:logout"
@@ -117,7 +117,7 @@ def _http(question: Question, host: str) -> HttpRequest:
 
 def _inbound(question: Question, served: Served) -> _Asked:
     """A request for the Airflow of its host, of which the settings know the base path and whether it narrows."""
-    from authz.canonical import canonical  # noqa: PLC0415 it takes a while to import
+    from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     names = [name for upstream in served.upstreams for name in upstream.hosts if not name.startswith("*")]
     http = _http(question, (names or [_LOCALHOST])[0])
@@ -136,7 +136,7 @@ def _inbound(question: Question, served: Served) -> _Asked:
 
 def _outbound(question: Question, served: Served) -> _Asked:
     """A call of a task. Where it leads is found as Envoy finds it, unless the question says so."""
-    from authz.canonical import canonical  # noqa: PLC0415 it takes a while to import
+    from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     http = _http(question, _LOCALHOST)
     request = canonical(http)
@@ -159,7 +159,7 @@ def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
     file = served.settings.revocation.file
     if not file:
         return None, "not looked at: whether the session was ended (`revocation.file` is not set)"
-    from authz.revocation_file import RevocationFile  # noqa: PLC0415 only this option needs it
+    from authz.sessions.revocation_file import RevocationFile  # noqa: PLC0415 only this option needs it
 
     revoked = Revoked(os.urandom(32))
     try:

@@ -16,7 +16,7 @@ import orjson
 from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import Caller
 from authz.cli.served import Served
-from authz.errors import ConfigError, Problem
+from authz.core.errors import ConfigError, Problem
 
 HELP: Final = """A file with one request per line (- is standard input), as
 `GET /api/v2/dags --group data-readers` or as {"method": "GET", "url": "/api/v2/dags", "group": ["data-readers"]}."""

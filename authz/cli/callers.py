@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import click
 
-from authz import tokens
 from authz.cli.keys import keysets_for
 from authz.cli.options import jwks_option, read_token
-from authz.errors import TokenError
-from authz.model import Claims, Identity, Level, Plane, Run
-from authz.policy import Policy
-from authz.policy.outbound import SATISFIED
-from authz.reasons import Reason
-from authz.revocation import Revoked
+from authz.core import tokens
+from authz.core.errors import TokenError
+from authz.core.model import Claims, Identity, Level, Plane, Run
+from authz.core.policy import Policy
+from authz.core.policy.outbound import SATISFIED
+from authz.core.reasons import Reason
+from authz.core.revocation import Revoked
 
 OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),

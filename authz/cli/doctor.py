@@ -20,8 +20,8 @@ def doctor(url: str, upstream: str | None, settings_path: Path, *, as_json: bool
     The assertion names no person and gives no right. Exit status 1 when Airflow refuses it, or accepts what it should
     not.
     """
-    from authz import doctor as doctors  # noqa: PLC0415 cryptography and HTTP cost start-up time that --help need not pay
     from authz import settings as files  # noqa: PLC0415 see above
+    from authz.serve import doctor as doctors  # noqa: PLC0415 cryptography and HTTP cost start-up time that --help need not pay
 
     if not url.startswith(("http://", "https://")):
         raise click.UsageError("--airflow takes a URL: http://127.0.0.1:8080")

@@ -11,7 +11,7 @@ import orjson
 
 from authz.cli.options import gate_option, json_option, load_policy, settings_option, workers_option
 from authz.cli.served import load_settings, policy_of
-from authz.errors import PolicyError, Problem
+from authz.core.errors import PolicyError, Problem
 
 if TYPE_CHECKING:
     from authz.settings import Settings
@@ -44,7 +44,7 @@ def lint(
     for path in dict.fromkeys(paths):
         found += _findings(path, settings, str(settings_path))
     if settings is not None:
-        from authz import file_review  # noqa: PLC0415 only this command needs it
+        from authz.serve import file_review  # noqa: PLC0415 only this command needs it
 
         about_files = file_review.findings(settings, str(settings_path), time.time())
         found += [(one.severity.value, one.problem) for one in about_files]
@@ -58,7 +58,8 @@ def lint(
 
 def _findings(path: Path, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
     """The errors of one file, or, where there is none, what lint thinks of it."""
-    from authz import agreement, review  # noqa: PLC0415 only this command needs it
+    from authz.core.lint import review  # noqa: PLC0415 only this command needs it
+    from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
     try:
         policy = load_policy(path)
@@ -79,7 +80,7 @@ def schema(which: str) -> None:
     In VS Code, first line of policy.yaml:
       # yaml-language-server: $schema=./policy.schema.json
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    from authz import policy  # noqa: PLC0415 only this command needs it
+    from authz.core import policy  # noqa: PLC0415 only this command needs it
     from authz.settings import Settings  # noqa: PLC0415 only this command needs it
 
     made = policy.json_schema() if which == "policy" else Settings.model_json_schema()
@@ -105,13 +106,14 @@ def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str,
     authz envoy --settings authz.yaml --output envoy.yaml
     envoy --mode validate -c envoy.yaml
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    from authz import file_review, rendering  # noqa: PLC0415 only this command needs it
     from authz import settings as files  # noqa: PLC0415 only this command needs it
+    from authz.envoy_config import from_settings  # noqa: PLC0415 only this command needs it
+    from authz.envoy_config.files import make_cookie_secret, warnings, write_sds  # noqa: PLC0415 see above
     from authz.envoy_config.render import render, render_sds, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
-    from authz.envoy_files import make_cookie_secret, warnings, write_sds  # noqa: PLC0415 see above
+    from authz.serve import file_review  # noqa: PLC0415 only this command needs it
 
     settings = files.load(settings_path, workers=workers)
-    plan = rendering.plan_of(settings, str(settings_path))
+    plan = from_settings.plan_of(settings, str(settings_path))
     made = render(plan)
     if plan.inbound and plan.inbound.login:
         make_cookie_secret(plan.inbound.login.cookie_secret)

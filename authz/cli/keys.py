@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from authz import jwks
-from authz.jwks import KeySet
+from authz.core.jose import jwks
+from authz.core.jose.jwks import KeySet
+from authz.core.model import Issuer
 from authz.keys import KeyFetcher
-from authz.model import Issuer
-from authz.regular_file import read_secret
+from authz.system.regular_file import read_secret
 
 
 def keysets_for(issuers: Iterable[Issuer], jwks_file: Path | None) -> dict[str, KeySet]:

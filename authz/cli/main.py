@@ -15,7 +15,7 @@ from authz.cli.revoke import revoke
 from authz.cli.run import serve
 from authz.cli.task_keys import task_keys
 from authz.cli.token import token
-from authz.errors import AuthzError, ConfigError, PolicyError
+from authz.core.errors import AuthzError, ConfigError, PolicyError
 
 
 class _Commands(click.Group):

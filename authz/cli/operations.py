@@ -3,11 +3,11 @@
 import click
 import orjson
 
-from authz import catalogue
-from authz.catalogue import Operation
 from authz.cli.options import json_option
-from authz.policy import BUILT_IN
-from authz.policy.operations import expand
+from authz.core import catalogue
+from authz.core.catalogue import Operation
+from authz.core.policy import BUILT_IN
+from authz.core.policy.operations import expand
 
 
 @click.command(short_help="List the operations that rules may name.")

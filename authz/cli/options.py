@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import click
 
-from authz import policy as policies
-from authz.errors import PolicyError, Problem
-from authz.policy import Policy
-from authz.regular_file import read_regular
-from authz.yamlfile import MAX_BYTES
+from authz.core import policy as policies
+from authz.core.documents.yaml_document import MAX_BYTES
+from authz.core.errors import PolicyError, Problem
+from authz.core.policy import Policy
+from authz.system.regular_file import read_regular
 
 TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from authz.cli.options import load_policy, settings_option
-from authz.errors import ConfigError, Problem
-from authz.model import Issuer
-from authz.revocation import Kind, Revocation
+from authz.core.errors import ConfigError, Problem
+from authz.core.model import Issuer
+from authz.core.revocation import Kind, Revocation
 
 
 @click.command(short_help="End a session or a token at a gate that runs.")
@@ -28,7 +28,7 @@ def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | N
     own session and gives the new tokens the same sid: end it there too, or revoke with --jti.
     """
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
-    from authz.revocation_file import RevocationFile  # noqa: PLC0415 see above
+    from authz.sessions.revocation_file import RevocationFile  # noqa: PLC0415 see above
 
     given = [(Kind(kind), value) for kind, value in named.items() if value is not None]
     if len(given) != 1:

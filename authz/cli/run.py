@@ -31,12 +31,12 @@ def serve(
     watched: a saved change is live within a second, a mistake in it changes nothing. SIGHUP reads it again and reopens
     the decision log. Several workers each have an address of their own, which `authz envoy` knows.
     """
-    from authz import signals  # noqa: PLC0415 as early as possible
+    from authz.system import signals  # noqa: PLC0415 as early as possible
 
     signals.ignore()
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
     from authz.engine.poller import choose_poller  # noqa: PLC0415 see above; gRPC is not loaded yet
-    from authz.supervisor.place import place_of  # noqa: PLC0415 see above
+    from authz.serve.supervisor.place import place_of  # noqa: PLC0415 see above
 
     place = place_of(os.environ)
     data = files.read(place.settings if place else settings_path)
@@ -45,11 +45,11 @@ def serve(
     tls = settings.tls
     choose_poller(settings.listen, client_ca=tls is not None and tls.client_ca is not None)
     if place is not None:
-        from authz.supervisor import worker  # noqa: PLC0415 see above
+        from authz.serve.supervisor import worker  # noqa: PLC0415 see above
 
         status = worker.run(settings, place)
     else:
-        from authz import state_lock  # noqa: PLC0415 see above
+        from authz.system import state_lock  # noqa: PLC0415 see above
 
         with state_lock.held(Path(settings.state) if settings.state else None, str(settings_path)):
             status = _serve_alone(settings, settings_path, data, quiet=quiet)
@@ -59,11 +59,11 @@ def serve(
 def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) -> int:
     """Serve with the workers that the settings ask for, or in this process."""
     if settings.worker_count > 1:
-        from authz.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
+        from authz.serve.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
 
         arguments = ["serve", "--settings", str(path), "--engine", settings.engine, *(["--quiet"] if quiet else [])]
         return Supervisor(settings, data, arguments).run()
-    from authz.app import App, settle  # noqa: PLC0415 gRPC too
+    from authz.serve.app import App, settle  # noqa: PLC0415 gRPC too
 
     return App(settings).run(lambda _addresses: settle())
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from authz.cli.options import load_policy
-from authz.errors import PolicyError
-from authz.policy import Policy
-from authz.tokens import MAX_TOKEN_BYTES
-from authz.ways_out import WaysOut
+from authz.core.errors import PolicyError
+from authz.core.lint.egress_map import WaysOut
+from authz.core.policy import Policy
+from authz.core.tokens import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
-    from authz.envoy_settings import Upstream
     from authz.settings import Settings
+    from authz.settings.envoy import Upstream
 
 _POLICY: Final = Path("policy.yaml")
 
@@ -64,7 +64,7 @@ def served(policy_path: Path | None, settings_path: Path | None) -> Served:
     policy = load_policy(policy_of(policy_path, settings_path, settings))
     if settings is None:
         return Served(policy=policy)
-    from authz.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
+    from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
     if refused := mistakes(policy, settings, str(settings_path)):
         raise PolicyError(refused)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from authz.errors import ConfigError, Problem
+from authz.core.errors import ConfigError, Problem
 
 
 @click.command("task-keys", short_help="Print the public half of Airflow's task key.")
@@ -16,8 +16,8 @@ def task_keys(keys: tuple[Path, ...]) -> None:
     KEYS are Ed25519 keys in PEM, as Airflow's jwt_private_key_path names them; the first may be new and the others old
     ones, whose tokens are still about.
     """
-    from authz.regular_file import read_secret  # noqa: PLC0415 see below
-    from authz.task_keys import HINT, public_jwk  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.core.runs.task_keys import HINT, public_jwk  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.system.regular_file import read_secret  # noqa: PLC0415 see below
 
     found, problems = [], []
     for path in keys:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 import orjson
 
-from authz import run_token, tokens
 from authz.cli.keys import keysets_for
 from authz.cli.options import (
     gate_option,
@@ -20,13 +19,15 @@ from authz.cli.options import (
     token_file_option,
 )
 from authz.cli.served import served
-from authz.errors import DeniedError, KeysUnavailableError
-from authz.jose import shown
-from authz.jwks import KeySet
-from authz.model import Identity, Issuer, Plane
-from authz.policy import AUTHENTICATED, Policy
-from authz.tokens import Inspection, Outcome
-from authz.tokens.task import AUDIENCE
+from authz.core import tokens
+from authz.core.errors import DeniedError, KeysUnavailableError
+from authz.core.jose.jwks import KeySet
+from authz.core.jose.primitives import shown
+from authz.core.model import Identity, Issuer, Plane
+from authz.core.policy import AUTHENTICATED, Policy
+from authz.core.runs import run_token
+from authz.core.runs.task_token import AUDIENCE
+from authz.core.tokens import Inspection, Outcome
 
 _MARKS: Mapping[Outcome, tuple[str, str]] = {
     Outcome.OK: ("ok", "green"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import IO
 
-from authz import task_keys
+from authz.core.runs import task_keys
 from authz.demo.idp_store import CLIENTS
 
 MARKER = "this-directory-belongs-to-authz-demo"

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
+from authz.core.parked import Parked
 from authz.engine.binding import credentials
 from authz.engine.contract import (
     HEALTH_SERVICES,
@@ -23,8 +24,7 @@ from authz.engine.contract import (
     TlsFiles,
     channel_arguments,
 )
-from authz.listening import clear_the_way
-from authz.parked import Parked
+from authz.system.listening import clear_the_way
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import grpc
 
 from authz.engine.contract import TlsFiles
-from authz.regular_file import read_secret
+from authz.system.regular_file import read_secret
 
 
 def credentials(tls: TlsFiles) -> grpc.ServerCredentials:

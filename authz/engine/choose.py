@@ -15,10 +15,10 @@ from typing import Final
 import grpc
 
 from authz._generated.grpc.health.v1 import health_pb2
+from authz.core.parked import Parked
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK, Engine, EngineOptions, Handler, Load
-from authz.parked import Parked
-from authz.threads import Background
+from authz.system.threads import Background
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from authz.parked import Parked
+from authz.core.parked import Parked
 
 CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 HEALTH_SERVICES: Final = frozenset({"", "envoy.service.auth.v3.Authorization"})

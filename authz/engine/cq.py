@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
+from authz.core.parked import Parked
 from authz.engine import batches
 from authz.engine.binding import credentials
 from authz.engine.contract import (
@@ -33,8 +34,7 @@ from authz.engine.contract import (
     channel_arguments,
 )
 from authz.engine.waiting import Waiting, WaitingRoom
-from authz.listening import clear_the_way
-from authz.parked import Parked
+from authz.system.listening import clear_the_way
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authz.parked import Parked
+from authz.core.parked import Parked
 
 _SLACK: Final = 64
 

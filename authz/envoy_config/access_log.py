@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAcc
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
-from authz.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
+from authz.core.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.envoy_config.ext_authz import NAME
 
 

@@ -6,7 +6,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import ClusterDiscoveryType
 from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 
-from authz.addresses import HostPort, SocketPath, parse_address
+from authz.core.addresses import HostPort, SocketPath, parse_address
 
 
 def envoy_address(text: str) -> Address:

@@ -33,7 +33,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     StringMatcher,
 )
 
-from authz.edge import DECISION, META_DECISION
+from authz.core.edge import DECISION, META_DECISION
 from authz.envoy_config.ext_authz import NAME as AUTHORIZER
 from authz.envoy_config.failures import NOT_HTTP, REDIRECT, RESPONSE_TOO_LARGE, Failure
 from authz.envoy_config.reply_filters import header

@@ -38,16 +38,16 @@ from authz.envoy_config.clusters import (
     token_cluster,
     upstream_cluster,
 )
-from authz.envoy_config.credential_plan import ClientCredentials
 from authz.envoy_config.dynamic import dynamic_clusters
-from authz.envoy_config.egress_plan import Egress
 from authz.envoy_config.execution import CLUSTER as EXECUTION_CLUSTER
-from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
 from authz.envoy_config.login_cookies import PATTERN_SIZE
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tunnels import tunnel_clusters, tunnel_listeners
+from authz.settings.plan.credentials import ClientCredentials
+from authz.settings.plan.egress import Egress
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"

@@ -38,19 +38,19 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
-from authz.envoy_config.credential_plan import ClientCredentials
 from authz.envoy_config.credentials import injector, token_cluster_name
-from authz.envoy_config.egress_plan import Destination, HostTls
 from authz.envoy_config.egress_routes import destination_name
 from authz.envoy_config.ext_authz import CLUSTER
 from authz.envoy_config.failures import named
 from authz.envoy_config.limits import body_bound, breakers, outliers
 from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
-from authz.envoy_config.peers import ClientTls
-from authz.envoy_config.plan import EnvoyPlan, Upstream
 from authz.envoy_config.tls import cluster_socket, host_socket
-from authz.login_plan import LoginPlan, endpoint
+from authz.settings.plan.credentials import ClientCredentials
+from authz.settings.plan.egress import Destination, HostTls
+from authz.settings.plan.front import EnvoyPlan, Upstream
+from authz.settings.plan.login import LoginPlan, endpoint
+from authz.settings.plan.peers import ClientTls
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)

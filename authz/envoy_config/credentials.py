@@ -21,8 +21,8 @@ from envoy_data_plane.envoy.extensions.http.injected_credentials.oauth2.v3 impor
 )
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.credential_plan import ClientCredentials, Credential, HeaderSecret
 from authz.envoy_config.secrets import credential_name, sds_secret
+from authz.settings.plan.credentials import ClientCredentials, Credential, HeaderSecret
 
 NAME: Final = "authz.credential"
 TOKEN_TIMEOUT: Final = timedelta(seconds=5)

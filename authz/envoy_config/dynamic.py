@@ -54,9 +54,9 @@ from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core.v3 import CidrRange as RangeOfAnswers
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.egress_plan import Dynamic
 from authz.envoy_config.routes import no_upgrades
 from authz.envoy_config.tls import host_socket
+from authz.settings.plan.egress import Dynamic
 
 # What is no public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6 address
 # that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen. And

@@ -25,15 +25,15 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from authz.core.model import Plane
 from authz.envoy_config.answer_guards import guarded
 from authz.envoy_config.dynamic import dynamic_routes
-from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.ext_authz import said_of, told_out
 from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.limits import further_tries
 from authz.envoy_config.routes import no_upgrades, nowhere
 from authz.envoy_config.tunnels import tunnel_name
-from authz.model import Plane
+from authz.settings.plan.egress import Destination, Egress
 
 # The caller's address is nobody's business out there.
 _STAYS_HERE: Final = ("x-forwarded-for", *RUN_HEADERS)

@@ -20,13 +20,13 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
-from authz import edge
+from authz.core import edge
+from authz.core.model import EXECUTION
 from authz.envoy_config.ext_authz import not_asked, said_of
 from authz.envoy_config.routes import no_upgrades, nowhere, second_try
-from authz.model import EXECUTION
 
 PREFIX: Final = "/execution/"
-# The key that a task asks Airflow for, and the gate answers: authz/run_request.py.
+# The key that a task asks Airflow for, and the gate answers: authz/core/runs/run_request.py.
 EXCHANGE: Final = edge.VARIABLES + edge.RUN_IDENTITY
 CLUSTER: Final = "execution.airflow"
 # Only we set it, and only on the way to Airflow: who brings it comes back to where it was.

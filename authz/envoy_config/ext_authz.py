@@ -24,11 +24,11 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
-from authz import edge
-from authz.envoy_config.egress_plan import Destination
+from authz.core import edge
+from authz.core.model import Plane
 from authz.envoy_config.headers import answer_rules, shown
-from authz.envoy_config.plan import EnvoyPlan
-from authz.model import Plane
+from authz.settings.plan.egress import Destination
+from authz.settings.plan.front import EnvoyPlan
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"

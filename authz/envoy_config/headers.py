@@ -27,9 +27,9 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz import edge
-from authz.edge import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
-from authz.model import EXECUTION, Plane
+from authz.core import edge
+from authz.core.edge import READ_HEADERS, READ_ON_EGRESS, READ_ON_EXECUTION
+from authz.core.model import EXECUTION, Plane
 
 NAME: Final = "authz.client_headers"
 REQUEST_ID: Final = "x-request-id"

@@ -29,23 +29,23 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any
 
+from authz.core.messages.page_frame import NO_BRANDING, Branding
+from authz.core.model import EXECUTION, Plane
 from authz.envoy_config.access_log import access_logs
 from authz.envoy_config.answer_guards import answer_guard
 from authz.envoy_config.dynamic import dynamic_filters
-from authz.envoy_config.egress_plan import Destination, Egress
 from authz.envoy_config.egress_routes import base_url_routes, destination_name, egress_routes
 from authz.envoy_config.execution import execution_routes
-from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.login import csrf_filter, oauth2_filter
-from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.routes import route_configuration
-from authz.login_plan import LoginPlan
-from authz.model import EXECUTION, Plane
-from authz.page_frame import NO_BRANDING, Branding
+from authz.settings.plan.egress import Destination, Egress
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan, Listener
+from authz.settings.plan.login import LoginPlan
 
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
 REQUEST_TIMEOUT: Final = timedelta(minutes=5)

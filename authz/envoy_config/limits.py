@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import PICKS
-from authz.envoy_config.limits_plan import Limits
+from authz.settings.plan.limits import Limits
 
 # Of what is under way: a broken destination gets a fifth more tries, not twice as many.
 RETRY_SHARE: Final = Percent(value=20.0)

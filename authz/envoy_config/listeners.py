@@ -10,11 +10,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.egress_plan import Destination, Egress
-from authz.envoy_config.execution_plan import Execution
 from authz.envoy_config.http_connection_manager import base_url, for_tasks, http_connection_manager, inbound, outbound
-from authz.envoy_config.plan import EnvoyPlan, Listener
 from authz.envoy_config.tls import listener_socket
+from authz.settings.plan.egress import Destination, Egress
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan, Listener
 
 CONNECTION_BUFFER: Final = 32 * 1024
 HANDSHAKE_TIMEOUT: Final = timedelta(seconds=10)

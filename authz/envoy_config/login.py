@@ -27,9 +27,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import PathMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 from envoy_data_plane.google.protobuf import Any
 
-from authz import edge
+from authz.core import edge
 from authz.envoy_config.secrets import CLIENT_SECRET, COOKIE_SECRET, sds_secret
-from authz.login_plan import LoginPlan
+from authz.settings.plan.login import LoginPlan
 
 OAUTH2: Final = "envoy.filters.http.oauth2"
 CSRF: Final = "envoy.filters.http.csrf"

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
 from authz.envoy_config.login import CSRF, NAMES, OAUTH2, TOKENS, brings_bearer, cookie_name, without
-from authz.login_plan import LoginPlan
+from authz.settings.plan.login import LoginPlan
 
 UNAUTHORIZED: Final = 401
 PATTERN_SIZE: Final = 3000  # instructions of RE2 that the pattern below may have

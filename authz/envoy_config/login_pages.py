@@ -8,9 +8,9 @@ link, to the start. JSON says the same.
 from dataclasses import dataclass
 from typing import Final
 
-from authz.edge import META_DECISION
+from authz.core.edge import META_DECISION
+from authz.core.messages.page_frame import NO_BRANDING, POLICY, Branding, Link, page
 from authz.envoy_config.ext_authz import NAME
-from authz.page_frame import NO_BRANDING, POLICY, Branding, Link, page
 
 # With every page: it is stored nowhere, framed by nobody, and its address is told to nobody.
 HEADERS: Final = {

@@ -25,7 +25,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.edge import LOGOUT, SIGN_OUT_MARKER, SIGNED_OUT_MARKER
+from authz.core.edge import LOGOUT, SIGN_OUT_MARKER, SIGNED_OUT_MARKER
+from authz.core.messages.page_frame import NO_BRANDING, Branding
+from authz.core.urls import Url
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
 from authz.envoy_config.headers import added, response_cookies
 from authz.envoy_config.login import (
@@ -41,10 +43,8 @@ from authz.envoy_config.login import (
 )
 from authz.envoy_config.login_cookies import foreign_tokens
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
-from authz.envoy_config.plan import Listener
-from authz.login_plan import LoginPlan, endpoint
-from authz.page_frame import NO_BRANDING, Branding
-from authz.urls import Url
+from authz.settings.plan.front import Listener
+from authz.settings.plan.login import LoginPlan, endpoint
 
 # The provider's sign-out sends the browser to `/` then, with `SIGNED_OUT_MARKER`. It has to answer within this time.
 BACK_WITHIN_S: Final = 300

@@ -7,7 +7,7 @@ checks their names here; tests/e2e asks Envoy.
 from typing import Any, Final
 
 from authz.envoy_config.login import MOST_PIECES, OAUTH2
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.front import EnvoyPlan
 
 # Envoy counts the whole line of the answer, with the name and the attributes; browsers keep 4096 bytes, of which some
 # do not count these. Envoy takes 512 to 4096.

@@ -12,8 +12,8 @@ from betterproto2 import Casing
 
 from authz.envoy_config.bootstrap import bootstrap
 from authz.envoy_config.newer_fields import add_newer_fields
-from authz.envoy_config.plan import EnvoyPlan
 from authz.envoy_config.secrets import sds_files
+from authz.settings.plan.front import EnvoyPlan
 
 # Envoy's own field names as they are. `Casing.SNAKE` would write `consecutive_5xx` as `consecutive_5_xx`, which Envoy
 # does not know; betterproto2 calls whatever it is given with the name.

@@ -23,13 +23,13 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
-from authz.addresses import SocketPath, parse_address
+from authz.core.addresses import SocketPath, parse_address
+from authz.core.model import Plane
 from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.login import STATUS_HEADERS
 from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
-from authz.envoy_config.plan import Listener, Upstream
-from authz.model import Plane
+from authz.settings.plan.front import Listener, Upstream
 
 _NOT_FOUND: Final = 404
 

@@ -24,7 +24,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.front import EnvoyPlan
 
 CLIENT_SECRET: Final = "login_client_secret"  # noqa: S105 a name
 COOKIE_SECRET: Final = "login_cookie_secret"  # noqa: S105 a name

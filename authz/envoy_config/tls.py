@@ -23,8 +23,8 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.peers import ClientTls, ServerTls
 from authz.envoy_config.secrets import AUTHZ_CERTIFICATE, LISTENER_CERTIFICATE, LISTENER_CLIENT_CA, sds_secret
+from authz.settings.plan.peers import ClientTls, ServerTls
 
 
 def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:

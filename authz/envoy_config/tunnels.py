@@ -32,7 +32,7 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpPr
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
-from authz.envoy_config.egress_plan import Destination, Egress
+from authz.settings.plan.egress import Destination, Egress
 
 HANDSHAKE_TIMEOUT: Final = timedelta(seconds=10)
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)

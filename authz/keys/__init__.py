@@ -3,13 +3,13 @@
 Law: nothing here runs on the serving thread except `KeyStore.view` and `KeyStore.request`, which never wait.
 """
 
-from authz.keys.clock import Clock, SystemClock
+from authz.fetching.limits import Limits
 from authz.keys.contract import Fetched, Fetcher
 from authz.keys.fetch import KeyFetcher
-from authz.keys.limits import Limits
 from authz.keys.schedule import KeyOptions
 from authz.keys.state import KeyState
 from authz.keys.store import KeyEvents, KeyStore
+from authz.system.clock import Clock, SystemClock
 
 __all__ = [
     "Clock",

@@ -6,7 +6,7 @@ Law: a shape and a protocol; nothing is done here.
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from authz.model import Issuer
+from authz.core.model import Issuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

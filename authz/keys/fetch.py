@@ -1,16 +1,16 @@
 """Where an issuer's keys come from: discovery, an explicit `jwks_uri`, or a local file.
 
-Law: bytes come out, unjudged; `authz.jwks` reads them. Nothing in a token ever leads here.
+Law: bytes come out, unjudged; `authz.core.jose.jwks` reads them. Nothing in a token ever leads here.
 """
 
 import ssl
 from collections.abc import Callable
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
+from authz.core.model import Issuer
+from authz.fetching.limits import Limits
 from authz.keys.contract import Fetched, Fetcher
-from authz.keys.limits import Limits
-from authz.model import Issuer
-from authz.regular_file import read_regular
+from authz.system.regular_file import read_regular
 
 
 class KeyFetcher:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from authz import jwks
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
+from authz.core.jose import jwks
+from authz.core.model import Issuer
 from authz.keys.boot import Boot, this_boot
-from authz.keys.clock import Clock
 from authz.keys.contract import Fetched, Fetcher
-from authz.model import Issuer
-from authz.state_folder import Item, StateFolder, shown
+from authz.system.clock import Clock
+from authz.system.state_folder import Item, StateFolder, shown
 
 _REWRITE_S: Final = 60.0  # a set that did not change is written again for the sake of its time, and not more often
 _AHEAD_S: Final = 30.0  # tolerated difference of clocks

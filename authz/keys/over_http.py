@@ -9,14 +9,14 @@ import ssl
 
 import orjson
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
+from authz.core.loopback import names_loopback
+from authz.core.model import Issuer
+from authz.core.urls import Url
+from authz.fetching.download import Document, Downloader, Reach, default_tls, read_url
+from authz.fetching.guard import Deadline, Resolver, system_resolver
+from authz.fetching.limits import Limits
 from authz.keys.contract import Fetched
-from authz.keys.download import Document, Downloader, Reach, default_tls, read_url
-from authz.keys.limits import Limits
-from authz.keys.network import Deadline, Resolver, system_resolver
-from authz.loopback import names_loopback
-from authz.model import Issuer
-from authz.urls import Url
 
 
 class HttpFetcher:

@@ -7,7 +7,7 @@ moment of it. `last_error` never holds a body, a query or a credential.
 from dataclasses import dataclass
 from typing import Final
 
-from authz.jwks import KeySet
+from authz.core.jose.jwks import KeySet
 
 NEVER: Final = float("-inf")
 

@@ -17,15 +17,15 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from authz import jwks
-from authz.errors import KeysUnavailableError
-from authz.jwks import KeySet
-from authz.keys.clock import Clock
+from authz.core.errors import KeysUnavailableError
+from authz.core.jose import jwks
+from authz.core.jose.jwks import KeySet
+from authz.core.model import Issuer
 from authz.keys.contract import Fetched, Fetcher
 from authz.keys.schedule import Done, KeyOptions, Schedule
 from authz.keys.state import KeyState
-from authz.model import Issuer
-from authz.threads import Background
+from authz.system.clock import Clock
+from authz.system.threads import Background
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ class Served:
 
 @functools.cache
 def routes():
-    document = yaml.safe_load(files("authz.catalogue").joinpath("airflow-3.3.yaml").read_text())
+    document = yaml.safe_load(files("authz.core.catalogue").joinpath("airflow-3.3.yaml").read_text())
     return [(compile_path(record["path"])[0], record) for record in document["routes"]]
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import authz.demo
-from authz import decide, policy
-from authz.model import Allow, Plane, Request
-from authz.path import canonicalise
-from authz.reasons import Reason
+from authz.core import policy
+from authz.core.decision import decide
+from authz.core.model import Allow, Plane, Request
+from authz.core.reasons import Reason
+from authz.core.request.path import canonicalise
 from tests.attacks.route_oracle import all_routes
 
 GOLDEN = Path(__file__).with_name("anonymous_surface.txt")

@@ -8,14 +8,15 @@ import json
 
 import pytest
 
-from authz import run_token, tokens
 from authz.airflow import verifier
-from authz.assertion import public_jwks
-from authz.errors import TokenError
-from authz.model import Plane
-from authz.tokens.logout import read_logout
-from authz.tokens.proof import parse_proof
-from authz.tokens.task import read_task_token
+from authz.core import tokens
+from authz.core.assertion import public_jwks
+from authz.core.errors import TokenError
+from authz.core.model import Plane
+from authz.core.runs import run_token
+from authz.core.runs.proof import parse_proof
+from authz.core.runs.task_token import read_task_token
+from authz.core.tokens.logout import read_logout
 from tests.proof_factory import EGRESS, GATE
 from tests.service_rig import SIGNING_KEY
 from tests.token_factory import NOW, issuer

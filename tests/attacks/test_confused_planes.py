@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from authz import jwks
+from authz.authn.run_exchange import AIRFLOW
+from authz.core.jose import jwks
 from authz.keys import KeyState
-from authz.run_exchange import AIRFLOW
 from tests.proof_factory import CLAIM, INSTANCE, prove, thumbprint
 from tests.run_rig import HOST, OPEN, RunRig
 from tests.service_rig import message

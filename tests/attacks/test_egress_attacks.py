@@ -13,7 +13,7 @@ import pytest
 from authz import settings
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.airflow.verifier import Asserted, Expected, Refusal, parse_keys, verify
-from authz.errors import ConfigError
+from authz.core.errors import ConfigError
 from tests.e2e.certificates import Authority
 from tests.e2e.egress_site import BANK, ORDERS, EgressSite
 from tests.e2e.envoy_harness import free_port, newest, wait_for

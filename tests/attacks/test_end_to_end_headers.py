@@ -2,7 +2,8 @@
 
 import pytest
 
-from authz import edge, wire
+from authz.check import wire
+from authz.core import edge
 from tests.attacks.firing_range import HEALTH
 from tests.e2e.raw_http import request
 from tests.e2e.stack import id_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authz import edge
+from authz.core import edge
 from tests.e2e.gate import now
 from tests.e2e.raw_http import Connection, request
 from tests.e2e.stack import KEY, id_of

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import pytest
 
-from authz.answers import Answers
-from authz.authenticate import Authenticator
-from authz.errors import AuditUnavailableError
-from authz.minter import AssertionMinter
-from authz.parked import Parked
-from authz.policy import Policy
-from authz.revocation import Revoked
-from authz.service import Service, Snapshot
+from authz.authn.sessions import Authenticator
+from authz.check.answers import Answers
+from authz.check.assertions import AssertionMinter
+from authz.check.service import Service, Snapshot
+from authz.core.errors import AuditUnavailableError
+from authz.core.parked import Parked
+from authz.core.policy import Policy
+from authz.core.revocation import Revoked
 from tests.service_rig import KEY, SIGNING_KEY, Rig, load, message, read, state_of
 from tests.simulators import SimClock
 from tests.token_factory import make_key

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import authz
-from authz import jwks
-from authz.errors import KeysUnavailableError
-from authz.reasons import Reason
+from authz.core.errors import KeysUnavailableError
+from authz.core.jose import jwks
+from authz.core.reasons import Reason
 from tests.attacks.network_guard import network_denied
 from tests.token_factory import (
     ASYMMETRIC,

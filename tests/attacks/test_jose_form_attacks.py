@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from authz.reasons import Reason
+from authz.core.reasons import Reason
 from tests.token_factory import (
     ASYMMETRIC,
     access_claims,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import authz
-from authz import catalogue
 from authz.airflow.dag_grant import DagGrant
-from authz.errors import RequestError
-from authz.path import canonical_host, canonical_method, canonicalise
-from authz.reasons import ANSWERS, Reason
+from authz.core import catalogue
+from authz.core.errors import RequestError
+from authz.core.reasons import ANSWERS, Reason
+from authz.core.request.path import canonical_host, canonical_method, canonicalise
 
 AIRFLOW = catalogue.load("3.3")
 PROTECTED = [

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 import authz
-from authz import catalogue, policy, yamlfile
-from authz.canonical import canonical
-from authz.decide import evaluate
-from authz.errors import PolicyError, RequestError
-from authz.model import Allow, DagGrant, Deny, HttpRequest
-from authz.policy.patterns import parse_glob, parse_path
-from authz.policy.schema import RuleEntry
-from authz.policy.tables import GlobTable, PathTable
-from authz.reasons import Reason
+from authz.core import catalogue, policy
+from authz.core.decision.decide import evaluate
+from authz.core.documents import yaml_document
+from authz.core.errors import PolicyError, RequestError
+from authz.core.model import Allow, DagGrant, Deny, HttpRequest
+from authz.core.policy.patterns import parse_glob, parse_path
+from authz.core.policy.schema import RuleEntry
+from authz.core.policy.tables import GlobTable, PathTable
+from authz.core.reasons import Reason
+from authz.core.request.canonical import canonical
 from tests.policies import caller, identity, load, narrowing, request, text
 
 ROOT = Path(authz.__file__).parent
@@ -151,7 +152,7 @@ def test_d32_nesting_is_bounded(opening):
 
 
 def test_d32_size_is_bounded():
-    [problem] = refused(text().encode() + b"#" * yamlfile.MAX_BYTES)
+    [problem] = refused(text().encode() + b"#" * yaml_document.MAX_BYTES)
     assert problem.message == "the file is too large"
 
 

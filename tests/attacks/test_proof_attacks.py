@@ -13,13 +13,13 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authz import run_token
-from authz.errors import DeniedError
-from authz.path import canonicalise
-from authz.reasons import Reason
-from authz.replays import Replays
-from authz.tokens import proof as proofs
-from authz.tokens.proof import MAX_PROOF_BYTES, check_proof, parse_proof
+from authz.core.errors import DeniedError
+from authz.core.reasons import Reason
+from authz.core.request.path import canonicalise
+from authz.core.runs import proof as proofs
+from authz.core.runs import run_token
+from authz.core.runs.proof import MAX_PROOF_BYTES, check_proof, parse_proof
+from authz.runs.replay_table import Replays
 from tests import proof_factory
 from tests.attacks.network_guard import network_denied
 from tests.proof_factory import (

@@ -8,8 +8,8 @@ import logging
 
 import pytest
 
-from authz.errors import ReplaysFullError
-from authz.task_claim import Attempt
+from authz.core.errors import ReplaysFullError
+from authz.core.runs.task_claim import Attempt
 from tests.proof_factory import task_key
 from tests.run_rig import RunRig
 

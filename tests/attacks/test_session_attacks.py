@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from authz.revocation import Kind, Revocation, Revoked, encode
-from authz.revoker import Revoker
+from authz.core.revocation import Kind, Revocation, Revoked, encode
+from authz.sessions.revoker import Revoker
 from tests.service_rig import KEY, POLICY, Rig, load, read, state_of
 from tests.simulators import SimClock
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign
@@ -137,8 +137,8 @@ def test_d44_a_clock_that_goes_back_brings_no_session_back(path, back):
 
 @pytest.mark.parametrize("in_file", [True, False], ids=["in the file", "in memory"])
 def test_d39_an_account_that_signs_out_many_tokens_leaves_room_for_everybody_else(path, in_file, monkeypatch):
-    monkeypatch.setattr("authz.revocation.SHARE", 20)
-    monkeypatch.setattr("authz.revoker.MOST", 40)
+    monkeypatch.setattr("authz.core.revocation.SHARE", 20)
+    monkeypatch.setattr("authz.sessions.revoker.MOST", 40)
     process = Process(path if in_file else None)
     greedy = {"sub": "sales-etl", "sid": None}
     reasons = []

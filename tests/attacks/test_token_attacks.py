@@ -9,11 +9,12 @@ import time
 import jwt
 import pytest
 
-from authz import assertion, jwks, tokens
-from authz.errors import RequestError, TokenError
-from authz.jwks import KeySet
-from authz.model import Identity, Plane, Rights
-from authz.reasons import Reason
+from authz.core import assertion, tokens
+from authz.core.errors import RequestError, TokenError
+from authz.core.jose import jwks
+from authz.core.jose.jwks import KeySet
+from authz.core.model import Identity, Plane, Rights
+from authz.core.reasons import Reason
 from tests.attacks.network_guard import network_denied
 from tests.token_factory import (
     ASYMMETRIC,

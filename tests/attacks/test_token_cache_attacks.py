@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from authz import jwks
-from authz.errors import TokenError
-from authz.model import Claims, HttpRequest, Identity, Plane
-from authz.reasons import Reason
+from authz.core.errors import TokenError
+from authz.core.jose import jwks
+from authz.core.model import Claims, HttpRequest, Identity, Plane
+from authz.core.reasons import Reason
 from tests.token_factory import (
     ASYMMETRIC,
     ISS,
@@ -41,7 +41,7 @@ class SmallPolicy(SimpleNamespace):
 
 
 def _gate():
-    from authz.authenticate import Authenticator
+    from authz.authn.sessions import Authenticator
 
     counted = []
     gate = Authenticator(capacity=8, max_token_bytes=9999, count=counted.append)

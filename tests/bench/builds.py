@@ -39,7 +39,7 @@ class Build:
         Raises:
             RuntimeError: it is not this build's.
         """
-        command = [sys.executable, "-P", "-c", "import authz, authz.app; print(authz.app.__file__)"]
+        command = [sys.executable, "-P", "-c", "import authz; print(authz.__file__)"]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from authz.envoy_config.credential_plan import HeaderSecret
-from authz.envoy_config.egress_plan import Destination, Egress
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds
+from authz.settings.plan.credentials import HeaderSecret
+from authz.settings.plan.egress import Destination, Egress
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from tests.bench import machine
 from tests.bench.rulebook import ORDERS
 from tests.e2e.envoy_harness import newest

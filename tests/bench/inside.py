@@ -12,8 +12,12 @@ import threading
 import time
 from pathlib import Path
 
-from authz import app as wiring
 from authz import settings as files
+
+try:
+    from authz.serve import app as wiring
+except ImportError:  # a build from before there were rooms
+    from authz import app as wiring
 
 _HEAD = 5
 _LONGEST_S = 5.0

@@ -84,7 +84,7 @@ class ThreadsEngine:
 def threads(path):
     settings = files.load(Path(path))
     choose_poller(settings.listen, client_ca=False)
-    from authz.app import App  # gRPC is loaded after that
+    from authz.serve.app import App  # gRPC is loaded after that
 
     app = App(settings)
     app.engine = ThreadsEngine(app.service, settings.listen)

@@ -6,8 +6,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from authz import assertion, run_token
-from authz.model import Level, Run
+from authz.core import assertion
+from authz.core.model import Level, Run
+from authz.core.runs import run_token
 from tests.bench import checks, rulebook
 from tests.token_factory import b64, dump, sign
 from tests.token_factory import make_key as factory_key

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from authz.endpoints import of_all
+from authz.settings.endpoints import of_all
 from tests.bench import checks, machine, rulebook, runs
 from tests.bench.sender import ask
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz import settings as settings_file
-from authz.rendering import plan_of
+from authz.envoy_config.from_settings import plan_of
 from tests.airflow_site import AUDIENCE, ISSUER
 from tests.browser.providers import SECRET
 from tests.certificates import Authority

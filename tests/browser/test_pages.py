@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from authz import pages
 from authz.airflow import pages as airflow_pages
+from authz.core.messages import pages
+from authz.core.messages.page_frame import Branding
+from authz.core.model import Claims, Deny, Identity
+from authz.core.reasons import ANSWERS, Reason
 from authz.envoy_config import login_pages
-from authz.model import Claims, Deny, Identity
-from authz.page_frame import Branding
-from authz.reasons import ANSWERS, Reason
 from tests.browser.chromium import new_context
 
 AXE = Path(__file__).parent / "provider" / "node_modules" / "axe-core" / "axe.min.js"

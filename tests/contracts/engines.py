@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import grpc
 
+from authz.core.parked import Parked
 from authz.engine import EngineOptions
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK
 from authz.engine.cq import CqEngine
-from authz.parked import Parked
 
 ENGINES = {"aio": AioEngine, "cq": CqEngine}
 

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from authz.core.parked import Parked
 from authz.engine import TlsFiles
 from authz.engine.contract import CHECK
-from authz.parked import Parked
 from tests.certificates import Authority
 from tests.contracts.engines import ENGINES, Running, check
 

@@ -10,9 +10,9 @@ import requests
 import yarl
 
 from authz.airflow.egress.run_key import RunKey
-from authz.errors import RequestError
-from authz.path import canonical_host, canonicalise
-from authz.tokens.proof import check_proof, parse_proof
+from authz.core.errors import RequestError
+from authz.core.request.path import canonical_host, canonicalise
+from authz.core.runs.proof import check_proof, parse_proof
 from tests.token_factory import NOW
 
 KEY = RunKey()

@@ -99,7 +99,7 @@ def five_waiting(kind, rig):
 
 
 def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
-    monkeypatch.setattr("authz.task_states._MOST_WAITERS", 5)
+    monkeypatch.setattr("authz.runs.task_states._MOST_WAITERS", 5)
     with five_waiting(kind, rig) as (channel, token, calls, go):
         answer = read(check(channel)(a_call(token, NOW + 20), timeout=10))
         assert (answer.http, answer.reason) == (503, "tasks_wait_for_airflow")

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from authz.envoy_config.peers import ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.peers import ServerTls
 from tests.airflow_site import AUDIENCE, AirflowSite
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import Envoy, loopback, newest, wait_for

@@ -5,8 +5,8 @@ import ssl
 from pathlib import Path
 from typing import Any, Self
 
-from authz.envoy_config.egress_plan import Destination, Egress, HostTls
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.egress import Destination, Egress, HostTls
+from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from authz.addresses import HostPort, SocketPath, parse_address
-from authz.envoy_config.egress_plan import Destination, Egress
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.core.addresses import HostPort, SocketPath, parse_address
 from authz.envoy_config.render import render, render_sds, to_yaml
+from authz.settings.plan.egress import Destination, Egress
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from tests.e2e.raw_http import RawResponse, exchange, request
 
 ROOT = Path(__file__).resolve().parents[2]

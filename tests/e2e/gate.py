@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from authz import endpoints
 from authz import settings as settings_file
-from authz.supervisor.place import VARIABLE
+from authz.serve.supervisor.place import VARIABLE
+from authz.settings import endpoints
 from tests.e2e.envoy_harness import free_port, wait_for, whole_lines
 from tests.token_factory import access_claims, sign
 

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import httpx
 
-from authz.envoy_config.peers import ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
-from authz.login_plan import LoginPlan
-from authz.wire.request import _header
+from authz.check.wire.request import _header
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.login import LoginPlan
+from authz.settings.plan.peers import ServerTls
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser

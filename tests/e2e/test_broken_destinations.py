@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.envoy_config.egress_plan import HostTls
-from authz.envoy_config.limits_plan import Limits
-from authz.envoy_config.peers import ClientTls
+from authz.settings.plan.egress import HostTls
+from authz.settings.plan.limits import Limits
+from authz.settings.plan.peers import ClientTls
 from tests.e2e.broken import Broken, answers, hangs, hangs_up, talks_nonsense
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import newest

@@ -5,8 +5,8 @@ PITFALLS d-41: whatever a task sends in its place is replaced, and it goes to it
 
 import pytest
 
-from authz.addresses import parse_address
-from authz.envoy_config.credential_plan import HeaderSecret
+from authz.core.addresses import parse_address
+from authz.settings.plan.credentials import HeaderSecret
 from tests.e2e.calls import Calls
 from tests.e2e.envoy_harness import free_port, loopback
 from tests.e2e.login_site import replace

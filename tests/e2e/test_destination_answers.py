@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authz.envoy_config.limits_plan import Limits
+from authz.settings.plan.limits import Limits
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.way_out import DECISION, WayOut, failure
 

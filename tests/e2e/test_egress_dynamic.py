@@ -11,8 +11,8 @@ import ssl
 
 import pytest
 
-from authz.envoy_config.egress_plan import Destination, Dynamic, Egress
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.egress import Destination, Dynamic, Egress
+from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.certificates import Authority
 from tests.e2e.dns_server import DnsServer
 from tests.e2e.echo_upstream import EchoUpstream

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from authz import edge
 from authz._generated.envoy.service.auth.v3.external_auth_pb2 import HeaderValue
+from authz.core import edge
 from authz.envoy_config import headers
 from tests.e2e.raw_h2 import exchange_h2
 from tests.e2e.raw_http import Connection, exchange, request
@@ -208,7 +208,7 @@ def test_absolute_form_is_judged_and_routed_by_its_own_host(gate):
 
 
 def test_two_hosts_are_shown_to_the_authorizer_as_one_with_a_comma(gate):
-    """Envoy joins them; `authz.path.canonical_host` refuses the comma."""
+    """Envoy joins them; `authz.core.request.path.canonical_host` refuses the comma."""
     gate.get("/x", "Host: other.test")
     assert gate.authz.only.attributes.request.http.host == "gate.test,other.test"
 

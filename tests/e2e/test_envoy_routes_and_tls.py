@@ -6,9 +6,9 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from authz.envoy_config.egress_plan import Destination, Egress, HostTls
-from authz.envoy_config.peers import ClientTls, ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.egress import Destination, Egress, HostTls
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.peers import ClientTls, ServerTls
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback, plan_for

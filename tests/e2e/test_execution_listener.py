@@ -2,8 +2,8 @@
 
 import pytest
 
-from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback
 from tests.e2e.raw_http import Connection, exchange, request

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authz import edge
+from authz.core import edge
 from authz.envoy_config import headers
 from tests.e2e.scripted_authz import allow
 

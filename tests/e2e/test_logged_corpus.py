@@ -13,7 +13,8 @@ from typing import Final
 
 import pytest
 
-from authz import edge, wire
+from authz.check import wire
+from authz.core import edge
 from tests.attacks import corpus
 from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.e2e.login_site import LoginSite

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from authz import settings as settings_file
-from authz.rendering import plan_of
+from authz.envoy_config.from_settings import plan_of
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, free_port, loopback, wait_for

@@ -7,7 +7,7 @@ import urllib.parse
 import httpx
 import pytest
 
-from authz.envoy_config.credential_plan import ClientCredentials
+from authz.settings.plan.credentials import ClientCredentials
 from tests.browser.providers import embedded
 from tests.e2e.calls import Calls
 from tests.e2e.certificates import Authority

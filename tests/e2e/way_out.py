@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from authz.envoy_config.egress_plan import Destination, Egress
-from authz.envoy_config.plan import EnvoyPlan
+from authz.settings.plan.egress import Destination, Egress
+from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, loopback, wait_for

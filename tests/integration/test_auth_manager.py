@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz import assertion, catalogue, rights
-from authz.decide import evaluate
-from authz.model import Allow
+from authz.core import assertion, catalogue
+from authz.core.decision import rights
+from authz.core.decision.decide import evaluate
+from authz.core.model import Allow
 from tests import policies
 from tests.airflow_site import ROLES, AirflowSite
 

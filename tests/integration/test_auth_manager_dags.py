@@ -13,11 +13,12 @@ from dataclasses import replace
 
 import pytest
 
-from authz import assertion, catalogue, rights
-from authz.decide import evaluate
-from authz.model import Allow, Rights
-from authz.path import canonicalise
-from authz.policy.patterns import parse_glob
+from authz.core import assertion, catalogue
+from authz.core.decision import rights
+from authz.core.decision.decide import evaluate
+from authz.core.model import Allow, Rights
+from authz.core.policy.patterns import parse_glob
+from authz.core.request.path import canonicalise
 from tests import policies
 from tests.airflow_site import AUDIENCE, ISSUER, AirflowSite
 from tests.integration.dags_with_neighbours import DAG_IDS, TEAMS, database, files, fill, named

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from authz import assertion
+from authz.core import assertion
 from tests.airflow_site import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
 

@@ -31,13 +31,13 @@ def test_a_tree_is_never_worse_than_itself(tmp_path):
     assert all(row["base_us"] > 0 and row["head_us"] > 0 for row in rows.values())
     assert "INCONCLUSIVE" in done.stdout, "one pair says nothing, and that is said"
     for role in ("base", "head"):
-        assert f"/{role}/authz/app.py" in done.stdout, "each build shows whose code it runs"
+        assert f"/{role}/authz/serve/app.py" in done.stdout, "each build shows whose code it runs"
 
 
 def test_a_slowed_build_is_worse_and_the_status_says_so(tmp_path):
     slowed = tmp_path / "slowed"
     shutil.copytree(machine.ROOT / "authz", slowed / "authz")
-    with (slowed / "authz" / "service.py").open("a") as file:
+    with (slowed / "authz" / "check" / "service.py").open("a") as file:
         file.write("\n\n_check = Service.check\n")
         file.write("Service.check = lambda self, message: (sum(range(9000)), _check(self, message))[1]\n")
     wanted = ["--plan", "tiny", "--rows", "inside_allow", "--pairs", "7"]
@@ -54,7 +54,7 @@ def test_what_is_no_commit_is_said_and_nothing_is_measured(tmp_path):
 
 def test_a_build_proves_whose_code_it_runs(tmp_path):
     build = builds.make(builds.THIS, tmp_path / "head")
-    assert build.prove() == (tmp_path / "head" / "authz" / "app.py").resolve()
+    assert build.prove() == (tmp_path / "head" / "authz" / "__init__.py").resolve()
     shutil.rmtree(tmp_path / "head" / "authz")  # then another one would be found: the installed one
     with pytest.raises(RuntimeError, match="would run"):
         build.prove()

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from authz import catalogue
-from authz.catalogue import ANY_DAG
-from authz.errors import RequestError
-from authz.path import canonicalise
+from authz.core import catalogue
+from authz.core.catalogue import ANY_DAG
+from authz.core.errors import RequestError
+from authz.core.request.path import canonicalise
 from scripts import catalogue_walk
 from tests.integration.tricky_paths import fill, targets
 

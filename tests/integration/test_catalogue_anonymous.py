@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from authz import catalogue, decide, policy
-from authz.model import Allow, Plane, Request
-from authz.path import canonicalise
+from authz.core import catalogue, policy
+from authz.core.decision import decide
+from authz.core.model import Allow, Plane, Request
+from authz.core.request.path import canonicalise
 from tests.airflow_site import AirflowSite, empty_dags
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from authz import catalogue
+from authz.core import catalogue
 from tests.airflow_site import AirflowSite
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

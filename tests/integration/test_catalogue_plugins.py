@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from authz import catalogue
-from authz.path import canonicalise
+from authz.core import catalogue
+from authz.core.request.path import canonicalise
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
     pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)

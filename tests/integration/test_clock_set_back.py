@@ -16,7 +16,7 @@ HOUR = 3600
 SITE = """
 import time
 from pathlib import Path
-from authz.keys.clock import SystemClock
+from authz.system.clock import SystemClock
 
 def moved(clock, place, offsets=Path({path!r})):
     return lambda: clock() + float(offsets.read_text().split()[place])

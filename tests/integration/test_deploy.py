@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from authz import endpoints, rendering, settings
+from authz import settings
+from authz.envoy_config import from_settings
 from authz.envoy_config.render import render, to_yaml
+from authz.settings import endpoints
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def test_the_settings_load_and_render():
     made = settings.load(DEPLOY / "authz.yaml")
-    text = to_yaml(render(rendering.plan_of(made, "authz.yaml")))
+    text = to_yaml(render(from_settings.plan_of(made, "authz.yaml")))
     for endpoint in endpoints.of_all(made.listen, made.worker_count):
         assert endpoint.removeprefix("unix:/run/authz/") in text
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from authz import assertion, doctor
+from authz.core import assertion
+from authz.serve import doctor
 from tests.airflow_site import AUDIENCE, ISSUER, AirflowSite
 from tests.simulators import LoopbackServer
 

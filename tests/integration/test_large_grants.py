@@ -14,7 +14,7 @@ import httpx
 import jwt
 import pytest
 
-from authz import assertion
+from authz.core import assertion
 from tests.airflow_site import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
 from tests.integration.pair_of_workers import KEY, Pair

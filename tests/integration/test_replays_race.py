@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import pytest
 
-from authz.replays import BUCKET, Replays
+from authz.runs.replay_table import BUCKET, Replays
 
 PROOFS = 10_000
 RACERS = 4
@@ -23,8 +23,8 @@ RACER = """
 import sys
 from hashlib import sha256
 from pathlib import Path
-from authz.errors import ReplaysFullError
-from authz.replays import Replays
+from authz.core.errors import ReplaysFullError
+from authz.runs.replay_table import Replays
 table = Replays(Path(sys.argv[1]), int(sys.argv[2]))
 def first(number):
     digest = sha256(str(number).encode()).digest()[:16]

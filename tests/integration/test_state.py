@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from authz.state_folder import Item, StateFolder
+from authz.system.state_folder import Item, StateFolder
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY
 from tests.integration.pair_of_workers import KEY, TWO, Pair

@@ -16,8 +16,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from authz.assertion import generate_pem
-from authz.readiness_log import START_S
+from authz.core.assertion import generate_pem
+from authz.ops.readiness_log import START_S
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, SETTINGS
 from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
@@ -321,7 +321,7 @@ def test_an_address_in_use_ends_everything_with_status_2(tmp_path, idp):
 def test_the_default_is_one_for_each_cpu(tmp_path, idp):
     settings = SETTINGS.replace("workers: 1\n", "")
     with Pair(tmp_path, idp, settings=settings) as pair:
-        from authz import cpus
+        from authz.settings import cpus
 
         assert len(pair.endpoints) == cpus.usable()
         if cpus.usable() > 1:

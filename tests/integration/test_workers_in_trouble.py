@@ -137,7 +137,7 @@ def test_no_worker_allows_what_a_full_disk_does_not_take(pair):
 
     pair.until(on_record, f"{served} were served: {len(lines(pair)[0])} are on record")
     assert lines(pair)[1] <= 2, "each worker tore one line at most"
-    said = sum("ERROR authz.sink" in line for line in pair.log.read_text().splitlines())
+    said = sum("ERROR authz.ops.decision_log" in line for line in pair.log.read_text().splitlines())
     assert 2 <= said <= sum(refused) / 4, "said by each worker and counted from then on, not for each check"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from authz.catalogue import Catalogue
+from authz.core.catalogue import Catalogue
 
 PEOPLE = ("nobody", "stranger", "viewer", "user", "op", "admin")
 """`nobody` has no token; `stranger` is known and has no role."""

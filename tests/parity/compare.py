@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from authz import yamlfile
+from authz.core.documents import yaml_document
 
 LISTED = Path(__file__).with_name("differences.yaml")
 
@@ -95,7 +95,7 @@ class Report:
 
 def read(path: Path = LISTED) -> Listed:
     """The reviewed list. Raises AssertionError with its mistakes."""
-    found, problems = yamlfile.validate(yamlfile.parse(path.read_bytes(), path.name), Listed)
+    found, problems = yaml_document.validate(yaml_document.parse(path.read_bytes(), path.name), Listed)
     assert found is not None, "\n".join(map(str, problems))
     return found
 

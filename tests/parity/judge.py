@@ -1,6 +1,6 @@
 """Both sides asked, and held against each other: `make parity` and its test."""
 
-from authz import catalogue
+from authz.core import catalogue
 from tests.parity import ours, theirs
 from tests.parity.asks import asked_routes
 from tests.parity.compare import Cell, Report, compare, read

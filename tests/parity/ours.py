@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from authz.catalogue import Catalogue
-from authz.decide import evaluate
-from authz.model import Allow
-from authz.policy import BUILT_IN
+from authz.core.catalogue import Catalogue
+from authz.core.decision.decide import evaluate
+from authz.core.model import Allow
+from authz.core.policy import BUILT_IN
 from tests.parity.asks import PEOPLE, Person, ask, asked_routes
 from tests.policies import claims, request
 from tests.policies import load as load_policy

@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz import catalogue
+from authz.core import catalogue
 from tests.parity import ours
 from tests.parity.asks import PEOPLE, asked_routes
 from tests.parity.compare import Answered, Cell, Difference, Listed, NotThere, compare, read

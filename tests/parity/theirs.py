@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from authz.catalogue import Catalogue
+from authz.core.catalogue import Catalogue
 from tests.airflow_site import AirflowSite
 from tests.parity.asks import APART, PEOPLE, Ask, Person, ask, asked_routes
 from tests.parity.compare import Listed, statuses

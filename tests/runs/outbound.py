@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from authz import rendering
 from authz import settings as settings_file
+from authz.envoy_config import from_settings
 from tests import airflow_site, task_keys
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
@@ -97,7 +97,7 @@ class Outbound:
             starting.callback(self._end_gate)
             self.gate.start()
             wait_for(self.gate.is_ready, "the gate is not ready", pause=time.sleep, seconds=PATIENCE_S)
-            self.plan = rendering.plan_of(settings_file.load(self.gate.settings), str(self.gate.settings))
+            self.plan = from_settings.plan_of(settings_file.load(self.gate.settings), str(self.gate.settings))
             self.envoy = starting.enter_context(Envoy(self.plan, self.folder))
             self._running = starting.pop_all()
         return self

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from authz.admin import AdminServer, Readiness
-from authz.metrics import Metrics
+from authz.ops.admin import AdminServer, Readiness
+from authz.ops.metrics import Metrics
 from tests.simulators import PATIENCE_S
 
 KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}

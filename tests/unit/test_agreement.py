@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz import agreement
+from authz.serve import agreement
 from authz.settings import Settings
 from tests.policies import load
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.airflow.dag_grant import FEW, NO_DAGS, DagGrant, grant_of
-from authz.policy.patterns import parse_glob
+from authz.core.policy.patterns import parse_glob
 
 IDS = ["sales", "sales_a", "sales_a_b", "a_sales", "my_sales_dag", "Sales", "finance.close", "~", "", "s*s", "[s]ales"]
 

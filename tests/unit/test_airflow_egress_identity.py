@@ -21,7 +21,7 @@ from authz.airflow.egress.credential import Credential, SharedCredential
 from authz.airflow.egress.errors import EgressError, NoRunError, NotServedError, RefusedError, UnavailableError
 from authz.airflow.egress.identity import IDENTITY, PROOF, RunIdentity, endings, token_of
 from authz.airflow.egress.run_key import RunKey
-from authz.tokens.proof import check_proof, parse_proof
+from authz.core.runs.proof import check_proof, parse_proof
 from tests.egress_simulator import EgressSimulator
 from tests.egress_task import running
 

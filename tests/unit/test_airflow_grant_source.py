@@ -9,8 +9,8 @@ import pytest
 from authz.airflow import grant_source
 from authz.airflow.grant_source import GrantError, GrantSource, fetch_page, parse_grant
 from authz.airflow.jwks_client import FetchError
-from authz.model import DagGrant
-from authz.policy.dags import grant_json, reference_of
+from authz.core.model import DagGrant
+from authz.core.policy.dags import grant_json, reference_of
 from tests.unit.test_airflow_jwks_client import http_server
 
 GRANT = grant_json(DagGrant(("sales_*", "é"), ("*_secret",)))

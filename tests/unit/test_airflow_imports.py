@@ -39,7 +39,7 @@ sys.meta_path.insert(0, Block())
 for name in sys.argv[2].split(","):
     __import__("authz.airflow." + name)
 try:
-    import authz.policy
+    import authz.core.policy
 except ImportError as error:
     print(error)
 """
@@ -91,5 +91,5 @@ def test_it_can_be_imported_where_nothing_of_the_server_is(tmp_path):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "blocked: authz.policy" in done.stdout
+    assert "blocked: authz.core" in done.stdout
     assert {"grpc", "google.protobuf", "pydantic"} <= set(banned.split(","))

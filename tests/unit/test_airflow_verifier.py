@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from authz import assertion
 from authz.airflow import verifier
 from authz.airflow.verifier import Asserted, Expected, KeySetError, Refusal
-from authz.decide import evaluate
-from authz.model import Claims, Identity, Rights
+from authz.core import assertion
+from authz.core.decision.decide import evaluate
+from authz.core.model import Claims, Identity, Rights
 from tests.policies import load, request
 
 NOW = 1_800_000_000

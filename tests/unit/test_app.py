@@ -12,13 +12,15 @@ import urllib.request
 import grpc
 import pytest
 
-from authz import app as wiring
-from authz import assertion, settings, threads
+from authz import settings
 from authz._generated.grpc.health.v1 import health_pb2
-from authz.app import App
+from authz.core import assertion
+from authz.core.errors import ConfigError
 from authz.engine.contract import CHECK
-from authz.errors import ConfigError
-from authz.threads import Background
+from authz.serve import app as wiring
+from authz.serve.app import App
+from authz.system import threads
+from authz.system.threads import Background
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.e2e.gate import token
 from tests.service_rig import KEY, POLICY, message, read

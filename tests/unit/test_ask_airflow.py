@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from authz.ask_airflow import AirflowRest, token_in
-from authz.reasons import Reason
-from authz.task_claim import Claim
+from authz.core.reasons import Reason
+from authz.core.runs.task_claim import Claim
+from authz.runs.airflow_rest import AirflowRest, token_in
 from tests.airflow_simulator import AirflowSimulator
 from tests.certificates import Authority
 from tests.simulators import body, drip, drip_body, endless, hang_up, silence

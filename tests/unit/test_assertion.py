@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from authz import assertion, jwks
 from authz.airflow import verifier
-from authz.jose import ALGORITHMS
-from authz.model import Claims, DagGrant, Identity, Rights
-from authz.policy import dags
+from authz.core import assertion
+from authz.core.jose import jwks
+from authz.core.jose.primitives import ALGORITHMS
+from authz.core.model import Claims, DagGrant, Identity, Rights
+from authz.core.policy import dags
 from tests.token_factory import NOW, dump, make_key, private_key, unb64
 
 PEM = assertion.generate_pem()

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from authz.audit import DecisionRecord, OutboundRecord, OwnFields, PreparedRecord, SharedFields, encode
+from authz.core.record import DecisionRecord, OutboundRecord, OwnFields, PreparedRecord, SharedFields, encode
 
 PLAIN = {
     "id": "d1",

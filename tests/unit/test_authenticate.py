@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from authz.authenticate import Authenticator, KeyWanted
-from authz.errors import KeysUnavailableError, RequestError, TokenError
-from authz.model import HttpRequest, Plane
-from authz.reasons import Reason
-from authz.revocation import Kind, Revocation, Revoked
+from authz.authn.sessions import Authenticator, KeyWanted
+from authz.core.errors import KeysUnavailableError, RequestError, TokenError
+from authz.core.model import HttpRequest, Plane
+from authz.core.reasons import Reason
+from authz.core.revocation import Kind, Revocation, Revoked
 from tests.service_rig import KEY, POLICY, load, state_of
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.backchannel import MOST_BODY, share_of
-from authz.revocation import Kind
+from authz.core.revocation import Kind
+from authz.sessions.backchannel import MOST_BODY, share_of
 from tests.backchannel_rig import NEXT, THIEF, Rig
 from tests.service_rig import KEY, state_of
 from tests.simulators import PATIENCE_S

@@ -2,10 +2,10 @@
 
 import pytest
 
-from authz.canonical import canonical
-from authz.errors import DeniedError, RequestError
-from authz.model import HttpRequest, Plane
-from authz.reasons import Reason
+from authz.core.errors import DeniedError, RequestError
+from authz.core.model import HttpRequest, Plane
+from authz.core.reasons import Reason
+from authz.core.request.canonical import canonical
 
 
 def asked(target="/api/v2/dags", **changes):

@@ -4,12 +4,12 @@ from importlib.resources import files
 
 import pytest
 
-from authz import catalogue
-from authz.catalogue import ANY_DAG, LeftOut, Route
-from authz.catalogue.build import build, read
-from authz.errors import ProblemsError
-from authz.path import canonicalise
-from authz.policy.operations import expand
+from authz.core import catalogue
+from authz.core.catalogue import ANY_DAG, LeftOut, Route
+from authz.core.catalogue.build import build, read
+from authz.core.errors import ProblemsError
+from authz.core.policy.operations import expand
+from authz.core.request.path import canonicalise
 
 NEWEST = catalogue.versions()[-1]
 ROLES = ("viewer", "user", "op", "admin")

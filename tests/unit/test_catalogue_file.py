@@ -2,8 +2,8 @@ from importlib.resources import files
 
 import pytest
 
-from authz import catalogue
-from authz.catalogue.build import read
+from authz.core import catalogue
+from authz.core.catalogue.build import read
 from scripts import catalogue_file
 from scripts.catalogue_file import UNKNOWN, Walked, overlap
 

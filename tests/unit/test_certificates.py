@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from authz import named_files, settings
-from authz.certificates import Certificates, expiries
+from authz import settings
 from authz.cli import main
-from authz.named_files import Named, Use
+from authz.settings import named_files
+from authz.settings.certificates import Certificates, expiries
+from authz.settings.named_files import Named, Use
 from tests.certificates import Authority
 from tests.service_rig import POLICY
 from tests.unit.test_app import Place, Running

@@ -5,9 +5,9 @@ import unicodedata
 
 import pytest
 
-from authz.characters import foreign_space, misleading, one_line
-from authz.errors import ConfigError, PolicyError, Problem
-from authz.policy import load
+from authz.core.characters import foreign_space, misleading, one_line
+from authz.core.errors import ConfigError, PolicyError, Problem
+from authz.core.policy import load
 from authz.settings import parse
 from tests.service_rig import POLICY
 

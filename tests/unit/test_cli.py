@@ -6,8 +6,8 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from authz import catalogue
 from authz.cli import main
+from authz.core import catalogue
 from tests.policies import NARROWED, narrowing_catalogue
 from tests.proof_factory import run_token, task_key
 from tests.simulators import IdP

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
-from authz.revocation import Kind, Revocation
-from authz.revocation_file import RevocationFile
+from authz.core.revocation import Kind, Revocation
+from authz.sessions.revocation_file import RevocationFile
 from tests.service_rig import KEY, POLICY, Rig
 from tests.token_factory import ISS, access_claims, jwks_of, sign
 

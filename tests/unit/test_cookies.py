@@ -2,8 +2,8 @@
 
 import pytest
 
-from authz import cookies
-from authz.model import Claims
+from authz.core.model import Claims
+from authz.core.request import cookies
 from tests.token_factory import ISS, access_claims, id_claims, make_key, sign
 
 KEY = make_key("ES256")

@@ -1,7 +1,7 @@
 import pytest
 
-from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
-from authz.envoy_config.limits_plan import Limits
+from authz.settings.plan.credentials import ClientCredentials, HeaderSecret
+from authz.settings.plan.limits import Limits
 
 TOKENS = {"token_endpoint": "https://idp.test/token", "client_id": "gate", "secret": "/run/secret"}
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz.decide import UNSURE, evaluate, route_of
-from authz.model import Allow, DagGrant, Deny
-from authz.policy.dags import grant_json, reference_of
-from authz.reasons import Reason
+from authz.core.decision.decide import UNSURE, evaluate, route_of
+from authz.core.model import Allow, DagGrant, Deny
+from authz.core.policy.dags import grant_json, reference_of
+from authz.core.reasons import Reason
 from tests.policies import caller, identity, load, narrowing, request
 
 POLICY = load(

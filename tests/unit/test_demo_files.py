@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from authz import policy, settings
+from authz import settings
+from authz.core import policy
 from authz.demo import files
 from authz.demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim, free_ports
 

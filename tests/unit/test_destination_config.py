@@ -3,9 +3,9 @@ import json
 import pytest
 
 from authz.envoy_config import failures
-from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
-from authz.envoy_config.limits_plan import Limits
 from authz.envoy_config.render import render, render_sds
+from authz.settings.plan.credentials import ClientCredentials, HeaderSecret
+from authz.settings.plan.limits import Limits
 from tests.unit.test_envoy_config import cluster, connection_manager, destination, egress, plan
 
 BEARER = HeaderSecret(secret="/run/orders.secret")

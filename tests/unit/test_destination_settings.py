@@ -1,9 +1,9 @@
 import pytest
 
 from authz import settings
-from authz.destination_settings import DestinationLimits
-from authz.envoy_config.limits_plan import Limits
-from authz.errors import ConfigError
+from authz.core.errors import ConfigError
+from authz.settings.destinations import DestinationLimits
+from authz.settings.plan.limits import Limits
 
 HEAD = """version: 1
 envoy:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from authz import doctor, settings
-from authz.errors import ConfigError
+from authz import settings
+from authz.core.errors import ConfigError
+from authz.serve import doctor
 
 ONE = '{name: a, address: "127.0.0.1:1", audience: air-a}'
 TWO = ONE + ', {name: b, address: "127.0.0.1:2", audience: air-b, hosts: [b.test]}'

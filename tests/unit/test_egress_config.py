@@ -6,11 +6,11 @@ import re
 import pytest
 
 from authz.envoy_config import dynamic, execution
-from authz.envoy_config.egress_plan import Destination, Dynamic, Egress
-from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.peers import ClientTls
-from authz.envoy_config.plan import EnvoyPlan
 from authz.envoy_config.render import render
+from authz.settings.plan.egress import Destination, Dynamic, Egress
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan
+from authz.settings.plan.peers import ClientTls
 
 FILTER = "envoy.filters.http.ext_authz"
 DYNAMIC = ["envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"]

@@ -1,6 +1,6 @@
 import pytest
 
-from authz import endpoints
+from authz.settings import endpoints
 
 ADMIN = "127.0.0.1:9180"
 

@@ -8,12 +8,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from authz import edge, wire
+from authz.check import wire
+from authz.core import edge
 from authz.envoy_config import headers, routes
-from authz.envoy_config.egress_plan import Destination, Egress, HostTls
-from authz.envoy_config.peers import ClientTls, ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds, to_json, to_yaml
+from authz.settings.plan.egress import Destination, Egress, HostTls
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.peers import ClientTls, ServerTls
 
 ROOT = Path(__file__).resolve().parents[2]
 FILTER = "envoy.filters.http.ext_authz"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from authz.envoy_config.credential_plan import ClientCredentials, HeaderSecret
-from authz.envoy_files import make_cookie_secret, warnings, write_sds
-from authz.errors import ConfigError
+from authz.core.errors import ConfigError
+from authz.envoy_config.files import make_cookie_secret, warnings, write_sds
+from authz.settings.plan.credentials import ClientCredentials, HeaderSecret
 from tests.unit.test_envoy_config import destination, egress, plan
 from tests.unit.test_login_plan import listener, login
 

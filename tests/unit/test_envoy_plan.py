@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from authz.addresses import HostPort, SocketPath, parse_address
-from authz.envoy_config.egress_plan import Destination, Dynamic, Egress
-from authz.envoy_config.execution_plan import Execution
-from authz.envoy_config.peers import ClientTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
+from authz.core.addresses import HostPort, SocketPath, parse_address
+from authz.settings.plan.egress import Destination, Dynamic, Egress
+from authz.settings.plan.execution import Execution
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.peers import ClientTls
 
 
 def upstream(**changes):
@@ -39,7 +39,7 @@ def plan(**changes):
 
 
 def test_the_plan_can_be_imported_without_the_price_of_the_envoy_types():
-    program = "import sys, authz.envoy_config.plan; sys.exit('envoy_data_plane' in sys.modules)"
+    program = "import sys, authz.settings.plan.front; sys.exit('envoy_data_plane' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

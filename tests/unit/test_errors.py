@@ -1,5 +1,5 @@
-from authz.errors import ConfigError, KeysUnavailableError, PolicyError, Problem, TokenError
-from authz.reasons import Reason
+from authz.core.errors import ConfigError, KeysUnavailableError, PolicyError, Problem, TokenError
+from authz.core.reasons import Reason
 
 
 def test_a_problem_reads_as_place_message_and_what_to_do():

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from authz.decide import UNSURE, evaluate
-from authz.explain import explain
-from authz.policy import Effect
-from authz.reasons import Reason
+from authz.core.decision.decide import UNSURE, evaluate
+from authz.core.decision.explain import explain
+from authz.core.policy import Effect
+from authz.core.reasons import Reason
 from tests.policies import caller, claims, identity, load, narrowing, request, run
 
 POLICY = load(

@@ -1,4 +1,4 @@
-from authz.fair_share import FairShare
+from authz.core.caching.rate_limit import FairShare
 
 
 def test_one_has_its_share_and_others_have_theirs():

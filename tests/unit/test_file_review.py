@@ -6,9 +6,10 @@ import socket
 import pytest
 from click.testing import CliRunner
 
-from authz import file_review, settings
+from authz import settings
 from authz.cli.main import main
-from authz.review import Severity
+from authz.core.lint.review import Severity
+from authz.serve import file_review
 
 SETTINGS = """
 version: 1

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from authz import grants
-from authz.grants import KEPT_S, Grants
-from authz.policy.dags import grant_of
+from authz.check import grants
+from authz.check.grants import KEPT_S, Grants
+from authz.core.policy.dags import grant_of
 
 NOW = 1_000_000.0
 SALES, OPS = frozenset({"sales"}), frozenset({"ops"})

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from authz import jwks
-from authz.errors import KeysUnavailableError
-from authz.jose import ALGORITHMS
+from authz.core.errors import KeysUnavailableError
+from authz.core.jose import jwks
+from authz.core.jose.primitives import ALGORITHMS
 from tests.token_factory import ASYMMETRIC, b64, b64_int, dump, jwks_of, make_key, private_key
 
 GOOD = make_key("ES256", kid="good")

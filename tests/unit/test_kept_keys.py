@@ -2,11 +2,11 @@
 
 import pytest
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
 from authz.keys import Fetched, KeyOptions, KeyStore
 from authz.keys.boot import Boot, this_boot
 from authz.keys.kept_keys import KeepingFetcher
-from authz.state_folder import StateFolder
+from authz.system.state_folder import StateFolder
 from tests.simulators import SimClock
 from tests.token_factory import issuer, jwks_of, make_key
 

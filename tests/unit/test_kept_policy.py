@@ -6,11 +6,11 @@ from hashlib import sha256
 
 import pytest
 
-from authz.errors import Problem
-from authz.kept_policy import KeptPolicy
-from authz.reload import PolicyFile
-from authz.state_folder import Item, StateFolder
-from authz.watch import Content
+from authz.core.errors import Problem
+from authz.ops.file_watcher import Content
+from authz.ops.kept_policy import KeptPolicy
+from authz.ops.policy_file import PolicyFile
+from authz.system.state_folder import Item, StateFolder
 from tests.service_rig import POLICY
 
 NEWER = POLICY.replace("id: readers", "id: others")
@@ -157,7 +157,7 @@ def test_nothing_kept_is_nothing_served(tmp_path):
 def fails_once(monkeypatch, state, text):
     """The next policy of this process cannot be kept, and what was there stays: the file system went read-only."""
     with monkeypatch.context() as patch:
-        patch.setattr("authz.state_folder.write_whole", refuses)
+        patch.setattr("authz.system.state_folder.write_whole", refuses)
         patch.setattr(os, "unlink", refuses)
         state.take(text)
 

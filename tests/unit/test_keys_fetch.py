@@ -10,13 +10,13 @@ import tracemalloc
 import httpcore
 import pytest
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
+from authz.core.loopback import names_loopback
+from authz.fetching.download import default_tls, read_url
+from authz.fetching.guard import Deadline, GuardedBackend, forbidden, system_resolver
 from authz.keys import KeyFetcher, Limits
-from authz.keys.download import default_tls, read_url
 from authz.keys.fetch import read_file
-from authz.keys.network import Deadline, GuardedBackend, forbidden, system_resolver
 from authz.keys.over_http import HttpFetcher
-from authz.loopback import names_loopback
 from tests import simulators as sim
 from tests.certificates import Authority
 from tests.token_factory import issuer, jwks_of, make_key

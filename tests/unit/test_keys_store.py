@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
 from authz.keys import KeyFetcher, KeyOptions, KeyState, KeyStore, SystemClock
 from tests.simulators import PATIENCE_S, IdP, SimClock, SimFetcher
 from tests.token_factory import issuer, make_key

@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2Config
 
-from authz import cookies
+from authz.core.messages.page_frame import Branding
+from authz.core.request import cookies
 from authz.envoy_config import login as filters
 from authz.envoy_config import login_cookies, login_pages
-from authz.envoy_config.peers import ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
 from authz.envoy_config.render import render, render_sds
-from authz.page_frame import Branding
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.peers import ServerTls
 from tests.unit.test_login_plan import login
 
 CHECK = "envoy.filters.http.ext_authz"

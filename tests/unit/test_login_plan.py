@@ -1,8 +1,8 @@
 import pytest
 
-from authz.envoy_config.peers import ServerTls
-from authz.envoy_config.plan import EnvoyPlan, Listener, Upstream
-from authz.login_plan import LoginPlan, endpoint
+from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings.plan.login import LoginPlan, endpoint
+from authz.settings.plan.peers import ServerTls
 
 GOOD = {
     "client_id": "airflow-gate",

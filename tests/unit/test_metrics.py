@@ -6,10 +6,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.metrics import BUCKETS, Metrics
-from authz.model import Plane
-from authz.reasons import Reason
-from authz.sink import SinkStatus
+from authz.core.model import Plane
+from authz.core.reasons import Reason
+from authz.ops.decision_log import SinkStatus
+from authz.ops.metrics import BUCKETS, Metrics
 
 
 @pytest.fixture

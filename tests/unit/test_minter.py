@@ -4,9 +4,9 @@ import jwt
 import pytest
 from cachetools import LRUCache
 
-from authz import assertion
-from authz.minter import AssertionMinter
-from authz.model import DagGrant, Rights
+from authz.check.assertions import AssertionMinter
+from authz.core import assertion
+from authz.core.model import DagGrant, Rights
 from tests.service_rig import SIGNING_KEY, Rig
 from tests.token_factory import NOW
 

@@ -4,7 +4,8 @@ import typing
 
 from pydantic import BaseModel
 
-from authz import named_files, settings
+from authz import settings
+from authz.settings import named_files
 
 FULL = """
 version: 1

@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from authz import page_frame
 from authz.airflow import pages as airflow_pages
-from authz.page_frame import Branding, Link, page
+from authz.core.messages import page_frame
+from authz.core.messages.page_frame import Branding, Link, page
 
 
 def luminance(colour):

@@ -1,7 +1,8 @@
 import pytest
 
-from authz.errors import RequestError
-from authz.path import (
+from authz.core.errors import RequestError
+from authz.core.reasons import Reason
+from authz.core.request.path import (
     MAX_PATH_BYTES,
     METHODS,
     CanonicalPath,
@@ -12,7 +13,6 @@ from authz.path import (
     is_base,
     tunnel,
 )
-from authz.reasons import Reason
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from authz import policy
-from authz.decide import evaluate
-from authz.errors import PolicyError
-from authz.explain import explain
-from authz.model import Allow
+from authz.core import policy
+from authz.core.decision.decide import evaluate
+from authz.core.decision.explain import explain
+from authz.core.errors import PolicyError
+from authz.core.model import Allow
 from tests.policies import ISSUERS, claims, load, request
 
 EVERY = ("airflow.viewer", "airflow.user", "airflow.op", "airflow.admin")

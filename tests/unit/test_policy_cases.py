@@ -7,11 +7,12 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from authz import policy, yamlfile
-from authz.decide import evaluate
-from authz.explain import explain
-from authz.model import Allow
-from authz.reasons import Reason
+from authz.core import policy
+from authz.core.decision.decide import evaluate
+from authz.core.decision.explain import explain
+from authz.core.documents import yaml_document
+from authz.core.model import Allow
+from authz.core.reasons import Reason
 from tests.policies import claims, identity, request, run
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -63,7 +64,7 @@ def identity_of(who, loaded):
 
 def each_case():
     for path in sorted(CASES.glob("*.yaml")):
-        found, problems = yamlfile.validate(yamlfile.parse(path.read_bytes(), path.name), CaseFile)
+        found, problems = yaml_document.validate(yaml_document.parse(path.read_bytes(), path.name), CaseFile)
         assert found is not None, problems
         used = CASES / found.policy
         loaded = policy.load(used.read_bytes(), str(used))

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
-from authz import policy, review
-from authz.errors import MOST_PROBLEMS, PolicyError
-from authz.policy.draft import draft
-from authz.policy.rule_checks import check_rules
-from authz.yamlfile import parse
+from authz.core import policy
+from authz.core.documents.yaml_document import parse
+from authz.core.errors import MOST_PROBLEMS, PolicyError
+from authz.core.lint import review
+from authz.core.policy.draft import draft
+from authz.core.policy.rule_checks import check_rules
 from tests.policy_shapes import HEAD, SHAPES, plain, roles
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from authz.policy.coverage import covers
+from authz.core.policy.coverage import covers
 from tests.policies import load
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.policy import Effect
-from authz.policy.coverage import Covering
-from authz.policy.covering_index import CoveringIndex
+from authz.core.policy import Effect
+from authz.core.policy.coverage import Covering
+from authz.core.policy.covering_index import CoveringIndex
 from tests.policies import load
 
 CONDITIONS = {
@@ -38,7 +38,7 @@ def text(number, given_, plane, effect):
 
 
 def policy_of(rules):
-    from authz.errors import PolicyError
+    from authz.core.errors import PolicyError
 
     try:
         return load("\n".join(rules))

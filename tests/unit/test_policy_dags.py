@@ -5,11 +5,11 @@ import hashlib
 
 import pytest
 
-from authz.model import DagGrant
-from authz.policy import Effect, dags
-from authz.policy.dags import MAX_BYTES, NO_DAG, Applying, Limited, Unions, grant_json, reference_of
-from authz.policy.patterns import parse_dag
-from authz.policy.rules import Rule
+from authz.core.model import DagGrant
+from authz.core.policy import Effect, dags
+from authz.core.policy.dags import MAX_BYTES, NO_DAG, Applying, Limited, Unions, grant_json, reference_of
+from authz.core.policy.patterns import parse_dag
+from authz.core.policy.rules import Rule
 
 
 def rule(name, *globs):

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from authz.decide import evaluate
-from authz.model import Allow, Plane
-from authz.policy.dags import Limited
-from authz.policy.index import Index
-from authz.policy.rules import Effect
-from authz.policy.tables import GlobTable, HostTable, PathTable, _Node
+from authz.core.decision.decide import evaluate
+from authz.core.model import Allow, Plane
+from authz.core.policy.dags import Limited
+from authz.core.policy.index import Index
+from authz.core.policy.rules import Effect
+from authz.core.policy.tables import GlobTable, HostTable, PathTable, _Node
 from tests.policies import caller, identity, load, narrowing, request
 
 
@@ -237,7 +237,7 @@ def test_rules_that_differ_in_methods_cost_the_same_too():
 
 
 def test_globs_that_share_beginning_and_end_are_compared_one_by_one():
-    """The one exception of `authz.policy.tables`, so that it stays the only one."""
+    """The one exception of `authz.core.policy.tables`, so that it stays the only one."""
     rules = "\n".join(
         f'{{id: x{n}, plane: inbound, roles: [r00007], operations: [dag_runs:create], dags: ["dag_*{n:03d}*_x"]}}'
         for n in range(100)

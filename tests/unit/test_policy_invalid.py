@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from authz import policy
-from authz.errors import PolicyError
+from authz.core import policy
+from authz.core.errors import PolicyError
 
 INVALID = Path(__file__).parent.parent / "cases" / "invalid"
 CASES = sorted(INVALID.glob("*.yaml"))

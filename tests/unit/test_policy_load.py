@@ -4,12 +4,12 @@ import tracemalloc
 
 import pytest
 
-from authz import catalogue, policy
-from authz.errors import PolicyError
-from authz.model import Issuer, Plane
-from authz.policy import Effect
-from authz.policy.schema import url_scheme
-from authz.wording import Mistake
+from authz.core import catalogue, policy
+from authz.core.documents.wording import Mistake
+from authz.core.errors import PolicyError
+from authz.core.model import Issuer, Plane
+from authz.core.policy import Effect
+from authz.core.policy.schema import url_scheme
 from tests.policies import ISSUER, ISSUERS, load, text
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from authz.model import Level
-from authz.policy.outbound import SATISFIED, concerns, is_tunnel, strong_enough, sure
-from authz.policy.patterns import parse_glob
+from authz.core.model import Level
+from authz.core.policy.outbound import SATISFIED, concerns, is_tunnel, strong_enough, sure
+from authz.core.policy.patterns import parse_glob
 from tests.policies import run
 
 LEVELS = ("verified", "verified-bearer", "asserted")

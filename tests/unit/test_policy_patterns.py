@@ -1,7 +1,7 @@
 import pytest
 
-from authz.policy.patterns import parse_dag, parse_glob, parse_host, parse_path
-from authz.wording import BROKEN, Mistake
+from authz.core.documents.wording import BROKEN, Mistake
+from authz.core.policy.patterns import parse_dag, parse_glob, parse_host, parse_path
 
 
 def seg(path):

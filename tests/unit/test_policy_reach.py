@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz import catalogue
-from authz.errors import PolicyError
-from authz.policy import reach
-from authz.policy.operations import expand, words_for
-from authz.policy.patterns import parse_path, segment_matches
-from authz.wording import Mistake
+from authz.core import catalogue
+from authz.core.documents.wording import Mistake
+from authz.core.errors import PolicyError
+from authz.core.policy import reach
+from authz.core.policy.operations import expand, words_for
+from authz.core.policy.patterns import parse_path, segment_matches
 from tests.policies import load, narrowing_catalogue
 
 TABLE = catalogue.load("3.3")

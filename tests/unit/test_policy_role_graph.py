@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.policy import role_graph
-from authz.policy.role_graph import circles, closures, components, reached
+from authz.core.policy import role_graph
+from authz.core.policy.role_graph import circles, closures, components, reached
 
 GRAPHS = st.dictionaries(st.sampled_from("abcdefg"), st.lists(st.sampled_from("abcdefgx"), max_size=4).map(tuple))
 

@@ -3,10 +3,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from authz.errors import PolicyError
-from authz.policy import json_schema, load, schema
-from authz.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
-from authz.wording import Mistake
+from authz.core.documents.wording import Mistake
+from authz.core.errors import PolicyError
+from authz.core.policy import json_schema, load, schema
+from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
 
 SCHEMA = json_schema()
 ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.errors import PolicyError
+from authz.core.errors import PolicyError
 from tests.policies import load
 
 

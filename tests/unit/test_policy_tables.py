@@ -1,8 +1,8 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authz.policy.patterns import parse_glob, parse_host, parse_path
-from authz.policy.tables import GlobTable, HostTable, PathTable
+from authz.core.policy.patterns import parse_glob, parse_host, parse_path
+from authz.core.policy.tables import GlobTable, HostTable, PathTable
 
 globs = st.text("ab*", min_size=1, max_size=6).filter(lambda text: "**" not in text)
 words = st.text("ab", max_size=8)

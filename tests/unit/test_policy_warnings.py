@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from authz import policy
-from authz.policy_warnings import MOST_BYTES, PolicyWarnings
+from authz.core import policy
+from authz.serve.policy_warnings import MOST_BYTES, PolicyWarnings
 from authz.settings import Settings
 from tests.service_rig import POLICY
 

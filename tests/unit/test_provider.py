@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from authz.keys.limits import Limits
-from authz.provider import DiscoveryError, Provider, discover
+from authz.envoy_config.provider import DiscoveryError, Provider, discover
+from authz.fetching.limits import Limits
 
 QUICK = Limits(timeout_s=2)
 

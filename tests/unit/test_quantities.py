@@ -1,6 +1,6 @@
 import pytest
 
-from authz.quantities import octets, seconds, size_text
+from authz.core.documents.quantities import octets, seconds, size_text
 
 
 @pytest.mark.parametrize(

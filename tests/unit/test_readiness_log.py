@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from authz.admin import Readiness
-from authz.readiness_log import START_S, ReadinessLog
+from authz.ops.admin import Readiness
+from authz.ops.readiness_log import START_S, ReadinessLog
 
 READY = Readiness(ready=True, details={"revision": "a" * 64})
 WAITING = Readiness(ready=False, reasons=("not listening yet",))

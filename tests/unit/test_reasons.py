@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from authz.reasons import ANSWERS, GrpcCode, Reason
+from authz.core.reasons import ANSWERS, GrpcCode, Reason
 
 ALLOWED = {Reason.RULE, Reason.PUBLIC}
 

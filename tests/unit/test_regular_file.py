@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from authz.ask_airflow import _NoAnswerError, token_in
-from authz.assertion_keys import load_keys
 from authz.cli.options import load_policy
+from authz.core.errors import AuthzError, ConfigError
 from authz.engine.binding import credentials
 from authz.engine.contract import TlsFiles
-from authz.errors import AuthzError, ConfigError
-from authz.keys.download import tls_of
+from authz.fetching.download import tls_of
 from authz.keys.fetch import read_file
-from authz.regular_file import open_regular, read_regular, read_secret
-from authz.revocation_file import RevocationFile
+from authz.runs.airflow_rest import _NoAnswerError, token_in
+from authz.serve.signing_keys import load_keys
+from authz.sessions.revocation_file import RevocationFile
 from authz.settings import Assertion, Settings, read
+from authz.system.regular_file import open_regular, read_regular, read_secret
 from tests.simulators import PATIENCE_S
 
 

@@ -7,8 +7,8 @@ from hashlib import sha256
 
 import pytest
 
-from authz.reload import PolicyFile
-from authz.watch import Content, Watcher
+from authz.ops.file_watcher import Content, Watcher
+from authz.ops.policy_file import PolicyFile
 from tests.e2e.envoy_harness import wait_for
 from tests.service_rig import POLICY
 

@@ -1,11 +1,11 @@
 import pytest
 
 from authz import settings
-from authz.envoy_config.egress_plan import Dynamic, HostTls
-from authz.envoy_config.peers import ClientTls
-from authz.errors import ConfigError
-from authz.provider import DiscoveryError, Provider
-from authz.rendering import plan_of
+from authz.core.errors import ConfigError
+from authz.envoy_config.from_settings import plan_of
+from authz.envoy_config.provider import DiscoveryError, Provider
+from authz.settings.plan.egress import Dynamic, HostTls
+from authz.settings.plan.peers import ClientTls
 
 FULL = """
 version: 1

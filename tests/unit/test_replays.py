@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz import replays
-from authz.errors import ReplaysFullError
-from authz.reasons import Reason
-from authz.replays import BUCKET, Replays
+from authz.core.errors import ReplaysFullError
+from authz.core.reasons import Reason
+from authz.runs import replay_table
+from authz.runs.replay_table import BUCKET, Replays
 from tests.token_factory import NOW
 
 
@@ -133,15 +133,15 @@ def test_a_clock_that_steps_back_makes_nothing_forgotten(bucket):
 
 
 def bucket_is_free_of(table, name):
-    kept = replays.blake2b(name, digest_size=16, key=table._secret).digest()
-    return table._find(replays._HEADER_BYTES + replays._DIGESTS, kept) is None
+    kept = replay_table.blake2b(name, digest_size=16, key=table._secret).digest()
+    return table._find(replay_table._HEADER_BYTES + replay_table._DIGESTS, kept) is None
 
 
 def test_where_a_digest_is_found_is_where_one_begins(bucket):
     """Bytes that end one entry and begin the next are no entry."""
     assert bucket.first(digest("a"), NOW + 60, NOW)
     assert bucket.first(digest("b"), NOW + 60, NOW)
-    start = replays._HEADER_BYTES + replays._DIGESTS
+    start = replay_table._HEADER_BYTES + replay_table._DIGESTS
     across = bytes(bucket._map[start + 8 : start + 24])
     assert any(across)
     assert bucket._find(start, across) is None
@@ -156,13 +156,13 @@ def test_an_insert_that_ends_anywhere_leaves_a_table_that_is_right(bucket, step)
     """What a kill leaves behind after each store, in the order of `_insert`."""
     for number in range(BUCKET):
         assert bucket.first(digest(number), NOW + 50 + number, NOW)
-    now, start = NOW + 50.5, replays._HEADER_BYTES
-    kept = replays.blake2b(digest("killed"), digest_size=16, key=bucket._secret).digest()
+    now, start = NOW + 50.5, replay_table._HEADER_BYTES
+    kept = replay_table.blake2b(digest("killed"), digest_size=16, key=bucket._secret).digest()
     struct.pack_into("<d", bucket._map, start, NOW + 50)
     if step > 1:
-        struct.pack_into("<d", bucket._map, start + replays._ENDS, 0.0)
+        struct.pack_into("<d", bucket._map, start + replay_table._ENDS, 0.0)
     if step > 2:
-        bucket._map[start + replays._DIGESTS : start + replays._DIGESTS + 16] = kept
+        bucket._map[start + replay_table._DIGESTS : start + replay_table._DIGESTS + 16] = kept
     for number in range(1, BUCKET):
         assert not bucket.first(digest(number), NOW + 50 + number, now)
     assert bucket.first(digest("killed"), NOW + 200, now)
@@ -252,7 +252,7 @@ def test_a_pipe_is_no_table_and_nobody_waits_for_its_writer(path):
         Replays(path, 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"x" * 64, b"x" * 5000, bytes(64 + replays._STRIDE)])
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 64, b"x" * 5000, bytes(64 + replay_table._STRIDE)])
 def test_another_file_is_no_table(path, content):
     path.touch(0o600)
     path.write_bytes(content)

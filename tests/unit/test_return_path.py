@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.return_path import return_path
+from authz.core.request.return_path import return_path
 
 ORIGIN = "https://airflow.example.com"
 LOGIN = "/api/v2/auth/login"

@@ -1,7 +1,7 @@
 import pytest
 
-from authz import catalogue
-from authz.review import Finding, Severity, lint
+from authz.core import catalogue
+from authz.core.lint.review import Finding, Severity, lint
 from tests.policies import ISSUERS, ROLES, load, narrowing_catalogue
 
 TWO_ISSUERS = f"""{ISSUERS}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from authz import tokens
-from authz.model import Issuer, Plane
-from authz.revocation import LONGEST_LINE, Attempt, Kind, Revocation, Revoked, Shares, encode, of_token, parse
+from authz.core import tokens
+from authz.core.model import Issuer, Plane
+from authz.core.revocation import LONGEST_LINE, Attempt, Kind, Revocation, Revoked, Shares, encode, of_token, parse
 from tests.token_factory import ISS, NOW, access_claims, make_key, sign
 
 KEY = make_key("ES256")
@@ -245,8 +245,8 @@ def attempts(subject, *values, until=NOW + 60):
 
 @pytest.fixture
 def shares(monkeypatch):
-    monkeypatch.setattr("authz.revocation.SHARE", 2)
-    monkeypatch.setattr("authz.revocation.ISSUER_SHARE", 3)
+    monkeypatch.setattr("authz.core.revocation.SHARE", 2)
+    monkeypatch.setattr("authz.core.revocation.ISSUER_SHARE", 3)
     return Shares()
 
 

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from authz import revocation_file
-from authz.revocation import Kind, Revocation, encode
-from authz.revocation_file import RevocationFile
+from authz.core.revocation import Kind, Revocation, encode
+from authz.sessions import revocation_file
+from authz.sessions.revocation_file import RevocationFile
 from tests.token_factory import ISS, NOW
 
 HOUR = 3600

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from authz import revocation_file, revoker
-from authz.errors import ConfigError
-from authz.revocation import Attempt, Kind, Revocation, Revoked, encode
-from authz.revocation_file import RevocationFile
-from authz.revoker import Revoker
+from authz.core.errors import ConfigError
+from authz.core.revocation import Attempt, Kind, Revocation, Revoked, encode
+from authz.sessions import revocation_file, revoker
+from authz.sessions.revocation_file import RevocationFile
+from authz.sessions.revoker import Revoker
 from tests.simulators import PATIENCE_S, SimClock
 from tests.token_factory import ISS, NOW
 
@@ -188,7 +188,7 @@ def test_so_many_may_wait_and_no_more(path, monkeypatch):
 
 
 def test_what_could_not_be_written_takes_nothing_of_a_share(rig, path, monkeypatch):
-    monkeypatch.setattr("authz.revocation.SHARE", 2)
+    monkeypatch.setattr("authz.core.revocation.SHARE", 2)
 
     def full(_descriptor, _data):
         raise FULL
@@ -202,7 +202,7 @@ def test_what_could_not_be_written_takes_nothing_of_a_share(rig, path, monkeypat
 
 
 def test_what_found_no_place_to_wait_takes_nothing_of_a_share(path, monkeypatch):
-    monkeypatch.setattr("authz.revocation.SHARE", 1)
+    monkeypatch.setattr("authz.core.revocation.SHARE", 1)
     monkeypatch.setattr(revoker, "_MOST_WAITING", 1)
     rig = Rig(path)  # whose thread does not run yet
     first, second = Attempt(one("s1"), subject="a"), Attempt(one("s2"), subject="b")
@@ -219,7 +219,7 @@ def test_what_found_no_place_to_wait_takes_nothing_of_a_share(path, monkeypatch)
 
 
 def test_a_share_is_had_anew_when_what_it_was_taken_for_is_over(rig, monkeypatch):
-    monkeypatch.setattr("authz.revocation.SHARE", 1)
+    monkeypatch.setattr("authz.core.revocation.SHARE", 1)
     assert [rig.revoke("s1", subject="a"), rig.revoke("s2", subject="a")] == [True, False]
     rig.clock.advance(60 + 3600)
     rig.revoker.tidy()

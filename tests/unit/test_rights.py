@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz.decide import evaluate
-from authz.model import Allow, DagGrant, Deny
-from authz.reasons import Reason
-from authz.rights import airflow_role, dags_json, dags_text, menu
+from authz.core.decision.decide import evaluate
+from authz.core.decision.rights import airflow_role, dags_json, dags_text, menu
+from authz.core.model import Allow, DagGrant, Deny
+from authz.core.reasons import Reason
 from tests.policies import ROLES, identity, load, narrowing, request
 
 POLICY = load(

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from authz import run_token
-from authz.model import Level
-from authz.run_exchange import AIRFLOW
+from authz.authn.run_exchange import AIRFLOW
+from authz.core.model import Level
+from authz.core.runs import run_token
 from tests.proof_factory import task_key, thumbprint
 from tests.run_rig import AIRFLOW_ISS, AIRFLOW_KEY, GATE, NEXT_AIRFLOW_KEY, RunRig
 from tests.service_rig import KEY, SIGNING_KEY

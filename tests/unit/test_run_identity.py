@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from authz.model import Level, Run
+from authz.core.model import Level, Run
 from tests.proof_factory import CLAIM, prove, task_key, thumbprint
 from tests.run_rig import HOST, OPEN, RunRig, basic
 from tests.service_rig import load

@@ -1,9 +1,9 @@
 import json
 
-from authz import assertion
 from authz.airflow import verifier
 from authz.airflow.dag_grant import grant_of
-from authz.run_minter import asking_as
+from authz.authn.run_minter import asking_as
+from authz.core import assertion
 
 NOW = 1_800_000_000
 KEY = assertion.load_signing_key(assertion.generate_pem())

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from authz.errors import RequestError
-from authz.reasons import Reason
-from authz.run_request import MAX_TARGET_BYTES, parse
+from authz.core.errors import RequestError
+from authz.core.reasons import Reason
+from authz.core.runs.run_request import MAX_TARGET_BYTES, parse
 from tests.proof_factory import task_key, thumbprint
 from tests.token_factory import b64, dump
 

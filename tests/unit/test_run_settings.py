@@ -3,7 +3,7 @@
 import pytest
 
 from authz import settings
-from authz.errors import ConfigError
+from authz.core.errors import ConfigError
 
 WHOLE = {"airflow": "http://127.0.0.1:8080", "issuer": "https://airflow.test", "jwks_file": "airflow-jwks.json"}
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from authz import assertion, run_token, tokens
-from authz.errors import TokenError
-from authz.model import Level
-from authz.reasons import Reason
+from authz.core import assertion, tokens
+from authz.core.errors import TokenError
+from authz.core.model import Level
+from authz.core.reasons import Reason
+from authz.core.runs import run_token
 from tests import proof_factory as made
 from tests.proof_factory import CLAIM, EGRESS, GATE, GATE_KEY, INSTANCE, RUN
 from tests.token_factory import NOW, dump, make_key, raw_token, sign, sign_hmac, unb64

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from authz.second_chance import SecondChance
+from authz.core.caching.clock_cache import SecondChance
 
 
 @dataclass(slots=True)

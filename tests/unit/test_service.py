@@ -6,10 +6,10 @@ import json
 import jwt
 import pytest
 
-from authz.model import Plane
-from authz.parked import Parked
-from authz.reasons import ANSWERS, Reason
-from authz.service import Snapshot
+from authz.check.service import Snapshot
+from authz.core.model import Plane
+from authz.core.parked import Parked
+from authz.core.reasons import ANSWERS, Reason
 from tests.policies import narrowing
 from tests.service_rig import KEY, POLICY, Rig, load, message, read, state_of
 from tests.token_factory import ISS, NOW, make_key, sign
@@ -392,7 +392,7 @@ def test_latency_is_measured_on_the_monotonic_clock():
 
 
 def test_a_check_leaves_no_cycles_behind(rig):
-    """The collector may come rarely (`authz.app.settle`): nothing of a check waits for it, whatever the answer."""
+    """The collector may come rarely (`authz.serve.app.settle`): no check leaves work for it."""
     forged = rig.token(OTHER, headers={"kid": "k1"})
     tokens = [None, rig.token(), forged, "x.y.z", rig.token(jti="another"), rig.token(groups=[], realm_access=None)]
 

@@ -2,11 +2,12 @@ from itertools import combinations
 
 import pytest
 
-from authz import cpus, envoy_settings, settings
-from authz import policy as policies
-from authz.errors import ConfigError, PolicyError
-from authz.rendering import plan_of
-from authz.sections import Section
+from authz import settings
+from authz.core import policy as policies
+from authz.core.errors import ConfigError, PolicyError
+from authz.envoy_config.from_settings import plan_of
+from authz.settings import cpus, envoy
+from authz.settings.sections import Section
 
 MINIMAL = "version: 1\n"
 
@@ -164,7 +165,7 @@ def test_every_setting_is_described():
 
     sections = [
         item
-        for module in (settings, envoy_settings)
+        for module in (settings, envoy)
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Section)
     ]

@@ -18,17 +18,17 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from authz import settings
-from authz.app import App
-from authz.certificates import Certificates
 from authz.cli import main
+from authz.core.errors import ConfigError
 from authz.engine import choose
 from authz.envoy_config.bootstrap import bootstrap
+from authz.envoy_config.from_settings import plan_of
+from authz.envoy_config.provider import Provider
 from authz.envoy_config.secrets import sds_files
-from authz.errors import ConfigError
 from authz.keys import SystemClock
-from authz.provider import Provider
-from authz.rendering import plan_of
-from authz.supervisor.run import Supervisor
+from authz.serve.app import App
+from authz.serve.supervisor.run import Supervisor
+from authz.settings.certificates import Certificates
 from tests.object_graph import facts
 from tests.schema_leaves import changed, leaves, others, value_at
 from tests.service_rig import POLICY

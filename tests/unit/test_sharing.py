@@ -1,6 +1,6 @@
 """Equal values become one object, and a flood of different ones is never kept."""
 
-from authz.sharing import NOT_SHARED, Shared, shared_claims
+from authz.core.caching.interning import NOT_SHARED, Shared, shared_claims
 
 
 def copy(text):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from authz import catalogue
-from authz.service import _SIGN_IN
+from authz.check.service import _SIGN_IN
+from authz.core import catalogue
 from tests.service_rig import POLICY, Rig
 
 LOGIN = "/api/v2/auth/login"

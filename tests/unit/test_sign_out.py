@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from authz import catalogue
-from authz.parked import Parked
-from authz.reasons import Reason
-from authz.revocation import Kind
-from authz.service import _SIGN_OUT
+from authz.check.service import _SIGN_OUT
+from authz.core import catalogue
+from authz.core.parked import Parked
+from authz.core.reasons import Reason
+from authz.core.revocation import Kind
 from tests.service_rig import KEY, POLICY, Rig, load, read, state_of
 from tests.token_factory import ISS, NOW, make_key
 

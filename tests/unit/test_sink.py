@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.errors import AuditUnavailableError, ConfigError
-from authz.sink import LONGEST_WAIT_S, DecisionSink, WaitingAge
+from authz.core.errors import AuditUnavailableError, ConfigError
+from authz.ops.decision_log import LONGEST_WAIT_S, DecisionSink, WaitingAge
 from tests.simulators import PATIENCE_S
 
 
@@ -357,7 +357,7 @@ class TestThreads:
                 raise OSError(number, os.strerror(number))
             flock(descriptor, how)
 
-        monkeypatch.setattr("authz.log_target.fcntl.flock", failing)
+        monkeypatch.setattr("authz.ops.log_target.fcntl.flock", failing)
         sink = sink_of(tmp_path / "log", lock=tmp_path / "lock")
         sink.put(b"x\n")
         until(lambda: sink.status().failed)
@@ -536,7 +536,7 @@ class TestTornLines:
 
     CHILD = """
 import os, pathlib, resource, sys
-from authz.sink import DecisionSink
+from authz.ops.decision_log import DecisionSink
 folder, letter = pathlib.Path(sys.argv[1]), sys.argv[2].encode()
 sink = DecisionSink(folder / "log", lock=folder / "lock")
 print("ready", flush=True)

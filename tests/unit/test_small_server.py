@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 import pytest
 
-from authz.listening import clear_the_way
-from authz.small_server import Page, SmallServer
+from authz.ops.http_server import Page, SmallServer
+from authz.system.listening import clear_the_way
 from tests.simulators import PATIENCE_S
 
 

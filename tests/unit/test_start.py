@@ -12,12 +12,12 @@ def modules_after(code):
 
 
 def test_a_serving_process_imports_no_http_client_and_nothing_of_other_commands():
-    loaded = modules_after("import authz.cli, authz.settings, authz.app, authz.engine.cq")
+    loaded = modules_after("import authz.cli, authz.settings, authz.serve.app, authz.engine.cq")
     unwanted = {"httpcore", "h2", "certifi", "httpx", "envoy_data_plane", "betterproto2", "airflow"}
     assert loaded & unwanted == set()
-    assert {"authz.service", "authz.engine.cq", "grpc"} <= loaded
+    assert {"authz.check.service", "authz.engine.cq", "grpc"} <= loaded
     # Of `envoy_config` the settings need what checks them: data without Envoy's types (`envoy_data_plane`, above).
-    ours = {"authz.demo", "authz.envoy_config.render", "authz.review", "authz.keys.download"}
+    ours = {"authz.demo", "authz.envoy_config.render", "authz.core.lint.review", "authz.fetching.download"}
     assert loaded & ours == set()
 
 
@@ -25,7 +25,7 @@ def test_keys_in_a_file_need_no_http_client(tmp_path):
     (tmp_path / "jwks.json").write_text("{}")
     code = f"""
 from authz.keys import KeyFetcher
-from authz.model import Issuer
+from authz.core.model import Issuer
 issuer = Issuer(name="a", issuer="a", audiences={{}}, algorithms=frozenset(), jwks_file={str(tmp_path / "jwks.json")!r})
 assert KeyFetcher().fetch(issuer).data == b"{{}}"
 """

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import pytest
 
-from authz.state_folder import Item, StateFolder
+from authz.system.state_folder import Item, StateFolder
 from tests.e2e.envoy_harness import wait_for
 
 ITEM = Item(about={"revision": "abc", "at": 1.5}, data=b"bytes\nof any kind \x00\xff")
@@ -195,7 +195,7 @@ def test_a_problem_is_over_when_it_could_be_written_again(path, kept):
 KILLED = """
 import os, sys
 from pathlib import Path
-from authz.state_folder import Item, StateFolder
+from authz.system.state_folder import Item, StateFolder
 from tests.e2e.envoy_harness import wait_for
 left = int(sys.argv[2])
 def dying(real):

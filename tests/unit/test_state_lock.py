@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from authz.errors import ConfigError
-from authz.state_folder import Item, StateFolder
-from authz.state_lock import held
+from authz.core.errors import ConfigError
+from authz.system.state_folder import Item, StateFolder
+from authz.system.state_lock import held
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from authz.state_lock import held
+from authz.system.state_lock import held
 with held(Path(sys.argv[1]), "authz.yaml"):
     print("held", flush=True)
     sys.stdin.read()

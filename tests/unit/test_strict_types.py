@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from authz import settings
-from authz.policy import schema
-from authz.sections import Section
+from authz.core.policy import schema
+from authz.settings.sections import Section
 
 STRICT = ConfigDict(strict=True)
 
@@ -48,7 +48,7 @@ def test_what_is_taken_has_the_type_that_was_written(field):
 
 def test_the_fields_of_both_files_are_there():
     ids = {param.id for param in FIELDS}
-    assert {"authz.settings.Settings.workers", "authz.policy.schema.PolicyFile.version"} <= ids
+    assert {"authz.settings.Settings.workers", "authz.core.policy.schema.PolicyFile.version"} <= ids
     assert settings.Settings.model_config["strict"]
     assert len(ids) > 100
 

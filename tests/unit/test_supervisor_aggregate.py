@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
-from authz.metrics import Metrics
-from authz.sink import SinkStatus
-from authz.supervisor.aggregate import Totals
+from authz.ops.decision_log import SinkStatus
+from authz.ops.metrics import Metrics
+from authz.serve.supervisor.aggregate import Totals
 
 
 def texts_of(*metrics):

@@ -1,4 +1,4 @@
-from authz.supervisor.backoff import BackOff
+from authz.serve.supervisor.backoff import BackOff
 
 
 def test_crash_after_crash_waits_twice_as_long_up_to_a_limit():

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.errors import KeysUnavailableError
+from authz.core.errors import KeysUnavailableError
 from authz.keys import Fetched, KeyOptions, KeyStore
-from authz.supervisor.key_socket import KeyServer, SupervisedFetcher
-from authz.supervisor.shared_keys import SharedFetcher
+from authz.serve.supervisor.key_socket import KeyServer, SupervisedFetcher
+from authz.serve.supervisor.shared_keys import SharedFetcher
 from tests.simulators import PATIENCE_S, SimClock, SimFetcher
 from tests.token_factory import issuer, jwks_of, make_key
 

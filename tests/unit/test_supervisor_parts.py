@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from authz import settings
-from authz.errors import ConfigError
-from authz.supervisor import private_pages
-from authz.supervisor.fleet import Fleet, _own_code
-from authz.supervisor.place import VARIABLE, Place, place_of
-from authz.supervisor.together import WorkerState
-from authz.supervisor.view import families
-from authz.supervisor.worker import settings_at
+from authz.core.errors import ConfigError
+from authz.serve.supervisor import private_pages
+from authz.serve.supervisor.fleet import Fleet, _own_code
+from authz.serve.supervisor.place import VARIABLE, Place, place_of
+from authz.serve.supervisor.together import WorkerState
+from authz.serve.supervisor.view import families
+from authz.serve.supervisor.worker import settings_at
 from tests.simulators import PATIENCE_S
 
 PLACE = Place(index=1, count=2, folder="/run/authz/x", lifeline=7, signing_keys=(8, 9))
@@ -45,7 +45,10 @@ def test_a_worker_listens_on_its_own_addresses(tmp_path):
 
 
 def test_the_supervisor_imports_no_grpc():
-    code = "import sys, authz.supervisor.run, authz.cli; sys.exit(any(name.startswith('grpc') for name in sys.modules))"
+    code = (
+        "import sys, authz.serve.supervisor.run, authz.cli;"
+        " sys.exit(any(name.startswith('grpc') for name in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from authz.supervisor.together import WorkerState, judge, read_state
+from authz.serve.supervisor.together import WorkerState, judge, read_state
 
 GOOD = WorkerState(ready=True, revision="a" * 64)
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from authz import task_keys
 from authz.cli import main
+from authz.core.runs import task_keys
 
 PKCS8 = (Encoding.PEM, PrivateFormat.PKCS8)
 CURVE = ec.generate_private_key(ec.SECP256R1()).private_bytes(*PKCS8, NoEncryption())

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from authz import pages
-from authz.model import Deny, HttpRequest, Level, Run
-from authz.reasons import ANSWERS, Reason
-from authz.task_messages import message
+from authz.core.messages import pages
+from authz.core.messages.tasks import message
+from authz.core.model import Deny, HttpRequest, Level, Run
+from authz.core.reasons import ANSWERS, Reason
 
 RUN = Run("sales_daily", "run1", "extract", -1, 1, Level.ASSERTED)
 CALL = HttpRequest(

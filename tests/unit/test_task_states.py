@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from authz.errors import DeniedError
-from authz.reasons import Reason
-from authz.task_claim import Attempt, Claim, Found
-from authz.task_states import TaskStates
+from authz.core.errors import DeniedError
+from authz.core.reasons import Reason
+from authz.core.runs.task_claim import Attempt, Claim, Found
+from authz.runs.task_states import TaskStates
 from tests.simulators import PATIENCE_S, SimClock
 
 CLAIM = Claim("id-1", "dag", "run", "task", -1, 1)
@@ -175,7 +175,7 @@ def test_so_many_wait_for_one_answer_and_no_more(states, airflow):
 
 
 def test_so_many_wait_in_all_and_there_is_room_again_afterwards(states, airflow, monkeypatch):
-    monkeypatch.setattr("authz.task_states._MOST_WAITING", 3)
+    monkeypatch.setattr("authz.runs.task_states._MOST_WAITING", 3)
     airflow.go.clear()
     over = threading.Semaphore(0)
     looked = [states.look(Attempt(CLAIM._replace(instance=f"i{number}")), over.release) for number in range(5)]
@@ -206,7 +206,7 @@ def test_so_many_questions_wait_and_no_more(states, airflow):
 
 
 def test_what_is_known_is_bounded(states, monkeypatch, clock):
-    monkeypatch.setattr("authz.task_states._MOST_KEPT", 3)
+    monkeypatch.setattr("authz.runs.task_states._MOST_KEPT", 3)
     for number in range(5):
         look(states, CLAIM._replace(instance=f"i{number}"))
     known = [number for number in range(5) if word(states, clock, CLAIM._replace(instance=f"i{number}")) == "yes"]

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from authz import threads
-from authz.threads import Background
+from authz.system import threads
+from authz.system.threads import Background
 from tests.simulators import PATIENCE_S
 
 

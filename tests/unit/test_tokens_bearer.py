@@ -1,8 +1,8 @@
 import pytest
 
-from authz.errors import RequestError
-from authz.reasons import Reason
-from authz.tokens import parse_bearer
+from authz.core.errors import RequestError
+from authz.core.reasons import Reason
+from authz.core.tokens import parse_bearer
 
 
 def test_no_header_is_no_token():

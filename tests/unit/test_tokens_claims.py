@@ -2,12 +2,12 @@ from dataclasses import fields
 
 import pytest
 
-from authz.errors import TokenError
-from authz.model import Claims, Plane
-from authz.reasons import Reason
-from authz.sharing import shared_claims
-from authz.tokens import parse, read_claims
-from authz.tokens.claims import READERS, typed_claims
+from authz.core.caching.interning import shared_claims
+from authz.core.errors import TokenError
+from authz.core.model import Claims, Plane
+from authz.core.reasons import Reason
+from authz.core.tokens import parse, read_claims
+from authz.core.tokens.claims import READERS, typed_claims
 from tests.token_factory import ISS, NOW, access_claims, claims, id_claims, issuer, raw_token
 
 BAD = Reason.CLAIM_INVALID

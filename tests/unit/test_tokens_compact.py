@@ -2,9 +2,9 @@ import time
 
 import pytest
 
-from authz.errors import TokenError
-from authz.reasons import Reason
-from authz.tokens import MAX_TOKEN_BYTES, compact, parse
+from authz.core.errors import TokenError
+from authz.core.reasons import Reason
+from authz.core.tokens import MAX_TOKEN_BYTES, compact, parse
 from tests.token_factory import access_claims, b64, dump, make_key, raw_token, sign, unb64
 
 KEY = make_key("ES256")

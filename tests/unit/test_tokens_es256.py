@@ -2,7 +2,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authz.tokens.es256 import is_signed, sign
+from authz.core.jose.es256 import is_signed, sign
 from tests.token_factory import make_key, signature_of
 
 KEY = make_key("ES256")

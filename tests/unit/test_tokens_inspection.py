@@ -1,8 +1,8 @@
 import pytest
 
-from authz.model import Plane
-from authz.reasons import Reason
-from authz.tokens import Outcome, inspect
+from authz.core.model import Plane
+from authz.core.reasons import Reason
+from authz.core.tokens import Outcome, inspect
 from tests.token_factory import (
     ISS,
     NOW,

@@ -1,8 +1,8 @@
 import pytest
 
-from authz.errors import TokenError
-from authz.reasons import Reason
-from authz.tokens import KINDS, kind_of, parse, read_claims
+from authz.core.errors import TokenError
+from authz.core.reasons import Reason
+from authz.core.tokens import KINDS, kind_of, parse, read_claims
 from tests.token_factory import access_claims, claims, id_claims, issuer, logout_claims, raw_token
 
 

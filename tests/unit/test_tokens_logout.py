@@ -2,10 +2,10 @@
 
 import pytest
 
-from authz import tokens
-from authz.errors import TokenError
-from authz.reasons import Reason
-from authz.tokens.logout import EVENT, FRESH_S, read_logout
+from authz.core import tokens
+from authz.core.errors import TokenError
+from authz.core.reasons import Reason
+from authz.core.tokens.logout import EVENT, FRESH_S, read_logout
 from tests.token_factory import NOW, issuer, logout_claims, make_key, sign
 
 KEY = make_key("ES256")

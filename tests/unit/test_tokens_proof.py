@@ -2,10 +2,10 @@
 
 import pytest
 
-from authz.errors import RequestError, TokenError
-from authz.model import Level, Run
-from authz.reasons import Reason
-from authz.tokens.proof import MAX_PROOF_BYTES, WINDOW_S, check_proof, parse_proof
+from authz.core.errors import RequestError, TokenError
+from authz.core.model import Level, Run
+from authz.core.reasons import Reason
+from authz.core.runs.proof import MAX_PROOF_BYTES, WINDOW_S, check_proof, parse_proof
 from tests.proof_factory import CLAIM, URL, proof_claims, prove, public_jwk, run_token, task_key, thumbprint
 from tests.token_factory import NOW, b64, dump, make_key, raw_token, sign
 

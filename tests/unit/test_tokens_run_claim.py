@@ -1,7 +1,7 @@
 import pytest
 
-from authz.model import Level
-from authz.tokens.run_claim import MAX_NAME, claim_of, read_run
+from authz.core.model import Level
+from authz.core.runs.run_claim import MAX_NAME, claim_of, read_run
 from tests.proof_factory import CLAIM, RUN
 
 

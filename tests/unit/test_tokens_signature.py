@@ -1,9 +1,9 @@
 import pytest
 
-from authz import jwks
-from authz.errors import TokenError
-from authz.reasons import Reason
-from authz.tokens import ParsedToken, find_issuer, find_key, parse, verify
+from authz.core.errors import TokenError
+from authz.core.jose import jwks
+from authz.core.reasons import Reason
+from authz.core.tokens import ParsedToken, find_issuer, find_key, parse, verify
 from tests.token_factory import (
     ASYMMETRIC,
     ISS,

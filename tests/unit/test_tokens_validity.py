@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from authz.errors import TokenError
-from authz.model import Plane
-from authz.reasons import Reason
-from authz.tokens import check_claims, parse, read_claims, window
+from authz.core.errors import TokenError
+from authz.core.model import Plane
+from authz.core.reasons import Reason
+from authz.core.tokens import check_claims, parse, read_claims, window
 from tests.token_factory import NOW, access_claims, issuer, raw_token
 
 CORP = issuer(clock_skew=30, max_lifetime=3600)

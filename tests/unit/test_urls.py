@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.urls import Url
+from authz.core.urls import Url
 
 
 @pytest.mark.parametrize(

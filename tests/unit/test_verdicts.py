@@ -7,15 +7,15 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from authz import verdicts
-from authz.authenticate import Authenticator
-from authz.errors import RequestError
-from authz.minter import AssertionMinter
-from authz.model import Allow, Claims, Deny, HttpRequest, Identity, Level
-from authz.parked import Parked
-from authz.reasons import Reason
-from authz.service import Service, Snapshot
-from authz.verdicts import Verdicts
+from authz.authn.sessions import Authenticator
+from authz.check import decision_cache
+from authz.check.assertions import AssertionMinter
+from authz.check.decision_cache import Verdicts
+from authz.check.service import Service, Snapshot
+from authz.core.errors import RequestError
+from authz.core.model import Allow, Claims, Deny, HttpRequest, Identity, Level
+from authz.core.parked import Parked
+from authz.core.reasons import Reason
 from tests.policies import narrowing, run
 from tests.service_rig import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
 from tests.simulators import MemorySink
@@ -144,11 +144,11 @@ def test_tries_of_a_task_share_a_decision_and_nothing_else(table):
 
 def test_many_runs_with_the_same_question_are_bounded_too(table):
     policy = load(POLICY.replace("  - {id: agents", EGRESS))
-    for number in range(2 * verdicts._MOST_KEPT):
+    for number in range(2 * decision_cache._MOST_KEPT):
         question = table.question(call(), policy)
         table.decide(call(), question, replace(identity(), run=run(f"d{number}")), policy)
-        assert len(question.decisions) <= verdicts._MOST_KEPT
-        assert len(table) <= verdicts._MOST_KEPT
+        assert len(question.decisions) <= decision_cache._MOST_KEPT
+        assert len(table) <= decision_cache._MOST_KEPT
 
 
 @pytest.mark.parametrize("target", ["", "orders.internal:443", "ORDERS.internal:443"])
@@ -178,27 +178,27 @@ def test_equal_roles_share_a_decision_and_nothing_else(table):
 
 def test_it_is_bounded(table):
     policy, alice = load(), identity("viewer")
-    for number in range(3 * verdicts._MOST_KEPT):
+    for number in range(3 * decision_cache._MOST_KEPT):
         decide(table, asked(f"/api/v2/dags/{number}"), alice, policy)
-        assert len(table) <= 2 * verdicts._MOST_KEPT
-        assert len(table._questions) <= verdicts._MOST_KEPT
+        assert len(table) <= 2 * decision_cache._MOST_KEPT
+        assert len(table._questions) <= decision_cache._MOST_KEPT
 
 
 def test_many_callers_with_the_same_question_are_bounded_too(table):
     policy = load()
-    for number in range(2 * verdicts._MOST_KEPT):
+    for number in range(2 * decision_cache._MOST_KEPT):
         decide(table, asked(), identity("viewer", subject=str(number)), policy)
-        assert len(table) <= 1 + verdicts._MOST_KEPT
+        assert len(table) <= 1 + decision_cache._MOST_KEPT
 
 
 def test_many_roles_with_the_same_question_are_bounded_too(table):
     policy = load()
     http = asked()
-    for number in range(2 * verdicts._MOST_KEPT):
+    for number in range(2 * decision_cache._MOST_KEPT):
         question = table.question(http, policy)
         table.decide(http, question, identity(str(number)), policy)
-        assert len(question.decisions) <= verdicts._MOST_KEPT
-        assert len(table) <= verdicts._MOST_KEPT
+        assert len(question.decisions) <= decision_cache._MOST_KEPT
+        assert len(table) <= decision_cache._MOST_KEPT
 
 
 def test_a_very_long_target_is_not_kept(table):

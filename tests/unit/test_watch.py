@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from authz import watch as watching
-from authz.watch import Content, Watcher
+from authz.ops import file_watcher as watching
+from authz.ops.file_watcher import Content, Watcher
 from tests.simulators import PATIENCE_S
 
 

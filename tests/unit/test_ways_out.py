@@ -1,6 +1,6 @@
 import pytest
 
-from authz.ways_out import NOWHERE, Lead, WayOut, WaysOut, lead, overlap
+from authz.core.lint.egress_map import NOWHERE, Lead, WayOut, WaysOut, lead, overlap
 
 ORDERS = WayOut(name="orders", hosts=("orders.internal", "o.internal"), port=443, listen="127.0.0.1:9101")
 FILES = WayOut(name="files", hosts=("files.internal",), path="/files", tunnel=True, port=8443)

@@ -1,8 +1,8 @@
 import pytest
 
-from authz.model import Level
-from authz.ways_out import WayOut, WaysOut
-from authz.ways_review import against
+from authz.core.lint.destinations import against
+from authz.core.lint.egress_map import WayOut, WaysOut
+from authz.core.model import Level
 from tests.policies import load
 
 ORDERS = WayOut(name="orders", hosts=("orders.internal",), port=443, tunnel=True)

@@ -7,8 +7,8 @@ import secrets
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from authz import jwks
-from authz.weak_rsa import weakness
+from authz.core.jose import jwks
+from authz.core.jose.weak_rsa import weakness
 from tests.token_factory import b64_int, jwks_of, make_key, private_key
 
 M = math.prod(p for p in range(2, 702) if all(p % q for q in range(2, math.isqrt(p) + 1)))  # 126 primes

@@ -7,38 +7,39 @@ import threading
 
 import pytest
 
-from authz.whole_file import write_whole
+from authz.system.whole_file import write_whole
 
 # One interpreter, which forks a child for every step: the child is killed (SIGKILL) at that line of the writer, then a
 # new writer does the same. Prints how many steps there were.
 KILLED_AT_EVERY_STEP = """
 import os, pathlib, signal, sys
-from authz import whole_file
+from authz.system import whole_file
 folder, what = pathlib.Path(sys.argv[1]), sys.argv[2]
 path = folder / "file"
 
 def write():
     if what == "key":
-        from authz import assertion, assertion_keys
+        from authz.core import assertion
+        from authz.serve import signing_keys
         if not path.exists():
-            assertion_keys._make_key(path)
+            signing_keys._make_key(path)
         assertion.load_signing_key(path.read_bytes())
     elif what == "cookie":
-        from authz import envoy_files
-        envoy_files.make_cookie_secret(str(path))
+        from authz.envoy_config import files
+        files.make_cookie_secret(str(path))
         assert len(path.read_bytes()) == 43
     elif what == "sds":
-        from authz import envoy_files
-        envoy_files.write_sds({str(path): "new" * 1000})
+        from authz.envoy_config import files
+        files.write_sds({str(path): "new" * 1000})
         assert path.read_text() == "new" * 1000
     elif what == "replays":
-        from authz.replays import Replays
+        from authz.runs.replay_table import Replays
         table = Replays(path, 1000)
         assert table.first(b"d" * 16, 200.0, 100.0)
         table.close()
     elif what == "revocations":
-        from authz.revocation import Kind, Revocation
-        from authz.revocation_file import RevocationFile
+        from authz.core.revocation import Kind, Revocation
+        from authz.sessions.revocation_file import RevocationFile
         RevocationFile(path).compact(10_000.0)
         [kept] = RevocationFile(path).news().revocations
         assert kept.value == "lasts"
@@ -49,8 +50,8 @@ def before():
     if what == "sds":
         path.write_text("old")
     elif what == "revocations":
-        from authz.revocation import Kind, Revocation
-        from authz.revocation_file import RevocationFile
+        from authz.core.revocation import Kind, Revocation
+        from authz.sessions.revocation_file import RevocationFile
         one = dict(issuer="i", kind=Kind.SID, before=0, note="")
         RevocationFile(path).append(
             [Revocation(value="over", until=1, **one), Revocation(value="lasts", until=10**9, **one)]

@@ -14,12 +14,13 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckResponse,
 )
 
-from authz import edge, wire
-from authz.errors import RequestError
-from authz.http_answer import HttpAnswer, for_task, refusal
-from authz.model import Claims, Deny, HttpRequest, Identity, Level, Run
-from authz.page_frame import Branding
-from authz.reasons import ANSWERS, GrpcCode, Reason
+from authz.check import wire
+from authz.core import edge
+from authz.core.errors import RequestError
+from authz.core.http_answer import HttpAnswer, for_task, refusal
+from authz.core.messages.page_frame import Branding
+from authz.core.model import Claims, Deny, HttpRequest, Identity, Level, Run
+from authz.core.reasons import ANSWERS, GrpcCode, Reason
 
 METADATA = {"decision_id": "d1", "reason": "rule", "rule": "r1", "revision": "abc", "subject": "alice"}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from authz.wording import BROKEN, EXTRA, Mistake, Vocabulary, kind, near, was_reported, word
+from authz.core.documents.wording import BROKEN, EXTRA, Mistake, Vocabulary, kind, near, was_reported, word
 
 
 def refuse(value):

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from authz import yaml_reader, yamlfile
-from authz.errors import MOST_PROBLEMS, ConfigError, PolicyError, Problem, ProblemsError
-from authz.wording import Worded
+from authz.core.documents import yaml_document, yaml_reader
+from authz.core.documents.wording import Worded
+from authz.core.errors import MOST_PROBLEMS, ConfigError, PolicyError, Problem, ProblemsError
 
 
 class Strict(BaseModel):
@@ -28,17 +28,17 @@ class Whole(Strict):
 
 
 def data(text):
-    return yamlfile.parse(text.encode(), "f.yaml").data
+    return yaml_document.parse(text.encode(), "f.yaml").data
 
 
 def problems(text):
     """Every problem of the text as `line:column message (hint)`, from the parser or from the model."""
     try:
-        document = yamlfile.parse(text.encode() if isinstance(text, str) else text, "f.yaml")
+        document = yaml_document.parse(text.encode() if isinstance(text, str) else text, "f.yaml")
     except ProblemsError as failure:
         found = failure.problems
     else:
-        found = yamlfile.validate(document, Whole)[1]
+        found = yaml_document.validate(document, Whole)[1]
     return [str(problem).removeprefix("f.yaml").removeprefix(":") for problem in found]
 
 
@@ -68,7 +68,7 @@ def test_keys_are_resolved_by_the_same_rules():
 
 
 def test_a_byte_order_mark_is_passed_over():
-    assert yamlfile.parse(b"\xef\xbb\xbfa: 1", "f").data == {"a": 1}
+    assert yaml_document.parse(b"\xef\xbb\xbfa: 1", "f").data == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -143,33 +143,33 @@ def test_yaml_12_may_be_declared():
 
 def test_a_billion_laughs_cost_nothing():
     layers = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
-    with_aliases = yamlfile.parse("\n".join(layers).encode(), "f")
+    with_aliases = yaml_document.parse("\n".join(layers).encode(), "f")
     assert len(with_aliases.problems) == 20 + 19 * 9
     assert all(len(items) <= 9 for items in with_aliases.data.values())
 
 
 def test_a_file_over_the_limit_is_not_read():
-    found = problems(b"a: 1\n" + b" " * yamlfile.MAX_BYTES)
+    found = problems(b"a: 1\n" + b" " * yaml_document.MAX_BYTES)
     assert found == [" the file is too large (the limit is 16777216 bytes)"]
 
 
 def test_parse_raises_the_class_that_it_is_given():
     with pytest.raises(ConfigError) as caught:
-        yamlfile.parse(b"", "f.yaml", error=ConfigError)
+        yaml_document.parse(b"", "f.yaml", error=ConfigError)
     assert caught.value.problems == (Problem("f.yaml", 0, 0, "the file is empty"),)
 
 
 def test_validate_returns_the_model():
-    document = yamlfile.parse(b"parts: [{name: a, size: 3}]\ntable: {x: {name: b}}\neither: {name: c}\n", "f")
-    assert yamlfile.validate(document, Whole) == (
+    document = yaml_document.parse(b"parts: [{name: a, size: 3}]\ntable: {x: {name: b}}\neither: {name: c}\n", "f")
+    assert yaml_document.validate(document, Whole) == (
         Whole(parts=(Part(name="a", size=3),), table={"x": Part(name="b")}, either=Part(name="c")),
         [],
     )
 
 
 def test_a_model_is_not_returned_when_the_parser_had_complaints():
-    document = yamlfile.parse(b"word: &x left\n", "f")
-    model, found = yamlfile.validate(document, Whole)
+    document = yaml_document.parse(b"word: &x left\n", "f")
+    model, found = yaml_document.validate(document, Whole)
     assert model is None
     assert len(found) == 1
 
@@ -188,7 +188,7 @@ def test_all_problems_of_parser_and_model_come_sorted_by_place():
 
 
 def test_places():
-    document = yamlfile.parse(b"parts:\n  - name: a\n    size: 1\ntable: {x: {name: [1, 2]}}\n", "f")
+    document = yaml_document.parse(b"parts:\n  - name: a\n    size: 1\ntable: {x: {name: [1, 2]}}\n", "f")
     assert document.place(()) == (1, 1)
     assert document.place(("parts",)) == (2, 3)
     assert document.place(("parts",), key=True) == (1, 1)
@@ -206,7 +206,7 @@ def test_places():
 
 def test_only_the_places_near_the_top_are_kept_until_a_deeper_one_is_asked_for():
     text = "".join(f"- {{name: n{number}, size: 1, more: {{a: [1, 2]}}}}\n" for number in range(100))
-    document = yamlfile.parse(f"parts:\n{text}".encode(), "f")
+    document = yaml_document.parse(f"parts:\n{text}".encode(), "f")
     before = document.data
     assert document.place(("parts", 99)) == (101, 3)
     assert len(document._places) == 2
@@ -227,7 +227,7 @@ def test_only_the_places_near_the_top_are_kept_until_a_deeper_one_is_asked_for()
     ids=["a pair that is a mapping only in a list", "a long line in an entry", "an entry far to the right"],
 )
 def test_places_in_an_entry_that_cannot_be_read_alone(text, loc, place):
-    document = yamlfile.parse(
+    document = yaml_document.parse(
         text.replace("b: 1, " * 200_000, "".join(f"b{n}: 1, " for n in range(200_000)))
         .replace("c: 1, " * 200_000, "".join(f"c{n}: 1, " for n in range(200_000)))
         .encode(),
@@ -239,7 +239,7 @@ def test_places_in_an_entry_that_cannot_be_read_alone(text, loc, place):
 @pytest.mark.parametrize(("index", "column"), [(0, 13), (1, 20)])
 def test_places_in_an_entry_that_reads_otherwise_alone(index, column):
     """Out of its list, `id: x, ` is a mapping whose text ends with a comma."""
-    document = yamlfile.parse(b"rules: [id: x, id: y]", "f")
+    document = yaml_document.parse(b"rules: [id: x, id: y]", "f")
     assert document.place(("rules", index, "id")) == (1, column)
 
 
@@ -251,7 +251,7 @@ def test_equal_words_are_one_object():
 
 def test_a_place_far_to_the_right_stays_on_its_line():
     wide = "a: {b: '" + "x" * 1_800_000 + "', c: 2}"
-    document = yamlfile.parse(b"x: 1\n" + wide.encode(), "f")
+    document = yaml_document.parse(b"x: 1\n" + wide.encode(), "f")
     assert document.place(("a", "c"))[0] == 2
 
 
@@ -259,13 +259,13 @@ def test_a_place_far_to_the_right_stays_on_its_line():
 @given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!#|>%@`'\"\n ,?<~019.", max_size=60).map(str.encode))
 def test_parse_is_total(raw):
     try:
-        document = yamlfile.parse(raw, "f")
+        document = yaml_document.parse(raw, "f")
     except ProblemsError as failure:
         problems_found = failure.problems
     else:
         problems_found = ("none",)
         assert isinstance(document.data, dict)
-        yamlfile.validate(document, Whole)
+        yaml_document.validate(document, Whole)
     assert problems_found
 
 
@@ -296,8 +296,8 @@ def test_places_that_are_read_later_are_those_of_the_whole_file(data):
         indent=data.draw(st.sampled_from([2, 4])),
     )
     whole = yaml_reader.Reader("f", text)
-    expected = yamlfile.Document("f", text, whole.document(), whole.places, ())
-    assert every_place(yamlfile.parse(text.encode(), "f")) == every_place(expected)
+    expected = yaml_document.Document("f", text, whole.document(), whole.places, ())
+    assert every_place(yaml_document.parse(text.encode(), "f")) == every_place(expected)
 
 
 _PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=6)
@@ -319,7 +319,7 @@ def test_what_json_writes_is_read_back(value):
             return tuple(frozen(item) for item in node)
         return {key: frozen(item) for key, item in node.items()} if isinstance(node, dict) else node
 
-    document = yamlfile.parse(json.dumps({"value": value}, ensure_ascii=False).encode(), "f")
+    document = yaml_document.parse(json.dumps({"value": value}, ensure_ascii=False).encode(), "f")
     assert document.data == {"value": frozen(value)}
 
 
@@ -351,10 +351,10 @@ class Names(Strict):
 def test_of_a_flood_of_wrong_values_a_thousand_are_worded_and_the_others_counted(monkeypatch):
     """Four rules with 400,000 numbers as roles, 3 MB: to place and word each of them took 30 s."""
     worded = []
-    monkeypatch.setattr(yamlfile, "word", lambda detail, _model: worded.append(detail) or Worded("wrong", ""))
-    document = yamlfile.parse(b"names: [" + b"1," * 5000 + b"]\n", "f.yaml", error=PolicyError)
+    monkeypatch.setattr(yaml_document, "word", lambda detail, _model: worded.append(detail) or Worded("wrong", ""))
+    document = yaml_document.parse(b"names: [" + b"1," * 5000 + b"]\n", "f.yaml", error=PolicyError)
     with pytest.raises(PolicyError) as caught:
-        yamlfile.validate(document, Names)
+        yaml_document.validate(document, Names)
     assert len(worded) == MOST_PROBLEMS
     assert [problem.message for problem in caught.value.problems] == ["wrong"] * MOST_PROBLEMS + [
         "and 4000 more mistakes"
@@ -375,5 +375,5 @@ def test_a_list_or_mapping_of_more_entries_than_any_file_needs_is_not_read_on(be
 
 def problems_of(text):
     with pytest.raises(ProblemsError) as caught:
-        yamlfile.parse(text.encode(), "f.yaml")
+        yaml_document.parse(text.encode(), "f.yaml")
     return caught.value.problems

@@ -1,0 +1,400 @@
+"""Which run an outbound call comes from, and how sure that is.
+
+A call shows one of these, the first that it has:
+
+    X-Run-Identity with a token of the gate's and X-Run-Proof     verified
+    X-Run-Identity with a token of an issuer's, X-Run-Proof       asserted: the proof says which run
+    Proxy-Authorization with a token of the gate's for proxies    verified-bearer
+    Proxy-Authorization, Authorization with an issuer's token     a service account, of no run that is known
+
+Law 1: a level is never better than what is known. Where tasks can reach the key that Airflow signs task tokens with
+(`signing_key_isolated` is not declared), every run is `asserted`.
+Law 2: a token of the gate is verified once; its time, its proof and the state of its task are checked on every use. The
+replay cache comes last (`use_up`), for calls that the policy allows: callers without rights cannot fill it.
+Law 3: a token is accepted in its own form only. A token that is bound to a key needs a proof of that key.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from typing import Final, NamedTuple, Protocol
+
+from authz.authn.sessions import Authenticator, KeyState, KeyWanted
+from authz.core import tokens
+from authz.core.caching.clock_cache import SecondChance
+from authz.core.caching.rate_limit import FairShare
+from authz.core.errors import DeniedError, RequestError, TokenError
+from authz.core.model import Claims, HttpRequest, Identity, Level, Plane, Request, Run
+from authz.core.parked import Begin, Done
+from authz.core.policy import Policy
+from authz.core.reasons import Reason
+from authz.core.runs import run_token
+from authz.core.runs.proof import Proof, check_proof, parse_proof
+from authz.core.runs.run_token import START_SKEW_S, RunToken
+from authz.core.runs.task_claim import Attempt, Claim
+
+_LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+_BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
+_USER: Final = b"run:"
+_MOST_KEPT: Final = 10_000  # verified tokens, some 20 MB
+_MOST_ASSERTED: Final = 4096  # runs that service accounts say they are
+_GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_OTHER_MAP_INDEX})
+
+
+class States(Protocol):
+    """Whether tasks run (implemented by `authz.runs.task_states`)."""
+
+    def seen(self, claim: Claim, now: float) -> bool:
+        """Whether the task was seen running a short while ago; False: Airflow has to be asked first.
+
+        Raises:
+            DeniedError: it does not run, or Airflow cannot be asked.
+        """
+        ...
+
+    def look(self, attempt: Attempt, done: Done | None) -> bool:
+        """Ask; see `authz.runs.task_states.TaskStates.look`."""
+        ...
+
+    def leave(self, attempt: Attempt) -> None:
+        """Wait no more; see `authz.runs.task_states.TaskStates.leave`."""
+        ...
+
+
+class Replays(Protocol):
+    """What was used before (implemented by `authz.runs.replay_table`)."""
+
+    def first(self, digest: bytes, until: float, now: float) -> bool:
+        """Whether this was never seen; it is remembered up to `until`.
+
+        Raises:
+            ReplaysFullError: it cannot be remembered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateWanted:
+    """The call waits until Airflow has said whether its task `run` is running.
+
+    `begin` asks (`attempt` is the question), and `leave` ends the waiting before the answer.
+    """
+
+    run: Run
+    attempt: Attempt = field(repr=False)
+    begin: Begin = field(repr=False)
+    leave: Done = field(repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """Who calls. `identity` is the same object for as long as the token is; `used`: not for the first time."""
+
+    identity: Identity
+    used: bool = False
+
+
+class Shown(NamedTuple):
+    """The caller, and the proof that is used up if the policy allows the call."""
+
+    caller: Caller
+    proof: Proof | None = None
+
+
+class Now(NamedTuple):
+    """Seconds since the epoch, and monotonic ones."""
+
+    wall: float
+    monotonic: float
+
+
+class _naming:  # noqa: N801 used like a function; contextlib's generators cost ten times as much
+    """Adds the run that the verified token names to a `DeniedError` raised inside."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DeniedError):
+            error.run = self._run
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Known:
+    """One verified token of the gate's."""
+
+    token: RunToken
+    caller: Caller
+    run: Run
+    claim: Claim
+    used: bool = False
+
+    def check_time(self, now: float) -> None:
+        if not now < self.token.expires_at:
+            raise TokenError(Reason.EXPIRED, f"exp was {now - self.token.expires_at:.0f} s ago")
+        if not self.token.issued_at <= now + START_SKEW_S:
+            raise TokenError(Reason.NOT_YET_VALID, f"iat is more than {START_SKEW_S} s in the future")
+
+
+@dataclass(slots=True, eq=False)
+class _Asserted:
+    """A run that a service account says it is. `account` keeps the identity whose id is in the entry's key."""
+
+    account: Identity
+    caller: Caller
+    used: bool = False
+
+
+class RunIdentities:
+    """Judges what outbound calls show to say who they are.
+
+    Args:
+        authenticator: for the tokens of issuers.
+        keys: the gate's own, that its tokens may be signed with.
+        issuer: `iss` of its tokens.
+        isolated: tasks cannot reach the key that Airflow signs with.
+        states: whether tasks run.
+        replays: which proofs were used before.
+        share: how many of them one task, or one service account that speaks for tasks, may use.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        keys: run_token.Keys,
+        issuer: str,
+        isolated: bool,
+        states: States,
+        replays: Replays,
+        share: FairShare,
+    ) -> None:
+        self._authenticator = authenticator
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = run_token.audience(issuer)
+        self._isolated = isolated
+        self._states = states
+        self._replays = replays
+        self._share = share
+        self._known: SecondChance[bytes, _Known] = SecondChance(_MOST_KEPT)
+        self._asserted: SecondChance[tuple[int, Run], _Asserted] = SecondChance(_MOST_ASSERTED)
+
+    def level(self, level: Level) -> Level:
+        """What is reported at most of a run that a token of the gate's names."""
+        return level if self._isolated else Level.ASSERTED
+
+    def authenticate(
+        self,
+        http: HttpRequest,
+        request: Request,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+    ) -> Shown | KeyWanted | StateWanted:
+        """Who calls, at `wall` (seconds since the epoch) and `monotonic`.
+
+        Raises:
+            RequestError: a credential comes twice, or is not of its one form.
+            DeniedError: the caller is not identified, or its task has ended, or Airflow cannot be asked. `run` of the
+                error is the run that a verified token names.
+        """
+        now = Now(wall, monotonic)
+        for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):
+            if len(lines) > 1:
+                raise RequestError(Reason.BAD_AUTHORIZATION, "one of the headers with credentials comes twice")
+        if http.run_identity:
+            return self._with_proof(http, request, policy, keys, now)
+        token = _proxy_token(http.proxy_authorization[0])
+        known = self._of_the_gate(token, now)
+        if known is not None:
+            with _naming(known.run):
+                known.check_time(now.wall)
+                if known.token.thumbprint is not None:
+                    raise TokenError(Reason.PROOF_MISSING, "a token that is bound to a key, in Proxy-Authorization")
+                return self._running(known, now) or Shown(known.caller)
+        as_header = replace(http, authorization=(b"Bearer " + token.encode("ascii"),))
+        session = self._authenticator.authenticate(
+            as_header, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic
+        )
+        if session is None:
+            raise RequestError(Reason.BAD_AUTHORIZATION, "no token in Proxy-Authorization")
+        return session if isinstance(session, KeyWanted) else Shown(Caller(session.identity))
+
+    def _with_proof(
+        self, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState], now: Now
+    ) -> Shown | KeyWanted | StateWanted:
+        scheme, token = _header_token(http.run_identity[0])
+        known = self._of_the_gate(token, now)
+        if known is not None:
+            with _naming(known.run):
+                known.check_time(now.wall)
+                if known.token.thumbprint is None:
+                    raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
+                if scheme != b"dpop":
+                    raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
+                proof = _proof_of(token, known.token.thumbprint, http, request, now.wall)
+                return self._running(known, now) or Shown(known.caller, proof)
+        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic)
+        if isinstance(session, KeyWanted):
+            return session
+        proof = _proof_of(token, session.thumbprint or None, http, request, now.wall)
+        if proof.run is None:
+            raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
+        return Shown(self._caller(session.identity, proof.run), proof)
+
+    def _caller(self, account: Identity, run: Run) -> Caller:
+        """The service account as that run: one object for as long as the account's identity is one.
+
+        By that object decisions, answers and assertions are found again. A new one for each call would be signed for
+        each time, and push out what is kept for others.
+        """
+        place = id(account), run
+        known = self._asserted.get(place)
+        if known is None:
+            known = _Asserted(account, Caller(replace(account, run=run)))
+            self._asserted.put(place, known)
+        else:
+            known.used = known.caller.used = True
+        return known.caller
+
+    def _running(self, known: _Known, now: Now) -> StateWanted | None:
+        """What has to be asked before anybody may believe that the task still runs; None where that is known."""
+        try:
+            if self._states.seen(known.claim, now.monotonic):
+                return None
+        except DeniedError as error:
+            if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
+                raise DeniedError(Reason.RUN_ENDED, error.detail) from None
+            raise
+        attempt = Attempt(known.claim)
+        return StateWanted(
+            run=known.run,
+            attempt=attempt,
+            begin=partial(self._states.look, attempt),
+            leave=partial(self._states.leave, attempt),
+        )
+
+    def use_up(self, proof: Proof, caller: Identity, now: float) -> None:
+        """Say that the proof let a call through; nobody may be let through without.
+
+        Only a proof that is new counts against its caller's share: a thief who sends seen ones again takes nothing of
+        it. A caller that has had its share adds nothing to the table, and so cannot fill it.
+
+        Raises:
+            TokenError: it did so before.
+            DeniedError: that cannot be remembered, or the caller has had its share of what can.
+        """
+        claims = caller.claims
+        who = f"{claims.issuer} {claims.subject}"
+        if self._share.left(who, now) <= 0:
+            raise DeniedError(Reason.RATE_LIMITED, "one task, or one service account, makes more calls than its share")
+        if not self._replays.first(proof.digest, proof.ends, now):
+            raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
+        self._share.take(who, now)
+
+    def _of_the_gate(self, token: str, now: Now) -> _Known | None:
+        """The token as one of the gate's, whose time is still to be checked; None where it does not say to be one."""
+        digest = sha256(token.encode("ascii")).digest()
+        known = self._known.get(digest)
+        if known is None:
+            if not _says_to_be_ours(token):
+                return None
+            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=now.wall)
+            known = self._make(read)
+            self._known.put(digest, known)
+        else:
+            known.used = known.caller.used = True
+        return known
+
+    def _make(self, read: RunToken) -> _Known:
+        run = read.run._replace(level=self.level(read.run.level))
+        claims = Claims(
+            issuer_name="",
+            issuer=self._issuer,
+            subject=run_token.SUBJECT + read.instance,
+            client_id="",
+            username=f"{run.dag_id}.{run.task_id}",
+            full_name="",
+            groups=frozenset(),
+            audiences=frozenset((self._audience,)),
+            expires_at=read.expires_at,
+            issued_at=read.issued_at,
+            not_before=read.issued_at,
+        )
+        identity = Identity(claims=claims, roles=frozenset(), run=run)
+        return _Known(token=read, caller=Caller(identity), run=run, claim=claim_of(read.instance, run))
+
+
+def _says_to_be_ours(token: str) -> bool:
+    """Whether the token's type is that of the gate's tokens. Whatever else is wrong, somebody else will say."""
+    try:
+        return tokens.parse(token, max_bytes=run_token.MAX_TOKEN_BYTES).typ == run_token.TYP
+    except TokenError:
+        return False
+
+
+def claim_of(instance: str, run: Run) -> Claim:
+    """What Airflow is asked about a run that a token names."""
+    return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
+
+
+def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, now: float) -> Proof:
+    """The proof of this call, which is good but for having been used before.
+
+    Raises:
+        TokenError: there is none, or it is for something else.
+    """
+    if not http.run_proof:
+        raise TokenError(Reason.PROOF_MISSING, "X-Run-Identity without X-Run-Proof")
+    proof = parse_proof(http.run_proof[0])
+    check_proof(
+        proof,
+        token=token,
+        thumbprint=thumbprint,
+        method=request.method,
+        authority=http.authority,
+        path=request.base if _is_bare(http) else request.whole_path,
+        now=now,
+    )
+    return proof
+
+
+def _is_bare(http: HttpRequest) -> bool:
+    """Whether the call is for a base URL itself, without a slash at its end: the destination's `/` all the same."""
+    return bool(http.base) and http.target.partition("?")[0] == http.base
+
+
+def _header_token(line: bytes) -> tuple[bytes, str]:
+    """Scheme, in lower case, and token of X-Run-Identity."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise RequestError(Reason.BAD_AUTHORIZATION, "X-Run-Identity is not `DPoP` and one token")
+    return match[1].lower(), match[2].decode("ascii")
+
+
+def _proxy_token(line: bytes) -> str:
+    """The token of Proxy-Authorization: `Bearer`, or the password of the user `run` (RFC 7617)."""
+    match = _LINE.fullmatch(line)
+    if match is not None and match[1].lower() == b"bearer":
+        return match[2].decode("ascii")
+    basic = _BASIC.fullmatch(line)
+    try:
+        pair = base64.b64decode(basic[1], validate=True) if basic is not None else b""
+    except binascii.Error:
+        pair = b""
+    match = _LINE.fullmatch(b"Bearer " + pair.removeprefix(_USER)) if pair.startswith(_USER) else None
+    if match is None:
+        raise RequestError(Reason.BAD_AUTHORIZATION, "Proxy-Authorization is neither Bearer nor Basic of the user run")
+    return match[2].decode("ascii")

@@ -1,0 +1,89 @@
+"""Makes the tokens by which a task says who it is, and the assertion by which the gate asks Airflow about tasks.
+
+Law: signed with the gate's newest key, like the assertions that destinations get; a task's token is for the outbound
+side of this gate alone, and an assertion for Airflow for nobody else. Used by several threads.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import orjson
+
+from authz.core import assertion
+from authz.core.model import Claims, DagGrant, Identity, Level, Rights, Run
+from authz.core.runs import run_token
+from authz.core.runs.run_request import RunRequest
+from authz.core.runs.task_claim import Claim
+
+_ASKER: Final = Claims(
+    issuer_name="",
+    issuer="",
+    subject="authz",
+    client_id="authz",
+    username="authz",
+    full_name="",
+    groups=frozenset(),
+    audiences=frozenset(),
+    expires_at=0,
+    issued_at=None,
+    not_before=None,
+)
+_READS_ALL: Final = Rights(DagGrant(("*",)), "viewer", ())
+
+
+class RunMinter:
+    """Signs for runs.
+
+    Args:
+        keys: signing keys, newest first; at least one.
+        issuer: `iss` of what is signed.
+        lifetime: seconds of a token that is bound to a key.
+        proxy_lifetime: seconds of a token for proxies.
+    """
+
+    def __init__(
+        self, keys: Sequence[assertion.SigningKey], *, issuer: str, lifetime: int, proxy_lifetime: int
+    ) -> None:
+        self._key = keys[0]
+        self._issuer = issuer
+        self._audience = run_token.audience(issuer)
+        self._lifetime = lifetime
+        self._proxy_lifetime = proxy_lifetime
+
+    def variable(self, asked: RunRequest, claim: Claim, try_number: int, level: Level, now: float) -> bytes:
+        """What the task gets: the "variable" that it asked for, as Airflow would show it.
+
+        `level` is what the gate will report at most of a call with the token.
+        """
+        run = Run(claim.dag_id, claim.run_id, claim.task_id, claim.map_index, try_number, level)
+        lifetime = self._proxy_lifetime if asked.proxy else self._lifetime
+        token = run_token.mint(
+            run,
+            instance=claim.instance,
+            thumbprint=None if asked.proxy else asked.thumbprint,
+            issuer=self._issuer,
+            audience=self._audience,
+            now=int(now),
+            jti=os.urandom(12).hex(),
+            key=self._key,
+            lifetime=lifetime,
+        )
+        value = orjson.dumps({"token": token, "expires_in": lifetime, "level": level.value}).decode()
+        return orjson.dumps({"key": asked.key, "value": value})
+
+
+def asking_as(key: assertion.SigningKey, *, issuer: str, audience: str, now: float) -> Mapping[str, str]:
+    """The headers by which the gate itself asks Airflow: it may read every DAG, and nothing else."""
+    token = assertion.mint(
+        Identity(claims=replace(_ASKER, issuer=issuer), roles=frozenset()),
+        _READS_ALL,
+        audience=audience,
+        issuer=issuer,
+        now=int(now),
+        lifetime=assertion.MAX_LIFETIME,
+        jti=os.urandom(12).hex(),
+        key=key,
+    )
+    return {assertion.HEADER: token}

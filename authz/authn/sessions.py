@@ -1,0 +1,296 @@
+"""From the Authorization header to a session: verified claims, and the roles that the policy gives them.
+
+Law: a token is verified once; its time, audience, key and issuer, and whether it is revoked, are checked on *every*
+use. The cache is keyed by the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones
+evicts nothing), is bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's
+entry changing (PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
+
+A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
+whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
+ones alive for as long as it is kept itself. The groups of a large token may take half a megabyte and are not kept: its
+session is not `whole`. It keeps the roles that the groups gave it, and another policy never identifies it from what is
+left: the token is verified anew.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Final, Protocol
+
+from authz.core import tokens
+from authz.core.caching.clock_cache import SecondChance
+from authz.core.caching.interning import NOT_SHARED, Shared, shared_claims
+from authz.core.errors import KeysUnavailableError, TokenError
+from authz.core.jose.jwks import Key, KeySet
+from authz.core.model import Claims, HttpRequest, Identity, Issuer, Plane
+from authz.core.policy import Policy
+from authz.core.reasons import Reason
+from authz.core.revocation import Revocation, Revoked, of_token
+
+_MOST_STANDINGS: Final = 1024
+_LARGE: Final = 16 * 1024  # bytes of a token
+_WITH_PROOF: Final = b"+ proof"
+
+
+class KeyState(Protocol):
+    """What is known of one issuer's keys (implemented by `authz.keys`)."""
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` that the keys are for."""
+        ...
+
+    @property
+    def keyset(self) -> KeySet | None:
+        """The last good key set; None before the first."""
+        ...
+
+    @property
+    def fetched_at(self) -> float:
+        """The monotonic time at which the key set was fetched."""
+        ...
+
+    @property
+    def stale_at(self) -> float:
+        """The monotonic time after which the key set may not be used any more."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """Why the newest fetch failed; "" when it did not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWanted:
+    """The token cannot be judged before the issuer's keys are fetched again; `reason` answers when they are not."""
+
+    issuer: str
+    key_id: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standing:
+    """What all sessions of one key and the same planes were judged by under one revision of the policy."""
+
+    revision: str
+    issuer: Issuer
+    key: Key = field(repr=False)
+    planes: frozenset[Plane]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Session:
+    """One verified token.
+
+    It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
+    monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
+    long as the policy's revision does. By its `marks` it is found among what is revoked. `thumbprint`
+    is that of the key that the token is bound to, "" where it is bound to none. `whole`: the claims are all there, and
+    another policy can identify them. `used` is for the cache.
+    """
+
+    identity: Identity
+    standing: Standing
+    starts: float
+    ends: float
+    dies_at: float
+    marks: int
+    whole: bool
+    thumbprint: str = ""
+    used: bool = False
+
+    @property
+    def claims(self) -> Claims:
+        """The verified claims."""
+        return self.identity.claims
+
+    @property
+    def issuer(self) -> Issuer:
+        """The issuer, as the policy last had it."""
+        return self.standing.issuer
+
+
+class Authenticator:
+    """Turns credentials into sessions.
+
+    Args:
+        capacity: tokens kept at most.
+        max_token_bytes: a longer token is refused before anything of it is decoded.
+        count: called with "hit" or "miss" for every token looked up.
+        revoked: what is revoked; a table of its own when not given.
+    """
+
+    def __init__(
+        self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None], revoked: Revoked | None = None
+    ) -> None:
+        self.revoked = Revoked(os.urandom(32)) if revoked is None else revoked
+        self._max_token_bytes = max_token_bytes
+        self._longest_line = max_token_bytes + len("Bearer ")
+        self._count = count
+        self._sessions: SecondChance[bytes, Session] = SecondChance(capacity)
+        self._standings: dict[tuple[int, frozenset[Plane]], Standing] = {}
+        self._share_claims = shared_claims()
+        self._share_time: Shared[float] = Shared()
+
+    def authenticate(
+        self,
+        http: HttpRequest,
+        plane: Plane,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+    ) -> Session | KeyWanted | None:
+        """The session of the request's token; None when it carries none.
+
+        Raises:
+            RequestError: the header is not exactly one bearer token.
+            TokenError: the token identifies nobody.
+            KeysUnavailableError: its issuer's keys are too old to be believed.
+        """
+        lines = http.authorization
+        if not lines:
+            return None
+        digest, session = b"", None
+        if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
+            digest = sha256(lines[0]).digest()
+            session = self._sessions.get(digest)
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
+            token = tokens.parse_bearer(lines)
+            if token is None:
+                return None
+            verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic)
+            return verified if isinstance(verified, KeyWanted) else self._admit(digest, verified, plane, wall)
+        session.used = True
+        self._count("hit")
+        _check_use(session, plane, wall)
+        if self.revoked.any:
+            self._check_revoked(session)
+        return session
+
+    def bound(
+        self, token: str, plane: Plane, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
+    ) -> Session | KeyWanted:
+        """The session of a token that comes with a proof; it may be bound to a key, which the caller has to compare.
+
+        It is kept apart from those of bearer tokens: what needs a proof here is nobody there.
+
+        Raises:
+            TokenError, KeysUnavailableError: as `authenticate` does.
+        """
+        # Longer than the key of any header line, whatever somebody may write into one.
+        digest = sha256(token.encode("ascii")).digest() + _WITH_PROOF
+        session = self._sessions.get(digest)
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
+            verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic, bound=True)
+            return verified if isinstance(verified, KeyWanted) else self._admit(digest, verified, plane, wall)
+        session.used = True
+        self._count("hit")
+        _check_use(session, plane, wall)
+        self._check_revoked(session)
+        return session
+
+    def _admit(self, digest: bytes, session: Session, plane: Plane, wall: float) -> Session:
+        """A token that was verified just now."""
+        _check_use(session, plane, wall)
+        self._sessions.put(digest, session)
+        if self.revoked.any:
+            self._check_revoked(session)
+        return session
+
+    def revocation(self, http: HttpRequest, session: Session, *, wall: float, keep: float, note: str) -> Revocation:
+        """What ends the session of the request's token; `session` is what `authenticate` just returned for it."""
+        token = tokens.parse_bearer(http.authorization)
+        if token is None:
+            raise ValueError("a session of no token")
+        parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
+        return of_token(parsed, session.issuer, now=wall, ends=session.ends, keep=keep, note=note)
+
+    def _check_revoked(self, session: Session) -> None:
+        if self.revoked.covers(session.marks, session.claims, session.issuer.clock_skew):
+            raise TokenError(Reason.REVOKED, "the token or its session was revoked")
+
+    def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
+        """Whether what the session was verified with is still what we trust; it then has its roles of this policy.
+
+        Raises:
+            KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
+        """
+        standing = session.standing
+        if standing.revision != policy.revision:
+            now = policy.issuers.get(standing.issuer.issuer)
+            if not session.whole or now is None or now != standing.issuer:
+                return False
+            standing = session.standing = self._standing(policy.revision, now, standing.key, standing.planes)
+            session.identity = policy.identify(session.claims)
+        issuer, key = standing.issuer, standing.key
+        state = keys.get(issuer.name)
+        if state is None or state.issuer != issuer.issuer or state.keyset is None:
+            return False
+        if monotonic >= state.stale_at:
+            raise KeysUnavailableError("the last key set is older than keys.max_stale")
+        return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
+
+    def _verify(
+        self,
+        token: str,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
+        bound: bool = False,
+    ) -> Session | KeyWanted:
+        self._count("miss")
+        parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
+        issuer = tokens.find_issuer(parsed, policy.issuers)
+        state = keys.get(issuer.name)
+        if state is None or state.issuer != issuer.issuer or state.keyset is None or monotonic >= state.stale_at:
+            return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=Reason.KEYS_UNAVAILABLE)
+        try:
+            key = tokens.find_key(parsed, issuer, state.keyset)
+        except TokenError as error:
+            if error.reason is not Reason.UNKNOWN_KEY:
+                raise
+            # With the issuer out of reach we cannot tell a forged key id from a freshly rotated one.
+            reason = Reason.KEYS_UNAVAILABLE if state.last_error else Reason.UNKNOWN_KEY
+            return KeyWanted(issuer=issuer.name, key_id=parsed.kid or "", reason=reason)
+        tokens.verify(parsed, key)
+        whole = len(token) <= _LARGE
+        claims = tokens.read_claims(parsed, issuer, self._share_claims if whole else NOT_SHARED, bound=bound)
+        starts, ends = tokens.window(claims, issuer)
+        planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
+        identity = policy.identify(claims)
+        if not whole:
+            identity = replace(identity, claims=replace(claims, groups=frozenset()))
+        return Session(
+            identity=identity,
+            standing=self._standing(policy.revision, issuer, key, planes),
+            starts=self._share_time(starts),
+            ends=self._share_time(ends),
+            # In whole seconds, which many share; rounded down, so that it never outlives the token.
+            dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
+            marks=self.revoked.marks(parsed, issuer),
+            whole=whole,
+            thumbprint=tokens.bound_to(parsed) if bound else "",
+        )
+
+    def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
+        """The standing of these, one object for all sessions that have it."""
+        place = id(key), planes  # the standing keeps the key, so its id is nobody else's for as long as it is here
+        found = self._standings.get(place)
+        if found is None or found.revision != revision or found.issuer is not issuer:
+            if len(self._standings) >= _MOST_STANDINGS:
+                self._standings.clear()
+            found = self._standings[place] = Standing(revision=revision, issuer=issuer, key=key, planes=planes)
+        return found
+
+
+def _check_use(session: Session, plane: Plane, wall: float) -> None:
+    """What `tokens.check_claims` says of this use; where it is known to have nothing to say, it is not asked."""
+    if not (plane in session.standing.planes and session.starts <= wall < session.ends):
+        tokens.check_claims(session.claims, session.issuer, plane, wall)

@@ -1,0 +1,1 @@
+"""One check: a `CheckRequest` in, a recorded `CheckResponse` out."""

@@ -1,0 +1,193 @@
+"""From a decision to the bytes that answer it.
+
+Law: what is answered to many requests alike is built once, by `wire`, and only the decision's id is new each time; for
+a caller who asks for the first time nothing is prepared. A prepared allow belongs to one identity (or to nobody), one
+audience, one rule with the rights that it gave, one rest of cookies and one revision of the policy. It is used no
+longer than its assertion may be handed out. A prepared denial belongs to one verdict; browsers get none, because a page
+shows the time.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
+
+from cachetools import LRUCache
+
+from authz.check import wire
+from authz.check.assertions import NO_ASSERTION, Assertion
+from authz.check.decision_cache import PreparedAnswer
+from authz.check.trail import Trail
+from authz.core.decision.rights import airflow_role, menu
+from authz.core.http_answer import HttpAnswer, for_task, refusal
+from authz.core.messages.page_frame import NO_BRANDING, Branding
+from authz.core.model import Allow, Decision, Deny, Identity, Plane, Request, Rights
+from authz.core.policy import Policy
+
+_MOST_KEPT: Final = 2048  # prepared allows, some 3 MB
+_LONGEST_COOKIES: Final = 512  # characters of the rest of cookies in a prepared allow
+_NOBODY: Final = MappingProxyType[str, str]({})
+
+
+class _Kept(NamedTuple):
+    """A prepared allow, and all that it was prepared for besides its key."""
+
+    identity: Identity | None
+    assertion: Assertion
+    revision: str
+    allow: wire.PreparedAllow
+
+    def is_for(self, trail: Trail, assertion: Assertion) -> bool:
+        return self.identity is trail.identity and self.assertion is assertion and self.revision == trail.revision
+
+
+class Minter(Protocol):
+    """Makes the assertion for an identity, an audience and rights, reusing a recent one of the same identity."""
+
+    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
+        """The assertion; `NO_ASSERTION` where no signing key is configured."""
+        ...
+
+
+class Menus:
+    """What `menu` returned, by all that it reads: roles, host and narrowing, under one policy. Bounded."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._known: dict[tuple[frozenset[str], str, bool], tuple[str, ...]] = {}
+
+    def of(self, request: Request, identity: Identity, policy: Policy) -> tuple[str, ...]:
+        """The items of Airflow's menu for this identity, where this request goes."""
+        if policy is not self._policy or len(self._known) >= _MOST_KEPT:
+            self._policy = policy
+            self._known.clear()
+        key = (identity.roles, request.host, request.narrowed)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = menu(request, identity, policy)
+        return found
+
+
+class Answers:
+    """Renders answers.
+
+    Args:
+        minter: makes the assertions.
+        realm: the `realm` of the challenge that comes with 401 (RFC 6750 §3).
+        branding: who runs the gate, for its pages.
+    """
+
+    def __init__(self, minter: Minter, *, realm: str, branding: Branding = NO_BRANDING) -> None:
+        self._minter = minter
+        self._realm = realm
+        self._branding = branding
+        self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None, bool], _Kept] = LRUCache(_MOST_KEPT)
+        self._menus = Menus()
+
+    def render(self, trail: Trail, decision: Decision) -> bytes:
+        """The serialised CheckResponse.
+
+        Raises:
+            ValueError: an allow for what is no request. This is a bug of the caller; the service answers 503 for it.
+        """
+        http = trail.http
+        if isinstance(decision, Deny):
+            return self._deny(trail, decision)
+        if http is None:
+            raise ValueError("an allow for no request")
+        verdict = trail.verdict
+        is_new = trail.identity is not None and verdict is None
+        cookies = trail.cookies().left if http.cookies else None
+        if is_new or (cookies is not None and len(cookies) > _LONGEST_COOKIES):
+            assertion = self._assertion(trail, self._rights(trail, decision, http.audience), http.audience)
+            headers = self._identity_headers(trail, assertion, http.audience)
+            metadata = trail.metadata(decision)
+            keep = _keeps_authorization(trail)
+            return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata, keep=keep)
+        kept = verdict.answer if verdict is not None else None
+        if (
+            kept is None
+            or kept.audience != http.audience
+            or kept.cookies != cookies
+            or kept.keep != _keeps_authorization(trail)
+            or not kept.assertion.is_fresh(trail.time)
+        ):
+            kept = self._prepare(trail, decision, http.audience, cookies)
+            if verdict is not None:
+                verdict.answer = kept
+        return kept.allow.render(trail.id)
+
+    def _deny(self, trail: Trail, decision: Deny) -> bytes:
+        """A denial. What a caller who is no browser gets for the same question again differs in the decision's id."""
+        verdict, http = trail.verdict, trail.http
+        if verdict is None or verdict.decision is not decision or http is None or http.browser:
+            answer = self._refusal(trail, decision, trail.id)
+            return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+        if verdict.denial is None:
+            make = partial(self._refusal, trail, decision)
+            verdict.denial = wire.PreparedDeny(make, reason=decision.reason, metadata=trail.metadata(decision))
+        return verdict.denial.render(trail.id)
+
+    def _refusal(self, trail: Trail, decision: Deny, decision_id: str) -> HttpAnswer:
+        return refusal(
+            decision,
+            decision_id=decision_id,
+            identity=trail.identity,
+            http=trail.http,
+            realm=self._realm,
+            run=trail.caller_run,
+            at=trail.time,
+            branding=self._branding,
+        )
+
+    @staticmethod
+    def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
+        """The serialised CheckResponse by which a task gets what it asked for."""
+        answer = for_task(body, decision_id=trail.id)
+        return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+
+    def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
+        """What the assertion says of rights; None where there is none, for nobody and for no audience."""
+        identity, request, policy = trail.identity, trail.request, trail.policy
+        if identity is None or request is None or policy is None or not audience:
+            return None
+        if request.plane is Plane.EGRESS:
+            return Rights(None, identity.airflow_role, None)
+        shown = self._menus.of(request, identity, policy)
+        return Rights(decision.dags, airflow_role(identity, decision), shown)
+
+    def _assertion(self, trail: Trail, rights: Rights | None, audience: str) -> Assertion:
+        if trail.identity is None or rights is None:
+            return NO_ASSERTION
+        return self._minter.assertion(trail.identity, audience, rights, trail.time)
+
+    @staticmethod
+    def _identity_headers(trail: Trail, assertion: Assertion, audience: str) -> Mapping[str, str]:
+        if trail.identity is None or not audience:
+            return _NOBODY
+        return wire.identity_headers(trail.identity, assertion.token)
+
+    def _prepare(self, trail: Trail, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:
+        """The allow of this identity (or of nobody), audience, rule and rest of cookies, with a fresh assertion.
+
+        Many requests share one, so it is kept here too: by the identity's own identity, which the entry keeps alive.
+        """
+        rights = self._rights(trail, decision, audience)
+        assertion = self._assertion(trail, rights, audience)
+        keep = _keeps_authorization(trail)
+        key = (id(trail.identity), audience, decision.rule, rights, cookies, keep)
+        kept = self._allows.get(key)
+        if kept is None or not kept.is_for(trail, assertion):
+            headers = self._identity_headers(trail, assertion, audience)
+            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=trail.metadata(decision), keep=keep)
+            kept = _Kept(trail.identity, assertion, trail.revision, made)
+            self._allows[key] = kept
+        return PreparedAnswer(audience, cookies, assertion, kept.allow, keep)
+
+
+def _keeps_authorization(trail: Trail) -> bool:
+    """Whether the Authorization header is the destination's: Envoy says so, and the caller is known by another one."""
+    http = trail.http
+    if http is None or not http.keeps_authorization or trail.identity is None:
+        return False
+    return bool(http.run_identity or http.proxy_authorization)

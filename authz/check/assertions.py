@@ -1,0 +1,86 @@
+"""Signs assertions for identities, and reuses a recent one.
+
+Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to another
+(DESIGN §2.10); decisions that give the same rights share it. One that has lived for half of its life is not handed out
+any more, so that whatever reaches the upstream still has time to be used. Recent ones are kept in a bounded table, not
+with the cached tokens: most tokens are idle most of the time.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from cachetools import LRUCache
+
+from authz.check.grants import Grants
+from authz.core import assertion
+from authz.core.model import Identity, Rights
+
+_MOST_KEPT: Final = 2048  # some 2 MB
+
+
+class Assertion(NamedTuple):
+    """A compact JWT, and the wall time from which and up to which it may be handed out."""
+
+    token: str
+    since: float
+    until: float
+
+    def __repr__(self) -> str:
+        return f"Assertion(since={self.since}, until={self.until})"
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be handed out now: not before it was made either, after a clock went back."""
+        return self.since <= now < self.until
+
+
+NO_ASSERTION: Final = Assertion("", float("-inf"), float("inf"))
+
+
+class AssertionMinter:
+    """Signs with the first key; all keys are published, so that a new first key is known before it signs.
+
+    `grants` has what its assertions name and do not hold.
+
+    Args:
+        keys: signing keys, newest first; none means that no assertion is made.
+        issuer: the `iss` of the assertions.
+        lifetime: seconds, at most 60.
+    """
+
+    def __init__(self, keys: Sequence[assertion.SigningKey], *, issuer: str, lifetime: int) -> None:
+        self._keys = tuple(keys)
+        self._issuer = issuer
+        self._lifetime = lifetime
+        self.grants = Grants()
+        self._recent: LRUCache[tuple[int, str, Rights], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
+
+    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
+        """The assertion for the identity, the audience and the rights; `NO_ASSERTION` where no key is configured."""
+        if not self._keys:
+            return NO_ASSERTION
+        # An identity is compared by `is`: hashing all its claims would cost more than looking it up. It is kept with
+        # the assertion, so its id is nobody else's for as long as the entry is there.
+        key = (id(identity), audience, rights)
+        recent = self._recent.get(key)
+        if recent is not None and recent[1].is_fresh(now):
+            return recent[1]
+        if rights.dags is not None and rights.dags.reference:
+            self.grants.keep(rights.dags, identity.roles, now)
+        token = assertion.mint(
+            identity,
+            rights,
+            audience=audience,
+            issuer=self._issuer,
+            now=int(now),
+            lifetime=self._lifetime,
+            jti=os.urandom(12).hex(),
+            key=self._keys[0],
+        )
+        made = Assertion(token, now, now + self._lifetime / 2)
+        self._recent[key] = (identity, made)
+        return made
+
+    def jwks(self) -> Mapping[str, object]:
+        """The public keys, as served on `/jwks.json` (RFC 7517 §5)."""
+        return assertion.public_jwks(self._keys)

@@ -1,0 +1,141 @@
+"""What was decided a moment ago, so that the same question is not worked out again.
+
+Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
+authority, target, base path, narrowing, destination and the host that Envoy gives; a decision from that request, the
+caller's roles, the DAG and task of the run that calls and how sure these are, and the policy. The tables are keyed by
+exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
+identity, compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is
+another. Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on
+every check, before anybody looks here.
+
+Only what a verified identity asked is kept, so that nobody without a token can push anything out. Bounded. Used by one
+thread.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz.check.assertions import Assertion
+from authz.check.wire import PreparedAllow, PreparedDeny
+from authz.core.decision import decide
+from authz.core.model import Decision, HttpRequest, Identity, Level, Request
+from authz.core.policy import Policy
+from authz.core.record import PreparedRecord
+from authz.core.request.canonical import canonical
+
+_Key = tuple[str, str, str, str, str, bool, str, str]
+_Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
+_MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
+_LONGEST_KEPT: Final = 512  # characters of a target
+
+
+@dataclass(slots=True)
+class PreparedAnswer:
+    """The allow for one audience and one rest of cookies, as long as its assertion may be handed out."""
+
+    audience: str
+    cookies: str | None
+    assertion: Assertion
+    allow: PreparedAllow
+    keep: bool = False
+
+
+class Question:
+    """A canonical request, and the decisions on it by what is decisive of those who asked, under one policy.
+
+    `key` is all that the request was made canonical from.
+    """
+
+    __slots__ = ("decisions", "key", "request")
+
+    def __init__(self, key: _Key, request: Request) -> None:
+        self.key = key
+        self.request = request
+        self.decisions: dict[_Asker, Decision] = {}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """A decision on one request of one identity. What can be used again of record and answer is kept here."""
+
+    question: Question
+    identity: Identity
+    decision: Decision
+    record: PreparedRecord | None = None
+    answer: PreparedAnswer | None = None
+    denial: PreparedDeny | None = None
+
+
+class Verdicts:
+    """The tables; see the module's law."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._questions: dict[_Key, Question] = {}
+        self._decided = 0
+        # By identity of question and identity: hashing them whole would cost more than deciding anew. An entry holds
+        # both, so these ids are nobody else's for as long as it is there.
+        self._verdicts: dict[tuple[int, int], Verdict] = {}
+
+    def __len__(self) -> int:
+        """How many decisions and verdicts are kept."""
+        return self._decided + len(self._verdicts)
+
+    def question(self, http: HttpRequest, policy: Policy) -> Question:
+        """The request in canonical form, with what is remembered of it under this policy.
+
+        Raises:
+            DeniedError, RequestError: as `canonical` does.
+        """
+        if policy is not self._policy:
+            self._forget()
+            self._policy = policy
+        key = (
+            http.plane,
+            http.method,
+            http.authority,
+            http.target,
+            http.base,
+            http.narrowed,
+            http.destination,
+            http.host,
+        )
+        known = self._questions.get(key)
+        return Question(key, canonical(http)) if known is None else known
+
+    def decide(self, http: HttpRequest, question: Question, identity: Identity, policy: Policy) -> Decision:
+        """What `evaluate` returns; `question` is what `self.question(http, policy)` just returned."""
+        run = identity.run
+        asker = identity.roles if run is None else (identity.roles, run.dag_id, run.task_id, run.level)
+        decision = question.decisions.get(asker)
+        if decision is None:
+            decision = decide.evaluate(question.request, identity, policy)
+            if len(http.target) <= _LONGEST_KEPT:
+                if self._decided >= _MOST_KEPT:
+                    self._forget()
+                    question.decisions.clear()
+                self._decided += 1
+                question.decisions[asker] = decision
+                self._questions[question.key] = question
+        return decision
+
+    def verdict(self, question: Question, identity: Identity, decision: Decision) -> Verdict | None:
+        """Where record and answer are kept for an identity that asks again; `decision` is what `decide` returned.
+
+        None for a question that is too long to be kept.
+        """
+        if not question.decisions:
+            return None
+        key = (id(question), id(identity))
+        verdict = self._verdicts.get(key)
+        if verdict is not None and verdict.question is question and verdict.identity is identity:
+            return verdict
+        if len(self._verdicts) >= _MOST_KEPT:
+            self._forget()
+        verdict = self._verdicts[key] = Verdict(question, identity, decision)
+        return verdict
+
+    def _forget(self) -> None:
+        self._questions.clear()
+        self._verdicts.clear()
+        self._decided = 0

@@ -1,0 +1,396 @@
+"""The use case: one CheckRequest in, one CheckResponse out.
+
+Law 1: a check never blocks. It reads one snapshot, computes, hands its record to a sink that does not block, and
+returns; a key that is not there yet gives `Parked`, and the engine waits in its own way.
+Law 2: every way out is an answer. The only `except Exception` between a request and its answer is here: a bug is a 503
+with the reason `internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's
+`failure_mode_allow`). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
+Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
+Law 4: a task's question who it is is answered here and never forwarded, whatever the answer.
+Law 5: who signs out is told so only when the session is revoked, on record and in force. Where Envoy has a path that
+ends a browser's session, signing out is open to everybody, whatever the policy says.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from authz.authn.run_exchange import Exchange, Wait
+from authz.authn.run_identity import Caller, RunIdentities, StateWanted
+from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
+from authz.check import wire
+from authz.check.answers import Answers, Minter
+from authz.check.decision_cache import Verdicts
+from authz.check.trail import Trail, new_id
+from authz.core.clock import Clock
+from authz.core.decision import decide
+from authz.core.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
+from authz.core.http_answer import refusal
+from authz.core.messages.page_frame import NO_BRANDING, Branding
+from authz.core.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
+from authz.core.parked import Begin, Done, Parked, WantKey
+from authz.core.policy import Policy
+from authz.core.reasons import Reason, word_of
+from authz.core.request.cookies import Cookies, contradiction
+from authz.core.revocation import Attempt
+from authz.core.runs.proof import Proof
+from authz.core.runs.task_claim import Attempt as Lookup
+
+log = logging.getLogger(__name__)
+
+_SIGN_OUT: Final = "session:logout"  # the operation of the catalogue
+_SIGN_IN: Final = "session:login"
+_OF_SESSIONS: Final = frozenset({_SIGN_IN, _SIGN_OUT})
+_DAY_S: Final = 86400.0
+_EGRESS: Final = Plane.EGRESS.value
+
+
+@made_per_request
+class Snapshot:
+    """What one check reads, taken once at its start: the policy in force and the key sets."""
+
+    policy: Policy | None
+    keys: Mapping[str, KeyState]
+
+
+class Revoker(Protocol):
+    """Makes revocations."""
+
+    def revoke(self, attempt: Attempt, done: Callable[[], None]) -> bool:
+        """Begin to make one; never blocks.
+
+        Returns:
+            True when `done` will be called once, from another thread, when the attempt has ended; `attempt.made` tells
+            how. False when it has ended already.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """What the service needs to know which run a call comes from.
+
+    `exchange` gives tokens to tasks, None where no tokens are given; `count` is called with the level (`none` where no
+    run is known) and the decision of every outbound call.
+    """
+
+    identities: RunIdentities
+    exchange: Exchange | None
+    count: Callable[[str, str], None]
+
+
+class Service:
+    """Judges checks. One instance per process, used by one thread.
+
+    `want_key` has a missing key fetched. `revoker` ends sessions, in this memory alone when not given, and `keep` is
+    for how long they are remembered. Without `runs` no call comes from a run.
+    """
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        authenticator: Authenticator,
+        minter: Minter,
+        clock: Clock,
+        record: Callable[[bytes], None],
+        observe: Callable[[str, Reason, float], None],
+        want_key: WantKey,
+        realm: str = "airflow",
+        branding: Branding = NO_BRANDING,
+        revoker: Revoker | None = None,
+        keep: float = _DAY_S,
+        runs: Runs | None = None,
+    ) -> None:
+        self._snapshot = snapshot
+        self._authenticator = authenticator
+        self._clock = clock
+        self._want_key = want_key
+        self._record = record
+        self._observe = observe
+        self._answers = Answers(minter, realm=realm, branding=branding)
+        self._verdicts = Verdicts()
+        self._revoker = authenticator.revoked if revoker is None else revoker
+        self._keep = keep
+        self._runs = runs
+
+    def check(self, message: bytes) -> bytes | Parked:
+        """Answer one serialised CheckRequest with a serialised CheckResponse, or say what it waits for."""
+        return self._check(message, may_wait=True)
+
+    def overloaded(self) -> bytes:
+        """The answer of an engine that has too much in hand: a denial with 503, recorded like any other."""
+        trail = Trail(new_id())
+
+        def answer() -> bytes:
+            trail.started = self._clock.monotonic()
+            trail.time = self._clock.wall()
+            return self._finish(trail, Deny(reason=Reason.OVERLOADED))
+
+        return self._guarded(trail, answer)
+
+    def _check(
+        self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: Lookup | None = None
+    ) -> bytes | Parked:
+        """`may_wait`: for a key, or for what Airflow says of a task. A revocation is waited for in any case."""
+        trail = Trail(new_id())
+        try:
+            trail.started = self._clock.monotonic()
+            trail.asked, trail.looked = trail.started if asked is None else asked, looked
+            trail.time = self._clock.wall()
+            return self._judge(message, trail, may_wait=may_wait)
+        except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
+            return self._internal_error(trail, error)
+
+    def _guarded(self, trail: Trail, answer: Callable[[], bytes]) -> bytes:
+        """What `answer` returns: for checks that waited, and for an engine that has no other answer."""
+        try:
+            return answer()
+        except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
+            return self._internal_error(trail, error)
+
+    def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
+        """Evaluate a check anew that was asked at the monotonic time `asked` and had to wait."""
+        return self._check(message, may_wait=False, asked=asked)
+
+    def _after_look(self, message: bytes, asked: float, wanted: StateWanted) -> bytes | Parked:
+        """Evaluate a check anew that waited for what Airflow says, whether that has come or not."""
+        wanted.leave()
+        return self._check(message, may_wait=False, asked=asked, looked=wanted.attempt)
+
+    def _judge(self, message: bytes, trail: Trail, *, may_wait: bool) -> bytes | Parked:
+        snapshot = self._snapshot()
+        policy = snapshot.policy
+        try:
+            http = trail.http = wire.parse(message)
+            if policy is None:
+                raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one way out for all that is denied here
+            trail.policy = policy
+            if http.plane == EXECUTION:
+                return self._exchange(http, trail)
+            question = self._verdicts.question(http, policy)
+            request = trail.request = question.request
+            session: Session | Caller | KeyWanted | StateWanted | None
+            proof = None
+            if http.run_identity or http.proxy_authorization:
+                session, proof = self._of_a_run(http, request, policy, trail, snapshot.keys, may_wait=may_wait)
+            else:
+                session = self._authenticator.authenticate(
+                    http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
+                )
+            if http.cookies and trail.cookies().session:
+                _check_cookies(http, request, session, trail.cookies(), policy)
+        except DeniedError as error:
+            return self._refused(trail, policy, error)
+        if session is None or isinstance(session, KeyWanted | StateWanted):
+            return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
+        identity = session.identity
+        decision = self._verdicts.decide(http, question, identity, policy)
+        if proof is not None and isinstance(decision, Allow):
+            try:
+                self._run_parts.identities.use_up(proof, identity, trail.time)
+            except DeniedError as error:
+                return self._refused(trail, policy, error)
+        trail.identity = identity
+        if decision.operation in _OF_SESSIONS and isinstance(session, Session):
+            return self._sign_in_or_out(http, trail, session, decision)
+        if session.used:  # preparing for a second time pays only for those who come a second time
+            trail.verdict = self._verdicts.verdict(question, identity, decision)
+        return self._finish(trail, decision)
+
+    def _refused(self, trail: Trail, policy: Policy | None, error: DeniedError) -> bytes:
+        trail.run = error.run or trail.run
+        if isinstance(error, RequestError) or policy is None:
+            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
+        return self._unauthenticated(trail, policy, error.reason, error.detail)
+
+    def _without_session(
+        self,
+        message: bytes,
+        trail: Trail,
+        snapshot: Snapshot,
+        wanted: KeyWanted | StateWanted | None,
+        *,
+        may_wait: bool,
+    ) -> bytes | Parked:
+        """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
+        if isinstance(wanted, StateWanted):
+            # Judged anew when Airflow has said whether the task runs.
+            resume = partial(self._after_look, message, trail.asked, wanted)
+            return Parked(resume, partial(_begin, wanted.begin), leave=wanted.leave)
+        policy = snapshot.policy
+        if trail.request is None or trail.http is None or policy is None:
+            raise ValueError("there is no request")
+        decision = decide.evaluate(trail.request, None, policy)
+        leaves = _signs_out(trail.http, decision)
+        if wanted is None:
+            return self._finish(trail, _signed_out(decision) if leaves else decision)
+        if may_wait and (leaves or isinstance(decision, Deny)):
+            begin = partial(_begin, partial(self._want_key, wanted.issuer, wanted.key_id))
+            return Parked(lambda: self._after_wait(message, trail.asked), begin, counted=True)
+        reason = wanted.reason
+        state = snapshot.keys.get(wanted.issuer)
+        if leaves and (state is None or state.fetched_at < trail.asked):
+            reason = Reason.KEYS_UNAVAILABLE  # nobody has looked since: the key may be there, and the session good
+        return self._unauthenticated(trail, policy, reason, f"no such key of issuer {wanted.issuer}")
+
+    def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
+        """A public route stays public for a caller whose token is no good: they are nobody there, like everyone.
+
+        So does signing out, except with a token that cannot be judged yet: its session would go on in secret.
+        """
+        if policy is not None and trail.request is not None and trail.http is not None:
+            decision = decide.evaluate(trail.request, None, policy)
+            if _signs_out(trail.http, decision):
+                if reason is Reason.NOT_YET_VALID:
+                    return self._finish(trail, Deny(reason=Reason.REVOCATION_UNAVAILABLE, detail=f"{reason}: {detail}"))
+                if reason is not Reason.KEYS_UNAVAILABLE:
+                    return self._finish(trail, _signed_out(decision, f"{reason}: {detail}"))
+            elif isinstance(decision, Allow):
+                return self._finish(trail, decision)
+        return self._finish(trail, Deny(reason=reason, detail=detail))
+
+    def _sign_in_or_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
+        """Lead back from Airflow's login; or revoke the session, then lead to where its cookies end, or to Airflow."""
+        if decision.operation == _SIGN_IN:
+            return self._finish(trail, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
+        if not http.signout and isinstance(decision, Deny):
+            return self._finish(trail, decision)
+        after = _signed_out(decision) if http.signout else decision
+        note = f"signed out, decision {trail.id}"
+        revocation = self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note)
+        attempt = Attempt(revocation, subject=session.claims.subject)
+        return Parked(
+            partial(self._guarded, trail, lambda: self._after_sign_out(trail, attempt, after)),
+            partial(_begin, partial(self._revoker.revoke, attempt)),
+        )
+
+    def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
+        if not attempt.made:
+            after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
+        return self._finish(trail, after)
+
+    @property
+    def _run_parts(self) -> Runs:
+        """What judges run identities; TokenError where the settings have none."""
+        if self._runs is None:
+            raise TokenError(
+                Reason.TOKEN_TYPE,
+                "Proxy-Authorization and X-Run-Identity are read only where the settings have `run_identity`",
+            )
+        return self._runs
+
+    def _of_a_run(
+        self,
+        http: HttpRequest,
+        request: Request,
+        policy: Policy,
+        trail: Trail,
+        keys: Mapping[str, KeyState],
+        *,
+        may_wait: bool,
+    ) -> tuple[Caller | KeyWanted | StateWanted, Proof | None]:
+        """Who calls, by the headers that runs have, and the proof that is used up by a call that the policy allows."""
+        identities = self._run_parts.identities
+        shown = identities.authenticate(http, request, policy, keys, wall=trail.time, monotonic=trail.started)
+        if isinstance(shown, KeyWanted):
+            return shown, None
+        if isinstance(shown, StateWanted):
+            trail.run = shown.run
+            if not may_wait:
+                if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
+                    raise DeniedError(found.reason, found.detail)
+                raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
+            return shown, None
+        trail.run = shown.caller.identity.run
+        return shown.caller, shown.proof
+
+    def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
+        """A task asks who it is."""
+        exchange = self._runs.exchange if self._runs is not None else None
+        if exchange is None:
+            raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
+        wait = exchange.begin(http)
+        resume = partial(self._guarded, trail, lambda: self._after_exchange(exchange, wait, trail))
+        return Parked(resume, partial(_begin, wait.begin), leave=partial(exchange.leave, wait))
+
+    def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
+        trail.time = self._clock.wall()
+        exchange.leave(wait)
+        try:
+            body, trail.run = exchange.end(wait, trail.time)
+        except DeniedError as error:
+            trail.run = error.run
+            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
+        return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
+
+    def _finish(self, trail: Trail, decision: Decision, body: bytes = b"") -> bytes:
+        """Build the answer, have it recorded, and only then hand it out. `body` is one of our own for a task."""
+        if body and isinstance(decision, Deny):
+            answer = self._answers.answered(trail, decision, body)
+        else:
+            answer = self._answers.render(trail, decision)
+        now = self._clock.monotonic()
+        try:
+            self._record(trail.record(decision, now))
+        except AuditUnavailableError:  # the sink reports it, with a count: a line for each check would fill another log
+            decision = Deny(reason=Reason.AUDIT_UNAVAILABLE)
+            answer = self._answers.render(trail, decision)
+        http = trail.http
+        plane = http.plane if http is not None and (trail.request is not None or http.plane == EXECUTION) else ""
+        self._observe(plane, decision.reason, now - trail.started)
+        if plane == _EGRESS and self._runs is not None:
+            run = trail.caller_run
+            self._runs.count(run.level.value if run is not None else "none", word_of(decision.reason))
+        return answer
+
+    def _internal_error(self, trail: Trail, error: Exception) -> bytes:
+        # Neither the error's text nor its arguments: they could quote the request. Class and place are enough.
+        log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
+        deny = Deny(reason=Reason.INTERNAL_ERROR)
+        try:
+            bare = Trail(trail.id, started=trail.started, time=trail.time)
+            return self._finish(bare, deny)
+        except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
+            log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
+        answer = refusal(deny, decision_id=trail.id, identity=None, http=None, realm="")
+        return wire.denied(answer, reason=deny.reason, metadata={})
+
+
+def _begin(begin: Begin, done: Done) -> bool:
+    try:
+        return begin(done)
+    except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
+        log.critical("internal error in what a check waits for: %s at %s", type(error).__name__, _place(error))
+        return False
+
+
+def _check_cookies(http: HttpRequest, request: Request, session: object, jar: Cookies, policy: Policy) -> None:
+    """Refuse a request of which it is unclear who asks; it may still end the session of its bearer token.
+
+    Raises:
+        RequestError: AMBIGUOUS_CREDENTIALS.
+    """
+    if request.plane is not Plane.INBOUND:
+        return  # tasks have no session at Envoy: these cookies mean nothing, and are taken out
+    why = contradiction(jar, http.authorization, session.claims if isinstance(session, Session) else None)
+    if why and not _signs_out(http, decide.evaluate(request, None, policy)):
+        raise RequestError(Reason.AMBIGUOUS_CREDENTIALS, why)
+
+
+def _signs_out(http: HttpRequest, decision: Decision) -> bool:
+    """Whether this ends the browser's session, whoever asks."""
+    return bool(http.signout) and decision.operation == _SIGN_OUT
+
+
+def _signed_out(decision: Decision, detail: str = "") -> Deny:
+    return Deny(reason=Reason.SIGNED_OUT, operation=decision.operation, detail=detail)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

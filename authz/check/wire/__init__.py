@@ -1,0 +1,10 @@
+"""The codec: bytes of a CheckRequest to `HttpRequest`, a decision to the bytes of a CheckResponse.
+
+Law: nobody else reads or builds Envoy's messages.
+"""
+
+from authz.check.wire.headers import NEVER_FORWARDED, identity_headers
+from authz.check.wire.request import parse
+from authz.check.wire.response import PreparedAllow, PreparedDeny, allowed, denied
+
+__all__ = ["NEVER_FORWARDED", "PreparedAllow", "PreparedDeny", "allowed", "denied", "identity_headers", "parse"]

@@ -1,0 +1,160 @@
+"""From the bytes of a CheckRequest to `HttpRequest`.
+
+Law: nothing is judged here, and nothing is decoded that is not read. What Envoy says (plane, destination, base path)
+and what the caller says (headers) are kept apart. Source: `envoy.service.auth.v3`, see `protos/`.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.core.edge import (
+    EXT_AUDIENCE,
+    EXT_AUTHORIZATION,
+    EXT_BASE,
+    EXT_DAGS,
+    EXT_DESTINATION,
+    EXT_HOST,
+    EXT_MARKER,
+    EXT_PLANE,
+    EXT_SIGNOUT,
+    HOST_ONLY,
+    KEEP,
+    NARROWED,
+    READ_HEADERS,
+    READ_ON_EGRESS,
+)
+from authz.core.errors import RequestError
+from authz.core.model import HttpRequest, Plane
+from authz.core.reasons import Reason
+from authz.core.request.path import CONNECT
+
+# What `signout` may be: a path of plain segments. It goes into a Location and into a cookie.
+_SIGNOUT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}", re.ASCII)
+_EGRESS: Final = Plane.EGRESS.value
+
+_READ: Final = frozenset(map(len, READ_HEADERS))
+# How an entry of a header map begins whose name is of no length that we read: the tag of the key, and its length.
+_OTHERS: Final = frozenset(bytes((0x0A, length)) for length in range(0x80) if length not in _READ)
+
+
+def parse(message: bytes) -> HttpRequest:
+    """Read a serialised CheckRequest.
+
+    With `encode_raw_headers` the headers are in `header_map`, one entry per line; without it Envoy joins repeated ones.
+
+    Raises:
+        RequestError: BAD_REQUEST, when the bytes are no CheckRequest or carry no HTTP request.
+    """
+    try:
+        attributes = pb.CheckRequest.FromString(message).attributes
+        http = attributes.request.http
+        extension = attributes.context_extensions.get
+        plane = extension(EXT_PLANE, "")
+        if plane == _EGRESS:
+            return _outbound(attributes)
+        authorization, cookies, browser, traceparent = _headers(http)
+    except DecodeError:
+        raise RequestError(Reason.BAD_REQUEST, "the message is not a CheckRequest") from None
+    method, target = http.method, http.path
+    if not method or not target:
+        raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
+    signout = _path(extension(EXT_SIGNOUT, ""))
+    audience = extension(EXT_AUDIENCE, "")
+    return HttpRequest(
+        plane,
+        audience,
+        method,
+        http.host,
+        target,
+        authorization,
+        cookies,
+        browser,
+        traceparent,
+        attributes.source.address.socket_address.address,
+        extension(EXT_BASE, ""),
+        signout,
+        bool(signout) and _is_secure(extension(EXT_MARKER, ""), http.scheme),
+        # Only an assertion can say which DAGs are meant, and without an audience there is none.
+        extension(EXT_DAGS, "") == NARROWED and audience != "",
+    )
+
+
+def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
+    """A call of a task. A tunnel has no path (RFC 9110 §9.3.6): only there the target may be empty."""
+    http, extension = attributes.request.http, attributes.context_extensions.get
+    lines: dict[str, list[bytes]] = {name: [] for name in READ_ON_EGRESS}
+    for entry in http.header_map.headers or _entries(http.headers):
+        key, value = _header(entry)
+        if key in lines:
+            lines[key].append(value)
+    if not http.method or not (http.path or http.method == CONNECT):
+        raise RequestError(Reason.BAD_REQUEST, "the CheckRequest carries no HTTP request")
+    traceparent = lines["traceparent"]
+    return HttpRequest(
+        plane=_EGRESS,
+        audience=extension(EXT_AUDIENCE, ""),
+        method=http.method,
+        authority=http.host,
+        target=http.path,
+        authorization=tuple(lines["authorization"]),
+        cookies=tuple(lines["cookie"]),
+        traceparent=traceparent[-1].decode("latin-1") if traceparent else "",
+        source=attributes.source.address.socket_address.address,
+        base=extension(EXT_BASE, ""),
+        destination=extension(EXT_DESTINATION, ""),
+        host=extension(EXT_HOST, ""),
+        run_identity=tuple(lines["x-run-identity"]),
+        run_proof=tuple(lines["x-run-proof"]),
+        proxy_authorization=tuple(lines["proxy-authorization"]),
+        keeps_authorization=extension(EXT_AUTHORIZATION, "") == KEEP,
+    )
+
+
+@lru_cache(maxsize=64)
+def _path(text: str) -> str:
+    """The path, "" where it is none: a sign-out path that cannot be believed is none at all."""
+    return text if _SIGNOUT.fullmatch(text) else ""
+
+
+def _is_secure(marker: str, scheme: str) -> bool:
+    """Whether the browser speaks TLS: Envoy says which marker it awaits, and knows of a balancer in front of it."""
+    return marker.startswith(HOST_ONLY) if marker else scheme == "https"
+
+
+def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:
+    """The Authorization lines, the Cookie lines, whether HTML is accepted, and traceparent; nothing else is looked at.
+
+    This loop is a third of what reading a message costs. So most entries are told by their first two bytes.
+    """
+    authorization: list[bytes] = []
+    cookies: list[bytes] = []
+    browser, traceparent = False, ""
+    for entry in http.header_map.headers or _entries(http.headers):
+        if entry[:2] in _OTHERS:
+            continue
+        key, value = _header(entry)
+        if key == "authorization":
+            authorization.append(value)
+        elif key == "accept":
+            browser = browser or b"text/html" in value
+        elif key == "cookie":
+            cookies.append(value)
+        elif key == "traceparent":
+            traceparent = value.decode("latin-1")
+    return tuple(authorization), tuple(cookies), browser, traceparent
+
+
+def _header(entry: bytes) -> tuple[str, bytes]:
+    """The name, in lower case, and the value of one serialised HeaderValue."""
+    header = pb.HeaderValue.FromString(entry)
+    return header.key.lower(), header.raw_value or header.value.encode()
+
+
+def _entries(headers: Mapping[str, str]) -> list[bytes]:
+    """The entries that the plain map of headers would be in a header map."""
+    return [pb.HeaderValue(key=key, value=text).SerializeToString() for key, text in headers.items()]

@@ -1,0 +1,138 @@
+"""A decision to the bytes of a CheckResponse.
+
+Law: this is the only file that builds a `CheckResponse`, and it has two builders. `allowed()` says OK; `denied()`
+refuses a reason whose gRPC code is zero, because Envoy reads an all-default response as ALLOW. `authz.core.http_answer`
+makes the answer that the caller gets; this file encodes it.
+Source: `envoy.service.auth.v3`, see `protos/`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.check.wire.headers import NEVER_FORWARDED
+from authz.core.edge import DECISION, IDENTITY_HEADERS, META_DECISION
+from authz.core.http_answer import HttpAnswer
+from authz.core.reasons import ANSWERS, GrpcCode, Reason
+
+_MARK: Final = os.urandom(12).hex()
+_PLACES: Final = 3  # the caller's header, the metadata, and the upstream's header or the body
+
+
+def _describe(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
+    """Dynamic metadata for Envoy's access log (namespace `envoy.filters.http.ext_authz`)."""
+    fields = response.dynamic_metadata.fields
+    for name, value in metadata.items():
+        fields[name].string_value = value
+
+
+def allowed(
+    *,
+    decision_id: str,
+    headers: Mapping[str, str],
+    cookies: str | None,
+    metadata: Mapping[str, str],
+    keep: bool = False,
+) -> bytes:
+    """The request may go on, with exactly these identity headers; all others that we know are removed.
+
+    Args:
+        decision_id: told to the upstream and, in the response, to the caller.
+        headers: what `identity_headers` made, or nothing for an anonymous caller.
+        cookies: what the Cookie header becomes; "" takes it away, None leaves it as it is.
+        metadata: `decision_id, reason, rule, revision, subject` for the access log.
+        keep: the Authorization header is the destination's: no credential of ours is in it.
+    """
+    response = pb.CheckResponse()
+    ok = response.ok_response
+    response.status.code = GrpcCode.OK
+    for name, value in headers.items():
+        option = ok.headers.add()
+        option.header.key = name
+        option.header.value = value
+    option = ok.headers.add()
+    option.header.key = DECISION
+    option.header.value = decision_id
+    remove = ok.headers_to_remove
+    remove.extend(NEVER_FORWARDED[1:] if keep else NEVER_FORWARDED)
+    remove.extend(name for name in IDENTITY_HEADERS if name not in headers)
+    if cookies:
+        option = ok.headers.add()
+        option.header.key = "cookie"
+        option.header.value = cookies
+    elif cookies is not None:
+        remove.append("cookie")
+    shown = ok.response_headers_to_add.add()
+    shown.header.key = DECISION
+    shown.header.value = decision_id
+    shown.append_action = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    _describe(response, metadata)
+    return response.SerializeToString()
+
+
+class _Prepared:
+    """A response whose bytes are the same for every decision but for the decision's id.
+
+    It is built once, with a mark in the id's place; `render` puts the id there. The mark is random, so that no claim
+    can hold it, and as long as an id, so that the lengths inside the message stay true.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, made: bytes) -> None:
+        self._parts = made.split(_MARK.encode())
+        if len(self._parts) != _PLACES + 1:
+            raise ValueError("the decision's id does not stand where it should")
+
+    def render(self, decision_id: str) -> bytes:
+        """The response for one decision.
+
+        Raises:
+            ValueError: the id is not as long as the mark.
+        """
+        if len(decision_id) != len(_MARK):
+            raise ValueError(f"a decision's id has {len(_MARK)} characters")
+        return decision_id.encode().join(self._parts)
+
+
+class PreparedAllow(_Prepared):
+    """An allow, ready but for the decision's id; the arguments are those of `allowed`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, *, headers: Mapping[str, str], cookies: str | None, metadata: Mapping[str, str], keep: bool = False
+    ) -> None:
+        metadata = {**metadata, META_DECISION: _MARK}
+        super().__init__(allowed(decision_id=_MARK, headers=headers, cookies=cookies, metadata=metadata, keep=keep))
+
+
+class PreparedDeny(_Prepared):
+    """A denial, ready but for the decision's id: `answer` makes what the caller gets, of the id."""
+
+    __slots__ = ()
+
+    def __init__(self, answer: Callable[[str], HttpAnswer], *, reason: Reason, metadata: Mapping[str, str]) -> None:
+        super().__init__(denied(answer(_MARK), reason=reason, metadata={**metadata, META_DECISION: _MARK}))
+
+
+def denied(answer: HttpAnswer, *, reason: Reason, metadata: Mapping[str, str]) -> bytes:
+    """The caller gets `answer`, and Envoy forwards nothing.
+
+    Raises:
+        ValueError: Envoy would read it as an allow. This is a bug of the caller; the service answers 503 for it.
+    """
+    code = ANSWERS[reason].grpc
+    if code == GrpcCode.OK:
+        raise ValueError(f"{reason} is no reason to deny")
+    response = pb.CheckResponse()
+    response.status.code = code
+    response.denied_response.status.code = answer.status
+    response.denied_response.body = answer.body.decode()
+    for name, value in answer.headers.items():
+        option = response.denied_response.headers.add()
+        option.header.key = name
+        option.header.value = value
+    _describe(response, metadata)
+    return response.SerializeToString()

@@ -1,0 +1,1 @@
+"""Bounded containers: the second-chance cache, shared values, shares of a caller."""

@@ -1,0 +1,1 @@
+"""The decision: evaluate the policy for a request, its rights, its conditions, and explain it."""

@@ -1,0 +1,72 @@
+"""Durations, sizes and versions of formats as people write them: `90s`, `15m`, `16KiB`, `1`.
+
+Law: a number without a unit is refused, because nobody remembers which unit was meant. Used by the policy's and the
+settings' schemas alike.
+"""
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from authz.core.documents.wording import kind
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB)")
+_BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
+
+
+def seconds(value: object) -> float:
+    """`"1h"` → 3600.0.
+
+    Raises:
+        ValueError: it is no number with one of the units ms, s, m, h, d.
+    """
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def octets(value: object) -> int:
+    """`"16KiB"` → 16384.
+
+    Raises:
+        ValueError: it is no whole number with one of the units B, KiB, MiB.
+    """
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a size as a whole number and a unit: 512B, 16KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def format_version(value: object) -> object:
+    """The value, unless it only equals a whole number: to Python, `true` and `1.0` are 1.
+
+    Raises:
+        ValueError: it is a boolean or a decimal number.
+    """
+    if isinstance(value, bool | float):
+        found = kind(value) if isinstance(value, bool) else "a decimal number"
+        raise ValueError(f"expected 1, found {found}")  # noqa: TRY004 pydantic reports ValueErrors only
+    return value
+
+
+def size_text(number: int) -> str:
+    """`16384` → `"16KiB"`: a size as people write it."""
+    unit = next(name for name in ("MiB", "KiB", "B") if number % _BYTES[name] == 0)
+    return f"{number // _BYTES[unit]}{unit}"
+
+
+FormatVersion = Annotated[Literal[1], BeforeValidator(format_version)]
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["90s", "15m", "1h"]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(octets),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["16KiB"]}),
+]

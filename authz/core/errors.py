@@ -1,0 +1,122 @@
+"""The exceptions of the package.
+
+A denial is a value (`authz.core.model.Deny`); an exception means that a step could not produce its value.
+
+    AuthzError
+    ├── ConfigError(problems)       operator, at start        → stderr, exit 2
+    ├── PolicyError(problems)       author, at load or reload → lint exits 1; a reload keeps the old policy
+    ├── DeniedError(reason)         one request
+    │   ├── RequestError            400
+    │   ├── TokenError              401
+    │   ├── KeysUnavailableError    503
+    │   └── ReplaysFullError        503
+    └── AuditError
+        └── AuditUnavailableError   503 when the settings say deny
+
+Law: no message, argument or repr here ever holds a token, a cookie or a key.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from authz.core.characters import one_line
+from authz.core.model import Run
+from authz.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in a file: where (1-based line and column, 0 where the whole file is meant), what, what to do.
+
+    As text it is one line, whatever it quotes.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return one_line(f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else ""))
+
+
+in_order: Final = attrgetter("file", "line", "column", "message", "hint")
+"""The key that sorts problems as they compare, without a call of Python for each comparison: there may be many."""
+
+
+class AuthzError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+MOST_PROBLEMS: Final = 1000
+"""Mistakes that are listed; of more than these there is the count."""
+
+
+class ProblemsError(AuthzError):
+    """A file with one or more mistakes; `problems` lists them in the order of their places, the first MOST_PROBLEMS.
+
+    Where there are more, the last one says how many. `more` counts those that were found and not kept.
+    """
+
+    def __init__(self, problems: Iterable[Problem], more: int = 0) -> None:
+        found = sorted(problems, key=in_order)
+        self.problems = tuple(found[:MOST_PROBLEMS])
+        if more := more + len(found[MOST_PROBLEMS:]):
+            message = f"and {more} more mistakes"
+            self.problems += (Problem(found[0].file, 0, 0, message, "correct these first"),)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ConfigError(ProblemsError):
+    """The settings cannot be used. Raised at start; the command ends with status 2."""
+
+
+class PolicyError(ProblemsError):
+    """The policy cannot be used. A running server keeps the policy that it has."""
+
+
+class DeniedError(AuthzError):
+    """One request cannot be allowed; `reason` says why, `detail` tells the operator more (never a secret).
+
+    `run` is the task run that a verified token of the request names, None where none does.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        self.run: Run | None = None
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+
+
+class RequestError(DeniedError):
+    """The request has no canonical form (400)."""
+
+
+class TokenError(DeniedError):
+    """The token does not identify anybody (401)."""
+
+
+class KeysUnavailableError(DeniedError):
+    """The keys that the token needs are not to be had now (503)."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Reason.KEYS_UNAVAILABLE, detail)
+
+
+class ReplaysFullError(DeniedError):
+    """That a proof was used cannot be remembered now, so it cannot be accepted (503)."""
+
+    def __init__(self, detail: str = "", reason: Reason = Reason.REPLAY_CACHE_FULL) -> None:
+        super().__init__(reason, detail)
+
+
+class AuditError(AuthzError):
+    """Something is wrong with the decision log."""
+
+
+class AuditUnavailableError(AuditError):
+    """A record cannot be accepted now: the writer failed or its queue is full."""

@@ -1,0 +1,1 @@
+"""JOSE: encoding, strict JSON, key sets, weak keys, ES256."""

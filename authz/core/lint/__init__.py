@@ -1,0 +1,1 @@
+"""What a valid policy probably did not mean."""

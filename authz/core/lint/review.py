@@ -1,0 +1,308 @@
+"""Lint: what a valid policy says that its author probably did not mean.
+
+Law: mistakes are the loader's business (`authz.core.policy.load`), so that lint and server never differ about them. A
+finding never stops a policy. Where it is not certain, nothing is found.
+"""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core import collector
+from authz.core.errors import MOST_PROBLEMS, Problem, in_order
+from authz.core.lint.dags import about_dags
+from authz.core.lint.outbound import about_calls, careful_denials
+from authz.core.model import Plane
+from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
+from authz.core.policy.coverage import Covering
+from authz.core.policy.covering_index import CoveringIndex
+from authz.core.policy.operations import Words
+
+_TOKENS: Final = "tokens:create"
+
+
+class Severity(StrEnum):
+    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of.
+
+    `error`: what the policy refers to is not there, which only other files tell (`authz.core.lint.destinations`).
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Finding:
+    """One problem and its severity."""
+
+    problem: Problem
+    severity: Severity
+
+
+def lint(policy: Policy) -> list[Finding]:
+    """Every finding, sorted by place; of more than MOST_PROBLEMS of one severity the first, and how many more."""
+    with collector.resting():
+        covering = Covering(policy)
+        found, more = [], []
+        for severity, problems in ((Severity.WARNING, _warnings(covering)), (Severity.NOTE, _notes(covering))):
+            count = itertools.count()
+            counted = (problem for problem, _ in zip(problems, count, strict=False))
+            first = heapq.nsmallest(MOST_PROBLEMS, counted, key=in_order)
+            found += [Finding(problem=problem, severity=severity) for problem in first]
+            if left := next(count) - len(first):
+                rest = Problem(policy.file, 0, 0, f"and {left} more {severity}s", "look at these first")
+                more.append(Finding(problem=rest, severity=severity))
+        return sorted(found) + more
+
+
+def _warnings(covering: Covering) -> Iterator[Problem]:
+    policy, words = covering.policy, covering.words
+    return itertools.chain(
+        _issuers(policy),
+        _memberships(policy),
+        _planes(policy),
+        _rules(policy, words),
+        _dead(covering),
+        _bulk(policy, words),
+        _strong_readers(policy),
+        _denied_sets(policy),
+        about_dags(covering),
+        about_calls(policy),
+    )
+
+
+def _notes(covering: Covering) -> Iterator[Problem]:
+    policy = covering.policy
+    words = covering.words
+    return itertools.chain(
+        _unused(policy), _twins(policy), _raised(policy, words), _tokens(policy), careful_denials(policy)
+    )
+
+
+def _at(policy: Policy, what: Role | Rule, message: str, hint: str) -> Problem:
+    return Problem(policy.file, what.line, what.column, message, hint)
+
+
+def _issuers(policy: Policy) -> Iterator[Problem]:
+    for issuer in policy.issuers.values():
+        if issuer.insecure_http:
+            message = f"the keys of issuer `{issuer.name}` are fetched over plain http"
+            yield Problem(policy.file, 0, 0, message, "whoever is on the path can forge tokens: for tests only")
+
+
+def _unused(policy: Policy) -> Iterator[Problem]:
+    named = {role for rule in policy.rules.values() for role in rule.roles}
+    for role in policy.roles.values():
+        if not role.airflow and not named & role.includes:
+            yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
+
+
+def _tokens(policy: Policy) -> Iterator[Problem]:
+    """Rules that allow Airflow's own tokens by name (no wildcard includes them): our auth manager issues none."""
+    for rule in policy.rules.values():
+        if rule.effect is Effect.ALLOW and _TOKENS in rule.operations:
+            message = f"the rule `{rule.id}` allows `{_TOKENS}`, which Airflow refuses (403) behind `AuthzAuthManager`"
+            yield _at(policy, rule, message, "remove it, unless this Airflow keeps its users: `AuthzFabAuthManager`")
+
+
+def _memberships(policy: Policy) -> Iterator[Problem]:
+    for role in policy.roles.values():
+        members = role.groups | role.clients | role.subjects
+        if role.issuers and not members:
+            message = f"everyone with a token of {', '.join(sorted(role.issuers))} has the role `{role.name}`"
+            yield _at(policy, role, message, "add groups, clients or subjects if you mean fewer")
+        if members and not role.issuers and len(policy.issuers) > 1:
+            message = f"the role `{role.name}` goes by names that any of the {len(policy.issuers)} issuers can give"
+            yield _at(policy, role, message, "say which one you mean: issuers: [...]")
+
+
+def _planes(policy: Policy) -> Iterator[Problem]:
+    for plane in Plane:
+        tokens = any(plane in issuer.audiences for issuer in policy.issuers.values())
+        rules = [r for r in policy.rules.values() if plane in r.planes and r.effect is Effect.ALLOW]
+        if tokens and not rules:
+            message = f"no rule allows anything on {plane}, though tokens are accepted there"
+            yield Problem(policy.file, 0, 0, message, f"add a rule with plane: {plane}, or remove the audience")
+        of_issuers = [rule for rule in rules if rule.identity is None]  # runs bring tokens of the gate's own
+        if of_issuers and not tokens:
+            what = "no rule" if plane is Plane.INBOUND else "no rule about roles"
+            message = f"no issuer has an audience for {plane}, so {what} can allow anything there"
+            yield _at(policy, of_issuers[0], message, f"add audiences: {{{plane}: [...]}} to an issuer")
+
+
+def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
+    about_dags = [rule.id for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.dags]
+    needed = _Needed(policy, words)
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.ALLOW:
+            continue
+        strongest = needed.by(rule)
+        if AUTHENTICATED in rule.roles and strongest > 0:
+            airflow = AIRFLOW_ROLES[strongest]
+            message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves to `{airflow}`"
+            yield _at(policy, rule, message, "name roles instead of `authenticated`")
+        if (
+            about_dags
+            and not rule.operations
+            and any(path.rest for path in rule.paths)
+            and Plane.INBOUND in rule.planes
+        ):
+            message = f"the rule `{rule.id}` also allows paths that are no known route"
+            hint = (
+                f"the DAG is not known there, so deny rules about DAGs ({about_dags[0]}) do not apply: name operations"
+            )
+            yield _at(policy, rule, message, hint)
+
+
+def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
+    """Deny rules against deleting that leave open the bulk requests, which can delete too."""
+    allowed = _Bulk(policy, meant)
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.DENY or Plane.INBOUND not in rule.planes or rule.paths:
+            continue
+        by_method = not rule.operations and rule.methods == ("DELETE",)  # which covers no PATCH
+        denied = meant.stand_for(("*",) if by_method else rule.operations, never=True)
+        areas = {name.partition(":")[0] for name in denied if name.endswith(":delete")}
+        left = sorted(f"{area}:bulk" for area in areas if by_method or f"{area}:bulk" not in denied)
+        open_ones = {name: granting for name in left if (granting := allowed.by(name, rule))}
+        if open_ones:
+            names = ", ".join(f"`{name}`" for name in open_ones)
+            message = f"the rule `{rule.id}` keeps from deleting, but not by {names}"
+            hint = f'the rule `{next(iter(open_ones.values()))}` allows that; deny operations: ["*:delete", "*:bulk"]'
+            yield _at(policy, rule, message, hint)
+
+
+class _Bulk:
+    """Who may make bulk requests: the roles that rules name, and all that those who have these roles have."""
+
+    def __init__(self, policy: Policy, meant: Words) -> None:
+        self._policy = policy
+        self._named: dict[tuple[str, str], str] = {}  # operation, role of an allow rule → the rule
+        self._held: dict[tuple[str, str], str] = {}  # operation, role that its holders have → the rule
+        bulk: dict[tuple[str, ...], list[str]] = {}
+        for rule in policy.rules.values():
+            if rule.effect is not Effect.ALLOW or Plane.INBOUND not in rule.planes:
+                continue
+            if rule.operations not in bulk:
+                names = meant.stand_for(rule.operations, never=False)
+                bulk[rule.operations] = [name for name in names if name.endswith(":bulk")]
+            for name in bulk[rule.operations]:
+                self._held[name, AUTHENTICATED] = rule.id
+                self._named.update(((name, role), rule.id) for role in rule.roles)
+        for (name, role), rule_id in self._named.items():  # each role once, however many rules name it
+            for held in policy.roles[role].includes if role in policy.roles else ():
+                self._held[name, held] = max(rule_id, self._held.get((name, held), ""))
+
+    def by(self, name: str, deny: Rule) -> str:
+        """A rule that allows the operation to somebody whom the deny rule concerns for certain, or ""."""
+        for role in deny.roles or (AUTHENTICATED,):
+            known = self._policy.roles.get(role)
+            for held in (AUTHENTICATED, *sorted(known.includes if known else ())):
+                if rule := self._named.get((name, held)):
+                    return rule
+            if rule := self._held.get((name, role)):
+                return rule
+        return ""
+
+
+def _strong_readers(policy: Policy) -> Iterator[Problem]:
+    """Roles that only read, and are `op` or `admin` to Airflow itself because of what they read."""
+    only_reads: dict[str, bool] = {}  # of the roles whose rules have operations
+    for rule in policy.rules.values():
+        reads = all(word.endswith(":read") for word in rule.operations)
+        for name in rule.roles if rule.operations else ():
+            only_reads[name] = reads and only_reads.get(name, True)
+    for role in policy.roles.values():
+        airflow = policy.airflow_roles.get(role.name, "")
+        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
+            continue
+        if only_reads.get(role.name, False):
+            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
+            yield _at(
+                policy, role, message, "say `airflow: viewer`: it is then more only in the requests that need more"
+            )
+
+
+def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
+    """Roles whose own `airflow:` is weaker than what a rule of theirs needs: no cap, though it may be meant as one."""
+    needed_by = _Needed(policy, words).by
+    most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
+    for rule in policy.rules.values():
+        strongest = needed_by(rule)
+        for name in rule.roles if rule.effect is Effect.ALLOW else ():
+            if strongest > most.get(name, (0, ""))[0]:
+                most[name] = strongest, rule.id
+    for role in policy.roles.values():
+        if not role.airflow or role.name in BUILT_IN:
+            continue
+        own = max(AIRFLOW_ROLES.index(policy.airflow_roles.get(name, AIRFLOW_ROLES[0])) for name in role.includes)
+        needed, rule_id = max((most[name] for name in role.includes if name in most), default=(0, ""))
+        if needed > own:
+            message = (
+                f"the role `{role.name}` says `airflow: {role.airflow}`, and its rule `{rule_id}` allows what needs"
+                f" `{AIRFLOW_ROLES[needed]}`: there it is that"
+            )
+            yield _at(policy, role, message, "`airflow` is no cap: to forbid it, change the rule or add a deny rule")
+
+
+def _denied_sets(policy: Policy) -> Iterator[Problem]:
+    """Deny rules that name the set of a stronger role, perhaps for what only that role may do."""
+    for rule in policy.rules.values():
+        words = [word for word in rule.operations if BUILT_IN.get(word, AIRFLOW_ROLES[0]) != AIRFLOW_ROLES[0]]
+        if rule.effect is Effect.DENY and words:
+            message = f"the rule `{rule.id}` also takes away what weaker roles may do: `{words[0]}` includes it"
+            yield _at(policy, rule, message, "name the operations that you mean, as connections:*")
+
+
+class _Needed:
+    """The strongest of Airflow's roles that a rule's operations need; worked out once for equal ones."""
+
+    def __init__(self, policy: Policy, words: Words) -> None:
+        self._operations = policy.catalogue.operations
+        self._words = words
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def by(self, rule: Rule) -> int:
+        """Its position among Airflow's roles, for an allow rule."""
+        rank = self._known.get(rule.operations)
+        if rank is None:
+            names = self._words.stand_for(rule.operations, never=False)
+            ranks = (AIRFLOW_ROLES.index(self._operations[name].airflow_role) for name in names)
+            rank = self._known[rule.operations] = max(ranks, default=0)
+        return rank
+
+
+def _dead(covering: Covering) -> Iterator[Problem]:
+    """Rules that a deny rule covers whole."""
+    policy = covering.policy
+    denying = CoveringIndex((rule for rule in policy.rules.values() if rule.effect is Effect.DENY), covering)
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.DENY:
+            winner = denying.first(rule)
+            if winner is not None:
+                message = f"the rule `{rule.id}` can never allow anything: the deny rule `{winner.id}` covers it"
+                yield _at(policy, rule, message, "remove one of them, or narrow the deny rule")
+
+
+def _twins(policy: Policy) -> Iterator[Problem]:
+    """Rules that say the same as another; of a built-in rule and another it is the other that can go."""
+    seen: dict[object, str] = {}
+    for rule in sorted(policy.rules.values(), key=lambda rule: rule.id not in BUILT_IN):
+        entries = (
+            rule.roles,
+            rule.operations,
+            rule.hosts,
+            rule.methods,
+            tuple(path.key for path in rule.paths),
+            rule.dags,
+            rule.destinations,
+            rule.tasks,
+        )
+        meaning = (rule.effect, rule.planes, rule.identity, *(frozenset(part) for part in entries))
+        first = seen.setdefault(meaning, rule.id)
+        if first != rule.id:
+            yield _at(policy, rule, f"the rule `{rule.id}` says the same as `{first}`", "remove one of them")

@@ -1,0 +1,1 @@
+"""What callers read: pages, JSON, and the text that a task prints."""

@@ -1,0 +1,253 @@
+"""The nouns: frozen records that every layer shares.
+
+Law: data only. Nothing here reads a clock, a file or the network, and nothing here decides. Whatever may hold a secret
+is `repr=False` (STYLE 11). The words are those of DESIGN §3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple, TypeVar, dataclass_transform
+
+from authz.core.reasons import Reason
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def made_per_request(made: type[T]) -> type[T]:
+    """A frozen record to the type checker, a plain one at run time: freezing makes each field seven times as dear."""
+    return dataclass(slots=True)(made)
+
+
+class Plane(StrEnum):
+    """Which side of Airflow a request is on. Envoy says so (`context_extensions["plane"]`), never the caller."""
+
+    INBOUND = "inbound"
+    EGRESS = "egress"
+
+
+EXECUTION: Final = "execution"
+"""What Envoy says instead of a plane where a task asks for a run identity. No rule and no token is about it."""
+
+SERVICE_NAME: Final = "[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+"""The name of an upstream or a destination: in the settings, the policy and Envoy's configuration."""
+
+
+class Level(StrEnum):
+    """How sure it is which run a call comes from, the strongest first.
+
+    `verified`: a token bound to a key of the task's own, and a proof of that key for this call. `verified-bearer`: a
+    token that whoever reads it can use. `asserted`: a service account says so, or tasks can reach what tokens are made
+    with.
+    """
+
+    VERIFIED = "verified"
+    VERIFIED_BEARER = "verified-bearer"
+    ASSERTED = "asserted"
+
+
+class Run(NamedTuple):
+    """The try of a task instance that a call comes from, and how sure that is.
+
+    `map_index` is -1 where the task is not mapped, as in Airflow. `try_number` counts from 1.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    level: Level
+
+
+@made_per_request
+class HttpRequest:
+    """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
+
+    `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
+    values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked. `browser`:
+    HTML is accepted (RFC 9110 §12.5.1). `base` is the path that Airflow is served under (`/airflow`), as Envoy says.
+    `signout` is the path that ends a browser's session at Envoy, as Envoy says,
+    and `secure` whether the browser speaks TLS to it; both are told only where there is such a path.
+    `narrowed`: Envoy says that the Airflow behind it keeps to the DAGs that the assertion names.
+    `destination` is the name of the outbound destination that Envoy has chosen, and `host` the host that is judged
+    where the caller knows the destination by an address of Envoy's, "" where it is that of `authority`. `run_identity`,
+    `run_proof` and `proxy_authorization` are the lines of these headers; they are read on egress alone.
+    `keeps_authorization`: Envoy says that the Authorization header is the destination's, where the caller is known by
+    another one.
+    """
+
+    plane: str
+    audience: str
+    method: str
+    authority: str
+    target: str
+    authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    cookies: tuple[bytes, ...] = field(default=(), repr=False)
+    browser: bool = False
+    traceparent: str = ""
+    source: str = ""
+    base: str = ""
+    signout: str = ""
+    secure: bool = False
+    narrowed: bool = False
+    destination: str = ""
+    host: str = ""
+    run_identity: tuple[bytes, ...] = field(default=(), repr=False)
+    run_proof: tuple[bytes, ...] = field(default=(), repr=False)
+    proxy_authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    keeps_authorization: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request in canonical form: what the decision reads, and all it reads of the request.
+
+    `path` is the canonical path (see `authz.core.request.path`), `segments` its decoded segments without the leading
+    slash (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
+    Where Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it;
+    `outside` says that the request is not below it, and then they are the whole path, which is no route of Airflow's.
+    `narrowed` and `destination` are those of `HttpRequest`.
+    """
+
+    plane: Plane
+    method: str
+    host: str
+    port: int | None
+    path: str
+    segments: tuple[str, ...]
+    base: str = ""
+    outside: bool = False
+    narrowed: bool = False
+    destination: str = ""
+
+    @property
+    def whole_path(self) -> str:
+        """The canonical path as the caller sees it, the base path included."""
+        return self.path if self.outside else self.base + self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One trusted token issuer, as the policy configures it. Times are in seconds.
+
+    `audiences` gives the accepted `aud` values per plane; a plane that is absent accepts no token of this issuer.
+    `tokens` is the accepted kinds: `access`, `id`. `groups` are claim paths (`realm_access.roles`), merged.
+    Exactly one of `discovery` (True), `jwks_uri`, `jwks_file` says where the keys are.
+    """
+
+    name: str
+    issuer: str
+    audiences: Mapping[Plane, frozenset[str]]
+    algorithms: frozenset[str]
+    max_lifetime: int = 3600
+    clock_skew: int = 30
+    username: str = "sub"
+    full_name: str = "name"
+    groups: tuple[tuple[str, ...], ...] = ()
+    tokens: frozenset[str] = frozenset({"access"})
+    discovery: bool = True
+    jwks_uri: str | None = None
+    jwks_file: str | None = None
+    insecure_http: bool = False
+
+
+@made_per_request
+class Claims:
+    """The verified claims of one token that the rest of the system uses. The key of a person is (issuer, subject).
+
+    `groups` are the merged group claims; `client_id` is `azp`, `client_id`, `cid` or `appid`,
+    whichever the issuer uses. Times are seconds since the epoch. What nobody reads is not here: a hundred thousand of
+    these are kept.
+    """
+
+    issuer_name: str
+    issuer: str
+    subject: str
+    client_id: str
+    username: str
+    full_name: str
+    groups: frozenset[str]
+    audiences: frozenset[str]
+    expires_at: int
+    issued_at: int | None
+    not_before: int | None
+
+
+@made_per_request
+class Identity:
+    """Who asks: verified claims, and the roles that the policy gives them.
+
+    `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
+    strongest of Airflow's `viewer`, `user`, `op`, `admin` that the roles map to, or "". `run` is the run that an
+    outbound call comes from; None where none is known.
+    """
+
+    claims: Claims
+    roles: frozenset[str]
+    agent: bool = False
+    airflow_role: str = ""
+    run: Run | None = None
+
+
+class DagGrant(NamedTuple):
+    """The DAGs that may be seen or touched in one request: those that match `allowed` and not `denied`.
+
+    Both are globs, sorted; only `*` is special in them. `("*",)` is every DAG, `()` is none. `reference` is the digest
+    by which an assertion names a grant that is too large to stand in it (`authz.core.policy.dags`), "" for all others.
+    """
+
+    allowed: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+    reference: str = ""
+
+
+class LargeGrant(DagGrant):
+    """A grant with a reference. It is hashed by that: hashing thousands of names would cost more than the answer."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+
+class Rights(NamedTuple):
+    """What an assertion says of rights: the DAGs, the role for Airflow itself, the items of Airflow's menu.
+
+    `dags` and `menu` are None where they mean nothing, on egress: then nothing is said of them.
+    """
+
+    dags: DagGrant | None
+    airflow_role: str
+    menu: tuple[str, ...] | None
+
+
+@made_per_request
+class Allow:
+    """The request may go on. `rule` is the id of the rule that says so.
+
+    `dags` is what somebody may see or touch of DAGs in this request; None for nobody, and on egress. `level` is the
+    weakest of Airflow's roles that may do the operation there; "" where it is no operation.
+    """
+
+    reason: Reason
+    rule: str
+    operation: str = ""
+    dag_id: str = ""
+    dags: DagGrant | None = None
+    level: str = ""
+
+
+@made_per_request
+class Deny:
+    """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret."""
+
+    reason: Reason
+    rule: str = ""
+    operation: str = ""
+    dag_id: str = ""
+    detail: str = ""
+
+
+Decision = Allow | Deny

@@ -1,0 +1,22 @@
+"""The policy: YAML that people write → frozen, compiled tables that decide.
+
+Law: order-free. Allow rules add rights, deny rules always win, what no rule allows is denied (DESIGN §2.1).
+"""
+
+from authz.core.policy.compiled import Gate, Policy
+from authz.core.policy.editors import json_schema
+from authz.core.policy.load import load
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Role, Rule
+
+__all__ = [
+    "AIRFLOW_ROLES",
+    "AUTHENTICATED",
+    "BUILT_IN",
+    "Effect",
+    "Gate",
+    "Policy",
+    "Role",
+    "Rule",
+    "json_schema",
+    "load",
+]

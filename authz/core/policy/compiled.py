@@ -1,0 +1,46 @@
+"""The compiled policy: what every decision reads, frozen.
+
+Law: after `load` nothing here changes and nothing can raise. A reload makes a new policy and swaps one reference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from authz.core.catalogue import Catalogue
+from authz.core.model import Claims, Identity, Issuer, Plane
+from authz.core.policy.index import Index
+from authz.core.policy.roles import Roster
+from authz.core.policy.rules import Role, Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The rules of one plane by what they do."""
+
+    deny: Index
+    public: Index
+    allow: Index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy file. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
+
+    `end_mark` says that the file ended with one.
+    `airflow_roles` is what each role is to Airflow itself; a role that is nothing to Airflow is not in it.
+    """
+
+    file: str
+    revision: str
+    end_mark: bool = False
+    catalogue: Catalogue = field(repr=False)
+    issuers: Mapping[str, Issuer]
+    roles: Mapping[str, Role] = field(repr=False)
+    rules: Mapping[str, Rule] = field(repr=False)
+    airflow_roles: Mapping[str, str] = field(repr=False)
+    roster: Roster = field(repr=False)
+    gates: Mapping[Plane, Gate] = field(repr=False)
+
+    def identify(self, claims: Claims) -> Identity:
+        """Who the verified claims stand for: roles, whether an agent, and the role for Airflow itself."""
+        return self.roster.identify(claims)

@@ -1,0 +1,109 @@
+"""Whether one rule covers another: every request that the narrow rule concerns, the wide one concerns too.
+
+Law: careful. True only where it is certain; what cannot be seen from the two rules alone is "no".
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import starmap
+from typing import TypeVar
+
+from authz.core.policy.compiled import Policy
+from authz.core.policy.index import METHOD_KEYS
+from authz.core.policy.operations import Words
+from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
+from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
+
+_Entry = TypeVar("_Entry")
+
+
+class Covering:
+    """Compares the rules of one policy; what their words stand for is worked out once."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.words = Words(policy.catalogue)
+
+    def covers(self, wide: Rule, narrow: Rule) -> bool:
+        """Whether `wide` applies wherever `narrow` does."""
+        return _but_operations(wide, narrow, self.policy) and self._operations(wide, narrow)
+
+    def _operations(self, wide: Rule, narrow: Rule) -> bool:
+        return not wide.operations or (bool(narrow.operations) and self.meant(narrow) <= self.meant(wide))
+
+    def meant(self, rule: Rule) -> frozenset[str]:
+        """The operations that a rule names."""
+        return self.words.stand_for(rule.operations, never=rule.effect is Effect.DENY)
+
+
+def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    """Whether `wide` applies wherever `narrow` does; for more than a few rules use `Covering`."""
+    return Covering(policy).covers(wide, narrow)
+
+
+def _but_operations(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    return (
+        narrow.planes <= wide.planes
+        and (_tunnels(wide) if is_tunnel(narrow.methods) else _methods_and_paths(wide, narrow))
+        and _each(wide.dags, narrow.dags, _glob)
+        and _each(wide.tasks, narrow.tasks, _glob)
+        and _each(wide.hosts, narrow.hosts, _host)
+        and _each(wide.destinations, narrow.destinations, str.__eq__)
+        and (wide.identity is None or (narrow.identity is not None and wide.identity in SATISFIED[narrow.identity]))
+        and _roles(wide, narrow, policy)
+    )
+
+
+def _methods_and_paths(wide: Rule, narrow: Rule) -> bool:
+    return _each(wide.paths, narrow.paths, _path) and _each(wide.methods, narrow.methods, _method)
+
+
+def _tunnels(wide: Rule) -> bool:
+    """Whether a rule is about tunnels: deny rules always are (`authz.core.policy.outbound`)."""
+    return wide.effect is Effect.DENY or is_tunnel(wide.methods)
+
+
+def _roles(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+    if not wide.roles:
+        return True
+    if not narrow.roles:
+        return False
+    given = [policy.roles[role].includes if role in policy.roles else {role} for role in narrow.roles]
+    return AUTHENTICATED in wide.roles or all(roles & set(wide.roles) for roles in given)
+
+
+def _each(wide: Sequence[_Entry], narrow: Sequence[_Entry], covered: Callable[[_Entry, _Entry], bool]) -> bool:
+    """Whether each entry of the narrow condition is covered by one of the wide condition; no condition covers all."""
+    return not wide or (bool(narrow) and all(any(covered(want, have) for want in wide) for have in narrow))
+
+
+def _method(wide: str, narrow: str) -> bool:
+    return narrow in METHOD_KEYS and wide in METHOD_KEYS[narrow]
+
+
+def _host(wide: HostPattern, narrow: HostPattern) -> bool:
+    if wide == narrow:
+        return True
+    return wide.text.startswith("*") and wide.matches(narrow.text.removeprefix("*."))
+
+
+def _glob(wide: Glob, narrow: Glob) -> bool:
+    """The wide one's literal parts are in the narrow one's text, so they are in whatever the narrow one matches."""
+    return wide.matches(narrow.text)
+
+
+def _path(wide: PathPattern, narrow: PathPattern) -> bool:
+    more = len(narrow.segments) - len(wide.segments)
+    if (more < 0 or (more == 0 and not narrow.rest)) if wide.rest else (more != 0 or narrow.rest):
+        return False
+    return all(starmap(_segment, zip(wide.segments, narrow.segments, strict=False)))
+
+
+def _segment(wide: str | Glob | None, narrow: str | Glob | None) -> bool:
+    if wide is None:
+        return narrow != ""
+    if isinstance(wide, str):
+        return wide == narrow
+    if isinstance(narrow, Glob):
+        return _glob(wide, narrow)
+    return narrow is not None and segment_matches(wide, narrow)

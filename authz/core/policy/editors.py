@@ -1,0 +1,41 @@
+"""The JSON Schema of the policy file, for editors: they complete keys and mark mistakes while one types.
+
+Law: it is generated from the models that the loader uses, so it cannot say anything else.
+"""
+
+import re
+from typing import Any
+
+from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
+from authz.core.policy.schema import PolicyFile
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the policy file, for editors."""
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "airflow-envoy-authz policy",
+        **_without_defaults(PolicyFile.model_json_schema()),
+    }
+    schema["title"] = "airflow-envoy-authz policy"
+    roles = schema["properties"]["roles"]
+    roles["properties"] = {name: _built_in(schema["$defs"]["RoleEntry"], name) for name in BUILT_IN}
+    roles["patternProperties"] = {f"^{re.escape(RESERVED)}(?!({'|'.join(AIRFLOW_ROLES)})$)": False}
+    return schema
+
+
+def _built_in(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """The entry of a built-in role: who has it, and nothing about what it is."""
+    keys = {key: value for key, value in entry["properties"].items() if key not in {"includes", "agent", "airflow"}}
+    return {**entry, "properties": keys, "description": f"Who may do what Airflow's own role {BUILT_IN[name]} may do."}
+
+
+def _without_defaults(node: Any) -> Any:
+    """Without the empty values that stand for "absent" in the models, and without generated titles."""
+    if isinstance(node, dict):
+        return {key: _without_defaults(value) for key, value in node.items() if not _noise(key, value)}
+    return [_without_defaults(item) for item in node] if isinstance(node, list) else node
+
+
+def _noise(key: str, value: object) -> bool:
+    return (key == "default" and value in ("", [], {})) or (key == "title" and isinstance(value, str))

@@ -1,0 +1,59 @@
+"""What the words under a rule's `operations` mean: names, wildcards and sets of the catalogue.
+
+Law: no wildcard and no set of an allow rule includes an operation that the catalogue marks `never`; those of a deny
+rule do. A set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
+"""
+
+from authz.core.catalogue import Catalogue, Operation
+from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN
+
+
+def words_for(operation: Operation) -> tuple[str, ...]:
+    """Every word that may stand for the operation in a rule."""
+    area, _, action = operation.name.partition(":")
+    sets = tuple(BUILT_IN)[AIRFLOW_ROLES.index(operation.airflow_role) :]
+    return operation.name, f"{area}:*", f"*:{action}", "*", *sets
+
+
+def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
+    """The operations that a word stands for; `never` tells whether other words than names include those marked so."""
+    if word in catalogue.operations:
+        return frozenset({word})
+    return frozenset(
+        name
+        for name, operation in catalogue.operations.items()
+        if word in words_for(operation) and (never or not operation.never)
+    )
+
+
+class Words:
+    """What words stand for in one catalogue, worked out once: a policy has the same ones in thousands of rules."""
+
+    __slots__ = ("_meanings", "_together")
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._meanings = {never: _meanings(catalogue, never=never) for never in (False, True)}
+        self._together: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
+
+    def known(self, word: str, *, never: bool) -> bool:
+        """Whether the word stands for an operation; `never` as in `expand`."""
+        return word in self._meanings[never]
+
+    def stand_for(self, words: tuple[str, ...], *, never: bool) -> frozenset[str]:
+        """The operations that one of the words stands for."""
+        found = self._together.get((words, never))
+        if found is None:
+            table = self._meanings[never]
+            found = frozenset().union(*(table.get(word, frozenset()) for word in words))
+            self._together[words, never] = found
+        return found
+
+
+def _meanings(catalogue: Catalogue, *, never: bool) -> dict[str, frozenset[str]]:
+    """What `expand` says of each word that it knows."""
+    found: dict[str, set[str]] = {}
+    for name, operation in catalogue.operations.items():
+        for word in words_for(operation) if never or not operation.never else ():
+            found.setdefault(word, set()).add(name)
+    named = {name: frozenset({name}) for name in catalogue.operations}
+    return {word: frozenset(names) for word, names in found.items()} | named

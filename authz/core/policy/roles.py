@@ -1,0 +1,176 @@
+"""Roles: what is wrong with them, what they compile to, and who has which.
+
+Law: a role is given by the claims of one verified token and by nothing else. Finding the roles costs two lookups per
+group of the token, however many roles there are. The tables are linear in the file (see
+`authz.core.policy.role_graph`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from authz.core.documents.wording import Vocabulary
+from authz.core.errors import Problem
+from authz.core.model import Claims, Identity
+from authz.core.policy import built_in, role_graph
+from authz.core.policy.draft import Draft
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
+from authz.core.policy.schema import RoleDraft
+
+_MOST_KNOWN: Final = 1024  # sets of roles; a table that is full is begun anew
+
+
+def check_roles(draft: Draft) -> Iterator[Problem]:
+    """Every mistake that concerns roles."""
+    yield from built_in.closed(draft.document)
+    yield from _references(draft)
+    includes = _includes(draft)
+    found = role_graph.circles(includes)
+    for name, back in found:
+        message = f"the role `{name}` includes itself" + (f" through `{back}`" if back != name else "")
+        hint = "remove one of the `includes` of the circle"
+        yield draft.document.problem(("roles", name, "includes"), message, hint)
+    if not found and role_graph.closures(includes) is None:
+        message = f"the roles include more than {role_graph.MOST} roles, directly or through others"
+        yield draft.document.problem(("roles",), message, "include fewer, or list the groups where they are meant")
+    yield from _nobodys(draft, includes)
+
+
+def _references(draft: Draft) -> Iterator[Problem]:
+    """What roles refer to and is not there."""
+    issuers, roles = Vocabulary(draft.issuer_names), Vocabulary((draft.role_names | BUILT_IN.keys()) - {AUTHENTICATED})
+    for name, entry in draft.roles.items():
+        for position, issuer in enumerate(entry.issuers):
+            if issuer not in draft.issuer_names:
+                hint = issuers.near(issuer) or "it must be the `name` of an issuer of this file"
+                yield draft.document.problem(("roles", name, "issuers", position), f"unknown issuer `{issuer}`", hint)
+        for position, included in enumerate(entry.includes):
+            if included == AUTHENTICATED or included not in draft.role_names:
+                hint = roles.near(included) or "define it under `roles`"
+                loc = ("roles", name, "includes", position)
+                yield draft.document.problem(loc, f"unknown role `{included}`", hint)
+
+
+def _nobodys(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
+    """Roles that nobody can have."""
+    if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
+        return  # a role that could not be read whole may be the one that gives the others
+    given = role_graph.reached((name for name, entry in draft.roles.items() if _has_condition(entry)), includes)
+    for name in draft.roles:
+        # A built-in role without an entry is there because another role includes it.
+        if name not in given and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name)):
+            hint = "give it groups, clients, subjects or issuers, or include it in another role"
+            yield draft.document.problem(("roles", name), f"nobody can have the role `{name}`", hint, key=True)
+
+
+def _includes(draft: Draft) -> role_graph.Includes:
+    return {name: entry.includes for name, entry in draft.roles.items() if entry.includes}
+
+
+def _has_condition(entry: RoleDraft) -> bool:
+    return bool(entry.groups or entry.clients or entry.subjects or entry.issuers)
+
+
+def compile_roles(draft: Draft) -> dict[str, Role]:
+    """The roles of a draft without mistakes, with their `includes` closed."""
+    closed = role_graph.closures(_includes(draft)) or {}
+    sets = _Sets()
+    return {
+        name: _compile(name, entry, closed.get(name) or frozenset((name,)), draft, sets)
+        for name, entry in draft.roles.items()
+    }
+
+
+class _Sets(dict[tuple[str, ...], frozenset[str]]):
+    """What many roles list alike, as one set: a set takes 200 bytes, and there may be 400,000 roles."""
+
+    def __missing__(self, texts: tuple[str, ...]) -> frozenset[str]:
+        made = self[texts] = frozenset(texts)
+        return made
+
+
+def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft, sets: _Sets) -> Role:
+    line, column = draft.document.place(built_in.place(name, draft.built_in), key=True)
+    return Role(
+        name=name,
+        groups=sets[entry.groups],
+        clients=sets[entry.clients],
+        subjects=sets[entry.subjects],
+        issuers=sets[entry.issuers],
+        includes=includes,
+        agent=entry.agent,
+        airflow=BUILT_IN.get(name, entry.airflow),
+        description=entry.description,
+        line=line,
+        column=column,
+    )
+
+
+class _Members:
+    """The roles that claims give: claim value → names. What these roles include is added for a whole set at once."""
+
+    __slots__ = ("clients", "everyone", "groups", "subjects")
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[str]] = {}
+        self.clients: dict[str, list[str]] = {}
+        self.subjects: dict[str, list[str]] = {}
+        self.everyone: list[str] = []
+
+    def add(self, role: Role) -> None:
+        """The members of one more role."""
+        for table, values in ((self.groups, role.groups), (self.clients, role.clients), (self.subjects, role.subjects)):
+            for value in values:
+                table.setdefault(value, []).append(role.name)
+        if role.issuers and not (role.groups or role.clients or role.subjects):
+            self.everyone.append(role.name)
+
+    def give(self, claims: Claims, held: set[str]) -> None:
+        """Add the roles that the claims give."""
+        held.update(self.everyone, self.clients.get(claims.client_id, ()), self.subjects.get(claims.subject, ()))
+        for group in claims.groups:
+            held.update(self.groups.get(group, ()))
+
+
+class Roster:
+    """Claims → identity, for all issuers of a policy.
+
+    What a set of roles amounts to is worked out once, and equal sets of any number of identities are one object.
+    """
+
+    __slots__ = ("_agents", "_anywhere", "_by_issuer", "_floor", "_includes", "_known", "_ranks")
+
+    def __init__(self, roles: Iterable[Role], issuers: Iterable[str], airflow: Mapping[str, str]) -> None:
+        """`airflow` is the Airflow role of every role that has one, `authenticated` included."""
+        roles = tuple(roles)
+        self._by_issuer = {name: _Members() for name in issuers}
+        self._anywhere = _Members()
+        for role in roles:
+            for members in [self._by_issuer[name] for name in role.issuers] or [self._anywhere]:
+                members.add(role)
+        self._includes = {role.name: role.includes for role in roles}
+        self._agents = frozenset(role.name for role in roles if role.agent)
+        self._ranks = {name: AIRFLOW_ROLES.index(word) for name, word in airflow.items()}
+        self._floor = self._ranks.get(AUTHENTICATED, -1)
+        self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
+
+    def identify(self, claims: Claims) -> Identity:
+        """Who the verified claims stand for under this policy."""
+        members = self._by_issuer.get(claims.issuer_name)
+        given: set[str] = set()
+        if members is not None:
+            members.give(claims, given)
+            self._anywhere.give(claims, given)
+        key = frozenset(given)
+        roles, agent, airflow_role = self._known.get(key) or self._amount(key)
+        return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role)
+
+    def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
+        """All roles that come with those that the claims give, and what they amount to."""
+        held = frozenset().union(*(self._includes[role] for role in given))
+        rank = max((self._ranks.get(role, -1) for role in held), default=-1)
+        rank = max(rank, self._floor)
+        known = held, not self._agents.isdisjoint(held), AIRFLOW_ROLES[rank] if rank >= 0 else ""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[given] = known
+        return known

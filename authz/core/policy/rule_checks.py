@@ -1,0 +1,233 @@
+"""What is wrong with a rule: the conditions that it must have, must not have, or that refer to nothing.
+
+Law: a rule that could silently mean more or less than its author thought is a mistake. Whether conditions that are
+right one by one can hold together is the question of `authz.core.policy.reach`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from authz.core.catalogue import Catalogue
+from authz.core.documents.wording import Vocabulary
+from authz.core.errors import Problem
+from authz.core.policy import built_in
+from authz.core.policy.draft import Draft
+from authz.core.policy.operations import Words
+from authz.core.policy.outbound import is_tunnel
+from authz.core.policy.reach import Reach
+from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
+from authz.core.policy.schema import RuleDraft
+
+MAX_COMBINATIONS: Final = 100_000
+MAX_IN_ALL: Final = 1_000_000
+"""Combinations of all rules together: the index keeps each of them, in some 350 bytes."""
+
+_Found = tuple[tuple[str | int, ...], str, str]
+"""Where in the rule (keys and positions), what, what to do."""
+
+
+def check_rules(draft: Draft) -> Iterator[Problem]:
+    """Every mistake that concerns rules."""
+    if not built_in.suffice(draft.document, draft.built_in):
+        hint = "who may do what; without them, give a built-in role to somebody: airflow.viewer: {groups: [...]}"
+        yield draft.document.problem((), "`rules` is missing", hint)
+    yield from _in_all(draft)
+    first: dict[str, int] = {}
+    known = _Known(draft)
+    reach = Reach(draft.catalogue, known.words)
+    for index, entry in draft.rules.items():
+        if first.setdefault(entry.id, index) != index:
+            exact = () if draft.document.only_counted(("rules", index)) else ("id",)
+            line = draft.document.place(("rules", first[entry.id], *exact))[0]
+            message = f"the rule `{entry.id}` is there twice"
+            yield draft.document.problem(
+                ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
+            )
+        complete = ("rules", index) not in draft.partial
+        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
+        if complete and not found:
+            found += reach.unreachable(entry)
+        for loc, message, hint in found:
+            yield draft.document.problem(("rules", index, *loc), message, hint)
+
+
+def conditions(entry: RuleDraft) -> Mapping[str, int]:
+    """The conditions that the rule has, and how many entries each of them has."""
+    keys = ("roles", "operations", "hosts", "destinations", "methods", "paths", "dags", "tasks", "identity")
+    return {key: 1 if key == "identity" else len(entries) for key in keys if (entries := getattr(entry, key))}
+
+
+def _in_all(draft: Draft) -> Iterator[Problem]:
+    """The rule with which the combinations of all rules pass their limit. DAGs on the inbound plane make none."""
+    total = 0
+    for index, entry in draft.rules.items():
+        counts = conditions(entry)
+        made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
+        if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own
+            total += made
+        if total > MAX_IN_ALL:
+            message = f"with the rule `{entry.id}` the rules have more than {MAX_IN_ALL} combinations of entries in all"
+            hint = "use wildcards, or one role for many: a rule has one for each role with each path, host and method"
+            yield draft.document.problem(("rules", index), message, hint)
+            return
+
+
+def _shape(entry: RuleDraft) -> Iterator[_Found]:
+    present = conditions(entry)
+    if math.prod(present.values()) > MAX_COMBINATIONS:
+        yield (), f"the rule has more than {MAX_COMBINATIONS} combinations of entries", "split it, or use wildcards"
+    if entry.plane == "egress" and entry.operations:
+        yield (
+            ("operations",),
+            "operations are Airflow's own, on the inbound plane",
+            "an egress rule has hosts or destinations, and paths",
+        )
+    if entry.plane != "egress":
+        yield from _not_inbound(entry, present)
+    elif is_tunnel(entry.methods):
+        yield from _tunnel(entry)
+    if entry.deny and entry.public:
+        yield ("public",), "a rule cannot be both `deny` and `public`", "remove one of them"
+    elif entry.deny:
+        if not present:
+            hint = "to deny everything, say so with a path: " + 'paths: ["/**"]'
+            yield (), "a deny rule without conditions would deny everything", hint
+        if entry.identity:
+            hint = "remove `identity`: deny rules with `dags` or `tasks` apply to every run that is not known surely"
+            yield ("identity",), "a deny rule has no `identity`", hint
+    elif entry.public:
+        yield from _public(entry)
+    else:
+        yield from _allow(entry, present)
+
+
+def _public(entry: RuleDraft) -> Iterator[_Found]:
+    """PITFALLS d-26: what everyone may reach is a short list of exact paths and methods."""
+    if entry.plane == "egress":
+        yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
+    if entry.roles:
+        yield ("roles",), "a public rule is for everyone, so it has no roles", "remove `roles`, or `public`"
+    if entry.dags:
+        yield ("dags",), "a public rule is for exact paths, so it has no dags", "remove `dags`, or `public`"
+    if not entry.operations and not entry.paths:
+        yield (), "a public rule names exact paths or operations", 'add paths: ["/api/v2/version"]'
+    if entry.paths and not entry.methods:
+        yield (), "a public rule with paths names its methods", "add methods: [GET]"
+    for position, path in enumerate(entry.paths):
+        if not path.literal:
+            yield (
+                ("paths", position),
+                f"`{path.text}` stands for many paths, and everyone could reach them",
+                "write out the paths",
+            )
+    for position, host in enumerate(entry.hosts):
+        if host.text.startswith("*"):
+            yield (
+                ("hosts", position),
+                f"`{host.text}` stands for many hosts, and a public rule is exact",
+                "write out the hosts",
+            )
+
+
+def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+    """What only outbound calls have. A rule for both planes would say it of one of them in silence."""
+    for key in ("destinations", "tasks", "identity"):
+        if key in present:
+            yield (key,), f"`{key}` is about outbound calls", "add plane: egress, or remove it"
+    if is_tunnel(entry.methods):
+        yield ("methods",), "CONNECT is a method of outbound calls", "add plane: egress, or remove it"
+
+
+def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
+    """RFC 9110 §9.3.6: a tunnel shows host and port, and nothing of what goes through it."""
+    if len(entry.methods) > 1:
+        yield (
+            ("methods",),
+            "CONNECT stands alone: a tunnel shows no other method",
+            "give the others a rule of their own",
+        )
+    if entry.paths:
+        yield ("paths",), "a tunnel shows no path", "remove `paths`, or give the paths a rule without CONNECT"
+    if not (entry.deny or entry.hosts or entry.destinations):
+        yield (), "a rule that allows tunnels names hosts or destinations", "add hosts: [orders.internal]"
+
+
+def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+    of_runs = entry.plane == "egress" and not present.keys().isdisjoint({"dags", "tasks", "identity"})
+    if not entry.roles and not of_runs:
+        more = "" if entry.plane == "inbound" else "; on egress also dags: [...], tasks: [...] or identity: verified"
+        yield (), "an allow rule names its roles", f"add roles: [...], or say `public: true` or `deny: true`{more}"
+    if entry.plane == "inbound":
+        if not (entry.operations or entry.paths):
+            yield (), "an inbound allow rule names operations or paths", "add operations: [dags:read]"
+    elif entry.plane == "egress":
+        yield from _allow_outbound(entry)
+    elif not (entry.hosts and entry.paths) or entry.operations:
+        message = (
+            "without `plane` the rule is for both planes, and on egress it needs hosts and paths, and no operations"
+        )
+        yield (), message, "add plane: inbound, or plane: egress"
+
+
+def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
+    if is_tunnel(entry.methods):
+        return  # `_tunnel` says what it needs
+    missing = [] if entry.hosts or entry.destinations else ["hosts or destinations"]
+    missing += [] if entry.paths else ["paths"]
+    if missing:
+        message = f"an egress allow rule names hosts or destinations, and paths: {' and '.join(missing)} missing"
+        yield (), message, "add them"
+
+
+class _Known:
+    """What rules refer to: the file's roles and the catalogue's operations."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.words = Words(draft.catalogue)
+        self.roles = Vocabulary(draft.role_names | BUILT_IN.keys())
+        self.operations = Vocabulary(draft.catalogue.operations.keys() | BUILT_IN.keys())
+        self.areas = ", ".join(sorted({name.partition(":")[0] for name in draft.catalogue.operations}))
+
+
+_SAID: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("trigger", "start", "run", "add", "new", "make", "post"), ("create", "materialize")),
+    **dict.fromkeys(("view", "get", "list", "see", "show"), ("read",)),
+    **dict.fromkeys(("edit", "write", "modify", "change", "pause", "unpause", "set", "patch", "clear"), ("update",)),
+    **dict.fromkeys(("remove", "drop"), ("delete",)),
+}
+"""What people call an action, and what the catalogue calls it."""
+
+
+def _meant(word: str, catalogue: Catalogue) -> str:
+    """`did you mean …?` for an action by another name; `dag`, `dags` and, for what is triggered, `dag_runs` are one."""
+    area, _, action = word.partition(":")
+    singular = area.removesuffix("s")
+    areas = (area, f"{singular}s", singular, f"{singular}_runs")
+    meant = (f"{name}:{other}" for name in areas for other in (*_SAID.get(action, ()), action))
+    found = next((name for name in meant if name in catalogue.operations), "")
+    return f"did you mean `{found}`?" if found else ""
+
+
+def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
+    for position, role in enumerate(entry.roles):
+        if role in BUILT_IN and role not in draft.role_names:
+            hint = f"give it to somebody under `roles`: {role}: {{groups: [...]}}"
+            yield ("roles", position), f"nobody has the built-in role `{role}`", hint
+        elif role not in draft.role_names:
+            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
+            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
+            hint = hint or "define it under `roles`"
+            yield ("roles", position), f"unknown role `{role}`", hint
+    for position, word in enumerate(entry.operations):
+        loc = ("operations", position)
+        if not known.words.known(word, never=entry.deny):
+            hint = _meant(word, draft.catalogue) or known.operations.near(word)
+            hint = hint or f"there are operations of {known.areas}"
+            yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
+        elif entry.public and word not in draft.catalogue.operations:
+            yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"
+        elif entry.public:
+            operation = draft.catalogue.operations[word]
+            if operation.never or not operation.literal:
+                yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"

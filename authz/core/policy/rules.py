@@ -1,0 +1,78 @@
+"""The compiled rule and role: what stands in the policy file, checked and frozen.
+
+Law: data only. An empty condition is no condition: the rule does not look at that side of the request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from authz.core.model import Level, Plane
+from authz.core.policy.patterns import Glob, HostPattern, PathPattern
+
+AUTHENTICATED: Final = "authenticated"
+"""The role of everyone with a valid token. A policy may use it, but not define it."""
+
+AIRFLOW_ROLES: Final = ("viewer", "user", "op", "admin")
+"""Airflow's own roles, the weakest first."""
+
+RESERVED: Final = "airflow."
+"""What the names of built-in roles, of their rules and of operation sets begin with, and no others."""
+
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({RESERVED + role: role for role in AIRFLOW_ROLES})
+"""The built-in roles and operation sets, the weakest first, and what each is to Airflow itself."""
+
+
+class Effect(StrEnum):
+    """What a rule does when it applies."""
+
+    DENY = "deny"
+    PUBLIC = "public"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits.
+
+    `destinations`, `tasks` and `identity` are for egress. `identity` is the least level of the run that is asked for,
+    also where the file does not write it because `dags` or `tasks` say so; None where no run is asked for.
+    """
+
+    id: str
+    effect: Effect
+    planes: frozenset[Plane]
+    roles: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    hosts: tuple[HostPattern, ...] = ()
+    methods: tuple[str, ...] = ()
+    paths: tuple[PathPattern, ...] = ()
+    dags: tuple[Glob, ...] = ()
+    destinations: tuple[str, ...] = ()
+    tasks: tuple[Glob, ...] = ()
+    identity: Level | None = None
+    description: str = ""
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One role: who has it, and what it means to Airflow. `includes` is closed: it has every role that this one gives.
+
+    `issuers` are names; empty: any issuer of the policy.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    clients: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+    issuers: frozenset[str] = frozenset()
+    includes: frozenset[str] = frozenset()
+    agent: bool = False
+    airflow: str = ""
+    description: str = ""
+    line: int = 0
+    column: int = 0

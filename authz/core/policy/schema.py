@@ -1,0 +1,357 @@
+"""The policy file's shape: every key, what it means, and the checks that need nothing but the value itself.
+
+Law: strict. An unknown key, an empty list, a wrong type and `null` are mistakes, because each of them could silently
+mean more, or less, than its author thought. Text is parsed into patterns here, once.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from authz.core.documents.quantities import Duration, FormatVersion
+from authz.core.documents.wording import Mistake, near
+from authz.core.loopback import is_loopback
+from authz.core.model import SERVICE_NAME
+from authz.core.policy import patterns
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
+from authz.core.urls import Url
+
+ALGORITHMS: Final = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
+_OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
+_OPERATION: Final = re.compile(_OPERATION_FORM)
+_ISSUER_PATH: Final = re.compile(r"[!$&-;=@-_a-z~]*")  # what providers write alike: no quotes, no escapes
+_MAX_LIFETIME: Final = 24 * 3600
+_MAX_SKEW: Final = 300
+_ABSENT: Final[Any] = ""
+
+_Item = TypeVar("_Item")
+
+
+def _distinct(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    seen: set[_Item] = set()
+    for item in items:
+        if item in seen:
+            raise Mistake(f"`{getattr(item, 'text', item)}` is listed twice", "remove one of them")
+        seen.add(item)
+    return items
+
+
+_NotEmpty = (Field(min_length=1), AfterValidator(_distinct))
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise Mistake(f"`{value}` is not a name", "letters, digits, `_`, `-` and `.`, beginning with a letter or digit")
+    return value
+
+
+def _role_name(value: str) -> str:
+    if value == AUTHENTICATED:
+        raise Mistake(f"`{value}` is everyone with a valid token and cannot be defined", "choose another name")
+    if is_reserved(value) and value not in BUILT_IN:
+        hint = near(value.lower(), BUILT_IN) or "built in are " + ", ".join(BUILT_IN)
+        raise Mistake(f"`{value}` is not a built-in role", hint)
+    return _name(value)
+
+
+def _rule_id(value: str) -> str:
+    if is_reserved(value):
+        raise Mistake(f"`{value}`: ids that begin with `{RESERVED}` are those of built-in rules", "choose another id")
+    return _name(value)
+
+
+def is_reserved(value: str) -> bool:
+    """Also in other letters, because people would take it for the built-in one."""
+    return value.lower().startswith(RESERVED)
+
+
+def _algorithm(value: str) -> str:
+    if value in ALGORITHMS:
+        return value
+    if value.upper().startswith("HS"):
+        hint = "with a shared secret, whoever verifies can also forge: use an asymmetric one such as RS256 or ES256"
+        raise Mistake(f"`{value}` is symmetric", hint)
+    if value.lower() == "none":
+        raise Mistake("`none` means no signature at all", "use an asymmetric algorithm such as RS256 or ES256")
+    raise Mistake(f"unknown algorithm `{value}`", near(value, ALGORITHMS) or "known: " + ", ".join(ALGORITHMS))
+
+
+def _operation(value: str) -> str:
+    if not _OPERATION.fullmatch(value):
+        meant = near(RESERVED + value if value in AIRFLOW_ROLES else value.lower(), BUILT_IN)
+        hint = meant or "write area:action, area:*, *:action, * or a set as airflow.viewer"
+        raise Mistake(f"`{value}` is not an operation", hint)
+    return "*" if value == "*:*" else value
+
+
+def _destination(value: str) -> str:
+    if not re.fullmatch(SERVICE_NAME, value):
+        hint = "as in the settings: lower-case letters, digits, `_` and `-`"
+        raise Mistake(f"`{value}` is not the name of a destination", hint)
+    return value
+
+
+def _whole_seconds(most: int, text: str) -> Callable[[float], float]:
+    def check(value: float) -> float:
+        if not 1 <= value <= most or value != int(value):
+            raise Mistake("this duration is out of range", f"from 1s to {text}")
+        return value
+
+    return check
+
+
+def url_scheme(value: str) -> str:
+    """`https`, `loopback` (http on this machine) or `http`.
+
+    Raises:
+        Mistake: it is no such URL, or has a user, a query or a fragment.
+    """
+    try:
+        url = Url.parse(value)
+    except ValueError:
+        url = None
+    if url is None or url.query or not _ISSUER_PATH.fullmatch(url.path):
+        raise Mistake("this is not an http(s) URL", "scheme, host, port and path only: https://idp.example.com/path")
+    return "loopback" if url.scheme == "http" and is_loopback(url.host) else url.scheme
+
+
+def _claim_path(value: str) -> str:
+    if "://" not in value and "" in value.split("."):
+        raise Mistake(
+            f"`{value}` is not a claim path", "claim names joined with dots, as realm_access.roles; a URL is one name"
+        )
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, AfterValidator(_name)]
+RoleName = Annotated[str, AfterValidator(_role_name)]
+_RuleId = Annotated[
+    str, AfterValidator(_rule_id), WithJsonSchema({"type": "string", "pattern": f"^(?!{re.escape(RESERVED)})"})
+]
+_Algorithm = Annotated[str, AfterValidator(_algorithm), WithJsonSchema({"enum": list(ALGORITHMS)})]
+_Operation = Annotated[
+    str, AfterValidator(_operation), WithJsonSchema({"type": "string", "pattern": f"^({_OPERATION.pattern})$"})
+]
+_Path = Annotated[
+    patterns.PathPattern,
+    PlainValidator(patterns.parse_path),
+    WithJsonSchema({"type": "string", "pattern": "^/[^?#%]*$"}),
+]
+_Host = Annotated[
+    patterns.HostPattern,
+    PlainValidator(patterns.parse_host),
+    WithJsonSchema({"type": "string", "pattern": r"^(\*\.)?[^*/:?#]+$|^\[.*\]$"}),
+]
+_Dag = Annotated[
+    patterns.Glob, PlainValidator(patterns.parse_dag), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
+]
+_Task = Annotated[
+    patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
+]
+_Destination = Annotated[
+    str, AfterValidator(_destination), WithJsonSchema({"type": "string", "pattern": f"^{SERVICE_NAME}$"})
+]
+_Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
+_Lifetime = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_LIFETIME, "24h"))]
+_Skew = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_SKEW, "5m"))]
+
+
+class _Section(BaseModel):
+    """Absent optional text is "" here: `null` is not a way to say so, because it may be a value that got lost."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Audiences(_Section):
+    """Accepted `aud` values per plane. A plane that is not there accepts no token of the issuer."""
+
+    inbound: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for Airflow's front door")
+    egress: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for outbound calls")
+
+
+class IssuerEntry(_Section):
+    """One trusted issuer of tokens. Its keys come from discovery unless `jwks_uri` or `jwks_file` is given."""
+
+    name: Name = Field(description="its name in this file, in logs and in metrics")
+    issuer: Text = Field(description="compared exactly with the token's `iss`")
+    audiences: Audiences = Field(description="accepted `aud` values per plane, different ones for each plane")
+    algorithms: Annotated[tuple[_Algorithm, ...], *_NotEmpty] = Field(
+        description="accepted `alg` values, asymmetric only"
+    )
+    max_lifetime: _Lifetime = Field(
+        3600.0, json_schema_extra={"default": "1h"}, description="a token that lives longer is refused; at most 24h"
+    )
+    clock_skew: _Skew = Field(
+        30.0,
+        json_schema_extra={"default": "30s"},
+        description="tolerated difference between its clock and ours; at most 5m",
+    )
+    username: Text = Field("sub", description="claim with the name that people know")
+    full_name: Text = Field("name", description="claim with the name to show")
+    groups: Annotated[tuple[Annotated[Text, AfterValidator(_claim_path)], ...], *_NotEmpty] = Field(
+        (), description="claim paths whose values are the groups, merged"
+    )
+    tokens: Annotated[tuple[Literal["access", "id", "untyped"], ...], *_NotEmpty] = Field(
+        ("access",), description="accepted kinds of token; `untyped` is a plain JWT that does not say what it is"
+    )
+    jwks_uri: Text = Field("", description="address of the key set, instead of discovery")
+    jwks_file: Text = Field("", description="file with the key set, instead of discovery; relative to this file")
+    insecure_http: bool = Field(
+        False, description="fetch keys over plain http; whoever is on the path can forge tokens"
+    )
+
+
+class RoleEntry(_Section):
+    """Who has a role: any listed group, client or subject is enough. With `issuers` only, everyone from there."""
+
+    groups: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="groups of the token")
+    clients: Annotated[tuple[Text, ...], *_NotEmpty] = Field(
+        (), description="client ids (`azp`, `client_id`) of the token"
+    )
+    subjects: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="subjects (`sub`) of the token")
+    issuers: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="only tokens of these issuers, by name")
+    includes: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="roles that come with this one")
+    agent: bool = Field(False, description="whoever has it is an AI agent")
+    airflow: Literal["viewer", "user", "op", "admin"] = Field(
+        _ABSENT, description="what it is to Airflow itself in every request, at least"
+    )
+    description: Text = Field("", description="for people")
+
+
+@dataclass(slots=True, kw_only=True)
+class RoleDraft:
+    """A role entry that has the right shape: as `RuleDraft`, for there may be as many roles."""
+
+    groups: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    issuers: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+    agent: bool = False
+    airflow: str = ""
+    description: str = ""
+
+
+def slim_role(entry: RoleEntry) -> RoleDraft:
+    """The entry as a draft."""
+    return RoleDraft(
+        groups=entry.groups,
+        clients=entry.clients,
+        subjects=entry.subjects,
+        issuers=entry.issuers,
+        includes=entry.includes,
+        agent=entry.agent,
+        airflow=entry.airflow,
+        description=entry.description,
+    )
+
+
+class RuleEntry(_Section):
+    """One rule: it applies when every condition that is there holds; a list holds when any of its entries fits."""
+
+    id: _RuleId = Field(description="unique; stands in logs and answers")
+    description: Text = Field("", description="for people")
+    deny: bool = Field(False, description="forbid instead of allow; a deny rule always wins")
+    public: bool = Field(False, description="allow everyone, also without a token; exact paths only")
+    plane: Literal["inbound", "egress"] = Field(_ABSENT, description="side of Airflow; without it, both")
+    roles: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="who; `authenticated` is every valid token")
+    operations: Annotated[tuple[_Operation, ...], *_NotEmpty] = Field(
+        (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
+    )
+    hosts: Annotated[tuple[_Host, ...], *_NotEmpty] = Field((), description="host, or *.suffix")
+    destinations: Annotated[tuple[_Destination, ...], *_NotEmpty] = Field(
+        (), description="egress: destinations, by their names in the settings"
+    )
+    methods: Annotated[tuple[_Method, ...], *_NotEmpty] = Field(
+        (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
+    )
+    paths: Annotated[tuple[_Path, ...], *_NotEmpty] = Field((), description="path patterns, decoded, without query")
+    dags: Annotated[tuple[_Dag, ...], *_NotEmpty] = Field(
+        (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls"
+    )
+    tasks: Annotated[tuple[_Task, ...], *_NotEmpty] = Field(
+        (), description="egress: task ids of the run that calls; `*` stands for any characters"
+    )
+    identity: Literal["verified", "verified-bearer", "asserted"] = Field(
+        _ABSENT, description="egress: how sure it must be at least which run calls; with `dags` or `tasks`: verified"
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class RuleDraft:
+    """A rule entry that has the right shape, in a seventh of the memory that pydantic's own object takes."""
+
+    id: str
+    description: str
+    deny: bool
+    public: bool
+    plane: str
+    roles: tuple[str, ...]
+    operations: tuple[str, ...]
+    hosts: tuple[patterns.HostPattern, ...]
+    methods: tuple[str, ...]
+    paths: tuple[patterns.PathPattern, ...]
+    dags: tuple[patterns.Glob, ...]
+    destinations: tuple[str, ...]
+    tasks: tuple[patterns.Glob, ...]
+    identity: str
+
+
+def slim(entry: RuleEntry) -> RuleDraft:
+    """The entry as a draft; of ten thousand entries one at a time is there."""
+    return RuleDraft(
+        id=entry.id,
+        description=entry.description,
+        deny=entry.deny,
+        public=entry.public,
+        plane=entry.plane,
+        roles=entry.roles,
+        operations=entry.operations,
+        hosts=entry.hosts,
+        methods=entry.methods,
+        paths=entry.paths,
+        dags=entry.dags,
+        destinations=entry.destinations,
+        tasks=entry.tasks,
+        identity=entry.identity,
+    )
+
+
+class PolicyFile(_Section):
+    """Who may do what. Everything that no rule allows is denied."""
+
+    version: FormatVersion = Field(description="version of this format")
+    end_mark: bool = Field(
+        False, description="the file ends with a line `...`; where it is missing, the file is half written and refused"
+    )
+    description: Text = Field("", description="for people")
+    airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
+    issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
+    roles: dict[RoleName, Annotated[RoleEntry, AfterValidator(slim_role)]] = Field({}, description="who has which role")
+    rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
+        (), description="who may do what; their order means nothing; optional where a built-in role is used"
+    )
+
+    @property
+    def role_drafts(self) -> dict[str, RoleDraft]:
+        """What `roles` really holds: the annotation is that of the file."""
+        return cast("dict[str, RoleDraft]", self.roles)
+
+    @property
+    def drafts(self) -> tuple[RuleDraft, ...]:
+        """What `rules` really holds: the annotation is that of the file."""
+        return cast("tuple[RuleDraft, ...]", self.rules)
+
+
+def beside(file: str, name: str) -> str:
+    """A path that the file names, relative to the file."""
+    return str(PurePath(file).parent / name)

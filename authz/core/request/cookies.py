@@ -1,0 +1,122 @@
+"""The Cookie header: which cookies are a session at Envoy, and what is left for the upstream without them.
+
+Law 1: none of ours goes on to an upstream (PITFALLS d-22): neither Envoy's, which hold tokens, nor Airflow's own token.
+Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. What it may not do is contradict:
+a session cookie that comes twice, or that names somebody else than the bearer token, makes it unclear who asks.
+Law 3: looking for the names as bytes comes first, so that thousands of foreign cookies cost next to nothing.
+"""
+
+from dataclasses import field
+from typing import Final
+
+from authz.core import edge, tokens
+from authz.core.errors import TokenError
+from authz.core.model import Claims, made_per_request
+
+# Cookies of Envoy's oauth2 filter. Those of one login add `.` and its id; those of a token that was split add `_0`,
+# `_1` and so on, and `_chunks` with their number.
+_TOKENS: Final = frozenset(name.encode() for name in (edge.BEARER_TOKEN, edge.ID_TOKEN))
+_OTHERS: Final = (edge.REFRESH_TOKEN, edge.OAUTH_HMAC, edge.OAUTH_EXPIRES, edge.OAUTH_NONCE, edge.CODE_VERIFIER)
+_SESSION: Final = _TOKENS.union(name.encode() for name in _OTHERS)
+_NUMBER: Final = b"_chunks"
+_MARKERS: Final = (edge.SIGN_OUT_MARKER, edge.SIGNED_OUT_MARKER)
+_OURS: Final = _SESSION.union((b"_token",), (name.encode() for name in _MARKERS))  # the first is Airflow's own
+_MOST: Final = 500  # cookies; no browser sends so many
+
+
+@made_per_request
+class Cookies:
+    """What a request's Cookie lines hold.
+
+    `left` is the header without our cookies, None when there was nothing of ours in it. `session`: there is a session
+    cookie. `doubled` is the name of one that comes twice, or "". `tokens` are the values of those that hold a token.
+    """
+
+    left: str | None = field(default=None, repr=False)
+    session: bool = False
+    doubled: str = ""
+    tokens: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+_FOREIGN: Final = Cookies()
+
+
+def read(lines: tuple[bytes, ...]) -> Cookies:
+    """What these Cookie lines hold.
+
+    Envoy 1.40 sets headers of an OK answer from `value`, a string; it ignores `raw_value`. So a cookie that is not
+    UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be handed on once the header has to be rewritten. It is left out
+    whole: without its odd bytes it might have the name of one of ours.
+
+    A header that holds names of ours among more cookies than any browser sends is not taken apart: it is left out
+    whole, and counts as one that has a cookie twice.
+    """
+    if not any(name in line for name in _OURS for line in lines):
+        return _FOREIGN
+    if sum(line.count(b";") for line in lines) > _MOST:
+        return Cookies(left="", session=True, doubled=f"one of more than {_MOST} cookies")
+    pairs = [pair for line in lines for pair in map(bytes.strip, line.split(b";")) if pair]
+    foreign: list[bytes] = []
+    found: dict[bytes, bytes] = {}
+    doubled = ""
+    for pair in pairs:
+        name, _, value = pair.partition(b"=")
+        name = name.strip().removeprefix(b"__Host-").removeprefix(b"__Secure-")
+        kind = _kind(name)
+        if kind not in _OURS:
+            foreign.append(pair)
+        elif kind in _SESSION:
+            if name in found:
+                doubled = f"the cookie {kind.decode()}"
+            found[name] = value.strip()
+    left = None if len(foreign) == len(pairs) else "; ".join(filter(None, map(_text, foreign)))
+    return Cookies(left, bool(found), doubled, _joined(found) if found else ())
+
+
+def contradiction(cookies: Cookies, authorization: tuple[bytes, ...], claims: Claims | None) -> str:
+    """Why it is unclear who asks, "" when it is clear. `claims` are those of the bearer token, None without one."""
+    if cookies.doubled:
+        return f"{cookies.doubled} comes twice"
+    if claims is not None:
+        for token in cookies.tokens:
+            # Envoy forwards the very token of the cookie, decrypted in both places.
+            if token != authorization[0].partition(b" ")[2] and not _names(token, claims):
+                return "a session cookie names somebody else than the bearer token, or nobody that can be told"
+    return ""
+
+
+def _kind(name: bytes) -> bytes:
+    """The name without what the filter adds to it."""
+    kind = name.partition(b".")[0]
+    return kind if kind in _OURS else kind.partition(b"_")[0]
+
+
+def _joined(found: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    """The tokens; one that came in pieces is one value.
+
+    Envoy puts the pieces together before it asks, and then there is the whole: pieces beside it are what an earlier
+    session left, and Envoy did not use them.
+    """
+    whole: dict[bytes, bytes] = {}
+    for name in sorted(found, key=lambda name: (len(name), name)):
+        kind = _kind(name)
+        if kind in _TOKENS and not name.endswith(_NUMBER) and (name == kind or kind not in found):
+            whole[kind] = whole.get(kind, b"") + found[name]
+    return tuple(whole.values())
+
+
+def _names(token: bytes, claims: Claims) -> bool:
+    """Whether it is a JWT of the same person. It is believed for nothing else, so it is not verified."""
+    try:
+        payload = tokens.parse(token.decode("ascii", "replace"), max_bytes=tokens.MAX_TOKEN_BYTES).payload
+    except TokenError:
+        return False
+    return (payload.get("iss"), payload.get("sub")) == (claims.issuer, claims.subject)
+
+
+def _text(pair: bytes) -> str:
+    """The pair as text, "" where it is none."""
+    try:
+        return pair.decode()
+    except UnicodeDecodeError:
+        return ""

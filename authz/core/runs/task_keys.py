@@ -1,0 +1,40 @@
+"""The keys that Airflow signs its task tokens with: Ed25519, and their public halves as the gate wants them.
+
+Law: a private key is never written, shown or put into an error here. The `kid` of a key is its thumbprint (RFC 7638),
+which is also what Airflow takes unless its `jwt_kid` says otherwise.
+"""
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from authz.core.jose.primitives import b64url_encode, thumbprint
+
+HINT = "make one: openssl genpkey -algorithm ed25519 -out airflow-tasks.pem"
+
+
+def generate_pem() -> bytes:
+    """A new private key as Airflow's `jwt_private_key_path` wants it."""
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_jwk(pem: bytes) -> dict[str, str]:
+    """The public half of a private key.
+
+    Raises:
+        ValueError: it is no Ed25519 key in PEM, or it wants a password.
+    """
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise ValueError("no private key in PEM without a password") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("no Ed25519 key")  # noqa: TRY004 it is the text that is wrong
+    x = b64url_encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    required = {"crv": "Ed25519", "kty": "OKP", "x": x}
+    return {**required, "kid": thumbprint(required), "use": "sig", "alg": "EdDSA"}

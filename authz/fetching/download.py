@@ -1,0 +1,208 @@
+"""One bounded GET: a URL in, at most so many bytes out, within so much time.
+
+Law: everything about the answer is bounded before it is believed (size as sent *and* as decoded, time, redirects), no
+credentials are ever sent, proxies and `.netrc` of the environment are not consulted, and a redirect may not leave the
+host. What goes wrong is told without a body, a query or a header of the answer (PITFALLS d-11).
+"""
+
+import re
+import ssl
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from errno import EINVAL
+from typing import Final
+
+import certifi
+import httpcore
+
+from authz import __version__
+from authz.core.errors import KeysUnavailableError
+from authz.core.loopback import names_loopback
+from authz.core.urls import Url
+from authz.fetching.guard import Deadline, GuardedBackend, Resolver
+from authz.fetching.limits import Limits
+from authz.system.regular_file import read_secret
+
+_MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.ASCII | re.IGNORECASE)
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Where the fetches of one issuer may go: plain HTTP anywhere, and addresses of this machine."""
+
+    insecure_http: bool
+    loopback: bool
+
+
+def read_url(text: str) -> Url:
+    """Read a URL that keys or answers come from.
+
+    Raises:
+        KeysUnavailableError: it is none; the message does not quote it.
+    """
+    try:
+        return Url.parse(text)
+    except ValueError as error:
+        raise KeysUnavailableError(str(error)) from None
+
+
+def check(url: Url, reach: Reach) -> None:
+    """Refuse plain HTTP to anywhere but this machine (RFC 8725 §2.8 has no meaning without an authentic key set).
+
+    Raises:
+        KeysUnavailableError: the scheme is http, and the issuer does not set `insecure_http`.
+    """
+    if url.scheme == "https" or reach.insecure_http or (reach.loopback and names_loopback(url.host)):
+        return
+    raise KeysUnavailableError(f"{url}: http is refused (only loopback, or with insecure_http)")
+
+
+def redirected(url: Url, location: str) -> Url:
+    """The target of a redirect from `url`, which must be on the same host and port, or its https.
+
+    Raises:
+        KeysUnavailableError: it is not.
+    """
+    location = location.partition("#")[0]
+    if location.startswith("/") and not location.startswith("//"):
+        return read_url(url.origin + location)
+    target = read_url(location)
+    same = (target.scheme, target.port) == (url.scheme, url.port)
+    upgraded = (url.scheme, target.scheme) == ("http", "https")
+    if target.host != url.host or not (same or upgraded):
+        raise KeysUnavailableError(f"{url} redirects to another host or scheme, which is refused")
+    return target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a GET brought: the decoded body, and for how long the server says it is fresh (None: it does not say)."""
+
+    data: bytes = field(repr=False)
+    max_age: int | None
+
+
+def default_tls() -> ssl.SSLContext:
+    """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's where there are none."""
+    paths = ssl.get_default_verify_paths()
+    return ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
+
+
+def tls_of(ca: str | None) -> ssl.SSLContext:
+    """How servers are verified: by the certificates in the file `ca` and no others, or by the system's.
+
+    Raises:
+        OSError: the file cannot be read, or no certificate is in it.
+    """
+    if not ca:
+        return default_tls()
+    text = read_secret(ca).decode("ascii", "ignore")  # remarks between the certificates may be in any language
+    if "-----BEGIN" not in text:
+        raise OSError(EINVAL, "no certificate in it can be read", ca)
+    return ssl.create_default_context(cadata=text)
+
+
+class Downloader:
+    """Fetches documents within `limits`.
+
+    Args:
+        limits: what one fetch may cost.
+        tls: how servers are verified.
+        resolver: the system's, unless a test brings its own.
+    """
+
+    def __init__(self, *, limits: Limits, tls: ssl.SSLContext, resolver: Resolver) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._resolver = resolver
+
+    def get(self, url: Url, *, reach: Reach, deadline: Deadline) -> Document:
+        """Fetch `url`, following redirects on its host.
+
+        Raises:
+            KeysUnavailableError: for whatever reason there is no complete 200 answer within the limits.
+        """
+        for _ in range(self._limits.max_redirects + 1):
+            check(url, reach)
+            try:
+                answer = self._once(url, reach, deadline)
+            except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+                raise KeysUnavailableError(f"{url}: {_told(error)}") from None
+            if isinstance(answer, Document):
+                return answer
+            url = redirected(url, answer)
+        raise KeysUnavailableError(f"{url}: more than {self._limits.max_redirects} redirects")
+
+    def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
+        """The document, or where the server sends us instead."""
+        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
+        target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
+        headers = {
+            "accept": "application/json, application/jwk-set+json",
+            "accept-encoding": "identity",
+            "connection": "close",
+            "host": url.authority,
+            "user-agent": f"airflow-envoy-authz/{__version__}",
+        }
+        with (
+            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend, max_connections=1) as pool,
+            pool.stream("GET", target, headers=list(headers.items())) as response,
+        ):
+            found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            if response.status in _REDIRECTS and "location" in found:
+                return found["location"]
+            if response.status != _OK:
+                raise KeysUnavailableError(f"{url} answers with status {response.status}")
+            data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
+            return Document(data=data, max_age=_max_age(found))
+
+    def _bounded(self, url: Url, chunks: Iterable[bytes], encoding: str) -> bytes:
+        """The body, decoded; never more than one byte over the limit is held of it."""
+        ceiling = self._limits.max_bytes + 1
+        if encoding not in {"identity", "gzip"}:
+            raise KeysUnavailableError(f"{url} uses a content encoding that was not asked for")
+        gunzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        body = bytearray()
+        received = 0
+        for chunk in chunks:
+            received += len(chunk)
+            room = ceiling - len(body)
+            try:
+                body += gunzip.decompress(chunk, room) if gunzip else chunk[:room]
+            except zlib.error:
+                raise KeysUnavailableError(f"{url} sends a body that is not gzip") from None
+            if len(body) >= ceiling or received >= ceiling:
+                raise KeysUnavailableError(f"{url} sends more than {self._limits.max_bytes} bytes")
+        if gunzip and not gunzip.eof:
+            raise KeysUnavailableError(f"{url} sends an incomplete body")
+        return bytes(body)
+
+
+def _max_age(headers: dict[str, str]) -> int | None:
+    """For how many more seconds the answer is fresh (RFC 9111 §4.2.1: `max-age` less `Age`)."""
+    match = _MAX_AGE.search(headers.get("cache-control", ""))
+    if match is None:
+        return None
+    age = headers.get("age", "0").strip()
+    return max(0, int(match.group(1)) - (int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0))  # noqa: PLR2004 a decimal of at most nine digits
+
+
+def _told(error: Exception) -> str:
+    """What an error of the network says to an operator: its kind, and the verdict on a certificate."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "the TLS handshake fails"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpcore.TimeoutException):
+        return "takes too long"
+    if isinstance(error, httpcore.ConnectError):
+        return "cannot connect"
+    if isinstance(error, httpcore.NetworkError):
+        return "the connection breaks"
+    return "does not speak HTTP"

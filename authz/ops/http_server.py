@@ -1,0 +1,239 @@
+"""A port of our own with a few pages, for which a web framework would be too much.
+
+Law: no client can hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
+are open at a time (the next is closed at once); a body has a length, and that is bounded. `http.server` reads HTTP.
+"""
+
+import contextlib
+import logging
+import socket
+import socketserver
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final
+
+from authz.system.listening import clear_the_way
+from authz.system.threads import Background
+
+log = logging.getLogger(__name__)
+
+_DEADLINE_S: Final = 5.0
+_PAUSE_S: Final = 0.05
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request. `body` is None where it has none that is read: no length, or too much.
+
+    `peer` is the address of the connection's other end, "" over a Unix socket. `forwarded` is the last address of
+    `x-forwarded-for`, "" where there is none; it is as trustworthy as the peer.
+    """
+
+    method: str
+    target: str
+    accept: str
+    content_type: str
+    body: bytes | None = field(repr=False)
+    peer: str = ""
+    forwarded: str = ""
+
+
+class SmallServer:
+    """Serves one address.
+
+    Args:
+        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 takes a free one.
+        answer: the page for a request; must not raise.
+        connections: how many may be open at a time.
+        deadline_s: seconds for one connection, from its first byte to the end of its answer.
+        most_body: bytes of a body that is read.
+        name: of its thread.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        answer: Callable[[Asked], Page],
+        *,
+        connections: int = 32,
+        deadline_s: float = _DEADLINE_S,
+        most_body: int = 0,
+        name: str = "admin",
+    ) -> None:
+        family, address = _family_and_address(listen)
+        clear_the_way(listen)
+        try:
+            self._server = _Server(
+                family, address, answer, connections=connections, deadline_s=deadline_s, most_body=most_body
+            )
+        except OSError as error:
+            raise OSError(f"cannot listen on {listen}: {error.strerror or error}") from None
+        self._thread = Background(self._server.serve_forever, args=(0.1,), name=name)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on (0 for a Unix socket)."""
+        name = self._server.socket.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End; connections that are open finish by themselves within their deadlines."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(timeout)
+        self._server.server_close()
+
+
+def _family_and_address(listen: str) -> tuple[socket.AddressFamily, Any]:
+    """What `socket` needs."""
+    if listen.startswith("unix:"):
+        return socket.AF_UNIX, listen.removeprefix("unix:")
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """One thread per connection, so many and no more."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        answer: Callable[[Asked], Page],
+        *,
+        connections: int,
+        deadline_s: float,
+        most_body: int,
+    ) -> None:
+        self.address_family = family
+        self.answer = answer
+        self.deadline_s = deadline_s
+        self.most_body = most_body
+        self._free = threading.BoundedSemaphore(connections)
+        super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError:  # no descriptors left: the listener stays readable, and asking on would take a whole CPU
+            time.sleep(_PAUSE_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started, so none gives the place back
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 the base class's signature
+        error = sys.exception()
+        # A client that goes away is no news; anything else is a bug. Its text could quote the request.
+        log.log(logging.DEBUG if isinstance(error, OSError) else logging.ERROR, "a connection broke: %s", _place(error))
+
+
+def _place(error: BaseException | None) -> str:
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else ()
+    return type(error).__name__ + "".join(f" at {frame.name}:{frame.lineno}" for frame in frames[-1:])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: one request, one answer, the end. The library reads HTTP; here are our pages and the clock."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = "authz"
+    sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = _TEXT
+
+    def setup(self) -> None:
+        super().setup()
+        # The library's own timeout counts each read anew; whoever trickles bytes would hold a thread for hours.
+        self._guard = threading.Timer(self.server.deadline_s, self._cut)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def finish(self) -> None:
+        self._guard.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):  # the client was faster
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        asked = Asked(
+            method=self.command,
+            target=self.path,
+            accept=", ".join(self.headers.get_all("Accept", [])),
+            content_type=", ".join(self.headers.get_all("Content-Type", [])),
+            body=self._body(),
+            peer=str(self.client_address[0]) if isinstance(self.client_address, tuple) else "",
+            forwarded=", ".join(self.headers.get_all("X-Forwarded-For", [])).rpartition(",")[2].strip(),
+        )
+        page = self.server.answer(asked)
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Connection", "close")
+        for name, value in page.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    def _body(self) -> bytes | None:
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()) or len(lengths[0]) > 9:  # noqa: PLR2004 digits
+            return None
+        length = int(lengths[0])
+        if "Transfer-Encoding" in self.headers or not 0 < length <= self.server.most_body:
+            return None
+        body = self.rfile.read(length)
+        return body if len(body) == length else None
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 the library's names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
+        """No access log: scrapes would fill it."""

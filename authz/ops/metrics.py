@@ -1,0 +1,260 @@
+"""What the service counts, and how Prometheus reads it.
+
+Law 1: no label takes its value from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
+and revisions come from the policy.
+Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
+`parked` are touched by the serving thread only (one writer), which adds to plain integers; whoever scrapes reads them
+from another thread and may be one check behind. What other threads count is rare, and counted under a lock.
+
+Names, labels and meanings are listed in the documentation, and a test compares the two.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from authz.core.model import EXECUTION, Level, Plane
+from authz.core.reasons import Reason, word_of
+from authz.ops.decision_log import SinkStatus
+
+BUCKETS: Final = (
+    *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
+    *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0),
+)
+NO_PLANE: Final = "none"  # the request ended before its plane was known
+
+_CACHE_RESULTS: Final = ("hit", "miss")
+_LEVELS: Final = (*(level.value for level in Level), "none")
+_DECISIONS: Final = ("allow", "deny")
+_QUESTION_RESULTS: Final = ("running", "refused", "failed")
+_RELOAD_RESULTS: Final = ("ok", "failed", "restored")
+_REVISION_LENGTH: Final = 12
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own.
+
+    Attributes:
+        parked: checks that wait for a key; the engine sets it.
+        registry: what `exposition` shows.
+    """
+
+    def __init__(self) -> None:
+        self.parked = 0
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._checks: dict[tuple[str, str], int] = {
+            (plane, reason): 0 for plane in (*Plane, EXECUTION, NO_PLANE) for reason in Reason
+        }
+        self._run_calls = {(level, decision): 0 for level in _LEVELS for decision in _DECISIONS}
+        self._questions = dict.fromkeys(_QUESTION_RESULTS, 0)
+        self._question_seconds = 0.0
+        self._question_buckets = [0] * (len(BUCKETS) + 1)
+        self._replays: Callable[[], float] = lambda: 0.0
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+        self._cache = dict.fromkeys(_CACHE_RESULTS, 0)
+        self._lock = threading.Lock()
+        self._reloads = dict.fromkeys(_RELOAD_RESULTS, 0)
+        self._refreshes: dict[tuple[str, str], int] = {}
+        self._revision = ""
+        self._engine = ""
+        self._key_ages: Callable[[], Mapping[str, float]] = dict
+        self._sink: Callable[[], SinkStatus] = SinkStatus
+        self._clock: Callable[[], float] = lambda: 0.0
+        self._state: Callable[[], bool] = lambda: False
+        self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self._certificates: Callable[[], Mapping[str, float]] = dict
+        self.registry.register(_Collector(self._collect))
+        ProcessCollector(registry=self.registry)
+
+    def check(self, plane: str, reason: str, seconds: float) -> None:
+        """Count one answered check; `plane` is "" where it was not known. Serving thread only."""
+        self._checks[plane or NO_PLANE, reason] += 1
+        self._buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def token_cache(self, result: str) -> None:
+        """Count one look into the cache of verified tokens: `hit` or `miss`. Serving thread only."""
+        self._cache[result] += 1
+
+    def run_call(self, level: str, decision: str) -> None:
+        """Count one outbound call by how sure its run is, `none` where none is known. Serving thread only."""
+        self._run_calls[level, decision] += 1
+
+    def airflow_question(self, seconds: float, result: str) -> None:
+        """Airflow was asked about a task (`running`, `refused`, `failed`). Any thread."""
+        with self._lock:
+            self._questions[result] += 1
+            self._question_seconds += seconds
+            self._question_buckets[bisect_left(BUCKETS, seconds)] += 1
+
+    def policy_loaded(self, revision: str) -> None:
+        """A policy came into force. Any thread."""
+        with self._lock:
+            self._reloads["ok"] += 1
+            self._revision = revision[:_REVISION_LENGTH]
+
+    def policy_restored(self, revision: str) -> None:
+        """The policy from before the restart came into force. Any thread."""
+        with self._lock:
+            self._reloads["restored"] += 1
+            self._revision = revision[:_REVISION_LENGTH]
+
+    def policy_refused(self) -> None:
+        """A policy could not be loaded; the old one stays. Any thread."""
+        with self._lock:
+            self._reloads["failed"] += 1
+
+    def key_refresh(self, issuer: str, result: str) -> None:
+        """A fetch of an issuer's keys ended (`changed`, `unchanged`, `failed`). Any thread."""
+        with self._lock:
+            self._refreshes[issuer, result] = self._refreshes.get((issuer, result), 0) + 1
+
+    def engine(self, name: str) -> None:
+        """The engine that serves."""
+        self._engine = name
+
+    def watch_keys(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        """Where the seconds since each issuer's last good fetch are read at every scrape."""
+        self._key_ages = ages
+
+    def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
+        """Where the decision log's state is read at every scrape."""
+        self._sink = status
+
+    def watch_clock(self, divergence: Callable[[], float]) -> None:
+        """Where the seconds that our time is ahead of the system's clock are read at every scrape."""
+        self._clock = divergence
+
+    def watch_state(self, failed: Callable[[], bool]) -> None:
+        """Where it is read at every scrape whether something of the state folder cannot be kept or used."""
+        self._state = failed
+
+    def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
+        """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
+        self._revocations = status
+
+    def watch_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
+        """Where the time at which each certificate ends is read at every scrape, by the key of the settings."""
+        self._certificates = ends
+
+    def watch_replays(self, used: Callable[[], float]) -> None:
+        """Where the share of the table of used proofs that counts is read at every scrape."""
+        self._replays = used
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """The text for a scrape and its content type, OpenMetrics where `accept` asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _collect(self) -> Iterator[Metric]:
+        """Every metric of ours at this moment."""
+        yield self._checks_family()
+        yield _histogram(
+            "authz_check_seconds", "Time from a check's message to its answer.", self._buckets, self._seconds
+        )
+        yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
+        with self._lock:
+            reloads, refreshes = dict(self._reloads), dict(self._refreshes)
+            engine, revision = self._engine, self._revision
+        told = "Policy loads; `restored`: from the state folder."
+        yield _labelled(CounterMetricFamily, "authz_policy_reloads", told, "result", reloads)
+        fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
+        for labels, count in refreshes.items():
+            fetches.add_metric(labels, count)
+        yield fetches
+        ages = self._key_ages()
+        yield _labelled(GaugeMetricFamily, "authz_key_age_seconds", "Time since the last good fetch.", "issuer", ages)
+        in_force = {revision: 1} if revision else {}
+        yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
+        serving = {engine: 1} if engine else {}
+        yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
+        yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
+        yield from self._sink_families()
+        text, ends = "When the certificate that a key of the settings names expires.", self._certificates()
+        yield _labelled(GaugeMetricFamily, "authz_certificate_expires_timestamp_seconds", text, "setting", ends)
+        text = "Seconds by which the gate's time is ahead of the system's clock, after that was set back."
+        yield GaugeMetricFamily("authz_clock_ahead_seconds", text, self._clock())
+        yield state_family(failed=self._state())
+        yield from self._revocation_families()
+        yield from self._run_families()
+
+    def _sink_families(self) -> Iterator[Metric]:
+        sink = self._sink()
+        yield GaugeMetricFamily("authz_sink_queue", "Decision records that wait to be written.", sink.queued)
+        text = "Age of the oldest decision record that waits to be written."
+        yield GaugeMetricFamily("authz_sink_oldest_seconds", text, sink.oldest_s)
+        yield CounterMetricFamily("authz_sink_dropped", "Decision records that were not recorded.", sink.dropped)
+        text = "1 while the decision log cannot be written."
+        yield GaugeMetricFamily("authz_sink_failed", text, int(bool(sink.failed)))
+
+    def _run_families(self) -> Iterator[Metric]:
+        text = "Outbound calls by how sure it is which run they come from."
+        calls = CounterMetricFamily("authz_run_calls", text, labels=["level", "decision"])
+        for labels, count in self._run_calls.items():
+            calls.add_metric(labels, count)
+        yield calls
+        with self._lock:
+            questions, buckets, seconds = dict(self._questions), tuple(self._question_buckets), self._question_seconds
+        text = "Questions to Airflow about a task."
+        yield _labelled(CounterMetricFamily, "authz_airflow_questions", text, "result", questions)
+        yield _histogram("authz_airflow_question_seconds", "Time of one question to Airflow.", buckets, seconds)
+        text = "Share of the table of used proofs that counts; beyond a half, calls begin to be refused."
+        yield GaugeMetricFamily("authz_replays_used_ratio", text, self._replays())
+
+    def _revocation_families(self) -> Iterator[Metric]:
+        in_force, broken, failed = self._revocations()
+        yield GaugeMetricFamily("authz_revocations", "Sessions, tokens and subjects that are revoked.", in_force)
+        text = "Lines of the revocation file that are no revocations."
+        yield GaugeMetricFamily("authz_revocation_broken_lines", text, broken)
+        text = "1 while the revocation file cannot be read, or could not be written the last time."
+        yield GaugeMetricFamily("authz_revocation_failed", text, int(failed))
+
+    def _checks_family(self) -> Metric:
+        family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])
+        for (plane, reason), count in self._checks.items():
+            family.add_metric([plane, word_of(Reason(reason)), reason], count)
+        return family
+
+
+def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> Metric:
+    """A histogram over `BUCKETS`."""
+    family = HistogramMetricFamily(name, text)
+    bounds = [*map(str, BUCKETS), "+Inf"]
+    family.add_metric([], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
+    return family
+
+
+def state_family(*, failed: bool) -> Metric:
+    """Whether something of the state folder cannot be kept or used: for workers, and for the supervisor of keys."""
+    text = "1 while something of the state folder cannot be kept or used."
+    return GaugeMetricFamily("authz_state_failed", text, int(failed))
+
+
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+
+def _labelled(kind: _Family, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """A metric with one label."""
+    family = kind(name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+class _Collector(Collector):
+    """Hands a scrape on to the metrics that are plain integers."""
+
+    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        return self._collect()

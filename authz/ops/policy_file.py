@@ -1,0 +1,152 @@
+"""The policy in force: loaded once, replaced as a whole, never by a worse one.
+
+Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
+and logged. `current` is one reference; whoever read it works with one revision to the end. The file is read by its
+watcher alone, which hands the bytes over.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+
+from authz.core import policy
+from authz.core.errors import PolicyError, Problem
+from authz.ops.file_watcher import SETTLE_S, Content
+from authz.ops.kept_policy import KeptPolicy
+
+log = logging.getLogger(__name__)
+
+_LISTED: Final = 20  # problems written to the log; the rest is counted
+_IN_PLACE: Final = (
+    "%s was written in place: where an editor pauses for more than %d ms, what it has written so far is taken if it is"
+    " valid. Replace the file by a rename, or say `end_mark: true` at its top"
+)
+
+
+class ReloadEvents(Protocol):
+    """Who counts reloads."""
+
+    def policy_loaded(self, revision: str) -> None:
+        """A policy came into force."""
+        ...
+
+    def policy_restored(self, revision: str) -> None:
+        """The policy from before the restart came into force in place of the file."""
+        ...
+
+    def policy_refused(self) -> None:
+        """A policy could not be used."""
+        ...
+
+
+class PolicyFile:
+    """Loads what is in `path` and holds the result.
+
+    Args:
+        path: the policy file; its name for problems, and the place of the files that it names.
+        check: what is wrong with a policy that only other files show; nothing, and it comes into force.
+        accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
+        kept: where the last good policy is kept for a restart.
+        events: told of every policy that came into force and of every one that was refused.
+        look: called with a policy that came into force from the file, and the file's size in bytes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        accept: Callable[[policy.Policy], None],
+        events: ReloadEvents,
+        check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
+        kept: KeptPolicy | None = None,
+        look: Callable[[policy.Policy, int], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._accept = accept
+        self._check = check
+        self._kept = kept
+        self._events = events
+        self._look = look
+        self._tried = ""
+        self.current: policy.Policy | None = None
+        self.problems: tuple[Problem, ...] = ()
+        self._refused = False
+        self.restored = ""
+
+    def take(self, content: Content) -> None:
+        """Load what the watcher found; where nothing is in force then, the policy from before the restart."""
+        self._take(content)
+        if self.current is None and self._kept is not None:
+            self._restore(self._kept)
+
+    def _take(self, content: Content) -> None:
+        """The same bytes are not loaded twice."""
+        if content.data is None:
+            self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {content.problem}")])
+            self._tried = ""
+            return
+        digest = sha256(content.data).hexdigest()
+        if digest == self._tried:
+            return
+        self._load(content.data)
+        self._tried = digest  # only now: what a bug kept from loading is tried again
+        if content.in_place and self.current is not None and not self.current.end_mark:
+            log.warning(_IN_PLACE, self._path, round(SETTLE_S * 1000))
+
+    def _load(self, data: bytes) -> None:
+        try:
+            loaded = policy.load(data, str(self._path))
+        except PolicyError as error:
+            self._reject(error.problems)
+            return
+        problems = self._check(loaded)
+        if problems:
+            self._reject(PolicyError(problems).problems)
+            return
+        self._accept(loaded)
+        before = self.current.revision[:12] if self.current else "none"
+        self.current = loaded
+        self.problems = ()
+        self.restored = ""
+        self._events.policy_loaded(loaded.revision)
+        # The first one is part of a start, whose last line names it.
+        level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
+        if before == loaded.revision[:12]:
+            log.info("policy %s stays in force: its file can be used again", before)
+        else:
+            log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
+        if self._kept is not None:
+            self._kept.keep(data, loaded)
+        if self._look is not None:
+            self._look(loaded, len(data))
+
+    def _restore(self, kept: KeptPolicy) -> None:
+        """Bring the kept policy into force, if it passes the checks of today."""
+        found = kept.load(str(self._path))
+        if found is None:
+            return
+        problems = self._check(found.policy)
+        if problems:
+            kept.refuse(str(problems[0]))
+            return
+        self._accept(found.policy)
+        self.current = found.policy
+        self.restored = (
+            f"the policy {found.policy.revision[:12]}, in force since {found.since} and kept from before the restart,"
+            " serves in place of the file"
+        )
+        self._events.policy_restored(found.policy.revision)
+        log.warning("%s", self.restored)
+        if self._look is not None:
+            self._look(found.policy, found.size)
+
+    def _reject(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        self._refused = True
+        self._events.policy_refused()
+        kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"
+        log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))
+        for problem in self.problems[:_LISTED]:
+            log.error("  %s", problem)

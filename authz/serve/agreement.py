@@ -1,0 +1,80 @@
+"""What the policy and the settings must agree on: one check, for the server and for lint.
+
+Law: a deny rule must not become empty because of a slip in a name. What is an error here is refused by the server like
+any other mistake of the policy: the one in force stays.
+"""
+
+from collections.abc import Iterator
+
+from authz import settings as files
+from authz.core.errors import Problem
+from authz.core.lint import destinations
+from authz.core.lint.egress_map import WayOut, WaysOut, overlap
+from authz.core.lint.review import Finding, Severity
+from authz.core.model import Level, Plane
+from authz.core.policy import Effect, Policy
+
+
+def mistakes(policy: Policy, settings: files.Settings, file: str) -> list[Problem]:
+    """Why a gate with these settings must not serve this policy, sorted by place; `file` is that of the settings."""
+    return [found.problem for found in findings(policy, settings, file) if found.severity is Severity.ERROR]
+
+
+def findings(policy: Policy, settings: files.Settings, file: str) -> list[Finding]:
+    """Everything that is found when policy and settings are read together, sorted by place."""
+    ways = ways_out(settings, file)
+    found = destinations.against(policy, ways) if ways is not None else []
+    return sorted([*found, *_unserved(policy, settings)])
+
+
+def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
+    """Deny rules of the inbound plane about hosts that no upstream has."""
+    inbound = settings.envoy.inbound if settings.envoy is not None else None
+    served = [host for upstream in inbound.upstreams for host in upstream.hosts] if inbound is not None else ["*"]
+    if "*" in served:
+        return
+    for rule in policy.rules.values():
+        if rule.effect is not Effect.DENY or rule.planes != {Plane.INBOUND}:
+            continue
+        for host in rule.hosts:
+            if not any(overlap(host.text, other) for other in served):
+                message = f"the deny rule `{rule.id}` names the host `{host.text}`, which no upstream serves"
+                hint = "the upstreams serve " + ", ".join(served)
+                problem = Problem(policy.file, rule.line, rule.column, message, hint)
+                yield Finding(problem=problem, severity=Severity.ERROR)
+
+
+def ways_out(settings: files.Settings, file: str) -> WaysOut | None:
+    """What the settings of a file say of the way out; None where they have none."""
+    egress = settings.envoy.egress if settings.envoy is not None else None
+    if egress is None:
+        return None
+    return WaysOut(
+        file=file,
+        listen=egress.listen,
+        destinations=tuple(
+            WayOut(
+                name=destination.name,
+                hosts=destination.hosts,
+                port=_port(destination.address),
+                listen=destination.listen or "",
+                path=destination.path or "",
+                tunnel=destination.tunnel,
+            )
+            for destination in egress.destinations
+        ),
+        others=egress.dynamic.ports if egress.dynamic is not None else (),
+        surest=_surest(settings),
+    )
+
+
+def _port(address: str) -> int:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
+
+
+def _surest(settings: files.Settings) -> Level | None:
+    runs = settings.run_identity
+    if runs is None:
+        return None
+    return Level.VERIFIED if runs.issues and runs.signing_key_isolated else Level.ASSERTED

@@ -1,0 +1,397 @@
+"""Wiring: what is built, in which order it starts, in which order it stops. No decisions here.
+
+Start: decision log → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in reverse:
+health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and what was lost is said.
+"""
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from authz.authn.sessions import Authenticator
+from authz.check.assertions import AssertionMinter
+from authz.check.service import Service, Snapshot
+from authz.core.assertion import SigningKey
+from authz.core.documents.yaml_document import MAX_BYTES
+from authz.core.errors import Problem
+from authz.core.policy import Policy
+from authz.core.revocation import Revoked
+from authz.engine import Engine, EngineOptions, TlsFiles
+from authz.engine.choose import choose
+from authz.keys import Fetcher, KeyStore, SystemClock
+from authz.ops.admin import AdminServer, Readiness
+from authz.ops.decision_log import DecisionSink
+from authz.ops.file_watcher import Watcher
+from authz.ops.http_server import SmallServer
+from authz.ops.kept_policy import KeptPolicy
+from authz.ops.metrics import Metrics
+from authz.ops.policy_file import PolicyFile
+from authz.ops.readiness_log import ReadinessLog
+from authz.serve.issuer_keys import fetcher_of, options_of, state_of
+from authz.serve.policy_warnings import PolicyWarnings
+from authz.serve.signing_keys import load_keys
+from authz.sessions.backchannel import MOST_BODY, Backchannel
+from authz.sessions.revocation_file import MOST_BYTES
+from authz.sessions.revoker import Revoker
+from authz.settings import Settings
+from authz.settings.certificates import Certificates
+from authz.settings.named_files import named
+from authz.system import threads
+from authz.system.threads import Background
+
+if TYPE_CHECKING:
+    from authz.serve.run_identity import RunParts
+
+log = logging.getLogger(__name__)
+
+_COLLECTOR: Final = (10_000, 50, 100)  # objects more than before the last look, and looks of one generation per next
+_READINESS_S: Final = 0.2  # how often health is compared with what is loaded
+
+
+class App:
+    """One serving process.
+
+    Args:
+        settings: what to serve, and where.
+        fetcher: brings key sets; over the network when not given.
+        log_lock: a file to lock around writes to the decision log, where other processes write to it too.
+        replays: the table of used proofs, where other processes share it.
+        quiet: another process tells of a start that went well.
+        lints: this process logs lint's warnings about each policy.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fetcher: Fetcher | None = None,
+        log_lock: Path | None = None,
+        replays: Path | None = None,
+        quiet: bool = False,
+        lints: bool = True,
+    ) -> None:
+        self.settings = settings
+        self._start_level = logging.DEBUG if quiet else logging.INFO
+        self.clock = SystemClock()
+        self.state = state_of(settings)
+        self.metrics = Metrics()
+        signing_keys = load_keys(settings)
+        self.minter = _minter(settings, signing_keys)
+        self.keys = self._key_store(fetcher)
+        self.policy = self._policy_file(lints=lints)
+        self.sink = _sink(settings, log_lock)
+        revoked = Revoked(os.urandom(32))
+        file = Path(settings.revocation.file) if settings.revocation.file else None
+        self.revoker = Revoker(revoked, file, self.clock)
+        authenticator = Authenticator(
+            capacity=settings.limits.cached_tokens,
+            max_token_bytes=settings.limits.token_bytes,
+            count=self.metrics.token_cache,
+            revoked=revoked,
+        )
+        self.runs = self._runs(signing_keys, authenticator, replays)
+        self.service = Service(
+            snapshot=self._snapshot,
+            authenticator=authenticator,
+            minter=self.minter,
+            clock=self.clock,
+            record=self.sink.put,
+            observe=self.metrics.check,
+            want_key=self.keys.request,
+            realm=settings.realm,
+            branding=settings.pages.branding,
+            revoker=self.revoker,
+            keep=settings.revocation.keep,
+            runs=self.runs.service if self.runs is not None else None,
+        )
+        self.engine = self._engine()
+        self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES)
+        self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
+        self.admin = AdminServer(
+            settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
+        )
+        self.backchannel = self._backchannel()
+        self.certificates = Certificates(named(settings))
+        self._ended = threading.Event()
+        self._look_now = threading.Event()
+        self._ending = False
+        self._listening = False
+
+    def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit status.
+
+        Raises:
+            OSError: an address cannot be bound.
+        """
+        self.metrics.watch_keys(self._key_ages)
+        self.metrics.watch_sink(self.sink.status)
+        self.metrics.watch_clock(self.clock.divergence)
+        if self.state is not None:
+            self.metrics.watch_state(self.state.failed)
+        self.metrics.watch_revocations(self.revoker.status)
+        self.metrics.watch_certificates(lambda: self.certificates.ends(self.clock.monotonic()))
+        monitor = Background(self._follow_readiness, name="readiness")
+        with contextlib.ExitStack() as running:
+            running.callback(self._close_log)
+            if self.runs is not None:
+                running.callback(self.runs.close)
+            self.policy_watcher.begin()
+            self.keys.start()
+            running.callback(self.keys.stop)
+            if self.runs is not None:
+                self.runs.start()
+                running.callback(self.runs.stop)
+            self.admin.start()
+            running.callback(self.admin.stop)
+            for watcher in self.watchers:
+                watcher.start()
+                running.callback(watcher.stop)
+            self.revoker.start()
+            running.callback(self.revoker.stop)
+            if self.backchannel is not None:
+                self.backchannel.start()
+                running.callback(self.backchannel.stop)
+            running.enter_context(_signals(self._end, self._hang_up))
+            monitor.start()
+            running.callback(monitor.join)
+            running.callback(self._look_now.set)
+            running.callback(self._ended.set)
+            self.engine.run(lambda addresses: self._started(addresses, started))
+        return 0
+
+    def readiness(self) -> Readiness:
+        """Whether checks can be judged, and everything that is wrong."""
+        now = self.clock.monotonic()
+        view = self.keys.view()
+        keys = {name: state.problem(now) for name, state in view.items()}
+        policy = self.policy.current
+        issuers = {issuer.name for issuer in policy.issuers.values()} if policy is not None else set()
+        problems = [f"policy: {problem}" for problem in self.policy.problems]
+        problems += [f"policy: {self.policy.restored}"] if self.policy.restored else []
+        problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
+        problems += [
+            f"keys of issuer {name}: those of {state.restored}, kept from before the restart, serve: {state.last_error}"
+            for name, state in view.items()
+            if state.restored and not keys[name]
+        ]
+        problems += self.state.problems() if self.state is not None else []
+        failed = self.sink.status().failed
+        problems += [failed] if failed else []
+        problems += self.revoker.problems()
+        problems += self.runs.problems() if self.runs is not None else []
+        problems += threads.problems()
+        problems += self.certificates.told(now, self.clock.wall())
+        clock = self.clock.problem()
+        problems += [clock] if clock else []
+        problems += ["shutting down"] if self._ending else []
+        problems += [] if self._listening else ["not listening yet"]
+        denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
+        return Readiness(
+            ready=policy is not None
+            and any(not text for name, text in keys.items() if name in issuers)
+            and not denies_all
+            and self._listening,
+            reasons=tuple(problems),
+            details=self._details(policy),
+        )
+
+    def _runs(
+        self, keys: Sequence[SigningKey], authenticator: Authenticator, replays: Path | None
+    ) -> "RunParts | None":
+        if self.settings.run_identity is None:
+            return None
+        from authz.serve.run_identity import RunParts  # noqa: PLC0415 an HTTP client: who knows no runs must not have it
+
+        return RunParts(
+            self.settings,
+            keys,
+            authenticator=authenticator,
+            store=self.keys,
+            clock=self.clock,
+            metrics=self.metrics,
+            replays=replays,
+        )
+
+    def _revocation_watcher(self, file: Path | None) -> Iterator[Watcher]:
+        """No settling: a line that is half written is known as such, and a sign-out must not wait."""
+        if file is not None:
+            yield Watcher(file, lambda _content: self.revoker.refresh(), most_bytes=MOST_BYTES, settle_s=0)
+
+    def _end(self) -> None:
+        """SIGTERM: say so everywhere at once, then drain."""
+        self._ending = True
+        self.engine.stop()
+
+    def _backchannel(self) -> SmallServer | None:
+        revocation = self.settings.revocation
+        if revocation.backchannel is None:
+            return None
+        login = self.settings.envoy.inbound.login if self.settings.envoy and self.settings.envoy.inbound else None
+        judge = Backchannel(
+            policy=lambda: self.policy.current,
+            keys=self.keys.view,
+            want_key=self.keys.request,
+            revoke=self.revoker.revoke,
+            clients=frozenset((*revocation.clients, *([login.client_id] if login else []))),
+            keep=revocation.keep,
+            clock=self.clock,
+        )
+        return SmallServer(revocation.backchannel, judge.answer, most_body=MOST_BODY, name="backchannel")
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(policy=self.policy.current, keys=self.keys.view())
+
+    def _details(self, policy: Policy | None) -> dict[str, object]:
+        section = self.settings.run_identity
+        runs = {} if section is None else {"run_identity": section.report}
+        return {"revision": policy.revision if policy else "", **runs}
+
+    def _policy_file(self, *, lints: bool) -> PolicyFile:
+        path = Path(self.settings.policy)
+        kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
+        look = PolicyWarnings(self.settings).log if lints else None
+        return PolicyFile(
+            path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept, look=look
+        )
+
+    def _engine(self) -> Engine:
+        name, engine = choose(
+            self.settings.engine,
+            self.service,
+            _engine_options(self.settings),
+            load=self.metrics,
+        )
+        self.metrics.engine(name)
+        return engine
+
+    def _key_store(self, fetcher: Fetcher | None) -> KeyStore:
+        fetcher = fetcher or fetcher_of(self.settings, self.state, self.clock)
+        return KeyStore(fetcher, self.clock, options_of(self.settings), self._key_event)
+
+    def _disagreements(self, policy: Policy) -> Sequence[Problem]:
+        if self.settings.envoy is None:
+            return ()
+        from authz.serve import agreement  # noqa: PLC0415 who has Envoy configured elsewhere needs none of it
+
+        return agreement.mistakes(policy, self.settings, "settings")
+
+    def _accept(self, policy: Policy) -> None:
+        of_airflow = self.runs.issuers if self.runs is not None else ()
+        self.keys.configure((*policy.issuers.values(), *of_airflow))
+
+    def _key_event(self, name: str, result: str) -> None:
+        self.metrics.key_refresh(name, result)
+        if self.runs is not None:
+            self.runs.key_event(name, self.keys.view())
+
+    def _key_ages(self) -> dict[str, float]:
+        now = self.clock.monotonic()
+        return {name: now - state.fetched_at for name, state in self.keys.view().items() if state.keyset is not None}
+
+    def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
+        self._listening = True
+        self._look_now.set()
+        policy = self.policy.current
+        log.log(
+            self._start_level,
+            "listening on %s, admin on %s, policy %s",
+            ", ".join(addresses),
+            self.settings.admin.listen,
+            policy.revision[:12] if policy is not None else "none",
+        )
+        if told is not None:
+            told(addresses)
+
+    def _follow_readiness(self) -> None:
+        """Health follows readiness; its changes are logged with their reasons."""
+        began, serving = time.monotonic(), None
+        changes = ReadinessLog("ready", level=self._start_level)
+        while True:
+            now = self._readiness_whatever_happens()
+            if now.ready != serving:
+                serving = now.ready
+                self.engine.set_serving(serving=serving)
+            changes.look(now, since_start=time.monotonic() - began)
+            self._look_now.wait(_READINESS_S)
+            self._look_now.clear()
+            if self._ended.is_set():
+                return
+
+    def _readiness_whatever_happens(self) -> Readiness:
+        try:
+            return self.readiness()
+        except Exception:
+            # The thread's door: a bug in a look must not leave the health of an hour ago for good.
+            log.exception("looking whether checks can be answered")
+            return Readiness(ready=False, reasons=("internal error: see the log",))
+
+    def _hang_up(self) -> None:
+        """SIGHUP: new log file, and the policy is read again, off the serving thread."""
+        self.sink.reopen()
+        self.policy_watcher.ask()
+
+    def _close_log(self) -> None:
+        lost = self.sink.close()
+        if lost:
+            log.error("%d decision records could not be written", lost)
+
+
+def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
+    target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
+    return DecisionSink(target, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=lock)
+
+
+def settle() -> None:
+    """What is there once the process listens stays: the collector of cycles need not look at it again.
+
+    It would stop the serving thread for some 50 ms each time, for modules and a large policy. A policy that is replaced
+    is freed nevertheless: it has no cycles. Nor has what a check leaves behind, so the collector comes rarely: with the
+    usual thresholds it took 8 µs of every check with a new token, and found nothing.
+    """
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR)
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    tls = settings.tls
+    return EngineOptions(
+        listen=settings.listen,
+        tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
+        max_message_bytes=settings.limits.message_bytes,
+        max_streams=settings.limits.streams,
+        armed=settings.limits.armed,
+        max_parked=settings.limits.parked,
+        max_wait=settings.limits.wait,
+        drain_delay=settings.shutdown.drain_delay,
+        drain_grace=settings.shutdown.drain_grace,
+    )
+
+
+def _minter(settings: Settings, keys: Sequence[SigningKey]) -> AssertionMinter:
+    made = settings.assertion
+    return AssertionMinter(keys, issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may, elsewhere (in tests) this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stop()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,73 @@
+"""What is wrong with the files that settings name: certificates that end, open secrets, logs that cannot be written.
+
+Law: findings only, for `authz lint` and `authz envoy`. The files are found by the marks of their keys, so that no
+secret is forgotten; what is read and is not on this machine is passed over. Nothing of a file's content is ever shown,
+and nothing is opened or made.
+"""
+
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from authz.core.errors import Problem
+from authz.core.lint.review import Finding, Severity
+from authz.settings import Settings
+from authz.settings.certificates import expiries
+from authz.settings.named_files import Named, Use, named
+from authz.system.regular_file import refuse_others, why
+
+
+def findings(settings: Settings, file: str, now: float) -> list[Finding]:
+    """Everything that is found, in the order of the keys; `now` is the time of day."""
+    files = list(named(settings))
+    return [*_certificates(files, file, now), *_readable(files, file), *_unwritable(files, file)]
+
+
+def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Finding]:
+    for found in expiries(files):
+        text = found.told(now)
+        if text:
+            severity = Severity.ERROR if found.is_over(now) else Severity.WARNING
+            yield Finding(problem=Problem(file, 0, 0, text), severity=severity)
+
+
+def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
+    for one in files:
+        if one.use is Use.SECRET and _mode(one.path) & stat.S_IROTH:
+            text = f"`{one.key}`: {one.path} can be read by everybody on this machine"
+            hint = "only the gate or Envoy needs it: chmod o-r"
+            yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)
+
+
+def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:
+    """Logs in missing folders, or whose path is no file. Permissions are not checked: the gate has its own account."""
+    for one in files:
+        obstacle = _obstacle(Path(one.path)) if one.use is Use.WRITTEN else ""
+        if obstacle:
+            text = f"`{one.key}`: {one.path} cannot be written here: {obstacle}"
+            hint = "make the folder, or name a file in one that exists"
+            # A note: a machine on which a policy is reviewed does not have the gate's folders.
+            yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.NOTE)
+
+
+def _obstacle(path: Path) -> str:
+    """Why no account could write there; "" where nothing is found."""
+    try:
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            return f"the folder {path.parent}: it is not a folder"
+    except OSError as error:
+        return f"the folder {path.parent}: {why(error)}"
+    try:
+        refuse_others(path.stat().st_mode, path, devices=True)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return why(error)
+    return ""
+
+
+def _mode(path: str) -> int:
+    try:
+        return Path(path).stat().st_mode
+    except OSError:
+        return 0

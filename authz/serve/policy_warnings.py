@@ -1,0 +1,59 @@
+"""Logs lint's warnings about each policy that comes into force, in one bounded line.
+
+Law: one process logs it, once for each revision, after the policy is in force. Lint takes less time than loading; a
+file larger than `MOST_BYTES` is skipped, so that checks never wait for it. A bug in lint stops no start and no reload.
+"""
+
+import logging
+from typing import Final
+
+from authz.core.errors import Problem
+from authz.core.policy import Policy
+from authz.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES: Final = 256 * 1024  # some 2,000 rules, under 100 ms in every shape of `tests/policy_shapes.py`
+_SHOWN: Final = 3
+_MOST_CHARS: Final = 300
+
+
+class PolicyWarnings:
+    """Logs the warnings of each revision once. `settings` are the gate's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._logged = ""
+
+    def log(self, policy: Policy, size: int) -> None:
+        """Log the warnings of a policy; `size` is that of its file in bytes."""
+        if size > MOST_BYTES or policy.revision == self._logged:
+            return
+        self._logged = policy.revision
+        try:
+            found = self._warnings(policy)
+        except Exception:
+            # Lint's entry point: the policy is in force already, and a bug in lint must not end its process.
+            log.exception("looking for warnings about the policy %s", policy.revision[:12])
+            return
+        if found:
+            shown = "; ".join(_cut(str(problem)) for problem in found[:_SHOWN])
+            left = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            log.warning(
+                "policy %s: %d warning(s): %s%s. All are shown by: authz lint --settings FILE",
+                policy.revision[:12],
+                len(found),
+                shown,
+                left,
+            )
+
+    def _warnings(self, policy: Policy) -> list[Problem]:
+        from authz.core.lint import review  # noqa: PLC0415 only the process that logs needs lint
+        from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
+
+        found = sorted([*review.lint(policy), *agreement.findings(policy, self._settings, "settings")])
+        return [finding.problem for finding in found if finding.severity is review.Severity.WARNING]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARS else text[: _MOST_CHARS - 1] + "…"

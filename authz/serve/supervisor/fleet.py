@@ -1,0 +1,152 @@
+"""The worker processes: spawned, told apart, reaped.
+
+Law: each is a fresh interpreter that runs the code which this one runs; nothing is forked with gRPC inside. Only
+processes that were spawned here are ever signalled. A worker's index is its place; a place sees several workers in its
+time, which are told apart by their number.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import authz
+from authz.serve.supervisor.aggregate import Worker
+from authz.serve.supervisor.backoff import BackOff
+from authz.serve.supervisor.place import Place
+from authz.serve.supervisor.worker import LISTENING
+
+_BLOCK: Final = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Seat:
+    """One worker's place, and who holds it.
+
+    `listened` says whether anybody in it ever came to listen; `due` is when the next worker starts in an empty one.
+    """
+
+    index: int
+    process: subprocess.Popen[bytes] | None = None
+    lifeline: socket.socket | None = None
+    number: int = 0
+    started_at: float = 0.0
+    due: float = 0.0
+    listened: bool = False
+    restarts: int = 0
+    told: bytearray = field(default_factory=bytearray, repr=False)
+    back_off: BackOff = field(default_factory=BackOff)
+
+    @property
+    def worker(self) -> Worker:
+        """Who holds the seat."""
+        return self.index, self.number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A worker that ended: its exit status (negative: the signal), whether it had come to listen, its last metrics."""
+
+    seat: Seat
+    worker: Worker
+    status: int
+    served: bool
+    last_metrics: str
+
+
+class Fleet:
+    """All seats.
+
+    Args:
+        folder: what the workers share.
+        count: how many.
+        arguments: of the command, as the supervisor's own (`serve --settings …`).
+        signing_keys: descriptors that every worker inherits.
+    """
+
+    def __init__(self, folder: Path, count: int, arguments: Sequence[str], signing_keys: tuple[int, ...] = ()) -> None:
+        self._folder = folder
+        self._count = count
+        self._arguments = tuple(arguments)
+        self._signing_keys = signing_keys
+        self.seats = tuple(Seat(index=index) for index in range(count))
+
+    def place(self, seat: Seat, lifeline: int = -1) -> Place:
+        """What a worker in that seat is told."""
+        return Place(
+            index=seat.index,
+            count=self._count,
+            folder=str(self._folder),
+            lifeline=lifeline,
+            signing_keys=self._signing_keys,
+        )
+
+    def spawn(self, seat: Seat, now: float) -> None:
+        """Start a worker in an empty seat.
+
+        Raises:
+            OSError: there is no process to be had.
+        """
+        seat.number += 1  # first: whoever sees the process from another thread must not take it for the one before
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                seat.process = subprocess.Popen(  # noqa: S603 our own interpreter and arguments
+                    [sys.executable, *_own_code(), "-m", "authz", *self._arguments],
+                    env={**os.environ, **self.place(seat, theirs.fileno()).environment()},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), *self._signing_keys],
+                )
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        seat.lifeline, seat.started_at = ours, now
+        seat.told.clear()
+
+    def reap(self) -> list[Ended]:
+        """The workers that have ended since the last look; their seats are empty now."""
+        ended = []
+        for seat in self.seats:
+            _listen(seat)
+            if seat.process is None or (status := seat.process.poll()) is None:
+                continue
+            _listen(seat)
+            served = seat.told.startswith(LISTENING)
+            words = bytes(seat.told).removeprefix(LISTENING).decode(errors="replace")
+            seat.process = None
+            if seat.lifeline is not None:
+                seat.lifeline.close()
+                seat.lifeline = None
+            ended.append(Ended(seat=seat, worker=seat.worker, status=status, served=served, last_metrics=words))
+        return ended
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every worker that runs."""
+        for seat in self.running():
+            if seat.process is not None:
+                seat.process.send_signal(number)
+
+    def running(self) -> list[Seat]:
+        """The seats that are held."""
+        return [seat for seat in self.seats if seat.process is not None]
+
+
+def _listen(seat: Seat) -> None:
+    """Take in what the worker has told; it never keeps us waiting."""
+    try:
+        while seat.lifeline is not None and (data := seat.lifeline.recv(_BLOCK)):
+            seat.told += data
+    except OSError:  # nothing more for now, or it was killed in the middle of a word
+        pass
+    seat.listened = seat.listened or seat.told.startswith(LISTENING)
+
+
+def _own_code() -> list[str]:
+    """The interpreter's flags: the working folder counts as a place of code only where our own code came from it."""
+    return [] if Path(authz.__file__).parents[1] == Path.cwd() else ["-P"]

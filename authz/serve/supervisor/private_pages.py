@@ -1,0 +1,83 @@
+"""Reading the workers' admin pages over their private Unix sockets, all at once and never for long.
+
+Law: a worker that hangs, has ended or talks nonsense is absent from the answer; it delays nobody beyond the deadline.
+"""
+
+import contextlib
+import http.client
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from authz.system.threads import Background
+
+DEADLINE_S: Final = 1.0
+_LARGEST: Final = 32 * 1024 * 1024  # a grant of all DAGs that the largest policy names
+
+Key = TypeVar("Key")
+
+
+def read(path: Path, page: str, timeout_s: float = DEADLINE_S) -> bytes | None:
+    """The body of one page, whatever its status; None when there is no answer."""
+    connection = _UnixConnection(path, timeout_s)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", page)
+            return connection.getresponse().read(_LARGEST)
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S) -> dict[Key, bytes]:
+    """The page of every worker that answers within the time."""
+    found: dict[Key, bytes] = {}
+
+    def ask(key: Key, path: Path) -> None:
+        body = read(path, page, timeout_s)
+        if body is not None:
+            found[key] = body
+
+    threads = [Background(ask, args=pair, name="private-pages") for pair in paths.items()]
+    end = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return dict(found)
+
+
+def read_first(
+    paths: Iterable[Path], page: str, accepts: Callable[[bytes], bool], timeout_s: float = DEADLINE_S
+) -> bytes | None:
+    """The first page that is accepted, of whichever worker; None when there is none within the time."""
+    answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def ask(path: Path) -> None:
+        answers.put(read(path, page, timeout_s))
+
+    threads = [Background(ask, args=(path,), name="private-pages") for path in paths]
+    end = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        try:
+            body = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            return None
+        if body is not None and accepts(body):
+            return body
+    return None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("worker", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

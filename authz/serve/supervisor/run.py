@@ -1,0 +1,195 @@
+"""The supervisor: starts the workers, keeps them running, ends them, and shows them as one.
+
+Law: one thread, the main one, starts, signals and reaps workers; it waits for signals and for nothing else. A worker
+that ends unasked is replaced after a growing delay, and a start that fails is tried again after one; the others serve
+on. A worker that cannot even begin to listen because of what it was told (status 2) ends everything, as it would alone.
+Ending: every worker drains; who takes longer than that may take is killed, and that is said.
+
+Start: assertion key → admin port bound → workers → keys and admin answer. Stop: workers → admin → keys → folder.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from authz.core import assertion
+from authz.keys import SystemClock
+from authz.ops.admin import AdminServer, Readiness
+from authz.serve.issuer_keys import fetcher_of, options_of, state_of
+from authz.serve.signing_keys import load_keys
+from authz.serve.supervisor.fleet import Ended, Fleet, Seat
+from authz.serve.supervisor.frozen_keys import freeze, frozen
+from authz.serve.supervisor.key_socket import KeyServer
+from authz.serve.supervisor.shared_keys import SharedFetcher
+from authz.serve.supervisor.view import FleetView
+from authz.settings import Settings
+from authz.system import threads
+from authz.system.threads import Background
+
+log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.2
+_MARGIN_S: Final = 5.0
+_USAGE: Final = 2
+_END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_AWAITED: Final = frozenset({*_END, signal.SIGHUP, signal.SIGCHLD})
+
+
+class Supervisor:
+    """Several workers behind one command.
+
+    Args:
+        settings: what to serve, and where.
+        data: the bytes of the settings file; every worker, also a later one, reads these and not the file.
+        arguments: of the command, as the workers get them.
+    """
+
+    def __init__(self, settings: Settings, data: bytes, arguments: Sequence[str]) -> None:
+        self._settings = settings
+        keys = freeze(settings)
+        self._jwks = assertion.public_jwks(load_keys(frozen(settings, keys)))
+        folders = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
+        self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
+        self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
+        self._fleet.place(self._fleet.seats[0]).settings.write_bytes(data)
+        self._state = state_of(settings)
+        self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)
+        self._ending = threading.Event()
+        self._status = 0
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit status. Main thread only.
+
+        Raises:
+            OSError: the admin address cannot be listened on, or there is no process to be had.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+        with contextlib.ExitStack() as running:
+            running.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            admin = AdminServer(
+                self._settings.admin.listen,
+                metrics=self._view,
+                readiness=self._readiness,
+                jwks=lambda: self._jwks,
+                grants=self._view.grant,
+            )
+            running.callback(admin.stop)
+            keys = self._key_server()
+            keys.start()
+            running.callback(keys.stop)
+            running.callback(self._kill)
+            for seat in self._fleet.seats:
+                self._fleet.spawn(seat, time.monotonic())
+            admin.start()
+            watching = Background(self._view.follow, args=(self._ending,), name="readiness")
+            watching.start()
+            running.callback(watching.join)
+            running.callback(self._ending.set)
+            log.info("%d workers, admin on %s", len(self._fleet.seats), self._settings.admin.listen)
+            self._keep_running()
+            self._end()
+        return self._status
+
+    def _key_server(self) -> KeyServer:
+        clock = SystemClock()
+        fetcher = SharedFetcher(fetcher_of(self._settings, self._state, clock), clock, options_of(self._settings))
+        return KeyServer(self._fleet.place(self._fleet.seats[0]).keys, fetcher)
+
+    def _readiness(self) -> Readiness:
+        if self._ending.is_set():
+            return Readiness(ready=False, reasons=("ending",), details={"revision": ""})
+        now, runs = self._view.readiness(), self._settings.run_identity
+        kept = self._state.problems() if self._state is not None else ()
+        now = replace(now, reasons=(*now.reasons, *threads.problems(), *kept))
+        return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
+
+    def _keep_running(self) -> None:
+        """Until a signal to end, or a worker that cannot begin."""
+        while True:
+            told = signal.sigtimedwait(_AWAITED, self._pause())
+            number = told.si_signo if told is not None else None
+            if number == signal.SIGHUP:
+                self._fleet.signal(signal.SIGHUP)
+            now = time.monotonic()
+            hopeless = [ended for ended in self._fleet.reap() if not self._replace(ended, now, wanted=number in _END)]
+            if number in _END or hopeless:
+                self._status = _USAGE if hopeless else 0
+                return
+            for seat in self._fleet.seats:
+                if seat.process is None and now >= seat.due:
+                    self._start_again(seat, now)
+
+    def _start_again(self, seat: Seat, now: float) -> None:
+        """Start the next worker; where the system has no process to give, that is tried again after a growing delay."""
+        try:
+            self._fleet.spawn(seat, now)
+        except OSError as error:
+            delay = seat.back_off.after(0.0)
+            seat.due = now + delay
+            log.error("worker %d cannot be started, the next try is in %.1f s: %s", seat.index, delay, error.strerror)  # noqa: TRY400 the text says it all
+        else:
+            seat.restarts += 1
+
+    def _pause(self) -> float:
+        """SIGCHLD tells of an end at once; the rest of the time there is a restart to wait for, or nothing."""
+        now = time.monotonic()
+        dues = [seat.due - now for seat in self._fleet.seats if seat.process is None]
+        return max(0.0, min([_LOOK_S, *dues]))
+
+    def _replace(self, ended: Ended, now: float, *, wanted: bool) -> bool:
+        """Note the end of a worker and when its successor starts; False when none can do better."""
+        self._view.ended(ended)
+        seat = ended.seat
+        if wanted:
+            return True
+        if ended.status == _USAGE and not seat.listened:
+            log.error("worker %d cannot start", seat.index)
+            return False
+        delay = seat.back_off.after(now - seat.started_at, served=ended.served)
+        seat.due = now + delay
+        log.error("worker %d ended (%s), the next starts in %.1f s", seat.index, _told(ended.status), delay)
+        return True
+
+    def _end(self) -> None:
+        """All drain at the same time; this waits for them and says how they ended."""
+        self._ending.set()
+        self._fleet.signal(signal.SIGTERM)
+        shutdown = self._settings.shutdown
+        deadline = time.monotonic() + shutdown.drain_delay + shutdown.drain_grace + _MARGIN_S
+        while self._fleet.running() and time.monotonic() < deadline:
+            told = signal.sigtimedwait(_AWAITED, _LOOK_S)
+            if told is not None and told.si_signo == signal.SIGHUP:
+                self._fleet.signal(signal.SIGHUP)
+            for ended in self._fleet.reap():
+                self._note_end(ended)
+        log.info("all workers have ended")
+
+    def _note_end(self, ended: Ended) -> None:
+        self._view.ended(ended)
+        unborn = ended.status == -signal.SIGTERM and not ended.last_metrics
+        if ended.status and not unborn:
+            log.error("worker %d ended badly: %s", ended.seat.index, _told(ended.status))
+            self._status = self._status or 1
+
+    def _kill(self) -> None:
+        """Whoever still runs: it did not drain in time, or we failed ourselves."""
+        for seat in self._fleet.running():
+            log.error("worker %d does not end and is killed", seat.index)
+            self._status = self._status or 1
+            if seat.process is not None:
+                seat.process.kill()
+                seat.process.wait()
+
+
+def _told(status: int) -> str:
+    """An exit status in words."""
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,0 +1,87 @@
+"""A worker process: one serving process that knows its place.
+
+Law: it ends when its supervisor does, however that one ended: the lifeline closes, and whoever held the other end is
+gone. It then drains as if told to; if that takes too long it ends anyway, and it takes the shared folder away.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from authz.serve.supervisor.frozen_keys import frozen
+from authz.serve.supervisor.key_socket import SupervisedFetcher
+from authz.serve.supervisor.place import Place
+from authz.settings import Admin, Settings, endpoints
+from authz.system.threads import Background
+
+LISTENING: Final = b"listening\n"
+_LAST_WORDS_S: Final = 1
+_MARGIN_S: Final = 3.0
+_ORPHANED: Final = 70
+
+
+def settings_at(place: Place, settings: Settings) -> Settings:
+    """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
+    listen = endpoints.of_worker(settings.listen, place.index, place.count)
+    file = settings.revocation.file or str(place.revocations)
+    told = settings.revocation.backchannel if place.index == 0 else None  # one listens, all know
+    shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": told})}
+    settings = frozen(settings, place.signing_keys)
+    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}"), **shared})
+
+
+def run(settings: Settings, place: Place) -> int:
+    """Serve as that worker until told to end; returns the exit status.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used.
+        OSError: an address cannot be listened on.
+    """
+    from authz.serve.app import App, settle  # noqa: PLC0415 gRPC: whoever supervises imports this module and must not have it
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
+    fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
+    app = App(
+        settings_at(place, settings),
+        fetcher=fetcher,
+        log_lock=place.log_lock,
+        replays=place.replays,
+        quiet=True,
+        lints=place.index == 0,  # one speaks for all
+    )
+    with socket.socket(fileno=place.lifeline) as lifeline:
+        over = threading.Event()
+        Background(_follow, args=(lifeline, place, app.settings, over), name="lifeline").start()
+
+        def tell(words: bytes) -> None:
+            with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
+                lifeline.sendall(words)
+
+        def listening(_addresses: Sequence[str]) -> None:
+            settle()
+            tell(LISTENING)
+
+        status = app.run(listening)
+        over.set()
+        lifeline.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LAST_WORDS_S, 0))
+        tell(app.metrics.exposition()[0])
+    return status
+
+
+def _follow(lifeline: socket.socket, place: Place, settings: Settings, over: threading.Event) -> None:
+    """Wait for the supervisor's end; it says nothing else on this line."""
+    with contextlib.suppress(OSError):  # the line is reset where the supervisor died with our words unread
+        while lifeline.recv(1):
+            pass
+    if over.is_set():
+        return
+    shutil.rmtree(place.folder, ignore_errors=True)  # nobody else is left to do it
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
+    os._exit(_ORPHANED)

@@ -1,0 +1,1 @@
+"""Revocations, recorded before they are promised, and back-channel logout."""

@@ -1,0 +1,273 @@
+"""The revocation file: one JSON object per line, written by all workers and by the operator, read by all of them.
+
+Law 1: `append` returns when the lines are on the disk (fsync, of the folder too where the file is new), or raises and
+leaves the file as it was. One process writes at a time: the file is locked, and whoever got the lock of a file that was
+replaced meanwhile takes the new one.
+Law 2: a line that cannot be understood takes nothing else out of force. It is counted and stays where it is. Half a
+line, which a crash or a full disk may leave, is closed by the next writer, so that it spoils no other.
+Law 3: bounded. Beyond `MOST_BYTES` nothing is appended, and nothing is read. Compaction writes what is still in force
+into a new file (mode 0600) that takes the old one's place in one step.
+Law 4: the folder may be another account's than ours (`authz revoke` run by root), so its names are not believed: no
+link is followed, nothing is written into a file that has another name too, and only what we made changes hands.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from errno import EFBIG, EINVAL, ELOOP, ETIMEDOUT
+from pathlib import Path
+from typing import Final
+
+from authz.core.revocation import Revocation, encode, parse
+from authz.system.regular_file import open_regular
+from authz.system.whole_file import sync_folder, write_whole
+
+MOST_BYTES: Final = 16 << 20
+_MODE: Final = 0o600
+_LOCK_S: Final = 1.0
+_RETRY_S: Final = 0.005
+_TAIL_BYTES: Final = 1024  # a line and more: what tells whether a file is the one that was read
+_RECENT_BYTES: Final = 256 << 10  # in which a writer looks for what it is about to say
+_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What a file holds that was not read before. `lines` and `broken` count all of it, also what was read before."""
+
+    revocations: tuple[Revocation, ...]
+    lines: int
+    broken: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Up to where a file was read. An inode number is given again, so the last bytes before it count too."""
+
+    device: int
+    inode: int
+    offset: int = 0
+    tail: bytes = b""
+
+    def is_in(self, descriptor: int, status: os.stat_result) -> bool:
+        """Whether more was added to that very file, and nothing else was done to it."""
+        if (self.device, self.inode) != (status.st_dev, status.st_ino) or status.st_size <= self.offset:
+            return False  # the same file with nothing more in it was changed in place
+        return os.pread(descriptor, len(self.tail), self.offset - len(self.tail)) == self.tail
+
+
+class RevocationFile:
+    """One file. `append` and `compact` may be called from one thread, `news` from another.
+
+    Args:
+        path: where it is; made when it is missing. Its folder may be a symbolic link, itself it may not.
+        most_bytes: its largest size.
+    """
+
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
+        self._path = path.parent.resolve() / path.name
+        self._most = most_bytes
+        self._place = _Place(device=0, inode=0)
+        self._lines = self._broken = 0
+
+    def append(self, revocations: Iterable[Revocation]) -> None:
+        """Write these, and make sure that they stay. What the file's last lines say already is not said again.
+
+        Raises:
+            OSError: they are not on record.
+        """
+        lines = [(encode(revocation), revocation) for revocation in revocations]
+        with self._locked() as (descriptor, is_new):
+            size = os.fstat(descriptor).st_size
+            data = b"".join(_unsaid(lines, _recent(descriptor, size)))
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            if size + len(data) > self._most:
+                raise OSError(EFBIG, f"{self._path.name} is full")
+            try:
+                _write(descriptor, data)
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+            if is_new:
+                sync_folder(self._path.parent)
+
+    def news(self) -> News:
+        """What was added since the last call; the whole file when it is another one.
+
+        Raises:
+            OSError: it cannot be read, or is too large to be one of ours. What was read before stays true.
+        """
+        with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
+            with contextlib.suppress(
+                OSError
+            ):  # half of a batch may be taken back; whoever never lets go is not waited for
+                _lock(file.fileno(), fcntl.LOCK_SH, time.monotonic() + _LOCK_S)
+            status = os.fstat(file.fileno())
+            if status.st_size > self._most:
+                raise OSError(EFBIG, f"{self._path.name} is larger than {self._most} bytes")
+            place = self._place
+            if not place.is_in(file.fileno(), status):
+                place = _Place(device=status.st_dev, inode=status.st_ino)
+                self._lines = self._broken = 0
+            file.seek(place.offset)
+            data = file.read(self._most - place.offset + 1)
+        whole, _, rest = data.rpartition(b"\n")
+        revocations, broken = _parse(whole)
+        self._lines += whole.count(b"\n") + bool(whole)
+        self._broken += broken
+        read = data[: len(data) - len(rest)]
+        self._place = replace(place, offset=place.offset + len(read), tail=(place.tail + read)[-_TAIL_BYTES:])
+        # What has no newline (yet) is read again the next time; if it is one already, it counts at once.
+        last, torn = _parse(rest)
+        return News(revocations=(*revocations, *last), lines=self._lines + bool(rest), broken=self._broken + torn)
+
+    def compact(self, now: float) -> None:
+        """Drop what is over and what is said twice.
+
+        Raises:
+            OSError: the old file stays as it is.
+        """
+        with self._locked() as (descriptor, _is_new):
+            data = _read_all(descriptor, self._most)
+            write_whole(self._path, _kept(data, now), mode=_MODE, replace=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[tuple[int, bool]]:
+        """The file's descriptor, locked, and whether the file is new."""
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                descriptor, is_new = self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL), True
+            except FileExistsError:
+                try:
+                    descriptor, is_new = self._opened(os.O_RDWR | os.O_APPEND), False
+                except FileNotFoundError:  # it went away just now
+                    continue
+            try:
+                _lock(descriptor, fcntl.LOCK_EX, deadline)
+                if self._is_in_place(descriptor):
+                    if os.fstat(descriptor).st_nlink != 1:
+                        raise OSError(EINVAL, f"{self._path} has another name too (a hard link)")
+                    if is_new and os.geteuid() == 0:  # made by an operator as root: the gate must be able to use it
+                        folder = self._path.parent.stat()
+                        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+                    yield descriptor, is_new
+                    return
+            finally:
+                os.close(descriptor)  # and with it the lock
+
+    def _opened(self, flags: int) -> int:
+        """The file's descriptor; OSError where the name is that of a link, a pipe or another thing."""
+        try:
+            return open_regular(self._path, flags | _FLAGS, _MODE)
+        except OSError as error:
+            if error.errno == ELOOP:
+                raise OSError(ELOOP, f"{self._path} is a symbolic link") from None
+            raise
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        """Whether the file still has its name: a compaction may have put another one in its place."""
+        try:
+            now = self._path.lstat()
+        except OSError:
+            return False
+        held = os.fstat(descriptor)
+        return (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino)
+
+
+def _lock(descriptor: int, how: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(ETIMEDOUT, "somebody else holds its lock") from None
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _read_all(descriptor: int, most: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    if size > most:
+        raise OSError(EFBIG, f"larger than {most} bytes")
+    return os.pread(descriptor, size, 0)
+
+
+def _recent(descriptor: int, size: int) -> bytes:
+    """The last whole lines, as many as a writer looks at."""
+    start = max(0, size - _RECENT_BYTES)
+    data = os.pread(descriptor, size - start, start)
+    return data.partition(b"\n")[2] if start else data
+
+
+def _subject_of(line: bytes) -> bytes:
+    """What a line of ours is about: all before its `until`, whose quotes no value can hold."""
+    return line.partition(b',"until":')[0]
+
+
+def _unsaid(lines: list[tuple[bytes, Revocation]], recent: bytes) -> Iterator[bytes]:
+    """Those of the lines that say more than any one that stands in the file or comes before them.
+
+    Any one, not all together: of two lines about a subject the one with the later `before` may be over first.
+    Many sign-outs at once with one token would write a line each. A line that others wrote in another way is not found;
+    then it is said twice.
+    """
+    wanted = {_subject_of(line) for line, _revocation in lines}
+    said: dict[bytes, list[Revocation]] = {}
+    for line in recent.split(b"\n"):
+        about = _subject_of(line)
+        if about in wanted:
+            with contextlib.suppress(ValueError):  # half a line says nothing
+                said.setdefault(about, []).append(parse(line))
+    for line, revocation in lines:
+        known = said.setdefault(_subject_of(line), [])
+        if not any(one.until >= revocation.until and one.before >= revocation.before for one in known):
+            known.append(revocation)
+            yield line
+
+
+def _both(known: Revocation | None, other: Revocation) -> Revocation:
+    """What two lines about the same say together, as in `Revoked.add`."""
+    if known is None:
+        return other
+    return replace(other, before=max(known.before, other.before), until=max(known.until, other.until))
+
+
+def _parse(data: bytes) -> tuple[list[Revocation], int]:
+    """The revocations in whole lines, and how many lines are none."""
+    found, broken = [], 0
+    for line in data.split(b"\n"):
+        if line.strip():
+            try:
+                found.append(parse(line))
+            except ValueError:
+                broken += 1
+    return found, broken
+
+
+def _kept(data: bytes, now: float) -> Iterator[bytes]:
+    """The lines that stay: one for those that name the same, and whatever cannot be understood."""
+    lasting: dict[tuple[str, str, str], Revocation] = {}
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            revocation = parse(line)
+        except ValueError:
+            yield line + b"\n"
+            continue
+        if not revocation.is_over(now):
+            name = revocation.issuer, revocation.kind.value, revocation.value
+            lasting[name] = _both(lasting.get(name), revocation)
+    yield from map(encode, lasting.values())

@@ -1,0 +1,266 @@
+"""The settings file `authz.yaml`: where things are, and the limits. Who may do what stands in the policy.
+
+Law: every problem of the file is reported at once with its place; an unknown key is an error. Paths are relative to the
+file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md` is
+made of these descriptions.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from authz.core.documents import yaml_document
+from authz.core.documents.quantities import Duration, FormatVersion, Size
+from authz.core.errors import ConfigError, Problem
+from authz.core.messages import page_frame
+from authz.settings import cpus, endpoints, named_files
+from authz.settings.checks import disagreements, one_file_for_two, state_is_apart
+from authz.settings.envoy import Envoy
+from authz.settings.named_files import File, Folder, ReadFile, SecretFile, Use, WrittenFile
+from authz.settings.run_identity import RunIdentity
+from authz.settings.sections import Address, Section, Tls, is_loopback
+from authz.system.regular_file import read_regular
+
+_MOST_WORKERS = 256
+_BESIDE_THE_TOKEN = 64 * 1024
+_CLASH_HINT = "leave as many ports free as there are workers, or say how many with `workers`"
+
+
+def _workers(value: object) -> int | Literal["auto"]:
+    """A number of processes, or `auto`."""
+    if value == "auto":
+        return "auto"
+    if type(value) is int and 1 <= value <= _MOST_WORKERS:
+        return value
+    raise ValueError(f"write a number of processes from 1 to {_MOST_WORKERS}, or auto")
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": _MOST_WORKERS}]}),
+]
+
+
+class Admin(Section):
+    """Metrics and readiness."""
+
+    listen: Address = Field(
+        "127.0.0.1:9180", description="address of /metrics, /healthz, /readyz, /jwks.json and /grants"
+    )
+
+
+class Pages(Section):
+    """What people read who are not let in."""
+
+    organisation: Annotated[str, AfterValidator(page_frame.check_organisation)] = Field(
+        "", description="name above every page of the gate and of Envoy's login"
+    )
+    contact: Annotated[str, AfterValidator(page_frame.check_contact)] = Field(
+        "",
+        description="whom to ask, on every page: a mail address or an https URL",
+    )
+
+    @property
+    def branding(self) -> page_frame.Branding:
+        """What the pages say of who runs the gate."""
+        return page_frame.Branding(organisation=self.organisation, contact=self.contact)
+
+
+class Limits(Section):
+    """Bounds of what one caller or all callers together may take."""
+
+    token_bytes: Size = Field(
+        96 * 1024,
+        le=1024 * 1024,
+        description="a longer token is refused before it is decoded; Envoy takes 32 KiB of headers more than this",
+    )
+    message_bytes: Size = Field(
+        256 * 1024, description="a longer CheckRequest is refused by gRPC; at least 64 KiB more than `token_bytes`"
+    )
+    cached_tokens: int = Field(100_000, ge=1, le=10_000_000, description="verified tokens kept per process")
+    streams: int = Field(
+        1024, ge=1, le=65_536, description="calls in flight on one connection; Envoy opens another one for more"
+    )
+    armed: int = Field(64, ge=1, le=4096, description="calls that gRPC may accept before the loop looks at them (`cq`)")
+    parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
+    wait: Duration = Field(2.0, description="longest wait of one check for a key")
+
+    @model_validator(mode="after")
+    def _room_beside_the_token(self) -> Self:
+        """A check that gRPC refuses would be a 503 for what is at most a 401."""
+        if self.message_bytes < self.token_bytes + _BESIDE_THE_TOKEN:
+            raise ValueError("`message_bytes` must be at least 64 KiB more than `token_bytes`")
+        return self
+
+
+class Keys(Section):
+    """How the issuers' keys are fetched."""
+
+    refresh: Duration = Field(300.0, description="time between background fetches (Cache-Control may shorten it)")
+    min_interval: Duration = Field(
+        1.0, description="an unknown key id causes at most one fetch per issuer in this time; less than `limits.wait`"
+    )
+    max_stale: Duration = Field(86400.0, description="how long the last good keys serve while the issuer is down")
+    timeout: Duration = Field(3.0, description="longest time of one fetch")
+    max_bytes: Size = Field(256 * 1024, description="largest key set or discovery document")
+
+
+class Assertion(Section):
+    """The signed identity that Airflow and other upstreams receive."""
+
+    issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
+    keys: tuple[SecretFile, ...] = Field(
+        min_length=1, description="EC P-256 keys, PEM, newest first; a missing first is made"
+    )
+    lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
+
+
+class Log(Section):
+    """Where decisions and messages go."""
+
+    decisions: Annotated[str, File(Use.WRITTEN, but="stdout")] = Field(
+        "stdout", description="`stdout` or a file; one JSON line per decision"
+    )
+    queue: int = Field(10_000, ge=1, description="records that may wait to be written")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
+
+
+class Audit(Section):
+    """What happens when a decision cannot be recorded."""
+
+    on_failure: Literal["deny", "allow"] = Field(
+        "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
+    )
+
+
+class Revocation(Section):
+    """Sessions that were ended, and tokens that were revoked."""
+
+    file: WrittenFile = Field(
+        "", description="file of revocations, shared by workers and `authz revoke`; default: forgotten at a restart"
+    )
+    keep: Duration = Field(
+        86400.0, ge=60, description="how long a session that was ended is remembered; as long as sessions at the issuer"
+    )
+    backchannel: Address | None = Field(
+        None, description="address where issuers tell that a session has ended (OIDC back-channel logout)"
+    )
+    clients: tuple[str, ...] = Field(
+        (), description="`aud` of their logout tokens, besides the issuers' audiences and the login's `client_id`"
+    )
+
+
+class Shutdown(Section):
+    """Ending without a failed call."""
+
+    drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
+    drain_grace: Duration = Field(5.0, description="then: time for what is in flight to end")
+
+
+class Settings(Section):
+    """The whole file."""
+
+    version: FormatVersion = Field(description="version of this format")
+    policy: ReadFile = Field("policy.yaml", description="the policy file")
+    state: Folder = Field(
+        "", description="folder, ours alone, for what serves after a restart: the last good policy and key sets"
+    )
+    listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
+    insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
+    tls: Tls | None = Field(None, description="TLS of `listen`")
+    workers: Workers = Field(
+        "auto", description="processes that serve, each on an address of its own; `auto`: the CPUs it may use"
+    )
+    engine: Literal["cq", "aio"] = Field(
+        "cq", description="serving engine; `cq` falls back to `aio` where it cannot run"
+    )
+    realm: str = Field("airflow", pattern=r"^[A-Za-z0-9 ._-]{1,64}$", description="realm named in WWW-Authenticate")
+    admin: Admin = Field(Admin(), description="metrics and readiness")
+    pages: Pages = Field(Pages(), description="what people read who are not let in")
+    limits: Limits = Field(Limits(), description="bounds")
+    keys: Keys = Field(Keys(), description="fetching the issuers' keys")
+    assertion: Assertion | None = Field(None, description="signed identity for upstreams")
+    log: Log = Field(Log(), description="decision log and messages")
+    audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
+    revocation: Revocation = Field(Revocation(), description="sessions that were ended")
+    run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
+    shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
+    envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve; with `auto` as many as there are CPUs for, at this moment."""
+        return cpus.usable() if self.workers == "auto" else self.workers
+
+    @model_validator(mode="after")
+    def _runs_have_a_key(self) -> Self:
+        """The gate signs the tokens of runs, and its question to Airflow, with the keys of its assertions."""
+        if self.run_identity is not None and self.assertion is None:
+            raise ValueError("`run_identity` needs `assertion`: tokens of runs are signed with its keys")
+        return self
+
+    @model_validator(mode="after")
+    def _no_plaintext_beyond_loopback(self) -> Self:
+        """A Check in the clear shows every token to whoever listens on the wire (PITFALLS d-38)."""
+        open_to_all = [address for address in self.listen if not is_loopback(address)]
+        if open_to_all and self.tls is None and not self.insecure_listen:
+            raise ValueError(
+                f"{', '.join(open_to_all)} is reachable from other machines without TLS:"
+                " set `tls`, listen on loopback or a Unix socket, or say `insecure_listen: true`"
+            )
+        return self
+
+
+def load(path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
+    """Read the settings; paths in the result are absolute. `workers` stands in for the file's, when given.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    return parse(read(path), path, workers=workers)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a settings file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return read_regular(path, yaml_document.MAX_BYTES)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+
+
+def parse(
+    data: bytes,
+    path: Path,
+    *,
+    workers: int | Literal["auto"] | None = None,
+    engine: Literal["cq", "aio"] | None = None,
+) -> Settings:
+    """The settings in the bytes of the file `path`, with what the command line says instead; see `load`.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    document = yaml_document.parse(data, str(path), error=ConfigError)
+    settings, problems = yaml_document.validate(document, Settings)
+    if settings is None or problems:
+        raise ConfigError(problems)
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    if engine is not None:
+        settings = settings.model_copy(update={"engine": engine})
+    clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
+    problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
+    problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
+    # Links stay links: in a ConfigMap the folder that they lead to is replaced, and the old one deleted.
+    settings = named_files.absolute(settings, path.absolute().parent)
+    clashes_of_files = (*one_file_for_two(settings, path), *state_is_apart(settings, path))
+    problems += [document.problem(*clash) for clash in clashes_of_files]
+    if problems:
+        raise ConfigError(problems)
+    return settings

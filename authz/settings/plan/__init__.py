@@ -1,0 +1,1 @@
+"""What Envoy's configuration is rendered from: data and its checks only."""
