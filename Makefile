@@ -56,7 +56,7 @@ parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route
 	@$(BIN)/python -m tests.parity
 
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
-	@$(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit --cov --cov-report=
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
 
 # One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.

@@ -64,7 +64,7 @@ def main() -> None:
       authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b
-    Exit status: 0 yes, 1 a negative answer (denied, findings), 2 usage or configuration.
+    Exit status: 0 yes, 1 a negative answer (denied, errors found), 2 usage or configuration.
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 

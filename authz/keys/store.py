@@ -197,7 +197,7 @@ class KeyStore:
             else:
                 keyset = jwks.parse(fetched.data, previous)
         except KeysUnavailableError as error:
-            self._failed(worker, error.detail)
+            self._failed(worker, _placed(worker.issuer, error.detail))
         except Exception as error:
             # The thread's door: a bug in a fetch must not end the refreshing of this issuer for good.
             log.exception("fetching the keys of issuer %s", worker.issuer.name)
@@ -288,3 +288,9 @@ class KeyStore:
 def _source(issuer: Issuer) -> tuple[object, ...]:
     """What decides where the keys of an issuer come from."""
     return (issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.jwks_file, issuer.insecure_http)
+
+
+def _placed(issuer: Issuer, detail: str) -> str:
+    """A failure with the key file that it is about; what is about an address names it already."""
+    file = issuer.jwks_file
+    return detail if file is None or detail.startswith(file) else f"{file}: {detail}"

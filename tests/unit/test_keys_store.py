@@ -188,6 +188,13 @@ class TestFailing:
         assert "secret" not in running.store.view()["corp"].last_error
         assert running.store.view()["corp"].last_error
 
+    @pytest.mark.parametrize("failure", [b"<html>", KeysUnavailableError("/keys.json: No such file or directory")])
+    def test_what_is_wrong_with_a_key_file_names_it_once(self, stage, failure):
+        running = stage(SimFetcher(corp=failure), issuer(discovery=False, jwks_file="/keys.json"))
+        said = running.store.view()["corp"].last_error
+        assert said.startswith("/keys.json: ")
+        assert said.count("/keys.json") == 1
+
     def test_a_bug_in_the_fetcher_is_a_failure_and_not_the_end(self, stage):
         running = stage(SimFetcher(corp=ZeroDivisionError("secret")), CORP)
         assert running.store.view()["corp"].last_error == "internal error (ZeroDivisionError)"

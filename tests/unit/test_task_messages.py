@@ -55,6 +55,12 @@ def test_the_path_is_the_one_that_rules_are_about_without_that_of_the_base_url()
         assert f"allows GET {expected} at orders for" in said(Reason.NO_RULE, http=http)
 
 
+def test_a_call_without_any_identity_is_led_to_the_connection_type():
+    assert "`authz-http`" in said(Reason.NO_TOKEN, run=None)
+    asks = HttpRequest("execution", "", "GET", "10.0.0.1:80", "/execution/variables/__run_identity__")
+    assert said(Reason.NO_TOKEN, run=None, http=asks) == "", "Airflow's client, which shows nothing"
+
+
 def test_a_deny_rule_is_named():
     text = said(Reason.DENY_RULE, rule="no-posts")
     assert text == "The rule `no-posts` forbids POST /v1/orders at orders for task extract of DAG sales_daily."
@@ -84,7 +90,7 @@ def test_what_airflow_says_is_passed_on():
 def test_no_message_shows_the_query_and_a_failure_to_authenticate_says_nothing(reason):
     text = said(reason, detail="detail")
     assert "secret" not in text
-    if ANSWERS[reason].http in {400, 401}:
+    if ANSWERS[reason].http in {400, 401} and reason is not Reason.NO_TOKEN:  # who shows none knows that
         assert text == ""
 
 

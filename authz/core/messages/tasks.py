@@ -1,15 +1,15 @@
 """What a task is told when the gate says no: one sentence for whoever reads the task's log.
 
 Law: it names the run, the rule and what to look at, because the reader of a task's log is the author of the DAG, and
-never a token, a key or the text of a rule. A refusal to authenticate says no more than that: the decision log does
-(PITFALLS d-36).
+never a token, a key or the text of a rule. A token that is refused is told no cause: the decision log has it (PITFALLS
+d-36).
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from authz.core.model import Deny, HttpRequest, Run
+from authz.core.model import EXECUTION, Deny, HttpRequest, Run
 from authz.core.reasons import Reason
 
 _LONGEST: Final = 120  # characters of one name
@@ -93,8 +93,18 @@ def _busy(_: Deny, __: Run | None, ___: HttpRequest) -> str:
     )
 
 
+def _anonymous(_: Deny, __: Run | None, http: HttpRequest) -> str:
+    if http.plane == EXECUTION:
+        return ""
+    return (
+        "This call does not say which task makes it. Use a connection of the type `authz-http` (HTTP through the gate);"
+        " docs/tasks.md has the other ways."
+    )
+
+
 _MESSAGES: Final[Mapping[Reason, Callable[[Deny, Run | None, HttpRequest], str]]] = MappingProxyType(
     {
+        Reason.NO_TOKEN: _anonymous,
         Reason.NO_RULE: _no_rule,
         Reason.NO_ROLE: _no_role,
         Reason.UNKNOWN_ROUTE: _no_rule,
