@@ -42,6 +42,8 @@ def _reported(ctx: click.Context) -> Iterator[None]:
     except AuthzError as error:
         click.echo(f"error: {error}", err=True)
         ctx.exit(2)
+    except BrokenPipeError:
+        raise  # click ends quietly: whoever read our output has seen enough
     except OSError as error:
         click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         ctx.exit(2)

@@ -1,6 +1,9 @@
 """The command line: what it prints, how it ends, and that it never shows a token."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -694,3 +697,13 @@ class TestRevoke:
         result = run("revoke", "--issuer", "corp", "--sid", "a")
         assert result.exit_code == 2
         assert "revoked" not in result.output
+
+
+def test_a_reader_who_has_left_is_no_error():
+    """As `authz operations | head -1` leaves early."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "authz", "operations", "--routes"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.stderr == ""

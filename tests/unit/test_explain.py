@@ -141,7 +141,7 @@ def test_dags():
     own = ask("POST", "/api/v2/dags/sales_a/dagRuns", identity())
     assert condition(own, "sales-trigger", "dags") == (True, "`sales_a` is covered by `sales_*`, `eu`")
     none = ask("GET", "/api/v2/pools", identity())
-    assert condition(none, "ops", "dags") == (False, "DAG `*` — the request names no DAG")
+    assert condition(none, "ops", "dags") == (False, "DAG `*` — this request is about no DAG")
     every = ask("POST", "/api/v2/dags/~/dagRuns", identity())
     assert condition(every, "ops", "dags") == (True, "DAG `*` — the request may reach any DAG (`~`)")
     assert condition(every, "sales-trigger", "dags")[0] is False

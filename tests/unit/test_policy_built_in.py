@@ -90,6 +90,13 @@ def test_no_built_in_role_allows_what_a_rule_must_name():
                 assert isinstance(evaluate(asked, admin, loaded), Allow) is not operation.never, (name, target)
 
 
+def test_of_built_in_roles_the_weakest_that_would_do_is_the_nearest():
+    loaded = roles_only("".join(f"  airflow.{role}: {{groups: [{role}]}}\n" for role in ("admin", "op", "viewer")))
+    nobody = loaded.identify(claims(groups=["g"]))
+    assert explain(request("GET", "/api/v2/pools"), nobody, loaded).nearest.rule == "airflow.viewer"
+    assert explain(request("POST", "/api/v2/pools"), nobody, loaded).nearest.rule == "airflow.op"
+
+
 def test_an_explanation_names_the_role_that_airflow_asks_for():
     loaded = roles_only("  airflow.viewer: {groups: [g]}\n")
     viewer = loaded.identify(claims(groups=["g"]))

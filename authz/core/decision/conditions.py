@@ -180,7 +180,7 @@ def _dags(rule: Rule, facts: Facts) -> Condition:
     wanted = _quoted(glob.text for glob in rule.dags)
     deny, dag_id = rule.effect is Effect.DENY, facts.dag_id
     if not dag_id:
-        return Condition(name="dags", holds=False, text=f"DAG {wanted} — the request names no DAG")
+        return Condition(name="dags", holds=False, text=f"DAG {wanted} — this request is about no DAG")
     if dag_id == ANY_DAG and facts.narrowed:
         kept = "Airflow keeps to all others" if deny else "Airflow keeps to these"
         return Condition(

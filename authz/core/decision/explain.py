@@ -13,12 +13,14 @@ from authz.core.decision.decide import evaluate, route_of
 from authz.core.decision.rights import airflow_role, dags_json, dags_text
 from authz.core.model import Allow, Decision, Deny, Identity, Plane, Request, Run
 from authz.core.policy import Effect, Policy, Rule
+from authz.core.policy.rules import AIRFLOW_ROLES, RESERVED
 from authz.core.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
 # same operation that lacks the role is, and one that lacks only the DAG, the task or a surer identity is nearer still.
 _DISTANCES: Final = {"identity": 1, "dags": 1, "tasks": 1, "roles": 2}
 _ABOUT_SOMETHING_ELSE: Final = 8
+_STRENGTH: Final = {RESERVED + role: number for number, role in enumerate(AIRFLOW_ROLES, 1)}  # of built-in roles' rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +130,14 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
     )
 
 
-def _nearness(rule: Considered) -> tuple[bool, bool, int, str]:
-    """What applies first, deny rules before the others; then what is nearest to applying, deny rules last."""
+def _nearness(rule: Considered) -> tuple[bool, bool, int, int, str]:
+    """What applies first, deny rules before the others; then what is nearest to applying, deny rules last.
+
+    Of rules that are as near, the policy's own come before those of built-in roles, and the weakest of these first: a
+    reader who needs one permission is not sent to a role that has all.
+    """
     deny = rule.effect is Effect.DENY
-    return not rule.applies, deny != rule.applies, rule.distance, rule.rule
+    return not rule.applies, deny != rule.applies, rule.distance, _STRENGTH.get(rule.rule, 0), rule.rule
 
 
 def _consider(rule: Rule, facts: Facts) -> Considered:
