@@ -241,13 +241,17 @@ class Allow:
 
 @made_per_request
 class Deny:
-    """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret."""
+    """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret.
+
+    `narrowed`: Airflow would have kept the request to the caller's DAGs, so that a right to one of them would do.
+    """
 
     reason: Reason
     rule: str = ""
     operation: str = ""
     dag_id: str = ""
     detail: str = ""
+    narrowed: bool = False
 
 
 Decision = Allow | Deny

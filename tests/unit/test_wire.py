@@ -383,6 +383,10 @@ def test_a_page_names_who_runs_the_gate_the_time_and_the_decision(reason):
 def test_a_person_reads_no_words_for_programs():
     body = deny(Reason.NO_RULE, html=True, who=identity(), operation="dags:read", dag_id="~").denied_response.body
     assert "This needs the permission dags:read on all DAGs." in body
+    some = deny(
+        Reason.NO_RULE, html=True, who=identity(), operation="dags:read", dag_id="~", narrowed=True
+    ).denied_response.body
+    assert "This needs the permission dags:read on one DAG at least." in some
     assert "A valid token is needed" not in deny(Reason.EXPIRED, html=True).denied_response.body
 
 

@@ -67,7 +67,8 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     granting = public if public.rule else gate.allow.find(request, roles, operation)
     allowed = _allowing(granting, dag_id, narrowed=narrowed)
     if not allowed:
-        return Deny(reason=_why_not(request, roles, gate, route), operation=operation, dag_id=dag_id)
+        reason = _why_not(request, roles, gate, route)
+        return Deny(reason=reason, operation=operation, dag_id=dag_id, narrowed=narrowed)
     dags = gate.allow.grant(granting, gate.deny.dags(deny)) if identity is not None else None
     level = policy.catalogue.operations[operation].airflow_role if operation else ""
     return Allow(reason=reason, rule=allowed, operation=operation, dag_id=dag_id, dags=dags, level=level)

@@ -64,7 +64,8 @@ def _missing(deny: Deny, identity: Identity | None) -> str:
     what = f"the permission {deny.operation}" if deny.operation else "permission for this address"
     where = ""
     if deny.dag_id:
-        where = " on all DAGs" if deny.dag_id == _ANY_DAG else f" on the DAG {deny.dag_id}"
+        whole_list = " on one DAG at least" if deny.narrowed else " on all DAGs"
+        where = whole_list if deny.dag_id == _ANY_DAG else f" on the DAG {deny.dag_id}"
     roles = ", ".join(sorted(identity.roles)) if identity else ""
     return f"This needs {what}{where}. " + (f"Your roles here: {roles}." if roles else "You have no role here.")
 
