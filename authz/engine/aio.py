@@ -24,7 +24,7 @@ from authz.engine.contract import (
     TlsFiles,
     channel_arguments,
 )
-from authz.system.listening import clear_the_way
+from authz.system.listening import clear_the_way, why_not
 
 log = logging.getLogger(__name__)
 
@@ -207,9 +207,9 @@ def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> str:
     try:
         port = server.add_secure_port(address, credentials(tls)) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: {error}") from None
+        raise OSError(f"cannot listen on {address}{why_not(address) or f': {error}'}") from None
     if address.startswith("unix:"):
         return address
     if not port:
-        raise OSError(f"cannot listen on {address}")
+        raise OSError(f"cannot listen on {address}{why_not(address)}")
     return f"{address.rpartition(':')[0]}:{port}"

@@ -34,7 +34,7 @@ from authz.engine.contract import (
     channel_arguments,
 )
 from authz.engine.waiting import Waiting, WaitingRoom
-from authz.system.listening import clear_the_way
+from authz.system.listening import clear_the_way, why_not
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class CqEngine:
         arguments = (credentials(self._options.tls)._credentials,) if self._options.tls else ()  # noqa: SLF001 grpcio's own
         port = self._server.add_http2_port(address.encode(), *arguments)
         if not port:
-            raise OSError(f"cannot listen on {address}")
+            raise OSError(f"cannot listen on {address}{why_not(address)}")
         return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
     def _serve(self, until: Callable[[], bool]) -> None:

@@ -1,8 +1,8 @@
-"""What is wrong between the gate and what stands around it, found by asking for real.
+"""Finds problems between the gate and the servers around it, with real requests.
 
-Law: asks what an operator names, with the gate's own settings and keys, and changes nothing. An assertion that it makes
-names no person, has no role and no DAG, and lives for ten seconds. A finding says what was found and what to do; no
-finding quotes an assertion or a key.
+Law: asks the server that an operator names, with the gate's own settings and keys, and changes nothing. An assertion
+that it makes names no person, has no role and no DAG, and lives for ten seconds. A finding says what was found and what
+to do; findings never quote an assertion or a key.
 """
 
 import ssl
@@ -54,7 +54,7 @@ _RIGHTS: Final = Rights(None, "", ())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. `hint` is what to do where it is not `ok`."""
+    """The result of one check. `hint` is what to do if it is not `ok`."""
 
     name: str
     ok: bool
@@ -109,9 +109,9 @@ def ask_airflow(
 
     Args:
         url: Airflow's own address, not Envoy's.
-        of: what the settings say of it.
+        of: what the settings say about it.
         issuer: the `iss` of the gate's assertions.
-        key: what the gate signs with.
+        key: the gate's signing key.
         wall: the time in seconds since the epoch.
     """
     pool = httpcore.ConnectionPool(ssl_context=_tls(of.tls_ca))
@@ -129,9 +129,10 @@ def ask_airflow(
             findings.append(_strangers(send(None), send(f"{of.audience}-of-another-airflow")))
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError, ValueError) as error:
             why = str(error) or type(error).__name__
-            return [
-                Finding(name="airflow", ok=False, text=f"{url}: {why}", hint="is it running, and is this its address?")
-            ]
+            hint = "is it running, and is this its address?"
+            if "certificate" in why.lower():
+                hint = "is this the name in its certificate, and is the upstream's `tls.ca` its authority?"
+            return [Finding(name="airflow", ok=False, text=f"{url}: {why}", hint=hint)]
     return findings
 
 
@@ -173,8 +174,7 @@ def _assertion_finding(answer: Answer, audience: str, issuer: str, kid: str) -> 
         ok=False,
         text=f"refused: {answer.body.get('refusal')}; {sent}; Airflow expects issuer {expected.get('issuer')!r},"
         f" audience {expected.get('audience')!r}",
-        hint="make [authz] issuer and audience of Airflow equal to `assertion.issuer` and to the upstream's `audience`,"
-        " and set the clocks right",
+        hint="make [authz] issuer and audience of Airflow equal to `assertion.issuer` and to the upstream's `audience`",
     )
 
 
@@ -247,7 +247,7 @@ def _config(path: str, text: str) -> ConfigError:
 
 
 def signing_key(settings: Settings) -> SigningKey:
-    """The key that the gate signs with. It is only read: the gate itself makes a missing one.
+    """The gate's signing key. It is only read: the gate itself makes a missing one.
 
     Raises:
         ConfigError: it cannot be read.

@@ -34,3 +34,19 @@ def clear_the_way(address: str) -> None:
             except (TimeoutError, BlockingIOError):  # its backlog is full
                 pass
         raise OSError(f"cannot listen on {address}: another process does")
+
+
+def why_not(address: str) -> str:
+    """`: ` and the system's reason why nothing can listen at a TCP address; "" where there is none, or it is unknown.
+
+    gRPC keeps the reason to itself, so the system is asked again.
+    """
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") or not port.isdigit():
+        return ""
+    try:
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        return f": {error.strerror}"
+    return ""
