@@ -123,13 +123,14 @@ flame: $(STAMP) ## a flame graph of a busy server: build/flame.svg
 	@mkdir -p build
 	@$(BIN)/python -m tests.bench --flame build/flame.svg
 
-lint: $(STAMP) ## ruff, mypy --strict, generated files in step
+lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/protos.py --check
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python scripts/envoy_samples.py --check
+	@$(BIN)/python scripts/prose.py
 
 dist: $(STAMP) ## the wheel and the sdist, into dist/, built with the tools of .venv
 	@$(BIN)/python -m hatchling build -d dist

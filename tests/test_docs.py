@@ -245,3 +245,12 @@ def test_the_table_of_the_decision_log_has_every_field_of_a_record():
     text = (ROOT / "docs" / "decision-log.md").read_text()
     fields = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert sorted(fields) == sorted({*OwnFields.__annotations__, *OutboundFields.__annotations__})
+
+
+def test_lint_refuses_the_words_that_readers_stumbled_over():
+    from scripts import prose
+
+    found = list(prose.findings("Fine.\nWhoever asks `nobody` is told"))
+    assert [(line, word) for line, word, _ in found] == [(1, "Whoever"), (1, "is told")]
+    assert all(advice for *_, advice in found)
+    assert [text for _, text in prose.texts(ROOT / "docs" / "README.md") if "```" in text] == []

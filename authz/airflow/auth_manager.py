@@ -1,8 +1,8 @@
 """`AuthzAuthManager`: Airflow 3.3 behind the gate, with no login, no users and no tokens of its own.
 
 Use it with `[core] auth_manager = authz.airflow.auth_manager.AuthzAuthManager` and the section `[authz]`
-(`authz.airflow.options`). Law: a user exists for the length of one request, made from that request's assertion by
-`AssertionMiddleware`; nothing that Airflow itself issues can make one.
+(`authz.airflow.options`). Law: a user exists for one request only; `AssertionMiddleware` makes it from that request's
+assertion. Nothing that Airflow itself issues can make one.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ NO_TOKENS = "This Airflow issues no tokens: requests are authenticated by its ga
 
 
 class AuthzUser(BaseUser):
-    """Airflow's view of who the gate says is asking."""
+    """Airflow's view of the caller that the gate asserts."""
 
     def __init__(self, asserted: Asserted) -> None:
         self.asserted = asserted
@@ -45,7 +45,7 @@ def mark_user(asserted: Asserted) -> dict[str, Any]:
 
 
 class AuthzAuthManager(BaseAuthManager[AuthzUser]):
-    """Answers Airflow's own checks from the assertion: how far by its `airflow_role`, which DAGs by its `dags`."""
+    """Answers Airflow's own checks from the assertion: its `airflow_role` sets the level, its `dags` the DAGs."""
 
     _gate: Gate | None = None
 
@@ -76,11 +76,11 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         return self._gate
 
     def deserialize_user(self, token: dict[str, Any]) -> AuthzUser:  # noqa: ARG002 - Airflow's signature
-        """Refuse: no token of Airflow's makes a user here."""
+        """Refuse: tokens issued by Airflow make no user here."""
         raise ValueError(NO_TOKENS)
 
     def serialize_user(self, user: AuthzUser) -> dict[str, Any]:
-        """Return the subject alone; nothing can be made from it again."""
+        """Return the subject alone; a user cannot be made from it again."""
         return {"sub": user.get_id()}
 
     def generate_jwt(self, user: AuthzUser, **_kwargs: Any) -> str:  # noqa: ARG002 - Airflow's signature

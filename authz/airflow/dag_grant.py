@@ -1,8 +1,8 @@
 """Which DAGs a request may see and touch: the assertion's `dags` without its `dags_denied`.
 
-Law: pure, and total once made. In a pattern only `*` is special: it stands for any characters, also for none. All else
-stands for itself, the whole DAG id is compared, and no pattern can make the comparison slow (PITFALLS d-33, d-34). An
-id with a space at its end is nobody's: a database that pads text would find the DAG without it. Most patterns of a real
+Law: pure, and total once made. In a pattern only `*` is special: it matches any characters, including none. Everything
+else matches itself, the whole DAG id is compared, and matching is linear for every pattern (PITFALLS d-33, d-34). An id
+with a trailing space is never granted: a database that pads text would find the DAG without it. Most patterns of a real
 policy are `name`, `team_*` or `*`: those are compared in one step, however many there are, because Airflow asks about
 every DAG that it has for every list that it shows.
 """
@@ -34,7 +34,7 @@ class _Patterns:
         self._others = tuple(parts for parts in starred if any(parts[1:-1]) or (parts[0] and parts[-1]))
 
     def match(self, dag_id: str) -> bool:
-        """Whether one of them stands for the whole id."""
+        """Whether one of them matches the whole id."""
         return (
             self._all
             or dag_id in self._exact
@@ -54,7 +54,7 @@ def _by_length(texts: Iterable[str]) -> tuple[tuple[int, set[str]], ...]:
 
 
 def _matches(parts: Sequence[str], value: str) -> bool:
-    """Compare with the parts between the stars: the leftmost place of each is the best one, so this is linear."""
+    """Match the parts between the stars: the leftmost place of each is the best one, so this is linear."""
     first, last = parts[0], parts[-1]
     at, end = len(first), len(value) - len(last)
     if at > end or not value.startswith(first) or not value.endswith(last):
@@ -91,7 +91,7 @@ class DagGrant:
 
 @lru_cache(MAX_KEPT)
 def grant_of(allowed: tuple[str, ...], denied: tuple[str, ...]) -> DagGrant:
-    """Return the grant of these patterns; the same one again where it was made lately."""
+    """Return the grant of these patterns; the same object again if it was made recently."""
     return DagGrant(allowed, denied)
 
 

@@ -1,10 +1,10 @@
-"""`AuthzFabAuthManager`: for those who keep FAB's users, roles and permissions, and let the gate say who asks.
+"""`AuthzFabAuthManager`: keeps FAB's users, roles and permissions, and lets the gate authenticate the caller.
 
 Use it with `[core] auth_manager = authz.airflow.fab_auth_manager.AuthzFabAuthManager` and the section `[authz]`; needs
 Airflow's FAB provider. Law: only a verified assertion makes a user, as with `AuthzAuthManager`: the active user of FAB
-whose name is exactly the assertion's. What this user may do is FAB's decision alone; the assertion's role, DAGs and
-menu are not looked at. Whom FAB does not know is nobody. Its database is asked in threads, never on the event loop:
-requests that hold the last of its connections could not end, and nobody else could ask anything.
+whose name is exactly the assertion's. FAB alone decides what this user may do; the assertion's role, DAGs and menu are
+ignored. A caller that FAB does not know is anonymous. FAB's database is queried in threads, never on the event loop:
+requests that hold the last of its connections could not end, and no other request could be served.
 """
 
 import threading
@@ -22,7 +22,7 @@ from authz.airflow.verifier import Asserted
 
 
 class _SharedCache:
-    """FAB's cache of users, which is not made for several threads, as `cachedmethod` uses it."""
+    """FAB's cache of users, which is not thread-safe, in the form that `cachedmethod` uses."""
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -38,7 +38,7 @@ class _SharedCache:
 
 
 class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider is not installed with the tools
-    """FAB's decisions, about whom the gate names."""
+    """FAB's decisions about the user that the gate names."""
 
     cache = _SharedCache(FabAuthManager.cache)
     _gate: Gate | None = None
@@ -49,7 +49,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
         self._gate = open_gate()
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
-        """Return the middleware that verifies assertions, and not FAB's, which lets in whom nobody knows."""
+        """Return the middleware that verifies assertions, and not FAB's, which lets in unknown callers."""
         return self._opened().middlewares(self._mark, mark_blocks=True, dags=False)
 
     def get_fastapi_app(self) -> FastAPI:
@@ -59,7 +59,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
         return app
 
     def get_url_login(self, **_kwargs: Any) -> str:
-        """Return where a browser without identity is sent: not to FAB's form, whose session would not be believed."""
+        """Return where a browser without identity is sent: not FAB's form, whose session would not be accepted."""
         return self._opened().url_login
 
     def get_url_logout(self) -> str | None:

@@ -1,6 +1,6 @@
 """The gate in front of this Airflow, as the section `[authz]` describes it: its keys, its addresses, its middleware.
 
-Law: what is wrong with the configuration is said before Airflow serves anything. The gate itself may come up later.
+Law: configuration errors are reported before Airflow serves anything. The gate itself may come up later.
 """
 
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What Airflow has to know of its gate."""
+    """What Airflow has to know about its gate."""
 
     options: options.Options
     source: KeySource
@@ -51,8 +51,8 @@ class Gate:
     ) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions.
 
-        `mark` is what it puts into the state of a request; it runs in threads, several at a time, when it blocks.
-        Without `dags` nobody asks for the DAGs of an assertion.
+        `mark` is what it puts into the state of a request; if it blocks, it runs in threads, several at a time.
+        Without `dags` the DAGs of an assertion are not needed.
         """
         settings = {
             "source": self.source,
@@ -101,7 +101,7 @@ def _given() -> set[str]:
 
 
 def _open_keys(configured: options.Options) -> KeySource:
-    """Open the key source. A file must be right at start; the gate itself may come up later than Airflow."""
+    """Open the key source. A file must be valid at start; the gate itself may come up later than Airflow."""
     if configured.jwks_file is not None:
         source = KeySource(fetch_file(configured.jwks_file), FILE_PACE)
         try:
@@ -123,7 +123,7 @@ def _open_keys(configured: options.Options) -> KeySource:
 
 
 def _say(configured: options.Options, source: KeySource) -> None:
-    """Log what an assertion must say here: to compare with the gate's settings."""
+    """Log what an assertion must say here, for comparison with the gate's settings."""
     expected = configured.expected
     log.info(
         "Assertions of the gate are accepted with issuer %r, audience %r, up to %d s of clock difference, and the keys"

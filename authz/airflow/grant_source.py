@@ -1,9 +1,9 @@
-"""Fetch the DAGs that an assertion names by a digest, because they are too many to stand in it, and remember them.
+"""Fetch and cache the DAGs that an assertion names by a digest because they are too many to fit in it.
 
-Law: only what has the digest is taken, so it does not matter who answers, and what is remembered never changes. No
-answer is no grant: the request ends with 503, never with all DAGs, and not with none either, which would look like an
-answer. Only a verified assertion leads here. One fetch per digest at a time, bounded in number, bytes and time; a
-failure is not remembered. Nothing here blocks the event loop.
+Law: only an answer with that digest is accepted, so it does not matter who answers, and what is cached never changes.
+Without an answer there is no grant: the request ends with 503, never with all DAGs, and not with none either, which
+would look like an answer. Only a verified assertion causes a fetch. One fetch per digest at a time, bounded in number,
+bytes and time; a failure is not cached. Nothing here blocks the event loop.
 """
 
 import base64
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class GrantError(Exception):
-    """What was answered is not the grant that was asked for."""
+    """The answer is not the grant that was requested."""
 
 
 def parse_grant(data: bytes, reference: str) -> DagGrant:
@@ -57,9 +57,9 @@ def fetch_page(url: str) -> bytes:
 
 
 class GrantSource:
-    """The grants that gates have handed out lately. Thread-safe.
+    """The grants that gates have handed out recently. Thread-safe.
 
-    `bases` are where the gates answer for them, each with a slash at its end; they are asked one after the other.
+    `bases` are the gates' URLs for them, each with a slash at its end; they are asked one after the other.
     """
 
     def __init__(self, bases: Sequence[str], fetch: FetchPage = fetch_page) -> None:
@@ -81,7 +81,7 @@ class GrantSource:
             return known[0]
 
     def ask(self, reference: str) -> Future[DagGrant | None]:
-        """Return the fetch of a grant: None comes of it when no gate has it, and the log says why."""
+        """Return the fetch of a grant. Its result is None when no gate has the grant; the log says why."""
         with self._lock:
             flight = self._flights.get(reference)
             if flight is None:

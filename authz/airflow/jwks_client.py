@@ -1,7 +1,7 @@
 """Hold the gate's public keys: fetched in one background thread, cached, and kept when a fetch fails.
 
-Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10);
-one that is asked for too early happens as soon as it may, so that a key which begins to sign right after a fetch is
+Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10).
+A fetch requested too early is made as soon as it is allowed, so that a key whose use begins right after a fetch is
 found. A failed fetch keeps the last good keys for `max_stale_s` (d-12). A fetch is bounded in bytes and in time,
 follows no redirect, uses no proxy and sends no credential (d-11). Nothing here blocks its caller.
 """
@@ -74,7 +74,7 @@ def fetch_url(
 
 
 def _compare_clocks(url: str, date: str | None, clock_skew_s: float) -> None:
-    """Log a difference: assertions would be refused as expired, or as not yet valid. `Date` has whole seconds."""
+    """Log a difference: assertions would be refused as expired or not yet valid. `Date` has whole seconds."""
     try:
         ahead = parsedate_to_datetime(date or "").timestamp() - time.time()
     except ValueError:
@@ -153,7 +153,7 @@ class KeySource:
         return keys
 
     def refresh(self) -> Future[None]:
-        """Return the fetch that is under way or waits until it may begin; starts one if there is none."""
+        """Return the fetch that is under way or waits for its turn; starts one if there is none."""
         now = self._monotonic()
         with self._lock:
             if self._flight is not None:

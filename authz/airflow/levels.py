@@ -1,7 +1,7 @@
 """Which of Airflow's roles may do what: the levels of FAB's default roles (provider 3.10.2), as data.
 
 Law: a role has the rights of every weaker role. What is not listed is for `admin` alone, so that something new
-in Airflow is closed until it is listed. No role, or a role not known, has no right.
+in Airflow is closed until it is listed. A caller without a role, or with an unknown one, has no rights.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
-"""The ASGI middleware in front of the whole of Airflow's API server: an assertion, or nobody.
+"""The ASGI middleware in front of the whole of Airflow's API server: a caller has an assertion or is anonymous.
 
-Laws: no request reaches Airflow with a credential of its own (`Authorization`, the `_token` cookie), with a header
-of ours, or as a GET with a body (Airflow 3.3 lists the backfills of the DAG that the query names after it has checked
-the DAG that such a body names). The only identity is the one in a verified assertion. A request without an assertion
-goes on as nobody, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here, for a person who
-navigates with a page. The task execution API keeps its `Authorization`: it is where running tasks come with their own
+Laws: a request never reaches Airflow with its own credential (`Authorization`, the `_token` cookie), with a header of
+ours, or as a GET with a body (Airflow 3.3 lists the backfills of the DAG that the query names after it has checked the
+DAG that such a body names). The only identity is the one in a verified assertion. A request without an assertion is
+passed on as anonymous, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here; a person
+who navigates gets a page. The task execution API keeps its `Authorization`: running tasks call it with their own
 tokens, which open nothing else, and it sees no user.
 """
 
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 class AssertionMiddleware:
     """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow wants it.
 
-    Where `mark_blocks` (it asks a database) it runs in a thread: requests that hold what it waits for need the loop.
-    `grants` has the DAGs that an assertion only names; None where nobody asks for them.
+    If `mark_blocks` (it queries a database) it runs in a thread: requests that hold what it waits for need the loop.
+    `grants` has the DAGs that an assertion only names; None where they are not needed.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class AssertionMiddleware:
 
 
 async def _with_dags(asserted: Asserted, grants: GrantSource) -> Asserted | Refusal:
-    """The same with the DAGs that it names; a refusal where they are not to be had."""
+    """The same with the DAGs that it names; a refusal where they are not available."""
     known = grants.get(asserted.dags_ref)
     if known is None:
         known = await asyncio.shield(asyncio.wrap_future(grants.ask(asserted.dags_ref)))
@@ -143,7 +143,7 @@ async def _answer(send: Send, status: int, body: str | dict[str, Any], headers: 
 
 
 def without_body(receive: Receive) -> Receive:
-    """Return a `receive` that tells of an empty body, and then only of what else happens to the connection."""
+    """Return a `receive` that reports an empty body, and then only the connection's other events."""
     told = False
 
     async def receive_no_body() -> Message:
@@ -159,7 +159,7 @@ def without_body(receive: Receive) -> Receive:
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a person navigates: the browser says so itself, or asks for HTML and is too old to say it."""
+    """Whether a person navigates: the browser says so, or asks for HTML and is too old to say so."""
     sent = {name.lower(): value for name, value in scope["headers"]}
     mode = sent.get(b"sec-fetch-mode")
     navigates = mode == b"navigate" if mode is not None else b"text/html" in sent.get(b"accept", b"")
@@ -176,7 +176,7 @@ def route_path(scope: Scope) -> str:
 def split_headers(headers: Iterable[tuple[bytes, bytes]], *, keep_authorization: bool) -> tuple[list[bytes], Headers]:
     """Return the values of the assertion header, and the headers that Airflow may see.
 
-    `_` counts as `-` in names because WSGI code (Airflow's Flask plugins) cannot tell them apart; an assertion is
+    `_` counts as `-` in names because WSGI code (Airflow's Flask plugins) cannot distinguish them; an assertion is
     only read from the one exact name.
     """
     assertions: list[bytes] = []

@@ -50,7 +50,7 @@ class Options:
 
 
 def read(get: Get, given: Iterable[str] = ()) -> Options:
-    """Read all options with `get(name)`; `given` are the names that are set. `OptionsError` has every problem."""
+    """Read all options with `get(name)`; `given` are the names that are set. `OptionsError` lists every problem."""
     problems = [_unknown(name) for name in sorted(set(given) - _NAMES.keys() - WORKERS)]
     values = {name: (get(name) or "").strip() for name in _NAMES}
     problems += [f"{_option(name)} is not set: {_NAMES[name]}" for name in ("issuer", "audience") if values[name] == ""]
@@ -97,7 +97,7 @@ _NAMES = {
     "login_url": "where the browser is sent to log in",
     "logout_url": "where the browser is sent to log out",
     "organisation": "the name above the pages, as `pages.organisation` of the gate's settings",
-    "contact": "whom to ask: a mail address or an https URL, as `pages.contact` of the gate's settings",
+    "contact": "contact shown on every page: a mail address or an https URL, as `pages.contact` of the gate's settings",
 }
 
 

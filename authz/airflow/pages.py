@@ -1,8 +1,8 @@
-"""The pages that people see who reach Airflow in a browser and are not let in.
+"""The pages for people who reach Airflow in a browser and are not let in.
 
-Law: a page says what the reader can do about it, and nothing of what the request held or why it was refused: that
-stands in the API server's log. The style is that of the gate's pages (`authz.core.messages.page_frame`), which what
-runs inside Airflow may not import: a test compares them.
+Law: a page says what the reader can do about it. It does not show what the request contained or why it was refused:
+that is in the API server's log. The style is that of the gate's pages (`authz.core.messages.page_frame`). Code that
+runs inside Airflow may not import that, so a test compares them.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Page:
     def html(self, decision: str = "", branding: Branding = NO_BRANDING, *, at: float = 0.0) -> str:
         """The page.
 
-        `decision` is the id of the gate's decision, where the gate has sent one; `at` is the time in seconds since the
+        `decision` is the id of the gate's decision, if the gate has sent one; `at` is the time in seconds since the
         epoch, and 0.0 shows none.
         """
         by = f'<p class="by">{escape(branding.organisation)}</p>' if branding.organisation else ""

@@ -1,8 +1,8 @@
 """`python -m authz.airflow.plugin_paths`, in Airflow's environment: the paths that its plugins add, for the policy.
 
-Law: it looks at the application as Airflow builds it, and opens nothing. What a plugin mounts has no operation, so the
-gate denies it until a rule names its paths. A plugin may also be mounted over paths of Airflow's own, because plugins
-are mounted first: then an operation means what the plugin does there, which is told as a warning, with exit status 1.
+Law: it only reads the application as Airflow builds it, and opens nothing. What a plugin mounts has no operation, so
+the gate denies it until a rule names its paths. A plugin may also hide Airflow's own paths, because plugins are mounted
+first: then an operation means what the plugin does there; this is a warning, with exit status 1.
 """
 
 import sys
@@ -17,7 +17,7 @@ CATCH_ALLS = frozenset({"/{rest_of_path:path}", "/api/{_:path}", "/api/v1/{_:pat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
-    """Where a plugin's application is, and the paths of Airflow's that it hides."""
+    """Where a plugin's application is mounted, and the Airflow paths that it hides."""
 
     path: str
     hides: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""What a refused assertion says, held against what this Airflow expects: for operators.
+"""Compare a refused assertion with what this Airflow expects, for operators.
 
-Law: pure. Claims are quoted only where the gate's key has signed them, and then the answer may name both values too:
-whoever holds such an assertion was let through by the gate. Of any other assertion only its key id is quoted, in the
-log alone. Everything quoted is escaped and cut.
+Law: pure. Claims are quoted only if the gate's key has signed them. Then the answer may name both values too: the gate
+let the holder of such an assertion through. Of any other assertion only the key id is quoted, and only in the log.
+Everything quoted is escaped and truncated.
 """
 
 import json
@@ -31,7 +31,7 @@ def decision_id(values: list[bytes]) -> str:
 
 
 def facts(token: str, refusal: Refusal, expected: Expected, now: float) -> dict[str, Any]:
-    """Both sides of a refusal, for its JSON answer; {} where the gate's key did not sign the assertion.
+    """Both sides of a refusal, for its JSON answer; {} if the gate's key did not sign the assertion.
 
     `{"refusal", "found": {"issuer", "audience", "issued_at", "expires_at"}, "expected": {"issuer", "audience"},
     "now"}`, times in seconds since the epoch.
@@ -49,7 +49,7 @@ def facts(token: str, refusal: Refusal, expected: Expected, now: float) -> dict[
 
 
 def sentence(token: str, refusal: Refusal, keys: Keys, expected: Expected, now: float) -> str:
-    """What is wrong and what to compare, for Airflow's log."""
+    """The problem and what to compare, for Airflow's log."""
     if refusal in SIGNED:
         return _of_claims(_claims(token), refusal, expected, now)
     if refusal is Refusal.NO_KEYS:
@@ -95,7 +95,7 @@ def _clocks(claims: Mapping[str, Any], now: float) -> str:
 
 
 def _claims(token: str) -> Mapping[str, Any]:
-    """The claims, which are read for nothing but telling them."""
+    """The claims, read only to report them."""
     try:
         claims = json.loads(jwt.api_jws.PyJWS().decode_complete(token, options={"verify_signature": False})["payload"])
     except (jwt.InvalidTokenError, ValueError, RecursionError):

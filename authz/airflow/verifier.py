@@ -1,10 +1,10 @@
-"""Verify one assertion: bytes of a key set, a token and the time in; who asks, or why not, out.
+"""Verify one assertion: bytes of a key set, a token and the time in; the caller, or a reason to refuse, out.
 
 Law: pure. No I/O, no clock, no Airflow. Only what the gate mints is accepted, and nothing wider: ES256, type
-`authz-assertion+jwt`, one audience, at most 60 seconds of life (RFC 8725 §3.1, §3.9, §3.11). Born refused: the last
-line of the happy path is the only one that returns an identity. What an assertion does not say is not granted: without
-`dags` no DAG, without `menu` no menu item. One with `dags_ref` names its DAGs by a digest: none, until `GrantSource`
-has what it stands for.
+`authz-assertion+jwt`, one audience, a lifetime of at most 60 seconds (RFC 8725 §3.1, §3.9, §3.11). Born refused: only
+the last line of the happy path returns an identity. What an assertion does not say is not granted: without `dags` no
+DAG, without `menu` no menu item. One with `dags_ref` names its DAGs by a digest: it grants none until `GrantSource` has
+the DAGs.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ Keys = Mapping[str, ec.EllipticCurvePublicKey]
 
 
 class Refusal(StrEnum):
-    """Why an assertion is not accepted. For Airflow's log; the caller is told the same sentence for each."""
+    """Why an assertion is not accepted. For Airflow's log; the caller gets the same sentence for each."""
 
     MALFORMED = "malformed"
     TYPE = "wrong_type"
@@ -58,7 +58,7 @@ class Refusal(StrEnum):
 
 
 class KeySetError(Exception):
-    """The document is no key set, or holds no key that an assertion can be verified with."""
+    """The document is not a key set, or has no key that can verify an assertion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asserted:
-    """Who the gate says is asking. A person or service is the pair (idp, subject), never a name."""
+    """The caller that the gate asserts. A person or service is the pair (idp, subject), never a name."""
 
     subject: str
     idp: str
@@ -88,7 +88,7 @@ class Asserted:
 
     @property
     def shown_name(self) -> str:
-        """The name that Airflow shows and writes to its event log; the id where the name does not fit there."""
+        """The name that Airflow shows and writes to its event log; the id if the name does not fit there."""
         return self.username if len(self.username) <= MAX_NAME_CHARS else self.user_id
 
     @property
@@ -141,7 +141,7 @@ def _usable_key(entry: Any) -> ec.EllipticCurvePublicKey | None:
 
 
 def verify(token: str, keys: Keys, expected: Expected, now: float) -> Asserted | Refusal:
-    """Return who is asking, or the first reason to refuse."""
+    """Return the caller, or the first reason to refuse."""
     key = _find_key(token, keys)
     if isinstance(key, Refusal):
         return key

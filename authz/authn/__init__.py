@@ -1,4 +1,4 @@
-"""Who asks: from credentials to an identity, or to a run of a task.
+"""Authentication: from credentials to an identity, or to a task's run.
 
-Law: no I/O; what has to wait is returned as a value (`authz.core.parked`).
+Law: no I/O; a check that must wait is returned as a value (`authz.core.parked`).
 """

@@ -1,13 +1,13 @@
-"""A task asks the gate who it is, and gets a token that says so.
+"""Issues run identity tokens to tasks that ask the gate for one.
 
-The request is that for a "variable" on Airflow's execution API (docs/run-identity.md): the Task SDK's supervisor shows
-the task's own token of Airflow's. The gate verifies it with Airflow's keys, asks Airflow whether the task is what it
-says and runs, and answers in Airflow's place. Nothing of this path is ever forwarded.
+The request asks Airflow's execution API for a "variable" (docs/run-identity.md): the Task SDK's supervisor sends the
+task's own token from Airflow. The gate verifies it with Airflow's keys, asks Airflow whether the task is what it says
+and is running, and answers in Airflow's place. Requests on this path are never forwarded.
 
-Law 1: three things have to be true: Airflow signed the token, Airflow says that the id in it is at the place that is
-claimed, and Airflow says that it runs. What cannot be told is a 503, and everything else a refusal with its reason.
-Law 2: Airflow is asked for every token; what it said before is good for calls, not for tokens.
-Law 3: nobody waits who has not shown a token with Airflow's name on it, and so many wait for a key at a time.
+Law 1: three things must hold: Airflow signed the token, Airflow confirms that the token's id is the claimed task
+instance's, and Airflow says that it runs. What cannot be checked gives 503; any other failure, a denial with its cause.
+Law 2: Airflow is asked for every token; its earlier answers are good for calls, not for tokens.
+Law 3: only a caller whose token names Airflow as its issuer waits, and only so many wait for a key at a time.
 """
 
 import threading
@@ -43,13 +43,13 @@ class Asker(Protocol):
         ...
 
     def leave(self, attempt: Attempt) -> None:
-        """Wait no more; see `authz.runs.task_states.TaskStates.leave`."""
+        """Stop waiting; see `authz.runs.task_states.TaskStates.leave`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """The request cannot be answered before Airflow, or its keys, were asked. `attempt` is what will be answered."""
+    """The request waits for an answer from Airflow, or for its keys. `begin` starts the wait."""
 
     asked: RunRequest
     pending: "_Pending" = field(repr=False)
@@ -58,7 +58,7 @@ class Wait:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """What became of the waiting: a question to Airflow, or why there was none."""
+    """Outcome of the wait: a question to Airflow, or why there was none."""
 
     attempt: Attempt | None = None
     refused: DeniedError | None = None
@@ -66,16 +66,16 @@ class _Pending:
 
 
 class Exchange:
-    """Gives tokens to tasks.
+    """Issues tokens to tasks.
 
     Args:
         issuer: Airflow, as the issuer of task tokens; its `name` is `AIRFLOW`.
         minter: makes the tokens.
         states: asks Airflow.
-        keys: what is known of issuers' keys at this moment.
+        keys: the current state of the issuers' keys.
         want_key: asks for a key, see `authz.keys.KeyStore.request`.
-        level: what is reported at most of a form of token, given its best.
-        max_token_bytes: a longer token is refused before anything of it is decoded.
+        level: the highest level reported, given a token form's best.
+        max_token_bytes: a longer token is refused before any of it is decoded.
         clock: wall and monotonic time.
     """
 
@@ -105,7 +105,7 @@ class Exchange:
         self._current: frozenset[str] = frozenset()
 
     def note_keys(self, keyset: KeySet | None) -> None:
-        """Airflow's keys may have changed: who was among them and is not any more has retired. Any thread."""
+        """Note that Airflow's keys may have changed: a key that is gone has been retired. Any thread."""
         if keyset is None:
             return
         now = frozenset(keyset.keys)
@@ -119,11 +119,11 @@ class Exchange:
             self._current = now
 
     def begin(self, http: HttpRequest) -> Wait:
-        """What has to be waited for.
+        """What this token request waits for.
 
         Raises:
-            RequestError: it is no such request.
-            DeniedError: the token is no task's.
+            RequestError: it is not such a request.
+            DeniedError: it is not a task's token.
         """
         if http.method != "GET":
             raise RequestError(Reason.BAD_METHOD, "a run identity is asked for with GET")
@@ -138,10 +138,10 @@ class Exchange:
         return Wait(asked=asked, pending=pending, begin=partial(self._look, wanted, asked, pending))
 
     def end(self, wait: Wait, now: float) -> tuple[bytes, Run]:
-        """The body of the answer and the run that it names, once the waiting is over. `now` is since the epoch.
+        """The body of the answer and the run that it names, after the wait. `now` is since the epoch.
 
         Raises:
-            DeniedError: there is no token for this task, or that cannot be told.
+            DeniedError: this task gets no token, or it cannot be checked.
         """
         pending = wait.pending
         if pending.refused is not None:
@@ -160,13 +160,13 @@ class Exchange:
         return self._minter.variable(wait.asked, claim, found.try_number, level, now), run
 
     def leave(self, wait: Wait) -> None:
-        """End the waiting: the caller has hung up, or its time is over."""
+        """End the wait: the caller has hung up, or its time is over."""
         wait.pending.left = True
         if wait.pending.attempt is not None:
             self._states.leave(wait.pending.attempt)
 
     def _instance(self, token: str) -> str | KeyWanted:
-        """The id of the task instance whose token this is, or the key that is missing to tell."""
+        """The id of the token's task instance, or the key that is missing to verify the token."""
         issuer, now = self._issuer, self._clock.wall()
         parsed = tokens.parse(token, max_bytes=self._max_token_bytes)
         tokens.find_issuer(parsed, {issuer.issuer: issuer})
@@ -192,7 +192,7 @@ class Exchange:
         return self._states.look(pending.attempt, done)
 
     def _wait_for_key(self, wanted: KeyWanted, token: str, asked: RunRequest, pending: _Pending, done: Done) -> bool:
-        """One fetch of Airflow's keys, and then the question to Airflow itself."""
+        """Fetch Airflow's keys once, then ask Airflow itself."""
         pending.refused = KeysUnavailableError("Airflow's keys did not come in time")
         with self._lock:
             if self._waiting >= _MOST_WAITING:
@@ -208,7 +208,7 @@ class Exchange:
         return self._again(token, asked, pending, done)
 
     def _with_key(self, token: str, asked: RunRequest, pending: _Pending, done: Done) -> None:
-        """The fetch has ended: in a thread of the key store."""
+        """Go on after the fetch, in a key store thread."""
         asking = False
         with self._lock:
             self._waiting -= 1
@@ -232,7 +232,7 @@ class Exchange:
 
 
 def _no_key(wanted: KeyWanted) -> DeniedError:
-    """Why a token whose key is missing cannot be judged."""
+    """Why a token whose key is missing cannot be checked."""
     if wanted.reason is Reason.KEYS_UNAVAILABLE:
         return KeysUnavailableError("Airflow's keys could not be fetched")
     return TokenError(wanted.reason, "Airflow's key set does not have the task token's key")

@@ -1,16 +1,16 @@
-"""Which run an outbound call comes from, and how sure that is.
+"""Which run an outbound call comes from, and at which assurance level.
 
-A call shows one of these, the first that it has:
+The first of these that a call carries identifies its caller:
 
-    X-Run-Identity with a token of the gate's and X-Run-Proof     verified
-    X-Run-Identity with a token of an issuer's, X-Run-Proof       asserted: the proof says which run
-    Proxy-Authorization with a token of the gate's for proxies    verified-bearer
-    Proxy-Authorization, Authorization with an issuer's token     a service account, of no run that is known
+    X-Run-Identity with a token from the gate, X-Run-Proof        verified
+    X-Run-Identity with a token from an issuer, X-Run-Proof       asserted: the proof says which run
+    Proxy-Authorization with the gate's token for proxies         verified-bearer
+    Proxy-Authorization, Authorization with an issuer's token     a service account, without a known run
 
-Law 1: a level is never better than what is known. Where tasks can reach the key that Airflow signs task tokens with
+Law 1: a level never exceeds what is known. Where tasks can reach the key that Airflow signs task tokens with
 (`signing_key_isolated` is not declared), every run is `asserted`.
-Law 2: a token of the gate is verified once; its time, its proof and the state of its task are checked on every use. The
-replay cache comes last (`use_up`), for calls that the policy allows: callers without rights cannot fill it.
+Law 2: the gate verifies its token once; it checks the token's time, proof and task state on every use. The replay
+cache comes last (`use_up`), for calls that the policy allows: callers without rights cannot fill it.
 Law 3: a token is accepted in its own form only. A token that is bound to a key needs a proof of that key.
 """
 
@@ -49,7 +49,7 @@ class States(Protocol):
     """Whether tasks run (implemented by `authz.runs.task_states`)."""
 
     def seen(self, claim: Claim, now: float) -> bool:
-        """Whether the task was seen running a short while ago; False: Airflow has to be asked first.
+        """Whether the task was running a short while ago; False: Airflow has to be asked first.
 
         Raises:
             DeniedError: it does not run, or Airflow cannot be asked.
@@ -61,15 +61,15 @@ class States(Protocol):
         ...
 
     def leave(self, attempt: Attempt) -> None:
-        """Wait no more; see `authz.runs.task_states.TaskStates.leave`."""
+        """Stop waiting; see `authz.runs.task_states.TaskStates.leave`."""
         ...
 
 
 class Replays(Protocol):
-    """What was used before (implemented by `authz.runs.replay_table`)."""
+    """The replay cache (implemented by `authz.runs.replay_table`)."""
 
     def first(self, digest: bytes, until: float, now: float) -> bool:
-        """Whether this was never seen; it is remembered up to `until`.
+        """Whether this is new; it is remembered until `until`.
 
         Raises:
             ReplaysFullError: it cannot be remembered.
@@ -79,9 +79,9 @@ class Replays(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateWanted:
-    """The call waits until Airflow has said whether its task `run` is running.
+    """The call waits until Airflow says whether its task `run` is running.
 
-    `begin` asks (`attempt` is the question), and `leave` ends the waiting before the answer.
+    `begin` asks (`attempt` is the question), and `leave` ends the wait before the answer.
     """
 
     run: Run
@@ -92,21 +92,21 @@ class StateWanted:
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """Who calls. `identity` is the same object for as long as the token is; `used`: not for the first time."""
+    """The caller. `identity` is the same object for as long as the token is; `used`: not the first use."""
 
     identity: Identity
     used: bool = False
 
 
 class Shown(NamedTuple):
-    """The caller, and the proof that is used up if the policy allows the call."""
+    """The caller, and the proof to use up if the policy allows the call."""
 
     caller: Caller
     proof: Proof | None = None
 
 
 class Now(NamedTuple):
-    """Seconds since the epoch, and monotonic ones."""
+    """Seconds since the epoch, and monotonic seconds."""
 
     wall: float
     monotonic: float
@@ -130,7 +130,7 @@ class _naming:  # noqa: N801 used like a function; contextlib's generators cost 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Known:
-    """One verified token of the gate's."""
+    """One verified token from the gate."""
 
     token: RunToken
     caller: Caller
@@ -147,7 +147,7 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class _Asserted:
-    """A run that a service account says it is. `account` keeps the identity whose id is in the entry's key."""
+    """A run that a service account claims to be. `account` keeps alive the identity whose `id` is in the key."""
 
     account: Identity
     caller: Caller
@@ -155,16 +155,16 @@ class _Asserted:
 
 
 class RunIdentities:
-    """Judges what outbound calls show to say who they are.
+    """Authenticates the callers of outbound calls.
 
     Args:
-        authenticator: for the tokens of issuers.
-        keys: the gate's own, that its tokens may be signed with.
+        authenticator: for tokens from issuers.
+        keys: the gate's own, which verify its tokens.
         issuer: `iss` of its tokens.
         isolated: tasks cannot reach the key that Airflow signs with.
         states: whether tasks run.
-        replays: which proofs were used before.
-        share: how many of them one task, or one service account that speaks for tasks, may use.
+        replays: the replay cache of proofs.
+        share: limits the proofs that one task, or one service account acting for tasks, may use.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class RunIdentities:
         self._asserted: SecondChance[tuple[int, Run], _Asserted] = SecondChance(_MOST_ASSERTED)
 
     def level(self, level: Level) -> Level:
-        """What is reported at most of a run that a token of the gate's names."""
+        """The highest level reported for a run that a token from the gate names."""
         return level if self._isolated else Level.ASSERTED
 
     def authenticate(
@@ -203,17 +203,17 @@ class RunIdentities:
         wall: float,
         monotonic: float,
     ) -> Shown | KeyWanted | StateWanted:
-        """Who calls, at `wall` (seconds since the epoch) and `monotonic`.
+        """The caller, at `wall` (seconds since the epoch) and `monotonic`.
 
         Raises:
-            RequestError: a credential comes twice, or is not of its one form.
-            DeniedError: the caller is not identified, or its task has ended, or Airflow cannot be asked. `run` of the
-                error is the run that a verified token names.
+            RequestError: a credential is duplicated or malformed.
+            DeniedError: the caller is not identified, its task has ended, or Airflow cannot be asked. The error's
+                `run` is the run that a verified token names.
         """
         now = Now(wall, monotonic)
         for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):
             if len(lines) > 1:
-                raise RequestError(Reason.BAD_AUTHORIZATION, "one of the headers with credentials comes twice")
+                raise RequestError(Reason.BAD_AUTHORIZATION, "duplicate credential header")
         if http.run_identity:
             return self._with_proof(http, request, policy, keys, now)
         token = _proxy_token(http.proxy_authorization[0])
@@ -257,8 +257,8 @@ class RunIdentities:
     def _caller(self, account: Identity, run: Run) -> Caller:
         """The service account as that run: one object for as long as the account's identity is one.
 
-        By that object decisions, answers and assertions are found again. A new one for each call would be signed for
-        each time, and push out what is kept for others.
+        Caches find decisions, answers and assertions by that object. A new one for each call would need a new
+        signature each time, and evict what is cached for others.
         """
         place = id(account), run
         known = self._asserted.get(place)
@@ -270,7 +270,7 @@ class RunIdentities:
         return known.caller
 
     def _running(self, known: _Known, now: Now) -> StateWanted | None:
-        """What has to be asked before anybody may believe that the task still runs; None where that is known."""
+        """The question to Airflow whether the task still runs; None if it is known to run."""
         try:
             if self._states.seen(known.claim, now.monotonic):
                 return None
@@ -287,14 +287,14 @@ class RunIdentities:
         )
 
     def use_up(self, proof: Proof, caller: Identity, now: float) -> None:
-        """Say that the proof let a call through; nobody may be let through without.
+        """Record the proof as used; a call with a proof is allowed only after this.
 
-        Only a proof that is new counts against its caller's share: a thief who sends seen ones again takes nothing of
-        it. A caller that has had its share adds nothing to the table, and so cannot fill it.
+        Only a new proof counts against its caller's share, so a thief who replays used proofs takes nothing from it.
+        A caller that has used its share adds nothing to the table, so it cannot fill it.
 
         Raises:
-            TokenError: it did so before.
-            DeniedError: that cannot be remembered, or the caller has had its share of what can.
+            TokenError: the proof was used before.
+            DeniedError: the replay cache is full, or the caller has used its share.
         """
         claims = caller.claims
         who = f"{claims.issuer} {claims.subject}"
@@ -305,7 +305,7 @@ class RunIdentities:
         self._share.take(who, now)
 
     def _of_the_gate(self, token: str, now: Now) -> _Known | None:
-        """The token as one of the gate's, whose time is still to be checked; None where it does not say to be one."""
+        """The token as one from the gate, its time not yet checked; None if it does not claim to be one."""
         digest = sha256(token.encode("ascii")).digest()
         known = self._known.get(digest)
         if known is None:
@@ -338,7 +338,7 @@ class RunIdentities:
 
 
 def _says_to_be_ours(token: str) -> bool:
-    """Whether the token's type is that of the gate's tokens. Whatever else is wrong, somebody else will say."""
+    """Whether the token's type is that of the gate's tokens. Other checks report whatever else is wrong."""
     try:
         return tokens.parse(token, max_bytes=run_token.MAX_TOKEN_BYTES).typ == run_token.TYP
     except TokenError:
@@ -346,15 +346,15 @@ def _says_to_be_ours(token: str) -> bool:
 
 
 def claim_of(instance: str, run: Run) -> Claim:
-    """What Airflow is asked about a run that a token names."""
+    """The claim to check with Airflow for a run that a token names."""
     return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
 
 
 def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, now: float) -> Proof:
-    """The proof of this call, which is good but for having been used before.
+    """The proof of this call, valid unless it was used before.
 
     Raises:
-        TokenError: there is none, or it is for something else.
+        TokenError: it is missing, or invalid for this call.
     """
     if not http.run_proof:
         raise TokenError(Reason.PROOF_MISSING, "X-Run-Identity without X-Run-Proof")
@@ -372,7 +372,7 @@ def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Re
 
 
 def _is_bare(http: HttpRequest) -> bool:
-    """Whether the call is for a base URL itself, without a slash at its end: the destination's `/` all the same."""
+    """Whether the call is for a base URL itself, without a trailing slash: this is the destination's `/` too."""
     return bool(http.base) and http.target.partition("?")[0] == http.base
 
 

@@ -1,7 +1,7 @@
-"""Makes the tokens by which a task says who it is, and the assertion by which the gate asks Airflow about tasks.
+"""Mints run identity tokens for tasks, and the assertion with which the gate asks Airflow about tasks.
 
-Law: signed with the gate's newest key, like the assertions that destinations get; a task's token is for the outbound
-side of this gate alone, and an assertion for Airflow for nobody else. Used by several threads.
+Law: both are signed with the gate's newest key, like assertions for destinations. A task's token is only for the
+outbound side of this gate; an assertion for Airflow is for Airflow only. Used by several threads.
 """
 
 import os
@@ -53,9 +53,9 @@ class RunMinter:
         self._proxy_lifetime = proxy_lifetime
 
     def variable(self, asked: RunRequest, claim: Claim, try_number: int, level: Level, now: float) -> bytes:
-        """What the task gets: the "variable" that it asked for, as Airflow would show it.
+        """The "variable" that the task asked for, in Airflow's format.
 
-        `level` is what the gate will report at most of a call with the token.
+        `level` is the highest that the gate will report for a call with the token.
         """
         run = Run(claim.dag_id, claim.run_id, claim.task_id, claim.map_index, try_number, level)
         lifetime = self._proxy_lifetime if asked.proxy else self._lifetime
@@ -75,7 +75,7 @@ class RunMinter:
 
 
 def asking_as(key: assertion.SigningKey, *, issuer: str, audience: str, now: float) -> Mapping[str, str]:
-    """The headers by which the gate itself asks Airflow: it may read every DAG, and nothing else."""
+    """The headers with which the gate asks Airflow: they let it read every DAG, and nothing else."""
     token = assertion.mint(
         Identity(claims=replace(_ASKER, issuer=issuer), roles=frozenset()),
         _READS_ALL,

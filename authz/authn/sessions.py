@@ -1,15 +1,15 @@
-"""From the Authorization header to a session: verified claims, and the roles that the policy gives them.
+"""From the Authorization header to a session: verified claims and their roles under the policy.
 
 Law: a token is verified once; its time, audience, key and issuer, and whether it is revoked, are checked on *every*
 use. The cache is keyed by the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones
-evicts nothing), is bounded, and an entry dies with its `exp`, with its key leaving the key set, and with its issuer's
-entry changing (PITFALLS d-14, d-35). Used by one thread. No clock of its own: time is an argument.
+evicts nothing) and is bounded. An entry ends at its `exp`, when its key leaves the key set, or when its issuer's entry
+changes (PITFALLS d-14, d-35). Used by one thread. It has no clock: time is an argument.
 
-A hundred thousand tokens are kept, so each is kept small: what many have in common (issuer, key, planes, groups, roles,
-whole seconds) is one object for all of them. A session holds no policy and no key set: an idle one would keep the old
-ones alive for as long as it is kept itself. The groups of a large token may take half a megabyte and are not kept: its
-session is not `whole`. It keeps the roles that the groups gave it, and another policy never identifies it from what is
-left: the token is verified anew.
+A hundred thousand tokens are cached, so each is small: values that many have in common (issuer, key, planes, groups,
+roles, whole seconds) are shared objects. A session holds no policy and no key set: an idle session would keep old ones
+alive for as long as it is cached. The groups of a large token may take half a megabyte and are not kept: its session is
+not `whole`. It keeps the roles that the groups gave it, and another policy never identifies it from what is
+left: the token is verified again.
 """
 
 import os
@@ -34,7 +34,7 @@ _WITH_PROOF: Final = b"+ proof"
 
 
 class KeyState(Protocol):
-    """What is known of one issuer's keys (implemented by `authz.keys`)."""
+    """The state of one issuer's keys (implemented by `authz.keys`)."""
 
     @property
     def issuer(self) -> str:
@@ -64,7 +64,7 @@ class KeyState(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyWanted:
-    """The token cannot be judged before the issuer's keys are fetched again; `reason` answers when they are not."""
+    """The token cannot be checked until the issuer's keys are fetched again; without that, `reason` is the answer."""
 
     issuer: str
     key_id: str
@@ -73,7 +73,7 @@ class KeyWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Standing:
-    """What all sessions of one key and the same planes were judged by under one revision of the policy."""
+    """What all sessions of one key and the same planes were checked against under one policy revision."""
 
     revision: str
     issuer: Issuer
@@ -85,11 +85,11 @@ class Standing:
 class Session:
     """One verified token.
 
-    It is good on the planes of its `standing`, from wall time `starts` up to before `ends`, and dropped at the
-    monotonic time `dies_at`: what `tokens.check_claims` says, worked out once. `identity` stays the same object for as
-    long as the policy's revision does. By its `marks` it is found among what is revoked. `thumbprint`
-    is that of the key that the token is bound to, "" where it is bound to none. `whole`: the claims are all there, and
-    another policy can identify them. `used` is for the cache.
+    It is valid on the planes of its `standing` from wall time `starts` until just before `ends`, and is dropped at the
+    monotonic time `dies_at`: what `tokens.check_claims` says, computed once. `identity` stays the same object for as
+    long as the policy's revision does. `marks` are looked up among the revocations. `thumbprint` is that of the key
+    that the token is bound to, "" if it is bound to none. `whole`: all claims are present, and another policy can
+    identify them. `used` is for the cache.
     """
 
     identity: Identity
@@ -117,10 +117,10 @@ class Authenticator:
     """Turns credentials into sessions.
 
     Args:
-        capacity: tokens kept at most.
-        max_token_bytes: a longer token is refused before anything of it is decoded.
+        capacity: most tokens kept.
+        max_token_bytes: a longer token is refused before any of it is decoded.
         count: called with "hit" or "miss" for every token looked up.
-        revoked: what is revoked; a table of its own when not given.
+        revoked: the revocations; its own table when not given.
     """
 
     def __init__(
@@ -145,12 +145,12 @@ class Authenticator:
         wall: float,
         monotonic: float,
     ) -> Session | KeyWanted | None:
-        """The session of the request's token; None when it carries none.
+        """The session of the request's token; None without one.
 
         Raises:
             RequestError: the header is not exactly one bearer token.
-            TokenError: the token identifies nobody.
-            KeysUnavailableError: its issuer's keys are too old to be believed.
+            TokenError: the token identifies no one.
+            KeysUnavailableError: its issuer's keys are too old to be trusted.
         """
         lines = http.authorization
         if not lines:
@@ -175,9 +175,9 @@ class Authenticator:
     def bound(
         self, token: str, plane: Plane, policy: Policy, keys: Mapping[str, KeyState], *, wall: float, monotonic: float
     ) -> Session | KeyWanted:
-        """The session of a token that comes with a proof; it may be bound to a key, which the caller has to compare.
+        """The session of a token that comes with a proof. If it is bound to a key, the caller must compare the key.
 
-        It is kept apart from those of bearer tokens: what needs a proof here is nobody there.
+        It is kept apart from bearer tokens' sessions: a bound token is not accepted there.
 
         Raises:
             TokenError, KeysUnavailableError: as `authenticate` does.
@@ -195,7 +195,7 @@ class Authenticator:
         return session
 
     def _admit(self, digest: bytes, session: Session, plane: Plane, wall: float) -> Session:
-        """A token that was verified just now."""
+        """Admit a token that was just verified."""
         _check_use(session, plane, wall)
         self._sessions.put(digest, session)
         if self.revoked.any:
@@ -215,7 +215,7 @@ class Authenticator:
             raise TokenError(Reason.REVOKED, "the token or its session was revoked")
 
     def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
-        """Whether what the session was verified with is still what we trust; it then has its roles of this policy.
+        """Whether we still trust what the session was verified with; it then has its roles under this policy.
 
         Raises:
             KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
@@ -280,7 +280,7 @@ class Authenticator:
         )
 
     def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
-        """The standing of these, one object for all sessions that have it."""
+        """The standing of these, one object that their sessions share."""
         place = id(key), planes  # the standing keeps the key, so its id is nobody else's for as long as it is here
         found = self._standings.get(place)
         if found is None or found.revision != revision or found.issuer is not issuer:
@@ -291,6 +291,6 @@ class Authenticator:
 
 
 def _check_use(session: Session, plane: Plane, wall: float) -> None:
-    """What `tokens.check_claims` says of this use; where it is known to have nothing to say, it is not asked."""
+    """Run `tokens.check_claims` for this use, unless the session already shows that it would pass."""
     if not (plane in session.standing.planes and session.starts <= wall < session.ends):
         tokens.check_claims(session.claims, session.issuer, plane, wall)

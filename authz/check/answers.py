@@ -1,10 +1,10 @@
 """From a decision to the bytes that answer it.
 
-Law: what is answered to many requests alike is built once, by `wire`, and only the decision's id is new each time; for
-a caller who asks for the first time nothing is prepared. A prepared allow belongs to one identity (or to nobody), one
-audience, one rule with the rights that it gave, one rest of cookies and one revision of the policy. It is used no
-longer than its assertion may be handed out. A prepared denial belongs to one verdict; browsers get none, because a page
-shows the time.
+Law: `wire` builds an answer that many requests share once, and only the decision's id is new each time. A caller's
+first request prepares nothing. A prepared allow belongs to one identity (or to anonymous callers), one audience, one
+rule with the rights that it gave, one set of remaining cookies and one revision of the policy. It is used only while
+its assertion may be handed out. A prepared denial belongs to one verdict; browsers get none, because a page shows the
+time.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _NOBODY: Final = MappingProxyType[str, str]({})
 
 
 class _Kept(NamedTuple):
-    """A prepared allow, and all that it was prepared for besides its key."""
+    """A prepared allow, and what it was prepared for in addition to its key."""
 
     identity: Identity | None
     assertion: Assertion
@@ -50,14 +50,14 @@ class Minter(Protocol):
 
 
 class Menus:
-    """What `menu` returned, by all that it reads: roles, host and narrowing, under one policy. Bounded."""
+    """Cache of what `menu` returned, by all that it reads: roles, host and narrowing, under one policy. Bounded."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
         self._known: dict[tuple[frozenset[str], str, bool], tuple[str, ...]] = {}
 
     def of(self, request: Request, identity: Identity, policy: Policy) -> tuple[str, ...]:
-        """The items of Airflow's menu for this identity, where this request goes."""
+        """This identity's items of Airflow's menu, at the host of this request."""
         if policy is not self._policy or len(self._known) >= _MOST_KEPT:
             self._policy = policy
             self._known.clear()
@@ -88,7 +88,7 @@ class Answers:
         """The serialised CheckResponse.
 
         Raises:
-            ValueError: an allow for what is no request. This is a bug of the caller; the service answers 503 for it.
+            ValueError: an allow without a request. This is a bug in the caller; the service answers 503 for it.
         """
         http = trail.http
         if isinstance(decision, Deny):
@@ -118,7 +118,7 @@ class Answers:
         return kept.allow.render(trail.id)
 
     def _deny(self, trail: Trail, decision: Deny) -> bytes:
-        """A denial. What a caller who is no browser gets for the same question again differs in the decision's id."""
+        """A denial. Except for browsers, repeated denials of one question differ only in the decision's id."""
         verdict, http = trail.verdict, trail.http
         if verdict is None or verdict.decision is not decision or http is None or http.browser:
             answer = self._refusal(trail, decision, trail.id)
@@ -142,12 +142,12 @@ class Answers:
 
     @staticmethod
     def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
-        """The serialised CheckResponse by which a task gets what it asked for."""
+        """The serialised CheckResponse that gives a task what it asked for."""
         answer = for_task(body, decision_id=trail.id)
         return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
 
     def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
-        """What the assertion says of rights; None where there is none, for nobody and for no audience."""
+        """The rights in the assertion; None without an assertion: anonymous caller or no audience."""
         identity, request, policy = trail.identity, trail.request, trail.policy
         if identity is None or request is None or policy is None or not audience:
             return None
@@ -168,9 +168,9 @@ class Answers:
         return wire.identity_headers(trail.identity, assertion.token)
 
     def _prepare(self, trail: Trail, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:
-        """The allow of this identity (or of nobody), audience, rule and rest of cookies, with a fresh assertion.
+        """The allow for this identity (or None), audience, rule and remaining cookies, with a fresh assertion.
 
-        Many requests share one, so it is kept here too: by the identity's own identity, which the entry keeps alive.
+        Many requests share one, so it is also cached here, by the `id` of the identity, which the entry keeps alive.
         """
         rights = self._rights(trail, decision, audience)
         assertion = self._assertion(trail, rights, audience)
@@ -186,7 +186,7 @@ class Answers:
 
 
 def _keeps_authorization(trail: Trail) -> bool:
-    """Whether the Authorization header is the destination's: Envoy says so, and the caller is known by another one."""
+    """Whether the destination owns the Authorization header: Envoy says so, and another one names the caller."""
     http = trail.http
     if http is None or not http.keeps_authorization or trail.identity is None:
         return False

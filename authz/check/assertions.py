@@ -1,9 +1,9 @@
 """Signs assertions for identities, and reuses a recent one.
 
 Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to another
-(DESIGN §2.10); decisions that give the same rights share it. One that has lived for half of its life is not handed out
-any more, so that whatever reaches the upstream still has time to be used. Recent ones are kept in a bounded table, not
-with the cached tokens: most tokens are idle most of the time.
+(DESIGN §2.10); decisions that give the same rights share it. After half of its lifetime it is no longer handed out, so
+that the upstream still has time to use what reaches it. Recent assertions are kept in a bounded table, not with the
+cached tokens: most tokens are idle most of the time.
 """
 
 import os
@@ -20,7 +20,7 @@ _MOST_KEPT: Final = 2048  # some 2 MB
 
 
 class Assertion(NamedTuple):
-    """A compact JWT, and the wall time from which and up to which it may be handed out."""
+    """A compact JWT, and the wall times between which it may be handed out."""
 
     token: str
     since: float
@@ -30,7 +30,7 @@ class Assertion(NamedTuple):
         return f"Assertion(since={self.since}, until={self.until})"
 
     def is_fresh(self, now: float) -> bool:
-        """Whether it may be handed out now: not before it was made either, after a clock went back."""
+        """Whether it may be handed out now: not before it was made either, if a clock was set back."""
         return self.since <= now < self.until
 
 
@@ -40,10 +40,10 @@ NO_ASSERTION: Final = Assertion("", float("-inf"), float("inf"))
 class AssertionMinter:
     """Signs with the first key; all keys are published, so that a new first key is known before it signs.
 
-    `grants` has what its assertions name and do not hold.
+    `grants` holds what its assertions name by reference.
 
     Args:
-        keys: signing keys, newest first; none means that no assertion is made.
+        keys: signing keys, newest first; without keys it makes no assertions.
         issuer: the `iss` of the assertions.
         lifetime: seconds, at most 60.
     """

@@ -1,14 +1,13 @@
-"""What was decided a moment ago, so that the same question is not worked out again.
+"""Cache of canonical requests and decisions, so that the same question is not evaluated again.
 
-Law: this remembers what pure functions returned, nothing else. A canonical request follows from plane, method,
-authority, target, base path, narrowing, destination and the host that Envoy gives; a decision from that request, the
-caller's roles, the DAG and task of the run that calls and how sure these are, and the policy. The tables are keyed by
-exactly these and dropped with the policy. What is prepared of a record or an answer belongs to one
-identity, compared by `is`: the authenticator makes a new one whenever the token, its claims or the policy's revision is
-another. Whether the *token* is still good (its time, plane, key and issuer) is no part of any of it; that is asked on
-every check, before anybody looks here.
+Law: this remembers only what pure functions returned. A canonical request follows from plane, method, authority,
+target, base path, narrowing, destination and the host that Envoy sets; a decision from that request, the caller's
+roles, the DAG, task and assurance level of the calling run, and the policy. The tables are keyed by exactly these and
+dropped with the policy. A prepared record or answer belongs to one identity, compared by `is`: the authenticator makes
+a new identity whenever the token, its claims or the policy's revision changes. Whether the *token* is still valid (its
+time, plane, key and issuer) is not cached here; every check verifies that before it looks here.
 
-Only what a verified identity asked is kept, so that nobody without a token can push anything out. Bounded. Used by one
+Only what a verified identity asked is kept, so a caller without a token cannot evict anything. Bounded. Used by one
 thread.
 """
 
@@ -31,7 +30,7 @@ _LONGEST_KEPT: Final = 512  # characters of a target
 
 @dataclass(slots=True)
 class PreparedAnswer:
-    """The allow for one audience and one rest of cookies, as long as its assertion may be handed out."""
+    """The allow for one audience and one set of remaining cookies, while its assertion may be handed out."""
 
     audience: str
     cookies: str | None
@@ -41,9 +40,9 @@ class PreparedAnswer:
 
 
 class Question:
-    """A canonical request, and the decisions on it by what is decisive of those who asked, under one policy.
+    """A canonical request, and the decisions on it by what they depend on in the caller, under one policy.
 
-    `key` is all that the request was made canonical from.
+    `key` is all that the canonical form depends on.
     """
 
     __slots__ = ("decisions", "key", "request")
@@ -56,7 +55,7 @@ class Question:
 
 @dataclass(slots=True)
 class Verdict:
-    """A decision on one request of one identity. What can be used again of record and answer is kept here."""
+    """A decision on one request of one identity, with the reusable parts of its record and answer."""
 
     question: Question
     identity: Identity
@@ -82,7 +81,7 @@ class Verdicts:
         return self._decided + len(self._verdicts)
 
     def question(self, http: HttpRequest, policy: Policy) -> Question:
-        """The request in canonical form, with what is remembered of it under this policy.
+        """The request in canonical form, with the decisions kept on it under this policy.
 
         Raises:
             DeniedError, RequestError: as `canonical` does.

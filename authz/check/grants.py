@@ -1,11 +1,11 @@
-"""Grants that are too large for an assertion, for Airflow to ask for by their references.
+"""Grants that are too large for an assertion; Airflow asks for them by reference.
 
-Law: what may still be asked for is never given up. A grant is kept until every assertion that names it has expired,
-also when another policy is in force by then, and nothing pushes it out. What finds no room is not kept: the gate then
-answers 404 for it, and Airflow 503. Room is limited for all grants, and for those of callers with the same roles: which
-grants there can be follows from the policy and the caller's roles, so a caller fills at most the share of theirs.
+Law: a grant that Airflow may still ask for is never dropped. It is kept until every assertion that names it has
+expired, even if another policy is in force by then, and it is never evicted. A grant that finds no room is not kept:
+the gate then answers 404 for it, and Airflow 503. Room is limited for all grants, and for those of callers with the
+same roles: the possible grants follow from the policy and the caller's roles, so a caller fills at most that share.
 
-Written by the serving thread alone. Any thread may look.
+Only the serving thread writes. Any thread may read.
 """
 
 import logging
@@ -27,7 +27,7 @@ _SAID_EVERY_S: Final = 60.0
 
 @dataclass(slots=True)
 class _Kept:
-    """One grant, whose share it takes, how much, and until when it is kept (wall time)."""
+    """One grant, the share it takes from, its size, and until when it is kept (wall time)."""
 
     grant: DagGrant
     roles: frozenset[str]
@@ -46,11 +46,11 @@ class Grants:
         self._said = float("-inf")
 
     def __len__(self) -> int:
-        """How many are kept."""
+        """The number kept."""
         return len(self._kept)
 
     def keep(self, grant: DagGrant, roles: frozenset[str], now: float) -> bool:
-        """Keep what an assertion made now names; False where there is no room. `roles` are those of its caller."""
+        """Keep the grant that a new assertion names; False if there is no room. `roles` are its caller's."""
         until = now + KEPT_S
         known = self._kept.get(grant.reference)
         if known is not None:
@@ -72,12 +72,12 @@ class Grants:
         return True
 
     def find(self, reference: str) -> bytes | None:
-        """What the reference stands for, as JSON; None where it is not known."""
+        """The grant of this reference, as JSON; None if it is not known."""
         kept = self._kept.get(reference)
         return grant_json(kept.grant) if kept is not None else None
 
     def _forget(self, now: float) -> None:
-        """Give up what no assertion names any more."""
+        """Drop grants that no valid assertion names."""
         while self._due and self._due[0][0] <= now:
             _, reference = self._due.popleft()
             kept = self._kept[reference]

@@ -1,14 +1,14 @@
 """The use case: one CheckRequest in, one CheckResponse out.
 
 Law 1: a check never blocks. It reads one snapshot, computes, hands its record to a sink that does not block, and
-returns; a key that is not there yet gives `Parked`, and the engine waits in its own way.
-Law 2: every way out is an answer. The only `except Exception` between a request and its answer is here: a bug is a 503
-with the reason `internal_error`, never an allow and never a gRPC error (Envoy would hand that to somebody's
-`failure_mode_allow`). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
+returns; a key that is still missing gives `Parked`, and the engine waits in its own way.
+Law 2: every check ends in an answer. The only `except Exception` between a request and its answer is here: a bug is a
+503 with the reason `internal_error`, never an allow and never a gRPC error (an Envoy with `failure_mode_allow` would
+let the request through). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
 Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
-Law 4: a task's question who it is is answered here and never forwarded, whatever the answer.
-Law 5: who signs out is told so only when the session is revoked, on record and in force. Where Envoy has a path that
-ends a browser's session, signing out is open to everybody, whatever the policy says.
+Law 4: a task's request for its identity is answered here and never forwarded, whatever the answer.
+Law 5: a sign-out is confirmed only when the session is revoked, on record and in force. Where Envoy has a path that
+ends a browser's session, anyone may sign out, whatever the policy says.
 """
 
 import logging
@@ -62,18 +62,18 @@ class Revoker(Protocol):
         """Begin to make one; never blocks.
 
         Returns:
-            True when `done` will be called once, from another thread, when the attempt has ended; `attempt.made` tells
-            how. False when it has ended already.
+            True when `done` will be called once, from another thread, when the attempt has ended; `attempt.made` is
+            the outcome. False when it has already ended.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """What the service needs to know which run a call comes from.
+    """What the service needs to identify the run that calls.
 
-    `exchange` gives tokens to tasks, None where no tokens are given; `count` is called with the level (`none` where no
-    run is known) and the decision of every outbound call.
+    `exchange` issues tokens to tasks; None if no tokens are issued. `count` is called with the level (`none` if no run
+    is known) and the decision of every outbound call.
     """
 
     identities: RunIdentities
@@ -82,10 +82,10 @@ class Runs:
 
 
 class Service:
-    """Judges checks. One instance per process, used by one thread.
+    """Answers checks. One instance per process, used by one thread.
 
-    `want_key` has a missing key fetched. `revoker` ends sessions, in this memory alone when not given, and `keep` is
-    for how long they are remembered. Without `runs` no call comes from a run.
+    `want_key` has a missing key fetched. `revoker` ends sessions (by default in this memory alone), and `keep` is how
+    long they are remembered. Without `runs` no call comes from a run.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class Service:
         self._runs = runs
 
     def check(self, message: bytes) -> bytes | Parked:
-        """Answer one serialised CheckRequest with a serialised CheckResponse, or say what it waits for."""
+        """Answer a serialised CheckRequest with a serialised CheckResponse, or return what it waits for."""
         return self._check(message, may_wait=True)
 
     def overloaded(self) -> bytes:
-        """The answer of an engine that has too much in hand: a denial with 503, recorded like any other."""
+        """The answer of an overloaded engine: a denial with 503, recorded like any other."""
         trail = Trail(new_id())
 
         def answer() -> bytes:
@@ -134,7 +134,7 @@ class Service:
     def _check(
         self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: Lookup | None = None
     ) -> bytes | Parked:
-        """`may_wait`: for a key, or for what Airflow says of a task. A revocation is waited for in any case."""
+        """`may_wait`: for a key, or for Airflow's answer about a task. It always waits for a revocation."""
         trail = Trail(new_id())
         try:
             trail.started = self._clock.monotonic()
@@ -145,18 +145,18 @@ class Service:
             return self._internal_error(trail, error)
 
     def _guarded(self, trail: Trail, answer: Callable[[], bytes]) -> bytes:
-        """What `answer` returns: for checks that waited, and for an engine that has no other answer."""
+        """What `answer` returns, for checks that waited and for an overloaded engine; a bug is a 503."""
         try:
             return answer()
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
             return self._internal_error(trail, error)
 
     def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
-        """Evaluate a check anew that was asked at the monotonic time `asked` and had to wait."""
+        """Evaluate again a check that was asked at the monotonic time `asked` and had to wait."""
         return self._check(message, may_wait=False, asked=asked)
 
     def _after_look(self, message: bytes, asked: float, wanted: StateWanted) -> bytes | Parked:
-        """Evaluate a check anew that waited for what Airflow says, whether that has come or not."""
+        """Evaluate again a check that waited for Airflow's answer, whether it has come or not."""
         wanted.leave()
         return self._check(message, may_wait=False, asked=asked, looked=wanted.attempt)
 
@@ -215,7 +215,7 @@ class Service:
         *,
         may_wait: bool,
     ) -> bytes | Parked:
-        """For nobody, or for somebody whose key is to be fetched, or whose task is to be asked about, first."""
+        """For an anonymous caller, or one whose key must be fetched or whose task must be checked first."""
         if isinstance(wanted, StateWanted):
             # Judged anew when Airflow has said whether the task runs.
             resume = partial(self._after_look, message, trail.asked, wanted)
@@ -237,9 +237,9 @@ class Service:
         return self._unauthenticated(trail, policy, reason, f"no such key of issuer {wanted.issuer}")
 
     def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
-        """A public route stays public for a caller whose token is no good: they are nobody there, like everyone.
+        """A public route stays public for a caller whose token is invalid: everyone is anonymous there.
 
-        So does signing out, except with a token that cannot be judged yet: its session would go on in secret.
+        So does signing out, except with a token that cannot be checked yet: its session would silently go on.
         """
         if policy is not None and trail.request is not None and trail.http is not None:
             decision = decide.evaluate(trail.request, None, policy)
@@ -253,7 +253,7 @@ class Service:
         return self._finish(trail, Deny(reason=reason, detail=detail))
 
     def _sign_in_or_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
-        """Lead back from Airflow's login; or revoke the session, then lead to where its cookies end, or to Airflow."""
+        """Redirect back from Airflow's login; or revoke the session, then go where its cookies end, or to Airflow."""
         if decision.operation == _SIGN_IN:
             return self._finish(trail, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
         if not http.signout and isinstance(decision, Deny):
@@ -274,7 +274,7 @@ class Service:
 
     @property
     def _run_parts(self) -> Runs:
-        """What judges run identities; TokenError where the settings have none."""
+        """What checks run identities; TokenError if the settings have none."""
         if self._runs is None:
             raise TokenError(
                 Reason.TOKEN_TYPE,
@@ -292,7 +292,7 @@ class Service:
         *,
         may_wait: bool,
     ) -> tuple[Caller | KeyWanted | StateWanted, Proof | None]:
-        """Who calls, by the headers that runs have, and the proof that is used up by a call that the policy allows."""
+        """The caller that the run headers identify, and the proof to use up if the policy allows the call."""
         identities = self._run_parts.identities
         shown = identities.authenticate(http, request, policy, keys, wall=trail.time, monotonic=trail.started)
         if isinstance(shown, KeyWanted):
@@ -308,7 +308,7 @@ class Service:
         return shown.caller, shown.proof
 
     def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
-        """A task asks who it is."""
+        """Answer a task's request for its identity."""
         exchange = self._runs.exchange if self._runs is not None else None
         if exchange is None:
             raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
@@ -327,7 +327,7 @@ class Service:
         return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
 
     def _finish(self, trail: Trail, decision: Decision, body: bytes = b"") -> bytes:
-        """Build the answer, have it recorded, and only then hand it out. `body` is one of our own for a task."""
+        """Build the answer, have it recorded, and only then return it. `body` is our own answer to a task."""
         if body and isinstance(decision, Deny):
             answer = self._answers.answered(trail, decision, body)
         else:
@@ -368,7 +368,7 @@ def _begin(begin: Begin, done: Done) -> bool:
 
 
 def _check_cookies(http: HttpRequest, request: Request, session: object, jar: Cookies, policy: Policy) -> None:
-    """Refuse a request of which it is unclear who asks; it may still end the session of its bearer token.
+    """Refuse a request whose caller is unclear; it may still end the session of its bearer token.
 
     Raises:
         RequestError: AMBIGUOUS_CREDENTIALS.
@@ -381,7 +381,7 @@ def _check_cookies(http: HttpRequest, request: Request, session: object, jar: Co
 
 
 def _signs_out(http: HttpRequest, decision: Decision) -> bool:
-    """Whether this ends the browser's session, whoever asks."""
+    """Whether this ends the browser's session, for any caller."""
     return bool(http.signout) and decision.operation == _SIGN_OUT
 
 

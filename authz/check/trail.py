@@ -1,7 +1,7 @@
 """What is known of one check so far: enough to record it, and to describe it to Envoy, wherever it ends.
 
-Law: everything that is told of a check comes from here, so that the record, Envoy's access log and the answer tell the
-same story. Never the query, a fragment or a header's value.
+Law: everything reported about a check comes from here, so that the record, Envoy's access log and the answer agree. It
+never reports the query, a fragment or a header's value.
 """
 
 import os
@@ -43,7 +43,7 @@ class Trail:
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:
-        """What the request's cookies are; read when somebody asks for the first time."""
+        """The request's cookies, read on first use."""
         if self.jar is None:
             self.jar = read_cookies(self.http.cookies if self.http is not None else ())
         return self.jar
@@ -59,7 +59,7 @@ class Trail:
         return self.policy.revision if self.policy is not None else ""
 
     def record(self, decision: Decision, now: float) -> bytes:
-        """The record's line; of a verdict that was recorded before only what is new is encoded. `now` is monotonic."""
+        """The record's line; if the verdict was recorded before, only new fields are encoded. `now` is monotonic."""
         http, verdict = self.http, self.verdict
         trace = _TRACEPARENT.fullmatch(http.traceparent) if http is not None and http.traceparent else None
         own: OwnFields = {
@@ -93,7 +93,7 @@ class Trail:
         return told
 
     def _shared(self, decision: Decision) -> OutboundFields:
-        """The fields of a record that are the same for every decision like this one."""
+        """The fields of a record that every decision like this one shares."""
         request, identity, http = self.request, self.identity, self.http
         claims = identity.claims if identity is not None else None
         if request is not None:

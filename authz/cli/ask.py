@@ -101,8 +101,8 @@ def check(
     """Would the gate allow METHOD URL? Exit status 0 for allow, 1 for deny.
 
     \b
-    authz check GET /api/v2/dags                                  as nobody
-    authz check GET /api/v2/dags --group data-readers             as somebody with a group
+    authz check GET /api/v2/dags                                  anonymous
+    authz check GET /api/v2/dags --group data-readers             as a caller with a group
     authz check POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
     authz check GET http://orders.internal/v1/orders --plane egress --client sales-etl
     authz check GET /v1/orders --plane egress --destination orders --dag sales_daily --task extract
@@ -129,7 +129,7 @@ def _usage(wrong: object, text: str) -> None:
 
 
 def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: bool) -> None:
-    """A line of output for each request. What the command line says holds for lines that do not say otherwise."""
+    """A line of output for each request. Options on the command line apply to lines that do not override them."""
     given = click.get_current_context().get_parameter_source
     defaults = {name: value for name, value in options.items() if given(name) is click.core.ParameterSource.COMMANDLINE}
     in_a_line = [parameter for parameter in check.params if parameter.name in batch.NAMES]
@@ -148,7 +148,7 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
 def explain(policy_path: Path | None, settings_path: Path | None, *, as_json: bool, **options: Any) -> None:
     """Why would the gate answer METHOD URL as it does? Lists every rule and the nearest one that would have allowed.
 
-    Takes what `authz check` takes.
+    Takes the same arguments as `authz check`.
     """
     gate = served(policy_path, settings_path)
     found = answer(_question(options), gate)

@@ -1,8 +1,8 @@
-"""What the gate would answer a request that nobody made: the pipeline of the server, without its sockets and caches.
+"""The gate's answer to a hypothetical request: the server's pipeline, without its sockets and caches.
 
-Law: nothing here decides. The request is made canonical, the token verified and the decision taken by the functions
-that serve. What Envoy adds to a request is taken from the settings, where they are given; and where an answer depends
-on what only the settings say, and they are not given, a note says so.
+Law: nothing here decides. The serving functions make the request canonical, verify the token and take the decision.
+What Envoy adds to a request is taken from the settings, if they are given; if they are not, and the answer depends on
+them, a note says so.
 """
 
 import os
@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The server's own decision, and what else there is to know; a refusal before the rules is a decision too."""
+    """The server's own decision, with notes; a refusal before the rules is a decision too."""
 
     decision: Decision
     request: Request | None = None
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The canonical request, and what Envoy does with it that no decision tells."""
+    """The canonical request, and what Envoy does with it that the decision does not show."""
 
     request: Request
     notes: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ def answer(question: Question, served: Served) -> Answer:
 
 
 def _without_identity(error: DeniedError, request: Request, served: Served, notes: list[str]) -> Answer:
-    """A token that is refused. A public route stays public for its holder, as for everyone without a token."""
+    """A refused token. A public route stays public for its holder, as for everyone without a token."""
     decision = decide.evaluate(request, None, served.policy)
     if isinstance(error, RequestError) or not isinstance(decision, Allow):
         return Answer(decision=Deny(reason=error.reason, detail=error.detail), notes=tuple(notes))
@@ -116,7 +116,7 @@ def _http(question: Question, host: str) -> HttpRequest:
 
 
 def _inbound(question: Question, served: Served) -> _Asked:
-    """A request for the Airflow of its host, of which the settings know the base path and whether it narrows."""
+    """A request for its host's Airflow; the settings have that one's base path and whether it narrows."""
     from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     names = [name for upstream in served.upstreams for name in upstream.hosts if not name.startswith("*")]
@@ -135,7 +135,7 @@ def _inbound(question: Question, served: Served) -> _Asked:
 
 
 def _outbound(question: Question, served: Served) -> _Asked:
-    """A call of a task. Where it leads is found as Envoy finds it, unless the question says so."""
+    """A call by a task. Its destination is found as Envoy finds it, unless the question names it."""
     from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
 
     http = _http(question, _LOCALHOST)
@@ -151,7 +151,7 @@ def _outbound(question: Question, served: Served) -> _Asked:
 
 
 def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
-    """What is revoked at the gate, for a real token; and, where that is not known, a note."""
+    """What is revoked at the gate, for a real token; if that is not known, a note."""
     if question.caller.token_file is None:
         return None, ""
     if served.settings is None:
@@ -172,7 +172,7 @@ def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
 
 
 def _signing_out(decision: Decision, served: Served, request: Request) -> list[str]:
-    """With a login, signing out ends the session of whichever browser asks."""
+    """With a login, signing out ends the session of any browser that asks."""
     envoy = served.settings.envoy if served.settings is not None else None
     login = envoy.inbound.login if envoy is not None and envoy.inbound is not None else None
     if login is None or request.plane is Plane.EGRESS or decision.operation != _SIGN_OUT:
@@ -181,7 +181,7 @@ def _signing_out(decision: Decision, served: Served, request: Request) -> list[s
 
 
 def _if_narrowed(decision: Decision, request: Request, identity: Identity | None, served: Served) -> list[str]:
-    """What a denial would be behind an Airflow that narrows, if that is something else."""
+    """What a denial would be behind an Airflow that narrows, if that differs."""
     if isinstance(decision, Allow) or request.narrowed or request.plane is Plane.EGRESS:
         return []
     other = decide.evaluate(replace(request, narrowed=True), identity, served.policy)

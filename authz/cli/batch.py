@@ -1,8 +1,7 @@
-"""Many requests for `authz check`: one line of a file each, read as the command line itself would be.
+"""Many requests for `authz check`: one line of a file each, parsed like the command line itself.
 
-Law: a line has what `authz check` takes of a request and its caller, as words or as a JSON object, and nothing else: no
-file is opened because a line names it. Every line that cannot be read is reported at once, and then nothing is
-answered.
+Law: a line has only what `authz check` takes about a request and its caller, as words or as a JSON object: a line
+cannot name a file to open. All lines that cannot be read are reported at once, and then nothing is answered.
 """
 
 import shlex
@@ -43,10 +42,10 @@ def lines_of(file: Any) -> list[Line]:
 def answers(
     lines: Sequence[Line], file: str, options: Sequence[click.Parameter], defaults: dict[str, Any], served: Served
 ) -> list[Answer]:
-    """The answer to each line; `options` are those that a line may have, `defaults` what the command line said.
+    """The answer to each line; `options` are those that a line may have, `defaults` those of the command line.
 
     Raises:
-        ConfigError: with every line that is no request.
+        ConfigError: with every line that is not a request.
     """
     command = click.Command("line", params=[*options], callback=_question, add_help_option=False)
     found: list[Answer] = []
@@ -74,7 +73,7 @@ def _words(text: str) -> Iterator[str]:
     """The line as the words of a command line.
 
     Raises:
-        ValueError: quotes that do not end, or JSON that is no object of texts, lists and booleans.
+        ValueError: quotes that do not end, or JSON that is not an object of texts, lists and booleans.
     """
     if not text.startswith("{"):
         yield from shlex.split(text)

@@ -1,4 +1,4 @@
-"""Who `authz check` and `authz explain` ask for: somebody with a real token, somebody by options, a run, or nobody."""
+"""Caller of `authz check` and `authz explain`: a real token, an account given by options, a run, or anonymous."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
         "--identity",
         "level",
         type=click.Choice([level.value for level in Level]),
-        help="Egress: how sure it is which run that is. Default: verified, or what --settings allows at most.",
+        help="Egress: assurance level of that run. Default: verified, or the highest that --settings allows.",
     ),
 )
 TOKEN_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
@@ -44,7 +44,7 @@ TOKEN_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What the options say of who asks."""
+    """What the options say about the caller."""
 
     issuer: str
     subject: str
@@ -60,15 +60,15 @@ class Caller:
 def identity_of(
     caller: Caller, policy: Policy, plane: Plane, surest: Level, *, token_bytes: int, revoked: Revoked | None = None
 ) -> Identity | None:
-    """Who asks: a real token's claims, or what the options say; None for nobody. No run is surer than `surest`.
+    """The caller: a real token's claims, or what the options say; None if anonymous. `surest` limits a run's level.
 
     Raises:
-        DeniedError: the token is refused, or every token would be that the options describe.
+        DeniedError: the token is refused, or every token that the options describe would be.
     """
     run = _run(caller, plane, surest)
     if caller.token_file is not None:
         if run is not None:
-            raise click.UsageError("--dag asks for a run, --token-file for whoever has the token: give one of them")
+            raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
         return policy.identify(_verified(caller, policy, plane, token_bytes, revoked))
     account = caller.subject or caller.groups or caller.client
     if not account:
@@ -120,7 +120,7 @@ def _claimed(caller: Caller, policy: Policy, plane: Plane) -> Claims:
 
 
 def _claims_of(run: Run) -> Claims:
-    """Those of a token that the gate gives a run."""
+    """The claims of a token that the gate gives a run."""
     return _claims(".".join(filter(None, (run.dag_id, run.task_id))), issuer_name="the gate", issuer="")
 
 

@@ -1,4 +1,4 @@
-"""`authz doctor`: what is wrong between the gate and what stands around it."""
+"""`authz doctor`: finds problems between the gate and the servers around it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from authz.cli.options import json_option, settings_option
 def doctor(url: str, upstream: str | None, settings_path: Path, *, as_json: bool) -> None:
     """Send one assertion to Airflow and print both audiences and both clocks.
 
-    The assertion names no person and gives no right. Exit status 1 when Airflow refuses it, or accepts what it should
+    The assertion names no person and grants no rights. Exit status 1 when Airflow refuses it, or accepts what it should
     not.
     """
     from authz import settings as files  # noqa: PLC0415 see above

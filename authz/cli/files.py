@@ -1,4 +1,4 @@
-"""`authz lint`, `authz schema`, `authz envoy`: what the files say and what is made from them."""
+"""`authz lint`, `authz schema`, `authz envoy`: checks the files and generates others from them."""
 
 import sys
 import time
@@ -57,7 +57,7 @@ def lint(
 
 
 def _findings(path: Path, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
-    """The errors of one file, or, where there is none, what lint thinks of it."""
+    """The errors of one file or, if there are none, lint's findings."""
     from authz.core.lint import review  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
@@ -97,10 +97,10 @@ def schema(which: str) -> None:
 def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str, output: Path | None) -> None:
     """Print the complete Envoy configuration for the settings: both planes, hardened, one endpoint per worker.
 
-    Beside it are written, into the folder `envoy.sds`, the files that tell Envoy which files hold its certificate and
-    secrets; and a key for session cookies is made where a login has none yet.
+    Also writes, into the folder `envoy.sds`, the files that name Envoy's certificate and secret files, and makes a key
+    for session cookies if a login has none yet.
 
-    Where Envoy's machine has another number of CPUs than this one, say `workers` as a number in the settings.
+    If Envoy's machine has a different number of CPUs from this one, set `workers` to a number in the settings.
 
     \b
     authz envoy --settings authz.yaml --output envoy.yaml

@@ -14,7 +14,7 @@ def keysets_for(issuers: Iterable[Issuer], jwks_file: Path | None) -> dict[str, 
     """The key set of every issuer by its name; `jwks_file` replaces them all.
 
     Raises:
-        KeysUnavailableError: one cannot be had.
+        KeysUnavailableError: one is not available.
     """
     if jwks_file is not None:
         keyset = jwks.parse(read_secret(jwks_file))

@@ -1,4 +1,4 @@
-"""`authz`: the group of commands, and how their failures are told."""
+"""`authz`: the group of commands, and how it reports their failures."""
 
 import contextlib
 import sys
@@ -32,7 +32,7 @@ class _Commands(click.Group):
 
 @contextlib.contextmanager
 def _reported(ctx: click.Context) -> Iterator[None]:
-    """Print an error as text, and end with status 2."""
+    """Print an error as text, and exit with status 2."""
     try:
         yield
     except (ConfigError, PolicyError) as error:
@@ -52,7 +52,7 @@ def _reported(ctx: click.Context) -> Iterator[None]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, package_name="airflow-envoy-authz")
 def main() -> None:
-    """Guard Apache Airflow with Envoy: who may do what stands in one policy file.
+    """Guard Apache Airflow with Envoy: one policy file says who may do what.
 
     \b
     First steps:

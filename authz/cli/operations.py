@@ -1,4 +1,4 @@
-"""`authz operations`: the words that rules may use, and the routes behind them."""
+"""`authz operations`: the operations that rules may name, and the routes behind them."""
 
 import click
 import orjson

@@ -20,7 +20,7 @@ _MOST_WORKERS: Final = 256
 
 
 def _workers(_context: click.Context, _option: click.Parameter, value: str | None) -> int | str | None:
-    """A number of processes, or `auto`; None where the option is not given."""
+    """A number of processes, or `auto`; None if the option is not given."""
     if value is None or value == "auto":
         return value
     if value.isdecimal() and 1 <= int(value) <= _MOST_WORKERS:
@@ -86,7 +86,7 @@ def load_policy(path: Path) -> Policy:
     """The policy of a file.
 
     Raises:
-        PolicyError: with every problem; a file that cannot be read is one.
+        PolicyError: with every problem, including a file that cannot be read.
     """
     try:
         data = read_regular(path, MAX_BYTES)

@@ -1,4 +1,4 @@
-"""`authz revoke`: ends a session, a token, or all that somebody was issued so far, at a gate that runs."""
+"""`authz revoke`: ends a session, a token, or all tokens issued to an account so far, at a running gate."""
 
 import math
 import time
@@ -21,11 +21,11 @@ from authz.core.revocation import Kind, Revocation
 @click.option("--subject", help="Whose tokens to revoke: all that were issued up to now.")
 @click.option("--until", metavar="TIME", help="How long to remember it, like 2027-01-31T12:00:00Z.")
 def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | None) -> None:
-    """End a session, a token, or all that somebody was issued so far, at a gate that runs.
+    """End a session, a token, or all tokens issued to an account so far, at a running gate.
 
     Writes into `revocation.file`, which every worker follows: it is in force well within a second, and after a restart.
-    Whoever signs in again is let in (for --subject once the issuer's clock_skew has passed), unless the issuer kept its
-    own session and gives the new tokens the same sid: end it there too, or revoke with --jti.
+    A user who signs in again is let in (for --subject once the issuer's clock_skew has passed), unless the issuer kept
+    its own session and gives the new tokens the same sid: end it there too, or revoke with --jti.
     """
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
     from authz.sessions.revocation_file import RevocationFile  # noqa: PLC0415 see above
@@ -36,10 +36,10 @@ def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | N
     [(kind, value)] = given
     for option, text in ((kind.value, value), ("issuer", issuer)):
         if not text or not text.isprintable():
-            raise click.UsageError(f"--{option} is empty or holds characters that nobody can see")
+            raise click.UsageError(f"--{option} is empty or holds invisible characters")
     settings = files.load(settings_path)
     if not settings.revocation.file:
-        text = "`revocation.file` is not set: workers that run cannot be told"
+        text = "`revocation.file` is not set: running workers cannot be reached"
         raise ConfigError([Problem(str(settings_path), 0, 0, text, "set it and restart the gate")])
     now = time.time()
     iss, longest = _issuer(issuer, Path(settings.policy))
@@ -57,7 +57,7 @@ def revoke(settings_path: Path, issuer: str, until: str | None, **named: str | N
 
 
 def _issuer(name: str, policy: Path) -> tuple[str, float]:
-    """The `iss` of an issuer, and how long a token of it may be good from now on.
+    """The `iss` of an issuer, and how long its tokens may remain valid from now on.
 
     An `iss` is taken as it is, so that revoking does not depend on a policy that loads.
     """

@@ -1,4 +1,4 @@
-"""`authz serve`: the command that stays."""
+"""`authz serve`: the long-running command."""
 
 import logging
 import os
@@ -27,9 +27,9 @@ def serve(
 ) -> None:
     """Answer Envoy's checks until SIGTERM.
 
-    Serves ext_authz over the addresses of `listen`, metrics and readiness over `admin.listen`. The policy file is
-    watched: a saved change is live within a second, a mistake in it changes nothing. SIGHUP reads it again and reopens
-    the decision log. Several workers each have an address of their own, which `authz envoy` knows.
+    Serves ext_authz on the addresses of `listen`, metrics and readiness on `admin.listen`. The policy file is watched:
+    a saved change is live within a second, a mistake in it changes nothing. SIGHUP reads it again and reopens the
+    decision log. Several workers each have an address of their own, which `authz envoy` knows.
     """
     from authz.system import signals  # noqa: PLC0415 as early as possible
 
@@ -57,7 +57,7 @@ def serve(
 
 
 def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) -> int:
-    """Serve with the workers that the settings ask for, or in this process."""
+    """Serve with the workers that the settings request, or in this process."""
     if settings.worker_count > 1:
         from authz.serve.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
 

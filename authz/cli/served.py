@@ -1,6 +1,6 @@
 """What a command answers for: a policy, and with `--settings` all that the gate with these settings would serve.
 
-Law: with settings the policy is theirs, from whichever folder the command runs; another one beside them is an error,
+Law: with settings the policy is theirs, whatever folder the command runs in; a different one beside them is an error,
 never a silent choice. Both files are read once per command, by the server's own loaders.
 """
 
@@ -25,7 +25,7 @@ _POLICY: Final = Path("policy.yaml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A policy, and the settings that it is served with; None where no settings were given."""
+    """A policy, and the settings that it is served with; None if no settings were given."""
 
     policy: Policy
     settings: "Settings | None" = None
@@ -33,13 +33,13 @@ class Served:
 
     @property
     def upstreams(self) -> "tuple[Upstream, ...]":
-        """The Airflows behind Envoy, where the settings name them."""
+        """The Airflows behind Envoy, if the settings name them."""
         envoy = self.settings.envoy if self.settings is not None else None
         return envoy.inbound.upstreams if envoy is not None and envoy.inbound is not None else ()
 
     @property
     def token_bytes(self) -> int:
-        """The length of the longest token that is looked at."""
+        """The maximum length of a token."""
         return MAX_TOKEN_BYTES if self.settings is None else self.settings.limits.token_bytes
 
     def upstream(self, host: str) -> "Upstream | None":

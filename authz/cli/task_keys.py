@@ -14,7 +14,7 @@ def task_keys(keys: tuple[Path, ...]) -> None:
     """Print the key set for `run_identity.jwks_file`: the public halves of the private KEYS.
 
     KEYS are Ed25519 keys in PEM, as Airflow's jwt_private_key_path names them; the first may be new and the others old
-    ones, whose tokens are still about.
+    ones, whose tokens are still in use.
     """
     from authz.core.runs.task_keys import HINT, public_jwk  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
     from authz.system.regular_file import read_secret  # noqa: PLC0415 see below

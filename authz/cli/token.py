@@ -1,4 +1,4 @@
-"""`authz token inspect`: everything that is wrong with a token, for the person who has a 401."""
+"""`authz token inspect`: everything that is wrong with a token, for a person who gets a 401."""
 
 import time
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _MARKS: Mapping[Outcome, tuple[str, str]] = {
 
 @click.group()
 def token() -> None:
-    """Look at tokens."""
+    """Inspect tokens."""
 
 
 @token.command()
@@ -87,7 +87,7 @@ def inspect(
 
 
 def _keysets(text: str, policy: Policy, jwks_file: Path | None, *, offline: bool) -> tuple[Mapping[str, KeySet], str]:
-    """The key set of the token's issuer, and why it is missing."""
+    """The key set of the token's issuer, or why it is missing."""
     issuers = _issuer_of(text, policy)
     if not issuers or (offline and jwks_file is None):
         return {}, "offline: the signature was not checked" if issuers else ""
@@ -98,7 +98,7 @@ def _keysets(text: str, policy: Policy, jwks_file: Path | None, *, offline: bool
 
 
 def _opens(identity: Identity, plane: Plane, policy: Policy) -> tuple[str, ...]:
-    """What the rules of the plane say about the identity's roles, one line per rule; conditions are in the policy."""
+    """What the plane's rules say about the identity's roles, one line per rule; conditions are in the policy."""
     roles = identity.roles | {AUTHENTICATED}
     lines = []
     for rule in policy.rules.values():
@@ -124,7 +124,7 @@ def _issuer_of(text: str, policy: Policy) -> list[Issuer]:
 
 
 def _note(text: str) -> str:
-    """For a token that is none of an issuer's: whose it is, and where it goes. Nothing of it is verified here."""
+    """For a token of none of the policy's issuers: whose it is, and where it goes. Nothing in it is verified here."""
     try:
         parsed = tokens.parse(text, max_bytes=tokens.MAX_TOKEN_BYTES)
     except DeniedError:
@@ -135,7 +135,7 @@ def _note(text: str) -> str:
         return f"a run identity token of a gate; it goes into {form}, for some minutes: docs/run-identity.md"
     if parsed.payload.get("aud") == AUDIENCE:
         return (
-            f"a task token of Airflow's, scope {shown(parsed.payload.get('scope'))}: the gate takes one of scope"
+            f"an Airflow task token, scope {shown(parsed.payload.get('scope'))}: the gate takes one of scope"
             " `execution` in exchange for a run identity token, and for nothing else: docs/run-identity.md"
         )
     return ""
@@ -150,7 +150,7 @@ def _verdict(report: Inspection) -> str:
 
 
 def _no_groups(report: Inspection) -> str:
-    """Why there are none: the claims that the policy names, and what the token has instead."""
+    """Why there are no roles: the claims that the policy names, and what the token has instead."""
     if report.issuer is None or not report.issuer.groups:
         return "- (the issuer's entry names no group claims)"
     wanted = ", ".join(".".join(path) for path in report.issuer.groups)

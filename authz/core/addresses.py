@@ -1,6 +1,6 @@
 """Addresses as settings write them: `unix:/path`, `host:port` or `[v6]:port`.
 
-Law: pure. What is no address is refused with a `ValueError` that names it.
+Law: pure. Anything else is refused with a `ValueError` that names it.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ class SocketPath:
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A TCP address; `is_ip` tells an address from a name that must be looked up."""
+    """A TCP address; `is_ip` is False for a name that must be looked up."""
 
     host: str
     port: int
@@ -51,7 +51,7 @@ def parse_address(text: str) -> SocketPath | HostPort:
 
 
 def own_hosts(listen: str) -> tuple[str, ...]:
-    """The Host values by which somebody on this machine knows what listens there."""
+    """The Host values with which a client on this machine addresses this listener."""
     address = parse_address(listen)
     if isinstance(address, SocketPath):
         return (_LOCALHOST,)
@@ -62,7 +62,7 @@ def own_hosts(listen: str) -> tuple[str, ...]:
 
 
 def same_place(address: str, listen: str) -> bool:
-    """Whether who connects to `address` reaches what listens on `listen`, as far as can be known without asking DNS."""
+    """Whether a client of `address` reaches the listener on `listen`, as far as is known without asking DNS."""
     one, other = parse_address(address), parse_address(listen)
     if isinstance(one, SocketPath) or isinstance(other, SocketPath):
         return one == other

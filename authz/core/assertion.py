@@ -1,8 +1,8 @@
-"""The assertion: the short-lived signed JWT by which Airflow knows who asks (DESIGN §2.10, RFC 7519, RFC 8725 §3.11).
+"""The assertion: a short-lived signed JWT that names the caller to Airflow (DESIGN §2.10, RFC 7519, RFC 8725 §3.11).
 
 Law 1: ES256 only, `typ` authz-assertion+jwt, at most 60 seconds, always `iss`, one `aud`, `sub`, `jti`.
-Law 2: it says who somebody is, which roles the policy gives them, and what one decision lets them see and do; it holds
-no token and no secret. Whatever it does not say, Airflow takes for "nothing".
+Law 2: it says who the caller is, which roles the policy gives them, and what one decision lets them see and do. It
+holds no token and no secret. Airflow takes whatever it does not say for "nothing".
 Law 3: bytes and times are arguments. A private key is never shown, not even by `repr`.
 """
 
@@ -45,7 +45,7 @@ class SigningKey:
 
 
 def generate_pem() -> bytes:
-    """A new private key, PKCS #8 in PEM, not encrypted: for `authz` to write where only the server may read."""
+    """A new private key, PKCS #8 in PEM, unencrypted: `authz` writes it where only the server may read."""
     private_key = ec.generate_private_key(ec.SECP256R1())
     return private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -76,7 +76,7 @@ def public_jwks(keys: Iterable[SigningKey]) -> dict[str, list[dict[str, str]]]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    """The run that a call comes from, and how sure that is."""
+    """The run that a call comes from, with its level."""
     return {
         "dag_id": run.dag_id,
         "run_id": run.run_id,
@@ -108,11 +108,10 @@ def mint(
 ) -> str:
     """A signed assertion about `identity` for the one upstream `audience`, valid from `now` for `lifetime` seconds.
 
-    Of `rights` it says `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs with
-    nothing special but `*`: those that match one of `dags` and none of `dags_denied`. Where these are too many it says
-    `dags_ref` instead, the digest of what the gate answers on `/grants/`. Where the caller's roles and full name leave
-    no room for the rest, it says neither. Of an outbound call it says in `airflow`
-    which run makes it.
+    From `rights` it takes `airflow_role`; `menu`, the names of Airflow's menu items; and the DAGs, as lists of globs in
+    which only `*` is special: those that match one of `dags` and none of `dags_denied`. If these are too many, it has
+    `dags_ref` instead, the digest of what the gate answers on `/grants/`. If the caller's roles and full name leave no
+    room for the rest, it omits both. For an outbound call, `airflow` names the run that makes it.
     """
     if not 1 <= lifetime <= MAX_LIFETIME:
         raise ValueError(f"an assertion lives 1 to {MAX_LIFETIME} seconds")

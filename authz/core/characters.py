@@ -1,8 +1,8 @@
-"""Characters that mislead: those that people cannot see, and those that end a line for some programs only.
+"""Misleading characters: those that people cannot see, and those that only some programs take for a line end.
 
-Law: pure, and without exceptions by place. What an editor, `grep` and a reviewer show is what is read: a file with such
-a character in it is refused, wherever it stands; who means one writes it as an escape. Text of others that is quoted in
-one of our lines stays one line: `one_line` is how.
+Law: pure, and the same in every place. What an editor, `grep` and a reviewer show is what is read: a file with such a
+character anywhere is refused; an author who means one writes it as an escape. Foreign text quoted in one of our lines
+stays one line: see `one_line`.
 """
 
 import re
@@ -34,7 +34,7 @@ class Misleading(NamedTuple):
 
 
 def misleading(text: str) -> Iterator[Misleading]:
-    """Every character that does not belong into a file that people read, in order."""
+    """Every character that does not belong in a file that people read, in order."""
     if text.isascii() and "\r" not in text:
         return
     for match in _MISLEADING.finditer(text):
@@ -47,7 +47,7 @@ def misleading(text: str) -> Iterator[Misleading]:
 
 
 def foreign_space(text: str) -> str:
-    """The first space in the text that is not the ordinary one, though it looks like it; or ""."""
+    """The first space in the text that only looks like the ordinary one; or ""."""
     match = None if text.isascii() else _SPACES.search(text)
     return match[0] if match else ""
 
@@ -59,7 +59,7 @@ def named(character: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with escapes for what would end the line, hide in it or change how it is shown."""
+    """The text, with characters that end a line, hide in it or change how it is shown escaped."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
@@ -70,7 +70,7 @@ def _escaped(character: str) -> str:
 
 
 def _follows_emoji(text: str, offset: int) -> bool:
-    """A variation selector or a joiner after a symbol is a part of how that is drawn."""
+    """Whether it is a variation selector or joiner that shapes the symbol before it."""
     before = text[offset - 1 : offset]
     joined = before == "\ufe0f" and text[offset] == "\u200d"
     return joined or (before != "" and unicodedata.category(before) in _SYMBOLS)

@@ -1,7 +1,7 @@
-"""Lets Python's collector of cycles rest while many objects are made that stay.
+"""Pauses Python's cyclic garbage collector while many long-lived objects are made.
 
 Law: only around work that leaves no cycles. While a hundred thousand rules are made, the collector would look at all of
-them many times and find nothing, which takes as long again as making them.
+them many times and find nothing, which takes as long as making them.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def resting() -> Iterator[None]:
-    """No collections for the time of the block."""
+    """Pause collection during the block."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -13,7 +13,7 @@ A denial is a value (`authz.core.model.Deny`); an exception means that a step co
     └── AuditError
         └── AuditUnavailableError   503 when the settings say deny
 
-Law: no message, argument or repr here ever holds a token, a cookie or a key.
+Law: messages, arguments and reprs never hold a token, a cookie or a key.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ from authz.core.reasons import Reason
 class Problem:
     """One mistake in a file: where (1-based line and column, 0 where the whole file is meant), what, what to do.
 
-    As text it is one line, whatever it quotes.
+    Its text is one line, whatever it quotes.
     """
 
     file: str
@@ -59,7 +59,7 @@ MOST_PROBLEMS: Final = 1000
 class ProblemsError(AuthzError):
     """A file with one or more mistakes; `problems` lists them in the order of their places, the first MOST_PROBLEMS.
 
-    Where there are more, the last one says how many. `more` counts those that were found and not kept.
+    If there are more, the last one says how many. `more` counts those that were found and not kept.
     """
 
     def __init__(self, problems: Iterable[Problem], more: int = 0) -> None:
@@ -76,13 +76,13 @@ class ConfigError(ProblemsError):
 
 
 class PolicyError(ProblemsError):
-    """The policy cannot be used. A running server keeps the policy that it has."""
+    """The policy cannot be used. A running server keeps its current policy."""
 
 
 class DeniedError(AuthzError):
-    """One request cannot be allowed; `reason` says why, `detail` tells the operator more (never a secret).
+    """One request cannot be allowed; `reason` says why, `detail` is for the operator (never a secret).
 
-    `run` is the task run that a verified token of the request names, None where none does.
+    `run` is the task run that the request's verified token names, None if none does.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -97,18 +97,18 @@ class RequestError(DeniedError):
 
 
 class TokenError(DeniedError):
-    """The token does not identify anybody (401)."""
+    """The token does not identify anyone (401)."""
 
 
 class KeysUnavailableError(DeniedError):
-    """The keys that the token needs are not to be had now (503)."""
+    """The keys that the token needs are not available now (503)."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(Reason.KEYS_UNAVAILABLE, detail)
 
 
 class ReplaysFullError(DeniedError):
-    """That a proof was used cannot be remembered now, so it cannot be accepted (503)."""
+    """The replay cache is full, so the proof cannot be accepted now (503)."""
 
     def __init__(self, detail: str = "", reason: Reason = Reason.REPLAY_CACHE_FULL) -> None:
         super().__init__(reason, detail)

@@ -1,7 +1,7 @@
-"""Makes the HTTP answer that the gate itself gives: status, headers and body of a denial, or of a task's token.
+"""Makes the gate's own HTTP answers: status, headers and body of a denial, or of a task's token.
 
-Law: pure, and HTTP alone: `authz.check.wire` encodes an answer for Envoy's ext_authz. A denial never has status 200;
-the one answer that has gives a task the token that it asked the gate for.
+Law: pure, and only HTTP: `authz.check.wire` encodes an answer for Envoy's ext_authz. A denial never has status 200;
+the only answer with status 200 gives a task the token that it asked for.
 """
 
 from collections.abc import Mapping
@@ -47,11 +47,11 @@ def refusal(
 ) -> HttpAnswer:
     """The answer to a denied caller. `run` is the one that a task's token names, verified or not.
 
-    `http` is the request, None where it could not be read. A page shows the time `at` (seconds since the epoch) and the
+    `http` is the request, None if it could not be read. A page shows the time `at` (seconds since the epoch) and the
     `branding`. A browser whose session is over is redirected to where Envoy clears its cookies, if Envoy has a login.
 
     Raises:
-        ValueError: the reason is not one of a denial, or a sign-out that leads nowhere. This is a bug of the caller;
+        ValueError: the reason is not that of a denial, or of a sign-out without a target. This is a bug in the caller;
             the service answers 503 for it.
     """
     answer = ANSWERS[deny.reason]
@@ -91,7 +91,7 @@ def for_task(body: bytes, *, decision_id: str) -> HttpAnswer:
 
 
 def _status(status: int, http: HttpRequest | None) -> int:
-    """The HTTP status. Airflow's client asks elsewhere after a 404, and takes a 401 for the end of its own token."""
+    """The HTTP status. Airflow's client asks elsewhere after a 404, and reads a 401 as its own token's end."""
     if http is not None and http.plane == EXECUTION and status != _UNAVAILABLE:
         return _FORBIDDEN
     return status
@@ -126,15 +126,15 @@ def _body(
 
 
 def _way_back(http: HttpRequest) -> str:
-    """Where a browser with a session goes from Airflow's login route. Its own login would be a dead end here."""
+    """Where a browser with a session goes from Airflow's login route: Airflow's login is a dead end here."""
     scheme = "https" if http.secure else "http"
     return return_path(http.target, f"{scheme}://{http.authority}", http.base + "/")
 
 
 def _way_out(http: HttpRequest | None) -> dict[str, str]:
-    """The headers that lead a browser to where Envoy ends its session, with the mark that it was here first.
+    """The headers that redirect a browser to where Envoy ends its session, with the mark that it was here first.
 
-    Envoy ends no session without the mark, so that each is revoked before. A browser keeps `__Host-` over TLS only.
+    Envoy ends a session only with the mark, so the gate revokes it first. A browser keeps `__Host-` over TLS only.
     """
     if http is None or not http.signout:
         return {}

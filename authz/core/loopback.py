@@ -1,4 +1,4 @@
-"""Tells by its name alone whether a host is this machine.
+"""Checks by its name alone whether a host is this machine.
 
 Law: pure. `authz.fetching.guard` checks the addresses that a name resolves to.
 """

@@ -1,4 +1,4 @@
-"""The nouns: frozen records that every layer shares.
+"""Defines the frozen records that all layers share.
 
 Law: data only. Nothing here reads a clock, a file or the network, and nothing here decides. Whatever may hold a secret
 is `repr=False` (STYLE 11). The words are those of DESIGN §3.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def made_per_request(made: type[T]) -> type[T]:
-    """A frozen record to the type checker, a plain one at run time: freezing makes each field seven times as dear."""
+    """A frozen record to the type checker, a plain one at run time: freezing makes each field cost seven times more."""
     return dataclass(slots=True)(made)
 
 
@@ -35,11 +35,11 @@ SERVICE_NAME: Final = "[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
 
 class Level(StrEnum):
-    """How sure it is which run a call comes from, the strongest first.
+    """Assurance level of a run identity, strongest first.
 
-    `verified`: a token bound to a key of the task's own, and a proof of that key for this call. `verified-bearer`: a
-    token that whoever reads it can use. `asserted`: a service account says so, or tasks can reach what tokens are made
-    with.
+    `verified`: a token bound to the task's own key, and a proof of that key for this call. `verified-bearer`: a token
+    that anyone who reads it can use. `asserted`: a service account says so, or tasks can reach the key material of
+    tokens.
     """
 
     VERIFIED = "verified"
@@ -48,7 +48,7 @@ class Level(StrEnum):
 
 
 class Run(NamedTuple):
-    """The try of a task instance that a call comes from, and how sure that is.
+    """The try of a task instance that a call comes from, and its assurance level.
 
     `map_index` is -1 where the task is not mapped, as in Airflow. `try_number` counts from 1.
     """
@@ -63,19 +63,19 @@ class Run(NamedTuple):
 
 @made_per_request
 class HttpRequest:
-    """One HTTP request as Envoy showed it, before anything was canonicalised (`AttributeContext.HttpRequest`).
+    """One HTTP request as Envoy sent it, before canonicalisation (`AttributeContext.HttpRequest`).
 
     `authority` is the Host header or `:authority`, `target` the request target with its query, undecoded. Header
     values are raw bytes, one entry per header line. `plane` is the word that Envoy sent, not yet checked. `browser`:
     HTML is accepted (RFC 9110 §12.5.1). `base` is the path that Airflow is served under (`/airflow`), as Envoy says.
-    `signout` is the path that ends a browser's session at Envoy, as Envoy says,
-    and `secure` whether the browser speaks TLS to it; both are told only where there is such a path.
+    `signout` is the path that ends a browser's session at Envoy, as Envoy says, and `secure` whether the browser uses
+    TLS to Envoy; both are set only if there is such a path.
     `narrowed`: Envoy says that the Airflow behind it keeps to the DAGs that the assertion names.
-    `destination` is the name of the outbound destination that Envoy has chosen, and `host` the host that is judged
-    where the caller knows the destination by an address of Envoy's, "" where it is that of `authority`. `run_identity`,
-    `run_proof` and `proxy_authorization` are the lines of these headers; they are read on egress alone.
-    `keeps_authorization`: Envoy says that the Authorization header is the destination's, where the caller is known by
-    another one.
+    `destination` is the name of the outbound destination that Envoy has chosen, and `host` the host that is evaluated
+    if the caller uses one of Envoy's addresses for the destination, "" if it is that of `authority`. `run_identity`,
+    `run_proof` and `proxy_authorization` are the lines of these headers; they are read only on egress.
+    `keeps_authorization`: Envoy says that the Authorization header is the destination's if another header identifies
+    the caller.
     """
 
     plane: str
@@ -102,12 +102,12 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request in canonical form: what the decision reads, and all it reads of the request.
+    """One request in canonical form: all that the decision reads of the request.
 
     `path` is the canonical path (see `authz.core.request.path`), `segments` its decoded segments without the leading
     slash (`/` is `("",)`), `host` lower-case without port and without trailing dot, `port` None where none was given.
-    Where Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it;
-    `outside` says that the request is not below it, and then they are the whole path, which is no route of Airflow's.
+    If Airflow is served under a base path, `base` is that path and `path` and `segments` are what is below it.
+    `outside` says that the request is not below it; they are then the whole path, which Airflow has no route for.
     `narrowed` and `destination` are those of `HttpRequest`.
     """
 
@@ -158,7 +158,7 @@ class Claims:
     """The verified claims of one token that the rest of the system uses. The key of a person is (issuer, subject).
 
     `groups` are the merged group claims; `client_id` is `azp`, `client_id`, `cid` or `appid`,
-    whichever the issuer uses. Times are seconds since the epoch. What nobody reads is not here: a hundred thousand of
+    whichever the issuer uses. Times are seconds since the epoch. Unused claims are left out: a hundred thousand of
     these are kept.
     """
 
@@ -177,11 +177,11 @@ class Claims:
 
 @made_per_request
 class Identity:
-    """Who asks: verified claims, and the roles that the policy gives them.
+    """The caller: verified claims, and the roles that the policy gives them.
 
     `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
-    strongest of Airflow's `viewer`, `user`, `op`, `admin` that the roles map to, or "". `run` is the run that an
-    outbound call comes from; None where none is known.
+    strongest Airflow role (`viewer`, `user`, `op`, `admin`) that the roles map to, or "". `run` is the run that an
+    outbound call comes from; None if none is known.
     """
 
     claims: Claims
@@ -195,7 +195,7 @@ class DagGrant(NamedTuple):
     """The DAGs that may be seen or touched in one request: those that match `allowed` and not `denied`.
 
     Both are globs, sorted; only `*` is special in them. `("*",)` is every DAG, `()` is none. `reference` is the digest
-    by which an assertion names a grant that is too large to stand in it (`authz.core.policy.dags`), "" for all others.
+    with which an assertion names a grant that is too large for it (`authz.core.policy.dags`), "" for all others.
     """
 
     allowed: tuple[str, ...]
@@ -204,7 +204,7 @@ class DagGrant(NamedTuple):
 
 
 class LargeGrant(DagGrant):
-    """A grant with a reference. It is hashed by that: hashing thousands of names would cost more than the answer."""
+    """A grant with a reference, which is its hash key: hashing thousands of names costs more than the answer."""
 
     __slots__ = ()
 
@@ -213,9 +213,9 @@ class LargeGrant(DagGrant):
 
 
 class Rights(NamedTuple):
-    """What an assertion says of rights: the DAGs, the role for Airflow itself, the items of Airflow's menu.
+    """The rights in an assertion: the DAGs, the role in Airflow itself, the items of Airflow's menu.
 
-    `dags` and `menu` are None where they mean nothing, on egress: then nothing is said of them.
+    `dags` and `menu` are None on egress, where they mean nothing: the assertion omits them.
     """
 
     dags: DagGrant | None
@@ -227,8 +227,8 @@ class Rights(NamedTuple):
 class Allow:
     """The request may go on. `rule` is the id of the rule that says so.
 
-    `dags` is what somebody may see or touch of DAGs in this request; None for nobody, and on egress. `level` is the
-    weakest of Airflow's roles that may do the operation there; "" where it is no operation.
+    `dags` are the DAGs that the caller may see or touch in this request; None if anonymous, and on egress. `level` is
+    the weakest Airflow role that may do the operation there; "" if it is no operation.
     """
 
     reason: Reason
@@ -241,9 +241,9 @@ class Allow:
 
 @made_per_request
 class Deny:
-    """The request ends here. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret.
+    """The request is denied. `rule` is the deny rule's id or "". `detail` is for the operator's log: never a secret.
 
-    `narrowed`: Airflow would have kept the request to the caller's DAGs, so that a right to one of them would do.
+    `narrowed`: Airflow would have limited the request to the caller's DAGs, so a right to one of them is enough.
     """
 
     reason: Reason

@@ -23,8 +23,8 @@ class Parked:
     token's key, and then for the revocation. A check never waits for the same thing twice, so resuming without waiting
     also ends with an answer. The engine calls `leave` instead when the caller has hung up.
 
-    `counted`: the check takes one of the engine's places, because anonymous callers can cause such checks. The number
-    of other waiting checks is bounded by the part that they wait for.
+    `counted`: the check takes one of the engine's places, because anonymous callers can cause such checks. The part
+    that other checks wait for bounds their number.
     """
 
     resume: Callable[[], "bytes | Parked"] = field(repr=False)

@@ -1,6 +1,6 @@
 """The closed list of reasons, and the one total table from a reason to an answer.
 
-Law: a reason is public API. The same word stands in the decision log, the metric label, the dynamic metadata that Envoy
+Law: a reason is public API. The same word is in the decision log, the metric label, the dynamic metadata that Envoy
 logs and the documentation. Every reason has exactly one row in `ANSWERS`; a test fails when one is missing, when a
 denial's gRPC code is zero (Envoy reads an all-default `CheckResponse` as ALLOW) or when the documentation lacks it.
 """
@@ -78,14 +78,14 @@ class Reason(StrEnum):
 
 
 def word_of(reason: Reason) -> str:
-    """What was decided, as records and metrics say it: `allow`, `deny`, or `issue` for an answer of the gate's own."""
+    """The decision's word in records and metrics: `allow`, `deny`, or `issue` for a token that the gate issued."""
     if reason is Reason.RUN_TOKEN_ISSUED:
         return "issue"
     return "allow" if ANSWERS[reason].grpc is GrpcCode.OK else "deny"
 
 
 class GrpcCode(IntEnum):
-    """The codes of `google.rpc.Code` that a CheckResponse of ours carries."""
+    """The codes of `google.rpc.Code` that our CheckResponses carry."""
 
     OK = 0
     INVALID_ARGUMENT = 3
@@ -97,12 +97,12 @@ class GrpcCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller is told for one reason.
+    """The answer to a caller for one reason.
 
-    `error` is the code of RFC 6750 §3.1 for `WWW-Authenticate`, None where no challenge is sent or where the request
-    carried no credentials at all. `public` is the word that the response body may show: every failure to authenticate
+    `error` is the code of RFC 6750 §3.1 for `WWW-Authenticate`, None if no challenge is sent or if the request
+    carried no credentials at all. `public` is the word that the response body may show: every authentication failure
     shows the same one, so that the answer is no oracle about keys and subjects (PITFALLS d-36); the log has the exact
-    reason under the decision's id. `help` is one sentence for the person who reads the log or the documentation.
+    reason under the decision's id. `help` is one sentence for the reader of the log or the documentation.
     """
 
     grpc: GrpcCode
@@ -136,7 +136,7 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
     {
         Reason.RULE: _ok("A rule allows it, and no deny rule applies."),
         Reason.PUBLIC: _ok("A public rule allows it for everyone."),
-        Reason.BAD_REQUEST: _bad("bad_request", "Envoy sent no HTTP request to judge, or one with a part missing."),
+        Reason.BAD_REQUEST: _bad("bad_request", "Envoy sent no HTTP request, or one with a part missing."),
         Reason.BAD_METHOD: _bad("bad_method", "The method is not one of the HTTP methods that policies know."),
         Reason.BAD_HOST: _bad("bad_host", "The Host is missing, doubled or not a host name."),
         Reason.BAD_PATH: _bad("bad_path", "The path has no single canonical form (dot segments, control characters…)."),
@@ -144,7 +144,7 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
             "bad_authorization", "The Authorization header is not exactly one `Bearer` token (RFC 6750 §2.1)."
         ),
         Reason.AMBIGUOUS_CREDENTIALS: _bad(
-            "ambiguous_credentials", "A session cookie comes twice, or names somebody else than the bearer token does."
+            "ambiguous_credentials", "A session cookie is duplicated, or names another subject than the bearer token."
         ),
         Reason.NO_TOKEN: Answer(
             GrpcCode.UNAUTHENTICATED, 401, "authentication_required", None, "The request carries no token."
@@ -199,7 +199,8 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.DENY_RULE: _forbidden("deny_rule", "A deny rule applies; deny rules always win."),
         Reason.UNKNOWN_ROUTE: _forbidden("unknown_route", "The path is no known route and no rule names it."),
         Reason.IDENTITY_TOO_WEAK: _forbidden(
-            "identity_too_weak", "A rule would allow it for a run whose identity is surer: see the rule's `identity`."
+            "identity_too_weak",
+            "A rule would allow it at a higher assurance level of the run identity: see the rule's `identity`.",
         ),
         Reason.RUN_MISMATCH: _forbidden("run_mismatch", "The task token is not that of the run that is claimed."),
         Reason.RUN_OTHER_TRY: _forbidden("run_other_try", "The task token is that of another try of the task."),

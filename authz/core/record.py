@@ -1,6 +1,6 @@
-"""The decision record: one JSON line per decision, and nothing in it that could hurt when it leaks.
+"""The decision record: one JSON line per decision, which does no harm if it leaks.
 
-Law: a record is built from canonical values only. It never holds a token, a cookie, a header value or the query, and it
+Law: a record is built only from canonical values. It never holds a token, a cookie, a header value or the query, and it
 is always exactly one line of valid JSON, whatever a caller managed to put into a path or a claim (PITFALLS d-30).
 Signing and chaining wrap `encode` later; nothing else in the package writes records.
 """
@@ -31,9 +31,9 @@ class SharedFields(TypedDict):
     path: Annotated[str, "canonical path without its query; the raw one where it has no canonical form"]
     subject: Annotated[str, "the token's `sub`; empty for an anonymous caller"]
     client: Annotated[str, "the token's client id; empty where it has none"]
-    issuer: Annotated[str, "the token's `iss`"]
+    issuer: Annotated[str, "the token's `iss`; empty where the token was refused"]
     roles: Annotated[tuple[str, ...], "roles of the caller, those that other roles include too"]
-    operation: Annotated[str, "operation of Airflow's catalogue; empty where the path is none"]
+    operation: Annotated[str, "operation of Airflow's catalogue; empty for other paths and for refused tokens"]
     dag: Annotated[str, "DAG that the request names, `~` where it may reach any; on egress that of the calling run"]
     decision: Annotated[str, "`allow` or `deny`"]
     reason: Annotated[str, "why: [reasons](reasons.md)"]
@@ -43,7 +43,7 @@ class SharedFields(TypedDict):
 
 
 class OutboundFields(SharedFields, total=False):
-    """What is said besides of an outbound call, and of a task that asks for a token."""
+    """Extra fields for an outbound call, and for a task that asks for a token."""
 
     destination: Annotated[str, "egress: name of the destination; empty where Envoy named none"]
     run: Annotated[dict[str, str | int] | None, "egress: the calling run; null where none is known"]
@@ -51,18 +51,18 @@ class OutboundFields(SharedFields, total=False):
 
 
 class DecisionRecord(OwnFields, SharedFields):
-    """Who asked what, and what was answered, under which revision of the policy.
+    """Who asked what, and the answer, under which revision of the policy.
 
-    A dictionary, because one is made for every decision and a frozen record would cost as much as all of its encoding.
+    A dictionary, because each decision makes one, and a frozen record would cost as much as encoding it.
     """
 
 
 class OutboundRecord(OwnFields, OutboundFields):
-    """The same of an outbound call, and of a task that asks for a token."""
+    """The record of an outbound call or of a task's token request."""
 
 
 def _safe(value: object) -> object:
-    """The value with whatever UTF-8 cannot carry replaced (a claim may hold half of a surrogate pair)."""
+    """The value, with what UTF-8 cannot encode replaced (a claim may hold half of a surrogate pair)."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()[:_LONGEST]
     if isinstance(value, tuple):
@@ -73,7 +73,7 @@ def _safe(value: object) -> object:
 
 
 def encode(record: DecisionRecord | OutboundRecord | SharedFields) -> bytes:
-    """One line of JSON, with its newline; keys stand in the order of the dictionary."""
+    """One line of JSON, with its newline; keys are in the dictionary's order."""
     if len(record["path"]) <= _LONGEST:
         try:
             return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
@@ -94,5 +94,5 @@ class PreparedRecord:
         self._shared = b"," + encode(shared).removeprefix(b"{")
 
     def line(self, own: OwnFields) -> bytes:
-        """The record of one decision. What is its own is text that came as UTF-8, so there is nothing to replace."""
+        """The record of one decision. Its own fields hold text that came as UTF-8, so nothing is replaced."""
         return orjson.dumps(own).removesuffix(b"}") + self._shared

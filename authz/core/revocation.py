@@ -1,13 +1,13 @@
-"""What is revoked: sessions, single tokens, and what a person was issued up to some moment.
+"""Revocations: of sessions, of single tokens, and of all that a person was issued up to a time.
 
-Law 1: revoking only takes away: whatever is added here, and however often, no token is good that was not before.
+Law 1: a revocation only takes away: adding one, however often, never makes an invalid token valid.
 Law 2: a revocation names its issuer (`iss`, not the name that a policy gives it): a `sid` of one issuer says nothing
-about another's, and renaming an issuer brings nobody back.
-Law 3: nothing is forgotten before its `until` and an hour more, so that a clock that is set back brings nothing back.
-Law 4: what a hundred thousand sessions keep of themselves is two keyed hashes of 60 bits. That two are equal by chance
-(one in 10^13 for 100,000 revocations) costs somebody a new login, and nobody can choose it without the key.
-Law 5: the table is for all, so each subject of an issuer has its share of it (`Shares`): an account that signs out
-100,000 tokens is refused, and everybody else's sign-out goes on.
+about another's, and renaming an issuer never restores a session.
+Law 3: a revocation is kept for at least an hour after its `until`, so that setting a clock back restores nothing.
+Law 4: each of a hundred thousand sessions keeps two keyed hashes of 60 bits. A chance collision (one in 10^13 for
+100,000 revocations) costs a user a new login, and an attacker without the key cannot choose one.
+Law 5: all share the table, so each subject of an issuer has its share of it (`Shares`): an account that signs out
+100,000 tokens is refused, and everyone else's sign-out still works.
 
 Source: OpenID Connect Front- and Back-Channel Logout 1.0 (`sid`), RFC 7519 §4.1.7 (`jti`).
 """
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """One revocation. From `until` on it may be forgotten. `before` is the last `iat` that is revoked, of a subject.
+    """One revocation. From `until` on it may be dropped. `before` is a subject's last revoked `iat`.
 
     `note` is for the reader of the file: who revoked, and when.
     """
@@ -60,15 +60,15 @@ class Revocation:
     note: str = ""
 
     def is_over(self, now: float) -> bool:
-        """Whether it may be forgotten."""
+        """Whether it may be dropped."""
         return self.until + _GRACE_S <= now
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A revocation that is to be made, and whether it was: on record, and in force in this process.
+    """A revocation to make, and whether it was made: on record, and in force in this process.
 
-    `subject` is whose session it is, "" where only the issuer is known. `refused` says why there was no room.
+    `subject` owns the session; it is "" if only the issuer is known. `refused` says why there was no room.
     """
 
     revocation: Revocation
@@ -80,8 +80,8 @@ class Attempt:
 class Shares:
     """How many of the revocations in force were made here for each subject of an issuer.
 
-    Bounded by what is taken: the caller takes only where the table has room, gives back what was not made, and lets go
-    of what is over from time to time. Not for several threads at once.
+    Bounded by what is taken: the caller takes only while the table has room, gives back what was not made, and drops
+    expired ones from time to time. Not thread-safe.
     """
 
     __slots__ = ("_held",)
@@ -93,7 +93,7 @@ class Shares:
         return sum(map(len, self._held.values()))
 
     def take(self, attempt: Attempt, now: float) -> bool:
-        """Count this one; False: its subject has had its share. One that is counted already takes nothing more."""
+        """Count this one; False: its subject has used its share. One that is already counted takes nothing."""
         who, name, until = _place(attempt)
         held = self._held.setdefault(who, {})
         most = SHARE if attempt.subject else ISSUER_SHARE
@@ -105,12 +105,12 @@ class Shares:
         return True
 
     def give_back(self, attempt: Attempt) -> None:
-        """This one was not made."""
+        """Uncount one not made."""
         who, name, _until = _place(attempt)
         self._held.get(who, {}).pop(name, None)
 
     def forget(self, now: float) -> None:
-        """Let go of what is over."""
+        """Drop expired ones."""
         lasting = {who: _lasting(held, now) for who, held in self._held.items()}
         self._held = {who: held for who, held in lasting.items() if held}
 
@@ -140,7 +140,7 @@ def encode(revocation: Revocation) -> bytes:
 
 
 def parse(line: bytes) -> Revocation:
-    """The revocation in a line; ValueError, with a text that repeats nothing of it, for any other line."""
+    """The revocation in a line; for any other line ValueError, whose text never repeats the line."""
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE} bytes")
     members = read_object(line, most=_MOST_BRACKETS)
@@ -184,7 +184,7 @@ def of_token(
         parsed: the token, verified.
         issuer: its issuer.
         now: seconds since the epoch.
-        ends: when the token is no good any more.
+        ends: when the token stops being valid.
         keep: seconds for which a session is remembered; its later tokens are revoked too.
         note: for the reader of the file.
     """
@@ -195,13 +195,13 @@ def of_token(
 
 
 class Revoked:
-    """All that is revoked. Read by one thread; written to by others, one at a time.
+    """All revocations. One thread reads; others write, one at a time.
 
     Args:
         key: up to 64 random bytes, the process's own.
 
     Attributes:
-        any: whether anything is revoked: all that a check asks where nothing is.
+        any: whether anything is revoked; if not, a check asks no more.
     """
 
     __slots__ = ("_key", "_marks", "_subjects", "any")
@@ -216,9 +216,9 @@ class Revoked:
         return len(self._marks) + len(self._subjects)
 
     def marks(self, parsed: ParsedToken, issuer: Issuer) -> int:
-        """What a session keeps of its token, to be found by: the marks of its `sid` and of the token, 0 for none.
+        """What a session keeps to look up its token: the marks of its `sid` and of the token, 0 for none.
 
-        Both in one number, which takes less memory than two.
+        Both are in one number, which saves memory.
         """
         sid, jti = session_ids(parsed.payload, issuer)
         name = issuer.issuer
@@ -238,7 +238,7 @@ class Revoked:
         return before is not None and (claims.issued_at is None or claims.issued_at <= before + clock_skew)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Revoke these too. Of two that name the same the longer one counts."""
+        """Revoke these too. Of two that name the same, the longer one is kept."""
         for revocation in revocations:
             if revocation.kind is Kind.SUBJECT:
                 name = revocation.issuer, _short(revocation.value)
@@ -256,7 +256,7 @@ class Revoked:
         return False
 
     def forget(self, now: float) -> None:
-        """Drop what is over. New tables take the place of the old ones, which somebody may be reading."""
+        """Drop expired ones. New tables replace the old ones, which another thread may be reading."""
         limit = now - _GRACE_S
         self._marks = {mark: until for mark, until in self._marks.items() if until > limit}
         self._subjects = {name: entry for name, entry in self._subjects.items() if entry[1] > limit}
@@ -268,7 +268,7 @@ class Revoked:
 
 
 def _digest(parsed: ParsedToken) -> str:
-    """Of what is signed, not of the signature: of an ECDSA signature there are two for the same text."""
+    """Digest of what is signed, not of the signature: ECDSA has two signatures for the same text."""
     return sha256(parsed.signing_input).hexdigest()
 
 

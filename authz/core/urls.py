@@ -1,7 +1,7 @@
-"""The one strict reading of http and https URLs; whoever needs less of them refuses the rest.
+"""The one strict parser of http and https URLs; a caller that needs less refuses the rest.
 
-Law: pure. Read is what every reader reads alike: lower-case scheme, a host of ASCII (an IDN in its `xn--` form) or an
-IP address, a possible port, visible ASCII. A URL with a user, a fragment or a control character is none (RFC 3986 §3).
+Law: pure. It accepts what every parser reads alike: lower-case scheme, a host of ASCII (an IDN in its `xn--` form) or
+an IP address, a possible port, visible ASCII. It refuses a user, a fragment or a control character (RFC 3986 §3).
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _MAX_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Url:
-    """An http or https URL in its parts. Its text shows no query, because a query may hold a secret.
+    """An http or https URL in its parts. Its text omits the query, because a query may hold a secret.
 
     `host` is in lower case, an IPv6 address in brackets; `path` begins with a slash; `query` with its question mark.
     """
@@ -40,7 +40,7 @@ class Url:
 
     @property
     def authority(self) -> str:
-        """The Host header: without the port where it is the scheme's own (RFC 9110 §7.2)."""
+        """The Host header: without the port if it is the scheme's own (RFC 9110 §7.2)."""
         return self.host if self.port == _PORTS[self.scheme] else self.address
 
     @property
@@ -58,7 +58,7 @@ class Url:
         """Read a URL.
 
         Raises:
-            ValueError: it is none. The message does not quote it: it may hold a password.
+            ValueError: it is invalid. The message does not quote it: it may hold a password.
         """
         match = _URL.fullmatch(text)
         if match is None:

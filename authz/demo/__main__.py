@@ -7,7 +7,7 @@ import click
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--tour", is_flag=True, help="End after the tour; the exit status tells whether every row was right.")
+@click.option("--tour", is_flag=True, help="End after the tour; the exit status says whether every row was right.")
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),

@@ -1,6 +1,6 @@
 """A real Airflow 3.3 for one machine: its environment, its DAG folder and its commands.
 
-Law: everything it writes is below one directory; it listens on loopback; nothing of it phones home. The settings that
+Law: everything it writes is below one directory; it listens on loopback; it never phones home. The settings that
 differ from Airflow's defaults are there for one of three reasons: our auth manager, one machine, or a quick start.
 """
 
@@ -25,7 +25,7 @@ OUTBOUND_DAGS = ("sales_orders", "sales_cleanup", "finance_orders")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbound:
-    """How tasks call out: through which gate, and how Airflow signs the tokens that say which task is asking.
+    """How tasks call out: through which gate, and how Airflow signs the tokens that name the calling task.
 
     `execution` is the gate's address in front of Airflow's execution API, `orders` its address for the demo's internal
     API; `key` is the signing key, and `issuer` what the gate expects in the tokens.
@@ -39,7 +39,7 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowHome:
-    """Where Airflow lives, and whom it trusts."""
+    """Airflow's home, and the gate and keys that it trusts."""
 
     home: Path
     port: int
@@ -52,11 +52,11 @@ class AirflowHome:
 
     @property
     def dags(self) -> tuple[str, ...]:
-        """The demo's own DAGs in this home: those that call out need a gate to call through."""
+        """The demo's own DAGs in this home: outbound calls need a gate to go through."""
         return OWN_DAGS + (OUTBOUND_DAGS if self.outbound else ())
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of all of Airflow's components; call once, it makes fresh secrets."""
+        """Return the environment of all Airflow components; call once, it makes fresh secrets."""
         return {
             **os.environ,
             **_one_machine(self),
@@ -125,7 +125,7 @@ def _auth(home: AirflowHome) -> Mapping[str, str]:
 
 
 def _outbound(outbound: Outbound) -> Mapping[str, str]:
-    """A key pair instead of a shared secret, so that the gate can verify task tokens and nobody but Airflow makes them.
+    """A key pair instead of a shared secret, so that the gate can verify task tokens and only Airflow can make them.
 
     The connection is all that a DAG author sees of the gate. It holds no secret.
     """

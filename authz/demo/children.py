@@ -1,7 +1,7 @@
 """Child processes of the demo: started with a log each, watched, and ended in reverse order by process group.
 
-Law: no child outlives this. Each has its own session, so that Ctrl-C in the terminal reaches only us, and we end them;
-a child that ends early is an error which shows the tail of its log. Only processes started here are ever signalled.
+Law: children never outlive this. Each has its own session, so that Ctrl-C in the terminal reaches only us, and we end
+them; a child that ends early is an error that shows the tail of its log. Only processes started here are signalled.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class NotReadyError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """One running child. `ends`: it is to end by itself, which is no death unless it fails."""
+    """One running child. `ends`: it is meant to end by itself, which is not an error unless it fails."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -78,9 +78,9 @@ class Children:
         user: int | None = None,
         folder: Path | None = None,
     ) -> Child:
-        """Start a child; its output goes to `<logs>/<name>.log`. One that `ends` is waited for with `finish`.
+        """Start a child; its output goes to `<logs>/<name>.log`. Wait with `finish` for one that `ends`.
 
-        `user`: the user and group id that it runs under instead of ours, which takes root. `folder`: where it starts.
+        `user`: the user and group id that it runs under instead of ours; needs root. `folder`: where it starts.
         """
         log = self._logs / f"{name}.log"
         with log.open("wb") as output:
@@ -101,7 +101,7 @@ class Children:
         return child
 
     def finish(self, child: Child, timeout_s: float) -> None:
-        """Wait until a child that is to end has ended well."""
+        """Wait until a child that is meant to end has ended well."""
         self.wait(child.name, lambda: child.status() is not None, timeout_s)
         if (status := child.status()) != 0:
             raise ChildDiedError(child, status or 0)
@@ -109,14 +109,14 @@ class Children:
         child.process.wait()
 
     def check(self) -> None:
-        """Raise if a child that should run has ended, or one that was to end has failed."""
+        """Raise if a child that should run has ended, or one that was meant to end has failed."""
         for child in self._running:
             status = child.status()
             if status is not None and not (child.ends and status == 0):
                 raise ChildDiedError(child, status)
 
     def wait(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Poll until `ready`; raise when a child dies or the time is over."""
+        """Poll until `ready`; raise when a child dies or time is up."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.check()
@@ -143,6 +143,6 @@ class Children:
 
 
 def _signal_group(child: Child, number: signal.Signals) -> None:
-    """Signal the child's process group. The child is not reaped yet, so the id cannot belong to anybody else."""
+    """Signal the child's process group. The child is not reaped yet, so its id cannot belong to another process."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.process.pid, number)

@@ -53,7 +53,7 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Ask the system for ports that nobody uses."""
+    """Ask the system for unused ports."""
     names = Ports.__dataclass_fields__
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
@@ -62,7 +62,7 @@ def free_ports() -> Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What lies where, and the addresses of this run."""
+    """The paths and addresses of this run."""
 
     directory: Path
     ports: Ports
@@ -74,7 +74,7 @@ class Layout:
 
     @property
     def client_secret(self) -> Path:
-        """What the provider gave the gate."""
+        """The client secret that the provider gave the gate."""
         return self.directory / "client.secret"
 
     @property
@@ -104,7 +104,7 @@ class Layout:
 
     @property
     def browse(self) -> str:
-        """The same place, as people's browsers know it: they keep the session's cookies for `localhost` without TLS."""
+        """The same address for people's browsers: they keep the session's cookies for `localhost` without TLS."""
         return f"http://localhost:{self.ports.gate}"
 
     @property
@@ -114,22 +114,22 @@ class Layout:
 
     @property
     def orders_for_tasks(self) -> str:
-        """The address that tasks know the internal API by: a path of the gate."""
+        """The address of the internal API for tasks: a path of the gate."""
         return f"{self.egress}/orders"
 
     @property
     def execution(self) -> str:
-        """The address that tasks and their supervisors know Airflow's execution API by."""
+        """The address of Airflow's execution API for tasks and their supervisors."""
         return f"http://127.0.0.1:{self.ports.execution}"
 
     @property
     def orders_credential(self) -> Path:
-        """What the internal API wants; the gate alone reads it."""
+        """The credential that the internal API requires; only the gate reads it."""
         return self.directory / "orders.token"
 
     @property
     def task_key(self) -> Path:
-        """The key that Airflow signs task tokens with."""
+        """Airflow's signing key for task tokens."""
         return self.directory / "airflow" / "task-key.pem"
 
     @property
@@ -155,7 +155,7 @@ class Layout:
         self.settings.write_text(_settings(self))
 
     def files_with(self, secret: bytes) -> Iterator[Path]:
-        """Find what holds a secret, apart from its own file."""
+        """Find files that contain a secret, apart from its own file."""
         for path in sorted(self.directory.rglob("*")):
             if path.is_file() and path != self.orders_credential and secret in path.read_bytes():
                 yield path
@@ -179,7 +179,7 @@ admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
 assertion: {{issuer: "{layout.gate}", keys: [assertion-key.pem]}}
 log: {{decisions: decisions.jsonl}}
 run_identity:
-  # This Airflow runs its tasks beside the key that their names are signed with (LocalExecutor): whoever writes a DAG
+  # This Airflow runs its tasks beside the key that their names are signed with (LocalExecutor): any DAG author
   # could read it. So `signing_key_isolated` is not said, and runs are `asserted` here, which is less than `verified`.
   airflow: "http://127.0.0.1:{ports.airflow}"
   issuer: "{layout.gate}"
@@ -217,7 +217,7 @@ envoy:
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """Write a file that its owner alone can read."""
+    """Write a file that only its owner can read."""
     path.touch(mode=0o600)
     path.write_text(secret)
 

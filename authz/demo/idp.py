@@ -1,7 +1,7 @@
 """An OpenID provider for development: `python -m authz.demo.idp --port 9000`.
 
 Law: development only. It listens on loopback and answers only requests that name loopback as their host, because anyone
-who reaches it can be anyone: people sign in with one click, and `/dev/*` hands out whatever token is asked for.
+who reaches it can be anyone: people sign in with one click, and `/dev/*` issues any token that is requested.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def create_app(issuer: str) -> Flask:
 
 
 def _local_only() -> Response | None:
-    """Refuse other names: a page elsewhere must not reach this through DNS rebinding."""
+    """Refuse other names: another site's page must not reach this through DNS rebinding."""
     host = request.host.rpartition(":")[0] if ":" in request.host.rpartition("]")[2] else request.host
     return None if host in LOCAL_HOSTS else Response("loopback only\n", status=421, mimetype="text/plain")
 
@@ -84,7 +84,7 @@ def _protocol_routes(app: Flask, provider: Provider, server: Any) -> None:
     def signed_in() -> Any:
         person = PEOPLE.get(request.form.get("login", ""))
         if person is None:
-            return Response("nobody of that name\n", status=400, mimetype="text/plain")
+            return Response("no such user\n", status=400, mimetype="text/plain")
         return server.create_authorization_response(grant_user=person)
 
     @app.get("/logout")

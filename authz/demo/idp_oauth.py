@@ -2,7 +2,7 @@
 
 Law: development only. Authorization code with PKCE (S256 only), client credentials and refresh; access tokens are JWTs
 as in RFC 9068 (`at+jwt`) with `groups`, and with the `sid` of the sign-in that they come from; every token goes through
-`AccessTokens`, also those of `/dev/token`.
+`AccessTokens`, including those of `/dev/token`.
 """
 
 import time
@@ -59,14 +59,14 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         return KeySet([self._keys.signing()])
 
     def get_audiences(self, client: Client, user: Person | None, scope: str) -> str:  # noqa: ARG002 - Authlib's
-        """Return the audience asked for with `resource` (RFC 8707), by default Airflow's."""
+        """Return the audience requested with `resource` (RFC 8707), by default Airflow's."""
         asked = str(request.form.get("resource", AUDIENCES[0])) if has_request_context() else AUDIENCES[0]
         if asked not in AUDIENCES:
             raise InvalidRequestError(f"`resource` must be one of {', '.join(AUDIENCES)}")
         return asked
 
     def get_extra_claims(self, client: Client, grant_type: str, user: Person | None, scope: str) -> dict[str, Any]:  # noqa: ARG002
-        """Return who it is, and last what `/dev/token` wants to be different."""
+        """Return the identity claims, and last those that `/dev/token` overrides."""
         claims: dict[str, Any] = {"azp": client.client_id, "groups": [], "preferred_username": client.client_id}
         if user is not None:
             groups = [*user.groups, *(f"group-{number:05}" for number in range(self._moods.more_groups))]
@@ -100,7 +100,7 @@ def authorization_server(app: Flask, provider: Provider) -> AuthorizationServer:
 
 
 class _ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]
-    """For services, which send their secret either way, as discovery says."""
+    """For services, which send their secret in either way that discovery names."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
@@ -196,7 +196,7 @@ def _id_tokens(provider: Provider) -> OpenIDCode:
 
 
 def mint(server: AuthorizationServer, client: Client, person: Person | None, claims: dict[str, Any]) -> str:
-    """Make an access token outside any grant, with `claims` laid over what it would say."""
+    """Make an access token outside any grant, with `claims` overriding its own."""
     generators: dict[str, Callable[..., dict[str, Any]]] = server._token_generators  # noqa: SLF001 - no public way
     setattr(g, DEV_CLAIMS, claims)
     return str(generators["default"](grant_type="dev", client=client, user=person, scope="")["access_token"])

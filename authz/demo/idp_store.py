@@ -1,7 +1,7 @@
-"""What the development provider knows: people, clients, signing keys, codes and refresh tokens, all in memory.
+"""Store of the development provider: people, clients, signing keys, codes and refresh tokens, all in memory.
 
-Law: development only. The people sign in with one click and the clients' secrets are printed here; nothing of this may
-ever guard anything real.
+Law: development only. The people sign in with one click and the clients' secrets are printed here; this must never
+guard anything real.
 """
 
 import re
@@ -22,13 +22,13 @@ _LOOPBACK_URL = re.compile(r"https?://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?/[!-
 
 
 def is_loopback_url(url: str) -> bool:
-    """Return whether a browser that is sent to `url` stays on this machine."""
+    """Return whether a browser redirected to `url` stays on this machine."""
     return _LOOPBACK_URL.fullmatch(url) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody who can sign in."""
+    """A person who can sign in."""
 
     login: str
     name: str
@@ -81,7 +81,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         return ""
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        """Return the part of the asked scopes that exists."""
+        """Return the requested scopes that exist."""
         return " ".join(word for word in (scope or "").split() if word in SCOPES)
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
@@ -93,11 +93,11 @@ class Client(ClientMixin):  # type: ignore[misc]
         return self.secret != "" and client_secret == self.secret
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
-        """Accept a secret from those who have one, and none (with PKCE) from those who do not."""
+        """Accept a secret from clients that have one, and none (with PKCE) from those that do not."""
         return method in {"client_secret_basic", "client_secret_post"} if self.secret else method == "none"
 
     def check_response_type(self, response_type: str) -> bool:
-        """Accept the code flow alone."""
+        """Accept only the code flow."""
         return response_type == "code" and not self.service
 
     def check_grant_type(self, grant_type: str) -> bool:
@@ -122,7 +122,7 @@ CLIENTS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code(AuthorizationCodeMixin):  # type: ignore[misc]
-    """One authorization code, with the PKCE challenge that it was asked with."""
+    """One authorization code, with the PKCE challenge of its request."""
 
     code: str = field(repr=False)
     client_id: str
@@ -219,9 +219,9 @@ class KeyRing:
 
 @dataclass(slots=True, kw_only=True)
 class Moods:
-    """How the provider behaves, for those who test what comes after it: changed by `/dev/moods`.
+    """How the provider behaves, for tests of what comes after it: changed by `/dev/moods`.
 
-    `access_token_s` is the life of access tokens, `more_groups` how many groups of no meaning everybody is in,
+    `access_token_s` is the lifetime of access tokens, `more_groups` how many meaningless groups everyone is in,
     `token_status` what the token endpoint answers instead of tokens (0: tokens).
     """
 
@@ -231,7 +231,7 @@ class Moods:
 
 
 class Store:
-    """Codes and refresh tokens that were handed out."""
+    """Codes and refresh tokens that were issued."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -244,7 +244,7 @@ class Store:
             self._codes[code.code] = code
 
     def find_code(self, code: str, client: Client, now: float) -> Code | None:
-        """Return a code of this client that is still good."""
+        """Return a code of this client that is still valid."""
         with self._lock:
             found = self._codes.get(code)
         if found is None or found.client_id != client.client_id or now > found.issued_at + CODE_LIFETIME_S:
@@ -252,7 +252,7 @@ class Store:
         return found
 
     def drop_code(self, code: Code) -> None:
-        """Forget a code: each is good once."""
+        """Forget a code: each is valid once."""
         with self._lock:
             self._codes.pop(code.code, None)
 

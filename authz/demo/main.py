@@ -28,7 +28,7 @@ NARROWEST = 150
 INTERRUPTED = 130
 ASSERTED = (
     "Runs are `asserted` here, not `verified`: this Airflow runs its tasks beside the key that says which task is"
-    " which (LocalExecutor), and whoever writes a DAG could read it. docs/run-identity.md says what it takes."
+    " which (LocalExecutor), and any DAG author could read it. docs/run-identity.md says what it takes."
 )
 
 
@@ -77,7 +77,7 @@ def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
 
 
 class _Progress:
-    """Says what happens now: a spinner on a terminal, and a line with the time in any case."""
+    """Shows what happens now: a spinner on a terminal, and a line with the time in any case."""
 
     def __init__(self, console: Console, status: Status) -> None:
         self._console = console
@@ -128,7 +128,7 @@ Everything stays up until Ctrl-C.
   Airflow, in a browser                  {layout.browse}
 
 Sign in there with one click: Ann (viewer), Ben (user), Olga (op) and Adam (admin) see four different Airflows, Sam sees
-the sales team's DAGs only, Nina nothing. To be somebody else, log out (User, at the bottom left). Chrome, Chromium,
+the sales team's DAGs only, Nina nothing. To be another person, log out (User, at the bottom left). Chrome, Chromium,
 Edge and Firefox keep the session's cookies without TLS on this machine; Safari does not.
 
   the gate (Envoy) in front of Airflow   {layout.gate}

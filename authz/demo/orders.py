@@ -1,8 +1,8 @@
 """A small internal API for the outbound half of the demo: `python -m authz.demo.orders --port 9100 --token FILE`.
 
-Law: development only, loopback only. It wants the credential that FILE holds (401 without) and gives it to nobody: an
-answer to a call tells what arrived, with the credential's place taken by a word. The whole of it is shown at `/seen`,
-which no rule lets a task ask, and `/mood` tells the service to fail: both are for the tour, at its own port.
+Law: development only, loopback only. It requires the credential in FILE (401 without) and does not reveal it to
+callers: an answer to a call shows what arrived, with a word in place of the credential. `/seen`, which no rule lets a
+task call, shows everything, and `/mood` makes the service fail: both are for the tour, at its own port.
 """
 
 import argparse

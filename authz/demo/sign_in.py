@@ -22,7 +22,7 @@ button{background:#222;border-color:#444}button:hover,button:focus-visible{backg
 
 
 def sign_in_page(people: Iterable[Person], query: str) -> str:
-    """The page; `query` is that of the authorization request, which goes on with whoever is chosen."""
+    """The page; `query` is that of the authorization request, which continues with the chosen person."""
     buttons = "".join(_button(person) for person in people)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>'

@@ -1,6 +1,6 @@
-"""Start everything in an order that wastes no time, and tell when it is ready.
+"""Start everything in an order that wastes no time, and report when it is ready.
 
-Law: readiness is seen, never guessed: each part answers a real request before the next step counts on it. Airflow's
+Law: readiness is observed, never guessed: each part answers a real request before the next step relies on it. Airflow's
 database is made while the provider, the gate and Envoy come up; Airflow's three components start at once.
 """
 

@@ -27,7 +27,7 @@ CONNECTIONS = "/api/v2/connections"
 
 
 class Tour:
-    """The rows, in order. Later rows count on what earlier ones did."""
+    """The rows, in order. Later rows rely on what earlier ones did."""
 
     def __init__(self, layout: Layout, issuer: Issuer, log: DecisionLog) -> None:
         self._layout = layout
@@ -128,7 +128,7 @@ class Tour:
             "who am I, spoofed identity",
             "200 rule airflow.viewer",
             lambda: ann("/ui/auth/me", headers=spoofed()),
-            lambda answer: "" if answer.json()["username"] == "ann" else "Airflow saw somebody else",
+            lambda answer: "" if answer.json()["username"] == "ann" else "Airflow saw another user",
         )
         yield Row(
             "ann (viewer)", "GET /api/v2/dags/../connections", "403 no_rule", lambda: ann(f"{DAGS}/../connections")
@@ -196,7 +196,7 @@ def _lists_both_dags(answer: Answer) -> str:
 
 
 def forged(token: str) -> str:
-    """Return the token signed again with a key of the attacker's, under the real `kid`."""
+    """Return the token signed again with the attacker's key, under the real `kid`."""
     header = jwt.get_unverified_header(token)
     claims = jwt.decode(token, options={"verify_signature": False})
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -210,7 +210,7 @@ def unsigned(token: str) -> str:
 
 
 def spoofed() -> dict[str, str]:
-    """Return the headers with which somebody says to be the admin."""
+    """Return headers that claim to be the admin."""
     assertion = f"{_segment({'alg': 'none', 'typ': 'authz-assertion+jwt'})}.{_segment({'sub': 'user-adam'})}."
     return {"x-authz-user": "adam", "x-authz-roles": "admin", "x-authz-assertion": assertion}
 

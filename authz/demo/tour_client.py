@@ -1,4 +1,4 @@
-"""What the tour asks with, and where it looks up why: exact requests over plain sockets, and the decision log.
+"""How the tour sends requests and looks up reasons: exact requests over plain sockets, and the decision log.
 
 Law: a target is sent exactly as written (no client library may tidy `..` away), and the reason of an answer is read
 from the decision log by the decision's id, never taken from the answer itself.
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back. `decision` is the id in the header, "" where the gate did not answer."""
+    """What came back. `decision` is the id in the header, "" if the gate did not answer."""
 
     status: int
     decision: str
@@ -47,7 +47,7 @@ class Answer:
     set_cookies: tuple[str, ...] = field(default=(), repr=False)
 
     def json(self) -> Any:
-        """Return the body, decoded; None when it is no JSON."""
+        """Return the body, decoded; None when it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -86,13 +86,13 @@ def ask(asked: Asked) -> Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asks the gate for what, with the token that they have."""
+    """Asks the gate as different callers, with their tokens."""
 
     ports: Ports
     issuer: "Issuer"
 
     def gate(self, target: str, *, token: str = "", method: str = "GET", **more: Any) -> Answer:
-        """Ask with whatever token there is."""
+        """Ask with the given token."""
         return ask(Asked(port=self.ports.gate, method=method, target=target, token=token, **more))
 
     def person(self, login: str, target: str, **more: Any) -> Answer:
@@ -171,7 +171,7 @@ class Issuer:
 
 
 def until(wanted: Callable[[], bool], timeout_s: float) -> float | None:
-    """Poll until `wanted`; return the seconds that took, None when they were too many.
+    """Poll until `wanted`; return the seconds that it took, None if too many.
 
     The last look begins after the time is up: one that began early and took long proves nothing.
     """

@@ -1,4 +1,4 @@
-"""The rows about browsers: who is sent to log in, what the cookies are good for, and that a sign-out ends them."""
+"""The rows about browsers: who is sent to log in, what the cookies allow, and that a sign-out ends them."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ SALES_DAGS = {"sales_daily", "sales_orders", "sales_cleanup"}
 
 
 def login_rows(layout: Layout) -> Iterator[Row]:
-    """The rows, in order: each counts on what earlier ones did."""
+    """The rows, in order: each relies on what earlier ones did."""
     gate = layout.browse
     ann, sam, thief = (Visitor(login=login, issuer=layout.issuer) for login in ("ann", "sam", "ann"))
 
@@ -33,11 +33,11 @@ def login_rows(layout: Layout) -> Iterator[Row]:
     yield Row("sam (sales team)", "log in and open /dags", "200 rule team-ui", lambda: sam.open(f"{gate}/dags"))
     yield Row("sam (sales team)", "list DAGs", "200 rule sales-team", lambda: sam.fetch(gate + LIST), _only_sales)
     yield Row("ann (viewer)", "log out", "302 signed_out", sign_out)
-    yield Row("whoever saved ann's cookies", "list DAGs", "401 revoked", lambda: thief.fetch(gate + LIST))
+    yield Row("a holder of ann's saved cookies", "list DAGs", "401 revoked", lambda: thief.fetch(gate + LIST))
 
 
 def _is_ann(answer: Answer) -> str:
-    return "" if answer.json()["username"] == "ann" else "Airflow saw somebody else"
+    return "" if answer.json()["username"] == "ann" else "Airflow saw another user"
 
 
 def _only_sales(answer: Answer) -> str:

@@ -1,7 +1,7 @@
 """The rows about outbound calls: who may call, with whose credential, and what happens when the destination is broken.
 
-Law: tasks call with Airflow's own `HttpOperator`, in real runs. What came of it is read where an operator would look,
-in the decision log, in the task's log and at the destination; it is never guessed from the policy.
+Law: tasks call with Airflow's own `HttpOperator`, in real runs. The outcome is read where an operator would look, in
+the decision log, in the task's log and at the destination; it is never guessed from the policy.
 """
 
 import threading
@@ -44,7 +44,7 @@ def runs(dag: str) -> str:
 
 
 class Outbound:
-    """The rows, in groups: runs take their time, and while they do the tour asks other things."""
+    """The rows, in groups: runs take their time, and meanwhile the tour asks other things."""
 
     def __init__(self, layout: Layout, asker: Asker, log: DecisionLog) -> None:
         self._layout = layout
@@ -67,7 +67,7 @@ class Outbound:
         return Row(client, f"trigger {dag}", rule, asked, partial(self._remember, dag))
 
     def of_tasks(self) -> Iterator[Row]:
-        """What came of their calls, and what their logs say."""
+        """The outcome of their calls, and what their logs say."""
         allowed, finance, cleanup = "200 rule orders-for-sales", "403 no_rule", "403 deny_rule orders-are-kept"
         yield self._call("sales_orders", "GET /v1/orders/7", allowed, self._knows_the_run)
         yield self._task_log("sales_orders", "what_it_has", self._has_no_secret)
@@ -77,11 +77,11 @@ class Outbound:
         yield self._task_log("sales_cleanup", "delete", partial(self._tells_why, "orders-are-kept"))
 
     def after_the_edit(self) -> Row:
-        """What came of the run that was triggered again once the policy allowed its call."""
+        """The outcome of the run that was triggered again once the policy allowed its call."""
         return self._call("finance_orders", "GET /v1/orders/7, rule added live", "200 rule month-end")
 
     def direct(self) -> Iterator[Row]:
-        """What a program with a token of its own may call."""
+        """What a program with its own token may call."""
         who = "sales-etl"
         yield Row(
             who,
@@ -106,7 +106,7 @@ class Outbound:
         )
 
     def breaker(self) -> Iterator[Row]:
-        """The destination fails: it is left alone and callers are told at once, until it is well again."""
+        """The destination fails: it is ejected and callers get an error at once, until it recovers."""
         task = "a task of sales_orders"
         who = "sales-etl"
         yield Row(who, "outbound: GET, the service fails", "502 rule orders", partial(self._when, fails_with=FAILURE))
@@ -162,7 +162,7 @@ class Outbound:
         return self._asker.person("ann", log)
 
     def _has_no_secret(self, answer: Answer) -> str:
-        """All that a task gets of its connection is an address; the credential is in no file but its own."""
+        """A task gets only an address from its connection; the credential is in no file but its own."""
         wanted = f"host='{self._layout.orders_for_tasks}' login=None password=None extra=None"
         if wanted not in answer.body.decode():
             return f"the task's log does not say {wanted}"
@@ -170,7 +170,7 @@ class Outbound:
         return f"the credential is in {', '.join(leaks)}" if leaks else ""
 
     def _tells_why(self, word: str, answer: Answer) -> str:
-        """The log of a denied task names the reason or rule, and the decision, so that nobody has to guess."""
+        """The log of a denied task names the reason or rule, and the decision, so that guessing is unnecessary."""
         log = answer.body.decode()
         told = [decision for decision in self._told if decision in log]
         if word not in log:
@@ -178,7 +178,7 @@ class Outbound:
         return "" if told else "the task's log names no decision"
 
     def _was_given_the_credential(self, _answer: Answer) -> str:
-        """The service shows that each call had its credential, and nothing of what told the gate who was calling."""
+        """The service shows that each call had its credential, and nothing that identified the caller to the gate."""
         wanted = f"Bearer {self._layout.orders_credential.read_text()}"
         for call in self._seen()["calls"]:
             headers = [(name, value) for name, value in call["headers"]]
@@ -190,7 +190,7 @@ class Outbound:
         return ""
 
     def _knows_the_run(self, answer: Answer) -> str:
-        """The service is told which task calls, and how sure that is: `asserted`, as the demo's settings say why."""
+        """The service gets the calling task and its assurance level: `asserted`; the demo's settings say why."""
         wanted = {"x-authz-dag": "sales_orders", "x-authz-task": "read", "x-authz-identity": "asserted"}
         if not any(wanted.items() <= dict(call["headers"]).items() for call in self._seen()["calls"]):
             return f"no call that the service saw has {wanted}"
@@ -205,7 +205,7 @@ class Outbound:
         return ask(Asked(port=self._layout.ports.orders, target="/seen")).json()
 
     def _never_arrived(self, _answer: Answer) -> str:
-        """As many calls came to the destination as the gate let through: a denied one never got there."""
+        """As many calls reached the destination as the gate let through: a denied one never arrived."""
 
         def is_same() -> bool:
             return int(self._seen()["received"]) == self._log.count(lambda record: _is_outbound(record, "allow"))
@@ -238,17 +238,17 @@ class Outbound:
         return answers[-1]
 
     def _says_so_at_once(self, answer: Answer) -> str:
-        """Nobody waits for a service that is known to be broken, and the answer is not mistaken for the service's."""
+        """Callers do not wait for a service known to be broken, nor mistake the answer for the service's own."""
         told = answer.json()
         if told.get("destination") != "orders":
             return f"the answer does not name the destination: {told}"
         return "" if self._took_s < AT_ONCE_S else f"that took {self._took_s:.2f} s"
 
     def _broken_call(self) -> Answer:
-        """The call of a task that the gate let through in vain.
+        """A task's call that the gate let through in vain.
 
-        After each pause a few calls go through, by which Envoy finds out whether the service is well. Where the task's
-        last one was of these, the service's own failure is in its log, and another run calls again.
+        After each pause Envoy lets a few calls through to find out whether the service is well. If the task's last call
+        was one of these, the service's own failure is in its log, and another run calls again.
         """
         for _ in range(RUNS - 1):
             answer = self._call_while_open()
@@ -266,7 +266,7 @@ class Outbound:
 
     @contextmanager
     def _kept_open(self) -> Iterator[None]:
-        """Others call too, as they would: the breaker opens again as soon as it has let a few of them through."""
+        """Others call too, as they would: the breaker opens again as soon as it has let a few calls through."""
         over = threading.Event()
 
         def call() -> None:
@@ -283,7 +283,7 @@ class Outbound:
             others.join()
 
     def _log_says_so(self, answer: Answer) -> str:
-        """The task's log tells a broken destination from a denial, and from a broken gate."""
+        """The task's log distinguishes a broken destination from a denial, and from a broken gate."""
         return "" if BROKEN in answer.body.decode() else f"the task's log does not say {BROKEN}"
 
     def _until_back(self) -> Answer:

@@ -1,4 +1,4 @@
-"""What a row of the tour is, and what comes of it."""
+"""A row of the tour, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ def nothing_more(_answer: Answer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the tour: who asks what, and what must come of it.
+    """One line of the tour: who asks what, and the expected result.
 
-    `expected` is the status, the reason and the rule, as far as there is one: `200 rule airflow.viewer`. `check` looks
-    at the answer once those are right and says what is wrong with it, or nothing.
+    `expected` is the status, the reason and the rule, if there is one: `200 rule airflow.viewer`. `check` looks at the
+    answer once those are right and says what is wrong with it, or nothing.
     """
 
     who: str
@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a row; `problem` is "" when it is right."""
+    """The result of a row; `problem` is "" when it is right."""
 
     row: Row
     answer: str = "-"

@@ -1,7 +1,7 @@
 """A person with a browser, as far as the tour needs one: navigations, cookies, a click on the sign-in page.
 
-Law: it knows the gate and the provider by their addresses alone and goes where they send it; whatever it is told to
-keep, it sends back. Real browsers are in tests/browser.
+Law: it knows the gate and the provider only by their addresses and goes where they send it; it sends back the cookies
+that they set. Real browsers are in tests/browser.
 """
 
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ STEPS = 10
 
 
 class AstrayError(ValueError):
-    """The visitor was sent in circles."""
+    """A redirect loop."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Visitor:
-    """One browser profile. `login` is whose button it clicks at the provider; cookies are kept by port."""
+    """One browser profile. `login` names the button that it clicks at the provider; cookies are kept by port."""
 
     login: str
     issuer: str
@@ -33,7 +33,7 @@ class Visitor:
         return self._ask(url, NAVIGATION)
 
     def fetch(self, url: str) -> Answer:
-        """Ask as a script of the page does."""
+        """Ask as a script on the page does."""
         return self._ask(url, SCRIPT)
 
     def open(self, url: str) -> Answer:

@@ -1,7 +1,7 @@
 """The `grpc.aio` engine: one event loop in the calling thread, checks answered inline.
 
-Law: the loop never waits for anything but the network. A check that needs a key is parked in a future; while it waits,
-every other check goes on. Bytes are passed through undecoded, so that a malformed CheckRequest is ours to deny.
+Law: the loop only ever waits for the network. A check that needs a key is parked in a future; while it waits, every
+other check goes on. Bytes are passed through undecoded, so that the service denies a malformed CheckRequest.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ class AioEngine:
         return answer
 
     async def _resumed(self, parked: Parked, until: float) -> bytes | Parked:
-        """What comes of the check when what it waits for has ended, or its time is over."""
+        """The check's next result, when what it waits for has ended or its time is over."""
         load, counted = self._load, parked.counted
         if counted and load.parked >= self._options.max_parked:
             return self._handler.overloaded()
@@ -144,7 +144,7 @@ class AioEngine:
         return parked.resume()
 
     async def _wait(self, parked: Parked, until: float) -> None:
-        """Until what it waits for has ended, or the time is over."""
+        """Wait until what it waits for has ended, or the time is over."""
         loop = asyncio.get_running_loop()
         fetched = asyncio.Event()
         if loop.time() >= until:

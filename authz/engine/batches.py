@@ -1,6 +1,6 @@
-"""What is done to a call of `cygrpc`, one batch of operations at a time.
+"""Operations on a `cygrpc` call, one batch at a time.
 
-Law: an operation holds the C structures of the one batch that it is part of: it is made anew for each, never shared.
+Law: an operation holds the C structures of the one batch that it is part of: each batch gets a new one, never shared.
 """
 
 from typing import Any, Final
@@ -11,7 +11,7 @@ _NO_FLAGS: Final = 0
 
 
 def nothing(_event: Any) -> None:
-    """The tag of a batch whose end nobody waits for."""
+    """The tag of a batch whose end is ignored."""
 
 
 def receive() -> tuple[Any]:
@@ -25,7 +25,7 @@ def closed() -> tuple[Any]:
 
 
 def initial() -> Any:
-    """Send the initial metadata, of which there is none."""
+    """Send the initial metadata, which is empty."""
     return cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
 
 

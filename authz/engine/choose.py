@@ -1,7 +1,7 @@
 """Which engine serves: the fast one where it is known to work, `grpc.aio` everywhere else.
 
-Law: `cq` stands on a part of grpcio that may change without notice. It is chosen only with a grpcio version that it was
-tested with and after it has answered a real Check over a real socket in this very process. Otherwise the fall-back
+Law: `cq` depends on a part of grpcio that may change without notice. It is chosen only with a grpcio version that it
+was tested with and after it has answered a real Check over a real socket in this process. Otherwise the fall-back
 serves, and the log and the metric `authz_engine_info` say so.
 """
 
@@ -113,6 +113,6 @@ def _ask(channel: grpc.Channel) -> str:
 
 
 def _nudge(channel: grpc.Channel) -> None:
-    """One more call, whatever becomes of it: the loop sees that it shall stop now and not at the end of its pause."""
+    """One more call, whatever its result: the loop sees now that it must stop, and not at the end of its pause."""
     with contextlib.suppress(grpc.RpcError):
         channel.unary_unary("/no.such/Method")(b"", timeout=_PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What an engine is given and what it promises; see the package's docstring."""
+"""What an engine gets and what it promises; see the package's docstring."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ class Handler(Protocol):
         ...
 
     def overloaded(self) -> bytes:
-        """The answer when too much is in hand; never raises."""
+        """The answer under overload; never raises."""
         ...
 
 
 class Load(Protocol):
-    """Where the engine keeps count of the `counted` checks that wait; the metrics show it."""
+    """The engine's count of the `counted` checks that wait; the metrics show it."""
 
     parked: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """Paths of PEM files. With `client_ca` only clients with a certificate of that authority are let in (mTLS)."""
+    """Paths of PEM files. With `client_ca` only clients with a certificate from that authority may connect (mTLS)."""
 
     certificate: str
     key: str
@@ -44,10 +44,10 @@ class EngineOptions:
     `listen` holds `host:port` and `unix:/path`. `max_streams` calls may be in flight on one connection; Envoy opens
     another one for more. `armed` checks, and as many health checks, may be accepted before the loop looks at them
     (`cq`). `max_parked` checks that are `counted` may wait at a time; the next one is answered as overloaded.
-    `max_wait` bounds the waiting of one check, for one thing after the other, even where its deadline is far. A
-    connection that was silent for `keepalive` is asked for a sign of life, and closed with all its calls when none
-    comes in as long again. After the signal to stop, health answers NOT_SERVING for `drain_delay` while everything is
-    still served, so that Envoy moves on; then what is in flight has `drain_grace` to end.
+    `max_wait` limits the total wait of one check, even if its deadline is far. A connection that was silent for
+    `keepalive` is pinged, and closed with all its calls if no answer comes in as long again. After the signal to stop,
+    health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then what is
+    in flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]
@@ -63,7 +63,7 @@ class EngineOptions:
 
 
 def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
-    """What both engines tell gRPC's core (`grpc/impl/channel_arg_names.h`)."""
+    """Both engines' arguments for gRPC's core (`grpc/impl/channel_arg_names.h`)."""
     keepalive = int(options.keepalive * 1000)
     return [
         ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -77,7 +77,7 @@ def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
 
 
 class Engine(Protocol):
-    """Serves until told to stop."""
+    """Serves until `stop`."""
 
     def run(self, started: Callable[[Sequence[str]], None]) -> None:
         """Serve in this thread until `stop`; `started` gets the addresses bound (with real ports), once.
@@ -92,5 +92,5 @@ class Engine(Protocol):
         ...
 
     def set_serving(self, *, serving: bool) -> None:
-        """What the health service says from now on. May be called from any thread."""
+        """Set what the health service answers from now on. May be called from any thread."""
         ...

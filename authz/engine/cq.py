@@ -1,11 +1,11 @@
 """The completion-queue engine: one thread, one queue, checks answered inline in one batch.
 
 Law 1: this and `batches` are the only files that touch `grpc._cython.cygrpc`, which is private to grpcio.
-Law 2: the loop's thread never waits for anything but the queue. A check that needs a key is parked; others go on.
-Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer: that of the service or,
-where even the service raises, a gRPC error.
+Law 2: the loop's thread only ever waits for the queue. A check that needs a key is parked; others go on.
+Law 3: bytes are passed through undecoded, and every accepted call gets exactly one answer: that of the service or, if
+the service itself raises, a gRPC error.
 
-How a call goes: `request_registered_call` arms the queue for one call of a method; its event carries the call. One
+Life of a call: `request_registered_call` arms the queue for one call of a method; its event carries the call. One
 batch receives the message; one batch sends initial metadata, the answer and the status. Tags are callables that take
 the event.
 """
@@ -52,7 +52,7 @@ _SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 @dataclass(slots=True)
 class _Watcher:
-    """One stream of `Health/Watch`: the last status told, and whether a message is on its way."""
+    """One stream of `Health/Watch`: the last status sent, and whether a message is on its way."""
 
     call: Any
     service: str
@@ -66,9 +66,9 @@ class CqEngine:
     """One `cygrpc.CompletionQueue` behind the engine's contract.
 
     Where this thread reads the sockets (see `poller`), nothing queues up: the core reads more only when everything that
-    it has read is answered, so what is too much stays in the sockets, where Envoy's circuit breaker and deadline bound
-    it. Where gRPC's threads read, the core keeps up to some thousand calls and cancels the next. Checks that wait for
-    keys are bounded by `max_parked`, those that wait for a revocation by the revoker.
+    it has read is answered. The excess stays in the sockets, where Envoy's circuit breaker and deadline limit it. Where
+    gRPC's threads read, the core keeps up to some thousand calls and cancels the next. `max_parked` limits checks that
+    wait for keys; the revoker limits those that wait for a revocation.
     """
 
     def __init__(self, handler: Handler, options: EngineOptions, *, load: Load) -> None:
@@ -126,7 +126,7 @@ class CqEngine:
         return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
     def _serve(self, until: Callable[[], bool]) -> None:
-        """Handle events until the condition holds; it is looked at after every event and every pause."""
+        """Handle events until the condition holds; it is checked after every event and every pause."""
         poll, timeout = self._queue.poll, cygrpc.CompletionType.queue_timeout
         while not until():
             pause = 0.0 if self._ready else _PARKED_S if self._waiting.count else _IDLE_S
@@ -145,7 +145,7 @@ class CqEngine:
                 event = None  # a call that is held while polling would not be freed
 
     def _drain(self) -> None:
-        """Health off, serve on for a while, accept nothing more, let what is in flight end, close."""
+        """Health off, keep serving for a while, accept nothing more, let what is in flight end, close."""
         self.set_serving(serving=False)
         end = time.monotonic() + self._options.drain_delay
         self._serve(lambda: time.monotonic() >= end)
@@ -211,7 +211,7 @@ class CqEngine:
             call.start_server_batch(batches.closed(), partial(self._on_closed, waiting))
 
     def _settle(self, waiting: Waiting, answer: bytes | Parked) -> bytes | None:
-        """The answer; None where the check waits, for the first thing or for the next one."""
+        """The answer; None if the check waits, for the first thing or for the next one."""
         while isinstance(answer, Parked):
             if answer.counted and self._load.parked >= self._options.max_parked:
                 return self._handler.overloaded()
@@ -223,7 +223,7 @@ class CqEngine:
         return answer
 
     def _begin(self, waiting: Waiting, parked: Parked) -> bool:
-        """Begin what the check waits for; False: nothing will come, or not in time."""
+        """Start what the check waits for; False: nothing will come, or not in time."""
         if time.monotonic() >= waiting.until:
             return False
         waiting.turn += 1
@@ -242,16 +242,16 @@ class CqEngine:
             parked.leave()
 
     def _forget(self, waiting: Waiting) -> Parked | None:
-        """Take a check out of the parked ones; None when it is not among them (any more).
+        """Remove a check from the parked ones; None when it is not among them (any more).
 
-        What the key's fetch will call is kept by others until then: it must hold neither the call nor the message.
+        Others keep the callback of the key's fetch until then: it must hold neither the call nor the message.
         """
         parked = self._waiting.remove(waiting)
         self._load.parked -= parked is not None and parked.counted
         return parked
 
     def _answer_waiting(self) -> None:
-        """Answer some of those whose wait is over, or whose time is."""
+        """Answer some of the checks whose wait or time is over."""
         now = time.monotonic()
         for _ in range(_AT_ONCE):
             waiting = self._next_ready(now)
@@ -360,7 +360,7 @@ def _health(status: health_pb2.HealthCheckResponse.ServingStatus) -> bytes:
 
 
 def _service_in(message: bytes) -> str | None:
-    """The service that a health check is about; None when the bytes are no HealthCheckRequest."""
+    """The service that a health check is about; None when the bytes are not a HealthCheckRequest."""
     try:
         return health_pb2.HealthCheckRequest.FromString(message).service
     except DecodeError:

@@ -1,13 +1,13 @@
-"""Who waits for the network: the thread that serves, or threads of gRPC's own.
+"""Which thread waits for the network: the serving thread, or gRPC's own threads.
 
 Law 1: this runs before the first `import grpc` of the process; gRPC reads the variable once, when it starts.
-Law 2: where anybody can connect, gRPC's own threads read. One peer that fills its socket with HTTP/2 frames of no use
-(SETTINGS, WINDOW_UPDATE) would otherwise keep the serving thread reading, and every other check waiting.
+Law 2: where anyone can connect, gRPC's own threads read. Otherwise one peer that fills its socket with useless HTTP/2
+frames (SETTINGS, WINDOW_UPDATE) would keep the serving thread reading, and every other check waiting.
 
 By default gRPC core lets threads of its "event engine" read the sockets and wake the thread that polls the completion
 queue: several context switches for every call, each of which leaves the caches cold. Without it for listening sockets,
 `poll` itself waits for the sockets. Measured for `docs/performance.md`: a third less CPU for every check. gRPC calls it
-an experiment, and says on standard error when it does not know its name any more; everything works either way.
+an experiment, and reports on standard error if it no longer knows its name; everything works either way.
 """
 
 import os
@@ -23,8 +23,8 @@ def choose_poller(
 ) -> None:
     """Let the serving thread read the sockets where only peers that we know can connect.
 
-    These are Unix sockets, which have an owner and a mode, and addresses that demand a client certificate. What the
-    environment says of the event engine already stays.
+    These are Unix sockets, which have an owner and a mode, and addresses that demand a client certificate. An existing
+    setting of the event engine in the environment stays.
     """
     said = environment.get(_VARIABLE, "")
     known = client_ca or all(address.startswith("unix:") for address in listen)

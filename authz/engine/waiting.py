@@ -1,9 +1,9 @@
-"""The checks that wait: which of them has to be answered next, whatever becomes of what it waits for.
+"""The checks that wait: which of them must be answered next, whatever the result of its wait.
 
-Law 1: a check that waits costs the others nothing. Adding and removing one, and looking for the next one whose time is
+Law 1: a check that waits costs the others nothing. Adding and removing one, and finding the next one whose time is
 over, never look at all of them: a heap by deadline, whose entries outlive their checks (lazy deletion).
-Law 2: an entry that has outlived its check holds neither its call nor its message, and there are never more of them
-than of checks that wait, and some to spare.
+Law 2: an entry that has outlived its check holds neither its call nor its message. Such entries never outnumber the
+waiting checks by more than a small margin.
 """
 
 import heapq
@@ -33,7 +33,7 @@ class Waiting:
 class WaitingRoom:
     """Every check that waits, in the order of their deadlines. One thread.
 
-    `count` is how many there are: an attribute, because the engine looks at it after every event.
+    `count` is how many there are: an attribute, because the engine reads it after every event.
     """
 
     def __init__(self) -> None:
@@ -42,13 +42,13 @@ class WaitingRoom:
         self.count = 0
 
     def add(self, waiting: Waiting, parked: Parked) -> None:
-        """Let a check wait, which does not wait yet."""
+        """Let a check wait that does not wait yet."""
         waiting.parked = parked
         self.count += 1
         heapq.heappush(self._heap, (waiting.until, next(self._serial), waiting))
 
     def remove(self, waiting: Waiting) -> Parked | None:
-        """End its waiting; None where it does not wait (any more)."""
+        """End its wait; None if it does not wait (any more)."""
         parked, waiting.parked = waiting.parked, None
         if parked is not None:
             self.count -= 1
@@ -58,7 +58,7 @@ class WaitingRoom:
         return parked
 
     def overdue(self, now: float) -> Waiting | None:
-        """The check whose time was over first; None where nobody's is. It stays until it is removed."""
+        """The check whose time was over first; None if there is none. It stays until it is removed."""
         heap = self._heap
         while heap and heap[0][2].parked is None:
             heapq.heappop(heap)

@@ -1,4 +1,4 @@
-"""One JSON line per request, in the words of the decision log, so that the two join on `id`.
+"""One JSON line per request, with the field names of the decision log, so that the two join on `id`.
 
 Law: no query, no token, no cookie. The path is Envoy's `:path` without the query; everything that a caller chose is
 bounded in length, and Envoy's JSON formatter escapes it.
@@ -92,7 +92,7 @@ def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
 
 
 def _userinfo(*, there: bool) -> AccessLogFilter:
-    """Whether there is an `@` in the Host, where none may be: what stands before it is somebody's secret."""
+    """Whether there is an `@` in the Host, where none may be: the text before it is a secret."""
     at = HeaderMatcher(
         name=":authority",
         string_match=StringMatcher(contains="@"),

@@ -1,4 +1,4 @@
-"""From a plan's address to Envoy's: `Address`, endpoints, and which kind of cluster they need."""
+"""Convert a plan's address to Envoy's: `Address`, endpoints, and the kind of cluster they need."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def load_assignment(cluster: str, addresses: Iterable[str]) -> ClusterLoadAssign
 
 
 def discovery(addresses: Iterable[str]) -> ClusterDiscoveryType:
-    """Names are looked up again and again (STRICT_DNS); addresses and sockets stay (STATIC)."""
+    """Names are looked up repeatedly (STRICT_DNS); addresses and sockets stay (STATIC)."""
     parsed = [parse_address(address) for address in addresses]
     named = any(isinstance(address, HostPort) and not address.is_ip for address in parsed)
     return ClusterDiscoveryType.STRICT_DNS if named else ClusterDiscoveryType.STATIC

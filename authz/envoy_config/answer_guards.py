@@ -1,10 +1,10 @@
-"""What a destination may answer: no redirect to another host, no more than so many bytes, no change of protocol.
+"""Limits on a destination's answer: no redirect to another host, a maximum length, no change of protocol.
 
-Law: the answer is refused whole, with nothing of it passed on, and fails closed: whatever is not surely a redirect to
-the same host is one to another. A redirect takes the caller's headers along, and its identity with them, to a place
-that nobody judged.
+Law: the answer is refused whole, with nothing of it passed on. It fails closed: a redirect that is not certain to stay
+on the same host counts as one to another. A redirect takes the caller's headers, and its identity with them, to a place
+that was never evaluated.
 
-Only an announced length can be bounded: Envoy has nothing that counts a body without holding all of it.
+Only an announced length can be bounded: Envoy cannot count a body without buffering all of it.
 """
 
 import re
@@ -56,7 +56,7 @@ _SEVERAL: Final = r".*,\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//).*"
 
 
 def answer_guard() -> HttpFilter:
-    """The filter. What it refuses is said for each destination."""
+    """The filter. Each destination's settings say what it refuses."""
     return HttpFilter(name=NAME, typed_config=Any.pack(CustomResponse()))
 
 

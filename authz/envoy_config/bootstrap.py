@@ -1,6 +1,6 @@
-"""The whole of Envoy's bootstrap: node, admin, listeners, clusters, and what Envoy does when it has too much.
+"""Envoy's complete bootstrap: node, admin, listeners, clusters, and what Envoy does under overload.
 
-Law: the admin interface only shows; whatever it could change (runtime, log levels, shutdown) is refused, because a
+Law: the admin interface is read-only; every change through it (runtime, log levels, shutdown) is refused, because a
 runtime value could switch the check off.
 """
 
@@ -79,7 +79,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
 
 
 def _runtime(plan: EnvoyPlan) -> Struct:
-    """Nothing, but for the size of the one pattern of a login that is larger than Envoy's bound of 100."""
+    """Empty, except for the size of the one pattern of a login that exceeds Envoy's bound of 100."""
     login = plan.inbound is not None and plan.inbound.login is not None
     return Struct.from_dict({"re2.max_program_size.error_level": PATTERN_SIZE}) if login else Struct()
 
@@ -119,7 +119,7 @@ def _execution_cluster(execution: Execution) -> Cluster:
 
 
 def _extensions(plan: EnvoyPlan) -> list[TypedExtensionConfig]:
-    """What listeners inside of Envoy need."""
+    """What Envoy's internal listeners need."""
     if not plan.egress or not any(destination.tunnel for destination in plan.egress.destinations):
         return []
     return [TypedExtensionConfig(name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener()))]

@@ -1,7 +1,7 @@
-"""Who Envoy talks to: the authorizer's workers, the upstreams and the provider that people log in at.
+"""Envoy's clusters: the authorizer's workers, the upstreams and the provider that people log in at.
 
-Law: what is broken fails at once (no panic routing, circuit breakers, bounded retries), and what has come back is used
-again within a second or a few.
+Law: calls to a broken server fail at once (no panic routing, circuit breakers, bounded retries), and a server that has
+recovered is used again within a few seconds.
 """
 
 from datetime import timedelta
@@ -120,7 +120,7 @@ def upstream_cluster(upstream: Upstream, name: str) -> Cluster:
 
 
 def destination_cluster(destination: Destination, sds: str) -> Cluster:
-    """One destination of the way out, over HTTP/1.1. With `HostTls` it is asked for, and must answer for, the Host."""
+    """One egress destination, over HTTP/1.1. With `HostTls`, server name and certificate must match the Host."""
     name = destination_name(destination)
     tls = destination.tls
     follows = isinstance(tls, HostTls)
@@ -157,7 +157,7 @@ def destination_cluster(destination: Destination, sds: str) -> Cluster:
 
 
 def _on_the_way(destination: Destination, sds: str) -> list[HttpFilter]:
-    """What happens to a call after the decision: the bound of its body, then the credential."""
+    """What happens to a call after the decision: the limit on its body, then the credential."""
     bound = [body_bound(destination.limits)] if destination.limits.request_bytes else []
     credential = [injector(destination.name, destination.credential, sds)] if destination.credential else []
     last = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
@@ -175,10 +175,10 @@ def _destination_socket(destination: Destination) -> TransportSocket | None:
 
 
 def login_clusters(login: LoginPlan) -> list[Cluster]:
-    """The token endpoint of the provider, and where the provider is heard, if it is.
+    """The provider's token endpoint, and the server for the provider's back-channel calls, if there is one.
 
-    Whoever sends a refresh token makes Envoy call the one, and whoever knows its path reaches the other, so that few
-    calls are under way at once.
+    Anyone who sends a refresh token makes Envoy call the former, and anyone who knows its path reaches the latter, so
+    few calls may be under way at once.
     """
     url = endpoint(login.token_endpoint)
     tls = ClientTls(server_name=url.host.strip("[]"), ca=login.provider_ca)
@@ -219,8 +219,8 @@ def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None
 def _grpc_health() -> HealthCheck:
     """Every second, also without traffic: the default of 60 s would keep the gate at 503 that long after a start.
 
-    A worker that is away is looked for four times as often: where the others are away too, every check until then is a
-    503, and a look at a socket that nothing listens on costs next to nothing.
+    A worker that is down is checked four times as often: if the others are down too, every check until then is a 503,
+    and probing a socket that nothing listens on costs next to nothing.
     """
     return HealthCheck(
         timeout=_SECOND,
@@ -249,7 +249,7 @@ def _http_health(path: str, *hosts: str) -> HealthCheck:
 
 
 def _breakers(*, requests: int) -> CircuitBreakers:
-    """Bounds of an upstream: when it is in trouble, at most a fifth of its requests are second tries."""
+    """Limits of an upstream: when it is in trouble, at most a fifth of its requests are retries."""
     budget = CircuitBreakersThresholdsRetryBudget(budget_percent=Percent(value=20.0), min_retry_concurrency=3)
     return CircuitBreakers(
         thresholds=[
@@ -265,11 +265,11 @@ def _breakers(*, requests: int) -> CircuitBreakers:
 
 
 def _authz_breakers() -> CircuitBreakers:
-    """Bounds of the authorizer, where every request may be tried a second time.
+    """Limits of the authorizer, where every request may be retried once.
 
-    Until a dead worker is found unhealthy it is the one with the fewest requests, so that many or all first tries go
-    there. A budget counts what is under way, and while these wait for their second try little is: it would refuse
-    most of them (seen: 100 failures for each worker that was killed). Each check has one retry, which is bound enough.
+    Until a dead worker is found unhealthy it has the fewest requests, so many or all first tries go there. A retry
+    budget counts active requests, and few are active while these wait for their retry: it would refuse most of them
+    (seen: 100 failures for each worker that was killed). Each check has one retry, which is limit enough.
     """
     return CircuitBreakers(
         thresholds=[
@@ -285,9 +285,9 @@ def _authz_breakers() -> CircuitBreakers:
 
 
 def _outliers() -> OutlierDetection:
-    """An endpoint that cannot be reached, or answers only 502/503/504, is left alone for some seconds.
+    """An endpoint that cannot be reached, or answers only 502/503/504, is ejected for some seconds.
 
-    A plain 500 does not count: one broken page of Airflow must not take Airflow away from everybody.
+    A plain 500 does not count: one broken Airflow page must not make Airflow unavailable to everyone.
     """
     return OutlierDetection(
         split_external_local_origin_errors=True,

@@ -1,9 +1,9 @@
 """The credential of a destination: Envoy's `credential_injector` in the filters of that one cluster.
 
-Law: a credential is put in after the decision, when the call is on its way to its own cluster, so that no other
+Law: a credential is injected after the decision, when the call is on its way to its own cluster, so that no other
 destination, no refused call and no answer can carry it. It replaces what the task sent under that name, however often
-and however spelt. Where there is none no call is made. Nothing here holds a secret: Envoy reads it from a file that a
-file of `authz.envoy_config.secrets` names.
+and however spelt. Without a credential the call is not made. Nothing here holds a secret: Envoy reads it from a file
+that a file of `authz.envoy_config.secrets` names.
 """
 
 from datetime import timedelta
@@ -31,7 +31,7 @@ _AUTH: Final = {"basic": OAuth2AuthType.BASIC_AUTH, "post": OAuth2AuthType.URL_E
 
 
 def injector(destination: str, credential: Credential, sds: str) -> HttpFilter:
-    """The filter of the destination's cluster that puts its credential in."""
+    """The filter of the destination's cluster that injects its credential."""
     match credential:
         case HeaderSecret():
             kind, config = "generic", Any.pack(_generic(destination, credential, sds))
@@ -56,7 +56,7 @@ def _generic(destination: str, credential: HeaderSecret, sds: str) -> Generic:
 
 
 def _oauth2(destination: str, credential: ClientCredentials, sds: str) -> OAuth2:
-    """A token is fetched at the start and again after half of its life; one that has ended is forgotten."""
+    """A token is fetched at start and again after half of its lifetime; an expired one is dropped."""
     return OAuth2(
         token_endpoint=HttpUri(
             uri=credential.token_endpoint, cluster=token_cluster_name(destination), timeout=TOKEN_TIMEOUT

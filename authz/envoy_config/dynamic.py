@@ -1,9 +1,9 @@
-"""Hosts that are nobody's: looked up by Envoy once the check has passed, and connected to at public addresses only.
+"""Hosts that belong to no destination: Envoy resolves them once the check has passed; it connects to public addresses.
 
-Law: what is judged is what is connected to. Addresses are sifted before they enter the cache that connections take them
-from, so that there is no moment in which a name could mean something else, and no second address to fall back to. The
-address at hand is judged once more before a connection is asked for; that alone would not be enough. Tunnels lead to no
-such host. Envoy 1.39 is the first that can do this, and an older one refuses the configuration.
+Law: the address that is checked is the one connected to. Addresses are filtered before they enter the cache that
+connections use, so a name can never mean something else, and there is no second address to fall back to. The address at
+hand is checked once more before a connection is requested; that alone would not be enough. Tunnels do not lead to such
+hosts. This needs Envoy 1.39; an older one refuses the configuration.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ _HOST: Final = r"(?:[^:\[\]]+|\[[^\[\]]+\])"
 
 
 def dynamic_filters(dynamic: Dynamic) -> list[HttpFilter]:
-    """After the check: the host is looked up, and its address judged."""
+    """After the check: look up the host and check its address."""
     lookup = FilterConfig(dns_cache_config=_dns(dynamic), save_upstream_address=True)
     refused = Policy(
         permissions=[Permission(or_rules=PermissionSet(rules=[_leads_to(block) for block in _ranges()]))],
@@ -115,7 +115,7 @@ def dynamic_filters(dynamic: Dynamic) -> list[HttpFilter]:
 
 
 def dynamic_routes(dynamic: Dynamic) -> list[Route]:
-    """By port: TLS, or plain HTTP on 80, which is meant where none is written. Envoy refuses `https://` by itself."""
+    """By port: TLS, or plain HTTP on 80, which is the default port. Envoy refuses `https://` by itself."""
     tls = [port for port in dynamic.ports if port != _PLAIN_PORT]
     routes = []
     if tls:
@@ -126,7 +126,7 @@ def dynamic_routes(dynamic: Dynamic) -> list[Route]:
 
 
 def dynamic_clusters(dynamic: Dynamic) -> list[Cluster]:
-    """One for each way to speak. Which host a connection is to, each request says."""
+    """One cluster for each protocol. Each request says which host its connection is to."""
     return [_cluster(TLS, dynamic), _cluster(PLAIN, dynamic)]
 
 
@@ -145,7 +145,7 @@ def _leads_to(block: CidrRange) -> Permission:
 
 
 def _dns(dynamic: Dynamic) -> DnsCacheConfig:
-    """The cache that filter and clusters share: they must say the same of it."""
+    """The cache that filter and clusters share: they must configure it identically."""
     resolver = CaresDnsResolverConfig(
         resolvers=[envoy_address(address) for address in dynamic.resolvers],
         dns_resolver_options=DnsResolverOptions(no_default_search_domain=True),
@@ -206,5 +206,5 @@ def _cluster(name: str, dynamic: Dynamic) -> Cluster:
 
 
 def _no_names() -> Sequence[str]:
-    """What is asked for is known with each request, and only then."""
+    """The host is known only with each request."""
     return ()

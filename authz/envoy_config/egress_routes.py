@@ -1,9 +1,9 @@
-"""Where an outbound request goes: by Host, by an address or a path of Envoy's own, or through a tunnel. Or nowhere.
+"""Egress routes: by Host, by one of Envoy's own addresses or paths, or through a tunnel. Or nowhere.
 
-Law: every request, also one that leads nowhere, is judged as one of the egress plane. What is judged is where it goes:
-the destination is chosen by the Host that the authorizer is shown, and told to it by name; where the Host is an address
-of Envoy's, the authorizer is told the destination's host, and that very host is asked for. No destination sees by what
-a task said which run it is, and a redirect goes back to the caller, who has to ask again.
+Law: every request, even one without a route, is evaluated on the egress plane, for the place it goes to: the Host that
+the authorizer sees chooses the destination, and the check names it; where the Host is one of Envoy's addresses, the
+authorizer gets the destination's host, and the request is sent with exactly that host. Run-identity headers are removed
+before the request reaches the destination. A redirect goes back to the caller, who has to ask again.
 """
 
 import re
@@ -41,7 +41,7 @@ _FORBIDDEN: Final = 403
 
 
 def egress_routes(egress: Egress) -> RouteConfiguration:
-    """All the routes of the egress listener. Ports in Host take no part, but for tunnels."""
+    """All the routes of the egress listener. Ports in Host are ignored, except for tunnels."""
     others = dynamic_routes(egress.dynamic) if egress.dynamic else []
     return _configuration(
         Plane.EGRESS.value,
@@ -62,7 +62,7 @@ def egress_routes(egress: Egress) -> RouteConfiguration:
 def base_url_routes(egress: Egress, destination: Destination) -> RouteConfiguration:
     """The routes of a listener that leads to one destination, whatever Host a request names.
 
-    But for the hosts of others: who means one of them is at the wrong door, with a proof that is for another.
+    Except other destinations' hosts: a caller that names one is at the wrong listener, with a proof for another.
     """
     others = [host for other in egress.destinations if other is not destination for host in other.hosts]
     host = VirtualHost(
@@ -94,12 +94,12 @@ def _configuration(name: str, hosts: list[VirtualHost]) -> RouteConfiguration:
 
 
 def _guard(destination: Destination) -> dict[str, Any]:
-    """What it may not answer."""
+    """Limits on its answers."""
     return guarded(destination.hosts, destination.ports, destination.limits.response_bytes)
 
 
 def _credentials(destination: Destination) -> list[str]:
-    """The answer takes the task's credentials away too; this holds whatever the answer says."""
+    """The authorizer's answer removes the task's credentials too; this holds whatever it says."""
     return [] if destination.keep_authorization else ["authorization"]
 
 
@@ -123,7 +123,7 @@ def _own_address(egress: Egress) -> list[VirtualHost]:
 
 
 def _below_path(destination: Destination) -> Route:
-    """What is at or below a base URL's path; the destination is asked for the rest, which is what was judged."""
+    """What is at or below a base URL's path; the destination gets the rest, which is what was evaluated."""
     path = destination.path
     forward = _forward(destination, rewrite=True, cut=path)
     return Route(
@@ -136,7 +136,7 @@ def _below_path(destination: Destination) -> Route:
 
 
 def _forward(destination: Destination, *, rewrite: bool = False, cut: str = "") -> Route:
-    """`rewrite`: the Host was an address of ours, so the destination is asked for its own. `cut`: ours in the path."""
+    """`rewrite`: the Host was our address, so the destination gets its own. `cut`: our part of the path."""
     rest = RegexMatchAndSubstitute(pattern=RegexMatcher(regex=f"^{re.escape(cut)}(?:/|$)"), substitution="/")
     action = RouteAction(
         cluster=destination_name(destination),
@@ -151,7 +151,7 @@ def _forward(destination: Destination, *, rewrite: bool = False, cut: str = "") 
 
 
 def _tunnels(destination: Destination) -> list[Route]:
-    """One way in for each host and port that may be tunnelled to."""
+    """One route for each host and port that may be tunnelled to."""
     if not destination.tunnel:
         return []
     return [
@@ -181,7 +181,7 @@ def _tunnels(destination: Destination) -> list[Route]:
 
 
 def _no_tunnel() -> Route:
-    """Whatever else is to be tunnelled to."""
+    """Every other tunnel target."""
     return Route(
         name="no-tunnel",
         match=RouteMatch(connect_matcher=RouteMatchConnectMatcher()),

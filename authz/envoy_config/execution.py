@@ -1,8 +1,9 @@
-"""The way of tasks to Airflow's execution API, with the one path on it that the gate answers itself.
+"""Routes from tasks to Airflow's execution API, with the one path on it that the gate answers itself.
 
-Law: what is below `/execution/` goes to Airflow as it is, and nothing else does. Nobody is asked about it: Airflow
-checks its own tokens, and a task must not fail with the gate. Below the prefix of the exchange the gate is asked, and
-whatever it answers, nothing goes to Airflow from there, in no spelling that Airflow would read as that prefix.
+Law: what is below `/execution/` goes to Airflow unchanged, and nothing else does. The gate is not asked about it:
+Airflow checks its own tokens, and a task must not fail with the gate. Below the prefix of the exchange the gate is
+asked, and whatever it answers, such a request never reaches Airflow, in any spelling that Airflow would read as that
+prefix.
 """
 
 from datetime import timedelta
@@ -52,7 +53,7 @@ def execution_routes() -> RouteConfiguration:
 
 
 def exchange_pattern() -> str:
-    """The prefix in every spelling. What Envoy has not decoded by then are slashes, and they may come in numbers."""
+    """The prefix in every spelling. Only slashes are still encoded after Envoy's decoding; there may be several."""
     return "(?is)" + EXCHANGE.replace("/", "(?:/|%2f)+") + ".*"
 
 
@@ -74,7 +75,7 @@ def _loop() -> Route:
 
 
 def _climbing() -> Route:
-    """A dot segment that Envoy has not resolved, because a slash beside it is encoded: it must not lead out of here."""
+    """A dot segment that Envoy has not resolved, because a slash beside it is encoded: it must not lead elsewhere."""
     return Route(
         name="climbing",
         match=RouteMatch(safe_regex=RegexMatcher(regex=CLIMBING)),

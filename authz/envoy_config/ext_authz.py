@@ -1,8 +1,8 @@
-"""The filter that asks `authz serve`, and what each route tells it.
+"""The filter that asks `authz serve`, and what each route passes to it.
 
-Law: no way to fail open. An error, a timeout or a switched-off filter refuses the request (503); the answer can change
+Law: it cannot fail open. An error, a timeout or a switched-off filter refuses the request (503); the answer can change
 only our own headers; the body is never sent; a decision never changes the route that it was made for.
-The check carries those headers only that are read: what is not sent cannot leak, and costs neither side anything.
+The check carries only the headers that are read: what is not sent cannot leak, and costs neither side anything.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ RETRY_AFTER: Final = timedelta(milliseconds=10)
 
 
 def ext_authz_filter(plan: EnvoyPlan, plane: str) -> HttpFilter:
-    """The check of every request. Nothing can re-route after it."""
+    """The check of every request. Nothing can change the route after it."""
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER),
@@ -67,7 +67,7 @@ def told(
 ) -> dict[str, Any]:
     """The per-route settings of the inbound plane: audience of an assertion, base path, where browser sessions end.
 
-    `marker` is the name of the cookie that a browser must bring there. `narrowed`: that Airflow keeps to the DAGs that
+    `marker` is the name of the cookie that a browser must send there. `narrowed`: that Airflow keeps to the DAGs that
     the assertion names.
     """
     said = {
@@ -81,9 +81,9 @@ def told(
 
 
 def told_out(destination: Destination, *, host: str = "", base: str = "") -> dict[str, Any]:
-    """The same for a way out: where it leads, and whether the task's own Authorization goes on.
+    """The same for an egress route: its destination, and whether the task's own Authorization is passed on.
 
-    `host` is what is judged where the Host is an address of Envoy's, and `base` the part of the path that is.
+    `host` is what is evaluated where the Host is Envoy's own address; `base` is Envoy's part of the path.
     """
     said = {
         edge.EXT_DESTINATION: destination.name,
@@ -96,25 +96,25 @@ def told_out(destination: Destination, *, host: str = "", base: str = "") -> dic
 
 
 def not_asked() -> dict[str, Any]:
-    """The per-route settings of what the authorizer has no say in."""
+    """The per-route settings of what the authorizer is not asked about."""
     return {NAME: Any.pack(ExtAuthzPerRoute(disabled=True))}
 
 
 def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
-    """The per-route settings that say these words, without the empty ones."""
+    """The per-route settings with these values, without the empty ones."""
     extensions = {edge.EXT_PLANE: str(plane)} | {name: value for name, value in said.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 
 def _retry(plan: EnvoyPlan) -> RetryPolicy:
-    """Once more when a worker went away, on another one if there is one.
+    """One retry when a worker went away, on another one if there is one.
 
-    A check changes nothing, but for a sign-out, which may be said twice, and a proof, which may not: where the worker
-    died after it had noted it, the second try is refused and the task makes a new one. So this is safe.
+    A check changes nothing, except a sign-out, which may be repeated, and a proof, which may not: if the worker died
+    after it had recorded it, the retry is refused and the task makes a new one. So this is safe.
 
-    "reset" is a worker that died with the check in its hands: the connection ends and there is no status. "unavailable"
-    is the gRPC status of a connection that broke; the authorizer itself never answers with it (a failure of its own is
-    a denial with 503). Envoy takes `max_interval` for the time limit of one try
+    "reset" is a worker that died during the check: the connection ends and there is no status. "unavailable" is the
+    gRPC status of a broken connection; the authorizer itself never answers with it (a failure of its own is a denial
+    with 503). Envoy takes `max_interval` for the time limit of one try
     (https://github.com/envoyproxy/envoy/issues/38847), so it is the check's own deadline.
     """
     several = len(plan.authz_endpoints) > 1

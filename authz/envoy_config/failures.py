@@ -1,8 +1,8 @@
-"""What a task is told when its call was allowed and yet cannot be made: which destination it is, and why.
+"""The answers to a task whose call was allowed but cannot be made: which destination failed, and why.
 
-Law: fixed words only; nothing that the destination said is repeated. Such an answer is told from the destination's own
-by the header `x-authz-destination-error`, which no destination can send, and from a refusal of the authorizer, which
-has no such header. It says when to try again, where that helps, and the time and the ids of the access log's line.
+Law: fixed words only; nothing from the destination is repeated. The header `x-authz-destination-error`, which
+destinations cannot send, distinguishes such an answer from the destination's own, and from the authorizer's refusal,
+which has no such header. It says when to try again, where that helps, and has the time and ids of the access log line.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Failure:
         return SubstitutionFormatString(json_format=Struct.from_dict(told), content_type="application/json")
 
     def headers(self) -> list[HeaderValueOption]:
-        """What the answer says to programs."""
+        """What the answer contains for programs."""
         said = {HEADER: self.word, "cache-control": "no-store"}
         if self.after:
             said["retry-after"] = str(self.after)
@@ -117,14 +117,14 @@ FAILURES: Final = (
 
 
 def named(destination: str) -> Metadata:
-    """What a cluster is called in these answers."""
+    """The name of a cluster in these answers."""
     return Metadata(filter_metadata={_NAMESPACE: Struct.from_dict({_WORD: destination})})
 
 
 def destination_replies() -> list[ResponseMapper]:
-    """Entries for Envoy's own answers on the way out, after those for the authorizer. The first that fits is taken.
+    """Entries for Envoy's own egress answers, after those for the authorizer. The first that matches is used.
 
-    A call that was tried twice has several flags.
+    A call that was retried has several flags.
     """
     secret = [details("failed_to_inject_credential")]
     # The secret makes no header: it has a newline, or other characters that no header has.

@@ -1,7 +1,7 @@
 """The files beside Envoy's configuration: which files hold its secrets, and the key of the session cookies.
 
-Law: a file is replaced whole or not at all, so that an Envoy that runs sees the old one or the new one. Only the cookie
-key is ever made; a secret that somebody else gave us is looked at for the mistakes that Envoy would not tell.
+Law: a file is replaced whole or not at all, so that a running Envoy sees the old one or the new one. Only the cookie
+key is ever made; a secret that someone else provides is checked for the mistakes that Envoy would not report.
 """
 
 import secrets
@@ -19,7 +19,7 @@ _KEY_BYTES: Final = 32
 
 
 def write_sds(texts: Mapping[str, str]) -> None:
-    """Write the files, where they are not as they should be.
+    """Write the files that are not as they should be.
 
     Raises:
         ConfigError: one cannot be written.
@@ -37,7 +37,7 @@ def write_sds(texts: Mapping[str, str]) -> None:
 
 
 def make_cookie_secret(name: str) -> None:
-    """Make the key of the session cookies, for us alone to read, unless there is one.
+    """Make the key of the session cookies, readable by us alone, unless there is one.
 
     Raises:
         ConfigError: it cannot be made.
@@ -51,10 +51,10 @@ def make_cookie_secret(name: str) -> None:
 
 
 def warnings(plan: EnvoyPlan) -> Iterator[str]:
-    """What Envoy would make of secrets that nobody meant. They may be on another machine: then that is all it says."""
+    """How Envoy would misread the secrets. They may be on another machine: then this reports only that."""
     if plan.inbound and plan.inbound.login:
         for name in (plan.inbound.login.client_secret, plan.inbound.login.cookie_secret):
-            yield from _about(name, "to whoever has no bearer token")
+            yield from _about(name, "to clients without a bearer token")
     for destination in plan.egress.destinations if plan.egress else ():
         if destination.credential:
             yield from _about(destination.credential.secret, f"to every call of the destination {destination.name}")

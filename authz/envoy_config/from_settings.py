@@ -1,7 +1,7 @@
-"""From the settings file to the plan of Envoy's configuration: mapping only, no decisions and no Envoy types.
+"""Map the settings file to the plan of Envoy's configuration: no decisions and no Envoy types.
 
-What is not in the file but known to others is asked for here: a login's endpoints, of its provider. Importing this
-does not import `envoy-data-plane`; who renders pays for that.
+What is not in the file is asked for here: a login's endpoints, from its provider. Importing this does not import
+`envoy-data-plane`; only rendering does.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _UNREACHABLE = (
 
 
 def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = discover) -> EnvoyPlan:
-    """The plan; `file` is the settings file's name, for messages, `discover` asks a login's provider for its endpoints.
+    """The plan; `file` is the settings file's name, for messages; `discover` asks a login's provider for its endpoints.
 
     Raises:
         ConfigError: there is no `envoy` section, or what it says cannot be rendered.
@@ -44,7 +44,7 @@ def plan_of(settings: Settings, file: str, discover: Callable[..., Provider] = d
         problem = Problem(file, 0, 0, "there is no `envoy` section", "say at least envoy.inbound.upstreams")
         raise ConfigError([problem])
     if settings.assertion is None and envoy.inbound and any(one.narrows_dags for one in envoy.inbound.upstreams):
-        problem = Problem(file, 0, 0, "narrows_dags without `assertion`", "only an assertion tells Airflow which DAGs")
+        problem = Problem(file, 0, 0, "narrows_dags without `assertion`", "Airflow learns the DAGs from the assertion")
         raise ConfigError([problem])
     authz_tls = None
     if settings.tls is not None:
@@ -146,7 +146,7 @@ def _destination_tls(destination: DestinationSettings) -> ClientTls | HostTls:
 
 
 def _login(login: Login, discover: Callable[..., Provider], backchannel: str) -> LoginPlan:
-    """What the settings say goes before what the provider says."""
+    """The settings take precedence over what the provider says."""
     said = Provider(authorization_endpoint="", token_endpoint="")
     if login.issuer:
         try:

@@ -1,8 +1,8 @@
-"""Room for our headers in Envoy's limits: more than a caller may send is refused before the check.
+"""Reserves room for our headers in Envoy's limits: a request with too many is refused before the check.
 
-Law: what the authorizer allows, Envoy can carry. Envoy has one limit for the headers that a request comes with and for
-what a filter adds to them; past it, it answers 500 to a request that was allowed. So Envoy's own limit is the caller's
-and room for ours, and this filter, ahead of the check, holds callers to theirs.
+Law: Envoy can carry whatever the authorizer allows. Envoy has one limit for a request's headers together with those
+that a filter adds; past it, it answers 500 to a request that was allowed. So Envoy's own limit is the caller's plus
+room for ours, and this filter, ahead of the check, enforces the caller's.
 """
 
 from typing import Final

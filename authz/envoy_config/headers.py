@@ -1,8 +1,8 @@
-"""Which headers never cross the gate, and the filter that drops them before anybody judges the request.
+"""Which headers never cross the gate, and the filter that drops them before the request is evaluated.
 
 Law: a client cannot say who it is, where it comes from or what it "really" asks for. The identity headers that the
 upstream sees are those of the authorizer's answer, and the answer can change nothing else: not the path, not the host.
-What a task shows to say which run it is stays between the task and the authorizer, whatever the answer says.
+A task's run-identity headers stay between the task and the authorizer, whatever the answer says.
 """
 
 from typing import Final
@@ -96,7 +96,7 @@ UPSTREAM_RESPONSE_HEADERS: Final = (
 
 
 def response_cookies(*lines: str) -> dict[str, Any]:
-    """The per-route settings that add each `set-cookie` to whatever answers there, a filter's own answers included."""
+    """The per-route settings that add each `set-cookie` to every answer there, a filter's own answers included."""
     mutations = [HeaderMutation(append=added("set-cookie", line)) for line in lines]
     return {NAME: Any.pack(HeaderMutationPerRoute(mutations=Mutations(response_mutations=mutations)))}
 
@@ -110,7 +110,7 @@ def added(name: str, value: str) -> HeaderValueOption:
 
 
 def client_header_filter(plane: str) -> HttpFilter:
-    """The first filter: drops what a client may not send, in any case of letters, however often it is sent."""
+    """The first filter: drops what a client may not send, in upper or lower case, however often it is sent."""
     inbound = plane != Plane.EGRESS
     by_prefix = [
         HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
@@ -124,20 +124,20 @@ def client_header_filter(plane: str) -> HttpFilter:
 def own_request_id() -> TypedExtensionConfig:
     """Drops the caller's `x-request-id` before Envoy looks for one, so that it makes its own.
 
-    The filter above comes too late for that: Envoy takes or makes the id before any filter. The id goes into Envoy's
-    and Airflow's logs, so a caller's would put its text there, and give two requests one id.
+    The filter above runs too late for that: Envoy takes or makes the id before any filter. The id goes into Envoy's
+    and Airflow's logs, so a caller's id would put its text there, and give two requests one id.
     """
     early = EarlyHeaderMutation(mutations=[HeaderMutation(remove=REQUEST_ID)])
     return TypedExtensionConfig(name="envoy.http.early_header_mutation.header_mutation", typed_config=Any.pack(early))
 
 
 def shown(plane: str) -> ListStringMatcher:
-    """The headers that the authorizer is shown."""
+    """The headers that the authorizer sees."""
     names = {Plane.EGRESS: READ_ON_EGRESS, EXECUTION: READ_ON_EXECUTION}.get(plane, READ_HEADERS)
     return ListStringMatcher(patterns=[StringMatcher(exact=name) for name in names])
 
 
 def answer_rules(plane: str) -> HeaderMutationRules:
-    """What the authorizer's answer may change: our identity headers, and the credentials it takes away."""
+    """What the authorizer's answer may change: our identity headers, and the credentials it removes."""
     names = ["x-authz-[a-z-]+", "authorization", "cookie", *(RUN_HEADERS if plane == Plane.EGRESS else ())]
     return HeaderMutationRules(disallow_all=True, allow_expression=RegexMatcher(regex="|".join(names)))

@@ -1,7 +1,7 @@
 """The HTTP connection manager of a listener: one reading of each request, limits on all of it, filters in order.
 
-Law: client headers are dropped first, the check is last (but for a name that is looked up after it), and what cannot be
-read in one way only is refused before anybody judges it.
+Law: client headers are dropped first, the check is last (except that a name may be looked up after it), and an
+ambiguous request is refused before it is evaluated.
 """
 
 from collections.abc import Sequence
@@ -59,10 +59,10 @@ CONNECTION_WINDOW: Final = 1024 * 1024
 class Front:
     """What differs between the listeners; everything else is the same for all of them.
 
-    `filters` is what stands between the first filter, which drops client headers, and the router. `idle` and
+    `filters` are those between the first filter, which drops client headers, and the router. `idle` and
     `longest_stream` are in seconds. `to_strangers`: what is behind it is not ours, and learns nothing about the caller.
-    `proxy`: it is a forward proxy, asked to CONNECT, and by some clients (Python before 3.12) in HTTP/1.0. `slashes`:
-    doubled ones stay, because they mean something to what is behind it.
+    `proxy`: it is a forward proxy that gets CONNECT requests, from some clients (Python before 3.12) in HTTP/1.0.
+    `slashes`: double slashes stay, because they mean something to what is behind it.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Front:
 
 
 def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
-    """In front of Airflow: what a client may not say, where a change must come from, who logs in, the check."""
+    """In front of Airflow: client headers, the origin of changes, the login, the check."""
     login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
     return Front(
         name=Plane.INBOUND.value,

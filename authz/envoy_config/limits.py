@@ -1,7 +1,7 @@
-"""The limits of a destination as Envoy knows them: circuit breakers, outlier detection, retries, the length of a body.
+"""The limits of a destination in Envoy's terms: circuit breakers, outlier detection, retries, body length.
 
-Law: what is broken fails at once, and is left alone so that it can recover: no more connections than allowed reach it,
-second tries are a small part of what is under way, and only what cannot have got there is tried again.
+Law: calls to a broken destination fail at once, and it is ejected so that it can recover. No more connections than
+allowed reach it, retries are a small part of the active calls, and only calls that cannot have arrived are retried.
 """
 
 from datetime import timedelta
@@ -34,7 +34,7 @@ _BACK_OFF: Final = RetryPolicyRetryBackOff(
 
 
 def breakers(limits: Limits) -> CircuitBreakers:
-    """How much of a destination may be under way. Over HTTP/1.1 every call has a connection of its own."""
+    """How many calls to a destination may be active. Over HTTP/1.1 every call has its own connection."""
     budget = CircuitBreakersThresholdsRetryBudget(budget_percent=RETRY_SHARE, min_retry_concurrency=RETRIES_AT_LEAST)
     return CircuitBreakers(
         thresholds=[
@@ -52,9 +52,9 @@ def breakers(limits: Limits) -> CircuitBreakers:
 def outliers(limits: Limits) -> OutlierDetection:
     """When a destination counts as broken. A plain 500 does not count: one broken page must not close all the others.
 
-    No connection, cut off, timeout, 502, 503 and 504 are counted in one row. Counted apart
-    (`split_external_local_origin_errors`), whoever takes connections and never answers is never found: each connection
-    that it takes ends the row of what was not answered (seen).
+    Failed and broken connections, timeouts, 502, 503 and 504 are counted in one row. Counted separately
+    (`split_external_local_origin_errors`), a host that accepts connections and never answers is never found: each
+    connection that it accepts resets the row of calls without an answer (seen).
     """
     return OutlierDetection(
         enforcing_consecutive_5xx=0,
@@ -74,9 +74,9 @@ def body_bound(limits: Limits) -> HttpFilter:
 
 
 def further_tries(limits: Limits) -> RetryPolicy | None:
-    """Again, where nothing of the request can have got there: so whatever the method, no call is made twice.
+    """Retry where nothing of the request can have arrived: so whatever the method, no call is made twice.
 
-    On another host if there is one. A dead one has the fewest calls, so it is picked first, again and again.
+    On another host if there is one. A dead one has the fewest calls, so it is picked first every time.
     """
     if not limits.retries:
         return None

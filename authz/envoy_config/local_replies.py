@@ -1,8 +1,8 @@
-"""Envoy's own answers, made readable: a page for navigations, JSON for everybody else.
+"""Envoy's own answers, made readable: a page for navigations, JSON for all other requests.
 
-Law: what the authorizer answers is left exactly as it is. It is told from Envoy's own answers by the flag UAEX, and
-from an authorizer that did not answer by Envoy's details. Nothing made here may be stored, framed, or show what failed
-in more than fixed words.
+Law: the authorizer's answer is left exactly as it is. The flag UAEX distinguishes it from Envoy's own answers, and
+Envoy's details from an authorizer that did not answer. An answer made here may not be stored or framed, and describes
+what failed in fixed words only.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ _NO_TOKEN: Final = ("Failed to get", "Failed to parse", "No access token", "No d
 
 
 def local_replies(*, login: bool = False, outbound: bool = False, branding: Branding = NO_BRANDING) -> LocalReplyConfig:
-    """What Envoy answers by itself. The first entry that fits an answer makes it."""
+    """What Envoy answers by itself. The first matching entry makes the answer."""
     if outbound:
         others = [_as_431(_too_large(details(REFUSED))), *destination_replies(), _too_large(status(431))]
     elif login:
@@ -58,7 +58,7 @@ def local_replies(*, login: bool = False, outbound: bool = False, branding: Bran
 
 
 def _of_the_authorizer(branding: Branding) -> list[ResponseMapper]:
-    """It did not answer: this is said. It answered: its answer stays as it is."""
+    """If it did not answer, this says so. If it answered, its answer stays as it is."""
     away = (status(503), flagged(AUTHORIZER), details(*_NO_ANSWER))
     return [
         *_entries(branding, pages.GATE_AWAY, *away, after=_RETRY_AFTER_S),
@@ -67,7 +67,7 @@ def _of_the_authorizer(branding: Branding) -> list[ResponseMapper]:
 
 
 def _of_an_upstream(branding: Branding) -> list[ResponseMapper]:
-    """Airflow is away, or does not answer in time. What it answers itself never comes here."""
+    """Airflow is down, or does not answer in time. Its own answers never come here."""
     away = flagged("UH", "UF", "UO", "UC", "UR", "LR", "URX", "UPE", "DF", "NC", "UT", "SI", "UMSDR")
     return _entries(branding, pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
 
@@ -77,7 +77,7 @@ def _too_large(condition: AccessLogFilter) -> ResponseMapper:
 
 
 def _as_431(entry: ResponseMapper) -> ResponseMapper:
-    """What is too large has the status of what Envoy does not read: a filter's own is 403 or 503."""
+    """Too large a request gets the status of what Envoy does not read: a filter's own is 403 or 503."""
     entry.status_code = 431
     return entry
 

@@ -1,9 +1,9 @@
 """The browser login: Envoy's `oauth2` and `csrf` filters, and the cluster of the provider's token endpoint.
 
-Law: the filters only ever *find* a credential; whether it is any good, and for what, the authorizer decides as it does
-for everybody. A program's own bearer token passes by untouched; a request that is no navigation is never redirected
-but goes on without a credential, so that the answer (401, or what is public) is the authorizer's. A change that comes
-with cookies must come from our own pages.
+Law: the filters only *find* a credential; the authorizer decides whether it is valid, and for what, as for every
+caller. A program's own bearer token passes untouched; a request that is not a navigation is never redirected but goes
+on without a credential, so that the answer (401, or what is public) is the authorizer's. A change that comes with
+cookies must come from our own pages.
 """
 
 from datetime import timedelta
@@ -59,12 +59,12 @@ STATUS_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 
 
 def brings_bearer() -> HeaderMatcher:
-    """The request carries a bearer token of its own. A page of another site cannot make a browser send one."""
+    """The request carries its own bearer token. Another site's page cannot make a browser send one."""
     return HeaderMatcher(name="authorization", string_match=StringMatcher(prefix="Bearer "))
 
 
 def is_navigation(*, invert: bool = False) -> HeaderMatcher:
-    """A browser opens a page. Browsers set this header themselves; scripts of a page cannot."""
+    """A browser opens a page. Browsers set this header themselves; a page's scripts cannot."""
     return HeaderMatcher(
         name="sec-fetch-mode",
         string_match=StringMatcher(exact="navigate"),
@@ -92,7 +92,7 @@ def pieces(login: LoginPlan, kind: str) -> list[str]:
 
 
 def csrf_filter() -> HttpFilter:
-    """Changes need an Origin (or a Referer) that is the request's own host; routes exempt what brings no cookie."""
+    """Changes need an Origin (or a Referer) that is the request's own host; routes exempt requests without cookies."""
     always = FractionalPercent(numerator=100, denominator=FractionalPercentDenominatorType.HUNDRED)
     policy = CsrfPolicy(filter_enabled=RuntimeFractionalPercent(default_value=always))
     return HttpFilter(name=CSRF, typed_config=Any.pack(policy))
@@ -143,7 +143,7 @@ def _with_query(url: str, parameters: tuple[str, ...]) -> str:
 
 
 def _lax() -> CookieConfigs:
-    """Lax: sent when a link leads here from elsewhere (the provider's way back is one), but with no foreign POST."""
+    """Lax: sent when a link leads here from elsewhere (the provider's redirect does), but not with a foreign POST."""
     lax = CookieConfig(same_site=CookieConfigSameSite.LAX, path="/")
     return CookieConfigs(
         bearer_token_cookie_config=lax,

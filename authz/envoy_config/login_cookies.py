@@ -1,9 +1,9 @@
-"""Token cookies that Envoy did not make end before the oauth2 filter, which would write them into Envoy's log.
+"""Refuses token cookies that Envoy did not make, before the oauth2 filter, which would write them into Envoy's log.
 
 Law: the filter prints, at level error, what it cannot decrypt in a token's cookie. What it makes itself is base64url,
-without padding, of an IV of 16 bytes and whole AES blocks of 16; so nothing else gets to it, neither a JWT (it has
-dots) nor another token, unless it has that very alphabet and length. A program's own bearer token passes the filter by,
-and its cookies with it.
+without padding, of an IV of 16 bytes and whole AES blocks of 16; so nothing else reaches it, neither a JWT (it has
+dots) nor another token, unless it has exactly that alphabet and length. A request with its own bearer token bypasses
+the filter, and so do its cookies.
 """
 
 from typing import Final
@@ -46,9 +46,9 @@ def foreign_tokens(login: LoginPlan, deletions: list[HeaderValueOption]) -> list
 def foreign(login: LoginPlan) -> str:
     """The pattern of a Cookie header with a token cookie that Envoy cannot have made, whole or in pieces.
 
-    Envoy puts pieces together before it decrypts them. How long they are together, a pattern cannot say.
+    Envoy joins the pieces before it decrypts them. A pattern cannot check their total length.
 
-    Several lines are joined with commas where they are matched, and Envoy reads each.
+    Several lines are joined with commas for matching, and Envoy reads each.
     """
     names = "|".join(cookie_name(login, kind) for kind in TOKENS)
     whole = rf"(?:{names})\s*=\s*(?:{_ALPHABET}|(?:{_OTHER_LENGTH})\s*(?:;.*)?)"

@@ -1,8 +1,8 @@
-"""What people and programs read when Envoy answers by itself: a login that fails, a gate or an Airflow that is away.
+"""What people and programs read when Envoy answers by itself: a failed login, or a gate or Airflow that is down.
 
-Law: fixed text in the frame of all pages. Nothing of the request but its id, the time and the id of the gate's
-decision, nothing of the provider's answer, and of the configuration only who runs the gate is shown; a page has one
-link, to the start. JSON says the same.
+Law: fixed text in the frame of all pages. It shows nothing of the request except its id, the time and the gate's
+decision id, nothing of the provider's answer, and of the configuration only who runs the gate. A page has one link, to
+the start. JSON says the same.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Page:
         return page(self.title, self.text, links=self._links, branding=branding)
 
     def format(self, branding: Branding = NO_BRANDING) -> str:
-        """The same for Envoy's formatter, which fills in the time and the ids; `%%` stands for `%`."""
+        """The same for Envoy's formatter, which fills in the time and the ids; `%%` means `%`."""
         facts = (("Time", _TIME), ("Request", _REQUEST), ("Decision", _DECISION if self.decided else ""))
         text = page(self.title, self.text, links=self._links, facts=facts, branding=branding).replace("%", "%%")
         for place, command in _COMMANDS.items():

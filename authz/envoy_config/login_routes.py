@@ -1,8 +1,8 @@
 """The routes of a browser login: its own two paths, signing out, and the one public name.
 
 Law: none of these leads to an upstream. Where the check is off, there is only a redirect to a fixed place, a fixed
-page, or our own server, which judges a logout token itself. Signing out passes the authorizer first, which revokes the
-session: the provider's cookies alone would stay good until they expire, whoever has a copy of them.
+page, or our own server, which verifies a logout token itself. Signing out passes the authorizer first, which revokes
+the session: otherwise any copy of the provider's cookies would stay valid until they expire.
 """
 
 import string
@@ -59,7 +59,7 @@ _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 
 
 def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRANDING) -> list[Route]:
-    """What comes before all other routes of the upstream that people log in to; `base` is where its Airflow lives."""
+    """The routes before all others of the upstream that people log in to; `base` is its Airflow's base path."""
     return [
         *foreign_tokens(login, [added("set-cookie", line) for line in _deletions(login)]),
         _sign_out(login, branding),
@@ -74,12 +74,12 @@ def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRAND
 
 
 def no_login(listener: Listener) -> dict[str, Any]:
-    """The settings of hosts that nobody logs in to: there everything is as without a login."""
+    """The settings of hosts without a login."""
     return without(OAUTH2, CSRF) if listener.login else {}
 
 
 def without_cookies(forward: Route) -> list[Route]:
-    """The same route for what cookies take no part in, which needs no Origin: a bearer token, or no cookie at all."""
+    """The same route for requests that do not use cookies and need no Origin: a bearer token, or no cookie at all."""
     no_cookie = HeaderMatcher(name="cookie", present_match=True, invert_match=True)
     return [
         _like(forward, "bearer", brings_bearer()),
@@ -102,10 +102,10 @@ def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
 
 
 def _sign_out(login: LoginPlan, branding: Branding) -> Route:
-    """The authorizer was asked, for its marker is there: the cookies go, and then the session at the provider.
+    """The authorizer was asked, as its marker shows: end the cookies, and then the session at the provider.
 
-    With an ID token the filter does it, which alone can read the cookie. Without one it would send an empty hint, which
-    some providers take for a forged one; so the same is said here without it.
+    With an ID token the filter does it, as only it can read the cookie. Without one it would send an empty hint, which
+    some providers take for a forged one; so this route sends the same without it.
     """
     marked = _says(marker(login))
     coming_back = _cookie(login, _host_only(login, SIGNED_OUT_MARKER), value="1", seconds=BACK_WITHIN_S)
@@ -127,7 +127,7 @@ def _sign_out(login: LoginPlan, branding: Branding) -> Route:
 
 
 def _back_from_sign_out(login: LoginPlan, branding: Branding) -> Route:
-    """The provider's sign-out leads to `/`. The next login would begin there, as if nothing had been done.
+    """The provider's sign-out leads to `/`. The next login would begin there, as if nothing had happened.
 
     A browser that has a session, or can renew one, has logged in again meanwhile.
     """
@@ -147,7 +147,7 @@ def _says(name: str) -> HeaderMatcher:
 
 
 def marker(login: LoginPlan) -> str:
-    """The name of the authorizer's cookie that says: this session is revoked, end the rest of it."""
+    """The name of the authorizer's cookie that says: this session is revoked, end the rest."""
     return _host_only(login, SIGN_OUT_MARKER)
 
 
@@ -156,13 +156,13 @@ def _host_only(login: LoginPlan, plain: str) -> str:
 
 
 def _deletions(login: LoginPlan) -> list[str]:
-    """As the cookies were set, so that a browser takes it. Those of a login under way expire by themselves."""
+    """With the attributes they were set with, so that browsers accept it. Those of an unfinished login just expire."""
     session = [_cookie(login, name) for kind in SESSION for name in pieces(login, kind)]
     return [*session, _cookie(login, marker(login), path="/" if login.is_secure else login.signout)]
 
 
 def _cookie(login: LoginPlan, name: str, *, path: str = "/", value: str = "", seconds: int = 0) -> str:
-    """The line that sets a cookie; without more, the line that deletes it."""
+    """The line that sets a cookie; by default, the line that deletes it."""
     secure = " Secure;" if login.is_secure else ""
     return f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly;{secure} SameSite=Lax"
 
@@ -205,7 +205,7 @@ def _ask_to_sign_out(login: LoginPlan, base: str) -> Route:
 
 
 def _heard() -> Route:
-    """The provider tells that a session has ended. It comes without a session, and from no page of ours."""
+    """The provider reports that a session has ended. The call has no session and comes from no page of ours."""
     return Route(
         name="login.backchannel",
         match=RouteMatch(path=BACKCHANNEL_PATH),
@@ -220,7 +220,7 @@ def _heard() -> Route:
 
 
 def _end(path: str, name: str, *headers: HeaderMatcher, config: Mapping[str, Any] = MappingProxyType({})) -> Route:
-    """A path that belongs to the filter. What it leaves alone (a bearer token passes it) ends here."""
+    """A path that belongs to the filter. Requests that it ignores (those with a bearer token) end here."""
     return Route(
         name=name,
         match=RouteMatch(path=path, headers=list(headers)),
@@ -230,7 +230,7 @@ def _end(path: str, name: str, *headers: HeaderMatcher, config: Mapping[str, Any
 
 
 def _too_large(login: LoginPlan) -> Route:
-    """A session whose token the browser has thrown away, as it does with cookies of more than 4 KiB.
+    """A session whose token the browser has discarded, as it does with cookies of more than 4 KiB.
 
     All cookies of a session are set, and expire, at once. Without this the browser would log in again for ever.
     """
@@ -259,7 +259,7 @@ def _start_page(base: str) -> Route:
 
 
 def _public_name(login: LoginPlan) -> Route:
-    """Who opens a page under another name comes to the public one: the way back from the provider leads only there."""
+    """Redirect page views under another name to the public one: the provider redirects back only there."""
     elsewhere = HeaderMatcher(
         name=":authority", string_match=StringMatcher(exact=login.public.authority), invert_match=True
     )

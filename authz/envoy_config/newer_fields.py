@@ -1,7 +1,7 @@
 """Fields of Envoy 1.40 that envoy-data-plane 2.2 does not know: written into the rendered configuration by hand.
 
-Law: as few as possible, each behind a setting, because an Envoy that does not know a field does not start. Nothing
-checks their names here; tests/e2e asks Envoy.
+Law: as few as possible, each behind a setting, because an Envoy that does not know a field does not start. Their names
+are not checked here; tests/e2e asks Envoy.
 """
 
 from typing import Any, Final

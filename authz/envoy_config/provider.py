@@ -1,7 +1,7 @@
-"""What an OpenID provider says about itself, asked once, when Envoy's configuration is made.
+"""OpenID discovery: what a provider says about itself, fetched once, when Envoy's configuration is made.
 
-Law: the rules are those of the key fetches: https but for loopback, bounded size and time, no redirect to another host,
-and a document is believed only when its `issuer` is the configured one (OpenID Connect Discovery 1.0 §4.3).
+Law: the rules are those of the key fetches: https except on loopback, bounded size and time, no redirect to another
+host, and a document is accepted only when its `issuer` is the configured one (OpenID Connect Discovery 1.0 §4.3).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 
 class DiscoveryError(Exception):
-    """The provider's document is not to be had or says too little; the message is fit for a log."""
+    """The provider's document is unavailable or incomplete; the message is fit for a log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
     """The endpoints of an issuer; `ca` is a bundle to verify its certificate by, else the system's.
 
     Raises:
-        DiscoveryError: they are not to be had.
+        DiscoveryError: they are not available.
     """
     limits = limits or Limits(timeout_s=10.0)
     try:

@@ -1,7 +1,7 @@
-"""From a plan to what Envoy reads: `render(plan)` as plain data, `to_yaml` and `to_json` as text.
+"""Render a plan to what Envoy reads: `render(plan)` as plain data, `to_yaml` and `to_json` as text.
 
-Law: deterministic; the same plan gives the same bytes. What Envoy knows and envoy-data-plane does not is added at the
-end, by `newer_fields`, and by nothing else.
+Law: deterministic; the same plan gives the same bytes. Fields that Envoy knows and envoy-data-plane does not are added
+at the end, only by `newer_fields`.
 """
 
 import json

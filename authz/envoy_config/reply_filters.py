@@ -1,4 +1,4 @@
-"""Which of Envoy's own answers an entry of `local_reply_config` is about: by status, by flag, by Envoy's details."""
+"""Which of Envoy's own answers an entry of `local_reply_config` matches: by status, by flag, by Envoy's details."""
 
 from typing import Final
 
@@ -48,12 +48,12 @@ def details(*beginnings: str) -> AccessLogFilter:
 
 
 def all_of(conditions: list[AccessLogFilter]) -> AccessLogFilter:
-    """Answers of which all of this is true."""
+    """Answers that match all of these."""
     return conditions[0] if len(conditions) == 1 else AccessLogFilter(and_filter=AndFilter(filters=conditions))
 
 
 def header(name: str, value: str) -> HeaderValueOption:
-    """A header that stands in the answer once, whatever was there before."""
+    """A header that is in the answer once, whatever was there before."""
     return HeaderValueOption(
         header=HeaderValue(key=name, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,

@@ -1,9 +1,9 @@
-"""Where an inbound request goes: by Host to an upstream, and what is refused before any upstream is chosen.
+"""Inbound routes: by Host to an upstream, and what is refused before any upstream is chosen.
 
-Law: every request, also one that leads nowhere, tells the authorizer its plane, so that the answer to an anonymous
+Law: every request, even one without a route, passes its plane to the authorizer, so that the answer to an anonymous
 caller does not depend on whether a host or a route exists. Airflow's task API (`/execution`) is never reachable from
-the inbound plane, whatever the policy says. An upstream with a base path gets what is at or below it, in that very
-spelling, and nothing else.
+the inbound plane, whatever the policy says. An upstream with a base path gets only what is at or below it, in exactly
+that spelling.
 """
 
 import re
@@ -35,9 +35,9 @@ _NOT_FOUND: Final = 404
 
 
 def route_configuration(listener: Listener) -> RouteConfiguration:
-    """All the routes of the inbound listener. Ports in Host take no part.
+    """All the routes of the inbound listener. Ports in Host are ignored.
 
-    An upstream learns the client's address; behind a Unix socket of ours there is none to tell.
+    An upstream learns the client's address; behind a Unix socket of ours there is none to pass.
     """
     tell_client = not isinstance(parse_address(listener.listen), SocketPath) or bool(listener.trusted_hops)
     hosts = [_virtual_host(listener, upstream) for upstream in listener.upstreams]
@@ -107,17 +107,17 @@ def execution(base: str) -> str:
 
 
 def cluster_name(upstream: Upstream) -> str:
-    """The cluster of an upstream. A destination of the way out may have the same name."""
+    """The cluster of an upstream. An egress destination may have the same name."""
     return f"{Plane.INBOUND.value}.{upstream.name}"
 
 
 def no_upgrades() -> list[RouteActionUpgradeConfig]:
-    """A stream of bytes is not what was judged. `CONNECT` is a word of Upgrade too, where tunnels are known at all."""
+    """A byte stream is not what was evaluated. `CONNECT` also counts as an Upgrade, if tunnels are known at all."""
     return [RouteActionUpgradeConfig(upgrade_type=kind, enabled=False) for kind in ("websocket", "CONNECT")]
 
 
 def second_try() -> RetryPolicy:
-    """Once more, where nothing of the request can have got there."""
+    """Retry once, where nothing of the request can have arrived."""
     return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
 
 
@@ -130,7 +130,7 @@ def _no_execution(base: str) -> Route:
 
 
 def nowhere() -> Route:
-    """Whatever comes here is not found."""
+    """Every request that comes here gets 404."""
     return Route(
         name="nowhere",
         match=RouteMatch(prefix="/"),
@@ -139,7 +139,7 @@ def nowhere() -> Route:
 
 
 def _real_client() -> HeaderValueOption:
-    """The one address that Envoy holds for the client's: whatever the client wrote into `x-forwarded-for` is gone."""
+    """The one address that Envoy takes for the client's: what the client wrote into `x-forwarded-for` is dropped."""
     return HeaderValueOption(
         header=HeaderValue(key="x-forwarded-for", value="%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,

@@ -1,7 +1,7 @@
 """Secrets and certificates that Envoy reads from files again when they are replaced (SDS over the file system).
 
-Law: the files made here name files, and never hold a secret. A file that is replaced by a rename is live within a
-moment and costs no request. Source: `envoy.config.core.v3.PathConfigSource`.
+Law: the files made here name files, and never hold a secret. A file that is replaced by a rename takes effect within a
+moment and fails no request. Source: `envoy.config.core.v3.PathConfigSource`.
 """
 
 from pathlib import PurePosixPath
@@ -42,7 +42,7 @@ def sds_secret(folder: str, name: str) -> SdsSecretConfig:
 
 
 def sds_files(plan: EnvoyPlan) -> dict[str, DiscoveryResponse]:
-    """What lies in the plan's `sds` folder: by path, the resource that names the file of a secret."""
+    """The content of the folder `sds` in the plan: by path, the resource that names the file of a secret."""
     found: list[Secret] = []
     inbound = plan.inbound
     if inbound and inbound.tls and plan.sds:
@@ -75,7 +75,7 @@ def _generic(name: str, path: str) -> Secret:
 
 
 def _certificate(name: str, certificate: str, key: str) -> Secret:
-    """Key and certificate are read again together, when anything is moved into the certificate's folder."""
+    """Key and certificate are reloaded together, when anything is moved into the certificate's folder."""
     pair = TlsCertificate(
         certificate_chain=DataSource(filename=certificate),
         private_key=DataSource(filename=key),
@@ -85,7 +85,7 @@ def _certificate(name: str, certificate: str, key: str) -> Secret:
 
 
 def _authority(name: str, path: str) -> Secret:
-    """Whose certificates are accepted; read again when a new file is moved into the folder."""
+    """The CA whose certificates are accepted; reloaded when a new file is moved into the folder."""
     context = CertificateValidationContext(trusted_ca=DataSource(filename=path), watched_directory=_folder_of(path))
     return Secret(name=name, validation_context=context)
 

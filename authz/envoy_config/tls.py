@@ -1,6 +1,6 @@
-"""Transport sockets: what a listener shows, and how Envoy makes sure of a server.
+"""Transport sockets: what a listener presents, and how Envoy verifies a server.
 
-Law: TLS 1.2 is the least; a server's certificate is always checked against a CA *and* a name.
+Law: TLS 1.2 is the minimum; a server's certificate is always checked against a CA *and* a name.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ from authz.settings.plan.peers import ClientTls, ServerTls
 def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:
     """The TLS of a listener; HTTP/2 is offered first. With the folder `sds` the files are read again when new.
 
-    With `client_ca` a client without a certificate of that authority does not get past the handshake.
+    With `client_ca`, the handshake fails for a client without a certificate from that authority.
     """
     common = CommonTlsContext(
         tls_params=_versions(),
@@ -62,10 +62,10 @@ def cluster_socket(tls: ClientTls, *alpn: str, sds: str = "") -> TransportSocket
 
 
 def host_socket(ca: str, hosts: Iterable[str], *alpn: str) -> TransportSocket:
-    """The TLS of a cluster whose server is asked for by the Host of each request.
+    """The TLS of a cluster whose server name is the Host of each request.
 
-    The cluster sets server name and subject alternative name for each request. What is said here counts besides: the
-    certificate names one of the hosts, also where there is no request (a health check).
+    The cluster sets server name and subject alternative name for each request. The settings here apply in addition:
+    the certificate names one of the hosts, even without a request (a health check).
     """
     known = list(hosts)
     context = CertificateValidationContext(
@@ -84,14 +84,14 @@ def _versions() -> TlsParameters:
 
 
 class _Shown(TypedDict, total=False):
-    """The own certificate in a TLS context."""
+    """Envoy's own certificate in a TLS context."""
 
     tls_certificates: list[TlsCertificate]
     tls_certificate_sds_secret_configs: list[SdsSecretConfig]
 
 
 def _shown(certificate: str, key: str, sds: str, name: str) -> _Shown:
-    """The own certificate: by the file of this name in the folder `sds`, or read at start where there is no folder."""
+    """Envoy's own certificate: by the file of this name in the folder `sds`; without a folder, read at start."""
     if sds:
         return {"tls_certificate_sds_secret_configs": [sds_secret(sds, name)]}
     pair = TlsCertificate(certificate_chain=DataSource(filename=certificate), private_key=DataSource(filename=key))
@@ -99,7 +99,7 @@ def _shown(certificate: str, key: str, sds: str, name: str) -> _Shown:
 
 
 class _Clients(TypedDict, total=False):
-    """The clients' authority in a TLS context."""
+    """The CA of client certificates in a TLS context."""
 
     validation_context: CertificateValidationContext
     validation_context_sds_secret_config: SdsSecretConfig

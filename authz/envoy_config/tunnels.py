@@ -1,8 +1,8 @@
-"""Tunnels: what is inside of a CONNECT must be TLS that asks for the host that was judged.
+"""Tunnels: the inside of a CONNECT must be TLS with a server name that is the host that was evaluated.
 
-Law: a tunnel ends at a listener inside of Envoy that reads the beginning of the TLS handshake. A server name other than
-the tunnel's host, none, or something that is no TLS at all meets no filter chain there: the connection ends, and the
-destination is not connected to. Who certifies what is inside is for the caller to check; nobody here can see it.
+Law: a tunnel ends at a listener inside Envoy that reads the beginning of the TLS handshake. A different server name
+from the tunnel's host, none, or traffic that is not TLS matches no filter chain there: the connection ends, and the
+destination is not connected to. The caller must check the certificate inside; the gate cannot see it.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _BUFFER: Final = 32 * 1024
 
 
 def tunnel_name(destination: Destination, host: str) -> str:
-    """The cluster that leads to the listener inside, and that listener."""
+    """The name of the cluster that leads to the listener inside, and of that listener."""
     return f"egress.{destination.name}.tunnel.{host}"
 
 
@@ -53,7 +53,7 @@ def tunnel_listeners(egress: Egress) -> Iterator[EnvoyListener]:
 
 
 def tunnel_clusters(egress: Egress) -> Iterator[Cluster]:
-    """The ways to these listeners, and from there to the destinations."""
+    """The clusters to these listeners, and from there to the destinations."""
     for destination in _with_tunnels(egress):
         for host in destination.names:
             yield _way_in(tunnel_name(destination, host))

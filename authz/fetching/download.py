@@ -1,8 +1,8 @@
-"""One bounded GET: a URL in, at most so many bytes out, within so much time.
+"""One bounded GET: a URL in, a limited number of bytes out, within a limited time.
 
-Law: everything about the answer is bounded before it is believed (size as sent *and* as decoded, time, redirects), no
-credentials are ever sent, proxies and `.netrc` of the environment are not consulted, and a redirect may not leave the
-host. What goes wrong is told without a body, a query or a header of the answer (PITFALLS d-11).
+Law: everything about the answer is bounded before it is trusted (size as sent *and* as decoded, time, redirects),
+credentials are never sent, proxies and `.netrc` of the environment are not used, and a redirect may not leave the host.
+An error message never has a body, a query or a header of the answer (PITFALLS d-11).
 """
 
 import re
@@ -38,10 +38,10 @@ class Reach:
 
 
 def read_url(text: str) -> Url:
-    """Read a URL that keys or answers come from.
+    """Parse a URL that keys or answers come from.
 
     Raises:
-        KeysUnavailableError: it is none; the message does not quote it.
+        KeysUnavailableError: it is not a URL; the message does not quote it.
     """
     try:
         return Url.parse(text)
@@ -79,20 +79,20 @@ def redirected(url: Url, location: str) -> Url:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a GET brought: the decoded body, and for how long the server says it is fresh (None: it does not say)."""
+    """The result of a GET: the decoded body, and for how long the server says it is fresh (None: it does not say)."""
 
     data: bytes = field(repr=False)
     max_age: int | None
 
 
 def default_tls() -> ssl.SSLContext:
-    """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's where there are none."""
+    """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's if there are none."""
     paths = ssl.get_default_verify_paths()
     return ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
 
 
 def tls_of(ca: str | None) -> ssl.SSLContext:
-    """How servers are verified: by the certificates in the file `ca` and no others, or by the system's.
+    """How servers are verified: only by the certificates in the file `ca`, or by the system's.
 
     Raises:
         OSError: the file cannot be read, or no certificate is in it.
@@ -109,9 +109,9 @@ class Downloader:
     """Fetches documents within `limits`.
 
     Args:
-        limits: what one fetch may cost.
+        limits: for one fetch.
         tls: how servers are verified.
-        resolver: the system's, unless a test brings its own.
+        resolver: the system's, unless a test passes its own.
     """
 
     def __init__(self, *, limits: Limits, tls: ssl.SSLContext, resolver: Resolver) -> None:
@@ -123,7 +123,7 @@ class Downloader:
         """Fetch `url`, following redirects on its host.
 
         Raises:
-            KeysUnavailableError: for whatever reason there is no complete 200 answer within the limits.
+            KeysUnavailableError: for any reason, there is no complete 200 answer within the limits.
         """
         for _ in range(self._limits.max_redirects + 1):
             check(url, reach)
@@ -160,7 +160,7 @@ class Downloader:
             return Document(data=data, max_age=_max_age(found))
 
     def _bounded(self, url: Url, chunks: Iterable[bytes], encoding: str) -> bytes:
-        """The body, decoded; never more than one byte over the limit is held of it."""
+        """The decoded body; at most one byte over the limit is held in memory."""
         ceiling = self._limits.max_bytes + 1
         if encoding not in {"identity", "gzip"}:
             raise KeysUnavailableError(f"{url} uses a content encoding that was not asked for")
@@ -191,7 +191,7 @@ def _max_age(headers: dict[str, str]) -> int | None:
 
 
 def _told(error: Exception) -> str:
-    """What an error of the network says to an operator: its kind, and the verdict on a certificate."""
+    """A network error for an operator: its kind, and the verdict on a certificate."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,11 +1,11 @@
-"""Connections that go only where a key fetch may go, and end when its time is up.
+"""SSRF guard: connections go only where a key fetch may go, and end when its time is up.
 
-Law 1: the address that was judged is the address that is connected to. The name is resolved once, here; a second answer
-of the DNS (rebinding) is never asked for. One forbidden address among several refuses the name (PITFALLS d-11, d-40).
+Law 1: the address that was checked is the address that is connected to. The name is resolved once, here; there is never
+a second DNS query (rebinding). One forbidden address among several refuses the name (PITFALLS d-11, d-40).
 Law 2: one deadline covers resolving, connecting, the TLS handshake and every read and write, so that a server that
 trickles bytes gains nothing by being slow.
 
-Deadlines here are real time, not a `Clock`'s: the operating system's sockets know no other.
+Deadlines here are real time, not a `Clock`'s: the operating system's sockets use no other.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 def forbidden(address: str, *, loopback: bool) -> str:
-    """Why no key may be fetched from `address`, or "" when it may be. Private addresses are ordinary for an IdP."""
+    """Why keys may not be fetched from `address`, or "" when they may. Private addresses are ordinary for an IdP."""
     try:
         ip = _unwrapped(ipaddress.ip_address(address))
     except ValueError:
@@ -75,7 +75,7 @@ def _unwrapped(ip: IPAddress) -> IPAddress:
 
 
 class Deadline:
-    """A moment after which nothing may be waited for."""
+    """A moment at which every wait ends."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -93,7 +93,7 @@ class Deadline:
 
 
 def _resolve(resolver: Resolver, host: str, port: int, deadline: Deadline) -> list[str]:
-    """Run `resolver`, which knows no timeout, in a thread that is left behind when it takes too long."""
+    """Run `resolver`, which has no timeout, in a thread that is abandoned when it takes too long."""
     answer: list[list[str]] = []
 
     def ask() -> None:
@@ -111,7 +111,7 @@ def _resolve(resolver: Resolver, host: str, port: int, deadline: Deadline) -> li
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """The network as httpcore sees it during one fetch: judged addresses and one deadline."""
+    """The network as httpcore sees it during one fetch: checked addresses and one deadline."""
 
     def __init__(self, *, deadline: Deadline, loopback: bool, resolver: Resolver) -> None:
         self._deadline = deadline

@@ -1,4 +1,4 @@
-"""Time since the machine started: it cannot be put back, but ends with the boot that its id names."""
+"""Time since the machine started: it cannot be set back, but ends with the boot that its id names."""
 
 import time
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Boot(NamedTuple):
-    """One boot of the machine, by the kernel's id of it ("" where there is none), and the seconds since it began."""
+    """One boot of the machine, by the kernel's id for it ("" if there is none), and the seconds since it began."""
 
     id: str
     seconds: float
 
 
 def this_boot() -> Boot:
-    """The boot of now; time that the machine sleeps counts (CLOCK_BOOTTIME)."""
+    """The current boot; time that the machine sleeps counts (CLOCK_BOOTTIME)."""
     try:
         name = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a fetch of keys brings, and who can be asked for one.
+"""The result of a key fetch, and the protocol of fetchers.
 
 Law: a shape and a protocol; nothing is done here.
 """
@@ -13,10 +13,10 @@ from authz.core.model import Issuer
 class Fetched:
     """The bytes of a key set. `max_age` is how long the server calls it fresh.
 
-    `age` is 0 for a fetch made for this question; for one that was made for somebody else, how many seconds ago it
+    `age` is 0 for a fetch made for this question; for one that was made for another caller, how many seconds ago it
     began.
 
-    `error` says that the fetch failed, and why; then `data` was kept from an earlier process, and `since` is its time.
+    `error` says why the fetch failed, if it did; then `data` was kept from an earlier process, and `since` is its time.
     """
 
     data: bytes = field(repr=False)
@@ -32,7 +32,7 @@ class Fetcher(Protocol):
     def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
         """The bytes of the issuer's key set, from where its discovery document says now.
 
-        `hurried` says that a key is missing: a result that was good a while ago is of no use.
+        `hurried` says that a key is missing: an older result is of no use.
 
         Raises:
             KeysUnavailableError: there are none; the message is fit for a log.

@@ -1,6 +1,6 @@
 """Where an issuer's keys come from: discovery, an explicit `jwks_uri`, or a local file.
 
-Law: bytes come out, unjudged; `authz.core.jose.jwks` reads them. Nothing in a token ever leads here.
+Law: bytes come out, unchecked; `authz.core.jose.jwks` reads them. The content of a token never leads here.
 """
 
 import ssl
@@ -17,9 +17,9 @@ class KeyFetcher:
     """Fetches over HTTP and from files, within limits.
 
     Args:
-        limits: what one fetch may cost: the time covers discovery and key set together.
+        limits: for one fetch; the time covers discovery and key set together.
         tls: how servers are verified; the system's certificates when not given.
-        resolver: the system's, unless a test brings its own.
+        resolver: the system's, unless a test passes its own.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
 """A fetcher that remembers the last good key set of every issuer across restarts.
 
-Law 1: only a set that has usable keys is kept; it is judged as every fetched one is, when it is kept and when it is
+Law 1: only a set that has usable keys is kept; it is checked like every fetched one, when it is kept and when it is
 used.
-Law 2: a kept set is for the issuer and the source that it was fetched for, and for no other.
-Law 3: it is given only where a fetch has failed, with that error, and only within `max_stale`. Its age is the larger
-of two: by wall time, and, within one boot of the machine, by the time since that began, which cannot be put back. One
-from the future is not used.
+Law 2: a kept set is only for the issuer and the source that it was fetched for.
+Law 3: it is returned only if a fetch has failed, with that error, and only within `max_stale`. Its age is the larger
+of two: by wall time, and, within one boot of the machine, by the time since boot, which cannot be set back. A set from
+the future is not used.
 """
 
 import threading
@@ -26,15 +26,15 @@ _AHEAD_S: Final = 30.0  # tolerated difference of clocks
 
 
 class KeepingFetcher:
-    """Keeps what another fetcher brings.
+    """Keeps what another fetcher returns.
 
     Args:
         fetcher: goes over the network.
         state: where sets are kept.
-        clock: its wall time is written beside a set.
-        max_stale_s: how old a set may be that is given.
+        clock: its wall time is stored with a set.
+        max_stale_s: the maximum age of a set that is returned.
         max_bytes: the largest set.
-        boot: the boot of now, which is written beside a set too.
+        boot: the current boot, which is stored with a set too.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class KeepingFetcher:
         """See `Fetcher.fetch`; with `error`, what was kept.
 
         Raises:
-            KeysUnavailableError: the fetch failed, and nothing that may be used is kept.
+            KeysUnavailableError: the fetch failed, and there is no usable kept set.
         """
         if issuer.jwks_file is not None:
             return self._fetcher.fetch(issuer, hurried=hurried)
@@ -110,7 +110,7 @@ class KeepingFetcher:
         return Fetched(data=item.data, age=max(0.0, age), error=error, since=shown(at))
 
     def _age_by_boot(self, about: Mapping[str, Any]) -> float:
-        """The age by the time since the boot, which cannot be put back; minus infinity for a set of another boot."""
+        """The age by the time since boot, which cannot be set back; minus infinity for a set from another boot."""
         boot, at = self._boot(), about.get("boot_s")
         if not boot.id or about.get("boot") != boot.id or not isinstance(at, int | float):
             return float("-inf")
@@ -118,7 +118,7 @@ class KeepingFetcher:
 
 
 def _source(issuer: Issuer) -> list[object]:
-    """What decides where the keys of an issuer come from, as JSON can hold it."""
+    """What identifies the source of an issuer's keys, in a form for JSON."""
     return [issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.insecure_http]
 
 

@@ -1,8 +1,8 @@
 """Keys over HTTP: discovery, or an explicit `jwks_uri`.
 
-Law: a discovery document is believed only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
-1.0 §4.3), and what it names obeys the rules that the configured URL obeys. It is read anew for every fetch: a provider
-that moves its keys may go on serving old ones from the old address. Nothing in a token ever leads here.
+Law: a discovery document is accepted only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
+1.0 §4.3), and the URL in it obeys the same rules as the configured one. It is read again for every fetch: a provider
+that moves its keys may keep serving old ones from the old address. The content of a token never leads here.
 """
 
 import ssl
@@ -46,10 +46,10 @@ class HttpFetcher:
 
 
 def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
-    """The `jwks_uri` of a discovery document that speaks for `issuer`.
+    """The `jwks_uri` of a discovery document whose issuer is `issuer`.
 
     Raises:
-        KeysUnavailableError: it is no such document.
+        KeysUnavailableError: it is not such a document.
     """
     try:
         metadata = orjson.loads(document.data)

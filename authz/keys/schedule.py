@@ -1,17 +1,17 @@
 """When the next fetch of one issuer happens, and who waits for it.
 
-Law: plain bookkeeping over times that are handed in; no thread, no lock, no clock. `authz.keys.store` calls it under
+Law: plain bookkeeping over times that are passed in; no thread, no lock, no clock. `authz.keys.store` calls it under
 its lock. The rules:
 
-1. A fetch starts at most once per `min_interval`, whoever asks and however often (PITFALLS d-10).
-2. A success is repeated after `refresh`, sooner where Cache-Control says so, never sooner than 30 s for that reason.
-3. A failure is repeated after a growing delay, never longer than `refresh`; without usable keys never longer than 30 s.
-4. A key id is remembered as absent for `negative` when two fetches, begun after questions for it and `apart` from each
-   other, did not bring it; nobody waits for it in that time. Who asked during a fetch and did not find the key in it
-   waits for the next one.
-5. Anybody can guess the id of the next key. So one absence is not remembered, and a question for a key id that is
-   remembered as absent brings the next fetch forward too: to `doubt` after the last one. However a guesser asks, a new
-   key is found within that time.
+1. A fetch starts at most once per `min_interval`, regardless of who asks and how often (PITFALLS d-10).
+2. A success is repeated after `refresh`, sooner if Cache-Control says so, but for that reason never sooner than 30 s.
+3. A failure is repeated after a growing delay, at most `refresh`; at most 30 s without usable keys.
+4. A key id is cached as absent for `negative` when two fetches, begun after questions for it and `apart` from each
+   other, did not bring it; checks do not wait for it in that time. A check that asked during a fetch which did not
+   bring the key waits for the next one.
+5. Anyone can guess the id of the next key. So one absence is not cached, and a question for a key id that is cached as
+   absent also brings the next fetch forward: to `doubt` after the last one. However a guesser asks, a new key is found
+   within that time.
 """
 
 from collections.abc import Callable, Container
@@ -44,7 +44,7 @@ class KeyOptions:
 
 @dataclass(slots=True)
 class _Absence:
-    """Since when a key id is known to be absent, and until when it is remembered."""
+    """Since when a key id is known to be absent, and until when this is cached."""
 
     since: float
     until: float = NEVER
@@ -63,7 +63,7 @@ class _Waiter:
 
 
 def freshness(options: KeyOptions, refresh_s: float, max_age: int | None) -> float:
-    """For how many seconds a good result needs no repetition."""
+    """For how many seconds a good result is fresh."""
     if max_age is not None:
         refresh_s = min(refresh_s, max(_FLOOR_S, float(max_age)))
     return min(refresh_s, options.max_stale_s / 2)
@@ -100,7 +100,7 @@ class Schedule:
         return self._due
 
     def ask(self, kid: str, done: Done, now: float) -> bool:
-        """Wait for the next fetch on account of `kid`; False when there is no point, or too many wait already."""
+        """Wait for the next fetch because of `kid`; False when there is no point, or too many wait already."""
         absence = self._absent.get(kid)
         if absence is not None and absence.until > now:
             self._doubted = True
@@ -111,16 +111,16 @@ class Schedule:
         return True
 
     def start(self, now: float) -> bool:
-        """A fetch starts now. True when it happens only because somebody waits."""
+        """A fetch starts now. True when it happens only because a check waits."""
         self._started_at = now
         self._doubted = False
         self._fetch += 1
         return now < self._due
 
     def succeeded(self, now: float, *, kids: Container[str], max_age: int | None, age: float = 0.0) -> list[Done]:
-        """The fetch brought `kids`. Returns whom to tell.
+        """The fetch brought `kids`. Returns the waiters to notify.
 
-        `age` is for a result that somebody else fetched: how many seconds ago that began. It answers only questions
+        `age` is for a result that another process fetched: how many seconds ago that began. It answers only questions
         that are older, and the next fetch is due as if it had been ours.
         """
         if age:
@@ -141,7 +141,7 @@ class Schedule:
         return answered
 
     def failed(self, now: float, *, usable: bool) -> list[Done]:
-        """The fetch failed; `usable` says whether the last good keys still serve. Returns whom to tell."""
+        """The fetch failed; `usable` says whether the last good keys are still used. Returns the waiters to notify."""
         self._failures = min(self._failures + 1, _LARGEST_POWER)
         ceiling = self._refresh_s if usable else min(self._refresh_s, _FLOOR_S)
         delay = min(ceiling, self._min_interval_s * 2.0**self._failures)
@@ -149,12 +149,12 @@ class Schedule:
         return self.abandon()
 
     def abandon(self) -> list[Done]:
-        """Forget everybody who waits. Returns whom to tell."""
+        """Forget all waiters. Returns them, to be notified."""
         waiting, self._waiting = self._waiting, []
         return [waiter.done for waiter in waiting]
 
     def _note_absent(self, kid: str, now: float) -> None:
-        """A fetch did not bring the key. Bounded: the oldest entry makes room."""
+        """A fetch did not bring the key. Bounded: the oldest entry is evicted."""
         absence = self._absent.pop(kid, None)
         if len(self._absent) >= self._options.negative_kids:
             del self._absent[next(iter(self._absent))]

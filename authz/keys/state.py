@@ -1,7 +1,7 @@
-"""What is known of one issuer's keys at one moment.
+"""The state of one issuer's keys at one moment.
 
-Law: data only. A `KeyState` is frozen and replaced as a whole, so that whoever reads a view of the store reads one
-moment of it. `last_error` never holds a body, a query or a credential.
+Law: data only. A `KeyState` is frozen and replaced as a whole, so that a reader of a view of the store sees one moment
+of it. `last_error` never holds a body, a query or a credential.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class KeyState:
         return self.keyset if now < self.stale_at else None
 
     def problem(self, now: float) -> str:
-        """Why tokens of this issuer cannot be judged now, or "" when they can."""
+        """Why tokens of this issuer cannot be verified now, or "" when they can."""
         if self.keyset is None:
             return f"no keys yet: {self.last_error}" if self.last_error else "no keys yet"
         if now >= self.stale_at:

@@ -1,11 +1,11 @@
 """The key sets of all issuers, refreshed in the background and read as one immutable view.
 
-Law 1: the serving thread never waits here. `view` reads one reference; `request` takes a lock that nobody holds while
+Law 1: the serving thread never waits here. `view` reads one reference; `request` takes a lock that is never held during
 fetching or parsing.
 Law 2: one thread per issuer fetches, so there is never more than one fetch of an issuer under way (single flight).
 Law 3: a fetch that fails changes nothing but `last_error`. The last good keys serve until they are `max_stale` old. A
-fetch that succeeds replaces the set as a whole: a key that is not in it any more verifies nothing any more (d-13).
-Law 4: who was told to wait is told once when the waiting is over, whatever happened, stop and removal included.
+fetch that succeeds replaces the set as a whole: a key that is no longer in it no longer verifies anything (d-13).
+Law 4: a caller that has to wait is notified once when the wait is over, whatever happened, including stop and removal.
 """
 
 import logging
@@ -39,7 +39,7 @@ FAILED: Final = "failed"
 
 
 class _Worker:
-    """One issuer: its schedule, its thread, and what is known from the last good fetch."""
+    """One issuer: its schedule, its thread, and the last good fetch."""
 
     def __init__(self, issuer: Issuer, schedule: Schedule, lock: threading.Lock) -> None:
         self.issuer = issuer
@@ -55,11 +55,11 @@ class KeyStore:
     """Keeps the key sets of the configured issuers fresh.
 
     Args:
-        fetcher: brings the bytes of a key set.
-        clock: time, and the waiting for it.
+        fetcher: gets the bytes of a key set.
+        clock: for time and waiting.
         options: how often, how long.
-        events: called with (issuer name, `changed` | `unchanged` | `failed`) after every fetch, from its thread. A
-            look at an unchanged local file is no event.
+        events: called with (issuer name, `changed` | `unchanged` | `failed`) after every fetch, from its thread, except
+            after reading an unchanged local file.
         jitter: numbers in [0, 1).
     """
 
@@ -87,7 +87,7 @@ class KeyStore:
     def configure(self, issuers: Iterable[Issuer]) -> None:
         """Serve exactly these issuers from now on.
 
-        An issuer whose keys come from where they came from before keeps its key set; the threads of the others end.
+        An issuer whose key source is unchanged keeps its key set; the threads of the others end.
         """
         wanted = {issuer.name: issuer for issuer in issuers}
         with self._lock:
@@ -119,7 +119,7 @@ class KeyStore:
             thread.join(timeout)
 
     def view(self) -> Mapping[str, KeyState]:
-        """What is known of every issuer, by its name: an immutable mapping of one moment."""
+        """The state of every issuer, by its name: an immutable mapping of one moment."""
         return self._view
 
     def request(self, issuer_name: str, kid: str, done: Done) -> bool:
@@ -128,7 +128,7 @@ class KeyStore:
         Returns:
             True when a fetch is under way or starts within `min_interval`; `done` is then called once, from a thread
             of the store, when it has ended. False when nothing will be fetched for this: answer now, from a new view
-            (the key may have come in the very moment).
+            (the key may have arrived just now).
         """
         with self._lock:
             worker = self._workers.get(issuer_name)
@@ -175,7 +175,7 @@ class KeyStore:
         self._tell(left)
 
     def _wait(self, worker: _Worker) -> bool:
-        """Wait until a fetch is due; False when the thread shall end."""
+        """Wait until a fetch is due; False when the thread must end."""
         with self._lock:
             while not worker.stopping:
                 left = worker.schedule.due() - self._clock.monotonic()
@@ -235,7 +235,7 @@ class KeyStore:
         self._tell(done)
 
     def _restored(self, worker: _Worker, fetched: Fetched, keyset: KeySet) -> None:
-        """The fetch failed, and keys from before the restart are at hand: they serve until they are `max_stale` old.
+        """The fetch failed, and there are keys from before the restart: they are used until they are `max_stale` old.
 
         Keys that this process has fetched are as good, and stay.
         """
@@ -270,7 +270,7 @@ class KeyStore:
         self._tell(done)
 
     def _renew_view(self) -> None:
-        """Swap the view; a worker that was taken away meanwhile is not in it, whatever it still brings."""
+        """Swap the view; a worker that was removed meanwhile is not in it, whatever it still fetches."""
         if self._stopped:
             return
         self._view = MappingProxyType({name: worker.state for name, worker in self._workers.items()})
@@ -286,11 +286,11 @@ class KeyStore:
 
 
 def _source(issuer: Issuer) -> tuple[object, ...]:
-    """What decides where the keys of an issuer come from."""
+    """What identifies the source of an issuer's keys."""
     return (issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.jwks_file, issuer.insecure_http)
 
 
 def _placed(issuer: Issuer, detail: str) -> str:
-    """A failure with the key file that it is about; what is about an address names it already."""
+    """A failure with its key file; a failure about an address names that already."""
     file = issuer.jwks_file
     return detail if file is None or detail.startswith(file) else f"{file}: {detail}"

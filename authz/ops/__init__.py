@@ -1,1 +1,1 @@
-"""What operators touch: the port for them, metrics, the decision log, the policy file and its watcher."""
+"""What operators use: their port, metrics, the decision log, the policy file and its watcher."""

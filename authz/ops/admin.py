@@ -1,8 +1,8 @@
 """The operator's port: `/metrics`, `/healthz`, `/readyz`, `/jwks.json`, `/grants/…`.
 
-Law: read-only, no credentials, nothing about any one caller (a grant of DAGs has patterns of the policy, and is found
-by its digest alone); it listens on loopback unless the settings say otherwise.
-No client can hang it: a connection serves one request, has one deadline for all of it, and at most `connections` are
+Law: read-only, no credentials, nothing about an individual caller (a grant of DAGs has patterns of the policy, and is
+found by its digest alone); it listens on loopback unless the settings say otherwise.
+A client cannot hang it: a connection serves one request, has one deadline for all of it, and at most `connections` are
 open at a time (the next is closed at once). See `authz.ops.http_server`.
 """
 
@@ -34,7 +34,7 @@ class Metrics(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Whether the service can answer checks, why not, and what else an operator wants to see at a glance."""
+    """Whether the service can answer checks, why not, and other notes for the operator."""
 
     ready: bool
     reasons: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class AdminServer(SmallServer):
     """Serves the operator's port on one address.
 
     Args:
-        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 takes a free one.
+        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 picks a free one.
         metrics: shown on `/metrics`.
         readiness: asked for every `/readyz`.
         jwks: asked for every `/jwks.json`.

@@ -1,14 +1,14 @@
 """Writes decision records to their target off the serving thread, in order, and counts what is lost.
 
 Law 1: `put` never waits. It appends to a bounded queue or refuses at once (`deny`), or counts (`allow`).
-Law 2: a record that was accepted is written, or counted as lost by `close`. A write that fails is tried again with the
-same bytes, from where the last one ended. Where another process wrote after a torn line, it has ended that line, and
-the record is written anew as a whole.
-Law 3: where several processes write to one target, one writes at a time, whole lines only, and none waits unseen for
-its turn.
-Law 4: nothing is accepted while records cannot be written: a write failed, the file cannot be opened under its name,
-the oldest record has waited for more than `LONGEST_WAIT_S`, or the writer ended. The writer reports the first two; a
-second thread looks at the others, because a thread that hangs in the kernel reports nothing.
+Law 2: a record that was accepted is written, or counted as lost by `close`. A failed write is retried with the same
+bytes, from where the last one ended. If another process wrote after a torn line, it has ended that line, and the whole
+record is written again.
+Law 3: if several processes write to one target, one writes at a time, whole lines only, and a wait for a turn never
+goes unnoticed.
+Law 4: records are refused while they cannot be written: a write failed, the file cannot be opened under its name, the
+oldest record has waited for more than `LONGEST_WAIT_S`, or the writer ended. The writer reports the first two; a
+second thread watches for the others, because a thread that hangs in the kernel reports nothing.
 
 A killed process loses what its writer has not written yet: `put` wakes an idle writer, and a busy one writes again
 after `GATHER_S`. The queue is counted in records of a few kilobytes each, so memory is bounded.
@@ -44,7 +44,7 @@ _ALONE: Final = 0  # stands for the size where no other process writes: asking f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
-    """How the sink is doing. `failed` is why no record is accepted now, or ""; `oldest_s` the age of the oldest one."""
+    """The sink's state. `failed` is why records are refused now, or ""; `oldest_s` the age of the oldest one."""
 
     failed: str = ""
     queued: int = 0
@@ -56,14 +56,14 @@ class SinkStatus:
 class WaitingAge:
     """The age of the oldest waiting record, by how many were accepted at each look. Pure: time is an argument.
 
-    No record carries the time at which it was accepted, which would cost a look at the clock for each.
+    Records do not carry the time at which they were accepted: that would cost a clock reading for each.
     """
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, *, written: int, waiting: int) -> float:
-        """Seconds that the oldest has waited at least: since the look after its acceptance."""
+        """Minimum wait of the oldest in seconds: since the look after its acceptance."""
         marks = self._marks
         if not waiting:
             marks.clear()
@@ -76,13 +76,13 @@ class WaitingAge:
 
 
 class DecisionSink:
-    """A bounded queue, the thread that writes it to a file or a stream, and the thread that watches the first.
+    """A bounded queue, the thread that writes it to a file or a stream, and the thread that watches the writer.
 
     Args:
         target: a path (opened for appending, created when missing) or a binary stream.
         capacity: records that may wait.
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
-        lock: a file that all processes lock which write to the same target; none where this one is alone.
+        lock: a file that all processes which write to the same target lock; none if this one is alone.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -150,7 +150,7 @@ class DecisionSink:
         return self._refusal or (f"{self._capacity} decision records wait to be written" if full else "")
 
     def status(self) -> SinkStatus:
-        """How the sink is doing, for metrics and readiness."""
+        """The sink's state, for metrics and readiness."""
         return SinkStatus(
             failed=self._why(),
             queued=len(self._queue) + len(self._pending),
@@ -160,7 +160,7 @@ class DecisionSink:
         )
 
     def reopen(self) -> None:
-        """Look for the file under its name now (logrotate). Takes no lock of Python's: safe in a signal handler."""
+        """Look for the file under its name now (logrotate). Takes no Python lock: safe in a signal handler."""
         self._looked_at = float("-inf")
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -171,7 +171,7 @@ class DecisionSink:
         return mark.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> int:
-        """Write what waits, for at most `timeout` seconds, and end. Returns how many accepted records are lost."""
+        """Write what waits, for at most `timeout` seconds, and stop. Returns how many accepted records are lost."""
         self._over.set()
         self._closing = True
         self._wake.set()
@@ -187,7 +187,7 @@ class DecisionSink:
         return lost
 
     def _guarded(self, work: Callable[[], bool]) -> Callable[[], None]:
-        """The door of a thread: it goes on until `work` says that it is over, whatever goes wrong."""
+        """A thread's main function: it continues until `work` says that it is over, whatever goes wrong."""
 
         def run() -> None:
             while True:
@@ -207,7 +207,7 @@ class DecisionSink:
     # --- the writer
 
     def _write_on(self) -> bool:
-        """One round of the writer. Whether it was the last one."""
+        """Run one round of the writer. Returns whether it was the last one."""
         closing = self._closing
         if self._given_up:
             return True
@@ -227,7 +227,7 @@ class DecisionSink:
         return False
 
     def _sleep(self, pause: float) -> None:
-        """Wait. The next record wakes an idle writer, and `flush` and `close` any that does not just gather."""
+        """Wait. The next record wakes an idle writer; `flush` and `close` wake any that is not just gathering."""
         if pause == GATHER_S:  # without the event, which costs a busy server three times as much
             time.sleep(pause)
             return
@@ -238,7 +238,7 @@ class DecisionSink:
         self._wake.clear()
 
     def _take(self) -> None:
-        """Move records from the queue to the batch, up to a mark; a mark whose turn has come tells its `flush`."""
+        """Move records from the queue to the batch, up to a mark; a mark whose turn has come notifies its `flush`."""
         while self._queue and len(self._pending) < _BATCH:
             item = self._queue.popleft()
             if isinstance(item, bytes):
@@ -250,7 +250,7 @@ class DecisionSink:
                 item.set()
 
     def _write(self) -> float:
-        """Write the batch in our turn, which lasts until the last line begun is whole. Returns how long to wait now."""
+        """Write the batch in our turn, which lasts until the last started line is whole. Returns the time to wait."""
         pause, keeps_turn = GATHER_S, False
         try:
             if not self._turn.take():
@@ -269,7 +269,7 @@ class DecisionSink:
         return pause
 
     def _write_batch(self) -> float:
-        """Write the batch; records leave it once they are written whole. Returns how long to wait now."""
+        """Write the batch; records leave it once they are written whole. Returns the time to wait."""
         is_as_left = self._left_at == (self._target.size() if self._shared else _ALONE)
         self._torn = self._torn if is_as_left else 0  # another writer has ended our torn line: it is begun anew
         end = b"" if is_as_left or not self._target.is_torn() else b"\n"
@@ -290,7 +290,7 @@ class DecisionSink:
         return 0.0 if self._pending or len(self._queue) >= _BATCH else GATHER_S
 
     def _is_in_place(self) -> bool:
-        """Whether the file has its name; each second, and when told, it is opened again where it has not."""
+        """Whether the file has its name; each second, and on request, it is reopened if it has not."""
         now = time.monotonic()
         if now - self._looked_at < _IDLE_S:
             return True
@@ -320,7 +320,7 @@ class DecisionSink:
     # --- the watch
 
     def _watch_on(self) -> bool:
-        """One look at the writer. Whether it was the last one."""
+        """Look at the writer once. Returns whether it was the last time."""
         if self._over.wait(_LOOK_S):
             return True
         now = time.monotonic()
@@ -347,5 +347,5 @@ class DecisionSink:
             self._reported, self._reported_at = self._refused, now
 
     def _renew_refusal(self) -> None:
-        """Of two threads that set this at once one may be a look late; the next look puts it right."""
+        """If two threads set this at once, one may be a look late; the next look corrects it."""
         self._refusal = self._closed or self._failed or self._stalled

@@ -1,14 +1,14 @@
-"""Watches one file and hands over what is in it, each time that it has other content than before.
+"""Watches one file and passes on its content each time that this has changed.
 
-Law 1: one reading. What is handed over is what was compared; nobody reads the file a second time.
-Law 2: content decides. Five times a second the file's marks (inode, size, times) are looked at, and the file is read
-when they differ; once a second it is read anyway, because marks lie: network file systems remember them.
-Law 3: a change is handed over when the content has stayed the same for `settle_s`, so that what an editor has written
-so far is not taken while it writes. A file that never rests is handed over as a problem, and so is one that cannot be
-read: the watcher never waits for it, and goes on looking.
-Law 4: a file is known by its inode, which is held (O_PATH) from one reading to the next: the number of one that nobody
-holds is given to another file, and two quick renames would look like a save in place.
-Law 5: what the receiver could not take is handed over again.
+Law 1: one reading. What is passed on is what was compared; the file is not read a second time.
+Law 2: content decides. Five times a second the file's metadata (inode, size, times) are checked, and the file is read
+when they differ; once a second it is read anyway, because metadata can be stale: network file systems cache them.
+Law 3: a change is passed on when the content has stayed the same for `settle_s`, so that a file is not taken while an
+editor still writes it. A file that never settles is reported as a problem, and so is one that cannot be read: the
+watcher never waits for it, and keeps checking.
+Law 4: a file is identified by its inode, which is held (O_PATH) from one reading to the next: otherwise its number
+could be reused for another file, and two quick renames would look like a save in place.
+Law 5: what the receiver could not take is passed on again.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ _LONGEST_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is in a file: its bytes, or why there are none.
+    """The content of a file: its bytes, or why there are none.
 
-    `in_place` says that the very file that was read before has got other bytes: it was written over, not replaced.
+    `in_place` says that the same file that was read before has other bytes: it was overwritten, not replaced.
     """
 
     data: bytes | None = field(repr=False)
@@ -48,7 +48,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """One reading. `key` is equal for equal content; `file` names the inode, None where there is no file."""
+    """One reading. `key` is equal for equal content; `file` names the inode, None if there is no file."""
 
     content: Content
     key: str
@@ -61,10 +61,10 @@ class Watcher:
     """A thread that calls `on_change` with the content of `path`: first with what is there, then after every change.
 
     Args:
-        path: the file. One that vanishes is a change, and so is one that appears.
-        on_change: called on the watcher's thread, or by `begin` on that of its caller; never by two at a time.
+        path: the file. Its appearance is a change, and so is its disappearance.
+        on_change: called on the watcher's thread, or by `begin` on its caller's; never by two at a time.
         most_bytes: the largest file that is read.
-        settle_s: how long content must have stayed the same; 0 for files whose readers know half a line.
+        settle_s: how long content must have stayed the same; 0 for files whose readers recognise half a line.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Watcher:
         self._thread = Background(self._run, name=f"watch-{path.name}")
 
     def begin(self) -> None:
-        """Hand over what is there now, on this thread. A file that was written long ago is not waited for."""
+        """Pass on the current content, on this thread. There is no wait for a file that was written long ago."""
         reading = self._read()
         if time.time() - reading.changed_at < self._settle_s:
             reading = self._settled(reading)
@@ -97,7 +97,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End, and wait for the thread for at most `timeout` seconds."""
+        """Stop, and wait for the thread for at most `timeout` seconds."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -107,12 +107,12 @@ class Watcher:
             self._held = -1
 
     def ask(self) -> None:
-        """Hand over what is there, even if it did not change; on the watcher's thread, soon. Any thread."""
+        """Pass on the content, even if it did not change; on the watcher's thread, soon. Any thread."""
         self._asked = True
         self._wake.set()
 
     def look(self, *, again: bool = False) -> bool:
-        """Read the file, and hand over what has changed, or with `again` all of it. Returns whether it did."""
+        """Read the file, and pass on what has changed, or with `again` all of it. Returns whether it did."""
         reading = self._read()
         if reading.key == self._taken and not again:
             return False
@@ -178,7 +178,7 @@ class Watcher:
         return self._last
 
     def _hold(self, file: tuple[int, int]) -> None:
-        """Hold that file, in the place of the one before. One that has lost its name already cannot be held."""
+        """Hold that file in place of the previous one. One that has lost its name already cannot be held."""
         before, self._held = self._held, -1
         with contextlib.suppress(OSError):
             held = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
@@ -192,7 +192,7 @@ class Watcher:
 
 
 def _marks(path: Path) -> tuple[int, ...]:
-    """What nearly always differs when a file was written or replaced; empty when there is none."""
+    """Metadata that nearly always differ when a file was written or replaced; empty when there is none."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""A port of our own with a few pages, for which a web framework would be too much.
+"""A small HTTP server for a few pages, for which a web framework would be too much.
 
-Law: no client can hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
+Law: a client cannot hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
 are open at a time (the next is closed at once); a body has a length, and that is bounded. `http.server` reads HTTP.
 """
 
@@ -40,10 +40,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request. `body` is None where it has none that is read: no length, or too much.
+    """One request. `body` is None if it is not read: no length, or too large.
 
     `peer` is the address of the connection's other end, "" over a Unix socket. `forwarded` is the last address of
-    `x-forwarded-for`, "" where there is none; it is as trustworthy as the peer.
+    `x-forwarded-for`, "" if there is none; it is as trustworthy as the peer.
     """
 
     method: str
@@ -59,7 +59,7 @@ class SmallServer:
     """Serves one address.
 
     Args:
-        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 takes a free one.
+        listen: `host:port`, `[v6]:port` or `unix:/path`; port 0 picks a free one.
         answer: the page for a request; must not raise.
         connections: how many may be open at a time.
         deadline_s: seconds for one connection, from its first byte to the end of its answer.
@@ -101,7 +101,7 @@ class SmallServer:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End; connections that are open finish by themselves within their deadlines."""
+        """Stop; open connections finish by themselves within their deadlines."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(timeout)
@@ -118,7 +118,7 @@ def _family_and_address(listen: str) -> tuple[socket.AddressFamily, Any]:
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """One thread per connection, so many and no more."""
+    """One thread per connection, up to a limit."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -177,7 +177,7 @@ def _place(error: BaseException | None) -> str:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection: one request, one answer, the end. The library reads HTTP; here are our pages and the clock."""
+    """One connection: one request, one answer. The library reads HTTP; our pages and the deadline are here."""
 
     server: _Server
     protocol_version = "HTTP/1.1"

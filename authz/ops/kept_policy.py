@@ -1,7 +1,7 @@
 """The last good policy, kept across restarts as one generation with its revision.
 
-Law: what is kept is the very file that came into force; used, it goes through the same loader and the same checks as
-the file does, beside the settings of today. It is asked for only where no policy is in force.
+Law: what is kept is exactly the file that came into force; when used, it goes through the same loader and the same
+checks as the file, with the current settings. It is asked for only if no policy is in force.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _NAME: Final = "policy"
 
 
 class Kept(NamedTuple):
-    """A policy that was in force before the restart, the bytes of its file, and since when it was."""
+    """A policy that was in force before the restart, the bytes of its file, and since when it was in force."""
 
     policy: policy.Policy
     size: int
@@ -28,7 +28,7 @@ class KeptPolicy:
 
     Args:
         state: where it is kept.
-        wall: the time that is written beside it.
+        wall: the time that is stored with it.
     """
 
     def __init__(self, state: StateFolder, wall: Callable[[], float]) -> None:
@@ -45,7 +45,7 @@ class KeptPolicy:
         self._state.keep(_NAME, Item(about=about, data=data))
 
     def load(self, file: str) -> Kept | None:
-        """The policy that was in force last for the policy file `file`; None where none may be used."""
+        """The policy that was last in force for the policy file `file`; None if none may be used."""
         item = self._state.read(_NAME, MAX_BYTES)
         if item is None:
             return None

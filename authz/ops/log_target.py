@@ -1,10 +1,10 @@
-"""What decision records are written to: a file under its name, or a stream, shared with other processes by turns.
+"""The target of decision records: a file under its name, or a stream, shared with other processes by turns.
 
-Law 1: opening never waits, and only a regular file or a device is opened: a FIFO would hold the start for ever.
-Law 2: a file is written to under the name that the settings give. Where the name is gone or leads to another file, the
-file is opened again under its name; where that cannot be done, nothing is written.
-Law 3: a turn is asked for and never waited for. The kernel takes it back from a process that dies. A torn line in a
-file is seen by the next writer, which ends it.
+Law 1: opening never waits, and only a regular file or a device is opened: a FIFO would block the start for ever.
+Law 2: a file is written under the name in the settings. If the name is gone or leads to another file, the file is
+reopened under its name; if that fails, nothing is written.
+Law 3: a turn is requested and never waited for. The kernel releases it when a process dies. The next writer detects a
+torn line in a file, and ends it.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Target(Protocol):
     """Where lines go."""
 
     def size(self) -> int:
-        """How much is in it, where that can be known; it tells whether another process wrote since."""
+        """Its size, if that can be known; it shows whether another process wrote since."""
         ...
 
     def is_torn(self) -> bool:
@@ -46,12 +46,12 @@ class Target(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         ...
 
 
 class File:
-    """A file that is appended to, and can be opened again under its name.
+    """A file that is appended to, and can be reopened under its name.
 
     Raises:
         ConfigError: it cannot be opened.
@@ -80,7 +80,7 @@ class File:
         return os.fstat(self._descriptor).st_size
 
     def is_torn(self) -> bool:
-        """Whether its last byte ends no line. False where it is empty, a device, or cannot be read."""
+        """Whether its last byte does not end a line. False if it is empty, a device, or cannot be read."""
         size = self.size() if self._readable else 0
         return size > 0 and os.pread(self._descriptor, 1, size - 1) not in {b"\n", b""}
 
@@ -89,7 +89,7 @@ class File:
         return os.write(self._descriptor, data)
 
     def is_in_place(self) -> bool:
-        """Whether the name leads to the very file that is open."""
+        """Whether the name leads to the open file."""
         try:
             named = self._path.stat()
         except OSError:
@@ -98,7 +98,7 @@ class File:
         return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
 
     def reopen(self) -> None:
-        """See `Target.reopen`. The old file is let go of once the new one is open."""
+        """See `Target.reopen`. The old file is closed once the new one is open."""
         descriptor, self._readable = self._open()
         os.close(self._descriptor)
         self._descriptor = descriptor
@@ -119,11 +119,11 @@ class Stream:
             self._descriptor = stream.fileno()
 
     def size(self) -> int:
-        """Nothing is known of what is in it."""
+        """Its size is not known."""
         return 0
 
     def is_torn(self) -> bool:
-        """Nothing is known of what others wrote."""
+        """What others wrote is not known."""
         return False
 
     def write(self, data: bytes) -> int:
@@ -177,7 +177,7 @@ class Turn:
             self._held = False
 
     def close(self) -> None:
-        """Let go of the lock file, and with it of the turn."""
+        """Close the lock file, which also releases the turn."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,10 +1,10 @@
 """What the service counts, and how Prometheus reads it.
 
-Law 1: no label takes its value from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
+Law 1: label values never come from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
 and revisions come from the policy.
 Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
-`parked` are touched by the serving thread only (one writer), which adds to plain integers; whoever scrapes reads them
-from another thread and may be one check behind. What other threads count is rare, and counted under a lock.
+`parked` are touched by the serving thread only (one writer), which adds to plain integers; a scrape reads them from
+another thread and may be one check behind. What other threads count is rare, and counted under a lock.
 
 Names, labels and meanings are listed in the documentation, and a test compares the two.
 """
@@ -75,7 +75,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def check(self, plane: str, reason: str, seconds: float) -> None:
-        """Count one answered check; `plane` is "" where it was not known. Serving thread only."""
+        """Count one answered check; `plane` is "" if it was not known. Serving thread only."""
         self._checks[plane or NO_PLANE, reason] += 1
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
@@ -85,7 +85,7 @@ class Metrics:
         self._cache[result] += 1
 
     def run_call(self, level: str, decision: str) -> None:
-        """Count one outbound call by how sure its run is, `none` where none is known. Serving thread only."""
+        """Count one outbound call by its run's assurance level, `none` if no run is known. Serving thread only."""
         self._run_calls[level, decision] += 1
 
     def airflow_question(self, seconds: float, result: str) -> None:
@@ -122,31 +122,31 @@ class Metrics:
         self._engine = name
 
     def watch_keys(self, ages: Callable[[], Mapping[str, float]]) -> None:
-        """Where the seconds since each issuer's last good fetch are read at every scrape."""
+        """Set where every scrape reads the seconds since each issuer's last good fetch."""
         self._key_ages = ages
 
     def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
-        """Where the decision log's state is read at every scrape."""
+        """Set where every scrape reads the decision log's state."""
         self._sink = status
 
     def watch_clock(self, divergence: Callable[[], float]) -> None:
-        """Where the seconds that our time is ahead of the system's clock are read at every scrape."""
+        """Set where every scrape reads how many seconds our time is ahead of the system's clock."""
         self._clock = divergence
 
     def watch_state(self, failed: Callable[[], bool]) -> None:
-        """Where it is read at every scrape whether something of the state folder cannot be kept or used."""
+        """Set where every scrape reads whether something in the state folder cannot be kept or used."""
         self._state = failed
 
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
-        """Where the revocations' (in force, broken lines, failed) are read at every scrape."""
+        """Set where every scrape reads the revocations' (in force, broken lines, failed)."""
         self._revocations = status
 
     def watch_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
-        """Where the time at which each certificate ends is read at every scrape, by the key of the settings."""
+        """Set where every scrape reads when each certificate expires, by the key of the settings."""
         self._certificates = ends
 
     def watch_replays(self, used: Callable[[], float]) -> None:
-        """Where the share of the table of used proofs that counts is read at every scrape."""
+        """Set where every scrape reads the share of the replay cache that is in use."""
         self._replays = used
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
@@ -196,7 +196,7 @@ class Metrics:
         yield GaugeMetricFamily("authz_sink_failed", text, int(bool(sink.failed)))
 
     def _run_families(self) -> Iterator[Metric]:
-        text = "Outbound calls by how sure it is which run they come from."
+        text = "Outbound calls by assurance level of the run identity."
         calls = CounterMetricFamily("authz_run_calls", text, labels=["level", "decision"])
         for labels, count in self._run_calls.items():
             calls.add_metric(labels, count)
@@ -233,7 +233,7 @@ def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> 
 
 
 def state_family(*, failed: bool) -> Metric:
-    """Whether something of the state folder cannot be kept or used: for workers, and for the supervisor of keys."""
+    """Whether something in the state folder cannot be kept or used: for workers, and for the supervisor's keys."""
     text = "1 while something of the state folder cannot be kept or used."
     return GaugeMetricFamily("authz_state_failed", text, int(failed))
 
@@ -250,7 +250,7 @@ def _labelled(kind: _Family, name: str, text: str, label: str, values: Mapping[s
 
 
 class _Collector(Collector):
-    """Hands a scrape on to the metrics that are plain integers."""
+    """Passes a scrape on to the metrics that are plain integers."""
 
     def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
         self._collect = collect

@@ -1,8 +1,8 @@
-"""The policy in force: loaded once, replaced as a whole, never by a worse one.
+"""The policy in force: loaded once, replaced as a whole, never by a broken one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. `current` is one reference; whoever read it works with one revision to the end. The file is read by its
-watcher alone, which hands the bytes over.
+and logged. `current` is one reference; a reader works with one revision to the end. Only its watcher reads the file,
+and passes on the bytes.
 """
 
 import logging
@@ -26,7 +26,7 @@ _IN_PLACE: Final = (
 
 
 class ReloadEvents(Protocol):
-    """Who counts reloads."""
+    """Counts reloads."""
 
     def policy_loaded(self, revision: str) -> None:
         """A policy came into force."""
@@ -45,11 +45,11 @@ class PolicyFile:
     """Loads what is in `path` and holds the result.
 
     Args:
-        path: the policy file; its name for problems, and the place of the files that it names.
-        check: what is wrong with a policy that only other files show; nothing, and it comes into force.
+        path: the policy file; its name for problems, and the base of the files that it names.
+        check: problems of a policy that only other files show; without any, it comes into force.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         kept: where the last good policy is kept for a restart.
-        events: told of every policy that came into force and of every one that was refused.
+        events: notified of every policy that came into force and of every one that was refused.
         look: called with a policy that came into force from the file, and the file's size in bytes.
     """
 
@@ -76,7 +76,7 @@ class PolicyFile:
         self.restored = ""
 
     def take(self, content: Content) -> None:
-        """Load what the watcher found; where nothing is in force then, the policy from before the restart."""
+        """Load what the watcher found; if nothing is in force then, the policy from before the restart."""
         self._take(content)
         if self.current is None and self._kept is not None:
             self._restore(self._kept)
@@ -123,7 +123,7 @@ class PolicyFile:
             self._look(loaded, len(data))
 
     def _restore(self, kept: KeptPolicy) -> None:
-        """Bring the kept policy into force, if it passes the checks of today."""
+        """Bring the kept policy into force, if it passes the current checks."""
         found = kept.load(str(self._path))
         if found is None:
             return

@@ -1,7 +1,7 @@
 """Logs the changes between ready and not ready, with their reasons.
 
 Law: a healthy start is one line, at its end. What is not ready yet is logged only when a start has taken `START_S`, and
-then every change is. Pure but for the log: time is an argument. Used by one thread.
+then every change is. Pure except for the log: time is an argument. Used by one thread.
 """
 
 import logging

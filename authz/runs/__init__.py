@@ -1,1 +1,1 @@
-"""What is known of task runs outside this process: Airflow is asked, used proofs are remembered."""
+"""Facts about task runs from outside this process: questions to Airflow, and the replay cache."""

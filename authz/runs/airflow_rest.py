@@ -1,10 +1,10 @@
-"""Airflow's REST API, asked whether a task instance is what it says and runs.
+"""Asks Airflow's REST API whether a task instance is what it says and runs.
 
-Law 1: everything about an answer is bounded before it is believed: time (one deadline for all that one question takes),
+Law 1: everything about an answer is bounded before it is trusted: time (one deadline for all that one question takes),
 size, and shape. No redirect is followed, no proxy of the environment is used, nothing is kept open.
-Law 2: only "this very instance, at this very place, and running" is a yes. Ids are compared character by character with
-what Airflow answers: its database may take one spelling for another. What is no answer is `airflow_unavailable`.
-Law 3: no detail quotes a body, a token or a header of an answer.
+Law 2: only "exactly this instance, in exactly this place, and running" is a yes. Ids are compared character by
+character with Airflow's answer: its database may equate two spellings. Without an answer it is `airflow_unavailable`.
+Law 3: a detail never quotes a body, a token or a header of an answer.
 """
 
 import ssl
@@ -38,11 +38,11 @@ Credentials = Callable[[], Mapping[str, str]]
 
 
 class _NoAnswerError(Exception):
-    """There is no answer that could be believed; the text says why. Never leaves this module."""
+    """There is no answer that can be trusted; the text says why. Never leaves this module."""
 
 
 def token_in(path: Path) -> Credentials:
-    """The token of Airflow's in a file, which is read for every question: it may be replaced at any time."""
+    """Airflow's token in a file, which is read for every question: it may be replaced at any time."""
 
     def headers() -> Mapping[str, str]:
         try:
@@ -59,10 +59,10 @@ class AirflowRest:
 
     Args:
         url: its origin and base path.
-        credentials: what is shown to it.
+        credentials: what is sent to it.
         timeout_s: for one question, which may take several requests.
         ca: authority of its certificate, PEM; the system's when not given.
-        resolver: the system's, unless a test brings its own.
+        resolver: the system's, unless a test passes its own.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class AirflowRest:
         return _standing(claim, number, found.get("state"))
 
     def _whose(self, claim: Claim, place: str, current: int, deadline: Deadline) -> Found:
-        """Somebody else's token. Whose: of another try, of another map index, or of anything else."""
+        """Another instance's token: of another try, of another map index, or of anything else."""
         try:
             elsewhere = self._elsewhere(claim, place, deadline)
             if elsewhere is not None:
@@ -123,7 +123,7 @@ class AirflowRest:
         return Found(Reason.RUN_MISMATCH, detail="Airflow has another id for this task instance")
 
     def _elsewhere(self, claim: Claim, place: str, deadline: Deadline) -> Found | None:
-        """The refusal where the token is that of another map index of the same task."""
+        """The refusal if the token is that of another map index of the same task."""
         try:
             listed = self._get(f"{place}/listMapped?limit={_MOST_MAPPED}", deadline)
         except _NoAnswerError:
@@ -134,13 +134,13 @@ class AirflowRest:
         return None
 
     def _had_tries(self, claim: Claim, place: str, current: int, deadline: Deadline) -> bool:
-        """Whether the task had the try that is claimed, or any other one where none is."""
+        """Whether the task had the try that is claimed, or any other one if none is."""
         mapped = "" if claim.map_index == _NOT_MAPPED else f"/{claim.map_index}"
         tries = {item.get("try_number") for item in _items(self._get(f"{place}{mapped}/tries", deadline))}
         return claim.try_number in tries if claim.try_number is not None else bool(tries - {current})
 
     def _get(self, path: str, deadline: Deadline) -> dict[str, Any] | None:
-        """The JSON object at a path of Airflow's; None where there is none (404)."""
+        """The JSON object at an Airflow path; None if there is none (404)."""
         base = self._base
         target = f"{base.target.rstrip('/')}/api/v2/{path}"
         url = httpcore.URL(scheme=base.scheme, host=base.host.strip("[]"), port=base.port, target=target)
@@ -182,7 +182,7 @@ class AirflowRest:
 
 
 def _place(claim: Claim) -> str:
-    """The path of a task instance below `/api/v2/`; "" where it would be another path after decoding."""
+    """The path of a task instance below `/api/v2/`; "" if it would be another path after decoding."""
     names = (claim.dag_id, claim.run_id, claim.task_id)
     if any("/" in name or name in {".", "..", "~"} for name in names):
         return ""
@@ -196,13 +196,13 @@ def _encoded(name: str) -> str:
 
 
 def _is_at(found: Mapping[str, Any], claim: Claim) -> bool:
-    """Whether the task instance has just the ids that are claimed."""
+    """Whether the task instance has exactly the ids that are claimed."""
     said = (found.get("dag_id"), found.get("dag_run_id"), found.get("task_id"), found.get("map_index"))
     return said == (claim.dag_id, claim.run_id, claim.task_id, claim.map_index) and type(said[3]) is int
 
 
 def _standing(claim: Claim, number: int, state: object) -> Found:
-    """What follows for a task instance whose token this is."""
+    """The result for a task instance whose token this is."""
     if claim.try_number is not None and claim.try_number != number:
         return Found(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
     if state != _RUNNING:
@@ -226,5 +226,5 @@ def _items(listed: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 
 def _word(value: object) -> str:
-    """A state or a map index of Airflow's, in few letters."""
+    """Airflow's state or map index, in few letters."""
     return ascii(value)[:40]

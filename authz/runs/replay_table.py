@@ -1,19 +1,19 @@
-"""Which proofs were used before: one table in shared memory for all workers of one gate, and for nobody else.
+"""Replay cache of used proofs: one table in shared memory, for the workers of one gate only.
 
-Law 1: `first` says True once for a digest until the time given with it is over, whichever process asks, and never again
-because a process was killed in the middle: its lock goes with it, and a half-made entry is one of a call that got no
-answer. It is written so that no half of it takes another's place: the entry that it replaces is given up first, the
-digest comes next, and the time that makes it count last, in one aligned store.
-Law 2: bounded, and closed when full. Digests are spread over buckets of `BUCKET` entries by a hash with a secret of the
-table's own, so that nobody can aim at one. A bucket whose entries all count raises ReplaysFullError: with half of the
-slots in use for fewer than one call in a million, with three quarters for one in sixty. A call takes a slot for 61 s,
-or up to 121 s where the task's clock is ahead: half of 2**17 slots (3 MB) is a thousand calls a second.
-Law 3: a clock that steps back makes nothing forgotten, and neither does a new table. Each bucket knows the latest end
-of all that it gave up; what ends no later than that may have been one of those, and is not `first`. So after a step
-back calls are refused where entries were given up meanwhile, for a minute at most, and none is let through twice. A
-table that is new begins as one that gave up everything that could be used before it was there (`floor`).
-Law 4: the file is ours alone: made in one step with mode 0600, opened without following a link, in a folder that nobody
-else may write to; otherwise it is not used. Nothing of a proof is in it but a keyed hash.
+Law 1: `first` says True once for a digest until its time is over, whichever process asks. A process killed in the
+middle does not change that: its lock goes with it, and a half-made entry belongs to a call that got no answer. A half
+entry never takes another's place: the entry that it replaces is evicted first, the digest is written next, and the time
+that makes it valid last, in one aligned store.
+Law 2: bounded, and fails closed when full. Digests are spread over buckets of `BUCKET` entries by a hash with the
+table's own secret, so that a caller cannot aim at one. A bucket with only valid entries raises ReplaysFullError: with
+half of the slots in use for fewer than one call in a million, with three quarters for one in sixty. A call takes a slot
+for 61 s, or up to 121 s if the task's clock is ahead: half of 2**17 slots (3 MB) is a thousand calls a second.
+Law 3: neither a clock that steps back nor a new table lets a used proof through. Each bucket records the latest end of
+all that it evicted; a digest that ends no later may have been one of those, and is not `first`. So after a step back
+calls are refused where entries were evicted meanwhile, for a minute at most, and none is let through twice. A new table
+begins as if it had evicted everything that could be used before it existed (`floor`).
+Law 4: the file is ours alone: made in one step with mode 0600, opened without following a link, in a folder that only
+we may write to; otherwise it is not used. Of a proof it holds only a keyed hash.
 
 Used by one process from when it is opened; a fork would share its lock, and may not use it.
 """
@@ -58,12 +58,12 @@ _FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits: ty
 
 
 class Replays:
-    """The table in the file `path`, made when it is missing. Its folder may be a symbolic link, itself it may not.
+    """The table in the file `path`, made when it is missing. The folder may be a symbolic link, the file may not.
 
     Args:
         path: where it is, the same for all workers.
-        slots: entries kept at most, rounded up to whole buckets.
-        floor: in a table that is made new, what ends no later than this is not `first`.
+        slots: maximum number of entries, rounded up to whole buckets.
+        floor: in a new table, a digest that ends no later than this is not `first`.
 
     Raises:
         OSError: the file cannot be made or used, is not ours alone, or was made for another number of slots.
@@ -85,16 +85,16 @@ class Replays:
 
     @property
     def slots(self) -> int:
-        """Entries kept at most."""
+        """Maximum number of entries."""
         return self._buckets * BUCKET
 
     def first(self, digest: bytes, until: float, now: float) -> bool:
-        """Whether `digest` comes for the first time; it is kept until the time `until`. Times are wall times.
+        """Whether `digest` is new; it is kept until the time `until`. Times are wall times.
 
-        False also where that cannot be known: the clock went back, or `until` is over.
+        False also if that cannot be known: the clock went back, or `until` is over.
 
         Raises:
-            ReplaysFullError: there is no room for it, or another process keeps its bucket.
+            ReplaysFullError: there is no room for it, or another process holds its bucket.
         """
         if len(digest) != DIGEST_BYTES or not isfinite(until) or os.getpid() != self._process:
             raise ValueError("not a digest, not a time, or a process that shares its lock with another")
@@ -110,7 +110,7 @@ class Replays:
                 fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, bucket))
 
     def used(self, now: float) -> float:
-        """How much of the table counts at the wall time `now`, 0 to 1, by a sample of buckets; nothing is locked."""
+        """How much of the table is valid at the wall time `now`, 0 to 1, by a sample of buckets; nothing is locked."""
         step = max(1, self._buckets // _SAMPLE)
         looked_at = range(0, self._buckets, step)
         counting = 0
@@ -120,7 +120,7 @@ class Replays:
         return counting / (len(looked_at) * BUCKET)
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the file, which stays."""
         self._times.release()
         self._map.close()
         os.close(self._descriptor)
@@ -155,10 +155,10 @@ class Replays:
         return None if found < 0 else (found - digests) // DIGEST_BYTES
 
     def _lock(self, bucket: int) -> None:
-        """Have the bucket for this open file alone. The kernel takes the lock back from whoever is killed.
+        """Lock the bucket for this open file. The kernel releases the lock of a process that is killed.
 
-        The lock is of the open file, not of the process, so that two tables of one process exclude each other too and
-        none loses its lock because another one is closed. Whoever is stopped with it is not waited for.
+        The lock belongs to the open file, not to the process, so that two tables of one process exclude each other too
+        and none loses its lock because another one is closed. This does not wait for a process stopped with the lock.
         """
         wanted = _range(fcntl.F_WRLCK, bucket)
         deadline = 0.0
@@ -185,7 +185,7 @@ def _size(buckets: int) -> int:
 
 
 def _opened(path: Path, buckets: int, floor: float) -> int:
-    """The file, made when it is missing: there whole or not at all, whoever makes it at the same time."""
+    """The file, made when it is missing: whole or not at all, even if several processes make it at the same time."""
     folder = path.parent.stat()
     if folder.st_uid not in {os.geteuid(), 0} or folder.st_mode & _FOREIGN_WRITE:
         raise PermissionError(f"{path.parent} is not a folder that only we may write to")
@@ -206,7 +206,7 @@ def _empty(buckets: int, floor: float) -> Iterator[bytes]:
 
 
 def _secret(descriptor: int, buckets: int, name: str) -> bytes:
-    """The secret in the file, which is one of ours, with that many buckets, and nobody else's to read or write."""
+    """The secret in the file, which must be one of ours, with that many buckets, and closed to all other users."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _PRIVATE:
         raise PermissionError(f"{name} is not a file that only we may read and write")

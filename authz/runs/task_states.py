@@ -1,10 +1,10 @@
-"""What Airflow says of task instances: who they are, and whether they run. Asked off the serving thread.
+"""Airflow's answers about task instances: their identity, and whether they run. Asked off the serving thread.
 
-Law 1: the serving thread never waits here. `seen` and `look` take a lock that nobody holds while asking.
-Law 2: what is not known is never taken for "running". A task counts as running for `recheck` from the moment at which
-the question was sent to which Airflow said so; a later answer replaces an earlier one, whichever comes first.
-Law 3: one question at a time about one claim (single flight), however many wait for it; so many threads ask, and so
-many questions wait. The next one is refused, and whoever asks is told so at once.
+Law 1: the serving thread never waits here. `seen` and `look` take a lock that is never held while asking.
+Law 2: an unknown state is never taken for "running". A task counts as running for `recheck` from the moment at which
+the question that Airflow answered so was sent; the answer to a later question wins, whichever arrives first.
+Law 3: one question at a time about one claim (single flight), however many wait for it; the number of asking threads
+and of waiting questions is bounded. The next question is refused, and its caller learns so at once.
 Law 4: `done` is called exactly once for each waiting call, also after a failure, unless the call has left before.
 """
 
@@ -36,10 +36,10 @@ _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed
 
 
 class Airflow(Protocol):
-    """Where questions go."""
+    """Answers questions about task instances."""
 
     def ask(self, claim: Claim) -> Found:
-        """What Airflow says; blocks for as long as the limits allow, and never raises on purpose."""
+        """Airflow's answer; blocks for as long as the limits allow, and never raises on purpose."""
         ...
 
 
@@ -47,8 +47,8 @@ class Airflow(Protocol):
 class _Known:
     """The newest answers about one claim, in monotonic times.
 
-    `running_at` is when the question was sent that was answered with "running", and long ago where a later one was
-    answered otherwise. `ended` and `failed` are told again up to their `…_until`.
+    `running_at` is when the question answered with "running" was sent, and long ago if a later one was answered
+    otherwise. `ended` and `failed` are repeated up to their `…_until`.
     """
 
     running_at: float = _LONG_AGO
@@ -61,13 +61,13 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """One question on its way, and who waits for it."""
+    """One question on its way, and the calls that wait for it."""
 
     waiters: dict[Attempt, Done] = field(default_factory=dict, repr=False)
 
 
 class TaskStates:
-    """Asks Airflow, and remembers for a while what it said.
+    """Asks Airflow, and caches its answers for a while.
 
     Args:
         airflow: answers questions.
@@ -109,7 +109,7 @@ class TaskStates:
             thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ask no more. Who waits is told; questions on their way end by themselves."""
+        """Stop asking. Waiting calls are notified; questions on their way end by themselves."""
         with self._lock:
             self._running = False
             self._queue.clear()
@@ -123,7 +123,7 @@ class TaskStates:
                 thread.join(timeout)
 
     def seen(self, claim: Claim, now: float) -> bool:
-        """Whether the task was seen running a short while ago; False: somebody has to `look` first.
+        """Whether the task was seen running a short while ago; False: the caller has to `look` first.
 
         At half of the time the next look begins in the background, so that a task that calls often never waits.
 
@@ -148,7 +148,7 @@ class TaskStates:
         return False
 
     def problem(self) -> str:
-        """Why Airflow could not be asked the last time, "" when it could, or when that is long ago."""
+        """Why Airflow could not be asked last time; "" when it could, or when that is long ago."""
         failing = self._failing if self._clock.monotonic() < self._failing_until else ""
         return f"Airflow cannot be asked about tasks: {failing}" if failing else ""
 
@@ -157,7 +157,7 @@ class TaskStates:
 
         Returns:
             True when `done` will be called once, from another thread, when `attempt.found` is there or there will be
-            none. False when nothing will be asked: too much waits already, which `attempt.found` then says, or this
+            none. False when nothing will be asked: too many questions wait, which `attempt.found` then says, or this
             has ended.
         """
         claim, why = attempt.claim, ""
@@ -247,7 +247,7 @@ class TaskStates:
         self._observe(landed - begun, "running" if found.reason is None else "failed" if failed else "refused")
 
     def _note(self, claim: Claim, found: Found, begun: float, landed: float) -> None:
-        """Remember an answer. Bounded: who was not asked about for the longest time makes room."""
+        """Cache an answer. Bounded: the claim asked about least recently is evicted."""
         known = self._known.get(claim)
         if known is None:
             if len(self._known) >= _MOST_KEPT:

@@ -1,1 +1,1 @@
-"""Processes: everything is wired here, started in order and stopped in reverse; the supervisor and its workers."""
+"""Processes: wiring, ordered start and reverse stop; the supervisor and its workers."""

@@ -1,7 +1,7 @@
-"""What the policy and the settings must agree on: one check, for the server and for lint.
+"""Checks that policy and settings agree: one check, for the server and for lint.
 
-Law: a deny rule must not become empty because of a slip in a name. What is an error here is refused by the server like
-any other mistake of the policy: the one in force stays.
+Law: a typing mistake in a name must not leave a deny rule without effect. The server refuses an error found here like
+any other mistake in the policy: the current policy stays in force.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from authz.core.policy import Effect, Policy
 
 
 def mistakes(policy: Policy, settings: files.Settings, file: str) -> list[Problem]:
-    """Why a gate with these settings must not serve this policy, sorted by place; `file` is that of the settings."""
+    """Why a gate with these settings must not serve this policy, sorted by place; `file` is the settings file."""
     return [found.problem for found in findings(policy, settings, file) if found.severity is Severity.ERROR]
 
 
 def findings(policy: Policy, settings: files.Settings, file: str) -> list[Finding]:
-    """Everything that is found when policy and settings are read together, sorted by place."""
+    """All findings when policy and settings are read together, sorted by place."""
     ways = ways_out(settings, file)
     found = destinations.against(policy, ways) if ways is not None else []
     return sorted([*found, *_unserved(policy, settings)])
 
 
 def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
-    """Deny rules of the inbound plane about hosts that no upstream has."""
+    """Inbound deny rules for hosts that no upstream has."""
     inbound = settings.envoy.inbound if settings.envoy is not None else None
     served = [host for upstream in inbound.upstreams for host in upstream.hosts] if inbound is not None else ["*"]
     if "*" in served:
@@ -45,7 +45,7 @@ def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
 
 
 def ways_out(settings: files.Settings, file: str) -> WaysOut | None:
-    """What the settings of a file say of the way out; None where they have none."""
+    """The egress routes in the settings of a file; None if they have none."""
     egress = settings.envoy.egress if settings.envoy is not None else None
     if egress is None:
         return None

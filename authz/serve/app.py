@@ -1,7 +1,7 @@
-"""Wiring: what is built, in which order it starts, in which order it stops. No decisions here.
+"""Wiring: what is built, and in which order it starts and stops. No decisions here.
 
 Start: decision log → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in reverse:
-health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and what was lost is said.
+health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
 """
 
 import contextlib
@@ -61,10 +61,10 @@ class App:
 
     Args:
         settings: what to serve, and where.
-        fetcher: brings key sets; over the network when not given.
-        log_lock: a file to lock around writes to the decision log, where other processes write to it too.
-        replays: the table of used proofs, where other processes share it.
-        quiet: another process tells of a start that went well.
+        fetcher: gets key sets; over the network when not given.
+        log_lock: a file to lock around writes to the decision log, if other processes write to it too.
+        replays: the replay cache, if other processes share it.
+        quiet: another process reports a successful start.
         lints: this process logs lint's warnings about each policy.
     """
 
@@ -168,7 +168,7 @@ class App:
         return 0
 
     def readiness(self) -> Readiness:
-        """Whether checks can be judged, and everything that is wrong."""
+        """Whether checks can be evaluated, and everything that is wrong."""
         now = self.clock.monotonic()
         view = self.keys.view()
         keys = {name: state.problem(now) for name, state in view.items()}
@@ -221,12 +221,12 @@ class App:
         )
 
     def _revocation_watcher(self, file: Path | None) -> Iterator[Watcher]:
-        """No settling: a line that is half written is known as such, and a sign-out must not wait."""
+        """No settling: a half-written line is recognised as such, and a sign-out must not wait."""
         if file is not None:
             yield Watcher(file, lambda _content: self.revoker.refresh(), most_bytes=MOST_BYTES, settle_s=0)
 
     def _end(self) -> None:
-        """SIGTERM: say so everywhere at once, then drain."""
+        """SIGTERM: report it everywhere at once, then drain."""
         self._ending = True
         self.engine.stop()
 
@@ -334,7 +334,7 @@ class App:
             return Readiness(ready=False, reasons=("internal error: see the log",))
 
     def _hang_up(self) -> None:
-        """SIGHUP: new log file, and the policy is read again, off the serving thread."""
+        """SIGHUP: reopen the log file, and reload the policy off the serving thread."""
         self.sink.reopen()
         self.policy_watcher.ask()
 
@@ -350,10 +350,10 @@ def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
 
 
 def settle() -> None:
-    """What is there once the process listens stays: the collector of cycles need not look at it again.
+    """Objects that exist once the process listens stay: the cycle collector need not look at them again.
 
-    It would stop the serving thread for some 50 ms each time, for modules and a large policy. A policy that is replaced
-    is freed nevertheless: it has no cycles. Nor has what a check leaves behind, so the collector comes rarely: with the
+    It would stop the serving thread for some 50 ms each time, for modules and a large policy. A replaced policy is
+    freed nevertheless: it has no cycles. Neither has what a check leaves behind, so the collector runs rarely: with the
     usual thresholds it took 8 µs of every check with a new token, and found nothing.
     """
     gc.freeze()
@@ -382,7 +382,7 @@ def _minter(settings: Settings, keys: Sequence[SigningKey]) -> AssertionMinter:
 
 @contextlib.contextmanager
 def _signals(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
-    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may, elsewhere (in tests) this does nothing."""
+    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may: elsewhere (in tests) this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

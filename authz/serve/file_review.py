@@ -1,8 +1,8 @@
-"""What is wrong with the files that settings name: certificates that end, open secrets, logs that cannot be written.
+"""Problems with the files that settings name: expiring certificates, exposed secrets, logs that cannot be written.
 
-Law: findings only, for `authz lint` and `authz envoy`. The files are found by the marks of their keys, so that no
-secret is forgotten; what is read and is not on this machine is passed over. Nothing of a file's content is ever shown,
-and nothing is opened or made.
+Law: findings only, for `authz lint` and `authz envoy`. The marks of their keys identify the files, so that no secret is
+forgotten; an input file that is not on this machine is skipped. A file's content is never shown, and nothing is opened
+or made.
 """
 
 import stat
@@ -18,7 +18,7 @@ from authz.system.regular_file import refuse_others, why
 
 
 def findings(settings: Settings, file: str, now: float) -> list[Finding]:
-    """Everything that is found, in the order of the keys; `now` is the time of day."""
+    """All findings, in the order of the keys; `now` is the time of day."""
     files = list(named(settings))
     return [*_certificates(files, file, now), *_readable(files, file), *_unwritable(files, file)]
 
@@ -51,7 +51,7 @@ def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:
 
 
 def _obstacle(path: Path) -> str:
-    """Why no account could write there; "" where nothing is found."""
+    """Why no account could write there; "" if there is no problem."""
     try:
         if not stat.S_ISDIR(path.parent.stat().st_mode):
             return f"the folder {path.parent}: it is not a folder"

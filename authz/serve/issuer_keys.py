@@ -1,4 +1,4 @@
-"""How the issuers' keys are fetched and kept, from the settings: one place for every process that does."""
+"""How the issuers' keys are fetched and kept, from the settings: one place for every process that does so."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from authz.system.state_folder import StateFolder
 
 
 def state_of(settings: Settings) -> StateFolder | None:
-    """The state folder, where the settings name one."""
+    """The state folder, if the settings name one."""
     return StateFolder(Path(settings.state)) if settings.state else None
 
 
 def fetcher_of(settings: Settings, state: StateFolder | None, clock: Clock) -> Fetcher:
-    """The fetcher that goes over the network, and keeps what it brings in the state folder."""
+    """The network fetcher, which keeps what it fetched in the state folder."""
     keys = settings.keys
     fetcher = KeyFetcher(limits=Limits(max_bytes=keys.max_bytes, timeout_s=keys.timeout))
     if state is None:

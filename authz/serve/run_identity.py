@@ -1,6 +1,6 @@
-"""Wiring of run identity: what is built of the section `run_identity`, and in which order it starts and stops.
+"""Wiring of run identity: what is built from the section `run_identity`, and in which order it starts and stops.
 
-No decisions here. Start: the table of used proofs is there before anything else; then the threads that ask Airflow.
+No decisions here. Start: first the replay cache, before anything else; then the threads that ask Airflow.
 """
 
 import logging
@@ -39,27 +39,27 @@ _LONGEST_LIFE_S: Final = 7 * 86400  # of a task token; Airflow's setting decides
 
 
 class NoAirflow:
-    """Where nobody can be asked: there are no tokens of the gate's, and so no questions."""
+    """Stands in where Airflow cannot be asked: the gate issues no tokens, so there are no questions."""
 
     def ask(self, claim: Claim) -> Found:
-        """Nobody knows."""
+        """Fail: there is no Airflow to ask."""
         raise NotImplementedError
 
 
 class RunParts:
-    """All that run identity consists of, in one process.
+    """All parts of run identity in one process.
 
     Args:
-        settings: of which `run_identity` and `assertion` are there.
+        settings: with the sections `run_identity` and `assertion`.
         keys: signing keys, newest first.
         authenticator: for the tokens of issuers.
-        store: brings Airflow's keys.
+        store: has Airflow's keys.
         clock: the process's.
         metrics: what is counted.
-        replays: the table that several processes share; one of this process's own when not given.
+        replays: the replay cache that several processes share; this process's own when not given.
 
     Raises:
-        ConfigError: the table cannot be made.
+        ConfigError: the replay cache cannot be made.
     """
 
     def __init__(
@@ -116,17 +116,17 @@ class RunParts:
         metrics.watch_replays(lambda: self.replays.used(clock.wall()))
 
     def start(self) -> None:
-        """Begin to ask Airflow, and say what is reported at most, and why."""
+        """Begin to ask Airflow; log the highest assurance level that is reported, and why."""
         level, why = self._section.best
         log.info("runs are reported as %s at most%s", level, f": {why}" if why else "")
         self.states.start()
 
     def stop(self) -> None:
-        """End the asking."""
+        """Stop asking Airflow."""
         self.states.stop()
 
     def close(self) -> None:
-        """Let go of the table of used proofs. What it shows now is shown on: a worker's last words are its metrics."""
+        """Close the replay cache. Its current metrics stay visible: a worker's last output is its metrics."""
         last = self.replays.used(self._clock.wall())
         self._metrics.watch_replays(lambda: last)
         self.replays.close()
@@ -138,13 +138,13 @@ class RunParts:
             self._exchange.note_keys(state.keyset)
 
     def problems(self) -> list[str]:
-        """What an operator should know, for `/readyz`."""
+        """Notes for the operator, for `/readyz`."""
         problem = self.states.problem()
         return [problem] if problem else []
 
 
 def _table(path: Path | None, slots: int) -> Replays:
-    """The table of used proofs. One of this process's own has no name, so that nothing of it is left behind."""
+    """The replay cache. This process's own has no file name, so that nothing of it is left behind."""
     if path is None:
         with tempfile.TemporaryDirectory(prefix="authz-") as folder:
             return _table(Path(folder) / "replays", slots)
@@ -157,7 +157,7 @@ def _table(path: Path | None, slots: int) -> Replays:
 
 
 def _issuer(section: RunIdentity) -> Issuer:
-    """Airflow as the issuer of task tokens. It has no audience on any plane, so that none of them is taken there."""
+    """Airflow as the issuer of task tokens. It has no audience on any plane, so none of them is accepted there."""
     return Issuer(
         name=AIRFLOW,
         issuer=section.issuer or "",

@@ -1,7 +1,7 @@
 """The keys that sign assertions, from the files that the settings name.
 
-Law: a missing first key is made, for us alone to read and whole or not at all; any other that is missing is a mistake.
-Where several processes serve, one of them loads the keys before the others start.
+Law: a missing first key is made, readable by us alone, whole or not at all; any other missing key is an error. If
+several processes serve, one of them loads the keys before the others start.
 """
 
 import logging
@@ -43,6 +43,6 @@ def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
 
 
 def _make_key(path: Path) -> None:
-    """A new key that only we may read, and never in a folder that a typing mistake names."""
+    """A new key that only we may read, never in a folder that a typing mistake names."""
     if write_whole(path, assertion.generate_pem()):
         log.info("made a new assertion key: %s", path)

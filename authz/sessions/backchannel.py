@@ -1,15 +1,15 @@
-"""Where issuers tell that a session has ended (OpenID Connect Back-Channel Logout 1.0).
+"""Where issuers report that a session has ended (OpenID Connect Back-Channel Logout 1.0).
 
-Law 1: whoever calls is nobody; only the logout token counts. It is verified by the rules and keys of every other token.
-Law 2: what it can do is end sessions. A token that comes twice is refused, and would do nothing: it revokes what was
-issued up to its own `iat`, not up to now.
-Law 3: 200 is said when the revocation is on record and in force, 400 for everything else (§2.8); no answer tells more
-than the error's class.
+Law 1: the caller is anonymous; only the logout token counts. The rules and keys of every other token verify it.
+Law 2: it can only end sessions. A duplicate token is refused, and would do nothing: it revokes what was issued up to
+its own `iat`, not up to now.
+Law 3: the answer is 200 when the revocation is on record and in force, 400 for everything else (§2.8); it reveals only
+the error's class.
 Law 4: cheap checks come first: form, issuer, kind, audience, freshness, duplicates. Only a token that passes them
-costs a signature. Tokens with a wrong signature or key are rate limited, per sender and in all; a sender that has sent
-none is never refused for those of others. Waiting for a key is limited too, per sender and in all. A sender is the
-peer together with the client that it names: Envoy overwrites `x-forwarded-for`, and a caller that forges this header
-at the port itself is not counted as one of Envoy's clients.
+costs a signature check. Tokens with a wrong signature or key are rate limited, per sender and in total; a sender that
+has sent none is never refused because of others. Waiting for a key is limited too, per sender and in total. A sender is
+the peer together with the client that it names: Envoy overwrites `x-forwarded-for`, and a caller that forges this
+header at the port itself is not counted as one of Envoy's clients.
 """
 
 import logging
@@ -52,9 +52,9 @@ _FIELD: Final = b"logout_token="
 
 
 class WrongTokens:
-    """How many tokens with a wrong signature each peer sent in this second. Time is an argument; not for two threads.
+    """How many tokens with a wrong signature each peer sent in this second. Time is an argument; not thread-safe.
 
-    Bounded by what was let through: a second is forgotten whole when the next one begins.
+    Bounded by what was let through: all counts of a second are dropped when the next one begins.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class WrongTokens:
         self._all = 0
 
     def admits(self, peer: str, now: float) -> bool:
-        """Whether another token of this peer may cost a signature."""
+        """Whether another token of this peer may cost a signature check."""
         self._turn(now)
         wrong = self._of.get(peer, 0)
         return not wrong or (wrong < _MOST_WRONG_OF_ONE and self._all < _MOST_WRONG)
@@ -81,15 +81,15 @@ class WrongTokens:
 
 
 class Backchannel:
-    """Judges logout tokens.
+    """Verifies logout tokens.
 
     Args:
         policy: the policy in force; None before the first.
-        keys: what is known of the issuers' keys, by issuer name.
+        keys: the state of the issuers' keys, by issuer name.
         want_key: asks for a key, see `authz.keys.KeyStore.request`.
         revoke: see `authz.check.service.Revoker`.
         clients: audiences that are accepted besides the issuers' own.
-        keep: seconds for which a session is remembered.
+        keep: seconds for which a session's revocation is kept.
         clock: the time.
     """
 
@@ -228,7 +228,7 @@ class Backchannel:
 
 
 def share_of(peer: str) -> str:
-    """Whose share a peer takes: an IPv6 network of one customer has 64 bits of addresses."""
+    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses."""
     try:
         address = ip_address(peer)
     except ValueError:

@@ -1,14 +1,14 @@
 """The revocation file: one JSON object per line, written by all workers and by the operator, read by all of them.
 
-Law 1: `append` returns when the lines are on the disk (fsync, of the folder too where the file is new), or raises and
-leaves the file as it was. One process writes at a time: the file is locked, and whoever got the lock of a file that was
-replaced meanwhile takes the new one.
-Law 2: a line that cannot be understood takes nothing else out of force. It is counted and stays where it is. Half a
-line, which a crash or a full disk may leave, is closed by the next writer, so that it spoils no other.
+Law 1: `append` returns when the lines are on the disk (fsync, of the folder too if the file is new), or raises and
+leaves the file as it was. One process writes at a time: the file is locked, and a process that got the lock of a file
+that was replaced meanwhile takes the new one.
+Law 2: a line that cannot be parsed does not affect the others. It is counted and stays where it is. The next writer
+closes half a line, which a crash or a full disk may leave, so that it spoils no other.
 Law 3: bounded. Beyond `MOST_BYTES` nothing is appended, and nothing is read. Compaction writes what is still in force
-into a new file (mode 0600) that takes the old one's place in one step.
-Law 4: the folder may be another account's than ours (`authz revoke` run by root), so its names are not believed: no
-link is followed, nothing is written into a file that has another name too, and only what we made changes hands.
+into a new file (mode 0600) that replaces the old one in one step.
+Law 4: the folder may belong to another account (`authz revoke` run by root), so its names are not trusted: links are
+not followed, nothing is written into a file that has another name too, and only what we made changes owner.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What a file holds that was not read before. `lines` and `broken` count all of it, also what was read before."""
+    """The part of a file that was not read before. `lines` and `broken` count the whole file."""
 
     revocations: tuple[Revocation, ...]
     lines: int
@@ -45,7 +45,7 @@ class News:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Up to where a file was read. An inode number is given again, so the last bytes before it count too."""
+    """Up to where a file was read. Inode numbers are reused, so the last bytes before that position count too."""
 
     device: int
     inode: int
@@ -53,7 +53,7 @@ class _Place:
     tail: bytes = b""
 
     def is_in(self, descriptor: int, status: os.stat_result) -> bool:
-        """Whether more was added to that very file, and nothing else was done to it."""
+        """Whether it is the same file, and has only been appended to."""
         if (self.device, self.inode) != (status.st_dev, status.st_ino) or status.st_size <= self.offset:
             return False  # the same file with nothing more in it was changed in place
         return os.pread(descriptor, len(self.tail), self.offset - len(self.tail)) == self.tail
@@ -63,7 +63,7 @@ class RevocationFile:
     """One file. `append` and `compact` may be called from one thread, `news` from another.
 
     Args:
-        path: where it is; made when it is missing. Its folder may be a symbolic link, itself it may not.
+        path: where it is; made when it is missing. The folder may be a symbolic link, the file may not.
         most_bytes: its largest size.
     """
 
@@ -74,7 +74,7 @@ class RevocationFile:
         self._lines = self._broken = 0
 
     def append(self, revocations: Iterable[Revocation]) -> None:
-        """Write these, and make sure that they stay. What the file's last lines say already is not said again.
+        """Write these durably. What the file's last lines say already is not written again.
 
         Raises:
             OSError: they are not on record.
@@ -100,7 +100,7 @@ class RevocationFile:
         """What was added since the last call; the whole file when it is another one.
 
         Raises:
-            OSError: it cannot be read, or is too large to be one of ours. What was read before stays true.
+            OSError: it cannot be read, or is too large to be one of ours. What was read before stays valid.
         """
         with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
             with contextlib.suppress(
@@ -127,7 +127,7 @@ class RevocationFile:
         return News(revocations=(*revocations, *last), lines=self._lines + bool(rest), broken=self._broken + torn)
 
     def compact(self, now: float) -> None:
-        """Drop what is over and what is said twice.
+        """Drop expired and duplicate lines.
 
         Raises:
             OSError: the old file stays as it is.
@@ -162,7 +162,7 @@ class RevocationFile:
                 os.close(descriptor)  # and with it the lock
 
     def _opened(self, flags: int) -> int:
-        """The file's descriptor; OSError where the name is that of a link, a pipe or another thing."""
+        """The file's descriptor; OSError if the name is that of a link, a pipe or another thing."""
         try:
             return open_regular(self._path, flags | _FLAGS, _MODE)
         except OSError as error:
@@ -186,7 +186,7 @@ def _lock(descriptor: int, how: int, deadline: float) -> None:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise OSError(ETIMEDOUT, "somebody else holds its lock") from None
+                raise OSError(ETIMEDOUT, "another process holds its lock") from None
             time.sleep(_RETRY_S)
         else:
             return
@@ -212,16 +212,16 @@ def _recent(descriptor: int, size: int) -> bytes:
 
 
 def _subject_of(line: bytes) -> bytes:
-    """What a line of ours is about: all before its `until`, whose quotes no value can hold."""
+    """The subject of a line of ours: all before its `until`, whose quotes cannot occur in a value."""
     return line.partition(b',"until":')[0]
 
 
 def _unsaid(lines: list[tuple[bytes, Revocation]], recent: bytes) -> Iterator[bytes]:
-    """Those of the lines that say more than any one that stands in the file or comes before them.
+    """Those of the lines that say more than any single line in the file or before them.
 
-    Any one, not all together: of two lines about a subject the one with the later `before` may be over first.
-    Many sign-outs at once with one token would write a line each. A line that others wrote in another way is not found;
-    then it is said twice.
+    Any single one, not all together: of two lines about a subject the one with the later `before` may expire first.
+    Many sign-outs at once with one token would write a line each. A line that others wrote in another form is not
+    found; then there is a duplicate.
     """
     wanted = {_subject_of(line) for line, _revocation in lines}
     said: dict[bytes, list[Revocation]] = {}
@@ -238,14 +238,14 @@ def _unsaid(lines: list[tuple[bytes, Revocation]], recent: bytes) -> Iterator[by
 
 
 def _both(known: Revocation | None, other: Revocation) -> Revocation:
-    """What two lines about the same say together, as in `Revoked.add`."""
+    """Merge two lines about the same subject, as in `Revoked.add`."""
     if known is None:
         return other
     return replace(other, before=max(known.before, other.before), until=max(known.until, other.until))
 
 
 def _parse(data: bytes) -> tuple[list[Revocation], int]:
-    """The revocations in whole lines, and how many lines are none."""
+    """The revocations in whole lines, and how many lines are not revocations."""
     found, broken = [], 0
     for line in data.split(b"\n"):
         if line.strip():
@@ -257,7 +257,7 @@ def _parse(data: bytes) -> tuple[list[Revocation], int]:
 
 
 def _kept(data: bytes, now: float) -> Iterator[bytes]:
-    """The lines that stay: one for those that name the same, and whatever cannot be understood."""
+    """The lines that stay: one for those about the same subject, and those that cannot be parsed."""
     lasting: dict[tuple[str, str, str], Revocation] = {}
     for line in data.split(b"\n"):
         if not line.strip():

@@ -1,11 +1,10 @@
 """Revokes off the serving thread, and follows what others revoke.
 
-Law 1: a revocation is promised only when it is on record in the file and in force in this process, in this order. What
-could not be written is in force nowhere, so that whoever tries again is not told that it is done.
-Law 2: what was read or written once stays in force until it is over, whatever becomes of the file.
-Law 3: bounded: so many that wait, so many in force, and of these so many for one subject. The next one is refused, and
-that is told. Nothing else bounds the sign-outs that wait: what people without a token can fill must not stand in their
-way.
+Law 1: a revocation is confirmed only when it is on record in the file and in force in this process, in this order. One
+that could not be written is in force nowhere, so that a retry is not answered as if it were done.
+Law 2: what was read or written once stays in force until it expires, whatever happens to the file.
+Law 3: limits apply to those that wait, those in force, and those in force for one subject. The next one is refused, and
+that is reported. Nothing else limits the sign-outs that wait: what people without a token can fill must not block them.
 Without a file there is only this process's memory.
 """
 
@@ -37,7 +36,7 @@ class Revoker:
     Args:
         revoked: what is in force; checks read it.
         path: the revocation file; None keeps everything in memory.
-        clock: tells what is over.
+        clock: for what has expired.
 
     Raises:
         ConfigError: the file cannot be made, locked, written or read.
@@ -69,7 +68,7 @@ class Revoker:
         self.refresh()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Write what waits, and end."""
+        """Write what waits, and stop."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout)
@@ -102,7 +101,7 @@ class Revoker:
                 self._shares.give_back(attempt)
 
     def refresh(self) -> None:
-        """Take in what was added to the file. Any thread."""
+        """Read what was added to the file. Any thread."""
         if self._file is None:
             return
         try:
@@ -113,14 +112,14 @@ class Revoker:
             self._failures.pop("read", None)
 
     def problems(self) -> list[str]:
-        """What an operator should know, for `/readyz`."""
+        """Notes for the operator, for `/readyz`."""
         found = list(self._failures.values())
         if self._broken:
             found.append(f"{self._path}: {self._broken} line(s) are no revocations and were passed over")
         return found
 
     def status(self) -> tuple[int, int, bool]:
-        """How many are in force, how many lines are none, and whether something failed: for the metrics."""
+        """How many are in force, how many lines are broken, and whether something failed: for the metrics."""
         return len(self._revoked), self._broken, bool(self._failures)
 
     def _read(self, file: RevocationFile) -> None:
@@ -173,7 +172,7 @@ class Revoker:
                 done()
 
     def tidy(self) -> None:
-        """Forget what is over; write the file anew when half of it is of no use. The thread does it every minute."""
+        """Forget what has expired; rewrite the file when half of it is useless. The thread does it every minute."""
         self.refresh()
         now = self._clock.wall()
         with self._counting:

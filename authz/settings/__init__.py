@@ -1,8 +1,8 @@
-"""The settings file `authz.yaml`: where things are, and the limits. Who may do what stands in the policy.
+"""The settings file `authz.yaml`: where things are, and the limits. The policy says who may do what.
 
-Law: every problem of the file is reported at once with its place; an unknown key is an error. Paths are relative to the
-file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md` is
-made of these descriptions.
+Law: all problems of the file are reported at once, each with its place; an unknown key is an error. Paths are relative
+to the file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md` is
+generated from these descriptions.
 """
 
 from pathlib import Path
@@ -52,24 +52,24 @@ class Admin(Section):
 
 
 class Pages(Section):
-    """What people read who are not let in."""
+    """The pages for people who are not let in."""
 
     organisation: Annotated[str, AfterValidator(page_frame.check_organisation)] = Field(
         "", description="name above every page of the gate and of Envoy's login"
     )
     contact: Annotated[str, AfterValidator(page_frame.check_contact)] = Field(
         "",
-        description="whom to ask, on every page: a mail address or an https URL",
+        description="contact shown on every page: a mail address or an https URL",
     )
 
     @property
     def branding(self) -> page_frame.Branding:
-        """What the pages say of who runs the gate."""
+        """What the pages say about who runs the gate."""
         return page_frame.Branding(organisation=self.organisation, contact=self.contact)
 
 
 class Limits(Section):
-    """Bounds of what one caller or all callers together may take."""
+    """Limits for one caller or for all callers together."""
 
     token_bytes: Size = Field(
         96 * 1024,
@@ -89,7 +89,7 @@ class Limits(Section):
 
     @model_validator(mode="after")
     def _room_beside_the_token(self) -> Self:
-        """A check that gRPC refuses would be a 503 for what is at most a 401."""
+        """If gRPC refused the check, the caller would get a 503 for what is at most a 401."""
         if self.message_bytes < self.token_bytes + _BESIDE_THE_TOKEN:
             raise ValueError("`message_bytes` must be at least 64 KiB more than `token_bytes`")
         return self
@@ -108,7 +108,7 @@ class Keys(Section):
 
 
 class Assertion(Section):
-    """The signed identity that Airflow and other upstreams receive."""
+    """The signed identity that Airflow and other upstreams get."""
 
     issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
     keys: tuple[SecretFile, ...] = Field(
@@ -128,7 +128,7 @@ class Log(Section):
 
 
 class Audit(Section):
-    """What happens when a decision cannot be recorded."""
+    """Behaviour when a decision cannot be recorded."""
 
     on_failure: Literal["deny", "allow"] = Field(
         "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
@@ -136,7 +136,7 @@ class Audit(Section):
 
 
 class Revocation(Section):
-    """Sessions that were ended, and tokens that were revoked."""
+    """Ended sessions and revoked tokens."""
 
     file: WrittenFile = Field(
         "", description="file of revocations, shared by workers and `authz revoke`; default: forgotten at a restart"
@@ -145,7 +145,7 @@ class Revocation(Section):
         86400.0, ge=60, description="how long a session that was ended is remembered; as long as sessions at the issuer"
     )
     backchannel: Address | None = Field(
-        None, description="address where issuers tell that a session has ended (OIDC back-channel logout)"
+        None, description="address where issuers report that a session has ended (OIDC back-channel logout)"
     )
     clients: tuple[str, ...] = Field(
         (), description="`aud` of their logout tokens, besides the issuers' audiences and the login's `client_id`"
@@ -153,7 +153,7 @@ class Revocation(Section):
 
 
 class Shutdown(Section):
-    """Ending without a failed call."""
+    """Graceful shutdown, without a failed call."""
 
     drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
     drain_grace: Duration = Field(5.0, description="then: time for what is in flight to end")
@@ -191,19 +191,19 @@ class Settings(Section):
 
     @property
     def worker_count(self) -> int:
-        """How many processes serve; with `auto` as many as there are CPUs for, at this moment."""
+        """How many processes serve; with `auto`, one for each CPU available now."""
         return cpus.usable() if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")
     def _runs_have_a_key(self) -> Self:
-        """The gate signs the tokens of runs, and its question to Airflow, with the keys of its assertions."""
+        """The gate signs run tokens, and its question to Airflow, with its assertion keys."""
         if self.run_identity is not None and self.assertion is None:
             raise ValueError("`run_identity` needs `assertion`: tokens of runs are signed with its keys")
         return self
 
     @model_validator(mode="after")
     def _no_plaintext_beyond_loopback(self) -> Self:
-        """A Check in the clear shows every token to whoever listens on the wire (PITFALLS d-38)."""
+        """A Check in clear text shows every token to anyone who listens on the wire (PITFALLS d-38)."""
         open_to_all = [address for address in self.listen if not is_loopback(address)]
         if open_to_all and self.tls is None and not self.insecure_listen:
             raise ValueError(
@@ -214,7 +214,7 @@ class Settings(Section):
 
 
 def load(path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
-    """Read the settings; paths in the result are absolute. `workers` stands in for the file's, when given.
+    """Read the settings; paths in the result are absolute. `workers` overrides the file's, when given.
 
     Raises:
         ConfigError: with every problem of the file.
@@ -241,7 +241,7 @@ def parse(
     workers: int | Literal["auto"] | None = None,
     engine: Literal["cq", "aio"] | None = None,
 ) -> Settings:
-    """The settings in the bytes of the file `path`, with what the command line says instead; see `load`.
+    """The settings in the bytes of the file `path`, with the command line's overrides; see `load`.
 
     Raises:
         ConfigError: with every problem of the file.

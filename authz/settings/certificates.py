@@ -1,8 +1,8 @@
-"""How long the certificates that the settings name are still good: for metrics, `/readyz`, lint and `authz envoy`.
+"""How long the certificates that the settings name remain valid: for metrics, `/readyz`, lint and `authz envoy`.
 
-Law: nothing here decides whether the gate is ready. A file is read again when it has changed, which is looked at every
-few seconds and never on the serving thread. Of a chain the first certificate to end counts, of a bundle of authorities
-the last: it may hold the old one beside the new. What is not on this machine is passed over: Envoy may be elsewhere.
+Law: nothing here decides whether the gate is ready. A changed file is read again; this is checked every few seconds,
+never on the serving thread. In a chain the first certificate to expire counts, in a CA bundle the last: it may hold the
+old one beside the new. Files that are not on this machine are skipped: Envoy may be elsewhere.
 """
 
 import threading
@@ -25,7 +25,7 @@ _Mark = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expiry:
-    """When the certificate that a key names ends (seconds since 1970), or what is wrong with its file."""
+    """When the certificate that a key names expires (seconds since 1970), or what is wrong with its file."""
 
     key: str
     path: str
@@ -33,7 +33,7 @@ class Expiry:
     problem: str = ""
 
     def told(self, now: float) -> str:
-        """What an operator should know at this moment; "" where all is well."""
+        """Note for the operator at this moment; "" if all is well."""
         left = self.at - now
         if self.problem:
             return f"`{self.key}`: {self.path}: {self.problem}"
@@ -49,7 +49,7 @@ class Expiry:
 
 
 def expiries(files: Iterable[Named]) -> Iterator[Expiry]:
-    """What stands in each file that holds certificates; nothing for a file that is not here."""
+    """The content of each file that holds certificates; nothing for a file that is not here."""
     for file in files:
         if file.use in {Use.CERTIFICATE, Use.AUTHORITY}:
             found = _read(file)
@@ -67,7 +67,7 @@ class Certificates:
         self._known: dict[Named, tuple[_Mark, Expiry | None]] = {}
 
     def look(self, now: float) -> tuple[Expiry, ...]:
-        """What is known, read again where it is old; `now` is the monotonic clock's. Any thread but the serving one."""
+        """The known state, refreshed if old; `now` is the monotonic clock's. Any thread but the serving one."""
         with self._lock:
             if now - self._looked >= _LOOK_S:
                 self._looked = now
@@ -79,16 +79,16 @@ class Certificates:
             return tuple(found for _mark, found in self._known.values() if found is not None)
 
     def ends(self, now: float) -> Mapping[str, float]:
-        """When each one ends, by its key, for the metric."""
+        """When each one expires, by its key, for the metric."""
         return {found.key: found.at for found in self.look(now) if not found.problem}
 
     def told(self, now: float, wall: float) -> list[str]:
-        """What an operator should know."""
+        """Notes for the operator."""
         return [text for found in self.look(now) if (text := found.told(wall))]
 
 
 def _mark(path: str) -> _Mark:
-    """What changes when a file is written or replaced; None where there is none."""
+    """A value that changes when a file is written or replaced; None if there is no file."""
     try:
         status = Path(path).stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""What the sections of the settings file must agree on, where no section can see it alone.
+"""Checks across the sections of the settings file, which a section cannot make alone.
 
-Law: no file is read, only asked which one it is. Every disagreement is found, with its key: what would have no
-effect, or make every check fail, or destroy a file, is refused at once.
+Law: files are only identified, never read. Every disagreement is found, with its key: a setting that would have no
+effect, make every check fail, or destroy a file is refused at once.
 """
 
 import os
@@ -30,7 +30,7 @@ class Disagreement(NamedTuple):
 
 
 def disagreements(settings: "Settings") -> Iterator[Disagreement]:
-    """Everything that does not fit together."""
+    """All settings that do not agree."""
     yield from _keys_come_while_a_check_waits(settings)
     yield from _envoy_speaks_as_the_gate_listens(settings)
 
@@ -46,7 +46,7 @@ def _keys_come_while_a_check_waits(settings: "Settings") -> Iterator[Disagreemen
 
 
 def _envoy_speaks_as_the_gate_listens(settings: "Settings") -> Iterator[Disagreement]:
-    """The gate's TLS, and what Envoy knows of it."""
+    """The gate's TLS, and Envoy's settings for it."""
     envoy, tls = settings.envoy, settings.tls
     if envoy is None:
         return
@@ -65,7 +65,7 @@ def _envoy_speaks_as_the_gate_listens(settings: "Settings") -> Iterator[Disagree
 def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]:
     """Two keys that name the same file, by its path or by a link; `settings` have absolute paths, `file` is theirs.
 
-    What is written would destroy what is read: a decision log in the place of the policy, for one.
+    Writing one would destroy the other: for example, a decision log in place of the policy.
     """
     found = [Named((), Use.READ, str(file)), *(one for one in named(settings) if one.use is not Use.FOLDER)]
     places = [(one, _identities(one.path)) for one in found]
@@ -77,7 +77,7 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
 
 
 def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
-    """Nothing else is in the state folder: the gate writes there under names of its own."""
+    """Other files must not be in the state folder: the gate writes there under its own names."""
     if not settings.state:
         return
     state = Path(os.path.realpath(settings.state))
@@ -91,7 +91,7 @@ def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
 
 
 def _identities(path: str) -> frozenset[str | tuple[int, int]]:
-    """By what a file is known: where its path leads to, and its number where it exists. Devices are nobody's."""
+    """What identifies a file: its resolved path, and its inode if it exists. Devices have no identity."""
     try:
         status = Path(path).stat()
     except OSError:

@@ -1,7 +1,7 @@
 """How many processors this process may use: its affinity and the CPU quotas of its control groups (v1 and v2).
 
-Law: reads `/proc` and `/sys` and nothing else; what cannot be read or understood limits nothing. The answer is never
-less than 1. A quota is rounded down: two workers on one and a half processors would be stopped in the middle of checks.
+Law: reads only `/proc` and `/sys`; what cannot be read or understood sets no limit. The answer is never less than 1. A
+quota is rounded down: two workers on one and a half processors would be throttled in the middle of checks.
 """
 
 import os
@@ -13,13 +13,13 @@ _MOUNT_FIELDS: Final = 10  # of a line in /proc/self/mountinfo, see proc_pid_mou
 
 
 def usable(root: Path = Path("/"), affinity: int | None = None) -> int:
-    """The number of processors; tests say where `proc` and `sys` are, and how many processors there would be."""
+    """The number of processors; tests set where `proc` and `sys` are, and how many processors there are."""
     allowed = len(os.sched_getaffinity(0)) if affinity is None else affinity
     return max(1, int(min((float(allowed), *_quotas(root)))))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Processors that each group which this process is in may use, from its own up to the outermost that is visible."""
+    """Processors that each of this process's groups may use, from its own up to the outermost visible one."""
     for line in _lines(root / "proc/self/cgroup"):
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -60,7 +60,7 @@ def _v2(folder: Path) -> float | None:
 
 
 def _v1(folder: Path) -> float | None:
-    """`cpu.cfs_quota_us` is -1 where there is no limit."""
+    """`cpu.cfs_quota_us` is -1 if there is no limit."""
     return _ratio(*("".join(_lines(folder / name)) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")))
 
 

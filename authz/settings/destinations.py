@@ -1,7 +1,7 @@
 """The sections of a destination in the settings file: its credential and its limits.
 
-Law: every default is told here with its reason, where people look for it. What a credential may be is asked of
-`authz.settings.plan.credentials`, so that a mistake is told with its place.
+Law: every default is explained here, where people look for it. `authz.settings.plan.credentials` checks credentials,
+so that a mistake is reported with its place.
 """
 
 from typing import Annotated, Literal, Self
@@ -20,7 +20,7 @@ Scope = Annotated[str, AfterValidator(login.scope)]
 
 
 class OAuth2(Section):
-    """OAuth2 client credentials: Envoy fetches a token in advance and renews it at half of its life."""
+    """OAuth2 client credentials: Envoy fetches a token in advance and renews it at half of its lifetime."""
 
     token_endpoint: TokenUrl = Field(description="where tokens come from; https, or http on this machine")
     client_id: Annotated[str, AfterValidator(login.client_id)] = Field(description="our client there")
@@ -34,7 +34,7 @@ class OAuth2(Section):
 
 
 class Credential(Section):
-    """What Envoy adds to every call of a destination, after the decision; tasks never hold it."""
+    """The credential that Envoy adds to every call to a destination, after the decision; tasks never hold it."""
 
     header: Annotated[str, AfterValidator(credentials.header)] | None = Field(
         None, description="header of the secret, default `authorization`; whatever a task sends under it is replaced"
@@ -57,7 +57,7 @@ class Credential(Section):
 
 
 class DestinationLimits(Section):
-    """What one destination may take, and when it counts as broken."""
+    """Limits of one destination, and when it counts as broken."""
 
     connections: int = Field(
         64, ge=1, le=65_536, description="calls of it under way at a time; enough for two full workers of 32 tasks"

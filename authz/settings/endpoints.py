@@ -24,7 +24,7 @@ def of_all(listen: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def clashes(listen: Sequence[str], admin: str, count: int) -> Iterator[tuple[int, str]]:
-    """What cannot be listened on: the position in `listen`, and why."""
+    """Addresses that cannot be listened on: the position in `listen`, and why."""
     taken: list[tuple[str, str]] = [(admin, "admin.listen")]
     for position, address in enumerate(listen):
         for index in range(count):

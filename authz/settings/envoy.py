@@ -1,7 +1,7 @@
 """The `envoy` section of the settings file: what `authz envoy` renders.
 
-Law: that of `authz.settings`, of which this is a part. What a key means is said here;
-`docs/settings.md` is made of it.
+Law: that of `authz.settings`, of which this is a part. The keys are described here;
+`docs/settings.md` is generated from that.
 """
 
 from typing import Annotated, Literal, Self
@@ -141,7 +141,7 @@ class Destination(Section):
         None, description="a base URL at `egress.listen`: `/orders`; what is below it is for the first host"
     )
     tunnel: bool = Field(
-        False, description="let proxy clients CONNECT to its hosts, on the port of `address`; nobody sees paths there"
+        False, description="let proxy clients CONNECT to its hosts, on the port of `address`; paths are not visible"
     )
 
     @model_validator(mode="after")
@@ -169,7 +169,7 @@ class Dynamic(Section):
 
 
 class Egress(Section):
-    """Envoy's listener for the calls of tasks."""
+    """Envoy's listener for calls by tasks."""
 
     listen: Address = Field(
         "127.0.0.1:8090", description="address of the listener; also a forward proxy (`http_proxy`, `https_proxy`)"

@@ -1,7 +1,7 @@
 """The files that the settings name: which keys name one, what for, and where they are.
 
-Law: a key says what its file is for where it is described, as a part of its type (`Annotated[str, File(…)]`), so that
-no list of names can forget it. Paths are relative to the settings file.
+Law: a key's type says what its file is for (`Annotated[str, File(…)]`), where the key is described, so there is no
+list that could omit it. Paths are relative to the settings file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The mark of a key that names a file; `but` is a word that is none."""
+    """The mark of a key that names a file; `but` is a value that is not a file."""
 
     use: Use
     but: str = ""

@@ -1,7 +1,7 @@
-"""The section `run_identity` of the settings file: who the tasks are that call out, and how sure that can be.
+"""The section `run_identity` of the settings file: identifies calling tasks, with which assurance level.
 
-Law: data and its checks only, as in `authz.settings`. What is declared of the deployment (`signing_key_isolated`) is
-off unless somebody says so: a level is never better than what is known.
+Law: data and its checks only, as in `authz.settings`. What is declared about the deployment (`signing_key_isolated`) is
+off unless an operator sets it: a level is never better than what is known.
 """
 
 import re
@@ -34,7 +34,7 @@ Algorithm = Literal["EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512
 
 
 class RunIdentity(BaseModel):
-    """Which DAG run an outbound call comes from. Without the section no call comes from a run."""
+    """Which DAG run an outbound call comes from. Without the section, calls have no run identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -78,7 +78,7 @@ class RunIdentity(BaseModel):
 
     @property
     def best(self) -> tuple[Level, str]:
-        """The level that is reported at most of a run, and why it is no better."""
+        """The highest level that is reported for a run, and why it is no higher."""
         if not self.issues:
             return (
                 Level.ASSERTED,
@@ -98,7 +98,7 @@ class RunIdentity(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        """Either all that tokens are issued by, or nothing of it."""
+        """Either everything that issuing tokens needs, or none of it."""
         keys = [key for key in (self.jwks_uri, self.jwks_file) if key]
         if len(keys) > 1:
             raise ValueError("the task tokens' keys come from `jwks_uri` or `jwks_file`, not from both")

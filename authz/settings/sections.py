@@ -1,4 +1,4 @@
-"""What every part of the settings file is made of: a section that knows its keys, addresses, PEM files.
+"""Building blocks of every part of the settings file: a section that knows its keys, addresses, PEM files.
 
 Law: an unknown key is an error, and so is a value of another type.
 """
@@ -48,7 +48,7 @@ class Tls(Section):
 
 
 def needs_tls(section: BaseModel, *keys: str) -> None:
-    """Refuse what says how TLS is spoken where none is: it would have no effect, and the connection no TLS.
+    """Refuse TLS options without TLS: they would have no effect, and the connection no TLS.
 
     Raises:
         ValueError: as said.

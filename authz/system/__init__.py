@@ -1,4 +1,4 @@
-"""What the operating system gives: regular files, files written whole, kept state, locks, threads, signals, sockets.
+"""Operating system services: regular files, files written whole, kept state, locks, threads, signals, sockets.
 
-Law: nothing here knows what the product is for.
+Law: nothing here knows what the product does.
 """

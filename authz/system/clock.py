@@ -33,8 +33,8 @@ class SystemClock:
     A clock that is set back would make expired tokens valid again (PITFALLS d-44). Small corrections are followed.
     After a larger one time goes on, at the pace of the monotonic clock, from the latest seen less the tolerance; this
     is logged and reported. A clock that stays where it was set for `hold` seconds is right, and the one before was
-    wrong: a machine that started an hour ahead would otherwise refuse every token until the process ends. A process
-    that starts anew believes the same clock at once, so nothing is given away that a restart would not give away.
+    wrong: a machine that started an hour ahead would otherwise refuse every token until the process ends. A restarted
+    process trusts the same clock at once, so this gives away no more than a restart would.
     """
 
     def __init__(

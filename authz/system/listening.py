@@ -1,6 +1,6 @@
 """Makes room for a Unix socket where an earlier process may have left one.
 
-Law: only the socket of a process that is gone is removed. What answers, and what is no socket, stays and is an error.
+Law: only the socket of a process that is gone is removed. A socket that answers, or any other file, stays: an error.
 """
 
 import contextlib

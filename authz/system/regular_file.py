@@ -1,10 +1,10 @@
-"""Opens and reads files that somebody else may have put there: settings, policy, keys, secrets, logs.
+"""Opens and reads files that another user may have put there: settings, policy, keys, secrets, logs.
 
-Law 1: opening never waits. A FIFO in the place of a file would otherwise hold the thread until a writer comes, which
-may be never.
-Law 2: only a regular file is a file. A folder, a FIFO, a socket and a device are refused by name, whatever stands
-behind them.
-Law 3: the size is looked at before the first byte is read, and no more than the bound is ever read: a file of three
+Law 1: opening never waits. A FIFO in place of a file would otherwise block the thread until a writer comes, which may
+be never.
+Law 2: only a regular file is a file. A folder, a FIFO, a socket and a device are refused by kind, whatever is behind
+them.
+Law 3: the size is checked before the first byte is read, and no more than the limit is ever read: a file of three
 gigabytes costs nothing. A file that grows meanwhile is cut off and refused.
 Every refusal is an `OSError` whose `strerror` says what is wrong; it never holds a byte of the file.
 """
@@ -39,7 +39,7 @@ def open_regular(
     With `devices` it may also be a character device such as `/dev/null`, for what is written and never read.
 
     Raises:
-        OSError: it cannot be opened, or it is something else than a file.
+        OSError: it cannot be opened, or it is not a file.
     """
     try:
         with contextlib.suppress(FileNotFoundError):  # opening a device may already do something
@@ -61,13 +61,13 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
     """The bytes of the regular file at `path`.
 
     Raises:
-        OSError: it cannot be opened, is no file, or holds more than `most_bytes`.
+        OSError: it cannot be opened, is not a file, or holds more than `most_bytes`.
     """
     return read_with_status(path, most_bytes)[0]
 
 
 def read_with_status(path: str | os.PathLike[str], most_bytes: int) -> tuple[bytes, os.stat_result]:
-    """See `read_regular`; and what the system said of that very file before it was read."""
+    """See `read_regular`; and the system's status of exactly that file before it was read."""
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -92,7 +92,7 @@ def why(error: OSError) -> str:
 
 
 def refuse_others(mode: int, path: str | os.PathLike[str], *, devices: bool) -> None:
-    """Raise an OSError that says what it is, where a file of this mode is something else than a regular file."""
+    """Raise an OSError that names its kind if a file of this mode is not a regular file."""
     if devices and stat.S_ISCHR(mode):
         return
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):  # a link that must not be followed is refused by the system

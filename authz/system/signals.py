@@ -1,4 +1,4 @@
-"""Signals that mean nothing to the gate, and must not end it.
+"""Signals that have no meaning for the gate, and must not end it.
 
 Law: a signal that is sent by mistake, to the wrong process or too early, is ignored. SIGTERM and SIGINT end the gate,
 SIGHUP reopens the log and reads the policy once the process serves. All others keep their meaning.
@@ -11,9 +11,9 @@ MEANINGLESS: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, 
 
 
 def ignore() -> None:
-    """Ignore what means nothing; SIGHUP until the process handles it. Main thread only.
+    """Ignore these signals; SIGHUP until the process handles it. Main thread only.
 
-    New programs that this process starts inherit it, so that a worker is never ended by one while it starts.
+    New programs that this process starts inherit this, so that such a signal never ends a worker while it starts.
     """
     for number in MEANINGLESS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,13 +1,12 @@
 """The state folder: what must survive a restart, kept in one place.
 
-Law 1: the folder and its files are ours alone: owned by the account that serves, closed to all others, reached through
-no link. What is not so is not used, and that is reported.
+Law 1: the folder and its files are ours alone: owned by the account that serves, closed to all others, not reached
+through a link. Otherwise they are not used, and that is reported.
 Law 2: every item is one file that is written whole and durably. A process that is killed at any step leaves the old
-item or the new one; where the new one cannot be written, an old one with other bytes is removed: it is no longer the
-last.
-Law 3: every item carries a SHA-256 of all that it holds. One that does not match is not used, and that is reported.
-Law 4: losing the folder, or not being able to write it, never stops serving: it is reported in the log, on `/readyz`
-and as a metric, and what could not be kept is tried again until it is.
+item or the new one; if the new one cannot be written, an old one with other bytes is removed: it is no longer the last.
+Law 3: every item carries a SHA-256 of its whole content. One that does not match is not used, and that is reported.
+Law 4: a folder that is lost or cannot be written never stops serving: it is reported in the log, on `/readyz` and as a
+metric, and writing is retried until it succeeds.
 """
 
 import contextlib
@@ -40,7 +39,7 @@ _DIGEST_LENGTH: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item: what is known about it, and its bytes."""
+    """One item: its description and its bytes."""
 
     about: Mapping[str, Any]
     data: bytes = field(repr=False)
@@ -50,7 +49,7 @@ class StateFolder:
     """Keeps items by name. Any thread, any process of one gate.
 
     Args:
-        path: the folder; made when it is missing and its parent is there.
+        path: the folder; made when it is missing and its parent exists.
         retry_s: seconds between tries to keep what could not be kept.
     """
 
@@ -62,9 +61,9 @@ class StateFolder:
         self._waiting: dict[str, Item] = {}
 
     def keep(self, name: str, item: Item) -> None:
-        """Write an item in the place of the old one.
+        """Write an item in place of the old one.
 
-        What fails is reported, not raised, and tried again; meanwhile none is kept, if the old one could be removed.
+        A failure is reported, not raised, and retried; meanwhile none is kept, if the old one could be removed.
         """
         with self._lock:
             begin = not self._waiting
@@ -73,7 +72,7 @@ class StateFolder:
                 Background(self._try_again, name="state").start()
 
     def settle(self, name: str) -> None:
-        """Give up what waits to be kept under this name: what is there now is the last."""
+        """Drop what waits to be kept under this name: what is there now is the last."""
         with self._lock:
             if self._waiting.pop(name, None) is not None:
                 self._problems.pop(name, None)
@@ -113,7 +112,7 @@ class StateFolder:
                     return
 
     def read(self, name: str, most_bytes: int) -> Item | None:
-        """The item of that name; None where there is none, or none that may be used."""
+        """The item of that name; None if there is none, or none that may be used."""
         try:
             with opened_folder(self._path, make=False) as folder:
                 item = _decode(_read_private(folder, name, most_bytes + _HEADER_BYTES))
@@ -132,7 +131,7 @@ class StateFolder:
         self._report(name, f"is not used: {text}")
 
     def problems(self) -> list[str]:
-        """What an operator should know, for `/readyz`."""
+        """Notes for the operator, for `/readyz`."""
         return list(self._problems.values())
 
     def _report(self, name: str, text: str) -> None:
@@ -152,7 +151,7 @@ def shown(wall: object) -> str:
 
 @contextlib.contextmanager
 def opened_folder(path: Path, *, make: bool) -> Iterator[int]:
-    """The folder's descriptor, after a look at whose it is.
+    """The folder's descriptor, after a check of its owner.
 
     Raises:
         OSError: it is not there, or not ours alone.
@@ -180,7 +179,7 @@ def _encode(item: Item) -> bytes:
 
 
 def _decode(data: bytes) -> Item:
-    """The item in a file's bytes. Raises ValueError where they are not what was written."""
+    """The item in a file's bytes. Raises ValueError if they are not what was written."""
     digest, _, body = data.partition(b"\n")
     if len(digest) != _DIGEST_LENGTH or sha256(body).hexdigest().encode() != digest:
         raise ValueError("it is not what was written there (its checksum differs)")
@@ -224,7 +223,7 @@ def _replace(folder: int, name: str, item: Item) -> None:
 
 
 def _holds(folder: int, name: str, data: bytes) -> bool:
-    """Whether the item there is good and has these very bytes."""
+    """Whether the item there is good and has exactly these bytes."""
     try:
         return _decode(_read_private(folder, name, len(data) + _HEADER_BYTES)).data == data
     except (OSError, ValueError):
@@ -232,5 +231,5 @@ def _holds(folder: int, name: str, data: bytes) -> bool:
 
 
 def _place(folder: int, name: str) -> Path:
-    """A file in the folder that was looked at, whatever has its name by now."""
+    """A file in the folder that was checked, whatever has its name by now."""
     return Path(f"/proc/self/fd/{folder}/{name}")

@@ -2,8 +2,8 @@
 
 Law: the lock is the kernel's, on a file in the folder, and belongs to the process that holds it: the supervisor, or the
 one process of a gate without workers. It ends with that process, however that ends, so a restart after a kill finds no
-left-over; workers that are replaced have no part in it. Where the folder cannot be locked for another reason, that is
-logged, and the gate serves (Law 4 of `authz.system.state_folder`).
+left-over; replaced workers do not affect it. If the folder cannot be locked for another reason, that is logged, and the
+gate serves (Law 4 of `authz.system.state_folder`).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _LONGEST: Final = 300
 
 @contextlib.contextmanager
 def held(path: Path | None, settings: str) -> Iterator[None]:
-    """Hold the folder for the time of the block; without a folder there is nothing to hold.
+    """Hold the folder during the block; without a folder there is nothing to hold.
 
     Raises:
         ConfigError: another gate holds it.

@@ -1,7 +1,7 @@
-"""Background threads with a door: one that ends by a bug is logged and reported in `/readyz`, never silent.
+"""Guarded background threads: one that ends by a bug is logged and reported in `/readyz`, never silent.
 
-Law: every thread of the server is a `Background` (a test scans the sources for others). What can go on after an error
-catches it inside; the door here is for what was not foreseen. It reports the error's class and place, not its text,
+Law: every thread of the server is a `Background` (a test scans the sources for others). Code that can go on after an
+error catches it inside; the guard here is for unexpected errors. It reports the error's class and place, not its text,
 which could quote a request.
 """
 
@@ -39,5 +39,5 @@ def problems() -> tuple[str, ...]:
 
 
 def forget() -> None:
-    """Forget what ended: for tests, whose threads end on purpose."""
+    """Forget the ended threads: for tests, whose threads end on purpose."""
     _broken.clear()

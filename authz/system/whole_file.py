@@ -1,9 +1,9 @@
-"""Writes a file whole or not at all: keys, secrets, tables, whatever a reader must never see half of.
+"""Writes a file whole or not at all: keys, secrets, tables, and others that a reader must never see half of.
 
 Law 1: the bytes go into a draft beside the file, with the file's mode from its first byte on. Only a draft that is
 complete, and on the disk, gets the file's name, in one step.
-Law 2: no left-over of a killed writer is in the way of a later one: drafts have random names (process ids come again,
-in a container each is 1). The next writer removes those that no living writer holds; a lock on the draft tells.
+Law 2: a killed writer's left-over never blocks a later one: drafts have random names (process ids are reused, in a
+container each is 1). The next writer removes drafts without a living writer, which holds a lock on its draft.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _OTHERS: Final = 0o077
 def write_whole(
     path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600, replace: bool = False, durable: bool = True
 ) -> bool:
-    """Make the file `path` with these bytes. Returns False where there is one already, unless it may be replaced.
+    """Make the file `path` with these bytes. Returns False if there is one already, unless it may be replaced.
 
     Args:
         path: where; its folder must exist.
         data: the content, whole or in pieces.
-        mode: of the new file; where others may read it too, less the process's umask.
+        mode: of the new file; if others may read it too, less the process's umask.
         replace: whether a file that is there is replaced.
         durable: whether it is on the disk when this returns. Without it a loss of power may leave half a file.
 
@@ -70,7 +70,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _draft(path: Path, mode: int) -> tuple[Path, int]:
-    """A new draft, and its descriptor, which holds the lock that says that its writer lives."""
+    """A new draft, and its descriptor, which holds the lock that shows that its writer lives."""
     while True:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
         descriptor = os.open(draft, _FLAGS, mode)
@@ -82,7 +82,7 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
 
 
 def _remove_left_overs(path: Path) -> None:
-    """Remove the drafts whose writers were killed. What cannot be removed is in nobody's way."""
+    """Remove the drafts whose writers were killed. A draft that cannot be removed does no harm."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.draft")
     for draft in path.parent.iterdir():
         if ours.fullmatch(draft.name) is None:

@@ -426,7 +426,7 @@ class TestTokenInspect:
         [
             (run_token(task_key()), "it goes into X-Run-Identity, with a proof"),
             (run_token(None), "it goes into Proxy-Authorization"),
-            (token(aud="urn:airflow.apache.org:task", scope="workload"), "a task token of Airflow's, scope 'workload'"),
+            (token(aud="urn:airflow.apache.org:task", scope="workload"), "an Airflow task token, scope 'workload'"),
         ],
         ids=["bound", "for proxies", "Airflow's"],
     )
@@ -673,9 +673,9 @@ class TestRevoke:
             ((), "give one of"),
             (("--sid", "a", "--jti", "b"), "give one of"),
             (("--sid", ""), "empty"),
-            (("--sid", "a\nb"), "nobody can see"),
+            (("--sid", "a\nb"), "invisible characters"),
             (("--sid", "a", "--issuer", "nobody"), "there is corp"),
-            (("--sid", "a", "--issuer", "https://a\udcff"), "nobody can see"),
+            (("--sid", "a", "--issuer", "https://a\udcff"), "invisible characters"),
             (("--sid", "a", "--until", "tomorrow"), "no time"),
             (("--sid", "a", "--until", "2100-01-01"), "needs a time zone"),
             (("--sid", "a", "--until", "2001-01-01T00:00:00Z"), "in the past"),

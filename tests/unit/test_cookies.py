@@ -78,7 +78,7 @@ def test_a_flood_of_cookies_is_not_worked_through(lines, left):
 def test_d22_a_session_cookie_that_comes_twice_is_ambiguous(lines, who):
     told = why(*lines, who=who, authorization=LINES if who else ())
     assert told.startswith("the cookie ")
-    assert told.endswith(" comes twice")
+    assert told.endswith(" is duplicated")
 
 
 @pytest.mark.parametrize(

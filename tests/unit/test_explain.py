@@ -317,7 +317,7 @@ def test_text_for_a_person():
 def test_text_about_nobody_and_about_unknown_routes():
     lines = ask("GET", "/nothing").lines()
     assert "  operation  none: the path and method are no route of the catalogue" in lines
-    assert "  identity   nobody: no valid token" in lines
+    assert "  identity   anonymous: no valid token" in lines
     egress = ask("GET", "/v1/orders", identity(), plane="egress").lines()
     assert not [line for line in egress if line.startswith("  operation")]
     assert "  roles      none" in egress

@@ -1,9 +1,9 @@
-"""The task's side of the outbound plane: who a call comes from, told to the gate, with no change of the DAG.
+"""The task's side of the outbound plane: identifies the caller to the gate, without a change to the DAG.
 
-Law: nothing here decides anything. What a task holds lets it be told from other tasks, no more; the gate judges every
-call, and a call without identity is denied there. Tokens live in memory alone, but for the form that proxy variables
-need; they are in no repr, no log, no XCom and no pickle. Nothing of the server is imported, and `requests`, `httpx` and
-`aiohttp` only by the module that is for them.
+Law: nothing here decides anything. What a task holds only distinguishes it from other tasks; the gate evaluates every
+call and denies a call without identity. Tokens live in memory only, except in the form that proxy variables need; they
+are in no repr, no log, no XCom and no pickle. This package imports nothing of the server, and `requests`, `httpx` and
+`aiohttp` only in the module that is for them.
 
     for_requests.RunAuth          auth for `requests`
     for_httpx.RunAuth             auth for `httpx`, synchronous and asynchronous

@@ -1,7 +1,7 @@
-"""What of a URL counts for identities: the origin (RFC 6454 §4), and what a proof is for (RFC 9449 §4.2).
+"""The parts of a URL that matter for identities: the origin (RFC 6454 §4) and the URL of a proof (RFC 9449 §4.2).
 
-Law: URLs come from HTTP libraries that are about to use them, as they will be sent. They are cut, not decoded; whatever
-does not look like `scheme://authority` has no origin, and nothing is sent there.
+Law: URLs come from HTTP libraries that are about to use them, as they will be sent. They are cut, not decoded; a URL
+that does not look like `scheme://authority` has no origin, and nothing is sent there.
 """
 
 from authz.airflow.egress.errors import ForeignOriginError
@@ -23,10 +23,10 @@ def origin(url: str) -> str:
 
 
 def origins_of(urls: tuple[str, ...], whose: str) -> frozenset[str]:
-    """Those of the base URLs that an identity is for.
+    """The origins of the base URLs that an identity is for.
 
     Raises:
-        TypeError: there is none; `whose` is what wants them.
+        TypeError: there is none; `whose` is what needs them.
         ForeignOriginError: one of them has no origin.
     """
     if not urls:

@@ -1,6 +1,6 @@
-"""What has another place in Airflow 3.1 and 3.2 than in 3.3.
+"""Names whose location differs between Airflow 3.1, 3.2 and 3.3.
 
-Law: names only; what differs in behaviour is where it matters.
+Law: names only; differences in behaviour are handled where they matter.
 """
 
 try:

@@ -1,11 +1,11 @@
-"""A service account that says which run it calls for: where there is no task token to be known by, level `asserted`.
+"""A service account that asserts which run it calls for, where no task token can identify it: level `asserted`.
 
-That is so in the triggerer, which makes the calls of deferred tasks, and where Airflow signs task tokens with a shared
-secret that the gate cannot verify. Whoever holds the account's token can claim any run, so policy can refuse it.
+That is the case in the triggerer, which makes the calls of deferred tasks, and where Airflow signs task tokens with a
+shared secret that the gate cannot verify. A holder of the account's token can claim any run, so policy can refuse it.
 
-Law: it is never used in place of an identity that was refused: only what is configured, where it is configured. The
-run is told in the proof of each call. The account's token is hidden from logs, and bound to this process's key where
-the provider does that (RFC 9449 §5).
+Law: it never replaces an identity that was refused; it is used only where it is configured. The proof of each call
+names the run. The account's token is hidden from logs, and bound to this process's key where the provider does that
+(RFC 9449 §5).
 """
 
 import os
@@ -28,7 +28,7 @@ _TIMEOUT_S = 10.0
 
 
 class ServiceAccount:
-    """The account of this process: from a file that somebody keeps fresh, or by client credentials (RFC 6749 §4.4)."""
+    """The account of this process: from a file that others keep fresh, or by client credentials (RFC 6749 §4.4)."""
 
     def __init__(self, account: Account, *, hide: task_sdk.Hide = task_sdk.hide) -> None:
         self.pid = os.getpid()
@@ -78,7 +78,7 @@ class ServiceAccount:
 
 
 class AssertedIdentity:
-    """What the service account says of one run."""
+    """The identity that the service account asserts for one run."""
 
     def __init__(self, task: Task, account: ServiceAccount | None = None) -> None:
         self._task = task
@@ -109,7 +109,7 @@ class AssertedIdentity:
 
 
 def current() -> Identity:
-    """Whose calls those of the running task are: the run's, or with `[authz] egress_identity = asserted` what is said.
+    """The identity of the running task's calls; an asserted one with `[authz] egress_identity = asserted`.
 
     Raises:
         NoRunError: there is no running task here.
@@ -137,7 +137,7 @@ def _account() -> ServiceAccount:
 
 
 def _after_fork() -> None:
-    """The lock may have been held by a thread that is not in the child."""
+    """A thread that does not exist in the child may have held the lock."""
     global _LOCK  # noqa: PLW0603 there is one per process
     _LOCK = threading.Lock()
 

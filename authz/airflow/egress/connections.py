@@ -1,8 +1,8 @@
-"""Connections that carry the run's identity themselves, for what builds its hook in code: `HttpSensor`, `HttpHook(…)`.
+"""Connections that carry the run's identity themselves, for code that builds its own hook: `HttpSensor`, `HttpHook(…)`.
 
 Law: only a connection whose extras say `"authz_run_identity": true` gets a token, only while a task runs, and only the
-token of the proxy form, in the header `Proxy-Authorization`, which HTTP libraries never send on to another host. Where
-there is no token the connection comes without: the gate denies what is done with it.
+token of the proxy form, in the header `Proxy-Authorization`, which HTTP libraries never forward to another host. If
+there is no token, the connection is returned without one, and the gate denies its calls.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class RunConnections(BaseSecretsBackend):
     """Airflow's `[workers] secrets_backend`. It asks the others, and adds the identity to connections that want it.
 
     Args:
-        backend: the class of the secrets backend that stood there before, if any.
+        backend: the class of the secrets backend that was configured before, if any.
         backend_kwargs: its arguments.
     """
 
@@ -54,15 +54,15 @@ class RunConnections(BaseSecretsBackend):
         return None
 
     def get_variable(self, key: str, team_name: str | None = None) -> str | None:  # noqa: ARG002 see above
-        """What the backend before us knows; Airflow asks the others."""
+        """The answer of the wrapped backend; Airflow asks the others."""
         return None if self._own is None else self._own.get_variable(key)
 
     def get_config(self, key: str) -> str | None:
-        """What the backend before us knows."""
+        """The answer of the wrapped backend."""
         return None if self._own is None else self._own.get_config(key)
 
     def _others(self) -> list[Any]:
-        """The backend that stood here before, and those that Airflow asks after us."""
+        """The wrapped backend, and those that Airflow asks after us."""
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded  # noqa: PLC0415 imports us
 
         found = [backend for backend in ensure_secrets_backend_loaded() if not isinstance(backend, RunConnections)]

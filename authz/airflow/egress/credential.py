@@ -1,8 +1,8 @@
-"""One credential that everybody in the process shares: renewed before it expires, asked for once however many wait.
+"""One credential that the whole process shares: renewed before it expires, requested once however many callers wait.
 
-Law: it is asked for on a thread of its own, so that neither an event loop nor its default executor (which the Task SDK
-needs to read the answer) is ever blocked. While the old one is good it is handed out; nobody waits for a renewal that
-is not needed yet. Time is monotonic.
+Law: a separate thread requests it, so neither an event loop nor its default executor (which the Task SDK needs to read
+the answer) is ever blocked. While the old one is valid it is handed out; callers do not wait for a renewal that is not
+needed yet. Time is monotonic.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 
 
 class Credential(NamedTuple):
-    """A token, how long it lives, and the level that the gate will report at most."""
+    """A token, its lifetime, and the highest level that the gate will report."""
 
     token: str
     lives_s: float
@@ -38,7 +38,7 @@ class SharedCredential:
     """The credential that `fetch` gets.
 
     Args:
-        fetch: asks for a new one; it blocks, and raises `EgressError` where there is none.
+        fetch: requests a new one; it blocks, and raises `EgressError` if there is none.
         clock: monotonic seconds.
     """
 
@@ -72,7 +72,7 @@ class SharedCredential:
             raise UnavailableError(f"The supervisor has not answered for {WAIT_S:g} s.") from None
 
     def renews_in(self) -> float:
-        """Seconds until somebody should ask again."""
+        """Seconds until a caller should ask again."""
         with self._lock:
             return max(0.0, self._renew_from - self._clock())
 

@@ -1,9 +1,9 @@
-"""`HttpOperator` whose deferred calls say which run they are for: `GateHttpOperator`, with the same arguments.
+"""`HttpOperator` whose deferred calls name their run: `GateHttpOperator`, with the same arguments.
 
 A deferred call is made by the triggerer, which has no task token: its level is `asserted`.
 
-Law: the identity goes to the connection's host alone. The gate's refusals are told in its words, and a 403 ends the
-task for good.
+Law: the identity goes only to the connection's host. The gate's refusals are reported in its words, and a 403 fails the
+task permanently.
 """
 
 from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ _HERE = "authz.airflow.egress.deferrable.GateHttpTrigger"
 
 
 class GateHttpTrigger(HttpTrigger):
-    """`HttpTrigger`, whose call says which run it is for."""
+    """`HttpTrigger` whose call names its run."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Where the triggerer finds this class, and its arguments."""
         return _HERE, super().serialize()[1]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Make the call, and tell what came of it."""
+        """Make the call and report its outcome."""
         final = False
         try:
             response = await self._get_response(self._get_async_hook())
@@ -85,7 +85,7 @@ class GateHttpOperator(HttpOperator):
         super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timeout)
 
     def execute_complete(self, context: Any, event: dict[str, Any], paginated_responses: Any = None) -> Any:
-        """Go on with the answer."""
+        """Resume with the answer."""
         if event.get("final"):
             raise AirflowFailException(event["message"])
         return super().execute_complete(context, event, paginated_responses)

@@ -1,14 +1,14 @@
 """Why a call cannot carry the identity of its run.
 
-Law: every message is for the reader of a task log: what is wrong, and who can mend it. None holds a token.
+Law: every message is for the reader of a task log: what is wrong, and who can fix it. None contains a token.
 
     EgressError
     ├── NoRunError           there is no running task here
     ├── RefusedError         the gate does not give this task an identity
-    ├── UnavailableError     it cannot be had now: trying again later may help
-    │   └── NotServedError   nobody on the way to Airflow gives identities
-    ├── NotConfiguredError   nobody is configured to say which run it is
-    └── ForeignOriginError   the call, or a redirect, leads to where the identity must not go
+    ├── UnavailableError     it is not available now: trying again later may help
+    │   └── NotServedError   nothing on the way to Airflow issues identities
+    ├── NotConfiguredError   no service account is configured to assert the run
+    └── ForeignOriginError   the call, or a redirect, goes where the identity must not go
 """
 
 
@@ -25,7 +25,7 @@ class RefusedError(EgressError):
 
 
 class UnavailableError(EgressError):
-    """The identity cannot be had now."""
+    """The identity is not available now."""
 
 
 class NotServedError(UnavailableError):
@@ -33,7 +33,7 @@ class NotServedError(UnavailableError):
 
 
 class NotConfiguredError(EgressError):
-    """There is no service account that could say which run it is."""
+    """There is no service account that could assert the run."""
 
 
 class ForeignOriginError(EgressError):

@@ -1,7 +1,7 @@
 """Identity for `aiohttp` (3.12 or later): `ClientSession(middlewares=[RunMiddleware("http://127.0.0.1:9101")])`.
 
-Law: that of `for_requests`. The middleware sees every request of a redirect, and refuses what leads elsewhere. Nothing
-blocks the event loop: the token is waited for as a coroutine waits.
+Law: that of `for_requests`. The middleware sees every request of a redirect and refuses one that leads elsewhere.
+Nothing blocks the event loop: a coroutine awaits the token.
 """
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, payload
@@ -18,7 +18,7 @@ class RunMiddleware:
 
     Args:
         origins: base URLs at the gate; of each only scheme, host and port count.
-        identity: whose it is; the running task's by default. It is looked for when a request is made.
+        identity: where it comes from; the running task's by default. It is looked up when a request is made.
     """
 
     def __init__(self, *origins: str, identity: Identity | None = None) -> None:
@@ -26,7 +26,7 @@ class RunMiddleware:
         self._identity = identity
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Put a new proof on the request, and once more after a 401 of the gate's."""
+        """Put a new proof on the request, and once more after the gate's 401."""
         refused = await self._prove(request)
         response = await handler(request)
         if may_be_refusal(response.status, response.headers) and _replayable(request):

@@ -1,8 +1,8 @@
 """Identity for `httpx`: `httpx.Client(auth=RunAuth("http://127.0.0.1:9101"))`, and the same for `AsyncClient`.
 
 Law: that of `for_requests`. httpx follows redirects without asking its auth, so a listener on the transport's own
-events ends a request to elsewhere before its headers are written; the event is there in httpx's own transports, and
-where another transport is used, a redirect that was followed is told afterwards.
+events aborts a request to elsewhere before its headers are written. Only httpx's own transports have that event; with
+another transport, a redirect that was followed is reported afterwards.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class RunAuth(httpx.Auth):
 
     Args:
         origins: base URLs at the gate; of each only scheme, host and port count.
-        identity: whose it is; the running task's by default. It is looked for when a request is made.
+        identity: where it comes from; the running task's by default. It is looked up when a request is made.
     """
 
     def __init__(self, *origins: str, identity: Identity | None = None) -> None:
@@ -34,7 +34,7 @@ class RunAuth(httpx.Auth):
         self._identity = identity
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Put a new proof on the request, and again where the gate wants another."""
+        """Put a new proof on the request, and again if the gate requires another."""
         request.extensions = {**request.extensions, "trace": self._watch(request.extensions.get("trace"))}
         proofs = _Proofs()
         while True:
@@ -136,7 +136,7 @@ class _Proofs:
         )
 
     def help(self, response: httpx.Response) -> bool:
-        """Whether it is the gate that wants another proof."""
+        """Whether the gate requires another proof."""
         request = response.request
         self.refused = self._token if self._tried[request.method, str(request.url)] else ""
         return refusal(response.status_code, response.headers, response.content) is not None

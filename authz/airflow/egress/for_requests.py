@@ -1,9 +1,8 @@
 """Identity for `requests`: `session.auth = RunAuth("http://127.0.0.1:9101")`.
 
-Law: the identity goes to the origins that were named, and nowhere else: any other call is refused before it is sent,
-and so is a redirect to elsewhere when it is followed. Every request has a proof of its own: a retry, and a redirect
-within the origin, get new ones. What was sent is taken out of `response.request`, so that no token is kept with an
-answer.
+Law: the identity goes to the named origins and nowhere else: any other call is refused before it is sent, and so is a
+redirect to elsewhere when it is followed. Every request has its own proof: a retry, and a redirect within the origin,
+get new ones. What was sent is removed from `response.request`, so that no token is kept with an answer.
 """
 
 import re
@@ -31,7 +30,7 @@ class RunAuth(AuthBase):
 
     Args:
         origins: base URLs at the gate; of each only scheme, host and port count.
-        identity: whose it is; the running task's by default. It is looked for when a request is made.
+        identity: where it comes from; the running task's by default. It is looked up when a request is made.
         also: an auth that is applied first, for a destination that sees the task's own `Authorization`.
     """
 
@@ -81,7 +80,7 @@ class RunAuth(AuthBase):
         return response
 
     def _once_more(self, response: Response, sending: dict[str, Any]) -> Response:
-        """A new token and a new proof, once: the answer to that is not looked at again."""
+        """Try once with a new token and a new proof; the answer to that is final."""
         if refusal(response.status_code, response.headers, response.content) is None:
             return response
         refused = token_of(cast("Mapping[str, str]", response.request.headers))
@@ -107,7 +106,7 @@ class RunAuth(AuthBase):
 
 
 class _Lending(CaseInsensitiveDict[str | bytes]):
-    """Headers with some more for copies, which are the next request's. They themselves stay with their answer."""
+    """Headers whose copies, which the next request gets, have some more. They themselves stay with their answer."""
 
     def __init__(self, own: Mapping[str, str | bytes], lent: dict[str, str]) -> None:
         super().__init__(own)
@@ -141,9 +140,9 @@ class _NeverSent(str):
 
 
 def _next_url(response: Response) -> str:
-    """Where `requests` goes next; ForeignOriginError where that cannot be told.
+    """Where `requests` goes next; ForeignOriginError where that cannot be determined.
 
-    It takes control characters out before it looks for a host, and `urljoin` of a quoted Location does not.
+    It removes control characters before it looks for a host, and `urljoin` of a quoted Location does not.
     """
     target = SessionRedirectMixin().get_redirect_target(response) or ""
     if _control(target):

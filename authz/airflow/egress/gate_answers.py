@@ -1,7 +1,7 @@
-"""Telling the gate's refusals from those of the destination, and what they mean for a task.
+"""Distinguishes the gate's refusals from the destination's, and says what they mean for a task.
 
-Law: the gate's word is known by its header and by its body together: the header alone comes with every answer that
-went through the gate, so that a 403 of the destination's own has it as well. What cannot be told is the destination's.
+Law: a refusal by the gate is recognised by its header and its body together. Every answer that went through the gate
+has the header, so the destination's own 403 has it as well. In case of doubt the answer is the destination's.
 """
 
 import json
@@ -20,7 +20,7 @@ _LONGEST_BODY = 16_384
 
 
 class Refusal(NamedTuple):
-    """What the gate said instead of passing the call on."""
+    """What the gate answered instead of passing the call on."""
 
     status: int
     error: str
@@ -54,7 +54,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | N
 
 
 def may_be_refusal(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether it is worth reading the body: only then is there something of the gate's to do about a 401."""
+    """Whether to read the body: only then is there a 401 by the gate that something can be done about."""
     return status == UNAUTHENTICATED and bool(headers.get(DECISION))
 
 

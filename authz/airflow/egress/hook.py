@@ -1,9 +1,9 @@
 """What the connection type `authz-http` makes of an unchanged `HttpOperator`: calls as the run, through the gate.
 
-Law: the connection's host is the destination's base URL at the gate, and the identity goes there alone. The gate's
-refusals end the task at once and say why in its log: Airflow never tries a 403 again. A 401 is tried again once, with a
-new token; 429 and 503 when `Retry-After` says so, within bounds, and a call that may have reached the destination only
-where its method is idempotent (RFC 9110 §9.2.2). All else is `HttpHook`'s.
+Law: the connection's host is the destination's base URL at the gate, and the identity goes only there. The gate's
+refusals fail the task at once and say why in its log: Airflow never retries a 403. A 401 is retried once, with a new
+token; 429 and 503 when `Retry-After` says so, within bounds, and a call that may have reached the destination only if
+its method is idempotent (RFC 9110 §9.2.2). Everything else is as in `HttpHook`.
 """
 
 import time
@@ -40,7 +40,7 @@ _IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"}
 
 
 class GateHttpHook(HttpHook):
-    """`HttpHook`, whose calls carry the identity of the running task."""
+    """`HttpHook` whose calls carry the identity of the running task."""
 
     conn_type = CONNECTION_TYPE
     hook_name = "HTTP through the gate"
@@ -49,7 +49,7 @@ class GateHttpHook(HttpHook):
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
     ) -> requests.Session:
-        """A session that identifies itself to the gate at the connection's host, and to nobody else."""
+        """A session that identifies itself to the gate at the connection's host, and nowhere else."""
         session: requests.Session = super().get_conn(headers, extra_options)
         for name in (WAIT_FIELD, TRIES_FIELD, *HEADERS):  # extras become headers, but these are ours
             session.headers.pop(name, None)
@@ -62,7 +62,7 @@ class GateHttpHook(HttpHook):
         """Make the call.
 
         Raises:
-            AirflowFailException: the gate refuses the call or the identity. Airflow does not try again.
+            AirflowFailException: the gate refuses the call or the identity. Airflow does not retry.
             AirflowException: it did not succeed.
         """
         try:
@@ -75,7 +75,7 @@ class GateHttpHook(HttpHook):
     def run_and_check(
         self, session: requests.Session, prepped_request: requests.PreparedRequest, extra_options: dict[Any, Any]
     ) -> Any:
-        """Send the request, wait as `Retry-After` says, and tell the task what the answer means."""
+        """Send the request, wait as `Retry-After` says, and raise what the answer means for the task."""
         limit_s, tries = self._patience()
         unchecked = {**extra_options, "check_response": False}
         response = super().run_and_check(session, prepped_request, unchecked)
@@ -98,8 +98,8 @@ class GateHttpHook(HttpHook):
         """Raise what the answer means for the task.
 
         Raises:
-            AirflowFailException: the gate says no. Airflow does not try again.
-            AirflowException: anything else that is no success.
+            AirflowFailException: the gate says no. Airflow does not retry.
+            AirflowException: any other answer that is not a success.
         """
         told = _told(response)
         if told is None:
@@ -110,7 +110,7 @@ class GateHttpHook(HttpHook):
         raise kind(f"{told.status}: {told}")
 
     def run_with_advanced_retry(self, _retry_args: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """The same as `HttpHook`'s, but a refusal is never tried again, whatever the arguments say."""
+        """The same as `HttpHook`'s, but a refusal is never retried, whatever the arguments say."""
         wanted = _retry_args.get("retry", tenacity.retry_if_exception_type())
 
         def retry(state: tenacity.RetryCallState) -> bool:

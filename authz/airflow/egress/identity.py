@@ -1,8 +1,8 @@
-"""The identity of the run of this process: a token bound to a key of its own, and a proof for every call.
+"""The run identity of this process: a token bound to a key of its own, and a proof for every call.
 
-Law: there is one per process and try; a forked child makes its own, with its own key. The token is asked for through
-the supervisor, which alone holds the task's Airflow token. What is received is checked for form before it may become a
-header, hidden from Airflow's logs before anybody can use it, and never written anywhere.
+Law: there is one per process and try; a forked child makes its own, with its own key. The token is requested through
+the supervisor, which alone holds the task's Airflow token. The form of what is received is checked before it becomes a
+header. The token is hidden from Airflow's logs before it can be used, and never written anywhere.
 """
 
 import base64
@@ -45,7 +45,7 @@ class Identity(Protocol):
 
 
 class RunIdentity:
-    """Who the calls of the running task come from. `RunIdentity.current()` has it; it is safe in all threads."""
+    """The identity of the running task's calls. `RunIdentity.current()` returns it; it is thread-safe."""
 
     def __init__(self, task: Task, *, ask: Ask = task_sdk.ask, hide: task_sdk.Hide = task_sdk.hide) -> None:
         self.task = task
@@ -83,11 +83,11 @@ class RunIdentity:
         return self._proved(method, url, (await self._bound.aget(refused=refused)).token)
 
     def level(self) -> str:
-        """The level that the gate will report at most: `verified` or `asserted`."""
+        """The highest level that the gate will report: `verified` or `asserted`."""
         return self._bound.get().level
 
     def proxy(self) -> Credential:
-        """The token of the proxy form: whoever reads it can use it, for some minutes."""
+        """The token of the proxy form: anyone who reads it can use it, for some minutes."""
         return self._proxy.get()
 
     async def aproxy(self) -> Credential:
@@ -95,7 +95,7 @@ class RunIdentity:
         return await self._proxy.aget()
 
     def proxy_renews_in(self) -> float:
-        """Seconds until the token of the proxy form should be asked for again."""
+        """Seconds until the token of the proxy form should be requested again."""
         return self._proxy.renews_in()
 
     def _proved(self, method: str, url: str, token: str) -> dict[str, str]:
@@ -124,10 +124,10 @@ class RunIdentity:
 
 
 def endings(token: str) -> tuple[str, str]:
-    """What makes a token usable, as it is and as it is in Basic credentials: enough to hide from logs.
+    """The part that makes a token usable, plain and as in Basic credentials: hiding it from logs is enough.
 
-    Airflow's masker keeps all that it was ever given and compiles it anew each time: with whole tokens, a day's
-    renewals would take seconds each.
+    Airflow's masker keeps all that it was ever given and recompiles it each time: with whole tokens, a day's renewals
+    would take seconds each.
     """
     signature = token.rpartition(".")[2]
     basic = base64.b64encode(f"run:{token}".encode()).decode()
@@ -165,7 +165,7 @@ class _Current:
             return self._identity
 
     def forget(self) -> None:
-        """In a forked child: the key is the parent's, and the lock may be held by a thread that is not here."""
+        """In a forked child: the key is the parent's, and a thread that does not exist here may hold the lock."""
         self.__init__()  # type: ignore[misc]
 
 

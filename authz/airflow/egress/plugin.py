@@ -1,7 +1,7 @@
 """The listener that gives a task its proxy variables, where `[authz] egress_proxy` is set.
 
-Law: it acts in the process of a task only, so that neither the supervisor's calls to Airflow nor the scheduler's go
-through the gate. It never breaks a task, unless `[authz] egress_required` says that a task must not start without its
+Law: it acts only in the process of a task, so that neither the supervisor's calls to Airflow nor the scheduler's go
+through the gate. It never fails a task, unless `[authz] egress_required` says that a task must not start without its
 token.
 """
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class RunIdentityListener:
-    """Sets the variables when a task starts and takes them back when it ends."""
+    """Sets the variables when a task starts and restores them when it ends."""
 
     def __init__(self) -> None:
         self._variables: Any = None
@@ -69,7 +69,7 @@ def _in_task_process(task_instance: Any) -> bool:
 
 
 class RunIdentityPlugin(AirflowPlugin):
-    """The name under which Airflow lists it."""
+    """The plugin under the name that Airflow lists."""
 
     name = "authz_run_identity"
     listeners = [RunIdentityListener()]  # noqa: RUF012 Airflow's own form

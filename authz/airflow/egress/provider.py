@@ -1,4 +1,4 @@
-"""What Airflow's providers manager is told: the connection type `authz-http`, its form, and the hook behind it.
+"""Provider metadata for Airflow's providers manager: the connection type `authz-http`, its form and its hook.
 
 Law: importing this imports nothing.
 """
@@ -9,7 +9,7 @@ import authz
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Provider metadata, in the form of Airflow's `provider_info.schema.json`."""
+    """Provider metadata, in the form of the schema `provider_info.schema.json`."""
     return {
         "package-name": "airflow-envoy-authz",
         "name": "Envoy authorization",

@@ -1,9 +1,9 @@
-"""The proxy variables of a task: for everything that obeys `HTTP_PROXY` and cannot be told to identify itself.
+"""The proxy variables of a task, for everything that obeys `HTTP_PROXY` but cannot be made to identify itself.
 
-Law: with a proxy configured, the variables are set, with or without a token: without one the gate denies the calls,
-which is better than that they pass it by. Both cases of the names are set. Airflow's own addresses stay out of it. The
-token is renewed before it ends; what was started before keeps the one it got. At the task's end everything is as it
-was.
+Law: if a proxy is configured, the variables are set, with or without a token: without one the gate denies the calls,
+which is better than calls that bypass it. Both cases of the names are set. Airflow's own addresses are exempt. The
+token is renewed before it expires; a process started earlier keeps the one it got. At the task's end everything is
+restored.
 """
 
 import logging
@@ -78,6 +78,6 @@ class ProxyVariables:
             self._set(PROXIES, f"{scheme}://run:{quote(token, safe='')}@{authority}")
 
     def _set(self, names: tuple[str, ...], value: str) -> None:
-        """Names are added while the task has one thread; later their values are replaced, which getenv survives."""
+        """Names are added while the task has one thread; later only their values change, which is safe for getenv."""
         for name in names:
             self._environ[name] = value

@@ -1,7 +1,7 @@
 """The key of one task process, and the proofs that it makes (RFC 9449 §4.2, RFC 7638).
 
 Law: the private key never leaves this object, and this object never leaves the process: it is in no repr and cannot be
-pickled. One proof is for one request.
+pickled. Each proof is for one request.
 """
 
 import base64
@@ -19,7 +19,7 @@ _COORDINATE_BYTES = 32
 
 
 class RunKey:
-    """An ES256 key that nobody else has."""
+    """An ES256 key that only this process has."""
 
     __slots__ = ("_jwk", "_private", "thumbprint")
 
@@ -34,7 +34,7 @@ class RunKey:
     def prove(self, *, method: str, url: str, token: str, now: float, run: dict[str, Any] | None = None) -> str:
         """A proof that this key's holder sends this request with this token.
 
-        `run` is what the caller says of its run, where the token does not.
+        `run` is what the caller says about its run, where the token does not.
         """
         claims: dict[str, Any] = {
             "jti": secrets.token_urlsafe(16),
@@ -48,7 +48,7 @@ class RunKey:
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": self._jwk})
 
     def prove_request(self, *, method: str, url: str, now: float) -> str:
-        """A proof for a request that asks for a token (RFC 9449 §5): there is none yet that it could name."""
+        """A proof for a request that asks for a token (RFC 9449 §5): there is no token yet that it could name."""
         claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": proof_url(url), "iat": int(now)}
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": self._jwk})
 

@@ -1,7 +1,7 @@
 """The egress part of Airflow's configuration section `[authz]`, for workers.
 
-Law: nothing here can stop a task by being wrong: what cannot be used is told, and is as if it were not set; calls
-without identity are denied by the gate.
+Law: a mistake here cannot stop a task: a value that cannot be used is reported and counts as not set; the gate denies
+calls without identity.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Get = Callable[[str, str], str]
 
 
 class Account(NamedTuple):
-    """The service account of asserted calls: a file with its token, or what a token is asked for with."""
+    """The service account of asserted calls: a file with its token, or what is needed to request one."""
 
     token_file: str
     token_endpoint: str
@@ -25,16 +25,16 @@ class Account(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Whether a token can be had with it."""
+        """Whether it is enough to get a token."""
         return bool(self.token_file or (self.token_endpoint and self.client_id and self.client_secret_file))
 
 
 class EgressSettings(NamedTuple):
-    """What workers are told about the gate.
+    """What workers know about the gate.
 
-    `proxy` is the gate's egress listener as a forward proxy, or "" where tasks are given no proxy variables. With
-    `required`, a task does not start without its token. `no_proxy` are hosts that are reached without the proxy.
-    `account` is who asserts.
+    `proxy` is the gate's egress listener as a forward proxy, or "" where tasks get no proxy variables. With `required`,
+    a task does not start without its token. `no_proxy` are hosts that are reached without the proxy. `account` is the
+    service account that asserts.
     """
 
     proxy: str
@@ -68,7 +68,7 @@ def from_airflow() -> EgressSettings:
 
 
 def is_asserted() -> bool:
-    """Whether tasks too say by the service account which run they are, and ask for no identity of their own."""
+    """Whether tasks too assert their run with the service account, and request no identity of their own."""
     from authz.airflow.egress.airflow_versions import conf  # noqa: PLC0415 see above
 
     return bool(conf.get(SECTION, "egress_identity", fallback="run").strip().lower() == "asserted")

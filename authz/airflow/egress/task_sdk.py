@@ -1,7 +1,7 @@
-"""What is asked of Airflow's Task SDK: which task runs here, and the answer of the gate through the supervisor.
+"""Queries to Airflow's Task SDK: which task runs here, and the gate's answer through the supervisor.
 
-Law: the supervisor is asked by the SDK's own message, never by `Variable.get`: so no other secrets backend sees the
-name, nothing is cached or logged on the way, and a refusal is not taken for "not found". It is a blocking call, and
+Law: the supervisor is asked with the SDK's own message, never with `Variable.get`: so no other secrets backend sees the
+name, nothing is cached or logged on the way, and a refusal is not mistaken for "not found". The call blocks, and is
 never made on the thread of an event loop. Processes that a task has forked share the supervisor's socket: they ask one
 after another.
 """
@@ -61,7 +61,7 @@ def running() -> Task:
 
 
 def task_of(instance: Any) -> Task:
-    """The try that Airflow's task instance is."""
+    """The try of Airflow's task instance."""
     index = getattr(instance, "map_index", None)
     return Task(
         id=str(instance.id),
@@ -74,10 +74,10 @@ def task_of(instance: Any) -> Task:
 
 
 def ask(key: str, task: Task) -> str:
-    """The value of the variable `key`, as whoever answers the worker's execution API says.
+    """The value of the variable `key`, as the server behind the worker's execution API answers.
 
     Raises:
-        EgressError: there is no value; the message says why, as far as the SDK hands that on.
+        EgressError: there is no value; the message says why, as far as the SDK passes it on.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 see above
     from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
@@ -128,7 +128,7 @@ def _told(answer: Any, task: Task) -> EgressError:
 
 
 def _gates_word(body: Any) -> str:
-    """Reason, sentence and decision of the gate's denial, where the SDK hands the body on."""
+    """Reason, sentence and decision of the gate's denial, where the SDK passes the body on."""
     if isinstance(body, dict) and isinstance(body.get("detail"), dict):
         body = body["detail"]
     if not isinstance(body, dict) or "decision_id" not in body:
@@ -153,11 +153,11 @@ def _one_at_a_time(comms: Any) -> None:
 
 
 class _Turn:
-    """Whose turn it is to use the supervisor's socket: one thread, in one of the processes that a task has forked.
+    """Turns at the supervisor's socket: one thread, in one of the processes that a task has forked.
 
-    A fork waits for the end of a turn: the SDK's own lock would be held in the child, by nobody. It does not wait for
-    ever, because the turn may wait for an event loop that the fork holds up. Between processes it is a record lock,
-    which is the process's own even on a descriptor that was inherited. Airflow's own calls do not take part.
+    A fork waits for the end of a turn: else the SDK's own lock would be held in the child, with no owner. It does not
+    wait for ever, because the turn may wait for an event loop that the fork blocks. Between processes it is a record
+    lock, which is the process's own even on an inherited descriptor. Airflow's own calls do not take part.
     """
 
     def __init__(self) -> None:

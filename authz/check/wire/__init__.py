@@ -1,6 +1,6 @@
 """The codec: bytes of a CheckRequest to `HttpRequest`, a decision to the bytes of a CheckResponse.
 
-Law: nobody else reads or builds Envoy's messages.
+Law: only this package reads or builds Envoy's messages.
 """
 
 from authz.check.wire.headers import NEVER_FORWARDED, identity_headers

@@ -1,6 +1,6 @@
 """The headers that are removed, and those that name a caller.
 
-Law: a header name that we emit is always either set or removed, so that nothing a client sent under it gets through.
+Law: a header name that we emit is always either set or removed, so that a client's own value never gets through.
 Emitted values are visible ASCII and bounded.
 """
 
@@ -42,7 +42,7 @@ def _visible(value: str) -> str:
 
 
 def identity_headers(identity: Identity, assertion: str) -> dict[str, str]:
-    """The headers that name the caller to the upstream. One that is empty or too long is left out, hence removed."""
+    """The headers that name the caller to the upstream. An empty or too long one is omitted, and so removed."""
     claims = identity.claims
     values = {
         SUBJECT: _visible(claims.subject),
@@ -62,7 +62,7 @@ def identity_headers(identity: Identity, assertion: str) -> dict[str, str]:
 
 
 def _run_headers(run: Run) -> dict[str, str]:
-    """The run, in full or not at all: a part of it could be taken for another run's."""
+    """The run, in full or not at all: a part of it could be mistaken for another run."""
     values = {
         DAG: _visible(run.dag_id),
         RUN: _visible(run.run_id),

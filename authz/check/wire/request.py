@@ -1,7 +1,7 @@
 """From the bytes of a CheckRequest to `HttpRequest`.
 
-Law: nothing is judged here, and nothing is decoded that is not read. What Envoy says (plane, destination, base path)
-and what the caller says (headers) are kept apart. Source: `envoy.service.auth.v3`, see `protos/`.
+Law: this module decides nothing and decodes only what is read. What Envoy sets (plane, destination, base path)
+and what the caller sends (headers) are kept apart. Source: `envoy.service.auth.v3`, see `protos/`.
 """
 
 import re
@@ -48,7 +48,7 @@ def parse(message: bytes) -> HttpRequest:
     With `encode_raw_headers` the headers are in `header_map`, one entry per line; without it Envoy joins repeated ones.
 
     Raises:
-        RequestError: BAD_REQUEST, when the bytes are no CheckRequest or carry no HTTP request.
+        RequestError: BAD_REQUEST, when the bytes are not a CheckRequest or lack an HTTP request.
     """
     try:
         attributes = pb.CheckRequest.FromString(message).attributes
@@ -85,7 +85,7 @@ def parse(message: bytes) -> HttpRequest:
 
 
 def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
-    """A call of a task. A tunnel has no path (RFC 9110 §9.3.6): only there the target may be empty."""
+    """A task's call. A tunnel has no path (RFC 9110 §9.3.6); only its target may be empty."""
     http, extension = attributes.request.http, attributes.context_extensions.get
     lines: dict[str, list[bytes]] = {name: [] for name in READ_ON_EGRESS}
     for entry in http.header_map.headers or _entries(http.headers):
@@ -117,19 +117,19 @@ def _outbound(attributes: pb.AttributeContext) -> HttpRequest:
 
 @lru_cache(maxsize=64)
 def _path(text: str) -> str:
-    """The path, "" where it is none: a sign-out path that cannot be believed is none at all."""
+    """The path, or "" if it is not one: an untrusted sign-out path counts as none."""
     return text if _SIGNOUT.fullmatch(text) else ""
 
 
 def _is_secure(marker: str, scheme: str) -> bool:
-    """Whether the browser speaks TLS: Envoy says which marker it awaits, and knows of a balancer in front of it."""
+    """Whether the browser uses TLS: Envoy says which marker it expects, and knows of a load balancer before it."""
     return marker.startswith(HOST_ONLY) if marker else scheme == "https"
 
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[bytes, ...], tuple[bytes, ...], bool, str]:
-    """The Authorization lines, the Cookie lines, whether HTML is accepted, and traceparent; nothing else is looked at.
+    """The Authorization lines, the Cookie lines, whether HTML is accepted, and traceparent; all else is ignored.
 
-    This loop is a third of what reading a message costs. So most entries are told by their first two bytes.
+    This loop is a third of the cost of reading a message, so it skips most entries by their first two bytes.
     """
     authorization: list[bytes] = []
     cookies: list[bytes] = []
@@ -156,5 +156,5 @@ def _header(entry: bytes) -> tuple[str, bytes]:
 
 
 def _entries(headers: Mapping[str, str]) -> list[bytes]:
-    """The entries that the plain map of headers would be in a header map."""
+    """The plain map of headers as header map entries."""
     return [pb.HeaderValue(key=key, value=text).SerializeToString() for key, text in headers.items()]

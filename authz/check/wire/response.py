@@ -38,9 +38,9 @@ def allowed(
     """The request may go on, with exactly these identity headers; all others that we know are removed.
 
     Args:
-        decision_id: told to the upstream and, in the response, to the caller.
+        decision_id: sent to the upstream and, in the response, to the caller.
         headers: what `identity_headers` made, or nothing for an anonymous caller.
-        cookies: what the Cookie header becomes; "" takes it away, None leaves it as it is.
+        cookies: the new Cookie header; "" removes it, None leaves it unchanged.
         metadata: `decision_id, reason, rule, revision, subject` for the access log.
         keep: the Authorization header is the destination's: no credential of ours is in it.
     """
@@ -72,10 +72,10 @@ def allowed(
 
 
 class _Prepared:
-    """A response whose bytes are the same for every decision but for the decision's id.
+    """A response whose bytes differ between decisions only in the decision's id.
 
     It is built once, with a mark in the id's place; `render` puts the id there. The mark is random, so that no claim
-    can hold it, and as long as an id, so that the lengths inside the message stay true.
+    can contain it, and as long as an id, so that the lengths in the message stay correct.
     """
 
     __slots__ = ("_parts",)
@@ -97,7 +97,7 @@ class _Prepared:
 
 
 class PreparedAllow(_Prepared):
-    """An allow, ready but for the decision's id; the arguments are those of `allowed`."""
+    """An allow without its decision's id; the arguments are those of `allowed`."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class PreparedAllow(_Prepared):
 
 
 class PreparedDeny(_Prepared):
-    """A denial, ready but for the decision's id: `answer` makes what the caller gets, of the id."""
+    """A denial without its decision's id; `answer` makes the caller's answer from the id."""
 
     __slots__ = ()
 
@@ -121,7 +121,7 @@ def denied(answer: HttpAnswer, *, reason: Reason, metadata: Mapping[str, str]) -
     """The caller gets `answer`, and Envoy forwards nothing.
 
     Raises:
-        ValueError: Envoy would read it as an allow. This is a bug of the caller; the service answers 503 for it.
+        ValueError: Envoy would read it as an allow. This is a bug in the caller; the service answers 503 for it.
     """
     code = ANSWERS[reason].grpc
     if code == GrpcCode.OK:

@@ -1,1 +1,1 @@
-"""Bounded containers: the second-chance cache, shared values, shares of a caller."""
+"""Bounded containers: the CLOCK cache, value interning, the rate limiter per caller."""

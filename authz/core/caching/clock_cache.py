@@ -1,12 +1,12 @@
-"""A bounded cache that gives up what is not used: one dictionary, and one bit per entry.
+"""Bounded CLOCK (second-chance) cache: one dictionary, and one bit per entry.
 
-Law: never more than `capacity` entries, and none is given up while there is room. Whoever uses an entry sets its
-`used`. When there is no room, a hand goes round over the entries, the oldest first: one that was used since the hand
-last passed is let off and its bit cleared, the first other one goes ("second chance", also known as CLOCK). It looks at
-a few entries at most, so that no put takes long. Used by one thread.
+Law: it never holds more than `capacity` entries, and evicts none while there is room. A caller that uses an entry sets
+its `used`. When the cache is full, a hand goes round the entries, oldest first: it spares an entry that was used since
+it last passed and clears its bit, and evicts the first other one. It looks at a few entries at most, so that no put
+takes long. Used by one thread.
 
-"Least recently used" would have to relink a list at every use and to keep it: `cachetools.LRUCache` has three
-dictionaries for that.
+An LRU cache would have to keep a list and relink it at every use: `cachetools.LRUCache` has three dictionaries for
+that.
 """
 
 from collections.abc import Hashable, Iterator
@@ -17,7 +17,7 @@ _MOST_LOOKED_AT: Final = 64
 
 
 class Entry(Protocol):
-    """What is kept."""
+    """A cache entry."""
 
     used: bool
 
@@ -30,10 +30,10 @@ class SecondChance(Generic[_Key, _Entry]):
     """Keys → entries.
 
     Args:
-        capacity: entries kept at most.
+        capacity: most entries kept.
 
     Attributes:
-        get: the entry of a key, or None; the dictionary's own, because it is asked at every check.
+        get: the entry of a key, or None; the dictionary's own method, because every check calls it.
     """
 
     __slots__ = ("_capacity", "_hand", "_kept", "get")
@@ -51,7 +51,7 @@ class SecondChance(Generic[_Key, _Entry]):
         return iter(self._kept)
 
     def put(self, key: _Key, entry: _Entry) -> None:
-        """Keep the entry, in the place of another one of the key or, where there is no room, of one not used."""
+        """Keep the entry. It replaces one with the same key or, if the cache is full, an unused one."""
         if len(self._kept) >= self._capacity and key not in self._kept:
             self._give_up_one()
         self._kept[key] = entry
@@ -67,7 +67,7 @@ class SecondChance(Generic[_Key, _Entry]):
             del self._kept[key]
 
     def _round(self) -> Iterator[_Key]:
-        """The keys, from where the hand stopped, on and on."""
+        """The keys, from where the hand stopped, endlessly."""
         while self._kept:
             yield from self._hand  # all still there: nobody but the hand takes anything away
             # A list of its own: a dictionary that changes cannot be walked, and to find the first key of one that lost

@@ -1,7 +1,7 @@
-"""Equal values as one object: what a hundred thousand tokens say alike is kept once.
+"""Bounded interning of equal values, to save memory: a hundred thousand tokens share them.
 
-Law: bounded, and without effect but on memory. What comes back equals what went in; a table that is full is begun anew,
-so a flood of different values costs only the sharing, and never more than `limit` values outlive their last user.
+Law: bounded, and affects only memory. The returned value equals the given one. A full table is cleared, so a flood of
+different values costs only the sharing, and at most `limit` values outlive their last user.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Shared(Generic[_Value]):
     """One table. Its values must be of one type: 1, 1.0 and True are equal.
 
     Args:
-        limit: values kept at most.
+        limit: most values kept.
     """
 
     __slots__ = ("_kept", "_limit")
@@ -47,7 +47,7 @@ class Shared(Generic[_Value]):
 
 
 class _Texts(Shared[str]):
-    """Texts that are not long."""
+    """Interns short texts."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class _Texts(Shared[str]):
 
 
 class _Sets(Shared[frozenset[str]]):
-    """Sets of texts; different sets have their common members together."""
+    """Interns sets of texts; different sets share their common members."""
 
     __slots__ = ("_texts",)
 
@@ -76,7 +76,7 @@ def _same(value: _Value) -> _Value:
 class Sharing:
     """What the claims of many tokens have in common: names, groups and audiences, whole seconds.
 
-    Not the subject: it is what tells tokens apart.
+    Not the subject: it differs between tokens.
     """
 
     text: Callable[[str], str] = _same

@@ -1,17 +1,16 @@
 """Fixed-window rate limiter, per caller.
 
-Law: no caller's use counts against another. What is kept is bounded by what was let through: a window is forgotten
-whole when the next one begins, so that one may take twice its share around the end of a window, and no more. Asking
-whether there is anything left takes nothing, so that only what turns out to be good has to be counted.
-Used by one thread. Time is an argument.
+Law: a caller's use never counts against another. The calls let through bound the memory: a window is dropped whole
+when the next one begins, so a caller may take at most twice its share around the end of a window. Asking what is
+left takes nothing, so only calls that turn out to be valid are counted. Used by one thread. Time is an argument.
 """
 
 
 class FairShare:
-    """So many for each in so many seconds.
+    """Limits each caller per window.
 
     Args:
-        most: what one may take in a window.
+        most: a caller's limit per window.
         window: seconds.
     """
 
@@ -22,14 +21,14 @@ class FairShare:
         self._taken: dict[str, int] = {}
 
     def left(self, who: str, now: float) -> int:
-        """How many this one may still take. `now` is monotonic, or a clock that may be set back."""
+        """How many this caller may still take. `now` is monotonic, or a clock that may be set back."""
         if not self._ends - self._window <= now < self._ends:
             self._taken.clear()
             self._ends = now + self._window
         return self._most - self._taken.get(who, 0)
 
     def take(self, who: str, now: float) -> bool:
-        """Take one; False: this one has had its share."""
+        """Take one; False: the caller has used its share."""
         if self.left(who, now) <= 0:
             return False
         self._taken[who] = self._taken.get(who, 0) + 1

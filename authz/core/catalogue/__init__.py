@@ -1,7 +1,7 @@
 """The catalogue: which Airflow route is which operation, one data file per Airflow version.
 
 Law: data, not code. `airflow-X.Y.yaml` beside this file says everything about an Airflow version; a new version is a
-new file. It is read once, and what is returned never changes.
+new file. Each is read once, and the result never changes.
 """
 
 import re

@@ -1,7 +1,7 @@
 """From a catalogue's file to the compiled catalogue.
 
-Law: strict. Whatever is misspelt, doubled, unused or contradictory is an error, because a route with the wrong
-operation is a wrong allow. What is wrong as YAML is a `ProblemsError`; what is wrong in the data is a `ValueError`
+Law: strict. Anything misspelt, duplicated, unused or contradictory is an error, because a route with the wrong
+operation is a wrong allow. Mistakes in the YAML are a `ProblemsError`; mistakes in the data are a `ValueError`
 (pydantic's `ValidationError` is one). The order of the routes is kept.
 """
 
@@ -40,7 +40,7 @@ class _RouteRecord(_Record):
     """`dag` is "~" for a route that reaches DAGs which its path does not name; else `{dag_id}` names the DAG.
 
     `narrowed`: where the DAG is `~`, by `dag` or because the path says so, Airflow keeps to the permitted DAGs.
-    `why` is for people. `review` is what a script says of a route that no person has looked at yet.
+    `why` is for people. `review` is a script's note on a route that a person has not yet reviewed.
     """
 
     path: str
@@ -52,7 +52,7 @@ class _RouteRecord(_Record):
 
 
 class _LeftOutRecord(_Record):
-    """A route of Airflow's that is no operation, on purpose."""
+    """A route of Airflow that is deliberately no operation."""
 
     path: str
     methods: Annotated[Sequence[_Method], Field(min_length=1)]
@@ -117,7 +117,7 @@ def build(data: object, version: str) -> Catalogue:
 
 
 def _all_reviewed(routes: Sequence[_RouteRecord]) -> None:
-    """Refuse a file in which a person has something to decide: a script's proposal is not a decision."""
+    """Refuse a file with open decisions for a person: a script's proposal is not a decision."""
     if waiting := [record.path for record in routes if record.review]:
         raise ValueError(f"{len(waiting)} routes wait for a person's decision (`review`): {', '.join(waiting)}")
 

@@ -2,8 +2,8 @@
 
 Law: data and one pure lookup. A request is matched segment by segment, on decoded segments: a literal is equal, `{x}`
 takes one segment that is not empty, `{x:path}` takes the rest, at least one segment, even if that is empty
-(`/api/v2/pools/`). Where several routes fit, the first one in the data wins, per method: so does Starlette, and the
-data stands in Airflow's order. The cost of a lookup depends on the path's length, not on the number of routes.
+(`/api/v2/pools/`). If several routes fit, the first in the data wins, per method, as in Starlette: the data is in
+Airflow's order. The cost of a lookup depends on the path's length, not on the number of routes.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ which its path does not name."""
 class Route:
     """What a request is: its operation, the template that it matched, and the DAG that it names.
 
-    `dag_id` is "" where no DAG is concerned and `~` where it may be any DAG. `narrowed` only where it is `~`: there
-    Airflow's own checks keep what is shown or done to the DAGs that the caller may use.
+    `dag_id` is "" if no DAG is concerned and `~` if it may be any DAG. `narrowed` applies only to `~`: there Airflow's
+    own checks limit what is shown or done to the DAGs that the caller may use.
     """
 
     operation: str
@@ -34,7 +34,7 @@ class Route:
 class OperationRoute:
     """One method and path template of an operation; `literal` when the template has no parameter.
 
-    `open`: it reaches DAGs that its path does not name, and Airflow does not keep it to permitted ones.
+    `open`: it reaches DAGs that its path does not name, and Airflow does not limit it to permitted DAGs.
     """
 
     method: str
@@ -45,7 +45,7 @@ class OperationRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A route of Airflow's that is no operation on purpose: only a rule about `paths` can allow it."""
+    """A route of Airflow that is deliberately no operation: only a rule about `paths` can allow it."""
 
     method: str
     template: str
@@ -56,7 +56,7 @@ class LeftOut:
 class Operation:
     """A named group of routes, `dag_runs:create`: what a policy grants.
 
-    `airflow_role` is the lowest of Airflow's `viewer`, `user`, `op`, `admin` that may do it by FAB's default roles.
+    `airflow_role` is the lowest of `viewer`, `user`, `op`, `admin` in Airflow that may do it by FAB's default roles.
     `public` means that Airflow itself answers it to anyone. `never` means that no wildcard includes it.
     """
 
@@ -95,7 +95,7 @@ class Endpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """One place in the trie of one method's templates. It is filled by `build` and never changes after that."""
+    """One node in the trie of one method's templates. `build` fills it; it never changes after that."""
 
     literals: dict[str, "Node"] = field(default_factory=dict)
     parameter: "Node | None" = None
@@ -107,7 +107,7 @@ class Node:
 class Catalogue:
     """The routes of one Airflow version. `tries` has one trie per method; a path that is in none has no operation.
 
-    `menu` has, for each item of Airflow's menu, the path (as segments) whose GET its page cannot do without.
+    `menu` has, for each item of Airflow's menu, the path (as segments) that its page needs to GET.
     """
 
     version: str
@@ -117,14 +117,14 @@ class Catalogue:
     left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
 
     def match(self, segments: tuple[str, ...], method: str) -> Route | None:
-        """Return the route of a canonical path and method, or None where there is none."""
+        """Return the route of a canonical path and method, or None if there is none."""
         root = self.tries.get(method)
         endpoint = _find(root, segments, 0) if root is not None else None
         return endpoint.route(segments) if endpoint is not None else None
 
 
 def _find(node: Node, segments: tuple[str, ...], position: int) -> Endpoint | None:
-    """Return the first endpoint, in the data's order, that the segments from `position` on lead to from `node`."""
+    """Return the first endpoint, in the data's order, that the segments from `position` on reach from `node`."""
     if position == len(segments):
         return node.here
     segment = segments[position]

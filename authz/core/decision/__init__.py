@@ -1,1 +1,1 @@
-"""The decision: evaluate the policy for a request, its rights, its conditions, and explain it."""
+"""The decision: evaluates the policy for a request, derives its rights, and explains it."""

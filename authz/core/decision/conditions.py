@@ -1,6 +1,6 @@
-"""The conditions of a rule, judged one by one by the plain definition of each pattern, and told in words.
+"""Evaluates the conditions of a rule one by one, by the plain definition of each pattern, and words them.
 
-Law: nothing here decides, and nothing of the index is used: tests compare what these say with what the index finds.
+Law: this decides nothing and does not use the index: tests compare these results with what the index finds.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the conditions of rules are about: the request, who asks, and the route of Airflow's that it takes."""
+    """What rules' conditions evaluate: the request, its caller, and its route in Airflow."""
 
     request: Request
     identity: Identity | None
@@ -38,27 +38,27 @@ class Facts:
 
     @property
     def operation(self) -> str:
-        """The operation of the catalogue; "" where it is none."""
+        """The operation in the catalogue; "" if it is none."""
         return self.route.operation if self.route else ""
 
     @property
     def dag_id(self) -> str:
-        """The DAG that the request names; "" where it names none."""
+        """The DAG that the request names; "" if it names none."""
         return self.route.dag_id if self.route else ""
 
     @property
     def narrowed(self) -> bool:
-        """Whether Airflow itself keeps this request to the DAGs of the assertion."""
+        """Whether Airflow itself limits this request to the assertion's DAGs."""
         return narrows(self.request, self.identity, self.route)
 
     @property
     def run(self) -> Run | None:
-        """The run that calls, where one is known."""
+        """The calling run, if one is known."""
         return self.identity.run if self.identity else None
 
 
 def conditions(rule: Rule, facts: Facts) -> Iterator[Condition]:
-    """Every condition that the rule has on the request's plane."""
+    """Every condition of the rule on the request's plane."""
     if rule.roles:
         yield _roles(rule, facts.identity)
     operation = _operations(rule, facts)
@@ -92,7 +92,7 @@ def _destinations(rule: Rule, request: Request) -> Condition:
 
 
 def _methods_and_paths(rule: Rule, request: Request) -> Iterator[Condition]:
-    """The conditions on method and path. Of what goes through a tunnel neither is known."""
+    """The conditions on method and path. Inside a tunnel neither is known."""
     if request.method == CONNECT and not is_tunnel(rule.methods):
         deny = rule.effect is Effect.DENY
         if deny and (rule.methods or rule.paths):
@@ -156,7 +156,7 @@ def _roles(rule: Rule, identity: Identity | None) -> Condition:
 
 
 def _operations(rule: Rule, facts: Facts) -> Condition | None:
-    """The condition on the operation; None where the rule has none. A `never` operation must be named by the rule."""
+    """The condition on the operation; None if the rule has none. The rule must name a `never` operation."""
     name = facts.operation
     known = facts.policy.catalogue.operations.get(name)
     if known is not None and known.never and rule.effect is not Effect.DENY:

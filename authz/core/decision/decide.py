@@ -3,13 +3,13 @@
 Law: total and order-free. Deny rules win over everything. What no rule allows is denied. Of several rules that apply,
 the one with the smallest id is reported, so that a decision does not depend on the order of lines.
 
-On the inbound plane rules with `dags` compare the DAG that the request names. Where it names none, they do not apply.
-Where it may reach any (`~`), an allow rule must be for all DAGs, and every deny rule applies; unless Airflow itself
-keeps this request to the DAGs that the assertion names. Then an allow rule for some DAG is enough, and which DAGs these
-are is said by the grant.
+On the inbound plane, rules with `dags` compare the DAG that the request names. If it names none, they do not apply. If
+it may reach any (`~`), an allow rule must be for all DAGs, and every deny rule applies, unless Airflow itself limits
+this request to the DAGs that the assertion names. Then an allow rule for some DAG is enough, and the grant says which
+DAGs these are.
 
-On egress the DAG and the task are those of the run that calls. Allow rules about runs ask how sure that is; deny rules
-about runs apply where it is not sure (see `authz.core.policy.outbound`).
+On egress, the DAG and the task are those of the calling run. Allow rules about runs require a minimum assurance level;
+deny rules about runs also apply if the run is unknown or only asserted (see `authz.core.policy.outbound`).
 """
 
 from typing import Final
@@ -29,19 +29,19 @@ _EVERYONE: Keys = (ANY, AUTHENTICATED)
 
 
 def route_of(request: Request, policy: Policy) -> Route | None:
-    """The route of Airflow's that the request takes; None where the catalogue has none, and on egress."""
+    """The request's route in Airflow; None if the catalogue has none, and on egress."""
     if request.outside:
         return None
     return policy.catalogue.match(request.segments, request.method) if request.plane is Plane.INBOUND else None
 
 
 def narrows(request: Request, identity: Identity | None, route: Route | None) -> bool:
-    """Whether Airflow itself keeps this request to the DAGs that the assertion names. Nobody has an assertion."""
+    """Whether Airflow itself limits this request to the assertion's DAGs. Anonymous callers have no assertion."""
     return request.narrowed and identity is not None and route is not None and route.narrowed
 
 
 def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Decision:
-    """Allow or deny one request of a verified identity, or of nobody (None)."""
+    """Allow or deny one request of a verified or anonymous (None) identity."""
     # What is not below Airflow's base path is none of its routes, and no rule is about it.
     if request.outside:
         return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
@@ -75,7 +75,7 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
 
 
 def _outbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:
-    """Allow or deny one call of a run, of a service account, or of nobody. No rule is public here."""
+    """Allow or deny one call of a run, a service account or an anonymous caller. Egress has no public rules."""
     if identity is None:
         return Deny(reason=Reason.NO_TOKEN)
     gate, run = policy.gates[Plane.EGRESS], identity.run
@@ -99,14 +99,14 @@ def _outbound(request: Request, identity: Identity | None, policy: Policy) -> De
 
 
 def _denying(rules: Applying, dag_id: str, *, narrowed: bool) -> str:
-    """The deny rule that ends it. Narrowed, those with `dags` do not: Airflow keeps to the DAGs that they leave."""
+    """The deny rule that applies. If narrowed, those with `dags` do not: Airflow keeps to the DAGs they leave."""
     if dag_id == ANY_DAG:
         return rules.rule if narrowed else rules.to_any_dag()
     return rules.to_dag(dag_id) if dag_id else rules.rule
 
 
 def _allowing(rules: Applying, dag_id: str, *, narrowed: bool) -> str:
-    """The rule that allows it. Narrowed, one for any DAG is enough."""
+    """The rule that allows it. If narrowed, one for any DAG is enough."""
     if dag_id == ANY_DAG:
         return rules.to_any_dag() if narrowed else rules.to_every_dag()
     return rules.to_dag(dag_id) if dag_id else rules.rule

@@ -1,6 +1,6 @@
-"""Why a request is allowed or denied: every rule considered, condition by condition, and what was missing.
+"""Explains why a request is allowed or denied: each rule, condition by condition, and what was missing.
 
-Law: the decision comes from `decide.evaluate`, the very function that serves. The conditions are judged one by one,
+Law: the decision comes from `decide.evaluate`, which also serves requests. The conditions are evaluated one by one,
 without the index (`authz.core.decision.conditions`); tests compare the two.
 """
 
@@ -25,7 +25,7 @@ _STRENGTH: Final = {RESERVED + role: number for number, role in enumerate(AIRFLO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
-    """One rule of the request's plane, and each condition that it has."""
+    """One rule of the request's plane, with its conditions."""
 
     rule: str
     effect: Effect
@@ -59,7 +59,7 @@ class Explanation:
     """A decision with its grounds. `considered` has the rules that apply first, then the nearest to applying.
 
     `nearest` is the rule that would allow the request with the fewest changes; None when it is allowed, and when a deny
-    rule won, which no other rule can turn.
+    rule won, which another rule cannot override.
     """
 
     request: Request
@@ -131,9 +131,9 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
 
 
 def _nearness(rule: Considered) -> tuple[bool, bool, int, int, str]:
-    """What applies first, deny rules before the others; then what is nearest to applying, deny rules last.
+    """Sort key: rules that apply first, deny rules leading; then the nearest to applying, deny rules last.
 
-    Of rules that are as near, the policy's own come before those of built-in roles, and the weakest of these first: a
+    Among equally near rules, the policy's own come before those of built-in roles, and the weakest of these first: a
     reader who needs one permission is not sent to a role that has all.
     """
     deny = rule.effect is Effect.DENY
@@ -188,7 +188,7 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
     elif isinstance(decision, Deny) and decision.detail:
         yield f"  because    {decision.detail}"
     if identity is None:
-        yield "  identity   nobody: no valid token"
+        yield "  identity   anonymous: no valid token"
     else:
         yield f"  identity   {identity.claims.subject} of {identity.claims.issuer_name}"
         yield f"  groups     {', '.join(sorted(identity.claims.groups)) or 'none'}"

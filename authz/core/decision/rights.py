@@ -1,7 +1,7 @@
-"""What an assertion says of rights: which DAGs, which of Airflow's roles, which items of Airflow's menu.
+"""The rights in an assertion: DAGs, the Airflow role, and items of Airflow's menu.
 
-Law: pure. All of it follows from the decision on one request, and holds for that request alone: Airflow is told what
-the policy allows here, and no more than that.
+Law: pure. All rights follow from the decision on one request and hold for that request alone: the assertion passes
+Airflow only what the policy allows here.
 """
 
 from dataclasses import replace
@@ -17,10 +17,10 @@ _RANKS: Final = {role: rank for rank, role in enumerate(AIRFLOW_ROLES)}
 
 
 def airflow_role(identity: Identity, allow: Allow) -> str:
-    """What a caller is to Airflow in this request: what their roles are, or more where the allowed operation needs it.
+    """The caller's Airflow role in this request: from their roles, or stronger if the allowed operation needs it.
 
-    The stronger of the two, so that Airflow never refuses by level what the policy allows, and one more role, rule or
-    group never lowers it. `airflow:` of a role is a floor for every request, not a cap.
+    It is the stronger of the two, so that Airflow never refuses by level what the policy allows, and another role, rule
+    or group never lowers it. A role's `airflow:` is a floor for every request, not a cap.
     """
     return max(identity.airflow_role, allow.level, key=_rank)
 
@@ -30,7 +30,7 @@ def _rank(role: str) -> int:
 
 
 def menu(request: Request, identity: Identity, policy: Policy) -> tuple[str, ...]:
-    """The items of Airflow's menu, sorted, whose pages would be let in where this request goes."""
+    """The items of Airflow's menu, sorted, whose pages the policy would allow at this request's host."""
     lists = (
         (item, replace(request, method="GET", path="/" + "/".join(segments), segments=segments, outside=False))
         for item, segments in sorted(policy.catalogue.menu.items())
@@ -39,13 +39,13 @@ def menu(request: Request, identity: Identity, policy: Policy) -> tuple[str, ...
 
 
 def dags_json(decision: Decision) -> dict[str, list[str]] | None:
-    """The DAGs that may be seen or touched, as plain data; None where nothing is said of them."""
+    """The DAGs that may be seen or touched, as plain data; None without a grant."""
     grant = decision.dags if isinstance(decision, Allow) else None
     return None if grant is None else {"allowed": list(grant.allowed), "denied": list(grant.denied)}
 
 
 def dags_text(decision: Decision) -> str:
-    """The same as a sentence, for a request that may reach any DAG; "" where no DAGs are told, or all of them."""
+    """The same as a sentence, for a request that may reach any DAG; "" without a grant, or for all DAGs."""
     grant = decision.dags if isinstance(decision, Allow) and decision.dag_id == ANY_DAG else None
     if grant is None or grant == DagGrant((EVERY,)):
         return ""

@@ -1,1 +1,1 @@
-"""YAML files with the place of everything in them, and the wording of mistakes."""
+"""Reads YAML files with the place of each value, and words their mistakes."""

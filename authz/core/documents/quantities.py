@@ -1,7 +1,7 @@
-"""Durations, sizes and versions of formats as people write them: `90s`, `15m`, `16KiB`, `1`.
+"""Durations, sizes and format versions as people write them: `90s`, `15m`, `16KiB`, `1`.
 
-Law: a number without a unit is refused, because nobody remembers which unit was meant. Used by the policy's and the
-settings' schemas alike.
+Law: a number without a unit is refused, because no one remembers which unit was meant. The policy's and the
+settings' schemas both use this.
 """
 
 import re
@@ -21,7 +21,7 @@ def seconds(value: object) -> float:
     """`"1h"` → 3600.0.
 
     Raises:
-        ValueError: it is no number with one of the units ms, s, m, h, d.
+        ValueError: it is not a number with a unit ms, s, m, h, d.
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -33,7 +33,7 @@ def octets(value: object) -> int:
     """`"16KiB"` → 16384.
 
     Raises:
-        ValueError: it is no whole number with one of the units B, KiB, MiB.
+        ValueError: it is not a whole number with a unit B, KiB, MiB.
     """
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -42,7 +42,7 @@ def octets(value: object) -> int:
 
 
 def format_version(value: object) -> object:
-    """The value, unless it only equals a whole number: to Python, `true` and `1.0` are 1.
+    """The value, unless it merely equals a whole number: to Python, `true` and `1.0` are 1.
 
     Raises:
         ValueError: it is a boolean or a decimal number.

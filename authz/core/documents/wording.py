@@ -1,7 +1,7 @@
-"""What pydantic finds, in our words: what is wrong and what to do.
+"""Words pydantic's errors: what is wrong and what to do.
 
-Law: no message shows a value that may be a secret. Types are named instead; a value is shown only where the schema has
-a closed list of words to compare it with, or where it is one of the words that YAML 1.1 took for a boolean.
+Law: a message never shows a value that may be a secret. It names the type instead; it shows a value only if the schema
+has a closed list of words for it, or if it is one of the words that YAML 1.1 took for a boolean.
 """
 
 import bisect
@@ -25,7 +25,7 @@ _OLD_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
 class Broken:
-    """Stands in the data where a mistake was reported already, so that its type is not reported as another."""
+    """Marks a value whose mistake was already reported, so that its type is not reported as another."""
 
 
 BROKEN: Final = Broken()
@@ -49,10 +49,10 @@ class Worded:
 
 
 class Vocabulary:
-    """Names that are there, of which one may be meant by a name that is not: `did you mean …?`.
+    """Known names, one of which an unknown name may have meant: `did you mean …?`.
 
-    Comparing two names takes some 50 µs, and a large file with a wrong name in every line must not take minutes. So a
-    name is looked up once, only the first names at all, and among many names only those that stand beside it in order.
+    Comparing two names takes some 50 µs, and a large file with a wrong name in every line must not take minutes. So
+    each name is looked up once, only the first names at all, and among many names only its neighbours in order.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -84,7 +84,7 @@ def near(text: str, known: Iterable[str]) -> str:
 
 
 def kind(value: object) -> str:
-    """The kind of a value as the author of a file thinks of it."""
+    """The kind of a value, in the words of a file's author."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -97,14 +97,14 @@ def kind(value: object) -> str:
 
 
 def was_reported(detail: ErrorDetails) -> bool:
-    """Whether an error of pydantic's is about what was reported already."""
+    """Whether a pydantic error is about an already reported mistake."""
     found = detail["input"]
     # pydantic counts the valid items only, and the others were reported already.
     return found is BROKEN or (detail["type"] == "too_short" and len(found) >= detail["ctx"]["min_length"])
 
 
 def word(detail: ErrorDetails, model: type[BaseModel]) -> Worded:
-    """One error of pydantic's in our words."""
+    """One pydantic error in our words."""
     found = detail["input"]
     name = str(detail["loc"][-1]) if detail["loc"] else ""
     wording = _WORDINGS.get(detail["type"])
@@ -209,7 +209,7 @@ def _is_model(annotation: object) -> bool:
 
 
 def _step(annotation: Any, part: str | int) -> Iterator[Any]:
-    """What the annotation may be one step further; nothing where the part does not lead further."""
+    """The annotations one step further; nothing if the part does not go further."""
     if _is_model(annotation):
         field = annotation.model_fields.get(part)
         if field is not None:

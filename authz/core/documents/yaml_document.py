@@ -3,8 +3,8 @@
 Law: no I/O. The YAML is a small, safe part of YAML 1.2: UTF-8, one document, a mapping at the top, text keys. Scalars
 follow the core schema (YAML 1.2 §10.3) without its infinities: only `true` and `false` are booleans; `on`, `no` and
 `yes` are text. Tags, anchors, aliases, merge keys and duplicate keys are refused. Nothing is expanded, so the data is
-never larger than the file (PITFALLS d-32). What people cannot see is refused, and so is what ends a line for some
-programs only: a comment is a comment for everybody.
+never larger than the file (PITFALLS d-32). Characters that people cannot see, or that only some programs take for a
+line end, are refused: every program sees the same comments.
 """
 
 import bisect
@@ -38,9 +38,9 @@ class Document:
     """One parsed file: `data` (dict, tuple and scalars) and the place of every key and item in it.
 
     `end_mark` says whether the document ends with a line `...`: then nothing of it is missing.
-    `problems` holds the mistakes that did not prevent reading on; `validate` reports them with its own. The places take
-    more memory and time than the data, and of a file without mistakes only those near the top are asked for: those in
-    an entry (one rule, one role) are read, from its text, when the first of them is.
+    `problems` holds the mistakes that did not stop the reader; `validate` reports them with its own. The places take
+    more memory and time than the data, and a file without mistakes needs only those near the top: the places in an
+    entry (one rule, one role) are read from its text on first use.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Document:
     def place(self, loc: Loc, *, key: bool = False) -> tuple[int, int]:
         """Line and column (from 1) of the value at `loc`, or of its key; of the nearest ancestor when there is none.
 
-        Parts of `loc` that the data does not have are passed over: pydantic names the members of unions there.
+        Parts of `loc` that the data lacks are skipped: pydantic names the members of unions there.
         """
         return _shown(self._mark(loc, key=key))
 
@@ -107,7 +107,7 @@ class Document:
         return mark
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
-        """A problem with the place of `loc`. The place of one that will only be counted is near that."""
+        """A problem at the place of `loc`; if it will only be counted, its place is approximate."""
         line, column = self.problem_place(loc, key=key)
         return Problem(self.file, line, column, message, hint)
 
@@ -129,12 +129,12 @@ class Document:
         return len(self._first) >= MOST_PROBLEMS and near > -self._first[0]
 
     def _marks(self, node: Any, mark: int) -> Any:
-        """The marks of what is in a node that begins at `mark`, which were not read before."""
+        """Read and return the marks inside a node that begins at `mark`."""
         self._read_entry(node, mark)
         return self._places[id(node)]
 
     def _read_entry(self, node: Any, mark: int) -> None:
-        """Keep all places in one entry; in the whole file, where its text alone does not say the same."""
+        """Keep all places in one entry; in the whole file, if its text alone reads differently."""
         line, column = mark >> COLUMN_BITS, mark & COLUMN_MASK
         if column < COLUMN_MASK:
             reader = Reader(self.file, " " * column + self._text[self._offset(mark) : self._end(mark)], go_on=False)
@@ -151,7 +151,7 @@ class Document:
         return lines[mark >> COLUMN_BITS] + (mark & COLUMN_MASK)
 
     def _end(self, mark: int) -> int:
-        """Where the next thing begins of which the place is kept at first."""
+        """Where the next node begins whose place was kept at first."""
         starts = self._starts = self._starts or sorted(_all_marks(self._places))
         after = bisect.bisect_right(starts, mark)
         return self._offset(starts[after]) if after < len(starts) else len(self._text)
@@ -167,7 +167,7 @@ def _all_marks(places: Places) -> Iterator[int]:
 
 
 def _adopt(places: Places, node: Any, of_again: Places, again: Any, shift: int) -> None:
-    """Give a node, and all in it, the places that were read for an equal one, shifted."""
+    """Give a node and all in it the places of an equal node, shifted."""
     marks = of_again[id(again)]
     inner: Iterable[tuple[Any, Any]]
     if isinstance(node, dict):
@@ -210,8 +210,8 @@ def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | No
     """The document as `model`, or None; and all problems of both, sorted by place.
 
     Raises:
-        ProblemsError: there are more than MOST_PROBLEMS; the first that were found, and the count of the others. What
-            else is wrong would only be counted, and to place and word a million mistakes takes minutes.
+        ProblemsError: there are more than MOST_PROBLEMS; the first that were found, and the count of the others.
+            The others are only counted: placing and wording a million mistakes takes minutes.
     """
     problems = list(document.problems)
     try:
@@ -230,7 +230,7 @@ def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | No
 
 
 def _place_of(document: Document, detail: ErrorDetails) -> tuple[int, int]:
-    """Line and column of what pydantic complains about."""
+    """Line and column of a pydantic error."""
     loc = detail["loc"]
     if loc[-1:] == ("[key]",):
         return document.problem_place(loc[:-1], key=True)
@@ -263,7 +263,7 @@ def _misleading(text: str, file: str) -> Iterator[Problem]:
 
 
 def _end(data: bytes) -> tuple[int, int]:
-    """Line and column of what comes after these bytes."""
+    """Line and column after these bytes."""
     before = data.decode("utf-8-sig", "ignore")
     return _place(before, len(before))
 
@@ -273,7 +273,7 @@ def _place(text: str, offset: int) -> tuple[int, int]:
 
 
 def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
-    """One problem out of what libyaml says."""
+    """One problem from an error of libyaml."""
     if isinstance(failure, yaml.MarkedYAMLError) and failure.problem_mark is not None:
         mark = failure.problem_mark
         context = f" {failure.context}" if failure.context else ""

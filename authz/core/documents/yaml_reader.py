@@ -1,9 +1,9 @@
 """Reads YAML: text → plain data, with the places of keys and items down to a depth.
 
 Law: no I/O, no recursion deeper than MAX_DEPTH, no mapping or list of more than MAX_ENTRIES, and no more than
-MOST_PROBLEMS mistakes kept: what a file makes us keep is bounded however it is broken. What the data means, and which
-YAML is allowed, is the law of `authz.core.documents.yaml_document`, the one module that uses this one. Most of the time
-of loading a large file is spent here.
+MOST_PROBLEMS mistakes kept: memory is bounded however a file is broken. `authz.core.documents.yaml_document`, the one
+module that uses this one, states what the data means and which YAML is allowed. Loading a large file spends most of
+its time here.
 """
 
 import math
@@ -61,8 +61,8 @@ class Reader:
         file: the name that problems carry.
         text: what is read.
         places_to: the depth down to which places are kept.
-        go_on: whether reading goes on after a problem that does not prevent it; without, the first one is raised.
-            What is read anew with all places need not be read to its end before.
+        go_on: whether to go on after a problem that does not prevent it; if not, the first one is raised.
+            Text that is read again with all places need not be read to its end before.
     """
 
     def __init__(self, file: str, text: str, places_to: int = MAX_DEPTH, *, go_on: bool = True) -> None:
@@ -102,7 +102,7 @@ class Reader:
         return Read(data, mark_of(first), end_mark)
 
     def node(self) -> Any:
-        """The first node of the text; what follows it is not looked at. Raises as `document` does."""
+        """The first node of the text; the rest is not read. Raises as `document` does."""
         loader = yaml.CBaseLoader(self._text)
         try:
             return self._node(self._first(loader))
@@ -134,7 +134,7 @@ class Reader:
         self.problems.append(problem)
 
     def _too_many(self, event: Any) -> ProblemsError:
-        """The error at the first entry beyond the limit; what comes after it is not read."""
+        """The error at the first entry beyond the limit; the rest is not read."""
         message = f"the mapping or list has more than {MAX_ENTRIES} entries"
         return ProblemsError([self._problem(event, message, "no file of ours needs that: write fewer")])
 
@@ -172,7 +172,7 @@ class Reader:
         return node
 
     def _first_time(self, event: Any) -> Any:
-        """A plain scalar that was not there before."""
+        """A plain scalar on first occurrence."""
         value = self._scalar(event)
         if value is not BROKEN and len(event.value) <= _SHORT:
             self._plain[event.value] = value
@@ -225,7 +225,7 @@ class Reader:
         return result
 
     def _key(self, event: Any, key: Any) -> str | None:
-        """The key's text; None where it is no text (and that was reported)."""
+        """The key's text; None if it is not text (which is reported)."""
         if key == "<<" and event.implicit[0]:
             self._report(event, "the merge key `<<` is not allowed here", "write the keys out")
             return None

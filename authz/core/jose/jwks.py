@@ -1,8 +1,8 @@
 """Key sets: from the bytes of a JWKS document to public keys ready to verify (RFC 7517, RFC 7518 §6, RFC 8037).
 
 Law 1: bytes in, frozen keys out. No fetch, no file, no clock; `x5u`, `x5c` and `jku` are never looked at.
-Law 2: what is not certainly a public signature key, and a key that is known to be weak, is left out, and `ignored` says
-why without showing key material.
+Law 2: an entry that is not certainly a public signature key, or is known to be weak, is left out; `ignored` says why
+without showing key material.
 Law 3: an unchanged key is the same object in the next set, so that caches compare keys with `is`.
 Law 4: one `kid` names one key. Usable keys that share a `kid` are all left out (RFC 7517 §4.5).
 """
@@ -91,7 +91,7 @@ class _UnusableError(Exception):
 def parse(data: bytes, previous: KeySet | None = None) -> KeySet:
     """The usable keys of a JWKS document (RFC 7517 §5); KeysUnavailableError when it has none.
 
-    `previous` is the set that this one replaces: keys that did not change are taken over as the same objects.
+    `previous` is the set that this one replaces: unchanged keys stay the same objects.
     """
     entries = _entries(data)
     known = {(key.kid, key.alg, key.thumbprint): key for key in previous or ()}
@@ -139,7 +139,7 @@ def _name(index: int, entry: object) -> str:
 
 
 def key_of(entry: object) -> Key:
-    """One JWK that stands alone, as a proof brings it (RFC 9449 §4.2); ValueError says why it cannot be used."""
+    """A single JWK, as in a proof's header (RFC 9449 §4.2); ValueError says why it cannot be used."""
     try:
         return _key(entry)
     except _UnusableError as error:
@@ -147,7 +147,7 @@ def key_of(entry: object) -> Key:
 
 
 def _key(entry: object) -> Key:
-    """One JWK as a Key. The order of the checks is the order in which a person would want to hear of them."""
+    """One JWK as a Key. The checks are in the order in which a person would want their results."""
     if not isinstance(entry, dict):
         raise _UnusableError("not a JSON object")
     kty, kid, alg = entry.get("kty"), entry.get("kid"), entry.get("alg")
@@ -176,7 +176,7 @@ def _key(entry: object) -> Key:
 
 
 def _check_purpose(entry: Mapping[str, Any]) -> None:
-    """`use` and `key_ops` must not say that the key is for something else than signatures (RFC 7517 §4.2, §4.3)."""
+    """`use` and `key_ops` must not say that the key is not for signatures (RFC 7517 §4.2, §4.3)."""
     if entry.get("use", "sig") != "sig":
         raise _UnusableError(f"use {shown(entry['use'])} is not sig")
     operations = entry.get("key_ops", ["verify"])
@@ -231,7 +231,7 @@ def _ec(entry: Mapping[str, Any]) -> tuple[PublicKey, dict[str, str]]:
 
 
 def _okp(entry: Mapping[str, Any]) -> tuple[PublicKey, dict[str, str]]:
-    """RFC 8037 §2. Points of small order are refused: for them anybody can sign."""
+    """RFC 8037 §2. Points of small order are refused: anyone can sign for them."""
     if entry.get("crv") != "Ed25519":
         raise _UnusableError(f"unknown crv {shown(entry.get('crv'))}")
     x = _octets(entry, "x")

@@ -3,9 +3,9 @@
 Law 1: one text, one meaning. Base64url has no padding, no foreign letter and no spare bits (RFC 7515 §2, RFC 4648
 §3.5). JSON has no duplicate member (RFC 7515 §4, RFC 7519 §4), no NaN, no infinity, no lone surrogate, no byte order
 mark and bounded depth.
-Law 2: only asymmetric algorithms exist here. `none` and `HS*` are not refused, they are not known (RFC 8725 §3.1,
+Law 2: only asymmetric algorithms exist here. `none` and `HS*` are not refused, they are unknown (RFC 8725 §3.1,
 §3.2).
-Law 3: failures are `ValueError`s whose text never repeats the input. Callers translate them at their own door.
+Law 3: failures are `ValueError`s whose text never repeats the input. Callers translate them.
 """
 
 import base64
@@ -67,7 +67,7 @@ def b64url_encode(data: bytes) -> str:
 
 
 def b64url_decode(text: bytes) -> bytes:
-    """The bytes that `text` is the one canonical base64url form of; ValueError for everything else."""
+    """The bytes whose one canonical base64url form is `text`; ValueError for everything else."""
     spare = len(text) % 4
     if spare == 1:
         raise ValueError("the length of a base64url text cannot be 4n+1")
@@ -83,12 +83,12 @@ def b64url_decode(text: bytes) -> bytes:
 def read_json(data: bytes, *, most: int | None = None) -> Any:
     """The value of a strict JSON text in UTF-8 (RFC 8259); ValueError for everything else.
 
-    `most` bounds the arrays and objects (brackets, wherever they stand): what anybody may send is refused before it
-    costs anything.
+    `most` bounds the arrays and objects (brackets, wherever they stand): input that anyone may send is refused before
+    it costs anything.
 
-    orjson is fast and strict in everything but duplicate members, of which it silently keeps the last. A text that
-    equals its own re-serialisation can have none: that covers what providers really send. Any other text is read
-    again by the standard library, which shows every member.
+    orjson is fast and strict except about duplicate members, of which it silently keeps the last. A text that equals
+    its own re-serialisation cannot have any: that covers what providers really send. The standard library, which
+    shows every member, reads any other text again.
     """
     brackets = data.count(b"[") + data.count(b"{")
     if most is not None and brackets > most:
@@ -142,6 +142,6 @@ def thumbprint(required: Mapping[str, str]) -> str:
 
 
 def shown(value: object, limit: int = 120) -> str:
-    """A foreign value as one short line of printable ASCII, for a detail that an operator reads."""
+    """A foreign value as one short line of printable ASCII, for an operator's detail."""
     text = ascii(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,9 +1,9 @@
 """RSA moduli that can be factored: what the CA/Browser Forum's Baseline Requirements §6.1.1.3 (2024) refuse, and more.
 
 Law: pure arithmetic on the public modulus, some tens of microseconds for a sound one. It finds the weakness, never the
-factors: nothing of a key is said but which of these it is.
+factors, and reports only which of these weaknesses a key has.
 
-- A factor below `_SMALL`: no generator of RSA keys makes one; a mistake in copying, or a trap.
+- A factor below `_SMALL`: RSA key generators never make one; it is a copying error or a trap.
 - ROCA (CVE-2017-15361): primes of the form k·M + (65537^a mod M), M being the product of the first primes. So the
   modulus is a power of 65537 modulo each of those primes; a random one is that with a probability of 2^-167. Nemec,
   Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, ACM CCS 2017, §2.
@@ -23,7 +23,7 @@ _SQUARES: Final = frozenset(root * root % 64 for root in range(64))
 
 
 def weakness(modulus: int) -> str:
-    """Why the odd modulus protects nothing, in words for an operator; "" for one that is not known to be weak."""
+    """Why the odd modulus protects nothing, worded for an operator; "" if it is not known to be weak."""
     if all(pow(modulus, order, prime) == 1 for prime, order in _roca_orders()):
         return "an RSA key of a generator whose keys can be factored (ROCA, CVE-2017-15361): make another one"
     if gcd(modulus, _small_product()) != 1:
@@ -47,7 +47,7 @@ def _small_product() -> int:
 def _roca_orders() -> tuple[tuple[int, int], ...]:
     """The primes of M with the generator's order: its powers are those that are 1 when raised to that order.
 
-    Left out are the primes of which every remainder is a power of the generator: these say nothing.
+    Primes whose every remainder is a power of the generator are left out: they say nothing.
     """
     found = []
     for prime in _small_primes():

@@ -1,1 +1,1 @@
-"""What a valid policy probably did not mean."""
+"""Finds what a valid policy probably did not mean."""

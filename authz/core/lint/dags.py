@@ -1,4 +1,4 @@
-"""Lint of what a policy says about DAGs: limits that limit nothing, and limits that close more than they say.
+"""Lint for a policy's rules about DAGs: limits without effect, and limits that deny more than they say.
 
 Law: that of `authz.core.lint.review`, which reports this. The cost grows with the rules, not with their pairs.
 """
@@ -36,7 +36,7 @@ def _at(policy: Policy, rule: Rule, message: str, hint: str) -> Problem:
 
 
 class _Allowed:
-    """The operations of allow rules, and what each role may do with every DAG and with some."""
+    """The operations of allow rules, and what each role may do with all DAGs and with some."""
 
     def __init__(self, policy: Policy, words: Words) -> None:
         self._policy = policy
@@ -66,7 +66,7 @@ class _Allowed:
             named[role] |= names
 
     def limit_of(self, role: str) -> str:
-        """The rule by which who has this role may read some DAGs only; "" where they may read none or all."""
+        """The rule that lets this role read only some DAGs; "" if it may read none or all."""
         held = self._policy.roles[role].includes if role in self._policy.roles else {role}
         return "" if not self._reads_all.isdisjoint({AUTHENTICATED, *held}) else self.reading.get(role, "")
 
@@ -92,7 +92,7 @@ def _moot(covering: Covering) -> Iterator[Problem]:
 
 
 def _like_regexes(policy: Policy) -> Iterator[Problem]:
-    """Globs in which `.*` was meant as in a regular expression: the dot stands for itself."""
+    """Globs that use `.*` as in a regular expression: in a glob the dot is literal."""
     for rule in policy.rules.values():
         for glob in (*rule.dags, *rule.tasks):
             if ".*" in glob.text:
@@ -102,7 +102,7 @@ def _like_regexes(policy: Policy) -> Iterator[Problem]:
 
 
 def _seeing_all(covering: Covering) -> Iterator[Problem]:
-    """Roles that rules limit to some DAGs, and that see all of them because they include a built-in role."""
+    """Roles that rules limit to some DAGs, but that see all because they include a built-in role."""
     policy, words = covering.policy, covering.words
     told: set[str] = set()
     for rule in policy.rules.values():
@@ -125,7 +125,7 @@ def _seeing_all(covering: Covering) -> Iterator[Problem]:
 
 
 def _closed(policy: Policy, allowed: _Allowed, words: Words) -> Iterator[Problem]:
-    """Deny rules about DAGs that also deny what is allowed for all DAGs and no check of Airflow's narrows."""
+    """Deny rules about DAGs that also deny what is allowed for all DAGs and Airflow does not narrow."""
     for rule in policy.rules.values():
         denies = rule.effect is Effect.DENY and rule.dags and Plane.INBOUND in rule.planes
         if not denies or rule.paths or rule.hosts:
@@ -142,7 +142,7 @@ def _closed(policy: Policy, allowed: _Allowed, words: Words) -> Iterator[Problem
 
 
 def _reaching(policy: Policy, names: Iterable[str], methods: tuple[str, ...]) -> Iterator[str]:
-    """Those of the operations that have a route which may reach any DAG and is not narrowed."""
+    """The operations with a route that may reach any DAG and is not narrowed."""
     for name in names:
         routes = policy.catalogue.operations[name].routes
         if any(route.open and (not methods or route.method in methods) for route in routes):
@@ -150,7 +150,7 @@ def _reaching(policy: Policy, names: Iterable[str], methods: tuple[str, ...]) ->
 
 
 def _seen_in_ui(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
-    """Rules by which the UI's overviews have all DAGs, for those who may read some DAGs only."""
+    """Rules that show all DAGs in the UI's overviews to callers who may read only some."""
     for rule in policy.rules.values():
         if rule.effect is not Effect.ALLOW or _limited(rule) or _UI not in allowed.operations(rule):
             continue

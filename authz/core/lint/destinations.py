@@ -1,8 +1,8 @@
-"""Lint of a policy beside the settings it is used with: what it says of ways out that are not there.
+"""Lint of a policy against its settings: finds rules about egress routes that do not exist.
 
-Law: that of `authz.core.lint.review`, but for two things: a destination that the settings do not have is an error,
-because the policy's own loader cannot know it, and so is a deny rule that can never apply. Where the settings have a
-way to any host, rules by host are not judged.
+Law: that of `authz.core.lint.review`, except that two findings are errors: a destination that the settings lack,
+because the policy's own loader cannot know it, and a deny rule that can never apply. If the settings have a route to
+any host, rules by host are not checked.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +26,7 @@ class _Known:
     names: Vocabulary
 
     def about(self, rule: Rule) -> list[WayOut]:
-        """The destinations to which a call may go that the rule is about."""
+        """The destinations that the rule's calls may reach."""
         named = [self.ways[name] for name in rule.destinations if name in self.ways]
         return [way for way in (named if rule.destinations else self.ways.values()) if _serves(way, rule)]
 
@@ -60,14 +60,14 @@ def _rule(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[
 
 
 def _some(names: Collection[str]) -> str:
-    """The first names that there are: a hint need not hold hundreds."""
+    """The first names: a hint need not list hundreds."""
     listed = sorted(names)[:_MOST_NAMED]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
     return "the settings have " + (", ".join(listed) or "none") + more
 
 
 def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[Finding]:
-    """Rules that can never apply, because Envoy has no such way."""
+    """Rules that can never apply, because Envoy has no such route."""
     tunnel = is_tunnel(rule.methods)
     reached = known.about(rule)
     at_other_hosts = bool(ways.others) and not rule.destinations and not tunnel
@@ -84,7 +84,7 @@ def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> 
 
 
 def _empty_hosts(policy: Policy, rule: Rule, reached: Sequence[WayOut]) -> Iterator[Finding]:
-    """A deny rule with several hosts forbids nothing at the one that has a slip in it."""
+    """Deny rules with several hosts, one of which is misspelt and so denies nothing."""
     served = sorted({host for way in reached for host in way.hosts})
     for pattern in rule.hosts:
         if not any(overlap(pattern.text, host) for host in served):

@@ -1,8 +1,8 @@
-"""What the settings say of the way out, for those who ask about calls without making them: `check`, `explain`, `lint`.
+"""The settings' egress routes, for commands that evaluate calls without making them: `check`, `explain`, `lint`.
 
-Law: nothing here decides. Where a call leads is found as Envoy finds it (`authz.envoy_config.egress_routes`): by an
-address or a path of Envoy's own, else by Host, the exact one before the longest suffix; and where neither fits, at
-other hosts if there is a way to them. A tunnel leads to an exact Host and the port of the destination's address.
+Law: nothing here decides. A call is routed as Envoy routes it (`authz.envoy_config.egress_routes`): by an address or
+a path of Envoy itself, else by Host, the exact one before the longest suffix; if neither fits, to other hosts if there
+is a route to them. A tunnel is routed to an exact Host and the port of the destination's address.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _HTTP: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayOut:
-    """One destination: `listen` and `path` are its base URLs, "" without; `port` that of its address, 0 without."""
+    """One destination: `listen` and `path` are its base URLs, or ""; `port` is that of its address, or 0."""
 
     name: str
     hosts: tuple[str, ...]
@@ -30,9 +30,9 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaysOut:
-    """All of them. `listen` is the address of the listener, `others` the ports of hosts that are no destination's.
+    """All of them. `listen` is the listener's address, `others` the ports of hosts outside the destinations.
 
-    `surest` is how sure it can be here at most which run calls, None where no run is known.
+    `surest` is the highest possible assurance level of a run here, None if no run is known.
     """
 
     file: str
@@ -43,7 +43,7 @@ class WaysOut:
 
 
 class Lead(NamedTuple):
-    """Where a call leads: the destination's name, and the host and base path that Envoy tells, each "" where none."""
+    """Where a call is routed: the destination's name, and the host and base path that Envoy sets; each may be ""."""
 
     destination: str = ""
     host: str = ""
@@ -55,7 +55,7 @@ NOWHERE = Lead(somewhere=False)
 
 
 def lead(ways: WaysOut, *, method: str, host: str, port: int | None, path: str) -> Lead:
-    """Where a request leads; `host` and `port` are those of its authority, canonical."""
+    """Where a request is routed; `host` and `port` are its canonical authority."""
     if method == CONNECT:
         way = _by_host(ways.destinations, host)
         opens = way is not None and way.tunnel and host in way.hosts and port == way.port
@@ -74,7 +74,7 @@ def lead(ways: WaysOut, *, method: str, host: str, port: int | None, path: str) 
 
 
 def overlap(pattern: str, other: str) -> bool:
-    """Whether a host exists that both patterns (`a.b`, `*.b`) stand for."""
+    """Whether a host can match both patterns (`a.b`, `*.b`)."""
     if pattern.startswith("*.") and other.startswith("*."):
         return pattern.endswith(other[1:]) or other.endswith(pattern[1:])
     return _fits(pattern, other) or _fits(other, pattern)

@@ -1,4 +1,4 @@
-"""Lint of what a policy says about outbound calls: tunnels, runs, and how sure it is which run calls.
+"""Lint for a policy's rules about outbound calls: tunnels, runs and their assurance levels.
 
 Law: that of `authz.core.lint.review`, which reports this. The cost grows with the rules, not with their pairs.
 """
@@ -12,7 +12,7 @@ from authz.core.policy.outbound import is_tunnel
 
 
 def about_calls(policy: Policy) -> Iterator[Problem]:
-    """Every finding about outbound calls that is a warning."""
+    """Every warning about outbound calls."""
     for rule in _outbound(policy):
         if rule.effect is Effect.ALLOW:
             yield from _tunnel(policy, rule)
@@ -39,14 +39,14 @@ def _outbound(policy: Policy) -> Iterator[Rule]:
 
 
 def _tunnel(policy: Policy, rule: Rule) -> Iterator[Problem]:
-    """PITFALLS d-40: policy sees host and port of a tunnel, and nothing else."""
+    """PITFALLS d-40: the policy sees only the host and port of a tunnel."""
     if is_tunnel(rule.methods):
         message = f"the rule `{rule.id}` allows tunnels, in which neither methods nor paths can be enforced"
-        yield at(policy, rule, message, "let tasks call the destination's base URL, so that each request is judged")
+        yield at(policy, rule, message, "let tasks call the destination's base URL, so that each request is checked")
 
 
 def _roles_of_runs(policy: Policy, rule: Rule) -> Iterator[Problem]:
-    """A run that brings a token of its own has no roles, and who has roles says himself which run it is."""
+    """A run with its own token has no roles, and a caller with roles only asserts which run it is."""
     if rule.identity not in {Level.VERIFIED, Level.VERIFIED_BEARER} or not rule.roles or AUTHENTICATED in rule.roles:
         return
     where = " on egress" if Plane.INBOUND in rule.planes else ""

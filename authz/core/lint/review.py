@@ -1,7 +1,7 @@
-"""Lint: what a valid policy says that its author probably did not mean.
+"""Lint: finds what the author of a valid policy probably did not mean.
 
-Law: mistakes are the loader's business (`authz.core.policy.load`), so that lint and server never differ about them. A
-finding never stops a policy. Where it is not certain, nothing is found.
+Law: the loader finds mistakes (`authz.core.policy.load`), so that lint and server never differ about them. A finding
+never stops a policy. Lint reports only what is certain.
 """
 
 import heapq
@@ -27,7 +27,7 @@ _TOKENS: Final = "tokens:create"
 class Severity(StrEnum):
     """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of.
 
-    `error`: what the policy refers to is not there, which only other files tell (`authz.core.lint.destinations`).
+    `error`: the policy refers to what other files do not have (`authz.core.lint.destinations`).
     """
 
     ERROR = "error"
@@ -44,7 +44,7 @@ class Finding:
 
 
 def lint(policy: Policy) -> list[Finding]:
-    """Every finding, sorted by place; of more than MOST_PROBLEMS of one severity the first, and how many more."""
+    """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others."""
     with collector.resting():
         covering = Covering(policy)
         found, more = [], []
@@ -91,7 +91,7 @@ def _issuers(policy: Policy) -> Iterator[Problem]:
     for issuer in policy.issuers.values():
         if issuer.insecure_http:
             message = f"the keys of issuer `{issuer.name}` are fetched over plain http"
-            yield Problem(policy.file, 0, 0, message, "whoever is on the path can forge tokens: for tests only")
+            yield Problem(policy.file, 0, 0, message, "anyone on the path can forge tokens: for tests only")
 
 
 def _unused(policy: Policy) -> Iterator[Problem]:
@@ -159,7 +159,7 @@ def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
 
 
 def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
-    """Deny rules against deleting that leave open the bulk requests, which can delete too."""
+    """Deny rules against deleting that omit bulk requests, which can also delete."""
     allowed = _Bulk(policy, meant)
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY or Plane.INBOUND not in rule.planes or rule.paths:
@@ -177,7 +177,7 @@ def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
 
 
 class _Bulk:
-    """Who may make bulk requests: the roles that rules name, and all that those who have these roles have."""
+    """Who may make bulk requests: the roles that rules name, and all roles that these include."""
 
     def __init__(self, policy: Policy, meant: Words) -> None:
         self._policy = policy
@@ -198,7 +198,7 @@ class _Bulk:
                 self._held[name, held] = max(rule_id, self._held.get((name, held), ""))
 
     def by(self, name: str, deny: Rule) -> str:
-        """A rule that allows the operation to somebody whom the deny rule concerns for certain, or ""."""
+        """A rule that allows the operation to a caller that the deny rule certainly concerns, or ""."""
         for role in deny.roles or (AUTHENTICATED,):
             known = self._policy.roles.get(role)
             for held in (AUTHENTICATED, *sorted(known.includes if known else ())):
@@ -210,7 +210,7 @@ class _Bulk:
 
 
 def _strong_readers(policy: Policy) -> Iterator[Problem]:
-    """Roles that only read, and are `op` or `admin` to Airflow itself because of what they read."""
+    """Roles that only read, but are `op` or `admin` in Airflow itself because of what they read."""
     only_reads: dict[str, bool] = {}  # of the roles whose rules have operations
     for rule in policy.rules.values():
         reads = all(word.endswith(":read") for word in rule.operations)
@@ -228,7 +228,7 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
 
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
-    """Roles whose own `airflow:` is weaker than what a rule of theirs needs: no cap, though it may be meant as one."""
+    """Roles whose own `airflow:` is weaker than one of their rules needs: it may be meant as a cap, but is none."""
     needed_by = _Needed(policy, words).by
     most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
     for rule in policy.rules.values():
@@ -250,7 +250,7 @@ def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
 
 
 def _denied_sets(policy: Policy) -> Iterator[Problem]:
-    """Deny rules that name the set of a stronger role, perhaps for what only that role may do."""
+    """Deny rules that name a stronger role's set, perhaps for what only that role may do."""
     for rule in policy.rules.values():
         words = [word for word in rule.operations if BUILT_IN.get(word, AIRFLOW_ROLES[0]) != AIRFLOW_ROLES[0]]
         if rule.effect is Effect.DENY and words:
@@ -259,7 +259,7 @@ def _denied_sets(policy: Policy) -> Iterator[Problem]:
 
 
 class _Needed:
-    """The strongest of Airflow's roles that a rule's operations need; worked out once for equal ones."""
+    """The strongest Airflow role that a rule's operations need; computed once for equal ones."""
 
     def __init__(self, policy: Policy, words: Words) -> None:
         self._operations = policy.catalogue.operations
@@ -277,7 +277,7 @@ class _Needed:
 
 
 def _dead(covering: Covering) -> Iterator[Problem]:
-    """Rules that a deny rule covers whole."""
+    """Rules that a deny rule fully covers."""
     policy = covering.policy
     denying = CoveringIndex((rule for rule in policy.rules.values() if rule.effect is Effect.DENY), covering)
     for rule in policy.rules.values():
@@ -289,7 +289,7 @@ def _dead(covering: Covering) -> Iterator[Problem]:
 
 
 def _twins(policy: Policy) -> Iterator[Problem]:
-    """Rules that say the same as another; of a built-in rule and another it is the other that can go."""
+    """Rules that say the same as another; if the other is built in, this one can be removed."""
     seen: dict[object, str] = {}
     for rule in sorted(policy.rules.values(), key=lambda rule: rule.id not in BUILT_IN):
         entries = (

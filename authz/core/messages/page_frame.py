@@ -1,4 +1,4 @@
-"""The frame of every page that a person may be shown by the gate, and by Envoy in its place.
+"""The frame of every page that the gate, or Envoy in its place, may show to a person.
 
 Law: one style for all pages, in light and dark with a contrast of at least 4.5 (WCAG 2.2, 1.4.3), readable at 390
 pixels. A page has no script and fetches nothing. All text is escaped here; a link is a path of ours, an empty reference
@@ -38,7 +38,7 @@ _link = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/?=&
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branding:
-    """Who runs this gate, as its pages say it. `contact` is an https URL or a mail address; "" is none."""
+    """The operator of this gate, for its pages. `contact` is an https URL or a mail address; "" is none."""
 
     organisation: str = ""
     contact: str = ""
@@ -63,7 +63,7 @@ def check_contact(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One thing that the reader can do next. `target` is a path of ours; "" loads the page again."""
+    """One next step for the reader. `target` is a path of ours; "" loads the page again."""
 
     target: str
     text: str

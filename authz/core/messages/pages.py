@@ -1,8 +1,8 @@
 """The body of a denial: JSON for programs, one small page for people.
 
-Law: a body tells the caller who they are, what was missing, the time and the decision's id, and nothing that helps an
+Law: a body gives callers their identity, what was missing, the time and the decision's id, and nothing that helps an
 attacker: no policy, no rule text, no key, no reason beyond the public word of `authz.core.reasons`. Every page says
-what to do next. The links lead to paths of ours only: the start page, signing out, or the same page again.
+what to do next. Links go to our own paths only: the start page, signing out, or the same page again.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def _missing(deny: Deny, identity: Identity | None) -> str:
 def as_json(deny: Deny, identity: Identity | None, decision_id: str, *, said: str = "") -> bytes:
     """`{"error", "message", "decision_id"}`, and the user and the rule where there are any.
 
-    `said` is the message for a task, and then its rule is told as well.
+    `said` is the message for a task, whose answer also names the rule.
     """
     body = {
         "error": ANSWERS[deny.reason].public,
@@ -102,10 +102,10 @@ def as_html(
 
     Args:
         deny: the denial.
-        identity: who asks, where that is known.
-        decision_id: what leads to the line in the decision log.
+        identity: the caller, if known.
+        decision_id: identifies the line in the decision log.
         start: the path of the start page.
-        sign_out: the path that ends the session; "" where there is none to end.
+        sign_out: the path that ends the session; "" if there is none to end.
         login: Envoy signs people in on this listener.
         at: the time of the decision in seconds since the epoch; 0.0 shows none.
         branding: who runs the gate.

@@ -1,8 +1,8 @@
-"""What a task is told when the gate says no: one sentence for whoever reads the task's log.
+"""The message to a task that the gate denies: one sentence for the reader of the task's log.
 
-Law: it names the run, the rule and what to look at, because the reader of a task's log is the author of the DAG, and
-never a token, a key or the text of a rule. A token that is refused is told no cause: the decision log has it (PITFALLS
-d-36).
+Law: it names the run, the rule and what to look at, because the reader of a task's log is the author of the DAG; it
+never shows a token, a key or the text of a rule. For a refused token it gives no cause: the decision log has it
+(PITFALLS d-36).
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _LONGEST: Final = 120  # characters of one name
 
 
 def message(deny: Deny, run: Run | None, http: HttpRequest) -> str:
-    """The sentence; "" where the usual one says enough."""
+    """The sentence; "" if the usual one is enough."""
     make = _MESSAGES.get(deny.reason)
     return make(deny, run, http) if make is not None else ""
 
@@ -26,9 +26,9 @@ def _caller(run: Run | None) -> str:
 
 
 def _call(http: HttpRequest) -> str:
-    """The call as rules name it: without its query, and without the path that a base URL begins with.
+    """The call as rules name it: without its query and the path prefix of a base URL.
 
-    Where Envoy chose the destination, its name says more than the address does.
+    If Envoy chose the destination, its name says more than the address does.
     """
     where = http.destination or http.host or http.authority
     path = http.target.partition("?")[0]

@@ -1,6 +1,6 @@
-"""The policy: YAML that people write → frozen, compiled tables that decide.
+"""Compiles the policy: YAML that people write → frozen tables that decide.
 
-Law: order-free. Allow rules add rights, deny rules always win, what no rule allows is denied (DESIGN §2.1).
+Law: order-free. Allow rules add rights, deny rules always win, the default is to deny (DESIGN §2.1).
 """
 
 from authz.core.policy.compiled import Gate, Policy

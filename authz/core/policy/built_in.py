@@ -1,7 +1,7 @@
-"""The built-in roles: Airflow's own four, to which the policy gives members, and one rule for each that it uses.
+"""Built-in roles: Airflow's own four, whose members the policy sets, and one rule for each that it uses.
 
-Law: what a built-in role may do is Airflow's business and stands in the catalogue; the policy says only who has it.
-Each includes the weaker ones, as Airflow's do. One that the policy does not use is not there and costs nothing.
+Law: Airflow defines what a built-in role may do, and the catalogue says it; the policy says only who has the role.
+Each includes the weaker ones, as Airflow's do. A role that the policy does not use is not loaded and costs nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _CLOSED: Final[Mapping[str, str]] = {
 
 
 def used(roles: Mapping[str, RoleDraft]) -> Mapping[str, Loc]:
-    """The built-in roles that have an entry or are included by name, and the place of that."""
+    """The built-in roles that have an entry or are included by name, and where."""
     found: dict[str, Loc] = {name: ("roles", name) for name in roles if name in BUILT_IN}
     for name, entry in roles.items():
         for position, included in enumerate(entry.includes):
@@ -44,14 +44,14 @@ def completed(roles: Mapping[str, RoleDraft], places: Mapping[str, Loc]) -> dict
 
 
 def suffice(document: Document, places: Mapping[str, Loc]) -> bool:
-    """Whether the file needs no `rules`: it has them, or uses a built-in role, or there is another mistake in that."""
+    """Whether `rules` is not missing: the file has it, uses a built-in role, or has a mistake in `roles` already."""
     roles = document.data.get("roles", {})
     meant = not isinstance(roles, dict) or any(map(is_reserved, roles))
     return "rules" in document.data or bool(places) or meant
 
 
 def closed(document: Document) -> Iterator[Problem]:
-    """What the entries of built-in roles say and cannot say."""
+    """Keys that entries of built-in roles must not have."""
     roles = document.data.get("roles")
     entries = [(name, roles.get(name)) for name in _NAMES] if isinstance(roles, dict) else []
     for name, entry in entries:
@@ -63,14 +63,14 @@ def closed(document: Document) -> Iterator[Problem]:
 
 
 def place(name: str, places: Mapping[str, Loc]) -> Loc:
-    """Where the policy brings a role in: a built-in one under its own name, or that of a stronger one."""
+    """Where the policy adds a role: a built-in one under its own name, or a stronger one's."""
     if name not in BUILT_IN:
         return "roles", name
     return next((places[stronger] for stronger in _NAMES[_NAMES.index(name) :] if stronger in places), ("roles", name))
 
 
 def rules(places: Mapping[str, Loc], document: Document) -> Iterator[Rule]:
-    """The rule of each built-in role that the policy uses. For those that only come along, a stronger one says all."""
+    """The rule of each built-in role that the policy uses. A stronger role's rule covers those only included."""
     for name, loc in places.items():
         line, column = document.place(loc, key=True)
         yield Rule(

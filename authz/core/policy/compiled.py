@@ -15,7 +15,7 @@ from authz.core.policy.rules import Role, Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """The rules of one plane by what they do."""
+    """The rules of one plane by effect."""
 
     deny: Index
     public: Index
@@ -27,7 +27,7 @@ class Policy:
     """One policy file. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
 
     `end_mark` says that the file ended with one.
-    `airflow_roles` is what each role is to Airflow itself; a role that is nothing to Airflow is not in it.
+    `airflow_roles` maps each role to its role in Airflow itself; it omits roles that have none.
     """
 
     file: str
@@ -42,5 +42,5 @@ class Policy:
     gates: Mapping[Plane, Gate] = field(repr=False)
 
     def identify(self, claims: Claims) -> Identity:
-        """Who the verified claims stand for: roles, whether an agent, and the role for Airflow itself."""
+        """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself."""
         return self.roster.identify(claims)

@@ -1,6 +1,6 @@
-"""Whether one rule covers another: every request that the narrow rule concerns, the wide one concerns too.
+"""Whether one rule covers another: the wide rule concerns every request that the narrow one concerns.
 
-Law: careful. True only where it is certain; what cannot be seen from the two rules alone is "no".
+Law: careful. True only if it is certain; what the two rules alone do not show is "no".
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ _Entry = TypeVar("_Entry")
 
 
 class Covering:
-    """Compares the rules of one policy; what their words stand for is worked out once."""
+    """Compares the rules of one policy; it expands their words only once."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -37,7 +37,7 @@ class Covering:
 
 
 def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
-    """Whether `wide` applies wherever `narrow` does; for more than a few rules use `Covering`."""
+    """Whether `wide` applies wherever `narrow` does; for many rules use `Covering`."""
     return Covering(policy).covers(wide, narrow)
 
 
@@ -73,7 +73,7 @@ def _roles(wide: Rule, narrow: Rule, policy: Policy) -> bool:
 
 
 def _each(wide: Sequence[_Entry], narrow: Sequence[_Entry], covered: Callable[[_Entry, _Entry], bool]) -> bool:
-    """Whether each entry of the narrow condition is covered by one of the wide condition; no condition covers all."""
+    """Whether the wide condition covers each entry of the narrow one; an absent condition covers all."""
     return not wide or (bool(narrow) and all(any(covered(want, have) for want in wide) for have in narrow))
 
 
@@ -88,7 +88,7 @@ def _host(wide: HostPattern, narrow: HostPattern) -> bool:
 
 
 def _glob(wide: Glob, narrow: Glob) -> bool:
-    """The wide one's literal parts are in the narrow one's text, so they are in whatever the narrow one matches."""
+    """Whether `wide` covers `narrow`: its literal parts are in the text of `narrow`, so in whatever that matches."""
     return wide.matches(narrow.text)
 
 

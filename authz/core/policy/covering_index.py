@@ -1,8 +1,8 @@
 """Finds, among many rules, those that may cover another one, so that lint need not compare each with each.
 
-Law: nothing is missed that `Covering.covers` would say yes to; what is found too much costs time alone. A rule stands
-under the entries of one of its conditions, the one whose entries it shares with the fewest others: rules that are equal
-but for one condition, whichever that is, are told apart by it.
+Law: it finds every rule that `Covering.covers` would accept; extra candidates only cost time. A rule is stored under
+the entries of one of its conditions, the one whose entries it shares with the fewest others: any single condition in
+which otherwise equal rules differ separates them.
 """
 
 from collections import Counter, defaultdict
@@ -55,7 +55,7 @@ class CoveringIndex:
 
 
 class _Group:
-    """The rules of one role, once for requests and once for tunnels, of which nobody knows the path."""
+    """The rules of one role, once for requests and once for tunnels, whose path is unknown."""
 
     def __init__(self, rules: list[Rule]) -> None:
         self._rules = rules
@@ -127,7 +127,7 @@ def _words(name: str, catalogue: Catalogue) -> tuple[str, ...]:
 
 
 def _sample(path: PathPattern) -> tuple[str, ...]:
-    """Segments that the pattern matches, and so does each pattern that covers it."""
+    """Segments that match the pattern, and so every pattern that covers it."""
     return (*(_segment(segment) for segment in path.segments), *(("x",) if path.rest else ()))
 
 

@@ -1,9 +1,8 @@
-"""Rules that go by DAG: which of them concern a DAG, and which DAGs they name together.
+"""Rules with `dags`: which of them concern a DAG, and which DAGs they name together.
 
-Law: the rules that stand here apply to a request in everything but their `dags`. Finding those that concern one DAG
-costs what `GlobTable` costs, however many there are. What they name together is put together once. Its size decides
-nothing: what is too large for an assertion has a reference, by which Airflow asks the gate for it
-(`authz.check.grants`).
+Law: the rules here apply to a request except for their `dags`. Finding those that concern one DAG costs what
+`GlobTable` costs, however many there are. Their union is computed once. Its size decides nothing: a union that is too
+large for an assertion has a reference, with which Airflow asks the gate for it (`authz.check.grants`).
 """
 
 import hashlib
@@ -44,17 +43,17 @@ class Dags:
 
 
 def grant_json(grant: DagGrant) -> bytes:
-    """The grant as Airflow gets it from the gate; equal grants are equal bytes."""
+    """The grant as the gate sends it to Airflow; equal grants are equal bytes."""
     return orjson.dumps({"allowed": grant.allowed, "denied": grant.denied})
 
 
 def reference_of(data: bytes) -> str:
-    """The digest by which an assertion names what these bytes say: SHA-256 in base64url."""
+    """The digest that names these bytes in an assertion: SHA-256 in base64url."""
     return b64url_encode(hashlib.sha256(data).digest())
 
 
 def grant_of(allowed: tuple[str, ...], denied: tuple[str, ...], size: int) -> DagGrant:
-    """The grant of these globs, with a reference where they take more bytes than an assertion has for them."""
+    """The grant of these globs, with a reference if they take more bytes than an assertion has room for."""
     grant = DagGrant(allowed, denied)
     return grant if size <= MAX_BYTES else LargeGrant(allowed, denied, reference_of(grant_json(grant)))
 
@@ -64,7 +63,7 @@ _ALL: Final = Dags((EVERY,), 0, DagGrant((EVERY,)))
 
 
 class Limited:
-    """The rules at one place of an index, where some of them have `dags`.
+    """The rules at one place of an index, if some of them have `dags`.
 
     `rule` is the smallest id of those without, `first` of those with, `every` of those that say `*`; each may be "".
     """
@@ -96,9 +95,9 @@ class Limited:
 
 
 class Applying:
-    """The rules of one plane and one effect that apply to a request in everything but their `dags`.
+    """The rules of one plane and one effect that apply to a request except for their `dags`.
 
-    `rule` is the smallest id of those without `dags`, "" where there is none; `limited` has the others.
+    `rule` is the smallest id of those without `dags`, or ""; `limited` has the others.
     """
 
     __slots__ = ("limited", "rule")
@@ -126,7 +125,7 @@ class Applying:
 
 
 class Unions:
-    """What sets of such rules name together. Equal questions are answered once, and bounded; used by one thread."""
+    """The DAGs that sets of such rules name together. Bounded cache of equal questions; used by one thread."""
 
     __slots__ = ("_globs", "_grants", "_known")
 
@@ -179,8 +178,8 @@ def _union(places: Iterable[Limited]) -> Dags:
 def reduced(globs: Mapping[str, Glob]) -> Iterable[str]:
     """The globs (by their texts) without those that another one covers: what is left matches the same DAG ids.
 
-    One glob covers another if it matches the other's text, in which each `*` is a character that stands in no DAG id.
-    Nothing is left out where finding it could take long: then there is more to tell, and it means the same.
+    One glob covers another if it matches the other's text, in which each `*` is a character that DAG ids never have.
+    If this could take long, all globs stay: the result is longer, and means the same.
     """
     table: GlobTable[str] = GlobTable()
     lengths, between = set(), 0

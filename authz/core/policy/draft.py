@@ -1,7 +1,7 @@
 """The policy file between reading and compiling: every entry that has the right shape, with its place.
 
 Law: one mistake must not hide another. When the file as a whole does not fit the schema, every entry is kept without
-the keys that do not fit, so that what it refers to, and what refers to it, is checked in the same run.
+the keys that do not fit, so that references from and to it are checked in the same run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,9 +36,9 @@ _BODY: Final = frozenset({"issuers", "roles", "rules"})
 class Draft:
     """The entries by position or name.
 
-    `roles` has the built-in roles too, those that the policy uses and those that come along; `built_in` says where it
+    `roles` also has the built-in roles that the policy uses, and those that they include; `built_in` says where it
     uses them. `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
-    `role_names` and `issuer_names` have also those of which nothing could be kept.
+    `role_names` and `issuer_names` also have those of which nothing could be kept.
     """
 
     document: Document
@@ -53,7 +53,7 @@ class Draft:
 
 
 def draft(document: Document) -> tuple[Draft, list[Problem]]:
-    """The draft of a document, and what is wrong with the document's shape."""
+    """The draft of a document, and the mistakes in the document's shape."""
     whole, problems = validate(document, PolicyFile)
     table, version_problems = _catalogue(document)
     made = _whole(document, whole, table) if whole is not None else _salvaged(document, table)
@@ -61,9 +61,9 @@ def draft(document: Document) -> tuple[Draft, list[Problem]]:
 
 
 def check_end(document: Document) -> Iterator[Problem]:
-    """What is wrong with the end of a file that says that it has a mark there.
+    """Mistakes at the end of a file that says that it has an end mark.
 
-    The key must come before everything that a half-written file could lack, else such a file would not have it.
+    The key must come before everything that a half-written file could lack, or such a file could lack the key.
     """
     if document.data.get("end_mark") is not True:
         return
@@ -154,7 +154,7 @@ def _stand_in_issuer(index: int) -> dict[str, Any]:
 def _salvage(
     item: dict[str, Any], model: type[_Entry], loc: Loc, stand_in: Mapping[str, Any], partial: set[Loc]
 ) -> _Entry:
-    """The entry without the keys that do not fit; `stand_in` has values for those of them that must be there."""
+    """The entry without the keys that do not fit; `stand_in` has values for the required ones."""
     try:
         return model.model_validate(item)
     except ValidationError as failure:
@@ -164,7 +164,7 @@ def _salvage(
 
 
 def _catalogue(document: Document) -> tuple[catalogue.Catalogue, list[Problem]]:
-    """The catalogue that the policy asks for; the newest where it asks for none or for an unknown one."""
+    """The catalogue that the policy names; the newest if it names none or an unknown one."""
     versions = catalogue.versions()
     wanted = document.data.get("airflow")
     if wanted in versions:

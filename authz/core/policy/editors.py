@@ -1,4 +1,4 @@
-"""The JSON Schema of the policy file, for editors: they complete keys and mark mistakes while one types.
+"""The JSON Schema of the policy file, with which editors complete keys and mark mistakes as you type.
 
 Law: it is generated from the models that the loader uses, so it cannot say anything else.
 """
@@ -25,13 +25,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _built_in(entry: dict[str, Any], name: str) -> dict[str, Any]:
-    """The entry of a built-in role: who has it, and nothing about what it is."""
+    """The entry of a built-in role: only who has it, not what it is."""
     keys = {key: value for key, value in entry["properties"].items() if key not in {"includes", "agent", "airflow"}}
     return {**entry, "properties": keys, "description": f"Who may do what Airflow's own role {BUILT_IN[name]} may do."}
 
 
 def _without_defaults(node: Any) -> Any:
-    """Without the empty values that stand for "absent" in the models, and without generated titles."""
+    """Remove the empty values that mean "absent" in the models, and the generated titles."""
     if isinstance(node, dict):
         return {key: _without_defaults(value) for key, value in node.items() if not _noise(key, value)}
     return [_without_defaults(item) for item in node] if isinstance(node, list) else node

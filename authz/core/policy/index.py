@@ -1,18 +1,18 @@
-"""The index: which rules apply to a request, found without looking at the rules one by one.
+"""The index: finds the rules that apply to a request without looking at each rule.
 
 Law: the cost of `find` depends on the request (its roles, its path's segments, its host's labels) and on the kinds of
 conditions in use, never on how many rules there are or on the condition in which they differ.
 
 The rules of one plane and one effect are kept in nested dictionaries, one level per kind of condition that any of them
-has. A level's keys are the entries of that condition, and ANY for rules without it; a rule with several entries stands
-under each of them. At the end stands the smallest id of the rules that ask for exactly these keys; where no rule asks
-for anything more, it stands there at once, instead of below one ANY after the other. A request is turned into its
-possible keys level by level: a path into the patterns that match it, an operation into the words for it.
+has. A level's keys are the entries of that condition, and ANY for rules without it; a rule with several entries is
+under each of them. At the end is the smallest id of the rules that ask for exactly these keys; if no rule asks for
+more, it is there at once, instead of below a chain of ANY keys. A request is turned into its possible keys level by
+level: a path into the patterns that match it, an operation into the words for it.
 
 On the inbound plane `dags` are no such level, because a decision asks which DAGs the rules name together, and not only
-which rules name this one: where rules with `dags` are at the end, a `Limited` stands there instead of an id. On egress
-they are those of the run that calls, and a level, as are its tasks and how sure it is. There a deny rule also stands
-under UNKNOWN in each level that a call may say nothing of (see `authz.core.policy.outbound`).
+which rules name this one: an end with `dags` rules has a `Limited` instead of an id. On egress, the calling run's
+DAG, task and assurance level each have a level. There a deny rule is also under UNKNOWN in each level that a call may
+say nothing about (see `authz.core.policy.outbound`).
 """
 
 import itertools
@@ -79,9 +79,9 @@ class Index:
         self._unions = Unions()
 
     def find(self, request: Request, roles: Keys, operation: str, run: Run | None = None) -> Applying:
-        """The rules that apply, on the inbound plane apart from their `dags`.
+        """The rules that apply, on the inbound plane except for their `dags`.
 
-        `roles` is ANY and every role of the caller, `run` the run that calls, where one is known.
+        `roles` is ANY and every role of the caller, `run` the calling run, if one is known.
         """
         places: list[Mapping[str | None, Any]] = [self._root]
         ids: list[str] = []
@@ -127,7 +127,7 @@ class Index:
 class _Column:
     """One kind of condition: how a request is turned into its keys, and the keys of every rule.
 
-    `always`: there is a level for it whatever the rules are; `first`: and it is the first one, which every rule passes.
+    `always`: it has a level whatever the rules are; `first`: its level is the first one, which every rule passes.
     """
 
     def __init__(self, level: _Level, entries: Sequence[Keys], *, always: bool = False, first: bool = False) -> None:
@@ -139,7 +139,7 @@ class _Column:
         self.used = always or first or bool(self._distinct - {ANY})
 
     def order(self) -> tuple[bool, bool, int]:
-        """Few different keys first, which makes few dictionaries; a level that tells no rules apart last."""
+        """Sort key: fewest keys first, for few dictionaries; a level in which no rules differ last."""
         return not self._first, self._distinct == {ANY}, len(self._distinct)
 
 
@@ -199,7 +199,7 @@ def _put(place: dict[str | None, Any], keys: Keys, position: int) -> None:
 
 
 class _Ends:
-    """What stands at the ends of the nested dictionaries. Equal ends are one object: a rule may be in many places."""
+    """The ends of the nested dictionaries. Equal ends are one object: a rule may be in many places."""
 
     def __init__(self, rules: Sequence[Rule], plane: Plane) -> None:
         self._rules = rules
@@ -218,7 +218,7 @@ class _Ends:
         return made
 
     def alone(self) -> Applying:
-        """All the rules, where none of them has a condition that an index has a level for."""
+        """All the rules, if none of them has a condition with a level in the index."""
         end = self.of(range(len(self._rules)))
         return Applying(end) if isinstance(end, str) else Applying(end.rule, (end,))
 

@@ -1,4 +1,4 @@
-"""Issuers: what is wrong with them, and what they compile to."""
+"""Checks issuers for mistakes, and compiles them."""
 
 from collections.abc import Iterator
 from types import MappingProxyType
@@ -59,7 +59,7 @@ def _keys(draft: Draft, index: int, entry: IssuerEntry) -> Iterator[Problem]:
         yield draft.document.problem((*loc, key), mistake.message, hint)
         return
     if scheme == "http" and not entry.insecure_http:
-        message = "keys would be fetched over plain http: whoever is on the path could forge tokens"
+        message = "keys would be fetched over plain http: anyone on the path could forge tokens"
         yield draft.document.problem((*loc, key), message, "use https, or say `insecure_http: true` for a test")
 
 

@@ -1,6 +1,6 @@
 """Policy file → compiled policy, or every mistake in it at once.
 
-Law: nothing is half loaded. A file with any mistake is refused as a whole, and each mistake has its place.
+Law: all or nothing. A file with any mistake is refused as a whole, and each mistake has its place.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def _all_rules(drafted: Draft) -> Iterable[Rule]:
 
 
 def _rules(drafted: Draft) -> Iterable[Rule]:
-    """The compiled rules; what many of them say alike is one object, because there may be ten thousand."""
+    """The compiled rules; equal parts are one object, because there may be ten thousand rules."""
     share: Shared[Any] = Shared(sys.maxsize)
     planes_of = {"": frozenset(Plane), **{plane.value: frozenset({plane}) for plane in Plane}}
     for index, entry in drafted.rules.items():
@@ -95,7 +95,7 @@ def _rules(drafted: Draft) -> Iterable[Rule]:
 
 
 def _least(entry: RuleDraft, effect: Effect, plane: str) -> Level | None:
-    """The level that an allow rule asks for; the strongest where it goes by runs and does not say."""
+    """The level that an allow rule requires; the strongest if it names runs but no level."""
     if effect is not Effect.ALLOW or plane == Plane.INBOUND:
         return None
     if entry.identity:
@@ -112,7 +112,7 @@ def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:
 
 
 def _airflow_roles(roles: Mapping[str, Role], rules: Iterable[Rule], catalogue: Catalogue) -> dict[str, str]:
-    """What each role is to Airflow: as the policy says; else by its own name; else the most that its rules grant."""
+    """Each role's role in Airflow: from the policy; else by its own name; else the most that its rules grant."""
     granted: dict[str, int] = {}
     needed: dict[tuple[str, ...], int] = {}
     for rule in rules:

@@ -16,7 +16,7 @@ def words_for(operation: Operation) -> tuple[str, ...]:
 
 
 def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
-    """The operations that a word stands for; `never` tells whether other words than names include those marked so."""
+    """The operations that a word stands for; `never`: wildcards and sets include those marked so."""
     if word in catalogue.operations:
         return frozenset({word})
     return frozenset(
@@ -27,7 +27,7 @@ def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
 
 
 class Words:
-    """What words stand for in one catalogue, worked out once: a policy has the same ones in thousands of rules."""
+    """What words stand for in one catalogue, computed once: thousands of rules use the same words."""
 
     __slots__ = ("_meanings", "_together")
 
@@ -50,7 +50,7 @@ class Words:
 
 
 def _meanings(catalogue: Catalogue, *, never: bool) -> dict[str, frozenset[str]]:
-    """What `expand` says of each word that it knows."""
+    """The result of `expand` for each known word."""
     found: dict[str, set[str]] = {}
     for name, operation in catalogue.operations.items():
         for word in words_for(operation) if never or not operation.never else ():

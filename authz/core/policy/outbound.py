@@ -1,11 +1,11 @@
-"""What rules say of outbound calls: where they go, which run makes them, and how sure that must be.
+"""Rules for outbound calls: where they go, which run makes them, and at which assurance level.
 
-Law: careful on both sides. An allow rule about runs applies to a run that is at least as sure as the rule's `identity`,
-and never where no run is known. A deny rule about DAGs or tasks applies also where the run is not known surely: what is
-only asserted may be a lie. A tunnel (CONNECT) shows neither path nor method of what goes through it: no allow rule
-applies to it that does not say so, and deny rules apply whatever their `paths` and `methods` are.
+Law: careful on both sides. An allow rule about runs applies only to a known run whose assurance level is at least the
+rule's `identity`. A deny rule about DAGs or tasks also applies if the run is unknown or only asserted: an assertion may
+be a lie. A tunnel (CONNECT) shows neither path nor method of what goes through it: an allow rule applies to it only if
+it says so, and deny rules apply whatever their `paths` and `methods` are.
 
-These are the plain definitions, which `explain` shows; the index answers the same from its levels.
+These are the plain definitions, which `explain` shows; the index gives the same answers from its levels.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,22 +25,22 @@ SATISFIED: Final[Mapping[Level, tuple[Level, ...]]] = MappingProxyType(
 
 
 def sure(run: Run | None) -> bool:
-    """Whether the run is known surely enough for deny rules about other runs to let it be."""
+    """Whether the run is more than asserted: deny rules about other runs then spare it."""
     return run is not None and run.level is not Level.ASSERTED
 
 
 def strong_enough(run: Run | None, least: Level) -> bool:
-    """Whether there is a run, and one of at least this level."""
+    """Whether there is a run of at least this level."""
     return run is not None and least in SATISFIED[run.level]
 
 
 def concerns(globs: Iterable[Glob], name: str | None, *, surely: bool, deny: bool) -> bool:
-    """Whether a rule's `dags` or `tasks` concern a run; `name` is that of its DAG or task, None where there is none."""
+    """Whether a rule's `dags` or `tasks` concern a run; `name` is that of its DAG or task, None if there is none."""
     if deny and not surely:
         return True
     return name is not None and any(glob.matches(name) for glob in globs)
 
 
 def is_tunnel(methods: tuple[str, ...]) -> bool:
-    """Whether a rule's `methods` are those of a rule for tunnels; CONNECT stands alone there."""
+    """Whether a rule's `methods` are those of a rule for tunnels, which have CONNECT alone."""
     return CONNECT in methods

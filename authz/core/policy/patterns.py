@@ -1,4 +1,4 @@
-"""What a rule may be written with: path patterns, host patterns and globs.
+"""The patterns in rules: path patterns, host patterns and globs.
 
 Law: no regular expressions, so nothing can backtrack (PITFALLS d-33), and every pattern stands for the whole value, so
 nothing can be unanchored (PITFALLS d-34). `matches` is the plain definition of each pattern, which `explain` shows; the
@@ -26,13 +26,13 @@ _NO_REGEX: Final = "there are no regular expressions here: `*` stands for any ch
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """`sales_*`: `*` stands for any characters, also for none; everything else stands for itself."""
+    """`sales_*`: `*` stands for any characters, or none; everything else is literal."""
 
     text: str
     parts: tuple[str, ...]
 
     def matches(self, value: str) -> bool:
-        """Whether the whole value is as the pattern says. Linear: the leftmost place of each part is the best one."""
+        """Whether the whole value matches. Linear: the leftmost place of each part is the best one."""
         first, last = self.parts[0], self.parts[-1]
         if len(self.parts) == 1:
             return value == first
@@ -49,12 +49,12 @@ class Glob:
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """`orders.internal`, or `*.internal` for every host with one or more labels more than the rest."""
+    """`orders.internal`, or `*.internal` for every host with one or more labels before the rest."""
 
     text: str
 
     def matches(self, host: str) -> bool:
-        """Whether a canonical host is meant."""
+        """Whether a canonical host matches."""
         return (
             host.endswith(self.text[1:]) and len(host) >= len(self.text) if self.text[0] == "*" else host == self.text
         )
@@ -75,11 +75,11 @@ class PathPattern:
 
     @property
     def literal(self) -> bool:
-        """Whether it stands for one path only."""
+        """Whether it matches only one path."""
         return not self.rest and all(isinstance(segment, str) for segment in self.segments)
 
     def matches(self, segments: tuple[str, ...]) -> bool:
-        """Whether the decoded segments of a canonical path are as the pattern says."""
+        """Whether the decoded segments of a canonical path match."""
         wanted = self.segments
         if len(segments) <= len(wanted) if self.rest else len(segments) != len(wanted):
             return False
@@ -87,7 +87,7 @@ class PathPattern:
 
 
 def segment_matches(want: str | Glob | None, segment: str) -> bool:
-    """Whether one segment is as a pattern's segment says; only a literal stands for the empty segment."""
+    """Whether one segment matches a pattern's segment; only a literal matches the empty segment."""
     if isinstance(want, str):
         return want == segment
     return bool(segment) and (want is None or want.matches(segment))
@@ -144,7 +144,7 @@ def parse_host(value: object) -> HostPattern:
 
 
 def parse_path(value: object) -> PathPattern:
-    """A path pattern. What could never equal a canonical path is refused (see `authz.core.request.path`)."""
+    """A path pattern. One that can never equal a canonical path is refused (see `authz.core.request.path`)."""
     text = _text(value)
     if not text.startswith("/"):
         raise Mistake(f"`{text}` does not start with `/`", "a pattern stands for the whole path, from its first `/`")

@@ -1,7 +1,7 @@
 """Whether the conditions of a rule can hold together: a rule that can never apply is a mistake.
 
-Law: judged against the catalogue alone, and only where the catalogue knows enough: a rule with operations, or with
-DAGs on the inbound plane, concerns routes of the catalogue and no others.
+Law: it checks only against the catalogue, and only where the catalogue knows enough: a rule with operations, or
+with DAGs on the inbound plane, concerns only routes of the catalogue.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -104,7 +104,7 @@ class Reach:
 
 
 class _Overlaps:
-    """Which targets have a path that a pattern stands for too: at most one segment more than the longer of the two."""
+    """Which targets share a path with a pattern: at most one segment more than the longer of the two."""
 
     def __init__(self, targets: Sequence[_Target]) -> None:
         self._every = _bits(True for _ in targets)
@@ -130,7 +130,7 @@ class _Overlaps:
 
 
 class _Position:
-    """The targets that have a segment in this place, by what it is."""
+    """The targets that have a segment in this place, by its kind."""
 
     def __init__(self, targets: Sequence[_Target], position: int) -> None:
         here = [target.segments[position : position + 1] for target in targets]
@@ -140,7 +140,7 @@ class _Position:
         self._not_empty = self._parameter | _union(bits for word, bits in self._words.items() if word)
 
     def fitting(self, want: str | Glob | None) -> int:
-        """The targets whose segment may be one that a pattern's segment stands for."""
+        """The targets whose segment a pattern's segment may match."""
         if want is None:
             return self._not_empty
         if isinstance(want, str):

@@ -1,8 +1,8 @@
-"""Which roles include which: circles, and closures over `includes`.
+"""Which roles include which: cycles, and closures over `includes`.
 
 Law: pure, and the work is bounded by the edges plus the members of the closures, of which there are at most MOST in
-all: a chain of a thousand roles is within it, and what is beyond it nobody can read. No recursion: a chain may be as
-long as the file.
+all: a chain of a thousand roles is within the limit, and beyond it no one can read a policy. No recursion: a chain may
+be as long as the file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +63,7 @@ def components(includes: Includes) -> Iterator[list[str]]:
 
 
 def circles(includes: Includes) -> list[tuple[str, str]]:
-    """One pair for each circle: the role of it that comes first, and the first of its `includes` that leads back."""
+    """One pair for each cycle: its role that comes first, and the first of that role's `includes` that leads back."""
     order = {name: position for position, name in enumerate(includes)}
     found = []
     for component in components(includes):
@@ -76,7 +76,7 @@ def circles(includes: Includes) -> list[tuple[str, str]]:
 
 
 def closures(includes: Includes, most: int = MOST) -> dict[str, frozenset[str]] | None:
-    """Each role with all that it includes, for roles without circles; None where that is more than `most` in all."""
+    """Each role with all that it includes, for roles without cycles; None if that is more than `most` in all."""
     closed: dict[str, frozenset[str]] = {}
     left = most
     for [name] in components(includes):

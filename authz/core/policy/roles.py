@@ -1,8 +1,7 @@
-"""Roles: what is wrong with them, what they compile to, and who has which.
+"""Checks and compiles roles, and finds who has which.
 
-Law: a role is given by the claims of one verified token and by nothing else. Finding the roles costs two lookups per
-group of the token, however many roles there are. The tables are linear in the file (see
-`authz.core.policy.role_graph`).
+Law: only the claims of one verified token give a role. Finding the roles costs two lookups per group of the token,
+however many roles there are. The tables are linear in the file (see `authz.core.policy.role_graph`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +35,7 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
 
 
 def _references(draft: Draft) -> Iterator[Problem]:
-    """What roles refer to and is not there."""
+    """Roles' references to undefined names."""
     issuers, roles = Vocabulary(draft.issuer_names), Vocabulary((draft.role_names | BUILT_IN.keys()) - {AUTHENTICATED})
     for name, entry in draft.roles.items():
         for position, issuer in enumerate(entry.issuers):
@@ -51,7 +50,7 @@ def _references(draft: Draft) -> Iterator[Problem]:
 
 
 def _nobodys(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
-    """Roles that nobody can have."""
+    """Roles that no one can have."""
     if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
         return  # a role that could not be read whole may be the one that gives the others
     given = role_graph.reached((name for name, entry in draft.roles.items() if _has_condition(entry)), includes)
@@ -59,7 +58,7 @@ def _nobodys(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
         # A built-in role without an entry is there because another role includes it.
         if name not in given and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name)):
             hint = "give it groups, clients, subjects or issuers, or include it in another role"
-            yield draft.document.problem(("roles", name), f"nobody can have the role `{name}`", hint, key=True)
+            yield draft.document.problem(("roles", name), f"no one can have the role `{name}`", hint, key=True)
 
 
 def _includes(draft: Draft) -> role_graph.Includes:
@@ -81,7 +80,7 @@ def compile_roles(draft: Draft) -> dict[str, Role]:
 
 
 class _Sets(dict[tuple[str, ...], frozenset[str]]):
-    """What many roles list alike, as one set: a set takes 200 bytes, and there may be 400,000 roles."""
+    """Interns sets that many roles list: a set takes 200 bytes, and there may be 400,000 roles."""
 
     def __missing__(self, texts: tuple[str, ...]) -> frozenset[str]:
         made = self[texts] = frozenset(texts)
@@ -106,7 +105,7 @@ def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft
 
 
 class _Members:
-    """The roles that claims give: claim value → names. What these roles include is added for a whole set at once."""
+    """The roles that claims give: claim value → names. Included roles are added for a whole set at once."""
 
     __slots__ = ("clients", "everyone", "groups", "subjects")
 
@@ -134,7 +133,7 @@ class _Members:
 class Roster:
     """Claims → identity, for all issuers of a policy.
 
-    What a set of roles amounts to is worked out once, and equal sets of any number of identities are one object.
+    The result for a set of roles is computed once, and equal sets of any number of identities are one object.
     """
 
     __slots__ = ("_agents", "_anywhere", "_by_issuer", "_floor", "_includes", "_known", "_ranks")
@@ -154,7 +153,7 @@ class Roster:
         self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
 
     def identify(self, claims: Claims) -> Identity:
-        """Who the verified claims stand for under this policy."""
+        """The identity for the verified claims under this policy."""
         members = self._by_issuer.get(claims.issuer_name)
         given: set[str] = set()
         if members is not None:
@@ -165,7 +164,7 @@ class Roster:
         return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role)
 
     def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
-        """All roles that come with those that the claims give, and what they amount to."""
+        """All roles that the claims give, included ones too, and their combined result."""
         held = frozenset().union(*(self._includes[role] for role in given))
         rank = max((self._ranks.get(role, -1) for role in held), default=-1)
         rank = max(rank, self._floor)

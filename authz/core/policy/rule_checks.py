@@ -1,7 +1,7 @@
-"""What is wrong with a rule: the conditions that it must have, must not have, or that refer to nothing.
+"""Checks rules: conditions that are missing, must not be there, or refer to nothing.
 
-Law: a rule that could silently mean more or less than its author thought is a mistake. Whether conditions that are
-right one by one can hold together is the question of `authz.core.policy.reach`.
+Law: a rule that could silently mean more or less than its author thought is a mistake. `authz.core.policy.reach`
+checks whether conditions that are each right can hold together.
 """
 
 import math
@@ -30,7 +30,7 @@ _Found = tuple[tuple[str | int, ...], str, str]
 def check_rules(draft: Draft) -> Iterator[Problem]:
     """Every mistake that concerns rules."""
     if not built_in.suffice(draft.document, draft.built_in):
-        hint = "who may do what; without them, give a built-in role to somebody: airflow.viewer: {groups: [...]}"
+        hint = "who may do what; without them, give a built-in role to a group: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
     yield from _in_all(draft)
     first: dict[str, int] = {}
@@ -59,7 +59,7 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
 
 
 def _in_all(draft: Draft) -> Iterator[Problem]:
-    """The rule with which the combinations of all rules pass their limit. DAGs on the inbound plane make none."""
+    """The rule at which the combinations of all rules exceed their limit. DAGs on the inbound plane make none."""
     total = 0
     for index, entry in draft.rules.items():
         counts = conditions(entry)
@@ -94,7 +94,7 @@ def _shape(entry: RuleDraft) -> Iterator[_Found]:
             hint = "to deny everything, say so with a path: " + 'paths: ["/**"]'
             yield (), "a deny rule without conditions would deny everything", hint
         if entry.identity:
-            hint = "remove `identity`: deny rules with `dags` or `tasks` apply to every run that is not known surely"
+            hint = "remove `identity`: deny rules with `dags` or `tasks` apply to every run that is not verified"
             yield ("identity",), "a deny rule has no `identity`", hint
     elif entry.public:
         yield from _public(entry)
@@ -103,7 +103,7 @@ def _shape(entry: RuleDraft) -> Iterator[_Found]:
 
 
 def _public(entry: RuleDraft) -> Iterator[_Found]:
-    """PITFALLS d-26: what everyone may reach is a short list of exact paths and methods."""
+    """PITFALLS d-26: public access is limited to a short list of exact paths and methods."""
     if entry.plane == "egress":
         yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
     if entry.roles:
@@ -131,7 +131,7 @@ def _public(entry: RuleDraft) -> Iterator[_Found]:
 
 
 def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
-    """What only outbound calls have. A rule for both planes would say it of one of them in silence."""
+    """Conditions for outbound calls only. In a rule for both planes they would silently apply to one."""
     for key in ("destinations", "tasks", "identity"):
         if key in present:
             yield (key,), f"`{key}` is about outbound calls", "add plane: egress, or remove it"
@@ -140,7 +140,7 @@ def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Foun
 
 
 def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
-    """RFC 9110 §9.3.6: a tunnel shows host and port, and nothing of what goes through it."""
+    """RFC 9110 §9.3.6: a tunnel shows only host and port, not what goes through it."""
     if len(entry.methods) > 1:
         yield (
             ("methods",),
@@ -181,7 +181,7 @@ def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
 
 
 class _Known:
-    """What rules refer to: the file's roles and the catalogue's operations."""
+    """Names that rules refer to: the file's roles and the catalogue's operations."""
 
     def __init__(self, draft: Draft) -> None:
         self.words = Words(draft.catalogue)
@@ -212,8 +212,8 @@ def _meant(word: str, catalogue: Catalogue) -> str:
 def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
     for position, role in enumerate(entry.roles):
         if role in BUILT_IN and role not in draft.role_names:
-            hint = f"give it to somebody under `roles`: {role}: {{groups: [...]}}"
-            yield ("roles", position), f"nobody has the built-in role `{role}`", hint
+            hint = f"give it to a group under `roles`: {role}: {{groups: [...]}}"
+            yield ("roles", position), f"no one has the built-in role `{role}`", hint
         elif role not in draft.role_names:
             meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
             hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)

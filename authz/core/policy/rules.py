@@ -1,6 +1,6 @@
-"""The compiled rule and role: what stands in the policy file, checked and frozen.
+"""The compiled rule and role: the policy file's entries, checked and frozen.
 
-Law: data only. An empty condition is no condition: the rule does not look at that side of the request.
+Law: data only. An empty condition is no condition: the rule ignores that side of the request.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ class Effect(StrEnum):
 class Rule:
     """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits.
 
-    `destinations`, `tasks` and `identity` are for egress. `identity` is the least level of the run that is asked for,
-    also where the file does not write it because `dags` or `tasks` say so; None where no run is asked for.
+    `destinations`, `tasks` and `identity` are for egress. `identity` is the minimum level of the required run, also if
+    only `dags` or `tasks` in the file imply it; None if no run is required.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """One role: who has it, and what it means to Airflow. `includes` is closed: it has every role that this one gives.
+    """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
     `issuers` are names; empty: any issuer of the policy.
     """

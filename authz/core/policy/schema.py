@@ -69,7 +69,7 @@ def _rule_id(value: str) -> str:
 
 
 def is_reserved(value: str) -> bool:
-    """Also in other letters, because people would take it for the built-in one."""
+    """In any letter case, because people would take it for the built-in one."""
     return value.lower().startswith(RESERVED)
 
 
@@ -77,7 +77,7 @@ def _algorithm(value: str) -> str:
     if value in ALGORITHMS:
         return value
     if value.upper().startswith("HS"):
-        hint = "with a shared secret, whoever verifies can also forge: use an asymmetric one such as RS256 or ES256"
+        hint = "with a shared secret, anyone who verifies can also forge: use an asymmetric one such as RS256 or ES256"
         raise Mistake(f"`{value}` is symmetric", hint)
     if value.lower() == "none":
         raise Mistake("`none` means no signature at all", "use an asymmetric algorithm such as RS256 or ES256")
@@ -174,7 +174,7 @@ class _Section(BaseModel):
 class Audiences(_Section):
     """Accepted `aud` values per plane. A plane that is not there accepts no token of the issuer."""
 
-    inbound: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for Airflow's front door")
+    inbound: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for the inbound plane")
     egress: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for outbound calls")
 
 
@@ -205,9 +205,7 @@ class IssuerEntry(_Section):
     )
     jwks_uri: Text = Field("", description="address of the key set, instead of discovery")
     jwks_file: Text = Field("", description="file with the key set, instead of discovery; relative to this file")
-    insecure_http: bool = Field(
-        False, description="fetch keys over plain http; whoever is on the path can forge tokens"
-    )
+    insecure_http: bool = Field(False, description="fetch keys over plain http; anyone on the path can forge tokens")
 
 
 class RoleEntry(_Section):
@@ -220,7 +218,7 @@ class RoleEntry(_Section):
     subjects: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="subjects (`sub`) of the token")
     issuers: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="only tokens of these issuers, by name")
     includes: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="roles that come with this one")
-    agent: bool = Field(False, description="whoever has it is an AI agent")
+    agent: bool = Field(False, description="its holders are AI agents")
     airflow: Literal["viewer", "user", "op", "admin"] = Field(
         _ABSENT, description="what it is to Airflow itself in every request, at least"
     )
@@ -282,7 +280,7 @@ class RuleEntry(_Section):
         (), description="egress: task ids of the run that calls; `*` stands for any characters"
     )
     identity: Literal["verified", "verified-bearer", "asserted"] = Field(
-        _ABSENT, description="egress: how sure it must be at least which run calls; with `dags` or `tasks`: verified"
+        _ABSENT, description="egress: minimum assurance level of the calling run; with `dags` or `tasks`: verified"
     )
 
 

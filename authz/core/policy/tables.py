@@ -1,8 +1,8 @@
-"""Tables that find, among any number of patterns, those that a value matches.
+"""Tables that find, among any number of patterns, those that match a value.
 
-Law: the cost of a lookup depends on the value (its length, its segments, its labels) and on what of it matches, never
-on how many patterns there are that do not match. There is one exception: globs with the same beginning, the same end
-and something in between (`a*b*c`, `a*d*c`) are compared one by one.
+Law: the cost of a lookup depends on the value (its length, its segments, its labels) and on the patterns that match,
+never on the number of patterns that do not. There is one exception: globs with the same beginning, the same end and
+something in between (`a*b*c`, `a*d*c`) are compared one by one.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class GlobTable(Generic[_Value]):
         self._lengths: tuple[tuple[int, int], ...] = ()
 
     def setdefault(self, glob: Glob, value: _Value) -> _Value:
-        """The value of this very glob, which is set to `value` if it has none."""
+        """The value of exactly this glob, set to `value` if it has none."""
         first, last = glob.parts[0], glob.parts[-1]
         if len(glob.parts) == 1:
             return self._exact.setdefault(first, value)
@@ -90,7 +90,7 @@ class _Node:
         self.end: str | None = None
 
     def literal(self, segment: str) -> "_Node":
-        """The place behind a literal segment, made where there is none."""
+        """The node after a literal segment, made if there is none."""
         if self.literals is None:
             self.literals = {}
         found = self.literals.get(segment)

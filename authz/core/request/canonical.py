@@ -30,8 +30,8 @@ def canonical(http: HttpRequest) -> Request:
     """The canonical form of a request.
 
     Raises:
-        DeniedError: MISCONFIGURED, where Envoy sent no plane, or a base path or host that is none.
-        RequestError: what was asked has no canonical form, or has a token in its query.
+        DeniedError: MISCONFIGURED, if Envoy sent no plane, or an invalid base path or host.
+        RequestError: the request has no canonical form, or has a token in its query.
     """
     plane = _PLANES.get(http.plane)
     if plane is None:
@@ -75,7 +75,7 @@ def _tunnel(http: HttpRequest) -> Request:
 
 
 def _set_by_envoy(host: str) -> str:
-    """The destination's host, where the request's own Host is an address of Envoy."""
+    """The destination's host, if the request's own Host is an address of Envoy."""
     try:
         name, port = canonical_host(host)
     except RequestError:
@@ -86,7 +86,7 @@ def _set_by_envoy(host: str) -> str:
 
 
 def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:
-    """The path to an application that is served under a base path; None where it is not below that."""
+    """The path to an application served under a base path; None if it is not below that."""
     if not is_base(base):
         raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
     return below(path, base)

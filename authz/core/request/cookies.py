@@ -1,9 +1,9 @@
-"""The Cookie header: which cookies are a session at Envoy, and what is left for the upstream without them.
+"""The Cookie header: finds the cookies of a session at Envoy, and removes ours for the upstream.
 
-Law 1: none of ours goes on to an upstream (PITFALLS d-22): neither Envoy's, which hold tokens, nor Airflow's own token.
-Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. What it may not do is contradict:
-a session cookie that comes twice, or that names somebody else than the bearer token, makes it unclear who asks.
-Law 3: looking for the names as bytes comes first, so that thousands of foreign cookies cost next to nothing.
+Law 1: an upstream never gets our cookies (PITFALLS d-22): neither Envoy's, which hold tokens, nor Airflow's own token.
+Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. But it must not contradict: a
+duplicate session cookie, or one that names another subject than the bearer token, makes the caller unclear.
+Law 3: it first looks for the names as bytes, so that thousands of foreign cookies cost next to nothing.
 """
 
 from dataclasses import field
@@ -28,8 +28,8 @@ _MOST: Final = 500  # cookies; no browser sends so many
 class Cookies:
     """What a request's Cookie lines hold.
 
-    `left` is the header without our cookies, None when there was nothing of ours in it. `session`: there is a session
-    cookie. `doubled` is the name of one that comes twice, or "". `tokens` are the values of those that hold a token.
+    `left` is the header without our cookies, None if it had none of ours. `session`: there is a session cookie.
+    `doubled` is the name of a duplicate one, or "". `tokens` are the values of those that hold a token.
     """
 
     left: str | None = field(default=None, repr=False)
@@ -45,11 +45,11 @@ def read(lines: tuple[bytes, ...]) -> Cookies:
     """What these Cookie lines hold.
 
     Envoy 1.40 sets headers of an OK answer from `value`, a string; it ignores `raw_value`. So a cookie that is not
-    UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be handed on once the header has to be rewritten. It is left out
+    UTF-8 (RFC 6265 §4.1.1 allows ASCII only) cannot be passed on if the header must be rewritten. It is removed
     whole: without its odd bytes it might have the name of one of ours.
 
-    A header that holds names of ours among more cookies than any browser sends is not taken apart: it is left out
-    whole, and counts as one that has a cookie twice.
+    A header that has our names among more cookies than any browser sends is not parsed: it is removed whole, and
+    counts as one with a duplicate cookie.
     """
     if not any(name in line for name in _OURS for line in lines):
         return _FOREIGN
@@ -74,14 +74,14 @@ def read(lines: tuple[bytes, ...]) -> Cookies:
 
 
 def contradiction(cookies: Cookies, authorization: tuple[bytes, ...], claims: Claims | None) -> str:
-    """Why it is unclear who asks, "" when it is clear. `claims` are those of the bearer token, None without one."""
+    """Why the caller is unclear, "" if clear. `claims` are those of the bearer token, None without one."""
     if cookies.doubled:
-        return f"{cookies.doubled} comes twice"
+        return f"{cookies.doubled} is duplicated"
     if claims is not None:
         for token in cookies.tokens:
             # Envoy forwards the very token of the cookie, decrypted in both places.
             if token != authorization[0].partition(b" ")[2] and not _names(token, claims):
-                return "a session cookie names somebody else than the bearer token, or nobody that can be told"
+                return "a session cookie names another subject than the bearer token, or none that can be read"
     return ""
 
 
@@ -94,8 +94,8 @@ def _kind(name: bytes) -> bytes:
 def _joined(found: dict[bytes, bytes]) -> tuple[bytes, ...]:
     """The tokens; one that came in pieces is one value.
 
-    Envoy puts the pieces together before it asks, and then there is the whole: pieces beside it are what an earlier
-    session left, and Envoy did not use them.
+    Envoy joins the pieces before it asks, and then the whole is there: pieces beside it are left from an earlier
+    session, and Envoy did not use them.
     """
     whole: dict[bytes, bytes] = {}
     for name in sorted(found, key=lambda name: (len(name), name)):
@@ -106,7 +106,7 @@ def _joined(found: dict[bytes, bytes]) -> tuple[bytes, ...]:
 
 
 def _names(token: bytes, claims: Claims) -> bool:
-    """Whether it is a JWT of the same person. It is believed for nothing else, so it is not verified."""
+    """Whether it is a JWT of the same person. It is used for nothing else, so it is not verified."""
     try:
         payload = tokens.parse(token.decode("ascii", "replace"), max_bytes=tokens.MAX_TOKEN_BYTES).payload
     except TokenError:
@@ -115,7 +115,7 @@ def _names(token: bytes, claims: Claims) -> bool:
 
 
 def _text(pair: bytes) -> str:
-    """The pair as text, "" where it is none."""
+    """The pair as text, "" if it is not text."""
     try:
         return pair.decode()
     except UnicodeDecodeError:

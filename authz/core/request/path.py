@@ -1,9 +1,9 @@
 r"""The one canonicaliser: request target, host and method (DESIGN §2.8, PITFALLS d-01 … d-08).
 
-Law: what has no single canonical form is refused (400), never repaired. The query is cut at the first `?` and is never
-judged. The path is percent-decoded exactly once, as strict UTF-8, and only then split on `/`: this is what uvicorn and
-Starlette do before they route, so `%2F` acts as a slash and only a parameter that may hold slashes takes it. A path is
-refused when it
+Law: a request without a single canonical form is refused (400), never repaired. The query is cut at the first `?` and
+is never evaluated. The path is percent-decoded exactly once, as strict UTF-8, and only then split on `/`: uvicorn and
+Starlette do this before they route, so `%2F` acts as a slash and only a parameter that may hold slashes takes it. A
+path is refused when it
 
 * does not start with `/`, is longer than 8 KiB, or holds a raw `#`, space, control character or non-ASCII character
   (RFC 3986 §3.3);
@@ -12,10 +12,10 @@ refused when it
 * has, after decoding, an empty segment that is not the last one, or a dot segment, also one with a path parameter
   (`..;x`, which some servers strip);
 * has, after decoding, a segment that begins or ends with a space: databases that pad text (MySQL's collations for ids,
-  which Airflow uses) take `secret ` for `secret`, and no name of Airflow's is written so.
+  which Airflow uses) take `secret ` for `secret`, and Airflow never writes a name so.
 
 A trailing slash stays, as a last empty segment. `;x` and a trailing dot are data. Canonicalising is
-idempotent, and total: it returns a canonical path or raises `RequestError`. Nothing here loops over characters or
+idempotent, and total: it returns a canonical path or raises `RequestError`. It never loops over characters or
 segments in Python: anyone may send the longest path, with an escape in each segment, without a token.
 """
 
@@ -61,8 +61,8 @@ class CanonicalPath:
     """A path in canonical form; only `canonicalise` makes one.
 
     `segments` are decoded, without the leading slash: `/` is `("",)`, `/a/` is `("a", "")`. `path` is the same,
-    re-encoded in one way. `encoded_slash` tells that a slash came as `%2F`; it takes no part in equality, because
-    Airflow routes both alike. Other destinations may not: egress refuses such a path.
+    re-encoded in one way. `encoded_slash`: a slash came as `%2F`. Equality ignores it, because Airflow routes both
+    alike. Other destinations may not: egress refuses such a path.
     """
 
     path: str
@@ -80,10 +80,10 @@ def canonicalise(target: str) -> CanonicalPath:
 
 
 def below(path: CanonicalPath, base: str) -> CanonicalPath | None:
-    """The path as the application sees it that is served under `base`; None for a path that is not below it.
+    """The path as seen by the application that is served under `base`; None for a path that is not below it.
 
-    The base itself, with or without a slash at its end, is `/`. Segments are compared, decoded and case-sensitive: that
-    is where Starlette cuts (`get_route_path`), but Starlette routes what is not below the base all the same.
+    The base itself, with or without a trailing slash, is `/`. Segments are compared, decoded and case-sensitive:
+    Starlette cuts there too (`get_route_path`), but it also routes what is not below the base.
     """
     wanted = tuple(base[1:].split("/"))
     if path.segments[: len(wanted)] != wanted:
@@ -96,7 +96,7 @@ def below(path: CanonicalPath, base: str) -> CanonicalPath | None:
 
 
 def _canonicalise_any(raw: str) -> CanonicalPath:
-    """Any path, without its query, by the letter of the law."""
+    """Any path, without its query, strictly by the law."""
     if not raw.startswith("/"):
         raise _bad_path("the request target does not start with a slash")
     if len(raw) > MAX_PATH_BYTES:
@@ -141,10 +141,10 @@ def canonical_host(authority: str) -> tuple[str, int | None]:
     """The host in lower case, and the port if one was given (RFC 9110 §7.2). Raises RequestError(BAD_HOST).
 
     Only what Envoy's routing reads in the same way has a canonical form: a host that we took for another spelling of a
-    name would be judged as that name and routed to somebody else. So a trailing dot is refused (Envoy drops one before
-    it asks; whoever has a dot left sent two), and so is an IPv6 literal in any spelling but the shortest. A host whose
+    name would be evaluated as that name and routed elsewhere. So a trailing dot is refused (Envoy drops one before it
+    asks; a client with a dot left sent two), and so is an IPv6 literal in any spelling but the shortest. A host whose
     last label is a number is an IPv4 address (WHATWG URL §3.5), and has one spelling, four decimal numbers: what rules
-    read as a name must not be an address to whoever connects (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`).
+    read as a name must not be an address to the connecting program (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`).
     """
     bounded = authority.isascii() and len(authority) <= _MAX_AUTHORITY_BYTES
     match = _host_and_port(authority.lower()) if bounded else None
@@ -180,10 +180,10 @@ def _refuse_other_spellings(host: str) -> None:
 
 
 def tunnel(authority: str, target: str) -> tuple[str, int]:
-    """Host and port that a CONNECT asks for (RFC 9110 §9.3.6); `target` is "" where Envoy passes no path.
+    """Host and port that a CONNECT asks for (RFC 9110 §9.3.6); `target` is "" if Envoy passes no path.
 
     Raises:
-        RequestError: BAD_HOST or BAD_PATH: there is no port, or the target is another than the Host says.
+        RequestError: BAD_HOST or BAD_PATH: there is no port, or the target differs from the Host.
     """
     host, port = canonical_host(authority)
     if port is None:

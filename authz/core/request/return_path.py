@@ -1,9 +1,9 @@
 """Where a browser goes back to after a login: the `next` of Airflow's own login route, checked.
 
-Law: the answer is a path on this very site, whatever the query says; the start page when the query says anything else.
-A browser reads `//host`, `https:host` and a path that begins with a slash and a backslash as other sites, and it drops
-tabs and line ends first; so only visible ASCII is taken, without a backslash, and the path begins with one slash. An
-address with this site's own origin is taken for its path.
+Law: the result is always a path on this site; if the query says anything else, it is the start page. A browser reads
+`//host`, `https:host` and a path that begins with a slash and a backslash as other sites, and it drops tabs and line
+ends first; so only visible ASCII without a backslash is accepted, and the path begins with one slash. An address with
+this site's own origin is replaced by its path.
 """
 
 import re
@@ -21,7 +21,7 @@ def return_path(target: str, origin: str, start: str) -> str:
     Args:
         target: the request target of the login route, with its query.
         origin: the site's own, as `https://airflow.example.com`.
-        start: the start page, for a target without one `next` that leads to this site.
+        start: the start page, for a target without one `next` that is on this site.
     """
     _, _, query = target.partition("?")
     found = [pair.removeprefix(_NAME) for pair in query.split("&") if pair.startswith(_NAME)]
@@ -33,5 +33,5 @@ def return_path(target: str, origin: str, start: str) -> str:
 
 
 def _character(encoded: re.Match[str]) -> str:
-    """One byte of it; those of other alphabets are no ASCII in any way of reading them."""
+    """One byte of it; the bytes of non-ASCII characters never read as ASCII."""
     return chr(int(encoded[1], 16))

@@ -1,1 +1,1 @@
-"""Run identity: the words, tokens and proofs by which a task says which run it is."""
+"""Run identity: the claims, tokens and proofs with which a task identifies its run."""

@@ -1,12 +1,12 @@
 """Proofs that a caller has the key that its token is bound to, one for each call (DPoP, RFC 9449 §4).
 
-Law 1: born verified. `parse_proof` returns only what the key in the proof's own header has signed. Nothing else of the
-header counts, not even `kid`, and nothing is fetched. The key is a public one on P-256 and the algorithm ES256.
+Law 1: born verified. `parse_proof` returns only what the key in the proof's own header has signed. It trusts nothing
+else in the header, not even `kid`, and fetches nothing. The key is a public one on P-256 and the algorithm ES256.
 Law 2: a proof is for one call: its method, its URL, its token, its key, its minute. `check_proof` compares all of them.
-Law 3: strict where RFC 9449 lets servers choose: `htu` has no query and no fragment, `iat` alone tells the time (`exp`
-and `nbf` are refused), `jti` is bounded. What one key says under one `jti` counts once (`digest`): whoever changes the
-signature of a proof, which ECDSA allows, has no second one.
-Law 4: failures never repeat anything of the proof but a value that names the mistake.
+Law 3: strict where RFC 9449 lets servers choose: `htu` has no query and no fragment, only `iat` gives the time (`exp`
+and `nbf` are refused), `jti` is bounded. Proofs by one key with one `jti` count once (`digest`): changing a proof's
+signature, which ECDSA allows, does not make a second proof.
+Law 4: failures repeat only a value that names the mistake, and nothing else of the proof.
 """
 
 from collections.abc import Mapping
@@ -46,11 +46,11 @@ _Signer = tuple[ec.EllipticCurvePublicKey, str]  # the key, and its thumbprint
 
 @made_per_request
 class Proof:
-    """One proof, signed by the key of which `thumbprint` is the RFC 7638 thumbprint. It is good for no call as yet.
+    """One proof, signed by the key with the RFC 7638 thumbprint `thumbprint`. It is not yet checked for a call.
 
     `host`, `port` (never absent) and `path` are `htu` in canonical form, `default_port` is that of its scheme. `run` is
-    what the caller says of itself, at the level `asserted`; None where it says nothing. `digest` names the proof: one
-    that comes again before `ends` is a replay.
+    what the caller says about itself, at the level `asserted`; None if it says nothing. `digest` names the proof: the
+    same one again before `ends` is a replay.
     """
 
     thumbprint: str
@@ -66,7 +66,7 @@ class Proof:
 
     @property
     def ends(self) -> float:
-        """The time from which on `check_proof` refuses it, whatever else is right."""
+        """The time from which `check_proof` refuses it, whatever else is right."""
         return float(self.issued_at + WINDOW_S + 1)
 
 
@@ -96,8 +96,8 @@ def check_proof(
         proof: what `parse_proof` returned.
         token: the token that the call carries.
         thumbprint: of the key that the token is bound to; None for a token that is bound to none.
-        method: of the call. A CONNECT has no URL that a proof could be for.
-        authority: as the caller addressed the call: its Host, not the one that is judged in its place.
+        method: of the call. A CONNECT has no URL for a proof.
+        authority: as the caller addressed the call: its Host, not the host that rules evaluate instead.
         path: canonical and whole, with the base path that the caller sees.
         now: seconds since the epoch.
 
@@ -120,7 +120,7 @@ def check_proof(
 
 
 def _signer(part: bytes) -> _Signer:
-    """Who says to have signed it. A pure function; a refusal is raised, and so it is never remembered."""
+    """The claimed signer. A pure function; a refusal is raised, and so it is never cached."""
     header = read_object(b64url_decode(part), most=_MOST_BRACKETS)
     try:
         alg, _, typ = check_header(header)
@@ -145,7 +145,7 @@ _remembered_signer: Final = lru_cache(maxsize=_REMEMBERED)(_signer)
 def _read(payload: Mapping[str, Any], thumbprint: str) -> Proof:
     """The claims of RFC 9449 §4.2, and ours; ValueError or RequestError for anything else."""
     if "exp" in payload or "nbf" in payload:
-        raise ValueError("iat alone tells a proof's time, not exp or nbf")
+        raise ValueError("a proof's time is its iat: exp and nbf are not allowed")
     jti = _text(payload, "jti", _MAX_JTI)
     issued_at = payload.get("iat")
     if type(issued_at) is not int or not 0 <= issued_at <= _MAX_TIME:
@@ -175,7 +175,7 @@ def _text(payload: Mapping[str, Any], claim: str, most: int) -> str:
 
 
 def _url(htu: str) -> tuple[str, str, int | None, str]:
-    """Scheme, host, port and path of `htu`, normalised (RFC 9449 §4.3); refused where no one form is canonical."""
+    """Scheme, host, port and path of `htu`, normalised (RFC 9449 §4.3); refused without a canonical form."""
     scheme, separator, rest = htu.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _DEFAULT_PORTS or "?" in rest or "#" in rest:

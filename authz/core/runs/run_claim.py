@@ -1,6 +1,6 @@
 """The claim `airflow`: which try of which task instance a token or a proof is about.
 
-Law 1: a name has one spelling. What Airflow or its database may take for another name is none: a space at either end
+Law 1: a name has one spelling. It is refused if Airflow or its database may take it for another: a space at either end
 (databases that pad text ignore it), a control character, a line separator, more than Airflow has room for.
 Law 2: exactly the five members, each of its type; `true` is not 1. Failures are ValueErrors that repeat no value.
 """
@@ -33,7 +33,7 @@ def read_run(value: object, level: Level) -> Run:
 
 
 def claim_of(run: Run) -> dict[str, Any]:
-    """The claim that names the run. Its level is not in it: whoever reads a token judges that anew."""
+    """The claim that names the run. It omits the level: each reader of a token evaluates that again."""
     return {
         "dag_id": run.dag_id,
         "run_id": run.run_id,
@@ -44,7 +44,7 @@ def claim_of(run: Run) -> dict[str, Any]:
 
 
 def name(member: str, value: object) -> str:
-    """An id of Airflow's."""
+    """An Airflow id."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"{member} is not a string of 1 to {MAX_NAME} characters")
     if value != value.strip() or (not value.isprintable() and _CONTROL.search(value)):

@@ -4,9 +4,9 @@
 
 The object has the members `d`, `r`, `t` (ids of the DAG, the run, the task), `m` (map index) and perhaps `n` (try).
 
-Law 1: one spelling. Nothing in the path needs an escape, so one that has an escape, a query, a dot segment or a second
-slash is refused, never read as what it may have meant: the answer stands under the key exactly as it was asked for.
-Law 2: nothing is believed. What a task says of itself is only what Airflow is asked about.
+Law 1: one spelling. The path never needs an escape, so one that has an escape, a query, a dot segment or a second
+slash is refused, never read as what it may have meant: the answer is under the key exactly as it was asked for.
+Law 2: nothing is trusted. What a task says about itself is only what Airflow is asked about.
 """
 
 import re
@@ -34,10 +34,10 @@ _MEMBERS: Final = frozenset("drtmn")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a task asks for and what it says of itself.
+    """What a task asks for and what it claims to be.
 
-    `key` is the name of the variable, as asked. `thumbprint` is that of the task's key; "" where `proxy` asks for the
-    form that is bound to none. `try_number` is None where the task does not say.
+    `key` is the name of the variable, as asked. `thumbprint` is that of the task's key; "" if `proxy` asks for the
+    form that is bound to none. `try_number` is None if the task does not say.
     """
 
     key: str

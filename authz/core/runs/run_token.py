@@ -1,10 +1,10 @@
-"""Run identity tokens: the short-lived signed JWTs by which a call says which run of which task it comes from.
+"""Run identity tokens: short-lived signed JWTs that say which run of which task a call comes from.
 
 Law 1: only what `mint` makes is accepted, and nothing wider: ES256, type `airflow-run+jwt`, a key of ours, one issuer,
-one audience, exactly these claims, each of its type (RFC 8725 §3.1, §3.8, §3.9, §3.11). So no assertion, no token of an
-issuer and no token of Airflow's is one of these, and none of these is one of them.
-Law 2: a token is bound to a key of the task's (`cnf.jkt`, RFC 9449 §6.1), or it says that it is for a proxy and lives
-longer. One that is both or neither is neither.
+one audience, exactly these claims, each of its type (RFC 8725 §3.1, §3.8, §3.9, §3.11). So an assertion, an issuer's
+token or Airflow's token is never accepted as one of these, and none of these as one of them.
+Law 2: a token is bound to the task's key (`cnf.jkt`, RFC 9449 §6.1), or it says that it is for a proxy and lives
+longer. A token that is both or neither is refused.
 Law 3: bytes and times are arguments. A token is never shown.
 """
 
@@ -48,8 +48,8 @@ Keys = Mapping[str, ec.EllipticCurvePublicKey]
 class RunToken:
     """What a verified token says. `instance` is the id of the task instance, which names one try of it.
 
-    `run` has the level that the form of the token allows at most: `verified` where it is bound to the key of which
-    `thumbprint` is the thumbprint, `verified-bearer` where `thumbprint` is None.
+    `run` has the highest level that the form of the token allows: `verified` if it is bound to the key with this
+    `thumbprint`, `verified-bearer` if `thumbprint` is None.
     """
 
     instance: str
@@ -61,7 +61,7 @@ class RunToken:
 
 
 def audience(issuer: str) -> str:
-    """The `aud` of the tokens of an issuer of ours: the outbound side of its gate."""
+    """The `aud` of our issuer's tokens: the outbound side of its gate."""
     return f"{issuer}/egress"
 
 
@@ -82,9 +82,9 @@ def mint(
     key: SigningKey,
     lifetime: int | None = None,
 ) -> str:
-    """A signed token for the run, from `now` on: bound to the key of the thumbprint, or for a proxy where that is None.
+    """A signed token for the run, from `now` on: bound to the key of the thumbprint, or for a proxy if that is None.
 
-    It lives for `lifetime` seconds; as long as its form may, where that is None.
+    It lives for `lifetime` seconds; if that is None, as long as its form may.
 
     Raises:
         ValueError: `verify` would not accept it.
@@ -113,7 +113,7 @@ def mint(
 
 
 def verify(token: str, keys: Keys, *, issuer: str, audience: str, now: float) -> RunToken:
-    """What the token says at `now`; TokenError when it is not one of ours, or not good now."""
+    """What the token says at `now`; TokenError if it is not one of ours, or not valid now."""
     parsed = parse(token, max_bytes=MAX_TOKEN_BYTES)
     if parsed.typ != TYP:
         raise TokenError(Reason.TOKEN_TYPE, f"typ of the header is not {TYP}")
@@ -142,7 +142,7 @@ def _check_signature(parsed: ParsedToken, keys: Keys) -> None:
 
 
 def _read(claims: Mapping[str, Any]) -> RunToken:
-    """The claims of a token, typed; nothing of them is compared with what is expected."""
+    """The typed claims of a token, not yet compared with what is expected."""
     thumbprint = _bound_to(claims)
     issued_at, not_before, expires_at = (_time(claims, name) for name in ("iat", "nbf", "exp"))
     if not issued_at == not_before < expires_at:
@@ -167,7 +167,7 @@ def _read(claims: Mapping[str, Any]) -> RunToken:
 
 
 def _bound_to(claims: Mapping[str, Any]) -> str | None:
-    """The thumbprint of the key that the token is bound to; None for the form that says to be for a proxy."""
+    """The thumbprint of the key that the token is bound to; None for the form that is for a proxy."""
     if claims.keys() == _UNBOUND and claims["use"] == PROXY:
         return None
     cnf = claims.get("cnf")

@@ -1,4 +1,4 @@
-"""What a task says to be, and what Airflow says of that.
+"""What a task claims to be, and Airflow's answer to that.
 
 Law: data only, as in `authz.core.model`.
 """
@@ -10,7 +10,7 @@ from authz.core.reasons import Reason
 
 
 class Claim(NamedTuple):
-    """A task instance by its id, and what is said to be its place. `try_number` is None where nobody says."""
+    """A task instance by its id, and its claimed place. `try_number` is None if it is not claimed."""
 
     instance: str
     dag_id: str
@@ -21,7 +21,7 @@ class Claim(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What Airflow says of a claim: None where it is true and the task runs, else why not.
+    """Airflow's answer to a claim: None if it is true and the task runs, else why not.
 
     `try_number` is Airflow's.
     """
@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One question, and what became of it. `found` is None until there is an answer, or a refusal to ask."""
+    """One question and its outcome. `found` is None until there is an answer, or a refusal to ask."""
 
     claim: Claim
     found: Found | None = None

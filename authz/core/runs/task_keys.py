@@ -1,7 +1,7 @@
-"""The keys that Airflow signs its task tokens with: Ed25519, and their public halves as the gate wants them.
+"""The keys that Airflow signs its task tokens with: Ed25519, and their public halves as the gate needs them.
 
 Law: a private key is never written, shown or put into an error here. The `kid` of a key is its thumbprint (RFC 7638),
-which is also what Airflow takes unless its `jwt_kid` says otherwise.
+which Airflow also uses unless its `jwt_kid` says otherwise.
 """
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,7 +27,7 @@ def public_jwk(pem: bytes) -> dict[str, str]:
     """The public half of a private key.
 
     Raises:
-        ValueError: it is no Ed25519 key in PEM, or it wants a password.
+        ValueError: it is not an Ed25519 key in PEM, or has a password.
     """
     try:
         key = load_pem_private_key(pem, password=None)

@@ -1,9 +1,9 @@
 """Airflow's task tokens: what the Task SDK shows to the execution API (Airflow's `api_fastapi/auth/tokens.py`).
 
-Law 1: only the token of a task that runs. The workload token, which waits in brokers and pod specs before the task
-does, says `scope: workload` and is refused, and so is one that does not say what it is for.
-Law 2: it names one try of one task instance, by a UUID in the one spelling that Airflow writes, and nothing else: which
-DAG and run that is, only Airflow can say.
+Law 1: only the token of a running task. The workload token, which waits in brokers and pod specs before the task
+runs, says `scope: workload` and is refused, and so is one that does not say what it is for.
+Law 2: it names one try of one task instance, by a UUID in the one spelling that Airflow writes, and nothing else: only
+Airflow knows its DAG and run.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ SCOPE: Final = "execution"
 
 
 def read_task_token(parsed: ParsedToken, issuer: Issuer, now: float) -> str:
-    """The id of the task instance whose token this is; TokenError when it is no task's, or not good at `now`.
+    """The id of the token's task instance; TokenError if it is not a task's token, or not valid at `now`.
 
     Call it after `verify`.
     """

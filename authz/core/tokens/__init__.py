@@ -3,7 +3,7 @@
 The one way to accept a token, in this order (RFC 7519 §7.2, RFC 8725, RFC 9068 §4):
 
     token  = parse_bearer(header_lines)                 400 on ambiguity, None without a header
-    parsed = parse(token, max_bytes=…)                  well-formed, nothing believed yet
+    parsed = parse(token, max_bytes=…)                  well-formed, nothing trusted yet
     issuer = find_issuer(parsed, issuers)
     key    = find_key(parsed, issuer, keyset)           the algorithm is the issuer's choice, the key fits it
     verify(parsed, key)

@@ -1,6 +1,6 @@
 """The Authorization header: exactly one bearer token or nothing (RFC 6750 §2.1, RFC 9110 §11.4, PITFALLS d-16).
 
-Law: no leniency. Tokens in the query, in a form body or in two headers do not exist for us (RFC 6750 §2.2, §2.3).
+Law: no leniency. Tokens in the query, in a form body or in two headers are not accepted (RFC 6750 §2.2, §2.3).
 """
 
 import string

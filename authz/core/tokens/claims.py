@@ -2,8 +2,8 @@
 
 Law 1: a claim has its type or the token is refused: no coercion, no default for a wrong value. `"exp": "1"`, `true`,
 `null` and 1e300 are not times; `["a"]` is not a subject (PITFALLS d-14).
-Law 2: the key of a person is (issuer, subject). Names and addresses are for display; an address that the provider has
-not verified is not even shown.
+Law 2: the key of a person is (issuer, subject). Names and addresses are only for display; an address that the provider
+has not verified is not even shown.
 Law 3: one reader per field. `read_claims` and `inspect` use the same readers, so that they cannot disagree.
 """
 
@@ -37,8 +37,8 @@ _NEVER_LONGER: Final = _LONGEST // 6 - 1  # characters: JSON takes six bytes for
 def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED, *, bound: bool = False) -> Claims:
     """The claims of a token of `issuer`; TokenError when its kind or any claim is not what it must be.
 
-    Call it after `verify`. Times and audience are judged by `check_claims`, on every use. `share` may put equal values
-    in the place of the read ones. `bound`: the caller will demand a proof of the key that `bound_to` names.
+    Call it after `verify`; `check_claims` checks times and audience on every use. `share` may replace the read values
+    by equal ones. `bound`: the caller will demand a proof of the key that `bound_to` names.
     """
     kind = check_kind(parsed, issuer, bound=bound)
     claims = typed_claims(parsed.payload, issuer, share)
@@ -48,7 +48,7 @@ def read_claims(parsed: ParsedToken, issuer: Issuer, share: Sharing = NOT_SHARED
 
 
 def bound_to(parsed: ParsedToken) -> str:
-    """The thumbprint of the key that the token is bound to (RFC 9449 §6.1), "" where it is bound to none."""
+    """The thumbprint of the key that the token is bound to (RFC 9449 §6.1), "" if it is bound to none."""
     if "cnf" not in parsed.payload:
         return ""
     cnf = parsed.payload["cnf"]
@@ -59,9 +59,9 @@ def bound_to(parsed: ParsedToken) -> str:
 
 
 def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) -> Claims:
-    """The claims of a payload, whatever kind of token it is from. To accept a token, call `read_claims`.
+    """The claims of a payload, from any kind of token. To accept a token, call `read_claims`.
 
-    The readers in the order of `READERS`, written out: walking the table takes twice as long.
+    The readers of `READERS` in order, written out: iterating over the table takes twice as long.
     """
     subject = _subject(payload, issuer)
     audiences = share.members(_audiences(payload, issuer))
@@ -158,7 +158,7 @@ def _subject(payload: Payload, issuer: Issuer) -> str:
 
 
 def _short(claim: str, value: str) -> str:
-    """A name that the assertion for Airflow has room for."""
+    """A name that fits into the assertion for Airflow."""
     if len(value) > _NEVER_LONGER and len(orjson.dumps(value)) > _LONGEST:
         raise TokenError(Reason.CLAIM_INVALID, f"{claim} takes more than {_LONGEST} bytes")
     return value
@@ -200,7 +200,7 @@ def _not_before(payload: Payload, _: Issuer) -> int | None:
 
 
 def _client_id(payload: Payload, _: Issuer) -> str:
-    """Whichever claim the provider uses; several that name different clients are a contradiction."""
+    """The client, from the claim that the provider uses; claims that name different clients contradict."""
     named = [claim for claim in _CLIENT_CLAIMS if claim in payload]
     if not named:
         return ""

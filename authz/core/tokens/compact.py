@@ -1,11 +1,11 @@
 """From the text of a token to its parts: a signed JWT in compact form, and nothing else (RFC 7515 §5.2, RFC 7519 §7.2).
 
-Law 1: nothing is decoded before its size is known, and nothing is believed: the result is *unverified*.
+Law 1: nothing is decoded before its size is known, and nothing is trusted: the result is *unverified*.
 Law 2: total. `parse` returns a ParsedToken or raises TokenError, whatever the text is.
 Law 3: a header can only choose among the keys that we have. `jku`, `jwk`, `x5u`, `x5c` are never read, never fetched
 (RFC 8725 §3.10), and an extension that we do not know is refused (`crit`, RFC 7515 §4.1.11; `b64`, RFC 7797 §7).
-Law 4: what a header says depends on its bytes and on nothing else. So the last few short headers that were well-formed
-are remembered with what they said: all tokens of one key begin with the same one.
+Law 4: what a header says depends only on its bytes. So the last few short, well-formed headers are cached with what
+they said: all tokens of one key begin with the same one.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _Header = tuple[str, str | None, str | None]  # alg, kid, typ
 
 @made_per_request
 class ParsedToken:
-    """The parts of one token, well-formed and **not verified**. Nothing of it may be shown or logged."""
+    """The parts of one token, well-formed and **not verified**. Never show or log any of it."""
 
     alg: str
     kid: str | None = field(repr=False)
@@ -68,7 +68,7 @@ def parse(token: str, *, max_bytes: int) -> ParsedToken:
 
 
 def _header(part: bytes) -> _Header:
-    """What the first part of a token says. A pure function; a refusal is raised, and so it is never remembered."""
+    """What the first part of a token says. A pure function; a refusal is raised, and so it is never cached."""
     return check_header(_object("header", part))
 
 

@@ -1,7 +1,7 @@
-"""Everything that is wrong with a token, at once: for the person who has a 401 and a token (`authz token inspect`).
+"""Reports everything wrong with a token at once, to someone with a 401 and a token (`authz token inspect`).
 
-Law 1: the very functions of the server judge; here they are only called one by one, and none is left out because an
-earlier one failed. Nothing in this module knows a rule of its own.
+Law 1: the server's own functions decide; this module only calls them one by one, and skips none because an earlier
+one failed. It has no rules of its own.
 Law 2: the token, its parts and its signature are never shown. Values of claims that name the mistake are.
 Law 3: an inspection grants nothing. Its claims may be unverified; `ok` is true only when every check passed.
 """
@@ -46,7 +46,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check: what was looked at, how it ended, and one sentence with what was expected and what was found."""
+    """One check: its object, its outcome, and one sentence with what was expected and what was found."""
 
     name: str
     outcome: Outcome
@@ -56,9 +56,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The report. `claims` are typed but only to be believed when `ok`; None when they cannot be read.
+    """The report. `claims` are typed, but trusted only if `ok`; None if they cannot be read.
 
-    `members` are the names of the payload's members, not their values: what a missing group claim may be called.
+    `members` are the names of the payload's members, not their values: they may show a missing group claim's name.
     """
 
     checks: tuple[Check, ...]
@@ -136,7 +136,7 @@ def _find_issuer(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer:
 
 
 def _meant(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer | None:
-    """The issuer whose URL differs from the token's `iss` in a way that people overlook."""
+    """The issuer whose URL differs from the token's `iss` only in an easily overlooked way."""
     iss = parsed.payload.get("iss")
     near = [issuer for name, issuer in issuers.items() if isinstance(iss, str) and _loose(name) == _loose(iss)]
     return near[0] if near else None

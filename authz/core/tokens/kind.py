@@ -39,7 +39,7 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
 def kind_of(parsed: ParsedToken, *, bound: bool = False) -> str:
     """`access`, `id` or `untyped`; TokenError(TOKEN_TYPE) for any other kind and for contradictions.
 
-    `bound`: whoever asks will demand a proof of the key that the token may be bound to.
+    `bound`: the caller will demand a proof of the key that the token may be bound to.
     """
     for claim, text in _FOREIGN.items():
         if claim in parsed.payload and not (bound and claim == _BOUND):
@@ -80,7 +80,7 @@ def _statements(parsed: ParsedToken) -> set[str]:
 
 
 def _marked(payload: Mapping[str, Any]) -> str:
-    """The kind by its tell-tale claims. Those of an ID token win: an ID token may carry a scope, never the reverse."""
+    """The kind by its characteristic claims. Those of an ID token win: it may carry a scope, never the reverse."""
     if not _ID_MARKERS.isdisjoint(payload):
         return ID
     if not _ACCESS_MARKERS.isdisjoint(payload):

@@ -1,8 +1,8 @@
-"""Logout tokens: an issuer tells that a session has ended (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
+"""Logout tokens: an issuer reports an ended session (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
 
-Law 1: a logout token is nothing else, and nothing else is one: `typ` says so (RFC 8725 §3.11), `events` says so, and a
-`nonce` denies it.
-Law 2: it is fresh: `iat` is less than `FRESH_S` ago, so that what was recorded long ago says nothing.
+Law 1: a logout token is never taken for another kind, nor another kind for it: `typ` (RFC 8725 §3.11) and `events`
+say that it is one, and a `nonce` denies it.
+Law 2: it is fresh: `iat` is less than `FRESH_S` ago, so that an old recorded token has no effect.
 Law 3: it is for us: `aud` is one of our audiences, or one of the clients that people log in with.
 """
 
@@ -22,7 +22,7 @@ FRESH_S: Final = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logout:
-    """What has ended: the session `sid`, or, where that is "", all that `subject` was issued up to `issued_at`."""
+    """What has ended: the session `sid`, or, if that is "", all that `subject` was issued up to `issued_at`."""
 
     token_id: str
     session_id: str = field(repr=False)
@@ -31,9 +31,9 @@ class Logout:
 
 
 def read_logout(parsed: ParsedToken, issuer: Issuer, clients: frozenset[str], now: float) -> Logout:
-    """What a logout token of `issuer` says at `now`; TokenError when it is none, or not for us, or not fresh.
+    """What a logout token of `issuer` says at `now`; TokenError if it is not one, not for us, or not fresh.
 
-    It is true only where `verify` accepts the token. `clients` are accepted audiences besides those of the issuer's
+    It is true only if `verify` accepts the token. `clients` are accepted audiences in addition to those in the issuer's
     entry.
     """
     payload = parsed.payload

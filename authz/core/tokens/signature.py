@@ -25,7 +25,7 @@ def find_issuer(parsed: ParsedToken, issuers: Mapping[str, Issuer]) -> Issuer:
 
 
 def check_algorithm(parsed: ParsedToken, issuer: Issuer) -> str:
-    """The token's `alg`, which is one that the issuer may use and one that exists for us at all."""
+    """The token's `alg`, which the issuer may use and we support."""
     if parsed.alg not in issuer.algorithms or parsed.alg not in ALGORITHMS:
         accepted = ", ".join(sorted(issuer.algorithms))
         raise TokenError(Reason.ALGORITHM, f"alg is {shown(parsed.alg)}; issuer {issuer.name} accepts {accepted}")

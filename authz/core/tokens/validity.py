@@ -1,7 +1,7 @@
-"""The claims whose truth depends on where and when the token is used: audience and time (RFC 7519 §4.1.3 to §4.1.6).
+"""Checks the claims that depend on where and when the token is used: audience and time (RFC 7519 §4.1.3 to §4.1.6).
 
-Law 1: judged on every use, cached or not (PITFALLS d-14). `now` is an argument: seconds since the epoch.
-Law 2: every comparison is written so that it must hold to go on; a `now` that is not a number lets nothing through.
+Law 1: checked on every use, cached or not (PITFALLS d-14). `now` is an argument: seconds since the epoch.
+Law 2: every comparison must hold to go on; a `now` that is not a number lets nothing through.
 Law 3: short-lived is enforced: a token that lives longer than the issuer's `max_lifetime` is refused.
 """
 
@@ -20,9 +20,9 @@ def check_claims(claims: Claims, issuer: Issuer, plane: Plane, now: float) -> No
 
 
 def window(claims: Claims, issuer: Issuer) -> tuple[float, float]:
-    """The times between which `check_claims` has nothing to say about time: from the first up to before the second.
+    """The times between which `check_claims` accepts the token's times: from the first until just before the second.
 
-    An empty window (the second is not after the first) belongs to a token that no time makes good.
+    An empty window (the second is not after the first) belongs to a token that is never valid.
     """
     starts = [start - issuer.clock_skew for start in (claims.not_before, claims.issued_at) if start is not None]
     if claims.issued_at is None:

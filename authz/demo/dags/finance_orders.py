@@ -1,4 +1,4 @@
-"""The finance team's DAG, which makes the very call of `sales_orders`: it may not, until the policy says so."""
+"""The finance team's DAG, which makes the same call as `sales_orders`: it may not, until the policy says so."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The sales team's DAG that calls an internal API. Nothing here knows of the gate: the connection `orders` does.
+"""The sales team's DAG that calls an internal API. It does not know the gate: the connection `orders` does.
 
 The connection's type is `authz-http` and its host the gate's address for this destination. It holds no secret: the task
 `what_it_has` prints all that it holds.

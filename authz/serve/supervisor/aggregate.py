@@ -1,9 +1,9 @@
 """The metrics of all workers as one: what `/metrics` shows when several processes serve.
 
-Law 1: counters and histograms are summed over all workers that ever were. What an ended worker had counted, as far as
-it was seen, stays in the sum, so that no total ever goes backwards.
+Law 1: counters and histograms are summed over all workers that ever existed. What an ended worker had counted, as far
+as it was seen, stays in the sum, so that totals never go backwards.
 Law 2: a gauge is about the workers that answer now: a sum, or the largest or smallest where a sum would mean nothing.
-Law 3: pure bookkeeping over texts that are handed in, under one lock; asking the workers is somebody else's.
+Law 3: pure bookkeeping over texts that are passed in, under one lock; other code asks the workers.
 """
 
 import threading
@@ -64,11 +64,11 @@ class Totals:
         self._ended: set[Worker] = set()
 
     def saw(self, worker: Worker, text: str) -> None:
-        """A worker showed these metrics. Of two answers that overtook one another the higher counts are kept."""
+        """A worker showed these metrics. If two answers arrive out of order, the higher counts are kept."""
         self._remember(worker, parse(text))
 
     def ended(self, worker: Worker, last_text: str = "") -> None:
-        """A worker is no more; `last_text` is what it showed at its end, if it could."""
+        """A worker has ended; `last_text` is what it showed at its end, if it could."""
         if last_text:
             self._remember(worker, parse(last_text))
         with self._lock:
@@ -77,7 +77,7 @@ class Totals:
                 _merge(self._past, self._seen.pop(worker, {}), lambda _name: _add)
 
     def collect(self, texts: Sequence[tuple[Worker, str]], own: Iterable[Metric]) -> Iterator[Metric]:
-        """Everything: `texts` are the answers of the workers that gave one now, `own` the supervisor's metrics."""
+        """All metrics: `texts` are the answers of the workers that answered now, `own` the supervisor's metrics."""
         result: _Families = _families(own)
         now = {worker: parse(text) for worker, text in texts}
         for worker, families in now.items():
@@ -101,7 +101,7 @@ class Totals:
 
 
 def parse(text: str) -> _Families:
-    """The metrics of an exposition in Prometheus's text format; none where it is no such text."""
+    """The metrics of an exposition in Prometheus's text format; none if the text is not one."""
     try:
         return _families(text_string_to_metric_families(text))
     except ValueError:
@@ -124,7 +124,7 @@ def _merge(into: _Families, others: _Families, rule: Callable[[str], Callable[[f
 
 
 def _rule(name: str) -> Callable[[float, float], float]:
-    """How the values of a gauge become one."""
+    """How the values of a gauge are combined."""
     if name in _LARGEST or name.endswith("_info"):
         return max
     return min if name in _SMALLEST else _add

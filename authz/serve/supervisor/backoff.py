@@ -1,9 +1,9 @@
 """Back-off between a worker's end and the start of the next one.
 
-Law: pure. The first restart comes almost at once, because most crashes are single. Each further one waits twice as
-long. One that had come to listen cost its start and nothing else, so its successor waits at most `served_s`: every
-second without a worker is a second of refused checks. One that never listened would crash again at once, so the limit
-is `longest_s`. A worker that was up for `forget_s` clears the past.
+Law: pure. The first restart is almost immediate, because most crashes are single. Each further one waits twice as
+long. A worker that had started to listen cost only its start, so its successor waits at most `served_s`: every second
+without a worker is a second of refused checks. One that never listened would crash again at once, so the limit is
+`longest_s`. A worker that was up for `forget_s` resets the back-off.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class BackOff:
-    """Seconds: the first delay, the longest after a worker that listened, the longest, and when the past is cleared."""
+    """Seconds: the first delay, the longest after a worker that listened, the longest, and when back-off is reset."""
 
     first_s: float = 0.1
     served_s: float = 0.4

@@ -1,8 +1,8 @@
-"""The worker processes: spawned, told apart, reaped.
+"""The worker processes: spawned, identified, reaped.
 
-Law: each is a fresh interpreter that runs the code which this one runs; nothing is forked with gRPC inside. Only
-processes that were spawned here are ever signalled. A worker's index is its place; a place sees several workers in its
-time, which are told apart by their number.
+Law: each is a fresh interpreter that runs the same code as this one; nothing is forked with gRPC inside. Only processes
+that were spawned here are ever signalled. A worker's index is its place; a place has several workers over time, which
+their number distinguishes.
 """
 
 import os
@@ -26,9 +26,9 @@ _BLOCK: Final = 64 * 1024
 
 @dataclass(slots=True, kw_only=True)
 class Seat:
-    """One worker's place, and who holds it.
+    """One worker's place, and the worker in it.
 
-    `listened` says whether anybody in it ever came to listen; `due` is when the next worker starts in an empty one.
+    `listened` says whether a worker in it ever started to listen; `due` is when the next worker starts in an empty one.
     """
 
     index: int
@@ -44,13 +44,13 @@ class Seat:
 
     @property
     def worker(self) -> Worker:
-        """Who holds the seat."""
+        """The worker in the seat."""
         return self.index, self.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A worker that ended: its exit status (negative: the signal), whether it had come to listen, its last metrics."""
+    """A worker that ended: its exit status (negative: the signal), whether it ever listened, its last metrics."""
 
     seat: Seat
     worker: Worker
@@ -77,7 +77,7 @@ class Fleet:
         self.seats = tuple(Seat(index=index) for index in range(count))
 
     def place(self, seat: Seat, lifeline: int = -1) -> Place:
-        """What a worker in that seat is told."""
+        """The place that a worker in that seat gets."""
         return Place(
             index=seat.index,
             count=self._count,
@@ -90,7 +90,7 @@ class Fleet:
         """Start a worker in an empty seat.
 
         Raises:
-            OSError: there is no process to be had.
+            OSError: no process can be started.
         """
         seat.number += 1  # first: whoever sees the process from another thread must not take it for the one before
         ours, theirs = socket.socketpair()
@@ -133,12 +133,12 @@ class Fleet:
                 seat.process.send_signal(number)
 
     def running(self) -> list[Seat]:
-        """The seats that are held."""
+        """The seats with a worker."""
         return [seat for seat in self.seats if seat.process is not None]
 
 
 def _listen(seat: Seat) -> None:
-    """Take in what the worker has told; it never keeps us waiting."""
+    """Read what the worker has reported, without blocking."""
     try:
         while seat.lifeline is not None and (data := seat.lifeline.recv(_BLOCK)):
             seat.told += data
@@ -148,5 +148,5 @@ def _listen(seat: Seat) -> None:
 
 
 def _own_code() -> list[str]:
-    """The interpreter's flags: the working folder counts as a place of code only where our own code came from it."""
+    """The interpreter's flags: code is loaded from the working folder only if our own code came from it."""
     return [] if Path(authz.__file__).parents[1] == Path.cwd() else ["-P"]

@@ -1,7 +1,7 @@
-"""The signing keys as they were when the supervisor started, for every worker, also for a later one.
+"""The signing keys as they were when the supervisor started, for every worker, including later ones.
 
-Law: what signs is what `/jwks.json` publishes. A key file that is replaced waits for the next start of the gate. The
-copies live in memory that the workers inherit (memfd_create(2)), never in a second file.
+Law: the signing keys are those that `/jwks.json` publishes. A replaced key file takes effect at the gate's next start.
+The copies live in memory that the workers inherit (memfd_create(2)), never in a second file.
 """
 
 import os
@@ -17,7 +17,7 @@ def freeze(settings: Settings) -> tuple[int, ...]:
 
     Raises:
         ConfigError: a key cannot be used.
-        OSError: a key's file went away meanwhile, or there is no memory for a copy.
+        OSError: a key's file disappeared meanwhile, or there is no memory for a copy.
     """
     if not load_keys(settings) or settings.assertion is None:
         return ()
@@ -25,7 +25,7 @@ def freeze(settings: Settings) -> tuple[int, ...]:
 
 
 def frozen(settings: Settings, descriptors: Sequence[int]) -> Settings:
-    """The settings with the copies in the place of the files."""
+    """The settings with the copies in place of the files."""
     if settings.assertion is None:
         return settings
     names = tuple(f"/proc/self/fd/{descriptor}" for descriptor in descriptors)

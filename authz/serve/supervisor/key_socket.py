@@ -1,8 +1,8 @@
 """Key sets over a private Unix socket: the supervisor's end and the worker's.
 
-Law: one question, one answer, one connection; each is one line of JSON. The question names where an issuer's keys come
-from, as the worker's policy says; the answer holds the bytes, unjudged, or why there are none, and never the body of a
-failed answer. Both ends wait no longer than a fetch may take. Local files are read by the worker itself.
+Law: one question, one answer, one connection; each is one line of JSON. The question names where an issuer's keys are
+fetched, as the worker's policy says; the answer holds the bytes, unchecked, or why there are none, and never the body
+of a failed answer. Both ends wait no longer than a fetch may take. The worker itself reads local files.
 """
 
 import base64
@@ -48,7 +48,7 @@ class KeyServer:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End; a fetch that is under way ends by itself."""
+        """Stop; a fetch that is under way ends by itself."""
         self._server.shutdown()
         self._thread.join(timeout)
         self._server.server_close()

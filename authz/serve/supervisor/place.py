@@ -1,6 +1,6 @@
-"""A worker's place: which of how many it is, and where it finds what it shares with the others.
+"""A worker's place: its number, how many there are, and where it finds what it shares with the others.
 
-Law: told once, by the supervisor, in one environment variable; a worker asks nobody else and counts no processors.
+Law: the supervisor sets it once, in one environment variable; a worker has no other source and counts no processors.
 """
 
 import json
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def keys(self) -> Path:
-        """The socket where the supervisor hands out key sets."""
+        """The socket where the supervisor serves key sets."""
         return Path(self.folder) / "keys.sock"
 
     @property
@@ -46,12 +46,12 @@ class Place:
 
     @property
     def revocations(self) -> Path:
-        """The revocation file where the settings name none: shared by the workers, gone with them."""
+        """The revocation file if the settings name none: shared by the workers, removed with them."""
         return Path(self.folder) / "revocations.jsonl"
 
     @property
     def replays(self) -> Path:
-        """The table of used proofs: what one worker let through once is let through by none of them again."""
+        """The replay cache: a proof that one worker let through is refused by all of them afterwards."""
         return Path(self.folder) / "replays"
 
     def environment(self) -> dict[str, str]:
@@ -60,10 +60,10 @@ class Place:
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
-    """The place that the environment tells; None in a process that no supervisor started.
+    """The place that the environment sets; None in a process that no supervisor started.
 
     Raises:
-        ConfigError: the variable holds something else.
+        ConfigError: the variable does not hold a place.
     """
     text = environment.get(VARIABLE)
     if text is None:

@@ -1,6 +1,6 @@
-"""Reading the workers' admin pages over their private Unix sockets, all at once and never for long.
+"""Reads the workers' admin pages over their private Unix sockets, all at once and with a deadline.
 
-Law: a worker that hangs, has ended or talks nonsense is absent from the answer; it delays nobody beyond the deadline.
+Law: a worker that hangs, has ended or answers nonsense is left out of the answer, which waits only until the deadline.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S
 def read_first(
     paths: Iterable[Path], page: str, accepts: Callable[[bytes], bool], timeout_s: float = DEADLINE_S
 ) -> bytes | None:
-    """The first page that is accepted, of whichever worker; None when there is none within the time."""
+    """The first page that is accepted, from any worker; None when there is none within the time."""
     answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def ask(path: Path) -> None:

@@ -1,9 +1,9 @@
 """The supervisor: starts the workers, keeps them running, ends them, and shows them as one.
 
-Law: one thread, the main one, starts, signals and reaps workers; it waits for signals and for nothing else. A worker
-that ends unasked is replaced after a growing delay, and a start that fails is tried again after one; the others serve
-on. A worker that cannot even begin to listen because of what it was told (status 2) ends everything, as it would alone.
-Ending: every worker drains; who takes longer than that may take is killed, and that is said.
+Law: one thread, the main one, starts, signals and reaps workers; it waits only for signals. A worker that ends
+unexpectedly is replaced after a growing delay, and a failed start is retried after one; the others keep serving. A
+worker whose configuration prevents it from listening (status 2) ends everything, as it would alone. Shutdown: every
+worker drains; one that takes longer than allowed is killed, and that is logged.
 
 Start: assertion key → admin port bound → workers → keys and admin answer. Stop: workers → admin → keys → folder.
 """
@@ -49,7 +49,7 @@ class Supervisor:
 
     Args:
         settings: what to serve, and where.
-        data: the bytes of the settings file; every worker, also a later one, reads these and not the file.
+        data: the bytes of the settings file; every worker, even a later one, reads these and not the file.
         arguments: of the command, as the workers get them.
     """
 
@@ -70,7 +70,7 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT; returns the exit status. Main thread only.
 
         Raises:
-            OSError: the admin address cannot be listened on, or there is no process to be had.
+            OSError: the admin address cannot be listened on, or no process can be started.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         with contextlib.ExitStack() as running:
@@ -113,7 +113,7 @@ class Supervisor:
         return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
 
     def _keep_running(self) -> None:
-        """Until a signal to end, or a worker that cannot begin."""
+        """Run until a signal to end, or a worker that cannot start."""
         while True:
             told = signal.sigtimedwait(_AWAITED, self._pause())
             number = told.si_signo if told is not None else None
@@ -129,7 +129,7 @@ class Supervisor:
                     self._start_again(seat, now)
 
     def _start_again(self, seat: Seat, now: float) -> None:
-        """Start the next worker; where the system has no process to give, that is tried again after a growing delay."""
+        """Start the next worker; if the system cannot start a process, retry after a growing delay."""
         try:
             self._fleet.spawn(seat, now)
         except OSError as error:
@@ -140,13 +140,13 @@ class Supervisor:
             seat.restarts += 1
 
     def _pause(self) -> float:
-        """SIGCHLD tells of an end at once; the rest of the time there is a restart to wait for, or nothing."""
+        """SIGCHLD reports an end at once; otherwise there is a restart to wait for, or nothing."""
         now = time.monotonic()
         dues = [seat.due - now for seat in self._fleet.seats if seat.process is None]
         return max(0.0, min([_LOOK_S, *dues]))
 
     def _replace(self, ended: Ended, now: float, *, wanted: bool) -> bool:
-        """Note the end of a worker and when its successor starts; False when none can do better."""
+        """Record the end of a worker and when its successor starts; False when none can do better."""
         self._view.ended(ended)
         seat = ended.seat
         if wanted:
@@ -160,7 +160,7 @@ class Supervisor:
         return True
 
     def _end(self) -> None:
-        """All drain at the same time; this waits for them and says how they ended."""
+        """All drain at the same time; wait for them and log how they ended."""
         self._ending.set()
         self._fleet.signal(signal.SIGTERM)
         shutdown = self._settings.shutdown
@@ -181,7 +181,7 @@ class Supervisor:
             self._status = self._status or 1
 
     def _kill(self) -> None:
-        """Whoever still runs: it did not drain in time, or we failed ourselves."""
+        """Kill workers that still run: they did not drain in time, or we failed ourselves."""
         for seat in self._fleet.running():
             log.error("worker %d does not end and is killed", seat.index)
             self._status = self._status or 1

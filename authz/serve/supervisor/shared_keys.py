@@ -1,11 +1,11 @@
 """One fetch for all: the fetcher that the workers share.
 
-Law 1: at most one fetch of an issuer's keys is under way, and at most one begins per `min_interval`, whoever asks and
-however often: a flood of unknown key ids at every worker is one GET (PITFALLS d-10).
-Law 2: an answer says how old it is. A result that is older than somebody's question is given to them all the same, and
-their schedule knows that it settles nothing and asks again when the interval is over.
-Law 3: a background refresh takes a result that has half of its life before it, so that workers whose refreshes come one
-after the other make one GET. Failures are passed on as they are and kept for `min_interval` only.
+Law 1: at most one fetch of an issuer's keys is under way, and at most one begins per `min_interval`, whichever worker
+asks and however often: a flood of unknown key ids at every worker is one GET (PITFALLS d-10).
+Law 2: an answer says how old it is. A worker gets a result even if it is older than its question; its schedule knows
+that this settles nothing and asks again when the interval is over.
+Law 3: a background refresh accepts a result with half of its lifetime left, so that workers whose refreshes come one
+after the other make one GET. Failures are passed on unchanged and kept for `min_interval` only.
 """
 
 import threading
@@ -24,7 +24,7 @@ Source = tuple[object, ...]
 
 @dataclass(slots=True)
 class _Flight:
-    """One source: whether a fetch is under way, when the last began, and what it brought."""
+    """One source: whether a fetch is under way, when the last began, and its result."""
 
     landed: threading.Condition
     busy: bool = False
@@ -33,11 +33,11 @@ class _Flight:
 
 
 class SharedFetcher:
-    """A fetcher that answers many from one fetch.
+    """A fetcher that answers many callers from one fetch.
 
     Args:
         fetcher: goes over the network.
-        clock: when results were made.
+        clock: for the age of results.
         options: the intervals; the workers' schedules have the same.
     """
 
@@ -49,7 +49,7 @@ class SharedFetcher:
         self._flights: dict[Source, _Flight] = {}
 
     def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
-        """The bytes of the issuer's key set, from a fetch that was made or is made now; see `Fetcher.fetch`.
+        """The bytes of the issuer's key set, from an earlier fetch or a new one; see `Fetcher.fetch`.
 
         Raises:
             KeysUnavailableError: there are none.
@@ -83,7 +83,7 @@ class SharedFetcher:
             return flight
 
     def _serves(self, flight: _Flight, *, hurried: bool) -> bool:
-        """Whether the last result is an answer to a question that is asked now."""
+        """Whether the last result can answer a question that is asked now."""
         age = self._clock.monotonic() - flight.begun
         if flight.result is None:
             return False
@@ -100,5 +100,5 @@ class SharedFetcher:
 
 
 def source_of(issuer: Issuer) -> Source:
-    """What decides where the keys of an issuer come from."""
+    """What identifies the source of an issuer's keys."""
     return (issuer.issuer, issuer.discovery, issuer.jwks_uri, issuer.insecure_http)

@@ -1,7 +1,7 @@
 """Whether the gate as a whole is ready: the readiness of all workers as one.
 
-Law: pure. Ready means that every worker is, and that all of them serve the same policy; whatever is missing is told
-with the worker that it is missing at.
+Law: pure. Ready means that every worker is, and that all of them serve the same policy; each problem is reported with
+its worker.
 """
 
 import json
@@ -16,7 +16,7 @@ _SHOWN: Final = 12  # characters of a revision in a sentence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """What a worker says of itself."""
+    """What a worker reports about itself."""
 
     ready: bool
     revision: str
@@ -24,7 +24,7 @@ class WorkerState:
 
 
 def read_state(page: bytes | None) -> WorkerState | None:
-    """A worker's `/readyz`; None when there is none that can be read."""
+    """A worker's `/readyz`; None if it cannot be read."""
     try:
         found = json.loads(page or b"")
         return WorkerState(ready=found["ready"], revision=found["revision"], reasons=tuple(found["reasons"]))
@@ -33,7 +33,7 @@ def read_state(page: bytes | None) -> WorkerState | None:
 
 
 def judge(states: Mapping[int, WorkerState | None]) -> Readiness:
-    """The readiness of the whole; None is a worker that does not answer."""
+    """The readiness of the gate; None is a worker that does not answer."""
     reasons: list[str] = []
     for index, state in sorted(states.items()):
         if state is None:

@@ -1,7 +1,7 @@
 """The workers as one, for the admin port: metrics, readiness and grants of DAGs.
 
-Law: asks the workers when it is asked, all at once and for a second at most; every few seconds it looks by itself, so
-that little of what a worker counted is lost when it is killed. Touches no process.
+Law: asks the workers when it is asked, all at once and for a second at most; every few seconds it asks by itself, so
+that few of a worker's counts are lost when it is killed. Never touches a process.
 """
 
 import logging
@@ -32,7 +32,7 @@ _LOOKS_PER_COUNT: Final = 10
 
 
 class FleetView:
-    """What the workers of a fleet say of themselves, as one."""
+    """What the workers of a fleet report about themselves, as one."""
 
     def __init__(self, fleet: Fleet, state_failed: Callable[[], bool] = lambda: False) -> None:
         self._fleet = fleet
@@ -55,11 +55,11 @@ class FleetView:
         return judge(self._states())
 
     def grant(self, reference: str) -> bytes | None:
-        """What the first worker that knows a grant says of it."""
+        """The answer of the first worker that knows a grant."""
         return read_first(self._pages().values(), GRANTS + reference, lambda body: reference_of(body) == reference)
 
     def ended(self, ended: Ended) -> None:
-        """A worker is no more."""
+        """A worker has ended."""
         self._totals.ended(ended.worker, ended.last_metrics)
 
     def follow(self, over: threading.Event) -> None:

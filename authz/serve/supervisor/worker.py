@@ -1,7 +1,7 @@
 """A worker process: one serving process that knows its place.
 
-Law: it ends when its supervisor does, however that one ended: the lifeline closes, and whoever held the other end is
-gone. It then drains as if told to; if that takes too long it ends anyway, and it takes the shared folder away.
+Law: it ends when its supervisor does, however that one ended: the lifeline closes when the process at the other end is
+gone. The worker then drains as for SIGTERM; if that takes too long it ends anyway, and it removes the shared folder.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def settings_at(place: Place, settings: Settings) -> Settings:
 
 
 def run(settings: Settings, place: Place) -> int:
-    """Serve as that worker until told to end; returns the exit status.
+    """Serve as that worker until it is stopped; returns the exit status.
 
     Raises:
         ConfigError: a file that the settings name cannot be used.
@@ -75,7 +75,7 @@ def run(settings: Settings, place: Place) -> int:
 
 
 def _follow(lifeline: socket.socket, place: Place, settings: Settings, over: threading.Event) -> None:
-    """Wait for the supervisor's end; it says nothing else on this line."""
+    """Wait for the supervisor's end, the only event on this socket."""
     with contextlib.suppress(OSError):  # the line is reset where the supervisor died with our words unread
         while lifeline.recv(1):
             pass

@@ -1,7 +1,7 @@
-"""What a caller says about the credential of a destination: a part of `authz.settings.plan.egress`.
+"""Plan of a destination's credential: a part of `authz.settings.plan.egress`.
 
 Law: data and its checks only. A credential is named by its file and never held here; plain http to a token endpoint is
-for this machine alone.
+allowed on this machine only.
 """
 
 import re
@@ -26,7 +26,7 @@ _OURS: Final = ("x-authz-", "x-envoy-", "x-forwarded-", "x-run-")
 
 
 def header(text: str) -> str:
-    """The name of a header that may carry a credential; settings ask this and `prefix` too, to tell the place."""
+    """The name of a header that may carry a credential; settings use this and `prefix` too, to report the place."""
     name = text.lower()
     if not _NAME.fullmatch(name):
         raise ValueError(f"{text!r}: not the name of a header")
@@ -36,7 +36,7 @@ def header(text: str) -> str:
 
 
 def prefix(text: str) -> str:
-    """What stands before the secret in the header."""
+    """The text before the secret in the header."""
     if not _PREFIX.fullmatch(text):
         raise ValueError("prefix: visible ASCII and spaces, not beginning with a space")
     return text
@@ -51,7 +51,7 @@ def parameter(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderSecret:
-    """A header that every call carries: `prefix` and what stands in the file `secret` on Envoy's machine."""
+    """A header that every call carries: `prefix` and the content of the file `secret` on Envoy's machine."""
 
     secret: str
     header: str = AUTHORIZATION
@@ -70,7 +70,7 @@ class ClientCredentials:
     """A bearer token that Envoy fetches in advance from the destination's own token endpoint (RFC 6749 §4.4).
 
     `secret` is the file with the client's secret. `client_auth` is how the token endpoint wants it: as HTTP
-    Basic, which every one knows, or in the body. `parameters` are added to the request (`audience=orders`).
+    Basic, which all support, or in the body. `parameters` are added to the request (`audience=orders`).
     """
 
     token_endpoint: str

@@ -1,7 +1,7 @@
-"""What a caller says about the way out: the destinations that tasks may be let through to.
+"""Plan of the egress plane: the destinations that tasks may reach.
 
-Law: as in `authz.settings.plan.front`, of which this is a part. A destination is a place with names of its own; whoever
-names none of them goes nowhere. Names are exact or `*.suffix`, so that it is always known whom Envoy must meet there.
+Law: as in `authz.settings.plan.front`, of which this is a part. A destination has names of its own; a request that
+names none of them has no route. Names are exact or `*.suffix`, so that it is always known which server Envoy must meet.
 """
 
 import re
@@ -24,7 +24,7 @@ _NAME: Final = re.compile(SERVICE_NAME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTls:
-    """TLS to a server that is asked for by the Host of each request, and whose certificate must name that very Host."""
+    """TLS to a server whose server name is the Host of each request; its certificate must name exactly that Host."""
 
     ca: str = SYSTEM_CA
 
@@ -37,14 +37,14 @@ class Destination:
     assertion that it receives; without one it receives no identity. With `HostTls` server name and certificate follow
     the Host; `ClientTls` fixes one name for all hosts. `timeout` limits the whole response, 0 leaves only the
     listener's idle limit. `health_path` turns on active health checks (a 200 is healthy). `keep_authorization` lets the
-    task's own `Authorization` through, where the authorizer knows the caller by another header. `credential` is what
-    Envoy adds to every call; in the clear it goes beyond this machine only with `insecure_credential`. `limits` is what
-    the destination may take.
+    task's own `Authorization` through, where another header identifies the caller to the authorizer. `credential` is
+    what Envoy adds to every call; it leaves this machine in clear text only with `insecure_credential`. `limits` are
+    the destination's limits.
 
     Besides its hosts it may have base URLs: `listen`, an address of its own, and `path`, below which it is found at the
-    egress listener's own address. What comes there is judged as the first of the hosts, and asks the destination for
-    it. `tunnel` lets `CONNECT` through to a host and the port of the address, of which nobody sees what is inside but
-    that it is TLS for that host.
+    egress listener's own address. A request there is evaluated, and sent to the destination, with the first of the
+    hosts. `tunnel` lets `CONNECT` through to a host and the port of the address; the gate sees only that the inside is
+    TLS for that host.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Destination:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The hosts that TLS can ask for: neither patterns nor addresses."""
+        """The hosts that can be TLS server names: neither patterns nor addresses."""
         return tuple(host for host in self.hosts if not host.startswith(("*", "[")) and not _IPV4.fullmatch(host))
 
     @property
@@ -100,12 +100,12 @@ class Destination:
 
     @property
     def named(self) -> str:
-        """The first host that is one and not a pattern, "" without one."""
+        """The first host that is not a pattern, "" if there is none."""
         return next((host for host in self.hosts if not host.startswith("*")), "")
 
 
 def check_credential(name: str, *, safe: bool, keep_authorization: bool, tunnel: bool) -> None:
-    """Refuse a credential where others could read it on the way, or where it is not clear whose counts.
+    """Refuse a credential that others could read in transit, or where it is unclear which one is used.
 
     Raises:
         ValueError: as said.
@@ -137,9 +137,9 @@ def _is_here(address: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dynamic:
-    """Every host that is nobody's, on these ports: plain HTTP on 80, TLS that the host must answer for on all others.
+    """Hosts that belong to no destination, on these ports: plain HTTP on 80, TLS valid for the host on all others.
 
-    Only public addresses are connected to. `resolvers` are DNS servers, `ip:port`; none: those of the system.
+    Envoy connects only to public addresses. `resolvers` are DNS servers, `ip:port`; none: those of the system.
     """
 
     ports: tuple[int, ...] = (443, 80)
@@ -160,7 +160,7 @@ class Dynamic:
 class Egress:
     """The outbound listener and what is behind it. `idle` and `longest_stream` are those of `plan.Listener`.
 
-    Where there is nothing `dynamic`, whatever is no destination's host leads nowhere.
+    Without `dynamic`, hosts that belong to no destination have no route.
     """
 
     listen: str
@@ -192,7 +192,7 @@ class Egress:
 
     @property
     def listens(self) -> tuple[str, ...]:
-        """All that is listened on."""
+        """All listening addresses."""
         return (self.listen, *(one.listen for one in self.destinations if one.listen))
 
     @property

@@ -1,4 +1,4 @@
-"""What a caller says about the way of tasks to Airflow's execution API.
+"""Plan of the route from tasks to Airflow's execution API.
 
 Law: as in `authz.settings.plan.front`, of which this is a part.
 """
@@ -11,7 +11,7 @@ from authz.settings.plan.peers import ClientTls, check_endpoints, check_listen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """The listener that workers call Airflow's execution API by, and that API's server.
+    """The listener through which workers call Airflow's execution API, and that API's server.
 
     `idle` and `longest_stream` are those of `plan.Listener`.
     """

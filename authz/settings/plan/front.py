@@ -1,10 +1,9 @@
-"""What a caller says about the two planes: the input of `authz.envoy_config.render`.
+"""Plan of the two planes: the input of `authz.envoy_config.render`.
 
 Law: data and its checks only, and no import of the Envoy types: settings may import this module at no cost. A plan that
-exists can be rendered; whatever cannot be is refused here with a `ValueError` that names the value.
+exists can be rendered; one that could not be is refused here with a `ValueError` that names the value.
 
-The way out is in `egress_plan`. An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6). Times are in
-seconds.
+Egress is in `egress`. An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6). Times are in seconds.
 """
 
 import ipaddress
@@ -35,10 +34,10 @@ class Upstream:
     of the listener names. `audience` goes to the authorizer as `context_extensions["audience"]` and becomes
     the `aud` of the assertion. `timeout` limits the whole response, 0 leaves only the listener's idle limit.
     `health_path` turns on active health checks (a 200 is healthy). `host_rewrite` replaces the Host that the upstream
-    sees (never the one that is judged). `websockets` lets WebSocket upgrades through; they are judged once, when they
-    start. `base_path` is the path that an Airflow is served under (`/airflow`): it gets what is below, nothing else,
-    and the authorizer judges the rest of the path. `narrows_dags` says that it is an Airflow that keeps to the DAGs of
-    the assertion, so that the authorizer may leave lists to it.
+    sees (never the one that is evaluated). `websockets` lets WebSocket upgrades through; they are evaluated once, at
+    their start. `base_path` is the path that an Airflow is served under (`/airflow`): it gets what is below, nothing
+    else, and the authorizer evaluates the rest of the path. `narrows_dags` says that it is an Airflow that keeps to the
+    DAGs of the assertion, so that the authorizer may leave lists to it.
     """
 
     name: str
@@ -70,7 +69,7 @@ class Upstream:
             raise ValueError(f"{self.base_path!r}: a base path is plain and ends without a slash, as /airflow does")
         if self.narrows_dags and not self.audience:
             raise ValueError(
-                f"upstream {self.name}: it cannot narrow DAGs without an audience: no assertion tells it which"
+                f"upstream {self.name}: it cannot narrow DAGs without an audience: the assertion names them"
             )
         if self.timeout < 0:
             raise ValueError(f"upstream {self.name}: the timeout cannot be negative")
@@ -80,10 +79,10 @@ class Upstream:
 class Listener:
     """The inbound front: where Envoy listens and what is behind it.
 
-    `trusted_hops` is the number of proxies of your own in front of Envoy that append to `x-forwarded-for`; what stands
-    before their entries is dropped. `idle` cuts a stream on which nothing moves, `longest_stream` any stream
-    (a decision is made once, when a stream starts: this bounds how long it may be used). `login` is the browser login,
-    for the one upstream that serves the login's public URL. `branding` stands on Envoy's own pages.
+    `trusted_hops` is the number of your own proxies in front of Envoy that append to `x-forwarded-for`; what is before
+    their entries is dropped. `idle` cuts a stream without traffic, `longest_stream` any stream (a decision is made
+    once, when a stream starts: this limits how long it may be used). `login` is the browser login, for the one upstream
+    that serves the login's public URL. `branding` is shown on Envoy's own pages.
     """
 
     listen: str
@@ -125,9 +124,9 @@ class EnvoyPlan:
 
     `authz_endpoints` are the worker processes of `authz serve`, one address each. `authz_timeout` is the deadline of
     one check: long enough for a key that must be fetched first. `access_log` is a file; "" is standard output.
-    `max_connections` and `max_heap_bytes` bound one Envoy, `max_request_headers_kib` the headers of one request. `sds`
+    `max_connections` and `max_heap_bytes` limit one Envoy, `max_request_headers_kib` the headers of one request. `sds`
     is a folder on Envoy's machine with the files of `authz.envoy_config.secrets`: a login needs it, and with it the
-    listener's certificate is read again when replaced.
+    listener's certificate is reloaded when replaced.
     """
 
     authz_endpoints: tuple[str, ...]

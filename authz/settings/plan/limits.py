@@ -1,6 +1,6 @@
-"""What one destination may take, and when it counts as broken: a part of `authz.settings.plan.egress`.
+"""Limits of one destination, and when it counts as broken: a part of `authz.settings.plan.egress`.
 
-Law: data and its checks only. Every default is told, with its reason, where people write it: in
+Law: data and its checks only. Every default is explained where people write it: in
 `authz.settings.destinations`.
 """
 
@@ -12,7 +12,7 @@ MOST_RETRIES: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one destination. Times are in seconds; a size of 0 is no bound."""
+    """Limits of one destination. Times are in seconds; a size of 0 is no limit."""
 
     connections: int = 64
     pending: int = 64

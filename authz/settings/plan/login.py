@@ -1,7 +1,7 @@
-"""What a caller says about the browser login at the edge: a part of `authz.settings.plan.front`.
+"""Plan of the browser login at the edge: a part of `authz.settings.plan.front`.
 
-Law: data and its checks only, as in `plan`. Whoever logs in is sent to fixed places only: the provider's endpoints and
-the one public URL. Plain http is for this machine alone.
+Law: data and its checks only, as in `plan`. A browser that logs in is sent only to fixed places: the provider's
+endpoints and the one public URL. Plain http is allowed on this machine only.
 """
 
 import re
@@ -19,7 +19,7 @@ _PARAMETER: Final = re.compile(r"[A-Za-z0-9._~%-]+=[A-Za-z0-9._~%:/+-]*")
 
 
 def endpoint(text: str) -> Url:
-    """Read the URL of a login. Raises ValueError; plain http leads to this machine only."""
+    """Read the URL of a login. Raises ValueError; plain http may lead to this machine only."""
     try:
         found = Url.parse(text)
     except ValueError as error:
@@ -30,7 +30,7 @@ def endpoint(text: str) -> Url:
 
 
 def url(text: str) -> str:
-    """The URL, if it is one; likewise those below. Settings ask them too, to tell the place of a mistake."""
+    """The URL, if it is one; likewise those below. Settings use them too, to report the place of a mistake."""
     endpoint(text)
     return text
 
@@ -71,7 +71,7 @@ def parameter(text: str) -> str:
 
 
 def plain_path(text: str) -> str:
-    """A path that everybody reads alike."""
+    """A path that every server reads alike."""
     if not _PATH.fullmatch(text):
         raise ValueError(f"{text!r}: a path of the login is plain, as /oauth2/callback is")
     return text
@@ -79,14 +79,14 @@ def plain_path(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginPlan:
-    """The browser login of one listener: an OpenID provider, our client there, and where people come back to.
+    """The browser login of one listener: an OpenID provider, our client there, and where people return to.
 
-    `client_secret` and `cookie_secret` are files on Envoy's machine: what the provider gave us, and what the session
-    cookies are signed and encrypted with. `public_url` is the origin that browsers see. `parameters` are added to the
-    authorization request, encoded (`audience=airflow`). `client_auth` is how the token endpoint wants the client's
+    `client_secret` and `cookie_secret` are files on Envoy's machine: the secret that the provider gave us, and the key
+    that signs and encrypts the session cookies. `public_url` is the origin that browsers see. `parameters` are added to
+    the authorization request, encoded (`audience=airflow`). `client_auth` is how the token endpoint wants the client's
     secret: in the body, or as HTTP Basic. `keep_id_token` keeps the ID token in a cookie, for providers that want it
     back at sign-out. `split_cookies`: a token too large for one cookie is kept in several, which Envoy 1.40 can do.
-    `backchannel` is the address where `authz serve` hears from the provider that a session has ended.
+    `backchannel` is the address where the provider reports to `authz serve` that a session has ended.
     """
 
     client_id: str

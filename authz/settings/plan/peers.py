@@ -1,4 +1,4 @@
-"""The ends of Envoy's connections: where something listens, and by which certificates the two sides know each other.
+"""The ends of Envoy's connections: listening addresses, and the certificates that identify the two sides.
 
 Law: data and its checks only, and no import of the Envoy types. What cannot be rendered is refused with a `ValueError`
 that names the value. An address is `unix:/path` or `host:port` (`[::1]:port` for IPv6).
@@ -13,9 +13,9 @@ from authz.settings.plan.login import SYSTEM_CA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
-    """The certificate that a listener shows: two PEM files on Envoy's machine, readable by Envoy.
+    """The certificate that a listener presents: two PEM files on Envoy's machine, readable by Envoy.
 
-    With `client_ca` (mutual TLS) only clients with a certificate of that authority get a connection.
+    With `client_ca` (mutual TLS) only clients with a certificate from that authority get a connection.
     """
 
     certificate: str
@@ -25,10 +25,10 @@ class ServerTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTls:
-    """How Envoy makes sure of a server: its certificate must be signed by `ca` and name `server_name`.
+    """How Envoy verifies a server: its certificate must be signed by `ca` and name `server_name`.
 
-    `ca` is the system's bundle (as Debian and Envoy's image name it) unless said: Envoy checks no name without a
-    bundle that it was given. `certificate` and `key` (both or none) are Envoy's own, for mutual TLS.
+    `ca` defaults to the system's bundle (as Debian and Envoy's image name it): Envoy checks no name without a
+    configured bundle. `certificate` and `key` (both or none) are Envoy's own, for mutual TLS.
     """
 
     server_name: str
@@ -55,7 +55,7 @@ def check_endpoints(addresses: tuple[str, ...], whose: str) -> None:
 
 
 def check_unique(values: Iterable[str], what: str) -> None:
-    """Refuse what is there twice."""
+    """Refuse duplicates."""
     seen: set[str] = set()
     for value in values:
         if value in seen:
