@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import authz
 from authz import settings as files
 
 try:
@@ -76,5 +77,5 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    print(Path(wiring.__file__).resolve(), flush=True)  # noqa: T201 whose code this is
+    print(Path(authz.__file__).resolve(), flush=True)  # noqa: T201 whose code this is
     main(sys.argv[1])

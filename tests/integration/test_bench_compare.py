@@ -31,7 +31,7 @@ def test_a_tree_is_never_worse_than_itself(tmp_path):
     assert all(row["base_us"] > 0 and row["head_us"] > 0 for row in rows.values())
     assert "INCONCLUSIVE" in done.stdout, "one pair says nothing, and that is said"
     for role in ("base", "head"):
-        assert f"/{role}/authz/serve/app.py" in done.stdout, "each build shows whose code it runs"
+        assert f"/{role}/authz/__init__.py" in done.stdout, "each build shows whose code it runs"
 
 
 def test_a_slowed_build_is_worse_and_the_status_says_so(tmp_path):
