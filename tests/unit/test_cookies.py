@@ -144,7 +144,7 @@ def test_d16_a_session_cookie_of_somebody_else_or_of_nobody_known_is_ambiguous(n
     told = why(line)
     if name == "BearerToken" and token == BEARER[:-1]:
         assert told
-    assert "somebody else" in told
+    assert "another subject" in told
     assert why(line, who=None, authorization=()) == ""  # without a bearer token it is no credential at all
 
 
