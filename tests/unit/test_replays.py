@@ -304,9 +304,7 @@ def test_a_bucket_is_free_again_after_a_call_that_failed(path, bucket):
 
 
 def test_threads_of_one_process_exclude_each_other(path, table, monkeypatch):
-    monkeypatch.setattr(
-        replay_table, "_LOCK_S", 30.0
-    )  # a thread that waits for its turn to run keeps the bucket longer
+    monkeypatch.setattr(replay_table, "_LOCK_S", 30.0)  # threads that wait to run keep buckets longer
     tables = [table, table, Replays(path, 4 * BUCKET)]
     won = []
 
