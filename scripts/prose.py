@@ -1,12 +1,14 @@
 """Fail when a text uses words that the project has better ones for: `make lint` runs this.
 
-Checked are docstrings, messages (strings with a space) and documentation, outside code blocks and backticks. A list of
-words is no style guide: it keeps out what readers and searches stumbled over.
+Checked are docstrings, comments, messages (strings with a space) and documentation, outside code and backticks. A list
+of words is no style guide: it keeps out what readers and searches stumbled over.
 """
 
 import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -52,6 +54,9 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.value
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
 
 
 def main() -> int:

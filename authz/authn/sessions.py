@@ -182,7 +182,7 @@ class Authenticator:
         Raises:
             TokenError, KeysUnavailableError: as `authenticate` does.
         """
-        # Longer than the key of any header line, whatever somebody may write into one.
+        # Longer than the key of any header line, whatever a caller may write into one.
         digest = sha256(token.encode("ascii")).digest() + _WITH_PROOF
         session = self._sessions.get(digest)
         if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
@@ -281,7 +281,7 @@ class Authenticator:
 
     def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
         """The standing of these, one object that their sessions share."""
-        place = id(key), planes  # the standing keeps the key, so its id is nobody else's for as long as it is here
+        place = id(key), planes  # the standing keeps the key alive, so no other object has its id
         found = self._standings.get(place)
         if found is None or found.revision != revision or found.issuer is not issuer:
             if len(self._standings) >= _MOST_STANDINGS:

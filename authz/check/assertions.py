@@ -60,7 +60,7 @@ class AssertionMinter:
         if not self._keys:
             return NO_ASSERTION
         # An identity is compared by `is`: hashing all its claims would cost more than looking it up. It is kept with
-        # the assertion, so its id is nobody else's for as long as the entry is there.
+        # the assertion, so no other object has its id while the entry is there.
         key = (id(identity), audience, rights)
         recent = self._recent.get(key)
         if recent is not None and recent[1].is_fresh(now):

@@ -24,7 +24,7 @@ from authz.core.request.canonical import canonical
 
 _Key = tuple[str, str, str, str, str, bool, str, str]
 _Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
-_MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; tables that are full are begun anew
+_MOST_KEPT: Final = 2048  # decisions, and as many verdicts of some 2 kB; full tables are cleared
 _LONGEST_KEPT: Final = 512  # characters of a target
 
 
@@ -72,8 +72,8 @@ class Verdicts:
         self._policy: Policy | None = None
         self._questions: dict[_Key, Question] = {}
         self._decided = 0
-        # By identity of question and identity: hashing them whole would cost more than deciding anew. An entry holds
-        # both, so these ids are nobody else's for as long as it is there.
+        # By identity of question and identity: hashing them whole would cost more than deciding again. An entry holds
+        # both, so no other objects have these ids while it is there.
         self._verdicts: dict[tuple[int, int], Verdict] = {}
 
     def __len__(self) -> int:

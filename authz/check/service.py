@@ -166,7 +166,7 @@ class Service:
         try:
             http = trail.http = wire.parse(message)
             if policy is None:
-                raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one way out for all that is denied here
+                raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one exit for all that is denied here
             trail.policy = policy
             if http.plane == EXECUTION:
                 return self._exchange(http, trail)
@@ -217,7 +217,7 @@ class Service:
     ) -> bytes | Parked:
         """For an anonymous caller, or one whose key must be fetched or whose task must be checked first."""
         if isinstance(wanted, StateWanted):
-            # Judged anew when Airflow has said whether the task runs.
+            # Checked again when Airflow has said whether the task runs.
             resume = partial(self._after_look, message, trail.asked, wanted)
             return Parked(resume, partial(_begin, wanted.begin), leave=wanted.leave)
         policy = snapshot.policy
@@ -233,7 +233,7 @@ class Service:
         reason = wanted.reason
         state = snapshot.keys.get(wanted.issuer)
         if leaves and (state is None or state.fetched_at < trail.asked):
-            reason = Reason.KEYS_UNAVAILABLE  # nobody has looked since: the key may be there, and the session good
+            reason = Reason.KEYS_UNAVAILABLE  # not fetched since: the key may be there, and the session good
         return self._unauthenticated(trail, policy, reason, f"no such key of issuer {wanted.issuer}")
 
     def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:

@@ -43,7 +43,7 @@ def _reported(ctx: click.Context) -> Iterator[None]:
         click.echo(f"error: {error}", err=True)
         ctx.exit(2)
     except BrokenPipeError:
-        raise  # click ends quietly: whoever read our output has seen enough
+        raise  # click ends quietly: the reader of our output has left
     except OSError as error:
         click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         ctx.exit(2)

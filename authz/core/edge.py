@@ -44,7 +44,7 @@ META_RULE: Final = "rule"
 META_REVISION: Final = "revision"
 META_SUBJECT: Final = "subject"
 
-# Airflow's own way out. The gate answers it: it revokes the session and sends the browser on with the marker.
+# Airflow's own logout. The gate answers it: it revokes the session and sends the browser on with the marker.
 LOGOUT: Final = "/api/v2/auth/logout"
 SIGN_OUT_MARKER: Final = "authz-signout"
 SIGNED_OUT_MARKER: Final = "authz-signed-out"

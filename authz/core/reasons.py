@@ -17,7 +17,7 @@ class Reason(StrEnum):
     # allowed
     RULE = "rule"
     PUBLIC = "public"
-    # 400: the request itself cannot be judged
+    # 400: the request itself cannot be evaluated
     BAD_REQUEST = "bad_request"
     BAD_METHOD = "bad_method"
     BAD_HOST = "bad_host"

@@ -42,7 +42,7 @@ class Kind(StrEnum):
     SID = "sid"  # a session at the issuer, with all its tokens
     JTI = "jti"  # one token
     TOKEN = "token"  # noqa: S105 one token that has neither, by the SHA-256 of what is signed of it
-    SUBJECT = "subject"  # what was issued to somebody up to a moment
+    SUBJECT = "subject"  # what was issued to a subject up to a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +264,7 @@ class Revoked:
 
     def _mark(self, issuer: str, kind: Kind, value: str) -> int:
         text = f"{kind.value}\0{issuer}\0{_short(value)}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(blake2b(text, digest_size=8, key=self._key).digest()) & _TOKEN_BITS or 1  # 0 is nobody's
+        return int.from_bytes(blake2b(text, digest_size=8, key=self._key).digest()) & _TOKEN_BITS or 1  # 0 is no mark
 
 
 def _digest(parsed: ParsedToken) -> str:

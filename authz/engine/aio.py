@@ -69,7 +69,7 @@ class AioEngine:
 
     def _wake(self, callback: Callable[[], None]) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
+            with contextlib.suppress(RuntimeError):  # the loop has ended: no one is left to notify
                 self._loop.call_soon_threadsafe(callback)
 
     def _announce(self) -> None:
@@ -188,7 +188,7 @@ class AioEngine:
             if status != told:
                 told = status
                 yield status
-                continue  # what has changed meanwhile is told as well, also to those who are about to be left
+                continue  # what has changed meanwhile is sent as well, also to clients that are about to be left
             if self._closed:
                 return
             async with self._health_changed:

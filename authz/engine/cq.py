@@ -43,7 +43,7 @@ HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
-_AT_ONCE: Final = 32  # checks that waited answered between two events: a key that thousands wait for stops nobody else
+_AT_ONCE: Final = 32  # checks that waited answered between two events: a key that thousands await delays no other
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING

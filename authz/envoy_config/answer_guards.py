@@ -41,7 +41,7 @@ from authz.envoy_config.reply_filters import header
 NAME: Final = "authz.answer_guards"
 # 304 is none, whatever it says.
 _REDIRECTS: Final = "30[0-35-9]|3[1-9][0-9]"
-# Nobody asked for another protocol: requests to upgrade are refused on the way in. Envoy passes a 101 on as an answer.
+# No client asked for another protocol: requests to upgrade are refused on arrival. Envoy passes a 101 on as an answer.
 _SWITCHED: Final = "101"
 # What may follow, up to the end. A backslash is a slash to some who follow a Location, a control character is nothing.
 _REST: Final = r"[^\\\x00-\x1f\x7f]*"
@@ -51,7 +51,7 @@ _SEGMENT: Final = r"""[!"$-.0-9;->@-\[\]-~]+"""
 _HERE: Final = rf"(?:/(?:[^/\\\x00-\x1f\x7f]{_REST})?|[?#]{_REST}|{_SEGMENT}(?:[/?#]{_REST})?)?"
 # Whatever it is (RE2): a `.` stands for no byte that is not UTF-8, and one of these would hide the whole Location.
 _BYTES: Final = r"\C*"
-# Several Location lines are joined by commas, and whoever follows may take the last.
+# Several Location lines are joined by commas, and a client that follows may take the last.
 _SEVERAL: Final = r".*,\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//).*"
 
 

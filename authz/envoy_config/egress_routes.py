@@ -35,7 +35,7 @@ from authz.envoy_config.routes import no_upgrades, nowhere
 from authz.envoy_config.tunnels import tunnel_name
 from authz.settings.plan.egress import Destination, Egress
 
-# The caller's address is nobody's business out there.
+# Destinations do not learn the caller's address.
 _STAYS_HERE: Final = ("x-forwarded-for", *RUN_HEADERS)
 _FORBIDDEN: Final = 403
 

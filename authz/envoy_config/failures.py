@@ -34,11 +34,11 @@ class Failure:
 
     def body(self) -> SubstitutionFormatString:
         """The JSON of the answer."""
-        told = json_fields(self.word, self.message, decided=True) | {
+        fields = json_fields(self.word, self.message, decided=True) | {
             "destination": f"%METADATA(CLUSTER:{_NAMESPACE}:{_WORD})%",
             "host": "%REQ(:AUTHORITY):255%",
         }
-        return SubstitutionFormatString(json_format=Struct.from_dict(told), content_type="application/json")
+        return SubstitutionFormatString(json_format=Struct.from_dict(fields), content_type="application/json")
 
     def headers(self) -> list[HeaderValueOption]:
         """What the answer contains for programs."""

@@ -36,7 +36,7 @@ CSRF: Final = "envoy.filters.http.csrf"
 CLUSTER: Final = "provider"
 BACKCHANNEL: Final = "backchannel"
 TOKEN_TIMEOUT: Final = timedelta(seconds=10)
-# How long somebody may stay at the provider's pages (a second factor, a new password).
+# How long a person may stay at the provider's pages (a second factor, a new password).
 FLOW_LIFETIME: Final = timedelta(minutes=30)
 NAMES: Final = {
     "bearer_token": edge.BEARER_TOKEN,

@@ -12,7 +12,7 @@ from authz.core.edge import META_DECISION
 from authz.core.messages.page_frame import NO_BRANDING, POLICY, Branding, Link, page
 from authz.envoy_config.ext_authz import NAME
 
-# With every page: it is stored nowhere, framed by nobody, and its address is told to nobody.
+# With every page: it is not stored, not framed, and its address is not sent as a referrer.
 HEADERS: Final = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",

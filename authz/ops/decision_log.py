@@ -271,7 +271,7 @@ class DecisionSink:
     def _write_batch(self) -> float:
         """Write the batch; records leave it once they are written whole. Returns the time to wait."""
         is_as_left = self._left_at == (self._target.size() if self._shared else _ALONE)
-        self._torn = self._torn if is_as_left else 0  # another writer has ended our torn line: it is begun anew
+        self._torn = self._torn if is_as_left else 0  # another writer has ended our torn line: it is written again
         end = b"" if is_as_left or not self._target.is_torn() else b"\n"
         written = self._target.write(end + b"".join(self._pending)[self._torn :]) - len(end)
         written = max(0, written) + self._torn
@@ -300,7 +300,7 @@ class DecisionSink:
             except OSError as error:
                 self._fail(f"the decision log cannot be opened again: {why(error)}")
                 return False
-            self._torn, self._left_at = 0, -1  # a torn line is begun anew in the new file
+            self._torn, self._left_at = 0, -1  # a torn line is written again in the new file
             log.info("the decision log was moved or removed, and is opened again under its name")
         self._looked_at = now
         return True

@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        # The library's own timeout counts each read anew; whoever trickles bytes would hold a thread for hours.
+        # The library's own timeout restarts with each read; a client that trickles bytes would hold a thread for hours.
         self._guard = threading.Timer(self.server.deadline_s, self._cut)
         self._guard.daemon = True
         self._guard.start()

@@ -1,1 +1,4 @@
-"""Facts about task runs from outside this process: questions to Airflow, and the replay cache."""
+"""Facts about task runs from outside this process: questions to Airflow, and the replay cache.
+
+Law: what cannot be known is a denial, never an allow.
+"""

@@ -192,7 +192,7 @@ def _opened(path: Path, buckets: int, floor: float) -> int:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags)
-    # Every byte is written: a full disk is told now, not by a signal later.
+    # Every byte is written: a full disk is an error now, not a signal later.
     write_whole(path, _empty(buckets, floor), mode=_MODE, durable=False)
     return os.open(path, flags)
 

@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _MOST_QUESTIONS: Final = 1024  # that wait for a thread
-_MOST_OF_ONE: Final = 4  # about one task instance: whoever claims to be many keeps nobody else from an answer
+_MOST_OF_ONE: Final = 4  # about one task instance: a caller that claims to be many cannot keep others from an answer
 _MOST_WAITERS: Final = 256  # for one answer
 _MOST_WAITING: Final = 4096  # for all of them
 _MOST_KEPT: Final = 20_000  # task instances, some 10 MB
 _LONG_AGO: Final = float("-inf")
-_TOLD_S: Final = 300.0  # for how long an operator is told of a failure, if nobody asks again
+_TOLD_S: Final = 300.0  # for how long a failure is reported if no task asks again
 _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed, is not asked about again
 
 

@@ -105,7 +105,7 @@ class RevocationFile:
         with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
             with contextlib.suppress(
                 OSError
-            ):  # half of a batch may be taken back; whoever never lets go is not waited for
+            ):  # half of a batch may be taken back; a process that never lets go is not waited for
                 _lock(file.fileno(), fcntl.LOCK_SH, time.monotonic() + _LOCK_S)
             status = os.fstat(file.fileno())
             if status.st_size > self._most:

@@ -1,4 +1,4 @@
 """Operating system services: regular files, files written whole, kept state, locks, threads, signals, sockets.
 
-Law: nothing here knows what the product does.
+Law: nothing here knows requests, tokens or policies; what is kept or waited for is the caller's.
 """

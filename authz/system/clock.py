@@ -49,7 +49,7 @@ class SystemClock:
         self._hold = hold
         self._wall = wall
         self.monotonic = monotonic
-        self._ahead = wall() - monotonic()  # the largest seen, or the one that came to be believed
+        self._ahead = wall() - monotonic()  # the largest seen, or the one that was accepted
         self._held: tuple[float, float] | None = None  # how far ahead the clock was when it was set back, and when
 
     def wall(self) -> float:

@@ -1,4 +1,4 @@
-"""Makes room for a Unix socket where an earlier process may have left one.
+"""Makes room for a Unix socket where an earlier process may have left one, and says why a TCP address is not to be had.
 
 Law: only the socket of a process that is gone is removed. A socket that answers, or any other file, stays: an error.
 """

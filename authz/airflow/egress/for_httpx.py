@@ -106,7 +106,7 @@ class RunAuth(httpx.Auth):
         target = request.url.target.decode("latin-1")
         authority = request.url.host.decode("latin-1")
         port = f":{request.url.port}" if request.url.port else ""
-        absolute = not target.startswith("/")  # as proxies are told
+        absolute = not target.startswith("/")  # the form for proxies (RFC 9112 §3.2.2)
         self._only(target if absolute else f"{request.url.scheme.decode()}://{authority}{port}/", "A redirect")
 
 

@@ -69,7 +69,7 @@ class SecondChance(Generic[_Key, _Entry]):
     def _round(self) -> Iterator[_Key]:
         """The keys, from where the hand stopped, endlessly."""
         while self._kept:
-            yield from self._hand  # all still there: nobody but the hand takes anything away
+            yield from self._hand  # all still there: only the hand removes entries
             # A list of its own: a dictionary that changes cannot be walked, and to find the first key of one that lost
             # many at its beginning takes longer and longer.
             self._hand = iter(tuple(self._kept))

@@ -56,7 +56,7 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
     deny = gate.deny.find(request, roles, operation)
     public = gate.public.find(request, roles, operation)
-    # Nobody gets the same answer on every route that is not public, known or not, denied or not (DESIGN §2.14).
+    # Anonymous callers get one answer on every route that is not public, known or not, denied or not (DESIGN §2.14).
     if identity is None and not public.rule:
         return Deny(reason=Reason.NO_TOKEN, operation=operation, dag_id=dag_id)
     # A deny rule wins over every other rule.

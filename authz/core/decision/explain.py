@@ -17,7 +17,7 @@ from authz.core.policy.rules import AIRFLOW_ROLES, RESERVED
 from authz.core.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
-# same operation that lacks the role is, and one that lacks only the DAG, the task or a surer identity is nearer still.
+# same operation that lacks the role is, and one that lacks only the DAG, the task or a higher level is nearer still.
 _DISTANCES: Final = {"identity": 1, "dags": 1, "tasks": 1, "roles": 2}
 _ABOUT_SOMETHING_ELSE: Final = 8
 _STRENGTH: Final = {RESERVED + role: number for number, role in enumerate(AIRFLOW_ROLES, 1)}  # of built-in roles' rules

@@ -41,7 +41,7 @@ class _Allowed:
     def __init__(self, policy: Policy, words: Words) -> None:
         self._policy = policy
         self._words = words
-        # By every role that somebody has who has a role of the rule, whatever else they have.
+        # By every role of a caller who has a role of the rule, whatever other roles they have.
         self.everywhere: dict[str, set[str]] = defaultdict(set)
         self._reads_all: set[str] = set()
         self.reading: dict[str, str] = {}  # role → the rule by which it may read some DAGs

@@ -25,7 +25,7 @@ MAX_BYTES: Final = 8192
 """As much of an assertion as the names of DAGs may take: with all else it must fit into a request header."""
 
 _FEW: Final = 4  # globs that are compared one by one; a table would take more memory than a rule
-_MOST_KNOWN: Final = 1024  # unions, and as many grants; a table that is full is begun anew
+_MOST_KNOWN: Final = 1024  # unions, and as many grants; a full table is cleared
 _MOST_GLOBS: Final = 1_000_000  # of all unions that are known: some 8 MB beside the policy's own texts
 _MOST_PROBES: Final = 50_000  # of tables, for leaving out what others cover: some 15 ms, once per union
 

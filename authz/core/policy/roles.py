@@ -15,7 +15,7 @@ from authz.core.policy.draft import Draft
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
 from authz.core.policy.schema import RoleDraft
 
-_MOST_KNOWN: Final = 1024  # sets of roles; a table that is full is begun anew
+_MOST_KNOWN: Final = 1024  # sets of roles; a full table is cleared
 
 
 def check_roles(draft: Draft) -> Iterator[Problem]:

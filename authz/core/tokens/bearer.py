@@ -10,7 +10,7 @@ from authz.core.errors import RequestError
 from authz.core.reasons import Reason
 
 # credentials = "Bearer" 1SP b64token; the scheme is case-insensitive (RFC 9110 §11.1).
-# RFC 6750 says 1*SP; whoever sends two spaces is not an OAuth client, so exactly one is taken.
+# RFC 6750 says 1*SP; a sender of two spaces is not an OAuth client, so exactly one is taken.
 _SCHEME: Final = b"bearer "
 _B64TOKEN: Final = (string.ascii_letters + string.digits + "-._~+/").encode("ascii")  # then any number of "="
 

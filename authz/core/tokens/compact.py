@@ -31,7 +31,7 @@ _REFUSED: Final = {
     "zip": "the header has zip: a compressed token",
 }
 _NESTED: Final = frozenset({"jwt", "application/jwt"})
-_REMEMBERED: Final = 64  # headers; whoever sends more different ones pays for reading each
+_REMEMBERED: Final = 64  # headers; a caller with more different ones pays for reading each
 _SHORT: Final = 512  # bytes; a longer header is read every time
 
 _Header = tuple[str, str | None, str | None]  # alg, kid, typ

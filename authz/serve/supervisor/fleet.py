@@ -92,7 +92,7 @@ class Fleet:
         Raises:
             OSError: no process can be started.
         """
-        seat.number += 1  # first: whoever sees the process from another thread must not take it for the one before
+        seat.number += 1  # first: another thread that sees the process must not take it for the one before
         ours, theirs = socket.socketpair()
         with theirs:
             try:

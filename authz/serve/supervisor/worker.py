@@ -43,7 +43,7 @@ def run(settings: Settings, place: Place) -> int:
         ConfigError: a file that the settings name cannot be used.
         OSError: an address cannot be listened on.
     """
-    from authz.serve.app import App, settle  # noqa: PLC0415 gRPC: whoever supervises imports this module and must not have it
+    from authz.serve.app import App, settle  # noqa: PLC0415 the supervisor imports this module, without gRPC
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
     fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
@@ -60,7 +60,7 @@ def run(settings: Settings, place: Place) -> int:
         Background(_follow, args=(lifeline, place, app.settings, over), name="lifeline").start()
 
         def tell(words: bytes) -> None:
-            with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
+            with contextlib.suppress(OSError):  # the supervisor is gone: no one reads it
                 lifeline.sendall(words)
 
         def listening(_addresses: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ def _follow(lifeline: socket.socket, place: Place, settings: Settings, over: thr
             pass
     if over.is_set():
         return
-    shutil.rmtree(place.folder, ignore_errors=True)  # nobody else is left to do it
+    shutil.rmtree(place.folder, ignore_errors=True)  # no other process is left to do it
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
     os._exit(_ORPHANED)
