@@ -72,7 +72,7 @@ engines: $(STAMP) ## the engines' tests with every grpcio version that is said t
 			--target .grpcio/$$version grpcio==$$version grpcio-health-checking==$$version || exit 1; \
 		echo "grpcio $$version"; \
 		PYTHONPATH=.grpcio/$$version AUTHZ_TEST_GRPCIO=$$version $(BIN)/python -m pytest --quiet tests/contracts \
-			tests/unit/test_engine_choose.py tests/unit/test_engine_poller.py || exit 1; \
+			tests/unit/engine/test_choose.py tests/unit/engine/test_poller.py || exit 1; \
 	done
 
 # The newest of each minor version that has a catalogue; the first is the one that .venv has.
@@ -102,26 +102,26 @@ requirements/airflow-%.lock: | $(STAMP)
 .PRECIOUS: requirements/airflow-%.lock
 
 bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
-	@$(BIN)/python -m tests.bench $(BENCH)
+	@$(BIN)/python -m bench $(BENCH)
 
 bench-quick: $(STAMP) ## the same rows with fewer and shorter rounds (less than 2 minutes)
-	@$(BIN)/python -m tests.bench --plan quick $(BENCH)
+	@$(BIN)/python -m bench --plan quick $(BENCH)
 
 bench-compare: $(STAMP) ## is this tree slower than another commit: BASE=HEAD~1; 15 interleaved pairs, about 10 minutes; BENCH="--rows …"
-	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error write which commit to compare with: make bench-compare BASE=HEAD~1)) $(BENCH)
+	@$(BIN)/python -m bench.compare $(or $(BASE),$(error write which commit to compare with: make bench-compare BASE=HEAD~1)) $(BENCH)
 
 bench-airflow: $(STAMP) ## Airflow's lists over 1,000 DAGs: CPU with our auth manager against Airflow's own (3 minutes)
-	@$(BIN)/python -m tests.bench.airflow_lists
+	@$(BIN)/python -m bench.airflow_lists
 
 bench-policy: $(STAMP) ## policy files of 10 MB, a row per shape: CPU and memory of load and lint (3 minutes); exit 1 over the goal
-	@$(BIN)/python -m tests.bench.policies $(BENCH)
+	@$(BIN)/python -m bench.policies $(BENCH)
 
 soak: $(STAMP) ## a million checks on one process: memory and failures
-	@$(BIN)/python -m tests.bench --soak 1000000
+	@$(BIN)/python -m bench --soak 1000000
 
 flame: $(STAMP) ## a flame graph of a busy server: build/flame.svg
 	@mkdir -p build
-	@$(BIN)/python -m tests.bench --flame build/flame.svg
+	@$(BIN)/python -m bench --flame build/flame.svg
 
 lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def refusal(about: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> Iterator[str]:
     """The machine, then every table of the report."""
-    from tests.bench import report  # noqa: PLC0415 found once the project's folder is on the path
+    from bench import report  # noqa: PLC0415 found once the project's folder is on the path
 
     about = result["about"]
     yield (

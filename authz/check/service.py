@@ -4,7 +4,7 @@ Law 1: a check never blocks. It reads one snapshot, computes, hands its record t
 returns; a key that is still missing gives `Parked`, and the engine waits in its own way.
 Law 2: every check ends in an answer. The only `except Exception` between a request and its answer is here: a bug is a
 503 with the reason `internal_error`, never an allow and never a gRPC error (an Envoy with `failure_mode_allow` would
-let the request through). Those elsewhere keep threads alive; `tests/test_architecture.py` lists them.
+let the request through). Those elsewhere keep threads alive; `tests/repository/test_architecture.py` lists them.
 Law 3: no record, no allow. The answer is handed out only after the sink has accepted its record.
 Law 4: a task's request for its identity is answered here and never forwarded, whatever the answer.
 Law 5: a sign-out is confirmed only when the session is revoked, on record and in force. Where Envoy has a path that

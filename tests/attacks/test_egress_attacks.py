@@ -19,8 +19,8 @@ from tests.e2e.egress_site import BANK, ORDERS, EgressSite
 from tests.e2e.envoy_harness import free_port, newest, wait_for
 from tests.e2e.gate import POLICY, SETTINGS, Gate, token
 from tests.e2e.raw_http import exchange, request
-from tests.simulators import IdP
-from tests.token_factory import make_key
+from tests.support.simulators.idp import IdP
+from tests.support.factories.tokens import make_key
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,7 @@ from authz.core import edge
 from tests.e2e.gate import now
 from tests.e2e.raw_http import Connection, request
 from tests.e2e.stack import KEY, id_of
-from tests.token_factory import b64, dump, make_key, sign
+from tests.support.factories.tokens import b64, dump, make_key, sign
 
 pytestmark = pytest.mark.e2e
 

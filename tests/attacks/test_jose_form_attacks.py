@@ -9,7 +9,7 @@ import time
 import pytest
 
 from authz.core.reasons import Reason
-from tests.token_factory import (
+from tests.support.factories.tokens import (
     ASYMMETRIC,
     access_claims,
     b64,
@@ -20,7 +20,7 @@ from tests.token_factory import (
     sign,
     sign_text,
 )
-from tests.token_pipeline import keyset_of, refusal
+from tests.support.factories.token_pipeline import keyset_of, refusal
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

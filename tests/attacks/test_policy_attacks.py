@@ -20,7 +20,7 @@ from authz.core.policy.schema import RuleEntry
 from authz.core.policy.tables import GlobTable, PathTable
 from authz.core.reasons import Reason
 from authz.core.request.canonical import canonical
-from tests.policies import caller, identity, load, narrowing, request, text
+from tests.support.factories.policies import caller, identity, load, narrowing, request, text
 
 ROOT = Path(authz.__file__).parent
 SOURCES = [

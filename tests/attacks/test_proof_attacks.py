@@ -20,9 +20,9 @@ from authz.core.runs import proof as proofs
 from authz.core.runs import run_token
 from authz.core.runs.proof import MAX_PROOF_BYTES, check_proof, parse_proof
 from authz.runs.replay_table import Replays
-from tests import proof_factory
+from tests.support.factories import proofs as proof_factory
 from tests.attacks.network_guard import network_denied
-from tests.proof_factory import (
+from tests.support.factories.proofs import (
     EGRESS,
     GATE,
     GATE_KEY,
@@ -32,7 +32,7 @@ from tests.proof_factory import (
     task_key,
     thumbprint,
 )
-from tests.token_factory import (
+from tests.support.factories.tokens import (
     NOW,
     b64,
     b64_int,

@@ -10,8 +10,8 @@ import pytest
 
 from authz.core.errors import ReplaysFullError
 from authz.core.runs.task_claim import Attempt
-from tests.proof_factory import task_key
-from tests.run_rig import RunRig
+from tests.support.factories.proofs import task_key
+from tests.support.rigs.run import RunRig
 
 CANARY = "canary-7f3a"
 FAULTS = [

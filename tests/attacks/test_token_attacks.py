@@ -16,7 +16,7 @@ from authz.core.jose.jwks import KeySet
 from authz.core.model import Identity, Plane, Rights
 from authz.core.reasons import Reason
 from tests.attacks.network_guard import network_denied
-from tests.token_factory import (
+from tests.support.factories.tokens import (
     ASYMMETRIC,
     ISS,
     NOW,
@@ -31,7 +31,7 @@ from tests.token_factory import (
     sign,
     sign_hmac,
 )
-from tests.token_pipeline import accept, keyset_of, refusal
+from tests.support.factories.token_pipeline import accept, keyset_of, refusal
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

@@ -9,7 +9,7 @@ from authz.core.errors import TokenError
 from authz.core.jose import jwks
 from authz.core.model import Claims, HttpRequest, Identity, Plane
 from authz.core.reasons import Reason
-from tests.token_factory import (
+from tests.support.factories.tokens import (
     ASYMMETRIC,
     ISS,
     NOW,
@@ -20,7 +20,7 @@ from tests.token_factory import (
     raw_token,
     sign,
 )
-from tests.token_pipeline import keyset_of
+from tests.support.factories.token_pipeline import keyset_of
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.airflow_site import ISSUER, AirflowSite
+from tests.support.sites.airflow import ISSUER, AirflowSite
 from tests.browser.chromium import chromium, new_context
 from tests.browser.edge import Edge
 from tests.browser.providers import certified, embedded

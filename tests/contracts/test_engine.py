@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz.core.parked import Parked
 from authz.engine import TlsFiles
 from authz.engine.contract import CHECK
-from tests.certificates import Authority
+from tests.support.factories.certificates import Authority
 from tests.contracts.engines import ENGINES, Running, check
 
 pytestmark = pytest.mark.parametrize("kind", sorted(ENGINES))

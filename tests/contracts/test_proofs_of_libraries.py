@@ -13,7 +13,7 @@ from authz.airflow.egress.run_key import RunKey
 from authz.core.errors import RequestError
 from authz.core.request.path import canonical_host, canonicalise
 from authz.core.runs.proof import check_proof, parse_proof
-from tests.token_factory import NOW
+from tests.support.factories.tokens import NOW
 
 KEY = RunKey()
 

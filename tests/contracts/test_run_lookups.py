@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from tests.contracts.engines import ENGINES, Running, check
-from tests.proof_factory import prove, task_key
-from tests.run_rig import HOST, RunRig
-from tests.service_rig import message, read
-from tests.simulators import silence
-from tests.token_factory import NOW
+from tests.support.factories.proofs import prove, task_key
+from tests.support.rigs.run import HOST, RunRig
+from tests.support.rigs.service import message, read
+from tests.support.simulators.idp import silence
+from tests.support.factories.tokens import NOW
 
 TASK = task_key()
 CALLS = 200

@@ -16,7 +16,7 @@ from authz import settings as settings_file
 from authz.serve.supervisor.place import VARIABLE
 from authz.settings import endpoints
 from tests.e2e.envoy_harness import free_port, wait_for, whole_lines
-from tests.token_factory import access_claims, sign
+from tests.support.factories.tokens import access_claims, sign
 
 POLICY = """
 version: 1

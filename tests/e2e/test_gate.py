@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.gate import now
 from tests.e2e.stack import AUDIENCE, KEY, ORDERS, id_of
-from tests.token_factory import b64, dump, make_key, sign_hmac
+from tests.support.factories.tokens import b64, dump, make_key, sign_hmac
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, allow, deny
 from tests.e2e.stack import KEY
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.gate import POLICY, SETTINGS, now
 from tests.e2e.stack import KEY, Stack, Traffic, id_of
-from tests.token_factory import make_key
+from tests.support.factories.tokens import make_key
 
 pytestmark = pytest.mark.e2e
 

@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.e2e.gate import POLICY, SETTINGS, Gate
 from tests.e2e.stack import ORDERS, Stack, Traffic, id_of
-from tests.simulators import IdP
-from tests.token_factory import make_key
+from tests.support.simulators.idp import IdP
+from tests.support.factories.tokens import make_key
 
 pytestmark = pytest.mark.e2e
 

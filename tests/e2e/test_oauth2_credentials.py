@@ -16,7 +16,7 @@ from tests.e2e.login_site import replace
 from tests.e2e.scripted_authz import deny
 from tests.e2e.tls_relay import TlsRelay
 from tests.e2e.way_out import WayOut, failure
-from tests.token_factory import unb64
+from tests.support.factories.tokens import unb64
 
 LIFE = 4  # seconds; Envoy renews after half of it
 SECRET = "sales-etl-secret"

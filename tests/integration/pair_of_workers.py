@@ -10,8 +10,8 @@ import grpc
 from authz.engine.contract import CHECK
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
-from tests.service_rig import message, read
-from tests.token_factory import make_key
+from tests.support.rigs.service import message, read
+from tests.support.factories.tokens import make_key
 
 KEY = make_key("ES256", kid="k1")
 TWO = SETTINGS.replace("workers: 1", "workers: 2")

@@ -14,8 +14,8 @@ from authz.core import assertion, catalogue
 from authz.core.decision import rights
 from authz.core.decision.decide import evaluate
 from authz.core.model import Allow
-from tests import policies
-from tests.airflow_site import ROLES, AirflowSite
+from tests.support.factories import policies
+from tests.support.sites.airflow import ROLES, AirflowSite
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -173,7 +173,7 @@ def test_every_item_of_the_menu_is_shown_to_a_weak_role_with_a_rule_for_everythi
 
 
 def test_the_largest_assertion_that_the_gate_makes_reaches_airflow(airflow, mint):
-    """With the largest roles header beside it. The gate's own limit: tests/unit/test_assertion.py."""
+    """With the largest roles header beside it. The gate's own limit: tests/unit/core/test_assertion.py."""
     dags = ["sales_daily", *(f"{number:03}{'x' * 76}" for number in range(100))]
     token = mint("viewer", dags=dags, roles=[f"r{number:04}" for number in range(460)])
     assert 16_000 < len(token) <= 16_384

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from authz.core import assertion
-from tests.airflow_site import AirflowSite, empty_dags
+from tests.support.sites.airflow import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

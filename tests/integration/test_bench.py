@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from tests.bench import checks, machine, report
-from tests.bench.direct import RULES
-from tests.bench.sender import ask, send
-from tests.bench.servers import Fleet
+from bench import checks, machine, report
+from bench.direct import RULES
+from bench.sender import ask, send
+from bench.servers import Fleet
 
 JUDGED = {
     "cpu_vs_echo",
@@ -62,7 +62,7 @@ def peer(keys_folder):
 @pytest.fixture(scope="module")
 def result(keys_folder, peer, tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "bench.json"
-    command = [sys.executable, "-m", "tests.bench", "--plan", "tiny", "--output", output, "--state", keys_folder]
+    command = [sys.executable, "-m", "bench", "--plan", "tiny", "--output", output, "--state", keys_folder]
     command += ["--peer", peer.endpoints[0]]
     done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -136,7 +136,7 @@ def test_the_sender_gets_every_answer_and_tells_errors(peer, keys_folder):
 def test_the_soak_accounts_for_every_check(tmp_path):
     checks.keys(tmp_path)
     with Fleet(tmp_path) as fleet:
-        from tests.bench import soak
+        from bench import soak
 
         done = soak.run(fleet, checks.keys(tmp_path), tmp_path, 400)
     assert (done["checks"], done["failed"], done["unaccounted"]) == (400, 0, 0)

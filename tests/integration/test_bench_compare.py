@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from tests.bench import builds, machine
-from tests.bench.bounds import INCONCLUSIVE, NOT_WORSE, WORSE, bounds, verdict
-from tests.bench.compare_rows import CASES
+from bench import builds, machine
+from bench.bounds import INCONCLUSIVE, NOT_WORSE, WORSE, bounds, verdict
+from bench.compare_rows import CASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def compare(*arguments, output):
-    command = [sys.executable, "-m", "tests.bench.compare", *arguments, "--output", output]
+    command = [sys.executable, "-m", "bench.compare", *arguments, "--output", output]
     done = subprocess.run(
         list(map(str, command)), cwd=machine.ROOT, capture_output=True, text=True, timeout=200, check=False
     )

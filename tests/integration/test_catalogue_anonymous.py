@@ -17,7 +17,7 @@ from authz.core import catalogue, policy
 from authz.core.decision import decide
 from authz.core.model import Allow, Plane, Request
 from authz.core.request.path import canonicalise
-from tests.airflow_site import AirflowSite, empty_dags
+from tests.support.sites.airflow import AirflowSite, empty_dags
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 GOLDEN = Path(__file__).with_name("anonymous_airflow.txt")

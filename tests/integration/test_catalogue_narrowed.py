@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from authz.core import catalogue
-from tests.airflow_site import AirflowSite
+from tests.support.sites.airflow import AirflowSite
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 DAGS = ("alpha_one", "beta_one", "alpha_user", "beta_user", "alpha_maker", "beta_maker")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.gate import SETTINGS, now
 from tests.integration.pair_of_workers import KEY, TWO, Pair
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 HOUR = 3600
 SITE = """

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY
 from tests.integration.pair_of_workers import KEY, TWO, Pair
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 
 class Mounted(Pair):

@@ -10,8 +10,8 @@ import pytest
 
 from authz.core import assertion
 from authz.serve import doctor
-from tests.airflow_site import AUDIENCE, ISSUER, AirflowSite
-from tests.simulators import LoopbackServer
+from tests.support.sites.airflow import AUDIENCE, ISSUER, AirflowSite
+from tests.support.simulators.idp import LoopbackServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 AUTHZ = Path(sys.executable).with_name("authz")

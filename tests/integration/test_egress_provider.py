@@ -12,8 +12,8 @@ import pytest
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
     pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
 
-from tests.egress_simulator import EgressSimulator
-from tests.installed import write_metadata
+from tests.support.simulators.egress import EgressSimulator
+from tests.support.sites.installed import write_metadata
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 ROOT = Path(__file__).parents[2]

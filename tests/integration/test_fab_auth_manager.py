@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from authz.core import assertion
-from tests.airflow_site import FAB, AirflowSite, empty_dags
+from tests.support.sites.airflow import FAB, AirflowSite, empty_dags
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

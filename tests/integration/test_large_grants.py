@@ -15,10 +15,10 @@ import jwt
 import pytest
 
 from authz.core import assertion
-from tests.airflow_site import AirflowSite, empty_dags
+from tests.support.sites.airflow import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
 from tests.integration.pair_of_workers import KEY, Pair
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

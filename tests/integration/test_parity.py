@@ -9,7 +9,7 @@ import os
 import pytest
 
 from authz.airflow import levels
-from tests.airflow_site import FAB
+from tests.support.sites.airflow import FAB
 from tests.parity.asks import PEOPLE
 from tests.parity.judge import judge
 from tests.parity.theirs import running

@@ -16,8 +16,8 @@ import pytest
 
 from tests.e2e.envoy_harness import free_port, wait_for
 from tests.integration.test_workers import KEY, TWO, Pair
-from tests.simulators import IdP
-from tests.token_factory import logout_claims, make_key, sign
+from tests.support.simulators.idp import IdP
+from tests.support.factories.tokens import logout_claims, make_key, sign
 
 LOGOUT = {"method": "GET", "target": "/api/v2/auth/logout", "signout": "/oauth2/signout"}
 LIVE_S = 1.0

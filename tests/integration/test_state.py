@@ -12,7 +12,7 @@ from authz.system.state_folder import Item, StateFolder
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY
 from tests.integration.pair_of_workers import KEY, TWO, Pair
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 WITH_STATE = TWO + "state: kept\n"
 BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]")

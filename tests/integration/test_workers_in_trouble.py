@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.envoy_harness import wait_for
 from tests.integration.pair_of_workers import KEY, Pair, alive
-from tests.simulators import IdP
+from tests.support.simulators.idp import IdP
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from authz.core.decision.decide import evaluate
 from authz.core.model import Allow
 from authz.core.policy import BUILT_IN
 from tests.parity.asks import PEOPLE, Person, ask, asked_routes
-from tests.policies import claims, request
-from tests.policies import load as load_policy
+from tests.support.factories.policies import claims, request
+from tests.support.factories.policies import load as load_policy
 
 ROLES = "".join(f"\n  {name}: {{groups: [{role}]}}" for name, role in BUILT_IN.items()) + "\n"
 

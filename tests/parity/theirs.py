@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from authz.core.catalogue import Catalogue
-from tests.airflow_site import AirflowSite
+from tests.support.sites.airflow import AirflowSite
 from tests.parity.asks import APART, PEOPLE, Ask, Person, ask, asked_routes
 from tests.parity.compare import Listed, statuses
 

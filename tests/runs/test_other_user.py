@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.other_user import UID
+from tests.support.sites.other_user import UID
 from tests.runs.puppets import TaskError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

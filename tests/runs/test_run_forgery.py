@@ -11,7 +11,7 @@ from tests.runs.outbound import Outbound
 from tests.runs.puppets import TaskError
 from tests.runs.test_run_calls import ORDERS, get, passed, stopped
 from tests.runs.test_run_tokens import refused
-from tests.task_keys import AUDIENCE, ISSUER
+from tests.support.factories.task_keys import AUDIENCE, ISSUER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

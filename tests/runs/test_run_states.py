@@ -6,7 +6,7 @@ from tests.runs.dag_files import thief
 from tests.runs.outbound import Outbound
 from tests.runs.test_run_calls import ORDERS, get, stopped
 from tests.runs.test_run_tokens import refused
-from tests.token_factory import make_key
+from tests.support.factories.tokens import make_key
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

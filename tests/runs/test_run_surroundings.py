@@ -11,7 +11,7 @@ import pytest
 
 from tests.runs.dag_files import thief
 from tests.runs.puppets import TaskError
-from tests.token_factory import make_key
+from tests.support.factories.tokens import make_key
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

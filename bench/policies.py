@@ -1,0 +1,87 @@
+"""What a policy file of 10 MB costs `authz lint`, which loads it as a gate does: a row for each shape of file.
+
+    python -m bench.policies [--megabytes N] [--rounds N] [--json FILE]
+
+Each row is a process of its own: its CPU seconds (user and system, start included), the lowest of the rounds, and the
+most memory that it had. `calibrate` says how fast the machine was meanwhile, because CPU seconds of a busy machine are
+not those of an idle one. The exit status is 1 where a row is over the goal.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import machine
+from tests.support.factories.policy_shapes import SHAPES, sized
+
+GOAL_S = 15.0
+_EXPECTED = ({0}, {1})  # nothing that is an error, or mistakes
+
+
+def lint(path, output):
+    """CPU seconds, peak memory in MB and the exit status of one `authz lint`."""
+    with output.open("wb") as said:
+        child = subprocess.Popen([sys.executable, "-m", "authz", "lint", path], stdout=said, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, child.returncode
+
+
+def calibrate():
+    """CPU milliseconds of a fixed piece of Python; about 50 on the idle reference machine."""
+    began = time.process_time()
+    sum(number % 7 for number in range(1_000_000))
+    return (time.process_time() - began) * 1000
+
+
+def measure(size, rounds):
+    """One row per shape."""
+    with tempfile.TemporaryDirectory(prefix="authz-bench-") as name:
+        path, output = Path(name) / "policy.yaml", Path(name) / "output"
+        for shape, make in SHAPES.items():
+            data = sized(make, size)
+            path.write_bytes(data)
+            found = [lint(path, output) for _ in range(rounds)]
+            statuses = {status for _, _, status in found}
+            assert statuses in _EXPECTED, f"{shape}: {statuses} {output.read_text()[:500]}"
+            with output.open("rb") as said:
+                lines = sum(1 for _ in said)
+            yield {
+                "shape": shape,
+                "megabytes": round(len(data) / 1e6, 1),
+                "cpu_s": round(min(cpu for cpu, _, _ in found), 1),
+                "peak_mb": round(max(peak for _, peak, _ in found)),
+                "lines": lines,
+                "loads": statuses == {0},
+                "calibrate_ms": round(calibrate()),
+            }
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megabytes", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=machine.ROOT / "build" / "bench-policy.json")
+    asked = parser.parse_args()
+    print("| policy | MB | CPU s | peak MB | loads | lines of lint | calibrate ms |")  # noqa: T201 - what this is for
+    print("| --- | ---: | ---: | ---: | --- | ---: | ---: |")  # noqa: T201
+    rows = []
+    for row in measure(asked.megabytes * 1e6, asked.rounds):
+        rows.append(row)
+        values = [row["shape"], row["megabytes"], row["cpu_s"], row["peak_mb"], "yes" if row["loads"] else "no"]
+        print("| " + " | ".join(map(str, [*values, row["lines"], row["calibrate_ms"]])) + " |", flush=True)  # noqa: T201
+    worst = max(row["cpu_s"] for row in rows)
+    print(f"\nslowest {worst} s, goal at most {GOAL_S} s")  # noqa: T201
+    asked.json.parent.mkdir(exist_ok=True)
+    asked.json.write_text(json.dumps({"about": machine.describe(), "rows": rows}, indent=1))
+    return 0 if worst <= GOAL_S else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The shape of the package: who may import whom, how large rooms may grow, where everything may be caught."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "authz"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_generated" not in path.parts)
+
+# A room imports rooms with lower numbers only, never one with its own.
+ROOMS = {
+    "__init__": 0,
+    "_generated": 0,
+    "core": 0,
+    "system": 1,
+    "fetching": 2,
+    "settings": 2,
+    "authn": 3,
+    "keys": 3,
+    "ops": 3,
+    "runs": 3,
+    "sessions": 4,
+    "check": 5,
+    "engine": 6,
+    "envoy_config": 6,
+    "serve": 7,
+    "cli": 8,
+    "__main__": 9,
+    "demo": 9,
+    "airflow": 9,  # imports nothing of the server: see below
+}
+# Inside the core likewise; files that stand there by themselves have floors too.
+CORE = {
+    "addresses": 0,
+    "caching": 0,
+    "characters": 0,
+    "clock": 0,
+    "collector": 0,
+    "edge": 0,
+    "loopback": 0,
+    "reasons": 0,
+    "record": 0,
+    "urls": 0,
+    "model": 1,
+    "errors": 2,
+    "documents": 3,
+    "jose": 3,
+    "messages": 3,
+    "assertion": 4,
+    "tokens": 4,
+    "request": 5,
+    "revocation": 5,
+    "catalogue": 6,
+    "runs": 6,
+    "policy": 7,
+    "decision": 8,
+    "http_answer": 9,
+    "lint": 9,
+    "parked": 9,
+}
+READS_ITS_DATA = "core/catalogue/__init__.py"  # Airflow's routes are files of the package
+IMPURE = {"asyncio", "grpc", "http", "httpx", "logging", "os", "random", "socket", "subprocess", "threading", "time"}
+# May catch everything, each with its reason in a comment: the service's door, the doors of background threads, of
+# the admin port, and of the engines: of the loop, of a call, and of what a check waits for.
+DOORS = {
+    "ops/admin.py",
+    "sessions/backchannel.py",
+    "engine/aio.py",
+    "engine/cq.py",
+    "keys/store.py",
+    "sessions/revoker.py",
+    "check/service.py",
+    "serve/app.py",
+    "serve/policy_warnings.py",
+    "ops/decision_log.py",
+    "ops/http_server.py",  # gives back a place and raises again
+    "serve/supervisor/view.py",
+    "system/threads.py",
+    "ops/file_watcher.py",
+    "runs/task_states.py",
+}
+
+
+def room(path):
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            if node.module in {"authz", "authz.core"}:
+                yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+
+
+def test_every_room_has_its_place():
+    assert {room(path) for path in FILES} == set(ROOMS) - {"_generated"}
+    parts = {path.relative_to(PACKAGE).parts[1].removesuffix(".py") for path in FILES if room(path) == "core"}
+    assert parts - {"__init__"} == set(CORE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    here = room(path)
+    part = path.relative_to(PACKAGE).parts[1].removesuffix(".py") if here == "core" else ""
+    for module, line in imports(path):
+        if not module.startswith("authz."):
+            continue
+        target = module.split(".")[1]
+        if target not in ROOMS:  # `from authz import __version__`
+            continue
+        assert target == here or ROOMS[target] < ROOMS[here], f"{path}:{line} imports {module}"
+        if target == "core" == here and module.count(".") > 1:
+            other = module.split(".")[2]
+            assert other == part or CORE[other] < CORE[part], f"{path}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_runs_inside_airflow_imports_nothing_of_the_server(path):
+    if room(path) == "airflow":
+        foreign = [f"{path}:{line} {module}" for module, line in imports(path) if module.startswith("authz.")]
+        assert [item for item in foreign if "authz.airflow" not in item] == []
+    else:
+        assert [line for module, line in imports(path) if module.startswith("authz.airflow")] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_pure_core_has_no_clock_no_io_no_threads_no_logging(path):
+    if room(path) == "core" and str(path.relative_to(PACKAGE)) != READS_ITS_DATA:
+        impure = {module.split(".")[0] for module, _line in imports(path)} & IMPURE
+        assert impure == set()
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert called & {"open", "print", "input", "eval", "exec"} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_request_targets_are_never_parsed_with_a_url_library(path):
+    """PITFALLS d-01: `urlsplit("//admin/x").path == "/x"`."""
+    if room(path) in {"demo", "airflow"}:  # these never see a request target; they fetch from configured URLs
+        return
+    assert [module for module, _line in imports(path) if module.startswith("urllib")] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_doors_catch_everything(path):
+    name = str(path.relative_to(PACKAGE))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            if caught in {"everything", "Exception", "BaseException"}:
+                assert name in DOORS, f"{name}:{node.lineno} catches {caught}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_stay_small_and_say_their_law(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    assert text.count("\n") <= 400, f"{path} is too long"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno <= 60, f"{path}:{node.lineno} {node.name} is too long"
+
+
+def test_only_wire_builds_check_responses():
+    builders = [
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if "CheckResponse(" in path.read_text() and "Health" not in path.read_text()
+    ]
+    assert builders == ["check/wire/response.py"]
+
+
+STARTS_ITS_OWN = {"airflow", "demo"}  # run inside Airflow, and by hand
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_thread_of_the_server_has_a_door(path):
+    """A `Background` reports a bug that ends it. `_guard` of `ops.http_server` cuts a connection and can do no more."""
+    if room(path) in STARTS_ITS_OWN or path.name == "threads.py":
+        return
+    made = [
+        f"{path}:{node.lineno} {ast.unparse(node.func)}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread"}
+    ]
+    assert [one for one in made if "http_server.py" not in one or "Timer" not in one] == []
+
+
+def test_what_tests_of_a_folder_share_ends_with_them():
+    """Pytest ends fixtures of package scope where a package ends; without `__init__.py` they last to the very end."""
+    sharing = [path for path in (ROOT / "tests").rglob("conftest.py") if 'scope="package"' in path.read_text()]
+    assert sharing
+    assert [str(path) for path in sharing if not path.with_name("__init__.py").exists()] == []

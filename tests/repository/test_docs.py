@@ -1,0 +1,256 @@
+"""What the documentation says is what the software does: every command in the README is run, every table is complete.
+
+A `yaml` block after a sentence that ends with a file name in backticks is saved under that name. In a `console` block
+each line that begins with `$ ` is run in the same folder; a comment `# exit status N` says how it ends (0 otherwise);
+the lines below it are its output, where `…` stands for anything.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from authz import settings
+from authz.core.lint import review
+from authz.core.policy import load
+from authz.core.record import OutboundFields, OwnFields
+from tests.support.factories.tokens import access_claims, make_key, sign
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")})
+BIN = Path(sys.executable).parent
+
+# `sh` blocks hold commands that stay, need a network, or are run elsewhere; each is named with the place that runs it.
+RUN_ELSEWHERE = {
+    "make demo": ".ci/run, as `make demo-tour`: the same stack and tour, without the waiting",
+    "make test": ".ci/run",
+    "authz envoy --settings authz.yaml --output envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
+    "envoy --mode validate -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
+    "authz serve --settings authz.yaml": "test_the_commands_for_an_existing_airflow_work",
+    "envoy -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work, as `envoy --mode validate`",
+    'curl -H "Authorization: Bearer $TOKEN" https://airflow.example.com:8443/api/v2/dags': "the demo's tour",
+    "grep 926a3e91b7e7441cfa435aae decisions.jsonl": "tests/e2e/test_gate.py reads records by their id",
+}
+
+
+def blocks(kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files of the README, and a token whose issuer has a slash too many."""
+    path = tmp_path_factory.mktemp("readme")
+    found = re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert [name for name, _text in found] == ["first.yaml", "policy.yaml", "authz.yaml"]
+    for name, text in found:
+        (path / name).write_text(text)
+    wrong = access_claims(iss="https://idp.example.com/realms/data/")
+    (path / "token.txt").write_text(sign(wrong, make_key("RS256")))
+    return path
+
+
+def run(command, folder, **options):
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def console_commands():
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output
+
+
+@pytest.mark.parametrize(("command", "output"), list(console_commands()))
+def test_every_console_command_does_what_the_readme_shows(command, output, folder):
+    command, _, comment = command.partition("   # exit status ")
+    result = run(command, folder)
+    pattern = re.escape(output).replace("…\\\n", "(?s:.*)").replace("…", ".*")
+    assert re.fullmatch(pattern, result.stdout + result.stderr), result.stdout + result.stderr
+    assert result.returncode == int(comment or 0)
+
+
+def test_every_other_command_is_run_somewhere():
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line]
+    assert commands == list(RUN_ELSEWHERE)
+
+
+def test_the_commands_for_an_existing_airflow_work(folder):
+    made = run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+        " -keyout tls.key -out tls.crt -subj /CN=a -days 1",
+        folder,
+    )
+    assert made.returncode == 0, made.stderr
+    assert run("authz envoy --settings authz.yaml --output envoy.yaml", folder).returncode == 0
+    checked = run("envoy --mode validate -c envoy.yaml", folder)
+    assert checked.returncode == 0, checked.stderr
+    text = (folder / "authz.yaml").read_text()
+    free = "admin: {listen: '127.0.0.1:0'}\n"
+    (folder / "serve.yaml").write_text(text.replace("127.0.0.1:9190", "127.0.0.1:0") + free)
+    serving = subprocess.Popen(
+        [BIN / "authz", "serve", "--settings", "serve.yaml", "--workers", "1"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in serving.stderr:
+            lines.append(line)
+            if "listening on 127.0.0.1:" in line:
+                break
+        assert "listening on 127.0.0.1:" in lines[-1], lines
+    finally:
+        serving.terminate()
+        serving.stderr.read()
+        assert serving.wait(20) == 0
+        serving.stderr.close()
+
+
+def test_the_readmes_policy_and_settings_have_no_findings(folder):
+    assert review.lint(load((folder / "policy.yaml").read_bytes(), "policy.yaml")) == []
+    assert settings.load(folder / "authz.yaml").envoy is not None
+
+
+def test_the_settings_for_outbound_calls_fit_beside_the_others(folder):
+    """The README shows them apart, for those who have the rest already; together they are what a gate needs."""
+    [beside] = [yaml.safe_load(block) for block in blocks("yaml") if block.startswith("run_identity:")]
+    whole = yaml.safe_load((folder / "authz.yaml").read_text())
+    envoy = {**whole["envoy"], **beside["envoy"]}
+    (folder / "both.yaml").write_text(yaml.safe_dump({**whole, **beside, "envoy": envoy}))
+    rendered = run("authz envoy --settings both.yaml --output both-envoy.yaml", folder)
+    assert rendered.returncode == 0, rendered.stderr
+    (line,) = [line for line in README.splitlines() if "id: orders, plane: egress" in line]
+    [destination] = beside["envoy"]["egress"]["destinations"]
+    assert yaml.safe_load(line)[0]["destinations"] == [destination["name"]]
+    assert (
+        f"{beside['envoy']['egress']['listen']}{destination['path']}" in README.partition("| host |")[2].splitlines()[0]
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_way_in_leads_to_every_page():
+    docs = ROOT / "docs"
+    start = (docs / "README.md").read_text()
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in start} == set()
+
+
+def test_contributors_are_sent_to_places_that_exist():
+    places = re.findall(r"`((?:authz|docs|scripts|tests)/[\w./]+|\.ci/\w+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(places) > 10
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_policies_in_the_documentation_load(page):
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        if "issuers:" in block and "rules:" in block:
+            assert load(block.encode(), page.name).rules
+            continue
+        found = yaml.safe_load(block)
+        assert found
+        rules = found.get("rules") if isinstance(found, dict) else found
+        if isinstance(rules, list) and all("id" in rule for rule in rules):
+            assert len(load(whole_policy(rules), page.name).rules) >= len(rules)
+
+
+def whole_policy(rules):
+    """A policy with these rules, in which somebody has every role that they name."""
+    roles = {role for rule in rules for role in rule.get("roles", ())} - {"authenticated"}
+    issuer = {"name": "corp", "issuer": "https://idp.example.com", "algorithms": ["ES256"]}
+    audiences = {"inbound": ["airflow"], "egress": ["airflow-egress"]}
+    return json.dumps(
+        {
+            "version": 1,
+            "issuers": [{**issuer, "audiences": audiences}],
+            "roles": {role: {"groups": [role]} for role in sorted(roles)},
+            "rules": rules,
+        }
+    ).encode()
+
+
+def test_every_command_and_its_options_have_help():
+    from authz.cli import main
+
+    def walk(command, name):
+        assert command.help, f"{name} has no help"
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert parameter.help, f"{name} {parameter.opts} has no help"
+        for child in getattr(command, "commands", {}).values():
+            walk(child, f"{name} {child.name}")
+
+    walk(main, "authz")
+
+
+def test_every_make_target_tells_what_it_is_for():
+    text = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())
+    assert {name for name, _help in re.findall(r"^([a-z-]+):.*## (.*)$", text, re.MULTILINE)} == phony
+
+
+def test_no_committed_file_names_a_package_registry():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    hosts = re.compile(r"https?://[^\s\"'`)]*(?:py" r"pi\.org|pythonhosted|npm" r"js|deb" r"ian\.org)")
+    assert len(listed) > 50
+    for name in listed:
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".lock", ".md", ".toml", ".yaml", ".yml", ".json", ".txt", ".cfg"}:
+            assert not hosts.search(path.read_text(errors="replace")), name
+
+
+def test_no_page_tells_to_install_a_package_that_is_not_published():
+    """Somebody else could publish under the name."""
+    told = re.compile(r"pip install [^`\n]*(?<![./])\bairflow[-_]envoy[-_]authz(?!-\*\.whl|_)")
+    for page in (*ROOT.rglob("*.md"), *(ROOT / "authz").rglob("*.py"), *(ROOT / "deploy").rglob("*.*")):
+        if (
+            not {".venv", ".fab", ".airflows", ".envoys", "node_modules"} & set(page.parts)
+            and page.name != "CHANGELOG.md"
+        ):
+            assert not told.search(page.read_text()), page
+
+
+def test_no_page_writes_a_secret_that_others_can_read():
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")):
+        for line in page.read_text().splitlines():
+            if "printf %s" in line and ">" in line:
+                assert "umask 077" in line, f"{page}: {line}"
+
+
+def test_the_table_of_the_decision_log_has_every_field_of_a_record():
+    text = (ROOT / "docs" / "decision-log.md").read_text()
+    fields = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(fields) == sorted({*OwnFields.__annotations__, *OutboundFields.__annotations__})
+
+
+def test_lint_refuses_the_words_that_readers_stumbled_over():
+    from scripts import prose
+
+    found = list(prose.findings("Fine.\nWhoever asks `nobody` is told"))
+    assert [(line, word) for line, word, _ in found] == [(1, "Whoever"), (1, "is told")]
+    assert all(advice for *_, advice in found)
+    assert [text for _, text in prose.texts(ROOT / "docs" / "README.md") if "```" in text] == []

@@ -1,0 +1,92 @@
+"""The how-tos are true: their policies have no findings, their commands print what they show, their settings render.
+
+The README's conventions hold here too (tests/repository/test_docs.py). In a table of failures, the first column is a status and a
+reason that the gate really gives together.
+"""
+
+import re
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import main
+from authz.core.lint import review
+from authz.core.policy import load
+from authz.core.reasons import ANSWERS, Reason
+from tests.repository.test_docs import ROOT
+
+PARTS = {"filters.http.oauth2": "login:", "filters.http.credential_injector": "credential:"}
+FOLDER = ROOT / "docs" / "howto"
+PAGES = sorted(FOLDER.glob("*.md"))
+
+
+def saved_files(page):
+    """Blocks after a sentence that ends with a file name."""
+    text = page.read_text()
+    return dict(re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+def commands():
+    for page in PAGES:
+        for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                yield pytest.param(page, command, output, id=f"{page.stem}: {command[:60]}")
+
+
+def failures():
+    for page in PAGES:
+        for cell in re.findall(r"^\| `([^`|]+)`", page.read_text(), re.MULTILINE):
+            yield pytest.param(cell, id=f"{page.stem}: {cell}")
+
+
+@pytest.fixture
+def saved(request, tmp_path):
+    for name, text in saved_files(request.getfixturevalue("page")).items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_policy_of_a_how_to_has_no_findings(page):
+    text = saved_files(page)["policy.yaml"]
+    assert review.lint(load(text.encode(), page.name)) == []
+
+
+def authz(command, folder, monkeypatch):
+    """Run an `authz …` line in this process, in a folder: a new process for each line would take a minute in all."""
+    program, *arguments = shlex.split(command)
+    assert program == "authz"
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize(("page", "command", "output"), list(commands()))
+def test_every_command_of_a_how_to_does_what_it_shows(page, command, output, saved, monkeypatch):
+    command, _, comment = command.partition("   # exit status ")
+    result = authz(command, saved, monkeypatch)
+    assert (result.output, result.exit_code) == (output, int(comment or 0))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "authz.yaml" in saved_files(page)], ids=lambda page: page.stem
+)
+def test_the_settings_of_a_how_to_render_an_envoy_configuration(page, saved, monkeypatch):
+    rendered = authz("authz envoy --settings authz.yaml --output envoy.yaml", saved, monkeypatch)
+    assert rendered.exit_code == 0, rendered.output
+    settings, envoy = (saved / "authz.yaml").read_text(), (saved / "envoy.yaml").read_text()
+    found = {part for part, told in PARTS.items() if told in settings}
+    assert found
+    assert {part for part in PARTS if part in envoy} == found
+
+
+@pytest.mark.parametrize("cell", list(failures()))
+def test_failures_in_a_how_to_are_answers_that_the_gate_gives(cell):
+    status, _, reason = cell.partition(" ")
+    assert ANSWERS[Reason(reason)].http == int(status)
+
+
+def test_every_how_to_is_listed_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES if f"docs/howto/{page.name}" not in readme] == []

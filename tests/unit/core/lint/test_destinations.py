@@ -1,0 +1,120 @@
+import pytest
+
+from authz.core.lint.destinations import against
+from authz.core.lint.egress_map import WayOut, WaysOut
+from authz.core.model import Level
+from tests.support.factories.policies import load
+
+ORDERS = WayOut(name="orders", hosts=("orders.internal",), port=443, tunnel=True)
+FILES = WayOut(name="files", hosts=("*.files.internal",), port=443)
+BOTH = "{{id: z, plane: egress, roles: [viewer], destinations: [orders, files], paths: [/z]}}\n{{id: x, {}}}"
+
+
+def ways(*destinations, others=(), surest=Level.VERIFIED):
+    return WaysOut(file="authz.yaml", listen="127.0.0.1:8090", destinations=destinations, others=others, surest=surest)
+
+
+def found(rule, used=None):
+    findings = against(load(BOTH.format(rule)), used or ways(ORDERS, FILES))
+    return [(f.severity.value, f.problem.message) for f in findings]
+
+
+NEVER = "the rule `x` can never apply: no destination of {} serves its hosts"
+ALLOW = "plane: egress, roles: [viewer], paths: [/x], "
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (ALLOW + "destinations: [orders]", []),
+        (ALLOW + "hosts: [orders.internal]", []),
+        (ALLOW + "hosts: [a.files.internal]", []),
+        (ALLOW + 'hosts: ["*.internal"]', []),
+        (ALLOW + "destinations: [files], hosts: [a.files.internal]", []),
+        ("plane: inbound, roles: [viewer], operations: [dags:read], hosts: [nobody.test]", []),
+        ("roles: [viewer], hosts: [nobody.test], paths: [/x]", []),
+        ("deny: true, plane: egress, methods: [DELETE]", []),
+        (ALLOW + "destinations: [order]", [("error", "the rule `x` names an unknown destination `order`")]),
+        (ALLOW + "hosts: [nobody.test]", [("warning", NEVER.format("the settings"))]),
+        (ALLOW + "hosts: [files.internal]", [("warning", NEVER.format("the settings"))]),
+        ("deny: true, plane: egress, hosts: [nobody.test]", [("error", NEVER.format("the settings"))]),
+        (
+            "deny: true, plane: egress, hosts: [orders.internal, order.internal]",
+            [("error", "the deny rule `x` names the host `order.internal`, which no destination serves")],
+        ),
+        (ALLOW + "hosts: [orders.internal, order.internal]", []),
+        ("deny: true, plane: egress, destinations: [orders], hosts: [orders.internal]", []),
+        (
+            "deny: true, plane: egress, destinations: [orders], hosts: [orders.internal, a.files.internal]",
+            [("error", "the deny rule `x` names the host `a.files.internal`, which no destination serves")],
+        ),
+        ("deny: true, hosts: [nobody.test], paths: [/x]", []),
+        (ALLOW + "destinations: [orders], hosts: [a.files.internal]", [("warning", NEVER.format("its destinations"))]),
+        ("plane: egress, roles: [viewer], hosts: [orders.internal], methods: [CONNECT]", []),
+        ("deny: true, plane: egress, destinations: [files], methods: [CONNECT]", []),
+        (
+            "plane: egress, roles: [viewer], destinations: [files], methods: [CONNECT]",
+            [("warning", "the rule `x` allows tunnels to where none may go")],
+        ),
+    ],
+)
+def test_ways_that_are_not_there(rule, expected):
+    assert found(rule) == expected
+
+
+def test_an_unknown_destination_has_advice():
+    policy = load(BOTH.format(ALLOW + "destinations: [order, nothing]"))
+    hints = [finding.problem.hint for finding in against(policy, ways(ORDERS, FILES))]
+    assert hints == ["the settings have files, orders", "did you mean `orders`?"]
+    assert {f.problem.hint for f in against(policy, ways())} == {"the settings have none"}
+
+
+def test_where_any_host_may_be_called_hosts_are_not_judged():
+    any_host = ways(ORDERS, FILES, others=(443,))
+    assert found(ALLOW + "hosts: [nobody.test]", any_host) == []
+    tunnel = "plane: egress, roles: [viewer], hosts: [nobody.test], methods: [CONNECT]"
+    assert found(tunnel, any_host) == [("warning", NEVER.format("the settings"))]
+    named = ALLOW + "destinations: [orders], hosts: [nobody.test]"
+    assert found(named, any_host) == [("warning", NEVER.format("its destinations"))]
+
+
+@pytest.mark.parametrize(
+    ("more", "surest", "words"),
+    [
+        ("dags: [x]", Level.VERIFIED, ""),
+        ("identity: asserted", Level.ASSERTED, ""),
+        ("dags: [x]", Level.ASSERTED, "it asks for `verified`, and with these settings a run is `asserted` at most"),
+        (
+            "identity: verified-bearer", Level.ASSERTED,
+            "it asks for `verified-bearer`, and with these settings a run is `asserted` at most",
+        ),
+        ("identity: asserted", None, "with these settings no call comes from a run"),
+    ],
+)  # fmt: skip
+def test_how_sure_a_run_can_be(more, surest, words):
+    rule = f"plane: egress, destinations: [orders], paths: [/x], {more}"
+    expected = [("warning", f"the rule `x` can allow nothing: {words}")] if words else []
+    assert found(rule, ways(ORDERS, FILES, surest=surest)) == expected
+
+
+@pytest.mark.parametrize(("surest", "warns"), [(Level.VERIFIED, False), (Level.ASSERTED, True), (None, True)])
+@pytest.mark.parametrize("about", ["dags: [x]", "tasks: [x]"])
+def test_deny_rules_about_runs_where_no_run_is_sure(about, surest, warns):
+    message = "the rule `x` denies every call that it covers, whichever run makes it"
+    used = ways(ORDERS, FILES, surest=surest)
+    rule = f"deny: true, plane: egress, destinations: [orders], {about}"
+    assert found(rule, used) == ([("warning", message)] if warns else [])
+    assert found("deny: true, plane: egress, destinations: [orders]", used) == []
+
+
+def test_a_destination_that_no_rule_reaches():
+    policy = load(
+        "{id: x, plane: egress, roles: [viewer], hosts: [orders.internal], paths: [/x]}\n"
+        "{id: no, deny: true, plane: egress, destinations: [files]}"
+    )
+    [finding] = against(policy, ways(ORDERS, FILES))
+    assert finding.severity.value == "note"
+    assert str(finding.problem) == (
+        "authz.yaml: no rule allows anything at the destination `files`"
+        " (add a rule with destinations: [files], or remove it)"
+    )

@@ -1,0 +1,247 @@
+"""The policy in force: replaced as a whole by a better one, never by a worse one."""
+
+import gc
+import logging
+import time
+from hashlib import sha256
+
+import pytest
+
+from authz.ops.file_watcher import Content, Watcher
+from authz.ops.policy_file import PolicyFile
+from tests.e2e.envoy_harness import wait_for
+from tests.support.rigs.service import POLICY
+
+OTHER = POLICY.replace("id: readers", "id: others")
+BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]").replace("version: 1", "version: 7")
+
+
+class Events:
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def policy_loaded(self, revision):
+        self.told.append(revision)
+
+    def policy_restored(self, revision):
+        self.told.append(f"restored {revision}")
+
+    def policy_refused(self):
+        self.told.append("refused")
+
+
+class Place:
+    """A policy file on disk, and who follows it."""
+
+    def __init__(self, folder):
+        self.path = folder / "policy.yaml"
+        self.path.write_text(POLICY)
+        self.events = Events()
+        self.accepted = []
+        self.file = PolicyFile(self.path, accept=self._accept, events=self.events)
+
+    def _accept(self, policy):
+        assert self.file.current is not policy, "accepted before it is in force"
+        self.accepted.append(policy.revision)
+
+    def load(self, text=None):
+        if text is not None:
+            self.path.write_text(text)
+        return self.take(self.path.read_bytes() if self.path.exists() else None)
+
+    def take(self, data, *, problem="No such file or directory", in_place=False):
+        """As the watcher hands it over."""
+        self.file.take(Content(data=data, problem="" if data is not None else problem, in_place=in_place))
+        return self.file.current
+
+
+def revision_of(text):
+    return sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_before_the_first_load_there_is_no_policy(place):
+    assert place.file.current is None
+
+
+def test_a_loaded_policy_is_in_force_accepted_and_told(place):
+    current = place.load()
+    assert current.revision == revision_of(POLICY)
+    assert place.accepted == place.events.told == [revision_of(POLICY)]
+
+
+def test_a_new_policy_replaces_the_old_one_as_a_whole(place):
+    old = place.load()
+    new = place.load(OTHER)
+    assert (old.revision, new.revision) == (revision_of(POLICY), revision_of(OTHER))
+    assert "readers" in old.rules
+    assert "readers" not in new.rules
+
+
+def test_the_same_content_is_not_loaded_twice(place):
+    first = place.load()
+    assert place.load(POLICY) is first
+    assert len(place.events.told) == 1
+
+
+def test_a_bad_policy_changes_nothing_and_every_problem_is_kept(place, caplog):
+    good = place.load()
+    with caplog.at_level(logging.ERROR):
+        assert place.load(BROKEN) is good
+    assert len(place.file.problems) >= 2
+    assert all(problem.line for problem in place.file.problems)
+    assert place.events.told[-1] == "refused"
+    assert place.accepted == [good.revision]
+    assert "stays in force" in caplog.text
+    assert str(place.file.problems[0]) in caplog.text
+
+
+def test_a_bad_policy_is_told_once_not_at_every_look(place):
+    place.load()
+    place.load(BROKEN)
+    place.load()
+    assert place.events.told.count("refused") == 1
+
+
+@pytest.mark.parametrize("mended", [POLICY, OTHER])
+def test_mending_it_clears_the_problems(place, mended):
+    place.load()
+    place.load(BROKEN)
+    assert place.load(mended).revision == revision_of(mended)
+    assert place.file.problems == ()
+
+
+def test_a_policy_that_was_in_force_all_the_time_is_not_told_as_a_new_one(place, caplog):
+    revision = place.load().revision[:12]
+    place.load(BROKEN)
+    with caplog.at_level(logging.INFO):
+        place.load(POLICY)
+    assert f"policy {revision} stays in force: its file can be used again" in caplog.text
+    assert "before:" not in caplog.text
+    with caplog.at_level(logging.INFO):
+        other = place.load(OTHER).revision[:12]
+    assert f"policy {other} is in force (before: {revision})" in caplog.text
+
+
+def test_what_came_into_force_is_looked_at_then(place):
+    looked = []
+    file = PolicyFile(
+        place.path,
+        accept=lambda _policy: None,
+        events=place.events,
+        look=lambda policy, size: looked.append((file.current is policy, size)),
+    )
+    for text in (POLICY, BROKEN, OTHER):
+        file.take(Content(data=text.encode(), problem="", in_place=False))
+    assert looked == [(True, len(POLICY)), (True, len(OTHER))]
+
+
+def test_a_file_that_goes_away_and_comes_back(place):
+    good = place.load()
+    place.path.unlink()
+    assert place.load() is good
+    assert "cannot be read" in str(place.file.problems[0])
+    place.load(POLICY)
+    assert place.file.problems == ()
+    assert place.file.current.revision == good.revision
+
+
+def test_what_the_problem_is_now_is_what_is_told(place):
+    """A removed policy that a folder took the place of is not missing any more."""
+    place.load()
+    for problem in ("No such file or directory", "it is a folder, not a regular file"):
+        place.take(None, problem=problem)
+        assert [problem in str(told) for told in place.file.problems] == [True]
+
+
+def test_the_file_is_not_read_again(place):
+    """The bytes that were handed over count, whatever stands in the file by now."""
+    place.path.unlink()
+    assert place.take(POLICY.encode()).revision == revision_of(POLICY)
+
+
+MARKED = POLICY.replace("version: 1", "version: 1\nend_mark: true") + "...\n"
+
+
+def test_of_two_hundred_policies_that_are_written_in_pieces_the_last_one_is_in_force(place):
+    """Half of a file that was refused is looked at again, whatever was read in between."""
+    watcher = Watcher(place.path, place.file.take, most_bytes=1 << 20, settle_s=0.01)
+    watcher.begin()
+    watcher.start()
+    try:
+        for number in range(200):
+            text = f"{POLICY}# {number}\n".encode()
+            with place.path.open("wb", buffering=0) as file:
+                for start in range(0, len(text), 200):
+                    file.write(text[start : start + 200])
+                    time.sleep(0.001 * (number % 8))
+        wait_for(lambda: place.file.current.revision == sha256(text).hexdigest(), "never loaded", pause=time.sleep)
+        assert place.file.problems == ()
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.parametrize(("text", "in_place", "warned"), [(OTHER, True, 1), (OTHER, False, 0), (MARKED, True, 0)])
+def test_a_policy_that_is_written_in_place_is_warned_about(place, caplog, text, in_place, warned):
+    place.load()
+    place.take(text.encode(), in_place=in_place)
+    assert caplog.text.count("was written in place") == warned
+
+
+@pytest.mark.parametrize("length", range(len(MARKED) - 40, len(MARKED) - 1))
+def test_with_an_end_mark_no_half_of_a_policy_is_taken(place, length):
+    old = place.load()
+    assert place.take(MARKED.encode()[:length]) is (old if MARKED[:length][-4:] != "\n..." else place.file.current)
+    whole = place.take(MARKED.encode())
+    assert whole.revision == revision_of(MARKED)
+
+
+def test_a_bad_policy_at_the_start_leaves_none_in_force(place, caplog):
+    with caplog.at_level(logging.ERROR):
+        assert place.load(BROKEN) is None
+    assert "every check is denied" in caplog.text
+
+
+def test_a_long_list_of_problems_is_cut_in_the_log_only(place, caplog):
+    rules = "".join(
+        f"  - {{id: r{number}, plane: inbound, roles: [nobody{number}], operations: [x]}}\n" for number in range(60)
+    )
+    with caplog.at_level(logging.ERROR):
+        place.load(POLICY + rules)
+    assert len(place.file.problems) >= 60
+    assert len(caplog.records) == 21
+
+
+def test_what_a_policy_cannot_bring_into_force_is_not_in_force(tmp_path):
+    """`accept` comes first: if it fails, the old policy stays."""
+
+    def fail(_policy):
+        raise OSError("no threads left")
+
+    file = PolicyFile(tmp_path / "policy.yaml", accept=fail, events=Events())
+    with pytest.raises(OSError, match="no threads left"):
+        file.take(Content(data=POLICY.encode()))
+    assert file.current is None
+
+
+def test_the_collector_of_cycles_works_again_after_a_load_good_or_bad(place):
+    assert gc.isenabled()
+    place.load()
+    assert gc.isenabled()
+    place.load(BROKEN)
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_switched_off_stays_so(place):
+    gc.disable()
+    try:
+        place.load()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -1,0 +1,58 @@
+"""Policy and settings together: a deny rule does not become empty because of a slip in a name."""
+
+import pytest
+
+from authz.serve import agreement
+from authz.settings import Settings
+from tests.support.factories.policies import load
+
+UPSTREAMS = [{"name": "airflow", "address": "127.0.0.1:8081", "hosts": ("airflow.test", "*.teams.test")}]
+ORDERS = {"name": "orders", "address": "10.0.0.1:80", "hosts": ("orders.internal",)}
+BASE = "{{id: z, plane: egress, roles: [viewer], destinations: [orders], paths: [/z]}}\n{{id: x, {}}}"
+
+
+def settings(*, inbound=None, egress=None):
+    envoy = {"inbound": inbound, "egress": egress}
+    return Settings.model_validate({"version": 1, "envoy": {key: value for key, value in envoy.items() if value}})
+
+
+def mistakes(rule, **sections):
+    policy = load(BASE.format(rule))
+    return [problem.message for problem in agreement.mistakes(policy, settings(**sections), "authz.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("deny: true, plane: inbound, hosts: [airflow.test]", []),
+        ("deny: true, plane: inbound, hosts: [a.teams.test]", []),
+        ("plane: inbound, roles: [viewer], operations: [dags:read], hosts: [airfow.test]", []),
+        ("deny: true, hosts: [airfow.test], paths: [/x]", []),
+        (
+            "deny: true, plane: inbound, hosts: [airflow.test, airfow.test]",
+            ["the deny rule `x` names the host `airfow.test`, which no upstream serves"],
+        ),
+    ],
+)
+def test_hosts_of_the_inbound_plane(rule, expected):
+    assert mistakes(rule, inbound={"upstreams": tuple(UPSTREAMS)}) == expected
+
+
+def test_an_upstream_for_every_host_serves_them_all():
+    every = {"upstreams": ({**UPSTREAMS[0], "hosts": ("*",)},)}
+    assert mistakes("deny: true, plane: inbound, hosts: [airfow.test]", inbound=every) == []
+
+
+def test_errors_of_the_way_out_are_mistakes_and_warnings_are_none():
+    egress = {"destinations": (ORDERS,)}
+    assert mistakes("deny: true, plane: egress, destinations: [ordres]", egress=egress) == [
+        "the rule `x` names an unknown destination `ordres`"
+    ]
+    warned = "plane: egress, roles: [viewer], hosts: [nobody.test], paths: [/x]"
+    assert mistakes(warned, egress=egress) == []
+    found = agreement.findings(load(BASE.format(warned)), settings(egress=egress), "authz.yaml")
+    assert [finding.severity.value for finding in found] == ["warning"]
+
+
+def test_without_a_section_nothing_is_known():
+    assert agreement.mistakes(load(BASE.format("deny: true, plane: egress, destinations: [x]")), settings(), "s") == []

@@ -1,0 +1,264 @@
+"""Every key of the settings does something: changing it changes what Envoy is given, or what `authz serve` is made of.
+
+The keys come from the JSON Schema, so that a new one is looked at without being named here. What is served is compared
+by the objects that the command `serve` builds from the file; the settings themselves are not looked into, because a
+value that stands only there has reached nobody.
+"""
+
+import json
+import logging
+import threading
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from authz import settings
+from authz.cli import main
+from authz.core.errors import ConfigError
+from authz.engine import choose
+from authz.envoy_config.bootstrap import bootstrap
+from authz.envoy_config.from_settings import plan_of
+from authz.envoy_config.provider import Provider
+from authz.envoy_config.secrets import sds_files
+from authz.keys import SystemClock
+from authz.serve.app import App
+from authz.serve.supervisor.run import Supervisor
+from authz.settings.certificates import Certificates
+from tests.support.object_graph import facts
+from tests.support.schema_leaves import changed, leaves, others, value_at
+from tests.support.rigs.service import POLICY
+
+# Keys that need not change anything, each with its reason.
+EXCEPTIONS = {
+    "version": "there is one version of the format, and so no other value",
+}
+
+# Two files that between them have every section and every kind of credential.
+COMPLETE = """
+version: 1
+workers: 1
+listen: ["unix:{folder}/authz.sock"]
+tls: {{certificate: gate.pem, key: gate.key, client_ca: gate-ca.pem}}
+admin: {{listen: "unix:{folder}/admin.sock"}}
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+log: {{decisions: decisions.jsonl}}
+revocation: {{file: revocations, backchannel: "unix:{folder}/backchannel.sock", clients: [one]}}
+run_identity:
+  airflow: https://airflow.test
+  airflow_ca: {ca}
+  issuer: https://airflow.test
+  jwks_uri: https://airflow.test/jwks
+envoy:
+  authz_tls_ca: gate-ca.pem
+  authz_tls_certificate: envoy.pem
+  authz_tls_key: envoy.key
+  inbound:
+    listen: 127.0.0.1:8443
+    tls: {{certificate: edge.pem, key: edge.key, client_ca: clients.pem}}
+    login:
+      public_url: https://a.test
+      authorization_endpoint: https://idp.test/authorize
+      token_endpoint: https://idp.test/token
+      end_session_endpoint: https://idp.test/end
+      client_id: me
+      client_secret_file: client.secret
+      client_auth: basic
+      provider_ca: idp.pem
+      scopes: [openid, profile]
+      parameters: ["a=b"]
+    upstreams:
+      - {{name: two, address: "two.test:8081", hosts: [b.test]}}
+      - {{name: one, address: "airflow.test:8081", hosts: [a.test], audience: one, tls: true, tls_ca: a.pem,
+         tls_name: airflow.test, health_path: /health, base_path: /airflow}}
+  egress:
+    destinations:
+      - name: secret
+        address: secret.test:443
+        hosts: [secret.test]
+        audience: secret
+        tls: true
+        tls_ca: b.pem
+        tls_name: secret.test
+        health_path: /health
+        credential: {{header: x-key, prefix: "Key ", secret_file: b.secret}}
+        listen: 127.0.0.1:9101
+        path: /secret
+      - name: oauth2
+        address: oauth2.test:443
+        hosts: [oauth2.test]
+        tls: true
+        credential:
+          oauth2: {{token_endpoint: "https://idp.test/t", client_id: me, client_secret_file: c.secret, ca: c.pem,
+                   scopes: [one], parameters: ["a=b"]}}
+      - {{name: own, address: "own.test:443", hosts: [own.test]}}
+    dynamic: {{ca: d.pem, resolvers: ["10.0.0.2:53"]}}
+  execution: {{address: "api.test:443", tls: true, tls_ca: e.pem, tls_name: api.test}}
+"""
+PLAIN = """
+version: 1
+workers: 1
+listen: ["0.0.0.0:9190"]
+insecure_listen: true
+admin: {{listen: "unix:{folder}/admin.sock"}}
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+run_identity:
+  airflow: http://airflow.test
+  airflow_token_file: airflow.token
+  issuer: https://airflow.test
+  jwks_file: airflow.json
+  insecure_http: true
+envoy:
+  inbound:
+    login: {{public_url: "http://127.0.0.1:8080", issuer: "https://idp.test", provider_ca: idp.pem, client_id: me,
+            client_secret_file: client.secret}}
+    upstreams: [{{name: one, address: "127.0.0.1:8081", audience: one}}]
+  egress:
+    destinations:
+      - {{name: a, address: "10.0.0.1:80", hosts: [a.test], insecure_credential: true, credential: {{secret_file: d}}}}
+"""
+
+
+# Not looked into: the settings, what ticks, and what watches every certificate but uses none.
+OPAQUE = (BaseModel, threading.Thread, SystemClock, Certificates)
+
+
+class Made:
+    """What a settings file leads to."""
+
+    def __init__(self, folder, built):
+        self.folder = folder
+        self._built = built
+        self._file = folder / "authz.yaml"
+        (folder / "policy.yaml").write_text(POLICY)
+        (folder / "airflow.json").write_text('{"keys": []}')
+        (folder / "airflow.token").write_text("token")
+
+    def write(self, document):
+        self._file.write_text(json.dumps(document))
+
+    def for_envoy(self):
+        plan = plan_of(settings.load(self._file), str(self._file), discover)
+        planes = {"inbound": None, "egress": None, "execution": None}
+        return [bytes_of(replace(plan, **{**planes, one: getattr(plan, one)})) for one in planes if getattr(plan, one)]
+
+    def for_the_server(self):
+        """Everything that `authz serve` builds before it begins to serve."""
+        self._built.clear()
+        ended = CliRunner().invoke(main, ["serve", "--settings", str(self._file)], catch_exceptions=False)
+        assert ended.exit_code == 0, ended.output
+        found = facts(list(self._built), opaque=OPAQUE)
+        for app in self._built:
+            if isinstance(app, App):
+                stop(app)
+        return found
+
+
+@cache
+def bytes_of(plan):
+    """What Envoy reads; a plan gives the same bytes always, and most changes are about one plane."""
+    return bytes(bootstrap(plan)), [(path, bytes(made)) for path, made in sds_files(plan).items()]
+
+
+def stop(app):
+    """Give back what an app took that never ran."""
+    app.admin.stop()
+    app.sink.close()
+    if app.backchannel is not None:
+        app.backchannel.stop()
+    if app.runs is not None:
+        app.runs.close()
+
+
+def discover(issuer, ca):
+    """A provider whose endpoints tell who was asked, and how."""
+    base = f"{issuer}/{Path(ca).name}"
+    return Provider(authorization_endpoint=f"{base}/a", token_endpoint=f"{base}/t", end_session_endpoint=f"{base}/e")
+
+
+class World:
+    """One complete file: what it leads to. What differs between two times although nothing was changed is left out."""
+
+    def __init__(self, text, made):
+        self.made = made
+        self.document = yaml.safe_load(text.format(folder=made.folder, ca=CA))
+        made.write(self.document)
+        self.envoy = made.for_envoy()
+        first, second = made.for_the_server(), made.for_the_server()
+        self._noise = {place for place in first.keys() | second.keys() if first.get(place) != second.get(place)}
+        self._server = self._still(first)
+
+    def _still(self, found):
+        return {place: value for place, value in found.items() if place not in self._noise}
+
+    def is_served_as_before(self):
+        return self._still(self.made.for_the_server()) == self._server
+
+    def effect(self, place, kind, now):
+        """What a change of this leaf changes here: "" where nothing does."""
+        for other in others(kind, now):
+            document = changed(self.document, place, other)
+            self.made.write(document)
+            try:
+                envoy = self.made.for_envoy()
+            except ConfigError:
+                if kind.get("type") == "boolean" and value_at(self.document, place[:-1]) is not None:
+                    return "permitted"  # what this file says is refused without it
+                continue
+            if envoy != self.envoy:
+                return "rendered"
+            if not self.is_served_as_before():
+                return "served"
+        return ""
+
+
+CA = "/etc/ssl/certs/ca-certificates.crt"
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    built = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "why_not_cq", lambda: "")  # it would serve for real, each time
+        patch.setattr(App, "run", lambda app, _started: built.append(app) or 0)
+        patch.setattr(Supervisor, "run", lambda supervisor: built.append(supervisor) or 0)
+        patch.setattr(logging, "basicConfig", lambda **named: built.append(named))
+        yield [World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN)]
+
+
+LEAVES = list(leaves(settings.Settings.model_json_schema(), yaml.safe_load(COMPLETE.format(folder="/run", ca=CA))))
+
+
+def section(name):
+    """The part of the file that a leaf belongs to; that of Envoy is large."""
+    return ".".join(name.replace("[]", "").split(".")[: 2 if name.startswith("envoy.") else 1])
+
+
+def test_what_is_compared_is_the_same_where_nothing_is_changed(worlds):
+    for world in worlds:
+        world.made.write(world.document)
+        assert world.is_served_as_before()
+        assert world.made.for_envoy() == world.envoy
+
+
+@pytest.mark.timeout(300)  # some 25 s by itself; every change of a plane is rendered
+@pytest.mark.parametrize("part", sorted({section(name) for name, _place, _kind in LEAVES}))
+def test_every_leaf_changes_what_is_rendered_or_served(worlds, part):
+    found = {}
+    for world in worlds:
+        for name, place, kind in leaves(settings.Settings.model_json_schema(), world.document):
+            if section(name) == part and not found.get(name):
+                found[name] = world.effect(place, kind, value_at(world.document, place))
+    silent = {name for name, effect in found.items() if not effect}
+    assert silent == {name for name in EXCEPTIONS if section(name) == part}
+
+
+def test_the_whole_schema_is_looked_at_and_exceptions_are_few():
+    names = {name for name, _place, _kind in LEAVES}
+    assert len(names) > 130
+    assert set(EXCEPTIONS) <= names
+    assert len(EXCEPTIONS) <= 10
