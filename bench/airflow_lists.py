@@ -15,8 +15,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.support.sites.airflow import AirflowSite, empty_dags
 from bench import machine
+from tests.support.sites.airflow import AirflowSite, empty_dags
 
 DAGS = 1000
 RUNS = 200

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from authz.demo.ports import free_ports
 from authz.envoy_config.render import render, render_sds
 from authz.settings.plan.credentials import HeaderSecret
 from authz.settings.plan.egress import Destination, Egress
@@ -153,7 +154,7 @@ def gate(systems, upstream, folder, *, egress=False, secrets=MappingProxyType({}
         egress: on the way out.
         secrets: by name, the file of the credential that Envoy adds to what goes out.
     """
-    admin = machine.free_ports(1)
+    admin = free_ports(1)[0]
     config, listeners, clusters = None, [], {}
     for name, (port, authorizer) in systems.items():
         is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
@@ -206,7 +207,7 @@ def upstream(port, folder, name="upstream"):
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     config = {
         "static_resources": {"listeners": [{"name": "upstream", "address": _address(port), "filter_chains": [chain]}]},
-        "admin": {"address": _address(machine.free_ports(1))},
+        "admin": {"address": _address(free_ports(1)[0])},
     }
     return Envoy(name, config, folder)
 

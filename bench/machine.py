@@ -7,7 +7,6 @@ nanoseconds, also of threads that have ended. `/proc/PID/stat` shows the same su
 import contextlib
 import os
 import platform
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -68,21 +67,6 @@ def listener_of(port):
             if str(link.readlink()) in inodes:
                 return int(link.parts[2])
     return None
-
-
-def free_ports(count):
-    """The first of `count` ports in a row that nobody uses."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            base = first.getsockname()[1]
-            try:
-                for port in range(base + 1, base + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                continue
-            return base
 
 
 class Foreigners:

@@ -9,7 +9,8 @@ import http.client
 import itertools
 import time
 
-from bench import checks, envoys, load, machine, runs
+from authz.demo.ports import free_ports
+from bench import checks, envoys, load, runs
 from bench.rulebook import ORDERS, ORDERS_PATH
 from bench.samples import Meter, Row
 
@@ -36,7 +37,7 @@ class Outbound:
         self._gate.start()
         self._stack.callback(self._gate.stop)
         self._gate.wait_allowed(self._task.borne())
-        base = machine.free_ports(4)
+        base = free_ports(4)[0]
         secret = folder / "destination.secret"
         secret.write_text("a-secret-of-the-benchmark")
         self._stack.enter_context(envoys.upstream(base, folder, "destination"))

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from authz.demo.ports import free_ports
 from authz.settings.endpoints import of_all
 from bench import checks, machine, rulebook, runs
 from bench.sender import ask
@@ -178,8 +179,8 @@ class Fleet:
         given.
         """
         folder = self._new_folder(name)
-        listen = f"127.0.0.1:{machine.free_ports(workers)}" if tcp else f"unix:{folder / 'authz.sock'}"
-        admin = machine.free_ports(1)
+        listen = f"127.0.0.1:{free_ports(workers)[0]}" if tcp else f"unix:{folder / 'authz.sock'}"
+        admin = free_ports(1)[0]
         (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks, egress=bool(airflow)))
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"

@@ -6,7 +6,8 @@ the saturation just before, the unloaded latency with one connection and one req
 
 import contextlib
 
-from bench import checks, envoys, load, machine
+from authz.demo.ports import free_ports
+from bench import checks, envoys, load
 from bench.rulebook import ALLOWED, DENIED, native_filters
 from bench.samples import Meter, Row
 from bench.sender import ask
@@ -55,7 +56,7 @@ class Through:
             systems["guarded_by_peer"], self._servers["guarded_by_peer"] = list(peer.endpoints), [peer]
         for name in ("ours_1", "ours_2"):
             self._servers[name][0].wait_allowed(body)
-        base = machine.free_ports(len(systems) + 1)
+        base = free_ports(len(systems) + 1)[0]
         self._ports = {name: base + 1 + number for number, name in enumerate(systems)}
         self._stack.enter_context(envoys.upstream(base, folder))
         wanted = {name: (self._ports[name], authorizer) for name, authorizer in systems.items()}

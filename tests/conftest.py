@@ -2,11 +2,15 @@
 
 from xdist.scheduler import LoadFileScheduling
 
+from tests.support.examples import share_by_default
+
 LONGEST_IN_A_NAME = 40
 # Folders whose tests share started parts (an Airflow, a broker, another user): one process runs them all.
 TOGETHER = ("tests/runs/", "tests/browser/", "tests/attacks/")
 # What takes longest begins first: else one process works on it while the other has nothing left.
 LONGEST_FIRST = ("tests/runs/", "tests/browser/", "tests/integration/", "tests/e2e/", "tests/attacks/")
+
+share_by_default()
 
 
 class _ByParts(LoadFileScheduling):

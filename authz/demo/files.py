@@ -7,17 +7,16 @@ import fcntl
 import json
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import IO
+from typing import IO, Self
 
 from authz.core.runs import task_keys
 from authz.demo.idp_store import CLIENTS
+from authz.demo.ports import free_ports
 
 MARKER = "this-directory-belongs-to-authz-demo"
 LOCK = "lock"
@@ -51,13 +50,15 @@ class Ports:
     idp: int
     orders: int
 
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that nothing uses.
 
-def free_ports() -> Ports:
-    """Ask the system for unused ports."""
-    names = Ports.__dataclass_fields__
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        return Ports(**{name: held.getsockname()[1] for name, held in zip(names, sockets, strict=True)})
+        Raises:
+            OSError: there are too few.
+        """
+        names = cls.__dataclass_fields__
+        return cls(**dict(zip(names, free_ports(len(names)), strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

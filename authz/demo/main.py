@@ -17,7 +17,7 @@ from rich.status import Status
 from rich.table import Table
 
 from authz.demo.children import ChildDiedError, Children, NotReadyError
-from authz.demo.files import DirectoryError, Layout, claim, free_ports
+from authz.demo.files import DirectoryError, Layout, Ports, claim
 from authz.demo.stack import Stack
 from authz.demo.tour import Tour
 from authz.demo.tour_client import DecisionLog, Issuer
@@ -50,7 +50,7 @@ def run(*, tour_only: bool, directory: Path) -> int:
 
 
 def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
-    layout = Layout(directory=directory, ports=free_ports())
+    layout = Layout(directory=directory, ports=Ports.free())
     layout.write()
     with Children(directory / "logs") as children, httpx.Client(trust_env=False, timeout=10) as http:
         with console.status("Starting …") as status:

@@ -13,7 +13,8 @@ from authz.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES: Final = 256 * 1024  # some 2,000 rules, under 100 ms in every shape of `tests/support/factories/policy_shapes.py`
+# Some 2,000 rules: less than 100 ms in every shape of `tests/support/factories/policy_shapes.py`.
+MOST_BYTES: Final = 256 * 1024
 _SHOWN: Final = 3
 _MOST_CHARS: Final = 300
 

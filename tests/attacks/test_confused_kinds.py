@@ -18,10 +18,10 @@ from authz.core.runs.proof import parse_proof
 from authz.core.runs.task_token import read_task_token
 from authz.core.tokens.logout import read_logout
 from tests.support.factories.proofs import EGRESS, GATE
-from tests.support.rigs.service import SIGNING_KEY
-from tests.support.factories.tokens import NOW, issuer
 from tests.support.factories.token_kinds import IN_LIFE, KINDS, ONE_WORLD, make
 from tests.support.factories.token_pipeline import accept, keyset_of
+from tests.support.factories.tokens import NOW, issuer
+from tests.support.rigs.service import SIGNING_KEY
 
 WORLDS = {"in life": IN_LIFE, "one key, one issuer": ONE_WORLD}
 

@@ -15,10 +15,10 @@ from authz.authn.run_exchange import AIRFLOW
 from authz.core.jose import jwks
 from authz.keys import KeyState
 from tests.support.factories.proofs import CLAIM, INSTANCE, prove, thumbprint
+from tests.support.factories.token_kinds import GATE_KEY, IN_LIFE, KINDS, ONE_WORLD, TASK_KEY, make
+from tests.support.factories.tokens import ISS, access_claims, b64, dump, jwks_of, sign
 from tests.support.rigs.run import HOST, OPEN, RunRig
 from tests.support.rigs.service import message
-from tests.support.factories.tokens import ISS, access_claims, b64, dump, jwks_of, sign
-from tests.support.factories.token_kinds import GATE_KEY, IN_LIFE, KINDS, ONE_WORLD, TASK_KEY, make
 
 SAID = b64(dump({"d": CLAIM["dag_id"], "r": CLAIM["run_id"], "t": CLAIM["task_id"], "m": -1, "n": 1}))
 ASKED = f"/execution/variables/__run_identity__/v1/proxy/{SAID}"

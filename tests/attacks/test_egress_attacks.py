@@ -16,11 +16,12 @@ from authz.airflow.verifier import Asserted, Expected, Refusal, parse_keys, veri
 from authz.core.errors import ConfigError
 from tests.e2e.certificates import Authority
 from tests.e2e.egress_site import BANK, ORDERS, EgressSite
-from tests.e2e.envoy_harness import free_port, newest, wait_for
+from tests.e2e.envoy_harness import newest, wait_for
 from tests.e2e.gate import POLICY, SETTINGS, Gate, token
 from tests.e2e.raw_http import exchange, request
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.ports import free_port
+from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 

@@ -20,9 +20,9 @@ from authz.core.errors import AuditUnavailableError
 from authz.core.parked import Parked
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
+from tests.support.factories.tokens import make_key
 from tests.support.rigs.service import KEY, SIGNING_KEY, Rig, load, message, read, state_of
 from tests.support.simulators.idp import SimClock
-from tests.support.factories.tokens import make_key
 
 CANARY = "canary-7f3a"
 NEXT = make_key("ES256", kid="k2")
@@ -200,8 +200,8 @@ def is_internal_error(data):
 
 
 def test_d19_every_stage_that_the_service_has_is_made_to_fail():
-    # The revoker and the key store are asked for what waits: tests/unit/check/test_sign_out.py and test_service.py. What runs
-    # need fails in tests/attacks/test_run_fail_closed.py.
+    # The revoker and the key store are asked for what waits: test_sign_out.py and test_service.py in tests/unit/check.
+    # What runs need fails in tests/attacks/test_run_fail_closed.py.
     elsewhere = {"realm", "branding", "keep", "revoker", "runs", "want_key"}
     taken = {name for name in inspect.signature(Service).parameters if name not in elsewhere}
     assert taken == {name.partition(":")[0] for name in STAGES}

@@ -20,6 +20,7 @@ from authz.core.errors import KeysUnavailableError
 from authz.core.jose import jwks
 from authz.core.reasons import Reason
 from tests.attacks.network_guard import network_denied
+from tests.support.factories.token_pipeline import keyset_of, refusal
 from tests.support.factories.tokens import (
     ASYMMETRIC,
     SYMMETRIC,
@@ -35,7 +36,6 @@ from tests.support.factories.tokens import (
     sign_hmac,
     signature_of,
 )
-from tests.support.factories.token_pipeline import keyset_of, refusal
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from authz.core.reasons import Reason
+from tests.support.factories.token_pipeline import keyset_of, refusal
 from tests.support.factories.tokens import (
     ASYMMETRIC,
     access_claims,
@@ -20,7 +21,6 @@ from tests.support.factories.tokens import (
     sign,
     sign_text,
 )
-from tests.support.factories.token_pipeline import keyset_of, refusal
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from authz.keys import KeyFetcher, KeyOptions, KeyStore, Limits
+from tests.support.factories.tokens import issuer, jwks_of, make_key
 from tests.support.simulators import idp as sim
 from tests.support.simulators.idp import PATIENCE_S
-from tests.support.factories.tokens import issuer, jwks_of, make_key
 
 GOOD, NEXT = make_key("ES256", kid="good"), make_key("ES256", kid="next")
 

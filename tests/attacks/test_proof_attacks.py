@@ -20,8 +20,8 @@ from authz.core.runs import proof as proofs
 from authz.core.runs import run_token
 from authz.core.runs.proof import MAX_PROOF_BYTES, check_proof, parse_proof
 from authz.runs.replay_table import Replays
-from tests.support.factories import proofs as proof_factory
 from tests.attacks.network_guard import network_denied
+from tests.support.factories import proofs as proof_factory
 from tests.support.factories.proofs import (
     EGRESS,
     GATE,

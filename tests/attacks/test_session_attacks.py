@@ -7,9 +7,9 @@ import pytest
 
 from authz.core.revocation import Kind, Revocation, Revoked, encode
 from authz.sessions.revoker import Revoker
+from tests.support.factories.tokens import ISS, NOW, access_claims, make_key, sign
 from tests.support.rigs.service import KEY, POLICY, Rig, load, read, state_of
 from tests.support.simulators.idp import SimClock
-from tests.support.factories.tokens import ISS, NOW, access_claims, make_key, sign
 
 LOGOUT = ("GET", "/api/v2/auth/logout")
 SIGNOUT = {"signout": "/oauth2/signout"}

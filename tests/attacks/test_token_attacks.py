@@ -16,6 +16,7 @@ from authz.core.jose.jwks import KeySet
 from authz.core.model import Identity, Plane, Rights
 from authz.core.reasons import Reason
 from tests.attacks.network_guard import network_denied
+from tests.support.factories.token_pipeline import accept, keyset_of, refusal
 from tests.support.factories.tokens import (
     ASYMMETRIC,
     ISS,
@@ -31,7 +32,6 @@ from tests.support.factories.tokens import (
     sign,
     sign_hmac,
 )
-from tests.support.factories.token_pipeline import accept, keyset_of, refusal
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

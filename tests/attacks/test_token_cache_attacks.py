@@ -9,6 +9,7 @@ from authz.core.errors import TokenError
 from authz.core.jose import jwks
 from authz.core.model import Claims, HttpRequest, Identity, Plane
 from authz.core.reasons import Reason
+from tests.support.factories.token_pipeline import keyset_of
 from tests.support.factories.tokens import (
     ASYMMETRIC,
     ISS,
@@ -20,7 +21,6 @@ from tests.support.factories.tokens import (
     raw_token,
     sign,
 )
-from tests.support.factories.token_pipeline import keyset_of
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="es")

@@ -4,12 +4,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.sites.airflow import ISSUER, AirflowSite
 from tests.browser.chromium import chromium, new_context
 from tests.browser.edge import Edge
 from tests.browser.providers import certified, embedded
 from tests.browser.relay import Relay
-from tests.e2e.envoy_harness import free_port
+from tests.support.ports import free_port
+from tests.support.sites.airflow import ISSUER, AirflowSite
 
 
 @pytest.fixture(scope="package")

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz import settings as settings_file
 from authz.envoy_config.from_settings import plan_of
-from tests.support.sites.airflow import AUDIENCE, ISSUER
 from tests.browser.providers import SECRET
-from tests.support.factories.certificates import Authority
-from tests.e2e.envoy_harness import Envoy, loopback
+from tests.e2e.envoy_harness import Envoy
 from tests.e2e.gate import Gate
+from tests.support.factories.certificates import Authority
+from tests.support.ports import loopback
+from tests.support.sites.airflow import AUDIENCE, ISSUER
 
 # `sales-team` sees and runs its own DAGs only.
 POLICY = """

@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from authz.demo.idp_store import PEOPLE
-from tests.e2e.envoy_harness import free_port, wait_for
+from tests.e2e.envoy_harness import wait_for
+from tests.support.ports import free_port
 
 FOLDER = Path(__file__).parent / "provider"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"

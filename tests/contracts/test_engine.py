@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz.core.parked import Parked
 from authz.engine import TlsFiles
 from authz.engine.contract import CHECK
-from tests.support.factories.certificates import Authority
 from tests.contracts.engines import ENGINES, Running, check
+from tests.support.factories.certificates import Authority
 
 pytestmark = pytest.mark.parametrize("kind", sorted(ENGINES))
 SERVING = health_pb2.HealthCheckResponse.SERVING

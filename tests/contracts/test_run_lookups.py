@@ -7,10 +7,10 @@ import pytest
 
 from tests.contracts.engines import ENGINES, Running, check
 from tests.support.factories.proofs import prove, task_key
+from tests.support.factories.tokens import NOW
 from tests.support.rigs.run import HOST, RunRig
 from tests.support.rigs.service import message, read
 from tests.support.simulators.idp import silence
-from tests.support.factories.tokens import NOW
 
 TASK = task_key()
 CALLS = 200

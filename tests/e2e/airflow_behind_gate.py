@@ -16,13 +16,14 @@ from typing import Any, Self
 
 from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from authz.settings.plan.peers import ServerTls
-from tests.support.sites.airflow import AUDIENCE, AirflowSite
 from tests.e2e.certificates import Authority
-from tests.e2e.envoy_harness import Envoy, loopback, newest, wait_for
+from tests.e2e.envoy_harness import Envoy, newest, wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.ports import loopback
+from tests.support.simulators.idp import IdP
+from tests.support.sites.airflow import AUDIENCE, AirflowSite
 
 HOST = "gate.test"
 PATIENCE_S = 60  # an API server, a scheduler and a task share one SQLite and, in CI, two processors

@@ -9,9 +9,10 @@ from authz.settings.plan.egress import Destination, Egress, HostTls
 from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, loopback
+from tests.e2e.envoy_harness import Envoy
 from tests.e2e.raw_http import Connection, RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support.ports import loopback
 
 ORDERS, BANK = "orders.internal", "bank.internal"
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from authz.envoy_config.render import render, render_sds, to_yaml
 from authz.settings.plan.egress import Destination, Egress
 from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from tests.e2e.raw_http import RawResponse, exchange, request
+from tests.support.ports import loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT = 40.0
@@ -33,16 +33,6 @@ def newest() -> Path:
 def oldest() -> Path:
     """The oldest Envoy that we support; `make .envoys/oldest/.installed` brings it. It may be absent."""
     return ROOT / ".envoys" / "oldest" / "envoy" / "_bin" / "envoy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def loopback() -> str:
-    return f"127.0.0.1:{free_port()}"
 
 
 def plan_for(

@@ -15,8 +15,9 @@ import httpx
 from authz import settings as settings_file
 from authz.serve.supervisor.place import VARIABLE
 from authz.settings import endpoints
-from tests.e2e.envoy_harness import free_port, wait_for, whole_lines
+from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.support.factories.tokens import access_claims, sign
+from tests.support.ports import free_port
 
 POLICY = """
 version: 1

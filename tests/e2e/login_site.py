@@ -20,10 +20,11 @@ from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import LOG, Envoy, free_port, loopback
+from tests.e2e.envoy_harness import LOG, Envoy
 from tests.e2e.gate import Gate
 from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support.ports import free_port, loopback
 
 CLIENT_SECRET = "airflow-gate-secret"
 POLICY = """

@@ -16,8 +16,8 @@ from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, newest, plan_for, wait_for
 from tests.e2e.gate import Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, exchange, request
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.simulators.idp import IdP
 
 KEY = make_key("ES256", kid="k1")
 AUDIENCE = "airflow-test"  # of the assertions, see `plan_for`

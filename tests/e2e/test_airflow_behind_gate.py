@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.airflow_behind_gate import BASE, HOST, AirflowBehindGate
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CANARY = "canary-7c1d"
 # How Airflow's answers begin, and the operation that only they are of.

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.airflow_behind_gate import BASE, LINES, PATIENCE_S, AirflowBehindGate
 from tests.e2e.envoy_harness import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 TRIGGER = b'{"logical_date": null}'
 AT_ONCE = 200

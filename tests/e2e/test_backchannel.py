@@ -4,11 +4,11 @@ import socket
 
 import pytest
 
-from tests.support.rigs.backchannel import THIEF, Rig
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import request
-from tests.support.rigs.service import KEY
 from tests.support.factories.tokens import NOW, logout_claims, sign
+from tests.support.rigs.backchannel import THIEF, Rig
+from tests.support.rigs.service import KEY
 
 pytestmark = pytest.mark.e2e
 

@@ -8,11 +8,11 @@ import pytest
 from authz.core.addresses import parse_address
 from authz.settings.plan.credentials import HeaderSecret
 from tests.e2e.calls import Calls
-from tests.e2e.envoy_harness import free_port, loopback
 from tests.e2e.login_site import replace
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import deny
 from tests.e2e.way_out import WayOut, failure
+from tests.support.ports import free_port, loopback
 
 CANARY = "canary-of-the-orders"
 KEY = "canary-of-the-key"

@@ -12,7 +12,7 @@ import pytest
 from tests.browser.chromium import chromium
 from tests.support.sites.installed import write_metadata
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 READY = re.compile(r"tour: (\d+) passed, (\d+) failed")
 

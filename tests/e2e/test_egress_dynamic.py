@@ -16,9 +16,10 @@ from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.certificates import Authority
 from tests.e2e.dns_server import DnsServer
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, loopback, newest, wait_for
+from tests.e2e.envoy_harness import Envoy, newest, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, deny
+from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
 

@@ -5,9 +5,10 @@ import pytest
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, free_port, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import GrpcError, ScriptedAuthz, allow, deny
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

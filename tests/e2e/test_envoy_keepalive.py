@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import uvicorn
 
-from tests.e2e.envoy_harness import Envoy, free_port, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
 from tests.e2e.raw_http import Connection, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support.ports import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 CLIENTS = 30
 FIRST_S, LAST_S = 3.7, 5.3  # around Envoy's 4 s and uvicorn's 5 s

@@ -11,9 +11,10 @@ from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from authz.settings.plan.peers import ClientTls, ServerTls
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, loopback, plan_for
+from tests.e2e.envoy_harness import Envoy, plan_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
 

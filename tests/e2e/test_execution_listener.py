@@ -5,9 +5,10 @@ import pytest
 from authz.settings.plan.execution import Execution
 from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, loopback
+from tests.e2e.envoy_harness import Envoy
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, deny
+from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
 

@@ -8,12 +8,13 @@ import pytest
 from authz.envoy_config.login_pages import GATE_AWAY, UPSTREAM_AWAY
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, free_port, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
 from tests.e2e.gate import Gate, token
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, allow, deny
 from tests.e2e.stack import KEY
+from tests.support.ports import free_port
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e

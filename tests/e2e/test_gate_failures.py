@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.envoy_harness import free_port, wait_for
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, SETTINGS, Gate
 from tests.e2e.stack import ORDERS, Stack, Traffic, id_of
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.ports import free_port
+from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 

@@ -10,11 +10,12 @@ from authz import settings as settings_file
 from authz.envoy_config.from_settings import plan_of
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, free_port, loopback, wait_for
+from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import exchange, request
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.ports import free_port, loopback
+from tests.support.simulators.idp import IdP
 
 KEY = make_key("ES256", kid="k1")
 

@@ -15,9 +15,10 @@ from authz.settings.plan.egress import Destination, Egress
 from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, loopback, wait_for
+from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, allow
+from tests.support.ports import loopback
 
 DECISION = "d-of-the-script"
 

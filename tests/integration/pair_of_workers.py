@@ -10,8 +10,8 @@ import grpc
 from authz.engine.contract import CHECK
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
-from tests.support.rigs.service import message, read
 from tests.support.factories.tokens import make_key
+from tests.support.rigs.service import message, read
 
 KEY = make_key("ES256", kid="k1")
 TWO = SETTINGS.replace("workers: 1", "workers: 2")

@@ -17,7 +17,7 @@ from authz.core.model import Allow
 from tests.support.factories import policies
 from tests.support.sites.airflow import ROLES, AirflowSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 OTHER_KEY = assertion.load_signing_key(assertion.generate_pem())
 DAG = "/api/v2/dags/sales_daily"

@@ -19,11 +19,11 @@ from authz.core.decision.decide import evaluate
 from authz.core.model import Allow, Rights
 from authz.core.policy.patterns import parse_glob
 from authz.core.request.path import canonicalise
+from tests.integration.dags_with_neighbours import DAG_IDS, TEAMS, database, files, fill, named
 from tests.support.factories import policies
 from tests.support.sites.airflow import AUDIENCE, ISSUER, AirflowSite
-from tests.integration.dags_with_neighbours import DAG_IDS, TEAMS, database, files, fill, named
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 CATALOGUE = catalogue.load("3.3")
 SEED = 20261122
 POLICIES = 20

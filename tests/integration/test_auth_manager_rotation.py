@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from authz.core import assertion
-from tests.support.sites.airflow import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
+from tests.support.sites.airflow import AirflowSite, empty_dags
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 WORKERS = 2
 THREADS = 4
 

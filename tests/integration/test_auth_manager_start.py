@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.sites.airflow import AirflowSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 NO_GATE = {"AIRFLOW__AUTHZ__JWKS_FILE": None, "AIRFLOW__AUTHZ__JWKS_URL": "http://127.0.0.1:1/jwks.json"}
 
 

@@ -29,7 +29,6 @@ oracle = importlib.import_module("tests.integration.airflow_oracle")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Airflow's, Starlette's and their plugins': not ours to mend
-    pytest.mark.slow,
 ]
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

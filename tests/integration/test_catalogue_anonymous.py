@@ -19,7 +19,7 @@ from authz.core.model import Allow, Plane, Request
 from authz.core.request.path import canonicalise
 from tests.support.sites.airflow import AirflowSite, empty_dags
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 GOLDEN = Path(__file__).with_name("anonymous_airflow.txt")
 README = Path(__file__).parents[2] / "README.md"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -13,7 +13,7 @@ import pytest
 from authz.core import catalogue
 from tests.support.sites.airflow import AirflowSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 DAGS = ("alpha_one", "beta_one", "alpha_user", "beta_user", "alpha_maker", "beta_maker")
 SOURCE = """
 from datetime import UTC, datetime

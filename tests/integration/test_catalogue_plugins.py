@@ -14,7 +14,6 @@ from authz.core.request.path import canonicalise
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
     pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PLUGIN = """
 from airflow.plugins_manager import AirflowPlugin

@@ -3,13 +3,14 @@
 import base64
 import hashlib
 import re
-import socket
 import subprocess
 import sys
 
 import httpx
 import jwt
 import pytest
+
+from tests.support.ports import free_port
 
 REDIRECT = "http://127.0.0.1:9/callback"
 VERIFIER = "v" * 43
@@ -18,9 +19,7 @@ CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
 
 @pytest.fixture(scope="module")
 def idp():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "authz.demo.idp", "--port", str(port)]
+    command = [sys.executable, "-m", "authz.demo.idp", "--port", str(free_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stdout:

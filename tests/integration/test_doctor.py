@@ -10,10 +10,10 @@ import pytest
 
 from authz.core import assertion
 from authz.serve import doctor
-from tests.support.sites.airflow import AUDIENCE, ISSUER, AirflowSite
 from tests.support.simulators.idp import LoopbackServer
+from tests.support.sites.airflow import AUDIENCE, ISSUER, AirflowSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 AUTHZ = Path(sys.executable).with_name("authz")
 SETTINGS = """
 version: 1

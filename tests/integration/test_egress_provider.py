@@ -15,7 +15,7 @@ if importlib.util.find_spec("airflow") is None:  # not imported yet: it would ma
 from tests.support.simulators.egress import EgressSimulator
 from tests.support.sites.installed import write_metadata
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.timeout(200)
 ROOT = Path(__file__).parents[2]
 
 

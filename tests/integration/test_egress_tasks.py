@@ -138,7 +138,7 @@ def worker(site, tmp_path_factory):
     return made
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -9,7 +9,7 @@ import pytest
 from authz.core import assertion
 from tests.support.sites.airflow import FAB, AirflowSite, empty_dags
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 OURS = {
     "AIRFLOW__CORE__AUTH_MANAGER": "authz.airflow.fab_auth_manager.AuthzFabAuthManager",

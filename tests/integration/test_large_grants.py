@@ -15,12 +15,12 @@ import jwt
 import pytest
 
 from authz.core import assertion
-from tests.support.sites.airflow import AirflowSite, empty_dags
 from tests.e2e.envoy_harness import wait_for
 from tests.integration.pair_of_workers import KEY, Pair
 from tests.support.simulators.idp import IdP
+from tests.support.sites.airflow import AirflowSite, empty_dags
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 GROUPS = 5
 LONG = "x" * 89

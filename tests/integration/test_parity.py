@@ -9,12 +9,12 @@ import os
 import pytest
 
 from authz.airflow import levels
-from tests.support.sites.airflow import FAB
 from tests.parity.asks import PEOPLE
 from tests.parity.judge import judge
 from tests.parity.theirs import running
+from tests.support.sites.airflow import FAB
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 ROLES = ("viewer", "user", "op", "admin")
 
 

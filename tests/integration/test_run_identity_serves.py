@@ -11,14 +11,14 @@ import grpc
 import pytest
 
 from authz.engine.contract import CHECK
-from tests.support.simulators.airflow import AirflowSimulator
 from tests.e2e.gate import POLICY, SETTINGS, Gate
 from tests.e2e.gate import token as a_token
 from tests.support.factories.proofs import prove, task_key, thumbprint
+from tests.support.factories.tokens import jwks_of, make_key, sign
 from tests.support.rigs.run import AIRFLOW_ISS, AIRFLOW_KEY, HOST, NEXT_AIRFLOW_KEY, described, task_claims
 from tests.support.rigs.service import message, read
+from tests.support.simulators.airflow import AirflowSimulator
 from tests.support.simulators.idp import IdP, silence
-from tests.support.factories.tokens import jwks_of, make_key, sign
 
 KEY = make_key("ES256", kid="k1")
 TASK = task_key()

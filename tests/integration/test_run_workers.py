@@ -12,14 +12,14 @@ import time
 import grpc
 import pytest
 
-from tests.support.simulators.airflow import AirflowSimulator
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY
 from tests.integration.pair_of_workers import KEY, TWO, Pair
 from tests.support.factories.proofs import prove, task_key, thumbprint
-from tests.support.rigs.run import AIRFLOW_ISS, AIRFLOW_KEY, HOST, described, task_claims
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import jwks_of, sign
+from tests.support.rigs.run import AIRFLOW_ISS, AIRFLOW_KEY, HOST, described, task_claims
+from tests.support.simulators.airflow import AirflowSimulator
+from tests.support.simulators.idp import IdP
 
 TASK = task_key("worker")
 URL = f"http://{HOST}/v1/orders"

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.e2e.gate import SETTINGS, Gate
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.simulators.idp import IdP
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -14,10 +14,11 @@ import grpc
 import httpx
 import pytest
 
-from tests.e2e.envoy_harness import free_port, wait_for
+from tests.e2e.envoy_harness import wait_for
 from tests.integration.test_workers import KEY, TWO, Pair
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import logout_claims, make_key, sign
+from tests.support.ports import free_port
+from tests.support.simulators.idp import IdP
 
 LOGOUT = {"method": "GET", "target": "/api/v2/auth/logout", "signout": "/oauth2/signout"}
 LIVE_S = 1.0

@@ -21,8 +21,8 @@ from authz.ops.readiness_log import START_S
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, SETTINGS
 from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import make_key
+from tests.support.simulators.idp import IdP
 
 LIVE_S = 1.0  # DESIGN §5: from the edit to the answer, on every worker
 NOBODY = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from authz.core.catalogue import Catalogue
-from tests.support.sites.airflow import AirflowSite
 from tests.parity.asks import APART, PEOPLE, Ask, Person, ask, asked_routes
 from tests.parity.compare import Listed, statuses
+from tests.support.sites.airflow import AirflowSite
 
 HERE = Path(__file__).parent
 STRONGEST = "admin"

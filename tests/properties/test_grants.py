@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.decision.decide import evaluate
@@ -15,7 +15,6 @@ from authz.core.model import Allow, DagGrant, Deny, Plane
 from authz.core.policy import Effect, dags
 from authz.core.policy.patterns import parse_dag
 from authz.core.reasons import Reason
-from tests.support.factories.policies import claims, load, narrowing, request
 from tests.properties.test_policies import (
     allow_rules,
     callers,
@@ -34,8 +33,10 @@ from tests.properties.test_policies import (
     valid,
     written,
 )  # fmt: skip
+from tests.support.examples import examples
+from tests.support.factories.policies import claims, load, narrowing, request
 
-FEW = settings(max_examples=100, deadline=None)
+FEW = examples(100)
 IDS = ("s_a", "s_b", "b_a", "s", "sa", "x", "s_", "secret", "*", "s_*", "S_a", "é_a", "a" * 300)
 OPERATIONS = ("dags:read", "dag_runs:*", "*:read", "*", "pools:*")
 TARGETS = (

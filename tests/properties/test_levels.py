@@ -1,15 +1,16 @@
 """What a caller is to Airflow itself, for every policy: the level never decides, and more never makes it less."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.decision.decide import evaluate
 from authz.core.decision.rights import airflow_role
 from authz.core.model import Allow
 from authz.core.policy import AIRFLOW_ROLES
+from tests.support.examples import examples
 from tests.support.factories.policies import claims, load, request
 
-FEW = settings(max_examples=150, deadline=None)
+FEW = examples(150)
 GROUPS = ("g0", "g1", "g2", "g3")
 RANK = {"": -1, **{role: rank for rank, role in enumerate(AIRFLOW_ROLES)}}
 names = st.sampled_from([f"r{number}" for number in range(len(GROUPS))])

@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.decision.decide import evaluate
@@ -10,9 +10,10 @@ from authz.core.decision.explain import explain
 from authz.core.model import Allow, Level
 from authz.core.policy import Effect
 from authz.core.reasons import Reason
+from tests.support.examples import examples
 from tests.support.factories.policies import caller, identity, load, request, tunnel
 
-FEW = settings(max_examples=80, deadline=None)
+FEW = examples(80)
 LEVELS = tuple(map(str, Level))  # the surest first
 ROLES = ("viewer", "copilot", "authenticated")
 KEYS = ("roles", "hosts", "destinations", "methods", "paths", "dags", "tasks")

@@ -3,7 +3,7 @@
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette._utils import get_route_path
 
@@ -11,6 +11,7 @@ from authz.core import catalogue
 from authz.core.errors import RequestError
 from authz.core.policy.operations import expand
 from authz.core.request import path
+from tests.support.examples import examples
 
 NASTY = [
     "/", "//", "a", "dags", "api", "v2", ".", "..", "%2e", "%2E%2e", "%252e", "%2f", "%2F", "%5c", "\\", "%00", "%0a",
@@ -38,7 +39,7 @@ def outcome(function, argument):
         return (error.reason, error.detail)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(targets)
 @example("/api/v2/dags")
 def test_canonicalising_is_total_and_idempotent(target):
@@ -49,7 +50,7 @@ def test_canonicalising_is_total_and_idempotent(target):
         assert len(result.path) <= path.MAX_PATH_BYTES
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(targets.map(lambda target: target.partition("?")[0]))
 @example("/a/./b")
 @example("/a//b")
@@ -61,7 +62,7 @@ def test_the_fast_way_is_the_slow_way(raw):
         assert fast.encoded_slash == slow.encoded_slash
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(targets)
 def test_what_is_accepted_is_what_uvicorn_routes(target):
     result = outcome(path.canonicalise, target)
@@ -71,7 +72,7 @@ def test_what_is_accepted_is_what_uvicorn_routes(target):
         assert unquote(result.path) == routed
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(
     st.sampled_from(["", "/a", "/a/dags", "%2fa", "/A", "/a;x", "/dags"]), targets, st.sampled_from(["/a", "/a/dags"])
 )
@@ -89,20 +90,20 @@ def test_what_is_below_a_base_path_is_what_starlette_routes_there(start, target,
         assert path.canonicalise(inner.path) == inner
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(targets.map(lambda target: target.replace("?", "")), st.text(max_size=20))
 def test_the_query_never_takes_part(target, query):
     assert outcome(path.canonicalise, f"{target}?{query}") == outcome(path.canonicalise, target)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(plain_segments, min_size=1, max_size=5))
 def test_every_segment_that_has_a_canonical_form_comes_back(segments):
     escaped = "/" + "/".join("".join(f"%{octet:02x}" for octet in segment.encode()) for segment in segments)
     assert path.canonicalise(escaped).segments == tuple(segments)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     targets,
     st.sampled_from(["/../", "/./", "//", "/%2e%2e/", "%2F%2F", "\\", "%5C", "%00", "%0A", "%252F", "#"]),
@@ -117,7 +118,7 @@ def test_a_trick_anywhere_in_the_path_is_refused(target, trick, data):
     assert not isinstance(result, path.CanonicalPath)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.one_of(st.text(max_size=20), st.from_regex(r"[A-Za-z0-9.\-_:\[\],@ ]{1,20}", fullmatch=True)))
 def test_canonical_hosts_are_total_and_idempotent(authority):
     result = outcome(path.canonical_host, authority)
@@ -126,7 +127,7 @@ def test_canonical_hosts_are_total_and_idempotent(authority):
         assert result[0] == result[0].lower()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(
         st.sampled_from(

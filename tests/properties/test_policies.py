@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import catalogue
@@ -13,10 +13,11 @@ from authz.core.errors import PolicyError
 from authz.core.model import Allow, Deny, Plane, Request
 from authz.core.policy import Effect
 from authz.core.reasons import ANSWERS, Reason
+from tests.support.examples import examples
 from tests.support.factories.policies import identity, load, request
 
 TABLE = catalogue.load("3.3")
-FEW = settings(max_examples=200, deadline=None)
+FEW = examples(200)
 ROLES = ("viewer", "user", "op", "copilot", "authenticated")
 
 

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import RequestError, TokenError
@@ -11,6 +11,7 @@ from authz.core.reasons import Reason
 from authz.core.request.path import canonicalise
 from authz.core.runs import run_request, run_token
 from authz.core.runs.proof import check_proof, parse_proof
+from tests.support.examples import examples
 from tests.support.factories import proofs as proof_factory
 from tests.support.factories.proofs import (
     CLAIM,
@@ -65,7 +66,7 @@ def test_no_change_of_a_proof_is_a_proof(place, other):
 
 
 @given(changed(HEADER), changed(HEADER["jwk"]), changed(proof_claims(TOKEN)), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_whatever_its_own_key_signs_is_a_proof_or_is_refused(header, jwk, claims, whole):
     header = header if whole or "jwk" not in header else {**header, "jwk": jwk}
     proof = proof_or_none(sign(dump(claims), KEY, dump(header)).encode())
@@ -92,7 +93,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 @given(CALLS, CALLS)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_proof_of_one_call_is_one_of_another_only_where_they_are_the_same(made, used):
     htu = f"{made['scheme']}://{made['authority']}{made['path']}"
     proof = parse_proof(prove(KEY, made["token"], htu=htu, htm=made["method"], iat=made["at"]))
@@ -123,7 +124,7 @@ def test_a_proof_of_one_call_is_one_of_another_only_where_they_are_the_same(made
 
 
 @given(changed(run_claims(KEY)), changed({"alg": "ES256", "typ": "airflow-run+jwt", "kid": "gate-key"}))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_whatever_our_key_signs_is_a_run_identity_token_or_is_refused(claims, header):
     token = sign(dump(claims), GATE_KEY, dump(header))
     try:
@@ -148,7 +149,7 @@ def test_no_text_is_a_request_by_chance(target):
 
 
 @given(changed(SAID))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_request_says_what_was_written_or_is_refused(said):
     try:
         asked = run_request.parse(f"{START}{thumbprint(KEY)}/{b64(dump(said))}")

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import catalogue
@@ -10,12 +10,13 @@ from authz.core.decision.decide import evaluate
 from authz.core.model import Allow
 from authz.core.policy import BUILT_IN
 from authz.core.policy.operations import expand
-from tests.support.factories.policies import ROLES, claims, load, request
 from tests.properties.test_policies import policies, rule, valid, written
+from tests.support.examples import examples
+from tests.support.factories.policies import ROLES, claims, load, request
 
 TABLE = catalogue.load("3.3")
 SETS = tuple(BUILT_IN)
-FEW = settings(max_examples=60, deadline=None)
+FEW = examples(60)
 GROUPS = ("data-readers", "data-users", "data-ops", "built-in")
 
 

@@ -7,15 +7,16 @@ The oracle is what was drawn: only nothing may be a yes.
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.factories.proofs import prove, task_key
-from tests.support.rigs.run import HOST, RunRig
 from tests.support.factories.tokens import NOW
+from tests.support.rigs.run import HOST, RunRig
 
 TASK, OTHER = task_key(), task_key("other")
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = examples(100)
 SERIALS = itertools.count()
 
 WRONG_TOKENS = (

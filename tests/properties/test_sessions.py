@@ -7,7 +7,7 @@ import functools
 import json
 from typing import NamedTuple
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.authn.run_identity import RunIdentities
@@ -20,9 +20,10 @@ from authz.core.errors import DeniedError
 from authz.core.model import HttpRequest, Plane
 from authz.core.parked import Parked
 from authz.core.request.canonical import canonical
+from tests.support.examples import examples
 from tests.support.factories.proofs import CLAIM, prove, task_key, thumbprint
-from tests.support.rigs.service import Rig, message, read, state_of
 from tests.support.factories.tokens import ISS, NOW, access_claims, make_key, sign
+from tests.support.rigs.service import Rig, message, read, state_of
 
 KEY, NEXT, TASK = make_key("ES256", kid="k1"), make_key("ES256", kid="k2"), task_key()
 LIMIT = 16 * 1024  # from here on the groups of a token are not kept
@@ -150,7 +151,7 @@ def new_authenticator():
     return Authenticator(capacity=100, max_token_bytes=99_999, count=lambda _: None)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(stories)
 @example(LOST_GROUPS)
 def test_the_authenticator_answers_as_if_it_kept_nothing(story):
@@ -208,7 +209,7 @@ def served(rig, question):
     return found.http, headers, found.removed, metadata, json.dumps(record, sort_keys=True)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(stories)
 @example(LOST_GROUPS)
 def test_the_service_answers_as_if_it_kept_nothing(story):

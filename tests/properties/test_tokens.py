@@ -6,7 +6,7 @@ import string
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from authz.core import tokens
@@ -17,6 +17,8 @@ from authz.core.model import Claims, Plane
 from authz.core.reasons import ANSWERS, Reason
 from authz.core.tokens import compact
 from authz.core.tokens.claims import READERS, typed_claims
+from tests.support.examples import examples
+from tests.support.factories.token_pipeline import accept, keyset_of, refusal
 from tests.support.factories.tokens import (
     ISS,
     NOW,
@@ -30,7 +32,6 @@ from tests.support.factories.tokens import (
     raw_token,
     sign,
 )
-from tests.support.factories.token_pipeline import accept, keyset_of, refusal
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 KEYS = {alg: make_key(alg, kid=alg) for alg in ("RS256", "ES256", "EdDSA")}
@@ -38,7 +39,7 @@ KEYSET = keyset_of(*KEYS.values())
 CORP = issuer(algorithms=frozenset(KEYS))
 TOKENS = {alg: sign(access_claims(), key) for alg, key in KEYS.items()}
 
-quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = examples(300, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = st.one_of(
     st.none(),
@@ -336,7 +337,7 @@ def test_the_documents_of_this_file_are_json():
 TIMES = st.integers(min_value=NOW - 10_000, max_value=NOW + 10_000)
 
 
-@settings(max_examples=2000, deadline=None)
+@examples(2000)
 @given(
     expires_at=TIMES,
     issued_at=st.none() | TIMES,

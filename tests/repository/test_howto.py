@@ -1,7 +1,7 @@
 """The how-tos are true: their policies have no findings, their commands print what they show, their settings render.
 
-The README's conventions hold here too (tests/repository/test_docs.py). In a table of failures, the first column is a status and a
-reason that the gate really gives together.
+The README's conventions hold here too (test_docs.py). In a table of failures, the first column is a status and a reason
+that the gate really gives together.
 """
 
 import re

@@ -19,14 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz import settings as settings_file
 from authz.envoy_config import from_settings
-from tests.support.sites import airflow as airflow_site
-from tests.support.factories import task_keys
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, free_port, loopback, wait_for
+from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.gate import Gate, token
-from tests.support.simulators.idp import IdP
+from tests.support.factories import task_keys
 from tests.support.factories.tokens import make_key
+from tests.support.ports import free_port, loopback
+from tests.support.simulators.idp import IdP
+from tests.support.sites import airflow as airflow_site
 
 KEY = make_key("ES256", kid="k1")
 HOST = "orders.internal"

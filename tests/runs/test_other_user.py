@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.sites.other_user import UID
 from tests.runs.puppets import TaskError
+from tests.support.sites.other_user import UID
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.sites.airflow import ISSUER
 from tests.runs.dag_files import thief
 from tests.support.factories.tokens import make_key
+from tests.support.sites.airflow import ISSUER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import FactoryKey, make_key, sign
+from tests.support.simulators.idp import IdP
 
 ISSUER = "https://airflow.test"
 AUDIENCE = "urn:airflow.apache.org:task"  # Airflow's default

@@ -11,8 +11,8 @@ from authz.core import assertion
 from authz.core.model import Claims, DagGrant, Identity, Rights
 from tests.support.factories import proofs as proof_factory
 from tests.support.factories.proofs import GATE, INSTANCE
-from tests.support.rigs.service import SIGNING_KEY
 from tests.support.factories.tokens import ISS, NOW, FactoryKey, access_claims, id_claims, logout_claims, make_key, sign
+from tests.support.rigs.service import SIGNING_KEY
 
 GATE_KEY = FactoryKey(
     kid=SIGNING_KEY.kid,

@@ -5,9 +5,9 @@ import http.client
 from authz.core.revocation import Revoked
 from authz.ops.http_server import SmallServer
 from authz.sessions.backchannel import MOST_BODY, Backchannel
+from tests.support.factories.tokens import NOW, logout_claims, make_key, sign
 from tests.support.rigs.service import KEY, load, state_of
 from tests.support.simulators.idp import PATIENCE_S, SimClock
-from tests.support.factories.tokens import NOW, logout_claims, make_key, sign
 
 NEXT = make_key("ES256", kid="k2")
 THIEF = make_key("ES256", kid="k1 of a thief")

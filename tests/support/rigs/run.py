@@ -25,11 +25,11 @@ from authz.keys import KeyState
 from authz.runs.airflow_rest import AirflowRest
 from authz.runs.replay_table import Replays
 from authz.runs.task_states import TaskStates
-from tests.support.simulators.airflow import AirflowSimulator
 from tests.support.factories.proofs import prove, thumbprint
-from tests.support.rigs.service import POLICY, SIGNING_KEY, Rig, message, read
-from tests.support.simulators.idp import PATIENCE_S
 from tests.support.factories.tokens import NOW, b64, dump, jwks_of, make_key, sign
+from tests.support.rigs.service import POLICY, SIGNING_KEY, Rig, message, read
+from tests.support.simulators.airflow import AirflowSimulator
+from tests.support.simulators.idp import PATIENCE_S
 
 GATE = "https://gate.test"
 AIRFLOW_ISS = "https://airflow.test"

@@ -27,8 +27,8 @@ from authz.core import assertion, policy
 from authz.core.jose import jwks
 from authz.core.parked import Parked
 from authz.keys import KeyState
-from tests.support.simulators.idp import PATIENCE_S, MemorySink, SimClock
 from tests.support.factories.tokens import ISS, access_claims, jwks_of, make_key, sign
+from tests.support.simulators.idp import PATIENCE_S, MemorySink, SimClock
 
 KEY = make_key("ES256", kid="k1")
 SIGNING_KEY = assertion.load_signing_key(assertion.generate_pem())

@@ -13,7 +13,6 @@ test needs. Its requests come from `.client(...)`:
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ import jwt
 from authz.core import assertion
 from authz.demo.airflow_home import AirflowHome
 from authz.demo.children import Children
+from tests.support.ports import free_port
 from tests.support.sites.airflow_database import new_database
 
 ISSUER = "https://gate.test"
@@ -54,12 +54,6 @@ for name in {names!r}:
 def empty_dags(*names):
     """Source of one file with a DAG of one empty task for each name; its tag is the part of the name before `_`."""
     return SIMPLE_DAG.format(names=names)
-
-
-def free_port():
-    """A port that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class AirflowSite:

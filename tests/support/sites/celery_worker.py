@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from authz.demo.children import Children
-from tests.support.sites.airflow import free_port
+from tests.support.ports import free_port
 
 EXECUTORS = "CeleryExecutor,LocalExecutor"  # the first is for tasks that do not say
 STARTS_S = 180  # on a busy machine

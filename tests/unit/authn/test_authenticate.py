@@ -12,8 +12,8 @@ from authz.core.errors import KeysUnavailableError, RequestError, TokenError
 from authz.core.model import HttpRequest, Plane
 from authz.core.reasons import Reason
 from authz.core.revocation import Kind, Revocation, Revoked
-from tests.support.rigs.service import KEY, POLICY, load, state_of
 from tests.support.factories.tokens import ISS, NOW, access_claims, make_key, sign
+from tests.support.rigs.service import KEY, POLICY, load, state_of
 
 NEXT = make_key("ES256", kid="k2")
 UNNAMED = make_key("RS256", kid=None)

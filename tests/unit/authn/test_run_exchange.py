@@ -10,10 +10,10 @@ from authz.authn.run_exchange import AIRFLOW
 from authz.core.model import Level
 from authz.core.runs import run_token
 from tests.support.factories.proofs import task_key, thumbprint
+from tests.support.factories.tokens import NOW, b64, dump, make_key, raw_token
 from tests.support.rigs.run import AIRFLOW_ISS, AIRFLOW_KEY, GATE, NEXT_AIRFLOW_KEY, RunRig
 from tests.support.rigs.service import KEY, SIGNING_KEY
 from tests.support.simulators.idp import body, html, redirect
-from tests.support.factories.tokens import NOW, b64, dump, make_key, raw_token
 
 TASK = task_key()
 

@@ -7,8 +7,8 @@ from cachetools import LRUCache
 from authz.check.assertions import AssertionMinter
 from authz.core import assertion
 from authz.core.model import DagGrant, Rights
-from tests.support.rigs.service import SIGNING_KEY, Rig
 from tests.support.factories.tokens import NOW
+from tests.support.rigs.service import SIGNING_KEY, Rig
 
 RIGHTS = Rights(DagGrant(("*",)), "viewer", ("DAGS",))
 OLD_KEY = assertion.load_signing_key(assertion.generate_pem())

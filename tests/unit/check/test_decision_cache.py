@@ -17,9 +17,9 @@ from authz.core.model import Allow, Claims, Deny, HttpRequest, Identity, Level
 from authz.core.parked import Parked
 from authz.core.reasons import Reason
 from tests.support.factories.policies import narrowing, run
+from tests.support.factories.tokens import ISS, make_key
 from tests.support.rigs.service import KEY, POLICY, SIGNING_KEY, Rig, load, read, state_of
 from tests.support.simulators.idp import MemorySink
-from tests.support.factories.tokens import ISS, make_key
 
 OTHER_KEY = make_key("ES256", kid="k2")
 # Rights on some DAGs: lists are allowed where Airflow narrows them, and two people see different ones by one rule.

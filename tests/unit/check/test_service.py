@@ -11,8 +11,8 @@ from authz.core.model import Plane
 from authz.core.parked import Parked
 from authz.core.reasons import ANSWERS, Reason
 from tests.support.factories.policies import narrowing
-from tests.support.rigs.service import KEY, POLICY, Rig, load, message, read, state_of
 from tests.support.factories.tokens import ISS, NOW, make_key, sign
+from tests.support.rigs.service import KEY, POLICY, Rig, load, message, read, state_of
 
 OTHER = make_key("ES256", kid="k2")
 

@@ -9,8 +9,8 @@ from authz.core import catalogue
 from authz.core.parked import Parked
 from authz.core.reasons import Reason
 from authz.core.revocation import Kind
-from tests.support.rigs.service import KEY, POLICY, Rig, load, read, state_of
 from tests.support.factories.tokens import ISS, NOW, make_key
+from tests.support.rigs.service import KEY, POLICY, Rig, load, read, state_of
 
 OTHER = make_key("ES256", kid="k2")
 LOGOUT = ("GET", "/api/v2/auth/logout")

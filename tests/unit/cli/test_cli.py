@@ -13,8 +13,8 @@ from authz.cli import main
 from authz.core import catalogue
 from tests.support.factories.policies import NARROWED, narrowing_catalogue
 from tests.support.factories.proofs import run_token, task_key
-from tests.support.simulators.idp import IdP
 from tests.support.factories.tokens import access_claims, jwks_of, make_key, sign
+from tests.support.simulators.idp import IdP
 
 POLICY = """
 version: 1

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.core.revocation import Kind, Revocation
 from authz.sessions.revocation_file import RevocationFile
-from tests.support.rigs.service import KEY, POLICY, Rig
 from tests.support.factories.tokens import ISS, access_claims, jwks_of, sign
+from tests.support.rigs.service import KEY, POLICY, Rig
 
 BROKEN = "version: 1\nissuers: 7\n"
 SETTINGS = """

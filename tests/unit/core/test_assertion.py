@@ -224,7 +224,7 @@ def test_other_keys_are_refused(pem, message):
 
 
 def test_the_longest_names_and_the_largest_grant_make_an_assertion_that_airflow_reads():
-    """tests/unit/core/tokens/test_claims.py: a longer name is refused when it is read, not by Airflow after an allow."""
+    """A longer name is refused when it is read (tokens/test_claims.py), not by Airflow after an allow."""
     name = "x" * 1022
     claims = replace(CLAIMS, subject=name, username=name, client_id=name, full_name="x" * 6000)
     globs = tuple(f"{number:03}{'x' * 76}*" for number in range(98))

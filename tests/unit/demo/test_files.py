@@ -7,13 +7,13 @@ import pytest
 from authz import settings
 from authz.core import policy
 from authz.demo import files
-from authz.demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim, free_ports
+from authz.demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim
 
 PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8, execution=9)
 
 
 def test_ports_are_free_and_differ():
-    ports = free_ports()
+    ports = Ports.free()
     values = [getattr(ports, name) for name in Ports.__dataclass_fields__]
     assert len(set(values)) == len(values) == 9
 

@@ -17,9 +17,9 @@ from authz.fetching.guard import Deadline, GuardedBackend, forbidden, system_res
 from authz.keys import KeyFetcher, Limits
 from authz.keys.fetch import read_file
 from authz.keys.over_http import HttpFetcher
-from tests.support.simulators import idp as sim
 from tests.support.factories.certificates import Authority
 from tests.support.factories.tokens import issuer, jwks_of, make_key
+from tests.support.simulators import idp as sim
 
 KEY = make_key("ES256", kid="k1")
 NEXT = make_key("ES256", kid="k2")

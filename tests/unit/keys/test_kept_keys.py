@@ -7,8 +7,8 @@ from authz.keys import Fetched, KeyOptions, KeyStore
 from authz.keys.boot import Boot, this_boot
 from authz.keys.kept_keys import KeepingFetcher
 from authz.system.state_folder import StateFolder
-from tests.support.simulators.idp import SimClock
 from tests.support.factories.tokens import issuer, jwks_of, make_key
+from tests.support.simulators.idp import SimClock
 
 KEY, OTHER = make_key("ES256", kid="k1"), make_key("ES256", kid="k2")
 CORP = issuer()

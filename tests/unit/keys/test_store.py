@@ -10,8 +10,8 @@ import pytest
 
 from authz.core.errors import KeysUnavailableError
 from authz.keys import KeyFetcher, KeyOptions, KeyState, KeyStore, SystemClock
-from tests.support.simulators.idp import PATIENCE_S, IdP, SimClock, SimFetcher
 from tests.support.factories.tokens import issuer, make_key
+from tests.support.simulators.idp import PATIENCE_S, IdP, SimClock, SimFetcher
 
 OLD, NEW = make_key("ES256", kid="old"), make_key("ES256", kid="new")
 CORP = issuer(name="corp")

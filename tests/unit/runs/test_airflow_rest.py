@@ -8,8 +8,8 @@ import pytest
 from authz.core.reasons import Reason
 from authz.core.runs.task_claim import Claim
 from authz.runs.airflow_rest import AirflowRest, token_in
-from tests.support.simulators.airflow import AirflowSimulator
 from tests.support.factories.certificates import Authority
+from tests.support.simulators.airflow import AirflowSimulator
 from tests.support.simulators.idp import body, drip, drip_body, endless, hang_up, silence
 
 

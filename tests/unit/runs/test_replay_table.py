@@ -8,13 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from authz.core.errors import ReplaysFullError
 from authz.core.reasons import Reason
 from authz.runs import replay_table
 from authz.runs.replay_table import BUCKET, Replays
+from tests.support.examples import examples
 from tests.support.factories.tokens import NOW
 
 
@@ -331,7 +332,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_is_as_right_as_a_dictionary_that_forgets_nothing(steps, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     folder.chmod(0o700)

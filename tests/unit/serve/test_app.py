@@ -21,11 +21,12 @@ from authz.serve import app as wiring
 from authz.serve.app import App
 from authz.system import threads
 from authz.system.threads import Background
-from tests.e2e.envoy_harness import free_port, wait_for
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import token
+from tests.support.factories.tokens import ISS, b64, dump, jwks_of, make_key, sign
+from tests.support.ports import free_port
 from tests.support.rigs.service import KEY, POLICY, message, read
 from tests.support.simulators.idp import PATIENCE_S
-from tests.support.factories.tokens import ISS, b64, dump, jwks_of, make_key, sign
 
 SETTINGS = """
 version: 1

@@ -8,9 +8,9 @@ import pytest
 
 from authz.core.model import Level, Run
 from tests.support.factories.proofs import CLAIM, prove, task_key, thumbprint
+from tests.support.factories.tokens import NOW, make_key
 from tests.support.rigs.run import HOST, OPEN, RunRig, basic
 from tests.support.rigs.service import load
-from tests.support.factories.tokens import NOW, make_key
 
 TASK = task_key()
 OTHER = task_key("other")

@@ -30,8 +30,8 @@ from authz.serve.app import App
 from authz.serve.supervisor.run import Supervisor
 from authz.settings.certificates import Certificates
 from tests.support.object_graph import facts
-from tests.support.schema_leaves import changed, leaves, others, value_at
 from tests.support.rigs.service import POLICY
+from tests.support.schema_leaves import changed, leaves, others, value_at
 
 # Keys that need not change anything, each with its reason.
 EXCEPTIONS = {

@@ -10,8 +10,8 @@ from authz.core.revocation import Attempt, Kind, Revocation, Revoked, encode
 from authz.sessions import revocation_file, revoker
 from authz.sessions.revocation_file import RevocationFile
 from authz.sessions.revoker import Revoker
-from tests.support.simulators.idp import PATIENCE_S, SimClock
 from tests.support.factories.tokens import ISS, NOW
+from tests.support.simulators.idp import PATIENCE_S, SimClock
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

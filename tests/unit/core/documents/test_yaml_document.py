@@ -2,13 +2,14 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from authz.core.documents import yaml_document, yaml_reader
 from authz.core.documents.wording import Worded
 from authz.core.errors import MOST_PROBLEMS, ConfigError, PolicyError, Problem, ProblemsError
+from tests.support.examples import examples
 
 
 class Strict(BaseModel):
@@ -255,7 +256,7 @@ def test_a_place_far_to_the_right_stays_on_its_line():
     assert document.place(("a", "c"))[0] == 2
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!#|>%@`'\"\n ,?<~019.", max_size=60).map(str.encode))
 def test_parse_is_total(raw):
     try:
@@ -278,7 +279,7 @@ def every_place(document):
     return {(loc, key): document.place(loc, key=key) for loc in walk((), document.data) for key in (False, True)}
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data())
 def test_places_that_are_read_later_are_those_of_the_whole_file(data):
     leaf = st.sampled_from(["viewer", "a b", "é: #", "", "1", 'x"y', "long " * 40, "two\nlines\n"]) | st.integers(0, 9)
@@ -303,7 +304,7 @@ def test_places_that_are_read_later_are_those_of_the_whole_file(data):
 _PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.recursive(
         _PRINTABLE | st.integers(-(10**9), 10**9) | st.booleans() | st.none(),

@@ -1,12 +1,13 @@
 """The index finds every rule that covers another one, and compares few that do not."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.policy import Effect
 from authz.core.policy.coverage import Covering
 from authz.core.policy.covering_index import CoveringIndex
+from tests.support.examples import examples
 from tests.support.factories.policies import load
 
 CONDITIONS = {
@@ -46,7 +47,7 @@ def policy_of(rules):
         return None
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(conditions(CONDITIONS), min_size=1, max_size=6),
     st.lists(conditions(OF_CALLS), max_size=6),

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import catalogue
@@ -8,6 +8,7 @@ from authz.core.errors import PolicyError
 from authz.core.policy import reach
 from authz.core.policy.operations import expand, words_for
 from authz.core.policy.patterns import parse_path, segment_matches
+from tests.support.examples import examples
 from tests.support.factories.policies import load, narrowing_catalogue
 
 TABLE = catalogue.load("3.3")
@@ -156,7 +157,7 @@ def overlap(target, path):
     return path.rest if len(path.segments) == shorter else target.rest
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.data())
 def test_a_pattern_overlaps_the_targets_that_the_definition_says(data):
     words = list(data.draw(st.sampled_from(TARGETS)).segments)

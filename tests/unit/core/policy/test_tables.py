@@ -1,8 +1,9 @@
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.core.policy.patterns import parse_glob, parse_host, parse_path
 from authz.core.policy.tables import GlobTable, HostTable, PathTable
+from tests.support.examples import examples
 
 globs = st.text("ab*", min_size=1, max_size=6).filter(lambda text: "**" not in text)
 words = st.text("ab", max_size=8)
@@ -16,7 +17,7 @@ segments = st.lists(st.sampled_from(["a", "b", "ab", "aab", "c"]), max_size=5).m
 ).map(lambda items: (*items, ""))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(globs, max_size=12), words)
 @example(["a*b*a", "a*a", "a*bb*a"], "aba")
 def test_a_glob_table_finds_what_matches(patterns, word):
@@ -35,14 +36,14 @@ def test_a_glob_keeps_its_first_value():
     assert table.find("a") == [1, 1]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(st.sampled_from(["", "*."]), labels).map("".join), max_size=8), labels)
 def test_a_host_table_finds_what_matches(patterns, host):
     parsed = [parse_host(pattern) for pattern in patterns]
     assert sorted(HostTable(parsed).find(host)) == sorted({p.text for p in parsed if p.matches(host)})
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(path_patterns, max_size=12), segments.filter(bool))
 def test_a_path_table_finds_what_matches(patterns, path):
     parsed = [parse_path(pattern) for pattern in patterns]

@@ -3,6 +3,7 @@ import pytest
 from authz.core.model import Plane
 from authz.core.reasons import Reason
 from authz.core.tokens import Outcome, inspect
+from tests.support.factories.token_pipeline import keyset_of
 from tests.support.factories.tokens import (
     ISS,
     NOW,
@@ -13,7 +14,6 @@ from tests.support.factories.tokens import (
     raw_token,
     sign,
 )
-from tests.support.factories.token_pipeline import keyset_of
 
 KEY = make_key("RS256")
 NAMES = ["form", "issuer", "algorithm", "key", "signature", "kind", "claims", "audience", "expiry", "start", "lifetime"]

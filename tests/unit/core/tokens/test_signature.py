@@ -4,6 +4,7 @@ from authz.core.errors import TokenError
 from authz.core.jose import jwks
 from authz.core.reasons import Reason
 from authz.core.tokens import ParsedToken, find_issuer, find_key, parse, verify
+from tests.support.factories.token_pipeline import keyset_of
 from tests.support.factories.tokens import (
     ASYMMETRIC,
     ISS,
@@ -16,7 +17,6 @@ from tests.support.factories.tokens import (
     sign_hmac,
     unb64,
 )
-from tests.support.factories.token_pipeline import keyset_of
 
 RS = make_key("RS256")
 ES = make_key("ES256", kid="k2")

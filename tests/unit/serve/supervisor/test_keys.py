@@ -13,8 +13,8 @@ from authz.core.errors import KeysUnavailableError
 from authz.keys import Fetched, KeyOptions, KeyStore
 from authz.serve.supervisor.key_socket import KeyServer, SupervisedFetcher
 from authz.serve.supervisor.shared_keys import SharedFetcher
-from tests.support.simulators.idp import PATIENCE_S, SimClock, SimFetcher
 from tests.support.factories.tokens import issuer, jwks_of, make_key
+from tests.support.simulators.idp import PATIENCE_S, SimClock, SimFetcher
 
 OLD, NEW = make_key("ES256", kid="old"), make_key("ES256", kid="new")
 CORP = issuer(name="corp")
