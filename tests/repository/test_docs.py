@@ -1,4 +1,6 @@
-"""What the documentation says is what the software does: every command in the README is run, every table is complete.
+"""What the documentation says is what the software does: the commands on the way in are run, every table is complete.
+
+The way in is the README, then a gate in front of an Airflow, then the page for an answer that one did not expect.
 
 A `yaml` block after a sentence that ends with a file name in backticks is saved under that name. In a `console` block
 each line that begins with `$ ` is run in the same folder; a comment `# exit status N` says how it ends (0 otherwise);
@@ -23,6 +25,9 @@ from tests.support.factories.tokens import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+IN_FRONT = (ROOT / "docs" / "howto" / "airflow.md").read_text()
+OUTBOUND = (ROOT / "docs" / "howto" / "outbound.md").read_text()
+TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")})
 BIN = Path(sys.executable).parent
 
@@ -30,29 +35,50 @@ BIN = Path(sys.executable).parent
 RUN_ELSEWHERE = {
     "make demo": ".ci/run, as `make demo-tour`: the same stack and tour, without the waiting",
     "make test": ".ci/run",
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt"
+    " -subj /CN=airflow.example.com -addext subjectAltName=DNS:airflow.example.com": (
+        "test_the_commands_for_an_existing_airflow_work"
+    ),
     "authz envoy --settings authz.yaml --output envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
     "envoy --mode validate -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work",
     "authz serve --settings authz.yaml": "test_the_commands_for_an_existing_airflow_work",
     "envoy -c envoy.yaml": "test_the_commands_for_an_existing_airflow_work, as `envoy --mode validate`",
+    "curl http://127.0.0.1:9180/readyz": "tests/e2e/test_gate_failures.py",
+    "curl --cacert tls.crt --resolve airflow.example.com:8443:127.0.0.1"
+    " https://airflow.example.com:8443/api/v2/monitor/health": "tests/e2e/test_gate.py, without a token",
+    "authz doctor --airflow http://127.0.0.1:8080": "tests/integration/test_doctor.py",
     'curl -H "Authorization: Bearer $TOKEN" https://airflow.example.com:8443/api/v2/dags': "the demo's tour",
     "grep 926a3e91b7e7441cfa435aae decisions.jsonl": "tests/e2e/test_gate.py reads records by their id",
 }
 
 
-def blocks(kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(kind, *pages):
+    return [block for page in pages for block in re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+
+
+def save(page, folder):
+    """Write the files that a page shows into a folder; their names."""
+    found = re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for name, text in found:
+        (folder / name).write_text(text)
+    return [name for name, _text in found]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with the files of the README, and a token whose issuer has a slash too many."""
     path = tmp_path_factory.mktemp("readme")
-    found = re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert [name for name, _text in found] == ["first.yaml", "policy.yaml", "authz.yaml"]
-    for name, text in found:
-        (path / name).write_text(text)
+    assert save(README, path) == ["first.yaml", "policy.yaml"]
     wrong = access_claims(iss="https://idp.example.com/realms/data/")
     (path / "token.txt").write_text(sign(wrong, make_key("RS256")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def in_front(tmp_path_factory):
+    """A folder with the files of a gate in front of an existing Airflow."""
+    path = tmp_path_factory.mktemp("in_front")
+    assert save(IN_FRONT, path) == ["policy.yaml", "authz.yaml"]
     return path
 
 
@@ -71,14 +97,15 @@ def run(command, folder, **options):
 
 
 def console_commands():
-    for block in blocks("console"):
+    """Those of the README and of the page about unexpected answers; test_howto.py runs those of the how-tos."""
+    for block in blocks("console", README, TROUBLE):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             yield command, output
 
 
 @pytest.mark.parametrize(("command", "output"), list(console_commands()))
-def test_every_console_command_does_what_the_readme_shows(command, output, folder):
+def test_every_console_command_does_what_the_page_shows(command, output, folder):
     command, _, comment = command.partition("   # exit status ")
     result = run(command, folder)
     pattern = re.escape(output).replace("…\\\n", "(?s:.*)").replace("…", ".*")
@@ -87,26 +114,22 @@ def test_every_console_command_does_what_the_readme_shows(command, output, folde
 
 
 def test_every_other_command_is_run_somewhere():
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line]
+    commands = [line for block in blocks("sh", README, IN_FRONT, TROUBLE) for line in block.splitlines() if line]
     assert commands == list(RUN_ELSEWHERE)
 
 
-def test_the_commands_for_an_existing_airflow_work(folder):
-    made = run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-        " -keyout tls.key -out tls.crt -subj /CN=a -days 1",
-        folder,
-    )
-    assert made.returncode == 0, made.stderr
-    assert run("authz envoy --settings authz.yaml --output envoy.yaml", folder).returncode == 0
-    checked = run("envoy --mode validate -c envoy.yaml", folder)
-    assert checked.returncode == 0, checked.stderr
-    text = (folder / "authz.yaml").read_text()
+def test_the_commands_for_an_existing_airflow_work(in_front):
+    certificate, render, validate = [line for block in blocks("sh", IN_FRONT) for line in block.splitlines()][:3]
+    assert certificate.startswith("openssl req")
+    for command in (certificate, render, validate):
+        done = run(command, in_front)
+        assert done.returncode == 0, done.stderr
+    text = (in_front / "authz.yaml").read_text()
     free = "admin: {listen: '127.0.0.1:0'}\n"
-    (folder / "serve.yaml").write_text(text.replace("127.0.0.1:9190", "127.0.0.1:0") + free)
+    (in_front / "serve.yaml").write_text(text.replace("127.0.0.1:9190", "127.0.0.1:0") + free)
     serving = subprocess.Popen(
         [BIN / "authz", "serve", "--settings", "serve.yaml", "--workers", "1"],
-        cwd=folder,
+        cwd=in_front,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -124,25 +147,42 @@ def test_the_commands_for_an_existing_airflow_work(folder):
         serving.stderr.close()
 
 
-def test_the_readmes_policy_and_settings_have_no_findings(folder):
-    assert review.lint(load((folder / "policy.yaml").read_bytes(), "policy.yaml")) == []
-    assert settings.load(folder / "authz.yaml").envoy is not None
+def test_the_policies_and_the_settings_on_the_way_in_have_no_findings(folder, in_front):
+    for path in (folder, in_front):
+        assert review.lint(load((path / "policy.yaml").read_bytes(), "policy.yaml")) == []
+    assert settings.load(in_front / "authz.yaml").envoy is not None
 
 
-def test_the_settings_for_outbound_calls_fit_beside_the_others(folder):
-    """The README shows them apart, for those who have the rest already; together they are what a gate needs."""
-    [beside] = [yaml.safe_load(block) for block in blocks("yaml") if block.startswith("run_identity:")]
-    whole = yaml.safe_load((folder / "authz.yaml").read_text())
-    envoy = {**whole["envoy"], **beside["envoy"]}
-    (folder / "both.yaml").write_text(yaml.safe_dump({**whole, **beside, "envoy": envoy}))
-    rendered = run("authz envoy --settings both.yaml --output both-envoy.yaml", folder)
-    assert rendered.returncode == 0, rendered.stderr
-    (line,) = [line for line in README.splitlines() if "id: orders, plane: egress" in line]
-    [destination] = beside["envoy"]["egress"]["destinations"]
-    assert yaml.safe_load(line)[0]["destinations"] == [destination["name"]]
-    assert (
-        f"{beside['envoy']['egress']['listen']}{destination['path']}" in README.partition("| host |")[2].splitlines()[0]
+def test_the_readmes_policy_goes_with_the_settings_in_front_of_an_airflow(tmp_path):
+    for page in (IN_FRONT, README):
+        save(page, tmp_path)
+    found = run("authz lint --settings authz.yaml", tmp_path)
+    assert (found.stdout, found.stderr, found.returncode) == ("no findings\n", "", 0)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 200
+
+
+def test_the_settings_for_outbound_calls_fit_beside_the_others(tmp_path, in_front):
+    """The how-to says "add what is new in it to the one that you have"."""
+    save(OUTBOUND, tmp_path)
+    beside, whole = (yaml.safe_load((path / "authz.yaml").read_text()) for path in (tmp_path, in_front))
+    new = {key: value for key, value in beside.items() if key not in whole}
+    assert set(new) == {"run_identity"}
+    assert {**beside, "envoy": {"inbound": beside["envoy"]["inbound"]}} == {**new, **whole}, "the rest is the same"
+    (in_front / "both.yaml").write_text(
+        yaml.safe_dump({**whole, **new, "envoy": {**whole["envoy"], **beside["envoy"]}})
     )
+    rendered = run("authz envoy --settings both.yaml --output both-envoy.yaml", in_front)
+    assert rendered.returncode == 0, rendered.stderr
+    [destination] = beside["envoy"]["egress"]["destinations"]
+    (line,) = [line for line in README.splitlines() if "id: orders, plane: egress" in line]
+    assert yaml.safe_load(line)[0]["destinations"] == [destination["name"]], "the README says that this rule is enough"
+    rules = yaml.safe_load((tmp_path / "policy.yaml").read_text())["rules"]
+    assert {name for rule in rules for name in rule["destinations"]} == {destination["name"]}
+    host = next(line for line in OUTBOUND.splitlines() if line.startswith("| host |"))
+    assert f"{beside['envoy']['egress']['listen']}{destination['path']}" in host
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -153,9 +193,9 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_way_in_leads_to_every_page():
-    docs = ROOT / "docs"
-    start = (docs / "README.md").read_text()
-    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - {"README.md"}
+    folder = ROOT / "docs"
+    start = (folder / "README.md").read_text()
+    pages = {str(page.relative_to(folder)) for page in folder.rglob("*.md")} - {"README.md"}
     assert {page for page in pages if f"]({page})" not in start} == set()
 
 

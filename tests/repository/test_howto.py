@@ -16,7 +16,11 @@ from authz.core.policy import load
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
 
-PARTS = {"filters.http.oauth2": "login:", "filters.http.credential_injector": "credential:"}
+PARTS = {
+    "filters.http.ext_authz": "inbound:",
+    "filters.http.oauth2": "login:",
+    "filters.http.credential_injector": "credential:",
+}
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
 
