@@ -1,6 +1,7 @@
-"""Write the tables of the documentation that come from the code, or (`--check`) fail when they are out of step.
+"""Write the parts of the documentation that come from the code, or (`--check`) fail when they are out of step.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; nothing else of a page is touched.
+A part stands between `<!-- table: NAME -->` and `<!-- end -->`; nothing else of a page is touched. The reference of the
+settings has a section for each section of the file: its docstring, its example from `settings_examples.yaml`, its keys.
 """
 
 import argparse
@@ -8,10 +9,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
 from authz.core.record import OutboundFields, OwnFields, SharedFields
 from authz.ops.metrics import Metrics
@@ -20,6 +23,8 @@ from authz.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md"]
+EXAMPLES = ROOT / "scripts" / "settings_examples.yaml"
+WHOLE_FILE = "authz.yaml"
 
 
 def reasons() -> Iterator[str]:
@@ -61,41 +66,97 @@ def metrics() -> Iterator[str]:
             yield f"| `{name}` | {family.type} | {shown} | {family.documentation} |"
 
 
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def examples() -> dict[str, str]:
+    """The example of each section: a document after `--- # SECTION`."""
+    parts = re.split(r"^--- # (\S+)\n", EXAMPLES.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def sections(model: type[BaseModel] = Settings, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section of the settings file with its path, in the order of the file; the file itself first."""
+    yield path or WHOLE_FILE, model
+    for name, field in model.model_fields.items():
+        inner = _section(field)
+        if inner is not None:
+            yield from sections(inner, _below(path, name, field))
+
+
+def _below(path: str, name: str, field: FieldInfo) -> str:
+    """The path of the section `name` in the section `path`: `envoy.egress.destinations[]`."""
+    return (f"{path}.{name}" if path else name) + ("[]" if "tuple" in str(field.annotation) else "")
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a key holds, one or many of them; None if it holds a value."""
+    found = list(dict.fromkeys(_models(field.annotation)))
+    if len(found) > 1:
+        sys.exit(f"scripts/docs.py: one key with several sections, which the page cannot show: {field}")
+    return found[0] if found else None
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             yield candidate
         elif candidate is not annotation:
-            yield from _sections(candidate)
+            yield from _models(candidate)
 
 
-def _default(value: Any, kind: str) -> str:
+def _default(field: FieldInfo) -> str:
     """The default as one would write it in the file."""
+    value = field.default
+    if field.is_required():
+        return "required"
+    if isinstance(value, BaseModel):
+        return "its defaults"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
     if isinstance(value, float):
-        for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
-            if value >= 2 * seconds and value % seconds == 0:
-                return f"`{value / seconds:g}{unit}`"
-        return f"`{value:g}s`"
-    if "KiB" in kind:
-        return f"`{value // 1024}KiB`"
+        units = (("d", 86400), ("h", 3600), ("m", 60))
+        unit, seconds = next(((u, s) for u, s in units if value >= 2 * s and value % s == 0), ("s", 1))
+        return f"`{value / seconds:g}{unit}`"
+    if "KiB" in str(field.metadata):
+        return f"`{size_text(value) if value else '0B'}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value not in {None, ""} else "none"
 
 
-def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
-    """Every key of the settings file."""
-    if not prefix:
-        yield "| setting | default | meaning |"
+def _choices(annotation: Any) -> str:
+    """The words that a key takes, where these are all that it takes; else nothing."""
+    inner = [part for part in get_args(annotation) if part not in {type(None), ...}]
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{word}`" for word in inner) if len(inner) > 1 else ""
+    return _choices(inner[0]) if len(inner) == 1 else ""
+
+
+def _key(path: str, name: str, field: FieldInfo) -> str:
+    """One row of a section's table; a section within it is a link."""
+    shown = f"[`{name}`](#{slug(_below(path, name, field))})" if _section(field) else f"`{name}`"
+    choices, many = _choices(field.annotation), "tuple" in str(field.annotation)
+    meaning = f"{field.description}; {'any' if many else 'one'} of {choices}" if choices else field.description
+    return f"| {shown} | {_default(field)} | {meaning} |"
+
+
+def settings() -> Iterator[str]:
+    """The reference of the settings file: contents, then each section with its sentence, its example and its keys."""
+    shown = {path: (model, " ".join((model.__doc__ or "").split("\n\n")[0].split())) for path, model in sections()}
+    written = examples()
+    wrong = [path for path in {**shown, **written} if not (shown.get(path, ("", ""))[1] and written.get(path))]
+    if wrong:
+        sys.exit(f"a section needs a docstring, and an example in {EXAMPLES.name}; look at {', '.join(wrong)}")
+    for path, (_model, sentence) in shown.items():
+        yield f"{'  ' * path.count('.') if path != WHOLE_FILE else ''}- [`{path}`](#{slug(path)}): {sentence}"
+    for path, (model, sentence) in shown.items():
+        level = 2 if path == WHOLE_FILE else max(2, min(4, path.count(".") + 1))
+        yield from ("", f"{'#' * level} `{path}`", "", sentence, "", "```yaml", written[path].strip(), "```", "")
+        yield "| key | default | meaning |"
         yield "| --- | --- | --- |"
-    for name, field in model.model_fields.items():
-        inner = list(_sections(field.annotation))
-        many = "tuple" in str(field.annotation)
-        if inner:
-            yield from settings(inner[0], f"{prefix}{name}{'[]' if many else ''}.")
-        else:
-            default = "required" if field.is_required() else _default(field.default, str(field.metadata))
-            yield f"| `{prefix}{name}` | {default} | {field.description} |"
+        prefix = "" if path == WHOLE_FILE else path
+        yield from (_key(prefix, name, field) for name, field in model.model_fields.items())
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}

@@ -21,6 +21,7 @@ from authz import settings
 from authz.core.lint import review
 from authz.core.policy import load
 from authz.core.record import OutboundFields, OwnFields
+from scripts import docs
 from tests.support.factories.tokens import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +191,51 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def anchors(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return {docs.slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_a_heading_that_exists(page):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text()):
+        if "://" not in target:
+            assert anchor in anchors(page.parent / target if target else page), (
+                f"{page.name} links to {target}#{anchor}"
+            )
+
+
+def test_anchors_are_those_that_github_makes():
+    assert docs.slug("`envoy.inbound.upstreams[]`") == "envoyinboundupstreams"
+    assert docs.slug("503 `gate_unavailable`: no gate answers") == "503-gate_unavailable-no-gate-answers"
+
+
+@pytest.mark.parametrize("section", [path for path, _model in docs.sections()])
+def test_each_section_of_the_settings_has_an_example_that_loads(section, tmp_path):
+    example = docs.examples()[section]
+    (tmp_path / "authz.yaml").write_text(example if example.startswith("version:") else f"version: 1\n{example}")
+    found = [settings.load(tmp_path / "authz.yaml")]
+    for key in () if section == docs.WHOLE_FILE else section.split("."):
+        inner = [getattr(one, key.removesuffix("[]")) for one in found]
+        found = [one for value in inner for one in (value if key.endswith("[]") else [value]) if one is not None]
+    assert any(one.model_fields_set for one in found), "the example does not show its section"
+
+
+def test_sections_of_the_settings_have_headings_of_their_own():
+    paths = [path for path, _model in docs.sections()]
+    assert len({docs.slug(path) for path in paths}) == len(paths)
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert [path for path in paths if f"# `{path}`\n" not in text] == []
+
+
+def test_the_page_of_the_settings_cannot_be_made_without_an_example(monkeypatch, tmp_path):
+    left_out = docs.EXAMPLES.read_text().replace("--- # keys\n", "--- # clefs\n")
+    monkeypatch.setattr(docs, "EXAMPLES", tmp_path / "examples.yaml")
+    docs.EXAMPLES.write_text(left_out)
+    with pytest.raises(SystemExit, match="keys, clefs"):
+        list(docs.settings())
 
 
 def test_the_way_in_leads_to_every_page():
