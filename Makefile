@@ -9,7 +9,7 @@ FAB := .fab/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,16 +47,22 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
 # Tests that share what they start run in one process: tests/conftest.py.
-PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 
-test: $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB) ## all tests: unit, property, contract, attack, integration, end-to-end and browser; TESTS="tests/e2e" runs some
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
+	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
+
+# Last, so that the last line of the output counts most of the tests.
+test-all: $(TESTED_WITH) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
+	@$(BIN)/python -m pytest -m alone $(TESTS)
+	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS)
 
 parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
 	@$(BIN)/python -m tests.parity
 
-coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
-	@$(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit --cov=authz/core --cov-report=
+coverage: $(STAMP) ## the pure core under its unit tests alone: 100 % of lines and branches, or it fails
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit/core --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
 
 # One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.

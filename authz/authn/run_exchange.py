@@ -27,7 +27,7 @@ from authz.core.parked import Begin, Done, WantKey
 from authz.core.reasons import Reason
 from authz.core.runs import run_request
 from authz.core.runs.run_request import RunRequest
-from authz.core.runs.task_claim import Attempt, Claim
+from authz.core.runs.task_lookup import PendingLookup, TaskRef
 from authz.core.runs.task_token import read_task_token
 
 AIRFLOW: Final = "airflow task tokens"  # no policy can name an issuer so: a name there has no spaces
@@ -38,11 +38,11 @@ _MOST_RETIRED: Final = 1024
 class Asker(Protocol):
     """Asks Airflow (implemented by `authz.runs.task_states`)."""
 
-    def look(self, attempt: Attempt, done: Done | None) -> bool:
+    def look(self, attempt: PendingLookup, done: Done | None) -> bool:
         """Ask; see `authz.runs.task_states.TaskStates.look`."""
         ...
 
-    def leave(self, attempt: Attempt) -> None:
+    def leave(self, attempt: PendingLookup) -> None:
         """Stop waiting; see `authz.runs.task_states.TaskStates.leave`."""
         ...
 
@@ -60,7 +60,7 @@ class Wait:
 class _Pending:
     """Outcome of the wait: a question to Airflow, or why there was none."""
 
-    attempt: Attempt | None = None
+    attempt: PendingLookup | None = None
     refused: DeniedError | None = None
     left: bool = False  # the caller has stopped waiting
 
@@ -185,8 +185,8 @@ class Exchange:
         return read_task_token(parsed, issuer, now)
 
     def _look(self, instance: str, asked: RunRequest, pending: _Pending, done: Done) -> bool:
-        claim = Claim(instance, asked.dag_id, asked.run_id, asked.task_id, asked.map_index, asked.try_number)
-        pending.attempt = Attempt(claim)
+        claim = TaskRef(instance, asked.dag_id, asked.run_id, asked.task_id, asked.map_index, asked.try_number)
+        pending.attempt = PendingLookup(claim)
         if pending.left:
             return False
         return self._states.look(pending.attempt, done)

@@ -35,7 +35,7 @@ from authz.core.reasons import Reason
 from authz.core.runs import run_token
 from authz.core.runs.proof import Proof, check_proof, parse_proof
 from authz.core.runs.run_token import START_SKEW_S, RunToken
-from authz.core.runs.task_claim import Attempt, Claim
+from authz.core.runs.task_lookup import PendingLookup, TaskRef
 
 _LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
@@ -48,7 +48,7 @@ _GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_
 class States(Protocol):
     """Whether tasks run (implemented by `authz.runs.task_states`)."""
 
-    def seen(self, claim: Claim, now: float) -> bool:
+    def seen(self, claim: TaskRef, now: float) -> bool:
         """Whether the task was running a short while ago; False: Airflow has to be asked first.
 
         Raises:
@@ -56,11 +56,11 @@ class States(Protocol):
         """
         ...
 
-    def look(self, attempt: Attempt, done: Done | None) -> bool:
+    def look(self, attempt: PendingLookup, done: Done | None) -> bool:
         """Ask; see `authz.runs.task_states.TaskStates.look`."""
         ...
 
-    def leave(self, attempt: Attempt) -> None:
+    def leave(self, attempt: PendingLookup) -> None:
         """Stop waiting; see `authz.runs.task_states.TaskStates.leave`."""
         ...
 
@@ -85,7 +85,7 @@ class StateWanted:
     """
 
     run: Run
-    attempt: Attempt = field(repr=False)
+    attempt: PendingLookup = field(repr=False)
     begin: Begin = field(repr=False)
     leave: Done = field(repr=False)
 
@@ -135,7 +135,7 @@ class _Known:
     token: RunToken
     caller: Caller
     run: Run
-    claim: Claim
+    claim: TaskRef
     used: bool = False
 
     def check_time(self, now: float) -> None:
@@ -278,7 +278,7 @@ class RunIdentities:
             if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
                 raise DeniedError(Reason.RUN_ENDED, error.detail) from None
             raise
-        attempt = Attempt(known.claim)
+        attempt = PendingLookup(known.claim)
         return StateWanted(
             run=known.run,
             attempt=attempt,
@@ -334,7 +334,7 @@ class RunIdentities:
             not_before=read.issued_at,
         )
         identity = Identity(claims=claims, roles=frozenset(), run=run)
-        return _Known(token=read, caller=Caller(identity), run=run, claim=claim_of(read.instance, run))
+        return _Known(token=read, caller=Caller(identity), run=run, claim=task_ref(read.instance, run))
 
 
 def _says_to_be_ours(token: str) -> bool:
@@ -345,9 +345,9 @@ def _says_to_be_ours(token: str) -> bool:
         return False
 
 
-def claim_of(instance: str, run: Run) -> Claim:
+def task_ref(instance: str, run: Run) -> TaskRef:
     """The claim to check with Airflow for a run that a token names."""
-    return Claim(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
+    return TaskRef(instance, run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)
 
 
 def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Request, now: float) -> Proof:

@@ -15,7 +15,7 @@ from authz.core import assertion
 from authz.core.model import Claims, DagGrant, Identity, Level, Rights, Run
 from authz.core.runs import run_token
 from authz.core.runs.run_request import RunRequest
-from authz.core.runs.task_claim import Claim
+from authz.core.runs.task_lookup import TaskRef
 
 _ASKER: Final = Claims(
     issuer_name="",
@@ -52,7 +52,7 @@ class RunMinter:
         self._lifetime = lifetime
         self._proxy_lifetime = proxy_lifetime
 
-    def variable(self, asked: RunRequest, claim: Claim, try_number: int, level: Level, now: float) -> bytes:
+    def variable(self, asked: RunRequest, claim: TaskRef, try_number: int, level: Level, now: float) -> bytes:
         """The "variable" that the task asked for, in Airflow's format.
 
         `level` is the highest that the gate will report for a call with the token.

@@ -65,7 +65,7 @@ class Verdict:
     denial: PreparedDeny | None = None
 
 
-class Verdicts:
+class DecisionCache:
     """The tables; see the module's law."""
 
     def __init__(self) -> None:

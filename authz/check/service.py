@@ -22,7 +22,7 @@ from authz.authn.run_identity import Caller, RunIdentities, StateWanted
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
 from authz.check import wire
 from authz.check.answers import Answers, Minter
-from authz.check.decision_cache import Verdicts
+from authz.check.decision_cache import DecisionCache
 from authz.check.trail import Trail, new_id
 from authz.core.clock import Clock
 from authz.core.decision import decide
@@ -34,9 +34,9 @@ from authz.core.parked import Begin, Done, Parked, WantKey
 from authz.core.policy import Policy
 from authz.core.reasons import Reason, word_of
 from authz.core.request.cookies import Cookies, contradiction
-from authz.core.revocation import Attempt
+from authz.core.revocation import PendingRevocation
 from authz.core.runs.proof import Proof
-from authz.core.runs.task_claim import Attempt as Lookup
+from authz.core.runs.task_lookup import PendingLookup
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Snapshot:
 class Revoker(Protocol):
     """Makes revocations."""
 
-    def revoke(self, attempt: Attempt, done: Callable[[], None]) -> bool:
+    def revoke(self, attempt: PendingRevocation, done: Callable[[], None]) -> bool:
         """Begin to make one; never blocks.
 
         Returns:
@@ -111,7 +111,7 @@ class Service:
         self._record = record
         self._observe = observe
         self._answers = Answers(minter, realm=realm, branding=branding)
-        self._verdicts = Verdicts()
+        self._verdicts = DecisionCache()
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep
         self._runs = runs
@@ -132,7 +132,7 @@ class Service:
         return self._guarded(trail, answer)
 
     def _check(
-        self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: Lookup | None = None
+        self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: PendingLookup | None = None
     ) -> bytes | Parked:
         """`may_wait`: for a key, or for Airflow's answer about a task. It always waits for a revocation."""
         trail = Trail(new_id())
@@ -261,13 +261,13 @@ class Service:
         after = _signed_out(decision) if http.signout else decision
         note = f"signed out, decision {trail.id}"
         revocation = self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note)
-        attempt = Attempt(revocation, subject=session.claims.subject)
+        attempt = PendingRevocation(revocation, subject=session.claims.subject)
         return Parked(
             partial(self._guarded, trail, lambda: self._after_sign_out(trail, attempt, after)),
             partial(_begin, partial(self._revoker.revoke, attempt)),
         )
 
-    def _after_sign_out(self, trail: Trail, attempt: Attempt, after: Decision) -> bytes:
+    def _after_sign_out(self, trail: Trail, attempt: PendingRevocation, after: Decision) -> bytes:
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
         return self._finish(trail, after)

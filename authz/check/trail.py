@@ -18,7 +18,7 @@ from authz.core.record import OutboundFields, OutboundRecord, OwnFields, Prepare
 from authz.core.request.cookies import Cookies
 from authz.core.request.cookies import read as read_cookies
 from authz.core.runs.run_claim import claim_of
-from authz.core.runs.task_claim import Attempt
+from authz.core.runs.task_lookup import PendingLookup
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _LONGEST_RAW: Final = 256
@@ -39,7 +39,7 @@ class Trail:
     policy: Policy | None = None
     verdict: Verdict | None = None
     jar: Cookies | None = None
-    looked: Attempt | None = None  # what was asked of Airflow while this waited
+    looked: PendingLookup | None = None  # what was asked of Airflow while this waited
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:

@@ -36,18 +36,20 @@ def serve(
     signals.ignore()
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that --help need not pay
     from authz.engine.poller import choose_poller  # noqa: PLC0415 see above; gRPC is not loaded yet
-    from authz.serve.supervisor.place import place_of  # noqa: PLC0415 see above
+    from authz.serve.supervisor.worker_context import context_of  # noqa: PLC0415 see above
 
-    place = place_of(os.environ)
-    data = files.read(place.settings if place else settings_path)
-    settings = files.parse(data, settings_path, workers=place.count if place else workers, engine=engine)
-    _log_to_stderr(logging.WARNING if quiet else settings.log.level.upper(), f" worker-{place.index}" if place else "")
+    context = context_of(os.environ)
+    data = files.read(context.settings if context else settings_path)
+    settings = files.parse(data, settings_path, workers=context.count if context else workers, engine=engine)
+    _log_to_stderr(
+        logging.WARNING if quiet else settings.log.level.upper(), f" worker-{context.index}" if context else ""
+    )
     tls = settings.tls
     choose_poller(settings.listen, client_ca=tls is not None and tls.client_ca is not None)
-    if place is not None:
+    if context is not None:
         from authz.serve.supervisor import worker  # noqa: PLC0415 see above
 
-        status = worker.run(settings, place)
+        status = worker.run(settings, context)
     else:
         from authz.system import state_lock  # noqa: PLC0415 see above
 

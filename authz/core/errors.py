@@ -10,6 +10,7 @@ A denial is a value (`authz.core.model.Deny`); an exception means that a step co
     │   ├── TokenError              401
     │   ├── KeysUnavailableError    503
     │   └── ReplaysFullError        503
+    ├── FetchError(detail)          translated by those who fetch: keys, login's provider, Airflow
     └── AuditError
         └── AuditUnavailableError   503 when the settings say deny
 
@@ -98,6 +99,14 @@ class RequestError(DeniedError):
 
 class TokenError(DeniedError):
     """The token does not identify anyone (401)."""
+
+
+class FetchError(AuthzError):
+    """A document could not be fetched, or may not be; `detail` is for the operator (never a secret)."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
 
 
 class KeysUnavailableError(DeniedError):

@@ -65,7 +65,7 @@ class Revocation:
 
 
 @dataclass(slots=True)
-class Attempt:
+class PendingRevocation:
     """A revocation to make, and whether it was made: on record, and in force in this process.
 
     `subject` owns the session; it is "" if only the issuer is known. `refused` says why there was no room.
@@ -92,7 +92,7 @@ class Shares:
     def __len__(self) -> int:
         return sum(map(len, self._held.values()))
 
-    def take(self, attempt: Attempt, now: float) -> bool:
+    def take(self, attempt: PendingRevocation, now: float) -> bool:
         """Count this one; False: its subject has used its share. One that is already counted takes nothing."""
         who, name, until = _place(attempt)
         held = self._held.setdefault(who, {})
@@ -104,7 +104,7 @@ class Shares:
         held[name] = max(until, held.get(name, 0))
         return True
 
-    def give_back(self, attempt: Attempt) -> None:
+    def give_back(self, attempt: PendingRevocation) -> None:
         """Uncount one not made."""
         who, name, _until = _place(attempt)
         self._held.get(who, {}).pop(name, None)
@@ -115,7 +115,7 @@ class Shares:
         self._held = {who: held for who, held in lasting.items() if held}
 
 
-def _place(attempt: Attempt) -> tuple[tuple[str, str], int, int]:
+def _place(attempt: PendingRevocation) -> tuple[tuple[str, str], int, int]:
     revocation = attempt.revocation
     who = revocation.issuer, _short(attempt.subject)
     return who, hash((revocation.kind, _short(revocation.value))), revocation.until
@@ -249,7 +249,7 @@ class Revoked:
                 self._marks[mark] = max(revocation.until, self._marks.get(mark, 0))
             self.any = True
 
-    def revoke(self, attempt: Attempt, _done: Callable[[], None]) -> bool:
+    def revoke(self, attempt: PendingRevocation, _done: Callable[[], None]) -> bool:
         """Revoke at once, in this memory alone; see `authz.check.service.Revoker`."""
         self.add([attempt.revocation])
         attempt.made = True

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from authz.core.errors import KeysUnavailableError
+from authz.core.errors import FetchError
 from authz.core.loopback import names_loopback
 from authz.core.urls import Url
 from authz.fetching.download import Downloader, Reach, read_url, tls_of
@@ -47,7 +47,7 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
         reach = Reach(insecure_http=False, loopback=names_loopback(url.host))
         document = downloader.get(url, reach=reach, deadline=Deadline(limits.timeout_s))
         metadata = orjson.loads(document.data)
-    except KeysUnavailableError as error:
+    except FetchError as error:
         raise DiscoveryError(error.detail) from None
     except orjson.JSONDecodeError:
         raise DiscoveryError(f"{url} is not JSON") from None
@@ -60,7 +60,7 @@ def _provider(metadata: Any, url: Url, issuer: str) -> Provider:
     if not isinstance(metadata, dict):
         raise DiscoveryError(f"{url} is not a JSON object")
     if metadata.get("issuer") != issuer:
-        raise DiscoveryError(f"{url} speaks for another issuer than {issuer}")
+        raise DiscoveryError(f"{url} is of another issuer than {issuer}")
     found = {name: metadata.get(name, "") for name in ("authorization_endpoint", "token_endpoint")}
     for name, value in found.items():
         if not isinstance(value, str) or not value:

@@ -17,7 +17,7 @@ import certifi
 import httpcore
 
 from authz import __version__
-from authz.core.errors import KeysUnavailableError
+from authz.core.errors import FetchError
 from authz.core.loopback import names_loopback
 from authz.core.urls import Url
 from authz.fetching.guard import Deadline, GuardedBackend, Resolver
@@ -41,30 +41,30 @@ def read_url(text: str) -> Url:
     """Parse a URL that keys or answers come from.
 
     Raises:
-        KeysUnavailableError: it is not a URL; the message does not quote it.
+        FetchError: it is not a URL; the message does not quote it.
     """
     try:
         return Url.parse(text)
     except ValueError as error:
-        raise KeysUnavailableError(str(error)) from None
+        raise FetchError(str(error)) from None
 
 
 def check(url: Url, reach: Reach) -> None:
     """Refuse plain HTTP to anywhere but this machine (RFC 8725 §2.8 has no meaning without an authentic key set).
 
     Raises:
-        KeysUnavailableError: the scheme is http, and the issuer does not set `insecure_http`.
+        FetchError: the scheme is http, and the issuer does not set `insecure_http`.
     """
     if url.scheme == "https" or reach.insecure_http or (reach.loopback and names_loopback(url.host)):
         return
-    raise KeysUnavailableError(f"{url}: http is refused (only loopback, or with insecure_http)")
+    raise FetchError(f"{url}: http is refused (only loopback, or with insecure_http)")
 
 
 def redirected(url: Url, location: str) -> Url:
     """The target of a redirect from `url`, which must be on the same host and port, or its https.
 
     Raises:
-        KeysUnavailableError: it is not.
+        FetchError: it is not.
     """
     location = location.partition("#")[0]
     if location.startswith("/") and not location.startswith("//"):
@@ -73,7 +73,7 @@ def redirected(url: Url, location: str) -> Url:
     same = (target.scheme, target.port) == (url.scheme, url.port)
     upgraded = (url.scheme, target.scheme) == ("http", "https")
     if target.host != url.host or not (same or upgraded):
-        raise KeysUnavailableError(f"{url} redirects to another host or scheme, which is refused")
+        raise FetchError(f"{url} redirects to another host or scheme, which is refused")
     return target
 
 
@@ -123,18 +123,18 @@ class Downloader:
         """Fetch `url`, following redirects on its host.
 
         Raises:
-            KeysUnavailableError: for any reason, there is no complete 200 answer within the limits.
+            FetchError: for any reason, there is no complete 200 answer within the limits.
         """
         for _ in range(self._limits.max_redirects + 1):
             check(url, reach)
             try:
                 answer = self._once(url, reach, deadline)
             except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
-                raise KeysUnavailableError(f"{url}: {_told(error)}") from None
+                raise FetchError(f"{url}: {_told(error)}") from None
             if isinstance(answer, Document):
                 return answer
             url = redirected(url, answer)
-        raise KeysUnavailableError(f"{url}: more than {self._limits.max_redirects} redirects")
+        raise FetchError(f"{url}: more than {self._limits.max_redirects} redirects")
 
     def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
         """The document, or where the server sends us instead."""
@@ -155,7 +155,7 @@ class Downloader:
             if response.status in _REDIRECTS and "location" in found:
                 return found["location"]
             if response.status != _OK:
-                raise KeysUnavailableError(f"{url} answers with status {response.status}")
+                raise FetchError(f"{url} answers with status {response.status}")
             data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
             return Document(data=data, max_age=_max_age(found))
 
@@ -163,7 +163,7 @@ class Downloader:
         """The decoded body; at most one byte over the limit is held in memory."""
         ceiling = self._limits.max_bytes + 1
         if encoding not in {"identity", "gzip"}:
-            raise KeysUnavailableError(f"{url} uses a content encoding that was not asked for")
+            raise FetchError(f"{url} uses a content encoding that was not asked for")
         gunzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
         body = bytearray()
         received = 0
@@ -173,11 +173,11 @@ class Downloader:
             try:
                 body += gunzip.decompress(chunk, room) if gunzip else chunk[:room]
             except zlib.error:
-                raise KeysUnavailableError(f"{url} sends a body that is not gzip") from None
+                raise FetchError(f"{url} sends a body that is not gzip") from None
             if len(body) >= ceiling or received >= ceiling:
-                raise KeysUnavailableError(f"{url} sends more than {self._limits.max_bytes} bytes")
+                raise FetchError(f"{url} sends more than {self._limits.max_bytes} bytes")
         if gunzip and not gunzip.eof:
-            raise KeysUnavailableError(f"{url} sends an incomplete body")
+            raise FetchError(f"{url} sends an incomplete body")
         return bytes(body)
 
 

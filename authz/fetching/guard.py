@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import httpcore
 
-from authz.core.errors import KeysUnavailableError
+from authz.core.errors import FetchError
 from authz.system.threads import Background
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -104,9 +104,9 @@ def _resolve(resolver: Resolver, host: str, port: int, deadline: Deadline) -> li
     thread.start()
     thread.join(deadline.left())
     if thread.is_alive():
-        raise KeysUnavailableError(f"resolving {host} takes too long")
+        raise FetchError(f"resolving {host} takes too long")
     if not answer or not answer[0]:
-        raise KeysUnavailableError(f"cannot resolve {host}")
+        raise FetchError(f"cannot resolve {host}")
     return answer[0]
 
 
@@ -129,7 +129,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         """Connect to the first address of `host` that answers, if all of them may be connected to.
 
         Raises:
-            KeysUnavailableError: the name does not resolve, or resolves to a forbidden address.
+            FetchError: the name does not resolve, or resolves to a forbidden address.
             httpcore.ConnectError: no address answers.
             httpcore.TimeoutException: not in time.
         """
@@ -137,7 +137,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         for address in addresses:
             why = forbidden(address, loopback=self._loopback)
             if why:
-                raise KeysUnavailableError(f"{host} resolves to {address}, {why}: no keys are fetched from there")
+                raise FetchError(f"refused: {host} resolves to {address} ({why})")
         failure: Exception = httpcore.ConnectError("no address")
         for tried, address in enumerate(addresses):
             share = self._deadline.left() / (len(addresses) - tried)

@@ -9,7 +9,7 @@ import ssl
 
 import orjson
 
-from authz.core.errors import KeysUnavailableError
+from authz.core.errors import FetchError, KeysUnavailableError
 from authz.core.loopback import names_loopback
 from authz.core.model import Issuer
 from authz.core.urls import Url
@@ -32,6 +32,12 @@ class HttpFetcher:
         Raises:
             KeysUnavailableError: there are none.
         """
+        try:
+            return self._fetch(issuer)
+        except FetchError as error:
+            raise KeysUnavailableError(error.detail) from None
+
+    def _fetch(self, issuer: Issuer) -> Fetched:
         configured = read_url(issuer.jwks_uri or issuer.issuer)
         loopback = issuer.insecure_http or names_loopback(configured.host)
         reach = Reach(insecure_http=issuer.insecure_http, loopback=loopback)
@@ -49,17 +55,17 @@ def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
     """The `jwks_uri` of a discovery document whose issuer is `issuer`.
 
     Raises:
-        KeysUnavailableError: it is not such a document.
+        FetchError: it is not such a document.
     """
     try:
         metadata = orjson.loads(document.data)
     except orjson.JSONDecodeError:
-        raise KeysUnavailableError(f"{url} is not JSON") from None
+        raise FetchError(f"{url} is not JSON") from None
     if not isinstance(metadata, dict):
-        raise KeysUnavailableError(f"{url} is not a JSON object")
+        raise FetchError(f"{url} is not a JSON object")
     if metadata.get("issuer") != issuer:
-        raise KeysUnavailableError(f"{url} speaks for another issuer than {issuer}")
+        raise FetchError(f"{url} is of another issuer than {issuer}")
     uri = metadata.get("jwks_uri")
     if not isinstance(uri, str):
-        raise KeysUnavailableError(f"{url} has no jwks_uri")
+        raise FetchError(f"{url} has no jwks_uri")
     return uri

@@ -17,9 +17,9 @@ import httpcore
 import orjson
 
 from authz import __version__
-from authz.core.errors import KeysUnavailableError
+from authz.core.errors import FetchError
 from authz.core.reasons import Reason
-from authz.core.runs.task_claim import Claim, Found
+from authz.core.runs.task_lookup import TaskRef, TaskStatus
 from authz.fetching.download import read_url, tls_of
 from authz.fetching.guard import Deadline, GuardedBackend, Resolver, system_resolver
 from authz.system.regular_file import read_regular
@@ -81,28 +81,28 @@ class AirflowRest:
         self._ca = ca
         self._resolver = resolver
 
-    def ask(self, claim: Claim) -> Found:
+    def ask(self, claim: TaskRef) -> TaskStatus:
         """See `authz.runs.task_states.Airflow`."""
         deadline = Deadline(self._timeout_s)
         try:
             return self._judge(claim, deadline)
         except _NoAnswerError as error:
-            return Found(Reason.AIRFLOW_UNAVAILABLE, detail=str(error))
-        except KeysUnavailableError as error:  # the guarded network's word for an address that may not be asked
-            return Found(Reason.AIRFLOW_UNAVAILABLE, detail=error.detail)
+            return TaskStatus(Reason.AIRFLOW_UNAVAILABLE, detail=str(error))
+        except FetchError as error:
+            return TaskStatus(Reason.AIRFLOW_UNAVAILABLE, detail=error.detail)
 
-    def _judge(self, claim: Claim, deadline: Deadline) -> Found:
+    def _judge(self, claim: TaskRef, deadline: Deadline) -> TaskStatus:
         place = _place(claim)
         if not place:
-            return Found(Reason.RUN_MISMATCH, detail="no task can have these ids")
+            return TaskStatus(Reason.RUN_MISMATCH, detail="no task can have these ids")
         mapped = "" if claim.map_index == _NOT_MAPPED else f"/{claim.map_index}"
         found = self._get(place + mapped, deadline)
         if found is None:
-            return self._elsewhere(claim, place, deadline) or Found(
+            return self._elsewhere(claim, place, deadline) or TaskStatus(
                 Reason.RUN_MISMATCH, detail="Airflow knows no such task instance"
             )
         if not _is_at(found, claim):
-            return Found(Reason.RUN_MISMATCH, detail="Airflow's task instance has other ids than were asked for")
+            return TaskStatus(Reason.RUN_MISMATCH, detail="Airflow's task instance has other ids than were asked for")
         number = found.get("try_number")
         if type(number) is not int or number < 1:
             raise _NoAnswerError("Airflow's answer has no try number")
@@ -110,19 +110,19 @@ class AirflowRest:
             return self._whose(claim, place, number, deadline)
         return _standing(claim, number, found.get("state"))
 
-    def _whose(self, claim: Claim, place: str, current: int, deadline: Deadline) -> Found:
+    def _whose(self, claim: TaskRef, place: str, current: int, deadline: Deadline) -> TaskStatus:
         """Another instance's token: of another try, of another map index, or of anything else."""
         try:
             elsewhere = self._elsewhere(claim, place, deadline)
             if elsewhere is not None:
                 return elsewhere
             if claim.try_number != current and self._had_tries(claim, place, current, deadline):
-                return Found(Reason.RUN_OTHER_TRY, detail=f"the task is at try {current}")
+                return TaskStatus(Reason.RUN_OTHER_TRY, detail=f"the task is at try {current}")
         except _NoAnswerError:
             pass  # it is refused either way; only the better word for it is missing
-        return Found(Reason.RUN_MISMATCH, detail="Airflow has another id for this task instance")
+        return TaskStatus(Reason.RUN_MISMATCH, detail="Airflow has another id for this task instance")
 
-    def _elsewhere(self, claim: Claim, place: str, deadline: Deadline) -> Found | None:
+    def _elsewhere(self, claim: TaskRef, place: str, deadline: Deadline) -> TaskStatus | None:
         """The refusal if the token is that of another map index of the same task."""
         try:
             listed = self._get(f"{place}/listMapped?limit={_MOST_MAPPED}", deadline)
@@ -130,10 +130,12 @@ class AirflowRest:
             return None
         for item in _items(listed):
             if item.get("id") == claim.instance and item.get("map_index") != claim.map_index:
-                return Found(Reason.RUN_OTHER_MAP_INDEX, detail=f"the token is that of {_word(item.get('map_index'))}")
+                return TaskStatus(
+                    Reason.RUN_OTHER_MAP_INDEX, detail=f"the token is that of {_word(item.get('map_index'))}"
+                )
         return None
 
-    def _had_tries(self, claim: Claim, place: str, current: int, deadline: Deadline) -> bool:
+    def _had_tries(self, claim: TaskRef, place: str, current: int, deadline: Deadline) -> bool:
         """Whether the task had the try that is claimed, or any other one if none is."""
         mapped = "" if claim.map_index == _NOT_MAPPED else f"/{claim.map_index}"
         tries = {item.get("try_number") for item in _items(self._get(f"{place}{mapped}/tries", deadline))}
@@ -181,7 +183,7 @@ class AirflowRest:
         return self._tls
 
 
-def _place(claim: Claim) -> str:
+def _place(claim: TaskRef) -> str:
     """The path of a task instance below `/api/v2/`; "" if it would be another path after decoding."""
     names = (claim.dag_id, claim.run_id, claim.task_id)
     if any("/" in name or name in {".", "..", "~"} for name in names):
@@ -195,19 +197,19 @@ def _encoded(name: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode("utf-8", "surrogatepass"))
 
 
-def _is_at(found: Mapping[str, Any], claim: Claim) -> bool:
+def _is_at(found: Mapping[str, Any], claim: TaskRef) -> bool:
     """Whether the task instance has exactly the ids that are claimed."""
     said = (found.get("dag_id"), found.get("dag_run_id"), found.get("task_id"), found.get("map_index"))
     return said == (claim.dag_id, claim.run_id, claim.task_id, claim.map_index) and type(said[3]) is int
 
 
-def _standing(claim: Claim, number: int, state: object) -> Found:
+def _standing(claim: TaskRef, number: int, state: object) -> TaskStatus:
     """The result for a task instance whose token this is."""
     if claim.try_number is not None and claim.try_number != number:
-        return Found(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
+        return TaskStatus(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
     if state != _RUNNING:
-        return Found(Reason.RUN_ENDED, detail=f"its state is {_word(state)}")
-    return Found(None, number)
+        return TaskStatus(Reason.RUN_ENDED, detail=f"its state is {_word(state)}")
+    return TaskStatus(None, number)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from authz.core.errors import DeniedError
 from authz.core.parked import Done
 from authz.core.reasons import Reason
-from authz.core.runs.task_claim import Attempt, Claim, Found
+from authz.core.runs.task_lookup import PendingLookup, TaskRef, TaskStatus
 from authz.system.clock import Clock
 from authz.system.threads import Background
 
@@ -38,7 +38,7 @@ _SETTLED_S: Final = 1.0  # for how long an ended task, or an Airflow that failed
 class Airflow(Protocol):
     """Answers questions about task instances."""
 
-    def ask(self, claim: Claim) -> Found:
+    def ask(self, claim: TaskRef) -> TaskStatus:
         """Airflow's answer; blocks for as long as the limits allow, and never raises on purpose."""
         ...
 
@@ -52,10 +52,10 @@ class _Known:
     """
 
     running_at: float = _LONG_AGO
-    ended: Found | None = None
+    ended: TaskStatus | None = None
     ended_at: float = _LONG_AGO
     ended_until: float = _LONG_AGO
-    failed: Found | None = None
+    failed: TaskStatus | None = None
     failed_until: float = _LONG_AGO
 
 
@@ -63,7 +63,7 @@ class _Known:
 class _Flight:
     """One question on its way, and the calls that wait for it."""
 
-    waiters: dict[Attempt, Done] = field(default_factory=dict, repr=False)
+    waiters: dict[PendingLookup, Done] = field(default_factory=dict, repr=False)
 
 
 class TaskStates:
@@ -92,11 +92,11 @@ class TaskStates:
         self._observe = observe
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._queue: deque[Claim] = deque()
-        self._flights: dict[Claim, _Flight] = {}
+        self._queue: deque[TaskRef] = deque()
+        self._flights: dict[TaskRef, _Flight] = {}
         self._waiting = 0
         self._busy: Counter[str] = Counter()
-        self._known: OrderedDict[Claim, _Known] = OrderedDict()
+        self._known: OrderedDict[TaskRef, _Known] = OrderedDict()
         self._failing, self._failing_until = "", _LONG_AGO
         self._running = False
         self._threads = [Background(self._run, name=f"airflow-{number}") for number in range(threads)]
@@ -122,7 +122,7 @@ class TaskStates:
             if thread.is_alive():
                 thread.join(timeout)
 
-    def seen(self, claim: Claim, now: float) -> bool:
+    def seen(self, claim: TaskRef, now: float) -> bool:
         """Whether the task was seen running a short while ago; False: the caller has to `look` first.
 
         At half of the time the next look begins in the background, so that a task that calls often never waits.
@@ -141,7 +141,7 @@ class TaskStates:
             has_failed = now < known.failed_until
         if is_running:
             if age >= self._recheck / 2 and not has_failed:
-                self.look(Attempt(claim), None)
+                self.look(PendingLookup(claim), None)
             return True
         if has_failed:
             raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, known.failed.detail if known.failed else "")
@@ -152,7 +152,7 @@ class TaskStates:
         failing = self._failing if self._clock.monotonic() < self._failing_until else ""
         return f"Airflow cannot be asked about tasks: {failing}" if failing else ""
 
-    def look(self, attempt: Attempt, done: Done | None) -> bool:
+    def look(self, attempt: PendingLookup, done: Done | None) -> bool:
         """Ask Airflow, or join a question that is on its way; never blocks.
 
         Returns:
@@ -176,17 +176,17 @@ class TaskStates:
                     self._waiting += 1
                     flight.waiters[attempt] = done
                     return True
-            attempt.found = Found(Reason.TASKS_WAIT_FOR_AIRFLOW, detail=why)
+            attempt.found = TaskStatus(Reason.TASKS_WAIT_FOR_AIRFLOW, detail=why)
         return False
 
-    def _begin(self, claim: Claim) -> _Flight:
+    def _begin(self, claim: TaskRef) -> _Flight:
         self._busy[claim.instance] += 1
         flight = self._flights[claim] = _Flight()
         self._queue.append(claim)
         self._work.notify()
         return flight
 
-    def _too_many_questions(self, claim: Claim) -> str:
+    def _too_many_questions(self, claim: TaskRef) -> str:
         """Why Airflow cannot be asked one more question; "" when it can."""
         if len(self._queue) >= _MOST_QUESTIONS:
             return f"{_MOST_QUESTIONS} questions wait to be sent to Airflow"
@@ -202,7 +202,7 @@ class TaskStates:
             return f"{_MOST_WAITING} calls wait for Airflow"
         return ""
 
-    def leave(self, attempt: Attempt) -> None:
+    def leave(self, attempt: PendingLookup) -> None:
         """Free the call's place. The question to Airflow goes on, and its answer is cached."""
         with self._lock:
             flight = self._flights.get(attempt.claim)
@@ -220,9 +220,9 @@ class TaskStates:
                 claim = self._queue.popleft()
             self._ask(claim)
 
-    def _ask(self, claim: Claim) -> None:
+    def _ask(self, claim: TaskRef) -> None:
         begun = self._clock.monotonic()
-        found = Found(Reason.AIRFLOW_UNAVAILABLE, detail="internal error")  # unless something better comes
+        found = TaskStatus(Reason.AIRFLOW_UNAVAILABLE, detail="internal error")  # unless something better comes
         try:
             found = self._airflow.ask(claim)
         except Exception as error:  # noqa: BLE001 the thread's door: the error's text could quote an answer
@@ -246,7 +246,7 @@ class TaskStates:
         failed = found.reason is Reason.AIRFLOW_UNAVAILABLE
         self._observe(landed - begun, "running" if found.reason is None else "failed" if failed else "refused")
 
-    def _note(self, claim: Claim, found: Found, begun: float, landed: float) -> None:
+    def _note(self, claim: TaskRef, found: TaskStatus, begun: float, landed: float) -> None:
         """Cache an answer. Bounded: the claim asked about least recently is evicted."""
         known = self._known.get(claim)
         if known is None:

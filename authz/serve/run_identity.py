@@ -21,7 +21,7 @@ from authz.core.errors import ConfigError, Problem
 from authz.core.model import Issuer
 from authz.core.runs import run_token
 from authz.core.runs.proof import WINDOW_S
-from authz.core.runs.task_claim import Claim, Found
+from authz.core.runs.task_lookup import TaskRef, TaskStatus
 from authz.keys import Clock, KeyStore
 from authz.ops.metrics import Metrics
 from authz.runs.airflow_rest import AirflowRest, Credentials, token_in
@@ -41,7 +41,7 @@ _LONGEST_LIFE_S: Final = 7 * 86400  # of a task token; Airflow's setting decides
 class NoAirflow:
     """Stands in where Airflow cannot be asked: the gate issues no tokens, so there are no questions."""
 
-    def ask(self, claim: Claim) -> Found:
+    def ask(self, claim: TaskRef) -> TaskStatus:
         """Fail: there is no Airflow to ask."""
         raise NotImplementedError
 

@@ -32,7 +32,7 @@ from authz.core.jose.jwks import Key
 from authz.core.model import Issuer
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
-from authz.core.revocation import Attempt, Kind, Revocation
+from authz.core.revocation import Kind, PendingRevocation, Revocation
 from authz.core.tokens.compact import ParsedToken
 from authz.core.tokens.logout import FRESH_S, Logout, read_logout
 from authz.ops.http_server import Asked, Page
@@ -99,7 +99,7 @@ class Backchannel:
         policy: Callable[[], Policy | None],
         keys: Callable[[], Mapping[str, KeyState]],
         want_key: Callable[[str, str, Callable[[], None]], bool],
-        revoke: Callable[[Attempt, Callable[[], None]], bool],
+        revoke: Callable[[PendingRevocation, Callable[[], None]], bool],
         clients: frozenset[str],
         keep: float,
         clock: Clock,
@@ -164,7 +164,7 @@ class Backchannel:
         with self._lock:
             self._refuse_duplicate(seen)
             self._seen[seen] = True
-        attempt = Attempt(self._revocation(logout, issuer, now), subject=logout.subject)
+        attempt = PendingRevocation(self._revocation(logout, issuer, now), subject=logout.subject)
         done = threading.Event()
         if self._revoke(attempt, done.set):
             done.wait(_WAIT_S)

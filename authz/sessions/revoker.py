@@ -17,7 +17,7 @@ from typing import Final
 
 from authz.core.clock import Clock
 from authz.core.errors import ConfigError, Problem
-from authz.core.revocation import MOST, Attempt, Revoked, Shares
+from authz.core.revocation import MOST, PendingRevocation, Revoked, Shares
 from authz.sessions.revocation_file import RevocationFile
 from authz.system.threads import Background
 
@@ -27,7 +27,7 @@ _MOST_WAITING: Final = 1024
 _TIDY_S: Final = 60.0
 _SLACK: Final = 64  # lines that a file may have beyond twice of what is in force
 
-_Waiting = tuple[Attempt, Callable[[], None]]
+_Waiting = tuple[PendingRevocation, Callable[[], None]]
 
 
 class Revoker:
@@ -73,7 +73,7 @@ class Revoker:
             self._queue.put(None)
             self._thread.join(timeout)
 
-    def revoke(self, attempt: Attempt, done: Callable[[], None]) -> bool:
+    def revoke(self, attempt: PendingRevocation, done: Callable[[], None]) -> bool:
         """See `authz.check.service.Revoker`."""
         if len(self._revoked) >= MOST:
             attempt.refused = f"{MOST} revocations are in force, there is no room for more"
@@ -95,7 +95,7 @@ class Revoker:
             return False
         return True
 
-    def _give_back(self, attempts: list[Attempt]) -> None:
+    def _give_back(self, attempts: list[PendingRevocation]) -> None:
         with self._counting:
             for attempt in attempts:
                 self._shares.give_back(attempt)

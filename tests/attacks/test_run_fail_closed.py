@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from authz.core.errors import ReplaysFullError
-from authz.core.runs.task_claim import Attempt
+from authz.core.runs.task_lookup import PendingLookup
 from tests.support.factories.proofs import task_key
 from tests.support.rigs.run import RunRig
 
@@ -142,4 +142,4 @@ def test_d19_an_ended_service_asks_nobody_and_lets_nobody_wait(rig):
     task = rig.airflow.add()
     rig.states.stop()
     assert rig.ask_identity(task, TASK).reason == "airflow_unavailable"
-    assert not rig.states.look(Attempt(claim=("x",)), lambda: None)
+    assert not rig.states.look(PendingLookup(claim=("x",)), lambda: None)

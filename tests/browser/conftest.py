@@ -65,7 +65,7 @@ def relay(airflow):
         yield running
 
 
-@pytest.fixture(scope="package", params=["certified", "embedded"])
+@pytest.fixture(scope="package", params=["certified", pytest.param("embedded", marks=pytest.mark.full)])
 def provider(request, gate_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     told_at = f"{gate_url}/oauth2/backchannel-logout"

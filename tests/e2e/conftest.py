@@ -12,7 +12,7 @@ from tests.e2e.scripted_authz import ScriptedAuthz
 from tests.e2e.stack import Stack
 
 
-@pytest.fixture(scope="module", params=["newest", "oldest"])
+@pytest.fixture(scope="module", params=["newest", pytest.param("oldest", marks=pytest.mark.full)])
 def envoy_binary(request):
     """The two ends of the range of Envoys that we support."""
     if request.param == "newest":

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from authz import settings as settings_file
-from authz.serve.supervisor.place import VARIABLE
+from authz.serve.supervisor.worker_context import VARIABLE
 from authz.settings import endpoints
 from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.support.factories.tokens import access_claims, sign

@@ -42,6 +42,7 @@ def test_envoy_is_told_one_endpoint_per_worker(tmp_path):
         }
 
 
+@pytest.mark.alone
 def test_a_worker_that_is_killed_under_load_costs_no_more_than_what_it_held(tmp_path, capsys):
     """kill -9, again and again, with clients that never pause for long.
 
@@ -147,6 +148,7 @@ class OnRecord(Traffic):
                 self.ended.wait(0.005)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seats", [(0,), (0, 1)], ids=["one seat", "in turn"])
 def test_kills_every_1_2_seconds_fail_requests_only_while_no_worker_is_there(tmp_path, capsys, seats):
     """A worker takes about a second to start: where both seats are hit in turn, there are moments without any."""

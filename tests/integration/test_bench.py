@@ -31,7 +31,7 @@ EGRESS = {"egress_service", "egress_proxy", "egress_proof", "parked_0", "parked_
 CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "credential", "proxy", "proof")}
 GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from bench import builds, machine
 from bench.bounds import INCONCLUSIVE, NOT_WORSE, WORSE, bounds, verdict
 from bench.compare_rows import CASES
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 
 def compare(*arguments, output):

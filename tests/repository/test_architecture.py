@@ -199,6 +199,13 @@ def test_every_thread_of_the_server_has_a_door(path):
     assert [one for one in made if "http_server.py" not in one or "Timer" not in one] == []
 
 
+def test_unit_tests_stand_in_the_room_that_they_test():
+    unit = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")}
+    assert len(folders) > 20
+    assert [str(folder) for folder in folders if not (ROOT / "authz" / folder / "__init__.py").exists()] == []
+
+
 def test_what_tests_of_a_folder_share_ends_with_them():
     """Pytest ends fixtures of package scope where a package ends; without `__init__.py` they last to the very end."""
     sharing = [path for path in (ROOT / "tests").rglob("conftest.py") if 'scope="package"' in path.read_text()]

@@ -34,7 +34,7 @@ _SMALLEST: Final = frozenset(
 )
 
 _Point = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels
-Worker = tuple[int, int]  # its place, and which one it is in that place
+Worker = tuple[int, int]  # its slot, and which one it is in that slot
 
 
 @dataclass(slots=True)

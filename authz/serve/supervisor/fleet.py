@@ -1,7 +1,7 @@
 """The worker processes: spawned, identified, reaped.
 
 Law: each is a fresh interpreter that runs the same code as this one; nothing is forked with gRPC inside. Only processes
-that were spawned here are ever signalled. A worker's index is its place; a place has several workers over time, which
+that were spawned here are ever signalled. A worker's index is its slot; a slot has several workers over time, which
 their number distinguishes.
 """
 
@@ -18,15 +18,15 @@ from typing import Final
 import authz
 from authz.serve.supervisor.aggregate import Worker
 from authz.serve.supervisor.backoff import BackOff
-from authz.serve.supervisor.place import Place
 from authz.serve.supervisor.worker import LISTENING
+from authz.serve.supervisor.worker_context import WorkerContext
 
 _BLOCK: Final = 64 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
-class Seat:
-    """One worker's place, and the worker in it.
+class WorkerSlot:
+    """One worker's slot, and the worker in it.
 
     `listened` says whether a worker in it ever started to listen; `due` is when the next worker starts in an empty one.
     """
@@ -44,7 +44,7 @@ class Seat:
 
     @property
     def worker(self) -> Worker:
-        """The worker in the seat."""
+        """The worker in the slot."""
         return self.index, self.number
 
 
@@ -52,7 +52,7 @@ class Seat:
 class Ended:
     """A worker that ended: its exit status (negative: the signal), whether it ever listened, its last metrics."""
 
-    seat: Seat
+    slot: WorkerSlot
     worker: Worker
     status: int
     served: bool
@@ -60,7 +60,7 @@ class Ended:
 
 
 class Fleet:
-    """All seats.
+    """All slots.
 
     Args:
         folder: what the workers share.
@@ -74,31 +74,31 @@ class Fleet:
         self._count = count
         self._arguments = tuple(arguments)
         self._signing_keys = signing_keys
-        self.seats = tuple(Seat(index=index) for index in range(count))
+        self.slots = tuple(WorkerSlot(index=index) for index in range(count))
 
-    def place(self, seat: Seat, lifeline: int = -1) -> Place:
-        """The place that a worker in that seat gets."""
-        return Place(
-            index=seat.index,
+    def context(self, slot: WorkerSlot, lifeline: int = -1) -> WorkerContext:
+        """What a worker in that slot is given."""
+        return WorkerContext(
+            index=slot.index,
             count=self._count,
             folder=str(self._folder),
             lifeline=lifeline,
             signing_keys=self._signing_keys,
         )
 
-    def spawn(self, seat: Seat, now: float) -> None:
-        """Start a worker in an empty seat.
+    def spawn(self, slot: WorkerSlot, now: float) -> None:
+        """Start a worker in an empty slot.
 
         Raises:
             OSError: no process can be started.
         """
-        seat.number += 1  # first: another thread that sees the process must not take it for the one before
+        slot.number += 1  # first: another thread that sees the process must not take it for the one before
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                seat.process = subprocess.Popen(  # noqa: S603 our own interpreter and arguments
+                slot.process = subprocess.Popen(  # noqa: S603 our own interpreter and arguments
                     [sys.executable, *_own_code(), "-m", "authz", *self._arguments],
-                    env={**os.environ, **self.place(seat, theirs.fileno()).environment()},
+                    env={**os.environ, **self.context(slot, theirs.fileno()).environment()},
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno(), *self._signing_keys],
                 )
@@ -106,45 +106,45 @@ class Fleet:
                 ours.close()
                 raise
         ours.setblocking(False)
-        seat.lifeline, seat.started_at = ours, now
-        seat.told.clear()
+        slot.lifeline, slot.started_at = ours, now
+        slot.told.clear()
 
     def reap(self) -> list[Ended]:
-        """The workers that have ended since the last look; their seats are empty now."""
+        """The workers that have ended since the last look; their slots are empty now."""
         ended = []
-        for seat in self.seats:
-            _listen(seat)
-            if seat.process is None or (status := seat.process.poll()) is None:
+        for slot in self.slots:
+            _listen(slot)
+            if slot.process is None or (status := slot.process.poll()) is None:
                 continue
-            _listen(seat)
-            served = seat.told.startswith(LISTENING)
-            words = bytes(seat.told).removeprefix(LISTENING).decode(errors="replace")
-            seat.process = None
-            if seat.lifeline is not None:
-                seat.lifeline.close()
-                seat.lifeline = None
-            ended.append(Ended(seat=seat, worker=seat.worker, status=status, served=served, last_metrics=words))
+            _listen(slot)
+            served = slot.told.startswith(LISTENING)
+            words = bytes(slot.told).removeprefix(LISTENING).decode(errors="replace")
+            slot.process = None
+            if slot.lifeline is not None:
+                slot.lifeline.close()
+                slot.lifeline = None
+            ended.append(Ended(slot=slot, worker=slot.worker, status=status, served=served, last_metrics=words))
         return ended
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every worker that runs."""
-        for seat in self.running():
-            if seat.process is not None:
-                seat.process.send_signal(number)
+        for slot in self.running():
+            if slot.process is not None:
+                slot.process.send_signal(number)
 
-    def running(self) -> list[Seat]:
-        """The seats with a worker."""
-        return [seat for seat in self.seats if seat.process is not None]
+    def running(self) -> list[WorkerSlot]:
+        """The slots with a worker."""
+        return [slot for slot in self.slots if slot.process is not None]
 
 
-def _listen(seat: Seat) -> None:
+def _listen(slot: WorkerSlot) -> None:
     """Read what the worker has reported, without blocking."""
     try:
-        while seat.lifeline is not None and (data := seat.lifeline.recv(_BLOCK)):
-            seat.told += data
+        while slot.lifeline is not None and (data := slot.lifeline.recv(_BLOCK)):
+            slot.told += data
     except OSError:  # nothing more for now, or it was killed in the middle of a word
         pass
-    seat.listened = seat.listened or seat.told.startswith(LISTENING)
+    slot.listened = slot.listened or slot.told.startswith(LISTENING)
 
 
 def _own_code() -> list[str]:

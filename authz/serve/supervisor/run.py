@@ -26,7 +26,7 @@ from authz.keys import SystemClock
 from authz.ops.admin import AdminServer, Readiness
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.signing_keys import load_keys
-from authz.serve.supervisor.fleet import Ended, Fleet, Seat
+from authz.serve.supervisor.fleet import Ended, Fleet, WorkerSlot
 from authz.serve.supervisor.frozen_keys import freeze, frozen
 from authz.serve.supervisor.key_socket import KeyServer
 from authz.serve.supervisor.shared_keys import SharedFetcher
@@ -60,7 +60,7 @@ class Supervisor:
         folders = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
         self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
-        self._fleet.place(self._fleet.seats[0]).settings.write_bytes(data)
+        self._fleet.context(self._fleet.slots[0]).settings.write_bytes(data)
         self._state = state_of(settings)
         self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)
         self._ending = threading.Event()
@@ -87,14 +87,14 @@ class Supervisor:
             keys.start()
             running.callback(keys.stop)
             running.callback(self._kill)
-            for seat in self._fleet.seats:
-                self._fleet.spawn(seat, time.monotonic())
+            for slot in self._fleet.slots:
+                self._fleet.spawn(slot, time.monotonic())
             admin.start()
             watching = Background(self._view.follow, args=(self._ending,), name="readiness")
             watching.start()
             running.callback(watching.join)
             running.callback(self._ending.set)
-            log.info("%d workers, admin on %s", len(self._fleet.seats), self._settings.admin.listen)
+            log.info("%d workers, admin on %s", len(self._fleet.slots), self._settings.admin.listen)
             self._keep_running()
             self._end()
         return self._status
@@ -102,7 +102,7 @@ class Supervisor:
     def _key_server(self) -> KeyServer:
         clock = SystemClock()
         fetcher = SharedFetcher(fetcher_of(self._settings, self._state, clock), clock, options_of(self._settings))
-        return KeyServer(self._fleet.place(self._fleet.seats[0]).keys, fetcher)
+        return KeyServer(self._fleet.context(self._fleet.slots[0]).keys, fetcher)
 
     def _readiness(self) -> Readiness:
         if self._ending.is_set():
@@ -124,39 +124,39 @@ class Supervisor:
             if number in _END or hopeless:
                 self._status = _USAGE if hopeless else 0
                 return
-            for seat in self._fleet.seats:
-                if seat.process is None and now >= seat.due:
-                    self._start_again(seat, now)
+            for slot in self._fleet.slots:
+                if slot.process is None and now >= slot.due:
+                    self._start_again(slot, now)
 
-    def _start_again(self, seat: Seat, now: float) -> None:
+    def _start_again(self, slot: WorkerSlot, now: float) -> None:
         """Start the next worker; if the system cannot start a process, retry after a growing delay."""
         try:
-            self._fleet.spawn(seat, now)
+            self._fleet.spawn(slot, now)
         except OSError as error:
-            delay = seat.back_off.after(0.0)
-            seat.due = now + delay
-            log.error("worker %d cannot be started, the next try is in %.1f s: %s", seat.index, delay, error.strerror)  # noqa: TRY400 the text says it all
+            delay = slot.back_off.after(0.0)
+            slot.due = now + delay
+            log.error("worker %d cannot be started, the next try is in %.1f s: %s", slot.index, delay, error.strerror)  # noqa: TRY400 the text says it all
         else:
-            seat.restarts += 1
+            slot.restarts += 1
 
     def _pause(self) -> float:
         """SIGCHLD reports an end at once; otherwise there is a restart to wait for, or nothing."""
         now = time.monotonic()
-        dues = [seat.due - now for seat in self._fleet.seats if seat.process is None]
+        dues = [slot.due - now for slot in self._fleet.slots if slot.process is None]
         return max(0.0, min([_LOOK_S, *dues]))
 
     def _replace(self, ended: Ended, now: float, *, wanted: bool) -> bool:
         """Record the end of a worker and when its successor starts; False when none can do better."""
         self._view.ended(ended)
-        seat = ended.seat
+        slot = ended.slot
         if wanted:
             return True
-        if ended.status == _USAGE and not seat.listened:
-            log.error("worker %d cannot start", seat.index)
+        if ended.status == _USAGE and not slot.listened:
+            log.error("worker %d cannot start", slot.index)
             return False
-        delay = seat.back_off.after(now - seat.started_at, served=ended.served)
-        seat.due = now + delay
-        log.error("worker %d ended (%s), the next starts in %.1f s", seat.index, _told(ended.status), delay)
+        delay = slot.back_off.after(now - slot.started_at, served=ended.served)
+        slot.due = now + delay
+        log.error("worker %d ended (%s), the next starts in %.1f s", slot.index, _told(ended.status), delay)
         return True
 
     def _end(self) -> None:
@@ -177,17 +177,17 @@ class Supervisor:
         self._view.ended(ended)
         unborn = ended.status == -signal.SIGTERM and not ended.last_metrics
         if ended.status and not unborn:
-            log.error("worker %d ended badly: %s", ended.seat.index, _told(ended.status))
+            log.error("worker %d ended badly: %s", ended.slot.index, _told(ended.status))
             self._status = self._status or 1
 
     def _kill(self) -> None:
         """Kill workers that still run: they did not drain in time, or we failed ourselves."""
-        for seat in self._fleet.running():
-            log.error("worker %d does not end and is killed", seat.index)
+        for slot in self._fleet.running():
+            log.error("worker %d does not end and is killed", slot.index)
             self._status = self._status or 1
-            if seat.process is not None:
-                seat.process.kill()
-                seat.process.wait()
+            if slot.process is not None:
+                slot.process.kill()
+                slot.process.wait()
 
 
 def _told(status: int) -> str:

@@ -32,7 +32,7 @@ def read_state(page: bytes | None) -> WorkerState | None:
         return None
 
 
-def judge(states: Mapping[int, WorkerState | None]) -> Readiness:
+def combine_readiness(states: Mapping[int, WorkerState | None]) -> Readiness:
     """The readiness of the gate; None is a worker that does not answer."""
     reasons: list[str] = []
     for index, state in sorted(states.items()):

@@ -23,7 +23,7 @@ from authz.ops.readiness_log import ReadinessLog
 from authz.serve.supervisor.aggregate import Totals, Worker
 from authz.serve.supervisor.fleet import Ended, Fleet
 from authz.serve.supervisor.private_pages import read_all, read_first
-from authz.serve.supervisor.together import WorkerState, judge, read_state
+from authz.serve.supervisor.together import WorkerState, combine_readiness, read_state
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class FleetView:
 
     def readiness(self) -> Readiness:
         """Whether all workers are ready and serve the same policy."""
-        return judge(self._states())
+        return combine_readiness(self._states())
 
     def grant(self, reference: str) -> bytes | None:
         """The answer of the first worker that knows a grant."""
@@ -80,7 +80,7 @@ class FleetView:
         self._changes.look(self.readiness(), since_start=time.monotonic() - self._began)
 
     def _pages(self) -> dict[Worker, Path]:
-        return {seat.worker: self._fleet.place(seat).admin for seat in self._fleet.running()}
+        return {slot.worker: self._fleet.context(slot).admin for slot in self._fleet.running()}
 
     def _metrics(self) -> list[tuple[Worker, str]]:
         pages = read_all(self._pages(), "/metrics")
@@ -88,12 +88,12 @@ class FleetView:
 
     def _states(self) -> dict[int, WorkerState | None]:
         pages = {worker[0]: body for worker, body in read_all(self._pages(), "/readyz").items()}
-        return {seat.index: read_state(pages.get(seat.index)) for seat in self._fleet.seats}
+        return {slot.index: read_state(pages.get(slot.index)) for slot in self._fleet.slots}
 
     def _collect(self) -> Iterator[Metric]:
         own = (*self._own.collect(), state_family(failed=self._state_failed()))
         yield from self._totals.collect(self._metrics(), own)
-        yield from families(self._states(), {seat.index: seat.restarts for seat in self._fleet.seats})
+        yield from families(self._states(), {slot.index: slot.restarts for slot in self._fleet.slots})
 
 
 class _Once(Collector):

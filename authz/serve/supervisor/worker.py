@@ -1,4 +1,4 @@
-"""A worker process: one serving process that knows its place.
+"""A worker process: one serving process that knows its slot.
 
 Law: it ends when its supervisor does, however that one ended: the lifeline closes when the process at the other end is
 gone. The worker then drains as for SIGTERM; if that takes too long it ends anyway, and it removes the shared folder.
@@ -16,7 +16,7 @@ from typing import Final
 
 from authz.serve.supervisor.frozen_keys import frozen
 from authz.serve.supervisor.key_socket import SupervisedFetcher
-from authz.serve.supervisor.place import Place
+from authz.serve.supervisor.worker_context import WorkerContext
 from authz.settings import Admin, Settings, endpoints
 from authz.system.threads import Background
 
@@ -26,17 +26,17 @@ _MARGIN_S: Final = 3.0
 _ORPHANED: Final = 70
 
 
-def settings_at(place: Place, settings: Settings) -> Settings:
+def settings_at(context: WorkerContext, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
-    listen = endpoints.of_worker(settings.listen, place.index, place.count)
-    file = settings.revocation.file or str(place.revocations)
-    told = settings.revocation.backchannel if place.index == 0 else None  # one listens, all know
+    listen = endpoints.of_worker(settings.listen, context.index, context.count)
+    file = settings.revocation.file or str(context.revocations)
+    told = settings.revocation.backchannel if context.index == 0 else None  # one listens, all know
     shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": told})}
-    settings = frozen(settings, place.signing_keys)
-    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{place.admin}"), **shared})
+    settings = frozen(settings, context.signing_keys)
+    return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{context.admin}"), **shared})
 
 
-def run(settings: Settings, place: Place) -> int:
+def run(settings: Settings, context: WorkerContext) -> int:
     """Serve as that worker until it is stopped; returns the exit status.
 
     Raises:
@@ -46,18 +46,18 @@ def run(settings: Settings, place: Place) -> int:
     from authz.serve.app import App, settle  # noqa: PLC0415 the supervisor imports this module, without gRPC
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
-    fetcher = SupervisedFetcher(place.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
+    fetcher = SupervisedFetcher(context.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
     app = App(
-        settings_at(place, settings),
+        settings_at(context, settings),
         fetcher=fetcher,
-        log_lock=place.log_lock,
-        replays=place.replays,
+        log_lock=context.log_lock,
+        replays=context.replays,
         quiet=True,
-        lints=place.index == 0,  # one speaks for all
+        lints=context.index == 0,  # one speaks for all
     )
-    with socket.socket(fileno=place.lifeline) as lifeline:
+    with socket.socket(fileno=context.lifeline) as lifeline:
         over = threading.Event()
-        Background(_follow, args=(lifeline, place, app.settings, over), name="lifeline").start()
+        Background(_follow, args=(lifeline, context, app.settings, over), name="lifeline").start()
 
         def tell(words: bytes) -> None:
             with contextlib.suppress(OSError):  # the supervisor is gone: no one reads it
@@ -74,14 +74,14 @@ def run(settings: Settings, place: Place) -> int:
     return status
 
 
-def _follow(lifeline: socket.socket, place: Place, settings: Settings, over: threading.Event) -> None:
+def _follow(lifeline: socket.socket, context: WorkerContext, settings: Settings, over: threading.Event) -> None:
     """Wait for the supervisor's end, the only event on this socket."""
     with contextlib.suppress(OSError):  # the line is reset where the supervisor died with our words unread
         while lifeline.recv(1):
             pass
     if over.is_set():
         return
-    shutil.rmtree(place.folder, ignore_errors=True)  # no other process is left to do it
+    shutil.rmtree(context.folder, ignore_errors=True)  # no other process is left to do it
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
     os._exit(_ORPHANED)

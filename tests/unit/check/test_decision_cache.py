@@ -10,7 +10,7 @@ import pytest
 from authz.authn.sessions import Authenticator
 from authz.check import decision_cache
 from authz.check.assertions import AssertionMinter
-from authz.check.decision_cache import Verdicts
+from authz.check.decision_cache import DecisionCache
 from authz.check.service import Service, Snapshot
 from authz.core.errors import RequestError
 from authz.core.model import Allow, Claims, Deny, HttpRequest, Identity, Level
@@ -57,7 +57,7 @@ def identity(*roles, subject="alice"):
 
 @pytest.fixture
 def table():
-    return Verdicts()
+    return DecisionCache()
 
 
 def decide(table, http, who, policy):

@@ -6,7 +6,17 @@ import pytest
 
 from authz.core import tokens
 from authz.core.model import Issuer, Plane
-from authz.core.revocation import LONGEST_LINE, Attempt, Kind, Revocation, Revoked, Shares, encode, of_token, parse
+from authz.core.revocation import (
+    LONGEST_LINE,
+    Kind,
+    PendingRevocation,
+    Revocation,
+    Revoked,
+    Shares,
+    encode,
+    of_token,
+    parse,
+)
 from tests.support.factories.tokens import ISS, NOW, access_claims, make_key, sign
 
 KEY = make_key("ES256")
@@ -150,7 +160,7 @@ def test_a_token_without_any_name_is_named_by_what_is_signed_of_it_and_not_by_it
 
 
 def test_an_attempt_in_memory_is_made_at_once():
-    table, attempt = revoked(), Attempt(revocation())
+    table, attempt = revoked(), PendingRevocation(revocation())
     assert table.revoke(attempt, lambda: pytest.fail("it has ended already")) is False
     assert attempt.made
     assert covers(table, parsed(sid="s1"))
@@ -240,7 +250,7 @@ def test_any_other_line_is_refused_and_not_repeated(line):
 
 
 def attempts(subject, *values, until=NOW + 60):
-    return [Attempt(revocation(value=value, until=until), subject=subject) for value in values]
+    return [PendingRevocation(revocation(value=value, until=until), subject=subject) for value in values]
 
 
 @pytest.fixture

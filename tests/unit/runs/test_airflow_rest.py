@@ -6,7 +6,7 @@ import time
 import pytest
 
 from authz.core.reasons import Reason
-from authz.core.runs.task_claim import Claim
+from authz.core.runs.task_lookup import TaskRef
 from authz.runs.airflow_rest import AirflowRest, token_in
 from tests.support.factories.certificates import Authority
 from tests.support.simulators.airflow import AirflowSimulator
@@ -14,7 +14,7 @@ from tests.support.simulators.idp import body, drip, drip_body, endless, hang_up
 
 
 def claim_of(task, **changes):
-    claim = Claim(task.id, task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number)
+    claim = TaskRef(task.id, task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number)
     return claim._replace(**changes)
 
 

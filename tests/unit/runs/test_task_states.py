@@ -6,14 +6,14 @@ import pytest
 
 from authz.core.errors import DeniedError
 from authz.core.reasons import Reason
-from authz.core.runs.task_claim import Attempt, Claim, Found
+from authz.core.runs.task_lookup import PendingLookup, TaskRef, TaskStatus
 from authz.runs.task_states import TaskStates
 from tests.support.simulators.idp import PATIENCE_S, SimClock
 
-CLAIM = Claim("id-1", "dag", "run", "task", -1, 1)
-RUNNING = Found(None, 1)
-ENDED = Found(Reason.RUN_ENDED, detail="its state is 'success'")
-DOWN = Found(Reason.AIRFLOW_UNAVAILABLE, detail="Airflow answers with status 500")
+CLAIM = TaskRef("id-1", "dag", "run", "task", -1, 1)
+RUNNING = TaskStatus(None, 1)
+ENDED = TaskStatus(Reason.RUN_ENDED, detail="its state is 'success'")
+DOWN = TaskStatus(Reason.AIRFLOW_UNAVAILABLE, detail="Airflow answers with status 500")
 
 
 class ScriptedAirflow:
@@ -56,7 +56,7 @@ def states(airflow, clock):
 
 
 def look(states, claim=CLAIM):
-    attempt, done = Attempt(claim), threading.Event()
+    attempt, done = PendingLookup(claim), threading.Event()
     assert states.look(attempt, done.set)
     assert done.wait(PATIENCE_S)
     return attempt.found
@@ -86,7 +86,7 @@ def test_a_yes_holds_for_as_long_as_the_settings_say(states, airflow, clock):
 
 def test_a_yes_counts_from_when_the_question_was_sent(states, airflow, clock):
     airflow.go.clear()
-    attempt, done = Attempt(CLAIM), threading.Event()
+    attempt, done = PendingLookup(CLAIM), threading.Event()
     states.look(attempt, done.set)
     assert airflow.begun.acquire(timeout=PATIENCE_S)
     clock.advance(10)
@@ -158,7 +158,7 @@ def test_an_exception_is_a_failure(states, airflow, clock):
 
 def test_many_who_ask_the_same_are_one_question(states, airflow):
     airflow.go.clear()
-    attempts = [Attempt(CLAIM) for _ in range(200)]
+    attempts = [PendingLookup(CLAIM) for _ in range(200)]
     over = threading.Semaphore(0)
     assert all(states.look(attempt, over.release) for attempt in attempts)
     airflow.go.set()
@@ -170,7 +170,7 @@ def test_many_who_ask_the_same_are_one_question(states, airflow):
 
 def test_so_many_wait_for_one_answer_and_no_more(states, airflow):
     airflow.go.clear()
-    looked = [states.look(Attempt(CLAIM), lambda: None) for _ in range(257)]
+    looked = [states.look(PendingLookup(CLAIM), lambda: None) for _ in range(257)]
     assert looked == [True] * 256 + [False]
 
 
@@ -178,7 +178,7 @@ def test_so_many_wait_in_all_and_there_is_room_again_afterwards(states, airflow,
     monkeypatch.setattr("authz.runs.task_states._MOST_WAITING", 3)
     airflow.go.clear()
     over = threading.Semaphore(0)
-    looked = [states.look(Attempt(CLAIM._replace(instance=f"i{number}")), over.release) for number in range(5)]
+    looked = [states.look(PendingLookup(CLAIM._replace(instance=f"i{number}")), over.release) for number in range(5)]
     assert looked == [True] * 3 + [False] * 2
     airflow.go.set()
     for _ in range(3):
@@ -188,9 +188,9 @@ def test_so_many_wait_in_all_and_there_is_room_again_afterwards(states, airflow,
 
 def test_one_task_that_claims_to_be_many_keeps_nobody_from_an_answer(states, airflow):
     airflow.go.clear()
-    looked = [states.look(Attempt(CLAIM._replace(dag_id=f"d{number}")), lambda: None) for number in range(9)]
+    looked = [states.look(PendingLookup(CLAIM._replace(dag_id=f"d{number}")), lambda: None) for number in range(9)]
     assert looked == [True] * 4 + [False] * 5
-    assert states.look(Attempt(CLAIM._replace(instance="id-2")), lambda: None)
+    assert states.look(PendingLookup(CLAIM._replace(instance="id-2")), lambda: None)
     airflow.go.set()
     assert look(states, CLAIM._replace(instance="id-3")) == RUNNING
     assert look(states, CLAIM._replace(dag_id="d8")) == RUNNING
@@ -199,9 +199,9 @@ def test_one_task_that_claims_to_be_many_keeps_nobody_from_an_answer(states, air
 def test_so_many_questions_wait_and_no_more(states, airflow):
     airflow.go.clear()
     for _ in range(2):
-        states.look(Attempt(CLAIM._replace(instance=f"busy-{_}")), lambda: None)
+        states.look(PendingLookup(CLAIM._replace(instance=f"busy-{_}")), lambda: None)
         assert airflow.begun.acquire(timeout=PATIENCE_S)
-    looked = [states.look(Attempt(CLAIM._replace(instance=f"i{number}")), lambda: None) for number in range(1030)]
+    looked = [states.look(PendingLookup(CLAIM._replace(instance=f"i{number}")), lambda: None) for number in range(1030)]
     assert looked == [True] * 1024 + [False] * 6
 
 
@@ -229,7 +229,7 @@ def test_who_waits_is_told_at_the_end(airflow, clock):
     states = TaskStates(airflow, clock, recheck=15.0, observe=lambda *_: None, threads=1)
     states.start()
     airflow.go.clear()
-    first, second = (Attempt(CLAIM._replace(instance=name)) for name in ("a", "b"))
+    first, second = (PendingLookup(CLAIM._replace(instance=name)) for name in ("a", "b"))
     over = threading.Semaphore(0)
     assert states.look(first, over.release)
     assert airflow.begun.acquire(timeout=PATIENCE_S)
@@ -239,7 +239,7 @@ def test_who_waits_is_told_at_the_end(airflow, clock):
         assert over.acquire(timeout=PATIENCE_S)
     assert (first.found, second.found) == (None, None)
     airflow.go.set()
-    assert not states.look(Attempt(CLAIM), over.release)
+    assert not states.look(PendingLookup(CLAIM), over.release)
 
 
 def test_questions_are_counted_with_what_became_of_them(airflow, clock):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from authz.core.errors import ConfigError
-from authz.core.revocation import Attempt, Kind, Revocation, Revoked, encode
+from authz.core.revocation import Kind, PendingRevocation, Revocation, Revoked, encode
 from authz.sessions import revocation_file, revoker
 from authz.sessions.revocation_file import RevocationFile
 from authz.sessions.revoker import Revoker
@@ -30,7 +30,7 @@ class Rig:
 
     def revoke(self, value="s1", until=NOW + 60, subject=""):
         """Whether it was made; waits for its end."""
-        attempt, done = Attempt(one(value, until), subject=subject), threading.Event()
+        attempt, done = PendingRevocation(one(value, until), subject=subject), threading.Event()
         if self.revoker.revoke(attempt, done.set):
             assert done.wait(PATIENCE_S)
         return attempt.made
@@ -111,7 +111,7 @@ def test_what_cannot_be_written_is_not_made_not_in_force_and_told(rig, path, mon
 
 
 def test_a_bug_in_one_batch_does_not_end_the_writing(rig, path, caplog):
-    ended, attempt = threading.Event(), Attempt(one("\udcff"))  # which no file can hold
+    ended, attempt = threading.Event(), PendingRevocation(one("\udcff"))  # which no file can hold
     assert rig.revoker.revoke(attempt, ended.set)
     assert ended.wait(PATIENCE_S)
     assert not attempt.made
@@ -178,7 +178,7 @@ def test_there_is_room_for_so_many_and_no_more(rig, monkeypatch):
 def test_so_many_may_wait_and_no_more(path, monkeypatch):
     monkeypatch.setattr(revoker, "_MOST_WAITING", 2)
     rig = Rig(path)  # whose thread does not run yet
-    waiting = [Attempt(one(f"s{number}")) for number in range(3)]
+    waiting = [PendingRevocation(one(f"s{number}")) for number in range(3)]
     ended = []
     assert [rig.revoker.revoke(attempt, lambda: ended.append(1)) for attempt in waiting] == [True, True, False]
     rig.revoker.start()
@@ -205,7 +205,7 @@ def test_what_found_no_place_to_wait_takes_nothing_of_a_share(path, monkeypatch)
     monkeypatch.setattr("authz.core.revocation.SHARE", 1)
     monkeypatch.setattr(revoker, "_MOST_WAITING", 1)
     rig = Rig(path)  # whose thread does not run yet
-    first, second = Attempt(one("s1"), subject="a"), Attempt(one("s2"), subject="b")
+    first, second = PendingRevocation(one("s1"), subject="a"), PendingRevocation(one("s2"), subject="b")
     assert [rig.revoker.revoke(attempt, lambda: None) for attempt in (first, second)] == [True, False]
     assert second.refused == "1 revocations wait to be written"
     rig.revoker.start()

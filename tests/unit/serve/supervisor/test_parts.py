@@ -16,24 +16,24 @@ from authz import settings
 from authz.core.errors import ConfigError
 from authz.serve.supervisor import private_pages
 from authz.serve.supervisor.fleet import Fleet, _own_code
-from authz.serve.supervisor.place import VARIABLE, Place, place_of
 from authz.serve.supervisor.together import WorkerState
 from authz.serve.supervisor.view import families
 from authz.serve.supervisor.worker import settings_at
+from authz.serve.supervisor.worker_context import VARIABLE, WorkerContext, context_of
 from tests.support.simulators.idp import PATIENCE_S
 
-PLACE = Place(index=1, count=2, folder="/run/authz/x", lifeline=7, signing_keys=(8, 9))
+PLACE = WorkerContext(index=1, count=2, folder="/run/authz/x", lifeline=7, signing_keys=(8, 9))
 
 
 def test_a_place_is_told_and_understood():
-    assert place_of(PLACE.environment()) == PLACE
-    assert place_of({}) is None
+    assert context_of(PLACE.environment()) == PLACE
+    assert context_of({}) is None
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", "[]", '{"index": 1}', '{"a": 1}'])
 def test_what_no_supervisor_sets_is_refused(text):
     with pytest.raises(ConfigError, match="not what a supervisor sets"):
-        place_of({VARIABLE: text})
+        context_of({VARIABLE: text})
 
 
 def test_a_worker_listens_on_its_own_addresses(tmp_path):
@@ -171,18 +171,18 @@ class TestFleet:
         return ended
 
     def test_a_seat_is_filled_reaped_and_filled_again(self, fleet, capfd):
-        seat = fleet.seats[1]
+        slot = fleet.slots[1]
         for number in (1, 2):
-            fleet.spawn(seat, 5.0)
-            assert seat.worker == (1, number)
-            assert fleet.running() == [seat]
+            fleet.spawn(slot, 5.0)
+            assert slot.worker == (1, number)
+            assert fleet.running() == [slot]
             [ended] = self.until_reaped(fleet)
             assert (ended.worker, ended.status, ended.last_metrics) == ((1, number), 2, "")
-            assert not seat.listened
+            assert not slot.listened
         assert "No such command" in capfd.readouterr().err
 
     def test_a_signal_reaches_whoever_runs(self, fleet):
-        fleet.spawn(fleet.seats[0], 0.0)
+        fleet.spawn(fleet.slots[0], 0.0)
         fleet.signal(9)
         [ended] = self.until_reaped(fleet)
         assert ended.status == -9
@@ -190,6 +190,6 @@ class TestFleet:
     def test_descriptors_do_not_leak(self, fleet):
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(3):
-            fleet.spawn(fleet.seats[0], 0.0)
+            fleet.spawn(fleet.slots[0], 0.0)
             self.until_reaped(fleet)
         assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,4 +1,4 @@
-"""What a task claims to be, and Airflow's answer to that.
+"""Looking a task instance up in Airflow: what a task claims to be, Airflow's answer, and a pending lookup.
 
 Law: data only, as in `authz.core.model`.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from authz.core.reasons import Reason
 
 
-class Claim(NamedTuple):
+class TaskRef(NamedTuple):
     """A task instance by its id, and its claimed place. `try_number` is None if it is not claimed."""
 
     instance: str
@@ -20,7 +20,7 @@ class Claim(NamedTuple):
     try_number: int | None
 
 
-class Found(NamedTuple):
+class TaskStatus(NamedTuple):
     """Airflow's answer to a claim: None if it is true and the task runs, else why not.
 
     `try_number` is Airflow's.
@@ -32,8 +32,8 @@ class Found(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Attempt:
-    """One question and its outcome. `found` is None until there is an answer, or a refusal to ask."""
+class PendingLookup:
+    """One lookup and its outcome. `found` is None until there is an answer, or a refusal to ask."""
 
-    claim: Claim
-    found: Found | None = None
+    claim: TaskRef
+    found: TaskStatus | None = None

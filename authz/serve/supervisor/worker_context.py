@@ -1,4 +1,4 @@
-"""A worker's place: its number, how many there are, and where it finds what it shares with the others.
+"""A worker's context: its number, how many there are, and where it finds what it shares with the others.
 
 Law: the supervisor sets it once, in one environment variable; a worker has no other source and counts no processors.
 """
@@ -15,8 +15,8 @@ VARIABLE: Final = "AUTHZ_WORKER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One worker's place. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors."""
+class WorkerContext:
+    """One worker's context. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors."""
 
     index: int
     count: int
@@ -59,11 +59,11 @@ class Place:
         return {VARIABLE: json.dumps(asdict(self))}
 
 
-def place_of(environment: Mapping[str, str]) -> Place | None:
-    """The place that the environment sets; None in a process that no supervisor started.
+def context_of(environment: Mapping[str, str]) -> WorkerContext | None:
+    """The context that the environment sets; None in a process that no supervisor started.
 
     Raises:
-        ConfigError: the variable does not hold a place.
+        ConfigError: the variable does not hold a context.
     """
     text = environment.get(VARIABLE)
     if text is None:
@@ -71,7 +71,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     try:
         fields = json.loads(text)
         fields["signing_keys"] = tuple(fields["signing_keys"])
-        return Place(**fields)
+        return WorkerContext(**fields)
     except (KeyError, TypeError, ValueError):
         problem = Problem(VARIABLE, 0, 0, "the variable is not what a supervisor sets", "unset it")
         raise ConfigError([problem]) from None
