@@ -35,7 +35,7 @@ BIN = Path(sys.executable).parent
 # `sh` blocks hold commands that stay, need a network, or are run elsewhere; each is named with the place that runs it.
 RUN_ELSEWHERE = {
     "make demo": ".ci/run, as `make demo-tour`: the same stack and tour, without the waiting",
-    "make test": ".ci/run",
+    "make test": ".ci/run, as `make test-all`, which runs these tests and all others",
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt"
     " -subj /CN=airflow.example.com -addext subjectAltName=DNS:airflow.example.com": (
         "test_the_commands_for_an_existing_airflow_work"
