@@ -20,9 +20,10 @@ from authz.core.record import OutboundFields, OwnFields, SharedFields
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
 from authz.settings import Settings
+from scripts import decision_index
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md"]
+PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md", "docs/decisions.md"]
 EXAMPLES = ROOT / "scripts" / "settings_examples.yaml"
 WHOLE_FILE = "authz.yaml"
 
@@ -161,6 +162,7 @@ def settings() -> Iterator[str]:
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}
 TABLES["decision_log"] = decision_log
+TABLES["decisions"] = decision_index.index
 
 
 def fill(text: str) -> str:
