@@ -105,35 +105,13 @@ class Shown(NamedTuple):
     proof: Proof | None = None
 
 
-class Now(NamedTuple):
-    """Seconds since the epoch, and monotonic seconds."""
-
-    wall: float
-    monotonic: float
-
-
-class _naming:  # noqa: N801 used like a function; contextlib's generators cost ten times as much
-    """Adds the run that the verified token names to a `DeniedError` raised inside."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, DeniedError):
-            error.run = self._run
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Known:
     """One verified token from the gate."""
 
     token: RunToken
     caller: Caller
+    shown: Shown  # the caller without a proof
     run: Run
     claim: TaskRef
     used: bool = False
@@ -210,46 +188,62 @@ class RunIdentities:
             DeniedError: the caller is not identified, its task has ended, or Airflow cannot be asked. The error's
                 `run` is the run that a verified token names.
         """
-        now = Now(wall, monotonic)
-        for lines in (http.run_identity, http.run_proof, http.proxy_authorization, http.authorization):
-            if len(lines) > 1:
-                raise RequestError(Reason.BAD_AUTHORIZATION, "duplicate credential header")
+        if (
+            len(http.run_identity) > 1
+            or len(http.run_proof) > 1
+            or len(http.proxy_authorization) > 1
+            or len(http.authorization) > 1
+        ):
+            raise RequestError(Reason.BAD_AUTHORIZATION, "duplicate credential header")
         if http.run_identity:
-            return self._with_proof(http, request, policy, keys, now)
+            return self._with_proof(http, request, policy, keys, wall=wall, monotonic=monotonic)
         token = _proxy_token(http.proxy_authorization[0])
-        known = self._of_the_gate(token, now)
+        known = self._of_the_gate(token, wall)
         if known is not None:
-            with _naming(known.run):
-                known.check_time(now.wall)
+            try:
+                known.check_time(wall)
                 if known.token.thumbprint is not None:
                     raise TokenError(Reason.PROOF_MISSING, "a token that is bound to a key, in Proxy-Authorization")
-                return self._running(known, now) or Shown(known.caller)
+                return self._running(known, monotonic) or known.shown
+            except DeniedError as error:
+                error.run = known.run
+                raise
         as_header = replace(http, authorization=(b"Bearer " + token.encode("ascii"),))
         session = self._authenticator.authenticate(
-            as_header, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic
+            as_header, Plane.EGRESS, policy, keys, wall=wall, monotonic=monotonic
         )
         if session is None:
             raise RequestError(Reason.BAD_AUTHORIZATION, "no token in Proxy-Authorization")
         return session if isinstance(session, KeyWanted) else Shown(Caller(session.identity))
 
     def _with_proof(
-        self, http: HttpRequest, request: Request, policy: Policy, keys: Mapping[str, KeyState], now: Now
+        self,
+        http: HttpRequest,
+        request: Request,
+        policy: Policy,
+        keys: Mapping[str, KeyState],
+        *,
+        wall: float,
+        monotonic: float,
     ) -> Shown | KeyWanted | StateWanted:
         scheme, token = _header_token(http.run_identity[0])
-        known = self._of_the_gate(token, now)
+        known = self._of_the_gate(token, wall)
         if known is not None:
-            with _naming(known.run):
-                known.check_time(now.wall)
+            try:
+                known.check_time(wall)
                 if known.token.thumbprint is None:
                     raise TokenError(Reason.TOKEN_TYPE, "a token for proxies, in X-Run-Identity")
                 if scheme != b"dpop":
                     raise RequestError(Reason.BAD_AUTHORIZATION, "the scheme of X-Run-Identity is not DPoP")
-                proof = _proof_of(token, known.token.thumbprint, http, request, now.wall)
-                return self._running(known, now) or Shown(known.caller, proof)
-        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=now.wall, monotonic=now.monotonic)
+                proof = _proof_of(token, known.token.thumbprint, http, request, wall)
+                return self._running(known, monotonic) or Shown(known.caller, proof)
+            except DeniedError as error:
+                error.run = known.run
+                raise
+        session = self._authenticator.bound(token, Plane.EGRESS, policy, keys, wall=wall, monotonic=monotonic)
         if isinstance(session, KeyWanted):
             return session
-        proof = _proof_of(token, session.thumbprint or None, http, request, now.wall)
+        proof = _proof_of(token, session.thumbprint or None, http, request, wall)
         if proof.run is None:
             raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
         return Shown(self._caller(session.identity, proof.run), proof)
@@ -269,10 +263,10 @@ class RunIdentities:
             known.used = known.caller.used = True
         return known.caller
 
-    def _running(self, known: _Known, now: Now) -> StateWanted | None:
+    def _running(self, known: _Known, monotonic: float) -> StateWanted | None:
         """The question to Airflow whether the task still runs; None if it is known to run."""
         try:
-            if self._states.seen(known.claim, now.monotonic):
+            if self._states.seen(known.claim, monotonic):
                 return None
         except DeniedError as error:
             if error.reason in _GONE:  # the token was once this very task's: whatever is there now is another
@@ -304,14 +298,14 @@ class RunIdentities:
             raise TokenError(Reason.PROOF_REPLAYED, "the proof was used before")
         self._share.take(who, now)
 
-    def _of_the_gate(self, token: str, now: Now) -> _Known | None:
+    def _of_the_gate(self, token: str, wall: float) -> _Known | None:
         """The token as one from the gate, its time not yet checked; None if it does not claim to be one."""
         digest = sha256(token.encode("ascii")).digest()
         known = self._known.get(digest)
         if known is None:
             if not _says_to_be_ours(token):
                 return None
-            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=now.wall)
+            read = run_token.verify(token, self._keys, issuer=self._issuer, audience=self._audience, now=wall)
             known = self._make(read)
             self._known.put(digest, known)
         else:
@@ -334,7 +328,8 @@ class RunIdentities:
             not_before=read.issued_at,
         )
         identity = Identity(claims=claims, roles=frozenset(), run=run)
-        return _Known(token=read, caller=Caller(identity), run=run, claim=task_ref(read.instance, run))
+        caller = Caller(identity)
+        return _Known(token=read, caller=caller, shown=Shown(caller), run=run, claim=task_ref(read.instance, run))
 
 
 def _says_to_be_ours(token: str) -> bool:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from authz.authn.run_exchange import Exchange, Wait
-from authz.authn.run_identity import Caller, RunIdentities, StateWanted
+from authz.authn.run_identity import Caller, RunIdentities, Shown, StateWanted
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
 from authz.check import wire
 from authz.check.answers import Answers, Minter
@@ -295,17 +295,17 @@ class Service:
         """The caller that the run headers identify, and the proof to use up if the policy allows the call."""
         identities = self._run_parts.identities
         shown = identities.authenticate(http, request, policy, keys, wall=trail.time, monotonic=trail.started)
-        if isinstance(shown, KeyWanted):
-            return shown, None
+        if isinstance(shown, Shown):
+            caller, proof = shown
+            trail.run = caller.identity.run
+            return caller, proof
         if isinstance(shown, StateWanted):
             trail.run = shown.run
             if not may_wait:
                 if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
                     raise DeniedError(found.reason, found.detail)
                 raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
-            return shown, None
-        trail.run = shown.caller.identity.run
-        return shown.caller, shown.proof
+        return shown, None
 
     def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
         """Answer a task's request for its identity."""

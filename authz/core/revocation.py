@@ -263,7 +263,7 @@ class Revoked:
         self.any = bool(self._marks or self._subjects)
 
     def _mark(self, issuer: str, kind: Kind, value: str) -> int:
-        text = f"{kind.value}\0{issuer}\0{_short(value)}".encode("utf-8", "surrogatepass")
+        text = f"{kind._value_}\0{issuer}\0{_short(value)}".encode("utf-8", "surrogatepass")
         return int.from_bytes(blake2b(text, digest_size=8, key=self._key).digest()) & _TOKEN_BITS or 1  # 0 is no mark
 
 

@@ -56,14 +56,13 @@ class SystemClock:
         """Seconds since the epoch."""
         now, monotonic = self._wall(), self.monotonic()
         ahead = now - monotonic
-        if ahead >= self._ahead:
+        if ahead < self._ahead - self._tolerance:
+            return self._while_held(now, monotonic)
+        if self._held is not None:
+            self._let_go()
+        if ahead > self._ahead:  # noqa: PLR1730 this is asked for every check, and a call of `max` takes longer
             self._ahead = ahead
-            self._let_go()
-            return now
-        if ahead >= self._ahead - self._tolerance:
-            self._let_go()
-            return now
-        return self._while_held(now, monotonic)
+        return now
 
     def divergence(self) -> float:
         """Seconds by which our time is ahead of the operating system's; 0 unless it was set back."""
@@ -93,9 +92,8 @@ class SystemClock:
         return now
 
     def _let_go(self) -> None:
-        if self._held is not None:
-            self._held = None
-            log.warning("the system's clock is followed again: it was put right")
+        self._held = None
+        log.warning("the system's clock is followed again: it was put right")
 
     def wait(self, condition: threading.Condition, timeout: float) -> None:
         """Wait on `condition` for at most `timeout` seconds."""

@@ -8,6 +8,7 @@ Source: `envoy.service.auth.v3`, see `protos/`.
 
 import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
@@ -44,9 +45,8 @@ def allowed(
         metadata: `decision_id, reason, rule, revision, subject` for the access log.
         keep: the Authorization header is the destination's: no credential of ours is in it.
     """
-    response = pb.CheckResponse()
+    response = pb.CheckResponse.FromString(_removing((keep, *headers)))
     ok = response.ok_response
-    response.status.code = GrpcCode.OK
     for name, value in headers.items():
         option = ok.headers.add()
         option.header.key = name
@@ -54,20 +54,32 @@ def allowed(
     option = ok.headers.add()
     option.header.key = DECISION
     option.header.value = decision_id
-    remove = ok.headers_to_remove
-    remove.extend(NEVER_FORWARDED[1:] if keep else NEVER_FORWARDED)
-    remove.extend(name for name in IDENTITY_HEADERS if name not in headers)
     if cookies:
         option = ok.headers.add()
         option.header.key = "cookie"
         option.header.value = cookies
     elif cookies is not None:
-        remove.append("cookie")
+        ok.headers_to_remove.append("cookie")
     shown = ok.response_headers_to_add.add()
     shown.header.key = DECISION
     shown.header.value = decision_id
     shown.append_action = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     _describe(response, metadata)
+    return response.SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _removing(kept: tuple[bool | str, ...]) -> bytes:
+    """An allow that only removes headers: `kept` is whether Authorization stays, and the headers that are set.
+
+    It is parsed again for each allow. Joining the bytes of two messages would be faster and is wrong: `ok_response` is
+    in a `oneof`, and the second one can replace the first.
+    """
+    response = pb.CheckResponse()
+    response.status.code = GrpcCode.OK
+    remove = response.ok_response.headers_to_remove
+    remove.extend(NEVER_FORWARDED[1:] if kept[0] else NEVER_FORWARDED)
+    remove.extend(name for name in IDENTITY_HEADERS if name not in kept)
     return response.SerializeToString()
 
 

@@ -23,13 +23,20 @@ class FairShare:
     def left(self, who: str, now: float) -> int:
         """How many this caller may still take. `now` is monotonic, or a clock that may be set back."""
         if not self._ends - self._window <= now < self._ends:
-            self._taken.clear()
-            self._ends = now + self._window
+            self._begin(now)
         return self._most - self._taken.get(who, 0)
 
     def take(self, who: str, now: float) -> bool:
         """Take one; False: the caller has used its share."""
-        if self.left(who, now) <= 0:
+        if not self._ends - self._window <= now < self._ends:
+            self._begin(now)
+        taken = self._taken.get(who, 0)
+        if taken >= self._most:
             return False
-        self._taken[who] = self._taken.get(who, 0) + 1
+        self._taken[who] = taken + 1
         return True
+
+    def _begin(self, now: float) -> None:
+        """Begin another window."""
+        self._taken.clear()
+        self._ends = now + self._window

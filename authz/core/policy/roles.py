@@ -125,9 +125,14 @@ class _Members:
 
     def give(self, claims: Claims, held: set[str]) -> None:
         """Add the roles that the claims give."""
-        held.update(self.everyone, self.clients.get(claims.client_id, ()), self.subjects.get(claims.subject, ()))
-        for group in claims.groups:
-            held.update(self.groups.get(group, ()))
+        held.update(self.everyone)
+        if self.clients:
+            held.update(self.clients.get(claims.client_id, ()))
+        if self.subjects:
+            held.update(self.subjects.get(claims.subject, ()))
+        if self.groups:
+            for group in self.groups.keys() & claims.groups:
+                held.update(self.groups[group])
 
 
 class Roster:

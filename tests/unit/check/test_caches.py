@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from authz.check.wire import request as wire_request
+from authz.check.wire import response as wire_response
 from authz.core.decision.decide import evaluate
+from authz.core.edge import IDENTITY_HEADERS
 from authz.core.errors import AuthzError
 from authz.core.request import path
 from authz.core.runs import proof
@@ -31,10 +33,12 @@ TOKEN = sign(access_claims(), make_key("ES256"))
 HEADS = [token.partition(".")[0].encode() for token in (TOKEN, sign(access_claims(), make_key("RS256", kid="two")))]
 HOSTS = ["a.test", "A.test:80", "[::1]:443", "127.1", "a.test.", "x" * 300, "a.test:99999", "é.test", "", "0x7f.1"]
 PATHS = ["/oauth2/signout", "/", "", "//x", "/a/../b", "/x?y", "nothing"]
+REMOVED = [(False,), (True,), (False, *IDENTITY_HEADERS), (True, *sorted(IDENTITY_HEADERS)[:2])]
 FUNCTIONS = [
     pytest.param(compact._remembered_header, compact._header, [*HEADS, b"", b"e30", b"!", HEADS[0][:-1]], id="header"),
     pytest.param(proof._remembered_signer, proof._signer, [*HEADS, b"", b"e30"], id="signer of what is no proof"),
     pytest.param(path.canonical_host, path.canonical_host.__wrapped__, HOSTS, id="host"),
+    pytest.param(wire_response._removing, wire_response._removing.__wrapped__, REMOVED, id="headers that are removed"),
     pytest.param(wire_request._path, wire_request._path.__wrapped__, PATHS, id="path that Envoy names"),
 ]
 RULES = """{id: one, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"], dags: ["s_*", "x"]}
