@@ -2,6 +2,9 @@
 
 Law: pure. It accepts what every parser reads alike: lower-case scheme, a host of ASCII (an IDN in its `xn--` form) or
 an IP address, a possible port, visible ASCII. It refuses a user, a fragment or a control character (RFC 3986 §3).
+
+Why not `urllib.parse`: it takes a space or a backslash into the host, and removes a tab from it. Other parsers read
+those otherwise, so what was checked would not be what is connected to.
 """
 
 import ipaddress

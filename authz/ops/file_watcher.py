@@ -9,6 +9,9 @@ watcher never waits for it, and keeps checking.
 Law 4: a file is identified by its inode, which is held (O_PATH) from one reading to the next: otherwise its number
 could be reused for another file, and two quick renames would look like a save in place.
 Law 5: what the receiver could not take is passed on again.
+
+Why not watchfiles (inotify): network file systems tell it nothing, so the content has to be read from time to time
+anyway; looking five times a second, this loses 0.2 s at most.
 """
 
 import contextlib

@@ -3,9 +3,9 @@
 Law: a client cannot hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
 are open at a time (the next is closed at once); a body has a length, and that is bounded. `http.server` reads HTTP.
 
-Why not waitress 3.0.2, which starts in a third of the time and half of the memory (43 ms, 4 MB against 120 ms, 10 MB): it
-only cuts idle connections. When 32 clients sent a byte a second each, it answered no one for as long as they did; this
-server answered after 5 seconds.
+Why not waitress 3.0.2, which starts faster and smaller (43 ms, 4 MB against 120 ms, 10 MB): it only cuts idle
+connections. When 32 clients sent a byte a second each, it answered no one for as long as they did; this server answered
+after 5 seconds.
 """
 
 import contextlib

@@ -3,6 +3,9 @@
 Law: a caller's use never counts against another. The calls let through bound the memory: a window is dropped whole
 when the next one begins, so a caller may take at most twice its share around the end of a window. Asking what is
 left takes nothing, so only calls that turn out to be valid are counted. Used by one thread. Time is an argument.
+
+Why not the `limits` library: it keeps its counters in storages with locks and clocks of their own; here one thread
+counts, and time is an argument.
 """
 
 

@@ -4,6 +4,9 @@ Law 1: an upstream never gets our cookies (PITFALLS d-22): neither Envoy's, whic
 Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. But it must not contradict: a
 duplicate session cookie, or one that names another subject than the bearer token, makes the caller unclear.
 Law 3: it first looks for the names as bytes, so that thousands of foreign cookies cost next to nothing.
+
+Why not `http.cookies`: it keeps one of two cookies with the same name, and drops what follows the first that it cannot
+read. Both would hide what Law 2 looks for.
 """
 
 from dataclasses import field
