@@ -15,12 +15,10 @@ from types import MappingProxyType
 
 from authz.demo.ports import free_ports
 from authz.envoy_config.render import render, render_sds
-from authz.settings.plan.credentials import HeaderSecret
-from authz.settings.plan.egress import Destination, Egress
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
 from bench import machine
 from bench.rulebook import ORDERS
 from tests.e2e.envoy_harness import newest
+from tests.support import envoy_settings
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 _EXT_AUTHZ = "envoy.filters.http.ext_authz"
@@ -92,37 +90,27 @@ def status(port, target, headers):
         return _get(connection, target, headers)[0]
 
 
+def _settings(envoy, authz, admin):
+    return envoy_settings.parsed({**envoy, "admin": f"127.0.0.1:{admin}", "access_log": "/dev/null"}, authz)
+
+
 def _rendered(port, authz, upstream, admin):
-    airflow = Upstream(name="airflow", addresses=(f"127.0.0.1:{upstream}",), audience="airflow")
-    return render(
-        EnvoyPlan(
-            authz_endpoints=tuple(authz),
-            authz_timeout=3.0,
-            inbound=Listener(listen=f"127.0.0.1:{port}", upstreams=(airflow,)),
-            admin_listen=f"127.0.0.1:{admin}",
-            access_log="/dev/null",
-        )
-    )
+    airflow = {"name": "airflow", "address": f"127.0.0.1:{upstream}", "audience": "airflow"}
+    inbound = {"listen": f"127.0.0.1:{port}", "upstreams": [airflow]}
+    return render(_settings({"inbound": inbound}, authz, admin))
 
 
 def _rendered_egress(port, authz, upstream, admin, secret=None):
     """With the file `secret` Envoy adds a credential to each call; its SDS file is written beside it."""
-    name, credential = ("keyed", HeaderSecret(secret=str(secret))) if secret else ("orders", None)
-    place = {"addresses": (f"127.0.0.1:{upstream}",), "hosts": (ORDERS,)}
-    plan = EnvoyPlan(
-        authz_endpoints=tuple(authz),
-        authz_timeout=3.0,
-        egress=Egress(
-            listen=f"127.0.0.1:{port}", destinations=(Destination(name=name, credential=credential, **place),)
-        ),
-        admin_listen=f"127.0.0.1:{admin}",
-        access_log="/dev/null",
-        sds=str(secret.parent / "sds") if secret else "",
-    )
-    for path, content in render_sds(plan).items():
+    orders = {"name": "orders", "address": f"127.0.0.1:{upstream}", "hosts": [ORDERS]}
+    keyed = {**orders, "name": "keyed", "credential": {"secret_file": str(secret)}}
+    egress = {"listen": f"127.0.0.1:{port}", "destinations": [keyed if secret else orders]}
+    sds = {"sds": str(secret.parent / "sds")} if secret else {}
+    settings = _settings({"egress": egress, **sds}, authz, admin)
+    for path, content in render_sds(settings).items():
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(json.dumps(content))
-    return render(plan)
+    return render(settings)
 
 
 def _renamed(value, old, new):

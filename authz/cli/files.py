@@ -107,21 +107,20 @@ def envoy(settings_path: Path, workers: int | Literal["auto"] | None, kind: str,
     envoy --mode validate -c envoy.yaml
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz import settings as files  # noqa: PLC0415 only this command needs it
-    from authz.envoy_config import from_settings  # noqa: PLC0415 only this command needs it
     from authz.envoy_config.files import make_cookie_secret, warnings, write_sds  # noqa: PLC0415 see above
+    from authz.envoy_config.provider import complete  # noqa: PLC0415 see above
     from authz.envoy_config.render import render, render_sds, to_yaml  # noqa: PLC0415 envoy-data-plane takes half a second
     from authz.serve import file_review  # noqa: PLC0415 only this command needs it
 
-    settings = files.load(settings_path, workers=workers)
-    plan = from_settings.plan_of(settings, str(settings_path))
-    made = render(plan)
-    if plan.inbound and plan.inbound.login:
-        make_cookie_secret(plan.inbound.login.cookie_secret)
-    for warning in warnings(plan):
+    settings = complete(files.load(settings_path, workers=workers), str(settings_path))
+    made = render(settings)
+    if settings.edge.inbound and settings.edge.inbound.login:
+        make_cookie_secret(settings.edge.inbound.login.cookie_secret_file)
+    for warning in warnings(settings):
         click.echo(f"warning: {warning}", err=True)
     for finding in file_review.findings(settings, str(settings_path), time.time()):
         click.echo(f"{finding.severity.value}: {finding.problem}", err=True)
-    write_sds({path: to_yaml(content) for path, content in render_sds(plan).items()})
+    write_sds({path: to_yaml(content) for path, content in render_sds(settings).items()})
     text = to_yaml(made) if kind == "yaml" else orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n"
     if output is None:
         sys.stdout.write(text)

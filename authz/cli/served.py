@@ -18,7 +18,7 @@ from authz.core.tokens import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
     from authz.settings import Settings
-    from authz.settings.envoy import Upstream
+    from authz.settings.inbound import Upstream
 
 _POLICY: Final = Path("policy.yaml")
 

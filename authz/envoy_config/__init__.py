@@ -1,4 +1,4 @@
-"""Envoy's configuration for both planes, rendered from one small plan (`authz.settings.plan`).
+"""Envoy's configuration for both planes, rendered from the settings as they are (`authz.settings`).
 
 Law: everything that Envoy reads is built from the types of `envoy-data-plane`, always in one constructor call, so that
 a misspelt field is an error here and not a surprise there. Importing these types costs about 0.6 s, so only the `envoy`

@@ -1,4 +1,4 @@
-"""Convert a plan's address to Envoy's: `Address`, endpoints, and the kind of cluster they need."""
+"""Convert an address of the settings to Envoy's: `Address`, endpoints, and the kind of cluster they need."""
 
 from collections.abc import Iterable
 

@@ -34,67 +34,66 @@ from authz.envoy_config.addresses import envoy_address
 from authz.envoy_config.clusters import (
     authz_cluster,
     destination_cluster,
+    execution_cluster,
     login_clusters,
     token_cluster,
     upstream_cluster,
 )
 from authz.envoy_config.dynamic import dynamic_clusters
-from authz.envoy_config.execution import CLUSTER as EXECUTION_CLUSTER
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
 from authz.envoy_config.login_cookies import PATTERN_SIZE
 from authz.envoy_config.routes import cluster_name
 from authz.envoy_config.tunnels import tunnel_clusters, tunnel_listeners
-from authz.settings.plan.credentials import ClientCredentials
-from authz.settings.plan.egress import Egress
-from authz.settings.plan.execution import Execution
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings import Settings
+from authz.settings.egress import Egress
+from authz.settings.envoy import Envoy
+from authz.settings.inbound import Inbound
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS: Final = "envoy.resource_monitors.global_downstream_max_connections"
 
 
-def bootstrap(plan: EnvoyPlan) -> Bootstrap:
+def bootstrap(settings: Settings) -> Bootstrap:
     """The complete configuration of one Envoy."""
+    envoy = settings.edge
     return Bootstrap(
         node=Node(id="airflow-envoy-authz", cluster="airflow-envoy-authz"),
-        admin=_admin(plan),
+        admin=_admin(envoy.admin),
         static_resources=BootstrapStaticResources(
             listeners=[
-                *([inbound_listener(plan, plan.inbound)] if plan.inbound else []),
-                *(_egress_listeners(plan, plan.egress) if plan.egress else []),
-                *([execution_listener(plan, plan.execution)] if plan.execution else []),
+                *([inbound_listener(settings, envoy.inbound)] if envoy.inbound else []),
+                *(_egress_listeners(settings, envoy.egress) if envoy.egress else []),
+                *([execution_listener(settings, envoy.execution)] if envoy.execution else []),
             ],
             clusters=[
-                authz_cluster(plan),
-                *_inbound_clusters(plan.inbound),
-                *(_egress_clusters(plan.egress, plan.sds) if plan.egress else []),
-                *([_execution_cluster(plan.execution)] if plan.execution else []),
+                authz_cluster(settings),
+                *(_inbound_clusters(settings, envoy.inbound) if envoy.inbound else []),
+                *(_egress_clusters(envoy.egress, envoy.sds) if envoy.egress else []),
+                *([execution_cluster(envoy.execution)] if envoy.execution else []),
             ],
         ),
-        bootstrap_extensions=_extensions(plan),
-        layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=_runtime(plan))]),
-        overload_manager=_overload(plan),
+        bootstrap_extensions=_extensions(envoy.egress),
+        layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=_runtime(envoy))]),
+        overload_manager=_overload(envoy),
     )
 
 
-def _runtime(plan: EnvoyPlan) -> Struct:
+def _runtime(envoy: Envoy) -> Struct:
     """Empty, except for the size of the one pattern of a login that exceeds Envoy's bound of 100."""
-    login = plan.inbound is not None and plan.inbound.login is not None
+    login = envoy.inbound is not None and envoy.inbound.login is not None
     return Struct.from_dict({"re2.max_program_size.error_level": PATTERN_SIZE}) if login else Struct()
 
 
-def _inbound_clusters(inbound: Listener | None) -> list[Cluster]:
-    if inbound is None:
-        return []
-    login = login_clusters(inbound.login) if inbound.login else []
+def _inbound_clusters(settings: Settings, inbound: Inbound) -> list[Cluster]:
+    login = login_clusters(inbound.login, settings.revocation.backchannel) if inbound.login else []
     return [*(upstream_cluster(upstream, cluster_name(upstream)) for upstream in inbound.upstreams), *login]
 
 
-def _egress_listeners(plan: EnvoyPlan, egress: Egress) -> list[EnvoyListener]:
+def _egress_listeners(settings: Settings, egress: Egress) -> list[EnvoyListener]:
     return [
-        egress_listener(plan, egress),
-        *(base_url_listener(plan, egress, one) for one in egress.destinations if one.listen),
+        egress_listener(settings, egress),
+        *(base_url_listener(settings, egress, one, one.listen) for one in egress.destinations if one.listen),
         *tunnel_listeners(egress),
     ]
 
@@ -103,39 +102,33 @@ def _egress_clusters(egress: Egress, sds: str) -> list[Cluster]:
     return [
         *(destination_cluster(destination, sds) for destination in egress.destinations),
         *(
-            token_cluster(destination.name, destination.credential)
+            token_cluster(destination.name, destination.credential.oauth2)
             for destination in egress.destinations
-            if isinstance(destination.credential, ClientCredentials)
+            if destination.credential and destination.credential.oauth2
         ),
         *tunnel_clusters(egress),
         *(dynamic_clusters(egress.dynamic) if egress.dynamic else []),
     ]
 
 
-def _execution_cluster(execution: Execution) -> Cluster:
-    return upstream_cluster(
-        Upstream(name="airflow", addresses=execution.addresses, tls=execution.tls), EXECUTION_CLUSTER
-    )
-
-
-def _extensions(plan: EnvoyPlan) -> list[TypedExtensionConfig]:
+def _extensions(egress: Egress | None) -> list[TypedExtensionConfig]:
     """What Envoy's internal listeners need."""
-    if not plan.egress or not any(destination.tunnel for destination in plan.egress.destinations):
+    if not egress or not any(destination.tunnel for destination in egress.destinations):
         return []
     return [TypedExtensionConfig(name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener()))]
 
 
-def _admin(plan: EnvoyPlan) -> Admin:
+def _admin(listen: str) -> Admin:
     return Admin(
-        address=envoy_address(plan.admin_listen),
+        address=envoy_address(listen),
         ignore_global_conn_limit=True,
         allow_paths=[StringMatcher(prefix=path) for path in ADMIN_PATHS],
     )
 
 
-def _overload(plan: EnvoyPlan) -> OverloadManager:
-    heap = FixedHeapConfig(max_heap_size_bytes=plan.max_heap_bytes)
-    connections = DownstreamConnectionsConfig(max_active_downstream_connections=plan.max_connections)
+def _overload(envoy: Envoy) -> OverloadManager:
+    heap = FixedHeapConfig(max_heap_size_bytes=envoy.max_heap)
+    connections = DownstreamConnectionsConfig(max_active_downstream_connections=envoy.max_connections)
     return OverloadManager(
         refresh_interval=timedelta(milliseconds=250),
         resource_monitors=[

@@ -40,17 +40,21 @@ from envoy_data_plane.google.protobuf import Any
 from authz.envoy_config.addresses import discovery, load_assignment
 from authz.envoy_config.credentials import injector, token_cluster_name
 from authz.envoy_config.egress_routes import destination_name
+from authz.envoy_config.execution import CLUSTER as EXECUTION
 from authz.envoy_config.ext_authz import CLUSTER
 from authz.envoy_config.failures import named
 from authz.envoy_config.limits import body_bound, breakers, outliers
 from authz.envoy_config.login import BACKCHANNEL
 from authz.envoy_config.login import CLUSTER as PROVIDER
-from authz.envoy_config.tls import cluster_socket, host_socket
-from authz.settings.plan.credentials import ClientCredentials
-from authz.settings.plan.egress import Destination, HostTls
-from authz.settings.plan.front import EnvoyPlan, Upstream
-from authz.settings.plan.login import LoginPlan, endpoint
-from authz.settings.plan.peers import ClientTls
+from authz.envoy_config.secrets import AUTHZ_CERTIFICATE
+from authz.envoy_config.tls import cluster_socket, host_socket, shown_certificate
+from authz.settings import Settings
+from authz.settings.destinations import OAuth2
+from authz.settings.egress import Destination
+from authz.settings.envoy import Envoy, Execution
+from authz.settings.inbound import Upstream
+from authz.settings.login import Login
+from authz.settings.urls import endpoint
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
@@ -71,22 +75,23 @@ _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BALANCING: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta())
 
 
-def authz_cluster(plan: EnvoyPlan) -> Cluster:
+def authz_cluster(settings: Settings) -> Cluster:
     """The workers of `authz serve`: gRPC over HTTP/2, health-checked every second."""
+    endpoints = settings.authz_endpoints
     http2 = Http2ProtocolOptions(
         connection_keepalive=KeepaliveSettings(connection_idle_interval=timedelta(seconds=10), timeout=_SECOND)
     )
     options = ClusterHttp(explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2))
     return Cluster(
         name=CLUSTER,
-        type=discovery(plan.authz_endpoints),
+        type=discovery(endpoints),
         connect_timeout=AUTHZ_CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=_BALANCING,
-        load_assignment=load_assignment(CLUSTER, plan.authz_endpoints),
+        load_assignment=load_assignment(CLUSTER, endpoints),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=cluster_socket(plan.authz_tls, "h2", sds=plan.sds) if plan.authz_tls else None,
+        transport_socket=_authz_socket(settings.edge) if settings.tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
         circuit_breakers=_authz_breakers(),
@@ -94,36 +99,52 @@ def authz_cluster(plan: EnvoyPlan) -> Cluster:
     )
 
 
+def _authz_socket(envoy: Envoy) -> TransportSocket:
+    certificate, key = envoy.authz_tls_certificate, envoy.authz_tls_key
+    shown = shown_certificate(certificate, key, envoy.sds, AUTHZ_CERTIFICATE) if certificate and key else None
+    return cluster_socket(envoy.authz_tls_name, envoy.authz_authority, "h2", shown=shown)
+
+
 def upstream_cluster(upstream: Upstream, name: str) -> Cluster:
+    """An Airflow of ours."""
+    named = [upstream.host_rewrite or "", *(host for host in upstream.hosts if not host.startswith("*"))]
+    health = [_http_health(upstream.health_path, *named)] if upstream.health_path else []
+    return _server(upstream, name, health)
+
+
+def execution_cluster(execution: Execution) -> Cluster:
+    """Airflow's execution API."""
+    return _server(execution, EXECUTION, [])
+
+
+def _server(server: Upstream | Execution, name: str, health: list[HealthCheck]) -> Cluster:
     """A server of ours, over HTTP/1.1."""
-    named = [upstream.host_rewrite, *(host for host in upstream.hosts if not host.startswith("*"))]
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
     )
     return Cluster(
         name=name,
-        type=discovery(upstream.addresses),
+        type=discovery(server.address),
         connect_timeout=CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=_BALANCING,
-        load_assignment=load_assignment(name, upstream.addresses),
+        load_assignment=load_assignment(name, server.address),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=cluster_socket(upstream.tls, "http/1.1") if upstream.tls else None,
+        transport_socket=cluster_socket(server.server_name, server.authority, "http/1.1") if server.tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
         circuit_breakers=_breakers(requests=1024),
-        health_checks=[_http_health(upstream.health_path, *named)] if upstream.health_path else [],
+        health_checks=health,
         outlier_detection=_outliers(),
     )
 
 
 def destination_cluster(destination: Destination, sds: str) -> Cluster:
-    """One egress destination, over HTTP/1.1. With `HostTls`, server name and certificate must match the Host."""
+    """One egress destination, over HTTP/1.1. Without `tls_name`, server name and certificate must match the Host."""
     name = destination_name(destination)
-    tls = destination.tls
-    follows = isinstance(tls, HostTls)
+    follows = destination.tls and not destination.tls_name
     limits = destination.limits
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(
@@ -140,11 +161,11 @@ def destination_cluster(destination: Destination, sds: str) -> Cluster:
     return Cluster(
         name=name,
         metadata=named(destination.name),
-        type=discovery(destination.addresses),
+        type=discovery(destination.address),
         connect_timeout=timedelta(seconds=limits.connect_timeout),
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=_BALANCING,
-        load_assignment=load_assignment(name, destination.addresses),
+        load_assignment=load_assignment(name, destination.address),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
         transport_socket=_destination_socket(destination),
@@ -165,37 +186,37 @@ def _on_the_way(destination: Destination, sds: str) -> list[HttpFilter]:
 
 
 def _destination_socket(destination: Destination) -> TransportSocket | None:
-    match destination.tls:
-        case ClientTls() as tls:
-            return cluster_socket(tls, "http/1.1")
-        case HostTls() as tls:
-            return host_socket(tls.ca, destination.hosts, "http/1.1")
-        case None:
-            return None
+    if not destination.tls:
+        return None
+    if destination.tls_name:
+        return cluster_socket(destination.tls_name, destination.authority, "http/1.1")
+    return host_socket(destination.authority, destination.hosts, "http/1.1")
 
 
-def login_clusters(login: LoginPlan) -> list[Cluster]:
+def login_clusters(login: Login, backchannel: str | None) -> list[Cluster]:
     """The provider's token endpoint, and the server for the provider's back-channel calls, if there is one.
 
     Anyone who sends a refresh token makes Envoy call the former, and anyone who knows its path reaches the latter, so
     few calls may be under way at once.
     """
-    url = endpoint(login.token_endpoint)
-    tls = ClientTls(server_name=url.host.strip("[]"), ca=login.provider_ca)
-    clusters = [_beside(PROVIDER, url.address, TOKEN_REQUESTS, tls if url.scheme == "https" else None)]
-    if login.backchannel:
-        clusters.append(_beside(BACKCHANNEL, login.backchannel, BACKCHANNEL_REQUESTS))
+    clusters = [_token_endpoint(PROVIDER, login.tokens, login.authority, TOKEN_REQUESTS)]
+    if backchannel:
+        clusters.append(_beside(BACKCHANNEL, backchannel, BACKCHANNEL_REQUESTS))
     return clusters
 
 
-def token_cluster(destination: str, credential: ClientCredentials) -> Cluster:
+def token_cluster(destination: str, oauth2: OAuth2) -> Cluster:
     """The token endpoint of a destination; nothing but its own destination depends on it."""
-    url = endpoint(credential.token_endpoint)
-    tls = ClientTls(server_name=url.host.strip("[]"), ca=credential.ca) if url.scheme == "https" else None
-    return _beside(token_cluster_name(destination), url.address, TOKEN_FETCHES, tls)
+    return _token_endpoint(token_cluster_name(destination), oauth2.token_endpoint, oauth2.authority, TOKEN_FETCHES)
 
 
-def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None) -> Cluster:
+def _token_endpoint(name: str, text: str, authority: str, requests: int) -> Cluster:
+    url = endpoint(text)
+    tls = cluster_socket(url.host.strip("[]"), authority, "http/1.1") if url.scheme == "https" else None
+    return _beside(name, url.address, requests, tls)
+
+
+def _beside(name: str, address: str, requests: int, tls: TransportSocket | None = None) -> Cluster:
     """A server beside the upstreams, over HTTP/1.1."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
@@ -209,7 +230,7 @@ def _beside(name: str, address: str, requests: int, tls: ClientTls | None = None
         load_assignment=load_assignment(name, [address]),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=cluster_socket(tls, "http/1.1") if tls else None,
+        transport_socket=tls,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
         upstream_connection_options=_keepalive(),
         circuit_breakers=_breakers(requests=requests),

@@ -13,8 +13,8 @@ from envoy_data_plane.envoy.config.core.v3 import HttpUri, TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.http.injected_credentials.generic.v3 import Generic
+from envoy_data_plane.envoy.extensions.http.injected_credentials.oauth2.v3 import OAuth2 as InjectedOAuth2
 from envoy_data_plane.envoy.extensions.http.injected_credentials.oauth2.v3 import (
-    OAuth2,
     OAuth2AuthType,
     OAuth2ClientCredentials,
     OAuth2EndpointParameter,
@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.extensions.http.injected_credentials.oauth2.v3 impor
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.secrets import credential_name, sds_secret
-from authz.settings.plan.credentials import ClientCredentials, Credential, HeaderSecret
+from authz.settings.destinations import Credential, OAuth2
 
 NAME: Final = "authz.credential"
 TOKEN_TIMEOUT: Final = timedelta(seconds=5)
@@ -32,11 +32,10 @@ _AUTH: Final = {"basic": OAuth2AuthType.BASIC_AUTH, "post": OAuth2AuthType.URL_E
 
 def injector(destination: str, credential: Credential, sds: str) -> HttpFilter:
     """The filter of the destination's cluster that injects its credential."""
-    match credential:
-        case HeaderSecret():
-            kind, config = "generic", Any.pack(_generic(destination, credential, sds))
-        case ClientCredentials():
-            kind, config = "oauth2", Any.pack(_oauth2(destination, credential, sds))
+    if credential.oauth2 is None:
+        kind, config = "generic", Any.pack(_generic(destination, credential, sds))
+    else:
+        kind, config = "oauth2", Any.pack(_oauth2(destination, credential.oauth2, sds))
     made = TypedExtensionConfig(name=f"envoy.http.injected_credentials.{kind}", typed_config=config)
     filter_config = CredentialInjector(overwrite=True, allow_request_without_credential=False, credential=made)
     return HttpFilter(name=NAME, typed_config=Any.pack(filter_config))
@@ -47,28 +46,29 @@ def token_cluster_name(destination: str) -> str:
     return f"egress.{destination}.token"
 
 
-def _generic(destination: str, credential: HeaderSecret, sds: str) -> Generic:
+def _generic(destination: str, credential: Credential, sds: str) -> Generic:
+    header, prefix = credential.sent_in
     return Generic(
         credential=sds_secret(sds, credential_name(destination)),
-        header=credential.header,
-        header_value_prefix=credential.prefix,
+        header=header,
+        header_value_prefix=prefix,
     )
 
 
-def _oauth2(destination: str, credential: ClientCredentials, sds: str) -> OAuth2:
+def _oauth2(destination: str, oauth2: OAuth2, sds: str) -> InjectedOAuth2:
     """A token is fetched at start and again after half of its lifetime; an expired one is dropped."""
-    return OAuth2(
+    return InjectedOAuth2(
         token_endpoint=HttpUri(
-            uri=credential.token_endpoint, cluster=token_cluster_name(destination), timeout=TOKEN_TIMEOUT
+            uri=oauth2.token_endpoint, cluster=token_cluster_name(destination), timeout=TOKEN_TIMEOUT
         ),
-        scopes=list(credential.scopes),
+        scopes=list(oauth2.scopes),
         client_credentials=OAuth2ClientCredentials(
-            client_id=credential.client_id,
+            client_id=oauth2.client_id,
             client_secret=sds_secret(sds, credential_name(destination)),
-            auth_type=_AUTH[credential.client_auth],
+            auth_type=_AUTH[oauth2.client_auth],
         ),
         token_fetch_retry_interval=TOKEN_RETRY,
-        endpoint_params=[_parameter(pair) for pair in credential.parameters],
+        endpoint_params=[_parameter(pair) for pair in oauth2.parameters],
     )
 
 

@@ -56,7 +56,7 @@ from envoy_data_plane.xds.core.v3 import CidrRange as RangeOfAnswers
 from authz.envoy_config.addresses import envoy_address
 from authz.envoy_config.routes import no_upgrades
 from authz.envoy_config.tls import host_socket
-from authz.settings.plan.egress import Dynamic
+from authz.settings.egress import Dynamic
 
 # What is no public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6 address
 # that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen. And
@@ -200,7 +200,7 @@ def _cluster(name: str, dynamic: Dynamic) -> Cluster:
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options),
         },
-        transport_socket=host_socket(dynamic.ca, _no_names(), "http/1.1") if tls else None,
+        transport_socket=host_socket(dynamic.authority, _no_names(), "http/1.1") if tls else None,
         circuit_breakers=CircuitBreakers(thresholds=[bounds]),
     )
 

@@ -33,7 +33,7 @@ from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.limits import further_tries
 from authz.envoy_config.routes import no_upgrades, nowhere
 from authz.envoy_config.tunnels import tunnel_name
-from authz.settings.plan.egress import Destination, Egress
+from authz.settings.egress import Destination, Egress
 
 # Destinations do not learn the caller's address.
 _STAYS_HERE: Final = ("x-forwarded-for", *RUN_HEADERS)
@@ -115,16 +115,15 @@ def _virtual_host(destination: Destination) -> VirtualHost:
 
 def _own_address(egress: Egress) -> list[VirtualHost]:
     """The listener's own address, with the base URLs that are paths there."""
-    with_path = [destination for destination in egress.destinations if destination.path]
+    with_path = [(destination, destination.path) for destination in egress.destinations if destination.path]
     if not with_path:
         return []
-    routes = [_below_path(destination) for destination in with_path]
+    routes = [_below_path(destination, path) for destination, path in with_path]
     return [VirtualHost(name="own-address", domains=list(egress.own_hosts), routes=[_no_tunnel(), *routes, nowhere()])]
 
 
-def _below_path(destination: Destination) -> Route:
+def _below_path(destination: Destination, path: str) -> Route:
     """What is at or below a base URL's path; the destination gets the rest, which is what was evaluated."""
-    path = destination.path
     forward = _forward(destination, rewrite=True, cut=path)
     return Route(
         name=f"{destination.name}.path",

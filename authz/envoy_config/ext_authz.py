@@ -27,8 +27,8 @@ from envoy_data_plane.google.protobuf import Any
 from authz.core import edge
 from authz.core.model import Plane
 from authz.envoy_config.headers import answer_rules, shown
-from authz.settings.plan.egress import Destination
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
+from authz.settings.egress import Destination
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"
@@ -38,13 +38,13 @@ PICKS: Final = 100
 RETRY_AFTER: Final = timedelta(milliseconds=10)
 
 
-def ext_authz_filter(plan: EnvoyPlan, plane: str) -> HttpFilter:
+def ext_authz_filter(settings: Settings, plane: str) -> HttpFilter:
     """The check of every request. Nothing can change the route after it."""
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CLUSTER),
-            timeout=timedelta(seconds=plan.authz_timeout),
-            retry_policy=_retry(plan),
+            timeout=timedelta(seconds=settings.edge.authz_timeout),
+            retry_policy=_retry(settings),
         ),
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,
@@ -89,7 +89,7 @@ def told_out(destination: Destination, *, host: str = "", base: str = "") -> dic
         edge.EXT_DESTINATION: destination.name,
         edge.EXT_HOST: host,
         edge.EXT_BASE: base,
-        edge.EXT_AUDIENCE: destination.audience,
+        edge.EXT_AUDIENCE: destination.audience or "",
         edge.EXT_AUTHORIZATION: edge.KEEP if destination.keep_authorization else "",
     }
     return said_of(Plane.EGRESS, said)
@@ -106,7 +106,7 @@ def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 
-def _retry(plan: EnvoyPlan) -> RetryPolicy:
+def _retry(settings: Settings) -> RetryPolicy:
     """One retry when a worker went away, on another one if there is one.
 
     A check changes nothing, except a sign-out, which may be repeated, and a proof, which may not: if the worker died
@@ -117,14 +117,15 @@ def _retry(plan: EnvoyPlan) -> RetryPolicy:
     with 503). Envoy takes `max_interval` for the time limit of one try
     (https://github.com/envoyproxy/envoy/issues/38847), so it is the check's own deadline.
     """
-    several = len(plan.authz_endpoints) > 1
+    several = len(settings.authz_endpoints) > 1
+    deadline = timedelta(seconds=settings.edge.authz_timeout)
     elsewhere = RetryPolicyRetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
     )
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset,unavailable",
         num_retries=1,
-        retry_back_off=BackoffStrategy(base_interval=RETRY_AFTER, max_interval=timedelta(seconds=plan.authz_timeout)),
+        retry_back_off=BackoffStrategy(base_interval=RETRY_AFTER, max_interval=deadline),
         retry_host_predicate=[elsewhere] if several else [],
         host_selection_retry_max_attempts=PICKS if several else 0,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import ConfigError, Problem
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
 from authz.system.regular_file import MOST_SECRET_BYTES, read_regular, read_secret
 from authz.system.whole_file import write_whole
 
@@ -50,12 +50,13 @@ def make_cookie_secret(name: str) -> None:
         raise ConfigError([Problem(name, 0, 0, f"the cookie secret cannot be made: {error.strerror}")]) from None
 
 
-def warnings(plan: EnvoyPlan) -> Iterator[str]:
+def warnings(settings: Settings) -> Iterator[str]:
     """How Envoy would misread the secrets. They may be on another machine: then this reports only that."""
-    if plan.inbound and plan.inbound.login:
-        for name in (plan.inbound.login.client_secret, plan.inbound.login.cookie_secret):
+    inbound, egress = settings.edge.inbound, settings.edge.egress
+    if inbound and inbound.login:
+        for name in (inbound.login.client_secret_file, inbound.login.cookie_secret_file):
             yield from _about(name, "to clients without a bearer token")
-    for destination in plan.egress.destinations if plan.egress else ():
+    for destination in egress.destinations if egress else ():
         if destination.credential:
             yield from _about(destination.credential.secret, f"to every call of the destination {destination.name}")
 

@@ -42,10 +42,11 @@ from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.login import csrf_filter, oauth2_filter
 from authz.envoy_config.routes import route_configuration
-from authz.settings.plan.egress import Destination, Egress
-from authz.settings.plan.execution import Execution
-from authz.settings.plan.front import EnvoyPlan, Listener
-from authz.settings.plan.login import LoginPlan
+from authz.settings import Settings
+from authz.settings.egress import Destination, Egress
+from authz.settings.envoy import Execution
+from authz.settings.inbound import Inbound
+from authz.settings.login import Login
 
 HEADERS_TIMEOUT: Final = timedelta(seconds=10)
 REQUEST_TIMEOUT: Final = timedelta(minutes=5)
@@ -73,75 +74,75 @@ class Front:
     idle: float
     longest_stream: float
     trusted_hops: int = 0
-    login: LoginPlan | None = None
+    login: Login | None = None
     to_strangers: bool = False
     proxy: bool = False
     slashes: bool = False
     branding: Branding = NO_BRANDING
 
 
-def inbound(plan: EnvoyPlan, listener: Listener) -> Front:
+def inbound(settings: Settings, section: Inbound) -> Front:
     """In front of Airflow: client headers, the origin of changes, the login, the check."""
-    login = [csrf_filter(), oauth2_filter(listener.login, plan.sds)] if listener.login else []
+    login = [csrf_filter(), oauth2_filter(section.login, settings.edge.sds)] if section.login else []
     return Front(
         name=Plane.INBOUND.value,
         plane=Plane.INBOUND.value,
         first=client_header_filter(Plane.INBOUND),
-        filters=[*login, ext_authz_filter(plan, Plane.INBOUND)],
-        routes=route_configuration(listener),
-        idle=listener.idle,
-        longest_stream=listener.longest_stream,
-        trusted_hops=listener.trusted_hops,
-        login=listener.login,
-        branding=listener.branding,
+        filters=[*login, ext_authz_filter(settings, Plane.INBOUND)],
+        routes=route_configuration(settings, section),
+        idle=section.idle_timeout,
+        longest_stream=section.longest_stream,
+        trusted_hops=section.trusted_hops,
+        login=section.login,
+        branding=settings.pages.branding,
     )
 
 
-def outbound(plan: EnvoyPlan, egress: Egress) -> Front:
+def outbound(settings: Settings, egress: Egress) -> Front:
     """In front of everything that tasks call."""
     dynamic = dynamic_filters(egress.dynamic) if egress.dynamic else []
     return Front(
         name=Plane.EGRESS.value,
         plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
-        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS), *dynamic],
+        filters=[answer_guard(), ext_authz_filter(settings, Plane.EGRESS), *dynamic],
         routes=egress_routes(egress),
-        idle=egress.idle,
+        idle=egress.idle_timeout,
         longest_stream=egress.longest_stream,
         to_strangers=True,
         proxy=True,
     )
 
 
-def base_url(plan: EnvoyPlan, egress: Egress, destination: Destination) -> Front:
+def base_url(settings: Settings, egress: Egress, destination: Destination) -> Front:
     """In front of one destination, at an address of its own."""
     return Front(
         name=destination_name(destination),
         plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
-        filters=[answer_guard(), ext_authz_filter(plan, Plane.EGRESS)],
+        filters=[answer_guard(), ext_authz_filter(settings, Plane.EGRESS)],
         routes=base_url_routes(egress, destination),
-        idle=egress.idle,
+        idle=egress.idle_timeout,
         longest_stream=egress.longest_stream,
         to_strangers=True,
     )
 
 
-def for_tasks(plan: EnvoyPlan, execution: Execution) -> Front:
+def for_tasks(settings: Settings, execution: Execution) -> Front:
     """In front of Airflow's execution API."""
     return Front(
         name=EXECUTION,
         plane=EXECUTION,
         first=client_header_filter(EXECUTION),
-        filters=[ext_authz_filter(plan, EXECUTION)],
+        filters=[ext_authz_filter(settings, EXECUTION)],
         routes=execution_routes(),
-        idle=execution.idle,
+        idle=execution.idle_timeout,
         longest_stream=execution.longest_stream,
         slashes=True,
     )
 
 
-def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionManager:
+def http_connection_manager(settings: Settings, front: Front) -> HttpConnectionManager:
     """Everything that happens to a request of one listener."""
     return HttpConnectionManager(
         stat_prefix=front.name,
@@ -163,7 +164,7 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
         scheme_header_transformation=_https() if front.login and front.login.is_secure else None,
         # limits
-        max_request_headers_kb=plan.max_request_headers_kib + ROOM_KIB,
+        max_request_headers_kb=settings.headers_kib + ROOM_KIB,
         request_headers_timeout=HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
         stream_idle_timeout=timedelta(seconds=front.idle),
@@ -179,17 +180,17 @@ def http_connection_manager(plan: EnvoyPlan, front: Front) -> HttpConnectionMana
             initial_stream_window_size=STREAM_WINDOW,
             initial_connection_window_size=CONNECTION_WINDOW,
             # a token is one header, and without this one of more than 64 KiB ends the connection
-            max_header_field_size_kb=plan.max_request_headers_kib,
+            max_header_field_size_kb=settings.headers_kib,
         ),
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if front.proxy else [],
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        http_filters=[front.first, header_room(plan.max_request_headers_kib), *front.filters, _router()],
+        http_filters=[front.first, header_room(settings.headers_kib), *front.filters, _router()],
         route_config=front.routes,
         local_reply_config=local_replies(
             login=front.login is not None, outbound=front.to_strangers, branding=front.branding
         ),
-        access_log=access_logs(front.plane, plan.access_log, login=front.login is not None),
+        access_log=access_logs(front.plane, settings.edge.access_log, login=front.login is not None),
     )
 
 

@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.ext_authz import PICKS
-from authz.settings.plan.limits import Limits
+from authz.settings.destinations import DestinationLimits
 
 # Of what is under way: a broken destination gets a fifth more tries, not twice as many.
 RETRY_SHARE: Final = Percent(value=20.0)
@@ -33,7 +33,7 @@ _BACK_OFF: Final = RetryPolicyRetryBackOff(
 )
 
 
-def breakers(limits: Limits) -> CircuitBreakers:
+def breakers(limits: DestinationLimits) -> CircuitBreakers:
     """How many calls to a destination may be active. Over HTTP/1.1 every call has its own connection."""
     budget = CircuitBreakersThresholdsRetryBudget(budget_percent=RETRY_SHARE, min_retry_concurrency=RETRIES_AT_LEAST)
     return CircuitBreakers(
@@ -49,7 +49,7 @@ def breakers(limits: Limits) -> CircuitBreakers:
     )
 
 
-def outliers(limits: Limits) -> OutlierDetection:
+def outliers(limits: DestinationLimits) -> OutlierDetection:
     """When a destination counts as broken. A plain 500 does not count: one broken page must not close all the others.
 
     Failed and broken connections, timeouts, 502, 503 and 504 are counted in one row. Counted separately
@@ -68,12 +68,12 @@ def outliers(limits: Limits) -> OutlierDetection:
     )
 
 
-def body_bound(limits: Limits) -> HttpFilter:
+def body_bound(limits: DestinationLimits) -> HttpFilter:
     """The filter that holds a request's body until it is whole, or answers 413."""
     return HttpFilter(name="authz.body_bound", typed_config=Any.pack(Buffer(max_request_bytes=limits.request_bytes)))
 
 
-def further_tries(limits: Limits) -> RetryPolicy | None:
+def further_tries(limits: DestinationLimits) -> RetryPolicy | None:
     """Retry where nothing of the request can have arrived: so whatever the method, no call is made twice.
 
     On another host if there is one. A dead one has the fewest calls, so it is picked first every time.

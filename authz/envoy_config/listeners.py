@@ -12,40 +12,41 @@ from envoy_data_plane.google.protobuf import Any
 from authz.envoy_config.addresses import envoy_address
 from authz.envoy_config.http_connection_manager import base_url, for_tasks, http_connection_manager, inbound, outbound
 from authz.envoy_config.tls import listener_socket
-from authz.settings.plan.egress import Destination, Egress
-from authz.settings.plan.execution import Execution
-from authz.settings.plan.front import EnvoyPlan, Listener
+from authz.settings import Settings
+from authz.settings.egress import Destination, Egress
+from authz.settings.envoy import Execution
+from authz.settings.inbound import Inbound
 
 CONNECTION_BUFFER: Final = 32 * 1024
 HANDSHAKE_TIMEOUT: Final = timedelta(seconds=10)
 
 
-def inbound_listener(plan: EnvoyPlan, listener: Listener) -> EnvoyListener:
+def inbound_listener(settings: Settings, section: Inbound) -> EnvoyListener:
     """In front of Airflow."""
     return _listener(
-        listener.listen,
-        http_connection_manager(plan, inbound(plan, listener)),
+        section.listen,
+        http_connection_manager(settings, inbound(settings, section)),
         TrafficDirection.INBOUND,
-        listener_socket(listener.tls, plan.sds) if listener.tls else None,
+        listener_socket(section.tls, settings.edge.sds) if section.tls else None,
     )
 
 
-def egress_listener(plan: EnvoyPlan, egress: Egress) -> EnvoyListener:
+def egress_listener(settings: Settings, egress: Egress) -> EnvoyListener:
     """In front of everything that tasks call."""
     return _listener(
-        egress.listen, http_connection_manager(plan, outbound(plan, egress)), TrafficDirection.OUTBOUND, None
+        egress.listen, http_connection_manager(settings, outbound(settings, egress)), TrafficDirection.OUTBOUND, None
     )
 
 
-def base_url_listener(plan: EnvoyPlan, egress: Egress, destination: Destination) -> EnvoyListener:
+def base_url_listener(settings: Settings, egress: Egress, destination: Destination, listen: str) -> EnvoyListener:
     """In front of one destination, at an address of its own."""
-    manager = http_connection_manager(plan, base_url(plan, egress, destination))
-    return _listener(destination.listen, manager, TrafficDirection.OUTBOUND, None)
+    manager = http_connection_manager(settings, base_url(settings, egress, destination))
+    return _listener(listen, manager, TrafficDirection.OUTBOUND, None)
 
 
-def execution_listener(plan: EnvoyPlan, execution: Execution) -> EnvoyListener:
+def execution_listener(settings: Settings, execution: Execution) -> EnvoyListener:
     """In front of Airflow's execution API, for workers."""
-    manager = http_connection_manager(plan, for_tasks(plan, execution))
+    manager = http_connection_manager(settings, for_tasks(settings, execution))
     return _listener(execution.listen, manager, TrafficDirection.INBOUND, None)
 
 

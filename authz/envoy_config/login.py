@@ -29,7 +29,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.core import edge
 from authz.envoy_config.secrets import CLIENT_SECRET, COOKIE_SECRET, sds_secret
-from authz.settings.plan.login import LoginPlan
+from authz.settings.login import Login
 
 OAUTH2: Final = "envoy.filters.http.oauth2"
 CSRF: Final = "envoy.filters.http.csrf"
@@ -78,12 +78,12 @@ def without(*filters: str) -> dict[str, Any]:
     return {name: Any.pack(FilterConfig(disabled=True)) for name in filters}
 
 
-def cookie_name(login: LoginPlan, kind: str) -> str:
+def cookie_name(login: Login, kind: str) -> str:
     """The name of a session cookie. Over TLS no other host, not even a sibling, can set a cookie of this prefix."""
     return ("__Host-" if login.is_secure else "") + NAMES[kind]
 
 
-def pieces(login: LoginPlan, kind: str) -> list[str]:
+def pieces(login: Login, kind: str) -> list[str]:
     """The names of all cookies that may hold this token: one, or, if cookies are split, many and their number."""
     name = cookie_name(login, kind)
     if kind not in TOKENS or not login.split_cookies:
@@ -98,21 +98,21 @@ def csrf_filter() -> HttpFilter:
     return HttpFilter(name=CSRF, typed_config=Any.pack(policy))
 
 
-def oauth2_filter(login: LoginPlan, sds: str) -> HttpFilter:
+def oauth2_filter(login: Login, sds: str) -> HttpFilter:
     """Code flow with PKCE; the session lives in encrypted cookies, renewed with the refresh token."""
     config = OAuth2Config(
-        token_endpoint=HttpUri(uri=login.token_endpoint, cluster=CLUSTER, timeout=TOKEN_TIMEOUT),
-        authorization_endpoint=_with_query(login.authorization_endpoint, login.parameters),
-        end_session_endpoint=login.end_session_endpoint if login.keep_id_token else "",
+        token_endpoint=HttpUri(uri=login.tokens, cluster=CLUSTER, timeout=TOKEN_TIMEOUT),
+        authorization_endpoint=_with_query(login.people, login.parameters),
+        end_session_endpoint=login.ending if login.keep_id_token else "",
         credentials=OAuth2Credentials(
             client_id=login.client_id,
             token_secret=sds_secret(sds, CLIENT_SECRET),
             hmac_secret=sds_secret(sds, COOKIE_SECRET),
             cookie_names=OAuth2CredentialsCookieNames(**{kind: cookie_name(login, kind) for kind in NAMES}),
         ),
-        redirect_uri=login.public.origin + login.callback,
-        redirect_path_matcher=_exact_path(login.callback),
-        signout_path=_exact_path(login.signout),
+        redirect_uri=login.public.origin + login.callback_path,
+        redirect_path_matcher=_exact_path(login.callback_path),
+        signout_path=_exact_path(login.signout_path),
         auth_type=(
             OAuth2ConfigAuthType.BASIC_AUTH if login.client_auth == "basic" else OAuth2ConfigAuthType.URL_ENCODED_BODY
         ),

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
 from authz.envoy_config.login import CSRF, NAMES, OAUTH2, TOKENS, brings_bearer, cookie_name, without
-from authz.settings.plan.login import LoginPlan
+from authz.settings.login import Login
 
 UNAUTHORIZED: Final = 401
 PATTERN_SIZE: Final = 3000  # instructions of RE2 that the pattern below may have
@@ -31,7 +31,7 @@ _SHORT_PIECE: Final = f"{_LETTER}{{1,200}}"
 _ALPHABET: Final = rf"{_LETTER}*[^A-Za-z0-9_;\s-].*|{_LETTER}*\s+[^;\s].*"
 
 
-def foreign_tokens(login: LoginPlan, deletions: list[HeaderValueOption]) -> list[Route]:
+def foreign_tokens(login: Login, deletions: list[HeaderValueOption]) -> list[Route]:
     """Routes for requests with such a cookie: 401, and the cookies are deleted. Nothing of them is read."""
     not_text = HeaderMatcher(
         name="cookie", string_match=StringMatcher(safe_regex=RegexMatcher(regex="(?s).*")), invert_match=True
@@ -43,7 +43,7 @@ def foreign_tokens(login: LoginPlan, deletions: list[HeaderValueOption]) -> list
     ]
 
 
-def foreign(login: LoginPlan) -> str:
+def foreign(login: Login) -> str:
     """The pattern of a Cookie header with a token cookie that Envoy cannot have made, whole or in pieces.
 
     Envoy joins the pieces before it decrypts them. A pattern cannot check their total length.

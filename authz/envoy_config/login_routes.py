@@ -43,8 +43,9 @@ from authz.envoy_config.login import (
 )
 from authz.envoy_config.login_cookies import foreign_tokens
 from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
-from authz.settings.plan.front import Listener
-from authz.settings.plan.login import LoginPlan, endpoint
+from authz.settings.inbound import Inbound
+from authz.settings.login import Login
+from authz.settings.urls import endpoint
 
 # The provider's sign-out sends the browser to `/` then, with `SIGNED_OUT_MARKER`. It has to answer within this time.
 BACK_WITHIN_S: Final = 300
@@ -58,22 +59,25 @@ _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 _FOUND: Final = RedirectActionRedirectResponseCode.FOUND
 
 
-def login_routes(login: LoginPlan, base: str = "", branding: Branding = NO_BRANDING) -> list[Route]:
-    """The routes before all others of the upstream that people log in to; `base` is its Airflow's base path."""
+def login_routes(login: Login, base: str = "", branding: Branding = NO_BRANDING, *, heard: bool = False) -> list[Route]:
+    """The routes before all others of the upstream that people log in to; `base` is its Airflow's base path.
+
+    `heard`: the provider reports here that a session has ended.
+    """
     return [
         *foreign_tokens(login, [added("set-cookie", line) for line in _deletions(login)]),
         _sign_out(login, branding),
         _ask_to_sign_out(login, base),
-        *([_back_from_sign_out(login, branding)] if login.end_session_endpoint else []),
-        _end(login.callback, "login.callback"),
-        *([_heard()] if login.backchannel else []),
+        *([_back_from_sign_out(login, branding)] if login.ending else []),
+        _end(login.callback_path, "login.callback"),
+        *([_heard()] if heard else []),
         *([] if login.split_cookies else [_too_large(login)]),
         _public_name(login),
         *([_start_page(base)] if base else []),
     ]
 
 
-def no_login(listener: Listener) -> dict[str, Any]:
+def no_login(listener: Inbound) -> dict[str, Any]:
     """The settings of hosts without a login."""
     return without(OAUTH2, CSRF) if listener.login else {}
 
@@ -101,7 +105,7 @@ def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
     )
 
 
-def _sign_out(login: LoginPlan, branding: Branding) -> Route:
+def _sign_out(login: Login, branding: Branding) -> Route:
     """The authorizer was asked, as its marker shows: end the cookies, and then the session at the provider.
 
     With an ID token the filter does it, as only it can read the cookie. Without one it would send an empty hint, which
@@ -109,24 +113,24 @@ def _sign_out(login: LoginPlan, branding: Branding) -> Route:
     """
     marked = _says(marker(login))
     coming_back = _cookie(login, _host_only(login, SIGNED_OUT_MARKER), value="1", seconds=BACK_WITHIN_S)
-    if login.end_session_endpoint and login.keep_id_token:
+    if login.ending and login.keep_id_token:
         # A marker that stayed would let the next sign-out pass the authorizer by.
         return _end(
-            login.signout, "login.sign-out", marked, config=response_cookies(_deletions(login)[-1], coming_back)
+            login.signout_path, "login.sign-out", marked, config=response_cookies(_deletions(login)[-1], coming_back)
         )
-    match = RouteMatch(path=login.signout, headers=[marked])
-    if not login.end_session_endpoint:
+    match = RouteMatch(path=login.signout_path, headers=[marked])
+    if not login.ending:
         return _signed_out("login.sign-out", match, _deletions(login), branding)
     return Route(
         name="login.sign-out",
         match=match,
-        redirect=_to_provider(login, endpoint(login.end_session_endpoint)),
+        redirect=_to_provider(login, endpoint(login.ending)),
         response_headers_to_add=[added("set-cookie", line) for line in (*_deletions(login), coming_back)],
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
 
 
-def _back_from_sign_out(login: LoginPlan, branding: Branding) -> Route:
+def _back_from_sign_out(login: Login, branding: Branding) -> Route:
     """The provider's sign-out leads to `/`. The next login would begin there, as if nothing had happened.
 
     A browser that has a session, or can renew one, has logged in again meanwhile.
@@ -146,28 +150,28 @@ def _says(name: str) -> HeaderMatcher:
     return HeaderMatcher(name="cookie", string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
 
 
-def marker(login: LoginPlan) -> str:
+def marker(login: Login) -> str:
     """The name of the authorizer's cookie that says: this session is revoked, end the rest."""
     return _host_only(login, SIGN_OUT_MARKER)
 
 
-def _host_only(login: LoginPlan, plain: str) -> str:
+def _host_only(login: Login, plain: str) -> str:
     return ("__Host-" if login.is_secure else "") + plain
 
 
-def _deletions(login: LoginPlan) -> list[str]:
+def _deletions(login: Login) -> list[str]:
     """With the attributes they were set with, so that browsers accept it. Those of an unfinished login just expire."""
     session = [_cookie(login, name) for kind in SESSION for name in pieces(login, kind)]
-    return [*session, _cookie(login, marker(login), path="/" if login.is_secure else login.signout)]
+    return [*session, _cookie(login, marker(login), path="/" if login.is_secure else login.signout_path)]
 
 
-def _cookie(login: LoginPlan, name: str, *, path: str = "/", value: str = "", seconds: int = 0) -> str:
+def _cookie(login: Login, name: str, *, path: str = "/", value: str = "", seconds: int = 0) -> str:
     """The line that sets a cookie; by default, the line that deletes it."""
     secure = " Secure;" if login.is_secure else ""
     return f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly;{secure} SameSite=Lax"
 
 
-def _to_provider(login: LoginPlan, end: Url) -> RedirectAction:
+def _to_provider(login: Login, end: Url) -> RedirectAction:
     """OpenID Connect RP-Initiated Logout 1.0 §2."""
     query = f"client_id={_encoded(login.client_id)}&post_logout_redirect_uri={_encoded(login.public.origin + '/')}"
     return RedirectAction(
@@ -195,10 +199,10 @@ def _encoded(text: str) -> str:
     return "".join(chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
 
 
-def _ask_to_sign_out(login: LoginPlan, base: str) -> Route:
+def _ask_to_sign_out(login: Login, base: str) -> Route:
     return Route(
         name="login.ask-to-sign-out",
-        match=RouteMatch(path=login.signout),
+        match=RouteMatch(path=login.signout_path),
         redirect=RedirectAction(path_redirect=base + LOGOUT, strip_query=True, response_code=_FOUND),
         typed_per_filter_config=without(OAUTH2, CSRF, EXT_AUTHZ),
     )
@@ -229,7 +233,7 @@ def _end(path: str, name: str, *headers: HeaderMatcher, config: Mapping[str, Any
     )
 
 
-def _too_large(login: LoginPlan) -> Route:
+def _too_large(login: Login) -> Route:
     """A session whose token the browser has discarded, as it does with cookies of more than 4 KiB.
 
     All cookies of a session are set, and expire, at once. Without this the browser would log in again for ever.
@@ -258,7 +262,7 @@ def _start_page(base: str) -> Route:
     )
 
 
-def _public_name(login: LoginPlan) -> Route:
+def _public_name(login: Login) -> Route:
     """Redirect page views under another name to the public one: the provider redirects back only there."""
     elsewhere = HeaderMatcher(
         name=":authority", string_match=StringMatcher(exact=login.public.authority), invert_match=True

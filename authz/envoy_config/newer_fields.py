@@ -7,16 +7,17 @@ are not checked here; tests/e2e asks Envoy.
 from typing import Any, Final
 
 from authz.envoy_config.login import MOST_PIECES, OAUTH2
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
 
 # Envoy counts the whole line of the answer, with the name and the attributes; browsers keep 4096 bytes, of which some
 # do not count these. Envoy takes 512 to 4096.
 LINE_BYTES: Final = 4000
 
 
-def add_newer_fields(config: dict[str, Any], plan: EnvoyPlan) -> None:
-    """Complete the bootstrap of this plan."""
-    if plan.inbound and plan.inbound.login and plan.inbound.login.split_cookies:
+def add_newer_fields(config: dict[str, Any], settings: Settings) -> None:
+    """Complete the bootstrap of these settings."""
+    inbound = settings.edge.inbound
+    if inbound and inbound.login and inbound.login.split_cookies:
         for login in _filters(config, OAUTH2):
             login["config"]["token_cookie_chunking"] = {"max_cookie_size": LINE_BYTES, "max_chunks": MOST_PIECES}
 

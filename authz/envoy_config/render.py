@@ -1,7 +1,7 @@
-"""Render a plan to what Envoy reads: `render(plan)` as plain data, `to_yaml` and `to_json` as text.
+"""Render the settings to what Envoy reads: `render(settings)` as plain data, `to_yaml` and `to_json` as text.
 
-Law: deterministic; the same plan gives the same bytes. Fields that Envoy knows and envoy-data-plane does not are added
-at the end, only by `newer_fields`.
+Law: deterministic; the same settings give the same bytes. Fields that Envoy knows and envoy-data-plane does not are
+added at the end, only by `newer_fields`.
 """
 
 import json
@@ -13,23 +13,23 @@ from betterproto2 import Casing
 from authz.envoy_config.bootstrap import bootstrap
 from authz.envoy_config.newer_fields import add_newer_fields
 from authz.envoy_config.secrets import sds_files
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
 
 # Envoy's own field names as they are. `Casing.SNAKE` would write `consecutive_5xx` as `consecutive_5_xx`, which Envoy
 # does not know; betterproto2 calls whatever it is given with the name.
 _AS_DEFINED: Final = cast("Casing", str)
 
 
-def render(plan: EnvoyPlan) -> dict[str, Any]:
+def render(settings: Settings) -> dict[str, Any]:
     """Envoy's bootstrap as plain dictionaries, lists and scalars."""
-    config = bootstrap(plan).to_dict(casing=_AS_DEFINED)
-    add_newer_fields(config, plan)
+    config = bootstrap(settings).to_dict(casing=_AS_DEFINED)
+    add_newer_fields(config, settings)
     return config
 
 
-def render_sds(plan: EnvoyPlan) -> dict[str, dict[str, Any]]:
+def render_sds(settings: Settings) -> dict[str, dict[str, Any]]:
     """The files that Envoy needs beside its bootstrap, by path; they name files and hold no secret."""
-    return {path: made.to_dict(casing=_AS_DEFINED) for path, made in sds_files(plan).items()}
+    return {path: made.to_dict(casing=_AS_DEFINED) for path, made in sds_files(settings).items()}
 
 
 def to_yaml(config: dict[str, Any]) -> str:

@@ -29,18 +29,19 @@ from authz.envoy_config.ext_authz import told
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.login import STATUS_HEADERS
 from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
-from authz.settings.plan.front import Listener, Upstream
+from authz.settings import Settings
+from authz.settings.inbound import Inbound, Upstream
 
 _NOT_FOUND: Final = 404
 
 
-def route_configuration(listener: Listener) -> RouteConfiguration:
+def route_configuration(settings: Settings, listener: Inbound) -> RouteConfiguration:
     """All the routes of the inbound listener. Ports in Host are ignored.
 
     An upstream learns the client's address; behind a Unix socket of ours there is none to pass.
     """
     tell_client = not isinstance(parse_address(listener.listen), SocketPath) or bool(listener.trusted_hops)
-    hosts = [_virtual_host(listener, upstream) for upstream in listener.upstreams]
+    hosts = [_virtual_host(settings, listener, upstream) for upstream in listener.upstreams]
     if not any("*" in upstream.hosts for upstream in listener.upstreams):
         hosts.append(
             VirtualHost(name="nowhere", domains=["*"], routes=[nowhere()], typed_per_filter_config=no_login(listener))
@@ -57,25 +58,27 @@ def route_configuration(listener: Listener) -> RouteConfiguration:
     )
 
 
-def _virtual_host(listener: Listener, upstream: Upstream) -> VirtualHost:
+def _virtual_host(settings: Settings, listener: Inbound, upstream: Upstream) -> VirtualHost:
     login = listener.login if upstream is listener.logs_in_to else None
     forward = _forward(upstream)
+    base = upstream.base_path or ""
+    heard = settings.revocation.backchannel is not None
     return VirtualHost(
         name=upstream.name,
         domains=list(upstream.hosts),
         routes=[
-            *(login_routes(login, upstream.base_path, listener.branding) if login else []),
-            _no_execution(upstream.base_path),
+            *(login_routes(login, base, settings.pages.branding, heard=heard) if login else []),
+            _no_execution(base),
             *(without_cookies(forward) if login else []),
             forward,
-            *([nowhere()] if upstream.base_path else []),
+            *([nowhere()] if base else []),
         ],
         request_headers_to_remove=list(STATUS_HEADERS) if login else [],
         typed_per_filter_config={
             **told(
-                upstream.audience,
-                base=upstream.base_path,
-                signout=login.signout if login else "",
+                upstream.audience or "",
+                base=base,
+                signout=login.signout_path if login else "",
                 marker=marker(login) if login else "",
                 narrowed=upstream.narrows_dags,
             ),

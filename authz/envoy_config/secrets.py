@@ -24,7 +24,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.google.protobuf import Any
 
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
 
 CLIENT_SECRET: Final = "login_client_secret"  # noqa: S105 a name
 COOKIE_SECRET: Final = "login_cookie_secret"  # noqa: S105 a name
@@ -41,24 +41,25 @@ def sds_secret(folder: str, name: str) -> SdsSecretConfig:
     )
 
 
-def sds_files(plan: EnvoyPlan) -> dict[str, DiscoveryResponse]:
-    """The content of the folder `sds` in the plan: by path, the resource that names the file of a secret."""
+def sds_files(settings: Settings) -> dict[str, DiscoveryResponse]:
+    """The content of the folder `envoy.sds`: by path, the resource that names the file of a secret."""
+    envoy = settings.edge
     found: list[Secret] = []
-    inbound = plan.inbound
-    if inbound and inbound.tls and plan.sds:
+    inbound = envoy.inbound
+    if inbound and inbound.tls and envoy.sds:
         found.append(_certificate(LISTENER_CERTIFICATE, inbound.tls.certificate, inbound.tls.key))
         found += [_authority(LISTENER_CLIENT_CA, inbound.tls.client_ca)] if inbound.tls.client_ca else []
-    if plan.authz_tls and plan.authz_tls.certificate and plan.sds:
-        found.append(_certificate(AUTHZ_CERTIFICATE, plan.authz_tls.certificate, plan.authz_tls.key))
+    if settings.tls and envoy.authz_tls_certificate and envoy.authz_tls_key and envoy.sds:
+        found.append(_certificate(AUTHZ_CERTIFICATE, envoy.authz_tls_certificate, envoy.authz_tls_key))
     if inbound and inbound.login:
-        found.append(_generic(CLIENT_SECRET, inbound.login.client_secret))
-        found.append(_generic(COOKIE_SECRET, inbound.login.cookie_secret))
+        found.append(_generic(CLIENT_SECRET, inbound.login.client_secret_file))
+        found.append(_generic(COOKIE_SECRET, inbound.login.cookie_secret_file))
     found += [
         _generic(credential_name(destination.name), destination.credential.secret)
-        for destination in (plan.egress.destinations if plan.egress else ())
+        for destination in (envoy.egress.destinations if envoy.egress else ())
         if destination.credential
     ]
-    return {_file(plan.sds, secret.name): DiscoveryResponse(resources=[Any.pack(secret)]) for secret in found}
+    return {_file(envoy.sds, secret.name): DiscoveryResponse(resources=[Any.pack(secret)]) for secret in found}
 
 
 def credential_name(destination: str) -> str:

@@ -23,18 +23,18 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy_config.secrets import AUTHZ_CERTIFICATE, LISTENER_CERTIFICATE, LISTENER_CLIENT_CA, sds_secret
-from authz.settings.plan.peers import ClientTls, ServerTls
+from authz.envoy_config.secrets import LISTENER_CERTIFICATE, LISTENER_CLIENT_CA, sds_secret
+from authz.settings.sections import Tls
 
 
-def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:
+def listener_socket(tls: Tls, sds: str) -> TransportSocket:
     """The TLS of a listener; HTTP/2 is offered first. With the folder `sds` the files are read again when new.
 
     With `client_ca`, the handshake fails for a client without a certificate from that authority.
     """
     common = CommonTlsContext(
         tls_params=_versions(),
-        **_shown(tls.certificate, tls.key, sds, LISTENER_CERTIFICATE),
+        **shown_certificate(tls.certificate, tls.key, sds, LISTENER_CERTIFICATE),
         **(_clients(tls.client_ca, sds) if tls.client_ca else {}),
         alpn_protocols=["h2", "http/1.1"],
     )
@@ -42,22 +42,19 @@ def listener_socket(tls: ServerTls, sds: str) -> TransportSocket:
     return _socket(Any.pack(DownstreamTlsContext(common_tls_context=common, require_client_certificate=wanted)))
 
 
-def cluster_socket(tls: ClientTls, *alpn: str, sds: str = "") -> TransportSocket:
-    """The TLS of a cluster: CA and subject alternative name are both checked.
-
-    Envoy's own certificate, if there is one, is the gate's client certificate in the folder `sds`, or read at start.
-    """
+def cluster_socket(server_name: str, ca: str, *alpn: str, shown: "ShownCertificate | None" = None) -> TransportSocket:
+    """The TLS of a cluster: the certificate must be signed by `ca` and name `server_name`; `shown` is Envoy's own."""
     context = CertificateValidationContext(
-        trusted_ca=DataSource(filename=tls.ca),
-        match_typed_subject_alt_names=[_subject(tls.server_name)],
+        trusted_ca=DataSource(filename=ca),
+        match_typed_subject_alt_names=[_subject(server_name)],
     )
     common = CommonTlsContext(
         tls_params=_versions(),
-        **(_shown(tls.certificate, tls.key, sds, AUTHZ_CERTIFICATE) if tls.certificate else {}),
+        **(shown or {}),
         alpn_protocols=list(alpn),
         validation_context=context,
     )
-    sni = "" if _is_ip(tls.server_name) else tls.server_name
+    sni = "" if _is_ip(server_name) else server_name
     return _socket(Any.pack(UpstreamTlsContext(common_tls_context=common, sni=sni)))
 
 
@@ -83,14 +80,14 @@ def _versions() -> TlsParameters:
     )
 
 
-class _Shown(TypedDict, total=False):
+class ShownCertificate(TypedDict, total=False):
     """Envoy's own certificate in a TLS context."""
 
     tls_certificates: list[TlsCertificate]
     tls_certificate_sds_secret_configs: list[SdsSecretConfig]
 
 
-def _shown(certificate: str, key: str, sds: str, name: str) -> _Shown:
+def shown_certificate(certificate: str, key: str, sds: str, name: str) -> ShownCertificate:
     """Envoy's own certificate: by the file of this name in the folder `sds`; without a folder, read at start."""
     if sds:
         return {"tls_certificate_sds_secret_configs": [sds_secret(sds, name)]}

@@ -32,7 +32,7 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpPr
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
-from authz.settings.plan.egress import Destination, Egress
+from authz.settings.egress import Destination, Egress
 
 HANDSHAKE_TIMEOUT: Final = timedelta(seconds=10)
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
@@ -49,7 +49,7 @@ def tunnel_listeners(egress: Egress) -> Iterator[EnvoyListener]:
     """The listeners inside, one for each host that may be tunnelled to."""
     for destination in _with_tunnels(egress):
         for host in destination.names:
-            yield _inside(destination, host, egress.idle)
+            yield _inside(destination, host, egress.idle_timeout)
 
 
 def tunnel_clusters(egress: Egress) -> Iterator[Cluster]:
@@ -107,10 +107,10 @@ def _way_out(destination: Destination) -> Cluster:
     name = _out_name(destination)
     return Cluster(
         name=name,
-        type=discovery(destination.addresses),
+        type=discovery(destination.address),
         connect_timeout=CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        load_assignment=load_assignment(name, destination.addresses),
+        load_assignment=load_assignment(name, destination.address),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         per_connection_buffer_limit_bytes=_BUFFER,
         circuit_breakers=_bounds(),

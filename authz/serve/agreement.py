@@ -56,7 +56,7 @@ def ways_out(settings: files.Settings, file: str) -> WaysOut | None:
             WayOut(
                 name=destination.name,
                 hosts=destination.hosts,
-                port=_port(destination.address),
+                ports=destination.ports,
                 listen=destination.listen or "",
                 path=destination.path or "",
                 tunnel=destination.tunnel,
@@ -66,11 +66,6 @@ def ways_out(settings: files.Settings, file: str) -> WaysOut | None:
         others=egress.dynamic.ports if egress.dynamic is not None else (),
         surest=_surest(settings),
     )
-
-
-def _port(address: str) -> int:
-    port = address.rpartition(":")[2]
-    return int(port) if port.isdecimal() else 0
 
 
 def _surest(settings: files.Settings) -> Level | None:

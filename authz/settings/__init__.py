@@ -1,14 +1,16 @@
 """The settings file `authz.yaml`: where things are, and the limits. The policy says who may do what.
 
-Law: all problems of the file are reported at once, each with its place; an unknown key is an error. Paths are relative
-to the file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md` is
-generated from these descriptions.
+Law: all problems of the file are reported at once, each with its place; an unknown key is an error. Each setting is
+defined once: what these sections hold is what is served, and what Envoy's configuration is rendered from. Paths are
+relative to the file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md`
+is generated from these descriptions.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from authz.core.documents import yaml_document
 from authz.core.documents.quantities import Duration, FormatVersion, Size
@@ -19,12 +21,14 @@ from authz.settings.checks import disagreements, one_file_for_two, state_is_apar
 from authz.settings.envoy import Envoy
 from authz.settings.named_files import File, Folder, ReadFile, SecretFile, Use, WrittenFile
 from authz.settings.run_identity import RunIdentity
-from authz.settings.sections import Address, Section, Tls, is_loopback
+from authz.settings.salvage import Salvaged
+from authz.settings.sections import Address, Disagreement, Section, Tls
 from authz.system.regular_file import read_regular
 
-_MOST_WORKERS = 256
-_BESIDE_THE_TOKEN = 64 * 1024
-_CLASH_HINT = "leave as many ports free as there are workers, or say how many with `workers`"
+_MOST_WORKERS: Final = 256
+_BESIDE_THE_TOKEN: Final = 64 * 1024
+_BESIDE_THE_TOKEN_KIB: Final = 32  # cookies, and everything else that a browser sends
+_CLASH_HINT: Final = "leave as many ports free as there are workers, or say how many with `workers`"
 
 
 def _workers(value: object) -> int | Literal["auto"]:
@@ -87,12 +91,14 @@ class Limits(Section):
     parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
     wait: Duration = Field(2.0, description="longest wait of one check for a key")
 
-    @model_validator(mode="after")
-    def _room_beside_the_token(self) -> Self:
+    def disagreements(self) -> Iterator[Disagreement]:
         """If gRPC refused the check, the caller would get a 503 for what is at most a 401."""
         if self.message_bytes < self.token_bytes + _BESIDE_THE_TOKEN:
-            raise ValueError("`message_bytes` must be at least 64 KiB more than `token_bytes`")
-        return self
+            yield Disagreement(
+                ("message_bytes",) if "message_bytes" in self.model_fields_set else ("token_bytes",),
+                "`message_bytes` must be at least 64 KiB more than `token_bytes`",
+                "raise `limits.message_bytes`",
+            )
 
 
 class Keys(Section):
@@ -194,23 +200,26 @@ class Settings(Section):
         """How many processes serve; with `auto`, one for each CPU available now."""
         return cpus.usable() if self.workers == "auto" else self.workers
 
-    @model_validator(mode="after")
-    def _runs_have_a_key(self) -> Self:
-        """The gate signs run tokens, and its question to Airflow, with its assertion keys."""
-        if self.run_identity is not None and self.assertion is None:
-            raise ValueError("`run_identity` needs `assertion`: tokens of runs are signed with its keys")
-        return self
+    @property
+    def authz_endpoints(self) -> tuple[str, ...]:
+        """Where Envoy asks: the addresses of all workers."""
+        return endpoints.of_all(self.listen, self.worker_count)
 
-    @model_validator(mode="after")
-    def _no_plaintext_beyond_loopback(self) -> Self:
-        """A Check in clear text shows every token to anyone who listens on the wire (PITFALLS d-38)."""
-        open_to_all = [address for address in self.listen if not is_loopback(address)]
-        if open_to_all and self.tls is None and not self.insecure_listen:
-            raise ValueError(
-                f"{', '.join(open_to_all)} is reachable from other machines without TLS:"
-                " set `tls`, listen on loopback or a Unix socket, or say `insecure_listen: true`"
-            )
-        return self
+    @property
+    def headers_kib(self) -> int:
+        """The longest headers of a request that Envoy reads: the longest token, and what comes with it."""
+        return -(-self.limits.token_bytes // 1024) + _BESIDE_THE_TOKEN_KIB
+
+    @property
+    def edge(self) -> Envoy:
+        """The section `envoy`, for what is made from it.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if self.envoy is None:
+            raise LookupError("there is no `envoy` section")
+        return self.envoy
 
 
 def load(path: Path, *, workers: int | Literal["auto"] | None = None) -> Settings:
@@ -248,19 +257,40 @@ def parse(
     """
     document = yaml_document.parse(data, str(path), error=ConfigError)
     settings, problems = yaml_document.validate(document, Settings)
+    overrides = {name: value for name, value in (("workers", workers), ("engine", engine)) if value is not None}
+    if settings is not None:
+        settings = settings.model_copy(update=overrides)
+        found = list(_disagreements(settings, path))
+    else:
+        found = list(_of_the_rest(Salvaged(document.data, Settings, {"version": 1}), overrides, path))
+    problems += [document.problem(one.loc, one.text, one.hint) for one in found]
     if settings is None or problems:
         raise ConfigError(problems)
-    if workers is not None:
-        settings = settings.model_copy(update={"workers": workers})
-    if engine is not None:
-        settings = settings.model_copy(update={"engine": engine})
-    clashes = endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count)
-    problems = [document.problem(("listen", position), text, _CLASH_HINT) for position, text in clashes]
-    problems += [document.problem(*disagreement) for disagreement in disagreements(settings)]
-    # Links stay links: in a ConfigMap the folder that they lead to is replaced, and the old one deleted.
-    settings = named_files.absolute(settings, path.absolute().parent)
-    clashes_of_files = (*one_file_for_two(settings, path), *state_is_apart(settings, path))
-    problems += [document.problem(*clash) for clash in clashes_of_files]
-    if problems:
-        raise ConfigError(problems)
-    return settings
+    return named_files.absolute(settings, _folder(path))
+
+
+def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
+    """Everything that settings with the name of their file say together and cannot."""
+    for position, text in endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count):
+        yield Disagreement(("listen", position), text, _CLASH_HINT)
+    yield from disagreements(settings)
+    settings = named_files.absolute(settings, _folder(path))
+    yield from one_file_for_two(settings, path)
+    yield from state_is_apart(settings, path)
+
+
+def _of_the_rest(rest: Salvaged[Settings], overrides: Mapping[str, object], path: Path) -> Iterator[Disagreement]:
+    """The same of the right part of wrong settings, without what only seems so because a mistake was left out."""
+    if rest.settings is None:
+        return
+    for one in _disagreements(rest.settings.model_copy(update=overrides), path):
+        if not any(rest.lacks(rest.original(needed)) for needed in one.without):
+            yield one._replace(loc=rest.original(one.loc))
+
+
+def _folder(path: Path) -> Path:
+    """The folder that paths are relative to.
+
+    Links stay links: in a ConfigMap the folder that they lead to is replaced, and the old one deleted.
+    """
+    return path.absolute().parent

@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from authz.settings.named_files import Named, Use, named
+from authz.settings.named_files import Loc, Named, Use, named
+from authz.settings.sections import Disagreement, Section, check_endpoints, is_loopback
 
 if TYPE_CHECKING:
     from authz.settings import Settings
@@ -21,18 +22,70 @@ if TYPE_CHECKING:
 _SHARED: Final = frozenset({Use.CERTIFICATE, Use.AUTHORITY, Use.SECRET})
 
 
-class Disagreement(NamedTuple):
-    """The key (its path in the file), what is wrong, and what to do."""
-
-    loc: tuple[str | int, ...]
-    text: str
-    hint: str
-
-
 def disagreements(settings: "Settings") -> Iterator[Disagreement]:
-    """All settings that do not agree."""
+    """All settings that do not agree: inside each section, and across them."""
+    yield from _inside(settings, ())
+    yield from _no_plaintext_beyond_loopback(settings)
     yield from _keys_come_while_a_check_waits(settings)
-    yield from _envoy_speaks_as_the_gate_listens(settings)
+    yield from _who_signs(settings)
+    if settings.envoy is not None:
+        yield from _envoy_finds_the_gate(settings)
+        yield from _envoy_speaks_as_the_gate_listens(settings)
+
+
+def _inside(section: Section, loc: Loc) -> Iterator[Disagreement]:
+    """What this section and those in it find wrong in themselves."""
+    yield from (found.below(loc) for found in section.disagreements())
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        many = isinstance(value, tuple)
+        for position, inner in enumerate(value if many else (value,)):
+            if isinstance(inner, Section):
+                yield from _inside(inner, (*loc, name, position) if many else (*loc, name))
+
+
+def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement]:
+    """A Check in clear text shows every token to anyone who listens on the wire (PITFALLS d-38)."""
+    for position, address in enumerate(settings.listen):
+        if not (is_loopback(address) or settings.tls or settings.insecure_listen):
+            yield Disagreement(
+                ("listen", position),
+                f"{address} is reachable from other machines without TLS:"
+                " set `tls`, listen on loopback or a Unix socket, or say `insecure_listen: true`",
+                "set `tls`",
+                without=(("tls",), ("insecure_listen",)),
+            )
+
+
+def _who_signs(settings: "Settings") -> Iterator[Disagreement]:
+    """The gate signs run tokens, its question to Airflow, and the DAGs that it names, with its assertion keys."""
+    if settings.assertion is not None:
+        return
+    if settings.run_identity is not None:
+        yield Disagreement(
+            ("run_identity",),
+            "`run_identity` needs `assertion`: tokens of runs are signed with its keys",
+            "add the section `assertion`",
+            without=(("assertion",),),
+        )
+    inbound = settings.envoy.inbound if settings.envoy is not None else None
+    for at, upstream in enumerate(inbound.upstreams if inbound is not None else ()):
+        if upstream.narrows_dags:
+            yield Disagreement(
+                ("envoy", "inbound", "upstreams", at, "narrows_dags"),
+                "narrows_dags without `assertion`",
+                "Airflow learns the DAGs from the assertion",
+                without=(("assertion",),),
+            )
+
+
+def _envoy_finds_the_gate(settings: "Settings") -> Iterator[Disagreement]:
+    """The gate's addresses can be those of one cluster. A port 0 is known to the gate alone, and never rendered."""
+    known = tuple(address for address in settings.authz_endpoints if not address.endswith(":0"))
+    try:
+        check_endpoints(known or ("127.0.0.1:1",))
+    except ValueError as error:
+        yield Disagreement(("listen",), f"{error}", "Envoy asks all of these")
 
 
 def _keys_come_while_a_check_waits(settings: "Settings") -> Iterator[Disagreement]:
@@ -42,23 +95,24 @@ def _keys_come_while_a_check_waits(settings: "Settings") -> Iterator[Disagreemen
             ("keys", "min_interval") if "min_interval" in settings.keys.model_fields_set else ("limits", "wait"),
             "`keys.min_interval` must be less than `limits.wait`: a check would give up before the key is fetched",
             f"less than {settings.limits.wait:g}s, or raise `limits.wait`",
+            without=(("keys", "min_interval"), ("limits", "wait")),
         )
 
 
 def _envoy_speaks_as_the_gate_listens(settings: "Settings") -> Iterator[Disagreement]:
     """The gate's TLS, and Envoy's settings for it."""
-    envoy, tls = settings.envoy, settings.tls
-    if envoy is None:
-        return
+    envoy, tls = settings.edge, settings.tls
     if tls is None:
         for key in ("authz_tls_ca", "authz_tls_name", "authz_tls_certificate", "authz_tls_key"):
             if key in envoy.model_fields_set and getattr(envoy, key) is not None:
-                yield Disagreement(("envoy", key), f"`{key}` has no effect without `tls`", "set `tls`, or remove it")
+                text = f"`{key}` has no effect without `tls`"
+                yield Disagreement(("envoy", key), text, "set `tls`, or remove it", without=(("tls",),))
     elif tls.client_ca is not None and envoy.authz_tls_certificate is None:
         yield Disagreement(
             ("tls", "client_ca"),
             "`tls.client_ca` wants a certificate of Envoy, and Envoy has none: every check would be answered 503",
             "set `envoy.authz_tls_certificate` and `envoy.authz_tls_key`",
+            without=(("envoy", "authz_tls_certificate"),),
         )
 
 

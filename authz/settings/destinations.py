@@ -1,59 +1,113 @@
 """The sections of a destination in the settings file: its credential and its limits.
 
-Law: every default is explained here, where people look for it. `authz.settings.plan.credentials` checks credentials,
-so that a mistake is reported with its place.
+Law: every default is explained here, where people look for it. A credential is named by its file and never held here.
 """
 
-from typing import Annotated, Literal, Self
+import re
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from authz.core.documents.quantities import Duration, Size
 from authz.settings.named_files import Authority, SecretFile
-from authz.settings.plan import credentials, login
-from authz.settings.plan.limits import MOST_RETRIES
-from authz.settings.sections import Section
+from authz.settings.sections import SYSTEM_CA, Disagreement, Section
+from authz.settings.urls import ClientId, FormParameter, LoginUrl, Scope, a_file
 
-TokenUrl = Annotated[str, AfterValidator(login.url)]
-Parameter = Annotated[str, AfterValidator(credentials.parameter)]
-Scope = Annotated[str, AfterValidator(login.scope)]
+AUTHORIZATION: Final = "authorization"
+BEARER: Final = "Bearer "
+MOST_RETRIES: Final = 5
+_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2, in lower case
+_PREFIX: Final = re.compile(r"(?:[!-~][ -~]*)?")
+# What a message is read by, what Envoy writes itself, and what the gate says.
+_NOT_THESE: Final = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer"),
+        *("expect", "proxy-connection", "proxy-authorization"),
+    }
+)
+_OURS: Final = ("x-authz-", "x-envoy-", "x-forwarded-", "x-run-")
+
+
+def _header(text: str) -> str:
+    """The name of a header that may carry a credential."""
+    name = text.lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{text!r}: not the name of a header")
+    if name in _NOT_THESE or name.startswith(_OURS):
+        raise ValueError(f"{text!r}: this header carries no credential of a destination")
+    return name
+
+
+def _prefix(text: str) -> str:
+    """The text before the secret in the header."""
+    if not _PREFIX.fullmatch(text):
+        raise ValueError("prefix: visible ASCII and spaces, not beginning with a space")
+    return text
+
+
+_Needed = Annotated[SecretFile, AfterValidator(a_file)]
 
 
 class OAuth2(Section):
     """OAuth2 client credentials: Envoy fetches a token in advance and renews it at half of its lifetime."""
 
-    token_endpoint: TokenUrl = Field(description="where tokens come from; https, or http on this machine")
-    client_id: Annotated[str, AfterValidator(login.client_id)] = Field(description="our client there")
-    client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
+    token_endpoint: LoginUrl = Field(description="where tokens come from; https, or http on this machine")
+    client_id: ClientId = Field(description="our client there")
+    client_secret_file: _Needed = Field(description="the client's secret, and nothing else: no newline")
     client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
     scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
-    parameters: tuple[Parameter, ...] = Field((), description="more words of the token request: `audience=orders`")
+    parameters: tuple[FormParameter, ...] = Field((), description="more words of the token request: `audience=orders`")
     ca: Authority | None = Field(
         None, description="authority of the token endpoint's certificate; default: the system's"
     )
+
+    @property
+    def authority(self) -> str:
+        """The CA bundle by which the token endpoint's certificate is verified."""
+        return self.ca or SYSTEM_CA
 
 
 class Credential(Section):
     """The credential that Envoy adds to every call to a destination, after the decision; tasks never hold it."""
 
-    header: Annotated[str, AfterValidator(credentials.header)] | None = Field(
+    header: Annotated[str, AfterValidator(_header)] | None = Field(
         None, description="header of the secret, default `authorization`; whatever a task sends under it is replaced"
     )
-    prefix: Annotated[str, AfterValidator(credentials.prefix)] | None = Field(
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(
         None, description="stands before the secret; default `Bearer ` for `authorization`, else nothing"
     )
-    secret_file: SecretFile | None = Field(
+    secret_file: _Needed | None = Field(
         None, description="the secret, and nothing else: no newline; read again when moved"
     )
     oauth2: OAuth2 | None = Field(None, description="instead of a secret: a bearer token of OAuth2 client credentials")
 
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    @property
+    def secret(self) -> str:
+        """The file that holds the secret of either kind."""
+        return self.oauth2.client_secret_file if self.oauth2 is not None else self.secret_file or ""
+
+    @property
+    def sent_in(self) -> tuple[str, str]:
+        """The header of a secret, and what stands before it there."""
+        header = self.header or AUTHORIZATION
+        usual = BEARER if header == AUTHORIZATION else ""
+        return header, usual if self.prefix is None else self.prefix
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """There is one kind of credential."""
         if (self.secret_file is None) == (self.oauth2 is None):
-            raise ValueError("a credential has either a `secret_file` or `oauth2`")
-        if self.oauth2 is not None and not (self.header is None and self.prefix is None):
-            raise ValueError("`oauth2` makes `authorization: Bearer …`: leave `header` and `prefix` out")
-        return self
+            yield Disagreement(
+                (),
+                "a credential has either a `secret_file` or `oauth2`",
+                "write one of the two",
+                without=(("secret_file",), ("oauth2",)),
+            )
+        if self.oauth2 is not None:
+            for key in ("header", "prefix"):
+                if getattr(self, key) is not None:
+                    text = "`oauth2` makes `authorization: Bearer …`: leave `header` and `prefix` out"
+                    yield Disagreement((key,), text, f"remove `{key}`")
 
 
 class DestinationLimits(Section):

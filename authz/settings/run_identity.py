@@ -5,15 +5,17 @@ off unless an operator sets it: a level is never better than what is known.
 """
 
 import re
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from authz.core.documents.quantities import Duration
 from authz.core.loopback import names_loopback
 from authz.core.model import Level
 from authz.core.urls import Url
 from authz.settings.named_files import Authority, ReadFile, SecretFile
+from authz.settings.sections import Disagreement, Section
 
 _BASE_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 
@@ -33,10 +35,8 @@ AirflowUrl = Annotated[str, AfterValidator(_airflow)]
 Algorithm = Literal["EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 
 
-class RunIdentity(BaseModel):
+class RunIdentity(Section):
     """Which DAG run an outbound call comes from. Without the section, calls have no run identity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     airflow: AirflowUrl | None = Field(
         None, description="Airflow's API server, asked whether a task is running: `https://airflow.internal:8080`"
@@ -96,22 +96,35 @@ class RunIdentity(BaseModel):
         level, why = self.best
         return {"level": level.value, **({"why": why} if why else {})}
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def disagreements(self) -> Iterator[Disagreement]:
         """Either everything that issuing tokens needs, or none of it."""
         keys = [key for key in (self.jwks_uri, self.jwks_file) if key]
         if len(keys) > 1:
-            raise ValueError("the task tokens' keys come from `jwks_uri` or `jwks_file`, not from both")
+            text = "the task tokens' keys come from `jwks_uri` or `jwks_file`, not from both"
+            yield Disagreement(("jwks_file",), text, "remove one of them")
         wanted = {"airflow": self.airflow, "issuer": self.issuer, "jwks_uri` or `jwks_file": keys}
         missing = [name for name, value in wanted.items() if not value]
         if 0 < len(missing) < len(wanted):
-            raise ValueError(f"to issue tokens to tasks, `{'` and `'.join(missing)}` is needed as well")
+            yield Disagreement(
+                (),
+                f"to issue tokens to tasks, `{'` and `'.join(missing)}` is needed as well",
+                "write them, or none of `airflow`, `issuer`, `jwks_uri` and `jwks_file`",
+                without=(("airflow",), ("issuer",), ("jwks_uri",), ("jwks_file",)),
+            )
         if self.recheck < 2 * self.timeout:
-            raise ValueError("`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes")
+            yield Disagreement(
+                ("recheck",) if "recheck" in self.model_fields_set else ("timeout",),
+                "`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes",
+                f"at least {2 * self.timeout:g}s",
+            )
         for name, url in (("airflow", self.airflow), ("jwks_uri", self.jwks_uri)):
             if url and url.startswith("http://") and not (self.insecure_http or names_loopback(_host(url))):
-                raise ValueError(f"`{name}` is plain http beyond this machine: use https, or say `insecure_http: true`")
-        return self
+                yield Disagreement(
+                    (name,),
+                    f"`{name}` is plain http beyond this machine: use https, or say `insecure_http: true`",
+                    "write https://",
+                    without=(("insecure_http",),),
+                )
 
 
 def _host(url: str) -> str:

@@ -1,16 +1,24 @@
 """Building blocks of every part of the settings file: a section that knows its keys, addresses, PEM files.
 
-Law: an unknown key is an error, and so is a value of another type.
+Law: an unknown key is an error, and so is a value of another type. A field's own validator checks one value. What
+several keys of a section say together is checked in `Section.disagreements`, so that it is reported even if another
+key is wrong.
 """
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from authz.core import loopback
-from authz.settings.named_files import Authority, Certificate, SecretFile
+from authz.core.addresses import HostPort, SocketPath, parse_address
+from authz.core.documents.quantities import Duration
+from authz.core.documents.wording import Mistake
+from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
 
-_PORTS = 65535
+SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""The system's bundle, as Debian and Envoy's image name it: without a bundle, Envoy would check no name."""
+_PORTS: Final = 65535
 
 
 def _address(value: str) -> str:
@@ -30,13 +38,121 @@ def is_loopback(address: str) -> bool:
     return address.startswith("unix:") or loopback.is_loopback(address.rpartition(":")[0])
 
 
+def host_of(address: str) -> str:
+    """The host of an address, without brackets."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def ports_of(addresses: Iterable[str]) -> tuple[int, ...]:
+    """The TCP ports of the addresses."""
+    parsed = map(parse_address, addresses)
+    return tuple(dict.fromkeys(address.port for address in parsed if isinstance(address, HostPort)))
+
+
+def _place(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+def _listen(value: str) -> str:
+    """What Envoy can listen on."""
+    address = parse_address(value)
+    if isinstance(address, HostPort) and not address.is_ip:
+        raise Mistake(f"{value!r}: a listener needs an IP address, not a name", "write 127.0.0.1:8080, or 0.0.0.0:8080")
+    return value
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses, if one cluster can consist of them.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not addresses:
+        raise Mistake("at least one address is needed", "write an address as host:port or unix:/absolute/path")
+    if twice := first_duplicate(addresses):
+        raise Mistake(f"{twice!r}: this address is given twice", "leave one of them out")
+    parsed = [parse_address(address) for address in addresses]
+    names = [address for address in parsed if isinstance(address, HostPort) and not address.is_ip]
+    if names and any(isinstance(address, SocketPath) for address in parsed):
+        raise Mistake(
+            "Envoy cannot mix Unix sockets with host names that must be looked up", "write IP addresses beside sockets"
+        )
+    return addresses
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Place = Annotated[str, AfterValidator(_place)]
+"""An address that Envoy connects to."""
+ListenAddress = Annotated[str, AfterValidator(_listen)]
+"""An address that Envoy listens on."""
+Places = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_one_or_more),
+    AfterValidator(check_endpoints),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    ),
+]
+"""One address that Envoy connects to, or a list of them."""
+
+
+IdleTimeout = Annotated[
+    Duration, Field(gt=0, description="a connection or a call on which nothing moves for so long is ended")
+]
+LongestStream = Annotated[
+    Duration,
+    Field(gt=0, description="any call is ended after this time: it was decided once, when it began"),
+]
+
+
+def _is_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise Mistake(f"{text!r}: a health path starts with /", f"write {'/' + text!r}")
+    return text
+
+
+HealthPath = Annotated[str, AfterValidator(_is_path)]
+
+
+def first_duplicate(values: Iterable[str]) -> str:
+    """The first value that was there before; "" if there is none."""
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return ""
+
+
+class Disagreement(NamedTuple):
+    """What settings say together and cannot: the key (its path), what is wrong, what to do.
+
+    `without` are keys whose absence is the mistake: if one of them is there but wrong itself, this is not reported.
+    """
+
+    loc: Loc
+    text: str
+    hint: str
+    without: tuple[Loc, ...] = ()
+
+    def below(self, loc: Loc) -> "Disagreement":
+        """The same, of a section that is at `loc`."""
+        return self._replace(loc=(*loc, *self.loc), without=tuple((*loc, *one) for one in self.without))
 
 
 class Section(BaseModel):
     """A part of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """What this section's keys cannot say together, with places inside it; not what its own sections say."""
+        yield from ()
 
 
 class Tls(Section):
@@ -47,12 +163,18 @@ class Tls(Section):
     client_ca: Authority | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
 
 
-def needs_tls(section: BaseModel, *keys: str) -> None:
-    """Refuse TLS options without TLS: they would have no effect, and the connection no TLS.
+def needs_tls(section: BaseModel, *keys: str) -> Iterator[Disagreement]:
+    """TLS options without TLS: they would have no effect, and the connection would be plaintext."""
+    for key in keys:
+        if getattr(section, key) is not None:
+            text = f"`{key}` without `tls: true`: the connection would be plaintext"
+            yield Disagreement((key,), text, "add `tls: true`, or remove it", without=(("tls",),))
 
-    Raises:
-        ValueError: as said.
-    """
-    useless = [key for key in keys if getattr(section, key) is not None]
-    if useless:
-        raise ValueError(f"`{'` and `'.join(useless)}` without `tls: true`: the connection would be plaintext")
+
+def duplicates(values: Iterable[tuple[Loc, str]], what: str) -> Iterator[Disagreement]:
+    """Values that were there before, each at the place where it is repeated."""
+    seen: set[str] = set()
+    for loc, value in values:
+        if value in seen:
+            yield Disagreement(loc, f"{value!r}: this {what} is given twice", "give each its own")
+        seen.add(value)

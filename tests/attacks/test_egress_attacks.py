@@ -14,6 +14,7 @@ from authz import settings
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.airflow.verifier import Asserted, Expected, Refusal, parse_keys, verify
 from authz.core.errors import ConfigError
+from authz.settings.sections import is_loopback
 from tests.e2e.certificates import Authority
 from tests.e2e.egress_site import BANK, ORDERS, EgressSite
 from tests.e2e.envoy_harness import newest, wait_for
@@ -198,7 +199,7 @@ def test_d38_the_gate_is_asked_in_the_clear_on_this_machine_alone(tmp_path):
     file = tmp_path / "authz.yaml"
     for text in ("", 'listen: ["127.0.0.1:1"]', 'listen: ["[::1]:1"]', 'listen: ["unix:/run/a.sock"]'):
         file.write_text(f"version: 1\n{text}\n")
-        assert all(settings.is_loopback(address) for address in settings.load(file).listen)
+        assert all(is_loopback(address) for address in settings.load(file).listen)
     for address in ("0.0.0.0:9190", "[::]:9190", "10.0.0.1:9190", "authz.internal:9190"):
         file.write_text(f'version: 1\nlisten: ["{address}"]\n')
         with pytest.raises(ConfigError, match="without TLS"):

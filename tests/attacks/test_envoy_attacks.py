@@ -4,7 +4,7 @@ import pytest
 
 from authz.envoy_config.render import render
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, plan_for
+from tests.e2e.envoy_harness import Envoy, settings_for
 from tests.e2e.raw_http import exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
 
@@ -26,7 +26,7 @@ def walk(value):
 
 
 def test_d18_nothing_stands_between_the_check_and_the_router_and_no_route_is_exempt(tmp_path):
-    config = render(plan_for(("127.0.0.1:1",), "127.0.0.1:2", tmp_path))
+    config = render(settings_for(("127.0.0.1:1",), "127.0.0.1:2", tmp_path))
     found = list(managers(config))
     assert len(found) == 2
     for manager in found:
@@ -57,7 +57,7 @@ def test_d18_switching_the_check_off_denies_instead_of_allowing(tmp_path, percen
             }
 
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        with Envoy(plan_for((authz.endpoint,), upstream.address, tmp_path), tmp_path, alter=switch_off) as envoy:
+        with Envoy(settings_for((authz.endpoint,), upstream.address, tmp_path), tmp_path, alter=switch_off) as envoy:
             answers = [exchange(envoy.inbound, request("/api/v2/dags")) for _ in range(20)]
         assert {answer.status for answer in answers} <= {403, 503}
         assert upstream.requests == []

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz import settings as settings_file
-from authz.envoy_config.from_settings import plan_of
+from authz.envoy_config.provider import complete
 from tests.browser.providers import SECRET
 from tests.e2e.envoy_harness import Envoy
 from tests.e2e.gate import Gate
@@ -104,7 +104,7 @@ class Edge:
         _secret(gate / "assertion.pem", pem.decode())
         settings = _settings(url, provider, upstream, tls, folder)
         self.gate = Gate(gate, provider, policy=POLICY, settings=settings)
-        self.envoy = Envoy(plan_of(settings_file.load(self.gate.settings), "authz.yaml"), folder)
+        self.envoy = Envoy(complete(settings_file.load(self.gate.settings), "authz.yaml"), folder)
         self._running = contextlib.ExitStack()
 
     def __repr__(self) -> str:

@@ -14,12 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.peers import ServerTls
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import Envoy, newest, wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
+from tests.support import envoy_settings
 from tests.support.factories.tokens import make_key
 from tests.support.ports import loopback
 from tests.support.simulators.idp import IdP
@@ -95,25 +94,21 @@ class AirflowBehindGate:
         self.site = AirflowSite(folder / "airflow", dags=DAGS, components=components)
         self.authority = Authority(folder)
         pair = self.authority.issue(HOST)
-        airflow = Upstream(
-            name="airflow",
-            addresses=(f"127.0.0.1:{self.site.port}",),
-            hosts=(HOST,),
-            audience=AUDIENCE,
-            base_path=BASE,
-        )
+        airflow = {
+            "name": "airflow",
+            "address": f"127.0.0.1:{self.site.port}",
+            "hosts": [HOST],
+            "audience": AUDIENCE,
+            "base_path": BASE,
+        }
         listen = loopback()
-        self.plan = EnvoyPlan(
-            authz_endpoints=self.gate.endpoints,
-            inbound=Listener(
-                listen=listen,
-                upstreams=(airflow,),
-                tls=ServerTls(certificate=str(pair.certificate), key=str(pair.key)),
-                **inbound,
-            ),
-            admin_listen=loopback(),
-            access_log=str(folder / "access.log"),
-        )
+        tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+        section = {
+            "inbound": {"listen": listen, "upstreams": [airflow], "tls": tls, **inbound},
+            "admin": loopback(),
+            "access_log": "access.log",
+        }
+        self.settings = envoy_settings.load(folder, section, self.gate.endpoints)
         self.port = int(listen.rpartition(":")[2])
         self.url = f"https://{HOST}:{self.port}{BASE}"
         self.site.environment.pop("AIRFLOW__AUTHZ__JWKS_FILE")
@@ -125,7 +120,7 @@ class AirflowBehindGate:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": f"{__name__}.SQLITE_CONNECT",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": f"{__name__}.SQLITE_CONNECT",
         }
-        self.envoy = Envoy(self.plan, folder, newest())
+        self.envoy = Envoy(self.settings, folder, newest())
         self.tls = ssl.create_default_context(cafile=str(self.authority.ca))
         self._decisions = Tail(folder / "gate" / "decisions.jsonl")
         self._accesses = Tail(folder / "access.log")

@@ -5,7 +5,7 @@ import pytest
 
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.egress_site import EgressSite
-from tests.e2e.envoy_harness import Envoy, newest, oldest, plan_for
+from tests.e2e.envoy_harness import Envoy, newest, oldest, settings_for
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
@@ -45,8 +45,8 @@ class Gate:
 def running_gate(envoy_binary, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gate")
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), upstream.address, folder)
-        with Envoy(plan, folder, envoy_binary) as envoy:
+        settings = settings_for((authz.endpoint,), upstream.address, folder)
+        with Envoy(settings, folder, envoy_binary) as envoy:
             yield Gate(envoy=envoy, authz=authz, upstream=upstream)
 
 

@@ -5,13 +5,13 @@ import ssl
 from pathlib import Path
 from typing import Any, Self
 
-from authz.settings.plan.egress import Destination, Egress, HostTls
-from authz.settings.plan.front import EnvoyPlan
+from authz.settings import Settings
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy
 from tests.e2e.raw_http import Connection, RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 ORDERS, BANK = "orders.internal", "bank.internal"
@@ -37,7 +37,7 @@ class EgressSite:
             self.orders, self.stranger = enter(EchoUpstream()), enter(EchoUpstream())
             self.bank = enter(EchoUpstream(self._bank_tls()))
             self.authz = enter(ScriptedAuthz())
-            self.envoy = enter(Envoy(self._plan(), self._folder, self._binary))
+            self.envoy = enter(Envoy(self._settings(), self._folder, self._binary))
             self._running = starting.pop_all()
         return self
 
@@ -57,8 +57,8 @@ class EgressSite:
 
     def base(self, name: str) -> tuple[str, int]:
         """The address of a destination's own."""
-        assert self.envoy.plan.egress
-        (found,) = [one.listen for one in self.envoy.plan.egress.destinations if one.name == name]
+        assert self.envoy.section.egress
+        (found,) = [one.listen or "" for one in self.envoy.section.egress.destinations if one.name == name]
         host, _, port = found.rpartition(":")
         return host, int(port)
 
@@ -107,30 +107,34 @@ class EgressSite:
         context.sni_callback = lambda _socket, name, _context: self.server_names.append(name)
         return context
 
-    def _plan(self) -> EnvoyPlan:
-        orders = Destination(
-            name="orders",
-            addresses=(self.orders.address,),
-            hosts=(ORDERS, "*.orders.internal"),
-            listen=loopback(),
-            path="/orders",
-            audience="aud-orders",
-        )
-        bank = Destination(
-            name="bank",
-            addresses=(self.bank.address,),
-            hosts=(BANK,),
-            listen=loopback(),
-            path="/team/bank",
-            tls=HostTls(ca=str(self.authority.ca)),
-            tunnel=True,
-        )
-        kept = Destination(
-            name="kept", addresses=(self.orders.address,), hosts=("kept.internal",), keep_authorization=True
-        )
-        return EnvoyPlan(
-            authz_endpoints=self._endpoints or (self.authz.endpoint,),
-            egress=Egress(listen=loopback(), destinations=(orders, bank, kept)),
-            admin_listen=loopback(),
-            access_log=str(self._folder / "access.log"),
-        )
+    def _settings(self) -> Settings:
+        orders = {
+            "name": "orders",
+            "address": self.orders.address,
+            "hosts": [ORDERS, "*.orders.internal"],
+            "listen": loopback(),
+            "path": "/orders",
+            "audience": "aud-orders",
+        }
+        bank = {
+            "name": "bank",
+            "address": self.bank.address,
+            "hosts": [BANK],
+            "listen": loopback(),
+            "path": "/team/bank",
+            "tls": True,
+            "tls_ca": str(self.authority.ca),
+            "tunnel": True,
+        }
+        kept = {
+            "name": "kept",
+            "address": self.orders.address,
+            "hosts": ["kept.internal"],
+            "keep_authorization": True,
+        }
+        section = {
+            "egress": {"listen": loopback(), "destinations": [orders, bank, kept]},
+            "admin": loopback(),
+            "access_log": "access.log",
+        }
+        return envoy_settings.load(self._folder, section, self._endpoints or (self.authz.endpoint,))

@@ -4,16 +4,17 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from authz.core.addresses import HostPort, SocketPath, parse_address
 from authz.envoy_config.render import render, render_sds, to_yaml
-from authz.settings.plan.egress import Destination, Egress
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
+from authz.settings import Settings
 from tests.e2e.raw_http import RawResponse, exchange, request
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,26 +36,31 @@ def oldest() -> Path:
     return ROOT / ".envoys" / "oldest" / "envoy" / "_bin" / "envoy"
 
 
-def plan_for(
+def settings_for(
     authz: tuple[str, ...],
     upstream: str,
     folder: Path,
     *,
-    authz_timeout: float = 2.0,
-    websockets: bool = False,
+    airflow: Mapping[str, Any] = MappingProxyType({}),
+    envoy: Mapping[str, Any] = MappingProxyType({}),
+    gate: Mapping[str, Any] = MappingProxyType({}),
     **inbound: Any,
-) -> EnvoyPlan:
-    """Both planes in front of one upstream, its Host on the egress side being `orders.internal`."""
-    airflow = Upstream(name="airflow", addresses=(upstream,), audience="airflow-test", websockets=websockets)
-    orders = Destination(name="orders", addresses=(upstream,), hosts=("orders.internal",))
-    return EnvoyPlan(
-        authz_endpoints=authz,
-        authz_timeout=authz_timeout,
-        inbound=Listener(listen=loopback(), upstreams=(airflow,), **inbound),
-        egress=Egress(listen=loopback(), destinations=(orders,)),
-        admin_listen=loopback(),
-        access_log=str(folder / "access.log"),
-    )
+) -> Settings:
+    """Both planes in front of one upstream, its Host on the egress side being `orders.internal`.
+
+    `airflow`, `inbound` and `envoy` are more keys of the upstream, the listener and the section, `gate` of the file.
+    """
+    upstreams = [{"name": "airflow", "address": upstream, "audience": "airflow-test", **airflow}]
+    orders = {"name": "orders", "address": upstream, "hosts": ["orders.internal"]}
+    section = {
+        "authz_timeout": "2s",
+        "inbound": {"listen": loopback(), "upstreams": upstreams, **inbound},
+        "egress": {"listen": loopback(), "destinations": [orders]},
+        "admin": loopback(),
+        "access_log": "access.log",
+        **envoy,
+    }
+    return envoy_settings.load(folder, section, authz, **gate)
 
 
 def wait_for(check: Callable[[], bool], what: str, *, pause: Callable[[float], object], seconds: float = 30.0) -> None:
@@ -82,7 +88,7 @@ class Envoy:
 
     def __init__(
         self,
-        plan: EnvoyPlan,
+        settings: Settings,
         folder: Path,
         binary: Path | None = None,
         *,
@@ -90,7 +96,8 @@ class Envoy:
         log: tuple[str, ...] = LOG,
         alter: Callable[[dict[str, Any]], None] = lambda _config: None,
     ) -> None:
-        self.plan = plan
+        self.settings = settings
+        self.section = settings.edge
         self._alter = alter
         self._levels = log
         self.log = folder / "envoy.log"
@@ -101,19 +108,19 @@ class Envoy:
 
     @property
     def inbound(self) -> tuple[str, int] | str:
-        assert self.plan.inbound
-        return _connectable(self.plan.inbound.listen)
+        assert self.section.inbound
+        return _connectable(self.section.inbound.listen)
 
     @property
     def egress(self) -> tuple[str, int] | str:
-        assert self.plan.egress
-        return _connectable(self.plan.egress.listen)
+        assert self.section.egress
+        return _connectable(self.section.egress.listen)
 
     def __enter__(self) -> Self:
-        config = render(self.plan)
+        config = render(self.settings)
         self._alter(config)
         self._config.write_text(to_yaml(config))
-        for path, content in render_sds(self.plan).items():
+        for path, content in render_sds(self.settings).items():
             Path(path).parent.mkdir(exist_ok=True)
             Path(path).write_text(to_yaml(content))
         arguments = ["-c", str(self._config), "--concurrency", "1", "--disable-hot-restart", *self._levels]
@@ -153,7 +160,7 @@ class Envoy:
             raise AssertionError(f"Envoy ended with status {self._process.returncode}: {self.log.read_text()}")
 
     def admin(self, target: str, method: str = "GET") -> RawResponse:
-        return exchange(_connectable(self.plan.admin_listen), request(target, "Connection: close", method=method))
+        return exchange(_connectable(self.section.admin), request(target, "Connection: close", method=method))
 
     def stat(self, name: str) -> int:
         """One counter or gauge, 0 when it was never touched."""
@@ -172,7 +179,7 @@ class Envoy:
 
     def access_log(self, lines: int) -> list[dict[str, Any]]:
         """The access log, once it has this many lines."""
-        path = Path(self.plan.access_log)
+        path = Path(self.section.access_log)
 
         def complete() -> bool:
             return path.exists() and path.read_bytes().count(b"\n") >= lines

@@ -13,9 +13,7 @@ from typing import Any, Self
 import httpx
 
 from authz.check.wire.request import _header
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.login import LoginPlan
-from authz.settings.plan.peers import ServerTls
+from authz.settings import Settings
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
 from tests.e2e.cookie_browser import CookieBrowser
@@ -24,6 +22,7 @@ from tests.e2e.envoy_harness import LOG, Envoy
 from tests.e2e.gate import Gate
 from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support import envoy_settings
 from tests.support.ports import free_port, loopback
 
 CLIENT_SECRET = "airflow-gate-secret"
@@ -50,6 +49,7 @@ class LoginSite:
         real: bool = False,
         secure: bool = True,
         log: tuple[str, ...] = LOG,
+        backchannel: str | None = None,
         **login: Any,
     ) -> None:
         self.folder = folder
@@ -61,6 +61,7 @@ class LoginSite:
         self.port = free_port()
         self._binary = binary
         self._log = log
+        self._backchannel = backchannel
         self._login = login
         self._running = contextlib.ExitStack()
 
@@ -82,7 +83,9 @@ class LoginSite:
                 self.gate = starting.enter_context(Gate(self.folder / "gate", self.provider, policy=POLICY))
                 endpoint = self.gate.endpoints[0]
             self.write_secrets()
-            self.envoy = starting.enter_context(Envoy(self._plan(endpoint), self.folder, self._binary, log=self._log))
+            self.envoy = starting.enter_context(
+                Envoy(self._settings(endpoint), self.folder, self._binary, log=self._log)
+            )
             self._running = starting.pop_all()
         return self
 
@@ -94,32 +97,31 @@ class LoginSite:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def _plan(self, endpoint: str) -> EnvoyPlan:
+    def _settings(self, endpoint: str) -> Settings:
         issuer = self.provider.issuer
         login = {
             "client_id": "airflow-gate",
-            "client_secret": str(self.client_secret),
-            "cookie_secret": str(self.cookie_secret),
+            "client_secret_file": str(self.client_secret),
+            "cookie_secret_file": str(self.cookie_secret),
             "authorization_endpoint": f"{issuer}/authorize",
             "token_endpoint": f"{issuer}/token",
             "end_session_endpoint": f"{issuer}/logout",
             "public_url": self.url,
             **self._login,
         }
-        tls = None
+        tls = {}
         if self.secure:
             self.authority = Authority(self.folder)
             pair = self.authority.issue("127.0.0.1", stem="edge")
-            tls = ServerTls(certificate=str(pair.certificate), key=str(pair.key))
-        airflow = Upstream(name="airflow", addresses=(self.upstream.address,), audience="airflow-test")
-        listen = f"127.0.0.1:{self.port}"
-        return EnvoyPlan(
-            authz_endpoints=(endpoint,),
-            inbound=Listener(listen=listen, upstreams=(airflow,), tls=tls, login=LoginPlan(**login)),
-            admin_listen=loopback(),
-            access_log=str(self.folder / "access.log"),
-            sds=str(self.folder / "sds"),
-        )
+            tls = {"tls": {"certificate": str(pair.certificate), "key": str(pair.key)}}
+        airflow = {"name": "airflow", "address": self.upstream.address, "audience": "airflow-test"}
+        section = {
+            "inbound": {"listen": f"127.0.0.1:{self.port}", "upstreams": [airflow], "login": login, **tls},
+            "admin": loopback(),
+            "access_log": "access.log",
+        }
+        heard = {"revocation": {"backchannel": self._backchannel}} if self._backchannel else {}
+        return envoy_settings.load(self.folder, section, (endpoint,), **heard)
 
     def get(self, target: str | bytes, *headers: str | bytes) -> RawResponse:
         """One request of exactly these bytes."""

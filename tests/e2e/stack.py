@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from tests.e2e.callers import Callers
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, newest, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, newest, settings_for, wait_for
 from tests.e2e.gate import Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, exchange, request
 from tests.support.factories.tokens import make_key
 from tests.support.simulators.idp import IdP
 
 KEY = make_key("ES256", kid="k1")
-AUDIENCE = "airflow-test"  # of the assertions, see `plan_for`
+AUDIENCE = "airflow-test"  # of the assertions, see `settings_for`
 ORDERS = {"egress": True, "host": "orders.internal"}
 
 
@@ -38,8 +38,10 @@ class Stack:
         self.upstream = EchoUpstream()
         self.gates = [Gate(folder / f"gate{number}", self.idp, ready=ready, **options) for number in range(gates)]
         self.gate = self.gates[0]
-        plan = plan_for(tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder)
-        self.envoy = Envoy(plan, folder, newest(), alone=not ready)
+        settings = settings_for(
+            tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder
+        )
+        self.envoy = Envoy(settings, folder, newest(), alone=not ready)
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

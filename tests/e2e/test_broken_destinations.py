@@ -7,9 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.settings.plan.egress import HostTls
-from authz.settings.plan.limits import Limits
-from authz.settings.plan.peers import ClientTls
 from tests.e2e.broken import Broken, answers, hangs, hangs_up, talks_nonsense
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import newest
@@ -17,7 +14,7 @@ from tests.e2e.scripted_authz import deny
 from tests.e2e.way_out import DECISION, WayOut, failure
 
 CONNECTIONS, PENDING = 10, 5
-LIMITS = Limits(failures=5, pause=1.0, connect_timeout=0.5)
+LIMITS = {"failures": 5, "pause": "1s", "connect_timeout": "500ms"}
 CALLERS = 200
 
 
@@ -28,19 +25,23 @@ def running_out(envoy_binary, tmp_path_factory):
     authority = Authority(folder)
     out.broken = {name: Broken(answers(200)) for name in ("refusing", "hanging", "ending", "failing")}
     for name, server in out.broken.items():
-        out.add(name, addresses=(server.address,), limits=LIMITS, timeout=0.15)
-    quiet = Limits(failures=1000)  # so that every call is tried
+        out.add(name, address=server.address, limits=LIMITS, timeout="150ms")
+    quiet = {"failures": 1000}  # so that every call is tried
     out.broken["nonsense"] = Broken(talks_nonsense)
     out.broken["slow"] = Broken(hangs)
     out.broken["idle"] = Broken(hangs)
-    out.add("nonsense", addresses=(out.broken["nonsense"].address,), limits=quiet)
-    out.add("slow", addresses=(out.broken["slow"].address,), limits=quiet, timeout=0.1)
-    out.add("idle", addresses=(out.broken["idle"].address,), limits=Limits(failures=1000, idle_timeout=0.1), timeout=0)
-    out.add("plaintext", addresses=(out.broken["failing"].address,), tls=HostTls(ca=str(authority.ca)), limits=quiet)
+    out.add("nonsense", address=out.broken["nonsense"].address, limits=quiet)
+    out.add("slow", address=out.broken["slow"].address, limits=quiet, timeout="100ms")
+    out.add(
+        "idle", address=out.broken["idle"].address, limits={"failures": 1000, "idle_timeout": "100ms"}, timeout="0s"
+    )
+    out.add("plaintext", address=out.broken["failing"].address, tls=True, tls_ca=str(authority.ca), limits=quiet)
     out.add(
         "stranger",
-        addresses=(out.broken["nonsense"].address,),
-        tls=ClientTls(server_name="a.test", ca=str(authority.ca)),
+        address=out.broken["nonsense"].address,
+        tls=True,
+        tls_ca=str(authority.ca),
+        tls_name="a.test",
     )
     out.add("well")
     with out:
@@ -97,7 +98,7 @@ def test_a_broken_destination_is_told_then_left_alone_then_used_again(out, name,
     else:
         server.behaviour = behaviour
     before = until_open(out, name)
-    assert len(before) <= LIMITS.failures + 1, "each failure counts"
+    assert len(before) <= LIMITS["failures"] + 1, "each failure counts"
     if told:
         assert {failure(answer) for answer in before} == {told}
         assert all(int(answer.header("retry-after")) >= 1 for answer in before)
@@ -126,10 +127,10 @@ def test_two_hundred_callers_do_not_stampede_it(tmp_path):
     What is let in before the breaker opens: all connections, those who wait for one, and at most once more who comes
     when the first give up.
     """
-    limits = Limits(connections=CONNECTIONS, pending=PENDING, failures=5, pause=60)
+    limits = {"connections": CONNECTIONS, "pending": PENDING, "failures": 5, "pause": "60s"}
     out = WayOut(tmp_path, newest())
     with Broken(hangs) as server, ThreadPoolExecutor(CALLERS) as callers:
-        out.add("orders", addresses=(server.address,), limits=limits, timeout=0.3)
+        out.add("orders", address=server.address, limits=limits, timeout="300ms")
         with out:
             first = list(callers.map(lambda _: failure(out.get("orders"))[1], range(CALLERS)))
             assert set(first) <= {"circuit_open", "timeout", "no_healthy_host"}

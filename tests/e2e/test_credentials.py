@@ -6,7 +6,6 @@ PITFALLS d-41: whatever a task sends in its place is replaced, and it goes to it
 import pytest
 
 from authz.core.addresses import parse_address
-from authz.settings.plan.credentials import HeaderSecret
 from tests.e2e.calls import Calls
 from tests.e2e.login_site import replace
 from tests.e2e.raw_http import Connection, exchange, request
@@ -31,16 +30,16 @@ def running_out(envoy_binary, tmp_path_factory):
     (folder / "orders.secret").write_text(CANARY)
     (folder / "key.secret").write_text(KEY)
     (folder / "empty.secret").write_text("")
-    out.add("orders", credential=HeaderSecret(secret=str(folder / "orders.secret")))
-    out.add("keyed", credential=HeaderSecret(secret=str(folder / "key.secret"), header="x-api-key", prefix=""))
+    out.add("orders", credential={"secret_file": "orders.secret"})
+    out.add("keyed", credential={"secret_file": "key.secret", "header": "x-api-key"})
     out.add("plain")
     out.add("kept", keep_authorization=True)
-    out.add("empty", credential=HeaderSecret(secret=str(folder / "empty.secret")))
-    out.add("missing", credential=HeaderSecret(secret=str(folder / "missing.secret")))
+    out.add("empty", credential={"secret_file": "empty.secret"})
+    out.add("missing", credential={"secret_file": "missing.secret"})
     base = {"listen": loopback(), "path": "/based"}
-    out.add("based", credential=HeaderSecret(secret=str(folder / "orders.secret")), **base)
+    out.add("based", credential={"secret_file": "orders.secret"}, **base)
     dead = f"127.0.0.1:{free_port()}"
-    out.add("limping", beside=(dead,), credential=HeaderSecret(secret=str(folder / "orders.secret")))
+    out.add("limping", beside=(dead,), credential={"secret_file": "orders.secret"})
     with out:
         yield out
 
@@ -77,7 +76,7 @@ def test_the_absolute_form_gets_the_credential_of_the_host_that_it_names(out):
 
 
 def test_base_urls_have_it_too_whatever_host_is_named(out):
-    (based,) = [one for one in out.envoy.plan.egress.destinations if one.name == "based"]
+    (based,) = [one for one in out.envoy.section.egress.destinations if one.name == "based"]
     own = parse_address(based.listen)
     for host, status in (("127.0.0.1", 200), ("evil.test", 200), ("plain.test", 404)):
         assert exchange((own.host, own.port), request("/x", "Authorization: mine", host=host)).status == status

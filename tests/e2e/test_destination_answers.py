@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from authz.settings.plan.limits import Limits
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.way_out import DECISION, WayOut, failure
 
@@ -15,9 +14,11 @@ BOUND = 64 * 1024
 def running_out(envoy_binary, tmp_path_factory):
     out = WayOut(tmp_path_factory.mktemp("answers"), envoy_binary)
     out.add(
-        "orders", hosts=("orders.test", "*.orders.test"), limits=Limits(request_bytes=BOUND, response_bytes=2 * BOUND)
+        "orders",
+        hosts=["orders.test", "*.orders.test"],
+        limits={"request_bytes": f"{BOUND}B", "response_bytes": f"{2 * BOUND}B"},
     )
-    out.add("open", limits=Limits(request_bytes=0))
+    out.add("open", limits={"request_bytes": "0B"})
     with out:
         yield out
 

@@ -11,14 +11,13 @@ import ssl
 
 import pytest
 
-from authz.settings.plan.egress import Destination, Dynamic, Egress
-from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.certificates import Authority
 from tests.e2e.dns_server import DnsServer
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, newest, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, deny
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
@@ -47,7 +46,7 @@ class Outside:
             self.tls = enter(EchoUpstream(context, host=PUBLIC, port=self.ports[1]))
             self.named = enter(EchoUpstream())
             self.dns, self.authz = enter(DnsServer()), enter(ScriptedAuthz())
-            self.envoy = enter(Envoy(self._plan(), self._folder, newest(), alter=self._alter))
+            self.envoy = enter(Envoy(self._settings(), self._folder, newest(), alter=self._alter))
             self._running = starting.pop_all()
         return self
 
@@ -81,15 +80,15 @@ class Outside:
                 return True
         return False
 
-    def _plan(self):
-        named = Destination(name="named", addresses=(self.named.address,), hosts=("named.test",))
-        dynamic = Dynamic(ports=(self.ports[1], 80), ca=str(self.authority.ca), resolvers=(self.dns.address,))
-        return EnvoyPlan(
-            authz_endpoints=(self.authz.endpoint,),
-            egress=Egress(listen=loopback(), destinations=(named,), dynamic=dynamic),
-            admin_listen=loopback(),
-            access_log=str(self._folder / "access.log"),
-        )
+    def _settings(self):
+        named = {"name": "named", "address": self.named.address, "hosts": ["named.test"]}
+        dynamic = {"ports": [self.ports[1], 80], "ca": str(self.authority.ca), "resolvers": [self.dns.address]}
+        section = {
+            "egress": {"listen": loopback(), "destinations": [named], "dynamic": dynamic},
+            "admin": loopback(),
+            "access_log": "access.log",
+        }
+        return envoy_settings.load(self._folder, section, (self.authz.endpoint,))
 
     def _alter(self, config):
         """127.7.7.0/24 is public, the plain port a free one, and a name may change after a second."""

@@ -5,7 +5,7 @@ import pytest
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, settings_for, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import GrpcError, ScriptedAuthz, allow, deny
 from tests.support.ports import free_port
@@ -93,8 +93,8 @@ def test_errors_and_denials_are_counted_apart(gate):
 def test_without_an_authorizer_nothing_passes_until_it_comes(envoy_binary, tmp_path):
     endpoint = f"unix:{tmp_path}/authz.sock"
     with EchoUpstream() as upstream:
-        plan = plan_for((endpoint,), upstream.address, tmp_path)
-        with Envoy(plan, tmp_path, envoy_binary, alone=True) as envoy:
+        settings = settings_for((endpoint,), upstream.address, tmp_path)
+        with Envoy(settings, tmp_path, envoy_binary, alone=True) as envoy:
             assert exchange(envoy.inbound, request("/x")).status == 503
             assert upstream.requests == []
             with ScriptedAuthz(endpoint):
@@ -107,8 +107,8 @@ def test_without_an_authorizer_nothing_passes_until_it_comes(envoy_binary, tmp_p
 
 def test_a_worker_that_dies_costs_no_request(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as one, ScriptedAuthz() as other:
-        plan = plan_for((one.endpoint, other.endpoint), upstream.address, tmp_path)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        settings = settings_for((one.endpoint, other.endpoint), upstream.address, tmp_path)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             for _ in range(20):
                 assert exchange(envoy.inbound, request("/x")).status == 200
             assert one.checks
@@ -119,8 +119,8 @@ def test_a_worker_that_dies_costs_no_request(envoy_binary, tmp_path):
 
 def test_an_upstream_that_is_away_is_503_and_stays_so_quickly(envoy_binary, tmp_path):
     with ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        settings = settings_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             assert [exchange(envoy.inbound, request("/x")).status for _ in range(8)] == [503] * 8
 
 
@@ -140,7 +140,7 @@ def test_the_access_log_joins_the_decision_and_keeps_secrets_out(envoy_binary, t
     canary = "canary7secret"
     secrets = [f"Authorization: Bearer {canary}", f"Cookie: IdToken={canary}", f"Referer: http://a/?{canary}"]
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        with Envoy(plan_for((authz.endpoint,), upstream.address, tmp_path), tmp_path, envoy_binary) as envoy:
+        with Envoy(settings_for((authz.endpoint,), upstream.address, tmp_path), tmp_path, envoy_binary) as envoy:
             authz.answer = lambda _: allow(metadata=words, headers={"x-authz-assertion": canary})
             exchange(envoy.inbound, request(f"/api/v2/dags?token={canary}", *secrets, f"Traceparent: {trace}"))
             authz.answer = lambda _: deny(metadata=words | {"reason": "no_rule", "rule": ""})
@@ -163,8 +163,8 @@ def test_the_access_log_joins_the_decision_and_keeps_secrets_out(envoy_binary, t
 
 def test_a_wanted_websocket_is_judged_once_and_carries_no_spoofed_header(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), upstream.address, tmp_path, websockets=True)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy, Connection(envoy.inbound) as connection:
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, airflow={"websockets": True})
+        with Envoy(settings, tmp_path, envoy_binary) as envoy, Connection(envoy.inbound) as connection:
             upgrade = ["Connection: Upgrade", "Upgrade: websocket", "X-Authz-Subject: forged"]
             connection.send(request("/ws", *upgrade))
             assert connection.response().status == 101
@@ -180,8 +180,10 @@ def test_a_wanted_websocket_is_judged_once_and_carries_no_spoofed_header(envoy_b
 
 def test_a_stream_ends_when_its_time_is_up(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), upstream.address, tmp_path, websockets=True, longest_stream=0.5)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy, Connection(envoy.inbound) as connection:
+        settings = settings_for(
+            (authz.endpoint,), upstream.address, tmp_path, airflow={"websockets": True}, longest_stream="500ms"
+        )
+        with Envoy(settings, tmp_path, envoy_binary) as envoy, Connection(envoy.inbound) as connection:
             connection.send(request("/ws", "Connection: Upgrade", "Upgrade: websocket"))
             assert connection.response().status == 101
             assert connection.closed()

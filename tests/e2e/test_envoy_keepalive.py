@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import uvicorn
 
-from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, settings_for, wait_for
 from tests.e2e.raw_http import Connection, request
 from tests.e2e.scripted_authz import ScriptedAuthz
 from tests.support.ports import free_port
@@ -49,8 +49,8 @@ class Uvicorn:
 
 def test_no_request_meets_a_connection_that_the_upstream_is_closing(tmp_path):
     with Uvicorn() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), f"127.0.0.1:{upstream.port}", tmp_path)
-        with Envoy(plan, tmp_path) as envoy, ThreadPoolExecutor(CLIENTS) as threads:
+        settings = settings_for((authz.endpoint,), f"127.0.0.1:{upstream.port}", tmp_path)
+        with Envoy(settings, tmp_path) as envoy, ThreadPoolExecutor(CLIENTS) as threads:
             ready = threading.Barrier(CLIENTS)
 
             def visit(number):

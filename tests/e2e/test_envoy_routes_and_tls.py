@@ -1,19 +1,16 @@
 """Several upstreams, proxies of one's own in front, Unix sockets and TLS on every side, with a real Envoy."""
 
 import ssl
-from dataclasses import replace
 
 import grpc
 import pytest
 
-from authz.settings.plan.egress import Destination, Egress, HostTls
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.peers import ClientTls, ServerTls
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, plan_for
+from tests.e2e.envoy_harness import Envoy, settings_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
@@ -39,18 +36,21 @@ def server_context(pair):
     return context
 
 
+def inbound_only(folder, authz, *upstreams):
+    section = {"inbound": {"listen": loopback(), "upstreams": upstreams}, "admin": loopback()}
+    return envoy_settings.load(folder, section, (authz.endpoint,))
+
+
 # --- routes
 
 
 def test_host_chooses_the_upstream_whatever_its_case_port_and_last_dot(envoy_binary, tmp_path):
     with EchoUpstream() as first, EchoUpstream() as second, ScriptedAuthz() as authz:
         upstreams = (
-            Upstream(name="first", addresses=(first.address,), hosts=("one.test",), audience="aud-1"),
-            Upstream(name="second", addresses=(second.address,), hosts=("two.test", "*.two.test"), audience="aud-2"),
+            {"name": "first", "address": first.address, "hosts": ["one.test"], "audience": "aud-1"},
+            {"name": "second", "address": second.address, "hosts": ["two.test", "*.two.test"], "audience": "aud-2"},
         )
-        inbound = Listener(listen=loopback(), upstreams=upstreams)
-        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), inbound=inbound, admin_listen=loopback())
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        with Envoy(inbound_only(tmp_path, authz, *upstreams), tmp_path, envoy_binary) as envoy:
             for host, audience in [
                 *(("one.test", "aud-1"), ("ONE.test:8080", "aud-1"), ("one.test.", "aud-1")),
                 *(("two.test", "aud-2"), ("a.two.test", "aud-2"), ("a.b.two.test:1", "aud-2")),
@@ -68,10 +68,8 @@ def test_host_chooses_the_upstream_whatever_its_case_port_and_last_dot(envoy_bin
 
 def test_the_host_is_rewritten_only_after_it_was_judged(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        target = Upstream(name="api", addresses=(upstream.address,), hosts=("api",), host_rewrite="api.example.com")
-        inbound = Listener(listen=loopback(), upstreams=(target,))
-        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), inbound=inbound, admin_listen=loopback())
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        target = {"name": "api", "address": upstream.address, "hosts": ["api"], "host_rewrite": "api.example.com"}
+        with Envoy(inbound_only(tmp_path, authz, target), tmp_path, envoy_binary) as envoy:
             assert exchange(envoy.inbound, request("/v1?x=1", host="api")).status == 200
         assert authz.only.attributes.request.http.host == "api"
         assert upstream.only.all("host") == ["api.example.com"]
@@ -80,8 +78,8 @@ def test_the_host_is_rewritten_only_after_it_was_judged(envoy_binary, tmp_path):
 
 def test_a_proxy_of_ones_own_says_who_the_client_is(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), upstream.address, tmp_path, trusted_hops=1)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, trusted_hops=1)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             exchange(envoy.inbound, request("/x", "X-Forwarded-For: 192.0.2.66, 198.51.100.7"))
             assert envoy.access_log(1)[0]["client"] == "198.51.100.7"
         # ext_authz is shown the connection's other end, whatever the header says
@@ -91,11 +89,9 @@ def test_a_proxy_of_ones_own_says_who_the_client_is(envoy_binary, tmp_path):
 
 def test_everything_on_unix_sockets(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz(f"unix:{tmp_path}/authz.sock") as authz:
-        plan = replace(
-            plan_for((authz.endpoint,), upstream.address, tmp_path), admin_listen=f"unix:{tmp_path}/admin.sock"
-        )
-        plan = replace(plan, inbound=replace(plan.inbound, listen=f"unix:{tmp_path}/in.sock"))
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        sockets = {"listen": f"unix:{tmp_path}/in.sock", "envoy": {"admin": f"unix:{tmp_path}/admin.sock"}}
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, **sockets)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             assert exchange(envoy.inbound, request("/x", "X-Forwarded-For: 192.0.2.66")).status == 200
         assert upstream.only.all("x-forwarded-for") == []
 
@@ -107,9 +103,9 @@ def test_everything_on_unix_sockets(envoy_binary, tmp_path):
 def edge(envoy_binary, tmp_path, authority):
     pair = authority.issue("gate.test")
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        tls = ServerTls(certificate=str(pair.certificate), key=str(pair.key))
-        plan = plan_for((authz.endpoint,), upstream.address, tmp_path, tls=tls)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, tls=tls)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             yield envoy, upstream
 
 
@@ -163,11 +159,9 @@ def test_an_upstreams_certificate_must_be_trusted_and_name_it(envoy_binary, auth
     other.mkdir()
     bundle = authority.ca if trusted else Authority(other).ca
     with EchoUpstream(server_context(pair)) as upstream, ScriptedAuthz() as authz:
-        tls = ClientTls(server_name="airflow.test", ca=str(bundle))
-        target = Upstream(name="airflow", addresses=(upstream.address,), tls=tls)
-        inbound = Listener(listen=loopback(), upstreams=(target,))
-        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), inbound=inbound, admin_listen=loopback())
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        tls = {"tls": True, "tls_name": "airflow.test", "tls_ca": str(bundle)}
+        target = {"name": "airflow", "address": upstream.address, **tls}
+        with Envoy(inbound_only(tmp_path, authz, target), tmp_path, envoy_binary) as envoy:
             assert exchange(envoy.inbound, request("/x")).status == status
         assert len(upstream.requests) == (status == 200)
 
@@ -183,11 +177,12 @@ def test_the_authorizer_over_mutual_tls(envoy_binary, authority, name, own, stat
         authority.ca.read_bytes(),
         require_client_auth=True,
     )
-    mutual = {"certificate": str(client.certificate), "key": str(client.key)} if own else {}
+    pair = {"authz_tls_certificate": str(client.certificate), "authz_tls_key": str(client.key)} if own else {}
+    gate = {"tls": {"certificate": str(server.certificate), "key": str(server.key)}}
+    names = {"authz_tls_name": "authz.test", "authz_tls_ca": str(authority.ca)}
     with EchoUpstream() as upstream, ScriptedAuthz(credentials=credentials) as authz:
-        tls = ClientTls(server_name="authz.test", ca=str(authority.ca), **mutual)
-        plan = replace(plan_for((authz.endpoint,), upstream.address, tmp_path), authz_tls=tls)
-        with Envoy(plan, tmp_path, envoy_binary, alone=status != 200) as envoy:
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, envoy={**names, **pair}, gate=gate)
+        with Envoy(settings, tmp_path, envoy_binary, alone=status != 200) as envoy:
             assert exchange(envoy.inbound, request("/x")).status == status
         assert len(upstream.requests) == len(authz.checks) == (status == 200)
 
@@ -209,11 +204,10 @@ def test_a_destination_must_answer_for_the_host_that_was_judged(envoy_binary, au
     asked_for = []
     context.sni_callback = lambda _socket, name, _context: asked_for.append(name)
     with EchoUpstream(context) as upstream, ScriptedAuthz() as authz:
-        tls = HostTls(ca=str(authority.ca))
-        orders = Destination(name="orders", addresses=(upstream.address,), hosts=hosts, tls=tls)
-        egress = Egress(listen=loopback(), destinations=(orders,))
-        plan = EnvoyPlan(authz_endpoints=(authz.endpoint,), egress=egress, admin_listen=loopback())
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        tls = {"tls": True, "tls_ca": str(authority.ca)}
+        orders = {"name": "orders", "address": upstream.address, "hosts": hosts, **tls}
+        section = {"egress": {"listen": loopback(), "destinations": [orders]}, "admin": loopback()}
+        with Envoy(envoy_settings.load(tmp_path, section, (authz.endpoint,)), tmp_path, envoy_binary) as envoy:
             assert exchange(envoy.egress, request("/x", host=asked)).status == status
         assert set(asked_for) == {asked.partition(":")[0]}
         assert len(upstream.requests) == (status == 200)

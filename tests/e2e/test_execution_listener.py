@@ -2,12 +2,11 @@
 
 import pytest
 
-from authz.settings.plan.execution import Execution
-from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, deny
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 pytestmark = pytest.mark.e2e
@@ -21,24 +20,28 @@ class Workers:
 
     def __init__(self, envoy, authz, airflow):
         self.envoy, self.authz, self.airflow = envoy, authz, airflow
-        host, _, port = envoy.plan.execution.listen.rpartition(":")
+        host, _, port = envoy.section.execution.listen.rpartition(":")
         self.address = (host, int(port))
 
     def ask(self, target, *headers, **parts):
         return exchange(self.address, request(target, *headers, **{"host": "airflow.internal", **parts}))
 
 
+def settings_for(folder, airflow, authz, **execution):
+    section = {
+        "execution": {"listen": loopback(), "address": airflow, **execution},
+        "admin": loopback(),
+        "access_log": "access.log",
+    }
+    return envoy_settings.load(folder, section, (authz,))
+
+
 @pytest.fixture(scope="module")
 def running_workers(envoy_binary, tmp_path_factory):
     folder = tmp_path_factory.mktemp("execution")
     with EchoUpstream() as airflow, ScriptedAuthz() as authz:
-        plan = EnvoyPlan(
-            authz_endpoints=(authz.endpoint,),
-            execution=Execution(listen=loopback(), addresses=(airflow.address,)),
-            admin_listen=loopback(),
-            access_log=str(folder / "access.log"),
-        )
-        with Envoy(plan, folder, envoy_binary) as envoy:
+        settings = settings_for(folder, airflow.address, authz.endpoint)
+        with Envoy(settings, folder, envoy_binary) as envoy:
             yield Workers(envoy, authz, airflow)
 
 
@@ -93,12 +96,8 @@ def test_a_stream_is_passed_on_as_it_comes(workers):
 
 def test_heartbeats_survive_a_gate_that_is_down_and_the_exchange_fails_closed(envoy_binary, tmp_path):
     with EchoUpstream() as airflow:
-        plan = EnvoyPlan(
-            authz_endpoints=(f"unix:{tmp_path}/nobody.sock",),
-            execution=Execution(listen=loopback(), addresses=(airflow.address,)),
-            admin_listen=loopback(),
-        )
-        with Envoy(plan, tmp_path, envoy_binary, alone=True) as envoy:
+        settings = settings_for(tmp_path, airflow.address, f"unix:{tmp_path}/nobody.sock")
+        with Envoy(settings, tmp_path, envoy_binary, alone=True) as envoy:
             workers = Workers(envoy, None, airflow)
             assert workers.ask("/execution/task-instances/1/heartbeat", TOKEN, method="PUT", body=b"{}").status == 200
             assert airflow.only.all("authorization") == ["Bearer execution-token"]
@@ -201,15 +200,11 @@ def test_it_is_no_proxy_and_opens_no_tunnel(workers):
 
 
 def test_who_leads_to_himself_is_told_so_after_one_round(envoy_binary, tmp_path):
-    """As a name may do that is looked up, which no plan can know."""
+    """As a name may do that is looked up, which no settings can know."""
     with ScriptedAuthz() as authz:
         listen = loopback()
         other = listen.replace("127.0.0.1", "127.0.0.2")
-        plan = EnvoyPlan(
-            authz_endpoints=(authz.endpoint,),
-            execution=Execution(listen=listen, addresses=(other,)),
-            admin_listen=loopback(),
-        )
+        settings = settings_for(tmp_path, other, authz.endpoint, listen=listen)
 
         def lead_back(config):
             (cluster,) = [one for one in config["static_resources"]["clusters"] if one["name"] == "execution.airflow"]
@@ -217,5 +212,5 @@ def test_who_leads_to_himself_is_told_so_after_one_round(envoy_binary, tmp_path)
             (endpoint,) = locality["lb_endpoints"]
             endpoint["endpoint"]["address"]["socket_address"]["address"] = "127.0.0.1"
 
-        with Envoy(plan, tmp_path, envoy_binary, alter=lead_back) as envoy:
+        with Envoy(settings, tmp_path, envoy_binary, alter=lead_back) as envoy:
             assert Workers(envoy, authz, None).ask("/execution/x", TOKEN).status == 508

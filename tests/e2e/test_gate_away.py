@@ -8,7 +8,7 @@ import pytest
 from authz.envoy_config.login_pages import GATE_AWAY, UPSTREAM_AWAY
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy, plan_for, wait_for
+from tests.e2e.envoy_harness import Envoy, settings_for, wait_for
 from tests.e2e.gate import Gate, token
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import exchange, request
@@ -53,8 +53,8 @@ def says(ask, page, decision=None):
 
 def test_a_gate_that_is_away_is_named(envoy_binary, tmp_path):
     with EchoUpstream() as upstream:
-        plan = plan_for((f"127.0.0.1:{free_port()}",), upstream.address, tmp_path)
-        with Envoy(plan, tmp_path, envoy_binary, alone=True) as envoy:
+        settings = settings_for((f"127.0.0.1:{free_port()}",), upstream.address, tmp_path)
+        with Envoy(settings, tmp_path, envoy_binary, alone=True) as envoy:
             says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), GATE_AWAY)
             says(lambda *lines: exchange(envoy.egress, request("/x", *lines, host="orders.internal")), GATE_AWAY)
         assert upstream.requests == []
@@ -62,8 +62,8 @@ def test_a_gate_that_is_away_is_named(envoy_binary, tmp_path):
 
 def test_a_gate_that_hangs_is_named(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), upstream.address, tmp_path, authz_timeout=0.2)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        settings = settings_for((authz.endpoint,), upstream.address, tmp_path, envoy={"authz_timeout": "200ms"})
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             authz.answer = authz.hang
             says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), GATE_AWAY)
             authz.released.set()
@@ -74,8 +74,8 @@ def test_a_gate_that_is_not_ready_is_named(envoy_binary, tmp_path):
     """It runs, and cannot read its policy: Envoy's health check finds that out."""
     with IdP([KEY]) as idp, EchoUpstream() as upstream:
         with Gate(tmp_path / "gate", idp, policy="version: 1\nrules: [\n", ready=False) as gate:
-            plan = plan_for(gate.endpoints, upstream.address, tmp_path)
-            with Envoy(plan, tmp_path, envoy_binary, alone=True) as envoy:
+            settings = settings_for(gate.endpoints, upstream.address, tmp_path)
+            with Envoy(settings, tmp_path, envoy_binary, alone=True) as envoy:
                 assert gate.get("/readyz").status_code == 503
                 says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), GATE_AWAY)
         assert upstream.requests == []
@@ -91,17 +91,17 @@ def test_what_the_gate_answers_itself_stays_as_it_is(gate):
 
 def test_an_upstream_that_is_away_is_told_from_a_gate_that_is(envoy_binary, tmp_path):
     with ScriptedAuthz() as authz:
-        plan = plan_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
+        settings = settings_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
         authz.answer = lambda *_: allow(metadata={"decision_id": DECISION})
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             says(lambda *lines: exchange(envoy.inbound, request("/x", *lines)), UPSTREAM_AWAY, DECISION)
         assert authz.checks
 
 
 def test_the_id_of_an_upstream_that_is_away_leads_to_the_decision_log(envoy_binary, tmp_path):
     with IdP([KEY]) as idp, Gate(tmp_path / "gate", idp) as gate:
-        plan = plan_for(gate.endpoints, f"127.0.0.1:{free_port()}", tmp_path)
-        with Envoy(plan, tmp_path, envoy_binary) as envoy:
+        settings = settings_for(gate.endpoints, f"127.0.0.1:{free_port()}", tmp_path)
+        with Envoy(settings, tmp_path, envoy_binary) as envoy:
             bearer = f"Authorization: Bearer {token(KEY, iss=idp.url)}"
             shown, told = (exchange(envoy.inbound, request("/api/v2/dags", bearer, *more)) for more in (NAVIGATION, ()))
         for decision_id in (facts(shown)["Decision"], json.loads(told.body)["decision_id"]):

@@ -154,7 +154,7 @@ def test_an_older_envoy_does_not_know_it_and_does_not_start(tmp_path):
     site = LoginSite(tmp_path, newest(), secure=False, split_cookies=True)
     with site:
         config = tmp_path / "split.json"
-        config.write_text(to_json(render(site.envoy.plan)))
+        config.write_text(to_json(render(site.envoy.settings)))
     for binary, fits in ((newest(), True), (oldest(), False)):
         asked = subprocess.run(
             [binary, "--mode", "validate", "-c", config, "--log-level", "error"],

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from authz import settings as settings_file
-from authz.envoy_config.from_settings import plan_of
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, wait_for
@@ -62,8 +61,8 @@ def guarded(authorities, envoy_binary, tmp_path_factory):
         )
         listen = f"127.0.0.1:{free_port()}"
         with Gate(folder, idp, settings=SETTINGS + text, listen=listen) as gate:
-            plan = plan_of(settings_file.load(gate.settings), str(gate.settings))
-            with Envoy(plan, folder, envoy_binary) as envoy:
+            settings = settings_file.load(gate.settings)
+            with Envoy(settings, folder, envoy_binary) as envoy:
                 yield envoy, upstream, gate
 
 
@@ -97,7 +96,7 @@ def test_a_client_without_one_does_not_get_past_the_handshake(guarded, authoriti
     upstream.reset()
     ours, theirs = authorities
     pair = theirs.issue("caller.test") if shown == "wrong" else None
-    listener = f"listener.{envoy.plan.inbound.listen.replace(':', '_')}.ssl"
+    listener = f"listener.{envoy.section.inbound.listen.replace(':', '_')}.ssl"
     counter = f"{listener}.{'fail_verify_error' if pair else 'fail_verify_no_cert'}"
     before = envoy.stat(counter)
     with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -112,7 +111,7 @@ def test_without_its_certificate_envoy_gets_no_answer_from_the_gate(guarded, aut
     ours, _theirs = authorities
     none = {"authz_tls_certificate": None, "authz_tls_key": None}
     made = another(settings_file.load(gate.settings), tmp_path, **none)
-    with Envoy(plan_of(made, "authz.yaml"), tmp_path, envoy_binary, alone=True) as envoy:
+    with Envoy(made, tmp_path, envoy_binary, alone=True) as envoy:
         assert ask(gate, envoy, ours, ours.issue("caller.test")).status == 503
     assert upstream.requests == []
 
@@ -128,7 +127,7 @@ def test_a_certificate_that_is_moved_into_place_is_used_with_no_restart(guarded,
     shutil.copy(wrong.key, shown / "client-key.pem")
     named = {"authz_tls_certificate": str(shown / "client.pem"), "authz_tls_key": str(shown / "client-key.pem")}
     made = another(settings_file.load(gate.settings), tmp_path, **named)
-    with Envoy(plan_of(made, "authz.yaml"), tmp_path, envoy_binary, alone=True) as envoy:
+    with Envoy(made, tmp_path, envoy_binary, alone=True) as envoy:
         assert ask(gate, envoy, ours, caller).status == 503
         assert upstream.requests == []
         good.key.replace(shown / "client-key.pem")

@@ -7,7 +7,6 @@ import urllib.parse
 import httpx
 import pytest
 
-from authz.settings.plan.credentials import ClientCredentials
 from tests.browser.providers import embedded
 from tests.e2e.calls import Calls
 from tests.e2e.certificates import Authority
@@ -45,15 +44,15 @@ def running_out(envoy_binary, provider, tmp_path_factory):
         usual = {
             "token_endpoint": f"https://127.0.0.1:{provider.relay.port}/token",
             "client_id": "sales-etl",
-            "secret": str(folder / f"{name}.secret"),
+            "client_secret_file": str(folder / f"{name}.secret"),
             "ca": str(provider.ca),
-            "parameters": ("resource=airflow-egress",),
+            "parameters": ["resource=airflow-egress"],
         }
-        return ClientCredentials(**usual | changes)
+        return {"oauth2": {**usual, **changes}}
 
     out = WayOut(folder, envoy_binary)
     out.add("orders", credential=credential("orders"))
-    out.add("posted", credential=credential("posted", client_auth="post", scopes=("profile",)))
+    out.add("posted", credential=credential("posted", client_auth="post", scopes=["profile"]))
     out.add("stranger", credential=credential("stranger", ca=str(Authority(folder / "stranger").ca)))
     out.add("wrong", credential=credential("wrong"))
     out.add("plain")

@@ -1,7 +1,7 @@
 """The way out: a real Envoy with the rendered configuration, a scripted authorizer, echoing destinations.
 
 with WayOut(folder, binary) as out:
-    out.add("orders", credential=HeaderSecret(...))     before the start
+    out.add("orders", credential={"secret_file": ...})     before the start
     answer = out.get("orders", "/v1/orders")
     out.sites["orders"].only                            what the destination received
 """
@@ -11,13 +11,12 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from authz.settings.plan.egress import Destination, Egress
-from authz.settings.plan.front import EnvoyPlan
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, allow
+from tests.support import envoy_settings
 from tests.support.ports import loopback
 
 DECISION = "d-of-the-script"
@@ -29,37 +28,36 @@ def allowed(*_: Any) -> Any:
 
 
 class WayOut:
-    """One Envoy; each destination is an echoing server of its own, unless `addresses` say otherwise."""
+    """One Envoy; each destination is an echoing server of its own, unless its `address` says otherwise."""
 
     def __init__(self, folder: Path, binary: Path) -> None:
         self.folder = folder
         self.authz = ScriptedAuthz()
         self.sites: dict[str, EchoUpstream] = {}
-        self._destinations: list[Destination] = []
+        self._destinations: list[dict[str, Any]] = []
         self._binary = binary
         self._running = contextlib.ExitStack()
 
     def add(self, name: str, *, beside: tuple[str, ...] = (), **changes: Any) -> None:
         """One more destination, with the Host `<name>.test`, at its echoing server and at the addresses `beside`."""
-        if "addresses" not in changes:
+        if "address" not in changes:
             self.sites[name] = EchoUpstream()
-            changes["addresses"] = (*beside, self.sites[name].address)
-        self._destinations.append(Destination(**{"name": name, "hosts": (f"{name}.test",)} | changes))
+            changes["address"] = [*beside, self.sites[name].address]
+        self._destinations.append({"name": name, "hosts": [f"{name}.test"], **changes})
 
     def __enter__(self) -> Self:
-        plan = EnvoyPlan(
-            authz_endpoints=(self.authz.endpoint,),
-            authz_timeout=2.0,
-            egress=Egress(listen=loopback(), destinations=tuple(self._destinations)),
-            admin_listen=loopback(),
-            access_log=str(self.folder / "access.log"),
-            sds=str(self.folder / "sds"),
-        )
+        section = {
+            "authz_timeout": "2s",
+            "egress": {"listen": loopback(), "destinations": self._destinations},
+            "admin": loopback(),
+            "access_log": "access.log",
+        }
+        settings = envoy_settings.load(self.folder, section, (self.authz.endpoint,))
         with contextlib.ExitStack() as starting:
             starting.enter_context(self.authz)
             for site in self.sites.values():
                 starting.enter_context(site)
-            self.envoy = starting.enter_context(Envoy(plan, self.folder, self._binary))
+            self.envoy = starting.enter_context(Envoy(settings, self.folder, self._binary))
             self._running = starting.pop_all()
         self.reset()
         return self
@@ -84,7 +82,7 @@ class WayOut:
         """Everything that Envoy wrote or shows: logs, and every page of its admin interface that answers."""
         pages = ("/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory", "/ready")
         shown = [self.envoy.admin(page).body.decode("latin-1") for page in pages]
-        return "\n".join([self.envoy.log.read_text(), Path(self.envoy.plan.access_log).read_text(), *shown])
+        return "\n".join([self.envoy.log.read_text(), Path(self.envoy.section.access_log).read_text(), *shown])
 
 
 def failure(answer: RawResponse) -> tuple[int, str, str | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from authz import settings
-from authz.envoy_config import from_settings
+from authz.envoy_config.provider import complete
 from authz.envoy_config.render import render, to_yaml
 from authz.settings import endpoints
 
@@ -17,7 +17,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 def test_the_settings_load_and_render():
     made = settings.load(DEPLOY / "authz.yaml")
-    text = to_yaml(render(from_settings.plan_of(made, "authz.yaml")))
+    text = to_yaml(render(complete(made, "authz.yaml")))
     for endpoint in endpoints.of_all(made.listen, made.worker_count):
         assert endpoint.removeprefix("unix:/run/authz/") in text
 

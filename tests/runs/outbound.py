@@ -11,14 +11,12 @@ Two worker processes serve, so that what one of them has seen has to be known to
 import contextlib
 import ssl
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz import settings as settings_file
-from authz.envoy_config import from_settings
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, wait_for
@@ -99,8 +97,8 @@ class Outbound:
             starting.callback(self._end_gate)
             self.gate.start()
             wait_for(self.gate.is_ready, "the gate is not ready", pause=time.sleep, seconds=PATIENCE_S)
-            self.plan = from_settings.plan_of(settings_file.load(self.gate.settings), str(self.gate.settings))
-            self.envoy = starting.enter_context(Envoy(self.plan, self.folder))
+            self.loaded = settings_file.load(self.gate.settings)
+            self.envoy = starting.enter_context(Envoy(self.loaded, self.folder))
             self._running = starting.pop_all()
         return self
 
@@ -126,16 +124,17 @@ class Outbound:
         folder = self.folder / f"worker-{index}"
         folder.mkdir(exist_ok=True)
         port = free_port()
-        destinations = tuple(replace(one, listen="") for one in self.plan.egress.destinations)
-        plan = replace(
-            self.plan,
-            authz_endpoints=(self.gate.endpoints[index],),
-            egress=replace(self.plan.egress, listen=f"127.0.0.1:{port}", destinations=destinations),
-            execution=None,
-            admin_listen=loopback(),
-            access_log=str(folder / "access.log"),
-        )
-        with Envoy(plan, folder):
+        whole = yaml.safe_load(self.gate.settings.read_text())
+        envoy = whole["envoy"]
+        envoy.pop("execution")
+        envoy |= {"admin": loopback(), "access_log": str(folder / "access.log")}
+        envoy["egress"]["listen"] = f"127.0.0.1:{port}"
+        for destination in envoy["egress"]["destinations"]:
+            destination.pop("listen", None)
+        whole |= {"workers": 1, "listen": [self.gate.endpoints[index]]}
+        file = self.folder / f"worker-{index}.yaml"
+        file.write_text(yaml.safe_dump(whole))
+        with Envoy(settings_file.load(file), folder):
             yield "127.0.0.1", port
 
     def service_token(self, **changes):

@@ -56,7 +56,7 @@ def changed(document, place, value):
     owner = result
     for part, following in pairwise(place):
         inner = value_at(owner, (part,))
-        if inner is None:
+        if not isinstance(inner, dict | list):
             inner = [] if isinstance(following, int) else {}
             _put(owner, part, inner)
         owner = inner

@@ -2,7 +2,7 @@
 
 Law: nothing here decides. A call is routed as Envoy routes it (`authz.envoy_config.egress_routes`): by an address or
 a path of Envoy itself, else by Host, the exact one before the longest suffix; if neither fits, to other hosts if there
-is a route to them. A tunnel is routed to an exact Host and the port of the destination's address.
+is a route to them. A tunnel is routed to an exact Host and a port of the destination's addresses.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ _HTTP: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayOut:
-    """One destination: `listen` and `path` are its base URLs, or ""; `port` is that of its address, or 0."""
+    """One destination: `listen` and `path` are its base URLs, or ""; `ports` are those of its addresses."""
 
     name: str
     hosts: tuple[str, ...]
-    port: int = 0
+    ports: tuple[int, ...] = ()
     listen: str = ""
     path: str = ""
     tunnel: bool = False
@@ -58,7 +58,7 @@ def lead(ways: WaysOut, *, method: str, host: str, port: int | None, path: str) 
     """Where a request is routed; `host` and `port` are its canonical authority."""
     if method == CONNECT:
         way = _by_host(ways.destinations, host)
-        opens = way is not None and way.tunnel and host in way.hosts and port == way.port
+        opens = way is not None and way.tunnel and host in way.hosts and port in way.ports
         return Lead(way.name) if way is not None and opens else NOWHERE
     for way in ways.destinations:
         if way.listen and same_place(f"{host}:{port or _HTTP}", way.listen):

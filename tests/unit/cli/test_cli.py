@@ -468,7 +468,7 @@ envoy:
         ("text", "words"),
         [
             ("version: 1\n", "there is no `envoy` section"),
-            ("version: 1\nenvoy: {}\n", "neither an inbound nor an egress listener"),
+            ("version: 1\nenvoy: {}\n", "`envoy` has neither `inbound` nor `egress` nor `execution`"),
             ("version: 1\nenvy: {}\n", "unknown key `envy` (did you mean `envoy`?)"),
         ],
     )

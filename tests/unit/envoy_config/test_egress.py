@@ -7,22 +7,19 @@ import pytest
 
 from authz.envoy_config import dynamic, execution
 from authz.envoy_config.render import render
-from authz.settings.plan.egress import Destination, Dynamic, Egress
-from authz.settings.plan.execution import Execution
-from authz.settings.plan.front import EnvoyPlan
-from authz.settings.plan.peers import ClientTls
+from tests.support import envoy_settings
 
 FILTER = "envoy.filters.http.ext_authz"
 DYNAMIC = ["envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"]
 
 
 def destination(**changes):
-    return Destination(**{"name": "orders", "addresses": ("10.0.0.9:8443",), "hosts": ("orders.test",)} | changes)
+    return {"name": "orders", "address": "10.0.0.9:8443", "hosts": ["orders.test"], **changes}
 
 
 def rendered(*destinations, execution=None, **changes):
-    egress = Egress(**{"listen": "127.0.0.1:8090", "destinations": destinations} | changes) if destinations else None
-    return render(EnvoyPlan(authz_endpoints=("127.0.0.1:9190",), egress=egress, execution=execution))
+    egress = {"egress": {"listen": "127.0.0.1:8090", "destinations": destinations, **changes}} if destinations else {}
+    return render(envoy_settings.parsed(egress | ({"execution": execution} if execution else {})))
 
 
 def listener(config, name):
@@ -96,7 +93,7 @@ def test_without_a_path_the_own_address_is_nobodys():
 
 def test_a_tunnel_leads_inside_of_envoy_where_the_server_name_must_be_the_host():
     hosts = ("orders.test", "*.orders.test", "10.0.0.9", "other.test")
-    config = rendered(destination(hosts=hosts, tunnel=True, addresses=("10.0.0.9:8443", "10.0.0.8:9443")))
+    config = rendered(destination(hosts=hosts, tunnel=True, address=["10.0.0.9:8443", "10.0.0.8:9443"]))
     routes = manager(config, "egress")["route_config"]["virtual_hosts"][0]["routes"]
     asked = [route["match"]["headers"][0]["string_match"] for route in routes if route["name"] == "orders.tunnel"]
     assert [one["exact"] for one in asked] == [
@@ -159,7 +156,7 @@ def test_what_python_knows_of_special_addresses_is_refused_too():
 
 
 def test_a_dynamic_host_is_looked_up_after_the_check_and_sifted_everywhere():
-    config = rendered(destination(), dynamic=Dynamic(ports=(443, 8443, 80), ca="/ca", resolvers=("10.0.0.2:53",)))
+    config = rendered(destination(), dynamic={"ports": [443, 8443, 80], "ca": "/ca", "resolvers": ["10.0.0.2:53"]})
     made = manager(config, "egress")
     names = [entry["name"] for entry in made["http_filters"]]
     assert names[names.index(FILTER) + 1 :] == [*DYNAMIC, "envoy.filters.http.router"]
@@ -188,7 +185,7 @@ def test_a_dynamic_host_is_looked_up_after_the_check_and_sifted_everywhere():
     ],
 )
 def test_the_port_says_how_a_dynamic_host_is_spoken_to(ports, leads):
-    made = manager(rendered(destination(), dynamic=Dynamic(ports=ports)), "egress")
+    made = manager(rendered(destination(), dynamic={"ports": ports}), "egress")
     _no_tunnel, *routes, nowhere = made["route_config"]["virtual_hosts"][-1]["routes"]
     assert nowhere["direct_response"] == {"status": 404}
 
@@ -225,8 +222,7 @@ def test_the_exchange_is_told_from_other_variables(path, is_exchange):
 
 
 def test_the_gate_is_asked_about_the_exchange_alone_and_it_leads_nowhere():
-    tls = ClientTls(server_name="airflow.test")
-    config = rendered(execution=Execution(listen="127.0.0.1:8091", addresses=("airflow.test:8080",), tls=tls))
+    config = rendered(execution={"listen": "127.0.0.1:8091", "address": "airflow.test:8080", "tls": True})
     made = manager(config, "execution")
     (host,) = made["route_config"]["virtual_hosts"]
     exchange, loop, climbing, forward, nowhere = host["routes"]

@@ -7,9 +7,8 @@ import pytest
 
 from authz.core.errors import ConfigError
 from authz.envoy_config.files import make_cookie_secret, warnings, write_sds
-from authz.settings.plan.credentials import ClientCredentials, HeaderSecret
 from tests.unit.envoy_config.test_render import destination, egress, plan
-from tests.unit.settings.test_login_plan import listener, login
+from tests.unit.settings.test_login import listener, login
 
 
 def test_files_are_written_whole_and_only_when_they_change(tmp_path):
@@ -80,7 +79,8 @@ def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
         client.write_text(text)
     cookie.chmod(0o600)
     made = plan(
-        sds="/run/sds", inbound=listener(("*",), login=login(client_secret=str(client), cookie_secret=str(cookie)))
+        sds="/run/sds",
+        inbound=listener(["*"], login=login(client_secret_file=str(client), cookie_secret_file=str(cookie))),
     )
     told = next(warnings(made))
     assert words in told
@@ -97,8 +97,10 @@ def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
 @pytest.mark.parametrize(
     "credential",
     [
-        lambda name: HeaderSecret(secret=name),
-        lambda name: ClientCredentials(token_endpoint="https://idp.test/token", client_id="gate", secret=name),
+        lambda name: {"secret_file": name},
+        lambda name: {
+            "oauth2": {"token_endpoint": "https://idp.test/token", "client_id": "gate", "client_secret_file": name}
+        },
     ],
 )
 def test_the_secret_of_a_credential_is_looked_at_too(tmp_path, credential):

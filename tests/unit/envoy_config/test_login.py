@@ -1,9 +1,10 @@
-"""The rendered login: what holds whatever the plan says. What Envoy makes of it is in tests/e2e/test_login_*.py."""
+"""The rendered login: what holds whatever the settings say. What Envoy makes of it is in tests/e2e/test_login_*.py."""
 
 import base64
 import dataclasses
 import re
 from functools import cache
+from types import MappingProxyType
 
 import pytest
 from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2Config
@@ -13,22 +14,21 @@ from authz.core.request import cookies
 from authz.envoy_config import login as filters
 from authz.envoy_config import login_cookies, login_pages
 from authz.envoy_config.render import render, render_sds
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.peers import ServerTls
-from tests.unit.settings.test_login_plan import login
+from tests.support import envoy_settings
+from tests.unit.settings.test_login import login
 
 CHECK = "envoy.filters.http.ext_authz"
 LOGIN = ("envoy.filters.http.csrf", "envoy.filters.http.oauth2")
 
 
 def airflow(**changes):
-    return Upstream(**{"name": "airflow", "addresses": ("127.0.0.1:8081",), "audience": "airflow"} | changes)
+    return {"name": "airflow", "address": "127.0.0.1:8081", "audience": "airflow", **changes}
 
 
-def plan(*upstreams, tls=True, **changes):
-    pair = ServerTls(certificate="/tls/edge.pem", key="/tls/edge-key.pem") if tls else None
-    inbound = Listener(listen="127.0.0.1:8080", upstreams=upstreams or (airflow(),), tls=pair, login=login(**changes))
-    return EnvoyPlan(authz_endpoints=("127.0.0.1:9190",), inbound=inbound, sds="/run/sds")
+def plan(*upstreams, tls=True, gate=MappingProxyType({}), **changes):
+    pair = {"tls": {"certificate": "/tls/edge.pem", "key": "/tls/edge-key.pem"}} if tls else {}
+    inbound = {"listen": "127.0.0.1:8080", "upstreams": upstreams or [airflow()], "login": login(**changes), **pair}
+    return envoy_settings.parsed({"inbound": inbound, "sds": "/run/sds"}, **gate)
 
 
 @cache
@@ -94,11 +94,12 @@ def test_where_the_check_is_off_nothing_is_forwarded(made):
 
 @pytest.mark.parametrize("made", PLANS)
 def test_redirects_without_the_check_lead_to_fixed_places(made):
+    public = made.edge.inbound.login.public
     for route in routes(made).values():
         if redirect := route.get("redirect"):
             assert "prefix_rewrite" not in redirect
             assert "regex_rewrite" not in redirect
-            assert redirect.get("path_redirect") or redirect["host_redirect"] == made.inbound.login.public.authority
+            assert redirect.get("path_redirect") or redirect["host_redirect"] == public.authority
 
 
 @pytest.mark.parametrize("made", PLANS)
@@ -122,8 +123,8 @@ def test_the_session_is_encrypted_and_for_this_site_alone(made):
     assert set(config["cookie_configs"]) == {f"{kind}_cookie_config" for kind in filters.NAMES}
     assert all(one == {"same_site": "LAX", "path": "/"} for one in config["cookie_configs"].values())
     names = config["credentials"]["cookie_names"].values()
-    assert all(name.startswith("__Host-") is made.inbound.login.is_secure for name in names)
-    assert config.get("disable_id_token_set_cookie", False) is not made.inbound.login.keep_id_token
+    assert all(name.startswith("__Host-") is made.edge.inbound.login.is_secure for name in names)
+    assert config.get("disable_id_token_set_cookie", False) is not made.edge.inbound.login.keep_id_token
 
 
 @pytest.mark.parametrize("name", filters.NAMES.values())
@@ -178,7 +179,7 @@ def test_without_the_id_token_the_provider_gets_no_empty_hint():
 def test_signing_out_needs_the_authorizers_marker(made):
     names = list(routes(made))
     assert names.index("login.sign-out") < names.index("login.ask-to-sign-out") < names.index("login.callback")
-    secure = made.inbound.login.is_secure
+    secure = made.edge.inbound.login.is_secure
     (header,) = routes(made)["login.sign-out"]["match"]["headers"]
     marked = re.compile(header["string_match"]["safe_regex"]["regex"])
     name = "__Host-authz-signout" if secure else "authz-signout"
@@ -189,11 +190,11 @@ def test_signing_out_needs_the_authorizers_marker(made):
     told = hosts(made)["airflow"]["typed_per_filter_config"][CHECK]["check_settings"]["context_extensions"]
     assert told["signout"] == "/oauth2/signout"
     ask = routes(made)["login.ask-to-sign-out"]["redirect"]["path_redirect"]
-    assert ask == made.inbound.upstreams[0].base_path + "/api/v2/auth/logout"
+    assert ask == (made.edge.inbound.upstreams[0].base_path or "") + "/api/v2/auth/logout"
 
 
 def test_logout_tokens_of_the_provider_have_a_way_past_the_login():
-    made = plan(backchannel="127.0.0.1:9170")
+    made = plan(gate={"revocation": {"backchannel": "127.0.0.1:9170"}})
     heard = routes(made)["login.backchannel"]
     assert heard["match"] == {"path": "/oauth2/backchannel-logout"}
     assert switched_off(heard) == {*LOGIN, CHECK}
@@ -223,7 +224,7 @@ def test_an_airflow_with_a_base_path_is_found_from_the_root():
 @pytest.mark.parametrize("made", PLANS)
 def test_the_scheme_is_the_public_urls(made):
     scheme = manager(made).get("scheme_header_transformation")
-    assert scheme == ({"scheme_to_overwrite": "https"} if made.inbound.login.is_secure else None)
+    assert scheme == ({"scheme_to_overwrite": "https"} if made.edge.inbound.login.is_secure else None)
 
 
 COMMANDS = re.compile(r"%(START_TIME(\(%Y-%m-%d %H:%M:%S UTC\))?|REQ\(X-REQUEST-ID\)|DYNAMIC_METADATA\([^)]*\))%")
@@ -251,7 +252,7 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
 
 
 def test_without_a_login_envoy_says_what_is_away_and_that_headers_are_too_large():
-    made = EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),)))
+    made = envoy_settings.parsed({"inbound": {"listen": "127.0.0.1:1", "upstreams": [airflow()]}})
     *others, entry = manager(made)["local_reply_config"]["mappers"]
     errors = {word for word in ("gate_unavailable", "upstream_unavailable") if word in str(others)}
     assert (len(others), errors) == (6, {"gate_unavailable", "upstream_unavailable"})
@@ -327,10 +328,8 @@ def test_no_secret_is_in_what_is_rendered_and_each_is_named_in_a_file():
 
 
 def test_without_the_folder_certificates_are_read_at_start():
-    tls = ServerTls(certificate="/c", key="/k")
-    made = EnvoyPlan(
-        authz_endpoints=("127.0.0.1:1",), inbound=Listener(listen="127.0.0.1:1", upstreams=(airflow(),), tls=tls)
-    )
+    inbound = {"listen": "127.0.0.1:1", "upstreams": [airflow()], "tls": {"certificate": "/c", "key": "/k"}}
+    made = envoy_settings.parsed({"inbound": inbound, "sds": ""})
     assert render_sds(made) == {}
 
 
@@ -342,7 +341,7 @@ def encrypted(blocks):
 @pytest.mark.parametrize("made", PLANS)
 def test_a_token_cookie_that_envoy_did_not_make_is_known_by_its_form(made):
     """RE2 and Python agree on this pattern; tests/e2e/test_logged_secrets.py asks Envoy."""
-    login = made.inbound.login
+    login = made.edge.inbound.login
     pattern = re.compile(login_cookies.foreign(login))
     prefix = "__Host-" if login.is_secure else ""
     for name in ("BearerToken", "IdToken", "RefreshToken"):
@@ -400,7 +399,7 @@ def test_envoy_data_plane_does_not_know_what_is_written_by_hand():
 
 @pytest.mark.parametrize("made", PLANS)
 def test_the_page_after_the_providers_sign_out_is_no_redirect_and_comes_before_all_others(made):
-    ends = bool(made.inbound.login.end_session_endpoint)
+    ends = bool(made.edge.inbound.login.end_session_endpoint)
     assert ("login.signed-out" in routes(made)) is ends, "without such an endpoint the sign-out is that page itself"
     if ends:
         page = routes(made)["login.signed-out"]

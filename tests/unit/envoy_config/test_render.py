@@ -3,6 +3,7 @@ import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -12,12 +13,11 @@ from authz.check import wire
 from authz.core import edge
 from authz.envoy_config import headers, routes
 from authz.envoy_config.render import render, render_sds, to_json, to_yaml
-from authz.settings.plan.egress import Destination, Egress, HostTls
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.peers import ClientTls, ServerTls
+from tests.support import envoy_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 FILTER = "envoy.filters.http.ext_authz"
+GATE = {"tls": {"certificate": "/gate.pem", "key": "/gate.key"}}
 
 
 def samples():
@@ -31,23 +31,25 @@ SAMPLES = samples().SAMPLES
 
 
 def upstream(**changes):
-    return Upstream(**{"name": "airflow", "addresses": ("127.0.0.1:8081",)} | changes)
+    return {"name": "airflow", "address": "127.0.0.1:8081", **changes}
 
 
 def listener(**changes):
-    return Listener(**{"listen": "127.0.0.1:8080", "upstreams": (upstream(),)} | changes)
+    return {"listen": "127.0.0.1:8080", "upstreams": [upstream()], **changes}
 
 
 def destination(**changes):
-    return Destination(**{"name": "orders", "addresses": ("127.0.0.1:8082",), "hosts": ("orders.test",)} | changes)
+    return {"name": "orders", "address": "127.0.0.1:8082", "hosts": ["orders.test"], **changes}
 
 
 def egress(*destinations, **changes):
-    return Egress(listen="127.0.0.1:8090", destinations=destinations or (destination(),), **changes)
+    return {"listen": "127.0.0.1:8090", "destinations": destinations or [destination()], **changes}
 
 
-def plan(**changes):
-    return EnvoyPlan(**{"authz_endpoints": ("127.0.0.1:9190",), "inbound": listener()} | changes)
+def plan(authz=("127.0.0.1:9190",), *, gate=MappingProxyType({}), **envoy):
+    """The settings with this section `envoy`; None leaves a key out."""
+    section = {"inbound": listener(), "sds": "", **envoy}
+    return envoy_settings.parsed({key: value for key, value in section.items() if value is not None}, authz, **gate)
 
 
 def connection_manager(config, number=0):
@@ -85,13 +87,15 @@ def check_of(manager):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_sample_is_what_the_renderer_makes(name):
-    assert (ROOT / "envoy" / name).read_text() == samples().text(SAMPLES[name])
+    assert (ROOT / "envoy" / name).read_text() == samples().text(name)
 
 
 def test_no_sample_is_left_over_and_the_readme_names_each():
-    assert {path.name for path in (ROOT / "envoy").glob("*.yaml")} == set(SAMPLES)
+    sources = {name.replace(".yaml", ".authz.yaml") for name in SAMPLES}
+    assert {path.name for path in (ROOT / "envoy").glob("*.yaml")} == set(SAMPLES) | sources
     readme = (ROOT / "envoy" / "README.md").read_text()
     assert [name for name in SAMPLES if f"`{name}`" not in readme] == []
+    assert len(SAMPLES) == 6
 
 
 def test_the_samples_script_compares_without_writing():
@@ -322,7 +326,7 @@ def test_websockets_only_where_they_are_wanted():
 
 
 def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
-    found = cluster(render(plan(authz_endpoints=("127.0.0.1:1", "127.0.0.1:2"))), "authz")
+    found = cluster(render(plan(authz=("127.0.0.1:1", "127.0.0.1:2"))), "authz")
     (check,) = found["health_checks"]
     assert check["grpc_health_check"] == {}
     assert check["interval"] == check["no_traffic_interval"] == "1s"
@@ -337,7 +341,7 @@ def test_the_authorizer_is_watched_every_second_and_never_used_in_panic():
 
 def test_a_lost_check_is_tried_once_more_on_another_worker():
     def retry(*endpoints):
-        service = connection_manager(render(plan(authz_endpoints=endpoints)))["http_filters"][2]["typed_config"]
+        service = connection_manager(render(plan(authz=endpoints)))["http_filters"][2]["typed_config"]
         return service["grpc_service"]["retry_policy"]
 
     assert retry("127.0.0.1:1")["num_retries"] == 1
@@ -359,7 +363,7 @@ def test_a_lost_check_is_tried_once_more_on_another_worker():
     ],
 )
 def test_names_are_looked_up_and_addresses_are_not(addresses, kind):
-    config = render(plan(inbound=listener(upstreams=(upstream(addresses=addresses),))))
+    config = render(plan(inbound=listener(upstreams=(upstream(address=addresses),))))
     assert cluster(config, "inbound.airflow")["type"] == kind
 
 
@@ -389,7 +393,7 @@ def test_a_plain_500_of_an_upstream_takes_it_away_from_nobody():
 
 @pytest.mark.parametrize(("name", "kind", "sni"), [("a.test", "DNS", "a.test"), ("10.0.0.1", "IP_ADDRESS", None)])
 def test_tls_to_an_upstream_checks_authority_and_name(name, kind, sni):
-    config = render(plan(inbound=listener(upstreams=(upstream(tls=ClientTls(server_name=name)),))))
+    config = render(plan(inbound=listener(upstreams=(upstream(tls=True, tls_name=name),))))
     context = cluster(config, "inbound.airflow")["transport_socket"]["typed_config"]
     checked = context["common_tls_context"]["validation_context"]
     assert checked["trusted_ca"] == {"filename": "/etc/ssl/certs/ca-certificates.crt"}
@@ -400,8 +404,9 @@ def test_tls_to_an_upstream_checks_authority_and_name(name, kind, sni):
 
 
 def test_mutual_tls_to_the_authorizer():
-    tls = ClientTls(server_name="authz.test", ca="/ca", certificate="/cert", key="/key")
-    context = cluster(render(plan(authz_tls=tls)), "authz")["transport_socket"]["typed_config"]["common_tls_context"]
+    ours = {"authz_tls_certificate": "/cert", "authz_tls_key": "/key"}
+    made = plan(gate=GATE, authz_tls_name="authz.test", authz_tls_ca="/ca", **ours)
+    context = cluster(render(made), "authz")["transport_socket"]["typed_config"]["common_tls_context"]
     assert context["tls_certificates"] == [
         {"certificate_chain": {"filename": "/cert"}, "private_key": {"filename": "/key"}}
     ]
@@ -410,7 +415,7 @@ def test_mutual_tls_to_the_authorizer():
 
 def test_clients_need_a_certificate_only_where_an_authority_is_named():
     def context(**named):
-        tls = ServerTls(certificate="/c", key="/k", **named)
+        tls = {"certificate": "/c", "key": "/k", **named}
         (chain,) = render(plan(inbound=listener(tls=tls)))["static_resources"]["listeners"][0]["filter_chains"]
         return chain["transport_socket"]["typed_config"]
 
@@ -423,9 +428,9 @@ def test_clients_need_a_certificate_only_where_an_authority_is_named():
 
 
 def test_certificates_that_may_be_replaced_are_named_in_files_of_the_folder():
-    edge = ServerTls(certificate="/tls/c.pem", key="/tls/k.pem", client_ca="/ca/clients.pem")
-    ours = ClientTls(server_name="gate.test", certificate="/own/c.pem", key="/own/k.pem")
-    made = plan(sds="/sds", authz_tls=ours, inbound=listener(tls=edge))
+    edge = {"certificate": "/tls/c.pem", "key": "/tls/k.pem", "client_ca": "/ca/clients.pem"}
+    ours = {"authz_tls_certificate": "/own/c.pem", "authz_tls_key": "/own/k.pem"}
+    made = plan(gate=GATE, sds="/sds", inbound=listener(tls=edge), **ours)
     files = render_sds(made)
     authority = files["/sds/listener_client_ca.yaml"]["resources"][0]["validation_context"]
     assert authority == {"trusted_ca": {"filename": "/ca/clients.pem"}, "watched_directory": {"path": "/ca"}}
@@ -438,7 +443,7 @@ def test_certificates_that_may_be_replaced_are_named_in_files_of_the_folder():
 
 
 def test_a_listener_with_tls_speaks_nothing_older_than_1_2_and_offers_http_2():
-    config = render(plan(inbound=listener(tls=ServerTls(certificate="/c", key="/k"))))
+    config = render(plan(inbound=listener(tls={"certificate": "/c", "key": "/k"})))
     (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
     common = chain["transport_socket"]["typed_config"]["common_tls_context"]
     assert common["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_2"
@@ -458,8 +463,8 @@ def test_the_admin_interface_offers_nothing_that_changes_envoy():
 
 
 def test_the_plan_bounds_connections_and_memory():
-    monitors = render(plan(max_connections=7, max_heap_bytes=9))["overload_manager"]["resource_monitors"]
-    assert [monitor["typed_config"].get("max_heap_size_bytes") for monitor in monitors] == ["9", None]
+    monitors = render(plan(max_connections=7, max_heap="65MiB"))["overload_manager"]["resource_monitors"]
+    assert [monitor["typed_config"].get("max_heap_size_bytes") for monitor in monitors] == ["68157440", None]
     assert [monitor["typed_config"].get("max_active_downstream_connections") for monitor in monitors] == [None, "7"]
 
 
@@ -521,7 +526,7 @@ def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
 
 def test_a_destination_over_tls_is_asked_for_by_its_host_and_must_answer_for_it():
     def tls(*hosts):
-        config = cluster(render(plan(egress=egress(destination(hosts=hosts, tls=HostTls(ca="/ca"))))), "egress.orders")
+        config = cluster(render(plan(egress=egress(destination(hosts=hosts, tls=True, tls_ca="/ca")))), "egress.orders")
         (options,) = config["typed_extension_protocol_options"].values()
         assert options["upstream_http_protocol_options"] == {"auto_sni": True, "auto_san_validation": True}
         context = config["transport_socket"]["typed_config"]
@@ -534,7 +539,7 @@ def test_a_destination_over_tls_is_asked_for_by_its_host_and_must_answer_for_it(
     assert tls("a.test", "*.b.test") == ("a.test", [("DNS", {"exact": "a.test"}), ("DNS", {"suffix": ".b.test"})])
     assert tls("*.b.test") == (None, [("DNS", {"suffix": ".b.test"})])
     assert tls("10.0.0.1", "[::1]") == (None, [("IP_ADDRESS", {"exact": "10.0.0.1"}), ("IP_ADDRESS", {"exact": "::1"})])
-    fixed = destination(tls=ClientTls(server_name="fixed.test"))
+    fixed = destination(tls=True, tls_name="fixed.test")
     config = cluster(render(plan(egress=egress(fixed))), "egress.orders")
     assert config["transport_socket"]["typed_config"]["sni"] == "fixed.test"
     assert "auto_sni" not in str(config)

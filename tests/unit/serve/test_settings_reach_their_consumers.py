@@ -8,7 +8,6 @@ value that stands only there has reached nobody.
 import json
 import logging
 import threading
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from authz.cli import main
 from authz.core.errors import ConfigError
 from authz.engine import choose
 from authz.envoy_config.bootstrap import bootstrap
-from authz.envoy_config.from_settings import plan_of
-from authz.envoy_config.provider import Provider
+from authz.envoy_config.provider import Provider, complete
 from authz.envoy_config.secrets import sds_files
 from authz.keys import SystemClock
 from authz.serve.app import App
@@ -142,9 +140,16 @@ class Made:
         self._file.write_text(json.dumps(document))
 
     def for_envoy(self):
-        plan = plan_of(settings.load(self._file), str(self._file), discover)
+        made = complete(settings.load(self._file), str(self._file), discover)
         planes = {"inbound": None, "egress": None, "execution": None}
-        return [bytes_of(replace(plan, **{**planes, one: getattr(plan, one)})) for one in planes if getattr(plan, one)]
+        alone = [{**planes, one: getattr(made.edge, one)} for one in planes if getattr(made.edge, one)]
+        return [bytes_of(self._for_envoy(made, made.edge.model_copy(update=plane))) for plane in alone]
+
+    @staticmethod
+    def _for_envoy(made, envoy):
+        """Without what only the server reads, so that what was rendered before is found again."""
+        read = {name: getattr(made, name) for name in ("listen", "workers", "tls", "limits", "pages", "revocation")}
+        return settings.Settings.model_construct(version=1, envoy=envoy, **read)
 
     def for_the_server(self):
         """Everything that `authz serve` builds before it begins to serve."""
@@ -159,9 +164,9 @@ class Made:
 
 
 @cache
-def bytes_of(plan):
-    """What Envoy reads; a plan gives the same bytes always, and most changes are about one plane."""
-    return bytes(bootstrap(plan)), [(path, bytes(made)) for path, made in sds_files(plan).items()]
+def bytes_of(made):
+    """What Envoy reads; the same settings give the same bytes always, and most changes are about one plane."""
+    return bytes(bootstrap(made)), [(path, bytes(found)) for path, found in sds_files(made).items()]
 
 
 def stop(app):

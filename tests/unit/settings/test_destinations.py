@@ -2,8 +2,6 @@ import pytest
 
 from authz import settings
 from authz.core.errors import ConfigError
-from authz.settings.destinations import DestinationLimits
-from authz.settings.plan.limits import Limits
 
 HEAD = """version: 1
 envoy:
@@ -28,10 +26,6 @@ def problems(tmp_path, *lines):
     return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.problems]
 
 
-def test_the_defaults_are_those_of_the_plan():
-    assert Limits(**DestinationLimits().model_dump()) == Limits()
-
-
 def test_the_files_of_secrets_are_relative_to_the_settings(tmp_path):
     made = load(tmp_path, "address: orders.test:443", "tls: true", SECRET)
     assert made.credential.secret_file == f"{tmp_path}/s"
@@ -43,17 +37,17 @@ def test_the_files_of_secrets_are_relative_to_the_settings(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "place", "words"),
     [
-        (["address: orders.test:80", SECRET], "5:9", "cross the network in the clear"),
-        (["address: 10.0.0.1:80", SECRET], "5:9", "cross the network in the clear"),
-        ([HERE, "keep_authorization: true", SECRET], "5:9", "exclude each other"),
-        ([HERE, "tunnel: true", SECRET], "5:9", "nothing can be added to what is inside"),
+        (["address: orders.test:80", SECRET], "8:21", "cross the network in the clear"),
+        (["address: 10.0.0.1:80", SECRET], "8:21", "cross the network in the clear"),
+        ([HERE, "keep_authorization: true", SECRET], "8:29", "exclude each other"),
+        ([HERE, "tunnel: true", SECRET], "8:17", "nothing can be added to what is inside"),
         ([HERE, "credential: {}"], "8:21", "either a `secret_file` or `oauth2`"),
         (
             [
                 *(HERE, "credential:", "  prefix: x", "  oauth2:"),
                 *("    token_endpoint: https://idp.test/t", "    client_id: a", "    client_secret_file: b"),
             ],
-            "9:11",
+            "9:19",
             "leave `header` and `prefix` out",
         ),
         ([HERE, "credential:", "  secret_file: s", "  header: host"], "10:19", "carries no credential"),

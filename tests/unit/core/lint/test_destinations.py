@@ -5,8 +5,8 @@ from authz.core.lint.egress_map import WayOut, WaysOut
 from authz.core.model import Level
 from tests.support.factories.policies import load
 
-ORDERS = WayOut(name="orders", hosts=("orders.internal",), port=443, tunnel=True)
-FILES = WayOut(name="files", hosts=("*.files.internal",), port=443)
+ORDERS = WayOut(name="orders", hosts=("orders.internal",), ports=(443,), tunnel=True)
+FILES = WayOut(name="files", hosts=("*.files.internal",), ports=(443,))
 BOTH = "{{id: z, plane: egress, roles: [viewer], destinations: [orders, files], paths: [/z]}}\n{{id: x, {}}}"
 
 

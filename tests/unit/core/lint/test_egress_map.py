@@ -2,10 +2,10 @@ import pytest
 
 from authz.core.lint.egress_map import NOWHERE, Lead, WayOut, WaysOut, lead, overlap
 
-ORDERS = WayOut(name="orders", hosts=("orders.internal", "o.internal"), port=443, listen="127.0.0.1:9101")
-FILES = WayOut(name="files", hosts=("files.internal",), path="/files", tunnel=True, port=8443)
+ORDERS = WayOut(name="orders", hosts=("orders.internal", "o.internal"), ports=(443,), listen="127.0.0.1:9101")
+FILES = WayOut(name="files", hosts=("files.internal",), path="/files", tunnel=True, ports=(8443,))
 DEEP = WayOut(name="deep", hosts=("deep.internal",), path="/files/deep")
-ANY = WayOut(name="any", hosts=("*.internal",), port=443, tunnel=True)
+ANY = WayOut(name="any", hosts=("*.internal",), ports=(443,), tunnel=True)
 TEAM = WayOut(name="team", hosts=("*.team.internal",), listen="unix:/run/team.sock")
 WAYS = WaysOut(file="authz.yaml", listen="127.0.0.1:8090", destinations=(ANY, ORDERS, FILES, DEEP, TEAM))
 OPEN = WaysOut(file="authz.yaml", listen="0.0.0.0:8090", destinations=(ORDERS,), others=(443,))

@@ -1,13 +1,13 @@
 import pytest
 
-from authz.settings.plan.front import EnvoyPlan, Listener, Upstream
-from authz.settings.plan.login import LoginPlan, endpoint
-from authz.settings.plan.peers import ServerTls
+from authz.core.errors import ConfigError
+from authz.settings.urls import endpoint
+from tests.support.envoy_settings import parsed
 
 GOOD = {
     "client_id": "airflow-gate",
-    "client_secret": "/run/client.secret",
-    "cookie_secret": "/run/cookie.secret",
+    "client_secret_file": "/run/client.secret",
+    "cookie_secret_file": "/run/cookie.secret",
     "authorization_endpoint": "https://idp.test/authorize",
     "token_endpoint": "https://idp.test/token",
     "public_url": "https://airflow.test",
@@ -15,14 +15,19 @@ GOOD = {
 
 
 def login(**changes):
-    return LoginPlan(**GOOD | changes)
+    """The section."""
+    return {**GOOD, **changes}
 
 
 def listener(*hosts, **changes):
-    upstreams = tuple(
-        Upstream(name=f"u{number}", addresses=("127.0.0.1:1",), hosts=names) for number, names in enumerate(hosts)
-    )
-    return Listener(**{"listen": "127.0.0.1:8080", "upstreams": upstreams, "login": login()} | changes)
+    """The section `inbound`, with an upstream for each list of hosts."""
+    upstreams = [{"name": f"u{at}", "address": "127.0.0.1:1", "hosts": names} for at, names in enumerate(hosts)]
+    return {"listen": "127.0.0.1:8080", "upstreams": upstreams, "login": login(), **changes}
+
+
+def loaded(*hosts, **changes):
+    section = {key: value for key, value in listener(*hosts, **changes).items() if value is not None}
+    return parsed({"inbound": section}).edge.inbound
 
 
 @pytest.mark.parametrize(
@@ -54,8 +59,8 @@ def test_what_is_no_url_of_a_login(text):
     with pytest.raises(ValueError, match=r"URL|http is for this machine|port"):
         endpoint(text)
     for place in ("authorization_endpoint", "token_endpoint", "end_session_endpoint", "public_url"):
-        with pytest.raises(ValueError, match=r"URL|http is for this machine|port"):
-            login(**{place: text})
+        with pytest.raises(ConfigError, match=r"URL|http is for this machine|port"):
+            loaded(["*"], login=login(**{place: text}))
 
 
 @pytest.mark.parametrize(
@@ -63,8 +68,8 @@ def test_what_is_no_url_of_a_login(text):
     [
         ({"client_id": ""}, "client_id"),
         ({"client_id": "a\nb"}, "client_id"),
-        ({"client_secret": ""}, "a file with the client's secret"),
-        ({"cookie_secret": "/run/client.secret"}, "are one file"),
+        ({"client_secret_file": ""}, "needs the file that holds the secret"),
+        ({"cookie_secret_file": "/run/client.secret"}, "are one file"),
         ({"public_url": "https://airflow.test/airflow"}, "without a path"),
         ({"end_session_endpoint": "https://idp.test/logout?x=1"}, "no query"),
         ({"scopes": ("profile",)}, "openid"),
@@ -72,17 +77,17 @@ def test_what_is_no_url_of_a_login(text):
         ({"scopes": ("openid", "")}, "one word"),
         ({"parameters": ("audience",)}, "name=value"),
         ({"parameters": ("a=b&redirect_uri=c",)}, "name=value"),
-        ({"callback": "oauth2"}, "plain"),
-        ({"callback": "/"}, "plain"),
-        ({"callback": "/a/../b"}, "plain"),
-        ({"signout": "/a?b"}, "plain"),
-        ({"signout": "/a%2Fb"}, "plain"),
-        ({"callback": "/x", "signout": "/x"}, "different"),
+        ({"callback_path": "oauth2"}, "plain"),
+        ({"callback_path": "/"}, "plain"),
+        ({"callback_path": "/a/../b"}, "plain"),
+        ({"signout_path": "/a?b"}, "plain"),
+        ({"signout_path": "/a%2Fb"}, "plain"),
+        ({"callback_path": "/x", "signout_path": "/x"}, "different"),
     ],
 )
 def test_what_cannot_be_a_login(changes, words):
-    with pytest.raises(ValueError, match=words):
-        login(**changes)
+    with pytest.raises(ConfigError, match=words):
+        loaded(["*"], login=login(**changes))
 
 
 @pytest.mark.parametrize(
@@ -96,28 +101,29 @@ def test_what_cannot_be_a_login(changes, words):
     ],
 )
 def test_the_login_is_for_the_upstream_that_envoy_chooses_for_the_public_url(hosts, chosen):
-    assert listener(*hosts).logs_in_to.name == chosen
+    assert loaded(*hosts).logs_in_to.name == chosen
 
 
 def test_the_longest_suffix_is_chosen():
-    made = listener(("*.test",), ("*.corp.test",), login=login(public_url="https://airflow.corp.test"))
+    made = loaded(("*.test",), ("*.corp.test",), login=login(public_url="https://airflow.corp.test"))
     assert made.logs_in_to.name == "u1"
 
 
 def test_without_a_login_nobody_logs_in():
-    assert listener(("*",), login=None).logs_in_to is None
+    assert loaded(("*",), login=None).logs_in_to is None
 
 
 def test_a_login_that_leads_nowhere_is_refused():
-    with pytest.raises(ValueError, match="no upstream serves the host"):
-        listener(("other.test",))
+    with pytest.raises(ConfigError, match="no upstream serves the host"):
+        loaded(("other.test",))
 
 
 def test_a_listener_with_tls_has_an_https_url():
-    with pytest.raises(ValueError, match="its public URL is https"):
-        listener(("*",), tls=ServerTls(certificate="/c", key="/k"), login=login(public_url="http://127.0.0.1:8080"))
+    tls = {"certificate": "/c", "key": "/k"}
+    with pytest.raises(ConfigError, match="its public URL is https"):
+        loaded(("*",), tls=tls, login=login(public_url="http://127.0.0.1:8080"))
 
 
 def test_a_login_needs_a_folder_for_its_secrets():
-    with pytest.raises(ValueError, match="`sds`"):
-        EnvoyPlan(authz_endpoints=("127.0.0.1:1",), inbound=listener(("*",)))
+    with pytest.raises(ConfigError, match="`sds`"):
+        parsed({"inbound": listener(("*",)), "sds": ""})

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from authz import settings
 from authz.core.errors import ConfigError
-from authz.envoy_config.from_settings import plan_of
-from authz.envoy_config.provider import DiscoveryError, Provider
-from authz.settings.plan.egress import Dynamic, HostTls
-from authz.settings.plan.peers import ClientTls
+from authz.envoy_config.provider import DiscoveryError, Provider, complete
+from authz.envoy_config.render import render
+from authz.settings.sections import SYSTEM_CA
 
 FULL = """
 version: 1
@@ -51,57 +52,62 @@ envoy:
 def plan(tmp_path, text):
     path = tmp_path / "authz.yaml"
     path.write_text(text)
-    return plan_of(settings.load(path), str(path))
+    return complete(settings.load(path), str(path))
 
 
-def test_every_setting_of_the_section_reaches_the_plan(tmp_path):
+def test_what_is_rendered_is_what_the_file_says_with_its_defaults(tmp_path):
     made = plan(tmp_path, FULL)
+    envoy = made.edge
     assert made.authz_endpoints == ("127.0.0.1:9190", "127.0.0.1:9191")
-    assert (made.authz_tls.server_name, made.authz_tls.ca) == ("authz.internal", f"{tmp_path}/ca.pem")
-    assert (made.authz_timeout, made.admin_listen, made.access_log) == (2.0, "127.0.0.1:9999", f"{tmp_path}/access.log")
-    one, two = made.inbound.upstreams
-    assert (made.inbound.listen, made.inbound.tls.certificate) == ("0.0.0.0:8443", f"{tmp_path}/c.pem")
-    assert (one.name, one.addresses, one.hosts, one.audience, one.health_path, one.tls) == (
-        ("one", ("127.0.0.1:8081",), ("one.test",), "one", "/api/v2/version", None)
+    assert (envoy.authz_tls_name, envoy.authz_authority) == ("authz.internal", f"{tmp_path}/ca.pem")
+    assert (envoy.authz_timeout, envoy.admin, envoy.access_log) == (2.0, "127.0.0.1:9999", f"{tmp_path}/access.log")
+    one, two = envoy.inbound.upstreams
+    assert (envoy.inbound.listen, envoy.inbound.tls.certificate) == ("0.0.0.0:8443", f"{tmp_path}/c.pem")
+    assert (one.name, one.address, one.hosts, one.audience, one.health_path, one.tls) == (
+        ("one", ("127.0.0.1:8081",), ("one.test",), "one", "/api/v2/version", False)
     )
-    assert (one.base_path, two.base_path) == ("/airflow", "")
+    assert (one.base_path, two.base_path) == ("/airflow", None)
     assert (one.narrows_dags, two.narrows_dags) == (True, False)
-    assert two.tls.server_name == "two.internal"
-    assert two.tls.ca.startswith("/etc/")
-    assert made.max_request_headers_kib == 128
-    crm, mail, plain, orders = made.egress.destinations
-    assert (orders.tls.server_name, orders.tls.ca, orders.timeout) == ("orders", f"{tmp_path}/o.pem", 5.0)
+    assert (two.server_name, two.authority) == ("two.internal", SYSTEM_CA)
+    assert made.headers_kib == 128
+    crm, mail, plain, orders = envoy.egress.destinations
+    assert (orders.tls_name, orders.authority, orders.timeout) == ("orders", f"{tmp_path}/o.pem", 5.0)
     assert (crm.hosts, crm.audience, crm.health_path, crm.keep_authorization) == (("*.crm.test",), "crm", "/up", True)
-    assert (crm.tls, mail.tls, plain.tls) == (HostTls(), HostTls(ca=f"{tmp_path}/m.pem"), None)
-    assert (plain.addresses, plain.timeout, plain.keep_authorization) == (("10.0.0.2:80",), 30.0, False)
+    assert [(one.tls, one.tls_name, one.authority) for one in (crm, mail, plain)] == [
+        (True, None, SYSTEM_CA),
+        (True, None, f"{tmp_path}/m.pem"),
+        (False, None, SYSTEM_CA),
+    ]
+    assert (plain.address, plain.timeout, plain.keep_authorization) == (("10.0.0.2:80",), 30.0, False)
     assert (orders.listen, orders.path, orders.tunnel) == ("127.0.0.1:9101", "/orders", True)
-    assert (plain.listen, plain.path, plain.tunnel) == ("", "", False)
-    assert made.egress.dynamic == Dynamic(ports=(8443,), ca=f"{tmp_path}/d.pem", resolvers=("10.0.0.2:53",))
-    workers = made.execution
-    assert (workers.listen, workers.addresses) == ("127.0.0.1:8092", ("airflow.internal:8080",))
-    assert workers.tls == ClientTls(server_name="airflow.internal", ca=f"{tmp_path}/e.pem")
+    assert (plain.listen, plain.path, plain.tunnel) == (None, None, False)
+    dynamic = envoy.egress.dynamic
+    assert (dynamic.ports, dynamic.authority, dynamic.resolvers) == ((8443,), f"{tmp_path}/d.pem", ("10.0.0.2:53",))
+    workers = envoy.execution
+    assert (workers.listen, workers.address) == ("127.0.0.1:8092", ("airflow.internal:8080",))
+    assert (workers.server_name, workers.authority) == ("airflow.internal", f"{tmp_path}/e.pem")
 
 
 def test_envoy_reads_headers_as_long_as_the_longest_token_and_what_comes_with_it(tmp_path):
     made = plan(tmp_path, FULL.replace("workers: 1\n", "workers: 1\nlimits: {token_bytes: 100001B}\n"))
-    assert made.max_request_headers_kib == 98 + 32
+    assert made.headers_kib == 98 + 32
 
 
 def test_one_plane_is_enough_and_defaults_are_plain(tmp_path):
     made = plan(
         tmp_path, 'version: 1\nenvoy: {egress: {destinations: [{name: a, address: "127.0.0.1:1", hosts: [a.test]}]}}\n'
     )
-    assert made.inbound is None
-    assert made.authz_tls is None
-    assert made.egress.destinations[0].hosts == ("a.test",)
-    assert made.egress.dynamic is made.execution is None
+    assert made.edge.inbound is None
+    assert made.tls is None
+    assert made.edge.egress.destinations[0].hosts == ("a.test",)
+    assert made.edge.egress.dynamic is made.edge.execution is None
 
 
-def test_other_hosts_or_the_way_of_workers_alone_are_a_plan_too(tmp_path):
-    made = plan(tmp_path, "version: 1\nenvoy: {egress: {dynamic: {}}}\n")
-    assert made.egress.dynamic == Dynamic()
-    made = plan(tmp_path, 'version: 1\nenvoy: {execution: {address: "127.0.0.1:8080"}}\n')
-    assert (made.execution.listen, made.execution.tls) == ("127.0.0.1:8091", None)
+def test_other_hosts_or_the_way_of_workers_alone_are_enough_too(tmp_path):
+    dynamic = plan(tmp_path, "version: 1\nenvoy: {egress: {dynamic: {}}}\n").edge.egress.dynamic
+    assert (dynamic.ports, dynamic.authority, dynamic.resolvers) == ((443, 80), SYSTEM_CA, ())
+    made = plan(tmp_path, 'version: 1\nenvoy: {execution: {address: "127.0.0.1:8080"}}\n').edge
+    assert (made.execution.listen, made.execution.tls) == ("127.0.0.1:8091", False)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_other_hosts_or_the_way_of_workers_alone_are_a_plan_too(tmp_path):
         ('version: 1\nenvoy: {inbound: {listen: "name:1", upstreams: [{name: a, address: "a:1"}]}}\n', "not a name"),
     ],
 )
-def test_what_cannot_be_planned_is_a_configuration_error(tmp_path, text, words):
+def test_what_cannot_be_rendered_is_a_configuration_error(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words):
         plan(tmp_path, text)
 
@@ -137,7 +143,7 @@ SAID = Provider(
 
 
 def login(tmp_path, text, said=SAID):
-    """The login of the plan, and what the provider was asked."""
+    """The login that is rendered, and what the provider was asked."""
     path = tmp_path / "authz.yaml"
     path.write_text(LOGIN + text)
     asked = []
@@ -148,7 +154,7 @@ def login(tmp_path, text, said=SAID):
             raise said
         return said
 
-    return plan_of(settings.load(path), str(path), discover).inbound.login, asked
+    return complete(settings.load(path), str(path), discover).edge.inbound.login, asked
 
 
 def test_a_login_asks_the_issuer_for_its_endpoints(tmp_path):
@@ -156,8 +162,11 @@ def test_a_login_asks_the_issuer_for_its_endpoints(tmp_path):
     assert asked == [("https://idp.test", f"{tmp_path}/ca.pem")]
     assert (made.authorization_endpoint, made.token_endpoint) == ("https://idp.test/a", "https://idp.test/t")
     assert (made.end_session_endpoint, made.client_auth) == ("https://idp.test/e", "basic")
-    assert (made.client_secret, made.cookie_secret) == (f"{tmp_path}/client.secret", f"{tmp_path}/cookie.secret")
-    assert (made.provider_ca, made.callback, made.signout) == (
+    assert (made.client_secret_file, made.cookie_secret_file) == (
+        f"{tmp_path}/client.secret",
+        f"{tmp_path}/cookie.secret",
+    )
+    assert (made.authority, made.callback_path, made.signout_path) == (
         f"{tmp_path}/ca.pem",
         "/oauth2/callback",
         "/oauth2/signout",
@@ -183,8 +192,8 @@ def test_what_the_settings_say_goes_before_what_the_issuer_says(tmp_path):
 def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
     made, asked = login(tmp_path, OWN)
     assert asked == []
-    assert (made.end_session_endpoint, made.client_auth) == ("", "post")
-    assert made.provider_ca.startswith("/etc/")
+    assert (made.ending, made.client_auth) == ("", None)
+    assert made.authority == SYSTEM_CA
     made, asked = login(tmp_path, OWN + REST)
     assert asked == []
     assert (made.end_session_endpoint, made.client_auth) == ("https://own.test/e", "basic")
@@ -226,7 +235,7 @@ def test_an_id_token_that_no_provider_wants_back_is_not_kept(tmp_path):
     assert made.keep_id_token
 
 
-def test_a_login_that_cannot_be_planned_is_a_configuration_error(tmp_path):
+def test_a_login_that_cannot_be_rendered_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigError, match=r"authz\.yaml: envoy: https://idp\.test is not there"):
         login(tmp_path, "      issuer: https://idp.test\n", DiscoveryError("https://idp.test is not there"))
     with pytest.raises(ConfigError, match="http is for this machine"):
@@ -239,8 +248,41 @@ def test_every_worker_is_an_endpoint(tmp_path):
 
 
 def test_the_provider_is_heard_where_the_server_listens_for_it(tmp_path):
-    made, _asked = login(tmp_path, OWN)
-    assert made.backchannel == ""
+    def heard():
+        clusters = render(complete(settings.load(file), str(file)))["static_resources"]["clusters"]
+        return [cluster for cluster in clusters if cluster["name"] == "backchannel"]
+
+    login(tmp_path, OWN)
     file = tmp_path / "authz.yaml"
+    assert heard() == []
     file.write_text(file.read_text() + 'revocation: {backchannel: "127.0.0.1:9170"}\n')
-    assert plan_of(settings.load(file), str(file)).inbound.login.backchannel == "127.0.0.1:9170"
+    (cluster,) = heard()
+    assert "'port_value': 9170" in str(cluster)
+
+
+def test_nothing_is_rendered_before_the_provider_was_asked(tmp_path):
+    made, _asked = login(tmp_path, "      issuer: https://idp.test\n")
+    assert made.people == "https://idp.test/a"
+    with pytest.raises(LookupError, match="was not asked"):
+        render(settings.load(tmp_path / "authz.yaml"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"authorization_endpoint": "http://idp.test/a"},
+        {"token_endpoint": "http://idp.test/t"},
+        {"end_session_endpoint": "http://idp.test/e"},
+        {"end_session_endpoint": "https://idp.test/e?x=1"},
+    ],
+)
+def test_what_a_provider_says_is_checked_as_what_the_file_says(tmp_path, said):
+    with pytest.raises(ConfigError, match=r"envoy: .*(http is for this machine|has no query)"):
+        login(tmp_path, "      issuer: https://idp.test\n", replace(SAID, **said))
+
+
+def test_an_id_token_for_a_provider_that_ends_no_session_is_told_once_it_was_asked(tmp_path):
+    text = "      issuer: https://idp.test\n      keep_id_token: true\n"
+    with pytest.raises(ConfigError, match=r"keep_id_token: .* no end_session_endpoint"):
+        login(tmp_path, text, replace(SAID, end_session_endpoint=""))
+    assert login(tmp_path, text)[0].keep_id_token

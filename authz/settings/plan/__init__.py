@@ -1,1 +1,0 @@
-"""What Envoy's configuration is rendered from: data and its checks only."""
