@@ -250,6 +250,7 @@ def test_what_is_compared_is_the_same_where_nothing_is_changed(worlds):
         assert world.made.for_envoy() == world.envoy
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)  # some 25 s by itself; every change of a plane is rendered
 @pytest.mark.parametrize("part", sorted({section(name) for name, _place, _kind in LEAVES}))
 def test_every_leaf_changes_what_is_rendered_or_served(worlds, part):

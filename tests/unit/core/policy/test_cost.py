@@ -24,6 +24,7 @@ def cpu(data):
     return time.process_time() - began, ()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_four_times_the_file_takes_about_four_times_as_long(shape):
     count = 100 if shape is plain else 400

@@ -165,6 +165,7 @@ DIMENSIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_ten_thousand_rules_cost_what_ten_cost(dimension):
     template, who, asked = DIMENSIONS[dimension]

@@ -217,6 +217,7 @@ def many(count):
         yield f'{{id: item{number}, {who}, methods: [GET], paths: ["/t{number}/items/{{id}}"]}}'
 
 
+@pytest.mark.full
 def test_a_rule_is_kept_small_and_so_is_what_loading_it_takes():
     count = 1_000
     data = text("\n".join(many(count))).encode()
