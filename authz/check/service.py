@@ -1,7 +1,7 @@
 """The use case: one CheckRequest in, one CheckResponse out.
 
 Law 1: a check never blocks. It reads one snapshot, computes, hands its record to a sink that does not block, and
-returns; a key that is still missing gives `Parked`, and the engine waits in its own way.
+returns; what it must wait for (a key, a task's state, a revocation) gives `Parked`, and the engine waits.
 Law 2: every check ends in an answer. The only `except Exception` between a request and its answer is here: a bug is a
 503 with the reason `internal_error`, never an allow and never a gRPC error (an Envoy with `failure_mode_allow` would
 let the request through). Those elsewhere keep threads alive; `tests/repository/test_architecture.py` lists them.

@@ -25,7 +25,9 @@ class OwnFields(TypedDict):
 class SharedFields(TypedDict):
     """The fields of a record that follow from the request, the identity and the policy."""
 
-    plane: Annotated[str, "`inbound` (to Airflow) or `egress` (from tasks)"]
+    plane: Annotated[
+        str, "`inbound` (to Airflow), `egress` (from tasks) or `execution` (a task asks for its run identity)"
+    ]
     method: Annotated[str, "HTTP method"]
     host: Annotated[str, "host that was asked for"]
     path: Annotated[str, "canonical path without its query; the raw one where it has no canonical form"]

@@ -1,4 +1,4 @@
-"""Hosts that belong to no destination: Envoy resolves them once the check has passed; it connects to public addresses.
+"""Hosts that belong to no destination, and the SSRF guard for them: Envoy connects to public addresses only.
 
 Law: the address that is checked is the one connected to. Addresses are filtered before they enter the cache that
 connections use, so a name can never mean something else, and there is no second address to fall back to. The address at
