@@ -51,7 +51,7 @@ def test_d26_the_anonymous_surface_is_the_one_that_was_agreed_on():
     assert list(surface()) == GOLDEN.read_text().splitlines()
 
 
-def test_d26_everything_else_answers_nobody_with_the_same_words():
+def test_d26_every_other_route_denies_an_anonymous_caller_for_no_token():
     rules, allowed = sample_policy(), set(surface())
     asked_for = 0
     for path in paths():

@@ -118,7 +118,7 @@ def test_d42_each_place_takes_its_own_kinds_alone(rig):
     assert let_through(rig, IN_LIFE, shuffled=True) == WANTED
 
 
-def test_d42_even_where_all_are_signed_with_one_key(rig_of_one_world):
+def test_d42_each_place_takes_its_own_kinds_even_where_one_key_signs_all(rig_of_one_world):
     assert let_through(rig_of_one_world, ONE_WORLD, shuffled=False) == WANTED
     assert let_through(rig_of_one_world, ONE_WORLD, shuffled=True) == WANTED
 

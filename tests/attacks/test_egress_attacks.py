@@ -158,7 +158,7 @@ def test_d40_the_metadata_address_is_no_destination_in_any_spelling(out, host):
 # --- d-41: credentials of tasks
 
 
-def test_d41_who_calls_is_nobodys_business_where_no_audience_is_named(out):
+def test_d41_a_destination_without_an_audience_gets_the_decision_id_alone(out):
     assert out.fire(out.site.base("bank"), "/accounts") == 200
     told = [name for name, _ in out.site.bank.only.headers if name.startswith(("x-authz", "x-run", "x-forwarded-for"))]
     assert told == ["x-authz-decision"]
@@ -180,7 +180,7 @@ def test_d41_no_credential_follows_a_host_that_the_caller_makes_up(out):
 # --- d-37: round the gate
 
 
-def test_d37_what_was_said_of_a_caller_is_of_use_to_nobody_else_and_not_for_long(out):
+def test_d37_an_assertion_for_a_destination_is_good_for_its_audience_alone_and_expires(out):
     out.fire(out.site.base("orders"), "/v1/orders")
     said = out.site.orders.only.all("x-authz-assertion")[0]
     keys = parse_keys(httpx.get(f"{out.gate.admin}/jwks.json").content)
@@ -253,7 +253,7 @@ def test_d38_only_who_has_a_certificate_of_the_gates_authority_may_ask(guarded_g
 @pytest.mark.parametrize(
     "method", ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.channelz.v1.Channelz/GetServers"]
 )
-def test_d38_nothing_tells_what_else_there_is(guarded_gate, method):
+def test_d38_grpc_reflection_and_channelz_are_not_served(guarded_gate, method):
     gate, authority, _other = guarded_gate
     pair = authority.issue("envoy.test")
     credentials = grpc.ssl_channel_credentials(

@@ -170,7 +170,7 @@ def test_d42_every_token_is_good_on_its_own_plane_only(lane):
     }
 
 
-def test_d42_the_task_api_is_behind_no_listener(lane):
+def test_d42_the_task_api_is_refused_on_the_inbound_listener(lane):
     for path in ("/execution/health", "/execution", "//execution/x", "/%65xecution/x", "/execution%2Fx"):
         assert lane.refused(path, token=lane.operator()) in {400, 403, 404}
 

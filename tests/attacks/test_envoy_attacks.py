@@ -74,8 +74,8 @@ def test_d18_switching_the_check_off_denies_instead_of_allowing(tmp_path, percen
         "/logout?post_logout_redirect_uri=/%5Cevil.example.com",
     ],
 )
-def test_d23_there_is_no_login_to_be_tricked(lane, target):
-    """The gate has no login, no callback and no redirect of its own: nothing sets a session or leads off the site."""
+def test_d23_without_a_login_its_usual_paths_neither_redirect_nor_set_a_cookie(lane, target):
+    """It has no login, no callback and no redirect of its own: nothing sets a session or leads off the site."""
     answer = lane.get(target)
     assert answer.status in {400, 401}
     assert answer.header("location") is None

@@ -138,7 +138,7 @@ def test_d19_the_threads_that_ask_go_on_after_a_bug(rig, monkeypatch):
     assert rig.ask_identity(task, TASK).http == 200
 
 
-def test_d19_an_ended_service_asks_nobody_and_lets_nobody_wait(rig):
+def test_d19_after_the_stop_no_call_waits_for_airflow(rig):
     task = rig.airflow.add()
     rig.states.stop()
     assert rig.ask_identity(task, TASK).reason == "airflow_unavailable"

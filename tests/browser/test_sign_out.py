@@ -57,7 +57,7 @@ def test_the_way_out_ends_at_a_page_and_the_way_in_begins_there(context, page, s
     assert b"authz-sign" not in site.upstream.requests[-1].head
 
 
-def test_the_page_comes_once(page, site):
+def test_a_reload_of_the_signed_out_page_leads_to_the_login(page, site):
     page.goto(site.url + DAGS)
     site.provider.sign_in(page, "viewer")
     page.wait_for_url(site.url + DAGS)

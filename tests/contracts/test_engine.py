@@ -526,7 +526,7 @@ def test_stopping_twice_and_before_the_start_is_harmless(kind):
         assert not running.thread.is_alive()
 
 
-def test_a_parked_check_that_went_away_is_kept_by_nobody(kind):
+def test_a_parked_check_whose_caller_left_is_freed_from_memory(kind):
     """Whoever sends unknown key ids and hangs up would otherwise fill the memory until the key's fetch."""
     with Running(kind, max_parked=500) as running, running.channel() as channel:
         before = len(gc.get_objects())

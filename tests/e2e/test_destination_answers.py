@@ -53,7 +53,7 @@ def test_a_redirect_to_another_host_is_not_passed_on(out, locations):
 
 
 @pytest.mark.parametrize("status", [300, 301, 303, 307, 308, 399])
-def test_whatever_kind_of_redirect_it_is(out, status):
+def test_every_status_of_a_redirect_to_another_host_is_refused(out, status):
     assert failure(redirected(out, "https://evil.test/", status=status))[1] == "redirect_refused"
 
 
@@ -109,7 +109,7 @@ def test_an_answer_with_too_many_or_too_long_headers_is_none(out, headers):
     assert failure(out.get("orders")) == (502, "invalid_response", "orders")
 
 
-def test_a_change_of_protocol_that_nobody_asked_for_is_no_answer(out):
+def test_a_101_that_was_not_asked_for_is_an_invalid_response(out):
     out.sites["orders"].status = 101
     assert failure(out.get("orders")) == (502, "invalid_response", "orders")
 
@@ -123,6 +123,6 @@ def test_a_destination_does_not_speak_for_the_gate(out):
     assert json.loads(answer.body)["method"] == "GET", "the destination's own 503"
 
 
-def test_a_host_of_nobody_is_plainly_not_found(out):
+def test_an_unknown_host_is_404_without_a_destination_error(out):
     answer = exchange(out.envoy.egress, request("/", host="nobody.test"))
     assert (answer.status, answer.header("x-authz-destination-error")) == (404, None)

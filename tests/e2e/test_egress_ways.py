@@ -147,7 +147,7 @@ def test_a_request_of_http_1_0_is_judged_like_any_other(ways):
 
 
 @pytest.mark.parametrize("status", [401, 403, 503])
-def test_what_is_denied_calls_nobody_on_any_way(ways, status):
+def test_a_denied_call_reaches_no_destination_on_any_egress_route(ways, status):
     ways.authz.answer = lambda _: deny(status=status)
     for address, target, host in [
         (ways.base("orders"), "/v1", "x"),
@@ -285,7 +285,7 @@ def test_no_tunnel_leads_elsewhere(ways, authority):
     assert ways.untouched
 
 
-def test_whatever_else_is_to_be_tunnelled_to_is_judged_like_anything(ways):
+def test_a_tunnel_to_any_other_authority_is_checked_and_403(ways):
     for authority in ("evil.test:443", f"{ORDERS}:443", f"{BANK}:22", "127.0.0.1:80"):
         ways.authz.reset()
         with ways.open(authority) as connection:

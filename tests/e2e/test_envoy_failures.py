@@ -70,7 +70,7 @@ def test_a_status_alone_denies(gate):
     assert gate.upstream.requests == []
 
 
-def test_why_an_empty_answer_must_never_be_sent(gate):
+def test_envoy_takes_an_empty_check_response_for_an_allow(gate):
     """Envoy reads an all-default CheckResponse as ALLOW: this is why `wire.denied` demands a code that is not zero."""
     gate.authz.answer = lambda _: pb.CheckResponse()
     assert gate.get("/x").status == 200

@@ -301,7 +301,7 @@ def test_the_body_goes_to_the_upstream_and_not_to_the_authorizer(gate):
     assert b"payload" not in gate.authz.only.SerializeToString()
 
 
-def test_responses_do_not_tell_what_is_behind_and_carry_only_our_own_words(gate):
+def test_responses_hide_the_upstreams_server_and_forged_headers(gate):
     gate.upstream.extra_headers = ("Server: Apache/9", "X-Powered-By: PHP", *(f"{name}: {FORGED}" for name in OURS))
     gate.authz.answer = lambda _: allow(response_headers={"x-authz-decision": "d-2"})
     answer = gate.get("/x")

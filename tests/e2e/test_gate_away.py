@@ -114,7 +114,7 @@ def test_what_an_upstream_answers_itself_stays_as_it_is(gate):
     assert (answer.status, json.loads(answer.body)["target"]) == (503, "/x")
 
 
-def test_behind_a_login_too(envoy_binary, tmp_path):
+def test_a_gate_that_is_away_is_named_behind_a_login_too(envoy_binary, tmp_path):
     with LoginSite(tmp_path, envoy_binary) as site, site.browser() as browser:
         site.log_in(browser)
         site.upstream.reset()

@@ -110,7 +110,7 @@ def test_a_token_in_pieces_in_the_clear_ends_there_too(loud, kind):
     assert CANARY not in all_logs(loud)
 
 
-def test_the_browser_is_told_and_its_cookies_are_deleted(site, browser):
+def test_a_token_cookie_in_the_clear_is_401_and_deleted(site, browser):
     browser.cookies[site.url] = {site.cookie("BearerToken"): JWT, "theme": "dark"}
     told = browser.script(site.url + "/dags")
     assert (told.status_code, told.json()["error"]) == (401, FOREIGN_COOKIE.error)

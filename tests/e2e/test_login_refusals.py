@@ -67,7 +67,7 @@ def refused(site, browser, link, error):
         ("?error=%3Cscript%3E&error_description=access_denied", "login_provider_error"),
     ],
 )
-def test_a_callback_that_nobody_began(site, browser, query, error):
+def test_a_callback_without_a_login_that_began_is_refused(site, browser, query, error):
     refused(site, browser, f"{site.url}/oauth2/callback{query}", error)
 
 

@@ -113,7 +113,7 @@ class Unready(LoginSite):
         self.client_secret.write_text(CLIENT_SECRET)
 
 
-def test_without_a_secret_nobody_gets_through_but_with_a_token_of_ones_own(envoy_binary, tmp_path):
+def test_without_its_secrets_the_login_is_503_and_only_bearer_tokens_pass(envoy_binary, tmp_path):
     with Unready(tmp_path, envoy_binary, secure=False) as site, site.browser() as browser:
         page = browser.navigate(site.url + "/dags")
         assert (page.status_code, page.headers["cache-control"]) == (503, "no-store")

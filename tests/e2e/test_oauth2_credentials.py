@@ -132,14 +132,14 @@ def test_without_its_token_endpoint_a_destination_gets_no_call_but_with_a_token(
     assert out.get("plain").status == 200, "no other destination suffers"
 
 
-def test_it_comes_back_with_its_token_endpoint(out):
+def test_calls_succeed_again_once_the_token_endpoint_is_back(out):
     def well():
         return out.get("orders").status == 200 and not ended(bearer(out.sites["orders"].requests[-1]))
 
     out.until(well, "no new token")
 
 
-def test_a_token_endpoint_that_cannot_show_who_it_is_is_told_nothing(out):
+def test_a_token_endpoint_without_a_trusted_certificate_gets_no_request(out):
     assert failure(out.get("stranger")) == (503, "credential_unavailable", "stranger")
     assert out.sites["stranger"].requests == []
     assert out.envoy.stat("cluster.egress.stranger.token.ssl.fail_verify_error") > 0

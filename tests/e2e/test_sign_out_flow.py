@@ -91,7 +91,7 @@ def test_who_signs_in_again_is_let_in_again_and_other_sessions_stay(site, browse
     assert browser.script(site.url + DAGS).status_code == 200
 
 
-def test_who_has_no_role_is_told_so_and_led_out(site):
+def test_a_person_without_a_role_gets_403_with_a_link_that_signs_out(site):
     with site.browser() as browser:
         page = site.log_in(browser, DAGS, "nina")
         assert page.status_code == 403
@@ -120,7 +120,7 @@ def test_a_session_beside_another_token_never_gets_through(site, browser):
     assert browser.script(site.url + DAGS).status_code == 200
 
 
-def test_without_tls_too(envoy_binary, tmp_path):
+def test_saved_cookies_are_worth_nothing_after_a_sign_out_without_tls_too(envoy_binary, tmp_path):
     with LoginSite(tmp_path, envoy_binary, real=True, secure=False) as site, site.browser() as browser:
         assert site.log_in(browser, DAGS).status_code == 200
         saved = dict(site.cookies(browser))
@@ -147,7 +147,7 @@ def test_airflows_own_login_route_leads_through_the_login_back_to_the_page(site,
         assert site.upstream.requests == []
 
 
-def test_a_script_without_a_session_gets_401_there_too(site):
+def test_a_script_without_a_session_gets_401_at_airflows_login_route(site):
     with site.browser() as browser:
         assert browser.script(f"{site.url}{LOGIN}?next=/dags").status_code == 401
     assert site.upstream.requests == []
@@ -156,7 +156,7 @@ def test_a_script_without_a_session_gets_401_there_too(site):
 @pytest.mark.parametrize(
     "link", ["//evil.test", "/\\evil.test", "https:evil.test", "https://evil.test/", "/%09/evil.test"]
 )
-def test_it_leads_nowhere_else(site, browser, link):
+def test_airflows_login_route_leads_to_no_other_site(site, browser, link):
     answer = browser.navigate(f"{site.url}{LOGIN}?next={link}")
     assert (answer.status_code, answer.headers["location"]) == (302, "/")
     assert site.upstream.requests == []

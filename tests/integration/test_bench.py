@@ -114,7 +114,7 @@ def test_a_full_run_on_an_idle_machine_can_be_published(result, tmp_path):
 
 
 @pytest.mark.parametrize("about", [{"plan": "quick"}, {"others_percent": 21.3}, {"stolen_percent": 9.0}])
-def test_other_runs_cannot(about, result, tmp_path):
+def test_a_quick_run_or_one_on_a_busy_machine_cannot_be_published(about, result, tmp_path):
     idle = {"plan": "full", "others_percent": 0.0, "stolen_percent": 0.0}
     done, page = publish(result, tmp_path, **(idle | about))
     assert done.returncode == 1

@@ -79,7 +79,7 @@ def test_d26_what_nobody_in_particular_reaches_is_what_was_agreed_on(found):
     assert found == GOLDEN.read_text().splitlines()
 
 
-def test_d26_nobody_changes_anything_or_reaches_what_is_not_public(found):
+def test_d26_anonymous_callers_only_read_and_only_public_routes_and_the_listed_pages(found):
     known = catalogue.load("3.3")
     not_public = set()
     for line in found:

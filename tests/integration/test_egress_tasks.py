@@ -198,7 +198,7 @@ def test_forked_children_ask_for_themselves(worker):
     assert len(keys) == 4
 
 
-def test_children_of_multiprocessing_are_told_that_they_cannot(worker):
+def test_a_child_of_multiprocessing_sends_no_call(worker):
     assert worker.calls("by_multiprocessing") == []
     assert "7" in worker.site.xcoms
 

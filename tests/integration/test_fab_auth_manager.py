@@ -89,7 +89,7 @@ def test_the_gate_says_who_asks_and_fab_what_they_may(ask):
 
 
 @pytest.mark.parametrize("name", ["gone", "stranger", "ANN", "", None])
-def test_whom_fab_does_not_know_is_nobody(ask, name):
+def test_a_name_that_fab_does_not_know_is_401(ask, name):
     for path in ("/ui/auth/me", "/api/v2/dags"):
         assert ask("GET", path, name).status_code == 401
 
@@ -103,7 +103,7 @@ def test_many_at_once_share_few_connections_and_nobody_is_taken_for_another(ask)
         assert {call.result().status_code for call in dags} == {200}
 
 
-def test_a_name_in_a_header_makes_nobody(ask):
+def test_a_user_name_in_a_header_is_401(ask):
     assert ask("GET", "/ui/auth/me", **{"x-authz-user": "bo", "x-remote-user": "bo"}).status_code == 401
     assert ask("GET", "/ui/auth/me", **{assertion.HEADER: "garbage"}).status_code == 401
 

@@ -99,7 +99,7 @@ def test_processes_that_make_the_table_at_once_have_one(racers, tmp_path):
         (tmp_path / "replays").unlink()
 
 
-def test_a_process_that_is_killed_in_the_middle_makes_nothing_forgotten_and_holds_up_nobody(racers, tmp_path):
+def test_a_killed_process_loses_no_used_proof_and_delays_no_other_process(racers, tmp_path):
     """What it said to be first with stays used; what it did not get to is first with somebody else, once."""
     slots = 8 * PROOFS
     table = Replays(tmp_path / "replays", slots)

@@ -107,7 +107,7 @@ def test_a_proof_is_good_once_for_all_workers_even_when_one_dies(gate, airflow):
     assert gate.call(0, token, proof_of(token)).allowed
 
 
-def test_what_is_counted_and_told_is_of_all_workers(gate, airflow):
+def test_metrics_readiness_and_records_report_run_identity_without_the_token(gate, airflow):
     task = airflow.add(task_id="counted")
     token = gate.token_of(task, TASK)
     assert gate.call(1, token, proof_of(token)).allowed
@@ -132,7 +132,7 @@ def test_airflows_keys_are_read_again_and_a_retired_one_is_told_so(gate, airflow
     gate.until(lambda: gate.ask(1, task, TASK).http == 200, "the key is not back")
 
 
-def test_an_issuer_of_tasks_alone_makes_no_gate_ready_and_its_tokens_are_nobodys(gate, airflow):
+def test_a_task_token_is_of_an_unknown_issuer_on_inbound_and_egress(gate, airflow):
     now = int(time.time())
     token = sign(task_claims(airflow.add(task_id="inbound"), iat=now, nbf=now, exp=now + 600), AIRFLOW_KEY)
     headers = [("authorization", f"Bearer {token}".encode())]

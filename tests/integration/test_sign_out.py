@@ -125,7 +125,7 @@ def test_the_operator_revokes_at_a_gate_that_runs(pair, how):
     assert [pair.check(index, other).http for index in range(2)] == [200, 200]
 
 
-def test_broken_lines_are_told_and_nothing_else_is_lost(pair, tmp_path):
+def test_broken_lines_of_the_file_are_counted_and_the_other_lines_are_in_force(pair, tmp_path):
     credential = pair.token(sid="s1")
     line = json.dumps({"issuer": pair.idp.url, "sid": "s1", "until": int(time.time()) + 600})
     foreign = json.dumps({"issuer": "https://other.test", "sid": "s2", "until": int(time.time()) + 600})

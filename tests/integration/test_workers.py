@@ -186,7 +186,7 @@ def test_crash_after_crash_is_waited_for_longer(pair):
     assert delays == ["0.1 s", "0.2 s", "0.4 s"]
 
 
-def test_a_worker_that_is_told_to_end_by_hand_loses_no_count(pair):
+def test_a_worker_ended_by_sigterm_is_replaced_and_its_counts_stay(pair):
     for _ in range(7):
         pair.check(0)
     pid = pair.workers[0]

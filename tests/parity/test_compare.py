@@ -71,7 +71,7 @@ def said(status, *, admin=200, listed=NOTHING):
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (302, True), (401, False), (403, False)])
-def test_what_airflow_says(status, expected):
+def test_statuses_200_and_302_are_a_yes_and_401_and_403_are_a_no(status, expected):
     assert said(status) is expected
 
 
@@ -104,7 +104,7 @@ def test_what_is_listed_must_be_a_route():
     assert said(200, listed=listed) == ["listed, and no route: GET /b"]
 
 
-def test_we_judge_every_route_of_the_catalogue_for_everybody():
+def test_our_verdicts_cover_every_asked_route_for_every_person():
     table = catalogue.load("3.3")
     routes = {f"{method} {template}" for method, template in asked_routes(table)}
     assert len(routes) > 170
@@ -127,7 +127,7 @@ def test_every_listed_thing_has_a_reason_and_is_listed_once():
     assert len(pairs) == len(set(pairs))
 
 
-def test_a_mistake_in_the_list_is_told(tmp_path):
+def test_an_unknown_key_in_the_list_is_an_error(tmp_path):
     path = tmp_path / "differences.yaml"
     path.write_text("differences:\n  - {whoo: [viewer], airflow: allows, why: x}\n")
     with pytest.raises(AssertionError, match="unknown key `whoo`"):

@@ -211,7 +211,7 @@ def test_a_surer_run_may_do_all_that_a_less_sure_one_may(table, asks):
 
 @FEW
 @given(tables, st.lists(st.tuples(calls, runs), min_size=1, max_size=15))
-def test_nobody_gains_by_hiding_which_run_it_is_but_by_rules_about_roles(table, asks):
+def test_a_caller_that_hides_its_run_gets_only_what_rules_without_runs_allow(table, asks):
     """Without its run a caller has what rules without runs give it, and deny rules about runs all apply to it."""
     about_nobody = {name: rule for name, rule in table.items() if not {"dags", "tasks", "identity"} & rule.keys()}
     policy, plain = policy_of(table), policy_of(about_nobody) if about_nobody else None

@@ -153,7 +153,7 @@ def test_request_targets_are_never_parsed_with_a_url_library(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_doors_catch_everything(path):
+def test_only_the_listed_modules_catch_every_exception(path):
     name = str(path.relative_to(PACKAGE))
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
@@ -186,7 +186,7 @@ STARTS_ITS_OWN = {"airflow", "demo"}  # run inside Airflow, and by hand
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_thread_of_the_server_has_a_door(path):
+def test_only_the_listed_rooms_start_threads_other_than_background(path):
     """A `Background` reports a bug that ends it. `_guard` of `ops.http_server` cuts a connection and can do no more."""
     if room(path) in STARTS_ITS_OWN or path.name == "threads.py":
         return

@@ -51,8 +51,8 @@ def test_a_token_of_a_service_account_that_is_bound_to_a_key_needs_that_key(way)
     passed(way, answer, rule="said", level="asserted")
 
 
-def test_words_of_the_caller_about_itself_are_nothing(way):
-    """Context in headers, which is all that DAG code has to send where nobody checks, makes nobody of anybody."""
+def test_run_context_in_plain_headers_is_no_identity(way):
+    """Context in headers, which is all that DAG code has to send where nothing is checked, is no identity."""
     words = {"dag": "sales_daily", "run": "manual__1", "task": "extract_orders", "identity": "verified"}
     headers = [(f"X-Authz-{name}", value) for name, value in words.items()]
     stopped(way, get(way, [*headers, ("X-Airflow-Dag-Id", "sales_daily")], "/v1/said"), "no_token", 401)

@@ -270,7 +270,7 @@ def test_airflows_own_tokens_open_nothing(way, extract):
     assert way.received == []
 
 
-def test_a_token_for_the_way_in_is_none_for_the_way_out(way):
+def test_a_token_for_inbound_is_refused_on_egress(way):
     token = way.service_token(aud="airflow")
     stopped(way, get(way, [("Authorization", f"Bearer {token}")], "/v1/staff"), "audience", 401)
     stopped(way, get(way, basic(token), "/v1/staff"), "audience", 401)

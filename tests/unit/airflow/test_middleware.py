@@ -162,14 +162,14 @@ def test_no_grant_is_503_and_never_a_request_without_dags_or_with_all(gate):
     assert gate.airflow.scopes == []
 
 
-def test_an_assertion_that_says_its_dags_asks_nobody(gate):
+def test_an_assertion_that_lists_its_dags_fetches_no_grant(gate):
     grants = Grants()
     gate.app = marking(gate, lambda who: {"user": who}, grants=grants)
     assert gate.status(assertion(mint(dags=["x"]))) == 200
     assert grants.asked == []
 
 
-def test_where_dags_do_not_matter_nobody_asks_for_them(gate):
+def test_without_a_source_of_grants_a_reference_grants_no_dag(gate):
     assert gate.status(assertion(mint(dags_ref=REFERENCE))) == 200
     (scope,) = gate.airflow.scopes
     assert not scope["state"]["user"].dags.permits("any")
@@ -222,7 +222,7 @@ def test_a_mark_that_only_computes_stays_in_the_loops_thread(gate):
     assert threads == [threading.get_ident()]
 
 
-def test_without_an_assertion_nobody_asks(gate):
+def test_a_request_without_an_assertion_passes_unchanged_and_fetches_no_keys(gate):
     state = {"kept": 1}
     assert gate.status((b"accept", b"*/*"), state=state) == 200
     (scope,) = gate.airflow.scopes

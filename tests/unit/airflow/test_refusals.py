@@ -47,7 +47,7 @@ def test_the_log_and_the_answer_name_both_values_and_the_decision(gate, caplog, 
     assert body["now"] == NOW
 
 
-def test_a_stranger_is_told_nothing_of_what_airflow_expects(gate, caplog, monkeypatch):
+def test_a_401_shows_a_stranger_no_expected_issuer(gate, caplog, monkeypatch):
     own = ec.generate_private_key(ec.SECP256R1())
     monkeypatch.setattr("tests.unit.airflow.test_middleware.KEY", own)
     for token in (mint(), mint(kid="other"), b"garbage", b"\xff"):

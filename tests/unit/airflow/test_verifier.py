@@ -372,7 +372,7 @@ MOST_STARS = ["*".join("a" * 120) + "*" + chr(0x61 + number) for number in range
 
 
 @pytest.mark.parametrize("texts", [["sales_*", "hr"], LONGEST, SHORTEST, MOST_STARS, ["*"]])
-def test_whatever_dags_the_server_tells_airflow_takes_them_and_judges_by_them(texts):
+def test_airflow_reads_and_applies_the_largest_dag_grants_that_the_gate_makes(texts):
     """The bounds of the two sides: nothing that the edge may grant is too much for Airflow to read."""
     names = ", ".join(f'"{text}"' for text in sorted(set(texts)))
     rules = f"{{id: x, plane: inbound, roles: [viewer], operations: [dags:read], dags: [{names}]}}"

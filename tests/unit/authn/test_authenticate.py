@@ -70,7 +70,7 @@ def token_of(key=KEY, **changes):
 # --- from a header to a session
 
 
-def test_no_header_is_nobody(door):
+def test_a_caller_without_a_header_is_anonymous(door):
     assert door.ask() is None
     assert door.lookups == []
 
@@ -216,7 +216,7 @@ def test_a_known_token_of_an_unnamed_key_dies_with_it(door):
     assert isinstance(door.ask(token), KeyWanted)
 
 
-def test_keys_too_old_answer_nobody_any_more_known_or_not(door, token):
+def test_stale_keys_accept_neither_a_known_token_nor_a_new_one(door, token):
     door.ask(token)
     door.keys = {"corp": replace(door.keys["corp"], stale_at=100.0)}
     door.pass_time(99)

@@ -219,7 +219,7 @@ def test_the_id_has_one_spelling(rig):
         assert refused(rig.ask_identity(task, TASK, token=rig.task_token(task, sub=spelling))) == "claim_invalid"
 
 
-def test_a_token_by_somebody_else_is_none(rig):
+def test_a_task_token_that_airflow_did_not_sign_is_refused(rig):
     task = rig.airflow.add()
     forged = rig.task_token(task, make_key("EdDSA", kid="airflow-1", named_alg=False))
     stranger = make_key("EdDSA", kid="stranger")
@@ -304,7 +304,7 @@ def test_a_key_that_was_there_and_is_gone_has_retired(rig):
 
 
 @pytest.mark.parametrize("how", ["none yet", "stale", "failing"])
-def test_without_airflows_keys_nothing_can_be_told(rig, how):
+def test_without_usable_keys_of_airflow_the_exchange_is_503(rig, how):
     task = rig.airflow.add()
     states = {
         "none yet": rig.airflow_keys(last_error="down"),

@@ -196,7 +196,7 @@ def test_a_request_that_says_nothing_good_is_denied_for_its_own_reason(rig, requ
         (("DELETE", "/api/v2/dags/x"), {"client_id": "copilot"}, Reason.DENY_RULE, "agents-never-delete"),
     ],
 )
-def test_an_identity_without_the_right_is_told_who_it_is(rig, asked, claims, reason, rule):
+def test_a_403_names_the_user_and_its_reason(rig, asked, claims, reason, rule):
     answer = rig.check(*asked, token=rig.token(**claims))
     assert (answer.http, answer.reason) == (403, reason)
     assert json.loads(answer.body)["user"] == "alice.a"

@@ -203,7 +203,7 @@ def test_a_forged_key_id_cannot_keep_anybody_from_signing_out(rig):
     assert (answer.http, answer.reason) == (302, "signed_out")
 
 
-def test_nobody_is_signed_out_whose_key_nobody_has_looked_for_since(rig):
+def test_a_sign_out_whose_key_was_never_looked_for_is_503_and_works_later(rig):
     """The issuer is slow, and the key new: the token is good in a moment, and its session not revoked."""
     parked = rig.ask(*LOGOUT, token=rig.token(OTHER), **SIGNOUT)
     rig.clock.advance(2)
@@ -214,7 +214,7 @@ def test_nobody_is_signed_out_whose_key_nobody_has_looked_for_since(rig):
     assert revoked_in(rig) == 1
 
 
-def test_nobody_is_signed_out_whose_token_is_not_valid_yet(rig):
+def test_a_sign_out_with_a_token_that_is_not_valid_yet_is_503(rig):
     token = rig.token(nbf=int(rig.clock.wall()) + 120)
     answer = rig.check(*LOGOUT, token=token, **SIGNOUT)
     assert (answer.http, answer.reason) == (503, "revocation_unavailable")
@@ -230,7 +230,7 @@ def test_a_sign_out_that_cannot_be_recorded_is_a_503(rig):
     assert rig.check(*LOGOUT, token=rig.token(), **SIGNOUT).http == 503
 
 
-def test_a_revoker_that_fails_signs_nobody_out(caplog):
+def test_a_revoker_that_raises_is_a_503_and_the_log_hides_its_text(caplog):
     class Broken:
         def revoke(self, _attempt, _done):
             raise RuntimeError("canary")

@@ -70,7 +70,7 @@ def test_context_extensions_come_through_and_may_be_absent():
         ({}, False),
     ],
 )
-def test_that_airflow_narrows_is_believed_only_in_so_many_words(told, narrowed):
+def test_narrowed_needs_the_exact_word_and_an_audience(told, narrowed):
     message = CheckRequest.parse(check_request())
     message.attributes.context_extensions |= told
     assert wire.parse(bytes(message)).narrowed is narrowed
@@ -390,7 +390,7 @@ def test_a_person_reads_no_words_for_programs():
     assert "A valid token is needed" not in deny(Reason.EXPIRED, html=True).denied_response.body
 
 
-def test_who_has_no_role_is_told_who_they_are_and_why():
+def test_the_page_for_no_role_names_the_user_and_the_cause():
     body = deny(Reason.NO_ROLE, html=True, who=identity()).denied_response.body
     assert "<dd><code>alice@test</code></dd>" in body
     assert "none of your groups has a role here" in body
@@ -507,7 +507,7 @@ def test_a_call_of_a_task_is_read_with_its_three_headers_line_by_line():
     assert not http.browser
 
 
-def test_a_caller_cannot_tell_what_envoy_tells():
+def test_headers_of_a_caller_never_stand_in_for_context_extensions():
     http = outbound([("destination", b"orders"), ("host", b"x"), ("authorization", b"keep")])
     assert (http.destination, http.host, http.keeps_authorization) == ("", "", False)
 
@@ -603,7 +603,7 @@ def test_a_task_that_asks_for_an_identity_is_refused_with_403_and_without_a_chal
 
 
 @pytest.mark.parametrize(("plane", "said"), [("egress", "2"), ("execution", "2"), ("inbound", None)])
-def test_programs_are_told_when_to_try_again(plane, said):
+def test_a_503_has_retry_after_on_egress_and_execution_and_not_inbound(plane, said):
     response = deny_on(plane, Reason.AIRFLOW_UNAVAILABLE)
     assert int(response.denied_response.status.code) == 503
     assert names(response.denied_response.headers).get("retry-after") == said

@@ -296,7 +296,7 @@ class TestCheck:
         assert json.loads(result.output)["notes"] == note
         assert result.exit_code == status
 
-    def test_settings_without_a_way_out_say_nothing(self, run, runs):
+    def test_check_adds_no_notes_for_settings_without_egress(self, run, runs):
         (run.folder / "authz.yaml").write_text("version: 1\npolicy: runs.yaml\n")
         asked = ("--plane", "egress", "--settings", run.folder / "authz.yaml", "--dag", "sales_a", "--task", "load_1")
         result = run("check", "GET", "/v1/x", "--destination", "orders", *asked, *runs, "--json")
@@ -359,7 +359,7 @@ class TestLint:
         assert f"warning: {path}:{line}:5: the rule `runs` can allow nothing: it asks for `verified`" in result.output
         assert result.exit_code == 1
 
-    def test_settings_without_a_way_out(self, run):
+    def test_lint_finds_the_same_with_settings_without_egress(self, run):
         (run.folder / "authz.yaml").write_text("version: 1\n")
         assert run("lint", "--settings", "authz.yaml").output == run("lint").output
 
@@ -663,7 +663,7 @@ class TestRevoke:
         assert run("revoke", "--issuer", "corp", "--jti", "x1").exit_code == 0
         assert json.loads(file.read_text())["until"] - time.time() > 36_000
 
-    def test_until_a_moment(self, run, file):
+    def test_until_takes_a_timestamp(self, run, file):
         assert run("revoke", "--issuer", "corp", "--sid", "x", "--until", "2100-01-01T01:00:00+01:00").exit_code == 0
         assert json.loads(file.read_text())["until"] == 4_102_444_800
 
@@ -686,7 +686,7 @@ class TestRevoke:
         assert (result.exit_code, file.exists()) == (2, False)
         assert told in result.output
 
-    def test_without_the_setting_no_worker_could_be_told(self, run):
+    def test_revoke_without_revocation_file_in_the_settings_exits_with_2(self, run):
         (run.folder / "authz.yaml").write_text("version: 1\n")
         result = run("revoke", "--issuer", "corp", "--sid", "a")
         assert result.exit_code == 2

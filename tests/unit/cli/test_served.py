@@ -276,7 +276,7 @@ GET /api/v2/dags
             ("check", "--requests", "-", "--token-file", "-"),
         ],
     )
-    def test_what_does_not_fit_together(self, gate, arguments):
+    def test_arguments_that_do_not_fit_together_exit_with_2(self, gate, arguments):
         assert run(*arguments, stdin="GET /x").exit_code == 2
 
 

@@ -52,7 +52,7 @@ def test_what_nobody_can_see_is_refused_wherever_it_stands(character, before, af
 
 
 @pytest.mark.parametrize("character", [*BREAKS, *UNSEEN])
-def test_in_settings_too(tmp_path, character):
+def test_an_invisible_character_is_refused_in_settings_too(tmp_path, character):
     with pytest.raises(ConfigError, match=rf"authz.yaml:2:6: U\+{ord(character):04X}"):
         parse(f"{SETTINGS}# no {character}listen: []\n".encode(), tmp_path / "authz.yaml")
 

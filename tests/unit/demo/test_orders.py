@@ -71,7 +71,7 @@ def test_what_it_saw_is_bounded(orders):
     assert (seen(orders)["received"], len(calls), calls[-1]["path"]) == (KEPT + 2, KEPT, f"/{KEPT + 1}")
 
 
-def test_it_fails_when_told_to_also_its_health_check_and_is_well_again(orders):
+def test_fail_with_makes_calls_and_health_check_fail_until_it_is_reset(orders):
     assert orders.get("/healthz").status_code == 200
     orders.post("/mood", json={"fail_with": 500})
     assert [orders.get(path, headers=WITH).status_code for path in ("/healthz", "/v1/orders/7")] == [500, 500]

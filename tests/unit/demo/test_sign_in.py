@@ -31,7 +31,7 @@ def test_whoever_has_a_session_goes_back_to_the_page(policy, path):
 
 
 @pytest.mark.parametrize("link", ["//evil.test", "/%5Cevil.test", "https:evil.test", "https://evil.test/x", ""])
-def test_never_off_site(link):
+def test_a_next_that_leads_off_site_is_replaced_by_the_start_page(link):
     rig = Rig()
     assert rig.check("GET", f"{LOGIN}?next={link}", token=rig.token(), **EDGE).set["location"] == "/"
     below = rig.check("GET", f"/airflow{LOGIN}?next={link}", token=rig.token(), base="/airflow", **EDGE)

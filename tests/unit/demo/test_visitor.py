@@ -68,7 +68,7 @@ def test_redirects_are_followed_and_cookies_kept_and_dropped():
     assert "a=1" not in repr(asked)
 
 
-def test_at_the_provider_somebody_is_chosen():
+def test_at_the_provider_the_visitor_posts_its_login():
     answers = {"/authorize": (302, [("location", "/end")]), "/end": (200, [])}
     with site(answers) as (url, seen):
         visitor(issuer=url).open(f"{url}/authorize?state=s")

@@ -94,7 +94,7 @@ OFF = "-event_engine_listener"
         (["unix:/a.sock"], False, f"{OFF},x", f"{OFF},x"),
     ],
 )
-def test_the_variable(listen, client_ca, before, after):
+def test_choose_poller_extends_grpc_experiments_only_for_private_listeners(listen, client_ca, before, after):
     environment = {"GRPC_EXPERIMENTS": before} if before else {}
     choose_poller(listen, client_ca=client_ca, environment=environment)
     assert environment.get("GRPC_EXPERIMENTS", "") == after

@@ -40,7 +40,7 @@ def test_a_redirect_to_the_same_host_stays(location):
         *("https://evil.test/.orders.test", "https://evil.test?.orders.test", "https://-.evil.test/orders.test"),
     ],
 )
-def test_any_other_is_one_to_another_host(location):
+def test_every_other_location_is_a_redirect_to_another_host(location):
     assert not stays(location)
 
 
@@ -50,10 +50,10 @@ def test_without_hosts_only_a_redirect_that_names_none_stays():
 
 
 @given(limit=st.integers(1, 10**7), number=st.integers(0, 10**9), zeros=st.integers(0, 3))
-def test_the_pattern_is_of_the_larger_numbers(limit, number, zeros):
+def test_more_than_matches_exactly_the_larger_numbers(limit, number, zeros):
     assert bool(re.fullmatch(more_than(limit), "0" * zeros + str(number))) == (number > limit)
 
 
 @pytest.mark.parametrize("limit", [1, 9, 10, 99, 1024, 1000])
-def test_the_pattern_begins_right_above(limit):
+def test_more_than_matches_from_one_above_the_limit(limit):
     assert [bool(re.fullmatch(more_than(limit), str(limit + step))) for step in (-1, 0, 1)] == [False, False, True]

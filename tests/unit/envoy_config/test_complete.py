@@ -189,7 +189,7 @@ def test_what_the_settings_say_goes_before_what_the_issuer_says(tmp_path):
     assert made.end_session_endpoint == ""
 
 
-def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
+def test_the_provider_is_not_asked_when_the_settings_name_its_endpoints(tmp_path):
     made, asked = login(tmp_path, OWN)
     assert asked == []
     assert (made.ending, made.client_auth) == ("", None)

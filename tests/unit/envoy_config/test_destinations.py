@@ -124,7 +124,7 @@ def test_each_failure_has_a_word_of_its_own_and_says_whether_to_try_again():
         assert ("retry-after" in names) == (failure.status in {503, 504})
 
 
-def test_only_the_way_out_answers_for_destinations():
+def test_only_the_egress_listener_sets_the_destination_error_header():
     config = render(plan(egress=egress(destination()), sds="/run/sds"))
     inbound, outbound = connection_manager(config), connection_manager(config, 1)
     assert "x-authz-destination-error" not in str(inbound["local_reply_config"])

@@ -83,7 +83,7 @@ def test_a_path_is_found_at_the_listeners_own_address(listen, domains):
         assert re.sub(rewrite["pattern"]["regex"], rewrite["substitution"], path) == rest
 
 
-def test_without_a_path_the_own_address_is_nobodys():
+def test_without_a_path_the_listeners_own_address_leads_nowhere():
     hosts = manager(rendered(destination()), "egress")["route_config"]["virtual_hosts"]
     assert [host["name"] for host in hosts] == ["orders", "nowhere"]
 

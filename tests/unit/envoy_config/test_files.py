@@ -72,7 +72,7 @@ def test_a_cookie_secret_is_made_once_and_for_us_alone(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"), [(None, "is not here"), ("", "is empty"), (" \n", "is empty"), ("secret\n", "white space")]
 )
-def test_what_envoy_would_not_tell_about_a_secret(tmp_path, text, words):
+def test_a_secret_that_is_missing_empty_or_has_white_space_around_it_is_warned_about(tmp_path, text, words):
     client, cookie = tmp_path / "client.secret", tmp_path / "cookie.secret"
     cookie.write_text("good")
     if text is not None:

@@ -167,7 +167,7 @@ def test_the_answer_may_change_only_our_headers_and_credentials(manager):
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
-def test_every_virtual_host_and_whoever_matches_none_is_told_the_plane(manager):
+def test_every_check_of_a_listener_carries_its_plane_for_unknown_hosts_too(manager):
     plane = plane_of(manager)
     assert plane == manager["stat_prefix"].partition(".")[0]
     config = manager["route_config"]
@@ -384,7 +384,7 @@ def test_an_upstreams_health_is_asked_under_a_name_that_it_serves():
     assert "health_checks" not in cluster(render(plan()), "inbound.airflow")
 
 
-def test_a_plain_500_of_an_upstream_takes_it_away_from_nobody():
+def test_outliers_are_ejected_for_gateway_failures_and_not_for_plain_500s():
     outliers = cluster(render(plan()), "inbound.airflow")["outlier_detection"]
     assert outliers["enforcing_consecutive_5xx"] == 0
     assert outliers["enforcing_success_rate"] == 0

@@ -111,7 +111,7 @@ def test_a_clock_that_is_set_again_and_again_is_not_believed(clock, times):
         latest = clock.wall()
 
 
-def test_a_divergence_is_told_with_what_will_happen(clock, times):
+def test_a_clock_that_was_set_back_is_reported_with_when_it_will_be_followed(clock, times):
     assert (clock.problem(), clock.divergence()) == ("", 0.0)
     times.pass_by(10, step=-20)
     assert (clock.problem(), clock.divergence()) == ("", 0.0)

@@ -276,7 +276,7 @@ class TestBounds:
             assert "redirects to another host" in refusal(KeyFetcher(), explicit(idp))
             assert other.requests == []
 
-    def test_nobody_listens(self, idp):
+    def test_a_closed_port_is_reported_as_cannot_connect(self, idp):
         idp.stop()
         told = refusal(KeyFetcher(), explicit(idp))
         assert told == f"{idp.jwks_uri}: cannot connect"
@@ -291,13 +291,13 @@ class TestTls:
         with sim.IdP([KEY], tls=authority.issue("localhost")) as idp:
             assert KeyFetcher(tls=self.trusting(authority)).fetch(discovered(idp)).data == jwks_of([KEY])
 
-    def test_a_certificate_of_nobody(self, authority, tmp_path):
+    def test_a_certificate_of_an_unknown_authority_is_refused(self, authority, tmp_path):
         with sim.IdP([KEY], tls=Authority(tmp_path / "other").issue("localhost")) as idp:
             told = refusal(KeyFetcher(tls=self.trusting(authority)), explicit(idp))
             assert "certificate is not accepted" in told
             assert idp.requests == []
 
-    def test_a_certificate_of_somebody_else(self, authority):
+    def test_a_certificate_for_another_name_is_refused(self, authority):
         """The name is verified although the connection goes to an address."""
         with sim.IdP([KEY], tls=authority.issue("other.example")) as idp:
             told = refusal(KeyFetcher(tls=self.trusting(authority)), explicit(idp))

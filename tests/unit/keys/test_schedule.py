@@ -202,7 +202,7 @@ def test_waiters_are_bounded():
     assert [plan.ask(f"k{n}", nobody, 0.0) for n in range(6)] == [True] * 4 + [False] * 2
 
 
-def test_abandoning_tells_everybody_once():
+def test_abandon_returns_every_waiter_once():
     plan = schedule()
     plan.ask("a", nobody, 0.0)
     plan.ask("b", print, 0.0)
@@ -240,7 +240,7 @@ class TestResultsOfOthers:
         absent(plan, 109.0, "b")
         assert not plan.ask("b", nobody, 110.0), "now it is known to be absent"
 
-    def test_it_settles_one_whose_key_it_brings(self):
+    def test_an_older_fetch_settles_a_question_whose_key_it_brings(self):
         plan = schedule()
         plan.start(0.0)
         plan.succeeded(0.0, kids={"a"}, max_age=None)

@@ -315,7 +315,7 @@ class TestAsking:
         assert not store.request("corp", "any", lambda: None)
         assert store.view() == {"corp": KeyState(issuer=CORP.issuer)}
 
-    def test_one_who_cannot_be_told_does_not_harm_the_others(self, stage):
+    def test_a_callback_that_raises_does_not_harm_the_other_waiters(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         running.clock.advance(2)
 
@@ -347,7 +347,7 @@ class TestConfiguring:
         assert running.ask("any", "lab") is None
         assert [name for name, _ in running.fetcher.calls].count("corp") == 1
 
-    def test_an_issuer_that_moved_starts_anew(self, stage):
+    def test_an_issuer_with_another_address_of_its_keys_starts_without_keys(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         running.fetcher.until_begun()
         with running.fetcher.held():

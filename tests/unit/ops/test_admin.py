@@ -138,7 +138,7 @@ class TestPages:
         assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
     @pytest.mark.parametrize("method", ["TRACE", "get", "BREW"])
-    def test_methods_that_nobody_knows(self, serve, method):
+    def test_an_unknown_method_is_501(self, serve, method):
         status, _, body = request(serve(), "/metrics", method)
         assert status == 501
         assert b"authz_" not in body

@@ -136,7 +136,7 @@ class TestFull:
         assert bytes(stream.data).count(b"\n") == 12
         assert b"too many" not in stream.data
 
-    def test_or_counts(self, sink_of):
+    def test_a_full_queue_drops_and_counts_with_on_failure_allow(self, sink_of):
         stream = Stream()
         stream.open.clear()
         sink = sink_of(stream, capacity=10, on_failure="allow")
@@ -165,7 +165,7 @@ class TestFailing:
         said = [record for record in caplog.records if record.getMessage() == sink.status().failed]
         assert len(said) == 1, "said once, not at every attempt"
 
-    def test_or_counts(self, sink_of):
+    def test_a_full_disk_drops_and_counts_with_on_failure_allow(self, sink_of):
         stream = Stream()
         stream.error = FULL
         sink = sink_of(stream, on_failure="allow")
@@ -433,7 +433,7 @@ class TestNoFile:
         with pytest.raises(AuditUnavailableError, match="a FIFO"):
             sink.put(b"x\n")
 
-    def test_dev_null_is_a_place_for_what_nobody_wants(self, sink_of):
+    def test_dev_null_takes_records(self, sink_of):
         sink = sink_of(Path("/dev/null"))
         sink.put(b"x\n")
         assert sink.flush(PATIENCE_S)
@@ -517,7 +517,7 @@ def test_a_turn_is_given_back_when_a_write_fails(sink_of, tmp_path):
     broken.error = None
 
 
-def test_a_reopened_log_gives_the_turn_back_with_a_line_begun_anew(sink_of, tmp_path):
+def test_two_reopened_sinks_with_one_lock_both_write_after_a_rename(sink_of, tmp_path):
     path, lock = tmp_path / "log", tmp_path / "lock"
     first, second = sink_of(path, lock=lock), sink_of(path, lock=lock)
     first.put(b"first\n")
@@ -591,7 +591,7 @@ for order in sys.stdin:
         assert one("flush 10", answers=True) == "True"
         assert path.read_bytes().split(b"\n") == [b"a" * 9, b"a" * 20, b""]
 
-    def test_it_keeps_no_turn_and_another_ends_its_line(self, writer, tmp_path):
+    def test_a_writer_that_tore_a_line_gives_the_turn_back_and_another_ends_the_line(self, writer, tmp_path):
         one, two, path = writer("a"), writer("b"), tmp_path / "log"
         self.torn(one, path)
         two("put 3")

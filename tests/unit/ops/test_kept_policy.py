@@ -73,7 +73,7 @@ def test_what_was_in_force_serves_and_it_is_said(tmp_path, found):
     assert again.looked_at == [(revision(POLICY), len(POLICY.encode()))], "its warnings are told as those of the file"
 
 
-def test_a_whole_file_ends_it(tmp_path):
+def test_a_valid_policy_file_replaces_the_restored_policy(tmp_path):
     Process(tmp_path).take(POLICY)
     again = Process(tmp_path).take(BROKEN).take(NEWER)
     assert (again.in_force, again.file.restored, again.file.problems) == (revision(NEWER), "", ())

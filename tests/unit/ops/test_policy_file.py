@@ -129,7 +129,7 @@ def test_a_policy_that_was_in_force_all_the_time_is_not_told_as_a_new_one(place,
     assert f"policy {other} is in force (before: {revision})" in caplog.text
 
 
-def test_what_came_into_force_is_looked_at_then(place):
+def test_each_policy_is_passed_to_look_once_it_is_in_force(place):
     looked = []
     file = PolicyFile(
         place.path,
@@ -152,7 +152,7 @@ def test_a_file_that_goes_away_and_comes_back(place):
     assert place.file.current.revision == good.revision
 
 
-def test_what_the_problem_is_now_is_what_is_told(place):
+def test_only_the_current_problem_of_the_file_is_reported(place):
     """A removed policy that a folder took the place of is not missing any more."""
     place.load()
     for problem in ("No such file or directory", "it is a folder, not a regular file"):
@@ -160,7 +160,7 @@ def test_what_the_problem_is_now_is_what_is_told(place):
         assert [problem in str(told) for told in place.file.problems] == [True]
 
 
-def test_the_file_is_not_read_again(place):
+def test_the_bytes_handed_over_are_loaded_whatever_the_file_holds_now(place):
     """The bytes that were handed over count, whatever stands in the file by now."""
     place.path.unlink()
     assert place.take(POLICY.encode()).revision == revision_of(POLICY)

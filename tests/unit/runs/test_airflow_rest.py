@@ -124,7 +124,7 @@ def test_a_refusal_stays_one_where_the_better_word_for_it_cannot_be_had(airflow)
 
 
 @pytest.mark.parametrize("listed", [b"{}", b'{"task_instances": {}}', b'{"task_instances": [1, null, {"id": 7}]}'])
-def test_lists_that_are_none_are_nobodys(airflow, listed):
+def test_a_malformed_list_of_tries_is_a_run_mismatch(airflow, listed):
     task = airflow.add(try_number=2)
 
     def lists(handler):

@@ -247,7 +247,7 @@ def test_a_file_that_others_may_use_is_none(path, mode):
         Replays(path, 1)
 
 
-def test_a_pipe_is_no_table_and_nobody_waits_for_its_writer(path):
+def test_a_fifo_is_refused_as_a_table_without_waiting(path):
     os.mkfifo(path, 0o600)
     with pytest.raises(PermissionError, match="only we may read and write"):
         Replays(path, 1)
@@ -280,7 +280,7 @@ def test_a_child_may_not_use_its_parents_lock(table, monkeypatch):
     assert table.first(digest("a"), NOW + 60, NOW)
 
 
-def test_whoever_keeps_a_bucket_is_not_waited_for_long(path, bucket):
+def test_a_bucket_that_another_process_keeps_locked_fails_the_call_quickly(path, bucket):
     other = Replays(path, BUCKET)
     other._lock(0)
     waits = []
@@ -364,7 +364,7 @@ def compare(steps, tables):
             used[name] = until
 
 
-def test_how_full_it_is_can_be_told(path):
+def test_used_is_the_share_of_slots_that_are_taken(path):
     table = Replays(path, 1024)
     assert table.used(NOW) == 0
     for number in range(256):

@@ -70,7 +70,7 @@ def word(states, clock, claim=CLAIM):
         return error.reason.value
 
 
-def test_nothing_is_known_of_a_task_that_nobody_asked_about(states, clock):
+def test_airflow_must_be_asked_about_a_task_seen_for_the_first_time(states, clock):
     assert word(states, clock) == "ask"
 
 
@@ -186,7 +186,7 @@ def test_so_many_wait_in_all_and_there_is_room_again_afterwards(states, airflow,
     assert look(states, CLAIM._replace(instance="i9")) == RUNNING
 
 
-def test_one_task_that_claims_to_be_many_keeps_nobody_from_an_answer(states, airflow):
+def test_one_task_that_claims_to_be_many_leaves_room_for_the_questions_of_others(states, airflow):
     airflow.go.clear()
     looked = [states.look(PendingLookup(CLAIM._replace(dag_id=f"d{number}")), lambda: None) for number in range(9)]
     assert looked == [True] * 4 + [False] * 5
@@ -225,7 +225,7 @@ def test_a_busy_task_is_asked_about_in_the_background(states, airflow, clock):
     assert len(airflow.asked) == 2
 
 
-def test_who_waits_is_told_at_the_end(airflow, clock):
+def test_stop_wakes_all_who_wait_without_an_answer(airflow, clock):
     states = TaskStates(airflow, clock, recheck=15.0, observe=lambda *_: None, threads=1)
     states.start()
     airflow.go.clear()

@@ -54,5 +54,5 @@ def test_errors_of_the_way_out_are_mistakes_and_warnings_are_none():
     assert [finding.severity.value for finding in found] == ["warning"]
 
 
-def test_without_a_section_nothing_is_known():
+def test_without_an_egress_section_destinations_of_rules_are_not_checked():
     assert agreement.mistakes(load(BASE.format("deny: true, plane: egress, destinations: [x]")), settings(), "s") == []

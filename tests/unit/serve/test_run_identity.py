@@ -130,7 +130,7 @@ def test_what_is_asserted_is_asserted_in_the_proof(rig):
 
 
 @pytest.mark.parametrize("cnf", [{}, {"jkt": 7}, {"jkt": ""}, {"x5t#S256": "a"}, {"jkt": "a", "x5t#S256": "b"}, "a"])
-def test_a_key_that_nobody_can_prove_is_no_way_around(rig, cnf):
+def test_a_token_whose_cnf_names_no_usable_key_is_refused(rig, cnf):
     token = rig.token(**OIDC, cnf=cnf)
     proof = prove(TASK, token, htu=f"http://{HOST}/v1/orders", airflow=CLAIM)
     answer = rig.call(None, headers=[("x-run-identity", b"DPoP " + token.encode()), ("x-run-proof", proof)])
@@ -255,7 +255,7 @@ def test_proxy_authorization_has_two_forms(rig, line):
     assert refused(rig.call(None, headers=[("proxy-authorization", line)]), 400) == "bad_authorization"
 
 
-def test_another_user_than_run_is_nobody(rig):
+def test_basic_credentials_of_another_user_than_run_are_a_bad_request(rig):
     line = basic(rig.token_of(rig.airflow.add()), user="alice")
     assert refused(rig.call(None, headers=[("proxy-authorization", line)]), 400) == "bad_authorization"
 
@@ -618,7 +618,7 @@ def test_a_rule_about_a_dag_is_for_its_verified_runs(tmp_path):
         )
 
 
-def test_who_is_not_sure_enough_is_told_so(tmp_path):
+def test_a_run_below_the_required_level_gets_403_with_its_level(tmp_path):
     with RunRig(tmp_path, RULES) as rig:
         task = rig.airflow.add()
         answer = rig.call(rig.token_of(task), **LEDGER)

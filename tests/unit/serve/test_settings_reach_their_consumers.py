@@ -243,7 +243,7 @@ def section(name):
     return ".".join(name.replace("[]", "").split(".")[: 2 if name.startswith("envoy.") else 1])
 
 
-def test_what_is_compared_is_the_same_where_nothing_is_changed(worlds):
+def test_unchanged_settings_are_rendered_and_served_as_before(worlds):
     for world in worlds:
         world.made.write(world.document)
         assert world.is_served_as_before()

@@ -195,7 +195,7 @@ def test_a_lock_that_is_never_given_back_is_an_error_for_writers_and_none_for_re
         assert values(file.news()) == ["a"]
 
 
-def test_a_file_that_went_away_is_made_anew(file, path):
+def test_append_makes_a_missing_file_again(file, path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         file.news()
@@ -269,7 +269,7 @@ def test_a_file_with_a_second_name_is_not_written(file, path):
     assert victim.read_bytes() == b""
 
 
-def test_a_pipe_is_no_revocation_file_and_nobody_waits_for_it(path):
+def test_a_fifo_is_refused_as_the_file_without_waiting(path):
     os.mkfifo(path)
     file = RevocationFile(path)
     for forbidden in (lambda: file.append([one("a")]), file.news):

@@ -120,7 +120,7 @@ def test_a_bug_in_one_batch_does_not_end_the_writing(rig, path, caplog):
     assert "writing revocations" in caplog.text
 
 
-def test_a_file_that_vanished_is_told_and_what_was_read_stays(rig, path):
+def test_a_vanished_file_is_reported_and_known_revocations_stay(rig, path):
     assert rig.revoke("s1")
     path.unlink()
     rig.revoker.refresh()
@@ -218,7 +218,7 @@ def test_what_found_no_place_to_wait_takes_nothing_of_a_share(path, monkeypatch)
     with_room.revoker.stop()
 
 
-def test_a_share_is_had_anew_when_what_it_was_taken_for_is_over(rig, monkeypatch):
+def test_a_subject_has_its_share_back_once_its_revocation_has_expired(rig, monkeypatch):
     monkeypatch.setattr("authz.core.revocation.SHARE", 1)
     assert [rig.revoke("s1", subject="a"), rig.revoke("s2", subject="a")] == [True, False]
     rig.clock.advance(60 + 3600)

@@ -52,7 +52,7 @@ def test_what_is_no_credential_is_refused(changes, words):
         *(({"parameters": [pair]}, "name=value") for pair in ("audience", "=x", "a=", "a b=c", "a=\n")),
     ],
 )
-def test_what_gets_no_token_is_refused(changes, words):
+def test_oauth2_settings_that_could_get_no_token_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         destination(credential={"oauth2": {**TOKENS, **changes}})
 

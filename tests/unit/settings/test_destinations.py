@@ -77,7 +77,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path, lines, place, words):
         *([HERE], ["address: localhost:80"], ['address: "[::1]:80"'], ["address: unix:/run/orders.sock"]),
     ],
 )
-def test_a_credential_goes_where_nobody_listens_or_where_that_is_said_to_be_fine(tmp_path, lines):
+def test_a_credential_may_go_over_tls_or_to_this_machine_or_with_insecure_credential(tmp_path, lines):
     assert load(tmp_path, *lines, SECRET).credential
 
 

@@ -40,7 +40,7 @@ def test_all_addresses_stand_worker_by_worker():
         (["127.0.0.1:65532"], ADMIN, 4),
     ],
 )
-def test_what_fits(listen, admin, count):
+def test_addresses_that_do_not_clash_are_accepted(listen, admin, count):
     assert list(endpoints.clashes(listen, admin, count)) == []
 
 
@@ -58,7 +58,7 @@ def test_what_fits(listen, admin, count):
         (["127.0.0.1:9180"], ADMIN, 1, 0, "belongs to admin.listen"),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place(listen, admin, count, position, words):
+def test_addresses_that_clash_are_reported_with_their_place(listen, admin, count, position, words):
     [(where, text)] = endpoints.clashes(listen, admin, count)
     assert where == position
     assert words in text

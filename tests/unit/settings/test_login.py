@@ -109,7 +109,7 @@ def test_the_longest_suffix_is_chosen():
     assert made.logs_in_to.name == "u1"
 
 
-def test_without_a_login_nobody_logs_in():
+def test_without_a_login_no_upstream_is_the_target_of_one():
     assert loaded(("*",), login=None).logs_in_to is None
 
 

@@ -96,7 +96,7 @@ def test_all_mistakes_of_all_sections_are_reported_at_once_each_at_its_place():
         DESTINATION + 'address: "127.0.0.1:1", credential: {secret_file: 5}}]}}',
     ],
 )
-def test_a_mistake_is_not_told_twice_as_the_lack_of_what_is_wrong(lines):
+def test_a_wrong_value_is_not_also_reported_as_missing(lines):
     found = problems(f"version: 1\n{lines}\n")
     assert found
     for problem in found:

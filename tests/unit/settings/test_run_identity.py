@@ -97,7 +97,7 @@ def test_a_slow_answer_is_not_too_old_when_it_comes(tmp_path):
     assert load(tmp_path, WHOLE | {"recheck": "2s", "timeout": "1s"}).recheck == 2
 
 
-def test_what_is_reported_at_most_is_told_with_its_reason(tmp_path):
+def test_the_report_has_the_highest_level_and_why_it_is_capped(tmp_path):
     assert load(tmp_path, {}).report["level"] == "asserted"
     assert "no `airflow`" in load(tmp_path, {"signing_key_isolated": True}).report["why"]
     capped = load(tmp_path, WHOLE).report

@@ -246,7 +246,7 @@ def test_what_envoy_is_told_of_the_gates_tls_needs_a_gate_with_tls(tmp_path, key
         'execution: {address: "127.0.0.1:1", KEY}',
     ],
 )
-def test_a_certificate_is_not_checked_where_no_tls_is_spoken_and_that_is_told(tmp_path, place, key):
+def test_tls_ca_and_tls_name_are_refused_without_tls(tmp_path, place, key):
     text = "version: 1\nenvoy:\n  " + place.replace("KEY", key)
     (told,) = problems(tmp_path, text)
     assert told.startswith("3:")

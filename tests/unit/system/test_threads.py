@@ -28,7 +28,7 @@ def test_a_thread_that_ends_by_a_bug_is_logged_and_told_without_the_errors_text(
     assert "canary" not in caplog.text
 
 
-def test_one_that_ends_well_is_not():
+def test_a_thread_that_ends_well_is_no_problem():
     done = threading.Event()
     thread = Background(done.set, name="work")
     assert thread.daemon

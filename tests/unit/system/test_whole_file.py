@@ -97,7 +97,7 @@ print(step)
 
 
 @pytest.mark.parametrize("what", ["key", "cookie", "sds", "replays", "revocations"])
-def test_a_writer_killed_at_any_step_is_in_nobodys_way(tmp_path, what):
+def test_a_writer_killed_at_any_step_does_not_hinder_the_next_writer(tmp_path, what):
     command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

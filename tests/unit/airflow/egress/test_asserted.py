@@ -193,7 +193,7 @@ def test_a_deferred_call_says_which_run_it_is_for(site, token_file, connect):
     assert JWT not in str(payload)
 
 
-def test_that_of_an_unchanged_operator_does_not_and_is_denied(site, token_file, connect):
+def test_a_deferred_call_of_an_unchanged_operator_is_denied_with_401(site, token_file, connect):
     payload = fire(trigger(HttpTrigger))
     assert payload["status"] == "error"
     assert "401" in payload["message"]
@@ -267,7 +267,7 @@ def test_proxy_variables_do_nothing_for_a_deferred_call(site, token_file, connec
     assert site.refused == [("/v1/orders", "no_token")]  # and not by the proxy
 
 
-def test_the_documentation_says_so():
+def test_the_page_about_tasks_has_the_row_of_deferred_http_operators():
     page = (Path(__file__).parents[4] / "docs" / "tasks.md").read_text()
     assert "| a deferred `HttpOperator` | *no* | *no* | *no* | *asserted* |" in page
 

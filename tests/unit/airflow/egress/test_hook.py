@@ -99,7 +99,7 @@ def test_advanced_retries_of_anything_else_go_on_with_a_new_proof_each(site, con
     assert len(site.passed) == 3
 
 
-def test_a_403_of_the_destinations_own_is_told_as_always(site, connect):
+def test_a_403_of_the_destination_itself_raises_airflows_usual_exception(site, connect):
     connect()
     site.answers["/v1/orders"] = [(403, (), {"error": "deny_rule", "decision_id": "not the gate's"})]
     with pytest.raises(AirflowException, match="403:Forbidden") as caught:

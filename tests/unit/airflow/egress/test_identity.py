@@ -224,7 +224,7 @@ def test_a_bug_lets_nobody_wait_forever(monkeypatch):
     until(lambda: seen == [ZeroDivisionError])
 
 
-def test_who_waits_too_long_is_told(monkeypatch):
+def test_a_wait_beyond_the_limit_ends_with_unavailable(monkeypatch):
     monkeypatch.setattr(credential, "WAIT_S", 0.05)
     gate = threading.Event()
     shared = SharedCredential(fetches(120.0, gate=gate)[0])
@@ -365,7 +365,7 @@ def test_a_fork_waits_for_the_end_of_a_turn_but_not_for_ever(monkeypatch):
         ((200, {"key": "x", "value": "{}"}), UnavailableError, "something else"),
     ],
 )
-def test_why_there_is_none_is_told(site, exchange, kind, said):
+def test_the_error_says_why_the_exchange_gave_no_token(site, exchange, kind, said):
     site.exchange = exchange
     with running(site), pytest.raises(kind, match=said):
         RunIdentity.current().headers("GET", URL)
@@ -408,7 +408,7 @@ def test_the_refusal_of_an_older_sdk_has_the_gates_words():
 
 
 @pytest.mark.parametrize("failure", [EOFError(), ConnectionResetError()])
-def test_a_supervisor_that_is_gone_is_told(site, failure):
+def test_without_its_supervisor_asking_for_an_identity_ends_with_unavailable(site, failure):
     with running(site) as comms:
         comms.fails = failure
         with pytest.raises(UnavailableError, match="does not answer"):

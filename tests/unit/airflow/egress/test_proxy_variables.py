@@ -128,7 +128,7 @@ def test_what_obeys_the_variables_is_identified(site, library, monkeypatch):
     assert (passed.level, passed.task, passed.path) == ("verified-bearer", "sales_daily.extract", "/v1/orders")
 
 
-def test_aiohttp_obeys_only_where_it_is_told_to(site):
+def test_aiohttp_uses_the_proxy_variables_only_with_trust_env(site):
     import aiohttp
 
     made = variables(site, os.environ)

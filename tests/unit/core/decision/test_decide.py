@@ -371,7 +371,7 @@ def test_what_is_narrowed(target, method, narrowed, expected):
     assert listed(SALES + NO_SECRETS, identity("viewer"), target, method, narrowed=narrowed)[1] == expected
 
 
-def test_nobody_has_an_assertion_that_could_say_which_dags():
+def test_an_anonymous_list_is_never_narrowed_and_a_deny_rule_about_dags_denies_it():
     assert listed(PUBLIC, None) == ("open", None)
     assert listed(PUBLIC + NO_SECRETS, None) == ("no-secrets", Reason.DENY_RULE)
     assert listed(SALES, None) == ("", Reason.NO_TOKEN)

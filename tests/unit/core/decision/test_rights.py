@@ -52,7 +52,7 @@ def allowed(who, target="/api/v2/connections"):
         (somebody("odd", "gone", role="viewer"), "op"),
     ],
 )
-def test_what_somebody_is_to_airflow_where_a_rule_allows_more_than_the_role(who, expected):
+def test_the_airflow_role_is_the_stronger_one_of_role_and_rule(who, expected):
     assert airflow_role(who, allowed(who)) == expected
 
 

@@ -147,7 +147,7 @@ def test_kind():
 
 
 class TestVocabulary:
-    def test_as_near_says(self):
+    def test_a_vocabulary_suggests_the_name_that_near_suggests(self):
         names = Vocabulary(["dags:read", "dags:edit"])
         assert names.near("dags:reed") == near("dags:reed", ["dags:read", "dags:edit"]) == "did you mean `dags:read`?"
         assert names.near("dags:reed") == "did you mean `dags:read`?"

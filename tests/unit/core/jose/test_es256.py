@@ -21,9 +21,9 @@ def test_small_numbers_keep_their_full_length():
 
 
 @pytest.mark.parametrize("signature", [b"", bytes(64), b"\xff" * 64, bytes(63), bytes(65), bytes(32) + b"\x01" * 32])
-def test_what_is_no_signature_is_none(signature):
+def test_bytes_that_are_no_signature_do_not_verify(signature):
     assert not is_signed(TEXT, signature, KEY.public)
 
 
-def test_the_der_form_is_none():
+def test_a_signature_in_der_form_does_not_verify():
     assert not is_signed(TEXT, KEY.private.sign(TEXT, ec.ECDSA(hashes.SHA256())), KEY.public)

@@ -91,7 +91,7 @@ def test_where_any_host_may_be_called_hosts_are_not_judged():
         ("identity: asserted", None, "with these settings no call comes from a run"),
     ],
 )  # fmt: skip
-def test_how_sure_a_run_can_be(more, surest, words):
+def test_a_rule_for_a_level_above_that_of_the_settings_is_a_finding(more, surest, words):
     rule = f"plane: egress, destinations: [orders], paths: [/x], {more}"
     expected = [("warning", f"the rule `x` can allow nothing: {words}")] if words else []
     assert found(rule, ways(ORDERS, FILES, surest=surest)) == expected

@@ -41,7 +41,7 @@ def covered(wide, narrow):
         ("dags: ['x*']", "dags: ['*']", False), ("dags: ['x*']", "methods: [GET]", False),
     ],
 )  # fmt: skip
-def test_coverage(wide, narrow, expected):
+def test_a_rule_covers_what_its_conditions_include(wide, narrow, expected):
     assert covered(wide, narrow) is expected
 
 

@@ -53,7 +53,7 @@ def policy_of(rules):
     st.lists(conditions(OF_CALLS), max_size=6),
     st.booleans(),
 )
-def test_as_comparing_each_with_each(inbound, egress, tunnels):
+def test_the_index_agrees_with_comparing_each_rule_with_each(inbound, egress, tunnels):
     rules = [text(n, one, "inbound", ", deny: true") for n, one in enumerate(inbound)]
     rules += [text(n + 50, one, "egress", ", deny: true") for n, one in enumerate(egress)]
     if tunnels:

@@ -207,7 +207,7 @@ def test_what_ten_thousand_rules_name_together_is_put_together_once(effect):
 
 
 @pytest.mark.parametrize("who", [caller("x", "x", "asserted"), identity("r00007")])
-def test_a_run_that_is_not_known_surely_costs_no_more(who):
+def test_an_asserted_run_or_none_costs_no_more_with_more_deny_rules(who):
     """Every deny rule about runs applies to it, and none of them is looked at."""
     cost = []
     for count in (10, 2_000):

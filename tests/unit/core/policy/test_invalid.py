@@ -23,7 +23,7 @@ def problems(path):
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_the_mistake_is_told_with_its_place(path):
+def test_an_invalid_policy_is_reported_exactly_as_the_file_beside_it_says(path):
     assert problems(path) == path.with_suffix(".txt").read_text()
     assert problems(path) != "no problem\n"
 

@@ -27,7 +27,7 @@ def test_a_run_is_strong_enough_for_its_own_level_and_weaker_ones(level, accepte
     assert not strong_enough(None, Level(level))
 
 
-def test_what_is_asserted_is_not_sure():
+def test_only_a_verified_run_is_sure_with_or_without_a_bound_key():
     assert [sure(run(level=level)) for level in LEVELS] == [True, True, False]
     assert not sure(None)
 
@@ -43,7 +43,7 @@ def test_what_is_asserted_is_not_sure():
         (None, False, False, True),
     ],
 )
-def test_deny_rules_concern_whoever_may_be_meant(name, surely, allowed, denied):
+def test_deny_rules_also_concern_a_run_whose_name_is_unknown_or_not_verified(name, surely, allowed, denied):
     assert concerns(GLOBS, name, surely=surely, deny=False) is allowed
     assert concerns(GLOBS, name, surely=surely, deny=True) is denied
 

@@ -22,7 +22,7 @@ def leads(includes, start):
 
 
 @given(GRAPHS)
-def test_as_the_plain_definition(includes):
+def test_closures_components_and_circles_agree_with_the_plain_definition(includes):
     mentioned = {name for names in includes.values() for name in names}
     walks = {name: leads(includes, name) if name in includes else set() for name in {*includes, *mentioned}}
     in_circles = {name for name in includes if name in walks[name]}

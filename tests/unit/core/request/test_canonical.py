@@ -55,7 +55,7 @@ def test_what_envoy_says_of_the_destination_is_judged():
     assert (plain.host, plain.port, plain.destination) == ("orders.internal", 8443, "")
 
 
-def test_the_front_door_has_no_destinations():
+def test_an_inbound_request_ignores_destination_and_host_of_envoy():
     request = canonical(asked(destination="orders", host="orders.internal"))
     assert (request.host, request.destination) == ("gate.test", "")
 

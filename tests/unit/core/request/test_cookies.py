@@ -91,7 +91,7 @@ def test_d22_a_session_cookie_that_comes_twice_is_ambiguous(lines, who):
         (b"xBearerToken=a; BearerTokens=b",),
     ],
 )
-def test_other_cookies_contradict_nobody(lines):
+def test_other_cookies_are_not_ambiguous(lines):
     assert why(*lines) == ""
 
 
@@ -108,7 +108,7 @@ def test_d16_the_token_of_the_session_itself_is_no_contradiction():
     assert cookies.contradiction(cookies.read((b"BearerToken=" + opaque,)), (b"bearer " + opaque,), claims()) == ""
 
 
-def test_pieces_that_an_earlier_session_left_contradict_nobody():
+def test_pieces_that_an_earlier_session_left_are_not_ambiguous():
     """Envoy used the whole one, and left in the header what it did not take for its own."""
     left = "; BearerToken_0=encrypted; BearerToken_9=more; IdToken_chunks=3"
     assert why(f"BearerToken={BEARER}{left}".encode()) == ""

@@ -61,7 +61,7 @@ def test_a_page_of_this_site_is_gone_back_to(link, path):
         *("", "dags", "?next=/x", "#", ORIGIN, "/" + "x" * 4096),
     ],
 )
-def test_nothing_else_is(link):
+def test_every_other_link_gives_the_start_page(link):
     assert back(link) == "/start"
 
 

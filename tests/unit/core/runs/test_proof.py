@@ -180,7 +180,7 @@ def test_the_claims_of_a_proof(changes, why):
     assert why in refused(prove(KEY, TOKEN, **changes))
 
 
-def test_nobody_else_can_have_signed_it():
+def test_a_signature_of_another_key_or_over_other_parts_is_refused():
     assert "signature" in refused(prove(KEY, TOKEN, by=task_key("other")))
     good = prove(KEY, TOKEN)
     head, body, signature = good.split(b".")

@@ -73,7 +73,7 @@ class TestSharing:
         assert room.after(1.0).age == 0.0
         assert room.gets == 2
 
-    def test_cache_control_shortens_that(self, room):
+    def test_cache_control_shortens_the_time_until_the_next_fetch(self, room):
         room.fetcher.max_age = 60
         room.shared.fetch(CORP)
         assert room.after(29.0).age == 29.0
@@ -95,7 +95,7 @@ class TestSharing:
 
 
 class TestFailures:
-    def test_they_are_passed_on_and_kept_for_the_interval_only(self, room):
+    def test_failures_are_passed_on_and_kept_for_the_interval_only(self, room):
         room.fetcher.answers["corp"] = KeysUnavailableError("https://idp answers with status 500")
         for _ in range(5):
             with pytest.raises(KeysUnavailableError) as told:
@@ -115,7 +115,7 @@ class TestFailures:
             assert [future.exception(PATIENCE_S).detail for future in asked] == ["down"] * 8
         assert room.gets == 1
 
-    def test_a_bug_is_no_reason_to_try_all_the_time_and_holds_nobody_up(self, room):
+    def test_a_bug_in_a_fetch_is_kept_as_a_failure_and_tried_again_after_the_interval(self, room):
         room.fetcher.answers["corp"] = ZeroDivisionError()
         with pytest.raises(ZeroDivisionError):
             room.shared.fetch(CORP)
@@ -151,7 +151,7 @@ class TestWorkersStores:
     def kids(self, stores):
         return [set(store.view()["corp"].keyset.keys) for store in stores]
 
-    def test_they_start_from_one_fetch(self, room, stores):
+    def test_the_key_stores_of_all_workers_start_from_one_fetch(self, room, stores):
         assert self.kids(stores) == [{"old"}] * 3
         assert room.gets == 1
 

@@ -25,7 +25,7 @@ from tests.support.simulators.idp import PATIENCE_S
 PLACE = WorkerContext(index=1, count=2, folder="/run/authz/x", lifeline=7, signing_keys=(8, 9))
 
 
-def test_a_place_is_told_and_understood():
+def test_a_workers_place_is_read_back_from_its_environment():
     assert context_of(PLACE.environment()) == PLACE
     assert context_of({}) is None
 
