@@ -1,5 +1,6 @@
 """How tests are named and shared between processes, so that `make test` uses both cores."""
 
+import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support.examples import share_by_default
@@ -9,6 +10,27 @@ LONGEST_IN_A_NAME = 40
 TOGETHER = ("tests/runs/", "tests/browser/", "tests/attacks/")
 # What takes longest begins first: else one process works on it while the other has nothing left.
 LONGEST_FIRST = ("tests/runs/", "tests/browser/", "tests/integration/", "tests/e2e/", "tests/attacks/")
+# Folders whose tests start real components. `make test` runs of them one file for each capability; the others have the
+# mark `full`, so only `make test-all` runs them.
+REAL = ("tests/e2e/", "tests/integration/", "tests/browser/", "tests/runs/")
+CAPABILITIES = {
+    "tests/e2e/test_demo.py": "everything together: the demo's tour",
+    "tests/e2e/test_gate.py": "inbound requests through Envoy",
+    "tests/e2e/test_gate_changes.py": "policy and keys that change",
+    "tests/e2e/test_login_flow.py": "login at Envoy",
+    "tests/e2e/test_backchannel.py": "sessions that the provider ends",
+    "tests/e2e/test_egress_ways.py": "calls of tasks through Envoy",
+    "tests/e2e/test_credentials.py": "credentials that Envoy adds",
+    "tests/integration/test_auth_manager.py": "Airflow with the auth manager",
+    "tests/integration/test_doctor.py": "the doctor",
+    "tests/integration/test_envoy_validates.py": "the rendered samples",
+    "tests/integration/test_sign_out.py": "sign-out on all workers",
+    "tests/integration/test_state.py": "a restart without provider or policy",
+    "tests/integration/test_workers.py": "several workers",
+    "tests/browser/test_login.py": "a browser",
+    "tests/runs/test_run_tasks.py": "real tasks that prove their run",
+}
+
 
 share_by_default()
 
@@ -31,9 +53,13 @@ def _place(item):
     return ranks[0] if ranks else len(LONGEST_FIRST)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items):
     """The longest folders first; the tests of a folder stay in their order."""
     items.sort(key=_place)
+    for item in items:
+        if item.nodeid.startswith(REAL) and item.nodeid.partition("::")[0] not in CAPABILITIES:
+            item.add_marker(pytest.mark.full)
 
 
 def pytest_make_parametrize_id(val, argname):

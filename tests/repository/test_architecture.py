@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CAPABILITIES
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "authz"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_generated" not in path.parts)
@@ -204,6 +206,10 @@ def test_unit_tests_stand_in_the_room_that_they_test():
     folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")}
     assert len(folders) > 20
     assert [str(folder) for folder in folders if not (ROOT / "authz" / folder / "__init__.py").exists()] == []
+
+
+def test_each_capability_that_make_test_tries_has_its_file():
+    assert [name for name in CAPABILITIES if not (ROOT / name).exists()] == []
 
 
 def test_what_tests_of_a_folder_share_ends_with_them():
