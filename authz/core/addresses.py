@@ -1,6 +1,6 @@
 """Addresses as settings write them: `unix:/path`, `host:port` or `[v6]:port`.
 
-Law: pure. Anything else is refused with a `ValueError` that names it.
+Law: pure. Anything else is refused with a `ValueError` that names it, unless it may hold a password.
 """
 
 import ipaddress
@@ -30,23 +30,31 @@ class HostPort:
     is_ip: bool
 
 
+def shown(text: str) -> str:
+    """A value for a message, in quotes; not one with an `@`, which a password may stand before."""
+    return "this value" if "@" in text else repr(text)
+
+
 def parse_address(text: str) -> SocketPath | HostPort:
     """Read `unix:/path`, `host:port` or `[v6]:port`."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path:
-            raise ValueError(f"{text!r}: a Unix socket is written unix:/absolute/path")
+        if not path.startswith("/") or path.endswith("/") or "\0" in path:
+            raise ValueError(f"{shown(text)}: a Unix socket is written unix:/absolute/path")
         return SocketPath(path)
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= MAX_PORT:
-        raise ValueError(f"{text!r}: an address is written host:port, [v6]:port or unix:/path")
+        raise ValueError(f"{shown(text)}: an address is written host:port, [v6]:port or unix:/path")
     if host.startswith("[") and host.endswith("]"):
-        return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
+        try:
+            return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port), is_ip=True)
+        except ValueError:
+            raise ValueError(f"{shown(text)}: no IPv6 address is between the brackets") from None
     try:
         return HostPort(str(ipaddress.IPv4Address(host)), int(port), is_ip=True)
     except ValueError:
         if not _HOST.fullmatch(host):
-            raise ValueError(f"{text!r}: {host!r} is not a host name") from None
+            raise ValueError(f"{shown(text)}: the part before the port is not a host name") from None
         return HostPort(host, int(port), is_ip=False)
 
 

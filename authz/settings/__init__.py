@@ -17,9 +17,9 @@ from authz.core.documents.quantities import Duration, FormatVersion, Size
 from authz.core.errors import ConfigError, Problem
 from authz.core.messages import page_frame
 from authz.settings import cpus, endpoints, named_files
-from authz.settings.checks import disagreements, one_file_for_two, state_is_apart
+from authz.settings.checks import cookies_have_their_own_secret, disagreements, one_file_for_two, state_is_apart
 from authz.settings.envoy import Envoy
-from authz.settings.named_files import File, Folder, ReadFile, SecretFile, Use, WrittenFile
+from authz.settings.named_files import File, Folder, Loc, ReadFile, SecretFile, Use, WrittenFile
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
 from authz.settings.sections import Address, Disagreement, Section, Tls
@@ -98,6 +98,7 @@ class Limits(Section):
                 ("message_bytes",) if "message_bytes" in self.model_fields_set else ("token_bytes",),
                 "`message_bytes` must be at least 64 KiB more than `token_bytes`",
                 "raise `limits.message_bytes`",
+                without=(("message_bytes",), ("token_bytes",)),
             )
 
 
@@ -272,10 +273,12 @@ def parse(
 def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
     """Everything that settings with the name of their file say together and cannot."""
     for position, text in endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count):
-        yield Disagreement(("listen", position), text, _CLASH_HINT)
+        without: tuple[Loc, ...] = (("listen",), ("admin", "listen"), ("workers",))
+        yield Disagreement(("listen", position), text, _CLASH_HINT, without=without)
     yield from disagreements(settings)
     settings = named_files.absolute(settings, _folder(path))
     yield from one_file_for_two(settings, path)
+    yield from cookies_have_their_own_secret(settings)
     yield from state_is_apart(settings, path)
 
 
@@ -284,8 +287,9 @@ def _of_the_rest(rest: Salvaged[Settings], overrides: Mapping[str, object], path
     if rest.settings is None:
         return
     for one in _disagreements(rest.settings.model_copy(update=overrides), path):
-        if not any(rest.lacks(rest.original(needed)) for needed in one.without):
-            yield one._replace(loc=rest.original(one.loc))
+        loc = rest.original(one.loc)
+        if not (rest.stands_in_for(loc) or any(rest.lacks(rest.original(needed)) for needed in one.without)):
+            yield one._replace(loc=loc)
 
 
 def _folder(path: Path) -> Path:

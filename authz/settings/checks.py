@@ -127,7 +127,22 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
         if here & there and not {first.use, second.use} <= _SHARED:
             at, other = (first, second) if first.use is Use.WRITTEN else (second, first)
             whose = f"`{other.key}` names" if other.loc else "these settings are in"
-            yield Disagreement(at.loc, f"`{at.key}`: {whose} the same file, {at.path}", "give each a file of its own")
+            text = f"`{at.key}`: {whose} the same file, {at.path}"
+            without = tuple(one.loc for one in (first, second) if one.loc)
+            yield Disagreement(at.loc, text, "give each a file of its own", without=without)
+
+
+def cookies_have_their_own_secret(settings: "Settings") -> Iterator[Disagreement]:
+    """The provider knows the client's secret; the key of the cookies is another file, whatever it is called."""
+    login = settings.envoy.inbound.login if settings.envoy is not None and settings.envoy.inbound is not None else None
+    if login is not None and _identities(login.client_secret_file) & _identities(login.cookie_secret_file):
+        loc: Loc = ("envoy", "inbound", "login")
+        yield Disagreement(
+            (*loc, "client_secret_file"),
+            "client secret and cookie secret are one file: the provider would know the cookies' key",
+            "give each a file of its own",
+            without=((*loc, "client_secret_file"), (*loc, "cookie_secret_file")),
+        )
 
 
 def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
@@ -141,7 +156,8 @@ def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
         if place.is_relative_to(state):
             whose = f"`{one.key}` names" if one.loc else "these settings are in"
             text = f"`state`: {whose} {place}, which is in that folder"
-            yield Disagreement(("state",), text, "give the state a folder of its own")
+            without = (("state",), one.loc) if one.loc else (("state",),)
+            yield Disagreement(("state",), text, "give the state a folder of its own", without=without)
 
 
 def _identities(path: str) -> frozenset[str | tuple[int, int]]:

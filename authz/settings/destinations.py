@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from authz.core.documents.quantities import Duration, Size
 from authz.settings.named_files import Authority, SecretFile
 from authz.settings.sections import SYSTEM_CA, Disagreement, Section
-from authz.settings.urls import ClientId, FormParameter, LoginUrl, Scope, a_file
+from authz.settings.urls import ClientId, FormParameter, LoginUrl, Scope
 
 AUTHORIZATION: Final = "authorization"
 BEARER: Final = "Bearer "
@@ -46,15 +46,12 @@ def _prefix(text: str) -> str:
     return text
 
 
-_Needed = Annotated[SecretFile, AfterValidator(a_file)]
-
-
 class OAuth2(Section):
     """OAuth2 client credentials: Envoy fetches a token in advance and renews it at half of its lifetime."""
 
     token_endpoint: LoginUrl = Field(description="where tokens come from; https, or http on this machine")
     client_id: ClientId = Field(description="our client there")
-    client_secret_file: _Needed = Field(description="the client's secret, and nothing else: no newline")
+    client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
     client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
     scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
     parameters: tuple[FormParameter, ...] = Field((), description="more words of the token request: `audience=orders`")
@@ -77,7 +74,7 @@ class Credential(Section):
     prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(
         None, description="stands before the secret; default `Bearer ` for `authorization`, else nothing"
     )
-    secret_file: _Needed | None = Field(
+    secret_file: SecretFile | None = Field(
         None, description="the secret, and nothing else: no newline; read again when moved"
     )
     oauth2: OAuth2 | None = Field(None, description="instead of a secret: a bearer token of OAuth2 client credentials")

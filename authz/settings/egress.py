@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from authz.core.addresses import HostPort, own_hosts, parse_address, same_place
+from authz.core.addresses import HostPort, own_hosts, parse_address, same_place, shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
 from authz.core.model import SERVICE_NAME
@@ -40,7 +40,7 @@ _IPV4: Final = re.compile(r"[0-9.]+")
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
         raise Mistake(
-            f"{text!r}: a destination's host is a lower-case name or *.suffix, without port",
+            f"{shown(text)}: a destination's host is a lower-case name or *.suffix, without port",
             "write api.example.com, or *.example.com",
         )
     return text
@@ -57,7 +57,7 @@ def _base_url_path(text: str) -> str:
 def _resolver(text: str) -> str:
     address = parse_address(text)
     if not (isinstance(address, HostPort) and address.is_ip):
-        raise Mistake(f"{text!r}: a DNS server is written as ip:port", "write 10.0.0.2:53")
+        raise Mistake(f"{shown(text)}: a DNS server is written as ip:port", "write 10.0.0.2:53")
     return text
 
 
@@ -228,6 +228,7 @@ class Egress(Section):
                         ("destinations", at, "address", position),
                         f"{address!r}: a destination that is the egress listener itself would call itself",
                         "write the address of the service",
+                        without=tuple(own for own, _listen in self.listens),
                     )
 
     def _hosts(self) -> Iterator[tuple[Loc, str]]:

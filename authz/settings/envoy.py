@@ -77,6 +77,7 @@ class Execution(Section):
                     ("address", position),
                     f"{address!r}: this is the execution listener itself, which would call itself",
                     "write the address of Airflow's API server",
+                    without=(("listen",),),
                 )
 
 

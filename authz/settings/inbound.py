@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from authz.core.addresses import shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
 from authz.core.model import SERVICE_NAME
@@ -38,7 +39,7 @@ _AUTHORITY: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 def _domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text):
         raise Mistake(
-            f"{text!r}: a host is a lower-case name, *.suffix or *, without port",
+            f"{shown(text)}: a host is a lower-case name, *.suffix or *, without port",
             "write airflow.example.com, *.example.com, or * for all that no other upstream has",
         )
     return text
@@ -52,7 +53,7 @@ def _base(text: str) -> str:
 
 def _authority(text: str) -> str:
     if not _AUTHORITY.fullmatch(text):
-        raise Mistake(f"{text!r}: not a Host value", "write a name, with a port if it has one")
+        raise Mistake(f"{shown(text)}: not a Host value", "write a name, with a port if it has one")
     return text
 
 

@@ -6,9 +6,9 @@ rendered.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from authz.core.urls import Url
 from authz.settings.named_files import Authority, SecretFile
@@ -21,11 +21,8 @@ from authz.settings.urls import (
     PublicUrl,
     QueryParameter,
     Scope,
-    a_file,
     endpoint,
 )
-
-_NEEDED = Annotated[SecretFile, AfterValidator(a_file)]
 
 
 class Login(Section):
@@ -41,8 +38,8 @@ class Login(Section):
     client_id: ClientId = Field(
         description="our client at the provider, with redirect URI `public_url` + `callback_path`"
     )
-    client_secret_file: _NEEDED = Field(description="the client's secret, and nothing else: no newline")
-    cookie_secret_file: _NEEDED = Field(
+    client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
+    cookie_secret_file: SecretFile = Field(
         "cookie.secret", description="signs and encrypts the session cookies; made when missing"
     )
     client_auth: Literal["post", "basic"] | None = Field(
@@ -122,12 +119,6 @@ class Login(Section):
                 "`issuer` has no effect beside `authorization_endpoint`, `token_endpoint`, `end_session_endpoint` and"
                 " `client_auth`, which is all that it is asked for: leave it out",
                 "remove `issuer`",
-            )
-        if self.client_secret_file == self.cookie_secret_file:
-            yield Disagreement(
-                ("client_secret_file",),
-                "client secret and cookie secret are one file: the provider would know the cookies' key",
-                "give each a file of its own",
             )
         if "openid" not in self.scopes:
             yield Disagreement(

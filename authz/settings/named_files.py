@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
+
+from authz.core.documents.wording import Mistake
 
 Loc = tuple[str | int, ...]
 
@@ -48,10 +50,17 @@ class Named(NamedTuple):
         return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc).removeprefix(".")
 
 
+def _some(path: str) -> str:
+    """Refuse an empty name: it would mean that nothing is verified, or that there is no secret."""
+    if not path:
+        raise Mistake("this needs the name of a file", "write its path, or leave the key out where that is possible")
+    return path
+
+
 ReadFile = Annotated[str, File(Use.READ)]
-Authority = Annotated[str, File(Use.AUTHORITY)]
-Certificate = Annotated[str, File(Use.CERTIFICATE)]
-SecretFile = Annotated[str, File(Use.SECRET)]
+Authority = Annotated[str, File(Use.AUTHORITY), AfterValidator(_some)]
+Certificate = Annotated[str, File(Use.CERTIFICATE), AfterValidator(_some)]
+SecretFile = Annotated[str, File(Use.SECRET), AfterValidator(_some)]
 WrittenFile = Annotated[str, File(Use.WRITTEN)]
 Folder = Annotated[str, File(Use.FOLDER)]
 

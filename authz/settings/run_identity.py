@@ -116,6 +116,7 @@ class RunIdentity(Section):
                 ("recheck",) if "recheck" in self.model_fields_set else ("timeout",),
                 "`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes",
                 f"at least {2 * self.timeout:g}s",
+                without=(("recheck",), ("timeout",)),
             )
         for name, url in (("airflow", self.airflow), ("jwks_uri", self.jwks_uri)):
             if url and url.startswith("http://") and not (self.insecure_http or names_loopback(_host(url))):

@@ -36,6 +36,10 @@ class Salvaged(Generic[_AnyModel]):
         """Whether something at, in or around this place in the file was left out."""
         return any(lost[: len(loc)] == loc[: len(lost)] for lost in self._lost)
 
+    def stands_in_for(self, loc: Loc) -> bool:
+        """Whether what is there in the rest is a default, in place of a value that was left out."""
+        return any(loc[: len(lost)] == lost for lost in self._lost)
+
     def _rest(self, model: type[_AnyModel]) -> _AnyModel | None:
         for _round in range(_MOST_ROUNDS):
             try:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from authz.core import loopback
-from authz.core.addresses import HostPort, SocketPath, parse_address
+from authz.core.addresses import HostPort, SocketPath, parse_address, shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
 from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
@@ -19,6 +19,7 @@ from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 """The system's bundle, as Debian and Envoy's image name it: without a bundle, Envoy would check no name."""
 _PORTS: Final = 65535
+_SHORTEST: Final = 0.001  # seconds; Envoy reads less as 0, which is no limit
 
 
 def _address(value: str) -> str:
@@ -58,7 +59,9 @@ def _listen(value: str) -> str:
     """What Envoy can listen on."""
     address = parse_address(value)
     if isinstance(address, HostPort) and not address.is_ip:
-        raise Mistake(f"{value!r}: a listener needs an IP address, not a name", "write 127.0.0.1:8080, or 0.0.0.0:8080")
+        raise Mistake(
+            f"{shown(value)}: a listener needs an IP address, not a name", "write 127.0.0.1:8080, or 0.0.0.0:8080"
+        )
     return value
 
 
@@ -74,9 +77,9 @@ def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not addresses:
         raise Mistake("at least one address is needed", "write an address as host:port or unix:/absolute/path")
+    parsed = [parse_address(address) for address in addresses]
     if twice := first_duplicate(addresses):
         raise Mistake(f"{twice!r}: this address is given twice", "leave one of them out")
-    parsed = [parse_address(address) for address in addresses]
     names = [address for address in parsed if isinstance(address, HostPort) and not address.is_ip]
     if names and any(isinstance(address, SocketPath) for address in parsed):
         raise Mistake(
@@ -101,12 +104,21 @@ Places = Annotated[
 """One address that Envoy connects to, or a list of them."""
 
 
+def _limit(seconds: float) -> float:
+    if seconds < _SHORTEST:
+        raise Mistake("this is no limit to Envoy", "write at least 1ms")
+    return seconds
+
+
 IdleTimeout = Annotated[
-    Duration, Field(gt=0, description="a connection or a call on which nothing moves for so long is ended")
+    Duration,
+    AfterValidator(_limit),
+    Field(description="a connection or a call on which nothing moves for so long is ended"),
 ]
 LongestStream = Annotated[
     Duration,
-    Field(gt=0, description="any call is ended after this time: it was decided once, when it began"),
+    AfterValidator(_limit),
+    Field(description="any call is ended after this time: it was decided once, when it began"),
 ]
 
 
@@ -173,8 +185,9 @@ def needs_tls(section: BaseModel, *keys: str) -> Iterator[Disagreement]:
 
 def duplicates(values: Iterable[tuple[Loc, str]], what: str) -> Iterator[Disagreement]:
     """Values that were there before, each at the place where it is repeated."""
-    seen: set[str] = set()
+    seen: dict[str, Loc] = {}
     for loc, value in values:
         if value in seen:
-            yield Disagreement(loc, f"{value!r}: this {what} is given twice", "give each its own")
-        seen.add(value)
+            text = f"{value!r}: this {what} is given twice"
+            yield Disagreement(loc, text, "give each its own", without=(seen[value],))
+        seen.setdefault(value, loc)

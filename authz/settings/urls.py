@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from authz.core.documents.wording import Mistake
 from authz.core.loopback import names_loopback
 from authz.core.urls import Url
 
@@ -84,13 +83,6 @@ def plain_path(text: str) -> str:
     if not _PATH.fullmatch(text):
         raise ValueError(f"{text!r}: a path of the login is plain, as /oauth2/callback is")
     return text
-
-
-def a_file(path: str) -> str:
-    """The name of a file that is needed."""
-    if not path:
-        raise Mistake("this needs the file that holds the secret", "write its path")
-    return path
 
 
 LoginUrl = Annotated[str, AfterValidator(url)]

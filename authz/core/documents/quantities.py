@@ -13,6 +13,7 @@ from authz.core.documents.wording import kind
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST: Final = 36500 * 86400.0  # what cannot be counted to its end; Envoy and Python have limits of their own
 _SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB)")
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -21,12 +22,15 @@ def seconds(value: object) -> float:
     """`"1h"` → 3600.0.
 
     Raises:
-        ValueError: it is not a number with a unit ms, s, m, h, d.
+        ValueError: it is not a number with a unit ms, s, m, h, d, or longer than a hundred years.
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d")
-    return float(match[1]) * _SECONDS[match[2]]
+    found = float(match[1]) * _SECONDS[match[2]]
+    if not found <= _LONGEST:
+        raise ValueError("write a duration of at most 36500d")
+    return found
 
 
 def octets(value: object) -> int:

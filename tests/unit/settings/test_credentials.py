@@ -27,7 +27,7 @@ def test_any_other_header_may_carry_it(header):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"secret_file": ""}, "needs the file"),
+        ({"secret_file": ""}, "needs the name of a file"),
         *(({"header": name}, "not the name of a header") for name in ("", "a b", "a:", ":path", "a\r\nb", "ä")),
         *(
             ({"header": name}, "carries no credential")
@@ -48,7 +48,7 @@ def test_what_is_no_credential_is_refused(changes, words):
         ({"token_endpoint": "idp.test"}, "write it as https:"),
         ({"client_id": "a\nb"}, "client_id"),
         ({"scopes": ["a b"]}, "one word"),
-        ({"client_secret_file": ""}, "needs the file"),
+        ({"client_secret_file": ""}, "needs the name of a file"),
         *(({"parameters": [pair]}, "name=value") for pair in ("audience", "=x", "a=", "a b=c", "a=\n")),
     ],
 )

@@ -68,7 +68,7 @@ def test_what_is_no_url_of_a_login(text):
     [
         ({"client_id": ""}, "client_id"),
         ({"client_id": "a\nb"}, "client_id"),
-        ({"client_secret_file": ""}, "needs the file that holds the secret"),
+        ({"client_secret_file": ""}, "needs the name of a file"),
         ({"cookie_secret_file": "/run/client.secret"}, "are one file"),
         ({"public_url": "https://airflow.test/airflow"}, "without a path"),
         ({"end_session_endpoint": "https://idp.test/logout?x=1"}, "no query"),

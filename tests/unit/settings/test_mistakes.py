@@ -108,6 +108,95 @@ def test_a_wrong_value_is_not_also_reported_as_missing(lines):
         assert "in the clear" not in problem.message, problem
 
 
+BEHIND = "upstreams: [{name: a, address: 'a:1'}]"
+SPELLINGS = ["cookie.secret", "./cookie.secret", "/run/gate/cookie.secret", "../gate/cookie.secret"]
+GATE_LOGIN = "envoy: {inbound: {login: {public_url: https://a.test, issuer: https://i.test, client_id: a, "
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'envoy: {inbound: {upstreams: [{name: a, address: "a:1"}, {name: b, address: "b:1", hosts: b.test}]}}',
+        f"envoy: {{inbound: {{listen: 8080, {BEHIND}}}, execution: {{address: 'a:2', listen: '127.0.0.1:8080'}}}}",
+        'envoy: {egress: {listen: 9, destinations: [{name: a, hosts: [a], address: "127.0.0.1:8090"}]}}',
+        'envoy: {execution: {listen: 9, address: "127.0.0.1:8091"}}',
+        GATE_LOGIN
+        + 'cookie_secret_file: 5, client_secret_file: cookie.secret}, upstreams: [{name: a, address: "a:1"}]}}',
+        "limits: {token_bytes: 8k, message_bytes: 72KiB}",
+        "run_identity: {timeout: 1, recheck: 1s}\nassertion: {issuer: https://gate.test, keys: [a]}",
+        'admin: {listen: 5}\nlisten: ["127.0.0.1:9180"]',
+        "policy: 5\nlog: {decisions: policy.yaml}",
+    ],
+)
+def test_a_default_in_place_of_a_wrong_value_causes_no_further_mistake(lines):
+    assert len(found := problems(f"version: 1\nworkers: 1\n{lines}\n")) == 1, found
+
+
+@pytest.mark.parametrize(
+    "name", ["cookie.secret", "./cookie.secret", "/run/gate/cookie.secret", "../gate/cookie.secret"]
+)
+def test_the_provider_does_not_know_the_key_of_the_cookies_however_its_file_is_written(name):
+    login = GATE_LOGIN + f"client_secret_file: {name}}}, {BEHIND}}}}}"
+    (problem,) = problems(f"version: 1\nworkers: 1\n{login}\n")
+    assert "client secret and cookie secret are one file" in problem.message
+    assert problem.line == 3
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'tls: {certificate: a, key: b, client_ca: ""}',
+        'tls: {certificate: "", key: b}',
+        'tls: {certificate: a, key: b, client_ca: c}\nenvoy: {authz_tls_certificate: "", authz_tls_key: b}',
+        'envoy: {inbound: {tls: {certificate: a, key: b, client_ca: ""}, upstreams: [{name: a, address: "a:1"}]}}',
+        'envoy: {inbound: {upstreams: [{name: a, address: "a:1", tls: true, tls_ca: ""}]}}',
+    ],
+)
+def test_no_empty_name_takes_a_certificate_away(lines):
+    assert "this needs the name of a file" in [one.message for one in problems(f"version: 1\n{lines}\n")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "envoy: {admin: 'unix:/run/'}",
+        "envoy: {inbound: {listen: 'unix:/run/', upstreams: [{name: a, address: 'a:1'}]}}",
+        "envoy: {inbound: {upstreams: [{name: a, address: 'unix:/run/'}]}}",
+        DESTINATION + "address: ['unix:/run/']}]}}",
+    ],
+)
+def test_no_folder_is_a_socket(lines):
+    found = [one.message for one in problems(f"version: 1\n{lines}\n")]
+    assert any("a Unix socket is written unix:/absolute/path" in message for message in found), found
+
+
+@pytest.mark.parametrize("key", ["idle_timeout", "longest_stream"])
+@pytest.mark.parametrize("value", ["0s", "0.0001ms", "0.9ms", "9" * 400 + "d", "99999999999d"])
+def test_no_duration_switches_a_limit_off(key, value):
+    lines = f"envoy: {{inbound: {{{key}: {value}, upstreams: [{{name: a, address: 'a:1'}}]}}}}"
+    assert [(one.line, one.column > 1) for one in problems(f"version: 1\n{lines}\n")] == [(2, True)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "envoy: {{admin: '{}'}}",
+        "envoy: {{inbound: {{listen: '{}', upstreams: [{{name: a, address: 'a:1'}}]}}}}",
+        "envoy: {{inbound: {{upstreams: [{{name: a, address: '{}'}}]}}}}",
+        "envoy: {{inbound: {{upstreams: [{{name: a, address: ['{0}', '{0}']}}]}}}}",
+        "envoy: {{inbound: {{upstreams: [{{name: a, address: 'a:1', hosts: ['{}']}}]}}}}",
+        "envoy: {{inbound: {{upstreams: [{{name: a, address: 'a:1', host_rewrite: '{}'}}]}}}}",
+        "envoy: {{egress: {{dynamic: {{resolvers: ['{}']}}}}}}",
+        "envoy: {{egress: {{destinations: [{{name: a, hosts: ['{}'], address: 'a:1'}}]}}}}",
+    ],
+)
+@pytest.mark.parametrize("value", ["https://u:hunter2@h", "u:hunter2@h:443", "[u:hunter2@h]:443"])
+def test_no_message_quotes_a_password(lines, value):
+    found = problems(f"version: 1\n{lines.format(value)}\n")
+    assert found
+    assert "hunter2" not in "\n".join(map(str, found))
+
+
 def test_settings_without_the_sections_that_are_wrong_are_still_checked():
     found = problems("version: one\nenvoy: {}\nkeys: {min_interval: 5s}\nlimits: 5\n")
     assert [(problem.line, problem.column) for problem in found] == [(1, 10), (2, 8), (4, 9)]
@@ -204,9 +293,9 @@ NO_BASE = ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b
         (inbound() | {"max_heap": "1MiB"}, "greater than or equal to"),
         (inbound(listen="localhost:80"), "an IP address"),
         ({"inbound": {"upstreams": []}}, "this is empty"),
-        (inbound(idle_timeout="0s"), "greater than 0"),
+        (inbound(idle_timeout="0s"), "no limit to Envoy"),
         (inbound(longest_stream="-1s"), "write a duration"),
-        (inbound(longest_stream="0s"), "greater than 0"),
+        (inbound(longest_stream="0s"), "no limit to Envoy"),
         (inbound(trusted_hops=-1), "greater than or equal to 0"),
         (inbound(upstream(), upstream(hosts=["b.test"])), "upstream name is given twice"),
         (inbound(upstream(), upstream(name="b")), r"'\*': this host is given twice"),
@@ -259,11 +348,11 @@ NO_BASE = ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b
         *((egress(dynamic={"resolvers": [address]}), "DNS server") for address in ("dns:53", "unix:/a")),
         (execution(listen="localhost:1"), "an IP address"),
         (execution(address=[]), "at least one address"),
-        (execution(idle_timeout="0s"), "greater than 0"),
-        (execution(longest_stream="0s"), "greater than 0"),
+        (execution(idle_timeout="0s"), "no limit to Envoy"),
+        (execution(longest_stream="0s"), "no limit to Envoy"),
         (execution(address="localhost:8091"), "call itself"),
-        (egress(idle_timeout="0s"), "greater than 0"),
-        (egress(longest_stream="0s"), "greater than 0"),
+        (egress(idle_timeout="0s"), "no limit to Envoy"),
+        (egress(longest_stream="0s"), "no limit to Envoy"),
         (egress(destination(), destination(hosts=["b.test"])), "name is given twice"),
         (egress(destination(), destination(name="b")), "this host is given twice"),
         (inbound() | {"authz_tls_certificate": "/c"}, "belong together"),
