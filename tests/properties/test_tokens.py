@@ -6,7 +6,7 @@ import string
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from authz.core import tokens
@@ -217,6 +217,7 @@ def test_reading_claims_is_total_and_typed(changes):
 
 
 @quick
+@example({"jti": None, "sid": None})
 @given(claim_changes)
 def test_claims_are_what_the_readers_read_one_after_the_other(changes):
     payload = {**access_claims(), **changes}

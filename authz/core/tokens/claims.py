@@ -265,7 +265,7 @@ READERS: Final[Mapping[str, Callable[[Payload, Issuer], Any]]] = MappingProxyTyp
         "username": _username,
         "full_name": _full_name,
         "groups": _groups,
-        "token_id": _token_id,
         "session_id": _session_id,
+        "token_id": _token_id,
     }
 )

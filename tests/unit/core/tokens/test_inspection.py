@@ -57,7 +57,7 @@ def test_every_failing_check_is_reported_at_once():
         *("signature", "kind", "claims", "audience", "expiry", "start", "lifetime"),
     }
     said = texts(report)
-    assert said["claims"] == "jti must be a string, not a number; sid must be a string, not an array"
+    assert said["claims"] == "sid must be a string, not an array; jti must be a string, not a number"
     assert "'other'" in said["audience"]
     assert "'airflow'" in said["audience"]
     assert {check.reason for check in report.checks if check.name == "expiry"} == {Reason.EXPIRED}
