@@ -1,4 +1,4 @@
-"""Ports for programs that are told where to listen before they do.
+"""Free ports for programs whose address must be known before they listen.
 
 A port that the system picks (bind to port 0) is free again as soon as the socket is closed, and the system may give it
 to the next outgoing connection. So these come from below the ranges that systems pick from (Linux from 32768, others

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Field
 from authz.core.addresses import HostPort, own_hosts, parse_address, same_place, shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
-from authz.core.model import SERVICE_NAME
 from authz.core.request.path import is_base
 from authz.settings.destinations import Credential, DestinationLimits
 from authz.settings.named_files import Authority, Loc
@@ -27,6 +26,7 @@ from authz.settings.sections import (
     Place,
     Places,
     Section,
+    ServiceName,
     duplicates,
     is_loopback,
     needs_tls,
@@ -64,7 +64,7 @@ def _resolver(text: str) -> str:
 class Destination(Section):
     """One service that tasks call."""
 
-    name: str = Field(pattern=f"^{SERVICE_NAME}$", description="its name, in rules (`destinations`), logs and metrics")
+    name: ServiceName = Field(description="its name, in rules (`destinations`), logs and metrics")
     address: Places = Field(description="host:port of the service, or a list of them")
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         min_length=1, description="Host values that lead to it: names, or `*.suffix` for all below one"

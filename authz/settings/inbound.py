@@ -12,7 +12,6 @@ from pydantic import AfterValidator, Field
 from authz.core.addresses import shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
-from authz.core.model import SERVICE_NAME
 from authz.core.request.path import is_base
 from authz.settings.login import Login
 from authz.settings.named_files import Authority
@@ -25,6 +24,7 @@ from authz.settings.sections import (
     LongestStream,
     Places,
     Section,
+    ServiceName,
     Tls,
     duplicates,
     host_of,
@@ -60,7 +60,7 @@ def _authority(text: str) -> str:
 class Upstream(Section):
     """One Airflow behind Envoy."""
 
-    name: str = Field(pattern=f"^{SERVICE_NAME}$", description="name of the Envoy cluster")
+    name: ServiceName = Field(description="name of the Envoy cluster")
     address: Places = Field(description="host:port of the service, or a list of them")
     hosts: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(
         ("*",), min_length=1, description="Host values that are routed to it"

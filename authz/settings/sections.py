@@ -5,6 +5,7 @@ several keys of a section say together is checked in `Section.disagreements`, so
 key is wrong.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, NamedTuple
 
@@ -14,6 +15,7 @@ from authz.core import loopback
 from authz.core.addresses import HostPort, SocketPath, parse_address, shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
+from authz.core.model import SERVICE_NAME
 from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
@@ -88,6 +90,18 @@ def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _service_name(text: str) -> str:
+    if not re.fullmatch(SERVICE_NAME, text):
+        raise Mistake(
+            f"{shown(text)}: not a name here", "write lower-case letters, digits, `_` and `-`, at most 63 characters"
+        )
+    return text
+
+
+ServiceName = Annotated[
+    str, AfterValidator(_service_name), WithJsonSchema({"type": "string", "pattern": f"^{SERVICE_NAME}$"})
+]
+"""The name of an upstream or a destination."""
 Address = Annotated[str, AfterValidator(_address)]
 Place = Annotated[str, AfterValidator(_place)]
 """An address that Envoy connects to."""

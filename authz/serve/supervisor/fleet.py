@@ -39,7 +39,7 @@ class WorkerSlot:
     due: float = 0.0
     listened: bool = False
     restarts: int = 0
-    told: bytearray = field(default_factory=bytearray, repr=False)
+    output: bytearray = field(default_factory=bytearray, repr=False)
     back_off: BackOff = field(default_factory=BackOff)
 
     @property
@@ -107,7 +107,7 @@ class Fleet:
                 raise
         ours.setblocking(False)
         slot.lifeline, slot.started_at = ours, now
-        slot.told.clear()
+        slot.output.clear()
 
     def reap(self) -> list[Ended]:
         """The workers that have ended since the last look; their slots are empty now."""
@@ -117,8 +117,8 @@ class Fleet:
             if slot.process is None or (status := slot.process.poll()) is None:
                 continue
             _listen(slot)
-            served = slot.told.startswith(LISTENING)
-            words = bytes(slot.told).removeprefix(LISTENING).decode(errors="replace")
+            served = slot.output.startswith(LISTENING)
+            words = bytes(slot.output).removeprefix(LISTENING).decode(errors="replace")
             slot.process = None
             if slot.lifeline is not None:
                 slot.lifeline.close()
@@ -141,10 +141,10 @@ def _listen(slot: WorkerSlot) -> None:
     """Read what the worker has reported, without blocking."""
     try:
         while slot.lifeline is not None and (data := slot.lifeline.recv(_BLOCK)):
-            slot.told += data
+            slot.output += data
     except OSError:  # nothing more for now, or it was killed in the middle of a word
         pass
-    slot.listened = slot.listened or slot.told.startswith(LISTENING)
+    slot.listened = slot.listened or slot.output.startswith(LISTENING)
 
 
 def _own_code() -> list[str]:

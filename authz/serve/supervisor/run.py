@@ -115,8 +115,8 @@ class Supervisor:
     def _keep_running(self) -> None:
         """Run until a signal to end, or a worker that cannot start."""
         while True:
-            told = signal.sigtimedwait(_AWAITED, self._pause())
-            number = told.si_signo if told is not None else None
+            received = signal.sigtimedwait(_AWAITED, self._pause())
+            number = received.si_signo if received is not None else None
             if number == signal.SIGHUP:
                 self._fleet.signal(signal.SIGHUP)
             now = time.monotonic()
@@ -156,7 +156,7 @@ class Supervisor:
             return False
         delay = slot.back_off.after(now - slot.started_at, served=ended.served)
         slot.due = now + delay
-        log.error("worker %d ended (%s), the next starts in %.1f s", slot.index, _told(ended.status), delay)
+        log.error("worker %d ended (%s), the next starts in %.1f s", slot.index, _received(ended.status), delay)
         return True
 
     def _end(self) -> None:
@@ -166,8 +166,8 @@ class Supervisor:
         shutdown = self._settings.shutdown
         deadline = time.monotonic() + shutdown.drain_delay + shutdown.drain_grace + _MARGIN_S
         while self._fleet.running() and time.monotonic() < deadline:
-            told = signal.sigtimedwait(_AWAITED, _LOOK_S)
-            if told is not None and told.si_signo == signal.SIGHUP:
+            received = signal.sigtimedwait(_AWAITED, _LOOK_S)
+            if received is not None and received.si_signo == signal.SIGHUP:
                 self._fleet.signal(signal.SIGHUP)
             for ended in self._fleet.reap():
                 self._note_end(ended)
@@ -177,7 +177,7 @@ class Supervisor:
         self._view.ended(ended)
         unborn = ended.status == -signal.SIGTERM and not ended.last_metrics
         if ended.status and not unborn:
-            log.error("worker %d ended badly: %s", ended.slot.index, _told(ended.status))
+            log.error("worker %d ended badly: %s", ended.slot.index, _received(ended.status))
             self._status = self._status or 1
 
     def _kill(self) -> None:
@@ -190,6 +190,6 @@ class Supervisor:
                 slot.process.wait()
 
 
-def _told(status: int) -> str:
+def _received(status: int) -> str:
     """An exit status in words."""
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -39,8 +39,8 @@ def combine_readiness(states: Mapping[int, WorkerState | None]) -> Readiness:
         if state is None:
             reasons.append(f"worker {index}: does not answer")
         else:
-            told = state.reasons or (() if state.ready else ("not ready",))
-            reasons += [f"worker {index}: {reason}" for reason in told]
+            reasons_of = state.reasons or (() if state.ready else ("not ready",))
+            reasons += [f"worker {index}: {reason}" for reason in reasons_of]
     revisions: dict[str, list[str]] = {}
     for index, state in sorted(states.items()):
         if state is not None:

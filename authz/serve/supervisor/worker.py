@@ -30,8 +30,8 @@ def settings_at(context: WorkerContext, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
     listen = endpoints.of_worker(settings.listen, context.index, context.count)
     file = settings.revocation.file or str(context.revocations)
-    told = settings.revocation.backchannel if context.index == 0 else None  # one listens, all know
-    shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": told})}
+    backchannel = settings.revocation.backchannel if context.index == 0 else None  # one listens, all know
+    shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": backchannel})}
     settings = frozen(settings, context.signing_keys)
     return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{context.admin}"), **shared})
 
