@@ -62,7 +62,7 @@ class Runs(Pair):
         headers = [("x-run-identity", f"DPoP {token}".encode()), ("x-run-proof", proof)]
         parts = {"plane": "egress", "host": HOST, "audience": "", "destination": "orders"}
         answer = self.check(index, headers=headers, target="/v1/orders", **parts)
-        assert answer.http in {200, 401}, answer
+        assert answer.http in {200, 401} or answer.reason == "replay_cache_locked", answer.reason
         return None if answer.http == 200 else answer.reason
 
 
@@ -96,7 +96,9 @@ def test_a_proof_is_good_once_at_all_workers_together(runs):
     for thread in threads:
         thread.join()
     for pair in zip(answers[0], answers[1], strict=True):
-        assert set(pair) == {None, "proof_replayed"}
+        assert pair.count(None) == 1
+        # On a busy machine the worker that is first may be held up with the lock, for longer than the other waits.
+        assert set(pair) - {None} <= {"proof_replayed", "replay_cache_locked"}
     assert len(answers[0]) == len(proofs)
 
 
