@@ -24,6 +24,12 @@ SERVERS = {
     "slow": {"slow": True},
 }
 
+# What each must allow before it is measured: the call that it refuses for longest when it has just started.
+FIRST = dict.fromkeys(SERVERS, lambda pool, _task: pool.same["allow"]) | {
+    "egress": lambda pool, task: pool.proven(task, 1)[0],
+    "slow": lambda pool, _task: pool.same["service"],
+}
+
 
 class Bodies:
     """Framed CheckRequests. Those that must be new each time come from pools, so that both builds get the same."""

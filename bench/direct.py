@@ -60,10 +60,10 @@ class Direct:
         for server in inbound | {self._egress, self._slow}:
             server.start()
         for server in inbound:
-            server.wait_allowed(self._bodies["allow"])
-        self._egress.wait_allowed(self._task.borne())
+            server.wait_allowed(lambda: self._bodies["allow"])
+        self._egress.wait_allowed(lambda: next(self._task.proven([next(self._serial)])))
         self._service = checks.framed(checks.outbound(checks.service_headers(keys["RS256"]).items()))
-        self._slow.wait_allowed(self._service)
+        self._slow.wait_allowed(lambda: self._service)
         self._echo = fleet.echo(ask(self._base.address, self._bodies["allow"]))
         self._echo.start()
         self._echo.wait(self._bodies["allow"])

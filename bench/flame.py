@@ -48,7 +48,7 @@ def record(fleet, keys, folder):
     file.write_bytes(body)
     server = fleet.gate("flame")
     server.start()
-    server.wait_allowed(body)
+    server.wait_allowed(lambda: body)
     load.grpc(server.address, file, _CHECKS)
     spy = Path(sys.executable).with_name("py-spy")
     bounds = ["--native", "--format", "raw", "--rate", _RATE, "--duration", _SECONDS]

@@ -36,7 +36,7 @@ class Outbound:
         self._service = checks.service_headers(keys["RS256"])
         self._gate.start()
         self._stack.callback(self._gate.stop)
-        self._gate.wait_allowed(self._task.borne())
+        self._gate.wait_allowed(lambda: next(self._task.proven([next(self._serial)])))
         base = free_ports(4)[0]
         secret = folder / "destination.secret"
         secret.write_text("a-secret-of-the-benchmark")

@@ -82,10 +82,14 @@ class Server:
             time.sleep(0.005)
 
     def wait_allowed(self, body):
-        """Until every worker answers a Check with an allow: keys and policy are there."""
+        """Until every worker answers a Check with an allow: keys and policy are there.
+
+        `body` makes the framed call that is tried next. One with a proof has to be new each time, and is refused for
+        up to two seconds by a server that starts: the proof could be older than its replay cache.
+        """
         end = time.monotonic() + _START_S
         for address in self.addresses:
-            while not checks.allows(self.wait(body, address)):
+            while not checks.allows(self.wait(body(), address)):
                 if time.monotonic() > end:
                     raise RuntimeError(f"{self.name} does not allow: {self.log.read_text()}")
                 time.sleep(0.005)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from bench import checks, runs
-from bench.compare_rows import SERVERS
+from bench.compare_rows import FIRST, SERVERS
 from bench.parked import held
 from bench.samples import Meter
 from bench.sender import send
@@ -40,12 +40,12 @@ class Inside:
             )
 
     def wait(self, body):
-        """Until an allow; first of all it says whose code it runs."""
+        """Until an allow, as `Server.wait_allowed`; first of all it says whose code it runs."""
         said = Path(self._process.stdout.readline().strip() or "/")
         if said.parent.parent != self.build.folder.resolve():
             raise RuntimeError(f"{self.build.name} runs {said}: {self._server.log.read_text()}")
         end = time.monotonic() + _START_S
-        while not checks.allows(self.ask([body])[1][0]):
+        while not checks.allows(self.ask([body()])[1][0]):
             if time.monotonic() > end:
                 raise RuntimeError(f"{self._server.name} does not allow: {self._server.log.read_text()}")
             time.sleep(0.01)
@@ -102,7 +102,7 @@ class Side:
             target.start()
         for (name, inside), target in self._targets.items():
             try:
-                target.wait(self._pool.same["service" if self._tasks[name, inside] else "allow"])
+                target.wait(lambda name=name, task=self._tasks[name, inside]: FIRST[name](self._pool, task))
             except (RuntimeError, OSError) as error:
                 skip(self, name, inside, f"it does not start: {error}")
 

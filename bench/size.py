@@ -21,7 +21,7 @@ def measure(fleet, keys, plan):
         server = fleet.gate("start", rules=_RULES)
         started = time.perf_counter()
         server.start()
-        server.wait_allowed(body)
+        server.wait_allowed(lambda: body)
         start.add(ready_s=time.perf_counter() - started)
         if remaining:
             server.stop()

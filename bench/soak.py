@@ -31,7 +31,7 @@ def run(fleet, keys, folder, count):
         files[-1].write_bytes(checks.framed(message))
     server = fleet.gate("soak", cached_tokens=_CACHE)
     server.start()
-    server.wait_allowed(checks.framed(bodies["allow"]))
+    server.wait_allowed(lambda: checks.framed(bodies["allow"]))
     serials = itertools.count(1)
     done, failed, memory = 0, 0, {}
     for file in itertools.cycle(files):

@@ -47,7 +47,7 @@ class Through:
         over_tcp = fleet.gate("ours-tcp", rules=_RULES, tcp=True)
         over_tcp.start()
         systems["ours_tcp"], self._servers["ours_tcp"] = list(over_tcp.endpoints), [over_tcp]
-        over_tcp.wait_allowed(body)
+        over_tcp.wait_allowed(lambda: body)
         echo = fleet.echo(ask(over_tcp.address, body))
         echo.start()
         echo.wait(body)
@@ -55,7 +55,7 @@ class Through:
         if peer:
             systems["guarded_by_peer"], self._servers["guarded_by_peer"] = list(peer.endpoints), [peer]
         for name in ("ours_1", "ours_2"):
-            self._servers[name][0].wait_allowed(body)
+            self._servers[name][0].wait_allowed(lambda: body)
         base = free_ports(len(systems) + 1)[0]
         self._ports = {name: base + 1 + number for number, name in enumerate(systems)}
         self._stack.enter_context(envoys.upstream(base, folder))

@@ -55,7 +55,8 @@ def peer(keys_folder):
     with Fleet(keys_folder) as fleet:
         server = fleet.gate("peer", tcp=True)
         server.start()
-        server.wait_allowed(checks.framed(checks.request(checks.token(checks.keys(keys_folder)["RS256"]))))
+        body = checks.framed(checks.request(checks.token(checks.keys(keys_folder)["RS256"])))
+        server.wait_allowed(lambda: body)
         yield server
 
 
