@@ -39,10 +39,10 @@ $(FAB): requirements/fab.lock | $(STAMP)
 	@touch $@
 
 demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
-	@$(BIN)/python -m authz.demo
+	@$(BIN)/python -m demo
 
 demo-tour: $(STAMP) ## the same, ending after the tour
-	@$(BIN)/python -m authz.demo --tour
+	@$(BIN)/python -m demo --tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 

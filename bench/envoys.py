@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from authz.demo.ports import free_ports
 from authz.envoy_config.render import render, render_sds
 from bench import machine
 from bench.rulebook import ORDERS
+from demo.ports import free_ports
 from tests.e2e.envoy_harness import newest
 from tests.support import envoy_settings
 

@@ -9,10 +9,10 @@ import http.client
 import itertools
 import time
 
-from authz.demo.ports import free_ports
 from bench import checks, envoys, load, runs
 from bench.rulebook import ORDERS, ORDERS_PATH
 from bench.samples import Meter, Row
+from demo.ports import free_ports
 
 _LABELS = {
     "direct": "straight to the destination",

@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from authz.demo.ports import free_ports
 from authz.settings.endpoints import of_all
 from bench import checks, machine, rulebook, runs
 from bench.sender import ask
+from demo.ports import free_ports
 
 NO_LOG = "/dev/null"
 _START_S = 60.0

@@ -6,11 +6,11 @@ the saturation just before, the unloaded latency with one connection and one req
 
 import contextlib
 
-from authz.demo.ports import free_ports
 from bench import checks, envoys, load
 from bench.rulebook import ALLOWED, DENIED, native_filters
 from bench.samples import Meter, Row
 from bench.sender import ask
+from demo.ports import free_ports
 
 _RULES = 10  # few, because RBAC looks at one after the other, and ours does not
 _LABELS = {

@@ -16,8 +16,8 @@ from cachetools import LRUCache
 
 from authz.check import wire
 from authz.check.assertions import NO_ASSERTION, Assertion
+from authz.check.check_record import CheckRecord
 from authz.check.decision_cache import PreparedAnswer
-from authz.check.trail import Trail
 from authz.core.decision.rights import airflow_role, menu
 from authz.core.http_answer import HttpAnswer, for_task, refusal
 from authz.core.messages.page_frame import NO_BRANDING, Branding
@@ -37,8 +37,8 @@ class _Kept(NamedTuple):
     revision: str
     allow: wire.PreparedAllow
 
-    def is_for(self, trail: Trail, assertion: Assertion) -> bool:
-        return self.identity is trail.identity and self.assertion is assertion and self.revision == trail.revision
+    def is_for(self, check: CheckRecord, assertion: Assertion) -> bool:
+        return self.identity is check.identity and self.assertion is assertion and self.revision == check.revision
 
 
 class Minter(Protocol):
@@ -73,82 +73,79 @@ class Answers:
 
     Args:
         minter: makes the assertions.
-        realm: the `realm` of the challenge that comes with 401 (RFC 6750 §3).
         branding: who runs the gate, for its pages.
     """
 
-    def __init__(self, minter: Minter, *, realm: str, branding: Branding = NO_BRANDING) -> None:
+    def __init__(self, minter: Minter, *, branding: Branding = NO_BRANDING) -> None:
         self._minter = minter
-        self._realm = realm
         self._branding = branding
         self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None, bool], _Kept] = LRUCache(_MOST_KEPT)
         self._menus = Menus()
 
-    def render(self, trail: Trail, decision: Decision) -> bytes:
+    def render(self, check: CheckRecord, decision: Decision) -> bytes:
         """The serialised CheckResponse.
 
         Raises:
             ValueError: an allow without a request. This is a bug in the caller; the service answers 503 for it.
         """
-        http = trail.http
+        http = check.http
         if isinstance(decision, Deny):
-            return self._deny(trail, decision)
+            return self._deny(check, decision)
         if http is None:
             raise ValueError("an allow for no request")
-        verdict = trail.verdict
-        is_new = trail.identity is not None and verdict is None
-        cookies = trail.cookies().left if http.cookies else None
+        verdict = check.verdict
+        is_new = check.identity is not None and verdict is None
+        cookies = check.cookies().left if http.cookies else None
         if is_new or (cookies is not None and len(cookies) > _LONGEST_COOKIES):
-            assertion = self._assertion(trail, self._rights(trail, decision, http.audience), http.audience)
-            headers = self._identity_headers(trail, assertion, http.audience)
-            metadata = trail.metadata(decision)
-            keep = _keeps_authorization(trail)
-            return wire.allowed(decision_id=trail.id, headers=headers, cookies=cookies, metadata=metadata, keep=keep)
+            assertion = self._assertion(check, self._rights(check, decision, http.audience), http.audience)
+            headers = self._identity_headers(check, assertion, http.audience)
+            metadata = check.metadata(decision)
+            keep = _keeps_authorization(check)
+            return wire.allowed(decision_id=check.id, headers=headers, cookies=cookies, metadata=metadata, keep=keep)
         kept = verdict.answer if verdict is not None else None
         if (
             kept is None
             or kept.audience != http.audience
             or kept.cookies != cookies
-            or kept.keep != _keeps_authorization(trail)
-            or not kept.assertion.is_fresh(trail.time)
+            or kept.keep != _keeps_authorization(check)
+            or not kept.assertion.is_fresh(check.time)
         ):
-            kept = self._prepare(trail, decision, http.audience, cookies)
+            kept = self._prepare(check, decision, http.audience, cookies)
             if verdict is not None:
                 verdict.answer = kept
-        return kept.allow.render(trail.id)
+        return kept.allow.render(check.id)
 
-    def _deny(self, trail: Trail, decision: Deny) -> bytes:
+    def _deny(self, check: CheckRecord, decision: Deny) -> bytes:
         """A denial. Except for browsers, repeated denials of one question differ only in the decision's id."""
-        verdict, http = trail.verdict, trail.http
+        verdict, http = check.verdict, check.http
         if verdict is None or verdict.decision is not decision or http is None or http.browser:
-            answer = self._refusal(trail, decision, trail.id)
-            return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+            answer = self._refusal(check, decision, check.id)
+            return wire.denied(answer, reason=decision.reason, metadata=check.metadata(decision))
         if verdict.denial is None:
-            make = partial(self._refusal, trail, decision)
-            verdict.denial = wire.PreparedDeny(make, reason=decision.reason, metadata=trail.metadata(decision))
-        return verdict.denial.render(trail.id)
+            make = partial(self._refusal, check, decision)
+            verdict.denial = wire.PreparedDeny(make, reason=decision.reason, metadata=check.metadata(decision))
+        return verdict.denial.render(check.id)
 
-    def _refusal(self, trail: Trail, decision: Deny, decision_id: str) -> HttpAnswer:
+    def _refusal(self, check: CheckRecord, decision: Deny, decision_id: str) -> HttpAnswer:
         return refusal(
             decision,
             decision_id=decision_id,
-            identity=trail.identity,
-            http=trail.http,
-            realm=self._realm,
-            run=trail.caller_run,
-            at=trail.time,
+            identity=check.identity,
+            http=check.http,
+            run=check.caller_run,
+            at=check.time,
             branding=self._branding,
         )
 
     @staticmethod
-    def answered(trail: Trail, decision: Deny, body: bytes) -> bytes:
+    def answered(check: CheckRecord, decision: Deny, body: bytes) -> bytes:
         """The serialised CheckResponse that gives a task what it asked for."""
-        answer = for_task(body, decision_id=trail.id)
-        return wire.denied(answer, reason=decision.reason, metadata=trail.metadata(decision))
+        answer = for_task(body, decision_id=check.id)
+        return wire.denied(answer, reason=decision.reason, metadata=check.metadata(decision))
 
-    def _rights(self, trail: Trail, decision: Allow, audience: str) -> Rights | None:
+    def _rights(self, check: CheckRecord, decision: Allow, audience: str) -> Rights | None:
         """The rights in the assertion; None without an assertion: anonymous caller or no audience."""
-        identity, request, policy = trail.identity, trail.request, trail.policy
+        identity, request, policy = check.identity, check.request, check.policy
         if identity is None or request is None or policy is None or not audience:
             return None
         if request.plane is Plane.EGRESS:
@@ -156,38 +153,38 @@ class Answers:
         shown = self._menus.of(request, identity, policy)
         return Rights(decision.dags, airflow_role(identity, decision), shown)
 
-    def _assertion(self, trail: Trail, rights: Rights | None, audience: str) -> Assertion:
-        if trail.identity is None or rights is None:
+    def _assertion(self, check: CheckRecord, rights: Rights | None, audience: str) -> Assertion:
+        if check.identity is None or rights is None:
             return NO_ASSERTION
-        return self._minter.assertion(trail.identity, audience, rights, trail.time)
+        return self._minter.assertion(check.identity, audience, rights, check.time)
 
     @staticmethod
-    def _identity_headers(trail: Trail, assertion: Assertion, audience: str) -> Mapping[str, str]:
-        if trail.identity is None or not audience:
+    def _identity_headers(check: CheckRecord, assertion: Assertion, audience: str) -> Mapping[str, str]:
+        if check.identity is None or not audience:
             return _NOBODY
-        return wire.identity_headers(trail.identity, assertion.token)
+        return wire.identity_headers(check.identity, assertion.token)
 
-    def _prepare(self, trail: Trail, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:
+    def _prepare(self, check: CheckRecord, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:
         """The allow for this identity (or None), audience, rule and remaining cookies, with a fresh assertion.
 
         Many requests share one, so it is also cached here, by the `id` of the identity, which the entry keeps alive.
         """
-        rights = self._rights(trail, decision, audience)
-        assertion = self._assertion(trail, rights, audience)
-        keep = _keeps_authorization(trail)
-        key = (id(trail.identity), audience, decision.rule, rights, cookies, keep)
+        rights = self._rights(check, decision, audience)
+        assertion = self._assertion(check, rights, audience)
+        keep = _keeps_authorization(check)
+        key = (id(check.identity), audience, decision.rule, rights, cookies, keep)
         kept = self._allows.get(key)
-        if kept is None or not kept.is_for(trail, assertion):
-            headers = self._identity_headers(trail, assertion, audience)
-            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=trail.metadata(decision), keep=keep)
-            kept = _Kept(trail.identity, assertion, trail.revision, made)
+        if kept is None or not kept.is_for(check, assertion):
+            headers = self._identity_headers(check, assertion, audience)
+            made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=check.metadata(decision), keep=keep)
+            kept = _Kept(check.identity, assertion, check.revision, made)
             self._allows[key] = kept
         return PreparedAnswer(audience, cookies, assertion, kept.allow, keep)
 
 
-def _keeps_authorization(trail: Trail) -> bool:
+def _keeps_authorization(check: CheckRecord) -> bool:
     """Whether the destination owns the Authorization header: Envoy says so, and another one names the caller."""
-    http = trail.http
-    if http is None or not http.keeps_authorization or trail.identity is None:
+    http = check.http
+    if http is None or not http.keeps_authorization or check.identity is None:
         return False
     return bool(http.run_identity or http.proxy_authorization)

@@ -22,8 +22,8 @@ from authz.authn.run_identity import Caller, RunIdentities, Shown, StateWanted
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
 from authz.check import wire
 from authz.check.answers import Answers, Minter
+from authz.check.check_record import CheckRecord, new_id
 from authz.check.decision_cache import DecisionCache
-from authz.check.trail import Trail, new_id
 from authz.core.clock import Clock
 from authz.core.decision import decide
 from authz.core.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
@@ -98,7 +98,6 @@ class Service:
         record: Callable[[bytes], None],
         observe: Callable[[str, Reason, float], None],
         want_key: WantKey,
-        realm: str = "airflow",
         branding: Branding = NO_BRANDING,
         revoker: Revoker | None = None,
         keep: float = _DAY_S,
@@ -110,7 +109,7 @@ class Service:
         self._want_key = want_key
         self._record = record
         self._observe = observe
-        self._answers = Answers(minter, realm=realm, branding=branding)
+        self._answers = Answers(minter, branding=branding)
         self._verdicts = DecisionCache()
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep
@@ -122,34 +121,34 @@ class Service:
 
     def overloaded(self) -> bytes:
         """The answer of an overloaded engine: a denial with 503, recorded like any other."""
-        trail = Trail(new_id())
+        check = CheckRecord(new_id())
 
         def answer() -> bytes:
-            trail.started = self._clock.monotonic()
-            trail.time = self._clock.wall()
-            return self._finish(trail, Deny(reason=Reason.OVERLOADED))
+            check.started = self._clock.monotonic()
+            check.time = self._clock.wall()
+            return self._finish(check, Deny(reason=Reason.OVERLOADED))
 
-        return self._guarded(trail, answer)
+        return self._guarded(check, answer)
 
     def _check(
         self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: PendingLookup | None = None
     ) -> bytes | Parked:
         """`may_wait`: for a key, or for Airflow's answer about a task. It always waits for a revocation."""
-        trail = Trail(new_id())
+        check = CheckRecord(new_id())
         try:
-            trail.started = self._clock.monotonic()
-            trail.asked, trail.looked = trail.started if asked is None else asked, looked
-            trail.time = self._clock.wall()
-            return self._judge(message, trail, may_wait=may_wait)
+            check.started = self._clock.monotonic()
+            check.asked, check.looked = check.started if asked is None else asked, looked
+            check.time = self._clock.wall()
+            return self._judge(message, check, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
-            return self._internal_error(trail, error)
+            return self._internal_error(check, error)
 
-    def _guarded(self, trail: Trail, answer: Callable[[], bytes]) -> bytes:
+    def _guarded(self, check: CheckRecord, answer: Callable[[], bytes]) -> bytes:
         """What `answer` returns, for checks that waited and for an overloaded engine; a bug is a 503."""
         try:
             return answer()
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
-            return self._internal_error(trail, error)
+            return self._internal_error(check, error)
 
     def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
         """Evaluate again a check that was asked at the monotonic time `asked` and had to wait."""
@@ -160,56 +159,56 @@ class Service:
         wanted.leave()
         return self._check(message, may_wait=False, asked=asked, looked=wanted.attempt)
 
-    def _judge(self, message: bytes, trail: Trail, *, may_wait: bool) -> bytes | Parked:
+    def _judge(self, message: bytes, check: CheckRecord, *, may_wait: bool) -> bytes | Parked:
         snapshot = self._snapshot()
         policy = snapshot.policy
         try:
-            http = trail.http = wire.parse(message)
+            http = check.http = wire.parse(message)
             if policy is None:
                 raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one exit for all that is denied here
-            trail.policy = policy
+            check.policy = policy
             if http.plane == EXECUTION:
-                return self._exchange(http, trail)
+                return self._exchange(http, check)
             question = self._verdicts.question(http, policy)
-            request = trail.request = question.request
+            request = check.request = question.request
             session: Session | Caller | KeyWanted | StateWanted | None
             proof = None
             if http.run_identity or http.proxy_authorization:
-                session, proof = self._of_a_run(http, request, policy, trail, snapshot.keys, may_wait=may_wait)
+                session, proof = self._of_a_run(http, request, policy, check, snapshot.keys, may_wait=may_wait)
             else:
                 session = self._authenticator.authenticate(
-                    http, request.plane, policy, snapshot.keys, wall=trail.time, monotonic=trail.started
+                    http, request.plane, policy, snapshot.keys, wall=check.time, monotonic=check.started
                 )
-            if http.cookies and trail.cookies().session:
-                _check_cookies(http, request, session, trail.cookies(), policy)
+            if http.cookies and check.cookies().session:
+                _check_cookies(http, request, session, check.cookies(), policy)
         except DeniedError as error:
-            return self._refused(trail, policy, error)
+            return self._refused(check, policy, error)
         if session is None or isinstance(session, KeyWanted | StateWanted):
-            return self._without_session(message, trail, snapshot, session, may_wait=may_wait)
+            return self._without_session(message, check, snapshot, session, may_wait=may_wait)
         identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
         if proof is not None and isinstance(decision, Allow):
             try:
-                self._run_parts.identities.use_up(proof, identity, trail.time)
+                self._run_parts.identities.use_up(proof, identity, check.time)
             except DeniedError as error:
-                return self._refused(trail, policy, error)
-        trail.identity = identity
+                return self._refused(check, policy, error)
+        check.identity = identity
         if decision.operation in _OF_SESSIONS and isinstance(session, Session):
-            return self._sign_in_or_out(http, trail, session, decision)
+            return self._sign_in_or_out(http, check, session, decision)
         if session.used:  # preparing for a second time pays only for those who come a second time
-            trail.verdict = self._verdicts.verdict(question, identity, decision)
-        return self._finish(trail, decision)
+            check.verdict = self._verdicts.verdict(question, identity, decision)
+        return self._finish(check, decision)
 
-    def _refused(self, trail: Trail, policy: Policy | None, error: DeniedError) -> bytes:
-        trail.run = error.run or trail.run
+    def _refused(self, check: CheckRecord, policy: Policy | None, error: DeniedError) -> bytes:
+        check.run = error.run or check.run
         if isinstance(error, RequestError) or policy is None:
-            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
-        return self._unauthenticated(trail, policy, error.reason, error.detail)
+            return self._finish(check, Deny(reason=error.reason, detail=error.detail))
+        return self._unauthenticated(check, policy, error.reason, error.detail)
 
     def _without_session(
         self,
         message: bytes,
-        trail: Trail,
+        check: CheckRecord,
         snapshot: Snapshot,
         wanted: KeyWanted | StateWanted | None,
         *,
@@ -218,59 +217,61 @@ class Service:
         """For an anonymous caller, or one whose key must be fetched or whose task must be checked first."""
         if isinstance(wanted, StateWanted):
             # Checked again when Airflow has said whether the task runs.
-            resume = partial(self._after_look, message, trail.asked, wanted)
+            resume = partial(self._after_look, message, check.asked, wanted)
             return Parked(resume, partial(_begin, wanted.begin), leave=wanted.leave)
         policy = snapshot.policy
-        if trail.request is None or trail.http is None or policy is None:
+        if check.request is None or check.http is None or policy is None:
             raise ValueError("there is no request")
-        decision = decide.evaluate(trail.request, None, policy)
-        leaves = _signs_out(trail.http, decision)
+        decision = decide.evaluate(check.request, None, policy)
+        leaves = _signs_out(check.http, decision)
         if wanted is None:
-            return self._finish(trail, _signed_out(decision) if leaves else decision)
+            return self._finish(check, _signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
             begin = partial(_begin, partial(self._want_key, wanted.issuer, wanted.key_id))
-            return Parked(lambda: self._after_wait(message, trail.asked), begin, counted=True)
+            return Parked(lambda: self._after_wait(message, check.asked), begin, counted=True)
         reason = wanted.reason
         state = snapshot.keys.get(wanted.issuer)
-        if leaves and (state is None or state.fetched_at < trail.asked):
+        if leaves and (state is None or state.fetched_at < check.asked):
             reason = Reason.KEYS_UNAVAILABLE  # not fetched since: the key may be there, and the session good
-        return self._unauthenticated(trail, policy, reason, f"no such key of issuer {wanted.issuer}")
+        return self._unauthenticated(check, policy, reason, f"no such key of issuer {wanted.issuer}")
 
-    def _unauthenticated(self, trail: Trail, policy: Policy | None, reason: Reason, detail: str) -> bytes:
+    def _unauthenticated(self, check: CheckRecord, policy: Policy | None, reason: Reason, detail: str) -> bytes:
         """A public route stays public for a caller whose token is invalid: everyone is anonymous there.
 
         So does signing out, except with a token that cannot be checked yet: its session would silently go on.
         """
-        if policy is not None and trail.request is not None and trail.http is not None:
-            decision = decide.evaluate(trail.request, None, policy)
-            if _signs_out(trail.http, decision):
+        if policy is not None and check.request is not None and check.http is not None:
+            decision = decide.evaluate(check.request, None, policy)
+            if _signs_out(check.http, decision):
                 if reason is Reason.NOT_YET_VALID:
-                    return self._finish(trail, Deny(reason=Reason.REVOCATION_UNAVAILABLE, detail=f"{reason}: {detail}"))
+                    return self._finish(check, Deny(reason=Reason.REVOCATION_UNAVAILABLE, detail=f"{reason}: {detail}"))
                 if reason is not Reason.KEYS_UNAVAILABLE:
-                    return self._finish(trail, _signed_out(decision, f"{reason}: {detail}"))
+                    return self._finish(check, _signed_out(decision, f"{reason}: {detail}"))
             elif isinstance(decision, Allow):
-                return self._finish(trail, decision)
-        return self._finish(trail, Deny(reason=reason, detail=detail))
+                return self._finish(check, decision)
+        return self._finish(check, Deny(reason=reason, detail=detail))
 
-    def _sign_in_or_out(self, http: HttpRequest, trail: Trail, session: Session, decision: Decision) -> bytes | Parked:
+    def _sign_in_or_out(
+        self, http: HttpRequest, check: CheckRecord, session: Session, decision: Decision
+    ) -> bytes | Parked:
         """Redirect back from Airflow's login; or revoke the session, then go where its cookies end, or to Airflow."""
         if decision.operation == _SIGN_IN:
-            return self._finish(trail, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
+            return self._finish(check, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
         if not http.signout and isinstance(decision, Deny):
-            return self._finish(trail, decision)
+            return self._finish(check, decision)
         after = _signed_out(decision) if http.signout else decision
-        note = f"signed out, decision {trail.id}"
-        revocation = self._authenticator.revocation(http, session, wall=trail.time, keep=self._keep, note=note)
+        note = f"signed out, decision {check.id}"
+        revocation = self._authenticator.revocation(http, session, wall=check.time, keep=self._keep, note=note)
         attempt = PendingRevocation(revocation, subject=session.claims.subject)
         return Parked(
-            partial(self._guarded, trail, lambda: self._after_sign_out(trail, attempt, after)),
+            partial(self._guarded, check, lambda: self._after_sign_out(check, attempt, after)),
             partial(_begin, partial(self._revoker.revoke, attempt)),
         )
 
-    def _after_sign_out(self, trail: Trail, attempt: PendingRevocation, after: Decision) -> bytes:
+    def _after_sign_out(self, check: CheckRecord, attempt: PendingRevocation, after: Decision) -> bytes:
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
-        return self._finish(trail, after)
+        return self._finish(check, after)
 
     @property
     def _run_parts(self) -> Runs:
@@ -287,75 +288,75 @@ class Service:
         http: HttpRequest,
         request: Request,
         policy: Policy,
-        trail: Trail,
+        check: CheckRecord,
         keys: Mapping[str, KeyState],
         *,
         may_wait: bool,
     ) -> tuple[Caller | KeyWanted | StateWanted, Proof | None]:
         """The caller that the run headers identify, and the proof to use up if the policy allows the call."""
         identities = self._run_parts.identities
-        shown = identities.authenticate(http, request, policy, keys, wall=trail.time, monotonic=trail.started)
+        shown = identities.authenticate(http, request, policy, keys, wall=check.time, monotonic=check.started)
         if isinstance(shown, Shown):
             caller, proof = shown
-            trail.run = caller.identity.run
+            check.run = caller.identity.run
             return caller, proof
         if isinstance(shown, StateWanted):
-            trail.run = shown.run
+            check.run = shown.run
             if not may_wait:
-                if trail.looked is not None and (found := trail.looked.found) is not None and found.reason is not None:
+                if check.looked is not None and (found := check.looked.found) is not None and found.reason is not None:
                     raise DeniedError(found.reason, found.detail)
                 raise DeniedError(Reason.AIRFLOW_UNAVAILABLE, "Airflow did not answer in time")
         return shown, None
 
-    def _exchange(self, http: HttpRequest, trail: Trail) -> bytes | Parked:
+    def _exchange(self, http: HttpRequest, check: CheckRecord) -> bytes | Parked:
         """Answer a task's request for its identity."""
         exchange = self._runs.exchange if self._runs is not None else None
         if exchange is None:
             raise DeniedError(Reason.MISCONFIGURED, "the settings' `run_identity` does not say how to give tokens")
         wait = exchange.begin(http)
-        resume = partial(self._guarded, trail, lambda: self._after_exchange(exchange, wait, trail))
+        resume = partial(self._guarded, check, lambda: self._after_exchange(exchange, wait, check))
         return Parked(resume, partial(_begin, wait.begin), leave=partial(exchange.leave, wait))
 
-    def _after_exchange(self, exchange: Exchange, wait: Wait, trail: Trail) -> bytes:
-        trail.time = self._clock.wall()
+    def _after_exchange(self, exchange: Exchange, wait: Wait, check: CheckRecord) -> bytes:
+        check.time = self._clock.wall()
         exchange.leave(wait)
         try:
-            body, trail.run = exchange.end(wait, trail.time)
+            body, check.run = exchange.end(wait, check.time)
         except DeniedError as error:
-            trail.run = error.run
-            return self._finish(trail, Deny(reason=error.reason, detail=error.detail))
-        return self._finish(trail, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
+            check.run = error.run
+            return self._finish(check, Deny(reason=error.reason, detail=error.detail))
+        return self._finish(check, Deny(reason=Reason.RUN_TOKEN_ISSUED), body)
 
-    def _finish(self, trail: Trail, decision: Decision, body: bytes = b"") -> bytes:
+    def _finish(self, check: CheckRecord, decision: Decision, body: bytes = b"") -> bytes:
         """Build the answer, have it recorded, and only then return it. `body` is our own answer to a task."""
         if body and isinstance(decision, Deny):
-            answer = self._answers.answered(trail, decision, body)
+            answer = self._answers.answered(check, decision, body)
         else:
-            answer = self._answers.render(trail, decision)
+            answer = self._answers.render(check, decision)
         now = self._clock.monotonic()
         try:
-            self._record(trail.record(decision, now))
+            self._record(check.line(decision, now))
         except AuditUnavailableError:  # the sink reports it, with a count: a line for each check would fill another log
             decision = Deny(reason=Reason.AUDIT_UNAVAILABLE)
-            answer = self._answers.render(trail, decision)
-        http = trail.http
-        plane = http.plane if http is not None and (trail.request is not None or http.plane == EXECUTION) else ""
-        self._observe(plane, decision.reason, now - trail.started)
+            answer = self._answers.render(check, decision)
+        http = check.http
+        plane = http.plane if http is not None and (check.request is not None or http.plane == EXECUTION) else ""
+        self._observe(plane, decision.reason, now - check.started)
         if plane == _EGRESS and self._runs is not None:
-            run = trail.caller_run
+            run = check.caller_run
             self._runs.count(run.level.value if run is not None else "none", word_of(decision.reason))
         return answer
 
-    def _internal_error(self, trail: Trail, error: Exception) -> bytes:
+    def _internal_error(self, check: CheckRecord, error: Exception) -> bytes:
         # Neither the error's text nor its arguments: they could quote the request. Class and place are enough.
-        log.critical("internal error in decision %s: %s at %s", trail.id, type(error).__name__, _place(error))
+        log.critical("internal error in decision %s: %s at %s", check.id, type(error).__name__, _place(error))
         deny = Deny(reason=Reason.INTERNAL_ERROR)
         try:
-            bare = Trail(trail.id, started=trail.started, time=trail.time)
+            bare = CheckRecord(check.id, started=check.started, time=check.time)
             return self._finish(bare, deny)
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
-            log.critical("decision %s could not be recorded: %s at %s", trail.id, type(again).__name__, _place(again))
-        answer = refusal(deny, decision_id=trail.id, identity=None, http=None, realm="")
+            log.critical("decision %s could not be recorded: %s at %s", check.id, type(again).__name__, _place(again))
+        answer = refusal(deny, decision_id=check.id, identity=None, http=None)
         return wire.denied(answer, reason=deny.reason, metadata={})
 
 

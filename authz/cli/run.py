@@ -65,9 +65,9 @@ def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) 
 
         arguments = ["serve", "--settings", str(path), "--engine", settings.engine, *(["--quiet"] if quiet else [])]
         return Supervisor(settings, data, arguments).run()
-    from authz.serve.app import App, settle  # noqa: PLC0415 gRPC too
+    from authz.serve.app import App, freeze_gc  # noqa: PLC0415 gRPC too
 
-    return App(settings).run(lambda _addresses: settle())
+    return App(settings).run(lambda _addresses: freeze_gc())
 
 
 def _log_to_stderr(level: int | str, who: str) -> None:

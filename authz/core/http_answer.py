@@ -22,6 +22,7 @@ _OK: Final = 200
 _FOUND: Final = 302  # RFC 9110 §15.4.3
 _RETRY_AFTER_S: Final = "2"  # RFC 9110 §10.2.3; programs know it, and tasks are programs
 _FORBIDDEN: Final = 403
+_REALM: Final = "airflow"  # of the challenge (RFC 6750 §3)
 _UNAVAILABLE: Final = 503
 
 
@@ -40,7 +41,6 @@ def refusal(
     decision_id: str,
     identity: Identity | None,
     http: HttpRequest | None,
-    realm: str,
     run: Run | None = None,
     at: float = 0.0,
     branding: Branding = NO_BRANDING,
@@ -79,7 +79,7 @@ def refusal(
         headers["content-security-policy"] = POLICY
     if status == 401:  # noqa: PLR2004 RFC 9110 §15.5.2 demands a challenge with 401
         error = f', error="{answer.error}"' if answer.error else ""
-        headers["www-authenticate"] = f'Bearer realm="{realm}"{error}'
+        headers["www-authenticate"] = f'Bearer realm="{_REALM}"{error}'
     body = _body(deny, identity, decision_id, http, run, at=at, branding=branding)
     return HttpAnswer(status=status, headers=headers, body=body)
 

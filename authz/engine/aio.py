@@ -182,18 +182,18 @@ class AioEngine:
         self, request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         unknown = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        told = None
+        sent = None
         while True:
             status = self._status(request.service) or unknown
-            if status != told:
-                told = status
+            if status != sent:
+                sent = status
                 yield status
                 continue  # what has changed meanwhile is sent as well, also to clients that are about to be left
             if self._closed:
                 return
             async with self._health_changed:
                 await self._health_changed.wait_for(
-                    lambda: self._closed or (self._status(request.service) or unknown) != told  # noqa: B023 waited for here
+                    lambda: self._closed or (self._status(request.service) or unknown) != sent  # noqa: B023 waited for here
                 )
 
 

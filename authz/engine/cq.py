@@ -56,7 +56,7 @@ class _Watcher:
 
     call: Any
     service: str
-    told: int = -1
+    sent: int = -1
     sending: bool = False
     begun: bool = False
     ended: bool = False
@@ -333,9 +333,9 @@ class CqEngine:
     def _tell(self, watcher: _Watcher) -> None:
         """Send the status if it is news to the watcher; one message is on its way at a time."""
         status = self._status(watcher.service)
-        if status == watcher.told or watcher.sending or watcher.ended:
+        if status == watcher.sent or watcher.sending or watcher.ended:
             return
-        watcher.told, watcher.sending = status, True
+        watcher.sent, watcher.sending = status, True
         message = batches.message(_health(status))
         operations = (message,) if watcher.begun else (batches.initial(), message)
         watcher.begun = True

@@ -1,10 +1,8 @@
-"""Limits on a destination's answer: no redirect to another host, a maximum length, no change of protocol.
+"""Limits on a destination's answer: no redirect to another host, no change of protocol.
 
 Law: the answer is refused whole, with nothing of it passed on. It fails closed: a redirect that is not certain to stay
 on the same host counts as one to another. A redirect takes the caller's headers, and its identity with them, to a place
 that was never evaluated.
-
-Only an announced length can be bounded: Envoy cannot count a body without buffering all of it.
 """
 
 import re
@@ -35,7 +33,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 
 from authz.core.edge import DECISION, META_DECISION
 from authz.envoy_config.ext_authz import NAME as AUTHORIZER
-from authz.envoy_config.failures import NOT_HTTP, REDIRECT, RESPONSE_TOO_LARGE, Failure
+from authz.envoy_config.failures import NOT_HTTP, REDIRECT, Failure
 from authz.envoy_config.reply_filters import header
 
 NAME: Final = "authz.answer_guards"
@@ -60,15 +58,12 @@ def answer_guard() -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(CustomResponse()))
 
 
-def guarded(hosts: Iterable[str], ports: Iterable[int], response_bytes: int = 0) -> dict[str, Any]:
-    """The settings of a destination: the hosts and ports that its redirects may name, and the longest answer.
+def guarded(hosts: Iterable[str], ports: Iterable[int]) -> dict[str, Any]:
+    """The settings of a destination: the hosts and ports that its redirects may name.
 
     Without hosts every redirect that names one is refused.
     """
     entries = [_entry(_redirects_elsewhere(same_host(hosts, ports)), REDIRECT), _entry(_status(_SWITCHED), NOT_HTTP)]
-    if response_bytes:
-        long = _response_header("content-length", more_than(response_bytes))
-        entries.append(_entry(long, RESPONSE_TOO_LARGE))
     matcher = Matcher(matcher_list=MatcherMatcherList(matchers=entries))
     return {NAME: Any.pack(CustomResponse(custom_response_matcher=matcher))}
 
@@ -85,18 +80,6 @@ def _host(host: str) -> str:
     if host.startswith("*."):
         return r"[a-z0-9_](?:[a-z0-9_.-]*)?" + re.escape(host.removeprefix("*"))
     return re.escape(host)
-
-
-def more_than(number: int) -> str:
-    """The pattern of the decimal numbers above this one."""
-    digits = str(number)
-    longer = rf"[1-9][0-9]{{{len(digits)},}}"
-    larger = [
-        f"{digits[:place]}[{int(digit) + 1}-9][0-9]{{{len(digits) - place - 1}}}"
-        for place, digit in enumerate(digits)
-        if digit != "9"
-    ]
-    return f"0*(?:{'|'.join([longer, *larger])})"
 
 
 def _redirects_elsewhere(here: str) -> MatcherMatcherListPredicate:

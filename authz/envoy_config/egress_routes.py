@@ -28,7 +28,7 @@ from envoy_data_plane.google.protobuf import Any
 from authz.core.model import Plane
 from authz.envoy_config.answer_guards import guarded
 from authz.envoy_config.dynamic import dynamic_routes
-from authz.envoy_config.ext_authz import said_of, told_out
+from authz.envoy_config.ext_authz import check_settings, egress_settings
 from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.limits import further_tries
 from authz.envoy_config.routes import no_upgrades, nowhere
@@ -70,7 +70,7 @@ def base_url_routes(egress: Egress, destination: Destination) -> RouteConfigurat
         domains=["*"],
         routes=[_forward(destination, rewrite=True)],
         request_headers_to_remove=_credentials(destination),
-        typed_per_filter_config={**told_out(destination, host=destination.hosts[0]), **_guard(destination)},
+        typed_per_filter_config={**egress_settings(destination, host=destination.hosts[0]), **_guard(destination)},
     )
     elsewhere = [VirtualHost(name="elsewhere", domains=others, routes=[nowhere()])] if others else []
     return _configuration(destination_name(destination), [host, *elsewhere])
@@ -89,13 +89,13 @@ def _configuration(name: str, hosts: list[VirtualHost]) -> RouteConfiguration:
         validate_clusters=True,
         request_headers_to_remove=list(_STAYS_HERE),
         response_headers_to_remove=list(UPSTREAM_RESPONSE_HEADERS),
-        typed_per_filter_config=said_of(Plane.EGRESS, {}),
+        typed_per_filter_config=check_settings(Plane.EGRESS, {}),
     )
 
 
 def _guard(destination: Destination) -> dict[str, Any]:
     """Limits on its answers."""
-    return guarded(destination.hosts, destination.ports, destination.limits.response_bytes)
+    return guarded(destination.hosts, destination.ports)
 
 
 def _credentials(destination: Destination) -> list[str]:
@@ -109,7 +109,7 @@ def _virtual_host(destination: Destination) -> VirtualHost:
         domains=list(destination.hosts),
         routes=[*_tunnels(destination), _no_tunnel(), _forward(destination)],
         request_headers_to_remove=_credentials(destination),
-        typed_per_filter_config={**told_out(destination), **_guard(destination)},
+        typed_per_filter_config={**egress_settings(destination), **_guard(destination)},
     )
 
 
@@ -130,7 +130,10 @@ def _below_path(destination: Destination, path: str) -> Route:
         match=RouteMatch(path_separated_prefix=path),
         route=forward.route,
         request_headers_to_remove=_credentials(destination),
-        typed_per_filter_config={**told_out(destination, host=destination.hosts[0], base=path), **_guard(destination)},
+        typed_per_filter_config={
+            **egress_settings(destination, host=destination.hosts[0], base=path),
+            **_guard(destination),
+        },
     )
 
 

@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from authz.core import edge
 from authz.core.model import EXECUTION
-from authz.envoy_config.ext_authz import not_asked, said_of
+from authz.envoy_config.ext_authz import check_disabled, check_settings
 from authz.envoy_config.routes import no_upgrades, nowhere, second_try
 
 PREFIX: Final = "/execution/"
@@ -48,7 +48,7 @@ def execution_routes() -> RouteConfiguration:
             )
         ],
         validate_clusters=True,
-        typed_per_filter_config=said_of(EXECUTION, {}),
+        typed_per_filter_config=check_settings(EXECUTION, {}),
     )
 
 
@@ -70,7 +70,7 @@ def _loop() -> Route:
         name="loop",
         match=RouteMatch(prefix="/", headers=[HeaderMatcher(name=ON_ITS_WAY, present_match=True)]),
         direct_response=DirectResponseAction(status=_LOOP),
-        typed_per_filter_config=not_asked(),
+        typed_per_filter_config=check_disabled(),
     )
 
 
@@ -80,7 +80,7 @@ def _climbing() -> Route:
         name="climbing",
         match=RouteMatch(safe_regex=RegexMatcher(regex=CLIMBING)),
         direct_response=DirectResponseAction(status=_NOT_FOUND),
-        typed_per_filter_config=not_asked(),
+        typed_per_filter_config=check_disabled(),
     )
 
 
@@ -100,7 +100,7 @@ def _forward() -> Route:
                 append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
             )
         ],
-        typed_per_filter_config=not_asked(),
+        typed_per_filter_config=check_disabled(),
     )
 
 
@@ -110,5 +110,5 @@ def _nothing_else() -> Route:
         name=route.name,
         match=route.match,
         direct_response=route.direct_response,
-        typed_per_filter_config=not_asked(),
+        typed_per_filter_config=check_disabled(),
     )

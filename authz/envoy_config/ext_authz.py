@@ -62,7 +62,7 @@ def ext_authz_filter(settings: Settings, plane: str) -> HttpFilter:
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 
-def told(
+def inbound_settings(
     audience: str = "", *, base: str = "", signout: str = "", marker: str = "", narrowed: bool = False
 ) -> dict[str, Any]:
     """The per-route settings of the inbound plane: audience of an assertion, base path, where browser sessions end.
@@ -70,39 +70,39 @@ def told(
     `marker` is the name of the cookie that a browser must send there. `narrowed`: that Airflow keeps to the DAGs that
     the assertion names.
     """
-    said = {
+    extensions = {
         edge.EXT_AUDIENCE: audience,
         edge.EXT_BASE: base,
         edge.EXT_SIGNOUT: signout,
         edge.EXT_MARKER: marker,
         edge.EXT_DAGS: edge.NARROWED if narrowed else "",
     }
-    return said_of(Plane.INBOUND, said)
+    return check_settings(Plane.INBOUND, extensions)
 
 
-def told_out(destination: Destination, *, host: str = "", base: str = "") -> dict[str, Any]:
+def egress_settings(destination: Destination, *, host: str = "", base: str = "") -> dict[str, Any]:
     """The same for an egress route: its destination, and whether the task's own Authorization is passed on.
 
     `host` is what is evaluated where the Host is Envoy's own address; `base` is Envoy's part of the path.
     """
-    said = {
+    extensions = {
         edge.EXT_DESTINATION: destination.name,
         edge.EXT_HOST: host,
         edge.EXT_BASE: base,
         edge.EXT_AUDIENCE: destination.audience or "",
         edge.EXT_AUTHORIZATION: edge.KEEP if destination.keep_authorization else "",
     }
-    return said_of(Plane.EGRESS, said)
+    return check_settings(Plane.EGRESS, extensions)
 
 
-def not_asked() -> dict[str, Any]:
+def check_disabled() -> dict[str, Any]:
     """The per-route settings of what the authorizer is not asked about."""
     return {NAME: Any.pack(ExtAuthzPerRoute(disabled=True))}
 
 
-def said_of(plane: str, said: Mapping[str, str]) -> dict[str, Any]:
+def check_settings(plane: str, values: Mapping[str, str]) -> dict[str, Any]:
     """The per-route settings with these values, without the empty ones."""
-    extensions = {edge.EXT_PLANE: str(plane)} | {name: value for name, value in said.items() if value}
+    extensions = {edge.EXT_PLANE: str(plane)} | {name: value for name, value in values.items() if value}
     return {NAME: Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))}
 
 

@@ -101,9 +101,6 @@ NOT_HTTP: Final = Failure(
 REQUEST_TOO_LARGE: Final = Failure(
     word="request_too_large", status=413, message="The body is larger than this destination may be sent."
 )
-RESPONSE_TOO_LARGE: Final = Failure(
-    word="response_too_large", status=502, message="The answer is larger than it may be from this destination."
-)
 REDIRECT: Final = Failure(
     word="redirect_refused",
     status=502,
@@ -112,7 +109,7 @@ REDIRECT: Final = Failure(
 )
 FAILURES: Final = (
     *(CREDENTIAL, OVERFLOW, UNHEALTHY, NO_NAME, UNREACHABLE, LOST, TIMEOUT, NOT_HTTP),
-    *(REQUEST_TOO_LARGE, RESPONSE_TOO_LARGE, REDIRECT),
+    *(REQUEST_TOO_LARGE, REDIRECT),
 )
 
 

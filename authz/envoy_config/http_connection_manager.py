@@ -57,7 +57,7 @@ CONNECTION_WINDOW: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
+class ListenerSpec:
     """What differs between the listeners; everything else is the same for all of them.
 
     `filters` are those between the first filter, which drops client headers, and the router. `idle` and
@@ -81,10 +81,10 @@ class Front:
     branding: Branding = NO_BRANDING
 
 
-def inbound(settings: Settings, section: Inbound) -> Front:
+def inbound(settings: Settings, section: Inbound) -> ListenerSpec:
     """In front of Airflow: client headers, the origin of changes, the login, the check."""
     login = [csrf_filter(), oauth2_filter(section.login, settings.edge.sds)] if section.login else []
-    return Front(
+    return ListenerSpec(
         name=Plane.INBOUND.value,
         plane=Plane.INBOUND.value,
         first=client_header_filter(Plane.INBOUND),
@@ -98,10 +98,10 @@ def inbound(settings: Settings, section: Inbound) -> Front:
     )
 
 
-def outbound(settings: Settings, egress: Egress) -> Front:
+def outbound(settings: Settings, egress: Egress) -> ListenerSpec:
     """In front of everything that tasks call."""
     dynamic = dynamic_filters(egress.dynamic) if egress.dynamic else []
-    return Front(
+    return ListenerSpec(
         name=Plane.EGRESS.value,
         plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
@@ -114,9 +114,9 @@ def outbound(settings: Settings, egress: Egress) -> Front:
     )
 
 
-def base_url(settings: Settings, egress: Egress, destination: Destination) -> Front:
+def base_url(settings: Settings, egress: Egress, destination: Destination) -> ListenerSpec:
     """In front of one destination, at an address of its own."""
-    return Front(
+    return ListenerSpec(
         name=destination_name(destination),
         plane=Plane.EGRESS.value,
         first=client_header_filter(Plane.EGRESS),
@@ -128,9 +128,9 @@ def base_url(settings: Settings, egress: Egress, destination: Destination) -> Fr
     )
 
 
-def for_tasks(settings: Settings, execution: Execution) -> Front:
+def for_tasks(settings: Settings, execution: Execution) -> ListenerSpec:
     """In front of Airflow's execution API."""
-    return Front(
+    return ListenerSpec(
         name=EXECUTION,
         plane=EXECUTION,
         first=client_header_filter(EXECUTION),
@@ -142,39 +142,39 @@ def for_tasks(settings: Settings, execution: Execution) -> Front:
     )
 
 
-def http_connection_manager(settings: Settings, front: Front) -> HttpConnectionManager:
+def http_connection_manager(settings: Settings, spec: ListenerSpec) -> HttpConnectionManager:
     """Everything that happens to a request of one listener."""
     return HttpConnectionManager(
-        stat_prefix=front.name,
+        stat_prefix=spec.name,
         codec_type=HttpConnectionManagerCodecType.AUTO,
         # one reading of the path and the host
         normalize_path=True,
-        merge_slashes=not front.slashes,
+        merge_slashes=not spec.slashes,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         strip_trailing_host_dot=True,
         # who the client is: the peer, or what our own `trusted_hops` proxies say; no address is "internal"
         use_remote_address=True,
-        xff_num_trusted_hops=front.trusted_hops,
-        skip_xff_append=front.to_strangers,
+        xff_num_trusted_hops=spec.trusted_hops,
+        skip_xff_append=spec.to_strangers,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         generate_request_id=True,
         early_header_mutation_extensions=[own_request_id()],
         # a client that asks first (Expect: 100-continue) sends its body after the check, and none when it is refused
-        proxy_100_continue=not front.to_strangers,
+        proxy_100_continue=not spec.to_strangers,
         # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
-        scheme_header_transformation=_https() if front.login and front.login.is_secure else None,
+        scheme_header_transformation=_https() if spec.login and spec.login.is_secure else None,
         # limits
         max_request_headers_kb=settings.headers_kib + ROOM_KIB,
         request_headers_timeout=HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
-        stream_idle_timeout=timedelta(seconds=front.idle),
+        stream_idle_timeout=timedelta(seconds=spec.idle),
         common_http_protocol_options=HttpProtocolOptions(
-            idle_timeout=timedelta(seconds=front.idle),
+            idle_timeout=timedelta(seconds=spec.idle),
             max_headers_count=MAX_HEADERS + ROOM,
-            max_stream_duration=timedelta(seconds=front.longest_stream),
+            max_stream_duration=timedelta(seconds=spec.longest_stream),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=front.proxy, allow_chunked_length=False),
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=spec.proxy, allow_chunked_length=False),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=STREAMS_PER_CONNECTION,
             initial_stream_window_size=STREAM_WINDOW,
@@ -182,15 +182,15 @@ def http_connection_manager(settings: Settings, front: Front) -> HttpConnectionM
             # a token is one header, and without this one of more than 64 KiB ends the connection
             max_header_field_size_kb=settings.headers_kib,
         ),
-        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if front.proxy else [],
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if spec.proxy else [],
         # nothing about what we are built with
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        http_filters=[front.first, header_room(settings.headers_kib), *front.filters, _router()],
-        route_config=front.routes,
+        http_filters=[spec.first, header_room(settings.headers_kib), *spec.filters, _router()],
+        route_config=spec.routes,
         local_reply_config=local_replies(
-            login=front.login is not None, outbound=front.to_strangers, branding=front.branding
+            login=spec.login is not None, outbound=spec.to_strangers, branding=spec.branding
         ),
-        access_log=access_logs(front.plane, settings.edge.access_log, login=front.login is not None),
+        access_log=access_logs(spec.plane, settings.edge.access_log, login=spec.login is not None),
     )
 
 

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from authz.core.addresses import SocketPath, parse_address
 from authz.core.model import Plane
-from authz.envoy_config.ext_authz import told
+from authz.envoy_config.ext_authz import inbound_settings
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.login import STATUS_HEADERS
 from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
@@ -54,7 +54,7 @@ def route_configuration(settings: Settings, listener: Inbound) -> RouteConfigura
         request_headers_to_add=[_real_client()] if tell_client else [],
         request_headers_to_remove=[] if tell_client else ["x-forwarded-for"],
         response_headers_to_remove=list(UPSTREAM_RESPONSE_HEADERS),
-        typed_per_filter_config=told(),
+        typed_per_filter_config=inbound_settings(),
     )
 
 
@@ -75,7 +75,7 @@ def _virtual_host(settings: Settings, listener: Inbound, upstream: Upstream) -> 
         ],
         request_headers_to_remove=list(STATUS_HEADERS) if login else [],
         typed_per_filter_config={
-            **told(
+            **inbound_settings(
                 upstream.audience or "",
                 base=base,
                 signout=login.signout_path if login else "",

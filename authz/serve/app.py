@@ -106,7 +106,6 @@ class App:
             record=self.sink.put,
             observe=self.metrics.check,
             want_key=self.keys.request,
-            realm=settings.realm,
             branding=settings.pages.branding,
             revoker=self.revoker,
             keep=settings.revocation.keep,
@@ -188,7 +187,7 @@ class App:
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
-        problems += self.certificates.told(now, self.clock.wall())
+        problems += self.certificates.warnings(now, self.clock.wall())
         clock = self.clock.problem()
         problems += [clock] if clock else []
         problems += ["shutting down"] if self._ending else []
@@ -296,7 +295,7 @@ class App:
         now = self.clock.monotonic()
         return {name: now - state.fetched_at for name, state in self.keys.view().items() if state.keyset is not None}
 
-    def _started(self, addresses: Sequence[str], told: Callable[[Sequence[str]], None] | None) -> None:
+    def _started(self, addresses: Sequence[str], on_started: Callable[[Sequence[str]], None] | None) -> None:
         self._listening = True
         self._look_now.set()
         policy = self.policy.current
@@ -307,8 +306,8 @@ class App:
             self.settings.admin.listen,
             policy.revision[:12] if policy is not None else "none",
         )
-        if told is not None:
-            told(addresses)
+        if on_started is not None:
+            on_started(addresses)
 
     def _follow_readiness(self) -> None:
         """Health follows readiness; its changes are logged with their reasons."""
@@ -349,7 +348,7 @@ def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
     return DecisionSink(target, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=lock)
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Objects that exist once the process listens stay: the cycle collector need not look at them again.
 
     It would stop the serving thread for some 50 ms each time, for modules and a large policy. A replaced policy is
@@ -366,8 +365,6 @@ def _engine_options(settings: Settings) -> EngineOptions:
         listen=settings.listen,
         tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
         max_message_bytes=settings.limits.message_bytes,
-        max_streams=settings.limits.streams,
-        armed=settings.limits.armed,
         max_parked=settings.limits.parked,
         max_wait=settings.limits.wait,
         drain_delay=settings.shutdown.drain_delay,

@@ -25,7 +25,7 @@ def findings(settings: Settings, file: str, now: float) -> list[Finding]:
 
 def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Finding]:
     for found in expiries(files):
-        text = found.told(now)
+        text = found.warning(now)
         if text:
             severity = Severity.ERROR if found.is_over(now) else Severity.WARNING
             yield Finding(problem=Problem(file, 0, 0, text), severity=severity)

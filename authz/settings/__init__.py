@@ -84,10 +84,6 @@ class Limits(Section):
         256 * 1024, description="a longer CheckRequest is refused by gRPC; at least 64 KiB more than `token_bytes`"
     )
     cached_tokens: int = Field(100_000, ge=1, le=10_000_000, description="verified tokens kept per process")
-    streams: int = Field(
-        1024, ge=1, le=65_536, description="calls in flight on one connection; Envoy opens another one for more"
-    )
-    armed: int = Field(64, ge=1, le=4096, description="calls that gRPC may accept before the loop looks at them (`cq`)")
     parked: int = Field(256, ge=0, description="checks that may wait for a key at a time; the next is answered 503")
     wait: Duration = Field(2.0, description="longest wait of one check for a key")
 
@@ -183,7 +179,6 @@ class Settings(Section):
     engine: Literal["cq", "aio"] = Field(
         "cq", description="serving engine; `cq` falls back to `aio` where it cannot run"
     )
-    realm: str = Field("airflow", pattern=r"^[A-Za-z0-9 ._-]{1,64}$", description="realm named in WWW-Authenticate")
     admin: Admin = Field(Admin(), description="metrics and readiness")
     pages: Pages = Field(Pages(), description="what people read who are not let in")
     limits: Limits = Field(Limits(), description="bounds")

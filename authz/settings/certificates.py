@@ -32,7 +32,7 @@ class Expiry:
     at: float = 0.0
     problem: str = ""
 
-    def told(self, now: float) -> str:
+    def warning(self, now: float) -> str:
         """Note for the operator at this moment; "" if all is well."""
         left = self.at - now
         if self.problem:
@@ -82,9 +82,9 @@ class Certificates:
         """When each one expires, by its key, for the metric."""
         return {found.key: found.at for found in self.look(now) if not found.problem}
 
-    def told(self, now: float, wall: float) -> list[str]:
+    def warnings(self, now: float, wall: float) -> list[str]:
         """Notes for the operator."""
-        return [text for found in self.look(now) if (text := found.told(wall))]
+        return [text for found in self.look(now) if (text := found.warning(wall))]
 
 
 def _mark(path: str) -> _Mark:

@@ -136,6 +136,3 @@ class DestinationLimits(Section):
     request_bytes: Size = Field(
         4 * 1024 * 1024, description="longest body of a call; it is held in memory until whole. 0B: no bound, none held"
     )
-    response_bytes: Size = Field(
-        0, description="longest answer that may be announced (`Content-Length`); 0B: no bound, streams have none"
-    )

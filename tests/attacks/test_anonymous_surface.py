@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import authz.demo
+import demo
 from authz.core import policy
 from authz.core.decision import decide
 from authz.core.model import Allow, Plane, Request
@@ -23,7 +23,7 @@ BESIDE = ("/", "/api", "/api/v2", "/nothing", "/v1/orders", "/v1/orders/7", "/mo
 
 def sample_policy(issuer="https://idp.example"):
     """The policy of the demo, which is the one in the documentation."""
-    text = Path(authz.demo.__file__).with_name("policy.yaml").read_text()
+    text = Path(demo.__file__).with_name("policy.yaml").read_text()
     return policy.load(string.Template(text).substitute(issuer=issuer).encode(), "policy.yaml")
 
 

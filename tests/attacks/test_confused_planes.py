@@ -124,7 +124,7 @@ def test_d42_each_place_takes_its_own_kinds_even_where_one_key_signs_all(rig_of_
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "DPoP ", "with a proof ", "+ proof", "", "\x00"])
-def test_d35_a_token_that_is_known_with_its_proof_is_nobodys_without_one(rig, prefix):
+def test_d35_a_bound_token_that_is_known_is_refused_without_its_proof(rig, prefix):
     """What is remembered of a bound token is not found by anything that can stand in another header."""
     claims = access_claims(aud="airflow-egress", client_id="sales-etl", cnf={"jkt": thumbprint(TASK_KEY)})
     token = sign(claims, IN_LIFE.issuer_key)

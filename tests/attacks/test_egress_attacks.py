@@ -267,7 +267,7 @@ def test_d38_grpc_reflection_and_channelz_are_not_served(guarded_gate, method):
 # --- d-08, d-30: what a Host may say
 
 
-def test_d08_the_door_of_one_destination_leads_nobody_who_asks_for_another(out):
+def test_d08_the_base_url_of_one_destination_refuses_the_host_of_another(out):
     for host in (BANK, "BANK.internal", f"{BANK}:443", "kept.internal"):
         assert out.fire(out.site.base("orders"), "/v1/orders", host=host) in {403, 404}
     for host in (ORDERS, "eu.orders.internal"):

@@ -80,7 +80,7 @@ def test_d04_dot_segments_end_where_the_decision_says(lane, trick):
     lane.get(f"{trick}/api/v2/dags", token=token)
 
 
-def test_d04_what_is_resolved_is_judged_as_what_it_is(lane):
+def test_d04_a_path_with_dot_segments_is_checked_as_what_it_resolves_to(lane):
     """The corpus above must be able to pass: else the oracle would never be asked."""
     assert lane.get("/api/v2/config/%2e%2e/dags", token=lane.viewer()).status == 200
     assert lane.received.target == "/api/v2/dags"

@@ -115,7 +115,7 @@ def test_d21_a_doubled_header_is_refused_or_wholly_ours(lane):
 @pytest.mark.parametrize(
     "name", ["IdToken", "BearerToken", "__Host-IdToken", "__Secure-BearerToken", "_token", "RefreshToken"]
 )
-def test_d22_a_cookie_identifies_nobody_and_ends_at_the_gate(lane, name):
+def test_d22_a_token_in_a_cookie_is_no_identity_and_ends_at_the_gate(lane, name):
     token = lane.viewer()
     for cookies in (f"{name}={token}", f"{name}={token}; OauthHMAC=x; OauthExpires=9"):
         assert lane.refused("/api/v2/dags", f"Cookie: {cookies}") == 401
@@ -125,7 +125,7 @@ def test_d22_a_cookie_identifies_nobody_and_ends_at_the_gate(lane, name):
 
 
 @pytest.mark.parametrize("name", ["IdToken", "BearerToken", "__Host-IdToken", "__Secure-BearerToken"])
-def test_d16_a_session_of_somebody_else_beside_the_bearer_token_is_refused(lane, name):
+def test_d16_a_session_of_another_subject_beside_the_bearer_token_is_refused(lane, name):
     token, bob = lane.viewer(), lane.viewer(sub="bob", jti="b")
     for other in (bob, "encrypted", ""):
         assert lane.refused("/api/v2/dags", f"Cookie: {name}={other}", token=token) == 400
@@ -138,7 +138,7 @@ def test_d16_a_session_of_somebody_else_beside_the_bearer_token_is_refused(lane,
 
 
 @pytest.mark.parametrize("name", ["IdToken", "BearerToken", "RefreshToken", "OauthHMAC", "OauthExpires"])
-def test_d22_a_session_cookie_that_comes_twice_is_refused(lane, name):
+def test_d22_a_duplicate_session_cookie_is_refused(lane, name):
     token = lane.viewer()
     for cookies in (
         [f"Cookie: {name}={token}; a=1; {name}={token}"],

@@ -202,7 +202,7 @@ def is_internal_error(data):
 def test_d19_every_stage_that_the_service_has_is_made_to_fail():
     # The revoker and the key store are asked for what waits: test_sign_out.py and test_service.py in tests/unit/check.
     # What runs need fails in tests/attacks/test_run_fail_closed.py.
-    elsewhere = {"realm", "branding", "keep", "revoker", "runs", "want_key"}
+    elsewhere = {"branding", "keep", "revoker", "runs", "want_key"}
     taken = {name for name in inspect.signature(Service).parameters if name not in elsewhere}
     assert taken == {name.partition(":")[0] for name in STAGES}
     read_by_evaluation = {"issuers", "catalogue", "gates", "revision"}
@@ -261,7 +261,7 @@ def test_d19_a_check_that_waited_is_no_way_around(stage):
         "observe": lambda *_: None,
         **STAGES[stage](ZeroDivisionError()),
     }
-    healthy.service._answers = Answers(arguments.pop("minter"), realm="airflow")
+    healthy.service._answers = Answers(arguments.pop("minter"))
     for name, value in arguments.items():
         assert hasattr(healthy.service, f"_{name}")
         setattr(healthy.service, f"_{name}", value)
@@ -329,7 +329,7 @@ def test_d19_ugly_headers_are_denied_or_ignored(headers):
     assert answer.http in {400, 401}
 
 
-def test_d20_outage_and_denial_are_told_apart():
+def test_d20_outage_and_denial_have_different_grpc_codes():
     rig = Rig()
     assert read(rig.ask("GET", "/api/v2/variables", token=rig.token())).code == 7
     rig.sink.failing = True

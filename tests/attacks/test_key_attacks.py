@@ -169,7 +169,7 @@ def test_d11_a_malicious_key_server_leaves_the_last_good_keys_in_force(idp, mali
 
 
 @pytest.mark.parametrize("lie", ["https://evil.example", "http://localhost", ""])
-def test_d11_a_provider_that_lies_about_its_issuer_is_not_believed(idp, lie):
+def test_d11_keys_of_a_provider_that_names_another_issuer_are_not_taken(idp, lie):
     with Gate(idp) as gate:
         idp.says_issuer = lie or idp.url + "/"
         idp.keys = [NEXT]

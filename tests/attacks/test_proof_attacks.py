@@ -378,7 +378,7 @@ def test_d09_a_signature_has_one_form(gate):
         assert gate(f"{head}.{body}.{text}".encode()) is Reason.PROOF_INVALID
 
 
-def test_d09_a_remembered_header_lends_its_key_to_nobody(gate):
+def test_d09_a_remembered_header_does_not_lend_its_key_to_a_forged_proof(gate):
     """The gate remembers which key a header names: it must be that header to the last byte."""
     assert gate(prove(KEY, TOKEN)) is None
     head = prove(KEY, TOKEN).split(b".")[0]

@@ -192,7 +192,7 @@ def test_d23_a_caller_cannot_change_where_a_sign_out_leads(process):
 # --- who a session belongs to (d-16, d-22)
 
 
-def test_d16_a_session_beside_a_foreign_bearer_token_is_refused_whoever_of_the_two_has_more_rights():
+def test_d16_a_session_beside_a_foreign_bearer_token_is_refused_in_either_order():
     rig = Rig()
     alice, bob = rig.token(), rig.token(sub="bob", groups=[], realm_access=None)
     for bearer, other in ((alice, bob), (bob, alice)):

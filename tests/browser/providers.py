@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from authz.demo.idp_store import PEOPLE
+from demo.idp_store import PEOPLE
 from tests.e2e.envoy_harness import wait_for
 from tests.support.ports import free_port
 
@@ -119,7 +119,7 @@ def embedded(folder: Path) -> Iterator[Provider]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "authz.demo.idp", "--port", str(port)], stdout=output, stderr=output
+            [sys.executable, "-m", "demo.idp", "--port", str(port)], stdout=output, stderr=output
         ) as process,
     ):
 

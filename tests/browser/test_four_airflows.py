@@ -50,7 +50,7 @@ def test_the_menu_shows_what_the_role_may_do(page, edge, role, menus, screenshot
         screenshot(page, role)
 
 
-def test_whoever_has_no_group_gets_a_clear_page(page, edge):
+def test_a_person_without_a_group_gets_the_no_access_page_with_their_name(page, edge):
     edge.sign_in(page, "nobody", "/dags")
     expect(page.get_by_role("heading", name="You do not have access to this")).to_be_visible()
     expect(page.get_by_text("nina", exact=True)).to_be_visible()

@@ -41,7 +41,7 @@ def who(page):
     return text
 
 
-def test_whoever_logs_in_lands_on_the_page_first_asked_for(page, edge):
+def test_a_login_ends_on_the_page_first_asked_for(page, edge):
     edge.sign_in(page, "viewer", "/dags/sales_daily?tab=runs")
     expect(page.get_by_text("sales_daily").first).to_be_visible()
     assert '"ann"' in who(page)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from authz.demo.idp_store import PEOPLE
+from demo.idp_store import PEOPLE
 from tests.browser.providers import CALLBACK, PERSON, SECRET
 from tests.e2e.gate import POLICY
 

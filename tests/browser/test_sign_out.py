@@ -30,7 +30,7 @@ def here(context, site):
     return {cookie["name"] for cookie in context.cookies(site.url) if cookie["name"].startswith("__Host-")}
 
 
-def test_the_way_out_ends_at_a_page_and_the_way_in_begins_there(context, page, site, kept):
+def test_sign_out_ends_at_the_signed_out_page_and_its_link_signs_in_again(context, page, site, kept):
     site.reset()
     page.goto(site.url + DAGS)
     site.provider.sign_in(page, "viewer")

@@ -313,7 +313,7 @@ def test_no_more_streams_than_allowed_are_in_flight_on_a_connection(kind):
         assert third.result() == b"answer:third"
 
 
-def test_calls_that_never_send_their_message_take_nobodys_place(kind):
+def test_calls_that_never_send_their_message_take_no_place_from_others(kind):
     """A client that opens calls and falls silent (d-39) holds its own streams, nothing else."""
     with Running(kind, max_parked=2) as running, running.channel() as channel:
         stop = threading.Event()
@@ -335,7 +335,7 @@ def test_calls_that_never_send_their_message_take_nobodys_place(kind):
             stop.set()
 
 
-def test_a_flood_of_frames_without_calls_holds_up_nobody_and_no_end(kind):
+def test_a_flood_of_frames_without_calls_delays_neither_checks_nor_the_stop(kind):
     """d-39: one connection that is always full of SETTINGS. Here gRPC's own threads read, as they do for plain TCP."""
     running = Running(kind).__enter__()
     host, _, port = running.addresses[0].rpartition(":")
@@ -546,7 +546,7 @@ def test_a_parked_check_whose_caller_left_is_freed_from_memory(kind):
         assert check(channel)(b"x", timeout=5) == b"answer:x"
 
 
-def test_a_key_that_came_for_a_check_that_did_not_wait_disturbs_nobody(kind):
+def test_a_late_key_for_a_check_that_did_not_wait_disturbs_no_other_check(kind):
     with Running(kind) as running, running.channel() as channel:
         waiting = check(channel).future(b"park:1", timeout=10)
         running.waits.until(1)

@@ -37,7 +37,7 @@ def health(channel):
     return read(check(channel)(message("GET", "/api/v2/monitor/health"), timeout=5))
 
 
-def test_two_hundred_calls_wait_for_one_question_and_nobody_for_them(kind, rig):
+def test_two_hundred_calls_wait_for_one_question_and_delay_no_other_call(kind, rig):
     token = rig.token_of(rig.airflow.add(), TASK)
     asked = rig.airflow.count()
     rig.clock.advance(20)
@@ -98,7 +98,7 @@ def five_waiting(kind, rig):
         yield channel, token, calls, go
 
 
-def test_one_call_too_many_is_told_that_too_many_wait(kind, rig, monkeypatch):
+def test_one_call_too_many_gets_503_tasks_wait_for_airflow(kind, rig, monkeypatch):
     monkeypatch.setattr("authz.runs.task_states._MOST_WAITERS", 5)
     with five_waiting(kind, rig) as (channel, token, calls, go):
         answer = read(check(channel)(a_call(token, NOW + 20), timeout=10))

@@ -39,14 +39,13 @@ class Received:
 
 
 class EchoUpstream:
-    """Listens on a free port until `close`. `requests` is what came; `extra_headers` and `extra_body` (its
-    length) go into every answer, but for one whose `status` is 1xx."""
+    """Listens on a free port until `close`. `requests` is what came; `extra_headers` go into every answer,
+    but for one whose `status` is 1xx."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
-        self.extra_body = 0
         upstream = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -77,7 +76,6 @@ class EchoUpstream:
         self.requests.clear()
         self.extra_headers = ()
         self.status = 200
-        self.extra_body = 0
 
     @property
     def only(self) -> Received:
@@ -116,7 +114,7 @@ class EchoUpstream:
         }
         if self.status < 200:
             return f"HTTP/1.1 {self.status} Echo\r\n\r\n".encode()
-        body = json.dumps(seen).encode() + b" " * self.extra_body
+        body = json.dumps(seen).encode()
         lines = [f"HTTP/1.1 {self.status} Echo", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         lines += self.extra_headers
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if received.method == "HEAD" else body)

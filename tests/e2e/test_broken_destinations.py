@@ -90,7 +90,7 @@ def until_well(out, name):
         ("failing", answers(503), None),
     ],
 )
-def test_a_broken_destination_is_told_then_left_alone_then_used_again(out, name, behaviour, told):
+def test_a_broken_destination_is_reported_then_left_alone_then_used_again(out, name, behaviour, told):
     server = out.broken[name]
     assert out.get(name).status == 200
     if behaviour is None:
@@ -166,7 +166,7 @@ def test_each_cause_has_its_word(out, name, told):
     assert out.sites["well"].requests == []
 
 
-def test_the_gates_own_503_is_told_from_a_destinations(out):
+def test_the_gates_own_503_has_no_destination_error_header(out):
     out.authz.answer = lambda *_: deny(status=503, headers={"x-authz-decision": DECISION})
     answer = out.get("refusing")
     assert (answer.status, answer.header("x-authz-destination-error")) == (503, None)

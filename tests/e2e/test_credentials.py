@@ -117,7 +117,7 @@ def test_one_connection_to_the_gate_carries_no_credential_over(out):
 
 
 @pytest.mark.parametrize("status", [401, 403, 503])
-def test_a_refused_call_reaches_nobody_and_its_answer_has_nothing(out, status):
+def test_a_refused_call_reaches_no_destination_and_its_answer_has_no_credential(out, status):
     out.authz.answer = lambda *_: deny(status=status)
     answer = out.get("orders", "/", "Authorization: Bearer mine")
     assert answer.status == status

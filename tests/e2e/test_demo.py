@@ -50,7 +50,7 @@ def demo(tmp_path_factory):
     with (
         said.open("w") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "authz.demo", "--directory", str(directory)],
+            [sys.executable, "-m", "demo", "--directory", str(directory)],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -113,7 +113,7 @@ def test_a_child_that_cannot_start_ends_the_demo_with_the_tail_of_its_log(tmp_pa
     broken.mkdir()
     (broken / "waitress.py").write_text("raise SystemExit('the provider is broken on purpose')\n")
     ended = subprocess.run(
-        [sys.executable, "-m", "authz.demo", "--tour", "--directory", str(directory)],
+        [sys.executable, "-m", "demo", "--tour", "--directory", str(directory)],
         capture_output=True,
         text=True,
         check=False,

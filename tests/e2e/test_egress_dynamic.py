@@ -286,7 +286,7 @@ def test_a_name_that_changes_from_private_to_public_is_called_from_then_on(outsi
     assert not outside.trapped
 
 
-def test_a_name_that_nobody_knows_is_a_clear_503(outside):
+def test_a_name_that_does_not_resolve_is_503_without_a_connection(outside):
     before = outside.connections
     assert outside.get(outside.plain_host("unknown.test")).status == 503
     assert outside.connections == before

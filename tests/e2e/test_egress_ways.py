@@ -58,7 +58,7 @@ def test_a_longer_path_leads_over_tls_too(ways):
 @pytest.mark.parametrize(
     "target", ["/", "/orders2", "/orders%2Fv1", "/Orders", "/team", "/orders;x/v1", "/orders/../v1", "/v1/orders"]
 )
-def test_what_is_below_no_path_of_the_listener_is_judged_and_leads_nowhere(ways, target):
+def test_a_target_below_no_path_of_the_listener_is_checked_and_404(ways, target):
     assert ways.get(target, host="127.0.0.1").status == 404
     assert ways.told == {"plane": "egress"}
     assert ways.untouched
@@ -113,7 +113,7 @@ def test_envoy_speaks_tls_for_a_plain_request_of_a_proxy_client(ways):
     ],
 )
 @pytest.mark.parametrize("host", [ORDERS, "evil.test"])
-def test_other_targets_reach_nothing_that_was_not_judged(ways, target, host):
+def test_other_targets_reach_at_most_the_destination_that_was_checked(ways, target, host):
     answer = ways.get(target, "Authorization: Bearer secret", host=host)
     if ways.orders.requests:
         assert answer.status == 200
@@ -295,7 +295,7 @@ def test_a_tunnel_to_any_other_authority_is_checked_and_403(ways):
     assert ways.untouched
 
 
-def test_tls_for_another_host_inside_a_tunnel_reaches_nobody(ways):
+def test_tls_for_another_host_inside_a_tunnel_reaches_no_destination(ways):
     def meet(name):
         with ways.open(ways.tunnel) as connection:
             assert connection.response(head=True).status == 200
@@ -319,7 +319,7 @@ def test_tls_for_another_host_inside_a_tunnel_reaches_nobody(ways):
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_what_is_no_tls_inside_a_tunnel_reaches_nobody(ways, data):
+def test_bytes_that_are_no_tls_inside_a_tunnel_reach_no_destination(ways, data):
     with ways.open(ways.tunnel) as connection:
         assert connection.response(head=True).status == 200
         connection.send(data)

@@ -53,7 +53,7 @@ def test_only_headers_that_are_read_are_shown_and_each_line_of_them(gate):
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_a_spoofed_header_reaches_nobody_in_any_spelling(gate, name):
+def test_a_spoofed_header_reaches_neither_authorizer_nor_upstream_in_any_spelling(gate, name):
     sent = [f"{spelling}: {FORGED}" for spelling in spellings(name)]
     assert gate.get("/x", *sent).status == 200
     assert FORGED not in gate.upstream.only.head.decode("latin-1")
@@ -256,12 +256,12 @@ def test_malformed_http_2_is_reset(gate, fields, why):
         (request("/", *(f"X-{number}: a" for number in range(120))), 431),
     ],
 )
-def test_what_is_refused_before_it_is_judged(gate, data, status):
+def test_malformed_or_oversized_requests_are_refused_before_the_check(gate, data, status):
     assert exchange(gate.envoy.inbound, data).status == status
     assert (gate.authz.checks, gate.upstream.requests) == ([], [])
 
 
-def test_a_request_with_too_much_in_its_headers_is_told_so(gate):
+def test_too_large_or_too_many_headers_are_431_headers_too_large(gate):
     for lines in (["Authorization: Bearer " + "a" * 140_000], [f"X-{number}: a" for number in range(120)]):
         answer = gate.get("/", *lines)
         assert (answer.status, answer.header("content-type")) == (431, "application/json")
@@ -311,7 +311,7 @@ def test_responses_hide_the_upstreams_server_and_forged_headers(gate):
     assert gate.get("/execution").header("server") is None
 
 
-def test_each_plane_says_which_it_is_and_for_whom(gate):
+def test_each_check_carries_its_plane_and_its_audience_or_destination(gate):
     gate.get("/x")
     assert dict(gate.authz.only.attributes.context_extensions) == {"plane": "inbound", "audience": "airflow-test"}
     gate.reset()

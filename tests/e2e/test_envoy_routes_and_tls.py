@@ -109,7 +109,7 @@ def edge(envoy_binary, tmp_path, authority):
             yield envoy, upstream
 
 
-def test_the_edge_speaks_tls_and_tells_the_upstream_so(edge, authority):
+def test_the_edge_speaks_tls_and_sets_x_forwarded_proto_to_https(edge, authority):
     envoy, upstream = edge
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = client_context(authority, minimum_version=version, maximum_version=version)
@@ -197,7 +197,7 @@ def test_the_authorizer_over_mutual_tls(envoy_binary, authority, name, own, stat
         (("*.test",), "a.test", "*.test"),
     ],
 )
-def test_a_destination_must_answer_for_the_host_that_was_judged(envoy_binary, authority, hosts, asked, named):
+def test_a_destinations_certificate_must_name_the_host_that_was_checked(envoy_binary, authority, hosts, asked, named):
     status = 200 if named in {asked.partition(":")[0], "*.test"} else 503
     tmp_path = authority.folder.parent
     context = server_context(authority.issue(named, stem="orders"))

@@ -66,7 +66,7 @@ def workers(running_workers):
         "/execution/xcoms/d/manual__2026-01-01T00:00:00+00:00/t/return_value?map_index=-1",
     ],
 )
-def test_the_execution_api_gets_what_tasks_send_and_nobody_is_asked(workers, target):
+def test_the_execution_api_gets_what_tasks_send_without_a_check(workers, target):
     lines = (TOKEN, "Airflow-API-Version: 2026-06-30", "Traceparent: 00-1")
     method = "PATCH" if "heartbeat" in target else "PUT"
     answer = workers.ask(target, *lines, method=method, body=b"{}")
@@ -199,7 +199,7 @@ def test_it_is_no_proxy_and_opens_no_tunnel(workers):
     assert workers.airflow.requests == []
 
 
-def test_who_leads_to_himself_is_told_so_after_one_round(envoy_binary, tmp_path):
+def test_a_listener_that_leads_back_to_itself_is_508_after_one_round(envoy_binary, tmp_path):
     """As a name may do that is looked up, which no settings can know."""
     with ScriptedAuthz() as authz:
         listen = loopback()

@@ -182,7 +182,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("reason", FORBIDDEN)
-def test_somebody_without_the_right_is_403_and_told_what_is_missing(stack, reason):
+def test_a_user_without_the_right_is_403_and_the_body_has_the_reason(stack, reason):
     method, target, claims = FORBIDDEN[reason]
     answer = stack.get(target, token=stack.token(**claims), method=method)
     assert answer.status == 403

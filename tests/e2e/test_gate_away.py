@@ -89,7 +89,7 @@ def test_what_the_gate_answers_itself_stays_as_it_is(gate):
     assert gate.upstream.requests == []
 
 
-def test_an_upstream_that_is_away_is_told_from_a_gate_that_is(envoy_binary, tmp_path):
+def test_an_upstream_that_is_away_is_named_with_the_decision_id(envoy_binary, tmp_path):
     with ScriptedAuthz() as authz:
         settings = settings_for((authz.endpoint,), f"127.0.0.1:{free_port()}", tmp_path)
         authz.answer = lambda *_: allow(metadata={"decision_id": DECISION})

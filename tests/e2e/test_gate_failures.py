@@ -25,7 +25,7 @@ AUTHZ = Path(sys.executable).with_name("authz")
 # --- ending
 
 
-def test_a_gate_that_is_told_to_end_costs_no_call(tmp_path):
+def test_a_gate_that_is_stopped_costs_no_call(tmp_path):
     """Two gates behind one Envoy, kept connections from raw clients; one gate ends and begins again.
 
     The delay is the default one: it must be longer than Envoy's interval between health checks, one second.

@@ -212,7 +212,7 @@ def test_programs_need_no_origin(site):
     assert len(site.upstream.requests) == 3
 
 
-def test_a_token_too_large_for_a_cookie_is_told_and_does_not_loop(site, browser):
+def test_a_token_too_large_for_a_cookie_is_431_and_does_not_loop(site, browser):
     site.moods(more_groups=3500)  # 48 KiB of claims
     answer = site.log_in(browser)
     assert site.cookie("BearerToken") in browser.refused

@@ -102,7 +102,7 @@ def test_pieces_that_stayed_are_no_dead_end(site, browser):
         assert site.log_in(browser).status_code == 200, "another login makes it whole"
 
 
-def test_a_token_too_large_for_all_the_pieces_is_told(site, browser):
+def test_a_token_too_large_for_all_the_pieces_is_a_431_page(site, browser):
     site.moods(more_groups=TOO_LARGE)
     answer = site.log_in(browser)
     assert answer.status_code == 431
@@ -114,7 +114,7 @@ def test_a_token_too_large_for_all_the_pieces_is_told(site, browser):
     assert site.log_in(browser).status_code == 200
 
 
-def test_a_renewal_that_brings_such_a_token_is_told_too_and_is_no_end(site, browser):
+def test_a_renewal_with_a_too_large_token_is_431_until_the_token_is_smaller(site, browser):
     site.moods(more_groups=LARGE)
     site.log_in(browser)
     del site.cookies(browser)[site.cookie("BearerToken_0")]  # a session that is not whole is renewed

@@ -50,7 +50,7 @@ PROTECTED = ("/api/v2/dags", DAG, "/api/v2/connections", "/ui/auth/me", "/ui/aut
 
 
 @pytest.mark.parametrize("path", PROTECTED)
-def test_without_an_assertion_nobody_gets_in(airflow, path):
+def test_a_protected_path_without_an_assertion_is_401(airflow, path):
     assert ask(airflow, path).status_code == 401
 
 
@@ -84,7 +84,7 @@ def test_viewers_read_and_users_trigger(airflow, mint):
     assert run["triggering_user_name"] == "ann"
 
 
-def test_somebody_without_an_airflow_role_is_known_and_may_nothing(airflow, mint):
+def test_an_identity_without_an_airflow_role_is_known_and_its_reads_are_403(airflow, mint):
     assert ask(airflow, "/ui/auth/me", mint()).json() == {"id": "https://idp.test#user-1", "username": "ann"}
     for path in ("/api/v2/dags", DAG, "/api/v2/pools", "/api/v2/variables"):
         assert ask(airflow, path, mint()).status_code == 403
@@ -270,7 +270,7 @@ def test_an_identity_provider_token_or_a_session_cookie_beside_the_assertion_cha
     assert ask(airflow, "/ui/auth/me", headers=headers).status_code == 401
 
 
-def test_bare_identity_headers_make_nobody(airflow):
+def test_identity_headers_without_an_assertion_are_401(airflow):
     headers = {"x-authz-user": "admin", "x-authz-roles": "admin", "x-authz-subject": "admin", "x-remote-user": "admin"}
     assert ask(airflow, "/api/v2/dags", headers=headers).status_code == 401
 

@@ -70,7 +70,7 @@ def result(keys_folder, peer, tmp_path_factory):
     return json.loads(output.read_text()) | {"printed": done.stdout}
 
 
-def test_every_judged_ratio_is_there(result):
+def test_the_result_has_every_ratio_that_has_a_goal(result):
     assert set(result["ratios"]) == JUDGED == set(report.GOALS)
     assert all(isinstance(value, float | int) for value in result["ratios"].values())
     assert result["ratios"]["cpu_vs_echo"] > 1, "our check cannot cost less than a fixed answer"
@@ -123,7 +123,7 @@ def test_a_quick_run_or_one_on_a_busy_machine_cannot_be_published(about, result,
     assert "\nold\n" in page
 
 
-def test_the_sender_gets_every_answer_and_tells_errors(peer, keys_folder):
+def test_the_sender_keeps_every_answer_and_counts_failed_calls(peer, keys_folder):
     bodies = list(checks.fresh_bodies(checks.keys(keys_folder)["ES256"], range(1, 301)))
     sent = send(peer.address, bodies, keep=True)
     assert (len(sent.latencies), len(sent.answers), sent.failed) == (300, 300, 0)

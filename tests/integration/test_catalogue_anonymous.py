@@ -75,7 +75,7 @@ def found(tmp_path_factory):
         return list(surface(site))
 
 
-def test_d26_what_nobody_in_particular_reaches_is_what_was_agreed_on(found):
+def test_d26_what_an_anonymous_caller_reaches_is_the_agreed_list(found):
     assert found == GOLDEN.read_text().splitlines()
 
 

@@ -19,7 +19,7 @@ CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
 
 @pytest.fixture(scope="module")
 def idp():
-    command = [sys.executable, "-m", "authz.demo.idp", "--port", str(free_port())]
+    command = [sys.executable, "-m", "demo.idp", "--port", str(free_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stdout:
@@ -203,7 +203,7 @@ def test_forms_cannot_reach_the_development_endpoints(idp):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.test"])
 def test_it_refuses_to_listen_beyond_loopback(host):
-    command = [sys.executable, "-m", "authz.demo.idp", "--port", "1", "--host", host]
+    command = [sys.executable, "-m", "demo.idp", "--port", "1", "--host", host]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert ended.returncode == 2
     assert "loopback" in ended.stderr

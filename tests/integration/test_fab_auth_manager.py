@@ -94,7 +94,7 @@ def test_a_name_that_fab_does_not_know_is_401(ask, name):
         assert ask("GET", path, name).status_code == 401
 
 
-def test_many_at_once_share_few_connections_and_nobody_is_taken_for_another(ask):
+def test_many_requests_at_once_share_few_connections_and_each_gets_its_own_user(ask):
     """A pool that is used up makes a request wait 30 seconds, and then fail."""
     with ThreadPoolExecutor(30) as pool:
         asked = [(name, pool.submit(ask, "GET", "/ui/auth/me", name)) for name in ("ann", "bo") * 100]
@@ -108,7 +108,7 @@ def test_a_user_name_in_a_header_is_401(ask):
     assert ask("GET", "/ui/auth/me", **{assertion.HEADER: "garbage"}).status_code == 401
 
 
-def test_a_session_or_token_of_fabs_makes_nobody(site, ask):
+def test_fabs_own_token_is_401_alone_and_ignored_beside_an_assertion(site, ask):
     token = ask("POST", "/auth/token", body={"username": "bo", "password": "x" * 12}).json()["access_token"]
     assert ask("GET", "/ui/auth/me", authorization=f"Bearer {token}").status_code == 401
     assert ask("GET", "/ui/auth/me", cookie=f"_token={token}").status_code == 401

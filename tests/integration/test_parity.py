@@ -28,7 +28,7 @@ def airflow(tmp_path_factory):
         yield airflow
 
 
-def test_every_route_is_judged_as_airflow_judges_it(airflow):
+def test_every_route_has_airflows_answer_or_a_listed_difference(airflow):
     report = judge(airflow)
     assert report.wrong == ()
     *_, verdict = report.lines()

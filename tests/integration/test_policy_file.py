@@ -110,7 +110,7 @@ def test_what_is_no_file_at_the_start_is_an_error_at_once(tmp_path, idp, name):
     assert "it is a FIFO, not a regular file" in ended.stderr
 
 
-def test_a_policy_that_is_no_file_at_the_start_is_told_and_waited_for(tmp_path, idp):
+def test_a_fifo_in_the_place_of_the_policy_at_the_start_is_reported_until_it_is_replaced(tmp_path, idp):
     class WithoutPolicy(Pair):
         def start(self):
             if self.process is None:

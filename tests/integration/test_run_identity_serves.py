@@ -122,7 +122,7 @@ def test_metrics_readiness_and_records_report_run_identity_without_the_token(gat
     assert token not in (gate.folder / "decisions.jsonl").read_text()
 
 
-def test_airflows_keys_are_read_again_and_a_retired_one_is_told_so(gate, airflow):
+def test_airflows_key_file_is_read_again_and_a_removed_key_is_refused_as_retired(gate, airflow):
     task = airflow.add(task_id="rotated")
     gate.keys.write_bytes(jwks_of([AIRFLOW_KEY, NEXT_AIRFLOW_KEY]))
     assert gate.ask(1, task, TASK, by=NEXT_AIRFLOW_KEY).http == 200

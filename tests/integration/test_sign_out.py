@@ -141,7 +141,7 @@ def test_broken_lines_of_the_file_are_counted_and_the_other_lines_are_in_force(p
     assert until_refused_by_both(pair, pair.token(sid="s3")) <= LIVE_S
 
 
-def test_where_it_cannot_be_written_nobody_is_signed_out(pair, tmp_path):
+def test_a_sign_out_that_cannot_be_written_is_503_and_the_session_stays(pair, tmp_path):
     file = tmp_path / "revocations.jsonl"
     credential = pair.token(sid="s1")
     with file.open("rb+") as huge:

@@ -217,7 +217,7 @@ def test_a_worker_that_hangs_holds_up_no_scrape(pair):
 # --- the end
 
 
-def test_told_to_end_all_drain_and_everything_is_on_record(pair):
+def test_on_sigterm_all_workers_drain_and_every_answer_is_on_record(pair):
     statuses, over = [], threading.Event()
 
     def ask(index):

@@ -42,7 +42,7 @@ def lines(pair):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGHUP])
-def test_a_signal_that_means_nothing_ends_nobody(pair, number):
+def test_a_signal_without_a_meaning_ends_neither_supervisor_nor_worker(pair, number):
     pids = [pair.process.pid, *pair.workers.values()]
     for pid in pids:
         os.kill(pid, number)

@@ -42,7 +42,7 @@ def test_a_listed_difference_is_parity(named):
     assert lines([cell(mine=False), cell("op")], named) == ["parity 2 of 2, 1 listed differences"]
 
 
-def test_an_entry_for_somebody_else_or_the_other_direction_is_none():
+def test_an_entry_for_another_role_or_the_other_direction_excuses_no_difference():
     assert len(lines([cell(mine=False), cell("op")], entry("op"))) == 3
     told = lines([cell(mine=False)], entry(airflow="refuses"))
     assert told[0].startswith("listed, and no difference: viewer: GET /a")
@@ -92,7 +92,7 @@ def test_an_error_that_is_listed_as_an_answer_is_one():
     assert said(422, admin=400, listed=listed) == ["neither allowed nor refused: viewer: GET /a → 422"]
 
 
-def test_a_route_that_is_not_there_is_not_judged_but_looked_at():
+def test_a_route_listed_as_not_there_must_answer_404_and_is_not_compared():
     listed = Listed(differences=(), not_there=(NotThere(routes=(ROUTE,), why="x"),))
     assert said(404, admin=404, listed=listed) is None
     assert said(403, admin=404, listed=listed) == ["listed as not there: viewer: GET /a → 403"]

@@ -199,7 +199,7 @@ def test_an_allow_rule_only_widens_and_a_deny_rule_only_narrows(table, more, ask
 
 @FEW
 @given(tables, st.lists(st.tuples(calls, runs), min_size=1, max_size=15))
-def test_a_surer_run_may_do_all_that_a_less_sure_one_may(table, asks):
+def test_a_run_of_a_higher_level_may_do_all_that_one_of_a_lower_level_may(table, asks):
     policy = policy_of(table)
     for asked, who in asks:
         by_level = [

@@ -63,7 +63,7 @@ def new_task(rig):
 
 @EXAMPLES
 @given(token=some(WRONG_TOKENS), claim=some(WRONG_CLAIMS), state=some(WRONG_STATES), proxy=st.booleans())
-def test_only_a_running_task_that_tells_the_truth_gets_a_token(rig, token, claim, state, proxy):
+def test_only_a_running_task_with_a_true_claim_gets_a_token(rig, token, claim, state, proxy):
     task = new_task(rig)
     shown = rig.task_token(task, **merged(token))
     target = rig.target(task, None if proxy else TASK, **merged(claim))

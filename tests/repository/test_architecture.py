@@ -10,6 +10,7 @@ from tests.conftest import CAPABILITIES
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "authz"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_generated" not in path.parts)
+DEMO = sorted((ROOT / "demo").rglob("*.py"))
 
 # A room imports rooms with lower numbers only, never one with its own.
 ROOMS = {
@@ -30,7 +31,6 @@ ROOMS = {
     "serve": 7,
     "cli": 8,
     "__main__": 9,
-    "demo": 9,
     "airflow": 9,  # imports nothing of the server: see below
 }
 # Inside the core likewise; files that stand there by themselves have floors too.
@@ -124,6 +124,12 @@ def test_imports_go_down_only(path):
             assert other == part or CORE[other] < CORE[part], f"{path}:{line} imports {module}"
 
 
+def test_the_product_imports_nothing_of_the_demo():
+    """The wheel has no demo; the demo may import everything."""
+    assert [str(path) for path in FILES for module, _line in imports(path) if module.split(".")[0] == "demo"] == []
+    assert any(module.startswith("demo.") for path in DEMO for module, _line in imports(path))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_runs_inside_airflow_imports_nothing_of_the_server(path):
     if room(path) == "airflow":
@@ -149,7 +155,7 @@ def test_the_pure_core_has_no_clock_no_io_no_threads_no_logging(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_request_targets_are_never_parsed_with_a_url_library(path):
     """PITFALLS d-01: `urlsplit("//admin/x").path == "/x"`."""
-    if room(path) in {"demo", "airflow"}:  # these never see a request target; they fetch from configured URLs
+    if room(path) == "airflow":  # it never sees a request target; it fetches from configured URLs
         return
     assert [module for module, _line in imports(path) if module.startswith("urllib")] == []
 
@@ -164,7 +170,7 @@ def test_only_the_listed_modules_catch_every_exception(path):
                 assert name in DOORS, f"{name}:{node.lineno} catches {caught}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES + DEMO, ids=lambda path: str(path.relative_to(ROOT)))
 def test_rooms_stay_small_and_say_their_law(path):
     text = path.read_text()
     tree = ast.parse(text)
@@ -184,13 +190,10 @@ def test_only_wire_builds_check_responses():
     assert builders == ["check/wire/response.py"]
 
 
-STARTS_ITS_OWN = {"airflow", "demo"}  # run inside Airflow, and by hand
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_listed_rooms_start_threads_other_than_background(path):
     """A `Background` reports a bug that ends it. `_guard` of `ops.http_server` cuts a connection and can do no more."""
-    if room(path) in STARTS_ITS_OWN or path.name == "threads.py":
+    if room(path) == "airflow" or path.name == "threads.py":  # Airflow's process is not ours
         return
     made = [
         f"{path}:{node.lineno} {ast.unparse(node.func)}"
@@ -205,7 +208,8 @@ def test_unit_tests_stand_in_the_room_that_they_test():
     unit = ROOT / "tests" / "unit"
     folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")}
     assert len(folders) > 20
-    assert [str(folder) for folder in folders if not (ROOT / "authz" / folder / "__init__.py").exists()] == []
+    rooms = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")} | {Path("demo")}
+    assert folders - rooms == set()
 
 
 def test_each_capability_that_make_test_tries_has_its_file():

@@ -16,7 +16,7 @@ ELSEWHERE = {
     "core.caching.clock_cache": "the cache itself",
     "serve.run_identity": "wiring",
 }
-OUTSIDE = {"airflow", "demo", "cli", "envoy_config", "_generated"}  # not the serving process
+OUTSIDE = {"airflow", "cli", "envoy_config", "_generated"}  # not the serving process
 
 
 def modules():

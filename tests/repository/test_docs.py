@@ -238,7 +238,7 @@ def test_the_page_of_the_settings_cannot_be_made_without_an_example(monkeypatch,
         list(docs.settings())
 
 
-def test_the_way_in_leads_to_every_page():
+def test_the_index_of_the_documentation_links_every_page():
     folder = ROOT / "docs"
     start = (folder / "README.md").read_text()
     pages = {str(page.relative_to(folder)) for page in folder.rglob("*.md")} - {"README.md"}
@@ -295,7 +295,7 @@ def test_every_command_and_its_options_have_help():
     walk(main, "authz")
 
 
-def test_every_make_target_tells_what_it_is_for():
+def test_every_make_target_has_a_help_line():
     text = (ROOT / "Makefile").read_text()
     phony = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())
     assert {name for name, _help in re.findall(r"^([a-z-]+):.*## (.*)$", text, re.MULTILINE)} == phony
@@ -311,7 +311,7 @@ def test_no_committed_file_names_a_package_registry():
             assert not hosts.search(path.read_text(errors="replace")), name
 
 
-def test_no_page_tells_to_install_a_package_that_is_not_published():
+def test_no_page_installs_our_unpublished_package_by_name():
     """Somebody else could publish under the name."""
     told = re.compile(r"pip install [^`\n]*(?<![./])\bairflow[-_]envoy[-_]authz(?!-\*\.whl|_)")
     for page in (*ROOT.rglob("*.md"), *(ROOT / "authz").rglob("*.py"), *(ROOT / "deploy").rglob("*.*")):

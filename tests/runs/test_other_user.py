@@ -39,7 +39,7 @@ def test_its_tasks_cannot_read_key_or_database(ground, finance):
         assert caught.value.kind == "PermissionError"
 
 
-def test_its_tasks_are_told_of_no_key_and_find_none_in_other_processes(ground, finance):
+def test_its_tasks_find_no_key_in_their_configuration_or_other_processes(ground, finance):
     told = finance.puppet.do(CONFIGURED)
     assert told["jwt_private_key_path"] is None
     assert told["trusted_jwks_url"] is None

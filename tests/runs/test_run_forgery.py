@@ -84,7 +84,7 @@ def test_under_another_user_the_same_attack_cannot_begin(ground, way, finance, e
     assert way.received == []
 
 
-def test_under_another_user_what_can_be_signed_is_not_believed(ground, way, finance, extract):
+def test_under_another_user_a_token_of_the_tasks_own_key_is_refused(ground, way, finance, extract):
     """With a key of its own under the name of Airflow's."""
     own = finance.puppet.do(
         """

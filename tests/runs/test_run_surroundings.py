@@ -26,7 +26,7 @@ with socket.socket(socket.AF_UNIX) as connection:
 """
 
 
-def test_d37_a_task_that_reaches_airflow_itself_is_nobody_there(ground, way, extract):
+def test_d37_a_task_that_reaches_airflow_itself_has_no_identity_there(ground, way, extract):
     """Neither without credentials, nor with its own tokens of Airflow's or of the gate's."""
     key, token = extract.key_and_token()
     asked = [("GET", "/api/v2/dags"), ("GET", "/api/v2/variables"), ("POST", "/api/v2/dags/sales_daily/dagRuns")]
@@ -52,7 +52,7 @@ def test_d38_a_task_cannot_ask_the_gate_itself(way, extract):
         assert caught.value.kind == "PermissionError"
 
 
-def test_d39_forged_tokens_cause_few_fetches_and_hold_up_nobody(ground, way, extract):
+def test_d39_forged_tokens_cause_few_fetches_and_hold_up_no_other_task(ground, way, extract):
     """Sixty at once, each with a key that nobody knows: about one fetch a second, and the task gets its own token."""
     keys = [make_key("EdDSA", kid=uuid.uuid4().hex) for _ in range(60)]
     before, begun = ground.keys.server.count("/jwks"), time.monotonic()

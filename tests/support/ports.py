@@ -1,6 +1,6 @@
 """Where what a test starts can listen."""
 
-from authz.demo.ports import free_ports
+from demo.ports import free_ports
 
 
 def free_port() -> int:

@@ -43,7 +43,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         ConfigError: a file that the settings name cannot be used.
         OSError: an address cannot be listened on.
     """
-    from authz.serve.app import App, settle  # noqa: PLC0415 the supervisor imports this module, without gRPC
+    from authz.serve.app import App, freeze_gc  # noqa: PLC0415 the supervisor imports this module, without gRPC
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
     fetcher = SupervisedFetcher(context.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
@@ -64,7 +64,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
                 lifeline.sendall(words)
 
         def listening(_addresses: Sequence[str]) -> None:
-            settle()
+            freeze_gc()
             tell(LISTENING)
 
         status = app.run(listening)

@@ -22,8 +22,8 @@ import httpx
 import jwt
 
 from authz.core import assertion
-from authz.demo.airflow_home import AirflowHome
-from authz.demo.children import Children
+from demo.airflow_home import AirflowHome
+from demo.children import Children
 from tests.support.ports import free_port
 from tests.support.sites.airflow_database import new_database
 

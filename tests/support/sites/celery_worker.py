@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.demo.children import Children
+from demo.children import Children
 from tests.support.ports import free_port
 
 EXECUTORS = "CeleryExecutor,LocalExecutor"  # the first is for tasks that do not say

@@ -207,7 +207,7 @@ def test_the_loop_goes_on_while_a_mark_waits_for_a_database(gate):
     assert {scope["state"]["kept"] for scope in gate.airflow.scopes} == {1}
 
 
-def test_a_mark_that_fails_in_its_thread_lets_nobody_on(gate):
+def test_a_request_whose_mark_fails_in_its_thread_never_reaches_airflow(gate):
     def mark(_who):
         raise OSError("no database")
 
@@ -278,7 +278,7 @@ def test_credentials_and_our_headers_never_reach_airflow(gate, name):
     assert [scope["headers"] for scope in gate.airflow.scopes] == [[(b"accept", b"*/*")]] * 2
 
 
-def test_an_assertion_in_a_look_alike_header_makes_nobody(gate):
+def test_an_assertion_in_a_look_alike_header_makes_no_user(gate):
     gate.send((b"x_authz_assertion", mint()))
     assert "state" not in gate.airflow.scopes[0]
 

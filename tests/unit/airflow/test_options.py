@@ -54,7 +54,7 @@ def test_large_grants_are_asked_for_beside_the_keys_or_where_the_section_says():
     assert two.grants_urls == ("https://a.test/grants/", "http://127.0.0.1:1/grants/")
 
 
-def test_addresses_for_large_grants_are_held_against_the_same_law_as_the_keys():
+def test_the_url_for_large_grants_must_be_https_like_that_of_the_keys():
     assert "grants_url` (AIRFLOW__AUTHZ__GRANTS_URL) must be https" in problems(grants_url="http://gate.test/grants")[0]
     assert read(grants_url="http://gate.test/grants", jwks_insecure_http="true")
     assert "is not a URL" in problems(grants_url="gate")[0]
@@ -117,7 +117,7 @@ def test_a_flag_that_is_neither_true_nor_false():
     assert "`true` or `false`" in problems(jwks_insecure_http="maybe")[0]
 
 
-def test_a_misspelt_option_is_told_with_its_neighbour():
+def test_a_misspelt_option_is_an_error_that_suggests_the_nearest():
     with pytest.raises(OptionsError) as caught:
         options.read(GOOD.get, [*GOOD, "clock_skwe", "password"])
     assert caught.value.problems == (

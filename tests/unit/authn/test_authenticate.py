@@ -75,7 +75,7 @@ def test_a_caller_without_a_header_is_anonymous(door):
     assert door.lookups == []
 
 
-def test_a_good_token_is_somebody_with_roles(door, token):
+def test_a_good_token_gives_a_session_with_subject_and_roles(door, token):
     session = door.ask(token)
     assert session.claims.subject == "alice"
     assert session.identity.roles == {"viewer"}
@@ -387,7 +387,7 @@ def test_d44_a_clock_that_jumped_ahead_refuses_and_mends_itself(door, token):
 
 
 @pytest.mark.parametrize("wall", [float("nan"), float("inf"), float("-inf")])
-def test_d44_a_clock_that_tells_no_time_lets_nothing_through(door, token, wall):
+def test_d44_a_clock_without_a_finite_time_lets_nothing_through(door, token, wall):
     door.ask(token)
     door.wall = wall
     with pytest.raises(TokenError):

@@ -66,7 +66,7 @@ def test_the_form_for_proxies_is_bound_to_no_key_and_lives_longer(rig):
     assert (got["level"], got["expires_in"]) == ("verified-bearer", 300)
 
 
-def test_the_level_is_capped_where_nobody_declares_that_the_key_is_out_of_reach(tmp_path):
+def test_without_signing_key_isolated_the_level_is_capped_at_asserted(tmp_path):
     with RunRig(tmp_path, isolated=False) as rig:
         task = rig.airflow.add()
         assert value(rig.ask_identity(task, TASK))["level"] == "asserted"
@@ -147,7 +147,7 @@ def test_another_spelling_of_a_dag_is_another_dag(rig):
     assert refused(rig.ask_identity(task, TASK, d="Sales_Daily")) == "run_mismatch"
 
 
-def test_an_earlier_try_is_told_so(rig):
+def test_an_earlier_try_is_refused_as_another_try(rig):
     first = rig.airflow.add()
     rig.airflow.try_again(first)
     answer = rig.ask_identity(first, TASK)
@@ -161,7 +161,7 @@ def test_who_says_to_be_another_try_of_itself_is_refused(rig):
     assert refused(rig.ask_identity(task, TASK, n=1)) == "run_other_try"
 
 
-def test_another_map_index_is_told_so(rig):
+def test_another_map_index_is_refused_as_such(rig):
     mapped = [rig.airflow.add(map_index=index) for index in range(3)]
     token = rig.task_token(mapped[0])
     assert refused(rig.ask_identity(mapped[1], TASK, token=token)) == "run_other_map_index"
@@ -392,7 +392,7 @@ def test_an_airflow_that_is_away_is_no_yes(rig):
     ],
     ids=str,
 )
-def test_an_airflow_that_answers_another_question_is_not_believed(rig, lie):
+def test_an_answer_of_airflow_about_another_task_instance_is_not_accepted(rig, lie):
     task = rig.airflow.add()
     rig.airflow.misbehave(body(dump({**task.shown(), **lie})))
     assert refused(rig.ask_identity(task, TASK)) == "run_mismatch"

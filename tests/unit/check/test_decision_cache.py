@@ -90,7 +90,7 @@ def test_the_same_question_gets_the_same_verdict(table):
         {"plane": "egress", "host": "orders.internal"},
     ],
 )
-def test_another_question_is_decided_anew(table, other):
+def test_another_question_is_decided_again(table, other):
     policy, alice = load(), identity("viewer")
     first = decide(table, asked(), alice, policy)
     second = decide(table, asked(**other), alice, policy)
@@ -214,7 +214,7 @@ def test_what_cannot_be_canonical_is_refused_each_time(table):
     assert not table._questions
 
 
-def test_nobody_without_a_good_token_fills_it():
+def test_only_requests_with_a_good_token_are_kept():
     rig = Rig()
     forged = rig.token(OTHER_KEY, headers={"kid": "k1"})
     for number in range(20):

@@ -113,7 +113,7 @@ def test_a_grant_that_is_too_large_for_a_header_goes_by_reference(rig):
     assert rig.check("GET", "/api/v2/dags/hr", token=rig.token(), dags="narrowed").reason == "no_rule"
 
 
-def test_metadata_and_record_tell_the_same_story(rig):
+def test_metadata_and_record_agree(rig):
     trace = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     answer = rig.check("GET", "/api/v2/dags?limit=1", token=rig.token(), headers=[trace])
     record = rig.record
@@ -245,7 +245,7 @@ def test_a_bad_token_does_not_close_a_public_route_and_opens_nothing_else(rig):
     assert rig.check("GET", "/api/v2/dags", token=bad).http == 401
 
 
-def test_without_a_policy_nothing_is_judged(rig):
+def test_without_a_policy_a_check_is_503_not_ready(rig):
     rig.policy = None
     answer = rig.check("GET", "/api/v2/monitor/health")
     assert (answer.http, answer.reason) == (503, "not_ready")
@@ -344,7 +344,7 @@ def test_a_public_route_does_not_wait_for_keys(rig):
     assert rig.check("GET", "/api/v2/monitor/health", token=rig.token(OTHER)).allowed
 
 
-def test_what_waits_is_judged_by_the_policy_of_its_answer(rig):
+def test_a_check_that_waited_is_decided_by_the_policy_in_force_at_its_answer(rig):
     parked = rig.ask(token=rig.token(OTHER))
     rig.keys = {"corp": state_of(KEY, OTHER)}
     rig.policy = load(POLICY.replace("data-readers", "nobody"))

@@ -82,7 +82,7 @@ def test_a_second_sign_out_is_a_sign_out(rig):
     "policy", [POLICY, PUBLIC, POLICY.replace("viewer: {", "other: {").replace("[viewer]", "[other]")]
 )
 @pytest.mark.parametrize("token", [None, "x.y.z", "expired", "good"])
-def test_whoever_signs_out_is_signed_out_whatever_the_policy_says(policy, token):
+def test_a_sign_out_is_302_whatever_the_policy_and_revokes_only_for_a_good_token(policy, token):
     rig = Rig(policy)
     credential = {"expired": rig.token(exp=NOW - 60, iat=NOW - 90), "good": rig.token()}.get(token, token)
     answer = rig.check(*LOGOUT, token=credential, **SIGNOUT)
@@ -116,7 +116,7 @@ def test_nothing_is_said_before_the_revocation_is_made():
 
 @pytest.mark.parametrize("parts", [SIGNOUT, {}])
 @pytest.mark.parametrize("willing", [True, False])
-def test_a_revocation_that_was_not_made_is_a_503_and_nobody_is_signed_out(parts, willing):
+def test_a_revocation_that_was_not_made_is_a_503_and_the_session_stays(parts, willing):
     rig = Rig(PUBLIC, revoker=Revoker(willing=willing))
     token = rig.token()
     parked = rig.ask(*LOGOUT, token=token, headers=HTML, **parts)
@@ -254,7 +254,7 @@ def test_a_bug_after_the_wait_is_a_503():
 # --- afterwards
 
 
-def test_a_revoked_session_is_led_out_on_a_page_and_told_401_elsewhere(rig):
+def test_a_revoked_session_is_redirected_to_sign_out_on_a_page_and_401_elsewhere(rig):
     token = rig.token()
     rig.check(*LOGOUT, token=token, **SIGNOUT)
     page = rig.check(token=token, headers=HTML, **SIGNOUT)

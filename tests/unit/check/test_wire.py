@@ -104,7 +104,7 @@ def deny(reason=Reason.NO_RULE, *, html=False, who=None, http=None, **fields):
     http = HttpRequest("inbound", "airflow", "GET", "a", "/", browser=html, **told)
     return CheckResponse.parse(
         wire.denied(
-            refusal(Deny(reason=reason, **fields), decision_id="d1", identity=who, http=http, realm="airflow"),
+            refusal(Deny(reason=reason, **fields), decision_id="d1", identity=who, http=http),
             reason=reason,
             metadata=METADATA,
         )
@@ -146,7 +146,7 @@ def test_parse_reads_what_the_decision_needs():
         *((bad, "https", ("", False)) for bad in ("//evil.test", "https://evil.test", "/a;b", "/a\r\nb", "/a/", "a")),
     ],
 )
-def test_parse_reads_where_sessions_end_and_believes_only_a_plain_path(signout, scheme, read):
+def test_parse_accepts_only_a_plain_path_as_signout(signout, scheme, read):
     http = wire.parse(check_request(signout=signout, scheme=scheme))
     assert (http.signout, http.secure) == read
 
@@ -368,7 +368,6 @@ def test_a_page_names_who_runs_the_gate_the_time_and_the_decision(reason):
         decision_id="d1",
         identity=None,
         http=http,
-        realm="airflow",
         at=1_800_000_000.5,
         branding=branding,
     )
@@ -408,7 +407,7 @@ def test_who_signed_out_is_led_to_where_the_cookies_end(secure, cookie, html):
     assert (response.status.code, headers["location"], headers["set-cookie"]) == (302, "/oauth2/signout", cookie)
 
 
-def test_whose_session_was_revoked_is_led_there_on_a_page_and_told_401_elsewhere():
+def test_a_revoked_session_is_a_redirect_on_a_page_with_signout_and_401_elsewhere():
     page = deny(Reason.REVOKED, html=True).denied_response
     assert (page.status.code, names(page.headers)["set-cookie"]) == (302, SECURE)
     assert deny(Reason.REVOKED).denied_response.status.code == 401
@@ -591,7 +590,7 @@ def test_no_denial_says_yes():
 
 def deny_on(plane, reason):
     http = HttpRequest(plane=plane, audience="", method="GET", authority="airflow", target="/x")
-    answer = refusal(Deny(reason=reason), decision_id="d1", identity=None, http=http, realm="airflow")
+    answer = refusal(Deny(reason=reason), decision_id="d1", identity=None, http=http)
     return CheckResponse.parse(wire.denied(answer, reason=reason, metadata=METADATA))
 
 

@@ -289,7 +289,7 @@ class TestCheck:
             (None, 0, ["with these settings no call comes from a run: see `run_identity`"]),
         ],
     )
-    def test_no_run_is_surer_than_the_settings_allow(self, run, runs, isolated, status, note):
+    def test_check_caps_the_level_of_a_run_at_what_the_settings_allow(self, run, runs, isolated, status, note):
         settings = ways(run, isolated=isolated)
         asked = ("--plane", "egress", "--settings", settings, "--dag", "sales_a", "--task", "load_1", *runs)
         result = run("check", "GET", "http://orders.internal/v1/x", *asked, "--json")
@@ -322,7 +322,7 @@ class TestExplain:
         assert (told["decision"], told["explanation"]["decision"], result.exit_code) == ("allow", "allow", 0)
 
     @pytest.mark.parametrize("flags", [[], ["--json"]])
-    def test_a_request_that_cannot_be_judged_is_told_as_the_denial_it_is(self, run, flags):
+    def test_a_malformed_request_is_explained_as_a_denial(self, run, flags):
         result = run("explain", "GET", "/a//b", *flags)
         assert "bad_path" in result.output
         assert result.exit_code == 1
@@ -516,7 +516,7 @@ envoy:
         assert run("envoy").output == rendered
         assert (run.folder / "cookie.secret").read_text() == made
 
-    def test_a_secret_with_a_newline_is_told(self, run):
+    def test_envoy_warns_about_a_secret_with_a_newline_and_does_not_show_it(self, run):
         (run.folder / "authz.yaml").write_text(self.SETTINGS + self.ENDPOINTS)
         (run.folder / "client.secret").write_text("canary-secret\n")
         result = run("envoy", "--output", "envoy.yaml")

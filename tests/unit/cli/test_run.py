@@ -17,7 +17,7 @@ def test_a_serving_process_imports_no_http_client_and_nothing_of_other_commands(
     assert loaded & unwanted == set()
     assert {"authz.check.service", "authz.engine.cq", "grpc"} <= loaded
     # Of `envoy_config` the settings need what checks them: data without Envoy's types (`envoy_data_plane`, above).
-    ours = {"authz.demo", "authz.envoy_config.render", "authz.core.lint.review", "authz.fetching.download"}
+    ours = {"demo", "authz.envoy_config.render", "authz.core.lint.review", "authz.fetching.download"}
     assert loaded & ours == set()
 
 

@@ -78,7 +78,7 @@ def test_an_assertion_says_who_asks():
     }
 
 
-def test_agents_are_marked_and_nobody_else():
+def test_only_agents_are_marked_as_agents():
     assert decoded(mint(Identity(claims=CLAIMS, roles=frozenset(), agent=True)))["agent"] is True
     plain = decoded(mint(Identity(claims=CLAIMS, roles=frozenset())))
     assert "agent" not in plain

@@ -43,7 +43,7 @@ def test_a_comment_is_no_rule(character):
         ("data-readers", "data{}-readers"),
     ],
 )
-def test_what_nobody_can_see_is_refused_wherever_it_stands(character, before, after):
+def test_an_invisible_character_is_refused_wherever_it_stands(character, before, after):
     assert before in POLICY
     told = problems(POLICY.replace(before, after.format(character), 1))
     assert len(told) == 1
@@ -99,7 +99,7 @@ def test_many_are_cut_with_a_count():
 
 
 @pytest.mark.parametrize("space", ["\u00a0", "\u2007", "\u3000"])
-def test_a_space_that_is_none_is_told_where_it_would_be_a_part_of_the_value(space):
+def test_a_look_alike_space_is_refused_only_where_it_would_be_part_of_a_plain_value(space):
     text = POLICY.replace("data-readers", f"data-readers{space}")
     assert [f"U+{ord(space):04X}" in told and "looks like a space and is none" in told for told in problems(text)] == [
         True

@@ -95,7 +95,7 @@ def test_of_a_subject_what_was_issued_up_to_a_moment_is_revoked(before, issued_a
     assert not covers(table, parsed(sub="bob", **times))
 
 
-def test_a_subject_of_another_issuer_is_somebody_else():
+def test_a_revoked_subject_of_another_issuer_does_not_cover_ours():
     assert not covers(revoked(revocation(Kind.SUBJECT, "alice", before=NOW + HOUR, iss="https://other")), parsed())
 
 

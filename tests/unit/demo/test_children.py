@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.demo.children import ChildDiedError, Children, NotReadyError
+from demo.children import ChildDiedError, Children, NotReadyError
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 # Starts a grandchild, tells its pid, and ignores SIGTERM itself.

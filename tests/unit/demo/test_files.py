@@ -6,8 +6,8 @@ import pytest
 
 from authz import settings
 from authz.core import policy
-from authz.demo import files
-from authz.demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim
+from demo import files
+from demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim
 
 PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8, execution=9)
 
@@ -64,7 +64,7 @@ def test_a_new_or_empty_directory_becomes_ours_and_is_emptied_next_time(tmp_path
     assert tmp_path.is_dir()
 
 
-def test_somebody_elses_directory_is_left_alone(tmp_path):
+def test_a_directory_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(DirectoryError, match="not empty"):
         claim(tmp_path)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from authz.demo.orders import KEPT, Orders
+from demo.orders import KEPT, Orders
 
 SECRET = "orders-canary"
 WITH = {"authorization": f"Bearer {SECRET}"}

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from authz.demo import tour_outbound
-from authz.demo.files import Layout, Ports
-from authz.demo.orders import Orders
-from authz.demo.tour_client import Answer, DecisionLog
-from authz.demo.tour_outbound import Outbound
+from demo import tour_outbound
+from demo.files import Layout, Ports
+from demo.orders import Orders
+from demo.tour_client import Answer, DecisionLog
+from demo.tour_outbound import Outbound
 
 SECRET = "orders-canary"
 WITH = {"authorization": f"Bearer {SECRET}"}
@@ -83,7 +83,7 @@ def test_a_call_is_known_by_its_run(site):
         site.rows._call_of("sales_orders")
 
 
-def test_the_service_must_be_told_which_task_calls_and_how_sure_that_is(site):
+def test_the_service_must_see_an_asserted_task_and_no_authorization(site):
     site.call(**{"x-authz-dag": "sales_orders", "x-authz-task": "read", "x-authz-identity": "verified"})
     assert "asserted" in site.rows._knows_the_run(ANSWER)
     site.call(**{"x-authz-dag": "sales_orders", "x-authz-task": "read", "x-authz-identity": "asserted"})
@@ -182,7 +182,7 @@ def test_the_breaker_is_seen_to_open_when_the_gate_answers_instead_of_the_servic
         ("all is well", 200, "does not say no_healthy_host"),
     ],
 )
-def test_a_task_must_be_told_that_its_destination_is_broken(site, log, status, problem):
+def test_the_tasks_log_must_say_that_its_destination_has_no_healthy_host(site, log, status, problem):
     site.decided("allow", "sales_orders")
     site.state, site.log_text = "failed", log
     answer = site.rows._broken_call()

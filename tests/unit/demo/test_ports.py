@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.demo import ports
-from authz.demo.ports import END, FIRST, HOST, free_ports
+from demo import ports
+from demo.ports import END, FIRST, HOST, free_ports
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def test_ports_are_below_those_that_the_system_gives_to_connections():
 
 
 def test_no_port_is_given_twice_by_processes_that_ask_at_the_same_time(tmp_path):
-    program = "from authz.demo.ports import free_ports\nfor _ in range(200): print(*free_ports(3))"
+    program = "from demo.ports import free_ports\nfor _ in range(200): print(*free_ports(3))"
     asking = [
         subprocess.Popen(
             [sys.executable, "-c", program], env={"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ def test_it_says_so_where_all_ports_are_used(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "no number", "-5", "99999999"])
-def test_a_damaged_counter_is_begun_anew(tmp_path, text):
+def test_a_damaged_counter_starts_again_within_the_range(tmp_path, text):
     free_ports(1)
     (counter,) = tmp_path.iterdir()
     counter.write_text(text)

@@ -18,7 +18,7 @@ def test_the_operation_is_one_of_the_catalogue():
 
 @pytest.mark.parametrize("policy", [POLICY, NO_ROLE], ids=["no rule for it", "no role at all"])
 @pytest.mark.parametrize("path", [LOGIN, "/auth/login", "/auth/login/", "/auth/gate"])
-def test_whoever_has_a_session_goes_back_to_the_page(policy, path):
+def test_a_caller_with_a_session_is_redirected_back_to_the_page(policy, path):
     rig = Rig(policy)
     for headers in ([], HTML):
         target = f"{path}?next=%2Fdags%2Fsales_daily%3Ftab%3Druns"

@@ -8,12 +8,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from authz.demo import tour as tour_module
-from authz.demo import tour_client
-from authz.demo.files import Layout, Ports
-from authz.demo.main import _table
-from authz.demo.tour import Row, Tour, forged, runs, spoofed, unsigned
-from authz.demo.tour_client import Answer, DecisionLog, until
+from demo import tour as tour_module
+from demo import tour_client
+from demo.files import Layout, Ports
+from demo.main import _table
+from demo.tour import Row, Tour, forged, runs, spoofed, unsigned
+from demo.tour_client import Answer, DecisionLog, until
 
 PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6, idp=7, orders=8, execution=9)
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

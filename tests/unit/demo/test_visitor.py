@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from authz.demo import tour_login
-from authz.demo.tour_client import Answer
-from authz.demo.tour_visitor import AstrayError, Visitor
+from demo import tour_login
+from demo.tour_client import Answer
+from demo.tour_visitor import AstrayError, Visitor
 
 
 @contextmanager

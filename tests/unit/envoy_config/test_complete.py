@@ -281,7 +281,7 @@ def test_what_a_provider_says_is_checked_as_what_the_file_says(tmp_path, said):
         login(tmp_path, "      issuer: https://idp.test\n", replace(SAID, **said))
 
 
-def test_an_id_token_for_a_provider_that_ends_no_session_is_told_once_it_was_asked(tmp_path):
+def test_keep_id_token_is_refused_for_a_provider_without_end_session_endpoint(tmp_path):
     text = "      issuer: https://idp.test\n      keep_id_token: true\n"
     with pytest.raises(ConfigError, match=r"keep_id_token: .* no end_session_endpoint"):
         login(tmp_path, text, replace(SAID, end_session_endpoint=""))

@@ -217,7 +217,7 @@ def test_the_port_says_how_a_dynamic_host_is_spoken_to(ports, leads):
         ("/execution/", False),
     ],
 )
-def test_the_exchange_is_told_from_other_variables(path, is_exchange):
+def test_the_exchange_pattern_matches_the_exchange_and_no_other_variable(path, is_exchange):
     assert bool(re.fullmatch(execution.exchange_pattern(), path)) == is_exchange
 
 

@@ -45,7 +45,7 @@ def test_a_file_that_cannot_take_its_place_leaves_nothing_beside(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "sds").write_text("a file")
     with pytest.raises(ConfigError, match=r"cannot be written: .*envoy\.sds"):
         write_sds({str(tmp_path / "sds" / "a.yaml"): "one"})

@@ -259,7 +259,7 @@ def test_the_task_api_is_refused_inbound_only_and_before_anything_is_forwarded()
     assert [route["name"] for route in out["virtual_hosts"][0]["routes"]] == ["no-tunnel", "orders.forward"]
 
 
-def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_authorizer_is_told():
+def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_check_gets_base():
     config = connection_manager(render(plan(inbound=listener(upstreams=(upstream(base_path="/team/airflow"),)))))
     host = config["route_config"]["virtual_hosts"][0]
     refused, forwarded, nowhere = host["routes"]
@@ -270,12 +270,12 @@ def test_an_upstream_with_a_base_path_gets_what_is_below_it_and_the_authorizer_i
     assert told["base"] == "/team/airflow"
 
 
-def test_without_a_base_path_there_is_none_to_tell():
+def test_without_a_base_path_the_check_gets_no_base():
     host = connection_manager(render(plan()))["route_config"]["virtual_hosts"][0]
     assert "base" not in host["typed_per_filter_config"][FILTER]["check_settings"]["context_extensions"]
 
 
-def test_the_authorizer_is_told_that_an_upstream_narrows_dags_of_this_one_alone():
+def test_the_check_gets_dags_narrowed_only_for_the_upstream_that_narrows():
     both = (
         upstream(name="a", hosts=("a.test",), narrows_dags=True, audience="a"),
         upstream(name="b", hosts=("b.test",)),

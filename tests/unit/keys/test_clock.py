@@ -102,7 +102,7 @@ def test_a_process_that_started_an_hour_ahead_comes_back(clock, times, caplog):
     ]
 
 
-def test_a_clock_that_is_set_again_and_again_is_not_believed(clock, times):
+def test_time_goes_on_while_the_clock_is_set_back_again_and_again(clock, times):
     latest = clock.wall()
     for _ in range(20):
         times.pass_by(1, step=-100)
@@ -134,7 +134,7 @@ def test_a_clock_that_is_put_right_in_time_is_no_problem_any_more(clock, times, 
     assert "it was put right" in caplog.text
 
 
-def test_nobody_who_looks_rarely_is_held_for_longer(clock, times):
+def test_a_process_that_looks_rarely_is_not_held_back_for_longer(clock, times):
     times.pass_by(10, step=-3600)
     clock.wall()
     times.pass_by(3600)

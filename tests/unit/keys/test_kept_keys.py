@@ -67,7 +67,7 @@ def test_a_dead_provider_after_a_restart_is_answered_from_the_state(path, clock,
 
 
 @pytest.mark.parametrize("answer", [b"<html>maintenance</html>", b'{"keys": []}'])
-def test_garbage_is_neither_kept_nor_believed(path, clock, kept, answer):
+def test_an_answer_without_keys_is_neither_kept_nor_used(path, clock, kept, answer):
     fetcher, _state = started(path, clock, answer)
     assert fetcher.fetch(CORP).data == jwks_of([KEY])
     assert started(path, clock, DEAD)[0].fetch(CORP).data == jwks_of([KEY])

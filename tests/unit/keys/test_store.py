@@ -253,7 +253,7 @@ class TestAsking:
         assert told.wait(PATIENCE_S)
         assert running.store.view()["corp"].usable(running.clock.monotonic())
 
-    def test_nobody_waits_for_a_key_that_was_absent_twice(self, stage):
+    def test_a_key_that_was_absent_twice_is_not_waited_for(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         for _ in range(2):
             running.clock.advance(10)
@@ -329,7 +329,7 @@ class TestAsking:
         assert told.wait(PATIENCE_S)
         running.clock.until_waiting()
 
-    def test_a_failed_fetch_tells_those_who_wait(self, stage):
+    def test_a_failed_fetch_wakes_those_who_wait(self, stage):
         running = stage(SimFetcher(corp=[OLD]), CORP)
         running.clock.advance(10)
         running.fetcher.answers["corp"] = KeysUnavailableError("down")
@@ -363,7 +363,7 @@ class TestConfiguring:
         running.clock.until_waiting(2)
         assert running.kids("lab") == {"new"}
 
-    def test_removal_and_stop_tell_those_who_wait(self, stage):
+    def test_removal_and_stop_wake_those_who_wait(self, stage):
         running = stage(SimFetcher(corp=[OLD], lab=[NEW]), CORP, LAB)
         at_removal, at_stop = running.ask("x", "lab"), running.ask("x", "corp")
         running.store.configure([CORP])
@@ -372,7 +372,7 @@ class TestConfiguring:
         running.store.stop(PATIENCE_S)
         assert at_stop.is_set()
 
-    def test_what_a_removed_issuer_still_brings_is_not_believed(self, stage):
+    def test_keys_that_arrive_for_a_removed_issuer_are_dropped(self, stage):
         running = stage(SimFetcher(corp=[OLD], lab=[NEW]), CORP, LAB)
         for _ in range(2):
             running.fetcher.until_begun()
@@ -419,7 +419,7 @@ def test_the_real_clock_and_the_default_jitter():
         store.stop(PATIENCE_S)
 
 
-def test_whoever_was_told_to_wait_is_told_exactly_once(caplog):
+def test_every_waiter_is_called_back_exactly_once(caplog):
     """Many askers, failing fetches, issuers that come and go, a stop in the middle: no one is lost or told twice."""
     caplog.set_level(logging.CRITICAL)
     fetcher = SimFetcher(corp=[OLD], lab=[NEW])

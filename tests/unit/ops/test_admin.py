@@ -247,7 +247,7 @@ class TestListening:
             client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
 
-    def test_a_unix_socket_that_somebody_left_behind(self, serve, tmp_path):
+    def test_the_server_starts_again_on_the_unix_socket_of_an_earlier_one(self, serve, tmp_path):
         path = tmp_path / "admin.sock"
         for _ in range(2):
             server = serve(f"unix:{path}")

@@ -256,7 +256,7 @@ class TestReopening:
         assert (old.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
 
     @pytest.mark.parametrize("how", ["removed", "renamed", "replaced"])
-    def test_a_file_that_loses_its_name_is_opened_again_without_being_told(self, sink_of, tmp_path, how):
+    def test_a_file_that_loses_its_name_is_opened_again_without_a_signal(self, sink_of, tmp_path, how):
         path, old = tmp_path / "log", tmp_path / "old"
         sink = sink_of(path)
         sink.put(b"before\n")
@@ -294,7 +294,7 @@ class TestStalled:
     """A write that never returns reports nothing: the watch does."""
 
     @pytest.mark.parametrize("on_failure", ["deny", "allow"])
-    def test_a_pipe_that_nobody_reads_is_a_failure_after_some_seconds(self, sink_of, on_failure, caplog):
+    def test_a_pipe_that_is_not_read_is_a_failure_after_some_seconds(self, sink_of, on_failure, caplog):
         reader, writer = os.pipe()
         with os.fdopen(writer, "wb") as stream, os.fdopen(reader, "rb", 0) as source:
             sink = sink_of(stream, on_failure=on_failure)
@@ -331,7 +331,7 @@ class TestStalled:
         assert sink.flush(PATIENCE_S)
         assert (tmp_path / "log").read_bytes() == b"x\n"
 
-    def test_a_slow_target_that_keeps_up_is_none(self):
+    def test_a_slow_target_that_keeps_up_is_no_failure(self):
         age = WaitingAge()
         looks = [age.look(now, written=now * 10, waiting=20) for now in range(100)]
         assert max(looks) <= 2
@@ -584,7 +584,7 @@ for order in sys.stdin:
         until(lambda: tell("failed 0", answers=True) == "True")
         assert path.stat().st_size == 15
 
-    def test_the_one_that_tore_a_line_finishes_it_when_nobody_wrote_since(self, writer, tmp_path):
+    def test_the_writer_that_tore_a_line_finishes_it_if_no_other_wrote_since(self, writer, tmp_path):
         one, path = writer("a"), tmp_path / "log"
         self.torn(one, path)
         one("limit none")

@@ -165,7 +165,7 @@ def test_a_folder_that_comes_later(watch, tmp_path):
     assert watched.until(b"here") < 1.0
 
 
-def test_a_short_absence_is_none(watch, path):
+def test_a_short_absence_of_the_file_is_no_problem(watch, path):
     """`git checkout` removes a file before it writes the new one."""
     watched = watch(path)
     path.unlink()
@@ -271,7 +271,7 @@ def test_a_new_file_that_is_seen_growing_was_written_in_place(watch, path):
     assert [content.in_place for content in watched.contents] == [False, False, True]
 
 
-def test_a_change_that_is_taken_back_is_none(path):
+def test_a_change_that_is_taken_back_is_not_handed_over(path):
     watched = Watched(path)
     watched.watcher.begin()
     path.write_text("")

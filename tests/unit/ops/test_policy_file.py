@@ -70,7 +70,7 @@ def test_before_the_first_load_there_is_no_policy(place):
     assert place.file.current is None
 
 
-def test_a_loaded_policy_is_in_force_accepted_and_told(place):
+def test_a_loaded_policy_is_in_force_accepted_and_reported(place):
     current = place.load()
     assert current.revision == revision_of(POLICY)
     assert place.accepted == place.events.told == [revision_of(POLICY)]
@@ -102,7 +102,7 @@ def test_a_bad_policy_changes_nothing_and_every_problem_is_kept(place, caplog):
     assert str(place.file.problems[0]) in caplog.text
 
 
-def test_a_bad_policy_is_told_once_not_at_every_look(place):
+def test_a_refused_policy_is_reported_once_not_at_every_look(place):
     place.load()
     place.load(BROKEN)
     place.load()
@@ -117,7 +117,7 @@ def test_mending_it_clears_the_problems(place, mended):
     assert place.file.problems == ()
 
 
-def test_a_policy_that_was_in_force_all_the_time_is_not_told_as_a_new_one(place, caplog):
+def test_a_mended_file_with_the_policy_in_force_is_not_logged_as_a_new_policy(place, caplog):
     revision = place.load().revision[:12]
     place.load(BROKEN)
     with caplog.at_level(logging.INFO):

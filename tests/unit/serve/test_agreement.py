@@ -43,7 +43,7 @@ def test_an_upstream_for_every_host_serves_them_all():
     assert mistakes("deny: true, plane: inbound, hosts: [airfow.test]", inbound=every) == []
 
 
-def test_errors_of_the_way_out_are_mistakes_and_warnings_are_none():
+def test_egress_errors_of_a_policy_are_mistakes_and_egress_warnings_are_not():
     egress = {"destinations": (ORDERS,)}
     assert mistakes("deny: true, plane: egress, destinations: [ordres]", egress=egress) == [
         "the rule `x` names an unknown destination `ordres`"

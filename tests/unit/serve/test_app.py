@@ -183,7 +183,7 @@ def test_airflows_keys_alone_make_no_app_ready(place):
         assert not running.serving()
 
 
-def test_every_thread_that_an_app_starts_has_a_door(place):
+def test_every_thread_that_an_app_starts_is_background_or_of_one_connection(place):
     place.text += RUNS + "revocation: {file: revoked.jsonl, backchannel: 127.0.0.1:0}\n"
     before = set(threading.enumerate())
     with Running(place.app(), place.admin) as running:

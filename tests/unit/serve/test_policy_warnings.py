@@ -54,7 +54,7 @@ def test_one_line_names_the_first_warnings_and_how_to_see_all(warnings, caplog):
     assert len(text) < 1200
 
 
-def test_a_revision_is_told_once(warnings, caplog):
+def test_the_warnings_of_a_revision_are_logged_once(warnings, caplog):
     for count in (1, 1, 2, 2):
         warnings.log(regexes(count), 100)
     assert ["1 warning(s)" in text for _, text in lines(caplog)] == [True, False]

@@ -156,7 +156,7 @@ def test_an_asserted_caller_with_an_unknown_key_waits_for_it_like_everybody(rig)
     assert refused(rig.settle_now(outcome), 401) == "unknown_key"
 
 
-def test_an_asserted_run_gets_one_assertion_and_pushes_out_nobody_elses(rig):
+def test_each_asserted_run_has_one_remembered_assertion_of_its_own(rig):
     token = rig.token(**OIDC)
 
     def assertion(claim):
@@ -202,7 +202,7 @@ def test_a_service_account_of_no_run_calls_as_before_and_through_a_proxy(rig):
         assert rig.levels[-1] == ("none", "allow")
 
 
-def test_inbound_tokens_and_task_tokens_are_nobody_on_the_way_out(rig):
+def test_inbound_tokens_and_task_tokens_are_401_on_egress(rig):
     task = rig.airflow.add()
     for token in (rig.token(), rig.task_token(task)):
         for name in ("authorization", "proxy-authorization"):
@@ -216,7 +216,7 @@ def test_inbound_tokens_and_task_tokens_are_nobody_on_the_way_out(rig):
 
 
 @pytest.mark.parametrize("name", ["x-run-identity", "x-run-proof", "proxy-authorization", "authorization"])
-def test_a_credential_that_comes_twice_is_a_bad_request(rig, name):
+def test_a_duplicate_credential_header_is_a_bad_request(rig, name):
     token = rig.token_of(rig.airflow.add(), TASK)
     lines = [(name, b"Bearer x"), (name, b"Bearer x")]
     assert refused(rig.call(token, TASK, headers=lines), 400) == "bad_authorization"

@@ -137,13 +137,13 @@ def test_a_new_key_is_asked_for_once(rig):
 
 
 @pytest.mark.parametrize("keys", [{}, {"corp": state_of()}, {"corp": state_of(KEY, stale_at=0.0)}])
-def test_without_keys_nothing_is_believed(rig, keys):
+def test_without_usable_keys_a_logout_token_is_400(rig, keys):
     rig.keys = keys
     assert rig.tell() == 400
     assert not rig.revoked.any
 
 
-def test_without_a_policy_nothing_is_believed(rig):
+def test_without_a_policy_a_logout_token_is_400(rig):
     rig.policy = None
     assert rig.tell() == 400
 
@@ -238,7 +238,7 @@ def test_a_logout_takes_the_share_of_its_subject_or_of_an_issuer_that_names_none
     assert rig.subjects == ["alice", ""]
 
 
-def test_a_logout_for_which_there_is_no_room_is_told_and_may_come_again(rig, caplog):
+def test_a_logout_that_could_not_be_recorded_is_logged_and_may_come_again(rig, caplog):
     rig.fails = True
     assert rig.tell() == 400
     assert "a logout was not made" in caplog.text

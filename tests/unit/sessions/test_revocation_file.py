@@ -142,7 +142,7 @@ def test_a_huge_file_is_neither_read_nor_written(path):
             forbidden()
 
 
-def test_compaction_keeps_what_is_in_force_and_what_nobody_understands(file, path):
+def test_compaction_keeps_revocations_in_force_and_unreadable_lines(file, path):
     subject = [one("alice", kind=Kind.SUBJECT, before=before, until=NOW) for before in (5, 9, 7)]
     file.append([one("over", until=NOW - HOUR), one("a", until=NOW), one("a", until=NOW + 5), one("a"), *subject])
     with path.open("ab") as broken:

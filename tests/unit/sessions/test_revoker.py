@@ -95,7 +95,7 @@ def test_without_a_file_there_is_memory():
     assert len(rig.revoked) == 0
 
 
-def test_what_cannot_be_written_is_not_made_not_in_force_and_told(rig, path, monkeypatch):
+def test_a_revocation_that_cannot_be_written_is_not_in_force_and_is_reported(rig, path, monkeypatch):
     def full(_descriptor, _data):
         raise FULL
 
@@ -132,7 +132,7 @@ def test_a_vanished_file_is_reported_and_known_revocations_stay(rig, path):
     assert (rig.revoker.problems(), len(rig.revoked), on_record(path)) == ([], 2, ["s2"])
 
 
-def test_broken_lines_are_told_and_the_rest_is_in_force(rig, path):
+def test_broken_lines_are_counted_unquoted_and_the_rest_is_in_force(rig, path):
     with path.open("ab") as broken:
         broken.write(b"what is this?\n" + encode(one("good")))
     rig.revoker.refresh()
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_used_ends_the_start(path):
         Rig(path)
 
 
-def test_what_is_over_is_forgotten_and_the_file_is_written_anew_when_it_pays(rig, path):
+def test_expired_revocations_are_forgotten_and_the_file_is_compacted(rig, path):
     RevocationFile(path).append([one(f"old-{number}") for number in range(100)])
     assert rig.revoke("s1", until=NOW + 9999)
     rig.revoker.tidy()

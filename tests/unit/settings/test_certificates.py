@@ -31,7 +31,7 @@ def certificate(path, key="tls.certificate", use=Use.CERTIFICATE):
 
 
 def told(*files):
-    return Certificates(files).told(0.0, time.time())
+    return Certificates(files).warnings(0.0, time.time())
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def told(*files):
         (-2 * DAY - MARGIN, "expired 2 days ago: replace it"),
     ],
 )
-def test_the_days_that_are_left_are_told(authority, life, words):
+def test_an_expiring_certificate_is_reported_with_the_days_left(authority, life, words):
     issued = authority.issue("gate.test", life)
     assert told(certificate(issued.certificate)) == [
         f"`tls.certificate`: the certificate in {issued.certificate} {words}"
     ]
 
 
-def test_nothing_is_told_of_a_certificate_with_two_weeks_left_nor_of_one_that_is_elsewhere(authority, tmp_path):
+def test_a_certificate_with_two_weeks_left_or_on_another_machine_is_not_reported(authority, tmp_path):
     issued = authority.issue("gate.test", 14 * DAY + MARGIN)
     assert told(certificate(issued.certificate), certificate(tmp_path / "on-another-machine.pem")) == []
     assert told(certificate(authority.issue("gate.test", 14 * DAY - MARGIN).certificate)) != []
@@ -97,7 +97,7 @@ def place(tmp_path):
 
 
 @pytest.mark.parametrize(("life", "words"), [(3 * DAY + MARGIN, "expires in 3 days"), (-2 * DAY, "expired")])
-def test_a_running_gate_tells_by_metric_and_readiness_and_stays_ready(place, authority, life, words):
+def test_a_running_gate_reports_expiry_in_metrics_and_readiness_and_stays_ready(place, authority, life, words):
     server = authority.issue("gate.test", life)
     # Envoy's own authority; so nothing that this gate's own clients need is broken by what is shown
     envoy = f"envoy: {{execution: {{address: 'a.test:443', tls: true, tls_ca: {server.certificate}}}}}"
@@ -170,7 +170,9 @@ def word(text):
 @pytest.mark.parametrize(
     ("life", "severity", "status"), [(3 * DAY, "warning", 0), (-DAY, "error", 1), (100 * DAY, None, 0)]
 )
-def test_lint_and_envoy_tell_how_long_certificates_are_good(tmp_path, authority, life, severity, status):
+def test_lint_and_envoy_report_certificates_that_expire_soon_or_have_expired(
+    tmp_path, authority, life, severity, status
+):
     (tmp_path / "policy.yaml").write_text(POLICY)
     issued = authority.issue("api.test", life)
     file = tmp_path / "authz.yaml"

@@ -229,7 +229,7 @@ def test_a_gate_that_wants_a_certificate_and_an_envoy_without_one_do_not_go_toge
 
 
 @pytest.mark.parametrize("key", ["authz_tls_ca", "authz_tls_name", "authz_tls_certificate"])
-def test_what_envoy_is_told_of_the_gates_tls_needs_a_gate_with_tls(tmp_path, key):
+def test_settings_of_envoy_for_the_gates_tls_are_refused_without_tls(tmp_path, key):
     text = MUTUAL.replace(", client_ca: ca.pem", "") + f"  {key}: one\n"
     text += "  authz_tls_key: a.key\n" if key == "authz_tls_certificate" else ""
     load(tmp_path, text)

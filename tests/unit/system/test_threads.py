@@ -15,7 +15,7 @@ def _forgotten():
     threads.forget()
 
 
-def test_a_thread_that_ends_by_a_bug_is_logged_and_told_without_the_errors_text(caplog):
+def test_a_thread_that_ends_by_a_bug_is_logged_and_reported_without_the_errors_text(caplog):
     def work(text):
         raise ValueError(text)
 

@@ -131,13 +131,13 @@ def test_one_account_serves_all_runs_of_the_process(site, token_file):
         ({"token_endpoint": "http://127.0.0.1:9/"}, "gives no token: ConnectError"),
     ],
 )
-def test_why_the_provider_gives_none_is_told(site, tmp_path, changes, said):
+def test_the_error_says_why_the_provider_gave_no_token(site, tmp_path, changes, said):
     with pytest.raises(UnavailableError, match=said):
         call(site, AssertedIdentity(task_of(instance()), provided(site, tmp_path, **changes)))
 
 
 @pytest.mark.parametrize("content", ["", "no token", "a.b.c\nd.e.f", "a.b.ü"])
-def test_a_file_without_a_token_is_told(site, token_file, content):
+def test_a_token_file_without_a_jwt_is_an_error(site, token_file, content):
     token_file.write_text(content)
     with pytest.raises(UnavailableError, match=r"no JWT|cannot be read"):
         call(site, AssertedIdentity(task_of(instance())))

@@ -232,7 +232,7 @@ class _Shifting(str):
         return self.other + path
 
 
-def test_what_cannot_be_sent_twice_is_not(site):
+def test_a_body_that_cannot_be_sent_twice_is_not_sent_again_after_a_401(site):
     def retired(client, **data):
         client(site, "GET", "/first")
         site.retire()
@@ -320,7 +320,7 @@ def test_requests_through_a_proxy_identifies_itself_by_the_destinations_url(site
     assert site.passed[0].level == "verified"
 
 
-def test_with_another_transport_a_redirect_that_was_followed_is_told(site):
+def test_with_another_transport_a_followed_redirect_to_another_origin_raises(site):
     def answer(request):
         if request.url.path == "/old":
             return httpx.Response(302, headers={"location": "http://elsewhere.test/"})

@@ -148,7 +148,7 @@ def test_waiting_has_bounds(site, connect, slept, extra, waits, sent):  # noqa: 
     assert not {"retry_after_limit", "retry_after_tries"} & set(site.passed[0].headers)
 
 
-def test_without_retry_after_nobody_waits(site, connect, slept):
+def test_a_503_without_retry_after_is_not_tried_again(site, connect, slept):
     connect()
     site.answers["/v1/orders"] = [(503, (), b"")]
     with pytest.raises(AirflowException, match="503"):

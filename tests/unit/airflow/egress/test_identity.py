@@ -212,7 +212,7 @@ def test_everybody_hears_why_there_is_none_and_the_next_one_asks_again():
     assert len(done) == 2
 
 
-def test_a_bug_lets_nobody_wait_forever(monkeypatch):
+def test_a_bug_in_the_fetch_ends_the_wait_with_unavailable(monkeypatch):
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda hook: seen.append(hook.exc_type))
 

@@ -292,7 +292,7 @@ def test_a_flagged_connection_carries_the_token(site, backend):
 
 
 @pytest.mark.parametrize("extra", [{}, {"authz_run_identity": False}, {"authz_run_identity": "no"}])
-def test_no_other_connection_gets_one(site, backend, extra):
+def test_a_connection_without_the_flag_gets_no_token(site, backend, extra):
     backend.behind = [AsyncBackend(orders=connection(**extra))]
     for found in (backend.get_connection("orders"), asyncio.run(backend.aget_connection("orders"))):
         assert found.extra_dejson == {}

@@ -61,7 +61,7 @@ def test_what_is_new_waits_for_a_person_and_is_guessed_from_airflows_checks():
         read(text.encode(), "x.yaml", "1.0")
 
 
-def test_what_is_gone_is_told_and_left_out():
+def test_a_route_that_is_gone_is_reported_and_left_out():
     done, text = updated([WALKED[0], *WALKED[2:]])
     assert done.gone == ["PUT /things/{}"]
     assert "PUT" not in text.partition("\nroutes:")[2]

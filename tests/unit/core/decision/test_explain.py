@@ -314,7 +314,7 @@ def test_text_for_a_person():
     assert "hunter2" not in "\n".join(lines)
 
 
-def test_text_about_nobody_and_about_unknown_routes():
+def test_text_about_anonymous_callers_and_unknown_routes():
     lines = ask("GET", "/nothing").lines()
     assert "  operation  none: the path and method are no route of the catalogue" in lines
     assert "  identity   anonymous: no valid token" in lines

@@ -69,7 +69,7 @@ def test_an_unknown_destination_has_advice():
     assert {f.problem.hint for f in against(policy, ways())} == {"the settings have none"}
 
 
-def test_where_any_host_may_be_called_hosts_are_not_judged():
+def test_a_host_that_is_no_destination_is_fine_where_any_host_may_be_called():
     any_host = ways(ORDERS, FILES, others=(443,))
     assert found(ALLOW + "hosts: [nobody.test]", any_host) == []
     tunnel = "plane: egress, roles: [viewer], hosts: [nobody.test], methods: [CONNECT]"

@@ -69,7 +69,7 @@ def test_a_deny_rule_is_named():
     assert said(Reason.DENY_RULE, run=None, rule="r", detail="x").endswith("for this service account.")
 
 
-def test_an_identity_that_is_too_weak_is_told_what_it_is():
+def test_the_message_about_a_too_weak_identity_names_its_level():
     text = said(Reason.IDENTITY_TOO_WEAK, detail="the rule `a` asks for `verified`")
     assert "is only `asserted` (the rule `a` asks for `verified`)" in text
     assert "is only `unknown`." in said(Reason.IDENTITY_TOO_WEAK, run=None)

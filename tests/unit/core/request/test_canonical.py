@@ -48,7 +48,7 @@ def test_a_tunnel_has_no_path(target):
     assert (request.path, request.whole_path, request.segments) == ("", "", ())
 
 
-def test_what_envoy_says_of_the_destination_is_judged():
+def test_the_host_that_envoy_names_for_the_destination_is_the_canonical_host():
     request = canonical(call(authority="127.0.0.1:9101", host="Orders.Internal"))
     assert (request.host, request.port, request.destination) == ("orders.internal", None, "orders")
     plain = canonical(call(authority="orders.internal:8443", destination=""))

@@ -75,7 +75,7 @@ def test_a_flood_of_cookies_is_not_worked_through(lines, left):
     ],
 )
 @pytest.mark.parametrize("who", ["alice", None])
-def test_d22_a_session_cookie_that_comes_twice_is_ambiguous(lines, who):
+def test_d22_a_duplicate_session_cookie_is_ambiguous(lines, who):
     told = why(*lines, who=who, authorization=LINES if who else ())
     assert told.startswith("the cookie ")
     assert told.endswith(" is duplicated")
@@ -139,7 +139,7 @@ def test_d16_a_token_of_the_same_subject_is_no_contradiction(name):
     ids=["subject", "issuer", "nobody", "type", "encrypted", "empty", "bytes", "cut", "huge"],
 )
 @pytest.mark.parametrize("name", ["BearerToken", "IdToken", "__Host-IdToken"])
-def test_d16_a_session_cookie_of_somebody_else_or_of_nobody_known_is_ambiguous(name, token):
+def test_d16_a_session_cookie_of_another_subject_or_of_an_unreadable_one_is_ambiguous(name, token):
     line = f"theme=dark; {name}={token}".encode("latin-1")
     told = why(line)
     if name == "BearerToken" and token == BEARER[:-1]:

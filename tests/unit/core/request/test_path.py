@@ -112,7 +112,7 @@ def test_refused_paths(target, detail):
     assert detail in caught.value.detail
 
 
-def test_encoded_slash_is_told_but_is_no_part_of_equality():
+def test_an_encoded_slash_is_flagged_but_is_no_part_of_equality():
     encoded, plain = canonicalise("/pools/a%2Fb"), canonicalise("/pools/a/b")
     assert encoded == plain
     assert hash(encoded) == hash(plain)

@@ -106,7 +106,7 @@ class TestFailures:
         assert room.after(1.5).data == jwks_of([OLD])
         assert room.gets == 2
 
-    def test_all_who_wait_are_told(self, room):
+    def test_all_who_wait_for_a_fetch_get_its_failure(self, room):
         room.fetcher.answers["corp"] = KeysUnavailableError("down")
         with ThreadPoolExecutor(8) as pool:
             with room.fetcher.held():
@@ -268,7 +268,7 @@ class TestSocket:
             SupervisedFetcher(path, max_bytes=1000, timeout_s=1.0).fetch(CORP)
 
     @pytest.mark.parametrize("question", [b"", b"nonsense\n", b"{}\n", b'{"about": {}}\n', b"x" * 100_000 + b"\n"])
-    def test_nonsense_gets_no_answer_and_hurts_nobody(self, remote, path, question):
+    def test_nonsense_gets_no_answer_and_the_next_fetch_is_served(self, remote, path, question):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE_S)
             client.connect(str(path))

@@ -119,7 +119,9 @@ class TestPrivatePages:
         server.server_close()
         thread.join(PATIENCE_S)
 
-    def test_one_that_hangs_delays_nobody_beyond_the_deadline(self, listening, answering, tmp_path):
+    def test_a_worker_that_hangs_delays_the_pages_of_others_only_until_the_deadline(
+        self, listening, answering, tmp_path
+    ):
         begun = time.monotonic()
         paths = {"hangs": listening, "good": answering, "gone": tmp_path / "none.sock"}
         assert private_pages.read_all(paths, "/readyz", 0.3) == {"good": b"/readyz"}
@@ -181,7 +183,7 @@ class TestFleet:
             assert not slot.listened
         assert "No such command" in capfd.readouterr().err
 
-    def test_a_signal_reaches_whoever_runs(self, fleet):
+    def test_a_signal_reaches_a_running_worker(self, fleet):
         fleet.spawn(fleet.slots[0], 0.0)
         fleet.signal(9)
         [ended] = self.until_reaped(fleet)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from authz.demo.tour_client import Answer
+from demo.tour_client import Answer
 
 Check = Callable[[Answer], str]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from authz.demo.tour_client import Answer, Asked, ask
+from demo.tour_client import Answer, Asked, ask
 
 NAVIGATION = {"sec-fetch-mode": "navigate", "accept": "text/html"}
 SCRIPT = {"sec-fetch-mode": "cors", "sec-fetch-site": "same-origin"}

@@ -85,7 +85,7 @@ class AirflowHome:
         """Make the home and fill its DAG folder: the demo's own DAGs and a few of Airflow's examples."""
         dags = self.home / "dags"
         dags.mkdir(parents=True, exist_ok=True)
-        own = files("authz.demo") / "dags"
+        own = files("demo") / "dags"
         for name in self.dags:
             (dags / f"{name}.py").write_bytes((own / f"{name}.py").read_bytes())
         spec = find_spec("airflow.example_dags")

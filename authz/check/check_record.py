@@ -26,7 +26,7 @@ _OF_RUNS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 
 
 @dataclass(slots=True)
-class Trail:
+class CheckRecord:
     """What is known of a check so far: enough to record it wherever it ends."""
 
     id: str
@@ -58,7 +58,7 @@ class Trail:
         """The revision of the policy in force; "" before there is one."""
         return self.policy.revision if self.policy is not None else ""
 
-    def record(self, decision: Decision, now: float) -> bytes:
+    def line(self, decision: Decision, now: float) -> bytes:
         """The record's line; if the verdict was recorded before, only new fields are encoded. `now` is monotonic."""
         http, verdict = self.http, self.verdict
         trace = _TRACEPARENT.fullmatch(http.traceparent) if http is not None and http.traceparent else None

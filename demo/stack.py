@@ -14,9 +14,9 @@ from importlib import import_module
 
 import httpx
 
-from authz.demo.airflow_home import AirflowHome, Outbound
-from authz.demo.children import Child, Children, NotReadyError
-from authz.demo.files import Layout
+from demo.airflow_home import AirflowHome, Outbound
+from demo.children import Child, Children, NotReadyError
+from demo.files import Layout
 
 AUTHZ = (sys.executable, "-m", "authz")
 QUICK_S = 30.0
@@ -64,9 +64,9 @@ class Stack:
     def _start_gate(self) -> None:
         layout, environment = self.layout, dict(os.environ)
         self.say("OIDC provider: starting (development only)")
-        self.children.start("idp", _python("authz.demo.idp", layout.ports.idp), environment)
+        self.children.start("idp", _python("demo.idp", layout.ports.idp), environment)
         credential = ["--token", str(layout.orders_credential)]
-        self.children.start("orders", [*_python("authz.demo.orders", layout.ports.orders), *credential], environment)
+        self.children.start("orders", [*_python("demo.orders", layout.ports.orders), *credential], environment)
         self._wait("OIDC provider", f"{layout.issuer}/.well-known/openid-configuration", QUICK_S)
         self.say("authz: starting, reading the policy, fetching the provider's keys")
         settings = ["--settings", str(layout.settings)]

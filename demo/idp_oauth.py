@@ -24,7 +24,7 @@ from authlib.oidc.core import OpenIDCode
 from flask import Flask, g, has_request_context, request
 from joserfc.jwk import KeySet, RSAKey
 
-from authz.demo.idp_store import AUDIENCES, CLIENTS, Client, Code, KeyRing, Moods, Person, RefreshToken, Store
+from demo.idp_store import AUDIENCES, CLIENTS, Client, Code, KeyRing, Moods, Person, RefreshToken, Store
 
 ID_TOKEN_LIFETIME_S = 600
 DEV_CLAIMS = "dev_claims"

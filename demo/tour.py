@@ -15,11 +15,11 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from authz.demo.files import EXTRA_RULES, Layout
-from authz.demo.tour_client import Answer, Asked, Asker, DecisionLog, Issuer, ask, until
-from authz.demo.tour_login import login_rows
-from authz.demo.tour_outbound import DAGS, TRIGGER, Outbound, runs
-from authz.demo.tour_rows import Outcome, Row
+from demo.files import EXTRA_RULES, Layout
+from demo.tour_client import Answer, Asked, Asker, DecisionLog, Issuer, ask, until
+from demo.tour_login import login_rows
+from demo.tour_outbound import DAGS, TRIGGER, Outbound, runs
+from demo.tour_rows import Outcome, Row
 
 LIVE_WITHIN_S = 2.0
 RUN_WITHIN_S = 60.0

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from authz.demo.files import Layout
-from authz.demo.tour_client import Answer
-from authz.demo.tour_rows import Row
-from authz.demo.tour_visitor import Visitor
+from demo.files import Layout
+from demo.tour_client import Answer
+from demo.tour_rows import Row
+from demo.tour_visitor import Visitor
 
 ME = "/ui/auth/me"
 LIST = "/api/v2/dags"

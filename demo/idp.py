@@ -1,4 +1,4 @@
-"""An OpenID provider for development: `python -m authz.demo.idp --port 9000`.
+"""An OpenID provider for development: `python -m demo.idp --port 9000`.
 
 Law: development only. It listens on loopback and answers only requests that name loopback as their host, because anyone
 who reaches it can be anyone: people sign in with one click, and `/dev/*` issues any token that is requested.
@@ -15,9 +15,9 @@ from typing import Any
 from flask import Flask, Response, jsonify, redirect, request
 from waitress import create_server
 
-from authz.demo.idp_oauth import Provider, authorization_server, mint
-from authz.demo.idp_store import CLIENTS, PEOPLE, SCOPES, KeyRing, Store, is_loopback_url
-from authz.demo.sign_in import BANNER, sign_in_page
+from demo.idp_oauth import Provider, authorization_server, mint
+from demo.idp_store import CLIENTS, PEOPLE, SCOPES, KeyRing, Store, is_loopback_url
+from demo.sign_in import BANNER, sign_in_page
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 THREADS = 8
@@ -44,7 +44,7 @@ def discovery(issuer: str) -> dict[str, Any]:
 
 def create_app(issuer: str) -> Flask:
     """Build the provider."""
-    app = Flask("authz.demo.idp", static_folder=None)
+    app = Flask("demo.idp", static_folder=None)
     provider = Provider(issuer=issuer, keys=KeyRing(), store=Store())
     server = authorization_server(app, provider)
     app.before_request(_local_only)
@@ -141,7 +141,7 @@ def _stop(*_signal: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="authz.demo.idp", description=BANNER)
+    parser = argparse.ArgumentParser(prog="demo.idp", description=BANNER)
     parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)

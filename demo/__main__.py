@@ -1,4 +1,4 @@
-"""`python -m authz.demo`, which `make demo` runs in a checkout; the demo is not part of the wheel."""
+"""`python -m demo`, which `make demo` runs in a checkout; the demo is not part of the wheel."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def main(directory: Path, *, tour: bool) -> None:
     Needs the extra `demo` (`make install` in a checkout). Listens on loopback only.
     """
     try:
-        from authz.demo.main import run  # noqa: PLC0415 the extra may be missing
+        from demo.main import run  # noqa: PLC0415 the extra may be missing
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error}; install the extra: pip install -e '.[demo]' in a checkout") from None
     sys.exit(run(tour_only=tour, directory=directory))

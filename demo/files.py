@@ -15,8 +15,8 @@ from string import Template
 from typing import IO, Self
 
 from authz.core.runs import task_keys
-from authz.demo.idp_store import CLIENTS
-from authz.demo.ports import free_ports
+from demo.idp_store import CLIENTS
+from demo.ports import free_ports
 
 MARKER = "this-directory-belongs-to-authz-demo"
 LOCK = "lock"
@@ -145,7 +145,7 @@ class Layout:
 
     def write(self) -> None:
         """Write settings and policy."""
-        template = Template((files("authz.demo") / "policy.yaml").read_text())
+        template = Template((files("demo") / "policy.yaml").read_text())
         self.policy.write_text(template.substitute(issuer=self.issuer))
         write_secret(self.client_secret, CLIENTS["airflow-gate"].secret)
         write_secret(self.orders_credential, f"orders-{secrets.token_hex(16)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from markupsafe import escape
 
-from authz.demo.idp_store import Person
+from demo.idp_store import Person
 
 BANNER = "DEVELOPMENT ONLY: this provider signs in anyone as anyone."
 _STYLE = """

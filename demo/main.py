@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from authz.demo.children import ChildDiedError, Children, NotReadyError
-from authz.demo.files import DirectoryError, Layout, Ports, claim
-from authz.demo.stack import Stack
-from authz.demo.tour import Tour
-from authz.demo.tour_client import DecisionLog, Issuer
-from authz.demo.tour_rows import Outcome
+from demo.children import ChildDiedError, Children, NotReadyError
+from demo.files import DirectoryError, Layout, Ports, claim
+from demo.stack import Stack
+from demo.tour import Tour
+from demo.tour_client import DecisionLog, Issuer
+from demo.tour_rows import Outcome
 
 LOOK_EVERY_S = 0.5
 NARROWEST = 150

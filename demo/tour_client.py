@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from authz.demo.files import Ports
+from demo.files import Ports
 
 LOG_WAIT_S = 3.0
 POLL_S = 0.05

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from authz.demo.files import Layout
-from authz.demo.tour_client import Answer, Asked, Asker, DecisionLog, ask, until
-from authz.demo.tour_rows import Check, Row, nothing_more
+from demo.files import Layout
+from demo.tour_client import Answer, Asked, Asker, DecisionLog, ask, until
+from demo.tour_rows import Check, Row, nothing_more
 
 CALLED_WITHIN_S = 90.0
 ENDED_WITHIN_S = 90.0

@@ -1,4 +1,4 @@
-"""A small internal API for the outbound half of the demo: `python -m authz.demo.orders --port 9100 --token FILE`.
+"""A small internal API for the outbound half of the demo: `python -m demo.orders --port 9100 --token FILE`.
 
 Law: development only, loopback only. It requires the credential in FILE (401 without) and does not reveal it to
 callers: an answer to a call shows what arrived, with a word in place of the credential. `/seen`, which no rule lets a
@@ -95,7 +95,7 @@ def _stop(*_signal: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="authz.demo.orders", description="the demo's internal API")
+    parser = argparse.ArgumentParser(prog="demo.orders", description="the demo's internal API")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--token", type=Path, required=True, help="file with the credential that calls must have")
     options = parser.parse_args(arguments)
