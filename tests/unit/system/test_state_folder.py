@@ -196,7 +196,6 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from authz.system.state_folder import Item, StateFolder
-from tests.e2e.envoy_harness import wait_for
 left = int(sys.argv[2])
 def dying(real):
     def step(*args, **options):
