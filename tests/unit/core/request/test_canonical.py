@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.errors import DeniedError, RequestError
-from authz.core.model import HttpRequest, Plane
+from authz.core.model import HttpRequest, Plane, Request
 from authz.core.reasons import Reason
 from authz.core.request.canonical import canonical
 
@@ -39,6 +39,44 @@ def test_what_has_no_canonical_form(http, reason):
     with pytest.raises(DeniedError) as failure:
         canonical(http)
     assert failure.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("http", "detail"),
+    [
+        (asked(plane=""), 'context_extensions has no "plane" of inbound or egress'),
+        (asked(base="airflow/"), 'context_extensions has a "base" that is no path like /airflow'),
+        (asked("/x?access_token=y"), "a token in the query; send it in the Authorization header"),
+        (call("/a%2Fb"), "an encoded slash, which destinations read in different ways"),
+        (call(host="a:80"), 'context_extensions has a "host" that is no host without port'),
+        (call(host="a,b"), 'context_extensions has a "host" that is no host without port'),
+        (
+            call("", method="CONNECT", authority="a:1", base="/x"),
+            'context_extensions has a "host" or "base" for a tunnel',
+        ),
+        (
+            call("", method="CONNECT", authority="a:1", host="x"),
+            'context_extensions has a "host" or "base" for a tunnel',
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_who_can_change_it(http, detail):
+    with pytest.raises(DeniedError) as failure:
+        canonical(http)
+    assert failure.value.detail == detail
+
+
+def test_a_request_keeps_what_envoy_and_the_caller_said():
+    assert canonical(asked("/airflow/x%2Fy/?q", base="/airflow", method="POST", authority="Gate.test:80")) == Request(
+        plane=Plane.INBOUND, method="POST", host="gate.test", port=80, path="/x/y/", segments=("x", "y", ""),
+        base="/airflow",
+    )  # fmt: skip
+    assert canonical(asked(narrowed=True)).narrowed is True
+    assert canonical(asked()).narrowed is False
+    assert canonical(asked("/other", base="/airflow")).path == "/other"
+    assert canonical(call("", method="CONNECT", authority="db:5432")) == Request(
+        plane=Plane.EGRESS, method="CONNECT", host="db", port=5432, path="", segments=(), destination="orders"
+    )
 
 
 @pytest.mark.parametrize("target", ["", "orders.internal:443", "ORDERS.internal:443"])

@@ -58,6 +58,40 @@ def test_a_flood_of_cookies_is_not_worked_through(lines, left):
     assert bool(found.doubled) == (left == "")
 
 
+def test_more_cookies_than_a_browser_sends_make_the_caller_unclear():
+    most = b"; ".join([b"a=1"] * 500 + [b"IdToken=x"])
+    assert cookies.read((most,)).doubled == ""
+    found = cookies.read((most + b"; b=2",))
+    assert (found.left, found.session, found.tokens) == ("", True, ())
+    assert why(most + b"; b=2", who=None, authorization=()) == "one of more than 500 cookies is duplicated"
+
+
+@pytest.mark.parametrize(
+    ("line", "session"),
+    [
+        (b"a=1", False),
+        (b"_token=1; authz-signout=1", False),
+        (b"OauthExpires=1", True),
+        (b"a=1; IdToken_chunks=2", True),
+    ],
+)
+def test_a_session_is_there_if_one_of_its_cookies_is(line, session):
+    assert cookies.read((line,)).session is session
+
+
+def test_the_tokens_are_the_values_of_whole_cookies_or_of_their_pieces_in_order():
+    line = b"IdToken_1=b; IdToken_0=a; IdToken_chunks=2; BearerToken=w=; BearerToken_0=old; RefreshToken=r; x=1"
+    assert sorted(cookies.read((line,)).tokens) == [b"ab", b"w="]
+    assert cookies.read((b"RefreshToken=r; IdToken_chunks=2",)).tokens == ()
+    assert cookies.read((b"IdToken = spaced ",)).tokens == (b"spaced",)
+
+
+def test_the_answer_names_the_duplicate_cookie():
+    assert why(b"RefreshToken=a; __Host-RefreshToken=b") == "the cookie RefreshToken is duplicated"
+    told = "a session cookie names another subject than the bearer token, or none that can be read"
+    assert why(b"IdToken=x") == told
+
+
 @pytest.mark.parametrize(
     "lines",
     [
