@@ -6,7 +6,7 @@ from authz.core.caching.interning import shared_claims
 from authz.core.errors import TokenError
 from authz.core.model import Claims, Plane
 from authz.core.reasons import Reason
-from authz.core.tokens import parse, read_claims
+from authz.core.tokens import bound_to, parse, read_claims
 from authz.core.tokens.claims import READERS, typed_claims
 from tests.support.factories.tokens import ISS, NOW, access_claims, claims, id_claims, issuer, raw_token
 
@@ -242,3 +242,70 @@ def test_a_name_is_at_most_as_long_as_an_assertion_has_room_for(claim, widest):
     assert reason is BAD
     assert claim in detail
     assert "xx" not in detail
+
+
+def parsed(payload):
+    return parse(raw_token({"alg": "RS256"}, payload), max_bytes=100_000)
+
+
+def test_a_token_is_bound_to_the_key_that_it_names():
+    assert bound_to(parsed(access_claims(cnf={"jkt": "thumbprint"}))) == "thumbprint"
+    assert bound_to(parsed(access_claims())) == ""
+
+
+@pytest.mark.parametrize(
+    "cnf",
+    [None, "jkt", ["jkt"], 5, {}, {"jkt": ""}, {"jkt": None}, {"jkt": 5}, {"jkt": ["x"]}, {"x5t#S256": "x"},
+     {"jkt": "x", "x5t#S256": "y"}, {"JKT": "x"}],
+)  # fmt: skip
+def test_a_binding_that_no_proof_could_meet_refuses_the_token(cnf):
+    with pytest.raises(TokenError) as caught:
+        bound_to(parsed({**access_claims(), "cnf": cnf}))
+    assert caught.value.reason is Reason.TOKEN_TYPE
+    assert caught.value.detail == "cnf names no key that a proof could be of (RFC 9449 §6.1)"
+
+
+def test_a_bound_token_is_read_only_for_a_caller_that_demands_a_proof():
+    token = parsed(access_claims(cnf={"jkt": "thumbprint"}))
+    assert read_claims(token, issuer(), bound=True).subject == "alice"
+    with pytest.raises(TokenError, match="bound to a key"):
+        read_claims(token, issuer())
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "detail"),
+    [
+        ("iss", "https://evil.test", "iss is 'https://evil.test'"),
+        ("sub", 5, "sub must be a string that is not empty, not a number"),
+        ("sub", "", "sub is empty"),
+        ("aud", {}, "aud must be a string or an array of strings, not an object"),
+        ("aud", [], "aud is empty"),
+        ("aud", ["a", 5], "aud must be a string or an array of strings, not an array"),
+        ("exp", "1", "exp must be a number of seconds, not a string"),
+        ("nbf", True, "nbf must be a number of seconds, not a boolean"),
+        ("iat", 1e300, "iat is beyond the year 9999"),
+        ("name", None, "name must be a string, not null"),
+        ("groups", 5, "groups must be an array of strings, not a number"),
+        ("sid", [], "sid must be a string, not an array"),
+        ("jti", {}, "jti must be a string, not an object"),
+        ("client_id", "x" * 1023, "client_id takes more than 1024 bytes"),
+        ("sub", "x" * 1023, "sub takes more than 1024 bytes"),
+        ("preferred_username", "x" * 1023, "preferred_username takes more than 1024 bytes"),
+    ],
+)
+def test_a_refusal_says_what_the_claim_must_be(claim, value, detail):
+    assert refused(with_claim(claim, value))[1] == detail
+
+
+@pytest.mark.parametrize("time", [253_402_300_799, -253_402_300_799, 0])
+def test_the_last_second_of_the_year_9999_is_a_time(time):
+    assert read(access_claims(exp=time)).expires_at == time
+
+
+def test_a_refused_id_token_names_who_it_is_for():
+    def detail(**changes):
+        return refused(id_claims(**changes), tokens=frozenset({"id"}))[1]
+
+    assert detail(aud=["airflow", "b", "a"]) == "an ID token with foreign audiences 'a', 'b'"
+    assert detail(azp="other") == "an ID token for the foreign client 'other'"
+    assert detail(azp=None, aud=["airflow", "airflow-egress"]) == "an ID token with several audiences and no azp"
