@@ -359,6 +359,25 @@ def test_plain_data_of_an_anonymous_allowed_request():
     assert (found["decision"], found["subject"], found["roles"], found["nearest"]) == ("allow", None, [], None)
 
 
+def test_plain_data_names_the_callers_groups_in_order():
+    who = POLICY.identify(claims(groups=["z", "data-ops", "a"]))
+    assert ask("GET", "/x", who).as_json()["groups"] == ["a", "data-ops", "z"]
+    assert ask("GET", "/x").as_json()["groups"] == []
+    assert ask("GET", "/x").as_json()["issuer"] is None
+
+
+def test_a_rule_of_a_built_in_role_names_the_role_that_the_operation_is_for():
+    policy = load(roles="\n  airflow.viewer: {groups: [data-readers]}\n")
+    who = policy.identify(claims(groups=["data-readers"]))
+    explanation = explain(request("POST", "/api/v2/pools"), who, policy)
+    assert condition(explanation, "airflow.viewer", "operations") == (
+        False,
+        "needs one of `airflow.viewer` — the request has `pools:create`, which is for `airflow.op`",
+    )
+    reads = explain(request("GET", "/api/v2/pools"), who, policy)
+    assert condition(reads, "airflow.viewer", "operations")[0] is True
+
+
 def test_deny_rules_are_never_the_nearest():
     for method, target in (("GET", "/x"), ("POST", "/api/v2/dags/x/dagRuns")):
         assert ask(method, target, identity("viewer")).nearest.effect is not Effect.DENY
