@@ -86,6 +86,14 @@ def _envoy_finds_the_gate(settings: "Settings") -> Iterator[Disagreement]:
         check_endpoints(known or ("127.0.0.1:1",))
     except ValueError as error:
         yield Disagreement(("listen",), f"{error}", "Envoy asks all of these")
+    inbound, heard = settings.edge.inbound, settings.revocation.backchannel
+    if inbound is not None and inbound.login is not None and heard is not None and heard.endswith(":0"):
+        yield Disagreement(
+            ("revocation", "backchannel"),
+            f"{heard}: Envoy passes logout tokens on to this address, so its port must be known",
+            "write a port",
+            without=(("envoy", "inbound", "login"),),
+        )
 
 
 def _keys_come_while_a_check_waits(settings: "Settings") -> Iterator[Disagreement]:

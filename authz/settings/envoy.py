@@ -27,6 +27,7 @@ from authz.settings.sections import (
     Section,
     duplicates,
     host_of,
+    name_over_tls,
     needs_tls,
 )
 
@@ -71,6 +72,8 @@ class Execution(Section):
         """TLS options without TLS, and an Airflow that is Envoy itself."""
         if not self.tls:
             yield from needs_tls(self, "tls_ca", "tls_name")
+        else:
+            yield from name_over_tls(self.tls_name, self.address)
         for position, address in enumerate(self.address):
             if same_place(address, self.listen):
                 yield Disagreement(

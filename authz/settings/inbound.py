@@ -28,6 +28,7 @@ from authz.settings.sections import (
     Tls,
     duplicates,
     host_of,
+    name_over_tls,
     needs_tls,
 )
 
@@ -97,6 +98,8 @@ class Upstream(Section):
         """TLS options without TLS, and `narrows_dags` without an audience."""
         if not self.tls:
             yield from needs_tls(self, "tls_ca", "tls_name")
+        else:
+            yield from name_over_tls(self.tls_name, self.address)
         if self.narrows_dags and not self.audience:
             yield Disagreement(
                 ("narrows_dags",),

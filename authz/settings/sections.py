@@ -197,6 +197,14 @@ def needs_tls(section: BaseModel, *keys: str) -> Iterator[Disagreement]:
             yield Disagreement((key,), text, "add `tls: true`, or remove it", without=(("tls",),))
 
 
+def name_over_tls(tls_name: str | None, addresses: Iterable[str]) -> Iterator[Disagreement]:
+    """A certificate is for a name, and a Unix socket has none."""
+    for position, address in enumerate(addresses):
+        if tls_name is None and isinstance(parse_address(address), SocketPath):
+            text = f"{address!r}: TLS to a Unix socket needs `tls_name`, the name in the certificate"
+            yield Disagreement(("address", position), text, "add `tls_name`", without=(("tls",), ("tls_name",)))
+
+
 def duplicates(values: Iterable[tuple[Loc, str]], what: str) -> Iterator[Disagreement]:
     """Values that were there before, each at the place where it is repeated."""
     seen: dict[str, Loc] = {}

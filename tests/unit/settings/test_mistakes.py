@@ -54,6 +54,10 @@ def problems(data):
     return caught.value.problems
 
 
+def taken(data):
+    return settings.parse(data.encode(), Path("/run/gate/authz.yaml"))
+
+
 def test_all_mistakes_of_all_sections_are_reported_at_once_each_at_its_place():
     found = problems(MANY)
     assert [(problem.line, problem.column, problem.message) for problem in found] == [
@@ -130,6 +134,26 @@ GATE_LOGIN = "envoy: {inbound: {login: {public_url: https://a.test, issuer: http
 )
 def test_a_default_in_place_of_a_wrong_value_causes_no_further_mistake(lines):
     assert len(found := problems(f"version: 1\nworkers: 1\n{lines}\n")) == 1, found
+
+
+@pytest.mark.parametrize("section", ["inbound: {upstreams: [{name: a, %s}]}", "execution: {%s}"])
+def test_tls_to_a_unix_socket_needs_the_name_in_the_certificate(section):
+    address = "tls: true, address: ['unix:/run/a.sock', '127.0.0.1:1']"
+    (problem,) = problems(f"version: 1\nworkers: 1\nenvoy: {{{section % address}}}\n")
+    assert "'unix:/run/a.sock': TLS to a Unix socket needs `tls_name`" in problem.message
+    assert problem.line == 3
+    taken(f"version: 1\nworkers: 1\nenvoy: {{{section % (address + ', tls_name: a.test')}}}\n")
+    (wrong,) = problems(f"version: 1\nworkers: 1\nenvoy: {{{section % (address + ', tls_name: 5')}}}\n")
+    assert "needs `tls_name`" not in wrong.message
+
+
+def test_a_backchannel_port_that_envoy_must_know_is_a_port():
+    login = GATE_LOGIN + f"client_secret_file: b, cookie_secret_file: c}}, {BEHIND}}}}}"
+    text = "version: 1\nworkers: 1\nrevocation: {{backchannel: '127.0.0.1:{}'}}\n{}\n"
+    (problem,) = problems(text.format(0, login))
+    assert (problem.line, "its port must be known" in problem.message) == (3, True)
+    taken(text.format(9191, login))
+    taken(text.format(0, f"envoy: {{inbound: {{{BEHIND}}}}}"))
 
 
 @pytest.mark.parametrize(
