@@ -5,6 +5,7 @@ any other mistake in the policy: the current policy stays in force.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from authz import settings as files
 from authz.core.errors import Problem
@@ -12,7 +13,10 @@ from authz.core.lint import destinations
 from authz.core.lint.egress_map import WayOut, WaysOut, overlap
 from authz.core.lint.review import Finding, Severity
 from authz.core.model import Level, Plane
-from authz.core.policy import Effect, Policy
+from authz.core.policy import Effect, Policy, Rule
+from authz.core.policy.operations import Words
+
+_LISTED: Final = "dags:read"  # one DAG, and the list of them
 
 
 def mistakes(policy: Policy, settings: files.Settings, file: str) -> list[Problem]:
@@ -24,7 +28,25 @@ def findings(policy: Policy, settings: files.Settings, file: str) -> list[Findin
     """All findings when policy and settings are read together, sorted by place."""
     ways = ways_out(settings, file)
     found = destinations.against(policy, ways) if ways is not None else []
-    return sorted([*found, *_unserved(policy, settings)])
+    return sorted([*found, *_unserved(policy, settings), *_lists(policy, settings)])
+
+
+def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
+    """Rules limited to some DAGs, and an Airflow whose lists are of all DAGs: the gate denies every list."""
+    inbound = settings.envoy.inbound if settings.envoy is not None else None
+    if inbound is None or any(upstream.narrows_dags for upstream in inbound.upstreams):
+        return
+    words = Words(policy.catalogue)
+    limited = (rule for rule in policy.rules.values() if rule.effect is Effect.ALLOW and rule.dags and rule.operations)
+    listing = (rule for rule in limited if _LISTED in words.stand_for(rule.operations, never=False))
+    if (rule := next(listing, None)) is not None:
+        message = f"the rule `{rule.id}` is limited to some DAGs, and no upstream limits its lists: they are denied"
+        hint = "set `narrows_dags: true` of an Airflow with `AuthzAuthManager`, and render Envoy's configuration again"
+        yield _at(policy, rule, message, hint, Severity.WARNING)
+
+
+def _at(policy: Policy, rule: Rule, message: str, hint: str, severity: Severity) -> Finding:
+    return Finding(problem=Problem(policy.file, rule.line, rule.column, message, hint), severity=severity)
 
 
 def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
@@ -40,8 +62,7 @@ def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
             if not any(overlap(host.text, other) for other in served):
                 message = f"the deny rule `{rule.id}` names the host `{host.text}`, which no upstream serves"
                 hint = "the upstreams serve " + ", ".join(served)
-                problem = Problem(policy.file, rule.line, rule.column, message, hint)
-                yield Finding(problem=problem, severity=Severity.ERROR)
+                yield _at(policy, rule, message, hint, Severity.ERROR)
 
 
 def ways_out(settings: files.Settings, file: str) -> WaysOut | None:

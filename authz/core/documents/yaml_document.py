@@ -31,6 +31,11 @@ _AnyModel = TypeVar("_AnyModel", bound=BaseModel)
 MAX_BYTES: Final = 16 * 1024 * 1024
 _SHALLOW: Final = 2  # levels whose places are kept at first: what is at the top, and what is in that
 _MOST_LISTED: Final = 20
+# What to do, by libyaml's words for what is wrong.
+_HINTS: Final = {
+    "cannot start any token": "indent with spaces, not tabs",
+    "unknown escape": "write it in single quotes, where a backslash is one; patterns are no regular expressions",
+}
 _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b"'
 
 
@@ -277,7 +282,7 @@ def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
     if isinstance(failure, yaml.MarkedYAMLError) and failure.problem_mark is not None:
         mark = failure.problem_mark
         context = f" {failure.context}" if failure.context else ""
-        hint = "indent with spaces, not tabs" if "cannot start any token" in (failure.problem or "") else _QUOTE
+        hint = next((hint for words, hint in _HINTS.items() if words in (failure.problem or "")), _QUOTE)
         return Problem(file, mark.line + 1, mark.column + 1, f"not valid YAML: {failure.problem}{context}", hint)
     place = _end(data.removeprefix(b"\xef\xbb\xbf")[: getattr(failure, "position", 0)])
     return Problem(file, *place, f"not valid YAML: {getattr(failure, 'reason', failure)}", "remove it, or escape it")

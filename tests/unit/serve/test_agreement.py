@@ -38,6 +38,24 @@ def test_hosts_of_the_inbound_plane(rule, expected):
     assert mistakes(rule, inbound={"upstreams": tuple(UPSTREAMS)}) == expected
 
 
+def found(rule, **sections):
+    policy = load(BASE.format(rule))
+    return [(one.severity.value, one.problem.message) for one in agreement.findings(policy, settings(**sections), "s")]
+
+
+def test_rules_limited_to_dags_deny_lists_where_no_upstream_narrows():
+    rule = 'plane: inbound, roles: [viewer], operations: [dags:read], dags: ["sales_*"]'
+    every = {**UPSTREAMS[0], "hosts": ("*",), "audience": "airflow"}
+    told = ("warning", "the rule `x` is limited to some DAGs, and no upstream limits its lists: they are denied")
+    assert told in found(rule, inbound={"upstreams": (every,)})
+    narrowing = {"upstreams": ({**every, "narrows_dags": True},)}
+    assert told not in found(rule, inbound=narrowing)
+    assert told not in found(rule)
+    assert told not in found(rule.replace(', dags: ["sales_*"]', ""), inbound={"upstreams": (every,)})
+    assert told not in found(rule.replace("dags:read", "dag_runs:create"), inbound={"upstreams": (every,)})
+    assert told in found(rule.replace("dags:read", "airflow.viewer"), inbound={"upstreams": (every,)})
+
+
 def test_an_upstream_for_every_host_serves_them_all():
     every = {"upstreams": ({**UPSTREAMS[0], "hosts": ("*",)},)}
     assert mistakes("deny: true, plane: inbound, hosts: [airfow.test]", inbound=every) == []
