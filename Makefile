@@ -67,8 +67,8 @@ test-all: $(TESTED_WITH) ## all tests: also the oldest Envoy, every Airflow, all
 parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
 	@$(BIN)/python -m tests.parity
 
-coverage: $(STAMP) ## the pure core under the unit tests alone: 100 % of lines and branches, or it fails
-	@$(PYTEST) --quiet -m "not full" tests/unit --cov=authz/core --cov-report=
+coverage: $(STAMP) ## the pure core under its own unit tests, tests/unit/core: 100 % of lines and branches, or it fails
+	@$(PYTEST) --quiet -m "not full" tests/unit/core --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
 
 mutants: $(STAMP) $(MUTMUT) ## 300 small mistakes in each of three parts of the core: the tests notice 95 %, or it fails

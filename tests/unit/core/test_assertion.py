@@ -15,7 +15,7 @@ from authz.airflow import verifier
 from authz.core import assertion
 from authz.core.jose import jwks
 from authz.core.jose.primitives import ALGORITHMS
-from authz.core.model import Claims, DagGrant, Identity, Rights
+from authz.core.model import Claims, DagGrant, Identity, Level, Rights, Run
 from authz.core.policy import dags
 from tests.support.factories.tokens import NOW, dump, make_key, private_key, unb64
 
@@ -95,6 +95,26 @@ def test_what_it_says_of_dags_and_of_the_menu():
     assert "airflow_role" not in some
     assert decoded(mint(rights=Rights(DagGrant(()), "", None)))["dags"] == []
     assert not {"dags", "dags_denied", "menu"} & decoded(mint()).keys()
+
+
+def test_dags_that_are_too_many_are_named_by_reference_alone():
+    grant = DagGrant(("sales_*",), ("*_secret",), reference="digest")
+    found = decoded(mint(rights=Rights(grant, "op", ("DAGS",))))
+    assert found["dags_ref"] == "digest"
+    assert not {"dags", "dags_denied"} & found.keys()
+
+
+def test_the_assertion_for_a_destination_names_the_run():
+    run = Run("sales_daily", "run1", "extract", 2, 3, Level.VERIFIED_BEARER)
+    assert decoded(mint(replace(ALICE, run=run)))["airflow"] == {
+        "dag_id": "sales_daily",
+        "run_id": "run1",
+        "task_id": "extract",
+        "map_index": 2,
+        "try_number": 3,
+        "identity": "verified-bearer",
+    }
+    assert "airflow" not in decoded(mint())
 
 
 MANY_ROLES = frozenset(f"role-of-a-team-{number:05}" for number in range(2000))

@@ -1,4 +1,12 @@
-from authz.core.errors import ConfigError, KeysUnavailableError, PolicyError, Problem, TokenError
+from authz.core.errors import (
+    ConfigError,
+    FetchError,
+    KeysUnavailableError,
+    PolicyError,
+    Problem,
+    ReplaysFullError,
+    TokenError,
+)
 from authz.core.reasons import Reason
 
 
@@ -19,3 +27,15 @@ def test_a_denial_names_its_reason():
     assert str(TokenError(Reason.EXPIRED)) == "expired"
     assert str(TokenError(Reason.EXPIRED, "an hour ago")) == "expired: an hour ago"
     assert KeysUnavailableError("down").reason is Reason.KEYS_UNAVAILABLE
+
+
+def test_a_full_and_a_locked_replay_cache_are_told_apart():
+    assert ReplaysFullError().reason is Reason.REPLAY_CACHE_FULL
+    assert str(ReplaysFullError("64 entries")) == "replay_cache_full: 64 entries"
+    locked = ReplaysFullError("another process keeps it", Reason.REPLAY_CACHE_LOCKED)
+    assert (locked.reason, locked.detail) == (Reason.REPLAY_CACHE_LOCKED, "another process keeps it")
+
+
+def test_a_failed_fetch_says_what_failed():
+    error = FetchError("https://idp.test: 404")
+    assert (error.detail, str(error)) == ("https://idp.test: 404", "https://idp.test: 404")

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from authz.core.reasons import ANSWERS, GrpcCode, Reason
+from authz.core.reasons import ANSWERS, GrpcCode, Reason, word_of
 
 ALLOWED = {Reason.RULE, Reason.PUBLIC}
 
@@ -42,3 +42,10 @@ def test_reasons_are_snake_case_words_of_the_documentation():
     missing = [reason for reason in Reason if f"`{reason}`" not in page]
     assert missing == []
     assert all(reason == reason.lower().replace("-", "_") for reason in Reason)
+
+
+def test_the_word_of_a_decision_is_allow_deny_or_issue():
+    words = {word: {reason for reason in Reason if word_of(reason) == word} for word in ("allow", "issue", "deny")}
+    assert words["allow"] == ALLOWED
+    assert words["issue"] == {Reason.RUN_TOKEN_ISSUED}
+    assert words["deny"] == set(Reason) - ALLOWED - {Reason.RUN_TOKEN_ISSUED}

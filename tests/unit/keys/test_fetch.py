@@ -11,7 +11,6 @@ import httpcore
 import pytest
 
 from authz.core.errors import FetchError, KeysUnavailableError
-from authz.core.loopback import names_loopback
 from authz.fetching.download import default_tls, read_url
 from authz.fetching.guard import Deadline, GuardedBackend, forbidden, system_resolver
 from authz.keys import KeyFetcher, Limits
@@ -371,23 +370,6 @@ class TestAddresses:
     def test_loopback_where_it_is_configured(self, address):
         assert forbidden(address, loopback=True) == ""
         assert forbidden("169.254.169.254", loopback=True)
-
-    @pytest.mark.parametrize(
-        ("host", "expected"),
-        [
-            ("localhost", True),
-            ("idp.localhost", True),
-            ("127.0.0.1", True),
-            ("[::1]", True),
-            ("127.1.2.3", True),
-            ("localhost.example.com", False),
-            ("127.0.0.1.example.com", False),
-            ("example.com", False),
-            ("10.0.0.1", False),
-        ],
-    )
-    def test_names_loopback(self, host, expected):
-        assert names_loopback(host) is expected
 
     def test_a_name_that_resolves_to_the_metadata_service(self):
         fetcher = KeyFetcher(resolver=lambda host, port: ["203.0.113.7", "169.254.169.254"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from authz import settings
-from authz.core.addresses import HostPort, SocketPath, parse_address
 from authz.core.errors import ConfigError
 from authz.envoy_config.provider import complete
 from tests.support.envoy_settings import parsed, text
@@ -233,19 +232,6 @@ def test_the_settings_can_be_imported_without_the_price_of_the_envoy_types():
 
 
 @pytest.mark.parametrize(
-    ("address", "parsed"),
-    [
-        ("unix:/run/a.sock", SocketPath("/run/a.sock")),
-        ("127.0.0.1:80", HostPort("127.0.0.1", 80, is_ip=True)),
-        ("[2001:DB8::1]:80", HostPort("2001:db8::1", 80, is_ip=True)),
-        ("airflow-0.svc.internal:65535", HostPort("airflow-0.svc.internal", 65535, is_ip=False)),
-    ],
-)
-def test_addresses(address, parsed):
-    assert parse_address(address) == parsed
-
-
-@pytest.mark.parametrize(
     "address",
     [
         *(
@@ -265,8 +251,6 @@ def test_addresses(address, parsed):
     ],
 )
 def test_addresses_that_are_none(address):
-    with pytest.raises(ValueError, match=r"."):
-        parse_address(address)
     with pytest.raises(ConfigError):
         parsed({"execution": {"address": address}})
 

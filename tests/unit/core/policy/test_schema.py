@@ -108,3 +108,18 @@ def test_an_end_mark_below_what_could_be_missing_is_refused():
     (problem,) = [problem for problem in caught.value.problems if "end_mark" in problem.message]
     assert (problem.line, problem.column) == (5, 1)
     assert "stands below `rules`" in problem.message
+
+
+MARKED = "version: 1\nend_mark: true\nissuers: []\nroles: {}\nrules: []\n"
+
+
+def test_a_file_that_says_that_it_has_an_end_mark_is_refused_without_it():
+    with pytest.raises(PolicyError) as caught:
+        load(MARKED.encode(), "policy.yaml")
+    (problem,) = [problem for problem in caught.value.problems if "end mark" in problem.message]
+    assert (problem.line, problem.column) == (2, 1)
+    assert problem.message == "the file has no end mark: it is half written"
+    assert problem.hint == "if it is whole, end it with a line `...`"
+    with pytest.raises(PolicyError) as caught:
+        load(f"{MARKED}...\n".encode(), "policy.yaml")
+    assert not [problem for problem in caught.value.problems if "end" in problem.message]

@@ -64,6 +64,17 @@ def test_what_is_minted_is_accepted_and_is_what_the_contract_says(thumbprint):
     assert token == verify(bound() if thumbprint else proxy())
 
 
+@pytest.mark.parametrize(("thumbprint", "longest"), [(JKT, 120), (None, 300)])
+def test_a_token_can_be_minted_for_less_than_its_longest_life_and_not_for_more(thumbprint, longest):
+    keys = run_token.public_keys([SIGNING_KEY])
+    for lifetime in (1, longest):
+        token = verify(mint(thumbprint, lifetime=lifetime), keys=keys, audience=f"{GATE}/egress")
+        assert (token.issued_at, token.expires_at) == (NOW, NOW + lifetime)
+    for lifetime in (longest + 1, 0, -1):
+        with pytest.raises(ValueError, match="no run identity token can say this"):
+            mint(thumbprint, lifetime=lifetime)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

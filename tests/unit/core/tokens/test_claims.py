@@ -255,7 +255,7 @@ def test_a_token_is_bound_to_the_key_that_it_names():
 
 @pytest.mark.parametrize(
     "cnf",
-    [None, "jkt", ["jkt"], 5, {}, {"jkt": ""}, {"jkt": None}, {"jkt": 5}, {"jkt": ["x"]}, {"x5t#S256": "x"},
+    [None, "jkt", ["jkt"], [], 5, {}, {"jkt": ""}, {"jkt": None}, {"jkt": 5}, {"jkt": ["x"]}, {"x5t#S256": "x"},
      {"jkt": "x", "x5t#S256": "y"}, {"JKT": "x"}],
 )  # fmt: skip
 def test_a_binding_that_no_proof_could_meet_refuses_the_token(cnf):
