@@ -386,3 +386,16 @@ def test_deny_rules_are_never_the_nearest():
 def test_the_identity_is_the_callers():
     who = POLICY.identify(claims(groups=["data-ops"]))
     assert ask("GET", "/x", who).identity is who
+
+
+def test_a_deny_rule_about_tasks_spares_a_verified_run_of_another():
+    explanation = call(caller(), "DELETE", host="a.internal")
+    assert condition(explanation, "no-delete", "tasks") == (
+        False,
+        "needs one of `cleanup` — the request has `extract`",
+    )
+
+
+def test_what_does_not_hold_of_a_runs_level_is_false():
+    weak = call(caller(level="asserted"), destination="orders", host="orders.internal")
+    assert condition(weak, "orders", "identity")[0] is False

@@ -33,6 +33,7 @@ def why(*lines, authorization=LINES, who="alice"):
         ((b"_token", b"_tokens=1"), "_tokens=1"),
         ((b"BearerTokens_0=1; my_IdToken=2; _token=4",), "BearerTokens_0=1; my_IdToken=2"),
         ((b"__Host-authz-signed-out=1; a=1; authz-signed-out=1; authz-signout=1",), "a=1"),
+        ((b"BearerToken_0_1=x; a=1",), "a=1"),
         ((b"", b" "), None),
         ((b"x=BearerToken; notIdToken=1; idtoken=2",), None),
         ((b"a=\xff; b=2",), None),

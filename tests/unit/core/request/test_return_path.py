@@ -76,3 +76,9 @@ def test_no_browser_is_led_off_site(text, before):
     path = back(before + text)
     read = path.replace("\\", "/").translate({9: None, 10: None, 13: None})
     assert urlsplit(urljoin(f"{ORIGIN}/x", read))[:2] == ("https", "airflow.example.com")
+
+
+@pytest.mark.parametrize("link", ["/a+b", "/a%20b"])
+def test_a_space_is_no_part_of_a_link_in_either_spelling(link):
+    """A plus in a query is a space (WHATWG URL §5.1)."""
+    assert return_path(f"{LOGIN}?next={link}", ORIGIN, "/start") == "/start"

@@ -52,3 +52,18 @@ def test_everything_else_is_refused_without_being_shown(values, detail):
     assert caught.value.reason is Reason.BAD_AUTHORIZATION
     assert detail in caught.value.detail
     assert "dXNlcjpwYXNz" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b"Basic x", "the scheme is not Bearer"),
+        (b"Bearer", "there is no token after Bearer"),
+        (b"Bearer a,b", "there is a comma: two headers joined into one, or a list"),
+        (b"Bearer  a", "after Bearer comes something else than one space and one token"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(line, detail):
+    with pytest.raises(RequestError) as caught:
+        parse_bearer((line,))
+    assert caught.value.detail == detail

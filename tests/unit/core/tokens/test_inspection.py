@@ -156,3 +156,41 @@ def test_the_key_set_is_that_of_the_issuer():
     other = {"another": keyset_of(KEY)}
     report = inspect(sign(access_claims(), KEY), {ISS: corp}, other, Plane.INBOUND, NOW)
     assert outcomes(report)["key"] == "skipped"
+
+
+def test_every_check_that_passes_says_what_it_found():
+    assert texts(look(sign(access_claims(), KEY)), Outcome.OK) == {
+        "form": "a signed JWT",
+        "issuer": f"{ISS} is issuer corp",
+        "algorithm": "alg is RS256",
+        "key": "kid 'k1', RSA",
+        "signature": "the signature verifies",
+        "kind": "the kind is access",
+        "claims": "every claim has its type",
+        "audience": "one audience is ours on the plane inbound",
+        "expiry": "it expires in 540 s",
+        "start": "nbf and iat are not in the future",
+        "lifetime": f"it lives no longer than max_lifetime, {issuer().max_lifetime} s",
+    }
+
+
+def test_a_check_that_is_skipped_says_why():
+    def skipped(token, **settings):
+        return set(texts(look(token, **settings), Outcome.SKIPPED).values())
+
+    assert skipped("x") == {"the token cannot be read"}
+    assert skipped(sign(access_claims(iss="https://other.test"), KEY)) == {"the issuer is not known"}
+    assert skipped(sign(access_claims(), KEY), keys=()) == {"no keys at hand"}
+    assert skipped(sign(access_claims(aud=5, exp="x", iat="x"), KEY)) == {"it cannot be read"}
+
+
+def test_a_token_without_iat_may_live_for_max_lifetime_from_now():
+    limit = issuer().max_lifetime
+    assert outcomes(look(sign(access_claims(iat=None, exp=NOW + limit), KEY)))["lifetime"] == "ok"
+    late = look(sign(access_claims(iat=None, exp=NOW + 2 * limit + 999), KEY))
+    assert outcomes(late)["lifetime"] == "failed"
+
+
+def test_the_names_of_the_payloads_members_are_reported():
+    payload = access_claims()
+    assert look(sign(payload, KEY)).members == tuple(sorted(payload))

@@ -93,3 +93,9 @@ def test_one_kind_is_never_taken_for_another(accepted, kind, payload):
         with pytest.raises(TokenError, match=f"the kind is {kind}; issuer corp accepts") as caught:
             read_claims(parsed(payload), corp)
         assert caught.value.reason is Reason.TOKEN_TYPE
+
+
+def test_a_contradiction_is_named():
+    with pytest.raises(TokenError) as caught:
+        kind_of(parsed(access_claims(typ="ID"), "at+jwt"))
+    assert caught.value.detail == "it says both that it is an access token and that it is an ID token"

@@ -79,3 +79,28 @@ def test_the_type_is_a_media_type(typ):
 def test_a_fresh_one_is_fresh_to_the_last_second():
     assert read(now=NOW + FRESH_S + SKEW - 1, exp=None)
     assert read(iat=NOW + SKEW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"typ": "JWT"}, "typ of the header is not logout+jwt"),
+        ({"events": {}}, "events does not name a back-channel logout"),
+        ({"nonce": "n"}, "a logout token has no nonce"),
+        ({"aud": "other"}, "the logout token is for none of our clients"),
+        ({"iat": None}, "iat is missing"),
+        ({"iat": NOW + SKEW + 1}, "iat is in the future"),
+        ({"now": NOW + FRESH_S + SKEW, "exp": None}, f"the logout token is older than {FRESH_S} s"),
+        ({"exp": NOW - SKEW}, "exp has passed"),
+        ({"jti": None}, "jti is missing"),
+        ({"sid": None, "sub": None}, "neither sid nor sub"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(changes, detail):
+    with pytest.raises(TokenError) as caught:
+        read(**changes)
+    assert caught.value.detail == detail
+
+
+def test_the_clock_skew_is_granted_after_exp():
+    assert read(exp=NOW - SKEW + 1).session_id == "s-1"
