@@ -378,6 +378,23 @@ def test_a_rule_of_a_built_in_role_names_the_role_that_the_operation_is_for():
     assert condition(reads, "airflow.viewer", "operations")[0] is True
 
 
+def test_of_equally_near_rules_the_policys_own_come_first_then_the_weakest_built_in_role():
+    built_in = "\n  airflow.op: {groups: [ops]}\n  airflow.viewer: {groups: [readers]}\n  own: {groups: [own]}\n"
+    policy = load("{id: zzz, plane: inbound, roles: [own], operations: [dags:read]}", roles=built_in)
+    explanation = explain(request("GET", "/api/v2/dags"), policy.identify(claims(groups=[])), policy)
+    nearest = [(rule.distance, rule.rule) for rule in explanation.considered[:3]]
+    assert [name for _, name in nearest] == ["zzz", "airflow.viewer", "airflow.op"]
+    assert len({distance for distance, _ in nearest}) == 1
+
+
+def test_a_denied_caller_is_in_airflow_what_its_roles_say():
+    policy = load(roles="\n  airflow.viewer: {groups: [data-readers]}\n")
+    who = policy.identify(claims(groups=["data-readers"]))
+    denied = explain(request("POST", "/api/v2/pools"), who, policy)
+    assert denied.airflow_role == who.airflow_role == "viewer"
+    assert explain(request("POST", "/api/v2/pools"), None, policy).airflow_role == ""
+
+
 def test_deny_rules_are_never_the_nearest():
     for method, target in (("GET", "/x"), ("POST", "/api/v2/dags/x/dagRuns")):
         assert ask(method, target, identity("viewer")).nearest.effect is not Effect.DENY

@@ -138,6 +138,8 @@ def test_verify_does_not_trust_its_caller_to_have_chosen_well():
     rs = keyset_of(RS).keys["k1"]
     for token in (sign(access_claims(), ES), sign_hmac(access_claims(), RS.public_pem), raw_token({"alg": "none"}, {})):
         assert why(verify, parsed(token), rs)[0] is Reason.KEY_UNSUITABLE
+    said = why(verify, parsed(sign(access_claims(), ES)), rs)[1]
+    assert said == "kid 'k1' RSA alg RS256 cannot verify 'ES256'"
 
 
 RFC_7515_A_3 = (

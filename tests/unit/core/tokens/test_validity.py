@@ -90,6 +90,7 @@ def test_short_lives_are_enforced(iat, exp, expected):
 
 
 def test_a_life_that_is_too_long_says_how_long():
+    assert why(iat=NOW + 10, exp=NOW + 10)[1] == "exp is not after iat"
     assert why(exp=NOW + 7140)[1] == "exp - iat is 7200 s; max_lifetime is 3600 s"
     assert why(iat=None, exp=NOW + 7200)[1] == "it lives 7200 s from now on (no iat); max_lifetime is 3600 s"
 
