@@ -106,6 +106,9 @@ def test_json_names_the_user_and_to_a_task_the_rule():
         "rule": "r1",
         "user": "alice@test",
     }
+    without_a_user = json.loads(pages.as_json(denied, None, "d1", said="The rule forbids it."))
+    assert without_a_user == {name: value for name, value in told.items() if name != "user"}
+    assert "rule" not in json.loads(pages.as_json(denied, None, "d1")), "only a task is told"
     assert "rule" not in json.loads(pages.as_json(Deny(reason=Reason.NO_RULE), None, "d1", said="No rule allows it."))
 
 

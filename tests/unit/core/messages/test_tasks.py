@@ -1,10 +1,7 @@
 """What a task reads in its log when the gate says no."""
 
-import json
-
 import pytest
 
-from authz.core.messages import pages
 from authz.core.messages.tasks import message
 from authz.core.model import Deny, HttpRequest, Level, Run
 from authz.core.reasons import ANSWERS, Reason
@@ -99,15 +96,3 @@ def test_names_are_cut_and_control_characters_do_not_get_through():
     text = said(Reason.NO_RULE, run=RUN._replace(task_id="t" * 500, dag_id="d\r\n"), http=http)
     assert text.isprintable()
     assert len(text) < 700
-
-
-def test_a_body_for_a_task_names_rule_and_decision():
-    deny = Deny(reason=Reason.DENY_RULE, rule="no-posts")
-    told = json.loads(pages.as_json(deny, None, "d1", said="The rule forbids it."))
-    assert told == {
-        "error": "deny_rule",
-        "message": "The rule forbids it.",
-        "decision_id": "d1",
-        "rule": "no-posts",
-    }
-    assert "rule" not in json.loads(pages.as_json(deny, None, "d1"))
