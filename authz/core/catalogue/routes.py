@@ -103,9 +103,11 @@ class Node:
     here: Endpoint | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Catalogue:
     """The routes of one Airflow version. `tries` has one trie per method; a path that is in none has no operation.
+
+    Compared by identity: a version is read once, and what follows from it is worked out once.
 
     `menu` has, for each item of Airflow's menu, the path (as segments) that its page needs to GET.
     """

@@ -6,6 +6,7 @@ with DAGs on the inbound plane, concerns only routes of the catalogue.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG, Catalogue
@@ -31,24 +32,34 @@ class _Target:
     narrowed: bool
 
 
+class _Targets:
+    """The catalogue's targets, as sets: numbers with one bit for each target."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        targets = tuple(_each_target(catalogue))
+        self.paths = _Overlaps(targets)
+        names = {target.operation for target in targets}
+        self.operation = {name: _bits(target.operation == name for target in targets) for name in names}
+        self.method = {method: _bits(target.method == method for target in targets) for method in METHODS}
+        self.method["HEAD"] |= self.method["GET"]
+        self.any_dag = _bits(target.dag_id == ANY_DAG for target in targets)
+        self.narrowed = _bits(target.narrowed for target in targets)
+        self.of_dags = _bits(bool(target.dag_id) and target.dag_id != ANY_DAG for target in targets)
+
+
+_targets_of = lru_cache(maxsize=8)(_Targets)  # making them takes as long as loading a small policy
+
+
 class Reach:
     """Answers for the rules of one policy; equal questions are answered once.
 
-    Sets of targets are numbers with one bit for each, so that a rule costs a few steps and not one for each target.
+    A rule costs a few steps and not one for each target, because sets of targets are numbers.
     """
 
     def __init__(self, catalogue: Catalogue, words: Words) -> None:
         self._catalogue = catalogue
         self._words = words
-        targets = tuple(_each_target(catalogue))
-        self._paths = _Overlaps(targets)
-        names = {target.operation for target in targets}
-        self._operation = {name: _bits(target.operation == name for target in targets) for name in names}
-        self._method = {method: _bits(target.method == method for target in targets) for method in METHODS}
-        self._method["HEAD"] |= self._method["GET"]
-        self._any_dag = _bits(target.dag_id == ANY_DAG for target in targets)
-        self._narrowed = _bits(target.narrowed for target in targets)
-        self._of_dags = _bits(bool(target.dag_id) and target.dag_id != ANY_DAG for target in targets)
+        self._targets = _targets_of(catalogue)
         self._named: dict[tuple[tuple[str, ...], bool], int] = {}
         self._verdicts: dict[object, _Verdict] = {}
 
@@ -79,13 +90,13 @@ class Reach:
         found = self._named.get((words, never))
         if found is None:
             names = self._words.stand_for(words, never=never)
-            found = self._named[words, never] = _union(self._operation.get(name, _NONE) for name in names)
+            found = self._named[words, never] = _union(self._targets.operation.get(name, _NONE) for name in names)
         return found
 
     def _judge(self, entry: RuleDraft, *, every_dag: bool) -> _Verdict:
         left = self._by_name(entry.operations or ("*",), never=entry.deny)
         if entry.methods:
-            left &= _union(self._method.get(method, _NONE) for method in entry.methods)
+            left &= _union(self._targets.method.get(method, _NONE) for method in entry.methods)
             if not left:
                 return (
                     "methods",
@@ -93,11 +104,11 @@ class Reach:
                     "remove `methods`",
                 )
         if entry.paths:
-            left &= _union(self._paths.of(path) for path in entry.paths)
+            left &= _union(self._targets.paths.of(path) for path in entry.paths)
             if not left and entry.operations:
                 return "paths", "none of the rule's operations has these paths, so it can never apply", "remove `paths`"
-        of_any = self._any_dag if every_dag or entry.deny else self._any_dag & self._narrowed
-        if entry.dags and not left & (self._of_dags | of_any):
+        of_any = self._targets.any_dag if every_dag or entry.deny else self._targets.any_dag & self._targets.narrowed
+        if entry.dags and not left & (self._targets.of_dags | of_any):
             hint = 'remove `dags`; for routes that reach any DAG write dags: ["*"]'
             return "dags", "nothing that the rule covers names a DAG like these, so it can never apply", hint
         return None
