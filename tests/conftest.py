@@ -4,6 +4,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support.examples import share_by_default
+from tests.support.message_types import remember_type_hints
 
 LONGEST_IN_A_NAME = 40
 # Folders whose tests share started parts (an Airflow, a broker, another user): one process runs them all.
@@ -33,6 +34,7 @@ CAPABILITIES = {
 
 
 share_by_default()
+remember_type_hints()
 
 
 class _ByParts(LoadFileScheduling):
