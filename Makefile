@@ -52,8 +52,9 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
-# Tests that share what they start run in one process: tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Tests that share what they start run in one process: tests/conftest.py. Three, because they often wait for what they
+# started: two leave a third of two CPUs idle.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (15 minutes); TESTS="tests/e2e" runs all of these
