@@ -6,7 +6,7 @@ with DAGs on the inbound plane, concerns only routes of the catalogue.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG, Catalogue
@@ -47,7 +47,7 @@ class _Targets:
         self.of_dags = _bits(bool(target.dag_id) and target.dag_id != ANY_DAG for target in targets)
 
 
-_targets_of = lru_cache(maxsize=8)(_Targets)  # making them takes as long as loading a small policy
+_targets_of = cache(_Targets)  # making them takes as long as loading a small policy
 
 
 class Reach:
