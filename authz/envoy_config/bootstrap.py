@@ -39,11 +39,11 @@ from authz.envoy_config.clusters import (
     token_cluster,
     upstream_cluster,
 )
-from authz.envoy_config.dynamic import dynamic_clusters
+from authz.envoy_config.egress.dynamic import dynamic_clusters
+from authz.envoy_config.egress.tunnels import tunnel_clusters, tunnel_listeners
+from authz.envoy_config.inbound.foreign_cookies import PATTERN_SIZE
+from authz.envoy_config.inbound.routes import cluster_name
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
-from authz.envoy_config.login_cookies import PATTERN_SIZE
-from authz.envoy_config.routes import cluster_name
-from authz.envoy_config.tunnels import tunnel_clusters, tunnel_listeners
 from authz.settings import Settings
 from authz.settings.egress import Egress
 from authz.settings.envoy import Envoy

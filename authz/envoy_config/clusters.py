@@ -38,14 +38,14 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
-from authz.envoy_config.credentials import injector, token_cluster_name
-from authz.envoy_config.egress_routes import destination_name
-from authz.envoy_config.execution import CLUSTER as EXECUTION
+from authz.envoy_config.egress.credentials import injector, token_cluster_name
+from authz.envoy_config.egress.execution import CLUSTER as EXECUTION
+from authz.envoy_config.egress.failures import named
+from authz.envoy_config.egress.limits import body_bound, breakers, outliers
+from authz.envoy_config.egress.routes import destination_name
 from authz.envoy_config.ext_authz import CLUSTER
-from authz.envoy_config.failures import named
-from authz.envoy_config.limits import body_bound, breakers, outliers
-from authz.envoy_config.login import BACKCHANNEL
-from authz.envoy_config.login import CLUSTER as PROVIDER
+from authz.envoy_config.inbound.login import BACKCHANNEL
+from authz.envoy_config.inbound.login import CLUSTER as PROVIDER
 from authz.envoy_config.secrets import AUTHZ_CERTIFICATE
 from authz.envoy_config.tls import cluster_socket, host_socket, shown_certificate
 from authz.settings import Settings

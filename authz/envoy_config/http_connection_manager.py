@@ -32,16 +32,16 @@ from envoy_data_plane.google.protobuf import Any
 from authz.core.messages.page_frame import NO_BRANDING, Branding
 from authz.core.model import EXECUTION, Plane
 from authz.envoy_config.access_log import access_logs
-from authz.envoy_config.answer_guards import answer_guard
-from authz.envoy_config.dynamic import dynamic_filters
-from authz.envoy_config.egress_routes import base_url_routes, destination_name, egress_routes
-from authz.envoy_config.execution import execution_routes
+from authz.envoy_config.egress.answer_guards import answer_guard
+from authz.envoy_config.egress.dynamic import dynamic_filters
+from authz.envoy_config.egress.execution import execution_routes
+from authz.envoy_config.egress.routes import base_url_routes, destination_name, egress_routes
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id
+from authz.envoy_config.inbound.login import csrf_filter, oauth2_filter
+from authz.envoy_config.inbound.routes import route_configuration
 from authz.envoy_config.local_replies import local_replies
-from authz.envoy_config.login import csrf_filter, oauth2_filter
-from authz.envoy_config.routes import route_configuration
 from authz.settings import Settings
 from authz.settings.egress import Destination, Egress
 from authz.settings.envoy import Execution

@@ -19,11 +19,11 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Struct
 
 from authz.core.messages.page_frame import NO_BRANDING, Branding
-from authz.envoy_config import login_pages as pages
-from authz.envoy_config.failures import destination_replies
+from authz.envoy_config.egress.failures import destination_replies
 from authz.envoy_config.header_room import REFUSED
-from authz.envoy_config.login import is_navigation
-from authz.envoy_config.login_pages import Page, json_fields
+from authz.envoy_config.inbound import login_pages as pages
+from authz.envoy_config.inbound.login import is_navigation
+from authz.envoy_config.inbound.login_pages import Page, json_fields
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
 
 HEADERS_TOO_LARGE: Final = json_fields(

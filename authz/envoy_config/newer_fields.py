@@ -6,7 +6,7 @@ are not checked here; tests/e2e asks Envoy.
 
 from typing import Any, Final
 
-from authz.envoy_config.login import MOST_PIECES, OAUTH2
+from authz.envoy_config.inbound.login import MOST_PIECES, OAUTH2
 from authz.settings import Settings
 
 # Envoy counts the whole line of the answer, with the name and the attributes; browsers keep 4096 bytes, of which some

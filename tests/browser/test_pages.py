@@ -13,7 +13,7 @@ from authz.core.messages import pages
 from authz.core.messages.page_frame import Branding
 from authz.core.model import Claims, Deny, Identity
 from authz.core.reasons import ANSWERS, Reason
-from authz.envoy_config import login_pages
+from authz.envoy_config.inbound import login_pages
 from tests.browser.chromium import new_context
 
 AXE = Path(__file__).parent / "provider" / "node_modules" / "axe-core" / "axe.min.js"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.envoy_config.login_pages import FOREIGN_COOKIE
+from authz.envoy_config.inbound.login_pages import FOREIGN_COOKIE
 from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.e2e.login_site import LoginSite
 

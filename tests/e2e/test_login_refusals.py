@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from authz.envoy_config import login_pages
+from authz.envoy_config.inbound import login_pages
 from tests.e2e.cookie_browser import COOKIE_LIMIT
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.login_site import LoginSite, shown

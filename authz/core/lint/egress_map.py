@@ -1,6 +1,6 @@
 """The settings' egress routes, for commands that evaluate calls without making them: `check`, `explain`, `lint`.
 
-Law: nothing here decides. A call is routed as Envoy routes it (`authz.envoy_config.egress_routes`): by an address or
+Law: nothing here decides. A call is routed as Envoy routes it (`authz.envoy_config.egress.routes`): by an address or
 a path of Envoy itself, else by Host, the exact one before the longest suffix; if neither fits, to other hosts if there
 is a route to them. A tunnel is routed to an exact Host and a port of the destination's addresses.
 """

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from authz.check import wire
 from authz.core import edge
-from authz.envoy_config import headers, routes
+from authz.envoy_config import headers
+from authz.envoy_config.inbound import routes
 from authz.envoy_config.render import render, render_sds, to_json, to_yaml
 from tests.support import envoy_settings
 

@@ -11,8 +11,8 @@ from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2Confi
 
 from authz.core.messages.page_frame import Branding
 from authz.core.request import cookies
-from authz.envoy_config import login as filters
-from authz.envoy_config import login_cookies, login_pages
+from authz.envoy_config.inbound import foreign_cookies, login_pages
+from authz.envoy_config.inbound import login as filters
 from authz.envoy_config.render import render, render_sds
 from tests.support import envoy_settings
 from tests.unit.settings.test_login import login
@@ -342,7 +342,7 @@ def encrypted(blocks):
 def test_a_token_cookie_that_envoy_did_not_make_is_known_by_its_form(made):
     """RE2 and Python agree on this pattern; tests/e2e/test_logged_secrets.py asks Envoy."""
     login = made.edge.inbound.login
-    pattern = re.compile(login_cookies.foreign(login))
+    pattern = re.compile(foreign_cookies.foreign(login))
     prefix = "__Host-" if login.is_secure else ""
     for name in ("BearerToken", "IdToken", "RefreshToken"):
         for blocks in range(1, 300):

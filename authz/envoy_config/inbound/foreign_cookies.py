@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import DirectResponseAction, HeaderM
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
-from authz.envoy_config.login import CSRF, NAMES, OAUTH2, TOKENS, brings_bearer, cookie_name, without
+from authz.envoy_config.inbound.login import CSRF, NAMES, OAUTH2, TOKENS, brings_bearer, cookie_name, without
 from authz.settings.login import Login
 
 UNAUTHORIZED: Final = 401

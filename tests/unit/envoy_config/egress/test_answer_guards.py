@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from authz.envoy_config.answer_guards import _SEVERAL, same_host
+from authz.envoy_config.egress.answer_guards import _SEVERAL, same_host
 
 HOSTS = ("orders.internal", "*.orders.test")
 

@@ -32,8 +32,8 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 )
 
 from authz.core.edge import DECISION, META_DECISION
+from authz.envoy_config.egress.failures import NOT_HTTP, REDIRECT, Failure
 from authz.envoy_config.ext_authz import NAME as AUTHORIZER
-from authz.envoy_config.failures import NOT_HTTP, REDIRECT, Failure
 from authz.envoy_config.reply_filters import header
 
 NAME: Final = "authz.answer_guards"

@@ -30,7 +30,8 @@ from authz.core.messages.page_frame import NO_BRANDING, Branding
 from authz.core.urls import Url
 from authz.envoy_config.ext_authz import NAME as EXT_AUTHZ
 from authz.envoy_config.headers import added, response_cookies
-from authz.envoy_config.login import (
+from authz.envoy_config.inbound.foreign_cookies import foreign_tokens
+from authz.envoy_config.inbound.login import (
     BACKCHANNEL,
     CSRF,
     OAUTH2,
@@ -41,8 +42,7 @@ from authz.envoy_config.login import (
     pieces,
     without,
 )
-from authz.envoy_config.login_cookies import foreign_tokens
-from authz.envoy_config.login_pages import HEADERS, SIGNED_OUT
+from authz.envoy_config.inbound.login_pages import HEADERS, SIGNED_OUT
 from authz.settings.inbound import Inbound
 from authz.settings.login import Login
 from authz.settings.urls import endpoint

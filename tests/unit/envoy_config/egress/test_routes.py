@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from authz.envoy_config import dynamic, execution
+from authz.envoy_config.egress import dynamic, execution
 from authz.envoy_config.render import render
 from tests.support import envoy_settings
 

@@ -1,6 +1,6 @@
 import json
 
-from authz.envoy_config import failures
+from authz.envoy_config.egress import failures
 from authz.envoy_config.render import render, render_sds
 from tests.unit.envoy_config.test_render import cluster, connection_manager, destination, egress, plan
 

@@ -27,8 +27,8 @@ from authz.core.addresses import SocketPath, parse_address
 from authz.core.model import Plane
 from authz.envoy_config.ext_authz import inbound_settings
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
-from authz.envoy_config.login import STATUS_HEADERS
-from authz.envoy_config.login_routes import login_routes, marker, no_login, without_cookies
+from authz.envoy_config.inbound.login import STATUS_HEADERS
+from authz.envoy_config.inbound.login_routes import login_routes, marker, no_login, without_cookies
 from authz.settings import Settings
 from authz.settings.inbound import Inbound, Upstream
 
