@@ -14,7 +14,6 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     LayeredRuntime,
     RuntimeLayer,
 )
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
 from envoy_data_plane.envoy.config.listener.v3 import Listener as EnvoyListener
 from envoy_data_plane.envoy.config.overload.v3 import (
@@ -31,23 +30,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.clusters import (
-    authz_cluster,
-    destination_cluster,
-    execution_cluster,
-    login_clusters,
-    token_cluster,
-    upstream_cluster,
-)
-from authz.envoy_config.egress.dynamic import dynamic_clusters
-from authz.envoy_config.egress.tunnels import tunnel_clusters, tunnel_listeners
+from authz.envoy_config.clusters import authz_cluster
+from authz.envoy_config.egress.clusters import egress_clusters, execution_cluster
+from authz.envoy_config.egress.tunnels import tunnel_listeners
+from authz.envoy_config.inbound.clusters import inbound_clusters
 from authz.envoy_config.inbound.foreign_cookies import PATTERN_SIZE
-from authz.envoy_config.inbound.routes import cluster_name
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
 from authz.settings import Settings
 from authz.settings.egress import Egress
 from authz.settings.envoy import Envoy
-from authz.settings.inbound import Inbound
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
@@ -68,8 +59,8 @@ def bootstrap(settings: Settings) -> Bootstrap:
             ],
             clusters=[
                 authz_cluster(settings),
-                *(_inbound_clusters(settings, envoy.inbound) if envoy.inbound else []),
-                *(_egress_clusters(envoy.egress, envoy.sds) if envoy.egress else []),
+                *(inbound_clusters(settings, envoy.inbound) if envoy.inbound else []),
+                *(egress_clusters(envoy.egress, envoy.sds) if envoy.egress else []),
                 *([execution_cluster(envoy.execution)] if envoy.execution else []),
             ],
         ),
@@ -85,29 +76,11 @@ def _runtime(envoy: Envoy) -> Struct:
     return Struct.from_dict({"re2.max_program_size.error_level": PATTERN_SIZE}) if login else Struct()
 
 
-def _inbound_clusters(settings: Settings, inbound: Inbound) -> list[Cluster]:
-    login = login_clusters(inbound.login, settings.revocation.backchannel) if inbound.login else []
-    return [*(upstream_cluster(upstream, cluster_name(upstream)) for upstream in inbound.upstreams), *login]
-
-
 def _egress_listeners(settings: Settings, egress: Egress) -> list[EnvoyListener]:
     return [
         egress_listener(settings, egress),
         *(base_url_listener(settings, egress, one, one.listen) for one in egress.destinations if one.listen),
         *tunnel_listeners(egress),
-    ]
-
-
-def _egress_clusters(egress: Egress, sds: str) -> list[Cluster]:
-    return [
-        *(destination_cluster(destination, sds) for destination in egress.destinations),
-        *(
-            token_cluster(destination.name, destination.credential.oauth2)
-            for destination in egress.destinations
-            if destination.credential and destination.credential.oauth2
-        ),
-        *tunnel_clusters(egress),
-        *(dynamic_clusters(egress.dynamic) if egress.dynamic else []),
     ]
 
 

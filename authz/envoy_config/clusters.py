@@ -1,7 +1,7 @@
-"""Envoy's clusters: the authorizer's workers, the upstreams and the provider that people log in at.
+"""The cluster of the authorizer's workers, and what the clusters of both planes are made of.
 
-Law: calls to a broken server fail at once (no panic routing, circuit breakers, bounded retries), and a server that has
-recovered is used again within a few seconds.
+Law: nothing here knows a plane. Calls to a broken server fail at once (no panic routing, circuit breakers, bounded
+retries), and a server that has recovered is used again within a few seconds.
 """
 
 from datetime import timedelta
@@ -28,51 +28,33 @@ from envoy_data_plane.envoy.config.core.v3 import (
     KeepaliveSettings,
     TcpKeepalive,
     TransportSocket,
-    UpstreamHttpProtocolOptions,
 )
-from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as ClusterHttp
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.addresses import discovery, load_assignment
-from authz.envoy_config.egress.credentials import injector, token_cluster_name
-from authz.envoy_config.egress.execution import CLUSTER as EXECUTION
-from authz.envoy_config.egress.failures import named
-from authz.envoy_config.egress.limits import body_bound, breakers, outliers
-from authz.envoy_config.egress.routes import destination_name
 from authz.envoy_config.ext_authz import CLUSTER
-from authz.envoy_config.inbound.login import BACKCHANNEL
-from authz.envoy_config.inbound.login import CLUSTER as PROVIDER
 from authz.envoy_config.secrets import AUTHZ_CERTIFICATE
-from authz.envoy_config.tls import cluster_socket, host_socket, shown_certificate
+from authz.envoy_config.tls import cluster_socket, shown_certificate
 from authz.settings import Settings
-from authz.settings.destinations import OAuth2
-from authz.settings.egress import Destination
 from authz.settings.envoy import Envoy, Execution
 from authz.settings.inbound import Upstream
-from authz.settings.login import Login
 from authz.settings.urls import endpoint
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=2)
 AUTHZ_CONNECT_TIMEOUT: Final = timedelta(milliseconds=250)
 CHECKS: Final = 4096  # under way at a time
 CONNECTION_BUFFER: Final = 32 * 1024
-TOKEN_REQUESTS: Final = 128  # under way at the provider at a time
-BACKCHANNEL_REQUESTS: Final = 24  # more than may wait for a key there, fewer than that port takes
-TOKEN_FETCHES: Final = 8  # Envoy makes one at a time
-ANSWER_HEADERS_KIB: Final = 64
-ANSWER_HEADERS: Final = 200
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
-_SECOND: Final = timedelta(seconds=1)
-_AWAY: Final = timedelta(milliseconds=250)
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # An endpoint that is unwell gets nothing, and one that is well again gets requests at once: Envoy would keep the second
 # of two changes back for up to a second, for clusters of thousands (seen: all workers back, every request still a 503).
-_BALANCING: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta())
+BALANCING: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta())
+_SECOND: Final = timedelta(seconds=1)
+_AWAY: Final = timedelta(milliseconds=250)
 
 
 def authz_cluster(settings: Settings) -> Cluster:
@@ -87,13 +69,13 @@ def authz_cluster(settings: Settings) -> Cluster:
         type=discovery(endpoints),
         connect_timeout=AUTHZ_CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_BALANCING,
+        common_lb_config=BALANCING,
         load_assignment=load_assignment(CLUSTER, endpoints),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(options)},
         transport_socket=_authz_socket(settings.edge) if settings.tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
-        upstream_connection_options=_keepalive(),
+        upstream_connection_options=keepalive(),
         circuit_breakers=_authz_breakers(),
         health_checks=[_grpc_health()],
     )
@@ -105,20 +87,8 @@ def _authz_socket(envoy: Envoy) -> TransportSocket:
     return cluster_socket(envoy.authz_tls_name, envoy.authz_authority, "h2", shown=shown)
 
 
-def upstream_cluster(upstream: Upstream, name: str) -> Cluster:
-    """An Airflow of ours."""
-    named = [upstream.host_rewrite or "", *(host for host in upstream.hosts if not host.startswith("*"))]
-    health = [_http_health(upstream.health_path, *named)] if upstream.health_path else []
-    return _server(upstream, name, health)
-
-
-def execution_cluster(execution: Execution) -> Cluster:
-    """Airflow's execution API."""
-    return _server(execution, EXECUTION, [])
-
-
-def _server(server: Upstream | Execution, name: str, health: list[HealthCheck]) -> Cluster:
-    """A server of ours, over HTTP/1.1."""
+def airflow_cluster(server: Upstream | Execution, name: str, health: list[HealthCheck]) -> Cluster:
+    """An Airflow of ours, over HTTP/1.1."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
@@ -128,96 +98,28 @@ def _server(server: Upstream | Execution, name: str, health: list[HealthCheck]) 
         type=discovery(server.address),
         connect_timeout=CONNECT_TIMEOUT,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_BALANCING,
+        common_lb_config=BALANCING,
         load_assignment=load_assignment(name, server.address),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(options)},
         transport_socket=cluster_socket(server.server_name, server.authority, "http/1.1") if server.tls else None,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
-        upstream_connection_options=_keepalive(),
+        upstream_connection_options=keepalive(),
         circuit_breakers=_breakers(requests=1024),
         health_checks=health,
         outlier_detection=_outliers(),
     )
 
 
-def destination_cluster(destination: Destination, sds: str) -> Cluster:
-    """One egress destination, over HTTP/1.1. Without `tls_name`, server name and certificate must match the Host."""
-    name = destination_name(destination)
-    follows = destination.tls and not destination.tls_name
-    limits = destination.limits
-    options = ClusterHttp(
-        common_http_protocol_options=HttpProtocolOptions(
-            idle_timeout=UPSTREAM_IDLE,
-            max_response_headers_kb=ANSWER_HEADERS_KIB,
-            max_headers_count=ANSWER_HEADERS,
-        ),
-        upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=follows, auto_san_validation=follows)
-        if follows
-        else None,
-        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
-        http_filters=_on_the_way(destination, sds),
-    )
-    return Cluster(
-        name=name,
-        metadata=named(destination.name),
-        type=discovery(destination.address),
-        connect_timeout=timedelta(seconds=limits.connect_timeout),
-        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=_BALANCING,
-        load_assignment=load_assignment(name, destination.address),
-        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
-        transport_socket=_destination_socket(destination),
-        per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
-        upstream_connection_options=_keepalive(),
-        circuit_breakers=breakers(limits),
-        health_checks=[_http_health(destination.health_path, destination.named)] if destination.health_path else [],
-        outlier_detection=outliers(limits),
-    )
-
-
-def _on_the_way(destination: Destination, sds: str) -> list[HttpFilter]:
-    """What happens to a call after the decision: the limit on its body, then the credential."""
-    bound = [body_bound(destination.limits)] if destination.limits.request_bytes else []
-    credential = [injector(destination.name, destination.credential, sds)] if destination.credential else []
-    last = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
-    return [*bound, *credential, last]
-
-
-def _destination_socket(destination: Destination) -> TransportSocket | None:
-    if not destination.tls:
-        return None
-    if destination.tls_name:
-        return cluster_socket(destination.tls_name, destination.authority, "http/1.1")
-    return host_socket(destination.authority, destination.hosts, "http/1.1")
-
-
-def login_clusters(login: Login, backchannel: str | None) -> list[Cluster]:
-    """The provider's token endpoint, and the server for the provider's back-channel calls, if there is one.
-
-    Anyone who sends a refresh token makes Envoy call the former, and anyone who knows its path reaches the latter, so
-    few calls may be under way at once.
-    """
-    clusters = [_token_endpoint(PROVIDER, login.tokens, login.authority, TOKEN_REQUESTS)]
-    if backchannel:
-        clusters.append(_beside(BACKCHANNEL, backchannel, BACKCHANNEL_REQUESTS))
-    return clusters
-
-
-def token_cluster(destination: str, oauth2: OAuth2) -> Cluster:
-    """The token endpoint of a destination; nothing but its own destination depends on it."""
-    return _token_endpoint(token_cluster_name(destination), oauth2.token_endpoint, oauth2.authority, TOKEN_FETCHES)
-
-
-def _token_endpoint(name: str, text: str, authority: str, requests: int) -> Cluster:
+def token_endpoint_cluster(name: str, text: str, authority: str, requests: int) -> Cluster:
+    """The server of the token endpoint with this URL; at most `requests` are under way there at a time."""
     url = endpoint(text)
     tls = cluster_socket(url.host.strip("[]"), authority, "http/1.1") if url.scheme == "https" else None
-    return _beside(name, url.address, requests, tls)
+    return bounded_cluster(name, url.address, requests, tls)
 
 
-def _beside(name: str, address: str, requests: int, tls: TransportSocket | None = None) -> Cluster:
-    """A server beside the upstreams, over HTTP/1.1."""
+def bounded_cluster(name: str, address: str, requests: int, tls: TransportSocket | None = None) -> Cluster:
+    """A server beside the upstreams, over HTTP/1.1; at most `requests` are under way there at a time."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
@@ -226,13 +128,13 @@ def _beside(name: str, address: str, requests: int, tls: TransportSocket | None 
         name=name,
         type=discovery([address]),
         connect_timeout=CONNECT_TIMEOUT,
-        common_lb_config=_BALANCING,
+        common_lb_config=BALANCING,
         load_assignment=load_assignment(name, [address]),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
+        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(options)},
         transport_socket=tls,
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER,
-        upstream_connection_options=_keepalive(),
+        upstream_connection_options=keepalive(),
         circuit_breakers=_breakers(requests=requests),
     )
 
@@ -254,7 +156,7 @@ def _grpc_health() -> HealthCheck:
     )
 
 
-def _http_health(path: str, *hosts: str) -> HealthCheck:
+def http_health(path: str, *hosts: str) -> HealthCheck:
     """`hosts` are names that it is served under, the best first."""
     return HealthCheck(
         timeout=timedelta(seconds=3),
@@ -325,7 +227,8 @@ def _outliers() -> OutlierDetection:
     )
 
 
-def _keepalive() -> UpstreamConnectionOptions:
+def keepalive() -> UpstreamConnectionOptions:
+    """TCP keepalive: a connection whose other end is gone is found after 45 seconds."""
     return UpstreamConnectionOptions(
         tcp_keepalive=TcpKeepalive(
             keepalive_time=30,

@@ -1,4 +1,4 @@
-"""Which headers never cross the gate, and the filter that drops them before the request is evaluated.
+"""Which headers cross the gate: what is dropped from requests and answers, what the authorizer sees and may change.
 
 Law: a client cannot say who it is, where it comes from or what it "really" asks for. The identity headers that the
 upstream sees are those of the authorizer's answer, and the answer can change nothing else: not the path, not the host.

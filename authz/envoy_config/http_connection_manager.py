@@ -33,9 +33,10 @@ from authz.core.messages.page_frame import NO_BRANDING, Branding
 from authz.core.model import EXECUTION, Plane
 from authz.envoy_config.access_log import access_logs
 from authz.envoy_config.egress.answer_guards import answer_guard
+from authz.envoy_config.egress.clusters import destination_name
 from authz.envoy_config.egress.dynamic import dynamic_filters
 from authz.envoy_config.egress.execution import execution_routes
-from authz.envoy_config.egress.routes import base_url_routes, destination_name, egress_routes
+from authz.envoy_config.egress.routes import base_url_routes, egress_routes
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id

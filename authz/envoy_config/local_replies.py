@@ -23,7 +23,7 @@ from authz.envoy_config.egress.failures import destination_replies
 from authz.envoy_config.header_room import REFUSED
 from authz.envoy_config.inbound import login_pages as pages
 from authz.envoy_config.inbound.login import is_navigation
-from authz.envoy_config.inbound.login_pages import Page, json_fields
+from authz.envoy_config.reply_bodies import GATE_AWAY, HEADERS, UPSTREAM_AWAY, Page, json_fields
 from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagged, header, status
 
 HEADERS_TOO_LARGE: Final = json_fields(
@@ -61,7 +61,7 @@ def _of_the_authorizer(branding: Branding) -> list[ResponseMapper]:
     """If it did not answer, this says so. If it answered, its answer stays as it is."""
     away = (status(503), flagged(AUTHORIZER), details(*_NO_ANSWER))
     return [
-        *_entries(branding, pages.GATE_AWAY, *away, after=_RETRY_AFTER_S),
+        *_entries(branding, GATE_AWAY, *away, after=_RETRY_AFTER_S),
         ResponseMapper(filter=flagged(AUTHORIZER)),
     ]
 
@@ -69,7 +69,7 @@ def _of_the_authorizer(branding: Branding) -> list[ResponseMapper]:
 def _of_an_upstream(branding: Branding) -> list[ResponseMapper]:
     """Airflow is down, or does not answer in time. Its own answers never come here."""
     away = flagged("UH", "UF", "UO", "UC", "UR", "LR", "URX", "UPE", "DF", "NC", "UT", "SI", "UMSDR")
-    return _entries(branding, pages.UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
+    return _entries(branding, UPSTREAM_AWAY, away, after=_RETRY_AFTER_S)
 
 
 def _too_large(condition: AccessLogFilter) -> ResponseMapper:
@@ -101,7 +101,7 @@ def _of_a_login(branding: Branding) -> list[ResponseMapper]:
 def _entries(branding: Branding, page: Page, *conditions: AccessLogFilter, after: int = 0) -> list[ResponseMapper]:
     """A page for navigations and JSON for others. `after` is the seconds to wait before the next try."""
     navigation = AccessLogFilter(header_filter=HeaderFilter(header=is_navigation()))
-    headers = pages.HEADERS | ({"retry-after": str(after)} if after else {})
+    headers = HEADERS | ({"retry-after": str(after)} if after else {})
     return [
         _entry([*conditions, navigation], _as_page(page.format(branding)), headers),
         _entry(list(conditions), _as_json(page.json()), headers),

@@ -13,6 +13,7 @@ from authz.core.messages import pages
 from authz.core.messages.page_frame import Branding
 from authz.core.model import Claims, Deny, Identity
 from authz.core.reasons import ANSWERS, Reason
+from authz.envoy_config import reply_bodies
 from authz.envoy_config.inbound import login_pages
 from tests.browser.chromium import new_context
 
@@ -52,9 +53,9 @@ def of_the_gate():
             yield f"gate-{answer.http}-{reason.value}", html.decode()
 
 
-def of_the_login():
-    for name, found in vars(login_pages).items():
-        if isinstance(found, login_pages.Page):
+def of_envoy():
+    for name, found in {**vars(reply_bodies), **vars(login_pages)}.items():
+        if isinstance(found, reply_bodies.Page):
             yield f"edge-{name.lower().replace('_', '-')}", found.html(BRANDING)
 
 
@@ -65,7 +66,7 @@ def of_airflow():
             yield f"airflow-{name.lower().replace('_', '-')}", found.html(DECISION, branding, at=1_800_000_000.0)
 
 
-ALL = {**dict(of_the_gate()), **dict(of_the_login()), **dict(of_airflow())}
+ALL = {**dict(of_the_gate()), **dict(of_envoy()), **dict(of_airflow())}
 # Many reasons have the same page, on purpose: an answer is no oracle. One picture of each is enough.
 DIFFERENT = {html: name for name, html in reversed(ALL.items())}
 

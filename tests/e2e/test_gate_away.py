@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from authz.envoy_config.inbound.login_pages import GATE_AWAY, UPSTREAM_AWAY
+from authz.envoy_config.reply_bodies import GATE_AWAY, UPSTREAM_AWAY
 from tests.e2e.answers import REQUEST_ID, is_now
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, settings_for, wait_for

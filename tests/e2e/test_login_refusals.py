@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from authz.envoy_config.inbound import login_pages
+from authz.envoy_config.reply_bodies import Page
 from tests.e2e.cookie_browser import COOKIE_LIMIT
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.login_site import LoginSite, shown
@@ -23,7 +24,7 @@ def read(text):
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
-PAGES = {page.error: page for page in vars(login_pages).values() if isinstance(page, login_pages.Page)}
+PAGES = {page.error: page for page in vars(login_pages).values() if isinstance(page, Page)}
 
 
 def refused(site, browser, link, error):

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from tests.repository.test_architecture import CORE, PACKAGE, ROOMS
+from tests.repository.test_architecture import CORE, ENVOY_CONFIG, PACKAGE, ROOMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
-ROOMS_DRAWN, CORE_DRAWN, CHECK_DRAWN = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+ROOMS_DRAWN, CORE_DRAWN, ENVOY_DRAWN, CHECK_DRAWN = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def floors(drawing):
@@ -21,6 +21,7 @@ def floors(drawing):
 def test_the_page_has_every_room_on_its_floor():
     assert floors(ROOMS_DRAWN) == ROOMS
     assert floors(CORE_DRAWN) == CORE
+    assert floors(ENVOY_DRAWN) == ENVOY_CONFIG
 
 
 def test_the_life_of_a_check_names_files_that_exist():

@@ -54,7 +54,7 @@ from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core.v3 import CidrRange as RangeOfAnswers
 
 from authz.envoy_config.addresses import envoy_address
-from authz.envoy_config.inbound.routes import no_upgrades
+from authz.envoy_config.route_parts import no_upgrades
 from authz.envoy_config.tls import host_socket
 from authz.settings.egress import Dynamic
 

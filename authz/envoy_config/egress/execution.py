@@ -24,7 +24,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from authz.core import edge
 from authz.core.model import EXECUTION
 from authz.envoy_config.ext_authz import check_disabled, check_settings
-from authz.envoy_config.inbound.routes import no_upgrades, nowhere, second_try
+from authz.envoy_config.route_parts import no_upgrades, nowhere, second_try
 
 PREFIX: Final = "/execution/"
 # The key that a task asks Airflow for, and the gate answers: authz/core/runs/run_request.py.

@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, Metadata, S
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import ResponseMapper
 from envoy_data_plane.google.protobuf import Struct
 
-from authz.envoy_config.inbound.login_pages import json_fields
+from authz.envoy_config.reply_bodies import json_fields
 from authz.envoy_config.reply_filters import all_of, details, flagged, header, status
 
 HEADER: Final = "x-authz-destination-error"

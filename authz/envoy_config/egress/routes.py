@@ -27,12 +27,13 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.core.model import Plane
 from authz.envoy_config.egress.answer_guards import guarded
+from authz.envoy_config.egress.clusters import destination_name
 from authz.envoy_config.egress.dynamic import dynamic_routes
 from authz.envoy_config.egress.limits import further_tries
 from authz.envoy_config.egress.tunnels import tunnel_name
 from authz.envoy_config.ext_authz import check_settings, egress_settings
 from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
-from authz.envoy_config.inbound.routes import no_upgrades, nowhere
+from authz.envoy_config.route_parts import no_upgrades, nowhere
 from authz.settings.egress import Destination, Egress
 
 # Destinations do not learn the caller's address.
@@ -74,11 +75,6 @@ def base_url_routes(egress: Egress, destination: Destination) -> RouteConfigurat
     )
     elsewhere = [VirtualHost(name="elsewhere", domains=others, routes=[nowhere()])] if others else []
     return _configuration(destination_name(destination), [host, *elsewhere])
-
-
-def destination_name(destination: Destination) -> str:
-    """The cluster of a destination."""
-    return f"{Plane.EGRESS.value}.{destination.name}"
 
 
 def _configuration(name: str, hosts: list[VirtualHost]) -> RouteConfiguration:

@@ -42,7 +42,8 @@ from authz.envoy_config.inbound.login import (
     pieces,
     without,
 )
-from authz.envoy_config.inbound.login_pages import HEADERS, SIGNED_OUT
+from authz.envoy_config.inbound.login_pages import SIGNED_OUT
+from authz.envoy_config.reply_bodies import HEADERS
 from authz.settings.inbound import Inbound
 from authz.settings.login import Login
 from authz.settings.urls import endpoint

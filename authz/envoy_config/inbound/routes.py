@@ -13,7 +13,6 @@ from typing import Final
 from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
-    RetryPolicy,
     Route,
     RouteAction,
     RouteActionUpgradeConfig,
@@ -27,8 +26,10 @@ from authz.core.addresses import SocketPath, parse_address
 from authz.core.model import Plane
 from authz.envoy_config.ext_authz import inbound_settings
 from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
+from authz.envoy_config.inbound.clusters import cluster_name
 from authz.envoy_config.inbound.login import STATUS_HEADERS
 from authz.envoy_config.inbound.login_routes import login_routes, marker, no_login, without_cookies
+from authz.envoy_config.route_parts import nowhere, second_try
 from authz.settings import Settings
 from authz.settings.inbound import Inbound, Upstream
 
@@ -109,34 +110,10 @@ def execution(base: str) -> str:
     return f"(?is){re.escape(base)}(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 
 
-def cluster_name(upstream: Upstream) -> str:
-    """The cluster of an upstream. An egress destination may have the same name."""
-    return f"{Plane.INBOUND.value}.{upstream.name}"
-
-
-def no_upgrades() -> list[RouteActionUpgradeConfig]:
-    """A byte stream is not what was evaluated. `CONNECT` also counts as an Upgrade, if tunnels are known at all."""
-    return [RouteActionUpgradeConfig(upgrade_type=kind, enabled=False) for kind in ("websocket", "CONNECT")]
-
-
-def second_try() -> RetryPolicy:
-    """Retry once, where nothing of the request can have arrived."""
-    return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
-
-
 def _no_execution(base: str) -> Route:
     return Route(
         name="no-execution-api",
         match=RouteMatch(safe_regex=RegexMatcher(regex=execution(base))),
-        direct_response=DirectResponseAction(status=_NOT_FOUND),
-    )
-
-
-def nowhere() -> Route:
-    """Every request that comes here gets 404."""
-    return Route(
-        name="nowhere",
-        match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(status=_NOT_FOUND),
     )
 

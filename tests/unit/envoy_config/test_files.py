@@ -7,7 +7,7 @@ import pytest
 
 from authz.core.errors import ConfigError
 from authz.envoy_config.files import make_cookie_secret, warnings, write_sds
-from tests.unit.envoy_config.test_render import destination, egress, plan
+from tests.support.rendered_envoy import destination, egress, plan
 from tests.unit.settings.test_login import listener, login
 
 

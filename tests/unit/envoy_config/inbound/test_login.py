@@ -9,9 +9,9 @@ from types import MappingProxyType
 import pytest
 from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2Config
 
-from authz.core.messages.page_frame import Branding
 from authz.core.request import cookies
-from authz.envoy_config.inbound import foreign_cookies, login_pages
+from authz.envoy_config import reply_bodies
+from authz.envoy_config.inbound import foreign_cookies
 from authz.envoy_config.inbound import login as filters
 from authz.envoy_config.render import render, render_sds
 from tests.support import envoy_settings
@@ -245,7 +245,7 @@ def test_the_authorizers_answers_are_left_alone_and_all_others_are_pages_that_ar
         body = entry["body_format_override"]
         text = str(body.get("json_format") or body["text_format_source"]["inline_string"])
         assert text.count("START_TIME") == text.count("%REQ(X-REQUEST-ID)%") == 1
-        decided = "upstream_unavailable" in text or login_pages.UPSTREAM_AWAY.title in text
+        decided = "upstream_unavailable" in text or reply_bodies.UPSTREAM_AWAY.title in text
         assert text.count("ext_authz:decision_id)%") == (1 if decided else 0), "only then there is one"
         assert "%" not in COMMANDS.sub("", text), "a command of the formatter"
         assert "body" not in entry
@@ -258,24 +258,6 @@ def test_without_a_login_envoy_says_what_is_away_and_that_headers_are_too_large(
     assert (len(others), errors) == (6, {"gate_unavailable", "upstream_unavailable"})
     assert entry["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 431
     assert entry["body_format_override"]["json_format"]["error"] == "headers_too_large"
-
-
-def test_a_page_escapes_what_it_shows():
-    page = login_pages.Page("x", "<a>", 'b & "c"', "<d>")
-    assert "&lt;a&gt;" in page.html()
-    assert "<a>" not in page.html()
-    assert "<d>" not in page.html()
-
-
-def test_a_page_of_envoys_names_the_time_the_request_and_who_runs_the_gate():
-    branding = Branding(organisation="100% data", contact="https://wiki.test/a%20b")
-    made = login_pages.GATE_AWAY.format(branding)
-    assert "<dt>Time</dt><dd><code>%START_TIME(%Y-%m-%d %H:%M:%S UTC)%</code></dd>" in made
-    assert "<dt>Request</dt><dd><code>%REQ(X-REQUEST-ID)%</code></dd>" in made
-    assert "Decision" not in made
-    assert "100%% data" in made  # `%%` is a `%` to Envoy's formatter
-    assert "https://wiki.test/a%%20b" in made
-    assert "100% data" in login_pages.SIGNED_OUT.html(branding)
 
 
 def test_lines_of_a_401_carry_no_details():
