@@ -8,6 +8,7 @@ import click
 
 from authz import __version__
 from authz.cli.ask import check, explain
+from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
@@ -70,7 +71,7 @@ def main() -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, lint, operations, schema, token, revoke, task_keys, envoy, doctor):
+for command in (serve, check, explain, diff, prove, lint, operations, schema, token, revoke, task_keys, envoy, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

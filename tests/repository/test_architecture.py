@@ -61,6 +61,7 @@ CORE = {
     "http_answer": 9,
     "lint": 9,
     "parked": 9,
+    "proof": 9,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.
 ENVOY_CONFIG = {

@@ -15,10 +15,10 @@ deny rules about runs also apply if the run is unknown or only asserted (see `au
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG, Route
-from authz.core.model import Allow, Decision, Deny, Identity, Level, Plane, Request
-from authz.core.policy import AUTHENTICATED, Gate, Policy
+from authz.core.model import Allow, Decision, Deny, Identity, Level, Plane, Request, Run
+from authz.core.policy import AUTHENTICATED, Effect, Gate, Policy
 from authz.core.policy.dags import Applying
-from authz.core.policy.index import ANY, Keys
+from authz.core.policy.index import ANY, Index, Keys
 from authz.core.policy.outbound import sure
 from authz.core.reasons import Reason
 
@@ -46,6 +46,33 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
     if request.outside:
         return Deny(reason=Reason.NO_TOKEN if identity is None else Reason.UNKNOWN_ROUTE)
     return (_outbound if request.plane is Plane.EGRESS else _inbound)(request, identity, policy)
+
+
+def shows(request: Request, identity: Identity | None, policy: Policy, dag_id: str) -> bool:
+    """Whether the request is allowed and, if it names `dag_id`, a DAG of a narrowed list, whether that shows it.
+
+    It is what the grant of `evaluate` says (`Allow.dags`), asked of one DAG.
+    """
+    decision = evaluate(request, identity, policy)
+    if not isinstance(decision, Allow) or identity is None or not dag_id:
+        return isinstance(decision, Allow)
+    gate, roles = policy.gates[Plane.INBOUND], (*_EVERYONE, *identity.roles)
+    granting = gate.public if decision.reason is Reason.PUBLIC else gate.allow
+    allowed = granting.find(request, roles, decision.operation).to_dag(dag_id)
+    return bool(allowed) and not gate.deny.find(request, roles, decision.operation).to_dag(dag_id)
+
+
+def applies(rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str) -> bool:
+    """Whether one of the rules applies to a caller without roles; as `shows`, to one DAG if `dag_id` names one.
+
+    `route` is that of the request (`route_of`).
+    """
+    operation, named = (route.operation, route.dag_id) if route is not None else ("", "")
+    found = rules.find(request, _EVERYONE, operation, run)
+    if dag_id:
+        return bool(found.to_dag(dag_id))
+    narrowed = request.narrowed and route is not None and route.narrowed
+    return bool((_denying if rules.effect is Effect.DENY else _allowing)(found, named, narrowed=narrowed))
 
 
 def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:

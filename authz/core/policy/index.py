@@ -50,9 +50,10 @@ _TUNNEL_DENIED: Final[Mapping[str, Keys]] = {**METHOD_KEYS, CONNECT: (ANY, CONNE
 class Index:
     """The rules of one plane and one effect."""
 
-    __slots__ = ("_always", "_destinations", "_hosts", "_levels", "_paths", "_root", "_unions")
+    __slots__ = ("_always", "_destinations", "_hosts", "_levels", "_paths", "_root", "_unions", "effect")
 
     def __init__(self, rules: Iterable[Rule], *, plane: Plane, effect: Effect, catalogue: Catalogue) -> None:
+        self.effect = effect
         chosen = sorted(_chosen(rules, plane, effect), key=lambda rule: rule.id)
         self._paths = PathTable(path for rule in chosen for path in rule.paths)
         self._hosts = HostTable(host for rule in chosen for host in rule.hosts)

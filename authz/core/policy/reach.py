@@ -7,7 +7,7 @@ with DAGs on the inbound plane, concerns only routes of the catalogue.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Protocol
 
 from authz.core.catalogue import ANY_DAG, Catalogue
 from authz.core.policy.operations import Words
@@ -37,7 +37,7 @@ class _Targets:
 
     def __init__(self, catalogue: Catalogue) -> None:
         targets = tuple(_each_target(catalogue))
-        self.paths = _Overlaps(targets)
+        self.paths = Overlaps(targets)
         names = {target.operation for target in targets}
         self.operation = {name: _bits(target.operation == name for target in targets) for name in names}
         self.method = {method: _bits(target.method == method for target in targets) for method in METHODS}
@@ -114,10 +114,20 @@ class Reach:
         return None
 
 
-class _Overlaps:
+class _Shaped(Protocol):
+    """What has the shape of paths: see `_Target`."""
+
+    @property
+    def segments(self) -> tuple[str | Glob | None, ...]: ...
+
+    @property
+    def rest(self) -> bool: ...
+
+
+class Overlaps:
     """Which targets share a path with a pattern: at most one segment more than the longer of the two."""
 
-    def __init__(self, targets: Sequence[_Target]) -> None:
+    def __init__(self, targets: Sequence[_Shaped]) -> None:
         self._every = _bits(True for _ in targets)
         self._rest = _bits(target.rest for target in targets)
         longest = max(len(target.segments) for target in targets)
@@ -143,10 +153,10 @@ class _Overlaps:
 class _Position:
     """The targets that have a segment in this place, by its kind."""
 
-    def __init__(self, targets: Sequence[_Target], position: int) -> None:
+    def __init__(self, targets: Sequence[_Shaped], position: int) -> None:
         here = [target.segments[position : position + 1] for target in targets]
         self._parameter = _bits(have == (None,) for have in here)
-        words = {word for have in here for word in have if word is not None}
+        words = {word for have in here for word in have if isinstance(word, str)}
         self._words = {word: _bits(have == (word,) for have in here) for word in words}
         self._not_empty = self._parameter | _union(bits for word, bits in self._words.items() if word)
 

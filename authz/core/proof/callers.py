@@ -1,0 +1,121 @@
+"""The sets of memberships that stand for all callers under two policies.
+
+Law: exact for these policies. Two memberships of one kind that give the same roles under both policies are one; a
+membership that gives nothing beyond what everybody of the issuer has is none. A token has any number of groups, one
+client and one subject.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core.model import Claims, Identity, Plane, Run
+from authz.core.policy.compiled import Policy
+
+_STRANGER: Final = "\ue001"  # a subject that no policy names
+
+
+class Kind(StrEnum):
+    """What a membership is a member of."""
+
+    GROUP = "group"
+    CLIENT = "client"
+    SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One membership."""
+
+    kind: Kind
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller: the token's issuer (its name in the policy) and memberships. `issuer` is "" for anonymous and runs.
+
+    `alike` are memberships that would do as well as the last one.
+    """
+
+    issuer: str
+    memberships: tuple[Membership, ...] = ()
+    alike: tuple[Membership, ...] = ()
+    anonymous: bool = False
+
+    def identity(self, policy: Policy, run: Run | None = None) -> Identity | None:
+        """The caller under a policy; `run` is the run that calls, or that the caller asserts."""
+        if self.anonymous:
+            return None
+        known = policy.identify(self.claims()) if self.issuer else None
+        if known is None or run is not None:
+            roles = known.roles if known is not None else frozenset()
+            return Identity(claims=self.claims(), roles=roles, run=run)
+        return known
+
+    def claims(self) -> Claims:
+        """The claims of a token with these memberships."""
+        named = {kind: [m.value for m in self.memberships if m.kind is kind] for kind in Kind}
+        return Claims(
+            issuer_name=self.issuer,
+            issuer="",
+            subject=next(iter(named[Kind.SUBJECT]), _STRANGER),
+            client_id=next(iter(named[Kind.CLIENT]), ""),
+            username="",
+            full_name="",
+            groups=frozenset(named[Kind.GROUP]),
+            audiences=frozenset(),
+            expires_at=0,
+            issued_at=None,
+            not_before=None,
+        )
+
+    def also(self, other: "Caller") -> "Caller | None":
+        """The caller with another one's memberships too; None if no token has both."""
+        both = (*self.memberships, *(m for m in other.memberships if m not in self.memberships))
+        kinds = [m.kind for m in both]
+        single = all(kinds.count(kind) <= 1 for kind in (Kind.CLIENT, Kind.SUBJECT))
+        return Caller(self.issuer, both) if self.issuer == other.issuer and single else None
+
+
+ANONYMOUS: Final = Caller("", anonymous=True)
+"""Somebody without a token."""
+RUN: Final = Caller("")
+"""A run that proves which one it is: it has no roles of its own."""
+
+
+def callers(plane: Plane, *policies: Policy) -> Iterator[Caller]:
+    """For each issuer of all policies: a stranger, and a caller for each way in which a membership counts."""
+    for issuer in policies[0].issuers.values():
+        if plane in issuer.audiences and all(issuer.issuer in policy.issuers for policy in policies):
+            yield from _of_issuer(issuer.name, policies)
+
+
+def _of_issuer(issuer: str, policies: Iterable[Policy]) -> Iterator[Caller]:
+    policies = tuple(policies)
+    stranger = Caller(issuer)
+    yield stranger
+    nothing = _roles(stranger, policies)
+    alike: dict[tuple[Kind, tuple[frozenset[str], ...]], list[Membership]] = defaultdict(list)
+    for membership in _memberships(policies):
+        roles = _roles(Caller(issuer, (membership,)), policies)
+        if roles != nothing:
+            alike[membership.kind, roles].append(membership)
+    for found in alike.values():
+        yield Caller(issuer, (found[0],), tuple(found[1:]))
+
+
+def _memberships(policies: Iterable[Policy]) -> Iterator[Membership]:
+    roles = [role for policy in policies for role in policy.roles.values()]
+    for kind, values in (
+        (Kind.GROUP, {value for role in roles for value in role.groups}),
+        (Kind.CLIENT, {value for role in roles for value in role.clients}),
+        (Kind.SUBJECT, {value for role in roles for value in role.subjects}),
+    ):
+        yield from (Membership(kind, value) for value in sorted(values))
+
+
+def _roles(caller: Caller, policies: Iterable[Policy]) -> tuple[frozenset[str], ...]:
+    return tuple(policy.identify(caller.claims()).roles for policy in policies)

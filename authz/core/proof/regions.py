@@ -1,0 +1,204 @@
+"""Regions: sets of requests that patterns describe, and what a region shares with a rule.
+
+Law: exact. A region is a box: one method, and a pattern for each other part of a request. `of_rule` gives regions that
+together are all requests that the rule may apply to; `shared` gives what a region shares with a rule.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final
+
+from authz.core.catalogue import ANY_DAG
+from authz.core.model import Level, Plane
+from authz.core.policy.index import METHOD_KEYS
+from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.policy.overlap import Segment, Shape, glob_of, globs, hosts, segments, shape_of, shapes
+from authz.core.policy.patterns import Glob, HostPattern
+from authz.core.policy.rules import Rule
+from authz.core.proof.space import Space
+from authz.core.request.path import CONNECT
+
+EVERY: Final = glob_of("*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Requests of one method whose parts match patterns. `host` is None for every host.
+
+    `pattern` is the rule's path pattern that `path` is made of, "" if it has none.
+
+    Inbound: `template` is that of the route, which stands for all that are alike (`Space.alike`); it and `operation`
+    are "" outside of the catalogue. `dag_at` is the segment that names the DAG, or -1. `narrowed`:
+    Airflow narrows the request to the caller's DAGs; `shown` then asks for those that it shows, None for whether it may
+    be asked at all.
+
+    Egress: `path` is () in a tunnel. `destination` is "" for a call to any; `level` is None if no run is known, else
+    `dag` and `task` are those of the run.
+    """
+
+    plane: Plane
+    method: str
+    host: HostPattern | None = None
+    path: tuple[Segment, ...] = ()
+    pattern: str = ""
+    operation: str = ""
+    template: str = ""
+    dag_at: int = -1
+    narrowed: bool = False
+    shown: Glob | None = None
+    destination: str = ""
+    level: Level | None = None
+    dag: Glob = EVERY
+    task: Glob = EVERY
+
+    @property
+    def reaches_any(self) -> bool:
+        """Whether the path says `~` for the DAG."""
+        return self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG
+
+
+def of_rule(rule: Rule, plane: Plane, space: Space) -> Iterator[Region]:
+    """Regions that are, together, all requests of the plane that an allow rule or a public one may apply to."""
+    return _inbound(rule, space) if plane is Plane.INBOUND else _egress(rule, space)
+
+
+def _inbound(rule: Rule, space: Space) -> Iterator[Region]:
+    hosts_of = rule.hosts or (None,)
+    methods = [method for method in space.methods if _has_method(rule, method)]
+    names = space.operations_of(rule)
+    for target in space.targets:
+        if target.operation not in names or target.method not in methods:
+            continue
+        wanted = [(made, path.text) for path in rule.paths for made in shapes(shape_of(path), target.shape)]
+        for shape, pattern in wanted if rule.paths else [(target.shape, "")]:
+            for path, host in product(space.depths(shape), hosts_of):
+                region = Region(
+                    plane=Plane.INBOUND,
+                    method=target.method,
+                    host=host,
+                    path=path,
+                    pattern=pattern,
+                    operation=target.operation,
+                    template=target.template,
+                    dag_at=target.dag_at,
+                )
+                yield from _about_dags(rule, region, any_dag=target.any_dag, narrowed=target.narrowed)
+    if not rule.operations and not rule.dags:
+        for (path, pattern), host, method in product(_paths_of(rule, space), hosts_of, methods):
+            yield Region(plane=Plane.INBOUND, method=method, host=host, path=path, pattern=pattern)
+
+
+def _paths_of(rule: Rule, space: Space) -> list[tuple[tuple[Segment, ...], str]]:
+    """Paths of fixed lengths that stand for those of the rule, each with the pattern that it is of."""
+    wanted = [(shape_of(path), path.text) for path in rule.paths] or [(Shape((), rest=True), "")]
+    return [(path, pattern) for shape, pattern in wanted for path in space.depths(shape)]
+
+
+def _about_dags(rule: Rule, region: Region, *, any_dag: bool, narrowed: bool) -> Iterator[Region]:
+    """The region, split by whether it names a DAG, and limited to the rule's `dags`."""
+    named = rule.dags or (EVERY,)
+    if any_dag:
+        yield from _reaching_any(rule, region, narrowed=narrowed)
+    elif region.dag_at < 0:
+        if not rule.dags:
+            yield region
+    else:
+        at = region.dag_at
+        if segments(region.path[at], ANY_DAG):
+            yield from _reaching_any(rule, _with_segment(region, ANY_DAG), narrowed=narrowed)
+        for glob in named:
+            for made in segments(region.path[at], None if glob == EVERY else glob):
+                if made != ANY_DAG:
+                    yield _with_segment(region, made)
+
+
+def _reaching_any(rule: Rule, region: Region, *, narrowed: bool) -> Iterator[Region]:
+    if not rule.dags or EVERY in rule.dags:  # else it never allows any DAG
+        yield region
+    if narrowed:
+        yield from (replace(region, narrowed=True, shown=glob) for glob in (None, *(rule.dags or (EVERY,))))
+
+
+def _with_segment(region: Region, segment: Segment) -> Region:
+    path = (*region.path[: region.dag_at], segment, *region.path[region.dag_at + 1 :])
+    return replace(region, path=path)
+
+
+def _has_method(rule: Rule, method: str) -> bool:
+    return not rule.methods or any(word in METHOD_KEYS[method] for word in rule.methods)
+
+
+def _egress(rule: Rule, space: Space) -> Iterator[Region]:
+    tunnel = is_tunnel(rule.methods)
+    methods = [CONNECT] if tunnel else [method for method in space.methods if _has_method(rule, method)]
+    paths = _paths_of(rule, space)
+    for method, host, destination in product(methods, rule.hosts or (None,), rule.destinations or ("",)):
+        region = Region(plane=Plane.EGRESS, method=method, host=host, destination=destination)
+        for path, pattern in [((), "")] if method == CONNECT else paths:
+            yield from _about_runs(rule, replace(region, path=path, pattern=pattern), space)
+
+
+def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
+    least = rule.identity
+    levels = [one for one in space.levels if least is None or (one is not None and least in SATISFIED[one])]
+    for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
+        yield replace(region, level=level, dag=dag, task=task)
+
+
+def shared(region: Region, rule: Rule, space: Space) -> Iterator[Region]:
+    """Regions that are, together, what the region shares with the requests that a deny rule applies to."""
+    if region.plane not in rule.planes or not _same_method(region, rule):
+        return
+    if rule.operations and region.operation not in space.operations_of(rule):
+        return
+    if rule.destinations and region.destination and region.destination not in rule.destinations:
+        return
+    destinations = (region.destination,) if region.destination or not rule.destinations else rule.destinations
+    for destination, host, path in product(destinations, _hosts(region, rule), _paths(region, rule)):
+        made = replace(region, destination=destination, host=host, path=path)
+        yield from _shared_dags(made, rule) if region.plane is Plane.INBOUND else _shared_runs(made, rule)
+
+
+def _same_method(region: Region, rule: Rule) -> bool:
+    if region.method == CONNECT:
+        return True  # a deny rule applies to tunnels whatever its methods are
+    return _has_method(rule, region.method) and not is_tunnel(rule.methods)
+
+
+def _hosts(region: Region, rule: Rule) -> Iterator[HostPattern | None]:
+    for host in rule.hosts or (None,):
+        yield from hosts(region.host, host)
+
+
+def _paths(region: Region, rule: Rule) -> Iterator[tuple[Segment, ...]]:
+    if region.method == CONNECT or not rule.paths:
+        yield region.path
+        return
+    for path in rule.paths:
+        yield from (made.segments for made in shapes(Shape(region.path), shape_of(path)))
+
+
+def _shared_dags(region: Region, rule: Rule) -> Iterator[Region]:
+    if not rule.dags:
+        yield region
+    elif region.narrowed:
+        wanted = () if region.shown is None else (region.shown,)  # Airflow keeps to what deny rules leave
+        yield from (
+            replace(region, shown=both) for glob in rule.dags for shown in wanted for both in globs(shown, glob)
+        )
+    elif region.reaches_any or (region.operation and region.dag_at < 0):
+        yield region  # the engine says whether it names no DAG or any
+    elif region.dag_at >= 0:
+        for glob in rule.dags:
+            for segment in segments(region.path[region.dag_at], None if glob == EVERY else glob):
+                yield _with_segment(region, segment)
+
+
+def _shared_runs(region: Region, rule: Rule) -> Iterator[Region]:
+    if region.level is None or region.level is Level.ASSERTED:
+        yield region
+        return
+    dags = [both for glob in rule.dags or (EVERY,) for both in globs(region.dag, glob)]
+    tasks = [both for glob in rule.tasks or (EVERY,) for both in globs(region.task, glob)]
+    yield from (replace(region, dag=dag, task=task) for dag, task in product(dags, tasks))

@@ -1,0 +1,141 @@
+"""The space of all requests, as coarse as two policies allow: what no pattern of theirs tells apart is one.
+
+Law: exact for these policies, and only for them. A method, a depth of a path or an assurance level is left out only
+where no rule of either policy can tell it from one that is in.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property, reduce
+from operator import or_
+from typing import Final
+
+from authz.core.catalogue import ANY_DAG
+from authz.core.model import Level, Plane
+from authz.core.policy.compiled import Policy
+from authz.core.policy.operations import Words, words_for
+from authz.core.policy.overlap import Segment, Shape
+from authz.core.policy.patterns import PathPattern
+from authz.core.policy.reach import Overlaps
+from authz.core.policy.rules import Effect, Rule
+from authz.core.policy.targets import Target, targets
+from authz.core.request.path import METHODS
+
+_HEAD: Final = "HEAD"
+_GET: Final = "GET"
+_SAMPLE: Final = "\ue000"
+
+
+class Space:
+    """What two policies of one catalogue tell apart on one plane."""
+
+    def __init__(self, plane: Plane, *policies: Policy) -> None:
+        self._rules = [rule for policy in policies for rule in policy.rules.values() if plane in rule.planes]
+        self._catalogue = policies[0].catalogue
+        self._words = Words(self._catalogue)
+        self._plane = plane
+        self._operations: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
+        self._depths: dict[Shape, tuple[tuple[Segment, ...], ...]] = {}
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The methods to ask about. HEAD is GET to all rules, unless one names it.
+
+        On egress, where no catalogue has methods, one stands for all that no rule names.
+        """
+        named = {method for rule in self._rules for method in rule.methods}
+        others = sorted(METHODS - named - {_HEAD}, key=lambda method: (method != _GET, method))
+        wanted = {*(METHODS & named), *(others if self._plane is Plane.INBOUND else others[:1])}
+        return tuple(sorted(wanted, key=lambda method: (method != _GET, method)))  # people try GET first
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """Routes of the catalogue, on the inbound plane: of those that no rule tells apart, the first one."""
+        return tuple(alike[0] for alike in self.alike.values())
+
+    def operations_like(self, method: str, template: str) -> tuple[str, ...]:
+        """The operations of the routes that no rule tells from this one."""
+        return self._like[method, template]
+
+    @cached_property
+    def _like(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        return {
+            (target.method, target.template): tuple({other.operation for other in members})
+            for members in self.alike.values()
+            for target in members
+        }
+
+    @cached_property
+    def alike(self) -> dict[object, list[Target]]:
+        """The catalogue's routes by what rules can tell apart: operation, method, path and how they name DAGs."""
+        every = tuple(targets(self._catalogue)) if self._plane is Plane.INBOUND else ()
+        every = tuple(target for target in every if target.method in self.methods)
+        used = {word for rule in self._rules for word in rule.operations}
+        by_method = any(rule.methods for rule in self._rules)
+        overlaps = Overlaps([target.shape for target in every]) if every else None
+        by_path = reduce(or_, (overlaps.of(path) for path in self._inbound_paths()), 0) if overlaps else 0
+        found: dict[object, list[Target]] = {}
+        for number, target in enumerate(every):
+            operation = self._catalogue.operations[target.operation]
+            key = (
+                frozenset(used.intersection(words_for(operation))),
+                operation.never,
+                target.method if by_method else "",
+                target.shape if by_path >> number & 1 or not self._is_found(target) else None,
+                target.dag_at >= 0,
+                target.any_dag,
+                target.narrowed,
+            )
+            found.setdefault(key, []).append(target)
+        return found
+
+    def _is_found(self, target: Target) -> bool:
+        """Whether a lookup finds this route for paths that have nothing to do with other routes."""
+        paths = [tuple(_SAMPLE if segment is None else str(segment) for segment in target.shape.segments)]
+        if target.dag_at >= 0:
+            paths.append((*paths[0][: target.dag_at], ANY_DAG, *paths[0][target.dag_at + 1 :]))
+        found = [self._catalogue.match((*path, *[_SAMPLE] * target.shape.rest), target.method) for path in paths]
+        return all(route is not None and route.template == target.template for route in found)
+
+    def _inbound_paths(self) -> Iterator[PathPattern]:
+        seen = set()
+        for path in (path for rule in self._rules for path in rule.paths):
+            if path.key not in seen:
+                seen.add(path.key)
+                yield path
+
+    @cached_property
+    def levels(self) -> tuple[Level | None, ...]:
+        """The assurance levels of the calling run to ask about, None for no run."""
+        about_runs = any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
+        return (None, *Level) if about_runs else (None, Level.VERIFIED)
+
+    def operations_of(self, rule: Rule) -> frozenset[str]:
+        """The operations that the rule is about: those that it names, or all that need no name."""
+        deny = rule.effect is Effect.DENY
+        question = rule.operations or ("*",), deny
+        if question not in self._operations:
+            self._operations[question] = self._words.stand_for(question[0], never=deny)
+        return self._operations[question]
+
+    def depths(self, shape: Shape) -> tuple[tuple[Segment, ...], ...]:
+        """Paths of a fixed length that stand for the shape: of each length that some pattern tells from the others."""
+        if not shape.rest:
+            return (shape.segments,)
+        found = self._depths.get(shape)
+        if found is None:
+            found = self._depths[shape] = tuple(self._filled(shape))
+        return found
+
+    def _filled(self, shape: Shape) -> Iterator[tuple[Segment, ...]]:
+        least = len(shape.segments) + 1
+        for length in sorted({least} | {length for length in self._lengths if length > least}):
+            begun = (*shape.segments, *[None] * (length - least))
+            yield (*begun, None)
+            yield (*begun, "")
+
+    @cached_property
+    def _lengths(self) -> frozenset[int]:
+        """The lengths at which some pattern or route begins or ends to match."""
+        shapes = [(len(path.segments), path.rest) for rule in self._rules for path in rule.paths]
+        shapes += [(len(target.shape.segments), target.shape.rest) for target in self.targets]
+        return frozenset(length + step for length, rest in shapes for step in ((1,) if rest else (0, 1)))

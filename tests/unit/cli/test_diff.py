@@ -1,0 +1,187 @@
+"""`authz diff` and `authz prove`: what they print, how they end, and that what they print can be tried."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import main
+
+OLD = """
+version: 1
+issuers:
+  - name: corp
+    issuer: https://idp.example.com
+    audiences: {inbound: [airflow], egress: [outbound]}
+    algorithms: [RS256]
+roles:
+  op: {groups: [ops]}
+  etl: {clients: [etl]}
+  contractor: {groups: [contractors]}
+rules:
+  - {id: ops, plane: inbound, roles: [op], operations: [airflow.op]}
+  - {id: sales, plane: inbound, roles: [etl], operations: ["dags:read", "dag_runs:create"], dags: ["sales_eu_*"]}
+  - {id: limit, deny: true, roles: [contractor], operations: ["connections:*", "variables:*"]}
+  - {id: orders, plane: egress, roles: [etl], hosts: [orders.internal], methods: [GET], paths: ["/v1/orders"]}
+  - {id: stock, plane: egress, destinations: [stock], paths: ["/**"], dags: ["stock_*"], identity: verified-bearer}
+"""
+WIDER = (
+    OLD.replace("sales_eu_*", "sales_*")
+    .replace(', "variables:*"', "")
+    .replace('"/v1/orders"', '"/v1/**"')
+    .replace("stock_*", "stock_eu_*")
+)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.yaml").write_text(OLD)
+    (tmp_path / "new.yaml").write_text(WIDER)
+
+    def call(*arguments):
+        return CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+
+    call.folder = tmp_path
+    return call
+
+
+def test_it_says_who_gains_and_who_loses(run):
+    found = run("diff", "old.yaml", "new.yaml")
+    assert found.exit_code == 0
+    gained = ", ".join(f"variables:{action}" for action in ("bulk", "create", "delete", "read", "update"))
+    assert found.output.splitlines()[:3] == [
+        f"gains group `ops` and group `contractors` (op): {gained}",
+        "    rule `ops`; the deny rule `limit` is gone or narrower",
+        "    try: authz check GET /api/v2/variables --host z --group ops --group contractors --issuer corp",
+    ]
+    assert "gains client `etl` (etl): dag_runs:create, dags:read, DAG sales_*" in found.output
+    assert "gains client `etl` (etl): GET orders.internal /v1/**" in found.output
+    assert "loses a run: stock /**, as a run (verified, verified-bearer), DAG stock_*" in found.output
+
+
+def test_each_request_that_it_prints_is_answered_as_it_says(run):
+    changes = json.loads(run("diff", "old.yaml", "new.yaml", "--json").output)["changes"]
+    assert len(changes) >= 4
+    for change in changes:
+        allowing, denying = ("new.yaml", "old.yaml") if change["change"] == "gains" else ("old.yaml", "new.yaml")
+        told = json.loads(run("check", *change["check"], "--policy", allowing, "--json").output)
+        assert told["decision"] == "allow", change
+        assert told["rule"] == change["rule"] or change["shows"]
+        other = run("check", *change["check"], "--policy", denying, "--json")
+        if not change["shows"]:
+            assert json.loads(other.output)["decision"] == "deny", change
+
+
+def test_a_list_that_shows_more_names_the_dag(run):
+    (run.folder / "old.yaml").write_text(OLD.replace('["dags:read", "dag_runs:create"]', '["dags:read"]'))
+    (run.folder / "new.yaml").write_text(
+        OLD.replace('["dags:read", "dag_runs:create"]', '["dags:read"]').replace(
+            '["sales_eu_*"]', '["sales_eu_*", "stock"]'
+        )
+    )
+    (change,) = json.loads(run("diff", "old.yaml", "new.yaml", "--json").output)["changes"]
+    assert (change["dags"], change["operations"]) == (["stock"], ["dags:read"])
+    listed = run("check", "GET", "/api/v2/dags", "--client", "etl", "--narrowed", "--policy", "new.yaml").output
+    assert "stock" in listed
+
+
+def test_nobody_gains_under_the_same_policy(run):
+    found = run("diff", "old.yaml", "old.yaml", "--fail-on-widen")
+    assert (found.exit_code, found.output) == (0, "nobody gains or loses anything by the rules\n")
+    assert run("diff", "old.yaml", "old.yaml", "--markdown").output == "Nobody gains or loses anything by the rules.\n"
+    assert run("prove", "no-new-access", "old.yaml", "old.yaml").output == "PASS\n"
+
+
+def test_a_gain_ends_with_status_1_where_that_is_asked(run):
+    assert run("diff", "old.yaml", "new.yaml", "--fail-on-widen").exit_code == 1
+    proved = run("prove", "no-new-access", "old.yaml", "new.yaml")
+    assert (proved.exit_code, proved.output.splitlines()[0]) == (1, "FAIL")
+    assert "loses" not in proved.output
+    as_json = json.loads(run("prove", "no-new-access", "old.yaml", "new.yaml", "--json").output)
+    assert (as_json["result"], {change["change"] for change in as_json["changes"]}) == ("FAIL", {"gains"})
+
+
+def test_less_is_no_gain(run):
+    (run.folder / "less.yaml").write_text(OLD.replace("[airflow.op]", "[airflow.user]"))
+    assert run("diff", "old.yaml", "less.yaml", "--fail-on-widen").exit_code == 0
+    assert run("prove", "no-new-access", "old.yaml", "less.yaml").exit_code == 0
+    assert run("prove", "no-new-access", "less.yaml", "old.yaml").exit_code == 1
+
+
+def test_a_change_of_who_is_believed_widens(run):
+    (run.folder / "new.yaml").write_text(OLD.replace("[RS256]", "[RS256, PS256]"))
+    found = run("diff", "old.yaml", "new.yaml", "--fail-on-widen")
+    assert found.exit_code == 1
+    assert found.output.startswith("who is believed has changed: the entry of the issuer https://idp.example.com\n")
+    assert run("prove", "no-new-access", "old.yaml", "new.yaml").exit_code == 1
+    assert run("diff", "old.yaml", "new.yaml", "--markdown").output.startswith("> **who is believed has changed")
+
+
+def test_it_prints_a_table_for_a_pull_request(run):
+    lines = run("diff", "old.yaml", "new.yaml", "--markdown").output.splitlines()
+    assert lines[:2] == ["| | who | what | rule | try `authz check` |", "| --- | --- | --- | --- | --- |"]
+    assert all(line.count(" | ") == 4 for line in lines[2:])
+    assert {line.split(" | ")[0] for line in lines[2:]} == {"| gains", "| loses"}
+
+
+def test_many_changes_are_cut_in_text_and_whole_in_json(run):
+    rules = "".join(
+        f'  - {{id: r{n}, plane: inbound, roles: [etl], operations: ["dag_runs:create"], dags: ["d{n}_*"]}}\n'
+        for n in range(60)
+    )
+    (run.folder / "new.yaml").write_text(OLD + rules)
+    assert "and 10 more that gain: see --json" in run("diff", "old.yaml", "new.yaml").output
+    assert "and 10 more" in run("diff", "old.yaml", "new.yaml", "--markdown").output
+    assert len(json.loads(run("diff", "old.yaml", "new.yaml", "--json").output)["changes"]) == 60
+
+
+def test_what_everybody_gains_lists_nobody_else(run):
+    (run.folder / "new.yaml").write_text(
+        OLD + '  - {id: all, plane: inbound, roles: [authenticated], operations: ["pools:read"]}\n'
+    )
+    assert "gains everybody of corp (authenticated): pools:read" in run("diff", "old.yaml", "new.yaml").output
+    (run.folder / "new.yaml").write_text(
+        OLD + "  - {id: all, public: true, methods: [GET], paths: [/api/v2/version]}\n"
+    )
+    assert "gains anybody without a token: version:read" in run("diff", "old.yaml", "new.yaml").output
+
+
+def test_a_policy_of_another_revision_comes_from_git(run):
+    def git(*words):
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", *words],
+            cwd=run.folder,
+            check=True,
+            capture_output=True,
+        )
+
+    git("init", "-q")
+    (run.folder / "policy.yaml").write_text(OLD)
+    git("add", "policy.yaml")
+    git("commit", "-qm", "old")
+    (run.folder / "policy.yaml").write_text(WIDER)
+    found = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
+    assert found.output == run("diff", "old.yaml", "new.yaml").output
+    refused = run("diff", "git:nowhere:policy.yaml", "policy.yaml")
+    assert refused.exit_code == 2
+    assert "git has no such policy" in refused.output
+    for wrong in ("git:HEAD", "git:--output=x:policy.yaml", "git::"):
+        refused = run("diff", wrong, "policy.yaml")
+        assert refused.exit_code == 2
+        assert "is not git:REVISION:PATH" in refused.output
+
+
+def test_a_policy_with_mistakes_is_refused_with_their_places(run):
+    (run.folder / "new.yaml").write_text(OLD.replace("roles: [op],", "roles: [opp],"))
+    found = run("diff", "old.yaml", "new.yaml")
+    assert found.exit_code == 2
+    assert "new.yaml:13:" in found.output
+
+
+def test_the_words_are_quoted_for_a_shell(run):
+    (run.folder / "new.yaml").write_text(OLD.replace("groups: [ops]", 'groups: [ops, "all of us"]'))
+    (line,) = [line for line in run("diff", "old.yaml", "new.yaml").output.splitlines() if "try:" in line][:1]
+    assert "all of us" in shlex.split(line)

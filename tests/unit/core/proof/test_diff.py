@@ -1,0 +1,240 @@
+"""The difference between two policies: who gains and who loses what, and a request that shows it."""
+
+import pytest
+
+from authz.core.model import Plane
+from authz.core.policy import load
+from authz.core.proof.callers import Caller
+from authz.core.proof.diff import changes, conditions
+from authz.core.proof.gains import Gains
+from authz.core.proof.witness import witness
+
+HEAD = """
+version: 1
+issuers:
+  - name: corp
+    issuer: https://idp.example.com
+    audiences: {inbound: [airflow], egress: [outbound]}
+    algorithms: [RS256]
+roles:
+  viewer: {groups: [readers, auditors]}
+  op: {groups: [ops], includes: [viewer]}
+  etl: {clients: [etl]}
+  boss: {subjects: [anna]}
+rules:
+  - {id: base, plane: inbound, roles: [viewer], operations: ["dags:read"], dags: ["sales_*"]}
+"""
+
+
+def policy(rules="", head=HEAD):
+    return load((head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())).encode(), "p.yaml")
+
+
+def differences(old="", new=""):
+    return [*changes(policy(old), policy(new))]
+
+
+def one(old="", new=""):
+    (change,) = differences(old, new)
+    return change
+
+
+def callers(change):
+    return [[f"{m.kind} {m.value}" for m in caller.memberships] for caller in change.callers]
+
+
+READ_POOLS = 'id: pools, plane: inbound, roles: [op, boss], operations: ["pools:read"]'
+
+
+def test_the_same_policy_changes_nothing():
+    assert differences(READ_POOLS, READ_POOLS) == []
+    assert differences(READ_POOLS, READ_POOLS.replace("id: pools", "id: renamed")) == []
+    assert [*conditions(policy(READ_POOLS), policy())] == []
+
+
+def test_a_new_rule_is_a_gain_of_those_who_have_its_roles():
+    change = one("", READ_POOLS)
+    assert (change.gained, change.plane, change.rule, change.denied) == (True, Plane.INBOUND, "pools", "")
+    assert callers(change) == [["group ops"], ["subject anna"]]
+    assert (change.roles, change.operations) == (("op", "boss"), ("pools:read",))
+    assert change.witness.words == ("GET", "/api/v2/pools", "--host", "z", "--group", "ops", "--issuer", "corp")
+
+
+def test_a_rule_that_is_gone_is_a_loss():
+    change = one(READ_POOLS, "")
+    assert (change.gained, change.rule, change.operations) == (False, "pools", ("pools:read",))
+
+
+def test_groups_that_count_alike_are_one_caller():
+    old, new = policy(), policy('id: x, plane: inbound, roles: [viewer], operations: ["pools:read"]')
+    (change,) = changes(old, new)
+    assert callers(change) == [["group auditors"], ["group ops"]]
+    assert [m.value for m in change.callers[0].alike] == ["readers"]
+
+
+def test_only_what_is_new_of_a_wider_pattern_is_shown():
+    old = 'id: t, plane: inbound, roles: [etl], operations: ["dag_runs:create"], dags: ["sales_eu_*"]'
+    change = one(old, old.replace("sales_eu_*", "sales_*"))
+    assert (change.operations, change.dags) == (("dag_runs:create",), ("sales_*",))
+    assert change.witness.words[:2] == ("POST", "/api/v2/dags/sales_z/dagRuns")
+
+
+def test_a_wider_list_shows_a_dag_more():
+    old = 'id: t, plane: inbound, roles: [etl], operations: ["dags:read"], dags: ["sales_eu"]'
+    changed = differences(old, old.replace("sales_eu", "stock"))
+    (gained,) = (change for change in changed if change.gained)
+    assert gained.dags == ("stock",)
+    (lost,) = (change for change in changed if not change.gained)
+    assert lost.dags == ("sales_eu",)
+
+
+def test_a_deny_rule_that_is_gone_takes_two_memberships_to_show():
+    allow = 'id: a, plane: inbound, roles: [etl], operations: ["pools:*"]'
+    change = one(allow + '\nid: d, deny: true, plane: inbound, roles: [op], operations: ["pools:delete"]', allow)
+    assert (change.rule, change.denied, change.operations) == ("a", "d", ("pools:delete",))
+    assert callers(change) == [["client etl", "group ops"]]
+    assert change.witness.words[-6:] == ("--client", "etl", "--group", "ops", "--issuer", "corp")
+
+
+def test_a_deny_rule_that_others_still_cover_changes_nothing():
+    allow = 'id: a, plane: inbound, roles: [etl], operations: ["pools:*"]\n'
+    narrow = 'id: d, deny: true, plane: inbound, roles: [op], operations: ["pools:delete"]\n'
+    wide = 'id: e, deny: true, plane: inbound, operations: ["pools:delete"]\n'
+    assert differences(allow + narrow + wide, allow + wide) == []
+
+
+def test_a_deny_rule_about_another_dag_changes_nothing():
+    allow = 'id: a, plane: inbound, roles: [etl], operations: ["dag_runs:create"], dags: ["sales_*"]\n'
+    deny = 'id: d, deny: true, plane: inbound, operations: ["dag_runs:create"], dags: ["stock_*"]\n'
+    assert differences(allow + deny, allow) == []
+
+
+def test_a_narrower_deny_rule_gives_back_what_both_patterns_share():
+    allow = 'id: a, plane: inbound, roles: [etl], operations: ["dag_runs:create"], dags: ["sales_*"]\n'
+    deny = 'id: d, deny: true, plane: inbound, operations: ["dag_runs:create"], dags: ["*_secret"]'
+    change = one(allow + deny, allow + deny.replace("*_secret", "*_very_secret"))
+    assert (change.gained, change.dags, change.denied) == (True, ("sales_*_secret", "sales_secret"), "d")
+
+
+def test_a_public_rule_is_a_gain_without_a_token():
+    change = one("", 'id: v, public: true, paths: ["/api/v2/version"], methods: [GET]')
+    assert change.callers[-1].anonymous
+    assert change.witness.words == ("GET", "/api/v2/version", "--host", "z", "--issuer", "corp", "--as", "somebody")
+
+
+def test_a_path_outside_of_the_catalogue():
+    change = one("", 'id: p, plane: inbound, roles: [etl], hosts: ["*.example"], paths: ["/my/{x}"], methods: [GET]')
+    assert (change.operations, change.paths, change.hosts, change.methods) == (
+        (),
+        ("/my/{x}",),
+        ("*.example",),
+        ("GET",),
+    )
+    assert change.witness.words[:4] == ("GET", "/my/z", "--host", "z.example")
+
+
+ORDERS = 'id: o, plane: egress, roles: [etl], destinations: [orders], methods: [GET], paths: ["/v1/{x}"]'
+
+
+def test_a_call_to_a_destination():
+    change = one("", ORDERS)
+    assert (change.plane, change.destinations, change.methods, change.paths, change.levels) == (
+        Plane.EGRESS,
+        ("orders",),
+        ("GET",),
+        ("/v1/{x}",),
+        (),
+    )
+    assert change.witness.words == (
+        *("GET", "/v1/z", "--host", "z", "--plane", "egress", "--destination", "orders"),
+        *("--client", "etl", "--issuer", "corp"),
+    )
+
+
+def test_a_call_of_a_run():
+    old = (
+        'id: o, plane: egress, hosts: [a.example], paths: ["/**"], dags: ["d_*"], tasks: [t], identity: verified-bearer'
+    )
+    change = one(old, old.replace("identity: verified-bearer", "identity: asserted"))
+    assert (change.levels, change.dags, change.tasks) == (("asserted",), ("d_*",), ("t",))
+    assert change.witness.words[-6:] == ("--as", "somebody", "--dag", "d_z", "--task", "t")
+    change = one("", old)
+    assert change.levels == ("verified", "verified-bearer")
+    assert change.callers[0].issuer == ""
+    assert change.witness.words[-2:] == ("--identity", "verified")
+
+
+def test_a_tunnel():
+    change = one("", "id: t, plane: egress, roles: [etl], hosts: [db.example], methods: [CONNECT]")
+    assert change.methods == ("CONNECT",)
+    assert change.witness.words[:2] == ("CONNECT", "db.example:443")
+
+
+def test_a_deny_rule_on_egress_that_is_gone():
+    deny = "id: d, deny: true, plane: egress, roles: [op], destinations: [orders]"
+    change = one(f"{ORDERS}\n{deny}", ORDERS)
+    assert (change.denied, callers(change)) == ("d", [["client etl", "group ops"]])
+    deny = 'id: d, deny: true, plane: egress, dags: ["x_*"]'
+    allow = ORDERS.replace("roles: [etl], ", "").replace("paths", "identity: verified, paths")
+    change = one(f"{allow}\n{deny}", allow)
+    assert (change.denied, change.dags, change.levels) == ("d", ("x_*",), ("verified",))
+
+
+def test_a_symbol_that_a_policy_uses_is_not_the_stand_in():
+    new = 'id: p, plane: inbound, roles: [etl], paths: ["/\ue000/{x}"]'
+    change = one("", new)
+    assert change.witness.words[:2] == ("GET", "/%EE%80%80/z")
+
+
+@pytest.mark.parametrize(
+    ("head", "text", "widens"),
+    [
+        (HEAD.replace("[RS256]", "[RS256, ES256]"), "who is believed has changed", True),
+        (HEAD.replace("version: 1", 'version: 1\nairflow: "3.1"'), "different Airflow versions", True),
+        (HEAD.replace("idp.example.com", "other.example.com"), "tokens of a new issuer are believed", True),
+    ],
+)
+def test_what_changes_who_is_a_caller_is_said(head, text, widens):
+    found = [*conditions(policy(), policy(head=head))]
+    assert any(text in condition.text and condition.widens is widens for condition in found)
+
+
+def test_an_issuer_that_is_gone_widens_nothing():
+    found = [*conditions(policy(), policy(head=HEAD.replace("idp.example.com", "other.example.com")))]
+    assert [condition.widens for condition in found] == [False, True]
+
+
+TWO = HEAD.replace(
+    "\nroles:",
+    """
+  - name: other
+    issuer: https://other.example.com
+    audiences: {egress: [elsewhere]}
+    algorithms: [RS256]
+roles:""",
+    1,
+)
+
+
+def test_callers_are_those_whom_both_policies_believe():
+    """The stranger of an issuer is a caller of its planes only; an issuer of one policy is a condition."""
+    everybody = 'id: a, plane: inbound, roles: [authenticated], operations: ["pools:read"]'
+    (change,) = changes(policy(head=TWO), policy(everybody, head=TWO))
+    assert {caller.issuer for caller in change.callers} == {"corp"}
+    (change,) = changes(policy(head=TWO), policy(ORDERS))
+    assert {caller.issuer for caller in change.callers} == {"corp"}
+
+
+def test_a_group_that_another_issuer_gives_a_role_is_no_caller_of_this_one():
+    head = TWO.replace("viewer: {", "foreign: {groups: [foreign], issuers: [other]}\n  viewer: {")
+    everybody = 'id: a, plane: inbound, roles: [authenticated], operations: ["pools:read"]'
+    (change,) = changes(policy(head=head), policy(everybody, head=head))
+    assert ["group foreign"] not in callers(change)
+    assert ["group auditors"] in callers(change)
+
+
+def test_a_region_without_a_request_that_shows_it_has_no_witness():
+    region = next(iter(Gains(policy(), policy(READ_POOLS), Plane.INBOUND).all())).region
+    asked = []
+    assert witness(region, Caller("corp"), lambda _caller, at: asked.append(at)) is None
+    assert len({at.request.host for at in asked}) == len(asked) > 20
