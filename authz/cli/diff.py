@@ -1,6 +1,6 @@
 """`authz diff` and `authz prove`: who gains and who loses between two policies, before the new one ships.
 
-Law: exit status 0 when nobody gains, or when that was not asked; 1 when somebody does; 2 when a policy cannot be read.
+Law: exit status 0 when no one gains, or when that was not asked; 1 when someone does; 2 when a policy cannot be read.
 """
 
 import shlex
@@ -53,7 +53,7 @@ def _policy(text: str) -> Policy:
 def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bool) -> None:
     """Who gains and who loses if NEW comes into force in place of OLD?
 
-    OLD and NEW are files, or git:REVISION:PATH. The answer is complete: nobody else gains or loses anything. Each line
+    OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything. Each line
     has a request to try with `authz check`.
 
     \b
@@ -71,17 +71,17 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     click.get_current_context().exit(1 if fail_on_widen and widens else 0)
 
 
-@click.group(short_help="Prove that a policy change gives nobody more.")
+@click.group(short_help="Prove that a policy change gives no one more.")
 def prove() -> None:
     """Prove something of a policy: PASS, or FAIL with the reasons."""
 
 
-@prove.command("no-new-access", short_help="Does nobody gain anything?")
+@prove.command("no-new-access", short_help="Does no one gain anything?")
 @click.argument("old")
 @click.argument("new")
 @json_option
 def no_new_access(old: str, new: str, *, as_json: bool) -> None:
-    """PASS if nobody may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1."""
+    """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1."""
     before, after = _policy(old), _policy(new)
     about = [one for one in conditions(before, after) if one.widens]
     found = [change for change in changes(before, after) if change.gained]
@@ -107,14 +107,14 @@ def _lines(about: Iterable[Condition], found: list[Change]) -> Iterator[str]:
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
     if not found:
-        yield "nobody gains or loses anything by the rules"
+        yield "no one gains or loses anything by the rules"
 
 
 def _markdown(about: Iterable[Condition], found: list[Change]) -> Iterator[str]:
     """The report for a pull request."""
     yield from (f"> **{condition.text}**\n" for condition in about)
     if not found:
-        yield "Nobody gains or loses anything by the rules."
+        yield "No one gains or loses anything by the rules."
         return
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
@@ -133,7 +133,7 @@ def _as_json(about: Iterable[Condition], found: Iterable[Change]) -> dict[str, o
             {
                 "change": "gains" if change.gained else "loses",
                 "plane": change.plane.value,
-                "who": [_one(caller) for caller in change.callers],
+                "who": [name_of(caller) for caller in change.callers],
                 "roles": list(change.roles),
                 "operations": list(change.operations),
                 "dags": list(change.dags),
@@ -155,23 +155,24 @@ def _as_json(about: Iterable[Condition], found: Iterable[Change]) -> dict[str, o
 
 def who(change: Change) -> str:
     """The callers, as people name them."""
-    # What everybody gains needs no list of those who also do.
+    # What every caller gains needs no list of those who also do.
     named = [caller for caller in change.callers if caller.anonymous]
     named = named or [caller for caller in change.callers if caller.issuer and not caller.memberships]
     named = named or [*change.callers]
-    names = [_one(caller) for caller in named]
+    names = [name_of(caller) for caller in named]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     roles = f" ({', '.join(change.roles)})" if change.roles else ""
     return f"{', '.join(names[:_FEW])}{more}{roles}"
 
 
-def _one(caller: Caller) -> str:
+def name_of(caller: Caller) -> str:
+    """One caller by their memberships."""
     if caller.anonymous:
-        return "anybody without a token"
+        return "callers without a token"
     if not caller.issuer:
         return "a run"
     held = " and ".join(f"{membership.kind} `{membership.value}`" for membership in caller.memberships)
-    return held or f"everybody of {caller.issuer}"
+    return held or f"every caller of {caller.issuer}"
 
 
 def what(change: Change) -> str:

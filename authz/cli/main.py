@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from authz import __version__
+from authz.cli.access import matrix, what_can, who_can
 from authz.cli.ask import check, explain
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
@@ -71,7 +72,11 @@ def main() -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
 
 
-for command in (serve, check, explain, diff, prove, lint, operations, schema, token, revoke, task_keys, envoy, doctor):
+_COMMANDS = (
+    serve, check, explain, who_can, what_can, matrix, diff, prove, lint, operations, schema, token, revoke, task_keys,
+    envoy, doctor,
+)  # fmt: skip
+for command in _COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The sets of memberships that stand for all callers under two policies.
 
 Law: exact for these policies. Two memberships of one kind that give the same roles under both policies are one; a
-membership that gives nothing beyond what everybody of the issuer has is none. A token has any number of groups, one
+membership that gives nothing beyond what every caller of the issuer has is none. A token has any number of groups, one
 client and one subject.
 """
 
@@ -37,23 +37,25 @@ class Membership:
 class Caller:
     """A caller: the token's issuer (its name in the policy) and memberships. `issuer` is "" for anonymous and runs.
 
-    `alike` are memberships that would do as well as the last one.
+    `alike` are memberships that would do as well as the last one. `role` stands for a caller who has this role of the
+    policy, however they came by it.
     """
 
     issuer: str
     memberships: tuple[Membership, ...] = ()
     alike: tuple[Membership, ...] = ()
     anonymous: bool = False
+    role: str = ""
 
     def identity(self, policy: Policy, run: Run | None = None) -> Identity | None:
         """The caller under a policy; `run` is the run that calls, or that the caller asserts."""
         if self.anonymous:
             return None
-        known = policy.identify(self.claims()) if self.issuer else None
-        if known is None or run is not None:
-            roles = known.roles if known is not None else frozenset()
-            return Identity(claims=self.claims(), roles=roles, run=run)
-        return known
+        if self.role:
+            roles = policy.roles[self.role].includes
+        else:
+            roles = policy.identify(self.claims()).roles if self.issuer else frozenset()
+        return Identity(claims=self.claims(), roles=roles, run=run)
 
     def claims(self) -> Claims:
         """The claims of a token with these memberships."""
@@ -81,7 +83,7 @@ class Caller:
 
 
 ANONYMOUS: Final = Caller("", anonymous=True)
-"""Somebody without a token."""
+"""A caller without a token."""
 RUN: Final = Caller("")
 """A run that proves which one it is: it has no roles of its own."""
 

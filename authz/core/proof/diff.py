@@ -5,7 +5,7 @@ the way back: one question, asked twice.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
@@ -62,27 +62,27 @@ def conditions(old: Policy, new: Policy) -> Iterator[Condition]:
     for url in sorted(old.issuers.keys() | new.issuers.keys()):
         before, after = old.issuers.get(url), new.issuers.get(url)
         if before is None:
-            yield Condition(text=f"tokens of a new issuer are believed: {url}", widens=True)
+            yield Condition(text=f"tokens of a new issuer are accepted: {url}", widens=True)
         elif after is None:
-            yield Condition(text=f"tokens of this issuer are no longer believed: {url}", widens=False)
+            yield Condition(text=f"tokens of this issuer are no longer accepted: {url}", widens=False)
         elif before != after:
-            yield Condition(text=f"who is believed has changed: the entry of the issuer {url}", widens=True)
+            yield Condition(text=f"whose tokens are accepted has changed: the entry of the issuer {url}", widens=True)
 
 
 def changes(old: Policy, new: Policy) -> Iterator[Change]:
     """Every gain and every loss."""
     for plane in Plane:
-        for gained, before, after in ((True, old, new), (False, new, old)):
-            yield from _changes(before, after, plane, gained=gained)
+        yield from gained(old, new, plane)
+        yield from (replace(change, gained=False) for change in gained(new, old, plane))
 
 
-def _changes(before: Policy, after: Policy, plane: Plane, *, gained: bool) -> Iterator[Change]:
-    """The gains of one way, those of one rule with equal callers together."""
+def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller] | None = None) -> Iterator[Change]:
+    """The gains on one plane, those of one rule with equal callers together; of `asking`, or else of all callers."""
 
     def differs(caller: Caller, at: Point) -> bool:
         return may(caller, at, after) and not may(caller, at, before)
 
-    question = Gains(before, after, plane)
+    question = Gains(before, after, plane, asking)
     for found in _together(question):
         first = found[0]
         rule = after.rules[first.rule]
@@ -90,7 +90,7 @@ def _changes(before: Policy, after: Policy, plane: Plane, *, gained: bool) -> It
         regions = [gain.region for gain in found]
         levels = {region.level for region in regions}
         yield Change(
-            gained=gained,
+            gained=True,
             plane=plane,
             callers=first.callers,
             roles=tuple(role for role in rule.roles if role == AUTHENTICATED or role in held),

@@ -41,13 +41,17 @@ def may(caller: Caller, at: Point, policy: Policy) -> bool:
 
 
 class Gains:
-    """The question for two policies and one plane."""
+    """The question for two policies and one plane, about `asking`, or else about all callers with a token.
 
-    def __init__(self, old: Policy, new: Policy, plane: Plane) -> None:
+    Anonymous callers, and runs that prove which run they are, are asked about wherever a rule may mean them.
+    """
+
+    def __init__(self, old: Policy, new: Policy, plane: Plane, asking: Iterable[Caller] | None = None) -> None:
         self._new, self._plane = new, plane
         self._space = Space(plane, old, new)
         self._symbol = stand_in((old, new))
-        self._callers = tuple(callers(plane, old, new))
+        known = callers(plane, old, new) if asking is None else asking
+        self._callers = tuple(caller for caller in known if caller.issuer)
         self._before, self._after = Asked(old, plane, self._callers), Asked(new, plane, self._callers)
         self._same = {_meaning(rule): rule for rule in _rules(old, plane) if rule.effect is not Effect.DENY}
         self._gone = Denials(self._no_longer_denying(old))
@@ -74,6 +78,10 @@ class Gains:
         """The operations that a region of these stands for."""
         return self._space.operations_like(region.method, region.template) if region.template else ()
 
+    def at(self, region: Region) -> Point:
+        """The request that stands for a region."""
+        return point(region, self._symbol)
+
     def all(self) -> Iterator[Gain]:
         """Every gain, rule by rule."""
         for rule in _rules(self._new, self._plane):
@@ -91,7 +99,7 @@ class Gains:
         if not (fresh or self._gone):
             return
         for region in of_rule(rule, self._plane, self._space):
-            at = point(region, self._symbol)
+            at = self.at(region)
             route = route_of(at.request, self._new)
             if route is not None and not region.template:
                 continue  # the catalogue's routes have regions of their own
@@ -109,7 +117,7 @@ class Gains:
 
     def _undenied(self, rule: Rule, deny: Rule, region: Region, having: list[Caller]) -> Iterator[Gain]:
         for part in shared(region, deny, self._space):
-            at = point(part, self._symbol)
+            at = self.at(part)
             for caller in self._asking(part, rule, having):
                 for whole in self._with(caller, deny):
                     if self._gained(whole, at):
@@ -136,7 +144,7 @@ class Gains:
 
 
 class Asked:
-    """What a policy answers to callers. What it says to everybody alike is asked once, of rules without their roles."""
+    """What a policy answers to callers. What it says to all of them alike is asked once, of rules without roles."""
 
     def __init__(self, policy: Policy, plane: Plane, callers: Iterable[Caller]) -> None:
         self._policy, self._plane = policy, plane
@@ -156,11 +164,11 @@ class Asked:
         return shows(at.request, known, self._policy, at.shown)
 
     def allows_nobody(self, at: Point, route: Route | None) -> bool:
-        """Whether no allow rule applies, whoever asks."""
+        """Whether no allow rule applies to any caller."""
         return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
 
     def denies_nobody(self, at: Point, route: Route | None) -> bool:
-        """Whether no deny rule applies, whoever asks."""
+        """Whether no deny rule applies to any caller."""
         return not self._applies(Effect.DENY, at, route)
 
     def _applies(self, effect: Effect, at: Point, route: Route | None) -> bool:

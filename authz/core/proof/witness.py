@@ -6,18 +6,16 @@ Law: the engine answered this very request, under both policies, as the report s
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.proof.callers import Caller, Kind
 from authz.core.proof.points import Point, real
 from authz.core.proof.regions import Region
-from authz.core.request.path import CONNECT
+from authz.core.request.path import CONNECT, written
 
 _PORT: Final = ":443"  # a tunnel is asked for with a port, which no rule looks at
 _OPTIONS: Final = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as"}
-_SAFE: Final = "-._~!$&'()*+,;=:@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def _request(at: Point) -> Iterator[str]:
     if request.method == CONNECT:
         yield request.host + _PORT
     else:
-        yield "/" + "/".join(quote(segment, safe=_SAFE) for segment in request.segments)
+        yield written(request.segments)
         yield from ("--host", request.host)
     if request.plane is Plane.EGRESS:
         yield from ("--plane", "egress")

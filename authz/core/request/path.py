@@ -116,6 +116,11 @@ def _canonicalise_any(raw: str) -> CanonicalPath:
     return CanonicalPath(path=path, segments=tuple(decoded[1:].split("/")), encoded_slash="%2f" in raw.lower())
 
 
+def written(segments: tuple[str, ...]) -> str:
+    """The canonical path of decoded segments."""
+    return _others.sub(_escaped, "/" + "/".join(segments))
+
+
 def _escaped(others: re.Match[str]) -> str:
     return "%" + others[0].encode().hex("%").upper()
 

@@ -90,8 +90,8 @@ def test_a_list_that_shows_more_names_the_dag(run):
 
 def test_nobody_gains_under_the_same_policy(run):
     found = run("diff", "old.yaml", "old.yaml", "--fail-on-widen")
-    assert (found.exit_code, found.output) == (0, "nobody gains or loses anything by the rules\n")
-    assert run("diff", "old.yaml", "old.yaml", "--markdown").output == "Nobody gains or loses anything by the rules.\n"
+    assert (found.exit_code, found.output) == (0, "no one gains or loses anything by the rules\n")
+    assert run("diff", "old.yaml", "old.yaml", "--markdown").output == "No one gains or loses anything by the rules.\n"
     assert run("prove", "no-new-access", "old.yaml", "old.yaml").output == "PASS\n"
 
 
@@ -115,9 +115,13 @@ def test_a_change_of_who_is_believed_widens(run):
     (run.folder / "new.yaml").write_text(OLD.replace("[RS256]", "[RS256, PS256]"))
     found = run("diff", "old.yaml", "new.yaml", "--fail-on-widen")
     assert found.exit_code == 1
-    assert found.output.startswith("who is believed has changed: the entry of the issuer https://idp.example.com\n")
+    assert found.output.startswith(
+        "whose tokens are accepted has changed: the entry of the issuer https://idp.example.com\n"
+    )
     assert run("prove", "no-new-access", "old.yaml", "new.yaml").exit_code == 1
-    assert run("diff", "old.yaml", "new.yaml", "--markdown").output.startswith("> **who is believed has changed")
+    assert run("diff", "old.yaml", "new.yaml", "--markdown").output.startswith(
+        "> **whose tokens are accepted has changed"
+    )
 
 
 def test_it_prints_a_table_for_a_pull_request(run):
@@ -142,11 +146,11 @@ def test_what_everybody_gains_lists_nobody_else(run):
     (run.folder / "new.yaml").write_text(
         OLD + '  - {id: all, plane: inbound, roles: [authenticated], operations: ["pools:read"]}\n'
     )
-    assert "gains everybody of corp (authenticated): pools:read" in run("diff", "old.yaml", "new.yaml").output
+    assert "gains every caller of corp (authenticated): pools:read" in run("diff", "old.yaml", "new.yaml").output
     (run.folder / "new.yaml").write_text(
         OLD + "  - {id: all, public: true, methods: [GET], paths: [/api/v2/version]}\n"
     )
-    assert "gains anybody without a token: version:read" in run("diff", "old.yaml", "new.yaml").output
+    assert "gains callers without a token: version:read" in run("diff", "old.yaml", "new.yaml").output
 
 
 def test_a_policy_of_another_revision_comes_from_git(run):

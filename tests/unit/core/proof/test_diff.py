@@ -189,9 +189,9 @@ def test_a_symbol_that_a_policy_uses_is_not_the_stand_in():
 @pytest.mark.parametrize(
     ("head", "text", "widens"),
     [
-        (HEAD.replace("[RS256]", "[RS256, ES256]"), "who is believed has changed", True),
+        (HEAD.replace("[RS256]", "[RS256, ES256]"), "whose tokens are accepted has changed", True),
         (HEAD.replace("version: 1", 'version: 1\nairflow: "3.1"'), "different Airflow versions", True),
-        (HEAD.replace("idp.example.com", "other.example.com"), "tokens of a new issuer are believed", True),
+        (HEAD.replace("idp.example.com", "other.example.com"), "tokens of a new issuer are accepted", True),
     ],
 )
 def test_what_changes_who_is_a_caller_is_said(head, text, widens):

@@ -1,0 +1,122 @@
+"""`authz who-can`, `what-can` and `matrix`: what they print and how they end."""
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import main
+
+POLICY = """
+version: 1
+issuers:
+  - name: corp
+    issuer: https://idp.example.com
+    audiences: {inbound: [airflow], egress: [outbound]}
+    algorithms: [RS256]
+roles:
+  reader: {groups: [readers, auditors]}
+  op: {groups: [ops], includes: [reader]}
+  etl: {clients: [etl]}
+rules:
+  - {id: r, plane: inbound, roles: [reader], operations: ["dags:read", "pools:read"]}
+  - {id: t, plane: inbound, roles: [etl, op], operations: ["dag_runs:create"], dags: ["sales_*"]}
+  - {id: d, plane: inbound, deny: true, operations: ["dags:read"], dags: ["*_secret"]}
+  - {id: c, plane: egress, roles: [etl], destinations: [orders], methods: [GET], paths: ["/v1/**"]}
+  - {id: s, plane: egress, destinations: [stock], methods: [GET], paths: ["/**"], dags: ["s_*"], identity: verified}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+
+    def call(*arguments, columns=200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+
+    return call
+
+
+def test_who_can_do_an_operation(run):
+    found = run("who-can", "dags:read")
+    assert found.output == "group `auditors`, group `readers`, group `ops`: all DAGs, not *_secret  (rule r)\n"
+    assert found.exit_code == 0
+    assert json.loads(run("who-can", "pools:read", "--json").output) == [
+        {"who": ["group `auditors`", "group `readers`", "group `ops`"], "what": "yes", "rules": ["r"]}
+    ]
+
+
+def test_who_can_for_a_dag(run):
+    assert "client `etl`" in run("who-can", "dag_runs:create", "--dag", "sales_eu").output
+    nobody = run("who-can", "dag_runs:create", "--dag", "stock")
+    assert (nobody.output, nobody.exit_code) == ("no one\n", 1)
+    assert run("who-can", "dags:read", "--dag", "a_secret").output == "no one\n"
+
+
+def test_who_can_call_a_destination(run):
+    assert run("who-can", "--destination", "orders").output == "client `etl` (etl): GET orders /v1/**  (rule c)\n"
+    assert run("who-can", "--destination", "stock").output.startswith("a run: GET stock /**")
+    assert run("who-can", "--destination", "other").exit_code == 1
+
+
+def test_a_question_that_is_none_is_refused(run):
+    assert "did you mean `dags:read`?" in run("who-can", "dag:read").output
+    for words in ([], ["dags:read", "--destination", "orders"]):
+        refused = run("who-can", *words)
+        assert refused.exit_code == 2
+        assert "name an operation, or a --destination" in refused.output
+    assert "there is no operation xxxxx (see `authz operations`)" in run("who-can", "xxxxx").output
+    assert "did you mean `op`?" in run("what-can", "--role", "ops").output
+    assert "see its `roles`" in run("what-can", "--role", "zzzzzz").output
+    assert "give it alone" in run("what-can", "--role", "op", "--group", "ops").output
+    assert "it has corp" in run("what-can", "--issuer", "other").output
+    assert "the policy has no role x" in run("matrix", "--role", "x").output
+
+
+def test_what_a_caller_can_do(run):
+    lines = run("what-can", "--group", "readers").output.splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:2]] == [
+        ["dags:read", "all DAGs, not *_secret"],
+        ["pools:read", "yes"],
+    ]
+    found = run("what-can", "--client", "etl", "--as", "x", "--issuer", "corp").output.splitlines()
+    assert found[0].split(maxsplit=1) == ["dag_runs:create", "sales_*"]
+    assert found[1] == "call GET orders /v1/**"
+    assert run("what-can").output == "nothing\n"
+    as_json = json.loads(run("what-can", "--role", "op", "--json").output)
+    assert as_json["operations"]["dags:read"] == {"dags": ["*"], "not": ["*_secret"], "rules": ["r"]}
+    assert as_json["calls"] == []
+
+
+def test_a_matrix_of_operations(run):
+    lines = run("matrix").output.splitlines()
+    assert lines[0].split("  ")[0] == "operation"
+    assert [line.split()[0] for line in lines[1:]] == ["dag_runs:create", "dags:read", "pools:read"]
+    assert lines[1].split()[1:] == ["sales_*", "sales_*"]
+    narrow = run("matrix", columns=60).output
+    assert narrow.startswith("dag_runs:create\n  op: sales_*\n  etl: sales_*\n")
+    assert run("matrix", "--role", "op", "--role", "etl").output.splitlines()[0].split() == ["operation", "op", "etl"]
+
+
+def test_a_matrix_in_other_formats(run):
+    table = [*csv.reader(run("matrix", "--format", "csv").output.splitlines())]
+    assert table[0] == ["operation", "without a token", "authenticated", "reader", "op", "etl"]
+    assert table[1] == ["dag_runs:create", "", "", "", "sales_*", "sales_*"]
+    lines = run("matrix", "--format", "markdown").output.splitlines()
+    assert lines[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert r"| sales_\* |" in lines[2]
+    page = run("matrix", "--format", "html").output
+    assert page.startswith("<!doctype html>")
+    assert "<tr><th>dag_runs:create</th>" in page
+    assert "<td>sales_*</td>" in page
+
+
+def test_a_matrix_of_calls(run):
+    table = [*csv.reader(run("matrix", "--plane", "egress", "--format", "csv").output.splitlines())]
+    assert table[0] == ["call", "without a token", "authenticated", "reader", "op", "etl", "a run"]
+    assert table[1] == ["GET orders /v1/**", "", "", "", "", "yes", ""]
+    assert table[2][0].startswith("GET stock /**")
+    assert table[2][1:] == ["", "", "", "", "", "yes"]
