@@ -40,7 +40,7 @@ class AuthzUser(BaseUser):
 
 
 def mark_user(asserted: Asserted) -> dict[str, Any]:
-    """Return the state of a request by this person or service."""
+    """Return the request state that identifies this person or service."""
     return mark(AuthzUser(asserted))
 
 
@@ -63,7 +63,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         return page_app(self._opened().options.branding)
 
     def get_url_login(self, **_kwargs: Any) -> str:
-        """Return where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""
+        """Return where to send a browser without identity: `[authz] login_url`, else a page that names the gate."""
         return self._opened().url_login
 
     def get_url_logout(self) -> str | None:
@@ -76,7 +76,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         return self._gate
 
     def deserialize_user(self, token: dict[str, Any]) -> AuthzUser:  # noqa: ARG002 - Airflow's signature
-        """Refuse: tokens issued by Airflow make no user here."""
+        """Refuse: a token issued by Airflow identifies no one here."""
         raise ValueError(NO_TOKENS)
 
     def serialize_user(self, user: AuthzUser) -> dict[str, Any]:
@@ -105,8 +105,8 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     ) -> bool:
         """Return whether the user may use a DAG or what belongs to it.
 
-        Without a DAG's id Airflow asks before it looks at any DAG: whether the user may do so with some DAG. It then
-        asks again with each id, or has its list narrowed by `filter_authorized_dag_ids`.
+        Without a DAG id, Airflow asks whether the user may do so with any DAG at all. It then asks again with each id,
+        or has its list narrowed by `filter_authorized_dag_ids`.
         """
         who = user.asserted
         if not levels.may_dag(who.airflow_role, method, access_entity.name if access_entity else None):
@@ -136,7 +136,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
         return levels.may_view(user.asserted.airflow_role, access_view.name)
 
     def is_authorized_custom_view(self, *, method: str, resource_name: str, user: AuthzUser) -> bool:  # noqa: ARG002
-        """Return whether the user may use a plugin's view: admins alone, as plugins name no level."""
+        """Return whether the user may use a plugin's view: only admins may, because plugins declare no level."""
         return levels.reaches(user.asserted.airflow_role, "admin")
 
     def filter_authorized_menu_items(self, menu_items: list[MenuItem], *, user: AuthzUser) -> list[MenuItem]:
@@ -152,7 +152,7 @@ class AuthzAuthManager(BaseAuthManager[AuthzUser]):
     def filter_authorized_dag_ids(
         self, *, dag_ids: set[str], user: AuthzUser, method: str = "GET", **_team: Any
     ) -> set[str]:
-        """Return the DAGs that the assertion is for."""
+        """Return the DAGs that the assertion grants."""
         return user.asserted.dags.narrow(dag_ids) if self.is_authorized_dag(method=method, user=user) else set()
 
     def filter_authorized_pools(

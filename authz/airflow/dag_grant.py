@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 MAX_KEPT = 256  # a person's grant is the same in request after request
-FEW = 64  # beginnings or ends that are compared at once; of more, those of one length are one look into a set
+FEW = 64  # prefixes or suffixes that are compared at once; if there are more, each length is one set lookup
 
 
 class _Patterns:
@@ -54,7 +54,7 @@ def _by_length(texts: Iterable[str]) -> tuple[tuple[int, set[str]], ...]:
 
 
 def _matches(parts: Sequence[str], value: str) -> bool:
-    """Match the parts between the stars: the leftmost place of each is the best one, so this is linear."""
+    """Match the parts between the stars, each at its leftmost place, which is always the best: so this is linear."""
     first, last = parts[0], parts[-1]
     at, end = len(first), len(value) - len(last)
     if at > end or not value.startswith(first) or not value.endswith(last):
@@ -69,7 +69,7 @@ def _matches(parts: Sequence[str], value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DagGrant:
-    """DAGs by patterns: those that match `allowed` and not `denied`. Without patterns, none."""
+    """DAGs selected by patterns: those that match `allowed` and not `denied`. Without patterns, none."""
 
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()

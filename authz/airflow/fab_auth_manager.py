@@ -22,7 +22,7 @@ from authz.airflow.verifier import Asserted
 
 
 class _SharedCache:
-    """FAB's cache of users, which is not thread-safe, in the form that `cachedmethod` uses."""
+    """A lock around FAB's cache of users, which is not thread-safe; has the methods that `cachedmethod` uses."""
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -59,7 +59,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
         return app
 
     def get_url_login(self, **_kwargs: Any) -> str:
-        """Return where a browser without identity is sent: not FAB's form, whose session would not be accepted."""
+        """Return where to send a browser without identity: not FAB's form, whose session would not be accepted."""
         return self._opened().url_login
 
     def get_url_logout(self) -> str | None:
@@ -74,7 +74,7 @@ class AuthzFabAuthManager(FabAuthManager):  # type: ignore[misc]  # the provider
     def _mark(self, asserted: Asserted) -> dict[str, Any]:
         with create_session() as session:
             found = session.execute(select(User.id, User.username).where(User.username == asserted.username)).first()
-        if found is None or found.username != asserted.username:  # some databases compare without case
+        if found is None or found.username != asserted.username:  # some databases ignore case
             return {}
         try:
             return mark(self.deserialize_user({"sub": str(found.id)}))

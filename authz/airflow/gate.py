@@ -38,7 +38,7 @@ class Gate:
 
     @property
     def url_login(self) -> str:
-        """Where a browser without identity is sent: `[authz] login_url`, else a page that names the gate."""
+        """Where to send a browser without identity: `[authz] login_url`, else a page that names the gate."""
         return self.options.login_url or AUTH_MANAGER_FASTAPI_APP_PREFIX + PAGE
 
     @property
@@ -51,7 +51,7 @@ class Gate:
     ) -> list[tuple[Any, dict[str, Any]]]:
         """Return the middleware that verifies assertions.
 
-        `mark` is what it puts into the state of a request; if it blocks, it runs in threads, several at a time.
+        `mark` makes the state of a request; if it blocks, it runs in threads, several at a time.
         Without `dags` the DAGs of an assertion are not needed.
         """
         settings = {

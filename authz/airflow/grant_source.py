@@ -1,9 +1,9 @@
 """Fetch and cache the DAGs that an assertion names by a digest because they are too many to fit in it.
 
 Law: only an answer with that digest is accepted, so it does not matter who answers, and what is cached never changes.
-Without an answer there is no grant: the request ends with 503, never with all DAGs, and not with none either, which
-would look like an answer. Only a verified assertion causes a fetch. One fetch per digest at a time, bounded in number,
-bytes and time; a failure is not cached. Nothing here blocks the event loop.
+If no gate answers, the request gets 503: never all DAGs, and never an empty list, which would look like an answer. Only
+a verified assertion causes a fetch. One fetch per digest at a time, bounded in number, bytes and time; a failure is not
+cached. Nothing here blocks the event loop.
 """
 
 import base64
@@ -21,7 +21,7 @@ from authz.airflow.jwks_client import FetchError, fetch_url
 
 MAX_GRANT_BYTES = 32 * 1024 * 1024  # more than the DAGs of the largest policy
 MAX_KEPT = 256
-MAX_KEPT_BYTES = 64 * 1024 * 1024  # of the answers of all that are kept
+MAX_KEPT_BYTES = 64 * 1024 * 1024  # of all kept answers together
 FETCHES = 4  # at a time
 
 FetchPage = Callable[[str], bytes]
@@ -33,10 +33,10 @@ class GrantError(Exception):
 
 
 def parse_grant(data: bytes, reference: str) -> DagGrant:
-    """Read the grant whose digest this is."""
+    """Read the grant with this digest."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     if digest != reference:
-        raise GrantError("the answer has another digest")
+        raise GrantError("the answer has a different digest")
     try:
         document = json.loads(data)
         allowed, denied = document["allowed"], document["denied"]

@@ -44,7 +44,7 @@ class Pace:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_redirect: Any) -> None:
-        """Follow nothing: the answer stays the redirect itself, which is then an error."""
+        """Follow no redirect: the redirect itself stays the answer, which is an error."""
 
 
 def fetch_url(

@@ -71,7 +71,7 @@ def may(role: str, method: str, resource: str) -> bool:
 def may_dag(role: str, method: str, entity: str | None) -> bool:
     """Return whether `role` may do `method` on a DAG or on something that belongs to DAGs.
 
-    Changing what belongs to a DAG needs the right to change the DAG too, as FAB has it.
+    Changing what belongs to a DAG needs the right to change the DAG too, as in FAB.
     """
     if entity is None:
         return may(role, method, "dag")

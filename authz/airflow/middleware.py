@@ -3,9 +3,9 @@
 Laws: a request never reaches Airflow with its own credential (`Authorization`, the `_token` cookie), with a header of
 ours, or as a GET with a body (Airflow 3.3 lists the backfills of the DAG that the query names after it has checked the
 DAG that such a body names). The only identity is the one in a verified assertion. A request without an assertion is
-passed on as anonymous, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here; a person
-who navigates gets a page. The task execution API keeps its `Authorization`: running tasks call it with their own
-tokens, which open nothing else, and it sees no user.
+passed on as anonymous, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here; a person's
+browser gets a page. The task execution API keeps its `Authorization`: running tasks call it with their own tokens,
+which open nothing else, and it sees no user.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from authz.airflow.verifier import ASSERTION_HEADER, Asserted, Expected, Refusal
 
 TASK_API = "/execution/"
 SESSION_COOKIE = "_token"
-FETCHES_TO_WAIT_FOR = 2  # the first may have been under way already, from before the key was published
+FETCHES_TO_WAIT_FOR = 2  # the first may have started before the key was published
 SCHEME = "Authz-Assertion"  # in `WWW-Authenticate`
 REFUSED = {
     "detail": "Airflow does not accept the assertion of the gate in front of it. This is not about your sign-in or your"
@@ -125,7 +125,7 @@ class AssertionMiddleware:
 
 
 async def _with_dags(asserted: Asserted, grants: GrantSource) -> Asserted | Refusal:
-    """The same with the DAGs that it names; a refusal where they are not available."""
+    """The caller with the DAGs that the assertion names; a refusal if they are not available."""
     known = grants.get(asserted.dags_ref)
     if known is None:
         known = await asyncio.shield(asyncio.wrap_future(grants.ask(asserted.dags_ref)))

@@ -37,7 +37,7 @@ class OptionsError(Exception):
 class Options:
     """The section `[authz]`. Exactly one of `jwks_url` and `jwks_file` is set.
 
-    `grants_urls` end with a slash; they are beside `jwks_url` where `grants_url` does not say others.
+    `grants_urls` end with a slash; they are beside `jwks_url` unless `grants_url` is set.
     """
 
     expected: Expected
@@ -78,7 +78,7 @@ def read(get: Get, given: Iterable[str] = ()) -> Options:
     )
 
 
-# The options of workers (`authz.airflow.egress`) stand in the same section.
+# The options of workers (`authz.airflow.egress`) are in the same section.
 WORKERS = frozenset(
     f"egress_{name}"
     for name in (
@@ -92,8 +92,8 @@ _NAMES = {
     "jwks_url": "where the gate serves its public keys (`/jwks.json` of its admin address)",
     "jwks_file": "a file with the gate's public keys",
     "jwks_insecure_http": "true allows plain http to other machines for `jwks_url` and `grants_url`",
-    "grants_url": "where gates answer for large grants of DAGs, several with commas (`/grants` beside `jwks_url`)",
-    "clock_skew": "seconds that the clocks may differ",
+    "grants_url": "where gates serve large grants of DAGs; separate several with commas (`/grants` beside `jwks_url`)",
+    "clock_skew": "seconds by which the clocks may differ",
     "login_url": "where the browser is sent to log in",
     "logout_url": "where the browser is sent to log out",
     "organisation": "the name above the pages, as `pages.organisation` of the gate's settings",
@@ -103,7 +103,7 @@ _NAMES = {
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, _NAMES, n=1)
-    return f"{_option(name)} is no option" + (f": did you mean `{near[0]}`?" if near else "")
+    return f"{_option(name)} is not an option" + (f": did you mean `{near[0]}`?" if near else "")
 
 
 def _option(name: str) -> str:
@@ -136,13 +136,13 @@ def _keys_problems(url: str, file: str, *, insecure: bool) -> list[str]:
 
 
 def _beside(jwks_url: str) -> tuple[str, ...]:
-    """Where the gate whose keys are there answers for its grants."""
+    """Where the gate that serves these keys also serves its grants."""
     return (urllib.parse.urljoin(jwks_url, "grants/"),) if jwks_url else ()
 
 
 def _url_problems(name: str, url: str, *, insecure: bool) -> list[str]:
     try:
-        request = urllib.request.Request(url)  # noqa: S310 - only taken apart here
+        request = urllib.request.Request(url)  # noqa: S310 - only parsed here
     except ValueError:
         return [f"{_option(name)} is not a URL"]
     if request.type == "https" and request.host:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AIRFLOWS_OWN = frozenset({"/execution", "/auth", "/pluginsv2"})  # Airflow refuses plugins there
-AIRFLOWS_STATIC = frozenset({"webapp_static_folder", "dev_i18n_static"})  # `/static` it does not refuse
+AIRFLOWS_STATIC = frozenset({"webapp_static_folder", "dev_i18n_static"})  # it does not refuse `/static`
 CATCH_ALLS = frozenset({"/{rest_of_path:path}", "/api/{_:path}", "/api/v1/{_:path}"})
 
 
@@ -54,7 +54,7 @@ def _below(path: str, place: str) -> bool:
 
 
 def main() -> None:
-    """Print the report about the Airflow of this environment and configuration."""
+    """Print the report for the Airflow of this environment and configuration."""
     from airflow.api_fastapi.app import create_app  # noqa: PLC0415 - building it takes seconds, and belongs to the command alone
 
     routes = create_app("all").routes

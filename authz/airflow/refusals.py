@@ -59,10 +59,10 @@ def sentence(token: str, refusal: Refusal, keys: Keys, expected: Expected, now: 
     if refusal is Refusal.UNKNOWN_KEY:
         known = ", ".join(sorted(keys)) or "none"
         return (
-            f"its key {_quoted(_key_id(token))} is none of the gate's keys here ({known}): is [authz] jwks_url or"
+            f"its key {_quoted(_key_id(token))} is not among the gate's keys here ({known}): is [authz] jwks_url or"
             " jwks_file that of the gate in front of this Airflow?"
         )
-    return "no assertion of a gate: a caller that does not come through the gate, or a gate of another version"
+    return "not an assertion by a gate: the caller bypassed the gate, or the gate has another version"
 
 
 def _of_claims(claims: Mapping[str, Any], refusal: Refusal, expected: Expected, now: float) -> str:

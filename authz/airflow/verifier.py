@@ -113,7 +113,7 @@ def parse_keys(data: bytes) -> Keys:
         raise KeySetError(f"the key set has more than {MAX_KEYS} keys")
     usable = [(entry["kid"], key) for entry in entries if (key := _usable_key(entry)) is not None]
     seen = Counter(kid for kid, _ in usable)
-    keys = {kid: key for kid, key in usable if seen[kid] == 1}  # a doubled `kid` names no key
+    keys = {kid: key for kid, key in usable if seen[kid] == 1}  # a duplicate `kid` names no key
     if not keys:
         raise KeySetError("the key set has no P-256 public key with a `kid`")
     return MappingProxyType(keys)
@@ -161,7 +161,7 @@ def _find_key(token: str, keys: Keys) -> ec.EllipticCurvePublicKey | Refusal:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         return Refusal.MALFORMED
-    if not header.keys() <= HEADER_MEMBERS:  # `crit`, `jku`, `b64` … are nothing the gate ever sends
+    if not header.keys() <= HEADER_MEMBERS:  # the gate never sends `crit`, `jku`, `b64` …
         return Refusal.MALFORMED
     if header.get("alg") != "ES256":
         return Refusal.ALGORITHM

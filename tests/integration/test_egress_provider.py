@@ -45,7 +45,7 @@ def test_airflow_lists_the_provider(airflow):
     assert code == 0
     found = [row for row in json.loads(listed[listed.index("[") :]) if row["package_name"] == "airflow-envoy-authz"]
     assert [row["description"] for row in found] == [
-        "Calls of tasks through the gate, identified as the DAG run that makes them"
+        "Tasks' calls through the gate, identified by the DAG run that makes them"
     ]
 
 

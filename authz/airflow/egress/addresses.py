@@ -1,6 +1,6 @@
 """The parts of a URL that matter for identities: the origin (RFC 6454 §4) and the URL of a proof (RFC 9449 §4.2).
 
-Law: URLs come from HTTP libraries that are about to use them, as they will be sent. They are cut, not decoded; a URL
+Law: URLs come from HTTP libraries, in the form in which they will be sent. They are split, not decoded; a URL
 that does not look like `scheme://authority` has no origin, and nothing is sent there.
 """
 
@@ -26,16 +26,16 @@ def origins_of(urls: tuple[str, ...], whose: str) -> frozenset[str]:
     """The origins of the base URLs that an identity is for.
 
     Raises:
-        TypeError: there is none; `whose` is what needs them.
+        TypeError: there is no URL; `whose` names what needs one.
         ForeignOriginError: one of them has no origin.
     """
     if not urls:
-        raise TypeError(f"{whose} needs the base URL, at the gate, that the identity is for")
+        raise TypeError(f"{whose} needs the destination's base URL at the gate")
     return frozenset(map(origin, urls))
 
 
 def host_name(url: str) -> str:
-    """The host alone, an IPv6 address without its brackets, as lists of hosts without a proxy want it; or ""."""
+    """The host alone, as `NO_PROXY` wants it (an IPv6 address without its brackets); or ""."""
     try:
         host = origin(url).partition("://")[2].rpartition(":")[0]
     except ForeignOriginError:

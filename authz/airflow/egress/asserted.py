@@ -1,7 +1,8 @@
 """A service account that asserts which run it calls for, where no task token can identify it: level `asserted`.
 
 That is the case in the triggerer, which makes the calls of deferred tasks, and where Airflow signs task tokens with a
-shared secret that the gate cannot verify. A holder of the account's token can claim any run, so policy can refuse it.
+shared secret that the gate cannot verify. A holder of the account's token can claim any run, so a policy can refuse
+this level.
 
 Law: it never replaces an identity that was refused; it is used only where it is configured. The proof of each call
 names the run. The account's token is hidden from logs, and bound to this process's key where the provider does that
@@ -22,13 +23,13 @@ from authz.airflow.egress.run_key import RunKey
 from authz.airflow.egress.settings import Account
 from authz.airflow.egress.task_sdk import Task
 
-_FILE_LIVES_S = 30.0  # a token file is read again after some 18 s: who rotates it leaves the old one good for longer
+_FILE_LIVES_S = 30.0  # a token file is read again after some 18 s: a replaced token must stay valid for longer
 _SHORTEST_S = 10.0
 _TIMEOUT_S = 10.0
 
 
 class ServiceAccount:
-    """The account of this process: from a file that others keep fresh, or by client credentials (RFC 6749 §4.4)."""
+    """The account of this process: a token file that others keep fresh, or client credentials (RFC 6749 §4.4)."""
 
     def __init__(self, account: Account, *, hide: task_sdk.Hide = task_sdk.hide) -> None:
         self.pid = os.getpid()
@@ -61,14 +62,14 @@ class ServiceAccount:
             )
             told = answer.json() if answer.is_success else {"error": f"HTTP {answer.status_code}"}
             if "error" in told:
-                raise UnavailableError(f"{endpoint} gives no token to {self._account.client_id}: {told['error']}.")
+                raise UnavailableError(f"{endpoint} issued no token to {self._account.client_id}: {told['error']}.")
             return self._checked(told["access_token"], float(told.get("expires_in", 60)), told["token_type"])
         except (OSError, httpx.HTTPError, ValueError, TypeError, KeyError) as error:
-            raise UnavailableError(f"{endpoint} gives no token: {type(error).__name__}.") from None
+            raise UnavailableError(f"{endpoint} issued no token: {type(error).__name__}.") from None
 
     def _checked(self, token: str, lives_s: float, kind: str) -> Credential:
         if not is_compact(token):
-            raise UnavailableError("The service account's token is no JWT.")
+            raise UnavailableError("The service account's token is not a JWT.")
         for ending in endings(token):
             self._hide(ending)
         return Credential(token=token, lives_s=max(lives_s, _SHORTEST_S), level=kind)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RunConnections(BaseSecretsBackend):
-    """Airflow's `[workers] secrets_backend`. It asks the others, and adds the identity to connections that want it.
+    """Airflow's `[workers] secrets_backend`. It asks the other backends, and adds the identity where it is wanted.
 
     Args:
         backend: the class of the secrets backend that was configured before, if any.
@@ -98,6 +98,6 @@ def _with(connection: Any, token: str) -> Any:
 
 
 def _without(conn_id: str, error: EgressError) -> str:
-    if not isinstance(error, NoRunError):  # outside of tasks connections are read as well: there is nothing to tell
+    if not isinstance(error, NoRunError):  # connections are also read outside tasks: nothing to report
         log.error("The gate will deny calls by the connection %s: %s", conn_id, error)
     return ""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from authz.airflow.egress.errors import EgressError, UnavailableError
 
-WAIT_S = 120.0  # Airflow's supervisor tries again for half a minute by itself when the gate answers 503
+WAIT_S = 120.0  # Airflow's supervisor itself retries for half a minute when the gate answers 503
 RENEW_AT = 0.4  # of the life that is left: a token of 120 s is renewed after 72
 NEVER_BELOW_S = 5.0  # a token this near its end may expire on the way
 PAUSE_S = 5.0  # between renewals that fail while the old one is still good
@@ -35,7 +35,7 @@ class Credential(NamedTuple):
 
 
 class SharedCredential:
-    """The credential that `fetch` gets.
+    """Shares the credential that `fetch` returns.
 
     Args:
         fetch: requests a new one; it blocks, and raises `EgressError` if there is none.
@@ -107,9 +107,9 @@ class SharedCredential:
             self._land(flight)
             flight.set_result(credential)
         finally:
-            if not flight.done():  # a bug: its traceback goes to the log by `threading.excepthook`
+            if not flight.done():  # a bug: `threading.excepthook` logs its traceback
                 self._land(flight)
-                flight.set_exception(UnavailableError("The run identity could not be asked for: see the task's log."))
+                flight.set_exception(UnavailableError("The run identity could not be requested: see the task's log."))
 
     def _land(self, flight: Future[Credential]) -> None:
         with self._lock:

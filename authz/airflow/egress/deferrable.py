@@ -65,7 +65,7 @@ class GateHttpTrigger(HttpTrigger):
 
 
 def _event(**payload: Any) -> TriggerEvent:
-    return TriggerEvent(payload)  # type: ignore[no-untyped-call] # that is how Airflow has it
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call] # as in Airflow's own triggers
 
 
 class GateHttpOperator(HttpOperator):

@@ -6,7 +6,7 @@ Law: every message is for the reader of a task log: what is wrong, and who can f
     ├── NoRunError           there is no running task here
     ├── RefusedError         the gate does not give this task an identity
     ├── UnavailableError     it is not available now: trying again later may help
-    │   └── NotServedError   nothing on the way to Airflow issues identities
+    │   └── NotServedError   the request went to Airflow itself, past the gate
     ├── NotConfiguredError   no service account is configured to assert the run
     └── ForeignOriginError   the call, or a redirect, goes where the identity must not go
 """

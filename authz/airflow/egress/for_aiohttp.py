@@ -17,7 +17,7 @@ class RunMiddleware:
     """The identity of the running task, for calls to these origins.
 
     Args:
-        origins: base URLs at the gate; of each only scheme, host and port count.
+        origins: base URLs at the gate; only their scheme, host and port matter.
         identity: where it comes from; the running task's by default. It is looked up when a request is made.
     """
 
@@ -34,7 +34,7 @@ class RunMiddleware:
             if refusal(response.status, response.headers, body) is not None:
                 await self._prove(request, refused)
                 response = await handler(request)
-        for name in HEADERS:  # also `response.request_info` shows them
+        for name in HEADERS:  # `response.request_info` shows them too
             request.headers.pop(name, None)
         return response
 

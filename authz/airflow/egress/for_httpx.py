@@ -25,7 +25,7 @@ class RunAuth(httpx.Auth):
     """The identity of the running task, for calls to these origins.
 
     Args:
-        origins: base URLs at the gate; of each only scheme, host and port count.
+        origins: base URLs at the gate; only their scheme, host and port matter.
         identity: where it comes from; the running task's by default. It is looked up when a request is made.
     """
 
@@ -101,7 +101,7 @@ class RunAuth(httpx.Auth):
         if not event.endswith(_BEFORE_HEADERS):
             return
         request = info["request"]
-        if request.method == b"CONNECT":  # to a proxy; what is sent inside the tunnel comes here as well
+        if request.method == b"CONNECT":  # to a proxy; requests inside the tunnel are seen here too
             return
         target = request.url.target.decode("latin-1")
         authority = request.url.host.decode("latin-1")
@@ -111,7 +111,7 @@ class RunAuth(httpx.Auth):
 
 
 class _Proofs:
-    """The proofs of one call. Redirects, which httpx follows by itself, come with the proof of the request before.
+    """The proofs of one call. When httpx follows a redirect by itself, it sends the previous request's proof.
 
     `refused` is the token that the gate has refused, "" where only the proof was for another URL.
     """
@@ -143,7 +143,7 @@ class _Proofs:
 
 
 def _forget(request: httpx.Request, response: httpx.Response) -> None:
-    """No token is kept with an answer."""
+    """Remove the token, so that none is kept with an answer."""
     kept = [request, response.request, *(earlier.request for earlier in response.history)]
     if response.next_request is not None:
         kept.append(response.next_request)

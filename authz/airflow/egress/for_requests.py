@@ -29,7 +29,7 @@ class RunAuth(AuthBase):
     """The identity of the running task, for calls to these origins.
 
     Args:
-        origins: base URLs at the gate; of each only scheme, host and port count.
+        origins: base URLs at the gate; only their scheme, host and port matter.
         identity: where it comes from; the running task's by default. It is looked up when a request is made.
         also: an auth that is applied first, for a destination that sees the task's own `Authorization`.
     """
@@ -93,7 +93,7 @@ class RunAuth(AuthBase):
         return answer
 
     def _redirected(self, asked: PreparedRequest, response: Response) -> None:
-        """Lend this request the headers that `requests` will copy into the next one, if it follows."""
+        """Lend this request the headers that `requests` copies into the next one if it follows the redirect."""
         follow = asked.copy()
         SessionRedirectMixin().rebuild_method(follow, response)
         try:
@@ -106,7 +106,7 @@ class RunAuth(AuthBase):
 
 
 class _Lending(CaseInsensitiveDict[str | bytes]):
-    """Headers whose copies, which the next request gets, have some more. They themselves stay with their answer."""
+    """Headers that add `lent` to each copy. The copy goes into the next request; the original stays with its answer."""
 
     def __init__(self, own: Mapping[str, str | bytes], lent: dict[str, str]) -> None:
         super().__init__(own)
@@ -117,14 +117,14 @@ class _Lending(CaseInsensitiveDict[str | bytes]):
         return CaseInsensitiveDict[str | bytes]({**dict(self.items()), **self._lent})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is lent is not pickled."""
+        """Pickle the headers without what was lent."""
         return CaseInsensitiveDict, (dict(self.items()),)
 
 
 class _NeverSent(str):
-    """A header that ends the call when it is about to be written to a socket, and not before.
+    """A header value that raises when it is about to be written to a socket, and not before.
 
-    `requests` prepares the next request of a redirect even where it does not follow; only sending it is wrong.
+    `requests` prepares the next request even if it does not follow the redirect; only sending it would be wrong.
     """
 
     __slots__ = ("_error",)
@@ -140,13 +140,13 @@ class _NeverSent(str):
 
 
 def _next_url(response: Response) -> str:
-    """Where `requests` goes next; ForeignOriginError where that cannot be determined.
+    """The URL that `requests` fetches next; ForeignOriginError if that cannot be determined.
 
-    It removes control characters before it looks for a host, and `urljoin` of a quoted Location does not.
+    `requests` removes control characters before it looks for a host; `urljoin` of a quoted Location does not.
     """
     target = SessionRedirectMixin().get_redirect_target(response) or ""
     if _control(target):
-        raise ForeignOriginError("Its Location holds a control character.")
+        raise ForeignOriginError("Its Location contains a control character.")
     return urljoin(response.url, requote_uri(target))
 
 
@@ -156,7 +156,7 @@ def _forget(request: PreparedRequest) -> None:
 
 
 def _rewound(request: PreparedRequest) -> bool:
-    """Whether the body can be sent again, and is at its start."""
+    """Rewind the body to its start; False if it cannot be sent again."""
     body = request.body
     if body is None or isinstance(body, bytes | str):
         return True

@@ -15,7 +15,7 @@ UNAUTHENTICATED = 401
 FORBIDDEN = 403
 TOO_MANY = 429
 UNAVAILABLE = 503
-MAYBE_BEGUN = frozenset({"connection_lost"})  # a 503 of Envoy's after the destination may have received the call
+MAYBE_BEGUN = frozenset({"connection_lost"})  # Envoy's 503, sent after the destination may have received the call
 _LONGEST_BODY = 16_384
 
 
@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
-    """The gate's refusal that this answer is, or None where it is the destination's own."""
+    """The gate's refusal, or None if this answer is the destination's own."""
     decision = headers.get(DECISION, "")
     if not decision or status < 400 or len(body) > _LONGEST_BODY:  # noqa: PLR2004 RFC 9110 §15.5
         return None
@@ -54,12 +54,12 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | N
 
 
 def may_be_refusal(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether to read the body: only then is there a 401 by the gate that something can be done about."""
+    """Whether to read the body: the answer may be a 401 by the gate, which a new token or proof can fix."""
     return status == UNAUTHENTICATED and bool(headers.get(DECISION))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of `Retry-After` (RFC 9110 §10.2.3); None where it is missing or senseless."""
+    """The seconds of `Retry-After` (RFC 9110 §10.2.3); None if it is missing or invalid."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:6])

@@ -1,4 +1,4 @@
-"""What the connection type `authz-http` makes of an unchanged `HttpOperator`: calls as the run, through the gate.
+"""The hook of the connection type `authz-http`: an unchanged `HttpOperator` calls through the gate, as its run.
 
 Law: the connection's host is the destination's base URL at the gate, and the identity goes only there. The gate's
 refusals fail the task at once and say why in its log: Airflow never retries a 403. A 401 is retried once, with a new
@@ -54,7 +54,7 @@ class GateHttpHook(HttpHook):
         for name in (WAIT_FIELD, TRIES_FIELD, *HEADERS):  # extras become headers, but these are ours
             session.headers.pop(name, None)
         session.auth = RunAuth(self.base_url, also=session.auth if callable(session.auth) else None)
-        # The base URL is the gate itself: proxies of the environment have no part in it.
+        # The base URL is the gate itself: proxies from the environment do not apply.
         session.proxies.setdefault("no_proxy", host_name(self.base_url))
         return session
 
@@ -75,7 +75,7 @@ class GateHttpHook(HttpHook):
     def run_and_check(
         self, session: requests.Session, prepped_request: requests.PreparedRequest, extra_options: dict[Any, Any]
     ) -> Any:
-        """Send the request, wait as `Retry-After` says, and raise what the answer means for the task."""
+        """Send the request, wait as `Retry-After` says, and raise the exception for the answer."""
         limit_s, tries = self._patience()
         unchecked = {**extra_options, "check_response": False}
         response = super().run_and_check(session, prepped_request, unchecked)
@@ -83,7 +83,7 @@ class GateHttpHook(HttpHook):
             wait_s = self._worth_waiting(response)
             if wait_s is None or wait_s > limit_s:
                 break
-            self.log.info("HTTP %s: trying again in %.0f s, as the answer says", response.status_code, wait_s)
+            self.log.info("HTTP %s: trying again in %.0f s, as `Retry-After` says", response.status_code, wait_s)
             limit_s -= wait_s
             time.sleep(wait_s)
             again = session.auth.again(prepped_request) if isinstance(session.auth, RunAuth) else None
@@ -95,10 +95,10 @@ class GateHttpHook(HttpHook):
         return response
 
     def check_response(self, response: requests.Response) -> None:
-        """Raise what the answer means for the task.
+        """Raise the exception for the answer.
 
         Raises:
-            AirflowFailException: the gate says no. Airflow does not retry.
+            AirflowFailException: the gate refuses the call. Airflow does not retry.
             AirflowException: any other answer that is not a success.
         """
         told = _told(response)
@@ -134,12 +134,12 @@ class GateHttpHook(HttpHook):
             return False, f"{self.base_url}: {error}"
         told = _told(response)
         if told is not None:
-            asked = "" if _is_running() else " (calls are identified while a task runs, this one was not)"
+            asked = "" if _is_running() else " (only a running task's calls carry an identity; this one had none)"
             return told.status == UNAUTHENTICATED or _is_running(), f"{self.base_url}: {told}{asked}"
         if DECISION in response.headers:
             return True, f"{self.base_url}: the gate passed it on, and the destination said {response.status_code}"
         return False, (
-            f"{self.base_url} answers {response.status_code}, but not as the gate:"
+            f"{self.base_url} answers {response.status_code}, but it is not the gate:"
             " the connection's host must be the destination's base URL at the gate"
         )
 

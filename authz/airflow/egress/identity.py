@@ -1,7 +1,7 @@
 """The run identity of this process: a token bound to a key of its own, and a proof for every call.
 
 Law: there is one per process and try; a forked child makes its own, with its own key. The token is requested through
-the supervisor, which alone holds the task's Airflow token. The form of what is received is checked before it becomes a
+the supervisor, which alone holds the task's Airflow token. The form of a received token is checked before it becomes a
 header. The token is hidden from Airflow's logs before it can be used, and never written anywhere.
 """
 
@@ -33,7 +33,7 @@ Ask = Callable[[str, Task], str]
 
 
 class Identity(Protocol):
-    """What makes the identity headers of a call."""
+    """Makes the identity headers of a call."""
 
     def headers(self, method: str, url: str, *, refused: str = "") -> dict[str, str]:
         """The headers for one request; `refused` is the token that the gate has just refused, if any. May block."""
@@ -165,7 +165,7 @@ class _Current:
             return self._identity
 
     def forget(self) -> None:
-        """In a forked child: the key is the parent's, and a thread that does not exist here may hold the lock."""
+        """For a forked child: the key is the parent's, and a thread that does not exist here may hold the lock."""
         self.__init__()  # type: ignore[misc]
 
 

@@ -1,6 +1,6 @@
 """Provider metadata for Airflow's providers manager: the connection type `authz-http`, its form and its hook.
 
-Law: importing this imports nothing.
+Law: importing this module imports nothing else.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-envoy-authz",
         "name": "Envoy authorization",
-        "description": "Calls of tasks through the gate, identified as the DAG run that makes them.",
+        "description": "Tasks' calls through the gate, identified by the DAG run that makes them.",
         "versions": [authz.__version__],
         "integrations": [
             {
@@ -27,7 +27,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [
             _form("authz-http", "GateHttpHook", "HTTP through the gate"),
-            # What Airflow makes of the name in environment variables (`AIRFLOW_CONN_…`) and secrets backends.
+            # The spelling that Airflow uses in environment variables (`AIRFLOW_CONN_…`) and secrets backends.
             _form("authz_http", "GateHttpHookOfVariable", "HTTP through the gate (from a variable)"),
         ],
     }
@@ -49,13 +49,13 @@ def _form(connection_type: str, hook_class: str, hook_name: str) -> dict[str, An
         "conn-fields": {
             "retry_after_limit": {
                 "label": "Longest wait (seconds)",
-                "description": "How long a call waits in all, where 429 and 503 name a time (Retry-After)."
+                "description": "How many seconds a call waits in total when 429 or 503 names a time (Retry-After)."
                 " 60 by default, 0 for never.",
                 "schema": {"type": ["integer", "null"], "minimum": 0},
             },
             "retry_after_tries": {
                 "label": "Most tries",
-                "description": "How often such a call is sent in all. 3 by default.",
+                "description": "How many times such a call is sent in total. 3 by default.",
                 "schema": {"type": ["integer", "null"], "minimum": 1},
             },
         },

@@ -39,7 +39,7 @@ class ProxyVariables:
         """Set the variables, and keep the token fresh from now on.
 
         Raises:
-            EgressError: there is no token; the variables are set without one, and it is tried again.
+            EgressError: there is no token; the variables are set without one, and the request is retried.
         """
         exceptions = [self._before["no_proxy"] or self._before["NO_PROXY"] or "", *self._settings.no_proxy]
         self._set(EXCEPTIONS, ",".join(filter(None, exceptions)))

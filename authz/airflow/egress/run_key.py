@@ -29,12 +29,12 @@ class RunKey:
         self._jwk = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
         canonical = json.dumps(self._jwk, separators=(",", ":"), sort_keys=True)
         self.thumbprint = base64url(hashlib.sha256(canonical.encode()).digest())
-        """RFC 7638 §3: what the token is bound to."""
+        """The thumbprint (RFC 7638 §3) that the token is bound to."""
 
     def prove(self, *, method: str, url: str, token: str, now: float, run: dict[str, Any] | None = None) -> str:
         """A proof that this key's holder sends this request with this token.
 
-        `run` is what the caller says about its run, where the token does not.
+        `run` describes the caller's run, where the token does not.
         """
         claims: dict[str, Any] = {
             "jti": secrets.token_urlsafe(16),
@@ -48,7 +48,7 @@ class RunKey:
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": self._jwk})
 
     def prove_request(self, *, method: str, url: str, now: float) -> str:
-        """A proof for a request that asks for a token (RFC 9449 §5): there is no token yet that it could name."""
+        """A proof for a request that asks for a token (RFC 9449 §5): there is no token to name yet."""
         claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": proof_url(url), "iat": int(now)}
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": self._jwk})
 

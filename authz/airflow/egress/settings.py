@@ -44,7 +44,7 @@ class EgressSettings(NamedTuple):
 
 
 def read(get: Get) -> EgressSettings:
-    """Read them with `get(section, option)`, which returns "" for what is not set."""
+    """Read the settings with `get(section, option)`, which returns "" for what is not set."""
     listed = (name.strip() for name in get(SECTION, "egress_no_proxy").split(","))
     own = (host_name(get("core", "execution_api_server_url")), host_name(get("api", "base_url")))
     return EgressSettings(
@@ -61,7 +61,7 @@ def read(get: Get) -> EgressSettings:
 
 
 def from_airflow() -> EgressSettings:
-    """Read them from Airflow's configuration."""
+    """Read the settings from Airflow's configuration."""
     from authz.airflow.egress.airflow_versions import conf  # noqa: PLC0415 Airflow's own import time is not ours
 
     return read(lambda section, option: conf.get(section, option, fallback="") or "")

@@ -21,11 +21,11 @@ Hide = Callable[[str], None]
 FORK_WAIT_S = 5.0
 _REFUSALS = (401, 403)
 _NO_WAY = (
-    "The supervisor of {} cannot be reached from this process: Airflow's connection to it is not there in children of"
-    " `multiprocessing` and in programs that a task starts. Make the call in the task's own process, or by its proxy"
-    " variables."
+    "The supervisor of {} cannot be reached from this process: Airflow's connection to it is missing in children of"
+    " `multiprocessing` and in programs that a task starts. Make the call in the task's own process, or through its"
+    " proxy variables."
 )
-_LEAD = "Lead the workers' [core] execution_api_server_url through the gate's execution listener."
+_LEAD = "Point the workers' [core] execution_api_server_url at the gate's execution listener."
 
 
 class Task(NamedTuple):
@@ -119,12 +119,14 @@ def _told(answer: Any, task: Task) -> EgressError:
     status = detail.get("status_code")
     kind = getattr(answer.error, "value", str(answer.error))
     if kind == "PERMISSION_DENIED" or status in _REFUSALS:
-        why = _gates_word(detail.get("detail")) or "why is in its audit log and in the supervisor's debug log"
-        return RefusedError(f"The gate gives no run identity to {task} (HTTP {status or 403}): {why}.")
+        why = _gates_word(detail.get("detail")) or "see its decision log or the supervisor's debug log"
+        return RefusedError(f"The gate refused a run identity to {task} (HTTP {status or 403}): {why}.")
     if kind == "VARIABLE_NOT_FOUND":
         return NotServedError(f"Airflow itself was asked for the run identity of {task}, not the gate. {_LEAD}")
     why = _gates_word(detail.get("detail")) or f"{detail.get('message') or kind}"
-    return UnavailableError(f"The run identity of {task} cannot be had now (HTTP {status or 'without answer'}): {why}.")
+    return UnavailableError(
+        f"The run identity of {task} is not available now (HTTP {status or 'without answer'}): {why}."
+    )
 
 
 def _gates_word(body: Any) -> str:
@@ -153,11 +155,11 @@ def _one_at_a_time(comms: Any) -> None:
 
 
 class _Turn:
-    """Turns at the supervisor's socket: one thread, in one of the processes that a task has forked.
+    """Turns at the supervisor's socket: one thread at a time, across all processes that a task has forked.
 
     A fork waits for the end of a turn: else the SDK's own lock would be held in the child, with no owner. It does not
     wait for ever, because the turn may wait for an event loop that the fork blocks. Between processes it is a record
-    lock, which is the process's own even on an inherited descriptor. Airflow's own calls do not take part.
+    lock, which is the process's own even on an inherited descriptor. Airflow's own calls do not take turns.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ def test_what_is_no_grant_is_refused_whatever_its_digest(data):
 
 
 def test_what_has_another_digest_is_refused():
-    with pytest.raises(GrantError, match="another digest"):
+    with pytest.raises(GrantError, match="a different digest"):
         parse_grant(b'{"allowed":["*"],"denied":[]}', REFERENCE)
 
 

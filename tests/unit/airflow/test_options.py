@@ -121,8 +121,8 @@ def test_a_misspelt_option_is_an_error_that_suggests_the_nearest():
     with pytest.raises(OptionsError) as caught:
         options.read(GOOD.get, [*GOOD, "clock_skwe", "password"])
     assert caught.value.problems == (
-        "`clock_skwe` (AIRFLOW__AUTHZ__CLOCK_SKWE) is no option: did you mean `clock_skew`?",
-        "`password` (AIRFLOW__AUTHZ__PASSWORD) is no option",
+        "`clock_skwe` (AIRFLOW__AUTHZ__CLOCK_SKWE) is not an option: did you mean `clock_skew`?",
+        "`password` (AIRFLOW__AUTHZ__PASSWORD) is not an option",
     )
 
 

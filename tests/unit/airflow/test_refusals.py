@@ -55,7 +55,7 @@ def test_a_401_shows_a_stranger_no_expected_issuer(gate, caplog, monkeypatch):
         assert sent[0]["status"] == 401
         assert EXPECTED.issuer.encode() not in sent[1]["body"]
         assert json.loads(sent[1]["body"]).keys() == {"detail", "decision_id"}
-    assert "'other' is none of the gate's keys here (k1)" in caplog.text
+    assert "'other' is not among the gate's keys here (k1)" in caplog.text
 
 
 def test_what_is_quoted_stays_on_its_line_and_is_cut(gate, caplog):

@@ -92,7 +92,7 @@ def test_in_tasks_it_is_used_only_where_that_is_configured(site, token_file, mon
 
 def test_a_refused_run_is_never_asserted_instead(site, token_file):
     site.exchange = (403, {})
-    with running(site), pytest.raises(RefusedError, match="gives no run identity"):
+    with running(site), pytest.raises(RefusedError, match="refused a run identity"):
         requests.get(f"{site.url}/a", auth=RunAuth(site.url), timeout=10)
     assert site.passed == site.refused == []
 
@@ -126,9 +126,9 @@ def test_one_account_serves_all_runs_of_the_process(site, token_file):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"client_id": "other"}, "gives no token to other: HTTP 401"),
-        ({"client_secret_file": "/nowhere"}, "gives no token: FileNotFoundError"),
-        ({"token_endpoint": "http://127.0.0.1:9/"}, "gives no token: ConnectError"),
+        ({"client_id": "other"}, "issued no token to other: HTTP 401"),
+        ({"client_secret_file": "/nowhere"}, "issued no token: FileNotFoundError"),
+        ({"token_endpoint": "http://127.0.0.1:9/"}, "issued no token: ConnectError"),
     ],
 )
 def test_the_error_says_why_the_provider_gave_no_token(site, tmp_path, changes, said):
@@ -139,7 +139,7 @@ def test_the_error_says_why_the_provider_gave_no_token(site, tmp_path, changes, 
 @pytest.mark.parametrize("content", ["", "no token", "a.b.c\nd.e.f", "a.b.ü"])
 def test_a_token_file_without_a_jwt_is_an_error(site, token_file, content):
     token_file.write_text(content)
-    with pytest.raises(UnavailableError, match=r"no JWT|cannot be read"):
+    with pytest.raises(UnavailableError, match=r"not a JWT|cannot be read"):
         call(site, AssertedIdentity(task_of(instance())))
 
 

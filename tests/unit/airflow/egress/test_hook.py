@@ -195,7 +195,7 @@ def test_who_checks_the_answer_himself_gets_it(site, connect):
 def test_a_refused_identity_fails_the_task_for_good_and_an_unavailable_one_does_not(site, connect):
     connect()
     site.exchange = (403, {})
-    with pytest.raises(AirflowFailException, match=r"no run identity to sales_daily\.extract"):
+    with pytest.raises(AirflowFailException, match=r"refused a run identity to sales_daily\.extract"):
         run()
     site.exchange = (503, {"error": "unavailable", "message": "Later.", "decision_id": "d"})
     with pytest.raises(AirflowException, match=r"unavailable: Later \(decision d\)") as caught:
@@ -256,7 +256,7 @@ def test_testing_the_connection_without_a_task_finds_the_gate():
             context._preset_connections.reset(token)
         assert good
         assert f"{site.url}: the gate says no_token" in said
-        assert "calls are identified while a task runs, this one was not" in said
+        assert "only a running task's calls carry an identity; this one had none" in said
         assert site.passed == []
 
 
@@ -264,7 +264,7 @@ def test_testing_a_connection_that_leads_past_the_gate_says_so(site, connect):
     connect(host=site.url + "/execution/")
     good, said = trial()
     assert not good
-    assert "but not as the gate" in said
+    assert "but it is not the gate" in said
     connect(host="http://127.0.0.1:9")
     good, said = trial()
     assert not good

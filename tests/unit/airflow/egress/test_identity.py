@@ -355,7 +355,7 @@ def test_a_fork_waits_for_the_end_of_a_turn_but_not_for_ever(monkeypatch):
         (
             (404, {"detail": "nothing"}),
             NotServedError,
-            "execution_api_server_url through the gate",
+            "execution_api_server_url at the gate",
         ),
         (
             (503, {"error": "unavailable", "message": "Nothing was forwarded.", "decision_id": "d-1"}),
@@ -402,7 +402,7 @@ def test_the_refusal_of_an_older_sdk_has_the_gates_words():
     error = task_sdk._told(told, task_sdk.Task("1", "d", "r", "t", 4, 1))
     assert isinstance(error, RefusedError)
     assert str(error) == (
-        "The gate gives no run identity to d.t[4], run r, try 1 (HTTP 403):"
+        "The gate refused a run identity to d.t[4], run r, try 1 (HTTP 403):"
         " run_ended: The task is not running (decision d-2)."
     )
 

@@ -224,7 +224,7 @@ def test_a_gate_that_is_down_breaks_no_task(site, listener, caplog):
 def test_where_it_is_required_the_task_does_not_start(site, listener, monkeypatch):
     monkeypatch.setattr(settings, "from_airflow", lambda: listener.settings._replace(required=True))
     site.exchange = (403, {})
-    with pytest.raises(SystemExit, match=r"egress_required: the task does not start.*gives no run identity"):
+    with pytest.raises(SystemExit, match=r"egress_required: the task does not start.*refused a run identity"):
         listener.on_task_instance_running(task_instance=instance())
 
 
@@ -311,7 +311,7 @@ def test_without_a_token_the_connection_comes_without_and_the_log_says_why(site,
     backend.behind = [AsyncBackend(orders=connection(authz_run_identity=True))]
     assert backend.get_connection("orders").extra_dejson == {}
     assert asyncio.run(backend.aget_connection("orders")).extra_dejson == {}
-    assert caplog.text.count("The gate will deny calls by the connection orders: The gate gives no run identity") == 2
+    assert caplog.text.count("The gate will deny calls by the connection orders: The gate refused a run identity") == 2
 
 
 def test_outside_of_tasks_it_comes_without_and_nothing_is_said(backend, caplog):
