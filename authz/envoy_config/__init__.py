@@ -2,10 +2,10 @@
 
 Law: everything that Envoy reads is built from the types of `envoy-data-plane`, always in one constructor call, so that
 a misspelt field is an error here and not a surprise there. Importing these types costs about 0.6 s, so only the `envoy`
-command and tests import this room, never `serve`. `inbound` and `egress` never import each other, and what both are
-made of imports neither.
+command and tests import this room, never `serve`. `inbound` and `egress` never import each other, and the parts that
+they share import neither.
 
-From each key of the settings to what Envoy reads, in the order of the calls. A key with a dot is of `envoy`:
+What each key of the settings becomes in Envoy, in the order of the calls. A key with a leading dot is below `envoy`:
 
     .inbound.login.issuer                                 provider.complete                    endpoints of the provider
     .admin, .max_heap, .max_connections                   bootstrap.bootstrap                  admin port, overload

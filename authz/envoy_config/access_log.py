@@ -31,14 +31,14 @@ def _decision(word: str) -> str:
     return f"%DYNAMIC_METADATA({NAME}:{word})%"
 
 
-# Only what is a traceparent (W3C Trace Context §3.2), as in the decision log: the header is the caller's to write.
-# CEL bounds the size of a pattern, so the length is asked apart.
+# Only a valid traceparent (W3C Trace Context §3.2), as in the decision log: the caller writes this header.
+# CEL bounds the size of a pattern, so the length is checked separately.
 _TRACE: Final = (
     "request.headers['traceparent'].size() == 55"
     " && request.headers['traceparent'].matches('^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')"
     " ? request.headers['traceparent'] : ''"
 )
-# Only what has the form of Envoy's own: a request that Envoy refuses before it changes headers still has the caller's.
+# Only an id in Envoy's own form: a request that Envoy refuses before it changes headers still has the caller's id.
 _REQUEST_ID: Final = (
     "request.headers['x-request-id'].size() == 36"
     " && request.headers['x-request-id'].matches('^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')"
@@ -70,9 +70,9 @@ FIELDS: Final[Mapping[str, str]] = {
     "request_id": f"%CEL({_REQUEST_ID})%",
     "user_agent": "%REQ(USER-AGENT):256%",
 }
-# Behind the first words of what Envoy calls the details of a failed login stands the query (`code`, `state`), or what
-# the provider's token endpoint said. With a 401 they tell nothing else: `flags` has UAEX for the authorizer's answer,
-# and `upstream_host` is there for the upstream's. So they are left out of such a line.
+# After their first words, Envoy's details of a failed login contain the query (`code`, `state`) or the answer of the
+# provider's token endpoint. For a 401 they add nothing else: `flags` has UAEX if the authorizer answered, and
+# `upstream_host` is set if the upstream did. So such a line has no details.
 _UNAUTHORIZED: Final = 401
 _WITHOUT_DETAILS: Final = {"details": "unauthorized"}
 _WITHOUT_HOST: Final = {"host": "with userinfo"}
@@ -92,12 +92,12 @@ def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
 
 
 def _userinfo(*, there: bool) -> AccessLogFilter:
-    """Whether there is an `@` in the Host, where none may be: the text before it is a secret."""
+    """Whether the Host contains an `@`, which it must not: the text before it is a secret."""
     at = HeaderMatcher(
         name=":authority",
         string_match=StringMatcher(contains="@"),
         invert_match=not there,
-        treat_missing_header_as_empty=True,  # what could not be read has no headers, and a line all the same
+        treat_missing_header_as_empty=True,  # an unreadable request has no headers, but gets a line too
     )
     return AccessLogFilter(header_filter=HeaderFilter(header=at))
 

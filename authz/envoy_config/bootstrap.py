@@ -71,7 +71,7 @@ def bootstrap(settings: Settings) -> Bootstrap:
 
 
 def _runtime(envoy: Envoy) -> Struct:
-    """Empty, except for the size of the one pattern of a login that exceeds Envoy's bound of 100."""
+    """Empty, unless there is a login: one of its patterns exceeds Envoy's size limit of 100."""
     login = envoy.inbound is not None and envoy.inbound.login is not None
     return Struct.from_dict({"re2.max_program_size.error_level": PATTERN_SIZE}) if login else Struct()
 

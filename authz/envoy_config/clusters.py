@@ -1,4 +1,4 @@
-"""The cluster of the authorizer's workers, and what the clusters of both planes are made of.
+"""The cluster of the authorizer's workers, and the parts that the clusters of both planes share.
 
 Law: nothing here knows a plane. Calls to a broken server fail at once (no panic routing, circuit breakers, bounded
 retries), and a server that has recovered is used again within a few seconds.
@@ -50,8 +50,9 @@ CONNECTION_BUFFER: Final = 32 * 1024
 # uvicorn closes an idle connection after 5 s: we must be first, or a request meets a closing socket and becomes a 503.
 UPSTREAM_IDLE: Final = timedelta(seconds=4)
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# An endpoint that is unwell gets nothing, and one that is well again gets requests at once: Envoy would keep the second
-# of two changes back for up to a second, for clusters of thousands (seen: all workers back, every request still a 503).
+# An unhealthy endpoint gets nothing, and a recovered one gets requests at once: by default Envoy delays the second of
+# two changes for up to a second, for the sake of clusters of thousands (seen: all workers back, every request still a
+# 503).
 BALANCING: Final = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta())
 _SECOND: Final = timedelta(seconds=1)
 _AWAY: Final = timedelta(milliseconds=250)
@@ -88,7 +89,7 @@ def _authz_socket(envoy: Envoy) -> TransportSocket:
 
 
 def airflow_cluster(server: Upstream | Execution, name: str, health: list[HealthCheck]) -> Cluster:
-    """An Airflow of ours, over HTTP/1.1."""
+    """The cluster of an Airflow, over HTTP/1.1."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
@@ -157,7 +158,7 @@ def _grpc_health() -> HealthCheck:
 
 
 def http_health(path: str, *hosts: str) -> HealthCheck:
-    """`hosts` are names that it is served under, the best first."""
+    """`hosts` are the names that the server is reached under, the best first."""
     return HealthCheck(
         timeout=timedelta(seconds=3),
         interval=timedelta(seconds=5),
@@ -228,7 +229,7 @@ def _outliers() -> OutlierDetection:
 
 
 def keepalive() -> UpstreamConnectionOptions:
-    """TCP keepalive: a connection whose other end is gone is found after 45 seconds."""
+    """TCP keepalive: a connection whose other end is gone is detected after 45 seconds."""
     return UpstreamConnectionOptions(
         tcp_keepalive=TcpKeepalive(
             keepalive_time=30,

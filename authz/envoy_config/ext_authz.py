@@ -32,8 +32,8 @@ from authz.settings.egress import Destination
 
 NAME: Final = "envoy.filters.http.ext_authz"
 CLUSTER: Final = "authz"
-# A dead worker has the fewest requests of all, so LEAST_REQUEST likes it: of two, three picks in four are the dead one.
-# After 32 of them one second try in ten thousand went there again (seen); after 100 it is one in 10^12.
+# A dead worker has the fewest requests of all, so LEAST_REQUEST prefers it: of two, three picks in four are the dead
+# one. After 32 of them one second try in ten thousand went there again (seen); after 100 it is one in 10^12.
 PICKS: Final = 100
 RETRY_AFTER: Final = timedelta(milliseconds=10)
 
@@ -67,8 +67,8 @@ def inbound_settings(
 ) -> dict[str, Any]:
     """The per-route settings of the inbound plane: audience of an assertion, base path, where browser sessions end.
 
-    `marker` is the name of the cookie that a browser must send there. `narrowed`: that Airflow keeps to the DAGs that
-    the assertion names.
+    `marker` is the name of the cookie that a browser must send there. `narrowed`: Airflow keeps to the DAGs that the
+    assertion names.
     """
     extensions = {
         edge.EXT_AUDIENCE: audience,
@@ -96,7 +96,7 @@ def egress_settings(destination: Destination, *, host: str = "", base: str = "")
 
 
 def check_disabled() -> dict[str, Any]:
-    """The per-route settings of what the authorizer is not asked about."""
+    """The per-route settings of a route that the authorizer is not asked about."""
     return {NAME: Any.pack(ExtAuthzPerRoute(disabled=True))}
 
 
@@ -107,10 +107,10 @@ def check_settings(plane: str, values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _retry(settings: Settings) -> RetryPolicy:
-    """One retry when a worker went away, on another one if there is one.
+    """One retry if a worker goes away, on another worker if there is one.
 
     A check changes nothing, except a sign-out, which may be repeated, and a proof, which may not: if the worker died
-    after it had recorded it, the retry is refused and the task makes a new one. So this is safe.
+    after it had recorded the proof, the retry is refused and the task makes a new one. So this is safe.
 
     "reset" is a worker that died during the check: the connection ends and there is no status. "unavailable" is the
     gRPC status of a broken connection; the authorizer itself never answers with it (a failure of its own is a denial

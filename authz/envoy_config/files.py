@@ -19,7 +19,7 @@ _KEY_BYTES: Final = 32
 
 
 def write_sds(texts: Mapping[str, str]) -> None:
-    """Write the files that are not as they should be.
+    """Write the files that are missing or differ.
 
     Raises:
         ConfigError: one cannot be written.

@@ -14,7 +14,7 @@ from envoy_data_plane.google.api.expr.v1alpha1 import Constant, Expr, ExprCall, 
 from envoy_data_plane.google.protobuf import Any
 
 NAME: Final = "authz.header_room"
-MAX_HEADERS: Final = 100  # of a caller, pseudo-headers and those that Envoy adds on the way in included
+MAX_HEADERS: Final = 100  # of a caller, including pseudo-headers and those that Envoy adds on arrival
 ROOM: Final = 32  # for ours: the identity, the decision, cookies, what a login adds
 ROOM_KIB: Final = 64  # an identity has up to some 20 KiB
 _POLICY: Final = "headers_too_large"

@@ -33,7 +33,7 @@ from authz.core.model import EXECUTION, Plane
 
 NAME: Final = "authz.client_headers"
 REQUEST_ID: Final = "x-request-id"
-# By these a task says which run it is, and on egress alone they are read. No destination ever sees them.
+# A task identifies its run by these. Only the egress plane reads them, and no destination ever sees them.
 RUN_HEADERS: Final = ("x-run-identity", "x-run-proof", "proxy-authorization")
 # Whole families: ours, Envoy's own, and the identities that other gates and clouds pass on: oauth2-proxy,
 # Kubernetes, Google IAP, AWS ALB, Azure App Service, Cloudflare Access, Kong, Pomerium, Grafana, Tailscale, Teleport,
@@ -45,9 +45,9 @@ CLIENT_PREFIXES: Final = (
     *("cf-access-authenticated-", "cf-access-jwt-", "x-pomerium-", "x-webauth-", "x-vouch-", "tailscale-user-"),
     *("x-teleport-", "teleport-", "client-cert", "ssl-client-", "x-ssl-", "x-tls-client-", "x-forwarded-tls-"),
 )
-# Towards Airflow the whole of these: a task may need `x-goog-` and `cf-access-client-` for a destination.
+# Towards Airflow, these whole families too: a task may need `x-goog-` and `cf-access-client-` for a destination.
 INBOUND_PREFIXES: Final = (*CLIENT_PREFIXES, "x-run-", "x-airflow-", "x-client-", "x-goog-", "cf-access-")
-# Single names: identity that other gates pass on, overrides of method and target, claims about the way here.
+# Single names: identity that other gates pass on, overrides of method and target, claims about the request's way here.
 CLIENT_HEADERS: Final = (
     "remote-user",
     "remote-email",
@@ -87,7 +87,7 @@ CLIENT_HEADERS: Final = (
     "forwarded",
 )
 INBOUND_HEADERS: Final = (*CLIENT_HEADERS, "proxy-authorization")
-# What an upstream may not say to a caller: our own words, and what it is built with.
+# Headers that an upstream may not send to a caller: our own, and those that name its software.
 UPSTREAM_RESPONSE_HEADERS: Final = (
     "server",
     "x-powered-by",

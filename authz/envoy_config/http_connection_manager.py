@@ -162,7 +162,7 @@ def http_connection_manager(settings: Settings, spec: ListenerSpec) -> HttpConne
         early_header_mutation_extensions=[own_request_id()],
         # a client that asks first (Expect: 100-continue) sends its body after the check, and none when it is refused
         proxy_100_continue=not spec.to_strangers,
-        # who ends TLS in front of us may not say so: with it in the public URL, there is nothing else it can be
+        # a proxy that ends TLS in front of us need not say so: if the public URL is https, every request is https
         scheme_header_transformation=_https() if spec.login and spec.login.is_secure else None,
         # limits
         max_request_headers_kb=settings.headers_kib + ROOM_KIB,
@@ -184,7 +184,7 @@ def http_connection_manager(settings: Settings, spec: ListenerSpec) -> HttpConne
             max_header_field_size_kb=settings.headers_kib,
         ),
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")] if spec.proxy else [],
-        # nothing about what we are built with
+        # say nothing about our software
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         http_filters=[spec.first, header_room(settings.headers_kib), *spec.filters, _router()],
         route_config=spec.routes,

@@ -28,10 +28,10 @@ from authz.envoy_config.reply_filters import AUTHORIZER, all_of, details, flagge
 
 HEADERS_TOO_LARGE: Final = json_fields(
     "headers_too_large",
-    "The headers of the request are more or longer than the gate reads. Large tokens and cookies cause this: ask for a"
+    "The request's headers are too many or too long for the gate. Large tokens and cookies cause this: ask for a"
     " token with fewer groups, or delete this site's cookies.",
 )
-# How the details of the ext_authz filter begin when the gate is away, not ready or too slow.
+# How the details of the ext_authz filter begin when the gate is down, not ready or too slow.
 _NO_ANSWER: Final = ("ext_authz_error",)
 _RETRY_AFTER_S: Final = 5
 # How the details of the oauth2 filter begin.
@@ -77,7 +77,7 @@ def _too_large(condition: AccessLogFilter) -> ResponseMapper:
 
 
 def _as_431(entry: ResponseMapper) -> ResponseMapper:
-    """Too large a request gets the status of what Envoy does not read: a filter's own is 403 or 503."""
+    """An oversized request gets 431, as if Envoy itself had refused to read it: the filters answer 403 or 503."""
     entry.status_code = 431
     return entry
 

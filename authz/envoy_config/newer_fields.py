@@ -9,8 +9,8 @@ from typing import Any, Final
 from authz.envoy_config.inbound.login import MOST_PIECES, OAUTH2
 from authz.settings import Settings
 
-# Envoy counts the whole line of the answer, with the name and the attributes; browsers keep 4096 bytes, of which some
-# do not count these. Envoy takes 512 to 4096.
+# Envoy counts the whole line of the answer, with the name and the attributes; browsers keep 4096 bytes, and some do not
+# count the attributes. Envoy takes 512 to 4096.
 LINE_BYTES: Final = 4000
 
 

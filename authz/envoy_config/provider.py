@@ -1,6 +1,6 @@
 """OpenID discovery: what a provider says about itself, fetched once, when Envoy's configuration is made.
 
-`complete` fills it in where the settings say nothing: it is the only thing that is rendered and not in the file.
+`complete` fills in what the settings leave out; nothing else is rendered that is not in the file.
 
 Law: the rules are those of the key fetches: https except on loopback, bounded size and time, no redirect to another
 host, and a document is accepted only when its `issuer` is the configured one (OpenID Connect Discovery 1.0 §4.3).
@@ -45,7 +45,7 @@ class Provider:
 
 
 def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -> Provider:
-    """The endpoints of an issuer; `ca` is a bundle to verify its certificate by, else the system's.
+    """The endpoints of an issuer; `ca` is the bundle that verifies its certificate, else the system's.
 
     Raises:
         DiscoveryError: they are not available.
@@ -70,7 +70,7 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
 def complete(settings: Settings, file: str, ask: Callable[..., Provider] = discover) -> Settings:
     """The settings with every endpoint of a login; `file` is their file's name, for messages.
 
-    What the settings say takes precedence over what the provider says. `ask` is how it is asked.
+    What the settings say takes precedence over what the provider says. `ask` fetches the latter.
 
     Raises:
         ConfigError: there is no `envoy` section, or the provider does not say what is needed.
@@ -91,7 +91,7 @@ def complete(settings: Settings, file: str, ask: Callable[..., Provider] = disco
 
 
 def _asked(login: Login, ask: Callable[..., Provider]) -> Login:
-    """The login with what its provider says where it says nothing itself."""
+    """The login, completed with what its provider says."""
     try:
         said = ask(login.issuer, login.provider_ca)
     except DiscoveryError as error:
@@ -113,7 +113,7 @@ def _provider(metadata: Any, place: Url, issuer: str) -> Provider:
     if not isinstance(metadata, dict):
         raise DiscoveryError(f"{place} is not a JSON object")
     if metadata.get("issuer") != issuer:
-        raise DiscoveryError(f"{place} is of another issuer than {issuer}")
+        raise DiscoveryError(f"{place}: its `issuer` is not {issuer}")
     found = {name: metadata.get(name, "") for name in ("authorization_endpoint", "token_endpoint")}
     for name, value in found.items():
         if not isinstance(value, str) or not value:

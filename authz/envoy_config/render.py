@@ -16,7 +16,7 @@ from authz.envoy_config.secrets import sds_files
 from authz.settings import Settings
 
 # Envoy's own field names as they are. `Casing.SNAKE` would write `consecutive_5xx` as `consecutive_5_xx`, which Envoy
-# does not know; betterproto2 calls whatever it is given with the name.
+# does not know; betterproto2 calls the given casing with each name.
 _AS_DEFINED: Final = cast("Casing", str)
 
 

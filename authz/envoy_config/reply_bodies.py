@@ -19,7 +19,7 @@ HEADERS: Final = {
     "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
 }
-# What stands in the places that Envoy fills in; no text of a page or of an operator can be one of these.
+# Placeholders that Envoy fills in; no text of a page or of an operator can be one of these.
 _TIME: Final = "\x00time\x00"
 _REQUEST: Final = "\x00request\x00"
 _DECISION: Final = "\x00decision\x00"
@@ -75,15 +75,15 @@ class Page:
 GATE_AWAY: Final = Page(
     "gate_unavailable",
     "The gate does not answer",
-    "The service that checks each request before it is forwarded is away, or takes too long. Nothing was forwarded. Try"
-    " again shortly; if it lasts, tell your platform team the time and the request id.",
+    "The service that checks each request before it is forwarded is down, or takes too long. Nothing was forwarded. Try"
+    " again shortly; if it persists, tell your platform team the time and the request id.",
     "To the start page",
 )
 UPSTREAM_AWAY: Final = Page(
     "upstream_unavailable",
     "Airflow does not answer",
-    "The gate let this request pass, but Airflow behind it is away, or takes too long. Try again shortly; if it lasts,"
-    " tell your platform team the time and the decision.",
+    "The gate let this request pass, but Airflow behind it is down, or takes too long. Try again shortly; if it"
+    " persists, tell your platform team the time and the decision.",
     "To the start page",
     decided=True,
 )

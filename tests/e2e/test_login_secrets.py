@@ -117,7 +117,7 @@ def test_without_its_secrets_the_login_is_503_and_only_bearer_tokens_pass(envoy_
     with Unready(tmp_path, envoy_binary, secure=False) as site, site.browser() as browser:
         page = browser.navigate(site.url + "/dags")
         assert (page.status_code, page.headers["cache-control"]) == (503, "no-store")
-        assert "waits for its secrets" in page.text
+        assert "is waiting for its secrets" in page.text
         assert browser.script(site.url + "/dags").json()["error"] == "login_not_ready"
         assert site.upstream.requests == []
         assert browser.script(site.url + "/dags", headers={"authorization": "Bearer x"}).status_code == 200

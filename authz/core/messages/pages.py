@@ -37,7 +37,7 @@ _MESSAGES = {
 # For programs and for people. Where there is none, both read what `authz.core.reasons` says.
 _FOR_PROGRAMS = {
     401: "A valid token is needed.",
-    503: "Nothing was forwarded. Try again shortly; if it lasts, give the decision id to your platform team.",
+    503: "Nothing was forwarded. Try again shortly; if it persists, give the decision id to your platform team.",
 }
 _FOR_PEOPLE = {
     401: "Your sign-in is missing, has ended, or is not accepted here.",

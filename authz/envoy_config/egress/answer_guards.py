@@ -37,19 +37,19 @@ from authz.envoy_config.ext_authz import NAME as AUTHORIZER
 from authz.envoy_config.reply_filters import header
 
 NAME: Final = "authz.answer_guards"
-# 304 is none, whatever it says.
+# 304 is not a redirect, whatever headers it has.
 _REDIRECTS: Final = "30[0-35-9]|3[1-9][0-9]"
 # No client asked for another protocol: requests to upgrade are refused on arrival. Envoy passes a 101 on as an answer.
 _SWITCHED: Final = "101"
-# What may follow, up to the end. A backslash is a slash to some who follow a Location, a control character is nothing.
+# What may follow, up to the end. Some clients read a backslash in a Location as a slash and drop control characters.
 _REST: Final = r"[^\\\x00-\x1f\x7f]*"
-# The first segment of a relative path: visible ASCII but `/`, `\`, `:`, `?` and `#`.
+# The first segment of a relative path: visible ASCII except `/`, `\`, `:`, `?` and `#`.
 _SEGMENT: Final = r"""[!"$-.0-9;->@-\[\]-~]+"""
 # A reference that names no host (RFC 3986 §4.2).
 _HERE: Final = rf"(?:/(?:[^/\\\x00-\x1f\x7f]{_REST})?|[?#]{_REST}|{_SEGMENT}(?:[/?#]{_REST})?)?"
-# Whatever it is (RE2): a `.` stands for no byte that is not UTF-8, and one of these would hide the whole Location.
+# Any bytes (RE2): `.` does not match a byte that is not UTF-8, so one of these would hide the whole Location.
 _BYTES: Final = r"\C*"
-# Several Location lines are joined by commas, and a client that follows may take the last.
+# Several Location lines are joined by commas, and a client may follow the last one.
 _SEVERAL: Final = r".*,\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//).*"
 
 
@@ -95,7 +95,7 @@ def _entry(predicate: MatcherMatcherListPredicate, failure: Failure) -> MatcherM
         body_format=failure.body(),
         response_headers_to_add=[
             *failure.headers(),
-            header("content-type", "application/json"),  # Envoy takes the body's own for local replies only
+            header("content-type", "application/json"),  # Envoy sets the type of the body for local replies only
             header(DECISION, f"%DYNAMIC_METADATA({AUTHORIZER}:{META_DECISION})%"),
         ],
     )

@@ -1,7 +1,7 @@
 """The clusters of everything that tasks call: each destination, its token endpoint, and Airflow's execution API.
 
-Law: each destination has a cluster of its own, with its own limits, health and credential, so that none fails with
-another. An upstream of the inbound plane may have the same name.
+Law: each destination has a cluster of its own, with its own limits, health and credential, so that one destination's
+failure affects no other. An upstream of the inbound plane may have the same name.
 """
 
 from datetime import timedelta
@@ -49,7 +49,7 @@ ANSWER_HEADERS: Final = 200
 
 
 def egress_clusters(egress: Egress, sds: str) -> list[Cluster]:
-    """Those of the destinations, of their token endpoints, of tunnels and of dynamic hosts."""
+    """The clusters of the destinations, of their token endpoints, of tunnels and of dynamic hosts."""
     return [
         *(destination_cluster(destination, sds) for destination in egress.destinations),
         *(

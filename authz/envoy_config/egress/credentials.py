@@ -2,8 +2,8 @@
 
 Law: a credential is injected after the decision, when the call is on its way to its own cluster, so that no other
 destination, no refused call and no answer can carry it. It replaces what the task sent under that name, however often
-and however spelt. Without a credential the call is not made. Nothing here holds a secret: Envoy reads it from a file
-that a file of `authz.envoy_config.secrets` names.
+and however spelt. Without a credential the call is not made. Nothing here holds a secret: Envoy reads it from the
+user's file, which a file made by `authz.envoy_config.secrets` names.
 """
 
 from datetime import timedelta
@@ -26,7 +26,7 @@ from authz.settings.destinations import Credential, OAuth2
 
 NAME: Final = "authz.credential"
 TOKEN_TIMEOUT: Final = timedelta(seconds=5)
-TOKEN_RETRY: Final = timedelta(seconds=1)  # Envoy's least: also how long a start waits for the client's secret
+TOKEN_RETRY: Final = timedelta(seconds=1)  # Envoy's minimum: also how long a start waits for the client's secret
 _AUTH: Final = {"basic": OAuth2AuthType.BASIC_AUTH, "post": OAuth2AuthType.URL_ENCODED_BODY}
 
 

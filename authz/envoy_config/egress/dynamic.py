@@ -1,8 +1,8 @@
 """Hosts that belong to no destination, and the SSRF guard for them: Envoy connects to public addresses only.
 
 Law: the address that is checked is the one connected to. Addresses are filtered before they enter the cache that
-connections use, so a name can never mean something else, and there is no second address to fall back to. The address at
-hand is checked once more before a connection is requested; that alone would not be enough. Tunnels do not lead to such
+connections use, so a name can never mean something else, and there is no second address to fall back to. The chosen
+address is checked again before a connection is requested; that alone would not be enough. Tunnels do not lead to such
 hosts. This needs Envoy 1.39; an older one refuses the configuration.
 """
 
@@ -58,9 +58,10 @@ from authz.envoy_config.route_parts import no_upgrades
 from authz.envoy_config.tls import host_socket
 from authz.settings.egress import Dynamic
 
-# What is no public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6 address
-# that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because where that one leads is not seen. And
-# 168.63.129.16, which looks public: in Azure it is the host below each machine, and hands out its configuration.
+# All that is not a public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6
+# address that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because the gate cannot see where that
+# one leads. And 168.63.129.16, which looks public: in Azure it is the host of each virtual machine, and serves its
+# configuration.
 REFUSED: Final = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -77,7 +78,7 @@ REFUSED: Final = (
     "198.51.100.0/24",
     "203.0.113.0/24",
     "224.0.0.0/3",
-    # of IPv6 only 2000::/3 is given out at all
+    # of IPv6, only 2000::/3 is allocated at all
     "::/3",
     "2001::/23",
     "2001:db8::/32",
@@ -126,7 +127,7 @@ def dynamic_routes(dynamic: Dynamic) -> list[Route]:
 
 
 def dynamic_clusters(dynamic: Dynamic) -> list[Cluster]:
-    """One cluster for each protocol. Each request says which host its connection is to."""
+    """One cluster for each protocol. Each request names the host to connect to."""
     return [_cluster(TLS, dynamic), _cluster(PLAIN, dynamic)]
 
 

@@ -1,9 +1,9 @@
 """Routes from tasks to Airflow's execution API, with the one path on it that the gate answers itself.
 
 Law: what is below `/execution/` goes to Airflow unchanged, and nothing else does. The gate is not asked about it:
-Airflow checks its own tokens, and a task must not fail with the gate. Below the prefix of the exchange the gate is
-asked, and whatever it answers, such a request never reaches Airflow, in any spelling that Airflow would read as that
-prefix.
+Airflow checks its own tokens, and a task must not fail with the gate. A request below the prefix of the exchange, in
+any spelling that Airflow would read as that prefix, goes to the gate and never reaches Airflow, whatever the gate
+answers.
 """
 
 from datetime import timedelta
@@ -30,7 +30,7 @@ PREFIX: Final = "/execution/"
 # The key that a task asks Airflow for, and the gate answers: authz/core/runs/run_request.py.
 EXCHANGE: Final = edge.VARIABLES + edge.RUN_IDENTITY
 CLUSTER: Final = "execution.airflow"
-# Only we set it, and only on the way to Airflow: who brings it comes back to where it was.
+# Only we set it, and only on the way to Airflow: a request that arrives with it has come back in a loop.
 ON_ITS_WAY: Final = "x-execution-gate"
 CLIMBING: Final = r"(?is).*(?:/|%2f|%5c)\.\.?(?:(?:/|%2f|%5c|;).*)?"
 _NOT_FOUND: Final = 404

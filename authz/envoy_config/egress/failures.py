@@ -41,7 +41,7 @@ class Failure:
         return SubstitutionFormatString(json_format=Struct.from_dict(fields), content_type="application/json")
 
     def headers(self) -> list[HeaderValueOption]:
-        """What the answer contains for programs."""
+        """The headers of the answer, for programs."""
         said = {HEADER: self.word, "cache-control": "no-store"}
         if self.after:
             said["retry-after"] = str(self.after)
@@ -52,13 +52,13 @@ CREDENTIAL: Final = Failure(
     word="credential_unavailable",
     status=503,
     message="The gate has no credential for this destination: its secret is missing or unusable, or its token endpoint"
-    " gives no token. Nothing was sent.",
+    " issued no token. Nothing was sent.",
     after=2,
 )
 OVERFLOW: Final = Failure(
     word="circuit_open",
     status=503,
-    message="As many calls of this destination as it may have are under way or waiting. Nothing was sent.",
+    message="This destination has reached its limit of active and waiting calls. Nothing was sent.",
     after=1,
 )
 UNHEALTHY: Final = Failure(
@@ -77,8 +77,7 @@ NO_NAME: Final = Failure(
 UNREACHABLE: Final = Failure(
     word="connect_failure",
     status=503,
-    message="This destination does not accept connections, or is not who its certificate should name. Nothing was"
-    " sent.",
+    message="This destination does not accept connections, or its certificate is not for its name. Nothing was sent.",
     after=2,
 )
 LOST: Final = Failure(
@@ -96,10 +95,10 @@ TIMEOUT: Final = Failure(
 NOT_HTTP: Final = Failure(
     word="invalid_response",
     status=502,
-    message="What this destination answered is no HTTP that the gate reads, or has too many or too long headers.",
+    message="This destination's answer is not HTTP that the gate can read, or its headers are too many or too long.",
 )
 REQUEST_TOO_LARGE: Final = Failure(
-    word="request_too_large", status=413, message="The body is larger than this destination may be sent."
+    word="request_too_large", status=413, message="The body is larger than the limit for this destination."
 )
 REDIRECT: Final = Failure(
     word="redirect_refused",
@@ -124,7 +123,7 @@ def destination_replies() -> list[ResponseMapper]:
     A call that was retried has several flags.
     """
     secret = [details("failed_to_inject_credential")]
-    # The secret makes no header: it has a newline, or other characters that no header has.
+    # The secret cannot be sent as a header: it contains a newline or another forbidden character.
     unusable = [details("filter_removed_required_request_headers")]
     return [
         _entry(CREDENTIAL, [status(_UNAUTHORIZED), *secret]),

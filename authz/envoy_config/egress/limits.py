@@ -27,7 +27,7 @@ from authz.settings.destinations import DestinationLimits
 RETRY_SHARE: Final = Percent(value=20.0)
 RETRIES_AT_LEAST: Final = 3  # where little is under way
 LONGEST_PAUSE: Final = 5  # times the first
-_LOOK: Final = 1.0  # seconds between looks at who may come back
+_LOOK: Final = 1.0  # seconds between checks of which hosts may come back
 _BACK_OFF: Final = RetryPolicyRetryBackOff(
     base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
 )
@@ -52,9 +52,9 @@ def breakers(limits: DestinationLimits) -> CircuitBreakers:
 def outliers(limits: DestinationLimits) -> OutlierDetection:
     """When a destination counts as broken. A plain 500 does not count: one broken page must not close all the others.
 
-    Failed and broken connections, timeouts, 502, 503 and 504 are counted in one row. Counted separately
+    Failed and broken connections, timeouts, 502, 503 and 504 have one counter. Counted separately
     (`split_external_local_origin_errors`), a host that accepts connections and never answers is never found: each
-    connection that it accepts resets the row of calls without an answer (seen).
+    connection that it accepts resets the counter of calls without an answer (seen).
     """
     return OutlierDetection(
         enforcing_consecutive_5xx=0,
@@ -74,9 +74,9 @@ def body_bound(limits: DestinationLimits) -> HttpFilter:
 
 
 def further_tries(limits: DestinationLimits) -> RetryPolicy | None:
-    """Retry where nothing of the request can have arrived: so whatever the method, no call is made twice.
+    """Retry only if nothing of the request can have arrived: no call is made twice, whatever its method.
 
-    On another host if there is one. A dead one has the fewest calls, so it is picked first every time.
+    It goes to another host if there is one: a dead host has the fewest calls, so it would be picked first every time.
     """
     if not limits.retries:
         return None

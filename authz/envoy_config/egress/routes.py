@@ -1,9 +1,9 @@
-"""Egress routes: by Host, by one of Envoy's own addresses or paths, or through a tunnel. Or nowhere.
+"""Egress routes: by Host, by one of Envoy's own addresses or paths, or through a tunnel.
 
-Law: every request, even one without a route, is evaluated on the egress plane, for the place it goes to: the Host that
-the authorizer sees chooses the destination, and the check names it; where the Host is one of Envoy's addresses, the
-authorizer gets the destination's host, and the request is sent with exactly that host. Run-identity headers are removed
-before the request reaches the destination. A redirect goes back to the caller, who has to ask again.
+Law: every request, even one without a route, is evaluated on the egress plane, for the place where it goes: the Host
+that the authorizer sees chooses the destination, and the check names it; where the Host is one of Envoy's addresses,
+the authorizer gets the destination's host, and the request is sent with exactly that host. Run-identity headers are
+removed before the request reaches the destination. A redirect goes back to the caller, which has to call again.
 """
 
 import re
@@ -61,9 +61,9 @@ def egress_routes(egress: Egress) -> RouteConfiguration:
 
 
 def base_url_routes(egress: Egress, destination: Destination) -> RouteConfiguration:
-    """The routes of a listener that leads to one destination, whatever Host a request names.
+    """The routes of a listener for one destination, whatever Host a request names.
 
-    Except other destinations' hosts: a caller that names one is at the wrong listener, with a proof for another.
+    Other destinations' hosts get 404: a caller that names one is at the wrong listener, with a proof for another.
     """
     others = [host for other in egress.destinations if other is not destination for host in other.hosts]
     host = VirtualHost(
@@ -90,7 +90,7 @@ def _configuration(name: str, hosts: list[VirtualHost]) -> RouteConfiguration:
 
 
 def _guard(destination: Destination) -> dict[str, Any]:
-    """Limits on its answers."""
+    """The limits on the destination's answers."""
     return guarded(destination.hosts, destination.ports)
 
 
@@ -119,7 +119,7 @@ def _own_address(egress: Egress) -> list[VirtualHost]:
 
 
 def _below_path(destination: Destination, path: str) -> Route:
-    """What is at or below a base URL's path; the destination gets the rest, which is what was evaluated."""
+    """The route at and below a base URL's path; the destination gets the rest of it, which is what was evaluated."""
     forward = _forward(destination, rewrite=True, cut=path)
     return Route(
         name=f"{destination.name}.path",

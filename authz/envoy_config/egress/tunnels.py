@@ -1,8 +1,8 @@
 """Tunnels: the inside of a CONNECT must be TLS with a server name that is the host that was evaluated.
 
-Law: a tunnel ends at a listener inside Envoy that reads the beginning of the TLS handshake. A different server name
-from the tunnel's host, none, or traffic that is not TLS matches no filter chain there: the connection ends, and the
-destination is not connected to. The caller must check the certificate inside; the gate cannot see it.
+Law: a tunnel ends at a listener inside Envoy that reads the beginning of the TLS handshake. A server name that is not
+the tunnel's host, no server name, or traffic that is not TLS matches no filter chain there: the connection ends, and
+Envoy does not connect to the destination. The caller must check the certificate inside; the gate cannot see it.
 """
 
 from collections.abc import Iterator

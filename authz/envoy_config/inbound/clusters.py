@@ -32,7 +32,7 @@ def cluster_name(upstream: Upstream) -> str:
 
 
 def upstream_cluster(upstream: Upstream) -> Cluster:
-    """An Airflow of ours."""
+    """The cluster of one Airflow."""
     named = [upstream.host_rewrite or "", *(host for host in upstream.hosts if not host.startswith("*"))]
     health = [http_health(upstream.health_path, *named)] if upstream.health_path else []
     return airflow_cluster(upstream, cluster_name(upstream), health)

@@ -1,9 +1,9 @@
 """Refuses token cookies that Envoy did not make, before the oauth2 filter, which would write them into Envoy's log.
 
-Law: the filter prints, at level error, what it cannot decrypt in a token's cookie. What it makes itself is base64url,
-without padding, of an IV of 16 bytes and whole AES blocks of 16; so nothing else reaches it, neither a JWT (it has
-dots) nor another token, unless it has exactly that alphabet and length. A request with its own bearer token bypasses
-the filter, and so do its cookies.
+Law: the filter prints, at level error, what it cannot decrypt in a token's cookie. Its own cookies are base64url,
+without padding, of an IV of 16 bytes and whole AES blocks of 16. So nothing else reaches it: no JWT (it has dots) and
+no other token, unless it has exactly that alphabet and length. A request with its own bearer token bypasses the filter,
+and so do its cookies.
 """
 
 from typing import Final
@@ -17,11 +17,11 @@ from authz.envoy_config.inbound.login import CSRF, NAMES, OAUTH2, TOKENS, brings
 from authz.settings.login import Login
 
 UNAUTHORIZED: Final = 401
-PATTERN_SIZE: Final = 3000  # instructions of RE2 that the pattern below may have
+PATTERN_SIZE: Final = 3000  # RE2 instructions that the pattern below may need
 NAME: Final = "login.foreign-token"
 _LETTER: Final = "[A-Za-z0-9_-]"
-# 48 bytes are 64 letters. 16 bytes more are 22, the last of which has four bits to spare, and 32 are 43 with two: they
-# are 0. The shortest is the IV with one block.
+# 48 bytes are 64 letters. 16 bytes more are 22 letters, the last with four spare bits; 32 bytes more are 43, with two.
+# Spare bits are 0. The shortest value is the IV with one block.
 _ONE_MORE: Final = f"(?:{_LETTER}{{1,21}}|{_LETTER}{{21}}[B-PR-Za-fh-vx-z0-9_-])"
 _TWO_MORE: Final = f"(?:{_LETTER}{{23,42}}|{_LETTER}{{42}}[B-DF-HJ-LN-PR-TV-XZabd-fh-jl-np-rt-vx-z1-35-79_-])"
 _OTHER_LENGTH: Final = f"(?:{_LETTER}{{64}})*(?:{_ONE_MORE}|{_TWO_MORE}|{_LETTER}{{44,63}})|{_LETTER}{{22}}"
@@ -38,7 +38,7 @@ def foreign_tokens(login: Login, deletions: list[HeaderValueOption]) -> list[Rou
     )
     return [
         _end(NAME, deletions, _matches(foreign(login))),
-        # A pattern fits no header that is not UTF-8, so one that holds such a name is refused as it is.
+        # A pattern matches no header that is not UTF-8, so such a header is refused if it has one of these names.
         _end(f"{NAME}.bytes", deletions, not_text, _matches(rf"\C*(?:{'|'.join(NAMES[kind] for kind in TOKENS)})\C*")),
     ]
 

@@ -47,14 +47,14 @@ NAMES: Final = {
     "oauth_nonce": edge.OAUTH_NONCE,
     "code_verifier": edge.CODE_VERIFIER,
 }
-# The cookies of a session; the others are of a login that is under way.
+# The cookies of a session; the others belong to a login that is under way.
 SESSION: Final = ("bearer_token", "oauth_hmac", "oauth_expires", "id_token", "refresh_token")
 # Those that hold a token, encrypted.
 TOKENS: Final = ("bearer_token", "id_token", "refresh_token")
-# A token that is too large for one cookie is kept in at most so many (Envoy takes 2 to 16), if they are split: some
-# 47 kB of token.
+# With split cookies, a token that is too large for one is kept in at most this many (Envoy accepts 2 to 16): some 47 kB
+# of token.
 MOST_PIECES: Final = 16
-# What Envoy tells the upstream about a request that it let go on without a login.
+# The header by which Envoy marks a request that it let through without a login.
 STATUS_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 
 
@@ -121,7 +121,7 @@ def oauth2_filter(login: Login, sds: str) -> HttpFilter:
         forward_bearer_token=True,
         pass_through_matcher=[brings_bearer()],
         allow_failed_matcher=[is_navigation(invert=True)],
-        # never reached while the matcher above is the same; should it ever not be, a program gets a 401 all the same
+        # never reached while the matcher above is the same; if that changes, a program still gets a 401
         deny_redirect_matcher=[is_navigation(invert=True)],
         disable_id_token_set_cookie=not login.keep_id_token,
         cookie_configs=_lax(),

@@ -1,6 +1,6 @@
 """What people and programs read when a login fails or ends: one `Page` for each cause.
 
-Law: fixed text, as of every page (`authz.envoy_config.reply_bodies`), which shows nothing of the provider's answer.
+Law: fixed text, as on every page (`authz.envoy_config.reply_bodies`), with nothing of the provider's answer.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ REFUSED: Final = Page(
 PROVIDER_ERROR: Final = Page(
     "login_provider_error",
     "The identity provider reported an error",
-    "The provider ended the sign-in with an error. Try again; if it lasts, tell your platform team the time: the"
+    "The provider ended the sign-in with an error. Try again; if it persists, tell your platform team the time: the"
     " provider's own log says what was wrong.",
 )
 STALE: Final = Page(
@@ -28,12 +28,14 @@ NO_TOKEN: Final = Page(
     "login_failed",
     "The sign-in could not be completed",
     "The identity provider gave no token: it cannot be reached, the sign-in was used already or took too long, or its"
-    " settings for this gate are wrong. Try again; if it lasts, tell your platform team the time and the request id.",
+    " settings for this gate are wrong. Try again; if it persists, tell your platform team the time and the request"
+    " id.",
 )
 NOT_READY: Final = Page(
     "login_not_ready",
     "Signing in is not possible right now",
-    "The gate waits for its secrets. Nothing was forwarded. Try again shortly; if it lasts, tell your platform team.",
+    "The gate is waiting for its secrets. Nothing was forwarded. Try again shortly; if it persists, tell your platform"
+    " team.",
 )
 UNAUTHENTICATED: Final = Page("unauthenticated", "Please sign in", "Authentication is required.", "Sign in")
 FOREIGN_COOKIE: Final = Page(

@@ -48,7 +48,7 @@ from authz.settings.inbound import Inbound
 from authz.settings.login import Login
 from authz.settings.urls import endpoint
 
-# The provider's sign-out sends the browser to `/` then, with `SIGNED_OUT_MARKER`. It has to answer within this time.
+# After its sign-out, the provider sends the browser to `/`, with `SIGNED_OUT_MARKER`. It must do so within this time.
 BACK_WITHIN_S: Final = 300
 # What is registered at the provider as the client's back-channel logout URI, after the public URL.
 BACKCHANNEL_PATH: Final = "/oauth2/backchannel-logout"
@@ -107,15 +107,15 @@ def _like(forward: Route, name: str, header: HeaderMatcher) -> Route:
 
 
 def _sign_out(login: Login, branding: Branding) -> Route:
-    """The authorizer was asked, as its marker shows: end the cookies, and then the session at the provider.
+    """The marker shows that the authorizer was asked: delete the cookies, then end the session at the provider.
 
-    With an ID token the filter does it, as only it can read the cookie. Without one it would send an empty hint, which
-    some providers take for a forged one; so this route sends the same without it.
+    With an ID token the filter does it, as only the filter can read the cookie. Without one it would send an empty
+    hint, which some providers take for a forged one; so this route sends the same request without a hint.
     """
     marked = _says(marker(login))
     coming_back = _cookie(login, _host_only(login, SIGNED_OUT_MARKER), value="1", seconds=BACK_WITHIN_S)
     if login.ending and login.keep_id_token:
-        # A marker that stayed would let the next sign-out pass the authorizer by.
+        # A marker that stayed would let the next sign-out bypass the authorizer.
         return _end(
             login.signout_path, "login.sign-out", marked, config=response_cookies(_deletions(login)[-1], coming_back)
         )
@@ -132,9 +132,9 @@ def _sign_out(login: Login, branding: Branding) -> Route:
 
 
 def _back_from_sign_out(login: Login, branding: Branding) -> Route:
-    """The provider's sign-out leads to `/`. The next login would begin there, as if nothing had happened.
+    """The provider's sign-out redirects to `/`, where the next login would begin as if nothing had happened.
 
-    A browser that has a session, or can renew one, has logged in again meanwhile.
+    A browser that has a session, or can renew one, has logged in again in the meantime.
     """
     session = [
         HeaderMatcher(name="cookie", string_match=StringMatcher(contains=cookie_name(login, kind)), invert_match=True)
@@ -146,13 +146,13 @@ def _back_from_sign_out(login: Login, branding: Branding) -> Route:
 
 
 def _says(name: str) -> HeaderMatcher:
-    """The cookie of this name is 1."""
+    """The cookie of this name has the value 1."""
     regex = f"(?:.*[;,] *)?{name}=1(?: *[;,].*)?"
     return HeaderMatcher(name="cookie", string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
 
 
 def marker(login: Login) -> str:
-    """The name of the authorizer's cookie that says: this session is revoked, end the rest."""
+    """The name of the authorizer's cookie that means: this session is revoked, end the rest."""
     return _host_only(login, SIGN_OUT_MARKER)
 
 
@@ -161,7 +161,10 @@ def _host_only(login: Login, plain: str) -> str:
 
 
 def _deletions(login: Login) -> list[str]:
-    """With the attributes they were set with, so that browsers accept it. Those of an unfinished login just expire."""
+    """The lines that delete a session's cookies, with the attributes they were set with, so that browsers accept them.
+
+    The cookies of an unfinished login just expire.
+    """
     session = [_cookie(login, name) for kind in SESSION for name in pieces(login, kind)]
     return [*session, _cookie(login, marker(login), path="/" if login.is_secure else login.signout_path)]
 
@@ -184,7 +187,7 @@ def _to_provider(login: Login, end: Url) -> RedirectAction:
 
 
 def _signed_out(name: str, match: RouteMatch, cookies: list[str], branding: Branding) -> Route:
-    """The page that says so, with these cookies."""
+    """The page that says that the session has ended, with these cookies."""
     headers = [*(("set-cookie", line) for line in cookies), ("content-type", "text/html; charset=utf-8")]
     return Route(
         name=name,
@@ -254,7 +257,7 @@ def _too_large(login: Login) -> Route:
 
 
 def _start_page(base: str) -> Route:
-    """Our pages and the provider lead to `/`."""
+    """Our pages and the provider link to `/`."""
     return Route(
         name="login.start-page",
         match=RouteMatch(path="/"),

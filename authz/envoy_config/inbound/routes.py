@@ -39,7 +39,7 @@ _NOT_FOUND: Final = 404
 def route_configuration(settings: Settings, listener: Inbound) -> RouteConfiguration:
     """All the routes of the inbound listener. Ports in Host are ignored.
 
-    An upstream learns the client's address; behind a Unix socket of ours there is none to pass.
+    An upstream learns the client's address; a listener on a Unix socket has none to pass.
     """
     tell_client = not isinstance(parse_address(listener.listen), SocketPath) or bool(listener.trusted_hops)
     hosts = [_virtual_host(settings, listener, upstream) for upstream in listener.upstreams]
@@ -97,7 +97,7 @@ def _forward(upstream: Upstream) -> Route:
         retry_policy=second_try(),
     )
     base = upstream.base_path
-    # Airflow answers `/api/…` as it does `/airflow/api/…`. Only the latter was asked about, so only that gets there.
+    # Airflow answers `/api/…` like `/airflow/api/…`. Only the latter was evaluated, so only that gets there.
     match = RouteMatch(path_separated_prefix=base) if base else RouteMatch(prefix="/")
     return Route(name=f"{upstream.name}.forward", match=match, route=action)
 
@@ -105,7 +105,7 @@ def _forward(upstream: Upstream) -> Route:
 def execution(base: str) -> str:
     """The pattern of Airflow's task API below a base path.
 
-    Upper and lower case, and with the slashes before and after it encoded: uvicorn decodes them before it routes.
+    It matches in upper and lower case, and with encoded slashes before and after: uvicorn decodes before it routes.
     """
     return f"(?is){re.escape(base)}(?:/|%2f)+execution(?:[^a-z0-9_-].*)?"
 

@@ -59,7 +59,7 @@ def test_the_endpoints_of_an_issuer(server):
     [
         ("{", "is not JSON"),
         ([], "is not a JSON object"),
-        ({"issuer": "https://other.test"}, "another issuer"),
+        ({"issuer": "https://other.test"}, "its `issuer` is not"),
         ({"token_endpoint": None}, "no token_endpoint"),
         ({"authorization_endpoint": 7}, "no authorization_endpoint"),
         ({"authorization_endpoint": ""}, "no authorization_endpoint"),

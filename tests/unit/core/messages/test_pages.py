@@ -66,7 +66,7 @@ def test_what_was_missing_is_said_with_the_callers_roles(fields, who, said):
         (Reason.NO_TOKEN, "A valid token is needed.", "Your sign-in is missing, has ended, or is not accepted here."),
         (
             Reason.OVERLOADED,
-            "Nothing was forwarded. Try again shortly; if it lasts, give the decision id to your platform team.",
+            "Nothing was forwarded. Try again shortly; if it persists, give the decision id to your platform team.",
             "Nothing was forwarded to Airflow. Try again shortly.",
         ),
         (Reason.BAD_PATH, ANSWERS[Reason.BAD_PATH].help, ANSWERS[Reason.BAD_PATH].help),
