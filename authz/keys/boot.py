@@ -1,4 +1,4 @@
-"""Time since the machine started: it cannot be set back, but ends with the boot that its id names."""
+"""Time since the machine started: it cannot be set back, but is comparable only within one boot, which has an id."""
 
 import time
 from pathlib import Path

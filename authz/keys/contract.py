@@ -13,8 +13,7 @@ from authz.core.model import Issuer
 class Fetched:
     """The bytes of a key set. `max_age` is how long the server calls it fresh.
 
-    `age` is 0 for a fetch made for this question; for one that was made for another caller, how many seconds ago it
-    began.
+    `age` is 0 for a fetch made for this question; if it was made for another caller, the seconds since it began.
 
     `error` says why the fetch failed, if it did; then `data` was kept from an earlier process, and `since` is its time.
     """
@@ -30,7 +29,7 @@ class Fetcher(Protocol):
     """Fetches key sets; `KeyFetcher` for real, a simulator in tests."""
 
     def fetch(self, issuer: Issuer, *, hurried: bool = False) -> Fetched:
-        """The bytes of the issuer's key set, from where its discovery document says now.
+        """The bytes of the issuer's key set, from the place that its discovery document names now.
 
         `hurried` says that a key is missing: an older result is of no use.
 

@@ -1,6 +1,6 @@
 """Where an issuer's keys come from: discovery, an explicit `jwks_uri`, or a local file.
 
-Law: bytes come out, unchecked; `authz.core.jose.jwks` reads them. The content of a token never leads here.
+Law: bytes come out, unchecked; `authz.core.jose.jwks` reads them. The content of a token never decides what is fetched.
 """
 
 import ssl
@@ -43,7 +43,7 @@ class KeyFetcher:
         if issuer.jwks_file is not None:
             return Fetched(data=read_file(issuer.jwks_file, self._limits.max_bytes))
         if self._http is None:
-            # Megabytes and start-up time for an HTTP client and its certificates: a worker whose supervisor fetches,
+            # An HTTP client and its certificates cost megabytes and start-up time: a worker whose supervisor fetches,
             # and a gate with key files only, never need them.
             from authz.keys.over_http import HttpFetcher  # noqa: PLC0415
 

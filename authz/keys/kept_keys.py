@@ -21,7 +21,7 @@ from authz.keys.contract import Fetched, Fetcher
 from authz.system.clock import Clock
 from authz.system.state_folder import Item, StateFolder, shown
 
-_REWRITE_S: Final = 60.0  # a set that did not change is written again for the sake of its time, and not more often
+_REWRITE_S: Final = 60.0  # an unchanged set is written again to renew its time, at most this often
 _AHEAD_S: Final = 30.0  # tolerated difference of clocks
 
 
@@ -93,14 +93,14 @@ class KeepingFetcher:
             return None
         at = item.about.get("fetched_at")
         if item.about.get("source") != _source(issuer) or not isinstance(at, int | float):
-            self._state.refuse(name, "it is of another issuer")
+            self._state.refuse(name, "it belongs to another issuer")
             return None
         by_wall, by_boot = self._clock.wall() - at, self._age_by_boot(item.about)
         age = max(by_wall, by_boot)
         if by_wall < -_AHEAD_S or age >= self._max_stale_s:
             # Without the age, which grows: a text that stays the same is logged once.
             more = "" if by_boot <= by_wall else " and older than that by the time since the machine started"
-            self._state.refuse(name, f"it is of {shown(at)}{more}, and `keys.max_stale` is {self._max_stale_s:g} s")
+            self._state.refuse(name, f"it is from {shown(at)}{more}, and `keys.max_stale` is {self._max_stale_s:g} s")
             return None
         try:
             jwks.parse(item.data)

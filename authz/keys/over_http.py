@@ -2,7 +2,8 @@
 
 Law: a discovery document is accepted only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
 1.0 §4.3), and the URL in it obeys the same rules as the configured one. It is read again for every fetch: a provider
-that moves its keys may keep serving old ones from the old address. The content of a token never leads here.
+that moves its keys may keep serving old ones from the old address. The content of a token never decides what is
+fetched.
 """
 
 import ssl
@@ -64,7 +65,7 @@ def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
     if not isinstance(metadata, dict):
         raise FetchError(f"{url} is not a JSON object")
     if metadata.get("issuer") != issuer:
-        raise FetchError(f"{url} is of another issuer than {issuer}")
+        raise FetchError(f"{url}: its `issuer` is not {issuer}")
     uri = metadata.get("jwks_uri")
     if not isinstance(uri, str):
         raise FetchError(f"{url} has no jwks_uri")

@@ -199,7 +199,7 @@ class KeyStore:
         except KeysUnavailableError as error:
             self._failed(worker, _placed(worker.issuer, error.detail))
         except Exception as error:
-            # The thread's door: a bug in a fetch must not end the refreshing of this issuer for good.
+            # The thread's outermost handler: a bug in a fetch must not end the refreshing of this issuer for good.
             log.exception("fetching the keys of issuer %s", worker.issuer.name)
             self._failed(worker, f"internal error ({type(error).__name__})")
         else:
@@ -252,7 +252,7 @@ class KeyStore:
                 restored=fetched.since,
             )
         log.warning(
-            "issuer %s: %d keys of %s, kept from before the restart", worker.issuer.name, len(keyset), fetched.since
+            "issuer %s: %d keys from %s, kept from before the restart", worker.issuer.name, len(keyset), fetched.since
         )
         self._failed(worker, fetched.error)
 
@@ -281,8 +281,8 @@ class KeyStore:
             try:
                 done()
             except Exception:
-                # The thread's door: the next one who waits must be told too, and the thread must go on.
-                log.exception("telling a waiting check about a key")
+                # The thread's outermost handler: the next waiter must be notified too, and the thread must go on.
+                log.exception("notifying a waiting check of a key")
 
 
 def _source(issuer: Issuer) -> tuple[object, ...]:
@@ -291,6 +291,6 @@ def _source(issuer: Issuer) -> tuple[object, ...]:
 
 
 def _placed(issuer: Issuer, detail: str) -> str:
-    """A failure with its key file; a failure about an address names that already."""
+    """A failure with the name of its key file; a failure about a URL names the URL already."""
     file = issuer.jwks_file
     return detail if file is None or detail.startswith(file) else f"{file}: {detail}"

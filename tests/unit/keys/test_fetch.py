@@ -153,7 +153,7 @@ class TestDiscoveryLies:
     @pytest.mark.parametrize("lie", ["https://evil.example", "HTTP://localhost", "{url}/"])
     def test_another_issuer(self, idp, lie):
         idp.says_issuer = lie.format(url=idp.url)
-        assert "is of another issuer" in refusal(KeyFetcher(), discovered(idp))
+        assert "its `issuer` is not" in refusal(KeyFetcher(), discovered(idp))
         assert idp.count("/jwks") == 0
 
     @pytest.mark.parametrize(

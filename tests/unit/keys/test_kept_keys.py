@@ -136,7 +136,7 @@ def test_a_set_under_another_name_is_not_used(path, clock, kept):
     fetcher, state = started(path, clock, DEAD)
     with pytest.raises(KeysUnavailableError):
         fetcher.fetch(other)
-    assert "it is of another issuer" in state.problems()[0]
+    assert "it belongs to another issuer" in state.problems()[0]
 
 
 def test_a_rotated_set_takes_the_place_of_the_old_one(path, clock, kept):
