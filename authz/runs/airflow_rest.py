@@ -1,4 +1,4 @@
-"""Asks Airflow's REST API whether a task instance is what it says and runs.
+"""Asks Airflow's REST API whether a task instance is what it claims to be, and runs.
 
 Law 1: everything about an answer is bounded before it is trusted: time (one deadline for all that one question takes),
 size, and shape. No redirect is followed, no proxy of the environment is used, nothing is kept open.
@@ -26,7 +26,7 @@ from authz.system.regular_file import read_regular
 
 _PLAIN: Final = frozenset((string.ascii_letters + string.digits + "-._~").encode("ascii"))
 _MOST_BYTES: Final = 1024 * 1024  # of an answer: rendered fields of a task may be large
-_MOST_MAPPED: Final = 1000  # map indices looked through, for a better word in a refusal
+_MOST_MAPPED: Final = 1000  # map indices searched for a more precise refusal
 _MOST_TOKEN: Final = 64 * 1024
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -34,7 +34,7 @@ _RUNNING: Final = "running"
 _NOT_MAPPED: Final = -1
 
 Credentials = Callable[[], Mapping[str, str]]
-"""Makes the headers that one question is asked with."""
+"""Makes the headers of one question."""
 
 
 class _NoAnswerError(Exception):
@@ -102,7 +102,7 @@ class AirflowRest:
                 Reason.RUN_MISMATCH, detail="Airflow knows no such task instance"
             )
         if not _is_at(found, claim):
-            return TaskStatus(Reason.RUN_MISMATCH, detail="Airflow's task instance has other ids than were asked for")
+            return TaskStatus(Reason.RUN_MISMATCH, detail="Airflow's task instance has ids other than those asked for")
         number = found.get("try_number")
         if type(number) is not int or number < 1:
             raise _NoAnswerError("Airflow's answer has no try number")
@@ -111,7 +111,7 @@ class AirflowRest:
         return _standing(claim, number, found.get("state"))
 
     def _whose(self, claim: TaskRef, place: str, current: int, deadline: Deadline) -> TaskStatus:
-        """Another instance's token: of another try, of another map index, or of anything else."""
+        """The refusal of another instance's token: of another try, of another map index, or of anything else."""
         try:
             elsewhere = self._elsewhere(claim, place, deadline)
             if elsewhere is not None:
@@ -119,7 +119,7 @@ class AirflowRest:
             if claim.try_number != current and self._had_tries(claim, place, current, deadline):
                 return TaskStatus(Reason.RUN_OTHER_TRY, detail=f"the task is at try {current}")
         except _NoAnswerError:
-            pass  # it is refused either way; only the better word for it is missing
+            pass  # it is refused either way, only for a less precise reason
         return TaskStatus(Reason.RUN_MISMATCH, detail="Airflow has another id for this task instance")
 
     def _elsewhere(self, claim: TaskRef, place: str, deadline: Deadline) -> TaskStatus | None:
@@ -136,7 +136,7 @@ class AirflowRest:
         return None
 
     def _had_tries(self, claim: TaskRef, place: str, current: int, deadline: Deadline) -> bool:
-        """Whether the task had the try that is claimed, or any other one if none is."""
+        """Whether the task has had the try that is claimed, or any other if none is claimed."""
         mapped = "" if claim.map_index == _NOT_MAPPED else f"/{claim.map_index}"
         tries = {item.get("try_number") for item in _items(self._get(f"{place}{mapped}/tries", deadline))}
         return claim.try_number in tries if claim.try_number is not None else bool(tries - {current})
@@ -204,7 +204,7 @@ def _is_at(found: Mapping[str, Any], claim: TaskRef) -> bool:
 
 
 def _standing(claim: TaskRef, number: int, state: object) -> TaskStatus:
-    """The result for a task instance whose token this is."""
+    """The result for the task instance that the token belongs to."""
     if claim.try_number is not None and claim.try_number != number:
         return TaskStatus(Reason.RUN_OTHER_TRY, detail=f"the task is at try {number}")
     if state != _RUNNING:

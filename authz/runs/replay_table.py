@@ -1,6 +1,6 @@
 """Replay cache of used proofs: one table in shared memory, for the workers of one gate only.
 
-Law 1: `first` says True once for a digest until its time is over, whichever process asks. A process killed in the
+Law 1: `first` returns True once for a digest until its time is over, whichever process asks. A process killed in the
 middle does not change that: its lock goes with it, and a half-made entry belongs to a call that got no answer. A half
 entry never takes another's place: the entry that it replaces is evicted first, the digest is written next, and the time
 that makes it valid last, in one aligned store.
@@ -9,13 +9,13 @@ table's own secret, so that a caller cannot aim at one. A bucket with only valid
 half of the slots in use for fewer than one call in a million, with three quarters for one in sixty. A call takes a slot
 for 61 s, or up to 121 s if the task's clock is ahead: half of 2**17 slots (3 MB) is a thousand calls a second.
 Law 3: neither a clock that steps back nor a new table lets a used proof through. Each bucket records the latest end of
-all that it evicted; a digest that ends no later may have been one of those, and is not `first`. So after a step back
-calls are refused where entries were evicted meanwhile, for a minute at most, and none is let through twice. A new table
-begins as if it had evicted everything that could be used before it existed (`floor`).
+all that it evicted; a digest that ends no later may be one of those, and is not `first`. So after a step back calls are
+refused where entries were evicted meanwhile, for a minute at most, and none is let through twice. A new table begins as
+if it had evicted everything that could be used before it existed (`floor`).
 Law 4: the file is ours alone: made in one step with mode 0600, opened without following a link, in a folder that only
 we may write to; otherwise it is not used. Of a proof it holds only a keyed hash.
 
-Used by one process from when it is opened; a fork would share its lock, and may not use it.
+An open table belongs to the process that opened it; a fork would share its lock, and must not use it.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _HEADER: Final = struct.Struct(f"<{len(_MAGIC)}sQ{_SECRET_BYTES}s")
 _HEADER_BYTES: Final = 64
 _TIME_BYTES: Final = 8
 _TIMES: Final = struct.Struct(f"<{BUCKET}d")
-# A bucket: the latest end of what it gave up, the ends of its entries (0 where there is none), their digests.
+# A bucket: the latest end of what it evicted, the ends of its entries (0 where there is none), their digests.
 _ENDS: Final = _TIME_BYTES
 _DIGESTS: Final = _ENDS + BUCKET * _TIME_BYTES
 _STRIDE: Final = _DIGESTS + BUCKET * DIGEST_BYTES
@@ -137,7 +137,7 @@ class Replays:
             return False
         oldest = min(ends)
         if oldest > now:
-            raise ReplaysFullError(f"all {BUCKET} entries of a bucket count until {oldest - now:.0f} s from now")
+            raise ReplaysFullError(f"all {BUCKET} entries of a bucket are valid for another {oldest - now:.0f} s")
         place = ends.index(oldest) if place is None else place
         # In this order, whatever happens in between (Law 1).
         times[given_up] = max(times[given_up], ends[place])
@@ -165,11 +165,11 @@ class Replays:
         while True:
             try:
                 fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, wanted)
-            except (BlockingIOError, PermissionError):  # POSIX allows both for a lock that another one has
+            except (BlockingIOError, PermissionError):  # POSIX allows both for a lock that another process holds
                 now = time.monotonic()
                 deadline = deadline or now + _LOCK_S
                 if now > deadline:
-                    text = f"another process keeps a bucket for more than {_LOCK_S} s"
+                    text = f"another process has held a bucket for more than {_LOCK_S} s"
                     raise ReplaysFullError(text, Reason.REPLAY_CACHE_LOCKED) from None
                 time.sleep(0)
             else:
@@ -212,8 +212,8 @@ def _secret(descriptor: int, buckets: int, name: str) -> bytes:
         raise PermissionError(f"{name} is not a file that only we may read and write")
     head = os.pread(descriptor, _HEADER_BYTES, 0)
     if len(head) != _HEADER_BYTES or status.st_size != _size(buckets):
-        raise OSError(f"{name} was made for another number of slots, or is no replay table: remove it")
+        raise OSError(f"{name} was made for another number of slots, or is not a replay table: remove it")
     magic, made_for, secret = _HEADER.unpack_from(head)
     if magic != _MAGIC or made_for != buckets:
-        raise OSError(f"{name} was made for another number of slots, or is no replay table: remove it")
+        raise OSError(f"{name} was made for another number of slots, or is not a replay table: remove it")
     return bytes(secret)

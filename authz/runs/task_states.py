@@ -2,7 +2,8 @@
 
 Law 1: the serving thread never waits here. `seen` and `look` take a lock that is never held while asking.
 Law 2: an unknown state is never taken for "running". A task counts as running for `recheck` from the moment at which
-the question that Airflow answered so was sent; the answer to a later question wins, whichever arrives first.
+the question that Airflow answered with "running" was sent; the answer to a later question wins, whichever arrives
+first.
 Law 3: one question at a time about one claim (single flight), however many wait for it; the number of asking threads
 and of waiting questions is bounded. The next question is refused, and its caller learns so at once.
 Law 4: `done` is called exactly once for each waiting call, also after a failure, unless the call has left before.
@@ -125,7 +126,7 @@ class TaskStates:
     def seen(self, claim: TaskRef, now: float) -> bool:
         """Whether the task was seen running a short while ago; False: the caller has to `look` first.
 
-        At half of the time the next look begins in the background, so that a task that calls often never waits.
+        Halfway through that time the next look begins in the background, so that a task that calls often never waits.
 
         Raises:
             DeniedError: Airflow has just said that it does not run, or could not be asked just now.
@@ -156,9 +157,8 @@ class TaskStates:
         """Ask Airflow, or join a question that is on its way; never blocks.
 
         Returns:
-            True when `done` will be called once, from another thread, when `attempt.found` is there or there will be
-            none. False when nothing will be asked: too many questions wait, which `attempt.found` then says, or this
-            has ended.
+            True when `done` will be called once, from another thread, when `attempt.found` is set or will not be. False
+            when nothing will be asked: too many questions wait, and `attempt.found` says so, or `stop` was called.
         """
         claim, why = attempt.claim, ""
         with self._lock:
@@ -225,8 +225,8 @@ class TaskStates:
         found = TaskStatus(Reason.AIRFLOW_UNAVAILABLE, detail="internal error")  # unless something better comes
         try:
             found = self._airflow.ask(claim)
-        except Exception as error:  # noqa: BLE001 the thread's door: the error's text could quote an answer
-            # A bug in a question must not end the asking, and those who wait must be told.
+        except Exception as error:  # noqa: BLE001 the outermost handler: the error's text could quote an answer
+            # A bug in a question must not end the asking, and the waiting calls must be notified.
             log.error("asking Airflow about a task: %s", type(error).__name__)  # noqa: TRY400
         landed = self._clock.monotonic()
         with self._lock:

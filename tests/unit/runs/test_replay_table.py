@@ -257,7 +257,7 @@ def test_a_fifo_is_refused_as_a_table_without_waiting(path):
 def test_another_file_is_no_table(path, content):
     path.touch(0o600)
     path.write_bytes(content)
-    with pytest.raises(OSError, match="no replay table"):
+    with pytest.raises(OSError, match="not a replay table"):
         Replays(path, 1)
     assert path.read_bytes() == content
 
@@ -286,7 +286,7 @@ def test_a_bucket_that_another_process_keeps_locked_fails_the_call_quickly(path,
     waits = []
     for _ in range(5):
         begun = time.perf_counter()
-        with pytest.raises(ReplaysFullError, match=r"^replay_cache_locked: another process keeps"):
+        with pytest.raises(ReplaysFullError, match=r"^replay_cache_locked: another process has held"):
             bucket.first(digest("a"), NOW + 60, NOW)
         waits.append(time.perf_counter() - begun)
     assert min(waits) < 0.02, "the serving thread waits for the time of some checks, not for that of hundreds"
