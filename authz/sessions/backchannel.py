@@ -1,6 +1,7 @@
 """Where issuers report that a session has ended (OpenID Connect Back-Channel Logout 1.0).
 
-Law 1: the caller is anonymous; only the logout token counts. The rules and keys of every other token verify it.
+Law 1: the caller is anonymous; only the logout token counts. It is verified by the same rules and keys as any other
+token.
 Law 2: it can only end sessions. A duplicate token is refused, and would do nothing: it revokes what was issued up to
 its own `iat`, not up to now.
 Law 3: the answer is 200 when the revocation is on record and in force, 400 for everything else (§2.8); it reveals only
@@ -69,7 +70,7 @@ class WrongTokens:
         return not wrong or (wrong < _MOST_WRONG_OF_ONE and self._all < _MOST_WRONG)
 
     def note(self, peer: str, now: float) -> None:
-        """A token of this peer was wrong."""
+        """Count a wrong token of this peer."""
         self._turn(now)
         self._of[peer] = self._of.get(peer, 0) + 1
         self._all += 1
@@ -115,7 +116,7 @@ class Backchannel:
         self._wrong = WrongTokens()
         self._waiting: Counter[str] = Counter()
         self._lines = FairShare(_MOST_LINES, 1.0)
-        # Longer than a token is fresh, with the largest skew that a policy may set twice.
+        # Longer than a token is fresh, with twice the largest skew that a policy may set.
         self._seen: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_SEEN, FRESH_S + 1200, timer=clock.monotonic)
 
     def answer(self, asked: Asked) -> Page:
@@ -128,7 +129,7 @@ class Backchannel:
             self._log_refusal(error)
             return _page(HTTPStatus.BAD_REQUEST, "invalid_request")
         except Exception:
-            # The port's door: a bug must not end the thread without an answer.
+            # The port's outermost handler: a bug must not end the thread without an answer.
             log.exception("a back-channel logout")
             return _page(HTTPStatus.BAD_REQUEST, "server_error")
 
@@ -145,7 +146,7 @@ class Backchannel:
             raise KeysUnavailableError("there is no policy yet")
         issuer = tokens.find_issuer(parsed, policy.issuers)
         now = self._clock.wall()
-        logout = read_logout(parsed, issuer, self._clients, now)  # true only when the signature is: see below
+        logout = read_logout(parsed, issuer, self._clients, now)  # not trusted before the signature is verified, below
         seen = issuer.issuer, logout.token_id
         peer = f"{share_of(asked.peer)} {share_of(asked.forwarded)}"
         with self._lock:
@@ -171,7 +172,7 @@ class Backchannel:
         if not attempt.made:
             with self._lock:
                 self._seen.pop(seen, None)  # the issuer may try again
-            log.warning("issuer %s: a logout was not made: %s", issuer.name, attempt.refused or "it is not on record")
+            log.warning("issuer %s: a logout failed: %s", issuer.name, attempt.refused or "it is not on record")
             return _page(HTTPStatus.BAD_REQUEST, "temporarily_unavailable")
         log.info("issuer %s ended %s", issuer.name, "a session" if logout.session_id else "all sessions of a subject")
         return Page(HTTPStatus.OK, "text/plain; charset=utf-8", b"")
@@ -240,7 +241,7 @@ def _token(asked: Asked) -> str:
     """The one `logout_token` of the form (§2.5)."""
     media_type = asked.content_type.partition(";")[0].strip().lower()
     if asked.body is None or media_type != _FORM:
-        raise TokenError(Reason.TOKEN_MALFORMED, f"the body is no form of up to {MOST_BODY} bytes")
+        raise TokenError(Reason.TOKEN_MALFORMED, f"the body is not a form of up to {MOST_BODY} bytes")
     found = [part for part in asked.body.strip().split(b"&") if part.startswith(_FIELD)]
     if len(found) != 1:
         raise TokenError(Reason.TOKEN_MALFORMED, "not exactly one logout_token")

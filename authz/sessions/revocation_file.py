@@ -2,9 +2,9 @@
 
 Law 1: `append` returns when the lines are on the disk (fsync, of the folder too if the file is new), or raises and
 leaves the file as it was. One process writes at a time: the file is locked, and a process that got the lock of a file
-that was replaced meanwhile takes the new one.
+that has been replaced locks the new one.
 Law 2: a line that cannot be parsed does not affect the others. It is counted and stays where it is. The next writer
-closes half a line, which a crash or a full disk may leave, so that it spoils no other.
+ends an incomplete line, which a crash or a full disk may leave, so that it spoils no other.
 Law 3: bounded. Beyond `MOST_BYTES` nothing is appended, and nothing is read. Compaction writes what is still in force
 into a new file (mode 0600) that replaces the old one in one step.
 Law 4: the folder may belong to another account (`authz revoke` run by root), so its names are not trusted: links are
@@ -29,8 +29,8 @@ MOST_BYTES: Final = 16 << 20
 _MODE: Final = 0o600
 _LOCK_S: Final = 1.0
 _RETRY_S: Final = 0.005
-_TAIL_BYTES: Final = 1024  # a line and more: what tells whether a file is the one that was read
-_RECENT_BYTES: Final = 256 << 10  # in which a writer looks for what it is about to say
+_TAIL_BYTES: Final = 1024  # more than a line: they identify the file that was read
+_RECENT_BYTES: Final = 256 << 10  # in which a writer looks for the lines that it is about to write
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -45,7 +45,7 @@ class News:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Up to where a file was read. Inode numbers are reused, so the last bytes before that position count too."""
+    """The position up to which a file was read. Inode numbers are reused, so the bytes before it are compared too."""
 
     device: int
     inode: int
@@ -74,7 +74,7 @@ class RevocationFile:
         self._lines = self._broken = 0
 
     def append(self, revocations: Iterable[Revocation]) -> None:
-        """Write these durably. What the file's last lines say already is not written again.
+        """Write these durably. What is already in the file's last lines is not written again.
 
         Raises:
             OSError: they are not on record.
@@ -97,7 +97,7 @@ class RevocationFile:
                 sync_folder(self._path.parent)
 
     def news(self) -> News:
-        """What was added since the last call; the whole file when it is another one.
+        """What was added since the last call; the whole file if it is a different one.
 
         Raises:
             OSError: it cannot be read, or is too large to be one of ours. What was read before stays valid.
@@ -105,7 +105,7 @@ class RevocationFile:
         with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
             with contextlib.suppress(
                 OSError
-            ):  # half of a batch may be taken back; a process that never lets go is not waited for
+            ):  # half a batch may be undone; a process that never unlocks is not waited for
                 _lock(file.fileno(), fcntl.LOCK_SH, time.monotonic() + _LOCK_S)
             status = os.fstat(file.fileno())
             if status.st_size > self._most:
@@ -122,7 +122,7 @@ class RevocationFile:
         self._broken += broken
         read = data[: len(data) - len(rest)]
         self._place = replace(place, offset=place.offset + len(read), tail=(place.tail + read)[-_TAIL_BYTES:])
-        # What has no newline (yet) is read again the next time; if it is one already, it counts at once.
+        # Text without a newline (yet) is read again the next time; if it is a revocation already, it counts at once.
         last, torn = _parse(rest)
         return News(revocations=(*revocations, *last), lines=self._lines + bool(rest), broken=self._broken + torn)
 
@@ -162,7 +162,7 @@ class RevocationFile:
                 os.close(descriptor)  # and with it the lock
 
     def _opened(self, flags: int) -> int:
-        """The file's descriptor; OSError if the name is that of a link, a pipe or another thing."""
+        """The file's descriptor; OSError if the name is that of a link, a pipe or something else."""
         try:
             return open_regular(self._path, flags | _FLAGS, _MODE)
         except OSError as error:
@@ -217,7 +217,7 @@ def _subject_of(line: bytes) -> bytes:
 
 
 def _unsaid(lines: list[tuple[bytes, Revocation]], recent: bytes) -> Iterator[bytes]:
-    """Those of the lines that say more than any single line in the file or before them.
+    """The lines that say more than any single line in the file or before them.
 
     Any single one, not all together: of two lines about a subject the one with the later `before` may expire first.
     Many sign-outs at once with one token would write a line each. A line that others wrote in another form is not

@@ -3,9 +3,9 @@
 Law 1: a revocation is confirmed only when it is on record in the file and in force in this process, in this order. One
 that could not be written is in force nowhere, so that a retry is not answered as if it were done.
 Law 2: what was read or written once stays in force until it expires, whatever happens to the file.
-Law 3: limits apply to those that wait, those in force, and those in force for one subject. The next one is refused, and
-that is reported. Nothing else limits the sign-outs that wait: what people without a token can fill must not block them.
-Without a file there is only this process's memory.
+Law 3: limits apply to the revocations that wait, that are in force, and that are in force for one subject. The next one
+is refused, and that is reported. Nothing else limits the sign-outs that wait: a queue that people without a token can
+fill must not block them. Without a file there is only this process's memory.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _MOST_WAITING: Final = 1024
 _TIDY_S: Final = 60.0
-_SLACK: Final = 64  # lines that a file may have beyond twice of what is in force
+_SLACK: Final = 64  # lines that a file may have beyond twice the number in force
 
 _Waiting = tuple[PendingRevocation, Callable[[], None]]
 
@@ -48,9 +48,9 @@ class Revoker:
         self._file = RevocationFile(path) if path is not None else None
         self._clock = clock
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING)
-        self._lock = threading.Lock()  # of the reader's place in the file, and of the tables
+        self._lock = threading.Lock()  # for the reader's place in the file, and the tables
         self._shares = Shares()
-        self._counting = threading.Lock()  # of the shares: the other lock may be held for as long as a file is read
+        self._counting = threading.Lock()  # for the shares: the other lock may be held for as long as a file is read
         self._lines = self._broken = 0
         self._failures: dict[str, str] = {}
         self._thread = Background(self._run, name="revoker")
@@ -68,7 +68,7 @@ class Revoker:
         self.refresh()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Write what waits, and stop."""
+        """Write the revocations that wait, and stop."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout)
@@ -82,7 +82,7 @@ class Revoker:
         with self._counting:
             has_room = self._shares.take(attempt, self._clock.wall())
         if not has_room:
-            attempt.refused = "so many sessions of this subject were ended that it has had its share of the table"
+            attempt.refused = "this subject's share of the table is full: many of its sessions were ended"
             return False
         if self._file is None:
             with self._lock:
@@ -115,7 +115,7 @@ class Revoker:
         """Notes for the operator, for `/readyz`."""
         found = list(self._failures.values())
         if self._broken:
-            found.append(f"{self._path}: {self._broken} line(s) are no revocations and were passed over")
+            found.append(f"{self._path}: {self._broken} line(s) are not revocations and were skipped")
         return found
 
     def status(self) -> tuple[int, int, bool]:
@@ -128,7 +128,7 @@ class Revoker:
             now = self._clock.wall()
             self._revoked.add(revocation for revocation in news.revocations if not revocation.is_over(now))
             if news.broken > self._broken:
-                log.error("%s: %d line(s) are no revocations and were passed over", self._path, news.broken)
+                log.error("%s: %d line(s) are not revocations and were skipped", self._path, news.broken)
             self._lines, self._broken = news.lines, news.broken
 
     def _run(self) -> None:
@@ -148,7 +148,8 @@ class Revoker:
             try:
                 self._write([item for item in waiting if item is not None])
             except Exception:
-                # The thread's door: what could not be made is not said to be, and the next may go better.
+                # The thread's outermost handler: a revocation that failed is not confirmed, and the next one may
+                # succeed.
                 log.exception("writing revocations")
             if None in waiting:
                 return

@@ -136,7 +136,7 @@ def test_broken_lines_of_the_file_are_counted_and_the_other_lines_are_in_force(p
     wait_for(lambda: pair.metric("authz_revocation_broken_lines") == 3, "not told", pause=threading.Event().wait)
     state = pair.get("/readyz")
     assert state.status_code == 200
-    assert "3 line(s) are no revocations" in state.text
+    assert "3 line(s) are not revocations" in state.text
     assert pair.check(0, pair.token(sid="s3"), **LOGOUT).http == 302
     assert until_refused_by_both(pair, pair.token(sid="s3")) <= LIVE_S
 

@@ -241,6 +241,6 @@ def test_a_logout_takes_the_share_of_its_subject_or_of_an_issuer_that_names_none
 def test_a_logout_that_could_not_be_recorded_is_logged_and_may_come_again(rig, caplog):
     rig.fails = True
     assert rig.tell() == 400
-    assert "a logout was not made" in caplog.text
+    assert "a logout failed" in caplog.text
     rig.fails = False
     assert rig.tell() == 200

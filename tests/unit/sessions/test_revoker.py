@@ -137,7 +137,7 @@ def test_broken_lines_are_counted_unquoted_and_the_rest_is_in_force(rig, path):
         broken.write(b"what is this?\n" + encode(one("good")))
     rig.revoker.refresh()
     [problem] = rig.revoker.problems()
-    assert "1 line(s) are no revocations" in problem
+    assert "1 line(s) are not revocations" in problem
     assert "what is this" not in problem
     assert rig.revoker.status() == (1, 1, False)
 
