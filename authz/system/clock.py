@@ -31,10 +31,10 @@ class SystemClock:
     """The operating system's clock, whose wall time goes back by more than `tolerance` seconds only after `hold`.
 
     A clock that is set back would make expired tokens valid again (PITFALLS d-44). Small corrections are followed.
-    After a larger one time goes on, at the pace of the monotonic clock, from the latest seen less the tolerance; this
-    is logged and reported. A clock that stays where it was set for `hold` seconds is right, and the one before was
-    wrong: a machine that started an hour ahead would otherwise refuse every token until the process ends. A restarted
-    process trusts the same clock at once, so this gives away no more than a restart would.
+    After a larger one, time goes on at the pace of the monotonic clock, from the latest time seen less the tolerance;
+    this is logged and reported. If the clock stays where it was set for `hold` seconds, it is right, and it was wrong
+    before: a machine that started an hour ahead would otherwise refuse every token until the process ends. A restarted
+    process trusts the same clock at once, so this is no weaker than a restart.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SystemClock:
             return self._while_held(now, monotonic)
         if self._held is not None:
             self._let_go()
-        if ahead > self._ahead:  # noqa: PLR1730 this is asked for every check, and a call of `max` takes longer
+        if ahead > self._ahead:  # noqa: PLR1730 this runs for every check, and a call of `max` takes longer
             self._ahead = ahead
         return now
 
@@ -93,7 +93,7 @@ class SystemClock:
 
     def _let_go(self) -> None:
         self._held = None
-        log.warning("the system's clock is followed again: it was put right")
+        log.warning("the system's clock is followed again: it was corrected")
 
     def wait(self, condition: threading.Condition, timeout: float) -> None:
         """Wait on `condition` for at most `timeout` seconds."""

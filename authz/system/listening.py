@@ -1,4 +1,4 @@
-"""Makes room for a Unix socket where an earlier process may have left one, and says why a TCP address is not to be had.
+"""Makes room for a Unix socket where an earlier process may have left one, and says why a TCP address is not available.
 
 Law: only the socket of a process that is gone is removed. A socket that answers, or any other file, stays: an error.
 """
@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-_PATIENCE_S: Final = 1.0  # a process that lives and is too busy to accept still lives
+_PATIENCE_S: Final = 1.0  # a live process may be too busy to accept
 
 
 def clear_the_way(address: str) -> None:
@@ -23,7 +23,7 @@ def clear_the_way(address: str) -> None:
     path = Path(address.removeprefix("unix:"))
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(f"cannot listen on {address}: a file that is no socket is in the way")
+            raise OSError(f"cannot listen on {address}: a file that is not a socket is in the way")
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_PATIENCE_S)
             try:

@@ -48,9 +48,7 @@ def open_regular(
     except ValueError:
         raise OSError(EINVAL, "the path holds NUL, or a character that file names cannot have") from None
     try:
-        refuse_others(
-            os.fstat(descriptor).st_mode, path, devices=devices
-        )  # what the name stood for a moment ago proves nothing
+        refuse_others(os.fstat(descriptor).st_mode, path, devices=devices)  # the name may stand for another file by now
     except OSError:
         os.close(descriptor)
         raise
@@ -67,7 +65,7 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 
 
 def read_with_status(path: str | os.PathLike[str], most_bytes: int) -> tuple[bytes, os.stat_result]:
-    """See `read_regular`; and the system's status of exactly that file before it was read."""
+    """As `read_regular`, with the system's status of exactly that file before it was read."""
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -92,7 +90,7 @@ def why(error: OSError) -> str:
 
 
 def refuse_others(mode: int, path: str | os.PathLike[str], *, devices: bool) -> None:
-    """Raise an OSError that names its kind if a file of this mode is not a regular file."""
+    """Raise an OSError that names the kind of file if a file of this mode is not a regular file."""
     if devices and stat.S_ISCHR(mode):
         return
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):  # a link that must not be followed is refused by the system

@@ -1,4 +1,4 @@
-"""Signals that have no meaning for the gate, and must not end it.
+"""Ignores signals that have no meaning for the gate, and must not end it.
 
 Law: a signal that is sent by mistake, to the wrong process or too early, is ignored. SIGTERM and SIGINT end the gate,
 SIGHUP reopens the log and reads the policy once the process serves. All others keep their meaning.

@@ -3,7 +3,8 @@
 Law 1: the folder and its files are ours alone: owned by the account that serves, closed to all others, not reached
 through a link. Otherwise they are not used, and that is reported.
 Law 2: every item is one file that is written whole and durably. A process that is killed at any step leaves the old
-item or the new one; if the new one cannot be written, an old one with other bytes is removed: it is no longer the last.
+item or the new one; if the new one cannot be written, an old one with other bytes is removed: it is no longer the
+latest.
 Law 3: every item carries a SHA-256 of its whole content. One that does not match is not used, and that is reported.
 Law 4: a folder that is lost or cannot be written never stops serving: it is reported in the log, on `/readyz` and as a
 metric, and writing is retried until it succeeds.
@@ -63,7 +64,7 @@ class StateFolder:
     def keep(self, name: str, item: Item) -> None:
         """Write an item in place of the old one.
 
-        A failure is reported, not raised, and retried; meanwhile none is kept, if the old one could be removed.
+        A failure is reported, not raised, and retried; until then none is kept, if the old one could be removed.
         """
         with self._lock:
             begin = not self._waiting
@@ -72,7 +73,7 @@ class StateFolder:
                 Background(self._try_again, name="state").start()
 
     def settle(self, name: str) -> None:
-        """Drop what waits to be kept under this name: what is there now is the last."""
+        """Drop what waits to be kept under this name: what is there now is the latest."""
         with self._lock:
             if self._waiting.pop(name, None) is not None:
                 self._problems.pop(name, None)
@@ -231,5 +232,5 @@ def _holds(folder: int, name: str, data: bytes) -> bool:
 
 
 def _place(folder: int, name: str) -> Path:
-    """A file in the folder that was checked, whatever has its name by now."""
+    """A file in the folder that was checked, even if the folder's name now stands for another."""
     return Path(f"/proc/self/fd/{folder}/{name}")

@@ -1,9 +1,9 @@
 """One gate per state folder: two would restore each other's policy.
 
 Law: the lock is the kernel's, on a file in the folder, and belongs to the process that holds it: the supervisor, or the
-one process of a gate without workers. It ends with that process, however that ends, so a restart after a kill finds no
-left-over; replaced workers do not affect it. If the folder cannot be locked for another reason, that is logged, and the
-gate serves (Law 4 of `authz.system.state_folder`).
+one process of a gate without workers. It ends with that process, however that ends, so a restart after a kill finds
+nothing left over; replaced workers do not affect it. If the folder cannot be locked for another reason, that is logged,
+and the gate serves (Law 4 of `authz.system.state_folder`).
 """
 
 import contextlib

@@ -26,7 +26,7 @@ class Background(threading.Thread):
         """See `threading.Thread.run`."""
         try:
             super().run()
-        except Exception as error:  # noqa: BLE001 the door of all background threads
+        except Exception as error:  # noqa: BLE001 the outermost handler of all background threads
             frame = traceback.extract_tb(error.__traceback__)[-1]
             why = f"thread {self.name} ended: internal error ({type(error).__name__} at {frame.name}:{frame.lineno})"
             _broken.append(why)

@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all: keys, secrets, tables, and others that a reader must never see half of.
+"""Writes a file whole or not at all: keys, secrets, tables, and others that a reader must never see half-written.
 
 Law 1: the bytes go into a draft beside the file, with the file's mode from its first byte on. Only a draft that is
 complete, and on the disk, gets the file's name, in one step.
@@ -70,7 +70,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _draft(path: Path, mode: int) -> tuple[Path, int]:
-    """A new draft, and its descriptor, which holds the lock that shows that its writer lives."""
+    """A new draft, and its descriptor, whose lock shows that the draft's writer is alive."""
     while True:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
         descriptor = os.open(draft, _FLAGS, mode)
@@ -78,7 +78,7 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if draft.exists():
             return draft, descriptor
-        os.close(descriptor)  # taken for a left-over in the moment before it was locked
+        os.close(descriptor)  # removed as a left-over just before it was locked
 
 
 def _remove_left_overs(path: Path) -> None:

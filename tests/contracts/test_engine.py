@@ -435,7 +435,7 @@ def test_an_address_in_use_is_an_error_not_a_half_share(kind, tmp_path):
             pass
         file = tmp_path / "plain-file"
         file.write_text("precious")
-        with pytest.raises(OSError, match="no socket is in the way"), Running(kind, listen=[f"unix:{file}"]):
+        with pytest.raises(OSError, match="not a socket is in the way"), Running(kind, listen=[f"unix:{file}"]):
             pass
         assert file.read_text() == "precious"
     live = f"unix:{tmp_path}/live.sock"

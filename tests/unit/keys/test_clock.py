@@ -131,7 +131,7 @@ def test_a_clock_that_is_put_right_in_time_is_no_problem_any_more(clock, times, 
     assert clock.problem()
     times.pass_by(10, step=3600)
     assert clock.problem() == ""
-    assert "it was put right" in caplog.text
+    assert "it was corrected" in caplog.text
 
 
 def test_a_process_that_looks_rarely_is_not_held_back_for_longer(clock, times):

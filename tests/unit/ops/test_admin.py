@@ -262,7 +262,7 @@ class TestListening:
     def test_a_file_that_is_no_socket_is_left_alone(self, serve, tmp_path):
         path = tmp_path / "precious"
         path.write_text("x")
-        with pytest.raises(OSError, match="a file that is no socket is in the way"):
+        with pytest.raises(OSError, match="a file that is not a socket is in the way"):
             serve(f"unix:{path}")
         assert path.read_text() == "x"
 

@@ -69,5 +69,5 @@ def test_a_live_process_that_is_too_busy_to_accept_still_lives(tmp_path):
 
 def test_no_file_that_is_no_socket_is_removed(tmp_path):
     (tmp_path / "admin.sock").write_text("mine")
-    with pytest.raises(OSError, match="a file that is no socket is in the way"):
+    with pytest.raises(OSError, match="a file that is not a socket is in the way"):
         SmallServer(f"unix:{tmp_path / 'admin.sock'}", lambda _asked: Page(HTTPStatus.OK, "text/plain", b"ok"))
