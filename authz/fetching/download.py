@@ -31,7 +31,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Where the fetches of one issuer may go: plain HTTP anywhere, and addresses of this machine."""
+    """What the fetches of one issuer may use: plain HTTP anywhere, and addresses of this machine."""
 
     insecure_http: bool
     loopback: bool
@@ -61,7 +61,7 @@ def check(url: Url, reach: Reach) -> None:
 
 
 def redirected(url: Url, location: str) -> Url:
-    """The target of a redirect from `url`, which must be on the same host and port, or its https.
+    """The target of a redirect from `url`, which must be on the same host and port, or on that host over https.
 
     Raises:
         FetchError: it is not.
@@ -137,7 +137,7 @@ class Downloader:
         raise FetchError(f"{url}: more than {self._limits.max_redirects} redirects")
 
     def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
-        """The document, or where the server sends us instead."""
+        """The document, or the target of the server's redirect."""
         backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
         target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
         headers = {

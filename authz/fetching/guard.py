@@ -7,7 +7,7 @@ trickles bytes gains nothing by being slow.
 
 Deadlines here are real time, not a `Clock`'s: the operating system's sockets use no other.
 
-Why not the guards of an HTTP client: httpx, requests and urllib3 resolve the name themselves, behind any check of it,
+Why not the guards of an HTTP client: httpx, requests and urllib3 resolve the name themselves, after any check of it,
 and their timeouts start again with each read. So the check is in the network backend of httpcore, which reads HTTP.
 """
 

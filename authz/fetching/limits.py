@@ -1,4 +1,4 @@
-"""Limits of one fetch. They stand apart from `download`, whose HTTP client costs start-up time."""
+"""Limits of one fetch: apart from `download`, whose HTTP client costs start-up time."""
 
 from dataclasses import dataclass
 
