@@ -92,7 +92,7 @@ class AioEngine:
         await self._stop.wait()
         self.set_serving(serving=False)
         await asyncio.sleep(self._options.drain_delay)
-        self._closed = True  # ends the health watches: they would hold up the stop for the whole of the grace
+        self._closed = True  # ends the health watches: they would hold up the stop for the whole grace period
         self._announce()
         await server.stop(self._options.drain_grace)
 
@@ -128,7 +128,7 @@ class AioEngine:
         return answer
 
     async def _resumed(self, parked: Parked, until: float) -> bytes | Parked:
-        """The check's next result, when what it waits for has ended or its time is over."""
+        """The check's next result, when its wait has ended or its time is over."""
         load, counted = self._load, parked.counted
         if counted and load.parked >= self._options.max_parked:
             return self._handler.overloaded()
@@ -157,8 +157,8 @@ class AioEngine:
         try:
             begun = parked.begin(done)
         except Exception:
-            # The door of what is waited for: it was not begun, and the check is answered without.
-            log.exception("beginning what a check waits for")
+            # What the check waits for could not be started: the check is answered without it.
+            log.exception("starting what a check waits for")
             return
         if begun:
             with contextlib.suppress(TimeoutError):
@@ -188,7 +188,7 @@ class AioEngine:
             if status != sent:
                 sent = status
                 yield status
-                continue  # what has changed meanwhile is sent as well, also to clients that are about to be left
+                continue  # a change in the meantime is sent too, even when the engine is stopping
             if self._closed:
                 return
             async with self._health_changed:

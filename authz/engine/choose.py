@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 TESTED_GRPCIO: Final = ((1, 80), (1, 86))  # from, and up to but not including
 _PATIENCE_S: Final = 5.0
-# What a private surface that is not as expected shows itself by.
+# How a change in grpcio's private interface shows.
 _DIFFERENT: Final = (ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError, grpc.RpcError)
 
 
@@ -113,6 +113,6 @@ def _ask(channel: grpc.Channel) -> str:
 
 
 def _nudge(channel: grpc.Channel) -> None:
-    """One more call, whatever its result: the loop sees now that it must stop, and not at the end of its pause."""
+    """Make one more call, so that the loop sees now, and not at the end of its pause, that it must stop."""
     with contextlib.suppress(grpc.RpcError):
         channel.unary_unary("/no.such/Method")(b"", timeout=_PATIENCE_S)

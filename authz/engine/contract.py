@@ -45,9 +45,9 @@ class EngineOptions:
     another one for more. `armed` checks, and as many health checks, may be accepted before the loop looks at them
     (`cq`). `max_parked` checks that are `counted` may wait at a time; the next one is answered as overloaded.
     `max_wait` limits the total wait of one check, even if its deadline is far. A connection that was silent for
-    `keepalive` is pinged, and closed with all its calls if no answer comes in as long again. After the signal to stop,
-    health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then what is
-    in flight has `drain_grace` to end.
+    `keepalive` is pinged, and closed with all its calls if no answer comes within the same time. After the signal to
+    stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then
+    what is in flight has `drain_grace` to end.
     """
 
     listen: Sequence[str]

@@ -43,7 +43,7 @@ HEALTH_WATCH: Final = "/grpc.health.v1.Health/Watch"
 
 _IDLE_S: Final = 0.1  # how soon a signal to stop is noticed when nothing else happens
 _PARKED_S: Final = 0.002  # how soon a key that has come is noticed; key threads cannot wake a completion queue
-_AT_ONCE: Final = 32  # checks that waited answered between two events: a key that thousands await delays no other
+_AT_ONCE: Final = 32  # waiting checks answered between two events: a key that thousands await delays no others
 _MARGIN_S: Final = 0.05  # of a deadline, kept for the way back to Envoy
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -139,7 +139,7 @@ class CqEngine:
                 if self._news:
                     self._tell_watchers()
             except Exception:
-                # The loop's door: one call that cannot be answered must not end the serving of all others.
+                # The loop's outermost handler: one call that cannot be answered must not end the serving of all others.
                 log.exception("handling an event of the completion queue")
             finally:
                 event = None  # a call that is held while polling would not be freed
@@ -189,7 +189,7 @@ class CqEngine:
     def _on_message(self, call: Any, deadline: float, event: Any) -> None:
         message = event.batch_operations[0].message()
         if message is None:
-            return  # the client is gone, or its message was refused by its size
+            return  # the client is gone, or its message was refused for its size
         try:
             answer = self._handler.check(message)
             if isinstance(answer, bytes):
@@ -197,7 +197,7 @@ class CqEngine:
             else:
                 self._park(call, answer, deadline)
         except Exception:
-            # The call's door: see Law 3.
+            # The call's outermost handler: see Law 3.
             log.exception("answering a check")
             batches.refuse(call, cygrpc.StatusCode.internal, b"internal error")
 
@@ -211,7 +211,7 @@ class CqEngine:
             call.start_server_batch(batches.closed(), partial(self._on_closed, waiting))
 
     def _settle(self, waiting: Waiting, answer: bytes | Parked) -> bytes | None:
-        """The answer; None if the check waits, for the first thing or for the next one."""
+        """The answer; None if the check waits, for the first time or again."""
         while isinstance(answer, Parked):
             if answer.counted and self._load.parked >= self._options.max_parked:
                 return self._handler.overloaded()
@@ -230,8 +230,8 @@ class CqEngine:
         try:
             return parked.begin(partial(self._fetched.append, (waiting, waiting.turn)))
         except Exception:
-            # The door of what is waited for: it was not begun, and the check is answered without.
-            log.exception("beginning what a check waits for")
+            # What the check waits for could not be started: the check is answered without it.
+            log.exception("starting what a check waits for")
             return False
 
     def _on_closed(self, waiting: Waiting, _event: Any) -> None:
@@ -244,7 +244,7 @@ class CqEngine:
     def _forget(self, waiting: Waiting) -> Parked | None:
         """Remove a check from the parked ones; None when it is not among them (any more).
 
-        Others keep the callback of the key's fetch until then: it must hold neither the call nor the message.
+        The key's fetch keeps its callback until it ends, so the callback must hold neither the call nor the message.
         """
         parked = self._waiting.remove(waiting)
         self._load.parked -= parked is not None and parked.counted
@@ -275,7 +275,7 @@ class CqEngine:
                 waiting.call = None
                 batches.reply(call, answer)
         except Exception:
-            # The call's door: see Law 3. Those that follow have their own answers.
+            # The call's outermost handler: see Law 3. Those that follow have their own answers.
             log.exception("answering a check that waited")
             waiting.call = None
             batches.refuse(call, cygrpc.StatusCode.internal, b"internal error")

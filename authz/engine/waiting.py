@@ -38,11 +38,11 @@ class WaitingRoom:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Waiting]] = []
-        self._serial = itertools.count()  # of two with one deadline the first comes first; checks have no order
+        self._serial = itertools.count()  # checks with the same deadline keep their order; checks cannot be compared
         self.count = 0
 
     def add(self, waiting: Waiting, parked: Parked) -> None:
-        """Let a check wait that does not wait yet."""
+        """Let a check wait; it must not be waiting yet."""
         waiting.parked = parked
         self.count += 1
         heapq.heappush(self._heap, (waiting.until, next(self._serial), waiting))
@@ -58,7 +58,7 @@ class WaitingRoom:
         return parked
 
     def overdue(self, now: float) -> Waiting | None:
-        """The check whose time was over first; None if there is none. It stays until it is removed."""
+        """The check whose time ran out first; None if there is none. It stays until it is removed."""
         heap = self._heap
         while heap and heap[0][2].parked is None:
             heapq.heappop(heap)
