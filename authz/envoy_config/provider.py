@@ -77,7 +77,7 @@ def complete(settings: Settings, file: str, ask: Callable[..., Provider] = disco
     """
     envoy = settings.envoy
     if envoy is None:
-        problem = Problem(file, 0, 0, "there is no `envoy` section", "say at least envoy.inbound.upstreams")
+        problem = Problem(file, 0, 0, "there is no `envoy` section", "set at least envoy.inbound.upstreams")
         raise ConfigError([problem])
     try:
         check_endpoints(settings.authz_endpoints)

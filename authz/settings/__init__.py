@@ -78,7 +78,7 @@ class Limits(Section):
     token_bytes: Size = Field(
         96 * 1024,
         le=1024 * 1024,
-        description="a longer token is refused before it is decoded; Envoy takes 32 KiB of headers more than this",
+        description="a longer token is refused before it is decoded; Envoy accepts 32 KiB more for all headers",
     )
     message_bytes: Size = Field(
         256 * 1024, description="a longer CheckRequest is refused by gRPC; at least 64 KiB more than `token_bytes`"
@@ -105,7 +105,7 @@ class Keys(Section):
     min_interval: Duration = Field(
         1.0, description="an unknown key id causes at most one fetch per issuer in this time; less than `limits.wait`"
     )
-    max_stale: Duration = Field(86400.0, description="how long the last good keys serve while the issuer is down")
+    max_stale: Duration = Field(86400.0, description="how long the last good keys are used while the issuer is down")
     timeout: Duration = Field(3.0, description="longest time of one fetch")
     max_bytes: Size = Field(256 * 1024, description="largest key set or discovery document")
 
@@ -115,7 +115,7 @@ class Assertion(Section):
 
     issuer: str = Field(description="`iss` of the assertions, usually the gate's public URL")
     keys: tuple[SecretFile, ...] = Field(
-        min_length=1, description="EC P-256 keys, PEM, newest first; a missing first is made"
+        min_length=1, description="EC P-256 keys, PEM, newest first; a missing first one is created"
     )
     lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
 
@@ -142,10 +142,10 @@ class Revocation(Section):
     """Ended sessions and revoked tokens."""
 
     file: WrittenFile = Field(
-        "", description="file of revocations, shared by workers and `authz revoke`; default: forgotten at a restart"
+        "", description="file of revocations, shared by workers and `authz revoke`; without it, a restart forgets them"
     )
     keep: Duration = Field(
-        86400.0, ge=60, description="how long a session that was ended is remembered; as long as sessions at the issuer"
+        86400.0, ge=60, description="how long an ended session is remembered; as long as sessions last at the issuer"
     )
     backchannel: Address | None = Field(
         None, description="address where issuers report that a session has ended (OIDC back-channel logout)"
@@ -159,7 +159,7 @@ class Shutdown(Section):
     """Graceful shutdown, without a failed call."""
 
     drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
-    drain_grace: Duration = Field(5.0, description="then: time for what is in flight to end")
+    drain_grace: Duration = Field(5.0, description="then: time for requests in flight to end")
 
 
 class Settings(Section):
@@ -168,27 +168,27 @@ class Settings(Section):
     version: FormatVersion = Field(description="version of this format")
     policy: ReadFile = Field("policy.yaml", description="the policy file")
     state: Folder = Field(
-        "", description="folder, ours alone, for what serves after a restart: the last good policy and key sets"
+        "", description="private folder for what is used after a restart: the last good policy and key sets"
     )
     listen: tuple[Address, ...] = Field(("127.0.0.1:9190",), min_length=1, description="where Envoy asks us")
     insecure_listen: bool = Field(False, description="allow a plaintext `listen` beyond loopback")
     tls: Tls | None = Field(None, description="TLS of `listen`")
     workers: Workers = Field(
-        "auto", description="processes that serve, each on an address of its own; `auto`: the CPUs it may use"
+        "auto", description="serving processes, each on its own address; `auto`: one for each CPU that the gate may use"
     )
     engine: Literal["cq", "aio"] = Field(
         "cq", description="serving engine; `cq` falls back to `aio` where it cannot run"
     )
     admin: Admin = Field(Admin(), description="metrics and readiness")
-    pages: Pages = Field(Pages(), description="what people read who are not let in")
+    pages: Pages = Field(Pages(), description="pages for people who are not let in")
     limits: Limits = Field(Limits(), description="bounds")
     keys: Keys = Field(Keys(), description="fetching the issuers' keys")
     assertion: Assertion | None = Field(None, description="signed identity for upstreams")
     log: Log = Field(Log(), description="decision log and messages")
     audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
-    revocation: Revocation = Field(Revocation(), description="sessions that were ended")
+    revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
-    shutdown: Shutdown = Field(Shutdown(), description="ending without a failed call")
+    shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 
     @property
@@ -208,7 +208,7 @@ class Settings(Section):
 
     @property
     def edge(self) -> Envoy:
-        """The section `envoy`, for what is made from it.
+        """The section `envoy`, for code that needs one.
 
         Raises:
             LookupError: there is none.
@@ -266,7 +266,7 @@ def parse(
 
 
 def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
-    """Everything that settings with the name of their file say together and cannot."""
+    """Every disagreement of the settings, including those about the name of their file."""
     for position, text in endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count):
         without: tuple[Loc, ...] = (("listen",), ("admin", "listen"), ("workers",))
         yield Disagreement(("listen", position), text, _CLASH_HINT, without=without)
@@ -278,7 +278,7 @@ def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
 
 
 def _of_the_rest(rest: Salvaged[Settings], overrides: Mapping[str, object], path: Path) -> Iterator[Disagreement]:
-    """The same of the right part of wrong settings, without what only seems so because a mistake was left out."""
+    """The same for the valid part of wrong settings, without those that only the left-out mistakes cause."""
     if rest.settings is None:
         return
     for one in _disagreements(rest.settings.model_copy(update=overrides), path):

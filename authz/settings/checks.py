@@ -34,7 +34,7 @@ def disagreements(settings: "Settings") -> Iterator[Disagreement]:
 
 
 def _inside(section: Section, loc: Loc) -> Iterator[Disagreement]:
-    """What this section and those in it find wrong in themselves."""
+    """The disagreements inside this section and inside those below it."""
     yield from (found.below(loc) for found in section.disagreements())
     for name in type(section).model_fields:
         value = getattr(section, name)
@@ -51,14 +51,14 @@ def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement
             yield Disagreement(
                 ("listen", position),
                 f"{address} is reachable from other machines without TLS:"
-                " set `tls`, listen on loopback or a Unix socket, or say `insecure_listen: true`",
+                " set `tls`, listen on loopback or a Unix socket, or set `insecure_listen: true`",
                 "set `tls`",
                 without=(("tls",), ("insecure_listen",)),
             )
 
 
 def _who_signs(settings: "Settings") -> Iterator[Disagreement]:
-    """The gate signs run tokens, its question to Airflow, and the DAGs that it names, with its assertion keys."""
+    """The gate signs run tokens, its questions to Airflow, and the DAGs that it names, with its assertion keys."""
     if settings.assertion is not None:
         return
     if settings.run_identity is not None:
@@ -80,7 +80,7 @@ def _who_signs(settings: "Settings") -> Iterator[Disagreement]:
 
 
 def _envoy_finds_the_gate(settings: "Settings") -> Iterator[Disagreement]:
-    """The gate's addresses can be those of one cluster. A port 0 is known to the gate alone, and never rendered."""
+    """The gate's addresses must fit into one cluster. A port 0 is known to the gate alone, and never rendered."""
     known = tuple(address for address in settings.authz_endpoints if not address.endswith(":0"))
     try:
         check_endpoints(known or ("127.0.0.1:1",))
@@ -118,7 +118,7 @@ def _envoy_speaks_as_the_gate_listens(settings: "Settings") -> Iterator[Disagree
     elif tls.client_ca is not None and envoy.authz_tls_certificate is None:
         yield Disagreement(
             ("tls", "client_ca"),
-            "`tls.client_ca` wants a certificate of Envoy, and Envoy has none: every check would be answered 503",
+            "`tls.client_ca` demands a certificate from Envoy, and Envoy has none: every check would be answered 503",
             "set `envoy.authz_tls_certificate` and `envoy.authz_tls_key`",
             without=(("envoy", "authz_tls_certificate"),),
         )
@@ -141,7 +141,7 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
 
 
 def cookies_have_their_own_secret(settings: "Settings") -> Iterator[Disagreement]:
-    """The provider knows the client's secret; the key of the cookies is another file, whatever it is called."""
+    """The provider knows the client's secret, so the key of the cookies must be another file, under any name."""
     login = settings.envoy.inbound.login if settings.envoy is not None and settings.envoy.inbound is not None else None
     if login is not None and _identities(login.client_secret_file) & _identities(login.cookie_secret_file):
         loc: Loc = ("envoy", "inbound", "login")

@@ -19,7 +19,7 @@ BEARER: Final = "Bearer "
 MOST_RETRIES: Final = 5
 _NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2, in lower case
 _PREFIX: Final = re.compile(r"(?:[!-~][ -~]*)?")
-# What a message is read by, what Envoy writes itself, and what the gate says.
+# Headers that frame a message, that Envoy writes itself, and that the gate sets.
 _NOT_THESE: Final = frozenset(
     {
         *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer"),
@@ -52,9 +52,11 @@ class OAuth2(Section):
     token_endpoint: LoginUrl = Field(description="where tokens come from; https, or http on this machine")
     client_id: ClientId = Field(description="our client there")
     client_secret_file: SecretFile = Field(description="the client's secret, and nothing else: no newline")
-    client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint wants the secret")
-    scopes: tuple[Scope, ...] = Field((), description="scopes that are asked for")
-    parameters: tuple[FormParameter, ...] = Field((), description="more words of the token request: `audience=orders`")
+    client_auth: Literal["basic", "post"] = Field("basic", description="how the token endpoint expects the secret")
+    scopes: tuple[Scope, ...] = Field((), description="requested scopes")
+    parameters: tuple[FormParameter, ...] = Field(
+        (), description="more parameters of the token request: `audience=orders`"
+    )
     ca: Authority | None = Field(
         None, description="authority of the token endpoint's certificate; default: the system's"
     )
@@ -72,7 +74,7 @@ class Credential(Section):
         None, description="header of the secret, default `authorization`; whatever a task sends under it is replaced"
     )
     prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(
-        None, description="stands before the secret; default `Bearer ` for `authorization`, else nothing"
+        None, description="text before the secret; default `Bearer ` for `authorization`, else nothing"
     )
     secret_file: SecretFile | None = Field(
         None, description="the secret, and nothing else: no newline; read again when moved"
@@ -86,13 +88,13 @@ class Credential(Section):
 
     @property
     def sent_in(self) -> tuple[str, str]:
-        """The header of a secret, and what stands before it there."""
+        """The header of a secret, and the text before it there."""
         header = self.header or AUTHORIZATION
         usual = BEARER if header == AUTHORIZATION else ""
         return header, usual if self.prefix is None else self.prefix
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """There is one kind of credential."""
+        """A credential is of one kind."""
         if (self.secret_file is None) == (self.oauth2 is None):
             yield Disagreement(
                 (),
@@ -111,16 +113,16 @@ class DestinationLimits(Section):
     """Limits of one destination, and when it counts as broken."""
 
     connections: int = Field(
-        64, ge=1, le=65_536, description="calls of it under way at a time; enough for two full workers of 32 tasks"
+        64, ge=1, le=65_536, description="concurrent calls to it; enough for two full workers of 32 tasks"
     )
     pending: int = Field(
-        64, ge=1, le=65_536, description="calls that may wait for one to end; the next is answered 503 at once"
+        64, ge=1, le=65_536, description="further calls that may wait; the next is answered 503 at once"
     )
     retries: int = Field(
         1,
         ge=0,
         le=MOST_RETRIES,
-        description="further tries, where nothing can have got there; at most a fifth of what is under way, or three",
+        description="retries of calls that cannot have arrived; at most a fifth of the active calls, or three",
     )
     failures: int = Field(
         5,
@@ -129,10 +131,10 @@ class DestinationLimits(Section):
         description="failures in a row (no connection, cut off, timeout, 502-504) that open the breaker",
     )
     pause: Duration = Field(
-        2.0, ge=0.1, description="how long it is then left alone; longer each time, up to 5 times as long"
+        2.0, ge=0.1, description="how long it then gets no calls; longer each time, up to 5 times as long"
     )
-    connect_timeout: Duration = Field(2.0, ge=0.01, description="longest time for a connection, with TLS")
-    idle_timeout: Duration = Field(60.0, ge=0.1, description="a call on which nothing moves for so long is ended")
+    connect_timeout: Duration = Field(2.0, ge=0.01, description="longest time to connect, with TLS")
+    idle_timeout: Duration = Field(60.0, ge=0.1, description="a call without traffic for this long is ended")
     request_bytes: Size = Field(
-        4 * 1024 * 1024, description="longest body of a call; it is held in memory until whole. 0B: no bound, none held"
+        4 * 1024 * 1024, description="longest body of a call; held in memory until complete. 0B: no limit, none held"
     )

@@ -67,7 +67,7 @@ class Destination(Section):
     name: ServiceName = Field(description="its name, in rules (`destinations`), logs and metrics")
     address: Places = Field(description="host:port of the service, or a list of them")
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
-        min_length=1, description="Host values that lead to it: names, or `*.suffix` for all below one"
+        min_length=1, description="Host values that are routed to it: names, or `*.suffix` for all below one"
     )
     audience: str | None = Field(None, description="`aud` of its assertions; without one it gets no identity")
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
@@ -75,20 +75,22 @@ class Destination(Section):
     tls_name: str | None = Field(None, description="name in its certificate; default: the Host of each request")
     timeout: Duration = Field(
         30.0,
-        description="longest time for a whole response; 0s: as long as something moves, up to `egress.longest_stream`",
+        description="longest time for a whole response; 0s: as long as there is traffic, up to `egress.longest_stream`",
     )
     health_path: HealthPath | None = Field(None, description="path of its health check; without one: no active check")
     keep_authorization: bool = Field(
-        False, description="the task's own `Authorization` goes there, if `X-Run-Identity` says who calls"
+        False, description="pass the task's own `Authorization` on, if `X-Run-Identity` identifies the call"
     )
     credential: Credential | None = Field(None, description="what Envoy adds to every call, and no task ever holds")
     insecure_credential: bool = Field(False, description="allow a `credential` without `tls` beyond this machine")
-    limits: DestinationLimits = Field(DestinationLimits(), description="what it may take, when it counts as broken")
+    limits: DestinationLimits = Field(
+        DestinationLimits(), description="calls that it gets, and when it counts as broken"
+    )
     listen: ListenAddress | None = Field(
-        None, description="a base URL, `http://127.0.0.1:9101`: all that comes to this address is for the first host"
+        None, description="a base URL, `http://127.0.0.1:9101`: all calls to this address are for the first host"
     )
     path: Annotated[str, AfterValidator(_base_url_path)] | None = Field(
-        None, description="a base URL at `egress.listen`: `/orders`; what is below it is for the first host"
+        None, description="a base URL at `egress.listen`: `/orders`; calls below it are for the first host"
     )
     tunnel: bool = Field(
         False, description="let proxy clients CONNECT to its hosts, on the port of `address`; paths are not visible"
@@ -124,14 +126,14 @@ class Destination(Section):
             if getattr(self, key) and self.hosts[0].startswith("*"):
                 yield Disagreement(
                     (key,),
-                    f"destination {self.name}: a base URL asks for the first host, which is no pattern then",
+                    f"destination {self.name}: a base URL stands for the first host, which cannot be a pattern",
                     "write a whole name first in `hosts`",
                     without=(("hosts",),),
                 )
         if self.tunnel and not (self.names and self.ports):
             yield Disagreement(
                 ("tunnel",),
-                f"destination {self.name}: a tunnel leads to hosts that are names, on a TCP port",
+                f"destination {self.name}: a tunnel needs a host that is a name, and a TCP port",
                 "write a whole name in `hosts`, and host:port in `address`",
                 without=(("hosts",),),
             )
@@ -141,7 +143,7 @@ class Destination(Section):
         if not (self.tls or self.insecure_credential or all(map(is_loopback, self.address))):
             yield Disagreement(
                 ("credential",),
-                f"destination {self.name}: its credential would cross the network in the clear: say `tls: true`,"
+                f"destination {self.name}: its credential would cross the network in the clear: set `tls: true`,"
                 " or `insecure_credential: true` where the network itself is safe",
                 "add `tls: true`",
                 without=(("tls",), ("insecure_credential",)),
@@ -156,8 +158,8 @@ class Destination(Section):
         if self.tunnel:
             yield Disagreement(
                 ("tunnel",),
-                f"destination {self.name}: `credential` and `tunnel` exclude each other: nothing can be added to what"
-                " is inside of a tunnel",
+                f"destination {self.name}: `credential` and `tunnel` exclude each other: nothing can be added"
+                " inside a tunnel",
                 "remove one of them",
             )
 
@@ -190,9 +192,9 @@ class Egress(Section):
     listen: ListenAddress = Field(
         "127.0.0.1:8090", description="address of the listener; also a forward proxy (`http_proxy`, `https_proxy`)"
     )
-    destinations: tuple[Destination, ...] = Field((), description="what tasks can be let through to, chosen by Host")
+    destinations: tuple[Destination, ...] = Field((), description="services that tasks may call, chosen by Host")
     dynamic: Dynamic | None = Field(
-        None, description="any other host that the rules allow; without it there is none. Needs Envoy 1.39"
+        None, description="any other host that the rules allow; without it, none. Needs Envoy 1.39"
     )
     idle_timeout: IdleTimeout = 300.0
     longest_stream: LongestStream = 3600.0
@@ -205,11 +207,11 @@ class Egress(Section):
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """The Host values by which a task on this machine knows the listener."""
+        """The Host values under which a task on this machine reaches the listener."""
         return own_hosts(self.listen)
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """Duplicates, paths in each other's way, and destinations that are Envoy itself."""
+        """Duplicates, conflicting paths, and destinations that are Envoy itself."""
         if not (self.destinations or self.dynamic):
             yield Disagreement(
                 (),
@@ -244,7 +246,7 @@ class Egress(Section):
         yield from duplicates(places, "path of a base URL")
         for loc, path in places:
             if any(other.startswith(f"{path}/") for _loc, other in places):
-                text = f"{path!r}: there is the path of another destination below it"
+                text = f"{path!r}: the path of another destination is below it"
                 yield Disagreement(loc, text, "give each a path of its own, as /orders and /bank")
         for loc, host in self._hosts() if places else ():
             if host in self.own_hosts:

@@ -30,7 +30,7 @@ def clashes(listen: Sequence[str], admin: str, count: int) -> Iterator[tuple[int
         for index in range(count):
             wanted = _derived(address, index, count)
             if not wanted.startswith("unix:") and _port(wanted) > _PORTS:
-                yield position, f"{count} workers need the ports from {address} upwards, and there are not so many"
+                yield position, f"{count} workers need the ports from {address} upwards, and there are too few"
                 break
             other = next((whose for used, whose in taken if _overlap(wanted, used)), "")
             if other:

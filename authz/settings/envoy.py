@@ -102,7 +102,7 @@ class Envoy(Section):
         None, description="Envoy's own certificate towards us, PEM; needed when `tls.client_ca` is set"
     )
     authz_tls_key: SecretFile | None = Field(
-        None, description="its private key, PEM; both are read again when moved there"
+        None, description="its private key, PEM; both are read again when new ones are moved there"
     )
     access_log: WrittenFile = Field("", description="Envoy's access log, a file; default: its standard output")
     sds: Folder = Field(
@@ -111,12 +111,12 @@ class Envoy(Section):
         " `''` without a login: the certificate is read at start only",
     )
     max_connections: int = Field(
-        10_000, ge=1, le=1_000_000, description="connections to all of Envoy's listeners at a time; one more is refused"
+        10_000, ge=1, le=1_000_000, description="connections to all of Envoy's listeners at a time; more are refused"
     )
     max_heap: Size = Field(
         1024 * 1024 * 1024,
         ge=64 * 1024 * 1024,
-        description="Envoy's memory; when 98 % of it are used, further calls are answered 503",
+        description="Envoy's memory limit; when 98 % of it is used, further calls are answered 503",
     )
 
     @property
@@ -125,12 +125,12 @@ class Envoy(Section):
         return self.authz_tls_ca or SYSTEM_CA
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """Nothing to listen for, half a certificate, secrets that no file names, addresses of two listeners."""
+        """Nothing to listen for, half a certificate, secrets that no file names, one address for two listeners."""
         if not (self.inbound or self.egress or self.execution):
             yield Disagreement(
                 (),
                 "`envoy` has neither `inbound` nor `egress` nor `execution`: there is nothing to render",
-                "say at least envoy.inbound.upstreams",
+                "set at least envoy.inbound.upstreams",
                 without=(("inbound",), ("egress",), ("execution",)),
             )
         if (self.authz_tls_certificate is None) != (self.authz_tls_key is None):

@@ -41,7 +41,7 @@ def _domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text):
         raise Mistake(
             f"{shown(text)}: a host is a lower-case name, *.suffix or *, without port",
-            "write airflow.example.com, *.example.com, or * for all that no other upstream has",
+            "write airflow.example.com, *.example.com, or * for hosts that no other upstream has",
         )
     return text
 
@@ -70,19 +70,21 @@ class Upstream(Section):
     tls: bool = Field(False, description="speak TLS to it and verify its certificate")
     tls_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
-    timeout: Duration = Field(0.0, description="longest time for a whole response; 0s: Airflow streams logs and waits")
+    timeout: Duration = Field(
+        0.0, description="longest time for a whole response; 0s: no limit, as Airflow streams logs"
+    )
     health_path: HealthPath | None = Field(None, description="path of its health check; without one: no active check")
     base_path: Annotated[str, AfterValidator(_base)] | None = Field(
         None, description="path that Airflow is served under, as in its `base_url`: `/airflow`"
     )
     narrows_dags: bool = Field(
         False,
-        description="an Airflow with `AuthzAuthManager`, which keeps to the DAGs that the rules name",
+        description="this Airflow has `AuthzAuthManager`, which keeps to the DAGs that the rules name",
     )
     host_rewrite: Annotated[str, AfterValidator(_authority)] | None = Field(
-        None, description="Host that it sees; rules are about the Host that the caller wrote"
+        None, description="Host that Airflow gets; rules are about the Host that the caller sent"
     )
-    websockets: bool = Field(False, description="let WebSockets through; each is decided once, when it begins")
+    websockets: bool = Field(False, description="let WebSockets through; each is evaluated once, when it begins")
 
     @property
     def server_name(self) -> str:
@@ -136,7 +138,7 @@ class Inbound(Section):
         return next((by_host[host] for host in (name, *suffixes, "*") if host in by_host), None)
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """Duplicates, and a login at a place that is not here."""
+        """Duplicates, and a login whose public URL is not served here."""
         named = [(("upstreams", at, "name"), one.name) for at, one in enumerate(self.upstreams)]
         yield from duplicates(named, "upstream name")
         hosts = [

@@ -30,11 +30,11 @@ class Login(Section):
 
     public_url: PublicUrl = Field(description="the origin that browsers see, `https://airflow.example.com`")
     issuer: LoginUrl | None = Field(
-        None, description="the OpenID provider; asked when rendering for what is not written"
+        None, description="the OpenID provider; when rendering, it is asked for what is not set"
     )
-    authorization_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
-    token_endpoint: LoginUrl | None = Field(None, description="instead of what the issuer says")
-    end_session_endpoint: EndSessionUrl | None = Field(None, description="instead of what the issuer says; `''`: none")
+    authorization_endpoint: LoginUrl | None = Field(None, description="overrides what the issuer says")
+    token_endpoint: LoginUrl | None = Field(None, description="overrides what the issuer says")
+    end_session_endpoint: EndSessionUrl | None = Field(None, description="overrides what the issuer says; `''`: none")
     client_id: ClientId = Field(
         description="our client at the provider, with redirect URI `public_url` + `callback_path`"
     )
@@ -43,13 +43,13 @@ class Login(Section):
         "cookie.secret", description="signs and encrypts the session cookies; made when missing"
     )
     client_auth: Literal["post", "basic"] | None = Field(
-        None, description="how the token endpoint wants the secret; default: what the issuer says, else `post`"
+        None, description="how the token endpoint expects the secret; default: what the issuer says, else `post`"
     )
     scopes: tuple[Scope, ...] = Field(
-        ("openid", "profile"), description="scopes that are asked for; `openid` among them"
+        ("openid", "profile"), description="requested scopes; `openid` must be among them"
     )
     parameters: tuple[QueryParameter, ...] = Field(
-        (), description="more words of the authorization request, encoded: `audience=airflow`"
+        (), description="more parameters of the authorization request, encoded: `audience=airflow`"
     )
     callback_path: LoginPath = Field("/oauth2/callback", description="where the provider sends people back to")
     signout_path: LoginPath = Field("/oauth2/signout", description="ends the session here and at the provider")
@@ -57,10 +57,10 @@ class Login(Section):
         None, description="authority of the provider's certificate; default: the system's"
     )
     keep_id_token: bool = Field(
-        False, description="keep the ID token in a cookie, for providers that want it back at sign-out"
+        False, description="keep the ID token in a cookie, for providers that require it at sign-out"
     )
     split_cookies: bool = Field(
-        False, description="keep a token too large for one cookie in several; an Envoy before 1.40 does not start"
+        False, description="split a token that is too large for one cookie; an Envoy before 1.40 does not start"
     )
 
     @property
@@ -138,7 +138,7 @@ class Login(Section):
         if self.keep_id_token and not self.ending:
             yield Disagreement(
                 ("keep_id_token",),
-                "keep_id_token: there is no end_session_endpoint that would want the ID token back: leave it out",
+                "keep_id_token: there is no end_session_endpoint that would use the ID token: leave it out",
                 "remove `keep_id_token`, or write `end_session_endpoint`",
                 without=(("issuer",), ("end_session_endpoint",)),
             )

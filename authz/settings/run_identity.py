@@ -1,4 +1,4 @@
-"""The section `run_identity` of the settings file: identifies calling tasks, with which assurance level.
+"""The section `run_identity` of the settings file: how calling tasks are identified, and with which assurance level.
 
 Law: data and its checks only, as in `authz.settings`. What is declared about the deployment (`signing_key_isolated`) is
 off unless an operator sets it: a level is never better than what is known.
@@ -43,7 +43,7 @@ class RunIdentity(Section):
     )
     airflow_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     airflow_token_file: SecretFile | None = Field(
-        None, description="a token of Airflow's to ask with; default: an assertion of the gate's own"
+        None, description="a file with Airflow's token for these questions; default: an assertion by the gate"
     )
     audience: str = Field("airflow", min_length=1, description="`aud` of that assertion")
     issuer: str | None = Field(None, min_length=1, description="`iss` of the task tokens: Airflow's `jwt_issuer`")
@@ -68,7 +68,7 @@ class RunIdentity(Section):
         100_000,
         ge=1_000,
         le=10_000_000,
-        description="proofs remembered, those of some two minutes; one more is answered 503",
+        description="size of the replay cache, some two minutes of proofs; when it is full, calls are answered 503",
     )
 
     @property
@@ -82,11 +82,11 @@ class RunIdentity(Section):
         if not self.issues:
             return (
                 Level.ASSERTED,
-                "tasks get no tokens here (no `airflow`): what they say is all there is",
+                "tasks get no tokens here (no `airflow`): the gate has only what they claim",
             )
         if not self.signing_key_isolated:
             return Level.ASSERTED, (
-                "`signing_key_isolated` is not declared: tasks may reach what Airflow signs their tokens with"
+                "`signing_key_isolated` is not declared: tasks may be able to reach Airflow's signing key"
             )
         return Level.VERIFIED, ""
 
@@ -114,7 +114,7 @@ class RunIdentity(Section):
         if self.recheck < 2 * self.timeout:
             yield Disagreement(
                 ("recheck",) if "recheck" in self.model_fields_set else ("timeout",),
-                "`recheck` must be at least twice `timeout`: a slow answer would be too old when it comes",
+                "`recheck` must be at least twice `timeout`: a slow answer would be too old when it arrives",
                 f"at least {2 * self.timeout:g}s",
                 without=(("recheck",), ("timeout",)),
             )

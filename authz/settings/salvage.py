@@ -1,4 +1,4 @@
-"""What is left of settings with mistakes: enough to check what the rest says together.
+"""The valid rest of settings with mistakes, for checks across its keys.
 
 Law: only the values that are wrong are left out, and with a required one the section that needs it. Places are always
 those of the whole file. What is left is for checks alone; nothing is ever served or rendered from it.

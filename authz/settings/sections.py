@@ -1,8 +1,8 @@
 """Building blocks of every part of the settings file: a section that knows its keys, addresses, PEM files.
 
-Law: an unknown key is an error, and so is a value of another type. A field's own validator checks one value. What
-several keys of a section say together is checked in `Section.disagreements`, so that it is reported even if another
-key is wrong.
+Law: an unknown key is an error, and so is a value of another type. A field's own validator checks one value. Whether
+several keys of a section agree is checked in `Section.disagreements`, so that it is reported even if another key is
+wrong.
 """
 
 import re
@@ -72,7 +72,7 @@ def _one_or_more(value: object) -> object:
 
 
 def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """The addresses, if one cluster can consist of them.
+    """The addresses, if one cluster can have them all.
 
     Raises:
         ValueError: it cannot.
@@ -120,19 +120,19 @@ Places = Annotated[
 
 def _limit(seconds: float) -> float:
     if seconds < _SHORTEST:
-        raise Mistake("this is no limit to Envoy", "write at least 1ms")
+        raise Mistake("Envoy takes this for no limit", "write at least 1ms")
     return seconds
 
 
 IdleTimeout = Annotated[
     Duration,
     AfterValidator(_limit),
-    Field(description="a connection or a call on which nothing moves for so long is ended"),
+    Field(description="a connection or a call without traffic for this long is ended"),
 ]
 LongestStream = Annotated[
     Duration,
     AfterValidator(_limit),
-    Field(description="any call is ended after this time: it was decided once, when it began"),
+    Field(description="any call is ended after this time: it was evaluated only once, when it began"),
 ]
 
 
@@ -146,7 +146,7 @@ HealthPath = Annotated[str, AfterValidator(_is_path)]
 
 
 def first_duplicate(values: Iterable[str]) -> str:
-    """The first value that was there before; "" if there is none."""
+    """The first value that is repeated; "" if there is none."""
     seen: set[str] = set()
     for value in values:
         if value in seen:
@@ -156,7 +156,7 @@ def first_duplicate(values: Iterable[str]) -> str:
 
 
 class Disagreement(NamedTuple):
-    """What settings say together and cannot: the key (its path), what is wrong, what to do.
+    """Settings that exclude each other: the key (its path), what is wrong, what to do.
 
     `without` are keys whose absence is the mistake: if one of them is there but wrong itself, this is not reported.
     """
@@ -167,7 +167,7 @@ class Disagreement(NamedTuple):
     without: tuple[Loc, ...] = ()
 
     def below(self, loc: Loc) -> "Disagreement":
-        """The same, of a section that is at `loc`."""
+        """The same, for a section at `loc`."""
         return self._replace(loc=(*loc, *self.loc), without=tuple((*loc, *one) for one in self.without))
 
 
@@ -177,7 +177,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """What this section's keys cannot say together, with places inside it; not what its own sections say."""
+        """The disagreements between this section's keys, with places inside it; not those inside its own sections."""
         yield from ()
 
 
@@ -206,7 +206,7 @@ def name_over_tls(tls_name: str | None, addresses: Iterable[str]) -> Iterator[Di
 
 
 def duplicates(values: Iterable[tuple[Loc, str]], what: str) -> Iterator[Disagreement]:
-    """Values that were there before, each at the place where it is repeated."""
+    """Repeated values, each at the place where it is repeated."""
     seen: dict[str, Loc] = {}
     for loc, value in values:
         if value in seen:

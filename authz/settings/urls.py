@@ -1,4 +1,4 @@
-"""The words of a login and of OAuth2 credentials in the settings: URLs, paths, client ids, scopes, parameters.
+"""The values of a login and of OAuth2 credentials in the settings: URLs, paths, client ids, scopes, parameters.
 
 Law: pure. Each is checked where it is written, so that a mistake is reported with its place. Plain http leads to this
 machine only.
@@ -31,7 +31,7 @@ def endpoint(text: str) -> Url:
 
 
 def url(text: str) -> str:
-    """The URL, if it is one; likewise those below."""
+    """The URL, if it is one; the functions below work alike."""
     endpoint(text)
     return text
 

@@ -70,7 +70,7 @@ def test_a_credential_needs_the_folder_of_its_file():
         ({"address": "orders.test:80"}, "in the clear"),
         ({"address": ["127.0.0.1:80", "10.0.0.1:80"]}, "in the clear"),
         ({"keep_authorization": True}, "exclude each other"),
-        ({"tunnel": True}, "inside of a tunnel"),
+        ({"tunnel": True}, "inside a tunnel"),
     ],
 )
 def test_a_credential_that_others_could_read_is_refused(changes, words):

@@ -40,7 +40,7 @@ def test_the_files_of_secrets_are_relative_to_the_settings(tmp_path):
         (["address: orders.test:80", SECRET], "8:21", "cross the network in the clear"),
         (["address: 10.0.0.1:80", SECRET], "8:21", "cross the network in the clear"),
         ([HERE, "keep_authorization: true", SECRET], "8:29", "exclude each other"),
-        ([HERE, "tunnel: true", SECRET], "8:17", "nothing can be added to what is inside"),
+        ([HERE, "tunnel: true", SECRET], "8:17", "nothing can be added inside"),
         ([HERE, "credential: {}"], "8:21", "either a `secret_file` or `oauth2`"),
         (
             [

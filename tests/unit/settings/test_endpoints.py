@@ -53,7 +53,7 @@ def test_addresses_that_do_not_clash_are_accepted(listen, admin, count):
         (["localhost:9190"], "127.0.0.1:9191", 2, 0, "belongs to admin.listen"),
         (["0.0.0.0:9190"], "127.0.0.1:9191", 2, 0, "belongs to admin.listen"),
         (["unix:/run/a.sock", "unix:/run/b.sock"], ADMIN, 2, 1, "unix:/run/worker-0.sock, which belongs to listen[0]"),
-        (["127.0.0.1:65534"], ADMIN, 3, 0, "there are not so many"),
+        (["127.0.0.1:65534"], ADMIN, 3, 0, "there are too few"),
         (["127.0.0.1:1", "127.0.0.1:1"], ADMIN, 1, 1, "127.0.0.1:1 is listened on twice, which belongs to listen[0]"),
         (["127.0.0.1:9180"], ADMIN, 1, 0, "belongs to admin.listen"),
     ],

@@ -12,7 +12,7 @@ from authz.core.errors import ConfigError
 from authz.envoy_config.provider import complete
 from tests.support.envoy_settings import parsed, text
 
-SAFE = "say `tls: true`, or `insecure_credential: true` where the network itself is safe"
+SAFE = "set `tls: true`, or `insecure_credential: true` where the network itself is safe"
 MANY = """version: 1
 workers: 1
 envoy:
@@ -301,9 +301,9 @@ NO_BASE = ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b
         (inbound() | {"max_heap": "1MiB"}, "greater than or equal to"),
         (inbound(listen="localhost:80"), "an IP address"),
         ({"inbound": {"upstreams": []}}, "this is empty"),
-        (inbound(idle_timeout="0s"), "no limit to Envoy"),
+        (inbound(idle_timeout="0s"), "for no limit"),
         (inbound(longest_stream="-1s"), "write a duration"),
-        (inbound(longest_stream="0s"), "no limit to Envoy"),
+        (inbound(longest_stream="0s"), "for no limit"),
         (inbound(trusted_hops=-1), "greater than or equal to 0"),
         (inbound(upstream(), upstream(hosts=["b.test"])), "upstream name is given twice"),
         (inbound(upstream(), upstream(name="b")), r"'\*': this host is given twice"),
@@ -331,13 +331,13 @@ NO_BASE = ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b
         ({"egress": {"destinations": []}}, "needs a destination"),
         (base_url(listen="localhost:1"), "an IP address"),
         *((base_url(path=path), "base URL's path") for path in ("orders", "/", "/a/", "/a%2fb")),
-        (base_url(path="/a", hosts=["*.a.test", "a.test"]), "no pattern"),
-        (base_url(listen="127.0.0.1:1", hosts=["*.a.test"]), "no pattern"),
-        *((base_url(tunnel=True, hosts=hosts), "names") for hosts in (["*.a"], ["10.0.0.1", "[::1]"])),
+        (base_url(path="/a", hosts=["*.a.test", "a.test"]), "cannot be a pattern"),
+        (base_url(listen="127.0.0.1:1", hosts=["*.a.test"]), "cannot be a pattern"),
+        *((base_url(tunnel=True, hosts=hosts), "is a name") for hosts in (["*.a"], ["10.0.0.1", "[::1]"])),
         (base_url(tunnel=True, address="unix:/run/a.sock"), "a TCP port"),
         (base_url(listen="127.0.0.1:8090"), "address of a listener is given twice"),
         (egress(destination(path="/a"), other(path="/a")), "path of a base URL is given twice"),
-        (egress(destination(path="/a/b"), other(path="/a")), "another destination below it"),
+        (egress(destination(path="/a/b"), other(path="/a")), "another destination is below it"),
         (egress(destination(path="/a"), other(hosts=["localhost"])), "the listener's own host"),
         *(
             (egress(destination(address=there), listen=own), "call itself")
@@ -356,11 +356,11 @@ NO_BASE = ("airflow", "/", "//", "/a/", "/a//b", "/../a", "/a/.", "/a/..", "/a b
         *((egress(dynamic={"resolvers": [address]}), "DNS server") for address in ("dns:53", "unix:/a")),
         (execution(listen="localhost:1"), "an IP address"),
         (execution(address=[]), "at least one address"),
-        (execution(idle_timeout="0s"), "no limit to Envoy"),
-        (execution(longest_stream="0s"), "no limit to Envoy"),
+        (execution(idle_timeout="0s"), "for no limit"),
+        (execution(longest_stream="0s"), "for no limit"),
         (execution(address="localhost:8091"), "call itself"),
-        (egress(idle_timeout="0s"), "no limit to Envoy"),
-        (egress(longest_stream="0s"), "no limit to Envoy"),
+        (egress(idle_timeout="0s"), "for no limit"),
+        (egress(longest_stream="0s"), "for no limit"),
         (egress(destination(), destination(hosts=["b.test"])), "name is given twice"),
         (egress(destination(), destination(name="b")), "this host is given twice"),
         (inbound() | {"authz_tls_certificate": "/c"}, "belong together"),

@@ -220,7 +220,7 @@ envoy:
 
 def test_a_gate_that_wants_a_certificate_and_an_envoy_without_one_do_not_go_together(tmp_path):
     (told,) = problems(tmp_path, MUTUAL)
-    assert told.startswith("2:50 `tls.client_ca` wants a certificate of Envoy")
+    assert told.startswith("2:50 `tls.client_ca` demands a certificate from Envoy")
     (told,) = problems(tmp_path, MUTUAL + "  authz_tls_certificate: b.pem\n")
     assert "`authz_tls_certificate` and `authz_tls_key` belong together" in told
     made = load(tmp_path, MUTUAL + "  authz_tls_certificate: b.pem\n  authz_tls_key: b.key\n")
