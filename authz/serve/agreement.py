@@ -32,7 +32,7 @@ def findings(policy: Policy, settings: files.Settings, file: str) -> list[Findin
 
 
 def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
-    """Rules limited to some DAGs, and an Airflow whose lists are of all DAGs: the gate denies every list."""
+    """Rules limited to some DAGs, with an Airflow that lists all DAGs: the gate denies every list."""
     inbound = settings.envoy.inbound if settings.envoy is not None else None
     if inbound is None or any(upstream.narrows_dags for upstream in inbound.upstreams):
         return
@@ -40,8 +40,8 @@ def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
     limited = (rule for rule in policy.rules.values() if rule.effect is Effect.ALLOW and rule.dags and rule.operations)
     listing = (rule for rule in limited if _LISTED in words.stand_for(rule.operations, never=False))
     if (rule := next(listing, None)) is not None:
-        message = f"the rule `{rule.id}` is limited to some DAGs, and no upstream limits its lists: they are denied"
-        hint = "set `narrows_dags: true` of an Airflow with `AuthzAuthManager`, and render Envoy's configuration again"
+        message = f"the rule `{rule.id}` is limited to some DAGs, and no upstream limits its lists, so lists are denied"
+        hint = "set `narrows_dags: true` for an Airflow with `AuthzAuthManager`, and render Envoy's configuration again"
         yield _at(policy, rule, message, hint, Severity.WARNING)
 
 

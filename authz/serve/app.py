@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_COLLECTOR: Final = (10_000, 50, 100)  # objects more than before the last look, and looks of one generation per next
+_COLLECTOR: Final = (10_000, 50, 100)  # more objects since the last run, and runs of one generation per run of the next
 _READINESS_S: Final = 0.2  # how often health is compared with what is loaded
 
 
@@ -177,7 +177,8 @@ class App:
         problems += [f"policy: {self.policy.restored}"] if self.policy.restored else []
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
         problems += [
-            f"keys of issuer {name}: those of {state.restored}, kept from before the restart, serve: {state.last_error}"
+            f"keys of issuer {name}: those from {state.restored}, kept from before the restart, are in use: "
+            f"{state.last_error}"
             for name, state in view.items()
             if state.restored and not keys[name]
         ]
@@ -207,7 +208,7 @@ class App:
     ) -> "RunParts | None":
         if self.settings.run_identity is None:
             return None
-        from authz.serve.run_identity import RunParts  # noqa: PLC0415 an HTTP client: who knows no runs must not have it
+        from authz.serve.run_identity import RunParts  # noqa: PLC0415 an HTTP client that only run identity needs
 
         return RunParts(
             self.settings,
@@ -220,7 +221,7 @@ class App:
         )
 
     def _revocation_watcher(self, file: Path | None) -> Iterator[Watcher]:
-        """No settling: a half-written line is recognised as such, and a sign-out must not wait."""
+        """It waits for no file to settle: a half-written line is recognised as such, and a sign-out must not wait."""
         if file is not None:
             yield Watcher(file, lambda _content: self.revoker.refresh(), most_bytes=MOST_BYTES, settle_s=0)
 
@@ -278,7 +279,7 @@ class App:
     def _disagreements(self, policy: Policy) -> Sequence[Problem]:
         if self.settings.envoy is None:
             return ()
-        from authz.serve import agreement  # noqa: PLC0415 who has Envoy configured elsewhere needs none of it
+        from authz.serve import agreement  # noqa: PLC0415 not needed if Envoy is configured elsewhere
 
         return agreement.mistakes(policy, self.settings, "settings")
 
@@ -328,8 +329,8 @@ class App:
         try:
             return self.readiness()
         except Exception:
-            # The thread's door: a bug in a look must not leave the health of an hour ago for good.
-            log.exception("looking whether checks can be answered")
+            # The thread's outermost handler: a bug in a check must not leave an outdated health status for good.
+            log.exception("finding out whether checks can be answered")
             return Readiness(ready=False, reasons=("internal error: see the log",))
 
     def _hang_up(self) -> None:
@@ -349,7 +350,7 @@ def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
 
 
 def freeze_gc() -> None:
-    """Objects that exist once the process listens stay: the cycle collector need not look at them again.
+    """Keep the cycle collector from looking again at the objects that exist once the process listens.
 
     It would stop the serving thread for some 50 ms each time, for modules and a large policy. A replaced policy is
     freed nevertheless: it has no cycles. Neither has what a check leaves behind, so the collector runs rarely: with the

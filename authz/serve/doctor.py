@@ -27,7 +27,7 @@ from authz.system.regular_file import read_secret, why
 SUBJECT: Final = "authz-doctor"
 """The `sub` of the assertions that are sent."""
 
-_PAGE: Final = "/ui/auth/me"  # of Airflow 3: it wants a user, and shows who that is
+_PAGE: Final = "/ui/auth/me"  # of Airflow 3: it needs a user, and shows who that is
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 64 * 1024
 _LIFETIME_S: Final = 10
@@ -157,8 +157,8 @@ def _assertion_finding(answer: Answer, audience: str, issuer: str, kid: str) -> 
         return Finding(
             name="assertion",
             ok=False,
-            text=f"not accepted and not refused: Airflow answers {answer.status} by itself; {sent}",
-            hint="does [core] auth_manager name AuthzAuthManager? (AuthzFabAuthManager answers so too: FAB does not"
+            text=f"neither accepted nor refused: Airflow itself answers {answer.status}; {sent}",
+            hint="does [core] auth_manager name AuthzAuthManager? (AuthzFabAuthManager answers the same: FAB does not"
             f" know {SUBJECT})",
         )
     expected = answer.body.get("expected")
@@ -182,7 +182,7 @@ def _clock(answer: Answer, now: float) -> Finding:
     told = answer.body.get("now")  # a refusal says it exactly; others have the Date header, in whole seconds
     there = float(told) if type(told) is int else _date(answer.headers.get("date", ""))
     if there is None:
-        return Finding(name="clock", ok=True, text=f"here {_utc(now)}; Airflow did not say its own")
+        return Finding(name="clock", ok=True, text=f"here {_utc(now)}; Airflow did not report its own")
     apart = abs(there - now)
     return Finding(
         name="clock",
@@ -201,7 +201,7 @@ def _strangers(without: Answer, foreign: Answer) -> Finding:
             text=f"Airflow lets in {let_in}",
             hint="use AuthzAuthManager, and let only Envoy reach Airflow",
         )
-    return Finding(name="strangers", ok=True, text="a request without an assertion, and one for another, are refused")
+    return Finding(name="strangers", ok=True, text="requests with no assertion or a foreign one are refused")
 
 
 def _get(pool: httpcore.ConnectionPool, url: str, headers: Mapping[str, str]) -> Answer:

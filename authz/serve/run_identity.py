@@ -32,7 +32,7 @@ from authz.settings.run_identity import RunIdentity
 
 log = logging.getLogger(__name__)
 
-# Of the room for two minutes, a worker lets one caller take an eighth of its part a minute: a quarter at most.
+# There is room for two minutes; a worker lets one caller use an eighth of its part a minute, so a quarter at most.
 _SHARES: Final = 8
 _LEAST_SHARE: Final = 64
 _LONGEST_LIFE_S: Final = 7 * 86400  # of a task token; Airflow's setting decides how long they really live
@@ -118,7 +118,7 @@ class RunParts:
     def start(self) -> None:
         """Begin to ask Airflow; log the highest assurance level that is reported, and why."""
         level, why = self._section.best
-        log.info("runs are reported as %s at most%s", level, f": {why}" if why else "")
+        log.info("run identities have assurance level %s at most%s", level, f": {why}" if why else "")
         self.states.start()
 
     def stop(self) -> None:
@@ -149,10 +149,10 @@ def _table(path: Path | None, slots: int) -> Replays:
         with tempfile.TemporaryDirectory(prefix="authz-") as folder:
             return _table(Path(folder) / "replays", slots)
     try:
-        # Whatever was used before the table was there ends no later than this.
+        # Whatever was used before the table existed ends no later than this.
         return Replays(path, slots, floor=time.time() + WINDOW_S + 1)
     except OSError as error:
-        text = f"the table of used proofs cannot be made: {error.strerror or error}"
+        text = f"the replay cache cannot be made: {error.strerror or error}"
         raise ConfigError([Problem(str(path), 0, 0, text)]) from None
 
 

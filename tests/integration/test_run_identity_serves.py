@@ -117,7 +117,7 @@ def test_metrics_readiness_and_records_report_run_identity_without_the_token(gat
     assert gate.metric("authz_airflow_question_seconds_count") >= 2
     assert 0 < gate.metric("authz_replays_used_ratio") < 0.01
     assert gate.get("/readyz").json()["run_identity"] == {"level": "verified"}
-    assert "runs are reported as verified at most" in gate.log.read_text()
+    assert "run identities have assurance level verified at most" in gate.log.read_text()
     gate.until(lambda: any(record.get("level") == "verified" for record in gate.decisions), "no record has a level")
     assert token not in (gate.folder / "decisions.jsonl").read_text()
 
@@ -145,7 +145,7 @@ def test_a_gate_whose_tasks_may_reach_the_key_says_why_nothing_is_verified(tmp_p
         told = gate.get("/readyz").json()["run_identity"]
         assert told["level"] == "asserted"
         assert "signing_key_isolated" in told["why"]
-        assert "runs are reported as asserted at most: `signing_key_isolated`" in gate.log.read_text()
+        assert "run identities have assurance level asserted at most: `signing_key_isolated`" in gate.log.read_text()
         body = json.loads(gate.ask(0, airflow.add(task_id="capped"), TASK).body)
         assert json.loads(body["value"])["level"] == "asserted"
         assert gate.stop() == 0

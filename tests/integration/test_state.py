@@ -58,7 +58,9 @@ def test_with_a_dead_provider_a_restart_serves_with_known_keys(tmp_path, idp, wo
     with Restarted(tmp_path, idp, workers=workers) as gate:
         with gate.ended():
             idp.misbehave(lambda handler: handler.send_error(500))
-        gate.until(lambda: gate.reasons().count("kept from before the restart, serve: ") == workers, "it is not said")
+        gate.until(
+            lambda: gate.reasons().count("kept from before the restart, are in use: ") == workers, "it is not said"
+        )
         assert {answer.http for answer in gate.check_all()} == {200}
         assert gate.get("/readyz").status_code == 200
         assert "keys of issuer corp: those of 2" in gate.reasons()

@@ -1,9 +1,9 @@
 """Back-off between a worker's end and the start of the next one.
 
 Law: pure. The first restart is almost immediate, because most crashes are single. Each further one waits twice as
-long. A worker that had started to listen cost only its start, so its successor waits at most `served_s`: every second
-without a worker is a second of refused checks. One that never listened would crash again at once, so the limit is
-`longest_s`. A worker that was up for `forget_s` resets the back-off.
+long. If a worker had started to listen, only its start-up is lost, so its successor waits at most `served_s`: every
+second without a worker is a second of refused checks. One that never listened would crash again at once, so the limit
+is `longest_s`. A worker that was up for `forget_s` resets the back-off.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class BackOff:
     _next_s: float = 0.0
 
     def after(self, up_s: float, *, served: bool = False) -> float:
-        """The delay after the end of a worker that was up for `up_s` seconds, and had `served` in that time or not."""
+        """The delay after the end of a worker that was up for `up_s` seconds; `served` says whether it had listened."""
         if up_s >= self.forget_s or not self._next_s:
             self._next_s = self.first_s
         delay = min(self._next_s, self.served_s) if served else self._next_s

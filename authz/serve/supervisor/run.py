@@ -140,13 +140,13 @@ class Supervisor:
             slot.restarts += 1
 
     def _pause(self) -> float:
-        """SIGCHLD reports an end at once; otherwise there is a restart to wait for, or nothing."""
+        """The seconds until the next restart or look at the workers; SIGCHLD reports an end at once."""
         now = time.monotonic()
         dues = [slot.due - now for slot in self._fleet.slots if slot.process is None]
         return max(0.0, min([_LOOK_S, *dues]))
 
     def _replace(self, ended: Ended, now: float, *, wanted: bool) -> bool:
-        """Record the end of a worker and when its successor starts; False when none can do better."""
+        """Record the end of a worker and when its successor starts; False if a successor could do no better."""
         self._view.ended(ended)
         slot = ended.slot
         if wanted:
@@ -183,7 +183,7 @@ class Supervisor:
     def _kill(self) -> None:
         """Kill workers that still run: they did not drain in time, or we failed ourselves."""
         for slot in self._fleet.running():
-            log.error("worker %d does not end and is killed", slot.index)
+            log.error("worker %d did not stop in time; killing it", slot.index)
             self._status = self._status or 1
             if slot.process is not None:
                 slot.process.kill()

@@ -1,6 +1,6 @@
 """The workers as one, for the admin port: metrics, readiness and grants of DAGs.
 
-Law: asks the workers when it is asked, all at once and for a second at most; every few seconds it asks by itself, so
+Law: asks the workers on request, all at once and for a second at most. Every few seconds it also asks unprompted, so
 that few of a worker's counts are lost when it is killed. Never touches a process.
 """
 
@@ -73,7 +73,7 @@ class FleetView:
                     for worker, text in self._metrics():
                         self._totals.saw(worker, text)
             except Exception:
-                # The thread's door: a look that fails must not be the last one.
+                # The thread's outermost handler: a look that fails must not be the last one.
                 log.exception("looking at the workers")
 
     def _log_changes(self) -> None:

@@ -30,7 +30,7 @@ def settings_at(context: WorkerContext, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
     listen = endpoints.of_worker(settings.listen, context.index, context.count)
     file = settings.revocation.file or str(context.revocations)
-    backchannel = settings.revocation.backchannel if context.index == 0 else None  # one listens, all know
+    backchannel = settings.revocation.backchannel if context.index == 0 else None  # one listens, all learn of it
     shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": backchannel})}
     settings = frozen(settings, context.signing_keys)
     return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{context.admin}"), **shared})
@@ -45,7 +45,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
     """
     from authz.serve.app import App, freeze_gc  # noqa: PLC0415 the supervisor imports this module, without gRPC
 
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks what it waits for, and we inherit that
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks signals, and we inherit that
     fetcher = SupervisedFetcher(context.keys, max_bytes=settings.keys.max_bytes, timeout_s=settings.keys.timeout)
     app = App(
         settings_at(context, settings),
@@ -53,7 +53,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         log_lock=context.log_lock,
         replays=context.replays,
         quiet=True,
-        lints=context.index == 0,  # one speaks for all
+        lints=context.index == 0,  # one worker logs for all
     )
     with socket.socket(fileno=context.lifeline) as lifeline:
         over = threading.Event()
@@ -76,7 +76,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
 
 def _follow(lifeline: socket.socket, context: WorkerContext, settings: Settings, over: threading.Event) -> None:
     """Wait for the supervisor's end, the only event on this socket."""
-    with contextlib.suppress(OSError):  # the line is reset where the supervisor died with our words unread
+    with contextlib.suppress(OSError):  # the line is reset if the supervisor died with our messages unread
         while lifeline.recv(1):
             pass
     if over.is_set():

@@ -46,7 +46,7 @@ def found(rule, **sections):
 def test_rules_limited_to_dags_deny_lists_where_no_upstream_narrows():
     rule = 'plane: inbound, roles: [viewer], operations: [dags:read], dags: ["sales_*"]'
     every = {**UPSTREAMS[0], "hosts": ("*",), "audience": "airflow"}
-    told = ("warning", "the rule `x` is limited to some DAGs, and no upstream limits its lists: they are denied")
+    told = ("warning", "the rule `x` is limited to some DAGs, and no upstream limits its lists, so lists are denied")
     assert told in found(rule, inbound={"upstreams": (every,)})
     narrowing = {"upstreams": ({**every, "narrows_dags": True},)}
     assert told not in found(rule, inbound=narrowing)

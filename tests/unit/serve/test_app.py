@@ -171,7 +171,7 @@ def test_an_app_that_knows_runs_says_so_and_leaves_nothing_behind(place, tmp_pat
         headers = [("authorization", f"Bearer {task}".encode())]
         answer = running.check(message("GET", target, headers=headers, plane="execution", audience=""))
         assert (answer.http, answer.reason) == (503, "keys_unavailable")
-    assert "runs are reported as asserted at most" in caplog.text
+    assert "run identities have assurance level asserted at most" in caplog.text
 
 
 def test_airflows_keys_alone_make_no_app_ready(place):
@@ -229,7 +229,7 @@ def test_a_look_that_fails_takes_the_health_away_and_the_next_one_brings_it_back
     with monkeypatch.context() as changed:
         changed.setattr(running.app.revoker, "problems", fails)
         running.until(lambda: not running.serving(), "it says that it is well")
-        assert "looking whether checks can be answered" in caplog.text
+        assert "finding out whether checks can be answered" in caplog.text
     running.until(running.serving, "it does not look again")
 
 
