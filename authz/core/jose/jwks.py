@@ -69,7 +69,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySet:
-    """The usable keys of one issuer: by `kid`, and those without one. `digest` names this very set of keys."""
+    """The usable keys of one issuer: by `kid`, and those without one. `digest` identifies exactly this set of keys."""
 
     keys: Mapping[str, Key]
     unnamed: tuple[Key, ...] = ()
@@ -239,7 +239,7 @@ def _okp(entry: Mapping[str, Any]) -> tuple[PublicKey, dict[str, str]]:
         raise _UnusableError(f"x is not {_ED25519_BYTES} octets long")
     y_coordinate = int.from_bytes(x, "little") % _ED25519_SIGN_BIT
     if y_coordinate >= _ED25519_PRIME or y_coordinate in _ED25519_SMALL_ORDER:
-        raise _UnusableError("x is no point that only its owner can sign for (small order, or not canonical)")
+        raise _UnusableError("x is not a point that only its owner can sign for (small order, or not canonical)")
     return Ed25519PublicKey.from_public_bytes(x), {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(x)}
 
 
