@@ -40,7 +40,7 @@ def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
 
 
 def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:
-    """Logs in missing folders, or at a path that is no file. Permissions are not checked: the gate has its own account."""
+    """Logs in missing folders, or whose path is not a file. Permissions are unchecked: the gate has its own account."""
     for one in files:
         obstacle = _obstacle(Path(one.path)) if one.use is Use.WRITTEN else ""
         if obstacle:
