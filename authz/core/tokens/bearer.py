@@ -24,7 +24,7 @@ def parse_bearer(values: tuple[bytes, ...]) -> str | None:
     line = values[0]
     token = line[len(_SCHEME) :]
     letters = token.rstrip(b"=")
-    # What is left of a b64token without its letters is nothing: half the time of a regular expression.
+    # Stripped of its letters, a b64token is empty: this takes half the time of a regular expression.
     if not letters or letters.translate(None, _B64TOKEN) or line[: len(_SCHEME)].lower() != _SCHEME:
         raise RequestError(Reason.BAD_AUTHORIZATION, _why(line))
     return token.decode("ascii")
@@ -39,4 +39,4 @@ def _why(value: bytes) -> str:
         return "there is no token after Bearer"
     if b"," in token:
         return "there is a comma: two headers joined into one, or a list"
-    return "after Bearer comes something else than one space and one token"
+    return "Bearer is not followed by exactly one space and one token"

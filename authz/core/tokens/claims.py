@@ -54,7 +54,7 @@ def bound_to(parsed: ParsedToken) -> str:
     cnf = parsed.payload["cnf"]
     jkt = cnf.get("jkt") if isinstance(cnf, dict) and cnf.keys() == {"jkt"} else None
     if not isinstance(jkt, str) or not jkt:
-        raise TokenError(Reason.TOKEN_TYPE, "cnf names no key that a proof could be of (RFC 9449 §6.1)")
+        raise TokenError(Reason.TOKEN_TYPE, "cnf names no key that could make a proof (RFC 9449 §6.1)")
     return jkt
 
 
@@ -72,9 +72,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
     username = share.text(_username(payload, issuer))
     full_name = share.text(_full_name(payload, issuer))
     groups = share.members(_groups(payload, issuer))
-    session_ids(
-        payload, issuer
-    )  # these must have their type where they are; `authz.core.revocation` keeps its own of them
+    session_ids(payload, issuer)  # checked for their type only; `authz.core.revocation` reads them itself
     return Claims(  # by position, in the order of the fields: with their names it takes three times as long
         issuer.name,
         issuer.issuer,
@@ -200,7 +198,7 @@ def _not_before(payload: Payload, _: Issuer) -> int | None:
 
 
 def _client_id(payload: Payload, _: Issuer) -> str:
-    """The client, from the claim that the provider uses; claims that name different clients contradict."""
+    """The client, from the claim that the provider uses; claims that name different clients contradict each other."""
     named = [claim for claim in _CLIENT_CLAIMS if claim in payload]
     if not named:
         return ""
@@ -230,7 +228,7 @@ def _session_id(payload: Payload, _: Issuer) -> str:
 
 
 def _groups(payload: Payload, issuer: Issuer) -> frozenset[str]:
-    """The strings at every configured path, merged. One string is one group (ADFS sends single values so)."""
+    """The strings at every configured path, merged. One string is one group (ADFS sends single values like that)."""
     merged: set[str] = set()
     for path in issuer.groups:
         name = ".".join(path)

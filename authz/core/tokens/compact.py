@@ -4,8 +4,8 @@ Law 1: nothing is decoded before its size is known, and nothing is trusted: the 
 Law 2: total. `parse` returns a ParsedToken or raises TokenError, whatever the text is.
 Law 3: a header can only choose among the keys that we have. `jku`, `jwk`, `x5u`, `x5c` are never read, never fetched
 (RFC 8725 §3.10), and an extension that we do not know is refused (`crit`, RFC 7515 §4.1.11; `b64`, RFC 7797 §7).
-Law 4: what a header says depends only on its bytes. So the last few short, well-formed headers are cached with what
-they said: all tokens of one key begin with the same one.
+Law 4: what a header says depends only on its bytes. So the last few short, well-formed headers are cached with their
+content: all tokens of one key begin with the same one.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from authz.core.jose.primitives import b64url_decode, read_object
 from authz.core.model import made_per_request
 from authz.core.reasons import Reason
 
-# What `limits.token_bytes` is unless said otherwise: room for 64 KiB of groups in base64, and the rest.
+# The default of `limits.token_bytes`: room for 64 KiB of groups in base64, and the rest.
 MAX_TOKEN_BYTES: Final = 96 * 1024
 _MOST_BRACKETS: Final = 256  # arrays and objects in a header or a payload; real tokens have a few dozen at most
 _PARTS: Final = 3  # header, payload, signature (RFC 7515 §3.1)

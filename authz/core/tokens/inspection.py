@@ -108,7 +108,7 @@ def inspect(
         return Inspection(checks=tuple(report.checks))
     issuer = report.run(
         "issuer", lambda: _find_issuer(parsed, issuers), lambda found: f"{found.issuer} is issuer {found.name}"
-    ) or _meant(parsed, issuers)  # the issuer has failed, but the rest can be checked as if it were the near one
+    ) or _meant(parsed, issuers)  # the issuer has failed, but the rest can be checked as if it were the similar one
     if issuer is None:
         report.skip("the issuer is not known", *_AFTER_ISSUER)
         return Inspection(checks=tuple(report.checks), members=tuple(sorted(parsed.payload)))

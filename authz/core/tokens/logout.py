@@ -1,7 +1,7 @@
 """Logout tokens: an issuer reports an ended session (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
 
 Law 1: a logout token is never taken for another kind, nor another kind for it: `typ` (RFC 8725 §3.11) and `events`
-say that it is one, and a `nonce` denies it.
+say that it is one, and a `nonce` rules it out.
 Law 2: it is fresh: `iat` is less than `FRESH_S` ago, so that an old recorded token has no effect.
 Law 3: it is for us: `aud` is one of our audiences, or one of the clients that people log in with.
 """

@@ -2,7 +2,7 @@
 
 Law 1: checked on every use, cached or not (PITFALLS d-14). `now` is an argument: seconds since the epoch.
 Law 2: every comparison must hold to go on; a `now` that is not a number lets nothing through.
-Law 3: short-lived is enforced: a token that lives longer than the issuer's `max_lifetime` is refused.
+Law 3: short lifetimes are enforced: a token that lives longer than the issuer's `max_lifetime` is refused.
 """
 
 from authz.core.errors import TokenError

@@ -263,7 +263,7 @@ def test_a_binding_that_no_proof_could_meet_refuses_the_token(cnf):
     with pytest.raises(TokenError) as caught:
         bound_to(parsed({**access_claims(), "cnf": cnf}))
     assert caught.value.reason is Reason.TOKEN_TYPE
-    assert caught.value.detail == "cnf names no key that a proof could be of (RFC 9449 §6.1)"
+    assert caught.value.detail == "cnf names no key that could make a proof (RFC 9449 §6.1)"
 
 
 def test_a_bound_token_is_read_only_for_a_caller_that_demands_a_proof():
