@@ -81,12 +81,12 @@ def _set_by_envoy(host: str) -> str:
     except RequestError:
         port = 0
     if port is not None:
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" that is no host without port')
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "host" that is not a host without port')
     return name
 
 
 def _inside(path: CanonicalPath, base: str) -> CanonicalPath | None:
     """The path to an application served under a base path; None if it is not below that."""
     if not is_base(base):
-        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is no path like /airflow')
+        raise DeniedError(Reason.MISCONFIGURED, 'context_extensions has a "base" that is not a path like /airflow')
     return below(path, base)

@@ -1,8 +1,8 @@
 """The Cookie header: finds the cookies of a session at Envoy, and removes ours for the upstream.
 
 Law 1: an upstream never gets our cookies (PITFALLS d-22): neither Envoy's, which hold tokens, nor Airflow's own token.
-Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. But it must not contradict: a
-duplicate session cookie, or one that names another subject than the bearer token, makes the caller unclear.
+Law 2: a session cookie is no credential here; Envoy turns it into a bearer token. But it must not contradict that
+token: a duplicate session cookie, or one that names another subject than the bearer token, makes the caller unclear.
 Law 3: it first looks for the names as bytes, so that thousands of foreign cookies cost next to nothing.
 
 Why not `http.cookies`: it keeps one of two cookies with the same name, and drops what follows the first that it cannot
@@ -97,7 +97,7 @@ def _kind(name: bytes) -> bytes:
 def _joined(found: dict[bytes, bytes]) -> tuple[bytes, ...]:
     """The tokens; one that came in pieces is one value.
 
-    Envoy joins the pieces before it asks, and then the whole is there: pieces beside it are left from an earlier
+    Envoy joins the pieces before it asks. If the whole token is there, pieces beside it are left from an earlier
     session, and Envoy did not use them.
     """
     whole: dict[bytes, bytes] = {}

@@ -12,7 +12,7 @@ path is refused when it
 * has, after decoding, an empty segment that is not the last one, or a dot segment, also one with a path parameter
   (`..;x`, which some servers strip);
 * has, after decoding, a segment that begins or ends with a space: databases that pad text (MySQL's collations for ids,
-  which Airflow uses) take `secret ` for `secret`, and Airflow never writes a name so.
+  which Airflow uses) take `secret ` for `secret`, and Airflow never writes such a name.
 
 A trailing slash stays, as a last empty segment. `;x` and a trailing dot are data. Canonicalising is
 idempotent, and total: it returns a canonical path or raises `RequestError`. It never loops over characters or
@@ -37,7 +37,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CONNECT = "CONNECT"
 """The method that opens a tunnel (RFC 9110 §9.3.6). Only callers on egress may ask for one: see `tunnel`."""
 
-# What stands for itself in a path: `pchar` of RFC 3986 §3.3 without escapes, and the slash.
+# Characters that need no escape in a path: `pchar` of RFC 3986 §3.3 without escapes, and the slash.
 _PLAIN = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
 _plain_path = re.compile(rf"/[{_PLAIN}]*").fullmatch
 _others = re.compile(rf"[^{_PLAIN}]+")
@@ -141,7 +141,7 @@ def _decode_once(raw: str) -> str:
     return decoded
 
 
-@lru_cache(maxsize=1024)  # few hosts lead here, and every check names one
+@lru_cache(maxsize=1024)  # few hosts are routed here, and every check names one
 def canonical_host(authority: str) -> tuple[str, int | None]:
     """The host in lower case, and the port if one was given (RFC 9110 §7.2). Raises RequestError(BAD_HOST).
 
@@ -181,7 +181,7 @@ def _refuse_other_spellings(host: str) -> None:
     try:
         IPv4Address(host)
     except AddressValueError as error:
-        raise _bad_host("the host ends in a number and is no IPv4 address of four decimal numbers") from error
+        raise _bad_host("the host ends in a number and is not an IPv4 address of four decimal numbers") from error
 
 
 def tunnel(authority: str, target: str) -> tuple[str, int]:
@@ -192,9 +192,9 @@ def tunnel(authority: str, target: str) -> tuple[str, int]:
     """
     host, port = canonical_host(authority)
     if port is None:
-        raise _bad_host("a tunnel is asked for with a port")
+        raise _bad_host("a tunnel needs a port")
     if target and canonical_host(target) != (host, port):
-        raise _bad_path("the tunnel's target is another than the Host")
+        raise _bad_path("the tunnel's target differs from the Host")
     return host, port
 
 

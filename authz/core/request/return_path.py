@@ -33,5 +33,5 @@ def return_path(target: str, origin: str, start: str) -> str:
 
 
 def _character(encoded: re.Match[str]) -> str:
-    """One byte of it; the bytes of non-ASCII characters never read as ASCII."""
+    """One byte of `next`; the bytes of non-ASCII characters never read as ASCII."""
     return chr(int(encoded[1], 16))

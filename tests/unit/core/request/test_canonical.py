@@ -45,11 +45,11 @@ def test_what_has_no_canonical_form(http, reason):
     ("http", "detail"),
     [
         (asked(plane=""), 'context_extensions has no "plane" of inbound or egress'),
-        (asked(base="airflow/"), 'context_extensions has a "base" that is no path like /airflow'),
+        (asked(base="airflow/"), 'context_extensions has a "base" that is not a path like /airflow'),
         (asked("/x?access_token=y"), "a token in the query; send it in the Authorization header"),
         (call("/a%2Fb"), "an encoded slash, which destinations read in different ways"),
-        (call(host="a:80"), 'context_extensions has a "host" that is no host without port'),
-        (call(host="a,b"), 'context_extensions has a "host" that is no host without port'),
+        (call(host="a:80"), 'context_extensions has a "host" that is not a host without port'),
+        (call(host="a,b"), 'context_extensions has a "host" that is not a host without port'),
         (
             call("", method="CONNECT", authority="a:1", base="/x"),
             'context_extensions has a "host" or "base" for a tunnel',

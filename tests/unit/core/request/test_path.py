@@ -226,7 +226,7 @@ def test_refused_hosts(authority):
         ("[::g]", "not one host name with an optional port"),
         ("[1.2.3.4]", "the brackets hold no IPv6 address"),
         ("[0::1]", "the IPv6 address is not in its shortest spelling"),
-        ("127.1", "the host ends in a number and is no IPv4 address of four decimal numbers"),
+        ("127.1", "the host ends in a number and is not an IPv4 address of four decimal numbers"),
     ],
 )
 def test_a_refusal_says_what_is_wrong_with_the_host(authority, detail):
@@ -243,8 +243,8 @@ def test_a_host_has_at_most_253_bytes_and_a_port_is_at_most_65535():
 
 def test_a_refusal_says_what_is_wrong_with_a_tunnel_or_a_method():
     for ask, detail in (
-        (lambda: tunnel("orders.internal", ""), "a tunnel is asked for with a port"),
-        (lambda: tunnel("orders.internal:443", "other:443"), "the tunnel's target is another than the Host"),
+        (lambda: tunnel("orders.internal", ""), "a tunnel needs a port"),
+        (lambda: tunnel("orders.internal:443", "other:443"), "the tunnel's target differs from the Host"),
         (lambda: canonical_method("TRACE"), "not a method that policies know"),
     ):
         with pytest.raises(RequestError) as caught:
