@@ -33,7 +33,7 @@ def read_run(value: object, level: Level) -> Run:
 
 
 def claim_of(run: Run) -> dict[str, Any]:
-    """The claim that names the run. It omits the level: each reader of a token evaluates that again."""
+    """The claim that names the run. It omits the level: each reader of a token determines that again."""
     return {
         "dag_id": run.dag_id,
         "run_id": run.run_id,
@@ -64,5 +64,5 @@ def try_number(member: str, value: object) -> int:
 
 def _number(member: str, value: object, least: int) -> int:
     if type(value) is not int or not least <= value <= _MAX_NUMBER:  # a boolean is an int to isinstance
-        raise ValueError(f"{member} is not a whole number from {least} on")
+        raise ValueError(f"{member} is not a whole number of at least {least}")
     return value

@@ -5,7 +5,7 @@
 The object has the members `d`, `r`, `t` (ids of the DAG, the run, the task), `m` (map index) and perhaps `n` (try).
 
 Law 1: one spelling. The path never needs an escape, so one that has an escape, a query, a dot segment or a second
-slash is refused, never read as what it may have meant: the answer is under the key exactly as it was asked for.
+slash is refused, never reinterpreted: the answer has exactly the key that was asked for.
 Law 2: nothing is trusted. What a task says about itself is only what Airflow is asked about.
 """
 
@@ -36,8 +36,8 @@ _MEMBERS: Final = frozenset("drtmn")
 class RunRequest:
     """What a task asks for and what it claims to be.
 
-    `key` is the name of the variable, as asked. `thumbprint` is that of the task's key; "" if `proxy` asks for the
-    form that is bound to none. `try_number` is None if the task does not say.
+    `key` is the name of the variable, as asked. `thumbprint` is that of the task's key; "" if `proxy` asks for the form
+    that is bound to no key. `try_number` is None if the task does not say.
     """
 
     key: str
@@ -51,10 +51,10 @@ class RunRequest:
 
 
 def parse(target: str) -> RunRequest:
-    """The request that a request target is; RequestError(BAD_PATH) for everything else."""
+    """The request in a request target; RequestError(BAD_PATH) for everything else."""
     match = _asked(target) if len(target) <= MAX_TARGET_BYTES else None
     if match is None:
-        raise _refused(f"not {PREFIX}v1/<thumbprint or {PROXY}>/<base64url>, spelled in just that way")
+        raise _refused(f"not {PREFIX}v1/<thumbprint or {PROXY}>/<base64url>, in exactly that spelling")
     key, holder, described = match.groups()
     proxy = holder == PROXY
     try:

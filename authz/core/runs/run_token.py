@@ -2,7 +2,7 @@
 
 Law 1: only what `mint` makes is accepted, and nothing wider: ES256, type `airflow-run+jwt`, a key of ours, one issuer,
 one audience, exactly these claims, each of its type (RFC 8725 §3.1, §3.8, §3.9, §3.11). So an assertion, an issuer's
-token or Airflow's token is never accepted as one of these, and none of these as one of them.
+token or Airflow's token is never accepted as one of these, nor one of these as one of them.
 Law 2: a token is bound to the task's key (`cnf.jkt`, RFC 9449 §6.1), or it says that it is for a proxy and lives
 longer. A token that is both or neither is refused.
 Law 3: bytes and times are arguments. A token is never shown.
@@ -66,7 +66,7 @@ def audience(issuer: str) -> str:
 
 
 def public_keys(keys: Iterable[SigningKey]) -> Keys:
-    """What `verify` looks keys up in."""
+    """The keys for `verify`, by `kid`."""
     return {key.kid: key.private_key.public_key() for key in keys}
 
 
@@ -136,7 +136,7 @@ def verify(token: str, keys: Keys, *, issuer: str, audience: str, now: float) ->
 def _check_signature(parsed: ParsedToken, keys: Keys) -> None:
     key = keys.get(parsed.kid or "")
     if key is None:
-        raise TokenError(Reason.UNKNOWN_KEY, f"kid {shown(parsed.kid)} is none of our keys")
+        raise TokenError(Reason.UNKNOWN_KEY, f"kid {shown(parsed.kid)} is not one of our keys")
     if not is_signed(parsed.signing_input, parsed.signature, key):
         raise TokenError(Reason.BAD_SIGNATURE, f"kid {shown(parsed.kid)}")
 

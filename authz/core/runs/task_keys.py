@@ -19,7 +19,7 @@ HINT = "make one: openssl genpkey -algorithm ed25519 -out airflow-tasks.pem"
 
 
 def generate_pem() -> bytes:
-    """A new private key as Airflow's `jwt_private_key_path` wants it."""
+    """A new private key as Airflow's `jwt_private_key_path` expects it."""
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -32,9 +32,9 @@ def public_jwk(pem: bytes) -> dict[str, str]:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
-        raise ValueError("no private key in PEM without a password") from None
+        raise ValueError("not a private key in PEM without a password") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("no Ed25519 key")  # noqa: TRY004 it is the text that is wrong
+        raise ValueError("not an Ed25519 key")  # noqa: TRY004 it is the text that is wrong
     x = b64url_encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
     required = {"crv": "Ed25519", "kty": "OKP", "x": x}
     return {**required, "kid": thumbprint(required), "use": "sig", "alg": "EdDSA"}

@@ -21,7 +21,7 @@ class TaskRef(NamedTuple):
 
 
 class TaskStatus(NamedTuple):
-    """Airflow's answer to a claim: None if it is true and the task runs, else why not.
+    """Airflow's answer to a claim. `reason` is None if the claim is true and the task runs, else why not.
 
     `try_number` is Airflow's.
     """

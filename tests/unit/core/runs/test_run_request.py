@@ -79,7 +79,7 @@ def test_a_task_need_not_know_its_try_and_json_may_be_written_in_any_way():
     ids=lambda _: "text",
 )
 def test_there_is_one_spelling(text):
-    assert "spelled" in refused(text)
+    assert "in exactly that spelling" in refused(text)
 
 
 @pytest.mark.parametrize(
