@@ -70,6 +70,6 @@ class SecondChance(Generic[_Key, _Entry]):
         """The keys, from where the hand stopped, endlessly."""
         while self._kept:
             yield from self._hand  # all still there: only the hand removes entries
-            # A list of its own: a dictionary that changes cannot be walked, and to find the first key of one that lost
-            # many at its beginning takes longer and longer.
+            # A list of its own: a dictionary that changes cannot be walked, and after many removals at its beginning,
+            # finding its first key takes longer and longer.
             self._hand = iter(tuple(self._kept))

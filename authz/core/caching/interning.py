@@ -12,7 +12,7 @@ _Value = TypeVar("_Value")
 
 _MOST: Final = 4096
 _MOST_SETS: Final = 1024  # each may be as large as a token
-_LONGEST: Final = 128  # characters of a text; who has longer ones has few in common
+_LONGEST: Final = 128  # characters of a text; tokens have few longer ones in common
 
 
 class Shared(Generic[_Value]):
