@@ -52,7 +52,7 @@ class _RouteRecord(_Record):
 
 
 class _LeftOutRecord(_Record):
-    """A route of Airflow that is deliberately no operation."""
+    """An Airflow route that deliberately has no operation."""
 
     path: str
     methods: Annotated[Sequence[_Method], Field(min_length=1)]
@@ -112,7 +112,7 @@ def build(data: object, version: str) -> Catalogue:
     )
     for item, segments in made.menu.items():
         if not _is_canonical(document.menu[item]) or made.match(segments, "GET") is None:
-            raise ValueError(f"menu {item}: {document.menu[item]} is no route")
+            raise ValueError(f"menu {item}: {document.menu[item]} is not a route")
     return made
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from authz.core.model import made_per_request
 
 ANY_DAG = "~"
-"""The DAG id that means "any DAG, or several": Airflow's own wildcard in a path, and what a route has that reaches DAGs
-which its path does not name."""
+"""The DAG id that means "any DAG, or several": Airflow's own wildcard in a path, and the value for a route that reaches
+DAGs which its path does not name."""
 
 
 @made_per_request
 class Route:
-    """What a request is: its operation, the template that it matched, and the DAG that it names.
+    """What a request asks for: its operation, the template that it matched, and the DAG that it names.
 
     `dag_id` is "" if no DAG is concerned and `~` if it may be any DAG. `narrowed` applies only to `~`: there Airflow's
     own checks limit what is shown or done to the DAGs that the caller may use.
@@ -45,7 +45,7 @@ class OperationRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A route of Airflow that is deliberately no operation: only a rule about `paths` can allow it."""
+    """An Airflow route that deliberately has no operation: only a rule about `paths` can allow it."""
 
     method: str
     template: str
@@ -56,7 +56,7 @@ class LeftOut:
 class Operation:
     """A named group of routes, `dag_runs:create`: what a policy grants.
 
-    `airflow_role` is the lowest of `viewer`, `user`, `op`, `admin` in Airflow that may do it by FAB's default roles.
+    `airflow_role` is the lowest of Airflow's `viewer`, `user`, `op`, `admin` that may do it by FAB's default roles.
     `public` means that Airflow itself answers it to anyone. `never` means that no wildcard includes it.
     """
 
@@ -77,7 +77,7 @@ class Operation:
 class Endpoint:
     """The end of one route in the trie. `dag` is the index of the segment that names the DAG, or a fixed DAG id.
 
-    `narrowed` says what the route is where that is `~`.
+    `narrowed` applies where that is `~`, as in `Route`.
     """
 
     order: int
@@ -107,7 +107,7 @@ class Node:
 class Catalogue:
     """The routes of one Airflow version. `tries` has one trie per method; a path that is in none has no operation.
 
-    Compared by identity: a version is read once, and what follows from it is worked out once.
+    Compared by identity: a version is read once, and what is derived from it is computed once.
 
     `menu` has, for each item of Airflow's menu, the path (as segments) that its page needs to GET.
     """

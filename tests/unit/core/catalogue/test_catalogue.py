@@ -301,9 +301,9 @@ def test_backtracking_out_of_a_literal():
         ({"routes__0__dag": "sales"}, "dag"),
         ({"routes__0__narrowed": "~"}, "narrowed"),
         ({"routes__2__narrowed": True}, "/keys/{key:path}: narrowed, but it concerns no DAG"),
-        ({"menu": {"THINGS": "/things/x/y"}}, "menu THINGS: /things/x/y is no route"),
-        ({"menu": {"THINGS": "things"}}, "menu THINGS: things is no route"),
-        ({"menu": {"THINGS": "/keys//"}}, "menu THINGS: /keys// is no route"),
+        ({"menu": {"THINGS": "/things/x/y"}}, "menu THINGS: /things/x/y is not a route"),
+        ({"menu": {"THINGS": "things"}}, "menu THINGS: things is not a route"),
+        ({"menu": {"THINGS": "/keys//"}}, "menu THINGS: /keys// is not a route"),
         ({"menu": {"Things": "/things"}}, "Things"),
         (
             {"routes__1__review": "new"},
