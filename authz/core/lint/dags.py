@@ -41,7 +41,7 @@ class _Allowed:
     def __init__(self, policy: Policy, words: Words) -> None:
         self._policy = policy
         self._words = words
-        # By every role of a caller who has a role of the rule, whatever other roles they have.
+        # Under every role that a caller with a role of the rule has, whatever other roles the caller has.
         self.everywhere: dict[str, set[str]] = defaultdict(set)
         self._reads_all: set[str] = set()
         self.reading: dict[str, str] = {}  # role → the rule by which it may read some DAGs
@@ -96,7 +96,7 @@ def _like_regexes(policy: Policy) -> Iterator[Problem]:
     for rule in policy.rules.values():
         for glob in (*rule.dags, *rule.tasks):
             if ".*" in glob.text:
-                message = f"`{glob.text}` of the rule `{rule.id}` stands for ids with a dot in that place"
+                message = f"`{glob.text}` of the rule `{rule.id}` matches only ids with a dot in that place"
                 hint = f"patterns are not regular expressions: write {glob.text.replace('.*', '*')} if no dot is meant"
                 yield _at(policy, rule, message, hint)
 
@@ -115,7 +115,7 @@ def _seeing_all(covering: Covering) -> Iterator[Problem]:
             if role is None or not sees or name in told or name in BUILT_IN:
                 continue
             if any(other in policy.rules and covering.covers(policy.rules[other], rule) for other in sees):
-                continue  # `_moot` says so of the rule
+                continue  # `_moot` reports the rule
             told.add(name)
             message = (
                 f"the role `{name}` sees every DAG, though `{rule.id}` limits it to some: it includes `{sees[-1]}`"
@@ -138,7 +138,7 @@ def _closed(policy: Policy, allowed: _Allowed, words: Words) -> Iterator[Problem
             message = (
                 f"the rule `{rule.id}` also denies lists and bulk requests of {some}: Airflow does not narrow them"
             )
-            yield _at(policy, rule, message, "name the `operations` that it is for, if these shall stay possible")
+            yield _at(policy, rule, message, "name the `operations` that it is for, if these must stay possible")
 
 
 def _reaching(policy: Policy, names: Iterable[str], methods: tuple[str, ...]) -> Iterator[str]:
@@ -156,5 +156,5 @@ def _seen_in_ui(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
             continue
         for role in rule.roles:
             if limit := allowed.limit_of(role):
-                message = f"the rule `{rule.id}` shows every DAG in the UI to `{role}`, whom `{limit}` limits to some"
+                message = f"the rule `{rule.id}` shows every DAG in the UI to `{role}`, which `{limit}` limits to some"
                 yield _at(policy, rule, message, f"give `{_UI}` with the same `dags`; `{_SHELL}` is about no DAG")

@@ -55,7 +55,7 @@ def _rule(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[
         yield from _too_sure(policy, rule, ways)
     elif rule.effect is Effect.DENY and (rule.dags or rule.tasks) and ways.surest is not Level.VERIFIED:
         message = f"the rule `{rule.id}` denies every call that it covers, whichever run makes it"
-        hint = "with these settings it is never sure which run calls: see `run_identity.signing_key_isolated`"
+        hint = "with these settings the run of a call is never certain: see `run_identity.signing_key_isolated`"
         yield _at(policy, rule, message, hint, Severity.WARNING)
 
 
@@ -79,8 +79,8 @@ def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> 
     elif rule.effect is Effect.DENY and not at_other_hosts:
         yield from _empty_hosts(policy, rule, reached)
     elif tunnel and rule.effect is Effect.ALLOW and not any(way.tunnel for way in reached):
-        message = f"the rule `{rule.id}` allows tunnels to where none may go"
-        yield _at(policy, rule, message, "say `tunnel: true` of the destination in the settings", Severity.WARNING)
+        message = f"the rule `{rule.id}` allows tunnels that the settings do not"
+        yield _at(policy, rule, message, "set `tunnel: true` for the destination in the settings", Severity.WARNING)
 
 
 def _empty_hosts(policy: Policy, rule: Rule, reached: Sequence[WayOut]) -> Iterator[Finding]:
@@ -101,7 +101,7 @@ def _too_sure(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:
             f"the rule `{rule.id}` can allow nothing: it asks for `{rule.identity}`,"
             f" and with these settings a run is `{ways.surest}` at most"
         )
-        hint = "see `run_identity.signing_key_isolated`; or say identity: asserted, which any DAG author can claim"
+        hint = "see `run_identity.signing_key_isolated`; or write identity: asserted, which any DAG author can claim"
         yield _at(policy, rule, message, hint, Severity.WARNING)
 
 

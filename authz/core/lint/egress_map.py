@@ -30,7 +30,7 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaysOut:
-    """All of them. `listen` is the listener's address, `others` the ports of hosts outside the destinations.
+    """All destinations. `listen` is the listener's address, `others` the ports of hosts outside the destinations.
 
     `surest` is the highest possible assurance level of a run here, None if no run is known.
     """

@@ -24,8 +24,8 @@ def careful_denials(policy: Policy) -> Iterator[Problem]:
     for rule in _outbound(policy):
         if rule.effect is Effect.DENY and (rule.dags or rule.tasks):
             what = "DAGs" if rule.dags else "tasks"
-            message = f"the rule `{rule.id}` also denies calls of which it is not sure which run makes them"
-            hint = f"whatever their {what} are: what is only asserted may be a lie, and service accounts have no run"
+            message = f"the rule `{rule.id}` also denies calls whose run is not certain"
+            hint = f"whatever their {what} are: an asserted run may be a lie, and service accounts have no run"
             yield at(policy, rule, message, hint)
 
 
@@ -52,5 +52,5 @@ def _roles_of_runs(policy: Policy, rule: Rule) -> Iterator[Problem]:
     where = " on egress" if Plane.INBOUND in rule.planes else ""
     message = f"the rule `{rule.id}` can allow nothing{where}: it asks for roles and a run that is `{rule.identity}`"
     yield at(
-        policy, rule, message, "runs have no roles: remove `roles`, or, for service accounts, say identity: asserted"
+        policy, rule, message, "runs have no roles: remove `roles`, or, for service accounts, write identity: asserted"
     )

@@ -25,7 +25,7 @@ _TOKENS: Final = "tokens:create"
 
 
 class Severity(StrEnum):
-    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or one to know of.
+    """`warning`: access is wider or narrower than it looks. `note`: something has no effect, or is good to know.
 
     `error`: the policy refers to what other files do not have (`authz.core.lint.destinations`).
     """
@@ -116,7 +116,7 @@ def _memberships(policy: Policy) -> Iterator[Problem]:
             message = f"everyone with a token of {', '.join(sorted(role.issuers))} has the role `{role.name}`"
             yield _at(policy, role, message, "add groups, clients or subjects if you mean fewer")
         if members and not role.issuers and len(policy.issuers) > 1:
-            message = f"the role `{role.name}` goes by names that any of the {len(policy.issuers)} issuers can give"
+            message = f"the role `{role.name}` relies on names that any of the {len(policy.issuers)} issuers can give"
             yield _at(policy, role, message, "say which one you mean: issuers: [...]")
 
 
@@ -143,7 +143,7 @@ def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
         strongest = needed.by(rule)
         if AUTHENTICATED in rule.roles and strongest > 0:
             airflow = AIRFLOW_ROLES[strongest]
-            message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves to `{airflow}`"
+            message = f"the rule `{rule.id}` lets everyone with a valid token do what Airflow reserves for `{airflow}`"
             yield _at(policy, rule, message, "name roles instead of `authenticated`")
         if (
             about_dags
@@ -151,7 +151,7 @@ def _rules(policy: Policy, words: Words) -> Iterator[Problem]:
             and any(path.rest for path in rule.paths)
             and Plane.INBOUND in rule.planes
         ):
-            message = f"the rule `{rule.id}` also allows paths that are no known route"
+            message = f"the rule `{rule.id}` also allows paths that are not known routes"
             hint = (
                 f"the DAG is not known there, so deny rules about DAGs ({about_dags[0]}) do not apply: name operations"
             )
@@ -171,7 +171,7 @@ def _bulk(policy: Policy, meant: Words) -> Iterator[Problem]:
         open_ones = {name: granting for name in left if (granting := allowed.by(name, rule))}
         if open_ones:
             names = ", ".join(f"`{name}`" for name in open_ones)
-            message = f"the rule `{rule.id}` keeps from deleting, but not by {names}"
+            message = f"the rule `{rule.id}` forbids deleting, but not through {names}"
             hint = f'the rule `{next(iter(open_ones.values()))}` allows that; deny operations: ["*:delete", "*:bulk"]'
             yield _at(policy, rule, message, hint)
 
@@ -223,12 +223,12 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
         if only_reads.get(role.name, False):
             message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
             yield _at(
-                policy, role, message, "say `airflow: viewer`: it is then more only in the requests that need more"
+                policy, role, message, "write `airflow: viewer`: it is then stronger only in requests that need more"
             )
 
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
-    """Roles whose own `airflow:` is weaker than one of their rules needs: it may be meant as a cap, but is none."""
+    """Roles whose own `airflow:` is weaker than one of their rules needs: it may be meant as a cap, but is not one."""
     needed_by = _Needed(policy, words).by
     most: dict[str, tuple[int, str]] = {}  # role → the most that one of its rules needs, and that rule
     for rule in policy.rules.values():
@@ -244,9 +244,9 @@ def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
         if needed > own:
             message = (
                 f"the role `{role.name}` says `airflow: {role.airflow}`, and its rule `{rule_id}` allows what needs"
-                f" `{AIRFLOW_ROLES[needed]}`: there it is that"
+                f" `{AIRFLOW_ROLES[needed]}`, which raises it"
             )
-            yield _at(policy, role, message, "`airflow` is no cap: to forbid it, change the rule or add a deny rule")
+            yield _at(policy, role, message, "`airflow` is not a cap: to forbid it, change the rule or add a deny rule")
 
 
 def _denied_sets(policy: Policy) -> Iterator[Problem]:

@@ -54,7 +54,7 @@ ALLOW = "plane: egress, roles: [viewer], paths: [/x], "
         ("deny: true, plane: egress, destinations: [files], methods: [CONNECT]", []),
         (
             "plane: egress, roles: [viewer], destinations: [files], methods: [CONNECT]",
-            [("warning", "the rule `x` allows tunnels to where none may go")],
+            [("warning", "the rule `x` allows tunnels that the settings do not")],
         ),
     ],
 )

@@ -47,7 +47,7 @@ def test_everyone_of_an_issuer():
 
 
 def test_names_that_several_issuers_can_give():
-    message = "the role `viewer` goes by names that any of the 2 issuers can give"
+    message = "the role `viewer` relies on names that any of the 2 issuers can give"
     issuers = TWO_ISSUERS.replace(", egress: [airflow-egress]", "")
     assert messages(issuers=issuers) == [message]
     assert messages(issuers=issuers, roles="\n  viewer: {groups: [g], issuers: [corp]}\n") == []
@@ -82,7 +82,7 @@ def test_runs_bring_tokens_of_their_own():
 
 TUNNELS = "the rule `{}` allows tunnels, in which neither methods nor paths can be enforced"
 NO_ROLES = "the rule `{}` can allow nothing{}: it asks for roles and a run that is `{}`"
-CAREFUL = "the rule `{}` also denies calls of which it is not sure which run makes them"
+CAREFUL = "the rule `{}` also denies calls whose run is not certain"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_role_for_airflow_that_is_no_cap(roles, rule, expected):
     [finding] = found
     assert finding.severity is Severity.NOTE
     assert finding.problem.message == (
-        f"the role `weak` says `airflow: {own}`, and its rule `{name}` allows what needs `{needed}`: there it is that"
+        f"the role `weak` says `airflow: {own}`, and its rule `{name}` allows what needs `{needed}`, which raises it"
     )
     assert "add a deny rule" in finding.problem.hint
 
@@ -159,7 +159,7 @@ def test_a_role_for_airflow_is_noted_once_and_for_allow_rules_alone():
     )
     roles = VIEWER + "  weak: {groups: [g], airflow: viewer}\n  other: {groups: [h], airflow: viewer}\n"
     assert [m for m in messages(READERS + rules, roles=roles) if "airflow:" in m] == [
-        "the role `weak` says `airflow: viewer`, and its rule `a` allows what needs `admin`: there it is that"
+        "the role `weak` says `airflow: viewer`, and its rule `a` allows what needs `admin`, which raises it"
     ]
 
 
@@ -203,7 +203,7 @@ def test_rules_that_differ_in_runs_are_no_twins():
 )
 def test_everyone_may_do_more_than_a_viewer(operations, airflow):
     found = messages(f"{READERS}{{id: all, plane: inbound, roles: [authenticated], operations: {operations}}}")
-    assert found == [f"the rule `all` lets everyone with a valid token do what Airflow reserves to `{airflow}`"]
+    assert found == [f"the rule `all` lets everyone with a valid token do what Airflow reserves for `{airflow}`"]
 
 
 def test_everyone_may_read():
@@ -213,7 +213,7 @@ def test_everyone_may_read():
 def test_paths_beyond_the_catalogue_beside_deny_rules_about_dags():
     deny = '{id: no, deny: true, plane: inbound, roles: [viewer], methods: [POST], dags: ["secret_*"]}'
     wide = '{id: wide, plane: inbound, roles: [viewer], paths: ["/api/v2/**"]}\n'
-    assert messages(READERS + wide + deny) == ["the rule `wide` also allows paths that are no known route"]
+    assert messages(READERS + wide + deny) == ["the rule `wide` also allows paths that are not known routes"]
     assert messages(READERS + wide) == []
     assert messages(READERS + deny) == []
 
@@ -282,7 +282,7 @@ def test_a_deny_rule_that_leaves_the_bulk_way_open(deny, found):
 {{id: nobody-deletes, deny: true, plane: inbound, roles: [viewer], {deny}}}
 """
     told = messages(rules)
-    assert any("keeps from deleting, but not by `connections:bulk`" in message for message in told) == found
+    assert any("forbids deleting, but not through `connections:bulk`" in message for message in told) == found
 
 
 _LISTS = "denies lists and bulk requests of "
@@ -343,7 +343,7 @@ def test_a_deny_rule_about_dags_that_denies_lists_because_nothing_narrows_them(m
 )
 def test_all_dags_in_the_ui_for_those_who_may_read_some(rules, found):
     told = [text for text in messages(rules.replace("R,", "plane: inbound, roles: [viewer],")) if "in the UI" in text]
-    expected = ["the rule `ui` shows every DAG in the UI to `viewer`, whom `a` limits to some"]
+    expected = ["the rule `ui` shows every DAG in the UI to `viewer`, which `a` limits to some"]
     assert told == (expected if found else [])
 
 
@@ -427,7 +427,7 @@ def test_a_rule_that_says_what_a_built_in_role_says_is_the_one_to_go():
 
 def test_everyone_with_a_token_and_the_set_of_a_strong_role():
     rules = "{id: all, plane: inbound, roles: [authenticated], operations: [airflow.op]}"
-    assert "the rule `all` lets everyone with a valid token do what Airflow reserves to `op`" in messages(rules)
+    assert "the rule `all` lets everyone with a valid token do what Airflow reserves for `op`" in messages(rules)
 
 
 def test_a_role_for_some_dags_that_includes_a_built_in_role_sees_all():
@@ -443,7 +443,7 @@ def test_a_deny_rule_is_not_blamed_for_roles_that_its_callers_do_not_have():
     deny = '{id: no, plane: inbound, deny: true, roles: [copilot], operations: ["*:delete"]}'
     admins = '{id: ops, plane: inbound, roles: [op], operations: ["connections:*"]}'
     own = '{id: own, plane: inbound, roles: [copilot], operations: ["connections:*"]}'
-    assert not [problem for problem in told(f"{deny}\n{admins}") if "keeps from deleting" in problem]
+    assert not [problem for problem in told(f"{deny}\n{admins}") if "forbids deleting" in problem]
     assert [problem for problem in told(f"{deny}\n{admins}\n{own}") if "`connections:bulk`" in problem]
     for_viewers = deny.replace("copilot", "viewer")  # whoever is op is a viewer too
     assert [problem for problem in told(f"{for_viewers}\n{admins}") if "`connections:bulk`" in problem]
