@@ -43,7 +43,7 @@ _FOR_PEOPLE = {
     401: "Your sign-in is missing, has ended, or is not accepted here.",
     503: "Nothing was forwarded to Airflow. Try again shortly.",
 }
-# The usual ones, the same for every 401: which it was would help an attacker.
+# The usual causes, the same for every 401: the actual one would help an attacker.
 _CAUSES = (
     "Your session may have ended, your account may have changed, or a clock may be wrong: this computer's, ours or that"
     " of the identity provider."

@@ -58,19 +58,19 @@ def _deny_rule(deny: Deny, run: Run | None, http: HttpRequest) -> str:
 def _too_weak(deny: Deny, run: Run | None, http: HttpRequest) -> str:
     known = run.level.value if run is not None else "unknown"
     why = f" ({deny.detail})" if deny.detail else ""
-    return f"A rule would allow {_call(http)}, but who calls is only `{known}`{why}. See docs/run-identity.md."
+    return f"A rule would allow {_call(http)}, but the calling run is only `{known}`{why}. See docs/run-identity.md."
 
 
 def _mismatch(_: Deny, __: Run | None, ___: HttpRequest) -> str:
-    return "The task token is not that of the DAG run, task and map index that are claimed: no identity is given."
+    return "The task token is not that of the DAG run, task and map index that are claimed: no identity was issued."
 
 
 def _other_try(deny: Deny, _: Run | None, __: HttpRequest) -> str:
-    return f"The task token is that of another try of this task: no identity is given. {_say(deny)}".rstrip()
+    return f"The task token is that of another try of this task: no identity was issued. {_say(deny)}".rstrip()
 
 
 def _other_map_index(_: Deny, __: Run | None, ___: HttpRequest) -> str:
-    return "The task token is that of another map index of this task: no identity is given."
+    return "The task token is that of another map index of this task: no identity was issued."
 
 
 def _ended(deny: Deny, run: Run | None, _: HttpRequest) -> str:
