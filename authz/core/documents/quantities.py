@@ -13,7 +13,7 @@ from authz.core.documents.wording import kind
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST: Final = 36500 * 86400.0  # what cannot be counted to its end; Envoy and Python have limits of their own
+_LONGEST: Final = 36500 * 86400.0  # a hundred years; Envoy and Python have limits of their own
 _SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB)")
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 

@@ -25,7 +25,7 @@ _OLD_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
 class Broken:
-    """Marks a value whose mistake was already reported, so that its type is not reported as another."""
+    """Marks a value whose mistake was already reported, so that its type is not reported as a second one."""
 
 
 BROKEN: Final = Broken()

@@ -34,7 +34,7 @@ _MOST_LISTED: Final = 20
 # What to do, by libyaml's words for what is wrong.
 _HINTS: Final = {
     "cannot start any token": "indent with spaces, not tabs",
-    "unknown escape": "write it in single quotes, where a backslash is one; patterns are no regular expressions",
+    "unknown escape": "write it in single quotes, where a backslash is one; patterns are not regular expressions",
 }
 _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b"'
 
@@ -42,7 +42,7 @@ _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1
 class Document:
     """One parsed file: `data` (dict, tuple and scalars) and the place of every key and item in it.
 
-    `end_mark` says whether the document ends with a line `...`: then nothing of it is missing.
+    `end_mark` says whether the document ends with a line `...`: then the file is complete.
     `problems` holds the mistakes that did not stop the reader; `validate` reports them with its own. The places take
     more memory and time than the data, and a file without mistakes needs only those near the top: the places in an
     entry (one rule, one role) are read from its text on first use.
@@ -127,7 +127,7 @@ class Document:
         return self.place(loc, key=key)
 
     def only_counted(self, loc: Loc) -> bool:
-        """Whether one more problem at `loc` is not listed for certain: MOST_PROBLEMS others come before its entry."""
+        """Whether one more problem at `loc` cannot be listed: MOST_PROBLEMS others come before its entry."""
         return self._only_counted(self._mark(loc, key=False, steps=_SHALLOW))
 
     def _only_counted(self, near: int) -> bool:
@@ -156,7 +156,7 @@ class Document:
         return lines[mark >> COLUMN_BITS] + (mark & COLUMN_MASK)
 
     def _end(self, mark: int) -> int:
-        """Where the next node begins whose place was kept at first."""
+        """The beginning of the next node whose place was kept at first."""
         starts = self._starts = self._starts or sorted(_all_marks(self._places))
         after = bisect.bisect_right(starts, mark)
         return self._offset(starts[after]) if after < len(starts) else len(self._text)

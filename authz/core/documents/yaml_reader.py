@@ -22,7 +22,7 @@ from authz.core.errors import MOST_PROBLEMS, Problem, ProblemsError
 
 MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 500_000
-"""Of one mapping or list: a file of 10 MB has so many only where they say nothing."""
+"""Of one mapping or list: a file of 10 MB has that many only if they mean nothing."""
 COLUMN_BITS: Final = 20
 COLUMN_MASK: Final = (1 << COLUMN_BITS) - 1
 _MAX_DIGITS: Final = 40
@@ -78,7 +78,7 @@ class Reader:
         self.places: Places = {}
         self._next: Any = None
         self._depth = 0
-        self._plain: dict[str, Any] = {}  # most scalars are there many times: names of roles, methods, operations
+        self._plain: dict[str, Any] = {}  # most scalars occur many times: names of roles, methods, operations
         self._quoted: dict[str, str] = {}
 
     def document(self) -> Read:
@@ -120,7 +120,7 @@ class Reader:
         if type(start) is yaml.StreamEndEvent:
             raise ProblemsError([Problem(self._file, 0, 0, "the file is empty")])
         if start.tags or start.version not in {None, (1, 2)}:
-            self._report(start, "a `%` directive is not allowed here", "files of ours are YAML 1.2")
+            self._report(start, "a `%` directive is not allowed here", "our files are YAML 1.2")
         return self._next()
 
     def _problem(self, event: Any, message: str, hint: str) -> Problem:
@@ -139,7 +139,7 @@ class Reader:
     def _too_many(self, event: Any) -> ProblemsError:
         """The error at the first entry beyond the limit; the rest is not read."""
         message = f"the mapping or list has more than {MAX_ENTRIES} entries"
-        return ProblemsError([self._problem(event, message, "no file of ours needs that: write fewer")])
+        return ProblemsError([self._problem(event, message, "none of our files needs that: write fewer")])
 
     def _node(self, event: Any) -> Any:
         if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:  # nearly all there are
@@ -167,7 +167,7 @@ class Reader:
             return self._scalar(event) if event.implicit[0] and event.tag is None else event.value
         if self._depth == MAX_DEPTH:
             raise ProblemsError(
-                [self._problem(event, f"nested more than {MAX_DEPTH} deep", "no file of ours needs that")]
+                [self._problem(event, f"nested more than {MAX_DEPTH} deep", "none of our files needs that")]
             )
         self._depth += 1
         node = self._mapping() if type(event) is yaml.MappingStartEvent else self._sequence()
@@ -187,7 +187,7 @@ class Reader:
             return _WORDS[text]
         if space := foreign_space(text):
             self._report(
-                event, f"{named(space)} looks like a space and is none", "use an ordinary one, or double quotes"
+                event, f"{named(space)} looks like a space but is not one", "use an ordinary one, or double quotes"
             )
             return BROKEN
         if text[0] in _NUMBER_STARTS and (match := _NUMBER.fullmatch(text)) is not None:
@@ -218,7 +218,7 @@ class Reader:
                 continue
             if key in result:
                 line = (marks.get(key, (0, 0))[0] >> COLUMN_BITS) + 1
-                self._report(event, f"the key `{key}` is there twice", f"the first is on line {line}")
+                self._report(event, f"the key `{key}` is given twice", f"the first is on line {line}")
                 continue
             if keep:
                 marks[key] = (mark_of(event), mark_of(value_event))

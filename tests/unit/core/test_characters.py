@@ -101,9 +101,9 @@ def test_many_are_cut_with_a_count():
 @pytest.mark.parametrize("space", ["\u00a0", "\u2007", "\u3000"])
 def test_a_look_alike_space_is_refused_only_where_it_would_be_part_of_a_plain_value(space):
     text = POLICY.replace("data-readers", f"data-readers{space}")
-    assert [f"U+{ord(space):04X}" in told and "looks like a space and is none" in told for told in problems(text)] == [
-        True
-    ]
+    assert [
+        f"U+{ord(space):04X}" in told and "looks like a space but is not one" in told for told in problems(text)
+    ] == [True]
     assert load(
         POLICY.replace("version: 1\n", f"version: 1\n# a{space}comment\ndescription: 'a{space}text'\n").encode(), "p"
     )

@@ -90,7 +90,7 @@ def test_a_byte_order_mark_is_passed_over():
         ("a: [*]\n", ["1:6: not valid YAML"]),
         ("a: [/x/{id}]\n", ["1:8: not valid YAML"]),
         ("a: b: c\n", ["1:5: not valid YAML: mapping values are not allowed in this context"]),
-        ("a: 1\na: 1\nb: [\n", ["2:1: the key `a` is there twice", "4:1: not valid YAML"]),
+        ("a: 1\na: 1\nb: [\n", ["2:1: the key `a` is given twice", "4:1: not valid YAML"]),
         ("a: " + "[" * 31 + "]" * 31, ["1:1: unknown key `a`"]),
         ("a: " + "[" * 32 + "]" * 32, ["1:35: nested more than 32 deep"]),
         ("a: " + "[" * 100_000, ["1:35: nested more than 32 deep"]),
@@ -107,8 +107,8 @@ def test_what_is_no_mapping_in_yaml_is_refused(text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("word: left\nword: right\n", "2:1: the key `word` is there twice (the first is on line 1)"),
-        ("table: {x: {name: a, name: b}}\n", "1:22: the key `name` is there twice (the first is on line 1)"),
+        ("word: left\nword: right\n", "2:1: the key `word` is given twice (the first is on line 1)"),
+        ("table: {x: {name: a, name: b}}\n", "1:22: the key `name` is given twice (the first is on line 1)"),
         ("word: &a left\n", "1:7: the anchor `&a` is not allowed here (write the value out where it is used)"),
         ("either: *a\n", '1:9: the alias `*a` is not allowed here (for a pattern write "*a")'),
         ("parts: [*a]\n", '1:9: the alias `*a` is not allowed here (for a pattern write "*a")'),
@@ -128,8 +128,8 @@ def test_what_is_no_mapping_in_yaml_is_refused(text, expected):
             "word: left\n---\nword: left\n",
             "2:1: a second document is not allowed here (remove the line `---` before it)",
         ),
-        ("%YAML 1.1\n---\nword: left\n", "1:1: a `%` directive is not allowed here (files of ours are YAML 1.2)"),
-        ("%TAG ! tag:x:\n---\nword: left\n", "1:1: a `%` directive is not allowed here (files of ours are YAML 1.2)"),
+        ("%YAML 1.1\n---\nword: left\n", "1:1: a `%` directive is not allowed here (our files are YAML 1.2)"),
+        ("%TAG ! tag:x:\n---\nword: left\n", "1:1: a `%` directive is not allowed here (our files are YAML 1.2)"),
     ],
 )
 def test_traps_are_refused_once_with_their_place(text, expected):
@@ -181,7 +181,7 @@ def test_all_problems_of_parser_and_model_come_sorted_by_place():
         "1:1: unknown key `words` (did you mean `word`?)",
         "3:5: `name` is missing",
         "3:6: unknown key `nam` (did you mean `name`?)",
-        "4:15: the key `name` is there twice (the first is on line 4)",
+        "4:15: the key `name` is given twice (the first is on line 4)",
         "4:30: expected a whole number, found a number",
         "5:12: expected a mapping, found a number (a mapping consists of `key: value` pairs)",
         "6:7: expected `left` or `right`, found `up`",
@@ -370,7 +370,7 @@ def test_a_list_or_mapping_of_more_entries_than_any_file_needs_is_not_read_on(be
         reader.document()
     [problem] = caught.value.problems
     assert problem.message == f"the mapping or list has more than {yaml_reader.MAX_ENTRIES} entries"
-    assert problem.hint == "no file of ours needs that: write fewer"
+    assert problem.hint == "none of our files needs that: write fewer"
 
 
 def problems_of(text):
