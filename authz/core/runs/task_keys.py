@@ -32,7 +32,7 @@ def public_jwk(pem: bytes) -> dict[str, str]:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
-        raise ValueError("not a private key in PEM without a password") from None
+        raise ValueError("not an unencrypted private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError("not an Ed25519 key")  # noqa: TRY004 it is the text that is wrong
     x = b64url_encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
