@@ -101,7 +101,7 @@ class Children:
         return child
 
     def finish(self, child: Child, timeout_s: float) -> None:
-        """Wait until a child that is meant to end has ended well."""
+        """Wait until a child that is meant to end has ended successfully."""
         self.wait(child.name, lambda: child.status() is not None, timeout_s)
         if (status := child.status()) != 0:
             raise ChildDiedError(child, status or 0)

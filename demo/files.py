@@ -171,7 +171,7 @@ class Layout:
 def _settings(layout: Layout) -> str:
     ports = layout.ports
     return f"""\
-# The settings of the demo: where things listen. Who may do what stands in policy.yaml.
+# The settings of the demo: where things listen. policy.yaml says who may do what.
 version: 1
 policy: policy.yaml
 workers: 1
@@ -180,8 +180,8 @@ admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
 assertion: {{issuer: "{layout.gate}", keys: [assertion-key.pem]}}
 log: {{decisions: decisions.jsonl}}
 run_identity:
-  # This Airflow runs its tasks beside the key that their names are signed with (LocalExecutor): any DAG author
-  # could read it. So `signing_key_isolated` is not said, and runs are `asserted` here, which is less than `verified`.
+  # This Airflow's tasks can reach the key that signs task tokens (LocalExecutor): any DAG author could read it.
+  # So `signing_key_isolated` is not set, and runs are `asserted` here, which is less than `verified`.
   airflow: "http://127.0.0.1:{ports.airflow}"
   issuer: "{layout.gate}"
   jwks_file: {layout.task_jwks.name}

@@ -219,7 +219,7 @@ class KeyRing:
 
 @dataclass(slots=True, kw_only=True)
 class Moods:
-    """How the provider behaves, for tests of what comes after it: changed by `/dev/moods`.
+    """How the provider behaves, for tests of the parts behind it: changed by `/dev/moods`.
 
     `access_token_s` is the lifetime of access tokens, `more_groups` how many meaningless groups everyone is in,
     `token_status` what the token endpoint answers instead of tokens (0: tokens).

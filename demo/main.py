@@ -27,8 +27,8 @@ LOOK_EVERY_S = 0.5
 NARROWEST = 150
 INTERRUPTED = 130
 ASSERTED = (
-    "Runs are `asserted` here, not `verified`: this Airflow runs its tasks beside the key that says which task is"
-    " which (LocalExecutor), and any DAG author could read it. docs/run-identity.md says what it takes."
+    "Runs are `asserted` here, not `verified`: this Airflow's tasks can reach the key that signs task tokens"
+    " (LocalExecutor), so any DAG author could read it. docs/run-identity.md says what `verified` needs."
 )
 
 

@@ -2,7 +2,7 @@
 
 A port that the system picks (bind to port 0) is free again as soon as the socket is closed, and the system may give it
 to the next outgoing connection. So these come from below the ranges that systems pick from (Linux from 32768, others
-from 49152), and one counter for each user, which processes share, gives none of them twice within 12,000.
+from 49152), and one counter per user, which processes share, repeats none of them within 12,000.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """The checked tour: real requests through the real Envoy, each with the answer it must get.
 
 Law: every row is checked (status, reason, rule, and what reached the upstream); one wrong row makes the tour fail. A
-row that cannot even be asked is a failed row, not a crash.
+request that cannot even be sent is a failed row, not a crash.
 """
 
 import base64
@@ -38,7 +38,7 @@ class Tour:
         self._run_id = ""
 
     def run(self) -> Iterator[Outcome]:
-        """Ask row after row."""
+        """Run row after row."""
         for row in self._rows():
             try:
                 yield self._outcome(row, row.ask())

@@ -113,7 +113,7 @@ class Outbound:
         yield self.trigger("sales-etl", "sales_orders")
         yield Row(who, "outbound: GET, the breaker is open", "503 rule orders", self._until_open, self._says_so_at_once)
         yield Row(task, "GET, the breaker is open", "503 rule orders-for-sales", self._broken_call, self._log_says_so)
-        yield Row(who, "outbound: GET, the service is well again", "200 rule orders", self._until_back)
+        yield Row(who, "outbound: GET, the service has recovered", "200 rule orders", self._until_back)
 
     def _call(self, dag: str, request: str, expected: str, check: Check = nothing_more) -> Row:
         return Row(f"a task of {dag}", request, expected, partial(self._call_of, dag), partial(self._after, dag, check))
