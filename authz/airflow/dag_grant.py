@@ -54,7 +54,7 @@ def _by_length(texts: Iterable[str]) -> tuple[tuple[int, set[str]], ...]:
 
 
 def _matches(parts: Sequence[str], value: str) -> bool:
-    """Match the parts between the stars, each at its leftmost place, which is always the best: so this is linear."""
+    """Match the parts between the stars, each at its leftmost place: no other place is better, so this is linear."""
     first, last = parts[0], parts[-1]
     at, end = len(first), len(value) - len(last)
     if at > end or not value.startswith(first) or not value.endswith(last):

@@ -52,7 +52,7 @@ class Gate:
         """Return the middleware that verifies assertions.
 
         `mark` makes the state of a request; if it blocks, it runs in threads, several at a time.
-        Without `dags` the DAGs of an assertion are not needed.
+        With `dags=False` the DAGs of an assertion are not fetched.
         """
         settings = {
             "source": self.source,

@@ -2,7 +2,7 @@
 
 Law: it only reads the application as Airflow builds it, and opens nothing. What a plugin mounts has no operation, so
 the gate denies it until a rule names its paths. A plugin may also hide Airflow's own paths, because plugins are mounted
-first: then an operation means what the plugin does there; this is a warning, with exit status 1.
+first: then an operation stands for what the plugin does there; this is a warning, with exit status 1.
 """
 
 import sys

@@ -20,7 +20,7 @@ _SLACK: Final = 64
 class Waiting:
     """A check that waits, or did: its call, and the monotonic time at which it is answered whatever happens.
 
-    `parked` is None while it does not wait. `turn` counts what it has waited for: the end of one wait is not that of
+    `parked` is None while it does not wait. `turn` counts its waits, so that the end of one is not taken for the end of
     the next.
     """
 

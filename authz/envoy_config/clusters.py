@@ -113,14 +113,14 @@ def airflow_cluster(server: Upstream | Execution, name: str, health: list[Health
 
 
 def token_endpoint_cluster(name: str, text: str, authority: str, requests: int) -> Cluster:
-    """The server of the token endpoint with this URL; at most `requests` are under way there at a time."""
+    """The cluster of the token endpoint with this URL; at most `requests` are in flight there at a time."""
     url = endpoint(text)
     tls = cluster_socket(url.host.strip("[]"), authority, "http/1.1") if url.scheme == "https" else None
     return bounded_cluster(name, url.address, requests, tls)
 
 
 def bounded_cluster(name: str, address: str, requests: int, tls: TransportSocket | None = None) -> Cluster:
-    """A server beside the upstreams, over HTTP/1.1; at most `requests` are under way there at a time."""
+    """The cluster of a server beside the upstreams, over HTTP/1.1; at most `requests` are in flight there at a time."""
     options = ClusterHttp(
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=UPSTREAM_IDLE),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),

@@ -36,7 +36,7 @@ class DiscoveryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """The endpoints that a login needs. `basic`: the token endpoint wants the client's secret as HTTP Basic."""
+    """The endpoints that a login needs. `basic`: the token endpoint expects the client's secret as HTTP Basic."""
 
     authorization_endpoint: str
     token_endpoint: str

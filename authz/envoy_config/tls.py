@@ -88,7 +88,7 @@ class ShownCertificate(TypedDict, total=False):
 
 
 def shown_certificate(certificate: str, key: str, sds: str, name: str) -> ShownCertificate:
-    """Envoy's own certificate: by the file of this name in the folder `sds`; without a folder, read at start."""
+    """Envoy's own certificate, from the file of this name in the folder `sds`; without a folder, read only at start."""
     if sds:
         return {"tls_certificate_sds_secret_configs": [sds_secret(sds, name)]}
     pair = TlsCertificate(certificate_chain=DataSource(filename=certificate), private_key=DataSource(filename=key))

@@ -228,5 +228,5 @@ def _items(listed: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 
 def _word(value: object) -> str:
-    """Airflow's state or map index, in few letters."""
+    """Airflow's state or map index, shortened for a message."""
     return ascii(value)[:40]

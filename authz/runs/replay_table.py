@@ -158,7 +158,8 @@ class Replays:
         """Lock the bucket for this open file. The kernel releases the lock of a process that is killed.
 
         The lock belongs to the open file, not to the process, so that two tables of one process exclude each other too
-        and none loses its lock because another one is closed. This does not wait for a process stopped with the lock.
+        and none loses its lock because another one is closed. This does not wait for a process that was stopped while
+        it held the lock.
         """
         wanted = _range(fcntl.F_WRLCK, bucket)
         deadline = 0.0

@@ -5,7 +5,7 @@ Law 2: an unknown state is never taken for "running". A task counts as running f
 the question that Airflow answered with "running" was sent; the answer to a later question wins, whichever arrives
 first.
 Law 3: one question at a time about one claim (single flight), however many wait for it; the number of asking threads
-and of waiting questions is bounded. The next question is refused, and its caller learns so at once.
+and of waiting questions is bounded. The next question is refused, and its caller learns it at once.
 Law 4: `done` is called exactly once for each waiting call, also after a failure, unless the call has left before.
 """
 

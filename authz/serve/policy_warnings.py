@@ -1,7 +1,8 @@
 """Logs lint's warnings about each policy that comes into force, in one bounded line.
 
 Law: one process logs it, once for each revision, after the policy is in force. Lint takes less time than loading; a
-file larger than `MOST_BYTES` is skipped, so that checks never wait for it. A bug in lint stops no start and no reload.
+file larger than `MOST_BYTES` is skipped, so that checks never wait for it. A bug in lint never stops a start or a
+reload.
 """
 
 import logging

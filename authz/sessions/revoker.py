@@ -36,7 +36,7 @@ class Revoker:
     Args:
         revoked: what is in force; checks read it.
         path: the revocation file; None keeps everything in memory.
-        clock: for what has expired.
+        clock: the time, for expiry.
 
     Raises:
         ConfigError: the file cannot be made, locked, written or read.

@@ -278,7 +278,7 @@ def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
 
 
 def _of_the_rest(rest: Salvaged[Settings], overrides: Mapping[str, object], path: Path) -> Iterator[Disagreement]:
-    """The same for the valid part of wrong settings, without those that only the left-out mistakes cause."""
+    """The disagreements in the valid part of wrong settings, without those that only left-out values cause."""
     if rest.settings is None:
         return
     for one in _disagreements(rest.settings.model_copy(update=overrides), path):

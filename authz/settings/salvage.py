@@ -29,7 +29,7 @@ class Salvaged(Generic[_AnyModel]):
         self.settings = self._rest(model)
 
     def original(self, loc: Loc) -> Loc:
-        """The place in the file of what is at `loc` in the rest."""
+        """The place in the file of the value at `loc` in the rest."""
         return tuple(part for part, _node in self._walk(loc))
 
     def lacks(self, loc: Loc) -> bool:

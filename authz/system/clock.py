@@ -32,9 +32,9 @@ class SystemClock:
 
     A clock that is set back would make expired tokens valid again (PITFALLS d-44). Small corrections are followed.
     After a larger one, time goes on at the pace of the monotonic clock, from the latest time seen less the tolerance;
-    this is logged and reported. If the clock stays where it was set for `hold` seconds, it is right, and it was wrong
-    before: a machine that started an hour ahead would otherwise refuse every token until the process ends. A restarted
-    process trusts the same clock at once, so this is no weaker than a restart.
+    this is logged and reported. A clock that stays where it was set for `hold` seconds is taken to be right: a machine
+    that started an hour ahead would otherwise refuse every token until the process ends. A restarted process trusts the
+    same clock at once, so this is no weaker than a restart.
     """
 
     def __init__(

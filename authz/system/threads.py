@@ -1,4 +1,4 @@
-"""Guarded background threads: one that ends by a bug is logged and reported in `/readyz`, never silent.
+"""Guarded background threads: one that ends because of a bug is logged and reported in `/readyz`, never silent.
 
 Law: every thread of the server is a `Background` (a test scans the sources for others). Code that can go on after an
 error catches it inside; the guard here is for unexpected errors. It reports the error's class and place, not its text,
@@ -34,7 +34,7 @@ class Background(threading.Thread):
 
 
 def problems() -> tuple[str, ...]:
-    """The threads of this process that ended by a bug; only a restart brings them back."""
+    """The threads of this process that ended because of a bug; only a restart brings them back."""
     return tuple(_broken)
 
 

@@ -77,7 +77,7 @@ class Operation:
 class Endpoint:
     """The end of one route in the trie. `dag` is the index of the segment that names the DAG, or a fixed DAG id.
 
-    `narrowed` applies where that is `~`, as in `Route`.
+    `narrowed` applies if that DAG is `~`, as in `Route`.
     """
 
     order: int

@@ -25,7 +25,7 @@ _SQUARES: Final = frozenset(root * root % 64 for root in range(64))
 def weakness(modulus: int) -> str:
     """Why the odd modulus protects nothing, worded for an operator; "" if it is not known to be weak."""
     if all(pow(modulus, order, prime) == 1 for prime, order in _roca_orders()):
-        return "an RSA key of a generator whose keys can be factored (ROCA, CVE-2017-15361): make another one"
+        return "an RSA key from a generator whose keys can be factored (ROCA, CVE-2017-15361): make another one"
     if gcd(modulus, _small_product()) != 1:
         return f"an RSA modulus with a factor below {_SMALL}"
     if _factors_are_close(modulus):
@@ -47,7 +47,7 @@ def _small_product() -> int:
 def _roca_orders() -> tuple[tuple[int, int], ...]:
     """The primes of M with the generator's order: its powers are those that are 1 when raised to that order.
 
-    Primes whose every remainder is a power of the generator are left out: they say nothing.
+    Primes for which every remainder is a power of the generator are left out: they prove nothing.
     """
     found = []
     for prime in _small_primes():

@@ -20,7 +20,7 @@ def about_calls(policy: Policy) -> Iterator[Problem]:
 
 
 def careful_denials(policy: Policy) -> Iterator[Problem]:
-    """Deny rules about runs, which deny more than those runs; notes."""
+    """Deny rules about runs that also deny calls whose run is not certain; these are notes."""
     for rule in _outbound(policy):
         if rule.effect is Effect.DENY and (rule.dags or rule.tasks):
             what = "DAGs" if rule.dags else "tasks"

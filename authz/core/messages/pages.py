@@ -25,7 +25,7 @@ _TITLES = {
 }
 _SIGNED_IN = "You are signed in"
 _MESSAGES = {
-    Reason.SIGNED_IN: "You go back to the page that you came from.",
+    Reason.SIGNED_IN: "You will return to the page that you came from.",
     Reason.SIGNED_OUT: "This session has ended here.",
     Reason.NO_ROLE: (
         "You are signed in, but none of your groups has a role here. Ask for one, then sign out and sign in again."

@@ -1,7 +1,7 @@
 """Airflow's task tokens: what the Task SDK shows to the execution API (Airflow's `api_fastapi/auth/tokens.py`).
 
-Law 1: only the token of a running task. The workload token, which waits in brokers and pod specs before the task
-runs, says `scope: workload` and is refused, and so is one that does not say what it is for.
+Law 1: only the token of a running task is accepted. The workload token, which waits in brokers and pod specs before the
+task runs, says `scope: workload` and is refused, and so is one that does not say what it is for.
 Law 2: it names one try of one task instance, by a UUID in the one spelling that Airflow writes, and nothing else: only
 Airflow knows its DAG and run.
 """

@@ -2,7 +2,7 @@
 
 Law 1: the server's own functions decide; this module only calls them one by one, and skips none because an earlier
 one failed. It has no rules of its own.
-Law 2: the token, its parts and its signature are never shown. Values of claims that name the mistake are.
+Law 2: the token, its parts and its signature are never shown. Claim values that explain the mistake are.
 Law 3: an inspection grants nothing. Its claims may be unverified; `ok` is true only when every check passed.
 """
 

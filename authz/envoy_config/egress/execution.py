@@ -1,9 +1,9 @@
 """Routes from tasks to Airflow's execution API, with the one path on it that the gate answers itself.
 
 Law: what is below `/execution/` goes to Airflow unchanged, and nothing else does. The gate is not asked about it:
-Airflow checks its own tokens, and a task must not fail with the gate. A request below the prefix of the exchange, in
-any spelling that Airflow would read as that prefix, goes to the gate and never reaches Airflow, whatever the gate
-answers.
+Airflow checks its own tokens, and a task must not fail because the gate does. A request below the prefix of the
+exchange, in any spelling that Airflow would read as that prefix, goes to the gate and never reaches Airflow, whatever
+the gate answers.
 """
 
 from datetime import timedelta

@@ -1,7 +1,8 @@
 """A worker process: one serving process that knows its slot.
 
-Law: it ends when its supervisor does, however that one ended: the lifeline closes when the process at the other end is
-gone. The worker then drains as for SIGTERM; if that takes too long it ends anyway, and it removes the shared folder.
+Law: it ends when its supervisor does, however the supervisor ended: the lifeline closes when the process at the other
+end is gone. The worker then drains as for SIGTERM; if that takes too long it ends anyway, and it removes the shared
+folder.
 """
 
 import contextlib
