@@ -198,7 +198,7 @@ def _lines(document: Document, sections: Mapping[int, str]) -> Iterator[str]:
         methods = _flow({method: entry.methods[method] for method in _METHODS if method in entry.methods})
         yield from _record(entry.path, methods, entry.marks)
     if document.left_out:
-        yield "\n# Routes of Airflow's that are no operation: only a rule about `paths` can allow them."
+        yield "\n# Airflow routes that have no operation: only a rule about `paths` can allow them."
         yield "no_operation:"
     for record in document.left_out:
         methods = "[" + ", ".join(record["methods"]) + "]"

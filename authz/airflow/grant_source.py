@@ -41,9 +41,9 @@ def parse_grant(data: bytes, reference: str) -> DagGrant:
         document = json.loads(data)
         allowed, denied = document["allowed"], document["denied"]
     except (ValueError, RecursionError, TypeError, KeyError) as error:
-        raise GrantError("the answer is no grant") from error
+        raise GrantError("the answer is not a grant") from error
     if not (_patterns(allowed) and _patterns(denied)):
-        raise GrantError("the answer is no grant")
+        raise GrantError("the answer is not a grant")
     return DagGrant(tuple(allowed), tuple(denied))
 
 

@@ -3,7 +3,7 @@
 Laws: a request never reaches Airflow with its own credential (`Authorization`, the `_token` cookie), with a header of
 ours, or as a GET with a body (Airflow 3.3 lists the backfills of the DAG that the query names after it has checked the
 DAG that such a body names). The only identity is the one in a verified assertion. A request without an assertion is
-passed on as anonymous, so Airflow answers 401 wherever it wants a user. A request with a bad one ends here; a person's
+passed on as anonymous, so Airflow answers 401 wherever it needs a user. A request with a bad one ends here; a person's
 browser gets a page. The task execution API keeps its `Authorization`: running tasks call it with their own tokens,
 which open nothing else, and it sees no user.
 """
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class AssertionMiddleware:
-    """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow wants it.
+    """Verify the assertion of each request. `mark` puts an identity into the request's state as Airflow expects it.
 
     If `mark_blocks` (it queries a database) it runs in a thread: requests that hold what it waits for need the loop.
     `grants` has the DAGs that an assertion only names; None where they are not needed.

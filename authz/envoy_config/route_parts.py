@@ -17,7 +17,7 @@ _NOT_FOUND: Final = 404
 
 
 def no_upgrades() -> list[RouteActionUpgradeConfig]:
-    """A byte stream is not what was evaluated. `CONNECT` also counts as an Upgrade, if tunnels are known at all."""
+    """The gate evaluates no byte streams. `CONNECT` also counts as an Upgrade, if tunnels are known at all."""
     return [RouteActionUpgradeConfig(upgrade_type=kind, enabled=False) for kind in ("websocket", "CONNECT")]
 
 

@@ -145,9 +145,9 @@ def _read(text: str) -> Credential:
         credential = Credential(token=told["token"], lives_s=float(told["expires_in"]), level=str(told["level"]))
         good = is_compact(credential.token)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise UnavailableError("The gate's answer is no run identity.") from None
+        raise UnavailableError("The gate's answer is not a run identity token.") from None
     if not good or not 0 < credential.lives_s <= _LONGEST_LIFE_S:
-        raise UnavailableError("The gate's answer is no run identity.")
+        raise UnavailableError("The gate's answer is not a run identity token.")
     return credential
 
 

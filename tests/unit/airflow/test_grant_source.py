@@ -60,7 +60,7 @@ def test_what_the_gate_writes_is_what_is_read():
     ],
 )
 def test_what_is_no_grant_is_refused_whatever_its_digest(data):
-    with pytest.raises(GrantError, match="no grant"):
+    with pytest.raises(GrantError, match="not a grant"):
         parse_grant(data, reference_of(data))
 
 

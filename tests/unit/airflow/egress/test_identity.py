@@ -389,7 +389,7 @@ def test_the_error_says_why_the_exchange_gave_no_token(site, exchange, kind, sai
 )
 def test_what_is_no_identity_never_becomes_a_header(value):
     task = task_sdk.Task("1", "d", "r", "t", -1, 1)
-    with pytest.raises(UnavailableError, match="no run identity"):
+    with pytest.raises(UnavailableError, match="not a run identity token"):
         RunIdentity(task, ask=lambda _key, _task: value, hide=lambda _text: None).headers("GET", URL)
 
 

@@ -20,7 +20,7 @@ routes:
   - {path: "/things/{id}", methods: {GET: things:read, PUT: things:change}}
   - {path: "/things", methods: {GET: things:read}, dag: "~", narrowed: true, why: "said"}
 
-# Routes of Airflow's that are no operation: only a rule about `paths` can allow them.
+# Airflow routes that have no operation: only a rule about `paths` can allow them.
 no_operation:
   - {path: "/{rest:path}", methods: [GET], why: "any path"}
 """
