@@ -2,8 +2,11 @@
 
 Law: all problems of the file are reported at once, each with its place; an unknown key is an error. Each setting is
 defined once: what these sections hold is what is served, and what Envoy's configuration is rendered from. Paths are
-relative to the file that names them. Defaults are the safe choice. Every key is described here, and `docs/settings.md`
-is generated from these descriptions.
+relative to the file that names them. Defaults are the safe choice. Every key has its description beside it, and
+`docs/settings.md` is generated from these.
+
+Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `shutdown`)
+and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations` and `run_identity` have a file each.
 """
 
 from collections.abc import Iterator, Mapping

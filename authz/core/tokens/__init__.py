@@ -9,6 +9,9 @@ The one way to accept a token, in this order (RFC 7519 §7.2, RFC 8725, RFC 9068
     verify(parsed, key)
     claims = read_claims(parsed, issuer)                typed; may be cached from here on
     check_claims(claims, issuer, plane, now)            on every use, cached or not
+
+A check that depends on the token alone belongs to `read_claims`, one that depends on time or plane to `check_claims`;
+`inspect` reports both to people.
 """
 
 from authz.core.tokens.bearer import parse_bearer
