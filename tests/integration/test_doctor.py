@@ -100,7 +100,8 @@ def test_a_clock_that_is_an_hour_ahead_is_found(site):
     wrong = {finding.name: finding for finding in findings if not finding.ok}
     assert wrong.keys() == {"clock", "assertion"}
     apart = int(wrong["clock"].hint.split(" s apart")[0])
-    assert abs(apart - 3600) <= took + 1, "Airflow's Date is in whole seconds, and the answer takes its time"
+    # Airflow's Date and what is printed are whole seconds, the one cut and the other rounded.
+    assert abs(apart - 3600) <= took + 1.5
     assert "not_yet_valid" in wrong["assertion"].text
 
 

@@ -63,7 +63,7 @@ def test_with_a_dead_provider_a_restart_serves_with_known_keys(tmp_path, idp, wo
         )
         assert {answer.http for answer in gate.check_all()} == {200}
         assert gate.get("/readyz").status_code == 200
-        assert "keys of issuer corp: those of 2" in gate.reasons()
+        assert "keys of issuer corp: those from 2" in gate.reasons()
         idp.behave()
         gate.until(lambda: gate.reasons() == "", "the provider is back and nobody notices")
 

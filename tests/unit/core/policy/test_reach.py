@@ -141,7 +141,7 @@ def test_a_set_has_what_airflows_role_of_that_name_may_do(word, levels):
 
 
 TARGETS = tuple(reach._each_target(TABLE))
-OVERLAPS = reach._Overlaps(TARGETS)
+OVERLAPS = reach.Overlaps(TARGETS)
 _WORDS = sorted({word for target in TARGETS for word in target.segments if word} | {"x", "{id}", "*"})
 _SEGMENT = st.sampled_from(_WORDS) | st.sampled_from(_WORDS).map(lambda word: f"{word[:2].strip('{*')}*")
 
