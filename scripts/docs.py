@@ -55,6 +55,7 @@ def metrics() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     made = Metrics()
     made.policy_loaded("0" * 64)
+    made.policy_refused("a test")
     made.engine("aio")
     made.key_refresh("corp", "changed")
     made.watch_keys(lambda: {"corp": 1.0})

@@ -1,6 +1,7 @@
 """The gate's answer to a hypothetical request: the server's pipeline, without its sockets and caches.
 
-Law: nothing here decides. The serving functions make the request canonical, verify the token and take the decision.
+Law: nothing here decides. The serving functions make the request canonical, verify the token and take the decision; the
+policy's own tests ask in the same way (`authz.core.cases.asking`).
 What Envoy adds to a request is taken from the settings, if they are given; if they are not, and the answer depends on
 them, a note says so.
 """
@@ -12,15 +13,15 @@ from typing import Final
 
 from authz.cli.callers import Caller, identity_of
 from authz.cli.served import Served
+from authz.core.cases.asking import LOCALHOST, http_request, without_identity
 from authz.core.decision import decide
 from authz.core.decision.rights import dags_text
-from authz.core.errors import DeniedError, RequestError
+from authz.core.errors import DeniedError
 from authz.core.lint.egress_map import Lead, lead
 from authz.core.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
-from authz.core.request.path import CONNECT
+from authz.core.request.canonical import canonical
 from authz.core.revocation import Revoked
 
-_LOCALHOST: Final = "localhost"
 _SIGN_OUT: Final = "session:logout"
 
 
@@ -66,7 +67,7 @@ def answer(question: Question, served: Served) -> Answer:
         asked = (_inbound if question.plane == Plane.INBOUND else _outbound)(question, served)
     except DeniedError as error:
         return Answer(decision=Deny(reason=error.reason, detail=error.detail))
-    request, notes = asked.request, [*asked.notes]
+    request, notes = asked.request, [*asked.notes, *filter(None, (served.refused,))]
     revoked, unknown = _revoked(question, served)
     notes += [unknown] if unknown else []
     try:
@@ -79,7 +80,11 @@ def answer(question: Question, served: Served) -> Answer:
             revoked=revoked,
         )
     except DeniedError as error:
-        return _without_identity(error, request, served, notes)
+        decision = without_identity(error, request, served.policy)
+        if not isinstance(decision, Allow):
+            return Answer(decision=decision, notes=tuple(notes))
+        notes.append(f"the token is refused ({error}), and this route is public")
+        return Answer(decision=decision, request=request, notes=tuple(notes))
     if identity is not None and identity.run is not None and at_most is not Level.VERIFIED:
         known = "no call comes from a run" if at_most is None else f"a run is `{at_most}` at most"
         notes.append(f"with these settings {known}: see `run_identity`")
@@ -88,39 +93,14 @@ def answer(question: Question, served: Served) -> Answer:
     return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
 
 
-def _without_identity(error: DeniedError, request: Request, served: Served, notes: list[str]) -> Answer:
-    """A refused token. A public route stays public for its holder, as for everyone without a token."""
-    decision = decide.evaluate(request, None, served.policy)
-    if isinstance(error, RequestError) or not isinstance(decision, Allow):
-        return Answer(decision=Deny(reason=error.reason, detail=error.detail), notes=tuple(notes))
-    notes.append(f"the token is refused ({error}), and this route is public")
-    return Answer(decision=decision, request=request, notes=tuple(notes))
-
-
-def _parts(question: Question, host: str) -> tuple[str, str]:
-    """Authority and target of the request; a tunnel's URL is the authority."""
-    if question.method.upper() == CONNECT:
-        return question.url, question.url
-    for scheme in ("https://", "http://"):
-        if question.url.startswith(scheme):
-            authority, slash, rest = question.url.removeprefix(scheme).partition("/")
-            return authority, slash + rest or "/"
-    return question.host or host, question.url
-
-
 def _http(question: Question, host: str) -> HttpRequest:
-    authority, target = _parts(question, host)
-    return HttpRequest(
-        plane=question.plane, audience="", method=question.method.upper(), authority=authority, target=target
-    )
+    return http_request(question.method.upper(), question.url, Plane(question.plane), question.host or host)
 
 
 def _inbound(question: Question, served: Served) -> _Asked:
     """A request for its host's Airflow; the settings have that one's base path and whether it narrows."""
-    from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
-
     names = [name for upstream in served.upstreams for name in upstream.hosts if not name.startswith("*")]
-    http = _http(question, (names or [_LOCALHOST])[0])
+    http = _http(question, (names or [LOCALHOST])[0])
     request = canonical(http)
     upstream = served.upstream(request.host)
     narrows = upstream is not None and upstream.narrows_dags
@@ -136,9 +116,7 @@ def _inbound(question: Question, served: Served) -> _Asked:
 
 def _outbound(question: Question, served: Served) -> _Asked:
     """A call by a task. Its destination is found as Envoy finds it, unless the question names it."""
-    from authz.core.request.canonical import canonical  # noqa: PLC0415 it takes a while to import
-
-    http = _http(question, _LOCALHOST)
+    http = _http(question, LOCALHOST)
     request = canonical(http)
     leads = Lead(question.destination)
     if served.ways is not None and not question.destination:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import click
 from authz.cli.keys import keysets_for
 from authz.cli.options import jwks_option, read_token
 from authz.core import tokens
+from authz.core.cases import callers
 from authz.core.errors import TokenError
 from authz.core.model import Claims, Identity, Level, Plane, Run
 from authz.core.policy import Policy
@@ -56,6 +57,11 @@ class Caller:
     token_file: Any
     jwks_file: Path | None
 
+    @property
+    def account(self) -> bool:
+        """Whether the options describe a token."""
+        return bool(self.subject or self.groups or self.client)
+
 
 def identity_of(
     caller: Caller, policy: Policy, plane: Plane, surest: Level, *, token_bytes: int, revoked: Revoked | None = None
@@ -70,10 +76,21 @@ def identity_of(
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
         return policy.identify(_verified(caller, policy, plane, token_bytes, revoked))
-    account = caller.subject or caller.groups or caller.client
-    if not account:
-        return None if run is None else Identity(claims=_claims_of(run), roles=frozenset(), run=run)
-    return replace(policy.identify(_claimed(caller, policy, plane)), run=run)
+    known = [issuer.name for issuer in policy.issuers.values()]
+    if caller.account and caller.issuer and caller.issuer not in known:
+        raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")
+    return callers.identity_of(
+        callers.Caller(
+            token=caller.account,
+            issuer=caller.issuer,
+            subject=caller.subject,
+            client=caller.client,
+            groups=caller.groups,
+            run=run,
+        ),
+        policy,
+        plane,
+    )
 
 
 def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
@@ -84,12 +101,11 @@ def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
         return None
     if plane is not Plane.EGRESS:
         raise click.UsageError("--dag is about calls of a run: add --plane egress")
-    asserts = bool(caller.subject or caller.groups or caller.client)
-    if asserts and caller.level not in {None, Level.ASSERTED.value}:
+    if caller.account and caller.level not in {None, Level.ASSERTED.value}:
         raise click.UsageError("a service account can only assert which run it is: leave it out, or --identity")
-    wanted = Level.ASSERTED if asserts else Level(caller.level or surest)
+    wanted = Level.ASSERTED if caller.account else Level(caller.level or surest)
     level = wanted if wanted in SATISFIED[surest] else surest
-    return Run(caller.dag, "some-run", caller.task, -1, 1, level)
+    return callers.run_of(caller.dag, caller.task, level)
 
 
 def _verified(caller: Caller, policy: Policy, plane: Plane, token_bytes: int, revoked: Revoked | None) -> Claims:
@@ -102,39 +118,3 @@ def _verified(caller: Caller, policy: Policy, plane: Plane, token_bytes: int, re
     if revoked is not None and revoked.covers(revoked.marks(parsed, issuer), claims, issuer.clock_skew):
         raise TokenError(Reason.REVOKED, "the token or its session was revoked")
     return claims
-
-
-def _claimed(caller: Caller, policy: Policy, plane: Plane) -> Claims:
-    named = [issuer for issuer in policy.issuers.values() if issuer.name == caller.issuer or not caller.issuer]
-    if not named:
-        known = ", ".join(issuer.name for issuer in policy.issuers.values())
-        raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {known}")
-    accepted = next((issuer for issuer in named if plane in issuer.audiences), None)
-    if accepted is None:
-        text = f"no token is accepted on the plane {plane}: add audiences: {{{plane}: [...]}} to an issuer"
-        raise TokenError(Reason.AUDIENCE, text)
-    subject = caller.subject or caller.client or "somebody"
-    return _claims(
-        subject, issuer_name=accepted.name, issuer=accepted.issuer, client=caller.client, groups=caller.groups
-    )
-
-
-def _claims_of(run: Run) -> Claims:
-    """The claims of a token that the gate gives a run."""
-    return _claims(".".join(filter(None, (run.dag_id, run.task_id))), issuer_name="the gate", issuer="")
-
-
-def _claims(subject: str, *, issuer_name: str, issuer: str, client: str = "", groups: tuple[str, ...] = ()) -> Claims:
-    return Claims(
-        issuer_name=issuer_name,
-        issuer=issuer,
-        subject=subject,
-        client_id=client,
-        username=subject,
-        full_name="",
-        groups=frozenset(groups),
-        audiences=frozenset(),
-        expires_at=0,
-        issued_at=None,
-        not_before=None,
-    )

@@ -4,7 +4,6 @@ Law: exit status 0 when no one gains, or when that was not asked; 1 when someone
 """
 
 import shlex
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,9 +11,9 @@ from typing import Final
 import click
 import orjson
 
+from authz.cli.git_bundle import bundle_of
 from authz.cli.options import json_option, load_policy
-from authz.core import policy
-from authz.core.errors import ConfigError, Problem
+from authz.core import cases
 from authz.core.policy import Policy
 from authz.core.proof.callers import Caller
 from authz.core.proof.diff import Change, Condition, changes, conditions
@@ -35,13 +34,7 @@ def _policy(text: str) -> Policy:
     revision, _, path = text.removeprefix(_GIT).partition(":")
     if not path or revision.startswith("-"):
         raise click.UsageError(f"{text} is not git:REVISION:PATH, as git:main:policy.yaml")
-    # `./`: as everywhere on a command line, the path is that of the folder that we are in.
-    shown = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, check=False)  # noqa: S603, S607
-    if shown.returncode != 0:
-        said = shown.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no answer"]
-        hint = "name a revision, and the path of a file in it"
-        raise ConfigError([Problem(text, 0, 0, f"git has no such policy: {said[0]}", hint)])
-    return policy.load(shown.stdout, path)
+    return cases.read(bundle_of(revision, path)).policy
 
 
 @click.command(short_help="Who gains and who loses between two policies?")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 import orjson
 
-from authz.cli.options import gate_option, json_option, load_policy, settings_option, workers_option
+from authz.cli.options import bundle_of, gate_option, json_option, settings_option, workers_option
 from authz.cli.served import load_settings, policy_of
+from authz.core import cases
 from authz.core.errors import PolicyError, Problem
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def lint(
     """Check policy FILES with the server's own loader. Default: the policy of --settings, else policy.yaml.
 
     With --settings the rules are also checked against the destinations and the run-identity level of these settings.
-    Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. Exit
-    status 1 when there is an error.
+    Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. A test
+    of the policy that fails is an error, because the server refuses the policy for it. Exit status 1 when there is an
+    error.
     """
     settings = load_settings(settings_path)
     paths = [policy_of(path, settings_path, settings) for path in (*files, *named) or (None,)]
@@ -58,17 +60,19 @@ def lint(
 
 def _findings(path: Path, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
     """The errors of one file or, if there are none, lint's findings."""
+    from authz.core.cases import remarks  # noqa: PLC0415 only this command needs it
     from authz.core.lint import review  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
     try:
-        policy = load_policy(path)
+        suite = cases.load(bundle_of(path))
     except PolicyError as error:
         return [("error", problem) for problem in error.problems]
-    findings = review.lint(policy)
+    findings = review.lint(suite.policy)
     if settings is not None:
-        findings = sorted([*findings, *agreement.findings(policy, settings, settings_name)])
-    return [(finding.severity.value, finding.problem) for finding in findings]
+        findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name)])
+    about_tests = [(review.Severity.WARNING.value, problem) for problem in remarks.warnings(suite)]
+    return [*((finding.severity.value, finding.problem) for finding in findings), *about_tests]
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")

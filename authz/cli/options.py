@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import click
 
-from authz.core import policy as policies
-from authz.core.documents.yaml_document import MAX_BYTES
+from authz.core import cases
 from authz.core.errors import PolicyError, Problem
-from authz.core.policy import Policy
-from authz.system.regular_file import read_regular
+from authz.core.policy import Bundle, Policy
+from authz.ops.named_files import read_bundle
 
 TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
 
@@ -83,16 +82,24 @@ jwks_option: Callable[[Any], Any] = click.option(
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy of a file.
+    """The policy of a file, whether or not its tests pass: who looks for the cause of a failed test needs it.
 
     Raises:
         PolicyError: with every problem, including a file that cannot be read.
     """
+    return cases.read(bundle_of(path)).policy
+
+
+def bundle_of(path: Path) -> Bundle:
+    """A policy file and the files that it names.
+
+    Raises:
+        PolicyError: the policy file cannot be read.
+    """
     try:
-        data = read_regular(path, MAX_BYTES)
+        return read_bundle(path)
     except OSError as error:
         raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
-    return policies.load(data, str(path))
 
 
 def read_token(file: Any) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.options import load_policy
+from authz.cli.options import bundle_of
+from authz.core import cases
+from authz.core.cases.judge import Judge
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
 from authz.core.policy import Policy
@@ -25,9 +27,13 @@ _POLICY: Final = Path("policy.yaml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A policy, and the settings that it is served with; None if no settings were given."""
+    """A policy, and the settings that it is served with; None if no settings were given.
+
+    `refused` says why a gate would not serve the policy, though it can be asked; "" if it would.
+    """
 
     policy: Policy
+    refused: str = ""
     settings: "Settings | None" = None
     ways: WaysOut | None = None
 
@@ -61,14 +67,22 @@ def served(policy_path: Path | None, settings_path: Path | None) -> Served:
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
-    policy = load_policy(policy_of(policy_path, settings_path, settings))
+    suite = cases.read(bundle_of(policy_of(policy_path, settings_path, settings)))
+    policy, failing = suite.policy, _failing(suite)
     if settings is None:
-        return Served(policy=policy)
+        return Served(policy=policy, refused=failing)
     from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
     if refused := mistakes(policy, settings, str(settings_path)):
         raise PolicyError(refused)
-    return Served(policy=policy, settings=settings, ways=ways_out(settings, str(settings_path)))
+    return Served(policy=policy, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
+
+
+def _failing(suite: cases.Suite) -> str:
+    """A note on a policy whose tests fail: it can be asked, because its author looks for the cause."""
+    judge = Judge(suite.policy)
+    fails = any(judge.run(case).wrong for case in suite.cases)
+    return "a gate refuses this policy, because its tests fail: see `authz test`" if fails else ""
 
 
 def policy_of(policy_path: Path | None, settings_path: Path | None, settings: "Settings | None") -> Path:

@@ -77,7 +77,14 @@ class ConfigError(ProblemsError):
 
 
 class PolicyError(ProblemsError):
-    """The policy cannot be used. A running server keeps its current policy."""
+    """The policy cannot be used. A running server keeps its current policy.
+
+    `test` names the first of its own tests that failed; "" if it has mistakes.
+    """
+
+    def __init__(self, problems: Iterable[Problem], more: int = 0, *, test: str = "") -> None:
+        self.test = test
+        super().__init__(problems, more)
 
 
 class DeniedError(AuthzError):

@@ -1,4 +1,4 @@
-"""Watches one file and passes on its content each time that this has changed.
+"""Watches one file, and the files that it names, and passes on their content each time that this has changed.
 
 Law 1: one reading. What is passed on is what was compared; the file is not read a second time.
 Law 2: content decides. Five times a second the file's metadata (inode, size, times) are checked, and the file is read
@@ -9,6 +9,7 @@ watcher never waits for it, and keeps checking.
 Law 4: a file is identified by its inode, which is held (O_PATH) from one reading to the next: otherwise its number
 could be reused for another file, and two quick renames would look like a save in place.
 Law 5: what the receiver could not take is passed on again.
+Law 6: a file and those that it names are one content: they are read together, settle together and change together.
 
 Why not watchfiles (inotify): network file systems tell it nothing, so the content has to be read from time to time
 anyway; looking five times a second, this loses 0.2 s at most.
@@ -25,6 +26,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from authz.core.policy.bundle import Bundle, Part
+from authz.ops.named_files import Marks, NamedFiles, mark_of
 from authz.system.regular_file import read_with_status, why
 from authz.system.threads import Background
 
@@ -39,7 +42,7 @@ _LONGEST_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """The content of a file: its bytes, or why there are none.
+    """The content of a file: its bytes, or why there are none; and the files that it names.
 
     `in_place` says that the same file that was read before has other bytes: it was overwritten, not replaced.
     """
@@ -47,16 +50,21 @@ class Content:
     data: bytes | None = field(repr=False)
     problem: str = ""
     in_place: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """One reading. `key` is equal for equal content; `file` names the inode, None if there is no file."""
+    """One reading. `key` is equal for equal content of all files; `file` names the inode, None if there is no file.
+
+    `digest` is that of the file itself.
+    """
 
     content: Content
     key: str
     at: float
     file: tuple[int, int] | None = None
+    digest: str = ""
     changed_at: float = 0.0
 
 
@@ -68,19 +76,27 @@ class Watcher:
         on_change: called on the watcher's thread, or by `begin` on its caller's; never by two at a time.
         most_bytes: the largest file that is read.
         settle_s: how long content must have stayed the same; 0 for files whose readers recognise half a line.
+        others: reads the files that the file names.
     """
 
     def __init__(
-        self, path: Path, on_change: Callable[[Content], None], *, most_bytes: int, settle_s: float = SETTLE_S
+        self,
+        path: Path,
+        on_change: Callable[[Content], None],
+        *,
+        most_bytes: int,
+        settle_s: float = SETTLE_S,
+        others: NamedFiles | None = None,
     ) -> None:
         self._path = path
+        self._others = others
         self._on_change = on_change
         self._most_bytes = most_bytes
         self._settle_s = settle_s
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._asked = False
-        self._marks: tuple[int, ...] | None = None
+        self._marks: Marks | None = None
         self._read_due = 0.0
         self._pause = _READ_ANYWAY_S
         self._last: _Reading | None = None
@@ -89,9 +105,13 @@ class Watcher:
         self._thread = Background(self._run, name=f"watch-{path.name}")
 
     def begin(self) -> None:
-        """Pass on the current content, on this thread. There is no wait for a file that was written long ago."""
+        """Pass on the current content, on this thread. There is no wait for files that were written long ago.
+
+        Several files are read twice: while they were read one by one, a folder may have been replaced by another.
+        """
         reading = self._read()
-        if time.time() - reading.changed_at < self._settle_s:
+        new = time.time() - reading.changed_at < self._settle_s
+        if new or (reading.content.parts and self._read().key != reading.key):
             reading = self._settled(reading)
         self._hand_over(reading)
 
@@ -129,7 +149,7 @@ class Watcher:
         while not self._stopping.is_set():
             self._wake.clear()
             asked, self._asked = self._asked, False
-            if asked or self._marks != _marks(self._path) or time.monotonic() >= self._read_due:
+            if asked or self._marks != self._marks_now() or time.monotonic() >= self._read_due:
                 try:
                     self.look(again=asked)
                 except Exception:
@@ -158,8 +178,11 @@ class Watcher:
                 return _Reading(content=Content(data=None, problem=text), key=text, at=latest.at)
         return reading
 
+    def _marks_now(self) -> Marks:
+        return (mark_of(self._path), *(self._others.marks() if self._others is not None else ()))
+
     def _read(self) -> _Reading:
-        self._marks = _marks(self._path)
+        self._marks = self._marks_now()
         self._read_due = time.monotonic() + _READ_ANYWAY_S
         before = self._last
         try:
@@ -168,15 +191,18 @@ class Watcher:
             content = Content(data=None, problem=why(error))
             self._last = _Reading(content=content, key=content.problem, at=time.monotonic())
             return self._last
-        key, file = sha256(data).hexdigest(), (status.st_dev, status.st_ino)
+        parts = self._others.read(data) if self._others is not None else ()
+        digest, file = sha256(data).hexdigest(), (status.st_dev, status.st_ino)
         self._hold(file)
-        in_place = before is not None and before.file == file and (before.key != key or before.content.in_place)
+        in_place = before is not None and before.file == file and (before.digest != digest or before.content.in_place)
+        youngest = self._others.changed_at if self._others is not None else 0.0
         self._last = _Reading(
-            content=Content(data=data, in_place=in_place),
-            key=key,
+            content=Content(data=data, in_place=in_place, parts=parts),
+            key=Bundle(data, "", parts).revision if parts else digest,
             at=time.monotonic(),
             file=file,
-            changed_at=max(status.st_ctime, status.st_mtime),
+            digest=digest,
+            changed_at=max(status.st_ctime, status.st_mtime, youngest),
         )
         return self._last
 
@@ -192,12 +218,3 @@ class Watcher:
                 os.close(held)
         if before >= 0:
             os.close(before)
-
-
-def _marks(path: Path) -> tuple[int, ...]:
-    """Metadata that nearly always differ when a file was written or replaced; empty when there is none."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return ()
-    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from authz.core.characters import one_line
 from authz.core.model import EXECUTION, Level, Plane
 from authz.core.reasons import Reason, word_of
 from authz.ops.decision_log import SinkStatus
@@ -36,6 +37,7 @@ _DECISIONS: Final = ("allow", "deny")
 _QUESTION_RESULTS: Final = ("running", "refused", "failed")
 _RELOAD_RESULTS: Final = ("ok", "failed", "restored")
 _REVISION_LENGTH: Final = 12
+_MOST_CHARS: Final = 120  # of a test's name
 
 
 class Metrics:
@@ -64,6 +66,7 @@ class Metrics:
         self._reloads = dict.fromkeys(_RELOAD_RESULTS, 0)
         self._refreshes: dict[tuple[str, str], int] = {}
         self._revision = ""
+        self._refused: str | None = None
         self._engine = ""
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], SinkStatus] = SinkStatus
@@ -99,6 +102,7 @@ class Metrics:
         """A policy came into force. Any thread."""
         with self._lock:
             self._reloads["ok"] += 1
+            self._refused = None
             self._revision = revision[:_REVISION_LENGTH]
 
     def policy_restored(self, revision: str) -> None:
@@ -107,10 +111,11 @@ class Metrics:
             self._reloads["restored"] += 1
             self._revision = revision[:_REVISION_LENGTH]
 
-    def policy_refused(self) -> None:
-        """A policy could not be loaded; the old one stays. Any thread."""
+    def policy_refused(self, test: str) -> None:
+        """A policy could not be loaded; the old one stays. `test` names its first failed test, or is "". Any thread."""
         with self._lock:
             self._reloads["failed"] += 1
+            self._refused = one_line(test)[:_MOST_CHARS]
 
     def key_refresh(self, issuer: str, result: str) -> None:
         """A fetch of an issuer's keys ended (`changed`, `unchanged`, `failed`). Any thread."""
@@ -163,7 +168,7 @@ class Metrics:
         yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
-            engine, revision = self._engine, self._revision
+            engine, revision, refused = self._engine, self._revision, self._refused
         told = "Policy loads; `restored`: from the state folder."
         yield _labelled(CounterMetricFamily, "authz_policy_reloads", told, "result", reloads)
         fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
@@ -174,6 +179,11 @@ class Metrics:
         yield _labelled(GaugeMetricFamily, "authz_key_age_seconds", "Time since the last good fetch.", "issuer", ages)
         in_force = {revision: 1} if revision else {}
         yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
+        told = (
+            "1 while the saved policy is refused; `test`: the first of its tests that fails, empty for another mistake."
+        )
+        waiting = {} if refused is None else {refused: 1}
+        yield _labelled(GaugeMetricFamily, "authz_policy_refused", told, "test", waiting)
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)

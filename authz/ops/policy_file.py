@@ -1,17 +1,16 @@
 """The policy in force: loaded once, replaced as a whole, never by a broken one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. `current` is one reference; a reader works with one revision to the end. Only its watcher reads the file,
-and passes on the bytes.
+and logged. A policy whose own tests fail does not load. `current` is one reference; a reader works with one revision to
+the end. Only its watcher reads the files, and passes on the bytes.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-from authz.core import policy
+from authz.core import cases, policy
 from authz.core.errors import PolicyError, Problem
 from authz.ops.file_watcher import SETTLE_S, Content
 from authz.ops.kept_policy import KeptPolicy
@@ -36,8 +35,8 @@ class ReloadEvents(Protocol):
         """The policy from before the restart came into force in place of the file."""
         ...
 
-    def policy_refused(self) -> None:
-        """A policy could not be used."""
+    def policy_refused(self, test: str) -> None:
+        """A policy could not be used; `test` names the first of its tests that failed, "" if it has other problems."""
         ...
 
 
@@ -50,7 +49,7 @@ class PolicyFile:
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         kept: where the last good policy is kept for a restart.
         events: notified of every policy that came into force and of every one that was refused.
-        look: called with a policy that came into force from the file, and the file's size in bytes.
+        look: called with a policy that came into force, its tests, and the size of its files in bytes.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class PolicyFile:
         events: ReloadEvents,
         check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
         kept: KeptPolicy | None = None,
-        look: Callable[[policy.Policy, int], None] | None = None,
+        look: Callable[[cases.Suite, int], None] | None = None,
     ) -> None:
         self._path = path
         self._accept = accept
@@ -87,20 +86,22 @@ class PolicyFile:
             self._reject([Problem(str(self._path), 0, 0, f"cannot be read: {content.problem}")])
             self._tried = ""
             return
-        digest = sha256(content.data).hexdigest()
+        bundle = policy.Bundle(content.data, str(self._path), content.parts)
+        digest = bundle.revision
         if digest == self._tried:
             return
-        self._load(content.data)
+        self._load(bundle)
         self._tried = digest  # only now: what a bug kept from loading is tried again
         if content.in_place and self.current is not None and not self.current.end_mark:
             log.warning(_IN_PLACE, self._path, round(SETTLE_S * 1000))
 
-    def _load(self, data: bytes) -> None:
+    def _load(self, bundle: policy.Bundle) -> None:
         try:
-            loaded = policy.load(data, str(self._path))
+            suite = cases.load(bundle)
         except PolicyError as error:
-            self._reject(error.problems)
+            self._reject(error.problems, test=error.test)
             return
+        loaded = suite.policy
         problems = self._check(loaded)
         if problems:
             self._reject(PolicyError(problems).problems)
@@ -118,34 +119,35 @@ class PolicyFile:
         else:
             log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
         if self._kept is not None:
-            self._kept.keep(data, loaded)
+            self._kept.keep(bundle, loaded)
         if self._look is not None:
-            self._look(loaded, len(data))
+            self._look(suite, bundle.size)
 
     def _restore(self, kept: KeptPolicy) -> None:
         """Bring the kept policy into force, if it passes the current checks."""
         found = kept.load(str(self._path))
         if found is None:
             return
-        problems = self._check(found.policy)
+        loaded = found.suite.policy
+        problems = self._check(loaded)
         if problems:
             kept.refuse(str(problems[0]))
             return
-        self._accept(found.policy)
-        self.current = found.policy
+        self._accept(loaded)
+        self.current = loaded
         self.restored = (
-            f"the policy {found.policy.revision[:12]}, in force since {found.since} and kept from before the restart,"
+            f"the policy {loaded.revision[:12]}, in force since {found.since} and kept from before the restart,"
             " serves in place of the file"
         )
-        self._events.policy_restored(found.policy.revision)
+        self._events.policy_restored(loaded.revision)
         log.warning("%s", self.restored)
         if self._look is not None:
-            self._look(found.policy, found.size)
+            self._look(found.suite, found.size)
 
-    def _reject(self, problems: Sequence[Problem]) -> None:
+    def _reject(self, problems: Sequence[Problem], *, test: str = "") -> None:
         self.problems = tuple(problems)
         self._refused = True
-        self._events.policy_refused()
+        self._events.policy_refused(test)
         kept = f"the policy {self.current.revision[:12]} stays in force" if self.current else "every check is denied"
         log.error("the policy cannot be used, %s; %d problem(s):", kept, len(self.problems))
         for problem in self.problems[:_LISTED]:

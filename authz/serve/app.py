@@ -33,6 +33,7 @@ from authz.ops.file_watcher import Watcher
 from authz.ops.http_server import SmallServer
 from authz.ops.kept_policy import KeptPolicy
 from authz.ops.metrics import Metrics
+from authz.ops.named_files import NamedFiles
 from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
@@ -112,7 +113,8 @@ class App:
             runs=self.runs.service if self.runs is not None else None,
         )
         self.engine = self._engine()
-        self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES)
+        named_files = NamedFiles(Path(settings.policy))
+        self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
         self.admin = AdminServer(
             settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find

@@ -8,8 +8,8 @@ reload.
 import logging
 from typing import Final
 
+from authz.core.cases import Suite
 from authz.core.errors import Problem
-from authz.core.policy import Policy
 from authz.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,13 +27,14 @@ class PolicyWarnings:
         self._settings = settings
         self._logged = ""
 
-    def log(self, policy: Policy, size: int) -> None:
-        """Log the warnings of a policy; `size` is that of its file in bytes."""
+    def log(self, suite: Suite, size: int) -> None:
+        """Log the warnings of a policy and its tests; `size` is that of its files in bytes."""
+        policy = suite.policy
         if size > MOST_BYTES or policy.revision == self._logged:
             return
         self._logged = policy.revision
         try:
-            found = self._warnings(policy)
+            found = self._warnings(suite)
         except Exception:
             # Lint's entry point: the policy is in force already, and a bug in lint must not end its process.
             log.exception("looking for warnings about the policy %s", policy.revision[:12])
@@ -49,12 +50,14 @@ class PolicyWarnings:
                 left,
             )
 
-    def _warnings(self, policy: Policy) -> list[Problem]:
+    def _warnings(self, suite: Suite) -> list[Problem]:
+        from authz.core.cases import remarks  # noqa: PLC0415 only the process that logs needs lint
         from authz.core.lint import review  # noqa: PLC0415 only the process that logs needs lint
         from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
 
-        found = sorted([*review.lint(policy), *agreement.findings(policy, self._settings, "settings")])
-        return [finding.problem for finding in found if finding.severity is review.Severity.WARNING]
+        found = [*review.lint(suite.policy), *agreement.findings(suite.policy, self._settings, "settings")]
+        warnings = [finding.problem for finding in found if finding.severity is review.Severity.WARNING]
+        return sorted([*warnings, *remarks.warnings(suite)])
 
 
 def _cut(text: str) -> str:

@@ -24,7 +24,7 @@ BESIDE = ("/", "/api", "/api/v2", "/nothing", "/v1/orders", "/v1/orders/7", "/mo
 def sample_policy(issuer="https://idp.example"):
     """The policy of the demo, which is the one in the documentation."""
     text = Path(demo.__file__).with_name("policy.yaml").read_text()
-    return policy.load(string.Template(text).substitute(issuer=issuer).encode(), "policy.yaml")
+    return policy.load(policy.Bundle(string.Template(text).substitute(issuer=issuer).encode(), "policy.yaml"))
 
 
 def asked(plane, method, target, host="gate.test"):

@@ -34,7 +34,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 def refused(data):
     with pytest.raises(PolicyError) as caught:
-        policy.load(data if isinstance(data, bytes) else data.encode(), "policy.yaml")
+        policy.load(policy.Bundle(data if isinstance(data, bytes) else data.encode(), "policy.yaml"))
     return caught.value.problems
 
 

@@ -44,7 +44,7 @@ def paths():
 
 def readme_policy():
     found = re.search(r"`policy\.yaml`[^`]*:\n\n```yaml\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    return policy.load(found[1].encode(), "policy.yaml")
+    return policy.load(policy.Bundle(found[1].encode(), "policy.yaml"))
 
 
 def passes(rules, method, target):

@@ -1,6 +1,7 @@
 """The policy file of a real `authz serve`: what stands in its place, and saves that take their time."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -159,3 +160,56 @@ def test_with_an_end_mark_a_save_that_pauses_is_taken_as_a_whole_or_not_at_all(p
     assert both(pair) == [403, 403]
     assert reasons(pair) == ""
     assert {line["decision"] for line in pair.decisions[before:] if line["path"] == "/api/v2/dags"} == {"deny"}
+
+
+READERS = """tests:
+  - {{name: readers read DAGs, who: {{groups: [data-readers]}}, request: GET /api/v2/dags, expect: allow}}
+"""
+NAMED = POLICY.replace("version: 1", 'version: 1\ntest_files: ["tests/*.yaml"]')
+
+
+def refused_tests(pair):
+    """The tests that `/metrics` names, and by how many workers."""
+    named = re.findall(r'^authz_policy_refused\{test="(.*)"\} (\S+)$', pair.get("/metrics").text, re.MULTILINE)
+    return {name: float(number) for name, number in named}
+
+
+def test_a_policy_whose_own_test_fails_does_not_come_into_force(pair):
+    by_rename(pair.policy, saved(pair, POLICY + READERS))
+    pair.until(lambda: reasons(pair) == "", "the test passes, and the policy is refused")
+    revision = pair.get("/readyz").json()["revision"]
+    by_rename(pair.policy, saved(pair, NOBODY + READERS))
+    until_told(pair, "the test `readers read DAGs` fails: expected allow, found deny (no_rule)")
+    assert both(pair) == [200, 200], "the old policy serves"
+    answer = pair.get("/readyz")
+    assert (answer.status_code, answer.json()["revision"]) == (200, revision)
+    assert refused_tests(pair) == {"readers read DAGs": 2}
+    assert pair.metric('authz_policy_reloads_total{result="failed"}') == 2
+    assert "the test `readers read DAGs` fails" in pair.log.read_text()
+    by_rename(pair.policy, saved(pair, NOBODY))
+    assert until(pair, [403, 403]) <= LIVE_S
+    assert (reasons(pair), refused_tests(pair)) == ("", {})
+
+
+def test_a_policy_and_its_test_files_come_into_force_together(pair):
+    tests = pair.policy.parent / "tests"
+    tests.mkdir()
+    (tests / "readers.yaml").write_bytes(saved(pair, READERS))
+    by_rename(pair.policy, saved(pair, NAMED))
+    pair.until(lambda: pair.get("/readyz").json()["revision"] == shell_digest(pair), "the bundle is not in force")
+    by_rename(tests / "readers.yaml", saved(pair, READERS.replace("allow", "deny")))
+    until_told(pair, "tests/readers.yaml:2:5: the test `readers read DAGs` fails: expected deny, found allow")
+    assert both(pair) == [200, 200]
+    by_rename(pair.policy, saved(pair, NAMED.replace("roles: [viewer], operations", "roles: [copilot], operations")))
+    assert until(pair, [403, 403]) <= LIVE_S, "rules and tests agree again"
+    assert pair.get("/readyz").json()["revision"] == shell_digest(pair)
+    (tests / "readers.yaml").unlink()
+    until_told(pair, "`tests/*.yaml` names no file")
+    assert both(pair) == [403, 403]
+
+
+def shell_digest(pair):
+    """The revision as docs/policy.md computes it."""
+    line = f"sha256sum {pair.policy.name} tests/*.yaml | sha256sum"
+    folder = pair.policy.parent
+    return subprocess.run(["sh", "-c", line], cwd=folder, check=True, capture_output=True, text=True).stdout.split()[0]

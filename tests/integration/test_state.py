@@ -15,6 +15,7 @@ from tests.integration.pair_of_workers import KEY, TWO, Pair
 from tests.support.simulators.idp import IdP
 
 WITH_STATE = TWO + "state: kept\n"
+FAILS = "tests:\n  - {who: anonymous, request: GET /api/v2/dags, expect: allow}\n"
 BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]")
 
 
@@ -82,7 +83,7 @@ def test_beyond_max_stale_kept_keys_are_not_used(tmp_path, idp):
         assert {answer.http for answer in gate.check_all()} == {503}
 
 
-@pytest.mark.parametrize("spoil", ["broken", "missing", "fifo"])
+@pytest.mark.parametrize("spoil", ["broken", "missing", "fifo", "test fails"])
 def test_with_a_broken_policy_a_restart_serves_the_old_one(tmp_path, idp, spoil):
     with Restarted(tmp_path, idp) as gate:
         revision = gate.get("/readyz").json()["revision"]
@@ -93,6 +94,8 @@ def test_with_a_broken_policy_a_restart_serves_the_old_one(tmp_path, idp, spoil)
                 gate.policy.write_text(BROKEN.format(issuer=idp.url))
             elif spoil == "fifo":
                 os.mkfifo(gate.policy)
+            elif spoil == "test fails":
+                gate.policy.write_text(good + FAILS)
         told = f"the policy {revision[:12]}, in force since 2"
         gate.until(lambda: gate.reasons().count(told) == 2, "it is not said")
         assert {answer.http for answer in gate.check_all()} == {200}

@@ -52,7 +52,7 @@ rules:
   - {{id: out, plane: egress, roles: [etl], hosts: [orders.internal], methods: [GET], paths: ["/v1/orders"]}}
   - {{id: not-them, deny: true, roles: [contractors]}}
 """
-    return policy.load(text.encode(), "policy.yaml")
+    return policy.load(policy.Bundle(text.encode(), "policy.yaml"))
 
 
 policies = st.tuples(

@@ -58,6 +58,7 @@ CORE = {
     "runs": 6,
     "policy": 7,
     "decision": 8,
+    "cases": 9,
     "http_answer": 9,
     "lint": 9,
     "parked": 9,

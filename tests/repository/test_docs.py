@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from authz import settings
+from authz.core.cases import load
 from authz.core.lint import review
-from authz.core.policy import load
+from authz.core.policy import Bundle
 from authz.core.record import OutboundFields, OwnFields
 from scripts import docs
 from tests.support.factories.tokens import access_claims, make_key, sign
@@ -150,7 +151,7 @@ def test_the_commands_for_an_existing_airflow_work(in_front):
 
 def test_the_policies_and_the_settings_on_the_way_in_have_no_findings(folder, in_front):
     for path in (folder, in_front):
-        assert review.lint(load((path / "policy.yaml").read_bytes(), "policy.yaml")) == []
+        assert review.lint(load(Bundle((path / "policy.yaml").read_bytes(), "policy.yaml")).policy) == []
     assert settings.load(in_front / "authz.yaml").envoy is not None
 
 
@@ -257,13 +258,13 @@ def test_contributors_are_sent_to_places_that_exist():
 def test_policies_in_the_documentation_load(page):
     for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         if "issuers:" in block and "rules:" in block:
-            assert load(block.encode(), page.name).rules
+            assert load(Bundle(block.encode(), page.name)).policy.rules
             continue
         found = yaml.safe_load(block)
         assert found
         rules = found.get("rules") if isinstance(found, dict) else found
         if isinstance(rules, list) and all("id" in rule for rule in rules):
-            assert len(load(whole_policy(rules), page.name).rules) >= len(rules)
+            assert len(load(Bundle(whole_policy(rules), page.name)).policy.rules) >= len(rules)
 
 
 def whole_policy(rules):

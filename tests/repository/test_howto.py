@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from authz.core.cases import load
 from authz.core.lint import review
-from authz.core.policy import load
+from authz.core.policy import Bundle
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
 
@@ -55,7 +56,7 @@ def saved(request, tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_policy_of_a_how_to_has_no_findings(page):
     text = saved_files(page)["policy.yaml"]
-    assert review.lint(load(text.encode(), page.name)) == []
+    assert review.lint(load(Bundle(text.encode(), page.name)).policy) == []
 
 
 def authz(command, folder, monkeypatch):

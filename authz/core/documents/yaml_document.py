@@ -211,6 +211,18 @@ def parse(data: bytes, file: str, *, error: type[ProblemsError] = ProblemsError)
     return Document(file, text, read, reader.places, reader.problems, error=error)
 
 
+def head(data: bytes, until: frozenset[str]) -> Mapping[str, Any]:
+    """The keys at the top of a file that stand before the first of `until`, as far as they can be read.
+
+    For what must be known before the file is loaded: `parse` reports its mistakes.
+    """
+    try:
+        text = _text(data, "")
+    except ProblemsError:
+        return {}
+    return Reader("", text, 0).head(until)
+
+
 def validate(document: Document, model: type[_AnyModel]) -> tuple[_AnyModel | None, list[Problem]]:
     """The document as `model`, or None; and all problems of both, sorted by place.
 

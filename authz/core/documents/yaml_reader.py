@@ -112,6 +112,20 @@ class Reader:
         finally:
             loader.dispose()
 
+    def head(self, until: frozenset[str]) -> dict[str, Any]:
+        """The keys at the top of the text that stand before the first of `until`, as far as they can be read."""
+        loader = yaml.CBaseLoader(self._text)
+        found: dict[str, Any] = {}
+        try:
+            if type(self._first(loader)) is yaml.MappingStartEvent:
+                while type(event := self._next()) is yaml.ScalarEvent and event.value not in until:
+                    found.setdefault(event.value, self._node(self._next()))
+        except (yaml.YAMLError, ProblemsError):
+            return found
+        finally:
+            loader.dispose()
+        return found
+
     def _first(self, loader: Any) -> Any:
         """The event that begins the document's one node."""
         self._next = loader.get_event

@@ -3,6 +3,7 @@
 Law: order-free. Allow rules add rights, deny rules always win, the default is to deny (DESIGN §2.1).
 """
 
+from authz.core.policy.bundle import Bundle
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.editors import json_schema
 from authz.core.policy.load import load
@@ -12,6 +13,7 @@ __all__ = [
     "AIRFLOW_ROLES",
     "AUTHENTICATED",
     "BUILT_IN",
+    "Bundle",
     "Effect",
     "Gate",
     "Policy",

@@ -24,7 +24,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One policy file. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
+    """One policy. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
 
     `end_mark` says that the file ended with one.
     `airflow_roles` maps each role to its role in Airflow itself; it omits roles that have none.

@@ -6,16 +6,17 @@ the keys that do not fit, so that references from and to it are checked in the s
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Final
 
 from authz.core import catalogue
 from authz.core.documents.wording import near
 from authz.core.documents.yaml_document import Document, Loc, validate
 from authz.core.errors import Problem
 from authz.core.policy import built_in
+from authz.core.policy.bundle import BODY, NAMING
+from authz.core.policy.case_draft import CaseSection, of_broken, of_whole
 from authz.core.policy.rules import AUTHENTICATED
+from authz.core.policy.salvage import mappings, named_mappings, salvage
 from authz.core.policy.schema import (
     IssuerEntry,
     PolicyFile,
@@ -27,9 +28,8 @@ from authz.core.policy.schema import (
     slim_role,
 )
 
-_Entry = TypeVar("_Entry", bound=BaseModel)
-
-_BODY: Final = frozenset({"issuers", "roles", "rules"})
+_ON_TOP: Final = ("end_mark", *NAMING)
+"""The keys that say what belongs to the policy: half of a file must not lack them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Draft:
 
     `roles` also has the built-in roles that the policy uses, and those that they include; `built_in` says where it
     uses them. `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
-    `role_names` and `issuer_names` also have those of which nothing could be kept.
+    `role_names` and `issuer_names` also have those of which nothing could be kept. `cases` are those of this file.
     """
 
     document: Document
@@ -49,6 +49,7 @@ class Draft:
     role_names: frozenset[str]
     issuer_names: frozenset[str]
     built_in: Mapping[str, Loc]
+    cases: CaseSection
     partial: frozenset[Loc] = frozenset()
 
 
@@ -61,19 +62,18 @@ def draft(document: Document) -> tuple[Draft, list[Problem]]:
 
 
 def check_end(document: Document) -> Iterator[Problem]:
-    """Mistakes at the end of a file that says that it has an end mark.
+    """Mistakes of a file that may be half written, by the keys that say what belongs to it.
 
-    The key must come before everything that a half-written file could lack, or such a file could lack the key.
+    They must come before everything that a half-written file could lack, or such a file could lack them.
     """
-    if document.data.get("end_mark") is not True:
-        return
     keys = list(document.data)
-    above = keys[: keys.index("end_mark")]
-    late = [key for key in above if key in _BODY]
-    if late:
-        message = f"`end_mark` stands below `{late[0]}`: a file that is half written would not have it"
-        yield document.problem(("end_mark",), message, "put it at the top, beside `version`", key=True)
-    if not document.end_mark:
+    for key in _ON_TOP:
+        above = keys[: keys.index(key)] if document.data.get(key, False) is not False else []
+        late = next((other for other in above if other in BODY), None)
+        if late is not None:
+            message = f"`{key}` stands below `{late}`: a file that is half written would not have it"
+            yield document.problem((key,), message, "put it at the top, beside `version`", key=True)
+    if document.data.get("end_mark") is True and not document.end_mark:
         hint = "if it is whole, end it with a line `...`"
         yield document.problem(("end_mark",), "the file has no end mark: it is half written", hint, key=True)
 
@@ -90,18 +90,18 @@ def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) ->
         role_names=frozenset({AUTHENTICATED, *roles}),
         issuer_names=frozenset(entry.name for entry in whole.issuers),
         built_in=used,
+        cases=of_whole(document, whole),
     )
 
 
 def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
-    raw_issuers, raw_rules = (_mappings(document.data.get(key)) for key in ("issuers", "rules"))
+    raw_issuers, raw_rules = (mappings(document.data.get(key)) for key in ("issuers", "rules"))
     raw_roles = document.data.get("roles")
     named = raw_roles if isinstance(raw_roles, dict) else {}
     partial: set[Loc] = set()
     entries = {
-        name: slim_role(_salvage(item, RoleEntry, ("roles", name), {}, partial))
-        for name, item in named.items()
-        if isinstance(item, dict)
+        name: slim_role(salvage(item, RoleEntry, ("roles", name), {}, partial))
+        for name, item in named_mappings(raw_roles).items()
     }
     used = built_in.used(entries)
     roles = built_in.completed(entries, used)
@@ -109,12 +109,12 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
         document=document,
         catalogue=table,
         issuers={
-            index: _salvage(item, IssuerEntry, ("issuers", index), _stand_in_issuer(index), partial)
+            index: salvage(item, IssuerEntry, ("issuers", index), _stand_in_issuer(index), partial)
             for index, item in raw_issuers.items()
         },
         roles=roles,
         rules={
-            index: slim(_salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
+            index: slim(salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
             for index, item in raw_rules.items()
         },
         role_names=frozenset({AUTHENTICATED, *named, *roles, *_mentioned(raw_roles, raw_rules.values(), "roles")}),
@@ -123,6 +123,7 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
             | _mentioned(document.data.get("issuers"), named.values(), "issuers")
         ),
         built_in=used,
+        cases=of_broken(document),
         partial=frozenset(partial),
     )
 
@@ -137,11 +138,6 @@ def _mentioned(section: Any, entries: Iterable[Any], key: str) -> set[str]:
     return {str(name) for names in listed for name in names}
 
 
-def _mappings(items: Any) -> dict[int, dict[str, Any]]:
-    listed = items if isinstance(items, tuple) else ()
-    return {index: item for index, item in enumerate(listed) if isinstance(item, dict)}
-
-
 def _stand_in_issuer(index: int) -> dict[str, Any]:
     return {
         "name": f"{index}.without-name",
@@ -149,18 +145,6 @@ def _stand_in_issuer(index: int) -> dict[str, Any]:
         "audiences": {"inbound": (f"{index}.without-audience",)},
         "algorithms": ("RS256",),
     }
-
-
-def _salvage(
-    item: dict[str, Any], model: type[_Entry], loc: Loc, stand_in: Mapping[str, Any], partial: set[Loc]
-) -> _Entry:
-    """The entry without the keys that do not fit; `stand_in` has values for the required ones."""
-    try:
-        return model.model_validate(item)
-    except ValidationError as failure:
-        broken = {detail["loc"][0] for detail in failure.errors()}
-    partial.add(loc)
-    return model.model_validate({**stand_in, **{key: value for key, value in item.items() if key not in broken}})
 
 
 def _catalogue(document: Document) -> tuple[catalogue.Catalogue, list[Problem]]:

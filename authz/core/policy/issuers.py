@@ -6,8 +6,9 @@ from types import MappingProxyType
 from authz.core.documents.wording import Mistake
 from authz.core.errors import Problem
 from authz.core.model import Issuer, Plane
+from authz.core.policy.bundle import beside
 from authz.core.policy.draft import Draft
-from authz.core.policy.schema import IssuerEntry, beside, url_scheme
+from authz.core.policy.schema import IssuerEntry, url_scheme
 
 
 def check_issuers(draft: Draft) -> Iterator[Problem]:

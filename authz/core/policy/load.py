@@ -1,21 +1,22 @@
-"""Policy file → compiled policy, or every mistake in it at once.
+"""The files of a policy → compiled policy, or every mistake in them at once.
 
-Law: all or nothing. A file with any mistake is refused as a whole, and each mistake has its place.
+Law: all or nothing. A bundle with any mistake is refused as a whole, and each mistake has its place.
 """
 
-import hashlib
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from authz.core import collector
 from authz.core.caching.interning import Shared
 from authz.core.catalogue import Catalogue
 from authz.core.documents.yaml_document import parse
-from authz.core.errors import PolicyError
-from authz.core.model import Level, Plane
+from authz.core.errors import PolicyError, Problem
+from authz.core.model import Issuer, Level, Plane
 from authz.core.policy import built_in
+from authz.core.policy.bundle import Bundle
+from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
 from authz.core.policy.index import Index
@@ -27,39 +28,85 @@ from authz.core.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
 from authz.core.policy.schema import RuleDraft
 
 
-def load(data: bytes, file: str) -> Policy:
-    """Compile the bytes of a policy file; `file` is its name, for problems and for files that it names.
+class Drafted(NamedTuple):
+    """A bundle that was read: the draft, the callers and tests of each file, and every mistake found so far."""
+
+    draft: Draft
+    sections: list[CaseSection]
+    problems: list[Problem]
+
+
+class Parts(NamedTuple):
+    """The compiled entries of a policy before its tables are made; nothing of the file's text is kept."""
+
+    file: str
+    revision: str
+    end_mark: bool
+    catalogue: Catalogue
+    issuers: list[Issuer]
+    roles: dict[str, Role]
+    rules: dict[str, Rule]
+
+
+def load(bundle: Bundle) -> Policy:
+    """Compile a policy, whose tests are not run: a server and its commands load with `authz.core.cases.load`.
 
     Raises:
         PolicyError: with every problem, sorted by place.
     """
     with collector.resting():
-        return _load(data, file)
+        return assembled(_checked(bundle))
 
 
-def _load(data: bytes, file: str) -> Policy:
-    document = parse(data, file, error=PolicyError)
+def _checked(bundle: Bundle) -> Parts:
+    drafted = read(bundle)
+    if drafted.problems:
+        raise PolicyError(drafted.problems)
+    return parts_of(drafted.draft, bundle)
+
+
+def read(bundle: Bundle) -> Drafted:
+    """All entries, and all mistakes but those in what tests say and refer to.
+
+    Raises:
+        PolicyError: the policy file is no YAML, or has too many mistakes.
+    """
+    document = parse(bundle.data, bundle.file, error=PolicyError)
     drafted, problems = draft(document)
-    problems += [*check_end(document), *check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
-    if problems:
-        raise PolicyError(problems)
-    catalogue, end_mark = drafted.catalogue, document.end_mark
-    roles = compile_roles(drafted)
-    rules = {rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)}
-    airflow = _airflow_roles(roles, rules.values(), catalogue)
-    issuers = [compile_issuer(entry, file) for entry in drafted.issuers.values()]
-    del document, drafted  # the tables take the memory that they had
+    problems += [*check_end(document), *check_files(document, bundle)]
+    problems += [*check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
+    sections, found = of_parts(bundle)
+    return Drafted(drafted, [drafted.cases, *sections], problems + found)
+
+
+def parts_of(drafted: Draft, bundle: Bundle) -> Parts:
+    """The compiled entries of a draft without mistakes."""
+    return Parts(
+        file=bundle.file,
+        revision=bundle.revision,
+        end_mark=drafted.document.end_mark,
+        catalogue=drafted.catalogue,
+        issuers=[compile_issuer(entry, bundle.file) for entry in drafted.issuers.values()],
+        roles=compile_roles(drafted),
+        rules={rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)},
+    )
+
+
+def assembled(parts: Parts) -> Policy:
+    """The policy with its tables, which take the memory that the text had: let go of the draft before."""
+    rules, catalogue = parts.rules.values(), parts.catalogue
+    airflow = _airflow_roles(parts.roles, rules, catalogue)
     return Policy(
-        file=file,
-        revision=hashlib.sha256(data).hexdigest(),
-        end_mark=end_mark,
+        file=parts.file,
+        revision=parts.revision,
+        end_mark=parts.end_mark,
         catalogue=catalogue,
-        issuers=MappingProxyType({issuer.issuer: issuer for issuer in issuers}),
-        roles=MappingProxyType(roles),
-        rules=MappingProxyType(rules),
+        issuers=MappingProxyType({issuer.issuer: issuer for issuer in parts.issuers}),
+        roles=MappingProxyType(parts.roles),
+        rules=MappingProxyType(parts.rules),
         airflow_roles=MappingProxyType(airflow),
-        roster=Roster(roles.values(), [issuer.name for issuer in issuers], airflow),
-        gates=MappingProxyType({plane: _gate(rules.values(), plane, catalogue) for plane in Plane}),
+        roster=Roster(parts.roles.values(), [issuer.name for issuer in parts.issuers], airflow),
+        gates=MappingProxyType({plane: _gate(rules, plane, catalogue) for plane in Plane}),
     )
 
 

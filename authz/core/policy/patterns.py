@@ -112,6 +112,14 @@ def parse_task(value: object) -> Glob:
     return _parse_id(value, "task")
 
 
+def parse_one_id(value: object, what: str) -> str:
+    """The id of one DAG or task."""
+    glob = _parse_id(value, what)
+    if len(glob.parts) > 1:
+        raise Mistake(f"`{glob.text}` stands for many {what}s", f"name one {what}")
+    return glob.text
+
+
 def _parse_id(value: object, what: str) -> Glob:
     """A pattern for Airflow's ids (`validate_key`)."""
     text = _text(value)

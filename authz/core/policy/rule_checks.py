@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from authz.core.catalogue import Catalogue
 from authz.core.documents.wording import Vocabulary
 from authz.core.errors import Problem
 from authz.core.policy import built_in
@@ -18,6 +17,7 @@ from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.reach import Reach
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.core.policy.schema import RuleDraft
+from authz.core.policy.synonyms import OperationHints
 
 MAX_COMBINATIONS: Final = 100_000
 MAX_IN_ALL: Final = 1_000_000
@@ -186,27 +186,7 @@ class _Known:
     def __init__(self, draft: Draft) -> None:
         self.words = Words(draft.catalogue)
         self.roles = Vocabulary(draft.role_names | BUILT_IN.keys())
-        self.operations = Vocabulary(draft.catalogue.operations.keys() | BUILT_IN.keys())
-        self.areas = ", ".join(sorted({name.partition(":")[0] for name in draft.catalogue.operations}))
-
-
-_SAID: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("trigger", "start", "run", "add", "new", "make", "post"), ("create", "materialize")),
-    **dict.fromkeys(("view", "get", "list", "see", "show"), ("read",)),
-    **dict.fromkeys(("edit", "write", "modify", "change", "pause", "unpause", "set", "patch", "clear"), ("update",)),
-    **dict.fromkeys(("remove", "drop"), ("delete",)),
-}
-"""What people call an action, and what the catalogue calls it."""
-
-
-def _meant(word: str, catalogue: Catalogue) -> str:
-    """`did you mean …?` for an action by another name; `dag`, `dags` and, for what is triggered, `dag_runs` are one."""
-    area, _, action = word.partition(":")
-    singular = area.removesuffix("s")
-    areas = (area, f"{singular}s", singular, f"{singular}_runs")
-    meant = (f"{name}:{other}" for name in areas for other in (*_SAID.get(action, ()), action))
-    found = next((name for name in meant if name in catalogue.operations), "")
-    return f"did you mean `{found}`?" if found else ""
+        self.operations = OperationHints(draft.catalogue)
 
 
 def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
@@ -222,8 +202,7 @@ def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Foun
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
-            hint = _meant(word, draft.catalogue) or known.operations.near(word)
-            hint = hint or f"there are operations of {known.areas}"
+            hint = known.operations.for_unknown(word)
             yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"

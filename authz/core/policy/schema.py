@@ -7,50 +7,28 @@ mean more, or less, than its author thought. Text is parsed into patterns here, 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Annotated, Final, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from authz.core.documents.quantities import Duration, FormatVersion
 from authz.core.documents.wording import Mistake, near
 from authz.core.loopback import is_loopback
-from authz.core.model import SERVICE_NAME
-from authz.core.policy import patterns
+from authz.core.policy import bundle, patterns
+from authz.core.policy.case_schema import Callers, Cases
+from authz.core.policy.fields import ABSENT, Destination, Name, NotEmpty, Section, Text, parse_name
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
 from authz.core.urls import Url
 
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
 _OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
 _OPERATION: Final = re.compile(_OPERATION_FORM)
 _ISSUER_PATH: Final = re.compile(r"[!$&-;=@-_a-z~]*")  # what providers write alike: no quotes, no escapes
 _MAX_LIFETIME: Final = 24 * 3600
 _MAX_SKEW: Final = 300
-_ABSENT: Final[Any] = ""
-
-_Item = TypeVar("_Item")
-
-
-def _distinct(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
-    seen: set[_Item] = set()
-    for item in items:
-        if item in seen:
-            raise Mistake(f"`{getattr(item, 'text', item)}` is listed twice", "remove one of them")
-        seen.add(item)
-    return items
-
-
-_NotEmpty = (Field(min_length=1), AfterValidator(_distinct))
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise Mistake(f"`{value}` is not a name", "letters, digits, `_`, `-` and `.`, beginning with a letter or digit")
-    return value
 
 
 def _role_name(value: str) -> str:
@@ -59,13 +37,13 @@ def _role_name(value: str) -> str:
     if is_reserved(value) and value not in BUILT_IN:
         hint = near(value.lower(), BUILT_IN) or "built in are " + ", ".join(BUILT_IN)
         raise Mistake(f"`{value}` is not a built-in role", hint)
-    return _name(value)
+    return parse_name(value)
 
 
 def _rule_id(value: str) -> str:
     if is_reserved(value):
         raise Mistake(f"`{value}`: ids that begin with `{RESERVED}` are those of built-in rules", "choose another id")
-    return _name(value)
+    return parse_name(value)
 
 
 def is_reserved(value: str) -> bool:
@@ -90,13 +68,6 @@ def _operation(value: str) -> str:
         hint = meant or "write area:action, area:*, *:action, * or a set as airflow.viewer"
         raise Mistake(f"`{value}` is not an operation", hint)
     return "*" if value == "*:*" else value
-
-
-def _destination(value: str) -> str:
-    if not re.fullmatch(SERVICE_NAME, value):
-        hint = "as in the settings: lower-case letters, digits, `_` and `-`"
-        raise Mistake(f"`{value}` is not the name of a destination", hint)
-    return value
 
 
 def _whole_seconds(most: int, text: str) -> Callable[[float], float]:
@@ -131,8 +102,6 @@ def _claim_path(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, AfterValidator(_name)]
 RoleName = Annotated[str, AfterValidator(_role_name)]
 _RuleId = Annotated[
     str, AfterValidator(_rule_id), WithJsonSchema({"type": "string", "pattern": f"^(?!{re.escape(RESERVED)})"})
@@ -157,34 +126,28 @@ _Dag = Annotated[
 _Task = Annotated[
     patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
 ]
-_Destination = Annotated[
-    str, AfterValidator(_destination), WithJsonSchema({"type": "string", "pattern": f"^{SERVICE_NAME}$"})
+_FileName = Annotated[
+    str, AfterValidator(bundle.parse_name), WithJsonSchema({"type": "string", "pattern": r"^[^/\\][^\\]*\.ya?ml$"})
 ]
 _Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
 _Lifetime = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_LIFETIME, "24h"))]
 _Skew = Annotated[Duration, AfterValidator(_whole_seconds(_MAX_SKEW, "5m"))]
 
 
-class _Section(BaseModel):
-    """Absent optional text is "" here: `null` is not a way to say so, because it may be a value that got lost."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Audiences(_Section):
+class Audiences(Section):
     """Accepted `aud` values per plane. A plane that is not there accepts no token of the issuer."""
 
-    inbound: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for the inbound plane")
-    egress: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="`aud` of tokens for outbound calls")
+    inbound: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="`aud` of tokens for the inbound plane")
+    egress: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="`aud` of tokens for outbound calls")
 
 
-class IssuerEntry(_Section):
+class IssuerEntry(Section):
     """One trusted issuer of tokens. Its keys come from discovery unless `jwks_uri` or `jwks_file` is given."""
 
     name: Name = Field(description="its name in this file, in logs and in metrics")
     issuer: Text = Field(description="compared exactly with the token's `iss`")
     audiences: Audiences = Field(description="accepted `aud` values per plane, different ones for each plane")
-    algorithms: Annotated[tuple[_Algorithm, ...], *_NotEmpty] = Field(
+    algorithms: Annotated[tuple[_Algorithm, ...], *NotEmpty] = Field(
         description="accepted `alg` values, asymmetric only"
     )
     max_lifetime: _Lifetime = Field(
@@ -197,10 +160,10 @@ class IssuerEntry(_Section):
     )
     username: Text = Field("sub", description="claim with the name that people know")
     full_name: Text = Field("name", description="claim with the name to show")
-    groups: Annotated[tuple[Annotated[Text, AfterValidator(_claim_path)], ...], *_NotEmpty] = Field(
+    groups: Annotated[tuple[Annotated[Text, AfterValidator(_claim_path)], ...], *NotEmpty] = Field(
         (), description="claim paths whose values are the groups, merged"
     )
-    tokens: Annotated[tuple[Literal["access", "id", "untyped"], ...], *_NotEmpty] = Field(
+    tokens: Annotated[tuple[Literal["access", "id", "untyped"], ...], *NotEmpty] = Field(
         ("access",), description="accepted kinds of token; `untyped` is a plain JWT that does not say what it is"
     )
     jwks_uri: Text = Field("", description="address of the key set, instead of discovery")
@@ -208,19 +171,19 @@ class IssuerEntry(_Section):
     insecure_http: bool = Field(False, description="fetch keys over plain http; anyone on the path can forge tokens")
 
 
-class RoleEntry(_Section):
+class RoleEntry(Section):
     """Who has a role: any listed group, client or subject is enough. With `issuers` only, everyone from there."""
 
-    groups: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="groups of the token")
-    clients: Annotated[tuple[Text, ...], *_NotEmpty] = Field(
+    groups: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="groups of the token")
+    clients: Annotated[tuple[Text, ...], *NotEmpty] = Field(
         (), description="client ids (`azp`, `client_id`) of the token"
     )
-    subjects: Annotated[tuple[Text, ...], *_NotEmpty] = Field((), description="subjects (`sub`) of the token")
-    issuers: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="only tokens of these issuers, by name")
-    includes: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="roles that come with this one")
+    subjects: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="subjects (`sub`) of the token")
+    issuers: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="only tokens of these issuers, by name")
+    includes: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="roles that come with this one")
     agent: bool = Field(False, description="its holders are AI agents")
     airflow: Literal["viewer", "user", "op", "admin"] = Field(
-        _ABSENT, description="what it is to Airflow itself in every request, at least"
+        ABSENT, description="what it is to Airflow itself in every request, at least"
     )
     description: Text = Field("", description="for people")
 
@@ -253,34 +216,34 @@ def slim_role(entry: RoleEntry) -> RoleDraft:
     )
 
 
-class RuleEntry(_Section):
+class RuleEntry(Section):
     """One rule: it applies when every condition that is there holds; a list holds when any of its entries fits."""
 
     id: _RuleId = Field(description="unique; stands in logs and answers")
     description: Text = Field("", description="for people")
     deny: bool = Field(False, description="forbid instead of allow; a deny rule always wins")
     public: bool = Field(False, description="allow everyone, also without a token; exact paths only")
-    plane: Literal["inbound", "egress"] = Field(_ABSENT, description="side of Airflow; without it, both")
-    roles: Annotated[tuple[str, ...], *_NotEmpty] = Field((), description="who; `authenticated` is every valid token")
-    operations: Annotated[tuple[_Operation, ...], *_NotEmpty] = Field(
+    plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
+    roles: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="who; `authenticated` is every valid token")
+    operations: Annotated[tuple[_Operation, ...], *NotEmpty] = Field(
         (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
     )
-    hosts: Annotated[tuple[_Host, ...], *_NotEmpty] = Field((), description="host, or *.suffix")
-    destinations: Annotated[tuple[_Destination, ...], *_NotEmpty] = Field(
+    hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
+    destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field(
         (), description="egress: destinations, by their names in the settings"
     )
-    methods: Annotated[tuple[_Method, ...], *_NotEmpty] = Field(
+    methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field(
         (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
     )
-    paths: Annotated[tuple[_Path, ...], *_NotEmpty] = Field((), description="path patterns, decoded, without query")
-    dags: Annotated[tuple[_Dag, ...], *_NotEmpty] = Field(
+    paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="path patterns, decoded, without query")
+    dags: Annotated[tuple[_Dag, ...], *NotEmpty] = Field(
         (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls"
     )
-    tasks: Annotated[tuple[_Task, ...], *_NotEmpty] = Field(
+    tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field(
         (), description="egress: task ids of the run that calls; `*` stands for any characters"
     )
     identity: Literal["verified", "verified-bearer", "asserted"] = Field(
-        _ABSENT, description="egress: minimum assurance level of the calling run; with `dags` or `tasks`: verified"
+        ABSENT, description="egress: minimum assurance level of the calling run; with `dags` or `tasks`: verified"
     )
 
 
@@ -324,7 +287,7 @@ def slim(entry: RuleEntry) -> RuleDraft:
     )
 
 
-class PolicyFile(_Section):
+class PolicyFile(Section):
     """Who may do what. Everything that no rule allows is denied."""
 
     version: FormatVersion = Field(description="version of this format")
@@ -332,12 +295,17 @@ class PolicyFile(_Section):
         False, description="the file ends with a line `...`; where it is missing, the file is half written and refused"
     )
     description: Text = Field("", description="for people")
+    test_files: Annotated[tuple[_FileName, ...], *NotEmpty] = Field(
+        (), description="files with more `callers` and `tests`, relative to this file: tests/*.yaml; above `issuers`"
+    )
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
     roles: dict[RoleName, Annotated[RoleEntry, AfterValidator(slim_role)]] = Field({}, description="who has which role")
     rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
         (), description="who may do what; their order means nothing; optional where a built-in role is used"
     )
+    callers: Callers = Field({}, description="callers for tests, by name")
+    tests: Cases = Field((), description="what the policy must decide, or it does not come into force")
 
     @property
     def role_drafts(self) -> dict[str, RoleDraft]:
@@ -348,8 +316,3 @@ class PolicyFile(_Section):
     def drafts(self) -> tuple[RuleDraft, ...]:
         """What `rules` really holds: the annotation is that of the file."""
         return cast("tuple[RuleDraft, ...]", self.rules)
-
-
-def beside(file: str, name: str) -> str:
-    """A path that the file names, relative to the file."""
-    return str(PurePath(file).parent / name)

@@ -38,7 +38,7 @@ def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1"):
 
 def load(rules="", **parts):
     """The compiled policy of `rules`, one flow mapping per line."""
-    return policy.load(text(rules, **parts).encode(), "policy.yaml")
+    return policy.load(policy.Bundle(text(rules, **parts).encode(), "policy.yaml"))
 
 
 def request(method, target, *, plane="inbound", host="airflow.example.com", narrowed=False, destination=""):

@@ -7,7 +7,7 @@ import json
 
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane, Request, Run
-from authz.core.policy import load
+from authz.core.policy import Bundle, load
 
 ISSUERS = """
 version: 1
@@ -106,7 +106,7 @@ def policy(rng, plane, before=None):
             ISSUERS + json.dumps(made)[1:-1].replace('"roles":', "\nroles:", 1).replace(', "rules":', "\nrules:", 1)
         ).encode()
         try:
-            return made, load(data, "policy.yaml")
+            return made, load(Bundle(data, "policy.yaml"))
         except PolicyError:
             continue
 

@@ -57,7 +57,7 @@ rules:
 
 
 def load(text=POLICY):
-    return policy.load(text.encode(), "policy.yaml")
+    return policy.load(policy.Bundle(text.encode(), "policy.yaml"))
 
 
 def state_of(*keys, stale_at=1e12, last_error="", previous=None):

@@ -153,8 +153,9 @@ def test_what_everybody_gains_lists_nobody_else(run):
     assert "gains callers without a token: version:read" in run("diff", "old.yaml", "new.yaml").output
 
 
-def test_a_policy_of_another_revision_comes_from_git(run):
-    def git(*words):
+@pytest.fixture
+def git(run):
+    def call(*words):
         subprocess.run(
             ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", *words],
             cwd=run.folder,
@@ -162,7 +163,11 @@ def test_a_policy_of_another_revision_comes_from_git(run):
             capture_output=True,
         )
 
-    git("init", "-q")
+    call("init", "-q")
+    return call
+
+
+def test_a_policy_of_another_revision_comes_from_git(run, git):
     (run.folder / "policy.yaml").write_text(OLD)
     git("add", "policy.yaml")
     git("commit", "-qm", "old")
@@ -176,6 +181,28 @@ def test_a_policy_of_another_revision_comes_from_git(run):
         refused = run("diff", wrong, "policy.yaml")
         assert refused.exit_code == 2
         assert "is not git:REVISION:PATH" in refused.output
+
+
+def test_the_files_that_a_policy_names_come_from_the_same_revision(run, git, monkeypatch):
+    named = OLD.replace("version: 1", 'version: 1\ntest_files: ["tests/*.yaml", more.yaml]')
+    folder = run.folder / "policies"
+    (folder / "tests").mkdir(parents=True)
+    (folder / "policy.yaml").write_text(named)
+    (folder / "more.yaml").write_text("callers: {reader: {groups: [x]}}\n")
+    (folder / "tests" / "a.yaml").write_text("tests: []\n")
+    git("add", "policies")
+    git("commit", "-qm", "old")
+    (folder / "tests" / "a.yaml").unlink()
+    (folder / "policy.yaml").write_text(WIDER)
+    expected = run("diff", "old.yaml", "new.yaml").output
+    assert run("diff", "git:HEAD:policies/policy.yaml", "policies/policy.yaml").output == expected
+    monkeypatch.chdir(folder)
+    assert run("diff", "git:HEAD:policy.yaml", "policy.yaml").output == expected
+    git("rm", "-q", "--cached", "policies/more.yaml")
+    git("commit", "-qm", "less")
+    refused = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
+    assert refused.exit_code == 2
+    assert "more.yaml: cannot be read: it is not in HEAD" in refused.output
 
 
 def test_a_policy_with_mistakes_is_refused_with_their_places(run):

@@ -7,7 +7,7 @@ import pytest
 
 from authz.core.characters import foreign_space, misleading, one_line
 from authz.core.errors import ConfigError, PolicyError, Problem
-from authz.core.policy import load
+from authz.core.policy import Bundle, load
 from authz.settings import parse
 from tests.support.rigs.service import POLICY
 
@@ -19,7 +19,7 @@ SETTINGS = "version: 1\n"
 
 def problems(text):
     with pytest.raises(PolicyError) as caught:
-        load(text.encode(), "policy.yaml")
+        load(Bundle(text.encode(), "policy.yaml"))
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -59,20 +59,20 @@ def test_an_invisible_character_is_refused_in_settings_too(tmp_path, character):
 
 def test_windows_lines_and_a_mark_at_the_begin_are_fine():
     assert (
-        load(("\ufeff" + POLICY.replace("\n", "\r\n")).encode(), "p").rules.keys()
-        == load(POLICY.encode(), "p").rules.keys()
+        load(Bundle(("\ufeff" + POLICY.replace("\n", "\r\n")).encode(), "p")).rules.keys()
+        == load(Bundle(POLICY.encode(), "p")).rules.keys()
     )
 
 
 def test_as_an_escape_it_is_there_for_everybody_to_see():
     text = POLICY.replace("version: 1\n", 'version: 1\ndescription: "zero\\u200bwidth, line\\u2028separator"\n')
-    assert load(text.encode(), "p")
+    assert load(Bundle(text.encode(), "p"))
 
 
 @pytest.mark.parametrize("text", ["⚠️ careful", "👩‍💻", "❤️‍🔥", "👍🏽", "✅", "naïve façade, 日本語, عربى"])
 def test_emoji_and_other_scripts_are_fine(text):
     assert list(misleading(text)) == []
-    assert load(POLICY.replace("version: 1\n", f"version: 1\n# {text}\n").encode(), "p")
+    assert load(Bundle(POLICY.replace("version: 1\n", f"version: 1\n# {text}\n").encode(), "p"))
 
 
 @pytest.mark.parametrize("text", ["a\ufe0f", "\ufe0f", "\u200d", "a\u200db", "\U0001f469\u200d\u200d"])
@@ -105,7 +105,10 @@ def test_a_look_alike_space_is_refused_only_where_it_would_be_part_of_a_plain_va
         f"U+{ord(space):04X}" in told and "looks like a space but is not one" in told for told in problems(text)
     ] == [True]
     assert load(
-        POLICY.replace("version: 1\n", f"version: 1\n# a{space}comment\ndescription: 'a{space}text'\n").encode(), "p"
+        Bundle(
+            POLICY.replace("version: 1\n", f"version: 1\n# a{space}comment\ndescription: 'a{space}text'\n").encode(),
+            "p",
+        )
     )
     assert foreign_space("an ordinary one, even ünder others") == ""
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from authz import settings
-from authz.core import policy
+from authz.core import cases, policy
 from demo import files
 from demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim
 
@@ -28,9 +28,11 @@ def test_settings_and_policy_load(tmp_path):
     secrets = (layout.client_secret, layout.orders_credential, layout.task_key)
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
     text = layout.policy.read_bytes()
-    assert "http://127.0.0.1:7" in policy.load(text, "policy.yaml").issuers
-    extended = policy.load(text + EXTRA_RULES.encode(), "policy.yaml")
-    assert extended.revision != policy.load(text, "policy.yaml").revision
+    suite = cases.load(policy.Bundle(text, "policy.yaml"))
+    assert "http://127.0.0.1:7" in suite.policy.issuers
+    assert len(suite.cases) > 20, "it shows tests, and they pass"
+    extended = cases.load(policy.Bundle(text + EXTRA_RULES.encode(), "policy.yaml"))
+    assert extended.policy.revision != suite.policy.revision
 
 
 def test_a_secret_is_found_wherever_it_is_but_in_its_own_file(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from authz.ops import file_watcher as watching
 from authz.ops.file_watcher import Content, Watcher
+from authz.ops.named_files import NamedFiles
 from tests.support.simulators.idp import PATIENCE_S
 
 
@@ -213,8 +214,8 @@ def test_the_same_content_is_no_change(path):
 
 def test_a_change_that_no_mark_shows_is_found_within_a_second(watch, path, monkeypatch):
     """As on a network file system that remembers what it said of the file."""
-    marks = watching._marks(path)
-    monkeypatch.setattr(watching, "_marks", lambda _path: marks)
+    marks = watching.mark_of(path)
+    monkeypatch.setattr(watching, "mark_of", lambda _path: marks)
     watched = watch(path)
     path.write_text("two")
     assert watched.until(b"two") < 1.5
@@ -226,8 +227,8 @@ def test_nothing_is_read_while_nothing_changes(watch, path, monkeypatch):
     monkeypatch.setattr(watching, "read_with_status", lambda *args: reads.append(time.monotonic()) or read(*args))
     monkeypatch.setattr(watching, "SETTLE_S", 0)
     marked = threading.Semaphore(0)
-    marks = watching._marks
-    monkeypatch.setattr(watching, "_marks", lambda path: marked.release() or marks(path))
+    marks = watching.mark_of
+    monkeypatch.setattr(watching, "mark_of", lambda path: marked.release() or marks(path))
     watch(path)
     for _ in range(30):  # looks at the marks
         assert marked.acquire(timeout=PATIENCE_S)
@@ -343,3 +344,83 @@ def test_stopping_without_having_started(path):
 
 def test_a_name_that_no_file_can_have(watch, tmp_path):
     assert "path holds NUL" in watch(tmp_path / "nul\0byte").contents[0].problem
+
+
+def bundled(path, **options):
+    """A watcher of a policy file with test files."""
+    (path.parent / "tests").mkdir(exist_ok=True)
+    (path.parent / "tests" / "a.yaml").write_text("a1")
+    path.write_text('test_files: ["tests/*.yaml"]\n')
+    return Watched(path, others=NamedFiles(path), **options)
+
+
+def parts(content):
+    return {part.name.removeprefix("tests/"): part.data.decode() or part.problem for part in content.parts}
+
+
+def until_parts(watched, expected):
+    began = time.monotonic()
+    while not watched.contents or parts(watched.contents[-1]) != expected:
+        assert watched._changed.acquire(timeout=PATIENCE_S), f"never handed over: {expected}, only {watched.contents}"
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def followed(path):
+    watched = bundled(path)
+    watched.watcher.begin()
+    watched.watcher.start()
+    yield watched
+    watched.watcher.stop(PATIENCE_S)
+
+
+def test_the_files_that_a_file_names_are_handed_over_with_it(followed):
+    until_parts(followed, {"a.yaml": "a1"})
+
+
+def test_a_change_of_a_named_file_is_a_change(followed, path):
+    folder = path.parent / "tests"
+    (folder / "a.yaml").write_text("a2")
+    assert until_parts(followed, {"a.yaml": "a2"}) < 1.5
+    assert not followed.contents[-1].in_place, "the file itself was not written"
+    by_rename(folder / "b.yaml", "b1")
+    until_parts(followed, {"a.yaml": "a2", "b.yaml": "b1"})
+    (folder / "a.yaml").unlink()
+    until_parts(followed, {"b.yaml": "b1"})
+
+
+def test_the_named_files_are_those_that_the_file_names_now(followed, path):
+    by_rename(path, "test_files: [tests/c.yaml]\n")
+    until_parts(followed, {"c.yaml": "No such file or directory"})
+    by_rename(path, "version: 1\n")
+    until_parts(followed, {})
+
+
+def test_all_files_settle_together(path):
+    watched = bundled(path)
+    watched.watcher.begin()
+    (path.parent / "tests" / "a.yaml").write_text("a")
+    finishing = threading.Timer(0.1, (path.parent / "tests" / "a.yaml").write_text, ["a2"])
+    finishing.start()
+    assert watched.watcher.look()
+    finishing.join()
+    assert [parts(content) for content in watched.contents] == [{"a.yaml": "a1"}, {"a.yaml": "a2"}]
+
+
+def test_files_of_two_generations_are_not_handed_over_at_the_start(path, monkeypatch):
+    """A folder is replaced by another, whose files were written long ago, while the first one's are read."""
+    watched = bundled(path)
+    monkeypatch.setattr(watching.time, "time", lambda: path.stat().st_ctime + 60)
+    read = watching.read_with_status
+
+    def replaced_after(*arguments):
+        result = read(*arguments)
+        if (path.parent / "tests" / "a.yaml").read_text() == "a1":
+            by_rename(path.parent / "tests" / "a.yaml", "a2")
+            by_rename(path, 'test_files: ["tests/*.yaml"]\n# 2\n')
+        return result
+
+    monkeypatch.setattr(watching, "read_with_status", replaced_after)
+    watched.watcher.begin()
+    [content] = watched.contents
+    assert (content.data.decode().splitlines()[-1], parts(content)) == ("# 2", {"a.yaml": "a2"})

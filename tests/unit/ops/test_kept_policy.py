@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 
 from authz.core.errors import Problem
+from authz.core.policy.bundle import Bundle, Part
 from authz.ops.file_watcher import Content
 from authz.ops.kept_policy import KeptPolicy
 from authz.ops.policy_file import PolicyFile
@@ -28,7 +29,7 @@ class Events:
     def policy_restored(self, revision):
         self.told.append(("restored", revision))
 
-    def policy_refused(self):
+    def policy_refused(self, test):
         self.told.append(("failed", ""))
 
 
@@ -44,8 +45,8 @@ class Process:
             path, accept=self.accepted.append, events=self.events, check=check, kept=kept, look=self._look
         )
 
-    def _look(self, policy, size):
-        self.looked_at.append((policy.revision, size))
+    def _look(self, suite, size):
+        self.looked_at.append((suite.policy.revision, size))
 
     def take(self, text):
         data = text.encode() if text is not None else None
@@ -180,3 +181,48 @@ def test_what_waits_to_be_kept_never_replaces_what_came_into_force_later(tmp_pat
         assert one.state._waiting == {}
     assert one.state.problems() == []
     assert Process(tmp_path).take(BROKEN).in_force == revision(last)
+
+
+NAMING = POLICY.replace("version: 1", "version: 1\ntest_files: [tests.yaml]")
+PASSES = "tests:\n  - {who: {groups: [data-readers]}, request: GET /api/v2/dags, expect: allow}\n"
+
+
+def take_with_tests(process, tests):
+    parts = (Part("tests.yaml", tests.encode()),)
+    process.file.take(Content(data=NAMING.encode(), parts=parts))
+    return process
+
+
+def test_a_policy_is_kept_with_the_files_that_it_names(tmp_path):
+    before = take_with_tests(Process(tmp_path), PASSES).in_force
+    again = take_with_tests(Process(tmp_path), PASSES.replace("allow", "deny"))
+    assert again.in_force == before
+    assert again.events.told == [("failed", ""), ("restored", before)]
+    assert again.looked_at == [(before, len(NAMING) + len(PASSES))]
+
+
+def test_a_kept_policy_whose_tests_fail_now_is_not_used(tmp_path):
+    """A newer gate may decide otherwise: what its tests contradict does not serve."""
+    process = take_with_tests(Process(tmp_path), PASSES)
+    about = {"file": str(tmp_path / "policy.yaml"), "revision": process.in_force, "in_force_since": 0, "files": 2}
+    bundle = Bundle(NAMING.encode(), "policy.yaml", (Part("tests.yaml", PASSES.replace("allow", "deny").encode()),))
+    StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=bundle.packed()))
+    again = Process(tmp_path).take(MISSING)
+    assert again.in_force is None
+    assert "it does not load any more (1 problems)" in again.state.problems()[0]
+
+
+def test_kept_files_that_cannot_be_told_apart_are_not_used(tmp_path):
+    take_with_tests(Process(tmp_path), PASSES)
+    about = {"file": str(tmp_path / "policy.yaml"), "revision": "", "in_force_since": 0, "files": 2}
+    StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=POLICY.encode()))
+    again = Process(tmp_path).take(MISSING)
+    assert again.in_force is None
+    assert "its files cannot be told apart" in again.state.problems()[0]
+
+
+def test_what_an_older_gate_has_kept_is_used(tmp_path):
+    about = {"file": str(tmp_path / "policy.yaml"), "revision": revision(POLICY), "in_force_since": 0}
+    Process(tmp_path).take(POLICY)
+    StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=POLICY.encode()))
+    assert Process(tmp_path).take(MISSING).in_force == revision(POLICY)

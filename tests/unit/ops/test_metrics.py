@@ -80,7 +80,7 @@ def test_tokens_keys_policy_and_engine(metrics):
     metrics.policy_loaded("a" * 64)
     metrics.policy_restored("c" * 64)
     metrics.policy_loaded("b" * 64)
-    metrics.policy_refused()
+    metrics.policy_refused("")
     metrics.engine("aio")
     metrics.watch_keys(lambda: {"corp": 12.5})
     shown = samples(metrics)
@@ -95,6 +95,22 @@ def test_tokens_keys_policy_and_engine(metrics):
     assert ("authz_policy_info", "a" * 12) not in shown
     assert shown["authz_engine_info", "aio"] == 1
     assert shown["authz_key_age_seconds", "corp"] == 12.5
+
+
+def test_a_refused_policy_names_the_test_that_fails_until_one_is_in_force(metrics):
+    def refused():
+        return {key[1]: value for key, value in samples(metrics).items() if key[0] == "authz_policy_refused"}
+
+    assert refused() == {}
+    metrics.policy_refused("readers\nread " + 200 * "x")
+    [(name, value)] = refused().items()
+    assert (name[:16], len(name), value) == ("readers\\nread xx", 120, 1)
+    metrics.policy_refused("")
+    assert refused() == {"": 1}
+    metrics.policy_restored("c" * 64)
+    assert refused() == {"": 1}, "the file is still refused"
+    metrics.policy_loaded("b" * 64)
+    assert refused() == {}
 
 
 def test_gauges_are_read_at_the_scrape(metrics):

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from authz.core.policy.bundle import Bundle, Part
 from authz.ops.file_watcher import Content, Watcher
 from authz.ops.policy_file import PolicyFile
 from tests.e2e.envoy_harness import wait_for
@@ -28,8 +29,8 @@ class Events:
     def policy_restored(self, revision):
         self.told.append(f"restored {revision}")
 
-    def policy_refused(self):
-        self.told.append("refused")
+    def policy_refused(self, test):
+        self.told.append(f"refused {test}".strip())
 
 
 class Place:
@@ -135,7 +136,7 @@ def test_each_policy_is_passed_to_look_once_it_is_in_force(place):
         place.path,
         accept=lambda _policy: None,
         events=place.events,
-        look=lambda policy, size: looked.append((file.current is policy, size)),
+        look=lambda suite, size: looked.append((file.current is suite.policy, size)),
     )
     for text in (POLICY, BROKEN, OTHER):
         file.take(Content(data=text.encode(), problem="", in_place=False))
@@ -245,3 +246,50 @@ def test_a_collector_that_was_switched_off_stays_so(place):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+TESTS = """tests:
+  - {name: readers read, who: {groups: [data-readers]}, request: GET /api/v2/dags, expect: %s}
+"""
+NAMING = POLICY.replace("version: 1", "version: 1\ntest_files: [tests.yaml]")
+
+
+def test_a_policy_whose_tests_pass_comes_into_force(place):
+    assert place.load(POLICY + TESTS % "allow").revision == revision_of(POLICY + TESTS % "allow")
+
+
+def test_a_policy_whose_tests_fail_does_not_come_into_force_and_the_case_is_named(place, caplog):
+    good = place.load()
+    assert place.load(POLICY + TESTS % "deny") is good
+    [problem] = place.file.problems
+    assert "the test `readers read` fails: expected deny, found allow by rule `readers`" in str(problem)
+    assert place.events.told[-1] == "refused readers read"
+    assert place.accepted == [good.revision]
+    assert "the test `readers read` fails" in caplog.text
+    assert "stays in force" in caplog.text
+
+
+def test_a_policy_with_a_mistake_is_refused_for_no_test(place):
+    place.load(BROKEN)
+    assert place.events.told == ["refused"]
+
+
+def test_tests_in_other_files_are_part_of_the_policy(place):
+    def take(expected):
+        parts = (Part("tests.yaml", (TESTS % expected).encode()),)
+        place.file.take(Content(data=NAMING.encode(), parts=parts))
+        return Bundle(NAMING.encode(), str(place.path), parts).revision
+
+    good = take("allow")
+    assert place.file.current.revision == good
+    take("deny")
+    assert (place.file.current.revision, place.events.told[-1]) == (good, "refused readers read")
+    take("allow")
+    assert place.file.problems == ()
+
+
+def test_a_test_file_that_cannot_be_read_is_a_problem(place):
+    good = place.load()
+    place.file.take(Content(data=NAMING.encode(), parts=(Part("tests.yaml", b"", "Permission denied"),)))
+    assert place.file.current is good
+    assert str(place.file.problems[0]).endswith("tests.yaml: cannot be read: Permission denied")

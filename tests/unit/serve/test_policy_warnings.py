@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from authz.core import policy
+from authz.core import cases, policy
 from authz.serve.policy_warnings import MOST_BYTES, PolicyWarnings
 from authz.settings import Settings
 from tests.support.rigs.service import POLICY
@@ -16,7 +16,7 @@ def regexes(count):
         f'  - {{id: r{n}, plane: inbound, roles: [viewer], operations: ["dag_runs:create"], dags: ["s{n}_.*"]}}\n'
         for n in range(count)
     )
-    return policy.load((POLICY + rules).encode(), "policy.yaml")
+    return cases.read(policy.Bundle((POLICY + rules).encode(), "policy.yaml"))
 
 
 def settings():
@@ -38,7 +38,7 @@ def lines(caplog):
 
 
 def test_a_policy_without_warnings_is_not_spoken_of(warnings, caplog):
-    warnings.log(policy.load(POLICY.encode(), "policy.yaml"), len(POLICY))
+    warnings.log(cases.read(policy.Bundle(POLICY.encode(), "policy.yaml")), len(POLICY))
     assert lines(caplog) == []
 
 
@@ -68,6 +68,6 @@ def test_a_large_policy_is_left_to_the_command(warnings, caplog):
 
 
 def test_a_bug_in_lint_stops_nothing(warnings, caplog):
-    warnings.log(SimpleNamespace(revision="abc"), 100)
+    warnings.log(SimpleNamespace(policy=SimpleNamespace(revision="abc")), 100)
     ((level, text),) = lines(caplog)
     assert (level, "abc" in text) == ("ERROR", True)

@@ -313,7 +313,9 @@ def test_a_name_that_the_settings_take_is_one_for_the_policy_and_for_envoy(tmp_p
         "inbound: {{upstreams: [{{name: {name}, address: '127.0.0.1:1'}}]}}",
     ):
         assert render(load(tmp_path, f"version: 1\nenvoy: {{{place.format(name=repr(name))}}}\n"))
-    assert policies.load(RULE.format(name=name).encode(), "policy.yaml").rules["r"].destinations == (name,)
+    assert policies.load(policies.Bundle(RULE.format(name=name).encode(), "policy.yaml")).rules["r"].destinations == (
+        name,
+    )
 
 
 @pytest.mark.parametrize("name", ["orders-", "_orders", "Orders", "a.b", "a" * 64, "-"])
@@ -324,7 +326,7 @@ def test_a_name_that_one_of_them_refuses_is_refused_by_all_with_its_place(tmp_pa
     (told,) = problems(tmp_path, text)
     assert told.startswith("3:34 ")
     with pytest.raises(PolicyError, match=r"policy\.yaml:3:"):
-        policies.load(RULE.format(name=name).encode(), "policy.yaml")
+        policies.load(policies.Bundle(RULE.format(name=name).encode(), "policy.yaml"))
 
 
 RULE = """version: 1

@@ -13,7 +13,7 @@ EVERY = ("airflow.viewer", "airflow.user", "airflow.op", "airflow.admin")
 
 
 def roles_only(roles):
-    return policy.load(f"version: 1\nissuers:{ISSUERS}roles:\n{roles}".encode(), "policy.yaml")
+    return policy.load(policy.Bundle(f"version: 1\nissuers:{ISSUERS}roles:\n{roles}".encode(), "policy.yaml"))
 
 
 def test_three_lines_are_a_policy():
@@ -113,9 +113,9 @@ def test_an_explanation_names_the_role_that_airflow_asks_for():
 def test_without_rules_and_without_a_built_in_role_the_rules_are_missing(roles):
     text = f"version: 1\nissuers:{ISSUERS}" + (f"roles:\n{roles}" if roles else "")
     with pytest.raises(PolicyError) as caught:
-        policy.load(text.encode(), "policy.yaml")
+        policy.load(policy.Bundle(text.encode(), "policy.yaml"))
     assert [problem.message for problem in caught.value.problems] == ["`rules` is missing"]
 
 
 def test_no_rules_at_all_may_be_said():
-    assert policy.load(f"version: 1\nissuers:{ISSUERS}rules: []\n".encode(), "policy.yaml").rules == {}
+    assert policy.load(policy.Bundle(f"version: 1\nissuers:{ISSUERS}rules: []\n".encode(), "policy.yaml")).rules == {}

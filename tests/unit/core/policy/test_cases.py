@@ -67,7 +67,7 @@ def each_case():
         found, problems = yaml_document.validate(yaml_document.parse(path.read_bytes(), path.name), CaseFile)
         assert found is not None, problems
         used = CASES / found.policy
-        loaded = policy.load(used.read_bytes(), str(used))
+        loaded = policy.load(policy.Bundle(used.read_bytes(), str(used)))
         for case in found.cases:
             name = f"{path.stem}: {case.who} {case.request} {case.plane} {case.destination or case.host}"
             who = identity_of(found.who[case.who], loaded)

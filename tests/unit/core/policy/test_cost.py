@@ -18,7 +18,7 @@ def cpu(data):
     """Seconds of processor time for loading, and lint of what loads; and the mistakes."""
     began = time.process_time()
     try:
-        review.lint(policy.load(data, "policy.yaml"))
+        review.lint(policy.load(policy.Bundle(data, "policy.yaml")))
     except PolicyError as error:
         return time.process_time() - began, error.problems
     return time.process_time() - began, ()
@@ -88,7 +88,7 @@ def test_dags_of_inbound_rules_make_no_combinations_in_the_index():
 
 def test_what_many_roles_list_alike_is_one_set():
     """400,000 roles of one group took 900 MB."""
-    loaded = policy.load(SHAPES["one group"](50).encode(), "policy.yaml")
+    loaded = policy.load(policy.Bundle(SHAPES["one group"](50).encode(), "policy.yaml"))
     kept = {id(part) for role in loaded.roles.values() for part in (role.groups, role.clients, role.subjects)}
     assert len(kept) == 2  # that of the group, and the empty one
 
@@ -122,7 +122,7 @@ def test_of_mistakes_all_over_the_file_the_listed_ones_are_the_first_with_their_
 
 def test_of_many_findings_of_lint_the_first_thousand_of_each_severity_are_listed_and_the_others_counted():
     text = SHAPES["one group"](MOST_PROBLEMS + 6)  # no rule names any of them but the first
-    found = review.lint(policy.load(text.encode(), "policy.yaml"))
+    found = review.lint(policy.load(policy.Bundle(text.encode(), "policy.yaml")))
     notes = [finding.problem for finding in found if finding.severity is review.Severity.NOTE]
     assert [note.line for note in notes[:-1]] == [*range(6, 6 + MOST_PROBLEMS)]
     assert str(notes[-1]) == "policy.yaml: and 5 more notes (look at these first)"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.core import policy
+from authz.core import cases, policy
 from authz.core.errors import PolicyError
 
 INVALID = Path(__file__).parents[3] / "cases" / "invalid"
@@ -16,7 +16,7 @@ CASES = sorted(INVALID.glob("*.yaml"))
 
 def problems(path):
     try:
-        policy.load(path.read_bytes(), path.name)
+        cases.load(policy.Bundle(path.read_bytes(), path.name))
     except PolicyError as failure:
         return "".join(f"{problem}\n".removeprefix(f"{path.name}:").lstrip() for problem in failure.problems)
     return "no problem\n"

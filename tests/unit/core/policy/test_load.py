@@ -62,7 +62,9 @@ def test_a_plane_without_audience_is_absent():
 
 def test_a_key_file_is_relative_to_the_policy():
     data = text(issuers=ISSUERS + "    jwks_file: keys.json\n").encode()
-    assert policy.load(data, "/etc/authz/policy.yaml").issuers[ISSUER].jwks_file == "/etc/authz/keys.json"
+    assert (
+        policy.load(policy.Bundle(data, "/etc/authz/policy.yaml")).issuers[ISSUER].jwks_file == "/etc/authz/keys.json"
+    )
 
 
 def test_keys_may_come_from_an_address():
@@ -129,8 +131,8 @@ def test_roles_are_kept_with_their_places():
 
 def test_the_revision_is_the_digest_of_the_bytes():
     data = text().encode()
-    assert policy.load(data, "a").revision == hashlib.sha256(data).hexdigest()
-    assert policy.load(data, "b").revision != policy.load(data + b"\n", "b").revision
+    assert policy.load(policy.Bundle(data, "a")).revision == hashlib.sha256(data).hexdigest()
+    assert policy.load(policy.Bundle(data, "b")).revision != policy.load(policy.Bundle(data + b"\n", "b")).revision
 
 
 def test_the_catalogue_is_the_newest_unless_it_is_named():
@@ -139,7 +141,7 @@ def test_the_catalogue_is_the_newest_unless_it_is_named():
 
 
 def test_a_policy_without_rules_and_roles_is_valid():
-    loaded = policy.load(f"version: 1\nissuers:{ISSUERS}rules: []\n".encode(), "p")
+    loaded = policy.load(policy.Bundle(f"version: 1\nissuers:{ISSUERS}rules: []\n".encode(), "p"))
     assert (dict(loaded.rules), dict(loaded.roles)) == ({}, {})
 
 
@@ -225,7 +227,7 @@ def test_a_rule_is_kept_small_and_so_is_what_loading_it_takes():
     gc.collect()
     tracemalloc.start()
     try:
-        loaded = policy.load(data, "policy.yaml")
+        loaded = policy.load(policy.Bundle(data, "policy.yaml"))
         gc.collect()
         weight, peak = (size / len(loaded.rules) for size in tracemalloc.get_traced_memory())
     finally:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError
-from authz.core.policy import json_schema, load, schema
+from authz.core.policy import Bundle, bundle, json_schema, load, schema
 from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
 
 SCHEMA = json_schema()
@@ -95,16 +95,16 @@ def test_only_asymmetric_algorithms_that_we_know(algorithm):
 
 
 def test_a_file_named_in_a_file_is_beside_it():
-    assert schema.beside("a/policy.yaml", "keys.json") == "a/keys.json"
-    assert schema.beside("policy.yaml", "keys.json") == "keys.json"
-    assert schema.beside("a/policy.yaml", "/keys.json") == "/keys.json"
+    assert bundle.beside("a/policy.yaml", "keys.json") == "a/keys.json"
+    assert bundle.beside("policy.yaml", "keys.json") == "keys.json"
+    assert bundle.beside("a/policy.yaml", "/keys.json") == "/keys.json"
 
 
 def test_an_end_mark_below_what_could_be_missing_is_refused():
     """A half-written file would not have the key, and would be taken for a whole one."""
     text = "version: 1\nrules: []\nissuers: []\nroles: {}\nend_mark: true\n...\n"
     with pytest.raises(PolicyError) as caught:
-        load(text.encode(), "policy.yaml")
+        load(Bundle(text.encode(), "policy.yaml"))
     (problem,) = [problem for problem in caught.value.problems if "end_mark" in problem.message]
     assert (problem.line, problem.column) == (5, 1)
     assert "stands below `rules`" in problem.message
@@ -115,11 +115,11 @@ MARKED = "version: 1\nend_mark: true\nissuers: []\nroles: {}\nrules: []\n"
 
 def test_a_file_that_says_that_it_has_an_end_mark_is_refused_without_it():
     with pytest.raises(PolicyError) as caught:
-        load(MARKED.encode(), "policy.yaml")
+        load(Bundle(MARKED.encode(), "policy.yaml"))
     (problem,) = [problem for problem in caught.value.problems if "end mark" in problem.message]
     assert (problem.line, problem.column) == (2, 1)
     assert problem.message == "the file has no end mark: it is half written"
     assert problem.hint == "if it is whole, end it with a line `...`"
     with pytest.raises(PolicyError) as caught:
-        load(f"{MARKED}...\n".encode(), "policy.yaml")
+        load(Bundle(f"{MARKED}...\n".encode(), "policy.yaml"))
     assert not [problem for problem in caught.value.problems if "end" in problem.message]

@@ -6,7 +6,7 @@ import pytest
 
 from authz.core.decision.decide import shows
 from authz.core.model import Plane, Request
-from authz.core.policy import load
+from authz.core.policy import Bundle, load
 from authz.core.policy.targets import targets
 from authz.core.proof.access import calls, cells, everybody, roles, title
 from authz.core.proof.callers import ANONYMOUS, Caller, Kind, Membership
@@ -60,8 +60,7 @@ def test_cells_say_what_the_engine_grants(block):
 
 
 def small(rules, audiences="{inbound: [airflow], egress: [outbound]}"):
-    return load(
-        f"""
+    text = f"""
 version: 1
 issuers:
   - name: corp
@@ -73,9 +72,8 @@ roles:
   op: {{groups: [ops], includes: [reader]}}
 rules:
 {rules}
-""".encode(),
-        "p.yaml",
-    )
+"""
+    return load(Bundle(text.encode(), "p.yaml"))
 
 
 RULES = """

@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.model import Plane
-from authz.core.policy import load
+from authz.core.policy import Bundle, load
 from authz.core.proof.callers import Caller
 from authz.core.proof.diff import changes, conditions
 from authz.core.proof.gains import Gains
@@ -27,7 +27,8 @@ rules:
 
 
 def policy(rules="", head=HEAD):
-    return load((head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())).encode(), "p.yaml")
+    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())
+    return load(Bundle(text.encode(), "p.yaml"))
 
 
 def differences(old="", new=""):
