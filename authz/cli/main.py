@@ -16,6 +16,7 @@ from authz.cli.operations import operations
 from authz.cli.revoke import revoke
 from authz.cli.run import serve
 from authz.cli.task_keys import task_keys
+from authz.cli.testing import run_tests
 from authz.cli.token import token
 from authz.core.errors import AuthzError, ConfigError, PolicyError
 
@@ -59,6 +60,7 @@ def main() -> None:
     \b
     First steps:
       authz lint policy.yaml                     every mistake at once, with its place
+      authz test policy.yaml                     the tests that the policy must pass to come into force
       authz check GET /api/v2/dags --group data-readers
       authz explain POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
       authz envoy --settings authz.yaml          the Envoy configuration to run
@@ -73,8 +75,8 @@ def main() -> None:
 
 
 _COMMANDS = (
-    serve, check, explain, who_can, what_can, matrix, diff, prove, lint, operations, schema, token, revoke, task_keys,
-    envoy, doctor,
+    serve, check, explain, who_can, what_can, matrix, diff, prove, lint, run_tests, operations, schema, token, revoke,
+    task_keys, envoy, doctor,
 )  # fmt: skip
 for command in _COMMANDS:
     main.add_command(command)

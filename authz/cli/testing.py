@@ -1,0 +1,119 @@
+"""`authz test`: runs the tests that live in the policy, as every load does, and says what they cover."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from authz.cli.options import bundle_of, gate_option, json_option
+from authz.cli.served import load_settings, policy_of
+from authz.core.errors import PolicyError
+
+if TYPE_CHECKING:
+    from authz.core.cases.case import Case
+    from authz.core.cases.report import Outcome
+    from authz.settings import Settings
+
+
+@click.command(name="test", short_help="Run the policy's own tests.")
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@gate_option
+@click.option("--coverage", is_flag=True, help="Report which rules and conditions no test covers.")
+@click.option(
+    "--fail-under",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Fail if fewer of the rules, or of the conditions, are covered. Implies --coverage.",
+)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit's XML to this file too.")
+@click.option("--verbose", "-v", is_flag=True, help="List every case.")
+@json_option
+def run_tests(
+    files: tuple[Path, ...],
+    settings_path: Path | None,
+    *,
+    coverage: bool,
+    fail_under: float | None,
+    junit: Path | None,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Run the `tests` of policy FILES with the server's engine. Default: the policy of --settings, else policy.yaml.
+
+    A gate runs the same tests at every load, and refuses a policy that fails one of them.
+
+    A rule is covered if it applied to some request of the tests; a condition of it is covered if it was once the only
+    one that did not hold, so that a test would notice if the rule lost it.
+
+    Exit status 0: all cases pass; 1: a case fails, or less is covered than asked for; 2: the policy has mistakes, or
+    no tests.
+    """
+    settings = load_settings(settings_path)
+    paths = [policy_of(path, settings_path, settings) for path in files or (None,)]
+    measured = coverage or fail_under is not None
+    outcomes = [_outcome(path, settings, str(settings_path), measured=measured) for path in dict.fromkeys(paths)]
+    low = [one for one in outcomes if one.coverage is not None and one.coverage.percent < (fail_under or 0.0)]
+    good = not low and not any(one.failed for one in outcomes)
+    _print(outcomes, good=good, verbose=verbose, as_json=as_json)
+    if junit is not None:
+        from authz.core.cases import report  # noqa: PLC0415 only this command needs it
+
+        junit.write_text(report.junit(outcomes), encoding="utf-8")
+    for one in low:
+        click.echo(f"{one.suite.policy.file}: less than {fail_under:g} % is covered", err=True)
+    click.get_current_context().exit(0 if good else 1)
+
+
+def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, measured: bool) -> "Outcome":
+    """The outcome of one policy's tests."""
+    from authz.core import cases  # noqa: PLC0415 only this command needs it
+    from authz.core.cases import coverage, judge, report  # noqa: PLC0415 only this command needs it
+
+    suite = cases.read(bundle_of(path))
+    if settings is not None:
+        from authz.serve import agreement  # noqa: PLC0415 only with settings
+
+        if refused := agreement.mistakes(suite.policy, settings, settings_name):
+            raise PolicyError(refused)
+    if not suite.cases:
+        raise click.UsageError(f"{path} has no tests: add `tests`, or name files with them under `test_files`")
+    judging = judge.Judge(suite.policy)
+    results, seconds = [], []
+    with _progress(suite.cases, str(path)) as each:
+        for case in each:
+            began = time.perf_counter()
+            results.append(judging.run(case))
+            seconds.append(time.perf_counter() - began)
+    found = coverage.coverage(suite, judging) if measured else None
+    return report.outcome(suite, judging, results, seconds, found)
+
+
+@contextlib.contextmanager
+def _progress(cases: "Sequence[Case]", label: str) -> "Iterator[Iterator[Case]]":
+    """The cases, with a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield iter(cases)
+        return
+    with click.progressbar(cases, label=label, file=sys.stderr) as bar:
+        yield iter(bar)
+
+
+def _print(outcomes: "Sequence[Outcome]", *, good: bool, verbose: bool, as_json: bool) -> None:
+    from authz.core.cases import report  # noqa: PLC0415 only this command needs it
+
+    failed = sum(len(one.failed) for one in outcomes)
+    passed = sum(len(one.results) for one in outcomes) - failed
+    if as_json:
+        data = {"passed": passed, "failed": failed, "policies": [report.as_json(one) for one in outcomes]}
+        click.echo(orjson.dumps(data).decode())
+        return
+    for one in outcomes:
+        click.echo("\n".join(report.lines(one, verbose=verbose)))
+    took = sum(sum(one.seconds) for one in outcomes)
+    verdict = click.style("PASS", fg="green") if good else click.style("FAIL", fg="red")
+    click.echo(f"\n{verdict} {passed} passed, {failed} failed in {took:.2f} s")

@@ -1,0 +1,186 @@
+"""The outcome of a policy's tests, as text for people, as plain data, and as JUnit's XML for CI systems.
+
+Law: pure. Failures are sorted by place. What a policy's author wrote is one line in every form, whatever is in it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from authz.core.cases.coverage import Coverage, Uncovered, share
+from authz.core.cases.judge import EXPLAINED, Judge, Result
+from authz.core.cases.load import Suite
+from authz.core.characters import one_line
+from authz.core.model import Allow
+from authz.core.policy import Rule
+
+_SHOWN = 100
+"""Failures, and rules without a test, that are listed for people; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The results of one policy's tests in their order, the seconds that each took, and the coverage if it is asked."""
+
+    suite: Suite
+    results: tuple[Result, ...]
+    seconds: tuple[float, ...]
+    why: Mapping[str, str]
+    coverage: Coverage | None = None
+
+    @property
+    def failed(self) -> list[Result]:
+        """The failed cases, sorted by place."""
+        failed = [result for result in self.results if result.wrong]
+        return sorted(failed, key=lambda one: (one.case.file, one.case.line, one.case.column))
+
+
+def outcome(
+    suite: Suite, judge: Judge, results: Sequence[Result], seconds: Sequence[float], measured: Coverage | None
+) -> Outcome:
+    """The outcome; the first failures are explained."""
+    made = Outcome(suite=suite, results=tuple(results), seconds=tuple(seconds), why={}, coverage=measured)
+    explained = {_key(result): judge.why(result) for result in made.failed[:EXPLAINED]}
+    return Outcome(suite=suite, results=made.results, seconds=made.seconds, why=explained, coverage=measured)
+
+
+def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
+    """The outcome for people."""
+    for file, results in _by_file(made.results).items():
+        failed = sum(bool(result.wrong) for result in results)
+        yield f"{file}: {_counted(len(results), 'case')}, {f'{failed} failed' if failed else 'all pass'}"
+        for result in results if verbose else ():
+            yield f"  {'✗' if result.wrong else '✓'} {one_line(result.case.name)}"
+    for result in made.failed[:_SHOWN]:
+        case = result.case
+        yield ""
+        yield f"{case.file}:{case.line}:{case.column}: {one_line(case.name)}"
+        yield f"  {result.wrong}"
+        yield f"  {one_line(made.why.get(_key(result), '`authz explain` says why'))}"
+    if more := len(made.failed[_SHOWN:]):
+        yield f"\nand {more} more failed cases"
+    if made.coverage is not None:
+        yield from _coverage_lines(made.coverage, made.suite.policy.file)
+
+
+def as_json(made: Outcome) -> dict[str, Any]:
+    """The outcome as plain data."""
+    failed = len(made.failed)
+    data: dict[str, Any] = {
+        "policy": made.suite.policy.file,
+        "revision": made.suite.policy.revision,
+        "passed": len(made.results) - failed,
+        "failed": failed,
+        "cases": [_case_json(result, made) for result in made.results],
+    }
+    found = made.coverage
+    if found is not None:
+        data["coverage"] = {
+            "rules": {"all": found.rules, "covered": found.covered_rules},
+            "conditions": {"all": found.conditions, "covered": found.covered_conditions},
+            "percent": round(found.percent, 2),
+            "uncovered": [_uncovered_json(one, made.suite.policy.file) for one in found.uncovered],
+        }
+    return data
+
+
+def junit(outcomes: Iterable[Outcome]) -> str:
+    """The outcomes as JUnit's XML: a suite for each file, a test case for each case."""
+    root = ET.Element("testsuites", name="authz test")
+    for made in outcomes:
+        seconds = {id(result): taken for result, taken in zip(made.results, made.seconds, strict=True)}
+        for file, results in _by_file(made.results).items():
+            failed = sum(bool(result.wrong) for result in results)
+            whole = sum(seconds[id(result)] for result in results)
+            counts = {"tests": str(len(results)), "failures": str(failed), "errors": "0", "time": f"{whole:.6f}"}
+            suite = ET.SubElement(root, "testsuite", {"name": one_line(file), **counts})
+            for result in results:
+                _junit_case(suite, result, made, seconds[id(result)])
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _junit_case(suite: ET.Element, result: Result, made: Outcome, seconds: float) -> None:
+    case = result.case
+    place = {"classname": one_line(case.file), "file": one_line(case.file), "line": str(case.line)}
+    element = ET.SubElement(suite, "testcase", {"name": one_line(case.name), **place, "time": f"{seconds:.6f}"})
+    if result.wrong:
+        failure = ET.SubElement(element, "failure", {"message": one_line(result.wrong), "type": "decision"})
+        why = made.why.get(_key(result), "")
+        failure.text = one_line(f"{case.file}:{case.line}:{case.column}: {result.wrong}" + (f"; {why}" if why else ""))
+
+
+def _case_json(result: Result, made: Outcome) -> dict[str, Any]:
+    case, decision, expected = result.case, result.decision, result.case.expected
+    return {
+        "name": case.name,
+        "file": case.file,
+        "line": case.line,
+        "column": case.column,
+        "requests": len(case.requests),
+        "passed": not result.wrong,
+        "expected": {
+            "decision": "allow" if expected.allow else "deny",
+            "reason": expected.reason.value if expected.reason is not None else None,
+            "rule": expected.rule or None,
+        },
+        "found": {
+            "request": f"{result.request.method} {result.request.whole_path}",
+            "decision": "allow" if isinstance(decision, Allow) else "deny",
+            "reason": decision.reason.value,
+            "rule": decision.rule,
+        },
+        "problem": result.wrong,
+        "why": made.why.get(_key(result), ""),
+    }
+
+
+def _coverage_lines(found: Coverage, file: str) -> Iterator[str]:
+    yield ""
+    for what, part, whole in (
+        ("rules", found.covered_rules, found.rules),
+        ("conditions", found.covered_conditions, found.conditions),
+    ):
+        yield f"coverage of {what}: {part} of {whole} ({share(part, whole):.0f} %)"
+    for one in sorted(found.uncovered, key=lambda one: (one.rule.line, one.rule.column))[:_SHOWN]:
+        yield f"  {_place(one.rule, file)}: {_uncovered_text(one)}"
+    if more := len(found.uncovered[_SHOWN:]):
+        yield f"  and {more} more"
+
+
+def _uncovered_text(one: Uncovered) -> str:
+    if not one.condition:
+        return f"the rule `{one.rule.id}` applies in no test"
+    return f"no test would notice if the rule `{one.rule.id}` had no `{one.condition}`"
+
+
+def _uncovered_json(one: Uncovered, file: str) -> dict[str, Any]:
+    rule = one.rule
+    return {
+        "rule": rule.id,
+        "condition": one.condition or None,
+        "file": file,
+        "line": rule.line,
+        "column": rule.column,
+    }
+
+
+def _place(rule: Rule, file: str) -> str:
+    return f"{file}:{rule.line}:{rule.column}"
+
+
+def _by_file(results: Iterable[Result]) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.case.file, []).append(result)
+    return found
+
+
+def _key(result: Result) -> str:
+    case = result.case
+    return f"{case.file}:{case.line}:{case.column}:{case.name}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,108 @@
+"""A rule is covered if it applied; a condition is covered if it was once the only one that did not hold."""
+
+import pytest
+
+from authz.core.cases.coverage import coverage, covered, share
+from authz.core.cases.judge import Judge
+from authz.core.model import Level
+from authz.core.policy import Policy
+from tests.support.factories.policies import ISSUERS, identity, load, request, run
+from tests.support.factories.suites import read
+from tests.support.plain_coverage import uncovered
+
+MANY = """
+{id: public, public: true, plane: inbound, methods: [GET], paths: [/x], hosts: [a.test]}
+{id: readers, plane: inbound, roles: [viewer, op], operations: ["dags:read", "*:create"], methods: [GET, POST]}
+{id: everyone, plane: inbound, roles: [authenticated], paths: ["/x/*", "/api/v2/**"], hosts: ["*.test"]}
+{id: some, plane: inbound, roles: [viewer], operations: ["dags:*"], dags: ["s_*"]}
+{id: all, plane: inbound, roles: [op], operations: ["dags:*"], dags: ["*"]}
+{id: token, plane: inbound, roles: [admin], operations: ["tokens:create"]}
+{id: no-dags, deny: true, plane: inbound, operations: ["dags:*"], dags: ["*_x"]}
+{id: no-both, deny: true, hosts: [b.test], methods: [DELETE]}
+{id: no-runs, deny: true, plane: egress, dags: ["hr_*"], tasks: ["t*"], hosts: [a.test]}
+{id: no-paths, deny: true, plane: egress, paths: ["/secret/**"], methods: [PUT], destinations: [orders]}
+{id: orders, plane: egress, destinations: [orders, other], methods: [GET], paths: ["/v1/*"], dags: ["s_*"], tasks: [t]}
+{id: tunnel, plane: egress, hosts: [a.test], methods: [CONNECT], identity: verified-bearer}
+{id: account, plane: egress, roles: [viewer], hosts: ["*.test"], paths: ["/**"]}
+"""
+CALLERS = [
+    None, identity(), identity("viewer"), identity("op", "admin"), identity("admin"),
+    *(identity(run=run(dag, task, level)) for dag in ("s_a", "hr_a", "b") for task in ("t", "u") for level in Level),
+    identity("viewer", run=run("s_a", "t", "asserted")),
+]  # fmt: skip
+PATHS = ("/x", "/x/y", "/api/v2/dags", "/api/v2/dags/s_a", "/api/v2/dags/s_x", "/ui/auth/token", "/api/v2/pools")
+REQUESTS = [
+    *(
+        request(method, path, host=host, narrowed=narrowed)
+        for method in ("GET", "HEAD", "POST", "DELETE")
+        for path in PATHS
+        for host in ("a.test", "b.test")
+        for narrowed in (False, True)
+    ),
+    *(
+        request(method, path, plane="egress", host=host, destination=destination)
+        for method in ("GET", "PUT", "DELETE")
+        for path in ("/v1/1", "/secret/1")
+        for host in ("a.test", "b.test", "c.other")
+        for destination in ("", "orders")
+    ),
+    *(request("CONNECT", f"{host}.test:443", destination=to) for host in ("a", "b") for to in ("", "orders")),
+]  # fmt: skip
+
+
+def found(policy, asked):
+    return [(one.rule.id, one.condition) for one in covered(policy, asked).uncovered]
+
+
+def every(requests=REQUESTS, callers=CALLERS):
+    return [(asked, who) for asked in requests for who in callers]
+
+
+def test_the_result_is_that_of_the_definition():
+    policy = load(MANY)
+    assert found(policy, every()) == uncovered(policy, every())
+    assert ("orders", "destinations") in uncovered(policy, [])
+    assert found(policy, []) == uncovered(policy, [])
+
+
+@pytest.mark.parametrize("step", [7, 11, 13, 29, 101])
+def test_the_result_is_that_of_the_definition_for_parts_too(step):
+    policy = load(MANY)
+    for first in range(step):
+        some = every()[first::step]
+        assert found(policy, some) == uncovered(policy, some)
+
+
+def test_what_is_not_below_the_base_path_covers_nothing():
+    rule = "{id: all, plane: inbound, roles: [viewer], paths: ['/**']}"
+    suite = read("{who: reader, request: GET /other, base: /airflow, expect: deny}", rules=rule)
+    assert coverage(suite, Judge(suite.policy)).covered_rules == 0
+
+
+def test_rules_and_conditions_are_counted():
+    tests = """{who: reader, request: GET /api/v2/dags, expect: allow}
+{who: reader, request: GET /api/v2/pools, expect: deny}
+{who: authenticated, request: GET /api/v2/dags, expect: deny}"""
+    rules = """{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read"]}
+{id: pools, plane: inbound, roles: [viewer], operations: ["pools:create"], methods: [POST]}"""
+    suite = read(tests, rules=rules)
+    made = coverage(suite, Judge(suite.policy))
+    assert (made.rules, made.covered_rules, made.conditions, made.covered_conditions) == (2, 1, 5, 2)
+    assert [(one.rule.id, one.condition) for one in made.uncovered] == [
+        ("pools", ""), ("pools", "roles"), ("pools", "operations"), ("pools", "methods"),
+    ]  # fmt: skip
+    assert made.percent == 40.0
+
+
+def test_a_policy_without_rules_is_covered():
+    suite = read(rules="")
+    assert isinstance(suite.policy, Policy)
+    assert coverage(suite, Judge(suite.policy)).percent == 100.0
+    assert (share(0, 0), share(1, 4)) == (100.0, 25.0)
+
+
+def test_a_token_that_is_refused_is_none():
+    issuers = ISSUERS.replace("inbound: [airflow], egress", "egress")
+    suite = read("{who: reader, request: GET /api/v2/dags, expect: deny}", issuers=issuers)
+    made = coverage(suite, Judge(suite.policy))
+    assert ("readers", "roles") not in [(one.rule.id, one.condition) for one in made.uncovered]

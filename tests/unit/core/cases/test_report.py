@@ -1,0 +1,107 @@
+"""The outcome in three forms, each with every case, its place, and for a failure what was found and why."""
+
+import re
+from xml.etree import ElementTree as ET
+
+from authz.core.cases import report
+from authz.core.cases.coverage import coverage
+from authz.core.cases.judge import EXPLAINED, Judge
+from tests.support.factories.suites import read
+
+TESTS = """{name: readers read, who: reader, request: GET /api/v2/dags, expect: allow, rule: readers}
+{name: "odd \\u0007 <name>", who: reader, request: POST /api/v2/pools, expect: allow}
+{name: reads, who: reader, operation: "dags:read", expect: allow}"""
+FILE = "tests:\n  - {name: etl, who: etl, request: GET /api/v2/dags/sales_a, expect: deny, reason: no_rule}\n"
+NAMES = 'version: 1\ntest_files: ["tests/*.yaml"]'
+
+
+def made(tests=TESTS, *, measured=False, **parts):
+    suite = read(tests, **parts)
+    judge = Judge(suite.policy)
+    results = [judge.run(case) for case in suite.cases]
+    return report.outcome(suite, judge, results, [0.5] * len(results), coverage(suite, judge) if measured else None)
+
+
+def with_file(**options):
+    return made(top=NAMES, parts=[("tests/a.yaml", FILE)], **options)
+
+
+def test_people_see_a_line_per_file_and_each_failure_with_its_place():
+    lines = list(report.lines(with_file()))
+    assert lines[:2] == ["policy.yaml: 3 cases, 1 failed", "tests/a.yaml: 1 case, 1 failed"]
+    assert lines[3:6] == [
+        "policy.yaml:32:5: odd \\x07 <name>",
+        "  expected allow, found deny (no_rule)",
+        lines[5],
+    ]
+    assert lines[5].startswith("  the nearest rule `health` at policy.yaml:")
+    assert lines[7:9] == ["tests/a.yaml:2:5: etl", "  expected deny (no_rule), found allow by rule `sales`"]
+    assert list(report.lines(made(TESTS.splitlines()[0]))) == ["policy.yaml: 1 case, all pass"]
+
+
+def test_every_case_is_listed_when_asked():
+    lines = list(report.lines(made(), verbose=True))
+    assert lines[1:4] == ["  ✓ readers read", "  ✗ odd \\x07 <name>", "  ✓ reads"]
+
+
+def test_of_many_failures_the_first_are_explained_and_the_rest_is_counted():
+    rows = ", ".join(f"GET /api/v2/pools/p{number}: allow" for number in range(105))
+    lines = list(report.lines(made(f"{{name: many, who: reader, table: {{{rows}}}}}")))
+    assert lines[-1] == "\nand 5 more failed cases"
+    assert lines.count("  `authz explain` says why") == 100 - EXPLAINED
+
+
+def test_coverage_names_what_no_test_would_notice():
+    lines = list(report.lines(made(measured=True)))
+    at = lines.index("coverage of rules: 1 of 7 (14 %)")
+    assert lines[at + 1] == "coverage of conditions: 3 of 20 (15 %)"
+    assert "the rule `health` applies in no test" in lines[at + 2]
+    assert "no test would notice if the rule `readers` had no `roles`" in "\n".join(lines)
+    rules = "\n".join(f'{{id: r{n:03}, plane: inbound, roles: [viewer], operations: ["dags:read"]}}' for n in range(60))
+    assert list(report.lines(made(TESTS.replace(", rule: readers", ""), measured=True, rules=rules)))[-1] != ""
+    long = list(report.lines(made("{who: etl, request: GET /x, expect: deny}", measured=True, rules=rules)))
+    assert long[-1] == "  and 80 more"
+
+
+def test_plain_data_has_every_case():
+    data = report.as_json(with_file(measured=True))
+    assert (data["policy"], data["passed"], data["failed"]) == ("policy.yaml", 2, 2)
+    assert re.fullmatch("[0-9a-f]{64}", data["revision"])
+    first, second, third, fourth = data["cases"]
+    assert first["expected"] == {"decision": "allow", "reason": None, "rule": "readers"}
+    assert first["found"] == {"request": "GET /api/v2/dags", "decision": "allow", "reason": "rule", "rule": "readers"}
+    assert (first["passed"], first["problem"], first["why"], first["line"]) == (True, "", "", 31)
+    assert (second["passed"], second["problem"]) == (False, "expected allow, found deny (no_rule)")
+    assert second["why"].startswith("the nearest rule")
+    assert (third["requests"], fourth["file"]) == (3, "tests/a.yaml")
+    assert fourth["expected"] == {"decision": "deny", "reason": "no_rule", "rule": None}
+    assert data["coverage"]["rules"] == {"all": 7, "covered": 2}
+    assert data["coverage"]["uncovered"][0] == {
+        "rule": "health", "condition": None, "file": "policy.yaml", "line": 17, "column": 5,
+    }  # fmt: skip
+    assert "coverage" not in report.as_json(made())
+
+
+def test_junit_has_a_suite_per_file_and_a_failure_with_its_text():
+    text = report.junit([with_file(), made(TESTS.splitlines()[0])])
+    assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="authz test">')
+    root = ET.fromstring(text)  # noqa: S314 our own
+    assert [(suite.get("name"), suite.get("tests"), suite.get("failures"), suite.get("time")) for suite in root] == [
+        ("policy.yaml", "3", "1", "1.500000"),
+        ("tests/a.yaml", "1", "1", "0.500000"),
+        ("policy.yaml", "1", "0", "0.500000"),
+    ]
+    _first, second, _third = root[0]
+    assert second.attrib == {
+        "name": "odd \\x07 <name>", "classname": "policy.yaml", "file": "policy.yaml", "line": "32", "time": "0.500000",
+    }  # fmt: skip
+    [failure] = second
+    assert failure.get("message") == "expected allow, found deny (no_rule)"
+    assert failure.text.startswith("policy.yaml:32:5: expected allow, found deny (no_rule); the nearest rule")
+
+
+def test_a_failure_that_is_not_explained_has_no_empty_reason():
+    rows = ", ".join(f"GET /api/v2/pools/p{number}: allow" for number in range(EXPLAINED + 1))
+    root = ET.fromstring(report.junit([made(f"{{name: many, who: reader, table: {{{rows}}}}}")]))  # noqa: S314 our own
+    last = root[0][-1][0].text
+    assert last.endswith("found deny (no_rule)")
