@@ -20,8 +20,20 @@ ASKED: Final = (*sorted(METHODS), CONNECT)
 _SCHEMES: Final = ("https://", "http://")
 
 
-def http_request(method: str, url: str, plane: Plane, host: str = LOCALHOST) -> HttpRequest:
-    """The request for a path or URL; `host` is its Host if the URL has none. A tunnel's URL is its authority."""
+def http_request(
+    method: str,
+    url: str,
+    plane: Plane,
+    host: str = LOCALHOST,
+    *,
+    destination: str = "",
+    base: str = "",
+    narrowed: bool = False,
+) -> HttpRequest:
+    """The request for a path or URL; `host` is its Host if the URL has none. A tunnel's URL is its authority.
+
+    The other arguments are what Envoy says of it.
+    """
     if method == CONNECT:
         authority, target = url, url
     elif scheme := next((scheme for scheme in _SCHEMES if url.startswith(scheme)), ""):
@@ -29,7 +41,16 @@ def http_request(method: str, url: str, plane: Plane, host: str = LOCALHOST) -> 
         target = slash + rest or "/"
     else:
         authority, target = host, url
-    return HttpRequest(plane=plane.value, audience="", method=method, authority=authority, target=target)
+    return HttpRequest(
+        plane=plane.value,
+        audience="",
+        method=method,
+        authority=authority,
+        target=target,
+        base=base,
+        narrowed=narrowed,
+        destination=destination,
+    )
 
 
 def names_host(method: str, url: str) -> bool:

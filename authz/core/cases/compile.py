@@ -58,13 +58,14 @@ class _Compiler:
             if self._left < 0:
                 return  # each mistake would be one more of a file that is too large already
             test = _Test(entry, callers, self._questions, self._rules, whole=loc not in section.partial)
-            cells = test.cells()
+            for cell in test.cells():
+                self.cases.append(self._case(section, entry, loc, cell))
+                if self._left < 0:
+                    break
             self.problems += [
                 document.problem((*loc, *inner), message, hint, key=_is_row(inner))
                 for inner, message, hint in test.found
             ]
-            if not test.found:
-                self.cases += [self._case(section, entry, loc, cell) for cell in cells]
             if self._left < 0:
                 hint = "name fewer operations and callers, or ask for single requests"
                 message = f"with this test the tests have more than {MOST_REQUESTS} requests in all"
@@ -113,16 +114,18 @@ class _Test:
         if self._form in {"", *ONE_QUESTION}:
             self.found += answer(entry, rules.effects, rules.near)
 
-    def cells(self) -> list[_Cell]:
-        """Its cells; none if it is not clear what the test asks."""
+    def cells(self) -> Iterator[_Cell]:
+        """Its cells, as far as it is clear what the test asks; those of a test with mistakes are of no use."""
         if not self._clear or self._caller is None:
-            return []
+            return
         if self._form == "matrix":
-            return list(self._matrix(self._entry.among or (ANONYMOUS, *self._callers.named)))
-        if self._form == "table":
-            return list(self._table(self._caller))
-        requests = self._one()
-        return [] if self.found else [((), "", self._caller, requests, _expected(self._entry))]
+            yield from self._matrix(self._entry.among or (ANONYMOUS, *self._callers.named))
+        elif self._form == "table":
+            yield from self._table(self._caller)
+        else:
+            requests = self._one()
+            if not self.found:
+                yield (), "", self._caller, requests, _expected(self._entry)
 
     def _who(self) -> Caller | None:
         """The caller; None if it has a mistake."""

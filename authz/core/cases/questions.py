@@ -6,7 +6,7 @@ whose path names none.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from authz.core.cases.asking import ASKED, LOCALHOST, http_request, names_host
@@ -113,8 +113,15 @@ def _path(route: OperationRoute, dag: str) -> str:
 
 
 def _canonical(method: str, url: str, plane: Plane, setting: Setting) -> Request:
-    http = http_request(method, url, plane, setting.host or LOCALHOST)
-    http = replace(http, destination=setting.destination, base=setting.base, narrowed=setting.narrowed)
+    http = http_request(
+        method,
+        url,
+        plane,
+        setting.host or LOCALHOST,
+        destination=setting.destination,
+        base=setting.base,
+        narrowed=setting.narrowed,
+    )
     try:
         return canonical(http)
     except DeniedError as error:

@@ -131,10 +131,12 @@ class CaseEntry(Section):
         (), description="DAGs that are not in the list where Airflow narrows it"
     )
     table: Annotated[dict[Text, _Outcome], Field(min_length=1)] = Field(
-        {}, description="instead of one question: `METHOD URL`, `operation` or `operation DAG`, and what is decided"
+        default_factory=dict,
+        description="instead of one question: `METHOD URL`, `operation` or `operation DAG`, and what is decided",
     )
     matrix: Annotated[dict[Text, _Row], Field(min_length=1)] = Field(
-        {}, description="instead of one caller: `METHOD URL`, `operation` or `operation DAG`, and exactly who may"
+        default_factory=dict,
+        description="instead of one caller: `METHOD URL`, `operation` or `operation DAG`, and exactly who may",
     )
     among: Annotated[tuple[Text, ...], *NotEmpty] = Field(
         (), description="with `matrix`: the callers that are asked for; default: `anonymous` and all of `callers`"

@@ -56,6 +56,26 @@ def plain(teams):
     return HEAD + "roles:\n" + "".join(one for one, _ in parts) + "rules:\n" + "".join(one for _, one in parts)
 
 
+def tested(teams, tests):
+    """A good policy with so many tests of it, each about another team."""
+    lines = [_test(number % teams, number) for number in range(tests)]
+    return plain(teams) + "tests:\n" + "".join(f"  - {line}\n" for line in lines)
+
+
+def _test(team, number):
+    name = f"team{team:05}"
+    asked = f"GET /v1/orders/{name}/{number}, host: orders.internal, plane: egress"
+    return (
+        f'{{who: {{groups: [{name}-leads]}}, operation: "dag_runs:create", dag: {name}_x{number}, expect: allow}}',
+        f"{{who: {{groups: [{name}]}}, request: GET /api/v2/dags/other{number}, expect: deny, reason: no_rule}}",
+        f"{{who: {{groups: [{name}]}}, request: {asked}, expect: allow, rule: {name}.orders}}",
+    )[number % 3]
+
+
+def tests(line):
+    return lambda n: plain(1) + "tests:\n" + "".join(line.replace("N", f"{i:06}") + "\n" for i in range(n))
+
+
 def sized(shape, size):
     """The policy of a shape that has about so many bytes."""
     count = 400
@@ -99,6 +119,16 @@ SHAPES = {
     ),
     "rules for other paths": rules(
         "  - {id: xN, plane: inbound, roles: [viewer], operations: ['*'], paths: ['/api/v2/N*']}"
+    ),
+    "a policy of tests": lambda n: tested(3, n),
+    "two slips in each test": tests(
+        "  - {name: tN, who: tem00000, request: GET //N, expect: allow, rule: team00000.N}"
+    ),
+    "a test that fails in each line": tests("  - {who: anonymous, request: GET /xN, expect: allow}"),
+    "one table": lambda n: (
+        plain(1)
+        + "tests:\n  - who: authenticated\n    table:\n"
+        + "".join(f"      GET /api/v2/pools/p{i:06}: deny\n" for i in range(n))
     ),
     "deny rules beside allow rules": rules(
         "  - {id: xN, plane: inbound, roles: [viewer], paths: ['/pN/**']}\n"
