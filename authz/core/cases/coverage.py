@@ -130,8 +130,8 @@ def _conditions(rule: Rule, seen: "_Seen") -> Iterator[_Condition]:
     if rule.tasks:
         unsure = seen.of("unsure") if deny else _NOTHING
         yield _Condition("tasks", seen.run_tasks.any_of(glob.text for glob in rule.tasks) | unsure)
-    if rule.identity is not None:
-        yield _Condition("identity", seen.levels.any_of((rule.identity,)))
+    if rule.identity is not None:  # of a rule for both planes, it is asked for on egress only
+        yield _Condition("identity", seen.levels.any_of((rule.identity,)) | seen.planes[Plane.INBOUND])
 
 
 def _dags(rule: Rule, seen: "_Seen") -> int:
@@ -173,7 +173,7 @@ class _Seen:
     def __init__(self, policy: Policy, asked: Sequence[tuple[Request, Identity | None]]) -> None:
         self._policy = policy
         self._facts = _Table()
-        self._planes, self.roles, self.methods, self.destinations, self.levels = (_Table() for _ in range(5))
+        self.planes, self.roles, self.methods, self.destinations, self.levels = (_Table() for _ in range(5))
         self.operations = {deny: _Table() for deny in (False, True)}
         values: dict[str, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
         inside = [(request, identity) for request, identity in asked if not request.outside]  # no rule is about others
@@ -191,7 +191,7 @@ class _Seen:
 
     def on(self, rule: Rule) -> int:
         """The requests on the planes of a rule."""
-        return self._planes.any_of(rule.planes)
+        return self.planes.any_of(rule.planes)
 
     def of(self, fact: str) -> int:
         """The requests about which something is true."""
@@ -201,7 +201,7 @@ class _Seen:
         self, position: int, request: Request, identity: Identity | None, values: Mapping[str, dict[Any, list[int]]]
     ) -> None:
         here = (position,)
-        self._planes.add((request.plane,), here)
+        self.planes.add((request.plane,), here)
         self.roles.add((AUTHENTICATED, *identity.roles) if identity is not None else (), here)
         self.methods.add(filter(None, METHOD_KEYS.get(request.method, (request.method,))), here)
         self.destinations.add((request.destination,), here)

@@ -23,6 +23,7 @@ MANY = """
 {id: no-paths, deny: true, plane: egress, paths: ["/secret/**"], methods: [PUT], destinations: [orders]}
 {id: orders, plane: egress, destinations: [orders, other], methods: [GET], paths: ["/v1/*"], dags: ["s_*"], tasks: [t]}
 {id: tunnel, plane: egress, hosts: [a.test], methods: [CONNECT], identity: verified-bearer}
+{id: both, roles: [viewer], hosts: [a.test], paths: ["/**"], dags: ["s_*"]}
 {id: account, plane: egress, roles: [viewer], hosts: ["*.test"], paths: ["/**"]}
 """
 CALLERS = [
