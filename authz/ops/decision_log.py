@@ -14,7 +14,9 @@ A killed process loses what its writer has not written yet: `put` wakes an idle 
 after `GATHER_S`. The queue is counted in records of a few kilobytes each, so memory is bounded.
 """
 
+import contextlib
 import logging
+import queue
 import threading
 import time
 from collections import deque
@@ -24,7 +26,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from authz.core.errors import AuditUnavailableError
-from authz.ops.log_target import File, Stream, Target, Turn
+from authz.ops.log_files import LogFiles, NextFile
+from authz.ops.log_target import Stream, Turn, first_file
 from authz.system.regular_file import why
 from authz.system.threads import Background
 
@@ -84,6 +87,10 @@ class DecisionSink:
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
         lock: a file that all processes which write to the same target lock; none if this one is alone.
 
+    Attributes:
+        file: the number of the file, from 1, that the next record goes to. It changes only in `turn`.
+        offers: not empty while the next file is open, and `turn` was not called since.
+
     Raises:
         ConfigError: the file cannot be opened.
     """
@@ -96,11 +103,13 @@ class DecisionSink:
         on_failure: Literal["deny", "allow"] = "deny",
         lock: Path | None = None,
     ) -> None:
-        self._target: Target = File(target) if isinstance(target, Path) else Stream(target)
+        self._files = LogFiles(first_file(target) if isinstance(target, Path) else Stream(target))
+        self.offers = self._files.offers
+        self.file = 1
         self._turn = Turn(lock)
         self._capacity = capacity
         self._deny = on_failure == "deny"
-        self._queue: deque[bytes | threading.Event] = deque()
+        self._queue: deque[bytes | threading.Event | NextFile] = deque()
         self._pending: list[bytes] = []
         self._refusal = ""  # why nothing is accepted: the first of the next three
         self._closed = ""
@@ -117,33 +126,44 @@ class DecisionSink:
         self._looked_at = time.monotonic()
         self._closing = self._given_up = False
         self._asleep = False
-        self._wake = threading.Event()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # unlike an event, safe in a signal handler
         self._over = threading.Event()
         self._thread = Background(self._guarded(self._write_on), name="decision-log")
         self._watch = Background(self._guarded(self._watch_on), name="decision-log-watch")
         self._thread.start()
         self._watch.start()
 
-    def put(self, line: bytes) -> None:
-        """Accept one record, a line with its newline. Called on the serving thread.
+    def turn(self) -> None:
+        """Take the next file if one is offered: records go there from now on. Called on the serving thread."""
+        with contextlib.suppress(IndexError):  # there is none, or the writer took it back, for a newer one
+            following = self.offers.popleft()
+            self._queue.append(following)
+            self.file = following.number
+
+    def put(self, line: bytes) -> bool:
+        """Accept one record, a line with its newline, or lines that belong together. Called on the serving thread.
+
+        Returns:
+            Whether it was accepted: if not, it is lost and counted.
 
         Raises:
             AuditUnavailableError: the record cannot be accepted, and `on_failure` is `deny`.
         """
         if self._refusal or len(self._queue) >= self._capacity:
-            self._refuse()
-            return
+            return self._refuse()
         self._queue.append(line)
         if self._asleep:
             self._asleep = False
-            self._wake.set()
+            self._wake.put(None)
+        return True
 
-    def _refuse(self) -> None:
+    def _refuse(self) -> Literal[False]:
         self._refused += 1
         self._refused_why = self._why()
         if self._deny:
             raise AuditUnavailableError(self._refused_why)
         self._dropped += 1
+        return False
 
     def _why(self) -> str:
         full = len(self._queue) >= self._capacity
@@ -162,19 +182,20 @@ class DecisionSink:
     def reopen(self) -> None:
         """Look for the file under its name now (logrotate). Takes no Python lock: safe in a signal handler."""
         self._looked_at = float("-inf")
+        self._wake.put(None)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every record accepted so far is written; False when that takes longer than `timeout` seconds."""
         mark = threading.Event()
         self._queue.append(mark)
-        self._wake.set()
+        self._wake.put(None)
         return mark.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> int:
         """Write what waits, for at most `timeout` seconds, and stop. Returns how many accepted records are lost."""
         self._over.set()
         self._closing = True
-        self._wake.set()
+        self._wake.put(None)
         self._thread.join(timeout)
         self._given_up = True
         self._watch.join(timeout)
@@ -182,7 +203,7 @@ class DecisionSink:
         self._closed = "the decision log is closed"
         self._renew_refusal()
         if not self._thread.is_alive():
-            self._target.close()
+            self._files.close()
             self._turn.close()
         return lost
 
@@ -232,13 +253,15 @@ class DecisionSink:
             time.sleep(pause)
             return
         self._asleep = pause >= _IDLE_S
-        if not (self._asleep and self._queue):
-            self._wake.wait(pause)
+        with contextlib.suppress(queue.Empty):
+            if not (self._asleep and self._queue):
+                self._wake.get(timeout=pause)
+            while True:
+                self._wake.get_nowait()
         self._asleep = False
-        self._wake.clear()
 
     def _take(self) -> None:
-        """Move records from the queue to the batch, up to a mark; a mark whose turn has come notifies its `flush`."""
+        """Move records from the queue to the batch, up to a mark: the end of a `flush`, or a change of files."""
         while self._queue and len(self._pending) < _BATCH:
             item = self._queue.popleft()
             if isinstance(item, bytes):
@@ -246,6 +269,8 @@ class DecisionSink:
             elif self._pending:
                 self._queue.appendleft(item)
                 return
+            elif isinstance(item, NextFile):
+                self._changed(self._files.turn_to(item))
             else:
                 item.set()
 
@@ -270,10 +295,11 @@ class DecisionSink:
 
     def _write_batch(self) -> float:
         """Write the batch; records leave it once they are written whole. Returns the time to wait."""
-        is_as_left = self._left_at == (self._target.size() if self._shared else _ALONE)
+        target = self._files.target
+        is_as_left = self._left_at == (target.size() if self._shared else _ALONE)
         self._torn = self._torn if is_as_left else 0  # another writer has ended our torn line: it is written again
-        end = b"" if is_as_left or not self._target.is_torn() else b"\n"
-        written = self._target.write(end + b"".join(self._pending)[self._torn :]) - len(end)
+        end = b"" if is_as_left or not target.is_torn() else b"\n"
+        written = target.write(end + b"".join(self._pending)[self._torn :]) - len(end)
         written = max(0, written) + self._torn
         whole = 0
         for record in self._pending:
@@ -283,27 +309,31 @@ class DecisionSink:
             whole += 1
         del self._pending[:whole]
         self._torn = written
-        self._left_at = self._target.size() if self._shared else _ALONE
+        self._left_at = target.size() if self._shared else _ALONE
         self._written += whole
         if whole:
             self._recover()
         return 0.0 if self._pending or len(self._queue) >= _BATCH else GATHER_S
 
     def _is_in_place(self) -> bool:
-        """Whether the file has its name; each second, and on request, it is reopened if it has not."""
+        """Whether a file has the log's name; each second, and on request, it is opened if none of ours has."""
         now = time.monotonic()
         if now - self._looked_at < _IDLE_S:
             return True
-        if not self._target.is_in_place():
-            try:
-                self._target.reopen()
-            except OSError as error:
-                self._fail(f"the decision log cannot be opened again: {why(error)}")
-                return False
-            self._torn, self._left_at = 0, -1  # a torn line is written again in the new file
+        try:
+            is_new = self._files.look()
+        except OSError as error:
+            self._fail(f"the decision log cannot be opened again: {why(error)}")
+            return False
+        if is_new:
             log.info("the decision log was moved or removed, and is opened again under its name")
+        self._changed(self._files.give_up(failed=bool(self._failed)))
         self._looked_at = now
         return True
+
+    def _changed(self, is_changed: bool) -> None:  # noqa: FBT001 what `turn_to` and `give_up` return
+        if is_changed:
+            self._torn, self._left_at = 0, -1  # a torn line is written again in the new file
 
     def _fail(self, text: str) -> None:
         if self._failed != text:

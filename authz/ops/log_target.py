@@ -1,8 +1,8 @@
 """The target of decision records: a file under its name, or a stream, shared with other processes by turns.
 
 Law 1: opening never waits, and only a regular file or a device is opened: a FIFO would block the start for ever.
-Law 2: a file is written under the name in the settings. If the name is gone or leads to another file, the file is
-reopened under its name; if that fails, nothing is written.
+Law 2: a file is written under the name in the settings. If the name is gone or leads to another file, the next file is
+opened under it (`authz.ops.log_files`); if that fails, nothing is accepted.
 Law 3: a turn is requested and never waited for. The kernel releases it when a process dies. The next writer detects a
 torn line in a file, and ends it.
 """
@@ -38,11 +38,19 @@ class Target(Protocol):
         ...
 
     def is_in_place(self) -> bool:
-        """Whether it still has its name."""
+        """Whether it still has its name, and all that was in it."""
         ...
 
-    def reopen(self) -> None:
-        """Open it again under its name."""
+    def is_gone(self) -> bool:
+        """Whether no name leads to it any more: what is written there is lost."""
+        ...
+
+    def next(self) -> "Target":
+        """What has its name now, opened; this one stays open.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
         ...
 
     def close(self) -> None:
@@ -50,21 +58,31 @@ class Target(Protocol):
         ...
 
 
-class File:
-    """A file that is appended to, and can be reopened under its name.
+def first_file(path: Path) -> "File":
+    """The file at the path, opened.
 
     Raises:
         ConfigError: it cannot be opened.
     """
+    try:
+        return File(path)
+    except OSError as error:
+        hint = "name a regular file, or `stdout` for standard output"
+        problem = Problem(str(path), 0, 0, f"the decision log cannot be opened: {why(error)}", hint)
+        raise ConfigError([problem]) from None
+
+
+class File:
+    """A file that is appended to.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._descriptor, self._readable = self._open()
-        except OSError as error:
-            hint = "name a regular file, or `stdout` for standard output"
-            problem = Problem(str(path), 0, 0, f"the decision log cannot be opened: {why(error)}", hint)
-            raise ConfigError([problem]) from None
+        self._descriptor, self._readable = self._open()
+        self._seen = 0  # bytes in it at the last look
 
     def _open(self) -> tuple[int, bool]:
         """The descriptor, and whether it can be read too: an account may be allowed to write only."""
@@ -89,19 +107,22 @@ class File:
         return os.write(self._descriptor, data)
 
     def is_in_place(self) -> bool:
-        """Whether the name leads to the open file."""
+        """Whether the name leads to the open file, and nothing was cut off (logrotate's `copytruncate`)."""
         try:
             named = self._path.stat()
         except OSError:
             return False
         held = os.fstat(self._descriptor)
-        return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+        before, self._seen = self._seen, held.st_size
+        return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) and held.st_size >= before
 
-    def reopen(self) -> None:
-        """See `Target.reopen`. The old file is closed once the new one is open."""
-        descriptor, self._readable = self._open()
-        os.close(self._descriptor)
-        self._descriptor = descriptor
+    def is_gone(self) -> bool:
+        """Whether it was removed."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def next(self) -> "File":
+        """See `Target.next`."""
+        return File(self._path)
 
     def close(self) -> None:
         """See `Target.close`."""
@@ -138,8 +159,13 @@ class Stream:
         """A stream has no name."""
         return True
 
-    def reopen(self) -> None:
-        """A stream has no name to open again."""
+    def is_gone(self) -> bool:
+        """A stream has no name to lose."""
+        return False
+
+    def next(self) -> "Stream":
+        """There is no other one."""
+        return self
 
     def close(self) -> None:
         """The stream is not ours to close."""

@@ -104,7 +104,7 @@ class App:
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
-            record=self.sink.put,
+            record=self._record,
             observe=self.metrics.check,
             want_key=self.keys.request,
             branding=settings.pages.branding,
@@ -339,6 +339,10 @@ class App:
         """SIGHUP: reopen the log file, and reload the policy off the serving thread."""
         self.sink.reopen()
         self.policy_watcher.ask()
+
+    def _record(self, line: bytes) -> None:
+        self.sink.turn()
+        self.sink.put(line)
 
     def _close_log(self) -> None:
         lost = self.sink.close()

@@ -53,6 +53,12 @@ def until(condition):
         threading.Event().wait(0.005)
 
 
+def current(sink):
+    """The number of the file that the next record goes to; asking is what the recorder does before each record."""
+    sink.turn()
+    return sink.file
+
+
 @pytest.fixture
 def sink_of():
     made = []
@@ -250,7 +256,7 @@ class TestReopening:
         sink.put(b"two\n")
         assert sink.flush(PATIENCE_S)
         sink.reopen()
-        until(path.exists)
+        until(lambda: current(sink) == 2)
         sink.put(b"three\n")
         assert sink.flush(PATIENCE_S)
         assert (old.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
@@ -262,7 +268,7 @@ class TestReopening:
         sink.put(b"before\n")
         assert sink.flush(PATIENCE_S)
         {"removed": path.unlink, "renamed": lambda: path.rename(old), "replaced": lambda: replace(path)}[how]()
-        until(lambda: path.exists() and path.stat().st_ino == os.fstat(sink._target._descriptor).st_ino)
+        until(lambda: current(sink) == 2)
         sink.put(b"after\n")
         assert sink.flush(PATIENCE_S)
         assert path.read_bytes() == b"after\n"
@@ -283,11 +289,134 @@ class TestReopening:
         assert sink.flush(PATIENCE_S)
         assert (folder / "log").read_bytes() == b"y\n"
 
+    def test_a_signal_wakes_an_idle_writer(self, sink_of, tmp_path, monkeypatch):
+        """What is accepted after logrotate's signal belongs into the new file: the old one is compressed soon."""
+        monkeypatch.setattr("authz.ops.decision_log._IDLE_S", 3600.0)  # it does not look by itself
+        path = tmp_path / "log"
+        sink = sink_of(path)
+        until(lambda: sink._asleep)
+        path.rename(tmp_path / "log.1")
+        sink.reopen()
+        until(lambda: current(sink) == 2)
+
 
 def replace(path):
     other = path.with_name("other")
     other.touch()
     other.replace(path)
+
+
+class TestFilesInTurn:
+    """A line is in the file that was current when it was accepted: what it refers to is in that file too."""
+
+    def moved(self, sink, path, to):
+        """The file gets another name, and the writer has opened the next one."""
+        path.rename(to)
+        sink.reopen()
+        until(lambda: sink.offers)
+
+    def test_the_next_file_begins_when_it_is_asked_for_and_not_before(self, sink_of, tmp_path):
+        path, old = tmp_path / "log", tmp_path / "log.1"
+        sink = sink_of(path)
+        assert current(sink) == 1
+        self.moved(sink, path, old)
+        sink.put(b"asked before\n")  # the writer opened the next file between the question and the line
+        assert current(sink) == 2
+        sink.put(b"asked after\n")
+        assert sink.flush(PATIENCE_S)
+        assert (old.read_bytes(), path.read_bytes()) == (b"asked before\n", b"asked after\n")
+
+    def test_what_waits_goes_to_the_old_file_which_stays_open(self, tmp_path, sink_of):
+        path, old, lock = tmp_path / "log", tmp_path / "log.1", tmp_path / "lock"
+        sink = sink_of(path, lock=lock)
+        with lock.open("rb+") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)  # another process writes: ours waits
+            sink.put(b"one\n")
+            self.moved(sink, path, old)
+            sink.put(b"two\n")
+            assert current(sink) == 2
+            sink.put(b"three\n")
+        assert sink.flush(PATIENCE_S)
+        assert (old.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
+
+    def test_a_file_that_is_moved_before_it_has_a_line_is_closed(self, tmp_path, sink_of):
+        path = tmp_path / "log"
+        sink = sink_of(path)
+        self.moved(sink, path, tmp_path / "log.1")
+        unused = sink.offers[0]
+        path.rename(tmp_path / "log.2")
+        sink.reopen()
+        until(path.exists)
+        until(lambda: sink.offers and sink.offers[0] is not unused)
+        assert current(sink) == 3
+        sink.put(b"x\n")
+        assert sink.flush(PATIENCE_S)
+        assert path.read_bytes() == b"x\n"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            unused.target.size()
+
+    def test_three_files_in_the_queue_at_once(self, tmp_path, sink_of):
+        path, lock = tmp_path / "log", tmp_path / "lock"
+        sink = sink_of(path, lock=lock)
+        with lock.open("rb+") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for number in (1, 2, 3):
+                assert current(sink) == number
+                sink.put(b"%d\n" % number)
+                self.moved(sink, path, tmp_path / f"log.{number}")
+        assert sink.flush(PATIENCE_S)
+        assert [(tmp_path / f"log.{number}").read_bytes() for number in (1, 2, 3)] == [b"1\n", b"2\n", b"3\n"]
+
+    def test_lines_of_a_removed_file_go_to_the_next_one(self, tmp_path, sink_of):
+        """Law 2: what is written to a file without a name is lost."""
+        path, lock = tmp_path / "log", tmp_path / "lock"
+        sink = sink_of(path, lock=lock)
+        with lock.open("rb+") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            sink.put(b"one\n")
+            path.unlink()
+            sink.reopen()
+            until(lambda: sink.offers)
+            sink.put(b"two\n")
+        assert sink.flush(PATIENCE_S)
+        assert current(sink) == 2
+        sink.put(b"three\n")
+        assert sink.flush(PATIENCE_S)
+        assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+    def test_a_file_that_was_emptied_is_another_one(self, tmp_path, sink_of):
+        """As logrotate's `copytruncate` does it."""
+        path = tmp_path / "log"
+        sink = sink_of(path)
+        sink.put(b"one\n")
+        assert sink.flush(PATIENCE_S)
+        sink._files.target.is_in_place()  # seen with its line
+        os.truncate(path, 0)
+        sink.reopen()
+        until(lambda: current(sink) == 2)
+        sink.put(b"two\n")
+        assert sink.flush(PATIENCE_S)
+        assert path.read_bytes() == b"two\n"
+
+    def test_an_offer_that_the_writer_takes_back_is_not_taken(self, tmp_path, sink_of):
+        sink = sink_of(tmp_path / "log")
+
+        class TakenBack(list):
+            def popleft(self):
+                raise IndexError  # between the look and the grip
+
+        sink.offers = TakenBack([object()])
+        assert current(sink) == 1
+
+    def test_a_closed_sink_has_no_file_open(self, tmp_path):
+        path = tmp_path / "log"
+        sink = DecisionSink(path)
+        self.moved(sink, path, tmp_path / "log.1")
+        offered = sink.offers[0]
+        assert sink.close(PATIENCE_S) == 0
+        for target in (offered.target, sink._files.target):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                target.size()
 
 
 class TestStalled:
@@ -522,9 +651,10 @@ def test_two_reopened_sinks_with_one_lock_both_write_after_a_rename(sink_of, tmp
     first, second = sink_of(path, lock=lock), sink_of(path, lock=lock)
     first.put(b"first\n")
     assert first.flush()
+    path.rename(tmp_path / "log.1")
     first.reopen()
     second.reopen()
-    path.rename(tmp_path / "log.1")
+    until(lambda: (current(first), current(second)) == (2, 2))
     first.put(b"again\n")
     second.put(b"second\n")
     until(lambda: path.exists() and len(path.read_bytes().splitlines()) == 2)

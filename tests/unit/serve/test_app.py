@@ -306,7 +306,7 @@ def test_hanging_up_reads_the_policy_and_opens_the_log_again(place, running):
     log_file = place.folder / "decisions.jsonl"
     log_file.rename(place.folder / "decisions.1")
     running.app._hang_up()
-    running.until(log_file.exists, "no new log")
+    running.until(lambda: running.app.sink.offers, "no new log")
     running.check(message())
     assert running.app.sink.flush()
     assert len(log_file.read_text().splitlines()) == 1
