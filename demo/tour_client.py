@@ -143,7 +143,8 @@ class DecisionLog:
             whole, _, _ = log.read().rpartition(b"\n")
         for line in whole.splitlines():
             record = json.loads(line)
-            self._records[record["id"]] = record
+            if record["type"] == "decision":
+                self._records[record["id"]] = record
         self._read += len(whole) + 1 if whole else 0
         return bool(whole)
 

@@ -1,5 +1,7 @@
 """Write the parts of the documentation that come from the code, or (`--check`) fail when they are out of step.
 
+The JSON Schema of the decision log is written whole.
+
 A part stands between `<!-- table: NAME -->` and `<!-- end -->`; nothing else of a page is touched. The reference of the
 settings has a section for each section of the file: its docstring, its example from `settings_examples.yaml`, its keys.
 """
@@ -9,18 +11,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
-from authz.core.record import OutboundFields, OwnFields, SharedFields
+from authz.core.record import IdentityEntry
+from authz.core.replay import GAPS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
 from authz.settings import Settings
-from scripts import decision_index
+from scripts import decision_index, record_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md", "docs/decisions.md"]
@@ -37,16 +40,12 @@ def reasons() -> Iterator[str]:
         yield f"| `{reason}` | {answer.http} | {answer.grpc.name} | `{answer.public}` | {answer.help} |"
 
 
-def decision_log() -> Iterator[str]:
-    """Every field of a line of the decision log."""
-    yield "| field | JSON | meaning |"
-    yield "| --- | --- | --- |"
-    parts = (OwnFields, SharedFields, OutboundFields)
-    hints = {name: hint for part in parts for name, hint in get_type_hints(part, include_extras=True).items()}
-    names = {str: "text", int: "number", float: "number", tuple: "list of texts"}
-    for name, hint in hints.items():
-        plain, text = get_args(hint)
-        yield f"| `{name}` | {names.get(get_origin(plain) or plain, 'object or null')} | {text} |"
+def gaps() -> Iterator[str]:
+    """Why a record cannot be evaluated again."""
+    yield "| word | meaning |"
+    yield "| --- | --- |"
+    for gap, text in GAPS.items():
+        yield f"| `{gap}` | {text} |"
 
 
 def metrics() -> Iterator[str]:
@@ -162,7 +161,9 @@ def settings() -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}
-TABLES["decision_log"] = decision_log
+TABLES["decision_log"] = record_schema.decision_table
+TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
+TABLES["gaps"] = gaps
 TABLES["decisions"] = decision_index.index
 
 
@@ -181,10 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a table is out of step")
     check = parser.parse_args().check
-    for page in PAGES:
+    made: dict[str, Callable[[str], str]] = dict.fromkeys(PAGES, fill)
+    made[record_schema.FILE] = lambda _old: record_schema.schema()
+    for page, make in made.items():
         path = ROOT / page
-        old = path.read_text()
-        new = fill(old)
+        old = path.read_text() if path.exists() else ""
+        new = make(old)
         if new != old and check:
             sys.exit(f"{page} is out of step with the code: run `make docs` and commit the result")
         if new != old:

@@ -14,16 +14,14 @@ cache comes last (`use_up`), for calls that the policy allows: callers without r
 Law 3: a token is accepted in its own form only. A token that is bound to a key needs a proof of that key.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
-from authz.authn.sessions import Authenticator, KeyState, KeyWanted
+from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
+from authz.authn.token_headers import header_token, proxy_token
 from authz.core import tokens
 from authz.core.caching.clock_cache import SecondChance
 from authz.core.caching.rate_limit import FairShare
@@ -37,9 +35,6 @@ from authz.core.runs.proof import Proof, check_proof, parse_proof
 from authz.core.runs.run_token import START_SKEW_S, RunToken
 from authz.core.runs.task_lookup import PendingLookup, TaskRef
 
-_LINE: Final = re.compile(rb"(dpop|bearer) ([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
-_BASIC: Final = re.compile(rb"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
-_USER: Final = b"run:"
 _MOST_KEPT: Final = 10_000  # verified tokens, some 20 MB
 _MOST_ASSERTED: Final = 4096  # runs that service accounts say they are
 _GONE: Final = frozenset({Reason.RUN_MISMATCH, Reason.RUN_OTHER_TRY, Reason.RUN_OTHER_MAP_INDEX})
@@ -92,10 +87,14 @@ class StateWanted:
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """The caller. `identity` is the same object for as long as the token is; `used`: not the first use."""
+    """The caller. `identity` is the same object for as long as the token is; `used`: not the first use.
+
+    `account` is the session of an issuer's token; None if a token of the gate identifies the caller.
+    """
 
     identity: Identity
     used: bool = False
+    account: Session | None = None
 
 
 class Shown(NamedTuple):
@@ -197,7 +196,7 @@ class RunIdentities:
             raise RequestError(Reason.BAD_AUTHORIZATION, "duplicate credential header")
         if http.run_identity:
             return self._with_proof(http, request, policy, keys, wall=wall, monotonic=monotonic)
-        token = _proxy_token(http.proxy_authorization[0])
+        token = proxy_token(http.proxy_authorization[0])
         known = self._of_the_gate(token, wall)
         if known is not None:
             try:
@@ -214,7 +213,7 @@ class RunIdentities:
         )
         if session is None:
             raise RequestError(Reason.BAD_AUTHORIZATION, "no token in Proxy-Authorization")
-        return session if isinstance(session, KeyWanted) else Shown(Caller(session.identity))
+        return session if isinstance(session, KeyWanted) else Shown(Caller(session.identity, account=session))
 
     def _with_proof(
         self,
@@ -226,7 +225,7 @@ class RunIdentities:
         wall: float,
         monotonic: float,
     ) -> Shown | KeyWanted | StateWanted:
-        scheme, token = _header_token(http.run_identity[0])
+        scheme, token = header_token(http.run_identity[0])
         known = self._of_the_gate(token, wall)
         if known is not None:
             try:
@@ -246,18 +245,19 @@ class RunIdentities:
         proof = _proof_of(token, session.thumbprint or None, http, request, wall)
         if proof.run is None:
             raise TokenError(Reason.PROOF_INVALID, "the proof does not say which run the call comes from")
-        return Shown(self._caller(session.identity, proof.run), proof)
+        return Shown(self._caller(session, proof.run), proof)
 
-    def _caller(self, account: Identity, run: Run) -> Caller:
+    def _caller(self, session: Session, run: Run) -> Caller:
         """The service account as that run: one object for as long as the account's identity is one.
 
         Caches find decisions, answers and assertions by that object. A new one for each call would need a new
         signature each time, and evict what is cached for others.
         """
+        account = session.identity
         place = id(account), run
         known = self._asserted.get(place)
         if known is None:
-            known = _Asserted(account, Caller(replace(account, run=run)))
+            known = _Asserted(account, Caller(replace(account, run=run), account=session))
             self._asserted.put(place, known)
         else:
             known.used = known.caller.used = True
@@ -369,27 +369,3 @@ def _proof_of(token: str, thumbprint: str | None, http: HttpRequest, request: Re
 def _is_bare(http: HttpRequest) -> bool:
     """Whether the call is for a base URL itself, without a trailing slash: this is the destination's `/` too."""
     return bool(http.base) and http.target.partition("?")[0] == http.base
-
-
-def _header_token(line: bytes) -> tuple[bytes, str]:
-    """Scheme, in lower case, and token of X-Run-Identity."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise RequestError(Reason.BAD_AUTHORIZATION, "X-Run-Identity is not `DPoP` and one token")
-    return match[1].lower(), match[2].decode("ascii")
-
-
-def _proxy_token(line: bytes) -> str:
-    """The token of Proxy-Authorization: `Bearer`, or the password of the user `run` (RFC 7617)."""
-    match = _LINE.fullmatch(line)
-    if match is not None and match[1].lower() == b"bearer":
-        return match[2].decode("ascii")
-    basic = _BASIC.fullmatch(line)
-    try:
-        pair = base64.b64decode(basic[1], validate=True) if basic is not None else b""
-    except binascii.Error:
-        pair = b""
-    match = _LINE.fullmatch(b"Bearer " + pair.removeprefix(_USER)) if pair.startswith(_USER) else None
-    if match is None:
-        raise RequestError(Reason.BAD_AUTHORIZATION, "Proxy-Authorization is neither Bearer nor Basic of the user run")
-    return match[2].decode("ascii")

@@ -27,6 +27,7 @@ from authz.core.model import Claims, HttpRequest, Identity, Issuer, Plane
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.revocation import Revocation, Revoked, of_token
+from authz.core.tokens.claims import typed_claims
 
 _MOST_STANDINGS: Final = 1024
 _LARGE: Final = 16 * 1024  # bytes of a token
@@ -89,7 +90,8 @@ class Session:
     monotonic time `dies_at`: what `tokens.check_claims` says, computed once. `identity` stays the same object for as
     long as the policy's revision does. `marks` are looked up among the revocations. `thumbprint` is that of the key
     that the token is bound to, "" if it is bound to none. `whole`: all claims are present, and another policy can
-    identify them. `used` is for the cache.
+    identify them. `entered` is the number of the log file that has its identity entry, 0 before there is one. `used` is
+    for the cache.
     """
 
     identity: Identity
@@ -100,7 +102,13 @@ class Session:
     marks: int
     whole: bool
     thumbprint: str = ""
+    entered: int = 0
     used: bool = False
+
+    @property
+    def account(self) -> "Session":
+        """Itself: see `authz.authn.run_identity.Caller`."""
+        return self
 
     @property
     def claims(self) -> Claims:
@@ -288,6 +296,12 @@ class Authenticator:
                 self._standings.clear()
             found = self._standings[place] = Standing(revision=revision, issuer=issuer, key=key, planes=planes)
         return found
+
+
+def groups_in(token: str, session: Session) -> frozenset[str]:
+    """The groups of the token that `session` is the session of: those of a large one are not kept."""
+    parsed = tokens.parse(token, max_bytes=len(token))
+    return typed_claims(parsed.payload, session.issuer).groups
 
 
 def _check_use(session: Session, plane: Plane, wall: float) -> None:

@@ -107,7 +107,7 @@ class Answers:
             kept is None
             or kept.audience != http.audience
             or kept.cookies != cookies
-            or kept.keep != _keeps_authorization(check)
+            or kept.keep != (http.keeps_authorization and _keeps_authorization(check))
             or not kept.assertion.is_fresh(check.time)
         ):
             kept = self._prepare(check, decision, http.audience, cookies)

@@ -19,7 +19,6 @@ from authz.check.wire import PreparedAllow, PreparedDeny
 from authz.core.decision import decide
 from authz.core.model import Decision, HttpRequest, Identity, Level, Request
 from authz.core.policy import Policy
-from authz.core.record import PreparedRecord
 from authz.core.request.canonical import canonical
 
 _Key = tuple[str, str, str, str, str, bool, str, str]
@@ -55,12 +54,15 @@ class Question:
 
 @dataclass(slots=True)
 class Verdict:
-    """A decision on one request of one identity, with the reusable parts of its record and answer."""
+    """A decision on one request of one identity, with the reusable parts of its record and answer.
+
+    `record` is what `end_of_line` made, b"" before that.
+    """
 
     question: Question
     identity: Identity
     decision: Decision
-    record: PreparedRecord | None = None
+    record: bytes = b""
     answer: PreparedAnswer | None = None
     denial: PreparedDeny | None = None
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.authn.sessions import Authenticator
 from authz.check.assertions import AssertionMinter
+from authz.check.recorder import Recorder
 from authz.check.service import Service, Snapshot
 from authz.core.assertion import SigningKey
 from authz.core.documents.yaml_document import MAX_BYTES
@@ -65,6 +66,7 @@ class App:
         fetcher: gets key sets; over the network when not given.
         log_lock: a file to lock around writes to the decision log, if other processes write to it too.
         replays: the replay cache, if other processes share it.
+        worker: its number among the workers.
         quiet: another process reports a successful start.
         lints: this process logs lint's warnings about each policy.
     """
@@ -76,6 +78,7 @@ class App:
         fetcher: Fetcher | None = None,
         log_lock: Path | None = None,
         replays: Path | None = None,
+        worker: int = 0,
         quiet: bool = False,
         lints: bool = True,
     ) -> None:
@@ -104,7 +107,7 @@ class App:
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
-            record=self._record,
+            recorder=Recorder(self.sink, gate=settings.gate_name, worker=worker),
             observe=self.metrics.check,
             want_key=self.keys.request,
             branding=settings.pages.branding,
@@ -339,10 +342,6 @@ class App:
         """SIGHUP: reopen the log file, and reload the policy off the serving thread."""
         self.sink.reopen()
         self.policy_watcher.ask()
-
-    def _record(self, line: bytes) -> None:
-        self.sink.turn()
-        self.sink.put(line)
 
     def _close_log(self) -> None:
         lost = self.sink.close()

@@ -19,9 +19,10 @@ from authz.core.documents import yaml_document
 from authz.core.documents.quantities import Duration, FormatVersion, Size
 from authz.core.errors import ConfigError, Problem
 from authz.core.messages import page_frame
-from authz.settings import cpus, endpoints, named_files
+from authz.settings import cpus, endpoints, gate_name, named_files
 from authz.settings.checks import cookies_have_their_own_secret, disagreements, one_file_for_two, state_is_apart
 from authz.settings.envoy import Envoy
+from authz.settings.gate_name import GateName
 from authz.settings.named_files import File, Folder, Loc, ReadFile, SecretFile, Use, WrittenFile
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
@@ -169,6 +170,9 @@ class Settings(Section):
     """The whole file."""
 
     version: FormatVersion = Field(description="version of this format")
+    gate: GateName = Field(
+        "", description="name of this gate in its records, one of its own for each gate; default: the host's name"
+    )
     policy: ReadFile = Field("policy.yaml", description="the policy file")
     state: Folder = Field(
         "", description="private folder for what is used after a restart: the last good policy and key sets"
@@ -198,6 +202,11 @@ class Settings(Section):
     def worker_count(self) -> int:
         """How many processes serve; with `auto`, one for each CPU available now."""
         return cpus.usable() if self.workers == "auto" else self.workers
+
+    @property
+    def gate_name(self) -> str:
+        """The name of this gate."""
+        return self.gate or gate_name.of_this_host()
 
     @property
     def authz_endpoints(self) -> tuple[str, ...]:

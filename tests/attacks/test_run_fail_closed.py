@@ -41,7 +41,7 @@ CALL_STAGES = {
     "own keys": lambda rig: (rig.identities, "_of_the_gate"),
     "count": lambda rig: (rig.service._runs.__class__, "count"),
     "answers": lambda rig: (rig.service._answers, "render"),
-    "record": lambda rig: (rig.service, "_record"),
+    "record": lambda rig: (rig.service._recorder, "record"),
     "observe": lambda rig: (rig.service, "_observe"),
 }
 ASK_STAGES = {
@@ -52,7 +52,7 @@ ASK_STAGES = {
     "Airflow": lambda rig: (rig.states._airflow, "ask"),
     "minter": lambda rig: (rig.exchange._minter, "variable"),
     "answers": lambda rig: (rig.service._answers, "answered"),
-    "record": lambda rig: (rig.service, "_record"),
+    "record": lambda rig: (rig.service._recorder, "record"),
     "observe": lambda rig: (rig.service, "_observe"),
 }
 

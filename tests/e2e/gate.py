@@ -169,7 +169,7 @@ class Gate:
     @property
     def decisions(self):
         path = self.folder / "decisions.jsonl"
-        return whole_lines(path) if path.exists() else []
+        return [line for line in whole_lines(path) if line["type"] == "decision"] if path.exists() else []
 
     def decision(self, decision_id):
         """The one record with that id; the log is written a moment after the answer."""

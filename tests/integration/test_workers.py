@@ -294,12 +294,27 @@ def test_a_supervisor_that_dies_before_it_has_listened_to_them_leaves_none(tmp_p
 
 def test_hanging_up_reaches_both(pair):
     log = pair.folder / "decisions.jsonl"
+    credential = pair.token()
+    for index in range(2):
+        assert pair.check(index, credential).http == 200
+    pair.until(lambda: len(pair.decisions) == 2, "both are on record")
     log.rename(pair.folder / "decisions.1")
     pair.process.send_signal(signal.SIGHUP)
     pair.until(log.exists, "no new log")
-    for index in range(2):
-        pair.check(index)
-    pair.until(lambda: len(log.read_text().splitlines()) == 2, "both write into the new file")
+
+    def workers_in_it():
+        for index in range(2):
+            pair.check(index, credential)
+        return {record["worker"] for record in pair.decisions} == {0, 1}
+
+    pair.until(workers_in_it, "both write into the new file")
+    for name in ("decisions.1", "decisions.jsonl"):
+        entered = {0: set(), 1: set()}
+        for line in map(json.loads, (pair.folder / name).read_text().splitlines()):
+            if line["type"] == "identity":
+                entered[line["worker"]].add(line["id"])
+            else:
+                assert line["identity"] in entered[line["worker"]], "who it was stands before it, in its own file"
 
 
 # --- the beginning

@@ -28,11 +28,12 @@ def pair(tmp_path, idp):
 
 
 def lines(pair):
-    """The whole lines of the log: records, and how many lines are none."""
+    """The whole lines of the log: decisions, and how many lines are no JSON."""
     records, broken = [], 0
     for line in (pair.folder / "decisions.jsonl").read_bytes().split(b"\n")[:-1]:
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
+            records += [record] if record["type"] == "decision" else []
         except ValueError:
             broken += 1
     return records, broken

@@ -63,6 +63,7 @@ CORE = {
     "lint": 9,
     "parked": 9,
     "proof": 9,
+    "replay": 9,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.
 ENVOY_CONFIG = {

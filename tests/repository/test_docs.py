@@ -21,7 +21,7 @@ from authz import settings
 from authz.core.cases import load
 from authz.core.lint import review
 from authz.core.policy import Bundle
-from authz.core.record import OutboundFields, OwnFields
+from authz.core.record import IdentityEntry, OutboundFields, OwnFields
 from scripts import docs
 from tests.support.factories.tokens import access_claims, make_key, sign
 
@@ -330,10 +330,14 @@ def test_no_page_writes_a_secret_that_others_can_read():
                 assert "umask 077" in line, f"{page}: {line}"
 
 
-def test_the_table_of_the_decision_log_has_every_field_of_a_record():
+def test_the_tables_of_the_decision_log_have_every_field_of_a_line():
     text = (ROOT / "docs" / "decision-log.md").read_text()
-    fields = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
-    assert sorted(fields) == sorted({*OwnFields.__annotations__, *OutboundFields.__annotations__})
+    for name, fields in (
+        ("decision_log", {*OwnFields.__annotations__, *OutboundFields.__annotations__}),
+        ("identity_entry", set(IdentityEntry.__annotations__)),
+    ):
+        table = text.partition(f"<!-- table: {name} -->")[2].partition("<!-- end -->")[0]
+        assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(fields)
 
 
 def test_lint_refuses_the_words_that_readers_stumbled_over():

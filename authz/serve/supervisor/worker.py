@@ -53,6 +53,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         fetcher=fetcher,
         log_lock=context.log_lock,
         replays=context.replays,
+        worker=context.index,
         quiet=True,
         lints=context.index == 0,  # one worker logs for all
     )

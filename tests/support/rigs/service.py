@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 
 from authz.authn.sessions import Authenticator
 from authz.check.assertions import AssertionMinter
+from authz.check.recorder import Recorder
 from authz.check.service import Service, Snapshot
 from authz.core import assertion, policy
 from authz.core.jose import jwks
@@ -154,7 +155,7 @@ class Rig:
             "authenticator": self.authenticator,
             "minter": self.minter,
             "clock": self.clock,
-            "record": self.sink.put,
+            "recorder": Recorder(self.sink, gate="gate-1", worker=0),
             "observe": lambda *values: self.observed.append(values),
             "want_key": self._want_key,
         }

@@ -109,20 +109,48 @@ class SimFetcher:
 
 
 class MemorySink:
-    """Keeps records in memory; refuses them while `failing`."""
+    """Keeps lines in memory; refuses them while `failing`, drops them while `dropping`. `offers.append([])`: next file.
+
+    `files` are the lines of each file in their order, `lines` and `records` the decisions of all files, `entries` the
+    identity entries.
+    """
 
     def __init__(self):
-        self.lines = []
-        self.failing = False
+        self.files = [[]]
+        self.offers = []
+        self.failing = self.dropping = False
 
-    def put(self, line):
+    @property
+    def file(self):
+        return len(self.files)
+
+    def turn(self):
+        if self.offers:
+            self.files.append(self.offers.pop())
+
+    def put(self, lines):
         if self.failing:
             raise AuditUnavailableError("the memory is full")
-        self.lines.append(line)
+        if not self.dropping:
+            assert lines.endswith(b"\n")
+            self.files[-1] += lines.splitlines(keepends=True)
+        return not self.dropping
+
+    @property
+    def lines(self):
+        return [line for line in self._all if not line.startswith(b'{"v":1,"type":"identity"')]
 
     @property
     def records(self):
         return [json.loads(line) for line in self.lines]
+
+    @property
+    def entries(self):
+        return [entry for entry in map(json.loads, self._all) if entry["type"] == "identity"]
+
+    @property
+    def _all(self):
+        return [line for file in self.files for line in file]
 
 
 class LoopbackServer:

@@ -11,6 +11,7 @@ from authz.authn.sessions import Authenticator
 from authz.check import decision_cache
 from authz.check.assertions import AssertionMinter
 from authz.check.decision_cache import DecisionCache
+from authz.check.recorder import Recorder
 from authz.check.service import Service, Snapshot
 from authz.core.errors import RequestError
 from authz.core.model import Allow, Claims, Deny, HttpRequest, Identity, Level
@@ -256,7 +257,7 @@ class TwoServices:
             authenticator=Authenticator(capacity=10, max_token_bytes=9999, count=seen.append),
             minter=AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60),
             clock=self.rig.clock,
-            record=sink.put,
+            recorder=Recorder(sink, gate="gate-1", worker=0),
             observe=lambda *values: seen.append(values),
             want_key=lambda *_: False,
         )

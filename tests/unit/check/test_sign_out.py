@@ -246,7 +246,7 @@ def test_a_bug_after_the_wait_is_a_503():
     rig = Rig(revoker=Revoker())
     parked = rig.ask(*LOGOUT, token=rig.token(), **SIGNOUT)
     parked.begin(lambda: None)
-    rig.service._record = None
+    rig.service._recorder = None
     answer = read(parked.resume())
     assert (answer.http, answer.code) == (503, 13)
 

@@ -41,7 +41,7 @@ class Site:
 
     def decided(self, decision, dag="", run="r1", plane="egress"):
         """One line of the decision log; returns its id."""
-        record = {"id": f"d{next(IDS)}", "plane": plane, "decision": decision}
+        record = {"type": "decision", "id": f"d{next(IDS)}", "plane": plane, "decision": decision}
         if plane == "egress":
             record["run"] = {"dag_id": dag, "run_id": run, "task_id": "read"} if dag else None
         with self.layout.decisions.open("a") as log:

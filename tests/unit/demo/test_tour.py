@@ -34,7 +34,8 @@ class OneRow(Tour):
 @pytest.fixture
 def layout(tmp_path):
     layout = Layout(directory=tmp_path, ports=PORTS)
-    layout.decisions.write_text(json.dumps({"id": "d1", "reason": "rule", "rule": "readers"}) + "\n")
+    record = {"type": "decision", "id": "d1", "reason": "rule", "rule": "readers"}
+    layout.decisions.write_text(json.dumps({"type": "identity", "id": "i1"}) + "\n" + json.dumps(record) + "\n")
     return layout
 
 
@@ -88,7 +89,7 @@ def test_the_log_is_read_as_it_grows_and_half_lines_wait(tmp_path):
     log = DecisionLog(path, wait_s=0.1)
     assert log.find("a") == {}
     with path.open("w") as file:
-        file.write('{"id": "a", "n": 1}\n{"id": "b"')
+        file.write('{"type": "decision", "id": "a", "n": 1}\n{"type": "decision", "id": "b"')
         file.flush()
         assert log.find("a")["n"] == 1
         assert log.find("b") == {}

@@ -19,6 +19,7 @@ from authz.core.errors import ConfigError
 from authz.engine.contract import CHECK
 from authz.serve import app as wiring
 from authz.serve.app import App
+from authz.settings import gate_name
 from authz.system import threads
 from authz.system.threads import Background
 from tests.e2e.envoy_harness import wait_for
@@ -239,7 +240,9 @@ def test_a_running_app_answers_checks_records_and_counts_them(place, running):
     assert running.check(message()).http == 401
     assert running.app.sink.flush()
     records = [json.loads(line) for line in (place.folder / "decisions.jsonl").read_text().splitlines()]
-    assert [record["decision"] for record in records] == ["allow", "deny"]
+    assert [record["type"] for record in records] == ["identity", "decision", "decision"]
+    assert records[0]["gate"] == records[1]["gate"] == gate_name.of_this_host()
+    assert [record["decision"] for record in records[1:]] == ["allow", "deny"]
     _, text = running.page("/metrics")
     assert 'authz_checks_total{decision="allow",plane="inbound",reason="rule"} 1.0' in text
     assert 'authz_token_cache_total{result="miss"} 1.0' in text

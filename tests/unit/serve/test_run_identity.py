@@ -182,11 +182,9 @@ def test_an_asserted_run_is_another_one_when_its_account_is_another(rig):
 
 
 def test_runs_that_are_asserted_are_kept_within_bounds(rig):
-    account = rig.authenticator.bound(
-        rig.token(**OIDC), "egress", rig.policy, rig.keys, wall=NOW, monotonic=0.0
-    ).identity
+    session = rig.authenticator.bound(rig.token(**OIDC), "egress", rig.policy, rig.keys, wall=NOW, monotonic=0.0)
     callers = {
-        rig.identities._caller(account, Run("d", f"r{number}", "t", -1, 1, Level.ASSERTED)) for number in range(5000)
+        rig.identities._caller(session, Run("d", f"r{number}", "t", -1, 1, Level.ASSERTED)) for number in range(5000)
     }
     assert len(callers) == 5000
     assert len(rig.identities._asserted) == 4096

@@ -1,0 +1,195 @@
+"""From a check to its lines in the decision log.
+
+Law 1: a record follows from the check alone, and what many records share is encoded once.
+Law 2: an identity entry is in the same log file as the decisions that name it, before them: it is handed to the sink in
+one piece with the first of them, and again when a new file has begun. So a decision with its entry can be evaluated
+again (`authz.core.replay`).
+Law 3: the groups of a large token are not kept with its session; an entry that has to be written again reads them from
+the request's token, which is the one that was verified.
+"""
+
+import re
+from collections.abc import Sized
+from typing import Final, Protocol, cast
+
+from authz.authn.sessions import Session, groups_in
+from authz.authn.token_headers import shown_token
+from authz.check.check_record import CheckRecord
+from authz.check.decision_cache import Verdict
+from authz.core.model import EXECUTION, Claims, Decision, Deny, HttpRequest, Plane
+from authz.core.reasons import word_of
+from authz.core.record import (
+    DecisionLine,
+    IdentityLine,
+    Memberships,
+    OutboundFields,
+    RunFields,
+    end_of_line,
+    identity_id,
+    written,
+)
+from authz.core.runs.run_claim import claim_of
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_LONGEST_RAW: Final = 256
+_OF_RUNS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
+_MOST_KNOWN: Final = 2048  # ids of identity entries; a full table is cleared
+
+
+class Sink(Protocol):
+    """Takes lines (implemented by `authz.ops.decision_log`)."""
+
+    @property
+    def file(self) -> int:
+        """The number of the file, from 1, that the next lines go to. Only `turn` changes it."""
+        ...
+
+    @property
+    def offers(self) -> Sized:
+        """Whether the next file is open; `turn` takes it."""
+        ...
+
+    def turn(self) -> None:
+        """Take the next file, if it is still offered."""
+        ...
+
+    def put(self, lines: bytes) -> bool:
+        """Accept lines that belong together; False if they are dropped.
+
+        Raises:
+            AuditUnavailableError: they are refused.
+        """
+        ...
+
+
+class Recorder:
+    """Makes the lines of checks and hands them to the sink. Used by one thread.
+
+    Args:
+        sink: takes the lines.
+        gate: the gate's name.
+        worker: the number of this process among its workers.
+    """
+
+    def __init__(self, sink: Sink, *, gate: str, worker: int) -> None:
+        self._sink = sink
+        self._line = DecisionLine(gate, worker)
+        self._entry_line = IdentityLine(gate, worker)
+        # By identity of the claims: computing the id again takes as long as a whole check.
+        self._known: dict[int, tuple[Claims, str]] = {}
+
+    def record(self, check: CheckRecord, decision: Decision, now: float) -> None:
+        """Hand the check's lines to the sink; `now` is the monotonic time of the answer.
+
+        Raises:
+            AuditUnavailableError: the sink refuses them.
+        """
+        sink, account, verdict, http = self._sink, check.account, check.verdict, check.http
+        if sink.offers:
+            sink.turn()
+        # What is the same for all decisions of a verdict is encoded once.
+        if verdict is None or verdict.decision is not decision:
+            end = end_of_line(self._shared(check, decision))
+        else:
+            end = verdict.record or self._prepare(check, verdict)
+        latency = int((now - check.started) * 1e6)
+        if http is None:
+            line = self._line(check.id, check.time, latency, "", "", "", end)
+        else:
+            trace = _TRACEPARENT.fullmatch(http.traceparent) if http.traceparent else None
+            trace_id = trace.group(1) if trace is not None else ""
+            line = self._line(check.id, check.time, latency, trace_id, http.source, http.audience, end)
+        if account is None or account.entered == sink.file:
+            sink.put(line)
+        elif sink.put(self._entry(check, account) + line):
+            account.entered = sink.file
+
+    def _prepare(self, check: CheckRecord, verdict: Verdict) -> bytes:
+        verdict.record = end_of_line(self._shared(check, verdict.decision))
+        return verdict.record
+
+    def _shared(self, check: CheckRecord, decision: Decision) -> OutboundFields:
+        """The fields of a record that every decision like this one shares."""
+        identity, http = check.identity, check.http
+        claims = identity.claims if identity is not None else None
+        request = check.request
+        if request is not None:
+            plane, method, host, path = request.plane.value, request.method, request.host, request.whole_path
+        else:
+            plane, method, host, path = _as_sent(http)
+        shared: OutboundFields = {
+            "plane": plane,
+            "method": method,
+            "host": host,
+            "path": path,
+            "identity": self._id(check, check.account) if check.account is not None else "",
+            "subject": claims.subject if claims is not None else "",
+            "client": claims.client_id if claims is not None else "",
+            "roles": tuple(sorted(identity.roles)) if identity is not None else (),
+            "operation": decision.operation,
+            "dag": decision.dag_id,
+            "decision": word_of(decision.reason),
+            "reason": decision.reason.value,
+            "rule": decision.rule,
+            "revision": check.revision,
+            "detail": decision.detail if isinstance(decision, Deny) else "",
+        }
+        if request is not None:
+            if request.port is not None:
+                shared["port"] = request.port
+            if request.base:
+                shared["base"] = request.base
+            if request.narrowed:
+                shared["narrowed"] = True
+        if http is not None and http.plane in _OF_RUNS:
+            run = check.caller_run
+            shared["destination"] = http.destination
+            shared["run"] = cast("RunFields", claim_of(run)) if run is not None else None
+            shared["level"] = run.level.value if run is not None else ""
+        return shared
+
+    # --- identity entries
+
+    def _id(self, check: CheckRecord, account: Session) -> str:
+        """The id of the caller's entry."""
+        known = self._known.get(id(account.claims))
+        if known is not None and known[0] is account.claims:
+            return known[1]
+        return self._keep(account, self._body(check, account))
+
+    def _entry(self, check: CheckRecord, account: Session) -> bytes:
+        """The caller's entry."""
+        body = self._body(check, account)
+        return self._entry_line(self._keep(account, body), body, check.time)
+
+    def _keep(self, account: Session, body: bytes) -> str:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        name = identity_id(body)
+        self._known[id(account.claims)] = account.claims, name
+        return name
+
+    @staticmethod
+    def _body(check: CheckRecord, account: Session) -> bytes:
+        """The memberships as they are written."""
+        if check.http is None:
+            raise ValueError("a session of no request")
+        claims = account.claims
+        groups = claims.groups if account.whole else groups_in(shown_token(check.http), account)
+        fields: Memberships = {
+            "issuer": claims.issuer,
+            "subject": claims.subject,
+            "client": claims.client_id,
+            "user": claims.username,
+            "groups": tuple(sorted(groups)),
+        }
+        return written(fields)
+
+
+def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:
+    """Plane, method, host and path of a request that has no canonical form: cut, and without query and fragment."""
+    if http is None:
+        return "", "", "", ""
+    path = http.target.partition("?")[0].partition("#")[0]
+    host = http.authority.rpartition("@")[2]  # a Host has no userinfo, and who writes one writes a secret
+    return http.plane[:16], http.method[:16], host[:_LONGEST_RAW], path[:_LONGEST_RAW]

@@ -1,0 +1,51 @@
+"""The lines of the decision log: which fields they have, and their bytes. They do no harm if they leak.
+
+Law: a line is built only from canonical values. It never holds a token, a cookie, a header value or the query, and it
+is always exactly one line of valid JSON, whatever a caller managed to put into a path or a claim (PITFALLS d-30).
+A decision, with the identity entry that it names, holds all that `evaluate` reads: `authz.core.replay` decides again.
+Signing and chaining wrap the bytes later; nothing else in the package makes lines.
+"""
+
+from authz.core.record.encoding import DecisionLine, end_of_line, stamp_time
+from authz.core.record.fields import (
+    DECISION,
+    HASHED,
+    IDENTITY,
+    LONGEST,
+    REPLACED,
+    VERSION,
+    DecisionRecord,
+    IdentityEntry,
+    Memberships,
+    OutboundFields,
+    OutboundRecord,
+    OwnFields,
+    RequestFields,
+    RunFields,
+    SharedFields,
+)
+from authz.core.record.identity import IdentityLine, identity_id, written
+
+__all__ = [
+    "DECISION",
+    "HASHED",
+    "IDENTITY",
+    "LONGEST",
+    "REPLACED",
+    "VERSION",
+    "DecisionLine",
+    "DecisionRecord",
+    "IdentityEntry",
+    "IdentityLine",
+    "Memberships",
+    "OutboundFields",
+    "OutboundRecord",
+    "OwnFields",
+    "RequestFields",
+    "RunFields",
+    "SharedFields",
+    "end_of_line",
+    "identity_id",
+    "stamp_time",
+    "written",
+]

@@ -1,0 +1,119 @@
+"""The fields of the decision log's lines; its documentation and its JSON Schema are made of these.
+
+Law: data only. Each field has its type, and one sentence for the reader of the log.
+"""
+
+from typing import Annotated, Final, Literal, TypedDict
+
+VERSION: Final = 1
+"""The version of the format. A field or a type of line that is added does not change it; readers skip both."""
+DECISION: Final = "decision"
+IDENTITY: Final = "identity"
+LONGEST: Final = 2048
+"""Characters of any one text of a decision: a longer path is cut, its head is enough to find it."""
+REPLACED: Final = "\ufffd"
+"""Stands for each character that UTF-8 cannot encode: a claim may hold half of a surrogate pair."""
+
+HASHED: Final = "sha256:"
+"""How a value begins that `log.privacy` has hashed."""
+
+
+class OwnFields(TypedDict):
+    """The fields of a decision that differ from one to the next, and those that all decisions of a worker share."""
+
+    v: Annotated[int, "version of the format: 1"]
+    type: Annotated[Literal["decision"], "`decision`"]
+    id: Annotated[str, "decision id, as the answer's header `x-authz-decision` has it"]
+    time: Annotated[str, "when the check arrived: ISO 8601, UTC, with microseconds"]
+    latency_us: Annotated[int, "microseconds from the check's arrival to its answer"]
+    trace: Annotated[str, "trace id of the request's `traceparent`; empty without one"]
+    source: Annotated[str, "address of the connection's other end, as Envoy sees it"]
+    upstream: Annotated[str, "audience of the upstream, as Envoy names it; empty where it has none"]
+    gate: Annotated[str, "name of the gate: `gate` in the settings"]
+    worker: Annotated[int, "number of its worker, from 0"]
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields that a decision has only if the request has them."""
+
+    port: Annotated[int, "port of the host that was asked for; absent where none was given"]
+    base: Annotated[str, "base path that Airflow is served under; absent without one"]
+    narrowed: Annotated[Literal[True], "Airflow limits lists to the DAGs that the assertion names; absent elsewhere"]
+
+
+class SharedFields(RequestFields):
+    """The fields of a decision that follow from the request, the identity and the policy."""
+
+    plane: Annotated[
+        str, "`inbound` (to Airflow), `egress` (from tasks) or `execution` (a task asks for its run identity)"
+    ]
+    method: Annotated[str, "HTTP method"]
+    host: Annotated[str, "host that was asked for"]
+    path: Annotated[str, "canonical path without its query; the raw one where it has no canonical form"]
+    identity: Annotated[
+        str, "id of the caller's identity entry; empty for an anonymous caller, a refused token, and a run's own token"
+    ]
+    subject: Annotated[str, "the token's `sub`; empty for an anonymous caller and a refused token"]
+    client: Annotated[str, "the token's client id; empty where it has none, and for a refused token"]
+    roles: Annotated[tuple[str, ...], "roles of the caller, those that other roles include too"]
+    operation: Annotated[str, "operation of Airflow's catalogue; empty for other paths and for refused tokens"]
+    dag: Annotated[str, "DAG that the request names, `~` where it may reach any; on egress that of the calling run"]
+    decision: Annotated[str, "`allow`, `deny`, or `issue`: a task got its run identity"]
+    reason: Annotated[str, "why: [reasons](reasons.md)"]
+    rule: Annotated[str, "id of the rule that decided; empty where none did"]
+    revision: Annotated[str, "SHA-256 of the policy file that decided, in hex: `sha256sum policy.yaml`"]
+    detail: Annotated[str, "more for the operator; never a secret"]
+
+
+class RunFields(TypedDict):
+    """The try of a task that a call comes from."""
+
+    dag_id: Annotated[str, "its DAG"]
+    run_id: Annotated[str, "its DAG run"]
+    task_id: Annotated[str, "its task"]
+    map_index: Annotated[int, "its map index; -1 where the task is not mapped"]
+    try_number: Annotated[int, "the number of the try, from 1"]
+
+
+class OutboundFields(SharedFields, total=False):
+    """Extra fields for an outbound call, and for a task that asks for a token."""
+
+    destination: Annotated[str, "egress: name of the destination; empty where Envoy named none"]
+    run: Annotated[RunFields | None, "egress: the calling run; null where none is known"]
+    level: Annotated[str, "egress: assurance level of the run identity"]
+
+
+class DecisionRecord(OwnFields, SharedFields):
+    """Who asked what, and the answer, under which revision of the policy.
+
+    A dictionary, because each decision makes one, and a frozen record would cost as much as encoding it.
+    """
+
+
+class OutboundRecord(OwnFields, OutboundFields):
+    """The record of an outbound call or of a task's token request."""
+
+
+class Memberships(TypedDict):
+    """All that a policy may give roles for, and the user's name."""
+
+    issuer: Annotated[str, "the token's `iss`"]
+    subject: Annotated[str, "the token's `sub`"]
+    client: Annotated[str, "the token's client id; empty where it has none"]
+    user: Annotated[str, "the user's name, from the claim that the policy names"]
+    groups: Annotated[tuple[str, ...], "all groups of the token, sorted, those too that the policy does not name"]
+
+
+class EntryFields(TypedDict):
+    """The fields of an identity entry before the memberships."""
+
+    v: Annotated[int, "version of the format: 1"]
+    type: Annotated[Literal["identity"], "`identity`"]
+    id: Annotated[str, "id that decisions name: the same for the same memberships, in every worker and file"]
+    time: Annotated[str, "when the entry was written: ISO 8601, UTC, with microseconds"]
+    gate: Annotated[str, "name of the gate: `gate` in the settings"]
+    worker: Annotated[int, "number of its worker, from 0"]
+
+
+class IdentityEntry(EntryFields, Memberships):
+    """Who a caller is, for all decisions that name its id."""
