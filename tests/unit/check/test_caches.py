@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[3]
 CACHE = re.compile(r"@cache\b|lru_cache\(|\bLRUCache\(|\bSecondChance\(|\bself\._(?:known|questions)\b")
 ELSEWHERE = {
     "core.caching.clock_cache": "the cache itself",
+    "core.cases.compile": "the policy's tests, at load",
+    "core.cases.questions": "the policy's tests, at load",
     "core.lint.review": "lint",
     "core.policy.reach": "lint",
 }

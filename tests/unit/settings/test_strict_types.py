@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from authz import settings
-from authz.core.policy import schema
+from authz.core.policy import fields, schema
 from authz.settings.sections import Section
 
 STRICT = ConfigDict(strict=True)
@@ -20,7 +20,7 @@ def models(base):
 
 FIELDS = [
     pytest.param(field, id=f"{model.__module__}.{model.__name__}.{name}")
-    for base in (Section, schema._Section)
+    for base in (Section, fields.Section)
     for model in models(base)
     for name, field in model.model_fields.items()
 ]
