@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import logging
 import re
 import threading
 from datetime import UTC, datetime
@@ -85,6 +86,14 @@ def test_it_does_not_start_with_a_bad_key_file(configured, key_file, content):
     key_file.unlink() if content is None else key_file.write_text(content)
     with pytest.raises(AirflowConfigException, match="jwks_file cannot be used"):
         started()
+
+
+def test_it_says_at_start_what_an_assertion_must_be(configured, caplog):
+    """A wrong audience or a foreign key set is found by comparing this line with the gate's settings."""
+    with caplog.at_level(logging.INFO):
+        started()
+    (line,) = [record.getMessage() for record in caplog.records if "are accepted with" in record.getMessage()]
+    assert all(part in line for part in ("'https://gate.test'", "'airflow'", "k1", "keys.json"))
 
 
 def test_it_starts_before_the_gate_does(configured, caplog):
