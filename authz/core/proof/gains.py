@@ -118,11 +118,10 @@ class Gains:
     def _undenied(self, rule: Rule, deny: Rule, region: Region, having: list[Caller]) -> Iterator[Gain]:
         for part in shared(region, deny, self._space):
             at = self.at(part)
-            for caller in self._asking(part, rule, having):
-                for whole in self._with(caller, deny):
-                    if self._gained(whole, at):
-                        yield Gain(callers=(whole,), region=part, rule=rule.id, denied=deny.id)
-                        break
+            wholes = (whole for caller in self._asking(part, rule, having) for whole in self._with(caller, deny))
+            found = tuple(whole for whole in dict.fromkeys(wholes) if self._gained(whole, at))
+            if found:
+                yield Gain(callers=found, region=part, rule=rule.id, denied=deny.id)
 
     def _with(self, caller: Caller, deny: Rule) -> Iterator[Caller]:
         """The caller, if the old deny rule is about them; else with one more membership, for which it is."""
