@@ -75,6 +75,15 @@ def test_the_index_agrees_with_comparing_each_rule_with_each(inbound, egress, tu
         assert found is None or found.id in expected
 
 
+@pytest.mark.parametrize("path", ["'/a/{x}'", "'/a/b*'", "'/a/**'", "/a/b"])
+def test_a_wide_path_is_found_whatever_the_narrow_one_is_made_of(path):
+    """By itself, so that each kind of segment is tried in every run."""
+    paths = ["'/a/**'", path]
+    policy = policy_of([text(n, {"paths": [one]}, "inbound", ", deny: true") for n, one in enumerate(paths, 1)])
+    index = CoveringIndex([policy.rules["r1"]], Covering(policy))
+    assert index.first(policy.rules["r2"]) is policy.rules["r1"]
+
+
 @pytest.mark.parametrize(
     ("condition", "more"),
     [
