@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from authz.core.record import (
     DECISION,
     IDENTITY,
+    PATH,
+    PEOPLE,
     VERSION,
     IdentityEntry,
     OutboundFields,
@@ -29,6 +31,7 @@ _TYPES: dict[object, dict[str, object]] = {
     int: {"type": "integer"},
     tuple: {"type": "array", "items": {"type": "string"}},
 }
+_OPTIONAL = {*PEOPLE, PATH, "identity"}  # `log.privacy` may leave them out
 _RUN = {"anyOf": [{"$ref": "#/$defs/run"}, {"type": "null"}]}
 
 
@@ -87,7 +90,7 @@ def _object(kind: Any) -> dict[str, object]:
     fields = hints(kind)
     return {
         "type": "object",
-        "required": [name for name in fields if name in kind.__required_keys__],
+        "required": [name for name in fields if name in kind.__required_keys__ - _OPTIONAL],
         "properties": {name: {**_type(name, plain), "description": text} for name, (plain, text) in fields.items()},
     }
 

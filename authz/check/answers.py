@@ -82,6 +82,10 @@ class Answers:
         self._allows: LRUCache[tuple[int, str, str, Rights | None, str | None, bool], _Kept] = LRUCache(_MOST_KEPT)
         self._menus = Menus()
 
+    def forget(self) -> None:
+        """Forget what was prepared."""
+        self._allows.clear()
+
     def render(self, check: CheckRecord, decision: Decision) -> bytes:
         """The serialised CheckResponse.
 

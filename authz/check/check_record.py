@@ -12,6 +12,7 @@ from authz.check.decision_cache import Verdict
 from authz.core.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.core.model import Decision, HttpRequest, Identity, Request, Run
 from authz.core.policy import Policy
+from authz.core.record import Redactor
 from authz.core.request.cookies import Cookies
 from authz.core.request.cookies import read as read_cookies
 from authz.core.runs.task_lookup import PendingLookup
@@ -33,6 +34,8 @@ class CheckRecord:
     verdict: Verdict | None = None
     jar: Cookies | None = None
     looked: PendingLookup | None = None  # what was asked of Airflow while this waited
+    redactor: Redactor | None = None  # of the caller's record; None where there is no caller, or nothing is hidden
+    salted: bool = False  # it has waited for the caller's salt
     run: Run | None = None  # as soon as a verified token names it, whether it then gets anything or not
 
     def cookies(self) -> Cookies:
@@ -54,6 +57,8 @@ class CheckRecord:
     def metadata(self, decision: Decision) -> dict[str, str]:
         """What Envoy's access log says about the decision."""
         subject = self.identity.claims.subject if self.identity is not None else ""
+        if self.redactor is not None:
+            subject = self.redactor.text("subject", subject) or ""
         told = {
             META_DECISION: self.id,
             META_REASON: decision.reason.value,

@@ -89,7 +89,7 @@ class DecisionCache:
             DeniedError, RequestError: as `canonical` does.
         """
         if policy is not self._policy:
-            self._forget()
+            self.forget()
             self._policy = policy
         key = (
             http.plane,
@@ -113,7 +113,7 @@ class DecisionCache:
             decision = decide.evaluate(question.request, identity, policy)
             if len(http.target) <= _LONGEST_KEPT:
                 if self._decided >= _MOST_KEPT:
-                    self._forget()
+                    self.forget()
                     question.decisions.clear()
                 self._decided += 1
                 question.decisions[asker] = decision
@@ -132,11 +132,12 @@ class DecisionCache:
         if verdict is not None and verdict.question is question and verdict.identity is identity:
             return verdict
         if len(self._verdicts) >= _MOST_KEPT:
-            self._forget()
+            self.forget()
         verdict = self._verdicts[key] = Verdict(question, identity, decision)
         return verdict
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget everything."""
         self._questions.clear()
         self._verdicts.clear()
         self._decided = 0

@@ -75,8 +75,8 @@ class Recorder:
         self._sink = sink
         self._line = DecisionLine(gate, worker)
         self._entry_line = IdentityLine(gate, worker)
-        # By identity of the claims: computing the id again takes as long as a whole check.
-        self._known: dict[int, tuple[Claims, str]] = {}
+        # By identity of the claims, and the salt: computing the id again takes as long as a whole check.
+        self._known: dict[tuple[int, str], tuple[Claims, str]] = {}
 
     def record(self, check: CheckRecord, decision: Decision, now: float) -> None:
         """Hand the check's lines to the sink; `now` is the monotonic time of the answer.
@@ -96,9 +96,8 @@ class Recorder:
         if http is None:
             line = self._line(check.id, check.time, latency, "", "", "", end)
         else:
-            trace = _TRACEPARENT.fullmatch(http.traceparent) if http.traceparent else None
-            trace_id = trace.group(1) if trace is not None else ""
-            line = self._line(check.id, check.time, latency, trace_id, http.source, http.audience, end)
+            trace = trace_of(http) if http.traceparent else ""
+            line = self._line(check.id, check.time, latency, trace, http.source, http.audience, end)
         if account is None or account.entered == sink.file:
             sink.put(line)
         elif sink.put(self._entry(check, account) + line):
@@ -107,6 +106,10 @@ class Recorder:
     def _prepare(self, check: CheckRecord, verdict: Verdict) -> bytes:
         verdict.record = end_of_line(self._shared(check, verdict.decision))
         return verdict.record
+
+    def forget(self) -> None:
+        """Forget the ids of identity entries."""
+        self._known.clear()
 
     def _shared(self, check: CheckRecord, decision: Decision) -> OutboundFields:
         """The fields of a record that every decision like this one shares."""
@@ -152,38 +155,52 @@ class Recorder:
 
     def _id(self, check: CheckRecord, account: Session) -> str:
         """The id of the caller's entry."""
-        known = self._known.get(id(account.claims))
+        known = self._known.get(_key(check, account))
         if known is not None and known[0] is account.claims:
             return known[1]
-        return self._keep(account, self._body(check, account))
+        return self._keep(check, account, self._body(check, account))
 
     def _entry(self, check: CheckRecord, account: Session) -> bytes:
         """The caller's entry."""
         body = self._body(check, account)
-        return self._entry_line(self._keep(account, body), body, check.time)
+        return self._entry_line(self._keep(check, account, body), body, check.time)
 
-    def _keep(self, account: Session, body: bytes) -> str:
+    def _keep(self, check: CheckRecord, account: Session, body: bytes) -> str:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         name = identity_id(body)
-        self._known[id(account.claims)] = account.claims, name
+        self._known[_key(check, account)] = account.claims, name
         return name
 
-    @staticmethod
-    def _body(check: CheckRecord, account: Session) -> bytes:
+    def _body(self, check: CheckRecord, account: Session) -> bytes:
         """The memberships as they are written."""
-        if check.http is None:
-            raise ValueError("a session of no request")
-        claims = account.claims
-        groups = claims.groups if account.whole else groups_in(shown_token(check.http), account)
-        fields: Memberships = {
-            "issuer": claims.issuer,
-            "subject": claims.subject,
-            "client": claims.client_id,
-            "user": claims.username,
-            "groups": tuple(sorted(groups)),
-        }
-        return written(fields)
+        return written(memberships(check, account))
+
+
+def _key(check: CheckRecord, account: Session) -> tuple[int, str]:
+    """What the id of a caller's entry follows from."""
+    return id(account.claims), check.redactor.salt if check.redactor is not None else ""
+
+
+def memberships(check: CheckRecord, account: Session) -> Memberships:
+    """All memberships of the check's caller."""
+    if check.http is None:
+        raise ValueError("a session of no request")
+    claims = account.claims
+    groups = claims.groups if account.whole else groups_in(shown_token(check.http), account)
+    return {
+        "issuer": claims.issuer,
+        "subject": claims.subject,
+        "client": claims.client_id,
+        "user": claims.username,
+        "groups": tuple(sorted(groups)),
+    }
+
+
+def trace_of(http: HttpRequest) -> str:
+    """The trace id of the request; "" without one."""
+    found = _TRACEPARENT.fullmatch(http.traceparent)
+    return found.group(1) if found is not None else ""
 
 
 def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:

@@ -13,74 +13,39 @@ ends a browser's session, anyone may sign out, whatever the policy says.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from authz.authn.run_exchange import Exchange, Wait
-from authz.authn.run_identity import Caller, RunIdentities, Shown, StateWanted
+from authz.authn.run_identity import Caller, Shown, StateWanted
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
 from authz.check import wire
 from authz.check.answers import Answers, Minter
 from authz.check.check_record import CheckRecord, new_id
 from authz.check.decision_cache import DecisionCache
+from authz.check.parts import Revoker, Runs, Snapshot
+from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder
+from authz.check.sign_out import SIGN_IN, SIGN_OUT, check_cookies, signed_out, signs_out
 from authz.core.clock import Clock
 from authz.core.decision import decide
 from authz.core.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
 from authz.core.http_answer import refusal
 from authz.core.messages.page_frame import NO_BRANDING, Branding
-from authz.core.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request, made_per_request
+from authz.core.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request
 from authz.core.parked import Begin, Done, Parked, WantKey
 from authz.core.policy import Policy
 from authz.core.reasons import Reason, word_of
-from authz.core.request.cookies import Cookies, contradiction
 from authz.core.revocation import PendingRevocation
 from authz.core.runs.proof import Proof
 from authz.core.runs.task_lookup import PendingLookup
 
 log = logging.getLogger(__name__)
 
-_SIGN_OUT: Final = "session:logout"  # the operation of the catalogue
-_SIGN_IN: Final = "session:login"
-_OF_SESSIONS: Final = frozenset({_SIGN_IN, _SIGN_OUT})
+_OF_SESSIONS: Final = frozenset({SIGN_IN, SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
 _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to ask for
-
-
-@made_per_request
-class Snapshot:
-    """What one check reads, taken once at its start: the policy in force and the key sets."""
-
-    policy: Policy | None
-    keys: Mapping[str, KeyState]
-
-
-class Revoker(Protocol):
-    """Makes revocations."""
-
-    def revoke(self, attempt: PendingRevocation, done: Callable[[], None]) -> bool:
-        """Begin to make one; never blocks.
-
-        Returns:
-            True when `done` will be called once, from another thread, when the attempt has ended; `attempt.made` is
-            the outcome. False when it has already ended.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runs:
-    """What the service needs to identify the run that calls.
-
-    `exchange` issues tokens to tasks; None if no tokens are issued. `count` is called with the level (`none` if no run
-    is known) and the decision of every outbound call.
-    """
-
-    identities: RunIdentities
-    exchange: Exchange | None
-    count: Callable[[str, str], None]
 
 
 class Service:
@@ -104,6 +69,7 @@ class Service:
         revoker: Revoker | None = None,
         keep: float = _DAY_S,
         runs: Runs | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._authenticator = authenticator
@@ -116,6 +82,7 @@ class Service:
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep
         self._runs = runs
+        self._privacy = privacy
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer a serialised CheckRequest with a serialised CheckResponse, or return what it waits for."""
@@ -133,14 +100,23 @@ class Service:
         return self._guarded(check, answer)
 
     def _check(
-        self, message: bytes, *, may_wait: bool, asked: float | None = None, looked: PendingLookup | None = None
+        self,
+        message: bytes,
+        *,
+        may_wait: bool,
+        asked: float | None = None,
+        looked: PendingLookup | None = None,
+        salted: bool = False,
     ) -> bytes | Parked:
-        """`may_wait`: for a key, or for Airflow's answer about a task. It always waits for a revocation."""
+        """`may_wait`: for a key, or for Airflow's answer about a task. It always waits for a revocation.
+
+        `salted`: it has waited for the caller's salt.
+        """
         check = CheckRecord(new_id())
         try:
             check.started = self._clock.monotonic()
             check.asked, check.looked = check.started if asked is None else asked, looked
-            check.time = self._clock.wall()
+            check.time, check.salted = self._clock.wall(), salted
             return self._judge(message, check, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
             return self._internal_error(check, error)
@@ -182,10 +158,11 @@ class Service:
                     http, request.plane, policy, snapshot.keys, wall=check.time, monotonic=check.started
                 )
             if http.cookies and check.cookies().session:
-                _check_cookies(http, request, session, check.cookies(), policy)
+                check_cookies(http, request, session, check.cookies(), policy)
         except DeniedError as error:
             return self._refused(check, policy, error)
-        if not isinstance(session, _KNOWN):
+        privacy = self._privacy
+        if not isinstance(session, _KNOWN) or not (privacy is None or self._redacts(check, session.account, privacy)):
             return self._without_session(message, check, snapshot, session, may_wait=may_wait)
         identity = session.identity
         decision = self._verdicts.decide(http, question, identity, policy)
@@ -197,9 +174,30 @@ class Service:
         check.identity, check.account = identity, session.account
         if decision.operation in _OF_SESSIONS and isinstance(session, Session):
             return self._sign_in_or_out(http, check, session, decision)
-        if session.used:  # preparing for a second time pays only for those who come a second time
+        # Preparing for a second time pays only for those who come a second time; without a salt it may be another then.
+        if session.used and (privacy is None or (check.redactor is not None and check.redactor.is_whole)):
             check.verdict = self._verdicts.verdict(question, identity, decision)
         return self._finish(check, decision)
+
+    def _redacts(self, check: CheckRecord, account: Session | None, privacy: Privacy) -> bool:
+        """Choose how the record is redacted; False if the check waits for the caller's salt, or cannot do without."""
+        if privacy.someone_was_erased():
+            for memory in (self._verdicts, self._answers, self._recorder):
+                memory.forget()
+        check.redactor = privacy.of(account)
+        if check.redactor is None and check.salted and privacy.refusal() is None:
+            check.redactor = privacy.without_salt
+        return check.redactor is not None
+
+    def _without_salt(self, message: bytes, check: CheckRecord, account: Session | None) -> bytes | Parked:
+        """For a caller whose salt this process does not know, or who gets none."""
+        privacy = self._privacy
+        if privacy is None or account is None:
+            raise ValueError("there is no salt to wait for")
+        if check.salted:
+            return self._finish(check, Deny(reason=Reason.AUDIT_UNAVAILABLE, detail=privacy.refusal() or ""))
+        resume = partial(self._check, message, may_wait=False, asked=check.asked, looked=check.looked, salted=True)
+        return Parked(resume, partial(_begin, privacy.wait_for(account)))
 
     def _refused(self, check: CheckRecord, policy: Policy | None, error: DeniedError) -> bytes:
         check.run = error.run or check.run
@@ -212,11 +210,13 @@ class Service:
         message: bytes,
         check: CheckRecord,
         snapshot: Snapshot,
-        wanted: KeyWanted | StateWanted | None,
+        wanted: Session | Caller | KeyWanted | StateWanted | None,
         *,
         may_wait: bool,
     ) -> bytes | Parked:
-        """For an anonymous caller, or one whose key must be fetched or whose task must be checked first."""
+        """For an anonymous caller, or one whose key, task or salt must be asked for first."""
+        if isinstance(wanted, _KNOWN):
+            return self._without_salt(message, check, wanted.account)
         if isinstance(wanted, StateWanted):
             # Checked again when Airflow has said whether the task runs.
             resume = partial(self._after_look, message, check.asked, wanted)
@@ -225,9 +225,9 @@ class Service:
         if check.request is None or check.http is None or policy is None:
             raise ValueError("there is no request")
         decision = decide.evaluate(check.request, None, policy)
-        leaves = _signs_out(check.http, decision)
+        leaves = signs_out(check.http, decision)
         if wanted is None:
-            return self._finish(check, _signed_out(decision) if leaves else decision)
+            return self._finish(check, signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
             begin = partial(_begin, partial(self._want_key, wanted.issuer, wanted.key_id))
             return Parked(lambda: self._after_wait(message, check.asked), begin, counted=True)
@@ -244,11 +244,11 @@ class Service:
         """
         if policy is not None and check.request is not None and check.http is not None:
             decision = decide.evaluate(check.request, None, policy)
-            if _signs_out(check.http, decision):
+            if signs_out(check.http, decision):
                 if reason is Reason.NOT_YET_VALID:
                     return self._finish(check, Deny(reason=Reason.REVOCATION_UNAVAILABLE, detail=f"{reason}: {detail}"))
                 if reason is not Reason.KEYS_UNAVAILABLE:
-                    return self._finish(check, _signed_out(decision, f"{reason}: {detail}"))
+                    return self._finish(check, signed_out(decision, f"{reason}: {detail}"))
             elif isinstance(decision, Allow):
                 return self._finish(check, decision)
         return self._finish(check, Deny(reason=reason, detail=detail))
@@ -257,11 +257,11 @@ class Service:
         self, http: HttpRequest, check: CheckRecord, session: Session, decision: Decision
     ) -> bytes | Parked:
         """Redirect back from Airflow's login; or revoke the session, then go where its cookies end, or to Airflow."""
-        if decision.operation == _SIGN_IN:
-            return self._finish(check, Deny(reason=Reason.SIGNED_IN, operation=_SIGN_IN) if http.signout else decision)
+        if decision.operation == SIGN_IN:
+            return self._finish(check, Deny(reason=Reason.SIGNED_IN, operation=SIGN_IN) if http.signout else decision)
         if not http.signout and isinstance(decision, Deny):
             return self._finish(check, decision)
-        after = _signed_out(decision) if http.signout else decision
+        after = signed_out(decision) if http.signout else decision
         note = f"signed out, decision {check.id}"
         revocation = self._authenticator.revocation(http, session, wall=check.time, keep=self._keep, note=note)
         attempt = PendingRevocation(revocation, subject=session.claims.subject)
@@ -368,28 +368,6 @@ def _begin(begin: Begin, done: Done) -> bool:
     except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
         log.critical("internal error in what a check waits for: %s at %s", type(error).__name__, _place(error))
         return False
-
-
-def _check_cookies(http: HttpRequest, request: Request, session: object, jar: Cookies, policy: Policy) -> None:
-    """Refuse a request whose caller is unclear; it may still end the session of its bearer token.
-
-    Raises:
-        RequestError: AMBIGUOUS_CREDENTIALS.
-    """
-    if request.plane is not Plane.INBOUND:
-        return  # tasks have no session at Envoy: these cookies mean nothing, and are taken out
-    why = contradiction(jar, http.authorization, session.claims if isinstance(session, Session) else None)
-    if why and not _signs_out(http, decide.evaluate(request, None, policy)):
-        raise RequestError(Reason.AMBIGUOUS_CREDENTIALS, why)
-
-
-def _signs_out(http: HttpRequest, decision: Decision) -> bool:
-    """Whether this ends the browser's session, for any caller."""
-    return bool(http.signout) and decision.operation == _SIGN_OUT
-
-
-def _signed_out(decision: Decision, detail: str = "") -> Deny:
-    return Deny(reason=Reason.SIGNED_OUT, operation=decision.operation, detail=detail)
 
 
 def _place(error: BaseException) -> str:

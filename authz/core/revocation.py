@@ -250,7 +250,7 @@ class Revoked:
             self.any = True
 
     def revoke(self, attempt: PendingRevocation, _done: Callable[[], None]) -> bool:
-        """Revoke at once, in this memory alone; see `authz.check.service.Revoker`."""
+        """Revoke at once, in this memory alone; see `authz.check.parts.Revoker`."""
         self.add([attempt.revocation])
         attempt.made = True
         return False

@@ -1,7 +1,7 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in reverse:
-health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
+Start: decision log, salts → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in
+reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from authz.authn.sessions import Authenticator
 from authz.check.assertions import AssertionMinter
-from authz.check.recorder import Recorder
-from authz.check.service import Service, Snapshot
+from authz.check.parts import Snapshot
+from authz.check.service import Service
 from authz.core.assertion import SigningKey
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
@@ -29,7 +28,6 @@ from authz.engine import Engine, EngineOptions, TlsFiles
 from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
-from authz.ops.decision_log import DecisionSink
 from authz.ops.file_watcher import Watcher
 from authz.ops.http_server import SmallServer
 from authz.ops.kept_policy import KeptPolicy
@@ -37,6 +35,7 @@ from authz.ops.metrics import Metrics
 from authz.ops.named_files import NamedFiles
 from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
+from authz.serve.decision_log import LogParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
 from authz.serve.signing_keys import load_keys
@@ -91,7 +90,8 @@ class App:
         self.minter = _minter(settings, signing_keys)
         self.keys = self._key_store(fetcher)
         self.policy = self._policy_file(lints=lints)
-        self.sink = _sink(settings, log_lock)
+        self.log = LogParts(settings, log_lock, worker)
+        self.sink = self.log.sink
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
@@ -107,13 +107,14 @@ class App:
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
-            recorder=Recorder(self.sink, gate=settings.gate_name, worker=worker),
+            recorder=self.log.recorder,
             observe=self.metrics.check,
             want_key=self.keys.request,
             branding=settings.pages.branding,
             revoker=self.revoker,
             keep=settings.revocation.keep,
             runs=self.runs.service if self.runs is not None else None,
+            privacy=self.log.privacy,
         )
         self.engine = self._engine()
         named_files = NamedFiles(Path(settings.policy))
@@ -145,6 +146,9 @@ class App:
         monitor = Background(self._follow_readiness, name="readiness")
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
+            if self.log.salts is not None:
+                self.log.salts.start()
+                running.callback(self.log.salts.stop)
             if self.runs is not None:
                 running.callback(self.runs.close)
             self.policy_watcher.begin()
@@ -189,7 +193,7 @@ class App:
         ]
         problems += self.state.problems() if self.state is not None else []
         failed = self.sink.status().failed
-        problems += [failed] if failed else []
+        problems += self.log.problems()
         problems += self.revoker.problems()
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
@@ -347,11 +351,6 @@ class App:
         lost = self.sink.close()
         if lost:
             log.error("%d decision records could not be written", lost)
-
-
-def _sink(settings: Settings, lock: Path | None) -> DecisionSink:
-    target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
-    return DecisionSink(target, capacity=settings.log.queue, on_failure=settings.audit.on_failure, lock=lock)
 
 
 def freeze_gc() -> None:

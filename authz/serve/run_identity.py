@@ -14,7 +14,7 @@ from authz.authn.run_exchange import AIRFLOW, Exchange
 from authz.authn.run_identity import RunIdentities
 from authz.authn.run_minter import RunMinter, asking_as
 from authz.authn.sessions import Authenticator, KeyState
-from authz.check.service import Runs
+from authz.check.parts import Runs
 from authz.core.assertion import SigningKey
 from authz.core.caching.rate_limit import FairShare
 from authz.core.errors import ConfigError, Problem

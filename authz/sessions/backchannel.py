@@ -88,7 +88,7 @@ class Backchannel:
         policy: the policy in force; None before the first.
         keys: the state of the issuers' keys, by issuer name.
         want_key: asks for a key, see `authz.keys.KeyStore.request`.
-        revoke: see `authz.check.service.Revoker`.
+        revoke: see `authz.check.parts.Revoker`.
         clients: audiences that are accepted besides the issuers' own.
         keep: seconds for which a session's revocation is kept.
         clock: the time.

@@ -1,37 +1,26 @@
 """The revocation file: one JSON object per line, written by all workers and by the operator, read by all of them.
 
-Law 1: `append` returns when the lines are on the disk (fsync, of the folder too if the file is new), or raises and
-leaves the file as it was. One process writes at a time: the file is locked, and a process that got the lock of a file
-that has been replaced locks the new one.
-Law 2: a line that cannot be parsed does not affect the others. It is counted and stays where it is. The next writer
-ends an incomplete line, which a crash or a full disk may leave, so that it spoils no other.
+Law 1: `append` returns when the lines are on the disk, or raises and leaves the file as it was (see
+`authz.system.shared_file`).
+Law 2: a line that cannot be parsed does not affect the others. It is counted and stays where it is.
 Law 3: bounded. Beyond `MOST_BYTES` nothing is appended, and nothing is read. Compaction writes what is still in force
 into a new file (mode 0600) that replaces the old one in one step.
-Law 4: the folder may belong to another account (`authz revoke` run by root), so its names are not trusted: links are
-not followed, nothing is written into a file that has another name too, and only what we made changes owner.
 """
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from errno import EFBIG, EINVAL, ELOOP, ETIMEDOUT
+from errno import EFBIG
 from pathlib import Path
 from typing import Final
 
 from authz.core.revocation import Revocation, encode, parse
-from authz.system.regular_file import open_regular
-from authz.system.whole_file import sync_folder, write_whole
+from authz.system.shared_file import MODE, SharedFile
+from authz.system.whole_file import write_whole
 
 MOST_BYTES: Final = 16 << 20
-_MODE: Final = 0o600
-_LOCK_S: Final = 1.0
-_RETRY_S: Final = 0.005
-_TAIL_BYTES: Final = 1024  # more than a line: they identify the file that was read
-_RECENT_BYTES: Final = 256 << 10  # in which a writer looks for the lines that it is about to write
-_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+_RECENT_BYTES: Final = 256 << 10  # in which a writer looks for what it is about to say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +32,6 @@ class News:
     broken: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """The position up to which a file was read. Inode numbers are reused, so the bytes before it are compared too."""
-
-    device: int
-    inode: int
-    offset: int = 0
-    tail: bytes = b""
-
-    def is_in(self, descriptor: int, status: os.stat_result) -> bool:
-        """Whether it is the same file, and has only been appended to."""
-        if (self.device, self.inode) != (status.st_dev, status.st_ino) or status.st_size <= self.offset:
-            return False  # the same file with nothing more in it was changed in place
-        return os.pread(descriptor, len(self.tail), self.offset - len(self.tail)) == self.tail
-
-
 class RevocationFile:
     """One file. `append` and `compact` may be called from one thread, `news` from another.
 
@@ -68,63 +41,36 @@ class RevocationFile:
     """
 
     def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
-        self._path = path.parent.resolve() / path.name
+        self._file = SharedFile(path, most_bytes=most_bytes)
         self._most = most_bytes
-        self._place = _Place(device=0, inode=0)
         self._lines = self._broken = 0
 
     def append(self, revocations: Iterable[Revocation]) -> None:
-        """Write these durably. What is already in the file's last lines is not written again.
+        """Write these durably. What the file's last lines say already is not written again.
 
         Raises:
             OSError: they are not on record.
         """
         lines = [(encode(revocation), revocation) for revocation in revocations]
-        with self._locked() as (descriptor, is_new):
-            size = os.fstat(descriptor).st_size
-            data = b"".join(_unsaid(lines, _recent(descriptor, size)))
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                data = b"\n" + data
-            if size + len(data) > self._most:
-                raise OSError(EFBIG, f"{self._path.name} is full")
-            try:
-                _write(descriptor, data)
-                os.fsync(descriptor)
-            except OSError:
-                os.ftruncate(descriptor, size)
-                raise
-            if is_new:
-                sync_folder(self._path.parent)
+        self._file.append(lambda descriptor, size: b"".join(_unsaid(lines, _recent(descriptor, size))))
 
     def news(self) -> News:
-        """What was added since the last call; the whole file if it is a different one.
+        """What was added since the last call; the whole file when it is another one.
 
         Raises:
             OSError: it cannot be read, or is too large to be one of ours. What was read before stays valid.
         """
-        with os.fdopen(self._opened(os.O_RDONLY), "rb") as file:
-            with contextlib.suppress(
-                OSError
-            ):  # half a batch may be undone; a process that never unlocks is not waited for
-                _lock(file.fileno(), fcntl.LOCK_SH, time.monotonic() + _LOCK_S)
-            status = os.fstat(file.fileno())
-            if status.st_size > self._most:
-                raise OSError(EFBIG, f"{self._path.name} is larger than {self._most} bytes")
-            place = self._place
-            if not place.is_in(file.fileno(), status):
-                place = _Place(device=status.st_dev, inode=status.st_ino)
-                self._lines = self._broken = 0
-            file.seek(place.offset)
-            data = file.read(self._most - place.offset + 1)
-        whole, _, rest = data.rpartition(b"\n")
-        revocations, broken = _parse(whole)
-        self._lines += whole.count(b"\n") + bool(whole)
+        unread = self._file.unread()
+        if unread.anew:
+            self._lines = self._broken = 0
+        revocations, broken = _parse(unread.lines)
+        self._lines += unread.lines.count(b"\n")
         self._broken += broken
-        read = data[: len(data) - len(rest)]
-        self._place = replace(place, offset=place.offset + len(read), tail=(place.tail + read)[-_TAIL_BYTES:])
-        # Text without a newline (yet) is read again the next time; if it is a revocation already, it counts at once.
-        last, torn = _parse(rest)
-        return News(revocations=(*revocations, *last), lines=self._lines + bool(rest), broken=self._broken + torn)
+        # What has no newline (yet) is read again the next time; if it is one already, it counts at once.
+        last, torn = _parse(unread.rest)
+        return News(
+            revocations=(*revocations, *last), lines=self._lines + bool(unread.rest), broken=self._broken + torn
+        )
 
     def compact(self, now: float) -> None:
         """Drop expired and duplicate lines.
@@ -132,69 +78,9 @@ class RevocationFile:
         Raises:
             OSError: the old file stays as it is.
         """
-        with self._locked() as (descriptor, _is_new):
+        with self._file.locked() as (descriptor, _is_new):
             data = _read_all(descriptor, self._most)
-            write_whole(self._path, _kept(data, now), mode=_MODE, replace=True)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[tuple[int, bool]]:
-        """The file's descriptor, locked, and whether the file is new."""
-        deadline = time.monotonic() + _LOCK_S
-        while True:
-            try:
-                descriptor, is_new = self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL), True
-            except FileExistsError:
-                try:
-                    descriptor, is_new = self._opened(os.O_RDWR | os.O_APPEND), False
-                except FileNotFoundError:  # it went away just now
-                    continue
-            try:
-                _lock(descriptor, fcntl.LOCK_EX, deadline)
-                if self._is_in_place(descriptor):
-                    if os.fstat(descriptor).st_nlink != 1:
-                        raise OSError(EINVAL, f"{self._path} has another name too (a hard link)")
-                    if is_new and os.geteuid() == 0:  # made by an operator as root: the gate must be able to use it
-                        folder = self._path.parent.stat()
-                        os.fchown(descriptor, folder.st_uid, folder.st_gid)
-                    yield descriptor, is_new
-                    return
-            finally:
-                os.close(descriptor)  # and with it the lock
-
-    def _opened(self, flags: int) -> int:
-        """The file's descriptor; OSError if the name is that of a link, a pipe or something else."""
-        try:
-            return open_regular(self._path, flags | _FLAGS, _MODE)
-        except OSError as error:
-            if error.errno == ELOOP:
-                raise OSError(ELOOP, f"{self._path} is a symbolic link") from None
-            raise
-
-    def _is_in_place(self, descriptor: int) -> bool:
-        """Whether the file still has its name: a compaction may have put another one in its place."""
-        try:
-            now = self._path.lstat()
-        except OSError:
-            return False
-        held = os.fstat(descriptor)
-        return (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino)
-
-
-def _lock(descriptor: int, how: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise OSError(ETIMEDOUT, "another process holds its lock") from None
-            time.sleep(_RETRY_S)
-        else:
-            return
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+            write_whole(self._file.path, _kept(data, now), mode=MODE, replace=True)
 
 
 def _read_all(descriptor: int, most: int) -> bytes:
@@ -217,7 +103,7 @@ def _subject_of(line: bytes) -> bytes:
 
 
 def _unsaid(lines: list[tuple[bytes, Revocation]], recent: bytes) -> Iterator[bytes]:
-    """The lines that say more than any single line in the file or before them.
+    """Those of the lines that say more than any single line in the file or before them.
 
     Any single one, not all together: of two lines about a subject the one with the later `before` may expire first.
     Many sign-outs at once with one token would write a line each. A line that others wrote in another form is not

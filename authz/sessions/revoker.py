@@ -74,7 +74,7 @@ class Revoker:
             self._thread.join(timeout)
 
     def revoke(self, attempt: PendingRevocation, done: Callable[[], None]) -> bool:
-        """See `authz.check.service.Revoker`."""
+        """See `authz.check.parts.Revoker`."""
         if len(self._revoked) >= MOST:
             attempt.refused = f"{MOST} revocations are in force, there is no room for more"
             self._fail("write", attempt.refused)

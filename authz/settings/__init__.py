@@ -23,7 +23,8 @@ from authz.settings import cpus, endpoints, gate_name, named_files
 from authz.settings.checks import cookies_have_their_own_secret, disagreements, one_file_for_two, state_is_apart
 from authz.settings.envoy import Envoy
 from authz.settings.gate_name import GateName
-from authz.settings.named_files import File, Folder, Loc, ReadFile, SecretFile, Use, WrittenFile
+from authz.settings.log import Log
+from authz.settings.named_files import Folder, Loc, ReadFile, SecretFile, WrittenFile
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
 from authz.settings.sections import Address, Disagreement, Section, Tls
@@ -124,16 +125,6 @@ class Assertion(Section):
     lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
 
 
-class Log(Section):
-    """Where decisions and messages go."""
-
-    decisions: Annotated[str, File(Use.WRITTEN, but="stdout")] = Field(
-        "stdout", description="`stdout` or a file; one JSON line per decision"
-    )
-    queue: int = Field(10_000, ge=1, description="records that may wait to be written")
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
-
-
 class Audit(Section):
     """Behaviour when a decision cannot be recorded."""
 
@@ -207,6 +198,11 @@ class Settings(Section):
     def gate_name(self) -> str:
         """The name of this gate."""
         return self.gate or gate_name.of_this_host()
+
+    @property
+    def salts(self) -> str:
+        """The file of the salts; "" where nothing is hashed."""
+        return self.log.salts(self.state)
 
     @property
     def authz_endpoints(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ def disagreements(settings: "Settings") -> Iterator[Disagreement]:
     yield from _no_plaintext_beyond_loopback(settings)
     yield from _keys_come_while_a_check_waits(settings)
     yield from _who_signs(settings)
+    yield from _salts_have_a_place(settings)
     if settings.envoy is not None:
         yield from _envoy_finds_the_gate(settings)
         yield from _envoy_speaks_as_the_gate_listens(settings)
@@ -77,6 +78,17 @@ def _who_signs(settings: "Settings") -> Iterator[Disagreement]:
                 "Airflow learns the DAGs from the assertion",
                 without=(("assertion",),),
             )
+
+
+def _salts_have_a_place(settings: "Settings") -> Iterator[Disagreement]:
+    """Hashes need salts, which must survive the process: the same person is to have the same hash tomorrow."""
+    if settings.log.privacy.hash and not settings.salts:
+        yield Disagreement(
+            ("log", "privacy", "hash"),
+            "`hash` needs a file for the salts, and the decision log is none that one could be beside",
+            "name it: `salts: salts`",
+            without=(("log", "decisions"), ("log", "privacy", "salts"), ("state",)),
+        )
 
 
 def _envoy_finds_the_gate(settings: "Settings") -> Iterator[Disagreement]:

@@ -15,8 +15,9 @@ import pytest
 from authz.authn.sessions import Authenticator
 from authz.check.answers import Answers
 from authz.check.assertions import AssertionMinter
+from authz.check.parts import Snapshot
 from authz.check.recorder import Recorder
-from authz.check.service import Service, Snapshot
+from authz.check.service import Service
 from authz.core.parked import Parked
 from authz.core.policy import Policy
 from authz.core.record import stamp_time
@@ -150,6 +151,11 @@ class BrokenRecorder:
         self.record = failing(error)
 
 
+class BrokenPrivacy:
+    def __init__(self, error):
+        self.someone_was_erased = failing(error)
+
+
 class BrokenSink(MemorySink):
     def __init__(self, error):
         super().__init__()
@@ -198,6 +204,7 @@ STAGES = {
     "recorder": lambda error: {"recorder": BrokenRecorder(error)},
     "recorder: sink": lambda error: {"recorder": Recorder(BrokenSink(error), gate="gate-1", worker=0)},
     "observe": lambda error: {"observe": failing(error)},
+    "privacy": lambda error: {"privacy": BrokenPrivacy(error)},
 }
 # Things that only a bug could put into a session; each is met by another stage: record, metadata, headers, assertion.
 LIES = [{"subject": None}, {"subject": 7}, {"username": None}, {"issuer": b"x"}, {"client_id": object()}]
@@ -238,7 +245,7 @@ def test_d19_a_stage_that_raises_is_an_internal_error_and_never_an_allow(stage, 
 # An anonymous request for a public route has no token to look up and no assertion to make.
 NOT_MET_BY_NOBODY = {
     *("snapshot: keys", "snapshot: key state", "snapshot: policy issuers", "snapshot: policy identify"),
-    *("authenticator: count", "authenticator: revoked", "minter"),
+    *("authenticator: count", "authenticator: revoked", "minter", "privacy"),
 }
 
 

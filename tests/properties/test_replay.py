@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from authz.authn.run_identity import RunIdentities
 from authz.check import wire
-from authz.check.service import Runs
+from authz.check.parts import Runs
 from authz.core.caching.rate_limit import FairShare
 from authz.core.errors import DeniedError
 from authz.core.model import Allow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from authz.authn.run_identity import RunIdentities
 from authz.authn.sessions import Authenticator, Session
-from authz.check.service import Runs
+from authz.check.parts import Runs
 from authz.core import policy
 from authz.core.caching.rate_limit import FairShare
 from authz.core.decision.decide import evaluate

@@ -25,12 +25,15 @@ from authz.core.record.fields import (
     SharedFields,
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
+from authz.core.record.redaction import PATH, PEOPLE, Redactor
 
 __all__ = [
     "DECISION",
     "HASHED",
     "IDENTITY",
     "LONGEST",
+    "PATH",
+    "PEOPLE",
     "REPLACED",
     "VERSION",
     "DecisionLine",
@@ -41,6 +44,7 @@ __all__ = [
     "OutboundFields",
     "OutboundRecord",
     "OwnFields",
+    "Redactor",
     "RequestFields",
     "RunFields",
     "SharedFields",

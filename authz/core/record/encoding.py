@@ -64,13 +64,16 @@ class DecisionLine:
         self._worker = {"gate": gate, "worker": worker}
         self._whole = -1.0
         self._second = ""
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[tuple[str | None, str], str] = {}
         self._choose_ends("", "")
 
     def __call__(  # noqa: PLR0917 by position: with their names it takes half as long again
-        self, decision_id: str, time: float, latency_us: int, trace: str, source: str, upstream: str, end: bytes
+        self, decision_id: str, time: float, latency_us: int, trace: str, source: str | None, upstream: str, end: bytes
     ) -> bytes:
-        """The line. `end` is what `end_of_line` made; `decision_id` and `trace` are hexadecimal digits."""
+        """The line. `end` is what `end_of_line` made; `decision_id` and `trace` are hexadecimal digits.
+
+        A `source` of None is left out.
+        """
         part = time - self._whole
         if not 0.0 <= part < 1.0:
             part = self._begin_second(time)
@@ -90,12 +93,12 @@ class DecisionLine:
         self._whole, self._second = float(whole), _second(whole)
         return time - whole
 
-    def _choose_ends(self, source: str, upstream: str) -> None:
+    def _choose_ends(self, source: str | None, upstream: str) -> None:
         """Choose the fields from `source` on."""
         ends = self._known.get((source, upstream))
         if ends is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            fields = {"source": source, "upstream": upstream, **self._worker}
+            fields = {**({} if source is None else {"source": source}), "upstream": upstream, **self._worker}
             ends = self._known[source, upstream] = orjson.dumps(fields).decode()[1:-1]
         self._source, self._upstream, self._ends = source, upstream, ends

@@ -15,7 +15,7 @@ import time
 from authz.authn.run_exchange import AIRFLOW, Exchange
 from authz.authn.run_identity import RunIdentities
 from authz.authn.run_minter import RunMinter, asking_as
-from authz.check.service import Runs
+from authz.check.parts import Runs
 from authz.core.caching.rate_limit import FairShare
 from authz.core.jose import jwks
 from authz.core.model import Issuer

@@ -22,8 +22,9 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 
 from authz.authn.sessions import Authenticator
 from authz.check.assertions import AssertionMinter
+from authz.check.parts import Snapshot
 from authz.check.recorder import Recorder
-from authz.check.service import Service, Snapshot
+from authz.check.service import Service
 from authz.core import assertion, policy
 from authz.core.jose import jwks
 from authz.core.parked import Parked

@@ -11,8 +11,9 @@ from authz.authn.sessions import Authenticator
 from authz.check import decision_cache
 from authz.check.assertions import AssertionMinter
 from authz.check.decision_cache import DecisionCache
+from authz.check.parts import Snapshot
 from authz.check.recorder import Recorder
-from authz.check.service import Service, Snapshot
+from authz.check.service import Service
 from authz.core.errors import RequestError
 from authz.core.model import Allow, Claims, Deny, HttpRequest, Identity, Level
 from authz.core.parked import Parked

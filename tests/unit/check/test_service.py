@@ -6,7 +6,7 @@ import json
 import jwt
 import pytest
 
-from authz.check.service import Snapshot
+from authz.check.parts import Snapshot
 from authz.core.model import Plane
 from authz.core.parked import Parked
 from authz.core.reasons import ANSWERS, Reason

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from authz.check.service import _SIGN_OUT
+from authz.check.sign_out import SIGN_OUT
 from authz.core import catalogue
 from authz.core.parked import Parked
 from authz.core.reasons import Reason
@@ -41,7 +41,7 @@ def revoked_in(rig):
 
 
 def test_the_operation_is_one_of_the_catalogue():
-    assert _SIGN_OUT in catalogue.load(catalogue.versions()[-1]).operations
+    assert SIGN_OUT in catalogue.load(catalogue.versions()[-1]).operations
 
 
 def test_the_session_is_revoked_and_the_browser_led_on(rig):
@@ -52,7 +52,7 @@ def test_the_session_is_revoked_and_the_browser_led_on(rig):
     assert answer.set["set-cookie"].startswith("__Host-authz-signout=1; Path=/; ")
     assert not answer.allowed
     record = rig.record
-    assert (record["reason"], record["subject"], record["operation"]) == ("signed_out", "alice", _SIGN_OUT)
+    assert (record["reason"], record["subject"], record["operation"]) == ("signed_out", "alice", SIGN_OUT)
     assert rig.check(token=token).reason == Reason.REVOKED
     assert rig.check(token=rig.token(sid="s1", jti="refreshed")).reason == Reason.REVOKED
     assert rig.check(token=rig.token(sid="s2")).allowed

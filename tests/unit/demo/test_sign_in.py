@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.check.service import _SIGN_IN
+from authz.check.sign_out import SIGN_IN
 from authz.core import catalogue
 from tests.support.rigs.service import POLICY, Rig
 
@@ -13,7 +13,7 @@ NO_ROLE = POLICY.replace("viewer: {", "other: {").replace("[viewer]", "[other]")
 
 
 def test_the_operation_is_one_of_the_catalogue():
-    assert _SIGN_IN in catalogue.load(catalogue.versions()[-1]).operations
+    assert SIGN_IN in catalogue.load(catalogue.versions()[-1]).operations
 
 
 @pytest.mark.parametrize("policy", [POLICY, NO_ROLE], ids=["no rule for it", "no role at all"])
@@ -26,7 +26,7 @@ def test_a_caller_with_a_session_is_redirected_back_to_the_page(policy, path):
         assert (answer.allowed, answer.http, answer.reason) == (False, 302, "signed_in")
         assert answer.set["location"] == "/dags/sales_daily?tab=runs"
     record = rig.record
-    assert (record["decision"], record["reason"], record["operation"]) == ("deny", "signed_in", _SIGN_IN)
+    assert (record["decision"], record["reason"], record["operation"]) == ("deny", "signed_in", SIGN_IN)
     assert "next" not in str(record)
 
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import threading
 import urllib.request
+from hashlib import sha256
 
 import grpc
 import pytest
@@ -249,6 +250,37 @@ def test_a_running_app_answers_checks_records_and_counts_them(place, running):
     assert 'authz_key_age_seconds{issuer="corp"}' in text
     assert 'authz_engine_info{engine="' in text
     assert "authz_sink_failed 0.0" in text
+
+
+def test_a_private_log_names_no_one_and_an_erased_person_gets_a_new_salt(place):
+    place.text = place.text.replace("decisions.jsonl}", "decisions.jsonl, privacy: {hash: [subject], drop: [user]}}")
+    app = place.app()
+    log, salts = place.folder / "decisions.jsonl", place.folder / "decisions.jsonl.salts"
+
+    def decisions():
+        assert app.sink.flush()
+        return [line for line in map(json.loads, log.read_text().splitlines()) if line["type"] == "decision"]
+
+    with Running(app, place.admin) as running:
+        running.until(running.serving, "it does not become ready")
+        for _ in range(2):
+            assert running.check(message(headers=bearer())).http == 200
+        [first] = {record["subject"] for record in decisions()}
+        salt = next(line["salt"] for line in map(json.loads, salts.read_text().splitlines()) if line["subject"])
+        assert first == "sha256:" + sha256(f"{salt}alice".encode()).hexdigest()
+        assert '"alice' not in log.read_text()
+        kept = [line for line in salts.read_text().splitlines(keepends=True) if salt not in line]
+        salts.with_name("new").write_text("".join(kept))
+        salts.with_name("new").chmod(0o600)
+        salts.with_name("new").replace(salts)
+
+        def has_another_hash():
+            assert running.check(message(headers=bearer())).http == 200
+            return decisions()[-1]["subject"] != first
+
+        running.until(has_another_hash, "the salt is still used")
+        assert decisions()[-1]["subject"].startswith("sha256:")
+    assert salts.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_deny_rule_with_a_slip_in_its_destination_is_refused_and_the_old_policy_stays(tmp_path, caplog):

@@ -44,7 +44,7 @@ listen: ["unix:{folder}/authz.sock"]
 tls: {{certificate: gate.pem, key: gate.key, client_ca: gate-ca.pem}}
 admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
-log: {{decisions: decisions.jsonl}}
+log: {{decisions: decisions.jsonl, privacy: {{drop: [user], hash: [subject], salts: salts}}}}
 revocation: {{file: revocations, backchannel: "unix:{folder}/backchannel.sock", clients: [one]}}
 run_identity:
   airflow: https://airflow.test

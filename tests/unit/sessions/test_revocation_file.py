@@ -12,6 +12,7 @@ import pytest
 from authz.core.revocation import Kind, Revocation, encode
 from authz.sessions import revocation_file
 from authz.sessions.revocation_file import RevocationFile
+from authz.system import shared_file
 from tests.support.factories.tokens import ISS, NOW
 
 HOUR = 3600
@@ -186,7 +187,7 @@ def test_who_waited_for_a_file_that_was_replaced_writes_into_the_new_one(file, p
 
 
 def test_a_lock_that_is_never_given_back_is_an_error_for_writers_and_none_for_readers(file, path, monkeypatch):
-    monkeypatch.setattr(revocation_file, "_LOCK_S", 0.02)
+    monkeypatch.setattr(shared_file, "_LOCK_S", 0.02)
     file.append([one("a")])
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -254,7 +255,7 @@ def test_a_link_that_takes_the_name_of_a_locked_file_is_not_in_place(file, path,
             path.symlink_to("moved")
         lock(descriptor, how)
 
-    monkeypatch.setattr(revocation_file.fcntl, "flock", swapped)
+    monkeypatch.setattr(fcntl, "flock", swapped)
     with pytest.raises(OSError, match="is a symbolic link"):
         file.append([one("a")])
     assert path.read_bytes() == b""

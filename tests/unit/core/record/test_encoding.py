@@ -109,3 +109,10 @@ def test_times_are_in_utc_with_six_digits_in_any_order(line_of):
         assert len(found) == len("2026-11-22T02:39:35.165133Z")
         assert found.endswith("Z")
         assert abs(datetime.fromisoformat(found) - (EPOCH + timedelta(seconds=time))) <= timedelta(microseconds=31)
+
+
+def test_a_source_that_is_hidden_is_left_out(line_of):
+    expected = {name: value for name, value in OWN.items() if name != "source"}
+    for source in (None, "127.0.0.1", None):
+        found = json.loads(line_of(source=source))
+        assert found == {**(OWN if source else expected), **SHARED, "roles": ["viewer"]}

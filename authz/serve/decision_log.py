@@ -1,0 +1,43 @@
+"""The decision log of one process, from the settings: where lines go, and what of them is hidden.
+
+Law: where nothing is hidden, no check pays for it, and no file of salts is opened.
+"""
+
+import sys
+from pathlib import Path
+
+from authz.check.privacy import Privacy
+from authz.check.recorder import Recorder
+from authz.check.redacting_recorder import RedactingRecorder
+from authz.ops.decision_log import DecisionSink
+from authz.ops.salts import Salts
+from authz.settings import Settings
+
+
+class LogParts:
+    """The sink, what hides fields, and what makes the records.
+
+    Args:
+        settings: the settings.
+        lock: a file to lock around writes, if other processes write to the log too.
+        worker: the number of this process among its workers.
+
+    Raises:
+        ConfigError: the log or the file of the salts cannot be used.
+    """
+
+    def __init__(self, settings: Settings, lock: Path | None, worker: int) -> None:
+        hidden, gate, on_failure = settings.log.privacy, settings.gate_name, settings.audit.on_failure
+        self.salts = Salts(Path(settings.salts), required=on_failure == "deny") if settings.salts else None
+        target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
+        self.sink = DecisionSink(target, capacity=settings.log.queue, on_failure=on_failure, lock=lock)
+        self.privacy: Privacy | None = None
+        self.recorder = Recorder(self.sink, gate=gate, worker=worker)
+        if hidden.drop or hidden.hash:
+            self.privacy = Privacy(hidden.drop, hidden.hash, self.salts)
+            self.recorder = RedactingRecorder(self.sink, gate=gate, worker=worker, privacy=self.privacy)
+
+    def problems(self) -> list[str]:
+        """Notes for the operator, for `/readyz`."""
+        failed = self.sink.status().failed
+        return [*([failed] if failed else []), *(self.salts.problems() if self.salts is not None else [])]
