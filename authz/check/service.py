@@ -116,7 +116,9 @@ class Service:
         try:
             check.started = self._clock.monotonic()
             check.asked, check.looked = check.started if asked is None else asked, looked
-            check.time, check.salted = self._clock.wall(), salted
+            check.time = self._clock.wall()
+            if salted:
+                check.salted = True
             return self._judge(message, check, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
             return self._internal_error(check, error)
