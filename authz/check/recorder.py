@@ -87,6 +87,8 @@ class Recorder:
         sink, account, verdict, http = self._sink, check.account, check.verdict, check.http
         if sink.offers:
             sink.turn()
+        # First the entry: the decision names the id that is computed for it.
+        entry = None if account is None or account.entered == sink.file else self._entry(check, account)
         # What is the same for all decisions of a verdict is encoded once.
         if verdict is None or verdict.decision is not decision:
             end = end_of_line(self._shared(check, decision))
@@ -98,9 +100,9 @@ class Recorder:
         else:
             trace = trace_of(http) if http.traceparent else ""
             line = self._line(check.id, check.time, latency, trace, http.source, http.audience, end)
-        if account is None or account.entered == sink.file:
+        if entry is None:
             sink.put(line)
-        elif sink.put(self._entry(check, account) + line):
+        elif sink.put(entry + line) and account is not None:
             account.entered = sink.file
 
     def _prepare(self, check: CheckRecord, verdict: Verdict) -> bytes:
@@ -163,7 +165,7 @@ class Recorder:
     def _entry(self, check: CheckRecord, account: Session) -> bytes:
         """The caller's entry."""
         body = self._body(check, account)
-        return self._entry_line(self._keep(check, account, body), body, check.time)
+        return self._entry_line(self._keep(check, account, body), body, self._line.stamp(check.time))
 
     def _keep(self, check: CheckRecord, account: Session, body: bytes) -> str:
         if len(self._known) >= _MOST_KNOWN:

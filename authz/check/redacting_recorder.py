@@ -32,6 +32,8 @@ class RedactingRecorder(Recorder):
         sink, redactor = self._sink, self._redactor(check)
         sink.turn()
         account, verdict = check.account if redactor.is_whole else None, check.verdict
+        place = sink.file + self._forgotten
+        entry = None if account is None or account.entered == place else self._entry(check, account)
         if verdict is None or verdict.decision is not decision:
             end = end_of_line(self._fields(check, decision))
         else:
@@ -40,10 +42,9 @@ class RedactingRecorder(Recorder):
         source, upstream, trace = (http.source, http.audience, trace_of(http)) if http is not None else ("", "", "")
         latency = int((now - check.started) * 1e6)
         line = self._line(check.id, check.time, latency, trace, redactor.text("source", source), upstream, end)
-        place = sink.file + self._forgotten
-        if account is None or account.entered == place:
+        if entry is None:
             sink.put(line)
-        elif sink.put(self._entry(check, account) + line):
+        elif sink.put(entry + line) and account is not None:
             account.entered = place
 
     def forget(self) -> None:

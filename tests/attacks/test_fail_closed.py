@@ -20,7 +20,7 @@ from authz.check.recorder import Recorder
 from authz.check.service import Service
 from authz.core.parked import Parked
 from authz.core.policy import Policy
-from authz.core.record import stamp_time
+from authz.core.record import DecisionLine
 from authz.core.revocation import Revoked
 from tests.support.factories.tokens import make_key
 from tests.support.rigs.service import KEY, SIGNING_KEY, Rig, load, message, read, state_of
@@ -308,7 +308,7 @@ def test_d19_an_internal_error_is_recorded_and_counted_under_its_decision():
     rig = Rig(minter=BrokenMinter(ZeroDivisionError()))
     answer = rig.check(token=rig.token())
     assert rig.record["reason"] == "internal_error"
-    assert rig.record["time"] == stamp_time(rig.clock.wall())
+    assert rig.record["time"] == DecisionLine("", 0).stamp(rig.clock.wall())
     assert rig.record["id"] == answer.metadata["decision_id"]
     assert rig.observed[-1][1] == "internal_error"
     assert "allow" not in {record["decision"] for record in rig.sink.records}

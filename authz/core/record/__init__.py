@@ -6,7 +6,7 @@ A decision, with the identity entry that it names, holds all that `evaluate` rea
 Signing and chaining wrap the bytes later; nothing else in the package makes lines.
 """
 
-from authz.core.record.encoding import DecisionLine, end_of_line, stamp_time
+from authz.core.record.encoding import DecisionLine, end_of_line
 from authz.core.record.fields import (
     DECISION,
     HASHED,
@@ -50,6 +50,5 @@ __all__ = [
     "SharedFields",
     "end_of_line",
     "identity_id",
-    "stamp_time",
     "written",
 ]

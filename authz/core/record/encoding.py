@@ -18,12 +18,6 @@ _MOST_KNOWN: Final = 1024
 _surrogates: Final = re.compile("[\ud800-\udfff]")
 
 
-def stamp_time(seconds: float) -> str:
-    """A time since the epoch as ISO 8601, UTC, with six digits after the second."""
-    whole = int(seconds // 1)
-    return f"{_second(whole)}{int((seconds - whole) * 1e6):06}Z"
-
-
 def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat() + "."
 
@@ -86,6 +80,13 @@ class DecisionLine:
             f'"latency_us":{latency_us},"trace":"{trace}",{self._ends},'
         )
         return own.encode() + end
+
+    def stamp(self, time: float) -> str:
+        """A time since the epoch as ISO 8601, UTC, with six digits after the second."""
+        part = time - self._whole
+        if not 0.0 <= part < 1.0:
+            part = self._begin_second(time)
+        return f"{self._second}{int(part * 1e6):06}Z"
 
     def _begin_second(self, time: float) -> float:
         """Remember the second of this time; returns what is above it."""

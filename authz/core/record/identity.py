@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from authz.core.record.encoding import replaced, stamp_time
+from authz.core.record.encoding import replaced
 
 _ID_DIGITS: Final = 24  # 96 bits, as a decision's id has
 
@@ -37,7 +37,7 @@ class IdentityLine:
     def __init__(self, gate: str, worker: int) -> None:
         self._end = orjson.dumps({"gate": gate, "worker": worker}).decode()[1:-1]
 
-    def __call__(self, name: str, body: bytes, time: float) -> bytes:
+    def __call__(self, name: str, body: bytes, time: str) -> bytes:
         """The line of the entry with this id and these memberships, written at `time`, with its newline."""
-        own = f'{{"v":1,"type":"identity","id":"{name}","time":"{stamp_time(time)}",{self._end},'
+        own = f'{{"v":1,"type":"identity","id":"{name}","time":"{time}",{self._end},'
         return b"%b%b\n" % (own.encode(), body[1:])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from authz.core.record import DecisionLine, end_of_line, stamp_time
+from authz.core.record import DecisionLine, end_of_line
 
 OWN = {
     "v": 1,
@@ -103,9 +103,10 @@ TIMES = [0.0, AT, AT + 0.4, AT + 1, AT - 3600, 1795315175.0, 1795315175.9999995,
 
 
 def test_times_are_in_utc_with_six_digits_in_any_order(line_of):
+    stamps = DecisionLine("gate-1", 3)
     for time in (*TIMES, *reversed(TIMES)):
         found = json.loads(line_of(time=time))["time"]
-        assert found == stamp_time(time)
+        assert found == stamps.stamp(time)
         assert len(found) == len("2026-11-22T02:39:35.165133Z")
         assert found.endswith("Z")
         assert abs(datetime.fromisoformat(found) - (EPOCH + timedelta(seconds=time))) <= timedelta(microseconds=31)

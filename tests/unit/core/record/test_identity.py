@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from authz.core.record import IdentityLine, identity_id, written
+from authz.core.record import DecisionLine, IdentityLine, identity_id, written
 
 ALICE = {
     "issuer": "https://idp.test",
@@ -15,11 +15,12 @@ ALICE = {
     "groups": ("data-readers", "x"),
 }
 ENTRY = IdentityLine("gate-1", 2)
+STAMP = DecisionLine("gate-1", 2).stamp
 
 
 def entry_of(memberships, time=1795315175.25):
     body = written(memberships)
-    return ENTRY(identity_id(body), body, time)
+    return ENTRY(identity_id(body), body, STAMP(time))
 
 
 def test_an_entry_is_one_line_of_json_in_the_order_of_its_fields():
@@ -39,7 +40,7 @@ def test_the_id_is_a_digest_of_the_end_of_the_line():
 
 def test_the_same_memberships_have_the_same_id_whenever_and_wherever_they_are_written():
     body = written(ALICE)
-    other = IdentityLine("gate-2", 0)(identity_id(body), body, 5.0)
+    other = IdentityLine("gate-2", 0)(identity_id(body), body, STAMP(5.0))
     assert json.loads(other)["id"] == json.loads(entry_of(ALICE))["id"]
 
 
