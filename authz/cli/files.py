@@ -76,9 +76,9 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")
-@click.argument("which", type=click.Choice(["policy", "settings"]), default="policy")
+@click.argument("which", type=click.Choice(["policy", "settings", "tests"]), default="policy")
 def schema(which: str) -> None:
-    """Print the JSON Schema of the policy or the settings file, for editors.
+    """Print the JSON Schema of the policy, the settings or a test file, for editors.
 
     \b
     In VS Code, first line of policy.yaml:
@@ -87,7 +87,11 @@ def schema(which: str) -> None:
     from authz.core import policy  # noqa: PLC0415 only this command needs it
     from authz.settings import Settings  # noqa: PLC0415 only this command needs it
 
-    made = policy.json_schema() if which == "policy" else Settings.model_json_schema()
+    made = {
+        "policy": policy.json_schema,
+        "settings": Settings.model_json_schema,
+        "tests": policy.case_file_schema,
+    }[which]()
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 

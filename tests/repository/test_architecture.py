@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, how large rooms may grow, where everything may be caught."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,14 @@ def test_what_tests_of_a_folder_share_ends_with_them():
     sharing = [path for path in (ROOT / "tests").rglob("conftest.py") if 'scope="package"' in path.read_text()]
     assert sharing
     assert [str(path) for path in sharing if not path.with_name("__init__.py").exists()] == []
+
+
+@pytest.mark.parametrize("path", FILES + DEMO, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_product_loads_a_policy_with_its_tests_only(path):
+    """`authz.core.policy.load` runs no tests: what serves and what answers questions loads with `authz.core.cases`."""
+    if PACKAGE / "core" in path.parents and path.relative_to(PACKAGE / "core").parts[0] in {"policy", "cases"}:
+        return
+    text = path.read_text()
+    assert "policy.load(" not in text
+    assert "authz.core.policy.load" not in text.partition('"""\n\n')[2]
+    assert not re.search(r"from authz\.core\.policy import (?:.*\W)?load\b", text)

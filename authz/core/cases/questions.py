@@ -67,7 +67,7 @@ class Questions:
         """A request for each route of the operations that a word stands for; `never` as in `Words.stand_for`.
 
         Raises:
-            Mistake: it is no operation, or no route of it names a DAG, or each does.
+            Mistake: it is not an operation, or none of its routes names a DAG, or each does.
         """
         if setting.plane is Plane.EGRESS:
             raise Mistake(f"`{word}`: operations are Airflow's own, on the inbound plane", "write METHOD and URL")
@@ -92,11 +92,11 @@ class Questions:
         return self.of_operation(first, parse_one_id(rest, "DAG") if rest else "", setting, never=never)
 
     def check_narrowed(self, requests: Iterable[Request]) -> None:
-        """Raise a Mistake about the first request that is no list of DAGs that Airflow narrows."""
+        """Raise a Mistake about the first request that is not a list of DAGs that Airflow narrows."""
         for request in requests:
             route = self._catalogue.match(request.segments, request.method)
             if route is None or not route.narrowed:
-                text = f"{request.method} {request.path} is no list that Airflow narrows"
+                text = f"{request.method} {request.path} is not a list that Airflow narrows"
                 raise Mistake(text, "`shows` and `hides` are about such lists, as GET /api/v2/dags")
 
     def _routes(self, word: str, dag: str, setting: Setting, *, never: bool) -> Iterator[Request]:

@@ -76,9 +76,9 @@ def shape(entry: CaseDraft, plane: Plane | None, caller: Caller | None) -> Itera
     if form in ONE_QUESTION and not entry.expect:
         yield (), "`expect` is missing", "expect: allow, or expect: deny"
     if entry.base and not is_base(entry.base):
-        yield ("base",), f"`{entry.base}` is no base path", "write it as /airflow"
+        yield ("base",), f"`{entry.base}` is not a base path", "write it as /airflow"
     if entry.host and not _is_host(entry.host):
-        yield ("host",), f"`{entry.host}` is no host", "write it as airflow.example.com"
+        yield ("host",), f"`{entry.host}` is not a host", "write it as airflow.example.com"
     yield from _plane(entry, plane, caller)
     yield from _lists(entry)
 
@@ -113,7 +113,7 @@ def answer(entry: CaseDraft, effects: Mapping[str, Effect] | None, nearest: Call
     if entry.reason and entry.reason not in {*ALLOWING, *DENYING}:
         known = ", ".join(fitting)
         hint = near(entry.reason, [*ALLOWING, *DENYING]) or f"with `expect: {entry.expect}` it is one of {known}"
-        message = "follows from no policy" if entry.reason in set(Reason) else "is no reason"
+        message = "does not follow from a policy" if entry.reason in set(Reason) else "is not a reason"
         yield ("reason",), f"`{entry.reason}` {message}", hint
     elif entry.reason and entry.expect and entry.reason not in fitting:
         yield ("reason",), f"`{entry.reason}` does not go with `expect: {entry.expect}`", f"one of {', '.join(fitting)}"

@@ -5,7 +5,7 @@ Law: order-free. Allow rules add rights, deny rules always win, the default is t
 
 from authz.core.policy.bundle import Bundle
 from authz.core.policy.compiled import Gate, Policy
-from authz.core.policy.editors import json_schema
+from authz.core.policy.editors import case_file_schema, json_schema
 from authz.core.policy.load import load
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Role, Rule
 
@@ -19,6 +19,7 @@ __all__ = [
     "Policy",
     "Role",
     "Rule",
+    "case_file_schema",
     "json_schema",
     "load",
 ]

@@ -96,7 +96,7 @@ def unpacked(data: bytes, file: str, *, several: bool) -> Bundle:
 
 
 def named(data: bytes) -> tuple[str, ...]:
-    """The names and patterns of other files in a policy file; what is no such name is left to the loader's report.
+    """The names and patterns of other files in a policy file; the loader reports what is not such a name.
 
     Only what stands above the sections of the policy is read: a file of any size is answered at once.
     """

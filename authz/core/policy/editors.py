@@ -1,11 +1,12 @@
-"""The JSON Schema of the policy file, with which editors complete keys and mark mistakes as you type.
+"""The JSON Schemas of the policy file and of test files: editors complete keys and mark mistakes as you type.
 
-Law: it is generated from the models that the loader uses, so it cannot say anything else.
+Law: they are generated from the models that the loader uses, so they cannot say anything else.
 """
 
 import re
 from typing import Any
 
+from authz.core.policy.case_schema import CaseFile
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.core.policy.schema import PolicyFile
 
@@ -21,6 +22,16 @@ def json_schema() -> dict[str, Any]:
     roles = schema["properties"]["roles"]
     roles["properties"] = {name: _built_in(schema["$defs"]["RoleEntry"], name) for name in BUILT_IN}
     roles["patternProperties"] = {f"^{re.escape(RESERVED)}(?!({'|'.join(AIRFLOW_ROLES)})$)": False}
+    return schema
+
+
+def case_file_schema() -> dict[str, Any]:
+    """The JSON Schema of a file that `test_files` names, for editors."""
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_without_defaults(CaseFile.model_json_schema()),
+    }
+    schema["title"] = "airflow-envoy-authz tests of a policy"
     return schema
 
 

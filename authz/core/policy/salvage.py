@@ -1,7 +1,7 @@
 """What can be kept of a file that does not fit its schema: each entry without the keys that do not fit.
 
-Law: one mistake must not hide another. What an entry lacks because of a reported mistake is no mistake: its place is
-remembered.
+Law: one mistake must not hide another. The place of an entry that lost a key
+is remembered, because what it lacks is not another mistake.
 """
 
 from collections.abc import Mapping

@@ -377,7 +377,7 @@ class TestLint:
 
 
 class TestSchema:
-    @pytest.mark.parametrize(("which", "key"), [("policy", "rules"), ("settings", "listen")])
+    @pytest.mark.parametrize(("which", "key"), [("policy", "rules"), ("settings", "listen"), ("tests", "callers")])
     def test_it_is_json_schema(self, run, which, key):
         made = json.loads(run("schema", which).output)
         assert key in made["properties"]

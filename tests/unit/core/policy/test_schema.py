@@ -5,11 +5,16 @@ from pydantic import ValidationError
 
 from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError
-from authz.core.policy import Bundle, bundle, json_schema, load, schema
+from authz.core.policy import Bundle, bundle, case_file_schema, json_schema, load, schema
+from authz.core.policy.case_schema import CallerEntry, CaseEntry, CaseFile, RunEntry
 from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
 
 SCHEMA = json_schema()
-ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry}
+ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry} | {
+    "CaseEntry": CaseEntry,
+    "CallerEntry": CallerEntry,
+    "RunEntry": RunEntry,
+}
 
 
 def test_every_key_is_described_and_in_the_schema():
@@ -20,6 +25,21 @@ def test_every_key_is_described_and_in_the_schema():
         assert SCHEMA["$defs"][name]["additionalProperties"] is False
     assert set(SCHEMA["properties"]) == set(PolicyFile.model_fields)
     assert all(entry.get("description") for entry in SCHEMA["properties"].values())
+
+
+def test_test_files_have_a_schema_of_the_same_entries():
+    made = case_file_schema()
+    assert set(made["properties"]) == set(CaseFile.model_fields)
+    assert {name: made["$defs"][name] for name in ("CaseEntry", "CallerEntry", "RunEntry")} == {
+        name: SCHEMA["$defs"][name] for name in ("CaseEntry", "CallerEntry", "RunEntry")
+    }
+    assert made["additionalProperties"] is False
+
+
+def test_a_caller_is_a_name_or_written_out():
+    who = SCHEMA["$defs"]["CaseEntry"]["properties"]["who"]
+    assert {"type": "string"} in who["oneOf"]
+    assert {"$ref": "#/$defs/CallerEntry"} in who["oneOf"]
 
 
 def test_what_must_be_there():
