@@ -71,7 +71,7 @@ def measure(plan, peer, state, folder):
 
 
 def _write_requests(state):
-    """The two requests, the keys and the policy, so that somebody can set up a peer that answers the same."""
+    """The two requests, the keys and the policy, so that anyone can set up a peer that answers the same."""
     bearer = checks.token(checks.keys(state)["RS256"])
     for name, target in (("allow", rulebook.ALLOWED), ("deny", rulebook.DENIED)):
         message = checks.request(bearer, target=target)

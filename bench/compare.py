@@ -69,7 +69,7 @@ class Comparison:
                 sides = [Side(fleet, build, self._left(), pool, airflows) for build in order]
                 for side in sides:
                     stack.callback(side.stop)
-                stack.callback(slow.let_go)  # before the servers are stopped: nobody waits for it any more
+                stack.callback(slow.let_go)  # before the servers are stopped: nothing waits for it any more
                 for side in sides:
                     side.start(self._skip)
                 self._pair(number, sides)

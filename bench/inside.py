@@ -67,7 +67,7 @@ class Loop:
         """The input ends it."""
 
     def set_serving(self, *, serving):
-        """Nobody asks for health here."""
+        """No one asks for health here."""
 
 
 def main(settings):

@@ -1,4 +1,4 @@
-"""A task's call of a destination: straight there, through an Envoy that asks nobody, and through the gate.
+"""A task's call of a destination: straight there, through an Envoy that asks no one, and through the gate.
 
 One connection, one call at a time, as a task makes them: what matters here is how much later the answer comes and what
 that costs, not how many calls a second there could be. The destination is the fast upstream of the other rows.

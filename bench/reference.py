@@ -78,7 +78,7 @@ class ThreadsEngine:
         self._stop.set()
 
     def set_serving(self, *, serving):
-        """Nobody asks for health here."""
+        """No one asks for health here."""
 
 
 def threads(path):

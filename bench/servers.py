@@ -131,7 +131,7 @@ def _address(endpoint):
 
 
 class Peer:
-    """A server that somebody else runs. Its CPU time and memory are known when it runs on this machine."""
+    """A server that someone else runs. Its CPU time and memory are known when it runs on this machine."""
 
     def __init__(self, text):
         self.name = "peer"

@@ -144,12 +144,12 @@ async def _answer(send: Send, status: int, body: str | dict[str, Any], headers: 
 
 def without_body(receive: Receive) -> Receive:
     """Return a `receive` that reports an empty body, and then only the connection's other events."""
-    told = False
+    reported = False
 
     async def receive_no_body() -> Message:
-        nonlocal told
-        if not told:
-            told = True
+        nonlocal reported
+        if not reported:
+            reported = True
             return {"type": "http.request", "body": b"", "more_body": False}
         while (message := await receive())["type"] == "http.request":
             pass

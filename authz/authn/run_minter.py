@@ -12,24 +12,12 @@ from typing import Final
 import orjson
 
 from authz.core import assertion
-from authz.core.model import Claims, DagGrant, Identity, Level, Rights, Run
+from authz.core.model import NO_CLAIMS, DagGrant, Identity, Level, Rights, Run
 from authz.core.runs import run_token
 from authz.core.runs.run_request import RunRequest
 from authz.core.runs.task_lookup import TaskRef
 
-_ASKER: Final = Claims(
-    issuer_name="",
-    issuer="",
-    subject="authz",
-    client_id="authz",
-    username="authz",
-    full_name="",
-    groups=frozenset(),
-    audiences=frozenset(),
-    expires_at=0,
-    issued_at=None,
-    not_before=None,
-)
+_ASKER: Final = replace(NO_CLAIMS, subject="authz", client_id="authz", username="authz")
 _READS_ALL: Final = Rights(DagGrant(("*",)), "viewer", ())
 
 

@@ -26,7 +26,7 @@ from authz.core.policy import Policy
 
 _MOST_KEPT: Final = 2048  # prepared allows, some 3 MB
 _LONGEST_COOKIES: Final = 512  # characters of the rest of cookies in a prepared allow
-_NOBODY: Final = MappingProxyType[str, str]({})
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 
 class _Kept(NamedTuple):
@@ -165,7 +165,7 @@ class Answers:
     @staticmethod
     def _identity_headers(check: CheckRecord, assertion: Assertion, audience: str) -> Mapping[str, str]:
         if check.identity is None or not audience:
-            return _NOBODY
+            return _NO_HEADERS
         return wire.identity_headers(check.identity, assertion.token)
 
     def _prepare(self, check: CheckRecord, decision: Allow, audience: str, cookies: str | None) -> PreparedAnswer:

@@ -59,7 +59,7 @@ class CheckRecord:
         subject = self.identity.claims.subject if self.identity is not None else ""
         if self.redactor is not None:
             subject = self.redactor.text("subject", subject) or ""
-        told = {
+        metadata = {
             META_DECISION: self.id,
             META_REASON: decision.reason.value,
             META_RULE: decision.rule,
@@ -69,8 +69,8 @@ class CheckRecord:
         run = self.caller_run
         if run is not None:
             names = {"dag": run.dag_id, "run": run.run_id, "task": run.task_id, "level": run.level.value}
-            told |= {name: value.encode("utf-8", "replace").decode() for name, value in names.items()}
-        return told
+            metadata |= {name: value.encode("utf-8", "replace").decode() for name, value in names.items()}
+        return metadata
 
 
 class _Ids:

@@ -17,7 +17,7 @@ from authz.cli.served import served
 from authz.core.documents.wording import near
 from authz.core.model import Plane
 from authz.core.policy import Policy
-from authz.core.proof.access import Cell, calls, cells, everybody, roles, title
+from authz.core.proof.access import Cell, all_callers, calls, cells, roles, title
 from authz.core.proof.callers import Caller, Kind, Membership
 
 _NARROWEST: Final = 40  # columns of a terminal
@@ -80,7 +80,7 @@ _Found = tuple[list[str], str, set[str]]
 def _doers_of(policy: Policy, operation: str, dag_id: str) -> Iterator[_Found]:
     """Callers with equal rights together."""
     together: dict[tuple[str, frozenset[str]], list[Caller]] = {}
-    for caller, row in cells(policy, everybody(policy, Plane.INBOUND)).items():
+    for caller, row in cells(policy, all_callers(policy, Plane.INBOUND)).items():
         cell = row.get(operation)
         if cell is not None and (not dag_id or cell.about(dag_id)):
             together.setdefault((cell_text(cell), frozenset(cell.rules)), []).append(caller)
@@ -94,7 +94,7 @@ def _names(caller: Caller) -> Iterator[str]:
 
 
 def _callers_of(policy: Policy, destination: str) -> Iterator[_Found]:
-    for right in calls(policy, everybody(policy, Plane.EGRESS)):
+    for right in calls(policy, all_callers(policy, Plane.EGRESS)):
         if destination in right.destinations or not (right.destinations or right.hosts):
             yield [who(right)], what(right), {right.rule}
 

@@ -175,6 +175,10 @@ class Claims:
     not_before: int | None
 
 
+NO_CLAIMS: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)
+"""What a caller without a token has, and what a caller of whom only some claims are known is made from (`replace`)."""
+
+
 @made_per_request
 class Identity:
     """The caller: verified claims, and the roles that the policy gives them.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -75,6 +76,18 @@ class Reason(StrEnum):
     REPLAY_CACHE_LOCKED = "replay_cache_locked"
     MISCONFIGURED = "misconfigured"
     INTERNAL_ERROR = "internal_error"
+
+
+ALLOWED_BY_POLICY: Final = (Reason.RULE, Reason.PUBLIC)
+DENIED_BY_POLICY: Final = (
+    Reason.NO_TOKEN,
+    Reason.NO_ROLE,
+    Reason.NO_RULE,
+    Reason.DENY_RULE,
+    Reason.UNKNOWN_ROUTE,
+    Reason.IDENTITY_TOO_WEAK,
+)
+"""With `ALLOWED_BY_POLICY`, the reasons of `decide`: they follow from the policy, the caller and the request alone."""
 
 
 def word_of(reason: Reason) -> str:

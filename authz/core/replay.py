@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from authz.core.decision.decide import evaluate
 from authz.core.errors import RequestError
-from authz.core.model import Claims, Decision, Identity, Level, Plane, Request, Run
+from authz.core.model import NO_CLAIMS, Claims, Decision, Identity, Level, Plane, Request, Run
 from authz.core.policy import Policy
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason
 from authz.core.record import HASHED, LONGEST, REPLACED, VERSION, Memberships, identity_id, written
 from authz.core.request.path import CONNECT, CanonicalPath, below, canonicalise, is_base
 from authz.core.runs.run_claim import read_run
@@ -52,24 +52,12 @@ GAPS: Final[Mapping[Gap, str]] = MappingProxyType(
     }
 )
 
-_EVALUATED: Final = frozenset(
-    {
-        Reason.RULE,
-        Reason.PUBLIC,
-        Reason.NO_TOKEN,
-        Reason.NO_ROLE,
-        Reason.NO_RULE,
-        Reason.DENY_RULE,
-        Reason.UNKNOWN_ROUTE,
-        Reason.IDENTITY_TOO_WEAK,
-    }
-)
+_EVALUATED: Final = frozenset({*ALLOWED_BY_POLICY, *DENIED_BY_POLICY})
 _UNREADABLE: Final = frozenset({Reason.BAD_REQUEST, Reason.BAD_METHOD, Reason.BAD_HOST, Reason.BAD_PATH})
 _UNAUTHENTICATED: Final = 401  # RFC 9110 §15.5.2
 _PLANES: Final = frozenset(Plane)
 _NO_PATH: Final = CanonicalPath(path="", segments=())  # of a tunnel
 _NOTHING: Final[Mapping[str, Gap]] = MappingProxyType({})
-_OF_A_RUN: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)
 _TABLES: Final = (("subject", "subjects"), ("client", "clients"), ("groups", "groups"))  # of a caller, of a role
 
 
@@ -119,7 +107,7 @@ def identify(case: Case, policy: Policy) -> Identity | Gap | None:
     """The caller under the policy; None if anonymous. A lost field is a gap only if some role asks for it."""
     caller, run = case.caller, case.run
     if caller is None:
-        return None if run is None else Identity(claims=_OF_A_RUN, roles=frozenset(), run=run)
+        return None if run is None else Identity(claims=NO_CLAIMS, roles=frozenset(), run=run)
     issuer = policy.issuers.get(caller.issuer)
     if issuer is None:
         return Gap.ISSUER_UNKNOWN
@@ -214,7 +202,7 @@ def _caller(name: str, entries: Mapping[str, Mapping[str, Any]]) -> tuple[Claims
     if not isinstance(groups, list):
         raise TypeError("groups")
     claims = replace(
-        _OF_A_RUN,
+        NO_CLAIMS,
         issuer=_text(found, "issuer"),
         subject=_text(found, "subject", ""),
         client_id=_text(found, "client", ""),

@@ -339,9 +339,9 @@ class CqEngine:
         message = batches.message(_health(status))
         operations = (message,) if watcher.begun else (batches.initial(), message)
         watcher.begun = True
-        watcher.call.start_server_batch(operations, partial(self._on_told, watcher))
+        watcher.call.start_server_batch(operations, partial(self._on_sent, watcher))
 
-    def _on_told(self, watcher: _Watcher, _event: Any) -> None:
+    def _on_sent(self, watcher: _Watcher, _event: Any) -> None:
         watcher.sending = False
         self._tell(watcher)
         if not self._accepting:

@@ -130,7 +130,7 @@ class Downloader:
             try:
                 answer = self._once(url, reach, deadline)
             except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
-                raise FetchError(f"{url}: {_told(error)}") from None
+                raise FetchError(f"{url}: {_reason_of(error)}") from None
             if isinstance(answer, Document):
                 return answer
             url = redirected(url, answer)
@@ -190,7 +190,7 @@ def _max_age(headers: dict[str, str]) -> int | None:
     return max(0, int(match.group(1)) - (int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0))  # noqa: PLR2004 a decimal of at most nine digits
 
 
-def _told(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     """A network error for an operator: its kind, and the verdict on a certificate."""
     cause: BaseException | None = error
     while cause is not None:

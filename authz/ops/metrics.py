@@ -169,8 +169,8 @@ class Metrics:
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
             engine, revision, refused = self._engine, self._revision, self._refused
-        told = "Policy loads; `restored`: from the state folder."
-        yield _labelled(CounterMetricFamily, "authz_policy_reloads", told, "result", reloads)
+        meaning = "Policy loads; `restored`: from the state folder."
+        yield _labelled(CounterMetricFamily, "authz_policy_reloads", meaning, "result", reloads)
         fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
         for labels, count in refreshes.items():
             fetches.add_metric(labels, count)
@@ -179,11 +179,11 @@ class Metrics:
         yield _labelled(GaugeMetricFamily, "authz_key_age_seconds", "Time since the last good fetch.", "issuer", ages)
         in_force = {revision: 1} if revision else {}
         yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
-        told = (
+        meaning = (
             "1 while the saved policy is refused; `test`: the first of its tests that fails, empty for another mistake."
         )
         waiting = {} if refused is None else {refused: 1}
-        yield _labelled(GaugeMetricFamily, "authz_policy_refused", told, "test", waiting)
+        yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)

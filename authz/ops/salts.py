@@ -105,7 +105,7 @@ class Salts:
             if look is not None:
                 self._read()
                 self._seen = look
-            if look is None or COMMON not in self._known:  # everybody was erased
+            if look is None or COMMON not in self._known:  # everyone was erased
                 self._make([])
             self.common = self._known[COMMON]
         except OSError as error:

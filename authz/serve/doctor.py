@@ -8,7 +8,7 @@ to do; findings never quote an assertion or a key.
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ from authz import __version__
 from authz.core import assertion
 from authz.core.assertion import SigningKey
 from authz.core.errors import ConfigError, Problem
-from authz.core.model import Claims, Identity, Rights
+from authz.core.model import NO_CLAIMS, Identity, Rights
 from authz.settings import Settings
 from authz.system.regular_file import read_secret, why
 
@@ -35,19 +35,7 @@ _SKEW_S: Final = 5  # the default of `[authz] clock_skew` in Airflow
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _SCHEME: Final = "Authz-Assertion"  # of a 401 of our auth managers
-_CLAIMS: Final = Claims(
-    issuer_name=SUBJECT,
-    issuer=SUBJECT,
-    subject=SUBJECT,
-    client_id="",
-    username=SUBJECT,
-    full_name="",
-    groups=frozenset(),
-    audiences=frozenset(),
-    expires_at=0,
-    issued_at=None,
-    not_before=None,
-)
+_CLAIMS: Final = replace(NO_CLAIMS, issuer_name=SUBJECT, issuer=SUBJECT, subject=SUBJECT, username=SUBJECT)
 _IDENTITY: Final = Identity(claims=_CLAIMS, roles=frozenset())
 _RIGHTS: Final = Rights(None, "", ())
 
@@ -179,8 +167,8 @@ def _assertion_finding(answer: Answer, audience: str, issuer: str, kid: str) -> 
 
 
 def _clock(answer: Answer, now: float) -> Finding:
-    told = answer.body.get("now")  # a refusal says it exactly; others have the Date header, in whole seconds
-    there = float(told) if type(told) is int else _date(answer.headers.get("date", ""))
+    reported = answer.body.get("now")  # a refusal says it exactly; others have the Date header, in whole seconds
+    there = float(reported) if type(reported) is int else _date(answer.headers.get("date", ""))
     if there is None:
         return Finding(name="clock", ok=True, text=f"here {_utc(now)}; Airflow did not report its own")
     apart = abs(there - now)

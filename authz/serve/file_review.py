@@ -34,7 +34,7 @@ def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Fin
 def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
     for one in files:
         if one.use is Use.SECRET and _mode(one.path) & stat.S_IROTH:
-            text = f"`{one.key}`: {one.path} can be read by everybody on this machine"
+            text = f"`{one.key}`: {one.path} can be read by every account on this machine"
             hint = "only the gate or Envoy needs it: chmod o-r"
             yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)
 

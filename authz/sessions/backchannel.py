@@ -135,8 +135,8 @@ class Backchannel:
 
     def _log_refusal(self, error: DeniedError) -> None:
         with self._lock:
-            is_told = self._lines.take("", self._clock.monotonic())
-        if is_told:
+            is_logged = self._lines.take("", self._clock.monotonic())
+        if is_logged:
             log.warning("a back-channel logout was refused: %s: %s", error.reason, error.detail)
 
     def _end(self, asked: Asked) -> Page:

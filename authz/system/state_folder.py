@@ -136,10 +136,10 @@ class StateFolder:
         return list(self._problems.values())
 
     def _report(self, name: str, text: str) -> None:
-        told = f"state: {self._path / name} {text}"
-        if self._problems.get(name) != told:
-            log.error("%s", told)
-        self._problems[name] = told
+        problem = f"state: {self._path / name} {text}"
+        if self._problems.get(name) != problem:
+            log.error("%s", problem)
+        self._problems[name] = problem
 
 
 def shown(wall: object) -> str:

@@ -60,10 +60,12 @@ class ServiceAccount:
                 timeout=_TIMEOUT_S,
                 trust_env=False,  # the proxy variables of tasks lead to the gate
             )
-            told = answer.json() if answer.is_success else {"error": f"HTTP {answer.status_code}"}
-            if "error" in told:
-                raise UnavailableError(f"{endpoint} issued no token to {self._account.client_id}: {told['error']}.")
-            return self._checked(told["access_token"], float(told.get("expires_in", 60)), told["token_type"])
+            answered = answer.json() if answer.is_success else {"error": f"HTTP {answer.status_code}"}
+            if "error" in answered:
+                raise UnavailableError(f"{endpoint} issued no token to {self._account.client_id}: {answered['error']}.")
+            return self._checked(
+                answered["access_token"], float(answered.get("expires_in", 60)), answered["token_type"]
+            )
         except (OSError, httpx.HTTPError, ValueError, TypeError, KeyError) as error:
             raise UnavailableError(f"{endpoint} issued no token: {type(error).__name__}.") from None
 

@@ -37,12 +37,12 @@ class GateHttpTrigger(HttpTrigger):
         final = False
         try:
             response = await self._get_response(self._get_async_hook())
-            told = None if response.ok else refusal(response.status_code, response.headers, response.content)
-            if told is None and (response.ok or not self._checked()):
+            refused = None if response.ok else refusal(response.status_code, response.headers, response.content)
+            if refused is None and (response.ok or not self._checked()):
                 yield _event(status="success", response=HttpResponseSerializer.serialize(response))
                 return
-            message = f"{response.status_code}: {told or response.reason}"
-            final = told is not None and told.status == FORBIDDEN
+            message = f"{response.status_code}: {refused or response.reason}"
+            final = refused is not None and refused.status == FORBIDDEN
         except (EgressError, aiohttp.ClientError, OSError, ValueError) as error:
             message = f"{type(error).__name__}: {error}"
         yield _event(status="error", message=message, final=final)

@@ -39,17 +39,21 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | N
     if not decision or status < 400 or len(body) > _LONGEST_BODY:  # noqa: PLR2004 RFC 9110 §15.5
         return None
     try:
-        told = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict) or told.get("decision_id") != decision or not isinstance(told.get("error"), str):
+    if (
+        not isinstance(fields, dict)
+        or fields.get("decision_id") != decision
+        or not isinstance(fields.get("error"), str)
+    ):
         return None
     return Refusal(
         status=status,
-        error=told["error"],
-        message=str(told.get("message", "")),
+        error=fields["error"],
+        message=str(fields.get("message", "")),
         decision=decision,
-        rule=str(told.get("rule") or ""),
+        rule=str(fields.get("rule") or ""),
     )
 
 

@@ -101,13 +101,13 @@ class GateHttpHook(HttpHook):
             AirflowFailException: the gate refuses the call. Airflow does not retry.
             AirflowException: any other answer that is not a success.
         """
-        told = _told(response)
-        if told is None:
+        refused = _refusal_in(response)
+        if refused is None:
             super().check_response(response)
             return
-        self.log.error("The call failed: %s", told)
-        kind = AirflowFailException if told.status == FORBIDDEN else AirflowException
-        raise kind(f"{told.status}: {told}")
+        self.log.error("The call failed: %s", refused)
+        kind = AirflowFailException if refused.status == FORBIDDEN else AirflowException
+        raise kind(f"{refused.status}: {refused}")
 
     def run_with_advanced_retry(self, _retry_args: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
         """The same as `HttpHook`'s, but a refusal is never retried, whatever the arguments say."""
@@ -132,10 +132,10 @@ class GateHttpHook(HttpHook):
             response = session.get(self.base_url, timeout=_TEST_TIMEOUT_S, allow_redirects=False)
         except (requests.RequestException, EgressError) as error:
             return False, f"{self.base_url}: {error}"
-        told = _told(response)
-        if told is not None:
+        refused = _refusal_in(response)
+        if refused is not None:
             asked = "" if _is_running() else " (only a running task's calls carry an identity; this one had none)"
-            return told.status == UNAUTHENTICATED or _is_running(), f"{self.base_url}: {told}{asked}"
+            return refused.status == UNAUTHENTICATED or _is_running(), f"{self.base_url}: {refused}{asked}"
         if DECISION in response.headers:
             return True, f"{self.base_url}: the gate passed it on, and the destination said {response.status_code}"
         return False, (
@@ -151,8 +151,8 @@ class GateHttpHook(HttpHook):
         """Seconds to wait, or None where the answer is final."""
         if response.status_code not in {TOO_MANY, UNAVAILABLE}:
             return None
-        told = _told(response)
-        not_begun = response.status_code == TOO_MANY or (told is not None and told.error not in MAYBE_BEGUN)
+        refused = _refusal_in(response)
+        not_begun = response.status_code == TOO_MANY or (refused is not None and refused.error not in MAYBE_BEGUN)
         return retry_after(response.headers) if not_begun or self.method in _IDEMPOTENT else None
 
 
@@ -163,7 +163,7 @@ class GateHttpHookOfVariable(GateHttpHook):
     hook_name = "HTTP through the gate (from a variable)"
 
 
-def _told(response: requests.Response) -> Refusal | None:
+def _refusal_in(response: requests.Response) -> Refusal | None:
     if response.ok:
         return None
     return refusal(response.status_code, response.headers, response.content)

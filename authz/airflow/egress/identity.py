@@ -141,8 +141,8 @@ def is_compact(token: str) -> bool:
 
 def _read(text: str) -> Credential:
     try:
-        told = json.loads(text)
-        credential = Credential(token=told["token"], lives_s=float(told["expires_in"]), level=str(told["level"]))
+        fields = json.loads(text)
+        credential = Credential(token=fields["token"], lives_s=float(fields["expires_in"]), level=str(fields["level"]))
         good = is_compact(credential.token)
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UnavailableError("The gate's answer is not a run identity token.") from None

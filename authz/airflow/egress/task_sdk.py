@@ -91,7 +91,7 @@ def ask(key: str, task: Task) -> str:
         with _TURN.taken():
             answer = comms.send(GetVariable(key=key))
     except AirflowRuntimeError as error:
-        raise _told(error.error, task) from None
+        raise _error_of(error.error, task) from None
     except OSError as error:
         if error.errno in {errno.ENOTSOCK, errno.EBADF}:  # `multiprocessing` closes descriptor 0, which Airflow uses
             raise NoRunError(_NO_WAY.format(task)) from None
@@ -99,7 +99,7 @@ def ask(key: str, task: Task) -> str:
     except EOFError as error:
         raise UnavailableError(f"The supervisor of {task} does not answer: {type(error).__name__}.") from None
     if isinstance(answer, ErrorResponse):
-        raise _told(answer, task)
+        raise _error_of(answer, task)
     if not isinstance(answer, VariableResult) or answer.key != key or answer.value is None:
         raise UnavailableError(f"The supervisor of {task} answered something else ({type(answer).__name__}).")
     return str(answer.value)
@@ -113,7 +113,7 @@ def hide(secret: str) -> None:
         mask_secret(secret)
 
 
-def _told(answer: Any, task: Task) -> EgressError:
+def _error_of(answer: Any, task: Task) -> EgressError:
     """What the supervisor's error means for an identity."""
     detail = answer.detail or {}
     status = detail.get("status_code")

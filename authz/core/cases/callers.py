@@ -6,11 +6,11 @@ Law: roles come from the policy alone, as for a verified token. A service accoun
 from dataclasses import dataclass, replace
 
 from authz.core.errors import TokenError
-from authz.core.model import Claims, Identity, Issuer, Level, Plane, Run
+from authz.core.model import NO_CLAIMS, Claims, Identity, Issuer, Level, Plane, Run
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 
-_SOMEBODY = "somebody"
+_SOMEONE = "someone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,26 +51,19 @@ def identity_of(caller: Caller, policy: Policy, plane: Plane) -> Identity | None
 
 
 def _claimed(caller: Caller, issuer: Issuer) -> Claims:
-    subject = caller.subject or caller.client or _SOMEBODY
-    return _claims(subject, issuer_name=issuer.name, issuer=issuer.issuer, client=caller.client, groups=caller.groups)
+    subject = caller.subject or caller.client or _SOMEONE
+    return replace(
+        NO_CLAIMS,
+        issuer_name=issuer.name,
+        issuer=issuer.issuer,
+        subject=subject,
+        client_id=caller.client,
+        username=subject,
+        groups=frozenset(caller.groups),
+    )
 
 
 def _claims_of(run: Run) -> Claims:
     """The claims of a token that the gate gives a run."""
-    return _claims(".".join(filter(None, (run.dag_id, run.task_id))), issuer_name="the gate", issuer="")
-
-
-def _claims(subject: str, *, issuer_name: str, issuer: str, client: str = "", groups: tuple[str, ...] = ()) -> Claims:
-    return Claims(
-        issuer_name=issuer_name,
-        issuer=issuer,
-        subject=subject,
-        client_id=client,
-        username=subject,
-        full_name="",
-        groups=frozenset(groups),
-        audiences=frozenset(),
-        expires_at=0,
-        issued_at=None,
-        not_before=None,
-    )
+    subject = ".".join(filter(None, (run.dag_id, run.task_id)))
+    return replace(NO_CLAIMS, issuer_name="the gate", subject=subject, username=subject)

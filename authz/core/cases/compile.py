@@ -18,7 +18,7 @@ from authz.core.errors import Problem
 from authz.core.model import Plane, Request
 from authz.core.policy import Effect
 from authz.core.policy.case_draft import CaseSection
-from authz.core.policy.case_schema import ANONYMOUS, EVERYONE, NOBODY, CaseDraft
+from authz.core.policy.case_schema import ANONYMOUS, EVERYONE, NO_ONE, CaseDraft
 from authz.core.policy.draft import Draft
 from authz.core.policy.schema import RuleDraft
 from authz.core.reasons import Reason
@@ -176,7 +176,7 @@ class _Test:
                     self.found.append((("among", position), mistake.message, mistake.hint))
         near = Vocabulary(among).near
         for text, allowed in self._entry.matrix.items():
-            may = () if allowed == NOBODY else tuple(among) if allowed == EVERYONE else allowed
+            may = () if allowed == NO_ONE else tuple(among) if allowed == EVERYONE else allowed
             for position, name in enumerate(may):
                 if name not in among and not self._callers.known_badly(name):
                     hint = near(name) or "define it under `callers`, or name it in `among`"

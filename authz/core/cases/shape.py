@@ -12,23 +12,14 @@ from authz.core.errors import RequestError
 from authz.core.model import Plane
 from authz.core.policy import Effect
 from authz.core.policy.case_schema import CaseDraft
-from authz.core.reasons import Reason
+from authz.core.reasons import ALLOWED_BY_POLICY, DENIED_BY_POLICY, Reason
 from authz.core.request.path import canonical_host, is_base
 
 Found = tuple[tuple[str | int, ...], str, str]
 """Where in the test (keys and positions), what, what to do."""
 
-ALLOWING: Final = (Reason.RULE, Reason.PUBLIC)
-DENYING: Final = (
-    Reason.NO_TOKEN,
-    Reason.NO_ROLE,
-    Reason.NO_RULE,
-    Reason.DENY_RULE,
-    Reason.UNKNOWN_ROUTE,
-    Reason.IDENTITY_TOO_WEAK,
-    Reason.AUDIENCE,
-)
-"""The reasons that follow from a policy alone."""
+_DENYING: Final = (*DENIED_BY_POLICY, Reason.AUDIENCE)
+"""`audience`: no issuer of the policy has an audience on the plane, so every token is refused."""
 
 ONE_QUESTION: Final = ("request", "operation")
 _FORMS: Final = (*ONE_QUESTION, "table", "matrix")
@@ -109,15 +100,16 @@ def _lists(entry: CaseDraft) -> Iterator[Found]:
 
 def answer(entry: CaseDraft, effects: Mapping[str, Effect] | None, nearest: Callable[[str], str]) -> Iterator[Found]:
     """Mistakes in `reason` and `rule`; `effects` has the effect of every rule, None where not all could be read."""
-    fitting = ALLOWING if entry.expect == "allow" else DENYING
-    if entry.reason and entry.reason not in {*ALLOWING, *DENYING}:
+    fitting = ALLOWED_BY_POLICY if entry.expect == "allow" else _DENYING
+    if entry.reason and entry.reason not in {*ALLOWED_BY_POLICY, *_DENYING}:
         known = ", ".join(fitting)
-        hint = near(entry.reason, [*ALLOWING, *DENYING]) or f"with `expect: {entry.expect}` it is one of {known}"
+        near_reason = near(entry.reason, [*ALLOWED_BY_POLICY, *_DENYING])
+        hint = near_reason or f"with `expect: {entry.expect}` it is one of {known}"
         message = "does not follow from a policy" if entry.reason in set(Reason) else "is not a reason"
         yield ("reason",), f"`{entry.reason}` {message}", hint
     elif entry.reason and entry.expect and entry.reason not in fitting:
         yield ("reason",), f"`{entry.reason}` does not go with `expect: {entry.expect}`", f"one of {', '.join(fitting)}"
-    elif entry.reason in {*DENYING} - {Reason.DENY_RULE} and entry.rule:
+    elif entry.reason in {*_DENYING} - {Reason.DENY_RULE} and entry.rule:
         yield ("rule",), f"no rule decides where the reason is `{entry.reason}`", "remove `rule`, or `reason`"
     if not entry.rule or effects is None:
         return

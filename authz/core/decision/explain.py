@@ -195,7 +195,7 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
         yield f"  roles      {', '.join(sorted(identity.roles)) or 'none'}"
         if identity.run:
             yield f"  run        {_run_text(identity.run)}"
-        yield f"  in Airflow {explanation.airflow_role or 'nobody'}"
+        yield f"  in Airflow {explanation.airflow_role or 'no role'}"
     yield f"  policy     revision {explanation.revision[:12]}"
 
 

@@ -104,7 +104,7 @@ def _like_regexes(policy: Policy) -> Iterator[Problem]:
 def _seeing_all(covering: Covering) -> Iterator[Problem]:
     """Roles that rules limit to some DAGs, but that see all because they include a built-in role."""
     policy, words = covering.policy, covering.words
-    told: set[str] = set()
+    reported: set[str] = set()
     for rule in policy.rules.values():
         if rule.effect is not Effect.ALLOW or not _limited(rule) or Plane.INBOUND not in rule.planes:
             continue
@@ -112,11 +112,11 @@ def _seeing_all(covering: Covering) -> Iterator[Problem]:
             role = policy.roles.get(name)
             wide = [other for other in BUILT_IN if role is not None and other in role.includes and other != name]
             sees = [other for other in wide if _DAGS in words.stand_for((other,), never=False)]
-            if role is None or not sees or name in told or name in BUILT_IN:
+            if role is None or not sees or name in reported or name in BUILT_IN:
                 continue
             if any(other in policy.rules and covering.covers(policy.rules[other], rule) for other in sees):
                 continue  # `_moot` reports the rule
-            told.add(name)
+            reported.add(name)
             message = (
                 f"the role `{name}` sees every DAG, though `{rule.id}` limits it to some: it includes `{sees[-1]}`"
             )

@@ -91,7 +91,7 @@ def unpacked(data: bytes, file: str, *, several: bool) -> Bundle:
     except (ValueError, TypeError, RecursionError):
         at = -1
     if not parts or at != len(rest):
-        raise ValueError("its files cannot be told apart")
+        raise ValueError("it cannot be divided into its files")
     return Bundle(parts[0].data, file, tuple(parts[1:]))
 
 

@@ -21,8 +21,8 @@ BUILT_IN_CALLERS: Final = (ANONYMOUS, AUTHENTICATED)
 """The callers that every policy has: without a token, and with a valid one that has no group, client or subject."""
 
 EVERYONE: Final = "everyone"
-NOBODY: Final = "nobody"
-_RESERVED: Final = (*BUILT_IN_CALLERS, EVERYONE, NOBODY)
+NO_ONE: Final = "none"
+_RESERVED: Final = (*BUILT_IN_CALLERS, EVERYONE, NO_ONE)
 
 
 def _caller_name(value: str) -> str:
@@ -33,13 +33,13 @@ def _caller_name(value: str) -> str:
 
 def _allowed(value: object) -> str | tuple[str, ...]:
     """The callers of one row of a matrix. An empty list may be one that got lost, so it has a word."""
-    if value in {EVERYONE, NOBODY}:
+    if value in {EVERYONE, NO_ONE}:
         return str(value)
     if not isinstance(value, tuple):
         found = f"`{value}`" if isinstance(value, str) else kind(value)
-        raise Mistake(f"expected a list of callers, found {found}", f"write [reader, op], {EVERYONE} or {NOBODY}")
+        raise Mistake(f"expected a list of callers, found {found}", f"write [reader, op], {EVERYONE} or {NO_ONE}")
     if not value:
-        raise Mistake("this is empty", f"write `{NOBODY}` if no one may do it")
+        raise Mistake("this is empty", f"write `{NO_ONE}` if no one may do it")
     for position, name in enumerate(value):
         if not isinstance(name, str):
             raise Mistake(f"expected the name of a caller, found {kind(name)}", "define callers under `callers`")
@@ -62,7 +62,7 @@ _Outcome = Literal["allow", "deny"]
 _Row = Annotated[
     str | tuple[str, ...],
     PlainValidator(_allowed),
-    WithJsonSchema({"anyOf": [{"enum": [EVERYONE, NOBODY]}, {"type": "array", "items": {"type": "string"}}]}),
+    WithJsonSchema({"anyOf": [{"enum": [EVERYONE, NO_ONE]}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 
 

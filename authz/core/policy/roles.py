@@ -31,7 +31,7 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
     if not found and role_graph.closures(includes) is None:
         message = f"the roles include more than {role_graph.MOST} roles, directly or through others"
         yield draft.document.problem(("roles",), message, "include fewer, or list the groups where they are meant")
-    yield from _nobodys(draft, includes)
+    yield from _unassigned(draft, includes)
 
 
 def _references(draft: Draft) -> Iterator[Problem]:
@@ -49,7 +49,7 @@ def _references(draft: Draft) -> Iterator[Problem]:
                 yield draft.document.problem(loc, f"unknown role `{included}`", hint)
 
 
-def _nobodys(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
+def _unassigned(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
     """Roles that no one can have."""
     if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
         return  # a role that could not be read whole may be the one that gives the others

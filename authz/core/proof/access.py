@@ -89,7 +89,7 @@ def calls(policy: Policy, asking: Iterable[Caller]) -> Iterator[Change]:
     return gained(without_rules(policy), policy, Plane.EGRESS, frozenset(asking))
 
 
-def everybody(policy: Policy, plane: Plane) -> tuple[Caller, ...]:
+def all_callers(policy: Policy, plane: Plane) -> tuple[Caller, ...]:
     """A caller for each membership that counts, strangers and anonymous ones; see `callers`."""
     return (ANONYMOUS, *callers(plane, policy))
 

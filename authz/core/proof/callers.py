@@ -7,11 +7,11 @@ client and one subject.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from authz.core.model import Claims, Identity, Plane, Run
+from authz.core.model import NO_CLAIMS, Claims, Identity, Plane, Run
 from authz.core.policy.compiled import Policy
 
 _STRANGER: Final = "\ue001"  # a subject that no policy names
@@ -60,18 +60,12 @@ class Caller:
     def claims(self) -> Claims:
         """The claims of a token with these memberships."""
         named = {kind: [m.value for m in self.memberships if m.kind is kind] for kind in Kind}
-        return Claims(
+        return replace(
+            NO_CLAIMS,
             issuer_name=self.issuer,
-            issuer="",
             subject=next(iter(named[Kind.SUBJECT]), _STRANGER),
             client_id=next(iter(named[Kind.CLIENT]), ""),
-            username="",
-            full_name="",
             groups=frozenset(named[Kind.GROUP]),
-            audiences=frozenset(),
-            expires_at=0,
-            issued_at=None,
-            not_before=None,
         )
 
     def also(self, other: "Caller") -> "Caller | None":

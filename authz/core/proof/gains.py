@@ -134,7 +134,7 @@ class Gains:
 
     def _gaining(self, asking: list[Caller], at: Point, route: Route | None) -> tuple[Caller, ...]:
         """Which of these gain the request, which a new rule about each of them allows."""
-        if self._before.allows_nobody(at, route) and self._after.denies_nobody(at, route):
+        if self._before.allows_no_one(at, route) and self._after.denies_no_one(at, route):
             return tuple(asking)
         return tuple(caller for caller in asking if self._gained(caller, at))
 
@@ -162,11 +162,11 @@ class Asked:
             return may(caller, at, self._policy)
         return shows(at.request, known, self._policy, at.shown)
 
-    def allows_nobody(self, at: Point, route: Route | None) -> bool:
+    def allows_no_one(self, at: Point, route: Route | None) -> bool:
         """Whether no allow rule applies to any caller."""
         return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
 
-    def denies_nobody(self, at: Point, route: Route | None) -> bool:
+    def denies_no_one(self, at: Point, route: Route | None) -> bool:
         """Whether no deny rule applies to any caller."""
         return not self._applies(Effect.DENY, at, route)
 

@@ -56,7 +56,7 @@ def _caller(caller: Caller, at: Point) -> Iterator[str]:
     if caller.issuer:
         yield from ("--issuer", caller.issuer)
         if not caller.memberships:
-            yield from ("--as", "somebody")
+            yield from ("--as", "someone")
     if at.run is not None:
         yield from ("--dag", at.run.dag_id, "--task", at.run.task_id)
         if at.run.level is not Level.ASSERTED or not caller.issuer:

@@ -399,7 +399,7 @@ def test_the_refusal_of_an_older_sdk_has_the_gates_words():
 
     body = {"error": "run_ended", "message": "The task is not running.", "decision_id": "d-2"}
     told = ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 403, "message": "m", "detail": body})
-    error = task_sdk._told(told, task_sdk.Task("1", "d", "r", "t", 4, 1))
+    error = task_sdk._error_of(told, task_sdk.Task("1", "d", "r", "t", 4, 1))
     assert isinstance(error, RefusedError)
     assert str(error) == (
         "The gate refused a run identity to d.t[4], run r, try 1 (HTTP 403):"

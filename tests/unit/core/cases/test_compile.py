@@ -44,7 +44,7 @@ def test_without_a_name_a_test_is_called_by_what_it_asks():
 {who: {issuer: corp}, operation: "dags:read", expect: deny}
 {who: {run: {dag: d}}, request: GET /x, expect: deny}
 {who: reader, table: {"dags:read": allow}}
-{matrix: {"pools:read": nobody}, among: [reader]}"""
+{matrix: {"pools:read": none}, among: [reader]}"""
     assert [case.name for case in read(tests).cases] == [
         "reader: GET /api/v2/dags",
         "a and b, client c, s: dag_runs:create x",
@@ -101,7 +101,7 @@ def test_a_table_has_a_case_for_each_row():
 
 
 def test_a_matrix_allows_exactly_the_callers_that_a_row_names():
-    tests = '{name: m, matrix: {GET /api/v2/dags: [reader], "health:read": everyone, "pools:read": nobody}}'
+    tests = '{name: m, matrix: {GET /api/v2/dags: [reader], "health:read": everyone, "pools:read": none}}'
     found = {}
     for case in read(tests).cases:
         found.setdefault(case.row.rpartition(", ")[0], {})[case.row.rpartition(", ")[2]] = case.expected.allow
@@ -120,7 +120,7 @@ def test_a_matrix_on_egress_asks_for_runs_too():
 
 
 def test_a_matrix_may_say_whom_it_asks_for():
-    tests = "{name: m, among: [authenticated, etl], matrix: {GET /api/v2/dags: nobody}}"
+    tests = "{name: m, among: [authenticated, etl], matrix: {GET /api/v2/dags: none}}"
     assert [case.row for case in read(tests).cases] == ["GET /api/v2/dags, authenticated", "GET /api/v2/dags, etl"]
 
 

@@ -300,7 +300,7 @@ def test_text_for_a_person():
         "  identity   s-1 of corp",
         "  groups     none",
         "  roles      viewer",
-        "  in Airflow nobody",
+        "  in Airflow no role",
         f"  policy     revision {POLICY.revision[:12]}",
         "rules considered:",
         "  allow `ops` (policy.yaml:19:5): does not apply",

@@ -8,7 +8,7 @@ from authz.core.decision.decide import shows
 from authz.core.model import Plane, Request
 from authz.core.policy import Bundle, load
 from authz.core.policy.targets import targets
-from authz.core.proof.access import calls, cells, everybody, roles, title
+from authz.core.proof.access import all_callers, calls, cells, roles, title
 from authz.core.proof.callers import ANONYMOUS, Caller, Kind, Membership
 from tests.support.factories.small_policies import DAGS, policy
 
@@ -49,7 +49,7 @@ def allowed(known, caller, target, dag):
 def test_cells_say_what_the_engine_grants(block):
     for number in range(block * 10, block * 10 + 10):
         _, known = policy(random.Random(number), "inbound")  # noqa: S311 drawn again from its number
-        found = cells(known, everybody(known, Plane.INBOUND))
+        found = cells(known, all_callers(known, Plane.INBOUND))
         about = [target for target in targets(known.catalogue) if target.operation in OPERATIONS]
         for caller, row in found.items():
             for name in OPERATIONS:

@@ -120,7 +120,7 @@ def test_a_narrower_deny_rule_gives_back_what_both_patterns_share():
 def test_a_public_rule_is_a_gain_without_a_token():
     change = one("", 'id: v, public: true, paths: ["/api/v2/version"], methods: [GET]')
     assert change.callers[-1].anonymous
-    assert change.witness.words == ("GET", "/api/v2/version", "--host", "z", "--issuer", "corp", "--as", "somebody")
+    assert change.witness.words == ("GET", "/api/v2/version", "--host", "z", "--issuer", "corp", "--as", "someone")
 
 
 def test_a_path_outside_of_the_catalogue():
@@ -158,7 +158,7 @@ def test_a_call_of_a_run():
     )
     change = one(old, old.replace("identity: verified-bearer", "identity: asserted"))
     assert (change.levels, change.dags, change.tasks) == (("asserted",), ("d_*",), ("t",))
-    assert change.witness.words[-6:] == ("--as", "somebody", "--dag", "d_z", "--task", "t")
+    assert change.witness.words[-6:] == ("--as", "someone", "--dag", "d_z", "--task", "t")
     change = one("", old)
     assert change.levels == ("verified", "verified-bearer")
     assert change.callers[0].issuer == ""
