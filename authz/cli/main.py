@@ -9,6 +9,7 @@ import click
 from authz import __version__
 from authz.cli.access import matrix, what_can, who_can
 from authz.cli.ask import check, explain
+from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
@@ -76,7 +77,7 @@ def main() -> None:
 
 _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, lint, run_tests, operations, schema, token, revoke,
-    task_keys, envoy, doctor,
+    task_keys, envoy, doctor, completion,
 )  # fmt: skip
 for command in _COMMANDS:
     main.add_command(command)

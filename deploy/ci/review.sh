@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Reviews a policy change: lint, the policy's own tests, and who gains and who loses against a base revision.
+#
+# usage: review.sh BASE [POLICY]
+#   BASE    the git revision that the change is compared with, as origin/main
+#   POLICY  the policy file, below the current folder (default: policy.yaml)
+#
+# Environment:
+#   REPORT         file that gets the report as Markdown (default: policy-review.md)
+#   JUNIT          file that gets the tests' results as JUnit's XML (default: policy-tests.xml)
+#   FAIL_ON_WIDEN  true: it is a failure if anyone gains anything
+#
+# Exit status: 0 nothing is wrong; 1 a mistake, a failing test, or someone gains where FAIL_ON_WIDEN is true;
+# 2 BASE cannot be read.
+set -euo pipefail
+
+base=${1:?usage: review.sh BASE [POLICY]}
+policy=${2:-policy.yaml}
+report=${REPORT:-policy-review.md}
+status=0
+
+git rev-parse --quiet --verify --end-of-options "$base^{commit}" >/dev/null || {
+  echo "error: $base is no revision of this repository: fetch it first" >&2
+  exit 2
+}
+
+{ echo "## $policy against $base"; echo; } >"$report"
+
+# Lint loads the policy as a gate does, and so it runs the policy's tests.
+if findings=$(authz lint -- "$policy" 2>&1); then
+  verdict="the gate accepts it"
+else
+  verdict="**the gate would refuse it**" status=1
+fi
+printf 'Lint: %s\n\n```text\n%s\n```\n\n' "$verdict" "$findings" >>"$report"
+printf '%s\n' "$findings"
+
+if [ "$status" = 0 ]; then
+  # 0: all pass; 2: the policy has no tests, which is no failure here.
+  tests=0
+  authz test --junit "${JUNIT:-policy-tests.xml}" -- "$policy" || tests=$?
+  [ "$tests" = 1 ] && status=1
+fi
+
+if [ "$status" = 0 ]; then
+  if git cat-file -e "$base:./$policy" 2>/dev/null; then
+    authz diff --markdown -- "git:$base:$policy" "$policy" >>"$report"
+    authz diff -- "git:$base:$policy" "$policy"
+    if [ "${FAIL_ON_WIDEN:-false}" = true ]; then
+      authz prove no-new-access -- "git:$base:$policy" "$policy" >/dev/null || status=1
+    fi
+  else
+    echo "$policy is new: there is nothing to compare it with." | tee -a "$report"
+  fi
+fi
+exit "$status"
