@@ -176,7 +176,7 @@ class Claims:
 
 
 NO_CLAIMS: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)
-"""What a caller without a token has, and what a caller of whom only some claims are known is made from (`replace`)."""
+"""The claims of a caller without a token, from which `replace` makes those of a caller with a few."""
 
 
 @made_per_request
