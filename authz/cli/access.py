@@ -1,34 +1,66 @@
-"""`authz who-can`, `authz what-can` and `authz matrix`: who may do what under the policy."""
+"""`authz who-can`, `authz what-can` and `authz matrix`: who may do what under the policy.
 
-import csv
-import html
-import io
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+Law: the answer is complete. A name that neither policy nor settings have is an error, never an empty answer.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import click
 import orjson
 
-from authz.cli.diff import name_of, what, who
+from authz.cli.naming import Names, callers_json
 from authz.cli.options import gate_option, json_option, policy_option
-from authz.cli.served import served
+from authz.cli.safe_text import RAW
+from authz.cli.served import Served, served
+from authz.cli.tables import FORMS, Table
+from authz.core.characters import one_line
 from authz.core.documents.wording import near
+from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
 from authz.core.policy import Policy
-from authz.core.proof.access import Cell, all_callers, calls, cells, roles, title
+from authz.core.proof.access import Cell, all_callers, calls, cells, roles, titles
 from authz.core.proof.callers import Caller, Kind, Membership
-
-_NARROWEST: Final = 40  # columns of a terminal
+from authz.core.proof.diff import Change
 
 
 def cell_text(cell: Cell) -> str:
-    """The DAGs of a cell; `yes` where the operation concerns none."""
-    if not cell.grants:
-        return "yes"
-    dags = "all DAGs" if "*" in cell.dags else ", ".join(cell.dags)
-    return dags + (f", not {', '.join(cell.excepted)}" if cell.excepted else "")
+    """The DAGs of a cell; `yes` where the operation concerns none. Then how far that goes."""
+    dags = ("all DAGs" if "*" in cell.dags else ", ".join(cell.dags)) if cell.grants else "yes"
+    text = dags + (f", not {', '.join(cell.excepted)}" if cell.excepted else "")
+    parts = [name for name in ("hosts", "methods", "paths") if getattr(cell.limits, name)]
+    text += f", some {' and '.join(parts)}" if parts else ""
+    return text + (f", except {', '.join(cell.excepted_places)}" if cell.excepted_places else "")
+
+
+def _cell_json(cell: Cell) -> dict[str, list[str]]:
+    limits = cell.limits
+    return {
+        "dags": cell.dags,
+        "not": cell.excepted,
+        "hosts": [*limits.hosts],
+        "methods": [*limits.methods],
+        "paths": [*limits.paths],
+        "except": [*cell.excepted_places],
+        "rules": sorted(cell.rules),
+    }
+
+
+def _call_json(right: Change, names: Names) -> dict[str, object]:
+    return {
+        "what": names.what(right),
+        "destinations": [*right.destinations],
+        "hosts": [*right.hosts],
+        "methods": [*right.methods],
+        "paths": [*right.paths],
+        "levels": [*right.levels],
+        "dags": [*right.dags],
+        "tasks": [*right.tasks],
+        "except": [*right.excepted],
+        "rules": [right.rule],
+    }
 
 
 @click.command("who-can", short_help="Who may do an operation, or call a destination?")
@@ -56,47 +88,82 @@ def who_can(
     authz who-can dag_runs:create --dag sales_daily
     authz who-can --destination orders
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy = served(policy_path, settings_path).policy
+    gate = served(policy_path, settings_path)
+    policy = gate.policy
     if bool(operation) == bool(destination):
         raise click.UsageError("name an operation, or a --destination")
     if operation and operation not in policy.catalogue.operations:
         hint = near(operation, policy.catalogue.operations) or "see `authz operations`"
-        raise click.UsageError(f"there is no operation {operation} ({hint})")
-    found = [*_callers_of(policy, destination)] if destination else [*_doers_of(policy, operation, dag_id)]
+        raise click.UsageError(one_line(f"there is no operation {operation} ({hint})"))
+    found = _callers_of(gate, destination) if destination else _doers_of(policy, operation, dag_id)
     if as_json:
-        rows = [{"who": names, "what": text, "rules": sorted(rules)} for names, text, rules in found]
-        click.echo(orjson.dumps(rows).decode())
+        click.echo(orjson.dumps([row for _, row in found]).decode())
     else:
-        for names, text, rules in found:
-            click.echo(f"{', '.join(names)}: {text}  (rule {', '.join(sorted(rules))})")
+        for text, row in found:
+            click.echo(f"{text}  (rule {', '.join(map(one_line, row['rules']))})")
         if not found:
             click.echo("no one")
     click.get_current_context().exit(0 if found else 1)
 
 
-_Found = tuple[list[str], str, set[str]]
+_Found = list[tuple[str, dict[str, Any]]]
+"""For each line its text, without the rules, and its data."""
 
 
-def _doers_of(policy: Policy, operation: str, dag_id: str) -> Iterator[_Found]:
+def _doers_of(policy: Policy, operation: str, dag_id: str) -> _Found:
     """Callers with equal rights together."""
-    together: dict[tuple[str, frozenset[str]], list[Caller]] = {}
+    names = Names([policy])
+    together: dict[tuple[str, frozenset[str]], list[tuple[Caller, Cell]]] = {}
     for caller, row in cells(policy, all_callers(policy, Plane.INBOUND)).items():
         cell = row.get(operation)
         if cell is not None and (not dag_id or cell.about(dag_id)):
-            together.setdefault((cell_text(cell), frozenset(cell.rules)), []).append(caller)
-    for (text, rules), callers in together.items():
-        yield [name for caller in callers for name in _names(caller)], text, set(rules)
+            together.setdefault((cell_text(cell), frozenset(cell.rules)), []).append((caller, cell))
+    found = []
+    for (text, _), alike in together.items():
+        callers = [caller for caller, _ in alike]
+        said = f"{', '.join(names.together(callers, Plane.INBOUND))}: {one_line(text)}"
+        found.append((said, {"who": names.each(callers), "what": text, **_cell_json(alike[0][1])}))
+    return found
 
 
-def _names(caller: Caller) -> Iterator[str]:
-    yield name_of(caller)
-    yield from (f"{other.kind} `{other.value}`" for other in caller.alike)
+def _callers_of(gate: Served, destination: str) -> _Found:
+    """The callers of each rule about the destination, or about its hosts."""
+    names = Names([gate.policy])
+    hosts = _hosts_of(gate, destination)
+    found = []
+    for right in calls(gate.policy, all_callers(gate.policy, Plane.EGRESS)):
+        if right.destinations and destination not in right.destinations:
+            continue
+        fitting = tuple(host for host in right.hosts if hosts is None or any(overlap(host, one) for one in hosts))
+        if right.hosts and not fitting:
+            continue
+        one = replace(right, destinations=(destination,) if right.destinations else (), hosts=fitting)
+        row = {"who": names.all(one), "callers": callers_json(one), **_call_json(one, names)}
+        found.append((f"{names.who(one)}: {names.what(one)}", row))
+    return found
 
 
-def _callers_of(policy: Policy, destination: str) -> Iterator[_Found]:
-    for right in calls(policy, all_callers(policy, Plane.EGRESS)):
-        if destination in right.destinations or not (right.destinations or right.hosts):
-            yield [who(right)], what(right), {right.rule}
+def _hosts_of(gate: Served, destination: str) -> tuple[str, ...] | None:
+    """The hosts that the settings give a destination; None without settings.
+
+    Raises:
+        UsageError: there is no such destination.
+    """
+    if gate.ways is not None:
+        known = {way.name: way.hosts for way in gate.ways.destinations}
+        if destination not in known:
+            raise click.UsageError(_unknown("the settings have no destination", destination, known))
+        return known[destination]
+    named = {name for rule in gate.policy.rules.values() for name in rule.destinations}
+    if destination not in named:
+        text = _unknown("no rule names the destination", destination, named)
+        raise click.UsageError(f"{text}; with --settings, rules about its hosts count too")
+    return None
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    hint = near(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+    return one_line(f"{what} {name} ({hint})")
 
 
 @click.command("what-can", short_help="What may a caller do?")
@@ -122,29 +189,47 @@ def what_can(
     if role and (groups or client or subject):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
-        raise click.UsageError(f"the policy has no role {role} ({near(role, policy.roles) or 'see its `roles`'})")
+        hint = near(role, policy.roles) or "see its `roles`"
+        raise click.UsageError(one_line(f"the policy has no role {role} ({hint})"))
     names = [one.name for one in policy.issuers.values()]
     if issuer and issuer not in names:
-        raise click.UsageError(f"the policy has no issuer named {issuer}; it has {', '.join(names)}")
+        raise click.UsageError(one_line(f"the policy has no issuer named {issuer}; it has {', '.join(names)}"))
     held = [*(Membership(Kind.GROUP, group) for group in groups)]
     held += [Membership(kind, value) for kind, value in ((Kind.CLIENT, client), (Kind.SUBJECT, subject)) if value]
-    caller = Caller(issuer or names[0], tuple(held), role=role)
-    inbound = cells(policy, [caller])[caller]
-    outbound = [what(right) for right in calls(policy, [caller]) if caller in right.callers]
+    caller = Caller(issuer or names[0], tuple(held))
+    asking = {plane: one for plane in Plane if (one := _as_role(policy, plane, role) if role else caller) is not None}
+    if not role:
+        accepted = next(one for one in policy.issuers.values() if one.name == caller.issuer).audiences
+        asking = {plane: one for plane, one in asking.items() if plane in accepted}
+    _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
+
+
+def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
+    """A caller of the plane with a role; None if no issuer of the plane gives it."""
+    return next((one for one in roles(policy, plane) if one.role == role), None)
+
+
+def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, as_json: bool) -> None:
+    """What a caller may do on each plane that accepts them."""
+    names = Names([policy])
+    one = asking.get(Plane.INBOUND)
+    inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
+    one = asking.get(Plane.EGRESS)
+    outbound = [right for right in calls(policy, [one]) if one in right.callers] if one is not None else []
     if as_json:
-        rows = {name: _as_dict(cell) for name, cell in sorted(inbound.items())}
-        click.echo(orjson.dumps({"operations": rows, "calls": outbound}).decode())
+        rows = {name: _cell_json(cell) for name, cell in inbound}
+        listed = [_call_json(right, names) for right in outbound]
+        click.echo(orjson.dumps({"issuer": issuer, "operations": rows, "calls": listed}).decode())
         return
-    for name, cell in sorted(inbound.items()):
-        click.echo(f"{name:26} {cell_text(cell)}")
-    for text in outbound:
-        click.echo(f"call {text}")
+    if issuer and len(policy.issuers) > 1:
+        planes = " and ".join(plane.value for plane in asking)
+        click.echo(one_line(f"a caller of {issuer}, whose tokens are for {planes}; --issuer asks about another"))
+    for name, cell in inbound:
+        click.echo(one_line(f"{name:26} {cell_text(cell)}"))
+    for right in outbound:
+        click.echo(f"call {names.what(right)}")
     if not (inbound or outbound):
         click.echo("nothing")
-
-
-def _as_dict(cell: Cell) -> dict[str, list[str]]:
-    return {"dags": cell.dags, "not": cell.excepted, "rules": sorted(cell.rules)}
 
 
 @click.command(short_help="Who may do what, as a table of roles.")
@@ -167,85 +252,26 @@ def matrix(plane: str, form: str, only: tuple[str, ...], policy_path: Path | Non
     """
     policy = served(policy_path, settings_path).policy
     if unknown := sorted(set(only) - policy.roles.keys()):
-        raise click.UsageError(f"the policy has no role {unknown[0]}")
+        hint = near(unknown[0], policy.roles) or "see its `roles`"
+        raise click.UsageError(one_line(f"the policy has no role {unknown[0]} ({hint})"))
     chosen = [one for one in roles(policy, Plane(plane)) if not only or one.role in only]
     table = (_operations if plane == Plane.INBOUND else _calls)(policy, chosen)
-    click.echo(_FORMS[form](table), nl=False)
+    click.echo(FORMS[form](table), nl=False)
 
 
-_Table = list[list[str]]
-
-
-def _operations(policy: Policy, chosen: Sequence[Caller]) -> _Table:
+def _operations(policy: Policy, chosen: Sequence[Caller]) -> Table:
     found = cells(policy, chosen)
     named = sorted({name for row in found.values() for name in row})
     rows = [[name, *(cell_text(found[one][name]) if name in found[one] else "" for one in chosen)] for name in named]
-    return [["operation", *map(title, chosen)], *rows]
+    return [["operation", *titles(chosen)], *rows]
 
 
-def _calls(policy: Policy, chosen: Sequence[Caller]) -> _Table:
+def _calls(policy: Policy, chosen: Sequence[Caller]) -> Table:
+    names = Names([policy], RAW)
     rows: dict[str, list[str]] = {}
     for right in calls(policy, chosen):
-        text = what(right)
+        text = names.what(right)
         row = rows.setdefault(text, [text, *[""] * (len(chosen) + 1)])
         for caller in right.callers:
             row[chosen.index(caller) + 1 if caller in chosen else -1] = "yes"
-    return [["call", *map(title, chosen), "a run"], *(rows[text] for text in sorted(rows))]
-
-
-def _text(table: _Table) -> str:
-    """Columns, where they fit into the terminal; else a block for each row."""
-    widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
-    if sum(widths) + 2 * len(widths) <= max(shutil.get_terminal_size().columns, _NARROWEST):
-        lines = (
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-        )
-        return "".join(f"{line}\n" for line in lines)
-    return "".join(_block(table[0], row) for row in table[1:])
-
-
-def _block(titles: Iterable[str], row: Sequence[str]) -> str:
-    cells_of = list(zip(titles, row, strict=True))[1:]
-    return "".join([f"{row[0]}\n", *(f"  {name}: {cell}\n" for name, cell in cells_of if cell)])
-
-
-def _csv(table: _Table) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(table)
-    return out.getvalue()
-
-
-def _markdown(table: _Table) -> str:
-    rows = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in table]
-    rows.insert(1, ["---"] * len(table[0]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _html(table: _Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
-    body = "".join(
-        f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>\n"
-        for row in table[1:]
-    )
-    return _PAGE.format(head=head, body=body)
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Who may do what</title>
-<style>
-body {{ font: 14px system-ui, sans-serif; margin: 2rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }}
-thead th {{ position: sticky; top: 0; background: #f4f4f4; }}
-tbody th {{ font-weight: 600; white-space: nowrap; }}
-</style></head>
-<body><h1>Who may do what</h1>
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}</tbody></table></body></html>
-"""
-_FORMS: Final[dict[str, Callable[[_Table], str]]] = {
-    "text": _text,
-    "csv": _csv,
-    "markdown": _markdown,
-    "html": _html,
-}
+    return [["call", *titles(chosen), "a run"], *(rows[text] for text in sorted(rows))]

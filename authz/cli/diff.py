@@ -3,8 +3,7 @@
 Law: exit status 0 when no one gains, or when that was not asked; 1 when someone does; 2 when a policy cannot be read.
 """
 
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,15 +11,16 @@ import click
 import orjson
 
 from authz.cli.git_bundle import bundle_of
+from authz.cli.naming import Names, callers_json
 from authz.cli.options import json_option, load_policy
+from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
+from authz.core.characters import one_line
 from authz.core.policy import Policy
-from authz.core.proof.callers import Caller
 from authz.core.proof.diff import Change, Condition, changes, conditions
 
 _GIT: Final = "git:"
 _SHOWN: Final = 50
-_FEW: Final = 4
 
 
 def _policy(text: str) -> Policy:
@@ -57,9 +57,9 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     before, after = _policy(old), _policy(new)
     about, found = [*conditions(before, after)], [*changes(before, after)]
     if as_json:
-        click.echo(orjson.dumps(_as_json(about, found)).decode())
+        click.echo(orjson.dumps(_as_json(about, found, (before, after))).decode())
     else:
-        click.echo("\n".join((_markdown if markdown else _lines)(about, found)))
+        click.echo("\n".join((_markdown if markdown else _lines)(about, found, (before, after))))
     widens = any(one.widens for one in about) or any(change.gained for change in found)
     click.get_current_context().exit(1 if fail_on_widen and widens else 0)
 
@@ -79,54 +79,63 @@ def no_new_access(old: str, new: str, *, as_json: bool) -> None:
     about = [one for one in conditions(before, after) if one.widens]
     found = [change for change in changes(before, after) if change.gained]
     if as_json:
-        click.echo(orjson.dumps({"result": "FAIL" if about or found else "PASS", **_as_json(about, found)}).decode())
+        click.echo(
+            orjson.dumps(
+                {"result": "FAIL" if about or found else "PASS", **_as_json(about, found, (before, after))}
+            ).decode()
+        )
     else:
-        click.echo("\n".join(["FAIL", *_lines(about, found)] if about or found else ["PASS"]))
+        click.echo("\n".join(["FAIL", *_lines(about, found, (before, after))] if about or found else ["PASS"]))
     click.get_current_context().exit(1 if about or found else 0)
 
 
-def _lines(about: Iterable[Condition], found: list[Change]) -> Iterator[str]:
+def _lines(about: Iterable[Condition], found: list[Change], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a terminal."""
+    names = Names(policies)
     for condition in about:
-        yield click.style(condition.text, fg="yellow")
+        yield click.style(one_line(condition.text), fg="yellow")
     for gained, title, color in ((True, "gains", "green"), (False, "loses", "red")):
         listed = [change for change in found if change.gained is gained]
         for change in listed[:_SHOWN]:
-            yield f"{click.style(title, fg=color)} {who(change)}: {what(change)}"
-            yield f"    {_because(change)}"
+            yield f"{click.style(title, fg=color)} {names.who(change)}: {names.what(change)}"
+            yield f"    {names.because(change)}"
             if change.witness is not None:
-                shows = f"   shows {change.witness.shows}" if change.witness.shows else ""
-                yield f"    try: authz check {shlex.join(change.witness.words)}{shows}"
+                shows = f"   shows {one_line(change.witness.shows)}" if change.witness.shows else ""
+                yield f"    try: authz check {command(change.witness.words)}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
     if not found:
         yield "no one gains or loses anything by the rules"
 
 
-def _markdown(about: Iterable[Condition], found: list[Change]) -> Iterator[str]:
+def _markdown(about: Iterable[Condition], found: list[Change], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a pull request."""
-    yield from (f"> **{condition.text}**\n" for condition in about)
+    names = Names(policies, MARKDOWN)
+    yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in about)
     if not found:
         yield "No one gains or loses anything by the rules."
         return
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
     for change in found[:_SHOWN]:
-        words = f"`{shlex.join(change.witness.words)}`" if change.witness is not None else ""
-        cells = ["gains" if change.gained else "loses", who(change), what(change), _because(change), words]
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        words = MARKDOWN.code(command(change.witness.words)) if change.witness is not None else ""
+        shows = f" shows {MARKDOWN.code(change.witness.shows)}" if change.witness and change.witness.shows else ""
+        title = "gains" if change.gained else "loses"
+        yield f"| {title} | {names.who(change)} | {names.what(change)} | {names.because(change)} | {words}{shows} |"
     if len(found) > _SHOWN:
-        yield f"\nand {len(found) - _SHOWN} more"
+        yield f"\nand {len(found) - _SHOWN} more: see `--json`"
 
 
-def _as_json(about: Iterable[Condition], found: Iterable[Change]) -> dict[str, object]:
+def _as_json(about: Iterable[Condition], found: Iterable[Change], policies: Sequence[Policy]) -> dict[str, object]:
+    names = Names(policies)
     return {
         "conditions": [{"text": one.text, "widens": one.widens} for one in about],
         "changes": [
             {
                 "change": "gains" if change.gained else "loses",
                 "plane": change.plane.value,
-                "who": [name_of(caller) for caller in change.callers],
+                "who": names.all(change),
+                "callers": callers_json(change),
                 "roles": list(change.roles),
                 "operations": list(change.operations),
                 "dags": list(change.dags),
@@ -144,38 +153,3 @@ def _as_json(about: Iterable[Condition], found: Iterable[Change]) -> dict[str, o
             for change in found
         ],
     }
-
-
-def who(change: Change) -> str:
-    """The callers, as people name them."""
-    # What every caller gains needs no list of those who also do.
-    named = [caller for caller in change.callers if caller.anonymous]
-    named = named or [caller for caller in change.callers if caller.issuer and not caller.memberships]
-    named = named or [*change.callers]
-    names = [name_of(caller) for caller in named]
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    roles = f" ({', '.join(change.roles)})" if change.roles else ""
-    return f"{', '.join(names[:_FEW])}{more}{roles}"
-
-
-def name_of(caller: Caller) -> str:
-    """One caller by their memberships."""
-    if caller.anonymous:
-        return "callers without a token"
-    if not caller.issuer:
-        return "a run"
-    held = " and ".join(f"{membership.kind} `{membership.value}`" for membership in caller.memberships)
-    return held or f"every caller of {caller.issuer}"
-
-
-def what(change: Change) -> str:
-    """Operations, DAGs and place."""
-    place = " ".join(map(", ".join, filter(None, (change.methods, change.destinations or change.hosts, change.paths))))
-    run = f"as a run ({', '.join(change.levels)})" if change.levels else ""
-    named = [f"{word} {', '.join(texts)}" for word, texts in (("DAG", change.dags), ("task", change.tasks)) if texts]
-    return ", ".join(filter(None, (", ".join(change.operations), place, run, *named)))
-
-
-def _because(change: Change) -> str:
-    rule = f"rule `{change.rule}`"
-    return f"{rule}; the deny rule `{change.denied}` is gone or narrower" if change.denied else rule

@@ -5,18 +5,20 @@ to ask about follows from the gains over a policy without rules, so that none is
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from authz.core.decision.decide import evaluate
 from authz.core.model import Allow, DagGrant, Decision, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.overlap import Segment, glob_of, segments
-from authz.core.policy.rules import AUTHENTICATED
+from authz.core.policy.rules import AUTHENTICATED, Effect
 from authz.core.proof.callers import ANONYMOUS, Caller, callers
 from authz.core.proof.diff import Change, gained
 from authz.core.proof.gains import Gains
 from authz.core.proof.nothing import without_rules
-from authz.core.proof.regions import Region
+from authz.core.proof.places import NO_LIMITS, Limits, Places, Routes, is_about, taken_by
+from authz.core.proof.regions import Region, of_rule, shared
+from authz.core.proof.space import Space
 
 
 @dataclass(slots=True)
@@ -24,10 +26,14 @@ class Cell:
     """What one caller may do of one operation; `rules` are the ids of the rules that allow it.
 
     `grants` are those of the operation's routes: which DAGs, but for which others. It is empty where none is concerned.
+    `limits` are what rules ask for, where not the whole operation is allowed. `excepted_places` are what deny rules
+    about paths or hosts take from it.
     """
 
     grants: set[DagGrant] = field(default_factory=set)
     rules: set[str] = field(default_factory=set)
+    limits: Limits = NO_LIMITS
+    excepted_places: tuple[str, ...] = ()
 
     @property
     def dags(self) -> list[str]:
@@ -55,6 +61,8 @@ def cells(policy: Policy, asking: Iterable[Caller]) -> dict[Caller, dict[str, Ce
     """The operations that each of these callers may do."""
     wanted = dict.fromkeys(asking)
     found: dict[Caller, dict[str, Cell]] = {caller: {} for caller in wanted}
+    places = {caller: Places(policy, caller.identity(policy)) for caller in wanted}
+    routes = Routes(policy)
     question = Gains(without_rules(policy), policy, Plane.INBOUND, wanted)
     for gain in question.all():
         for caller in gain.callers:
@@ -65,6 +73,11 @@ def cells(policy: Policy, asking: Iterable[Caller]) -> dict[Caller, dict[str, Ce
                     cell = found[caller].setdefault(name, Cell())
                     cell.grants.update([grant] if grant is not None else [])
                     cell.rules.add(gain.rule)
+                    places[caller].add(name, gain.rule, gain.region)
+    for caller, row in found.items():
+        for name, cell in row.items():
+            cell.limits = places[caller].limits(name, routes)
+            cell.excepted_places = places[caller].excepted(name, routes, whole=not cell.limits)
     return found
 
 
@@ -85,24 +98,62 @@ def _text(segment: Segment) -> str:
 
 
 def calls(policy: Policy, asking: Iterable[Caller]) -> Iterator[Change]:
-    """The outbound calls that these callers, and runs, may make; as gains over a policy without rules."""
-    return gained(without_rules(policy), policy, Plane.EGRESS, frozenset(asking))
+    """The outbound calls that these callers, and runs, may make; as gains over a policy without rules.
+
+    `excepted` is what deny rules take from them. Callers who lose different things have entries of their own.
+    """
+    space = Space(Plane.EGRESS, policy)
+    denials = [rule for rule in policy.rules.values() if rule.effect is Effect.DENY and Plane.EGRESS in rule.planes]
+    for right in gained(without_rules(policy), policy, Plane.EGRESS, tuple(dict.fromkeys(asking))):
+        regions = [
+            region for region in of_rule(policy.rules[right.rule], Plane.EGRESS, space) if _within(region, right)
+        ]
+        near = [rule for rule in denials if any(True for region in regions for _ in shared(region, rule, space))]
+        alike: dict[tuple[str, ...], list[Caller]] = {}
+        for caller in right.callers:
+            identity = caller.identity(policy)
+            taken = tuple(sorted({taken_by(rule) for rule in near if is_about(rule, identity)} - {""}))
+            alike.setdefault(taken, []).append(caller)
+        for taken, some in alike.items():
+            yield replace(right, callers=tuple(some), excepted=taken)
+
+
+def _within(region: Region, right: Change) -> bool:
+    """Whether the right is about the region."""
+    said = (right.destinations, region.destination), (right.paths, region.pattern), (right.methods, region.method)
+    host = region.host.text if region.host is not None else ""
+    return all(not texts or text in texts for texts, text in (*said, (right.hosts, host)))
 
 
 def all_callers(policy: Policy, plane: Plane) -> tuple[Caller, ...]:
     """A caller for each membership that counts, strangers and anonymous ones; see `callers`."""
-    return (ANONYMOUS, *callers(plane, policy))
+    return tuple(dict.fromkeys((ANONYMOUS, *callers(plane, policy))))
 
 
 def roles(policy: Policy, plane: Plane) -> Iterator[Caller]:
-    """A caller for each role, after those without a token and those with no role but `authenticated`."""
+    """A caller for each role, after those without a token and those with a token and nothing that counts.
+
+    These are one for each issuer where an issuer gives all its callers a role; else one stands for all. A role that no
+    issuer of the plane gives has none.
+    """
     issuers = [issuer.name for issuer in policy.issuers.values() if plane in issuer.audiences]
     yield ANONYMOUS
-    if issuers:
-        yield Caller(issuers[0])
-        yield from (Caller(issuers[0], role=name) for name in policy.roles)
+    strangers = [Caller(name) for name in issuers]
+    given = {policy.identify(caller.claims()).roles for caller in strangers}
+    yield from strangers if len(given) > 1 else strangers[:1]
+    held = [role for role in policy.roles.values() if not role.issuers or not role.issuers.isdisjoint(issuers)]
+    possible = {name for role in held for name in (role.name, *role.includes)} if issuers else set()
+    yield from (Caller(issuers[0], role=name) for name in policy.roles if name in possible)
 
 
-def title(caller: Caller) -> str:
-    """The role that a caller of `roles` stands for."""
-    return "without a token" if caller.anonymous else caller.role or AUTHENTICATED
+def titles(chosen: Iterable[Caller]) -> list[str]:
+    """The roles that callers of `roles` stand for."""
+    chosen = tuple(chosen)
+    several = sum(1 for caller in chosen if not (caller.anonymous or caller.role)) > 1
+    return [_title(caller, several=several) for caller in chosen]
+
+
+def _title(caller: Caller, *, several: bool) -> str:
+    if caller.anonymous:
+        return "without a token"
+    return caller.role or (f"{AUTHENTICATED}, {caller.issuer}" if several else AUTHENTICATED)

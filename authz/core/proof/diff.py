@@ -4,20 +4,24 @@ Law: complete under the conditions that `conditions` names, each of which is a c
 the way back: one question, asked twice.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.patterns import Glob
 from authz.core.policy.rules import AUTHENTICATED, Rule
-from authz.core.proof.callers import Caller
+from authz.core.proof.boxes import Box, boxes
+from authz.core.proof.callers import Caller, Membership, callers
 from authz.core.proof.gains import Gain, Gains, may
 from authz.core.proof.points import Point
 from authz.core.proof.regions import EVERY, Region
+from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
-from authz.core.request.path import CONNECT
+from authz.core.request.path import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +34,18 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What callers gain, or lose. `roles` are those of the rule that they have.
+    """What callers gain, or lose: all combinations of what it says. `roles` are those of the rule that they have.
 
     `operations` is empty outside of Airflow's catalogue. `dags` are patterns, empty where no DAG is concerned. The
     others are what the rule says, as far as it is about them; `methods` and `levels` are those that have changed.
     `rule` allows it in the one policy; `denied` is a deny rule of the other, if that is the reason.
+    `known` are those who were asked about. `excepted` is what deny rules take from it; only `access.calls` looks.
     """
 
     gained: bool
     plane: Plane
     callers: tuple[Caller, ...]
+    known: tuple[Caller, ...] = field(default=(), repr=False)
     roles: tuple[str, ...]
     operations: tuple[str, ...]
     dags: tuple[str, ...]
@@ -52,6 +58,14 @@ class Change:
     rule: str
     denied: str
     witness: Witness | None
+    excepted: tuple[str, ...] = ()
+
+    def ways(self, caller: Caller) -> tuple[tuple[Membership, ...], ...]:
+        """For each membership of the caller, itself and those that count alike."""
+        alike = {(one.issuer, one.memberships[-1]): one.alike for one in self.known if len(one.memberships) == 1}
+        if caller.memberships:
+            alike.setdefault((caller.issuer, caller.memberships[-1]), caller.alike)
+        return tuple((one, *alike.get((caller.issuer, one), ())) for one in caller.memberships)
 
 
 def conditions(old: Policy, new: Policy) -> Iterator[Condition]:
@@ -78,43 +92,93 @@ def changes(old: Policy, new: Policy) -> Iterator[Change]:
 
 def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller] | None = None) -> Iterator[Change]:
     """The gains on one plane, those of one rule with equal callers together; of `asking`, or else of all callers."""
-
-    def differs(caller: Caller, at: Point) -> bool:
-        return may(caller, at, after) and not may(caller, at, before)
-
-    question = Gains(before, after, plane, asking)
+    known = tuple(callers(plane, before, after) if asking is None else asking)
+    question = Gains(before, after, plane, asking if asking is None else known)
+    methods = Methods(plane, before, after)
     for found in _together(question):
         first = found[0]
         rule = after.rules[first.rule]
         held = {role for caller in first.callers for role in _roles(caller, after)}
-        regions = [gain.region for gain in found]
-        levels = {region.level for region in regions}
-        yield Change(
-            gained=True,
-            plane=plane,
-            callers=first.callers,
-            roles=tuple(role for role in rule.roles if role == AUTHENTICATED or role in held),
-            operations=_texts(name for region in regions for name in question.operations(region)),
-            dags=_texts(map(_dag, regions)),
-            destinations=_texts(region.destination for region in regions),
-            hosts=_texts(region.host.text for region in regions if region.host is not None),
-            methods=_texts(_methods(rule, regions)),
-            paths=_texts(region.pattern for region in regions),
-            levels=() if None in levels else tuple(level.value for level in Level if level in levels),
-            tasks=_texts(region.task.text for region in regions if region.task != EVERY),
-            rule=first.rule,
-            denied=first.denied,
-            witness=next(filter(None, (witness(gain.region, gain.callers[0], differs) for gain in found)), None),
-        )
+        for box, regions in _boxes(found, rule, question):
+            levels = box[_LEVEL]
+            yield Change(
+                gained=True,
+                plane=plane,
+                callers=first.callers,
+                known=known,
+                roles=tuple(role for role in rule.roles if role == AUTHENTICATED or role in held),
+                operations=_texts(box[0]),
+                dags=_texts(box[_DAG]),
+                destinations=_texts(region.destination for region in regions),
+                hosts=_texts(region.host.text for region in regions if region.host is not None),
+                methods=methods.texts(rule, regions),
+                paths=_texts(region.pattern for region in regions),
+                levels=() if "" in levels else tuple(level.value for level in Level if level.value in levels),
+                tasks=_texts(region.task.text for region in regions if region.task != EVERY),
+                rule=first.rule,
+                denied=first.denied,
+                witness=_witness(regions, first.callers[0], before, after),
+            )
+
+
+def _witness(regions: Iterable[Region], caller: Caller, before: Policy, after: Policy) -> Witness | None:
+    """A request of the regions that shows the gain."""
+
+    def differs(caller: Caller, at: Point) -> bool:
+        return may(caller, at, after) and not may(caller, at, before)
+
+    return next(filter(None, (witness(region, caller, differs) for region in regions)), None)
+
+
+_DAG: Final = 1
+_LEVEL: Final = 5
+
+
+def _boxes(found: Iterable[Gain], rule: Rule, question: Gains) -> Iterator[tuple[Box, list[Region]]]:
+    """The regions of the gains, together where all combinations of what they say are gained."""
+    regions: dict[tuple[str, ...], list[Region]] = defaultdict(list)
+    about_dags: dict[str, bool] = defaultdict(bool)
+    for region in (gain.region for gain in found):
+        for name in question.operations(region) or ("",):
+            about_dags[name] |= bool(region.operation and _dag(region))
+            regions[name, *_sides(region, rule)].append(region)
+    # Beside the DAGs of an operation, whether it may be asked for at all says nothing more.
+    said = [sides for sides in regions if sides[_DAG] or not about_dags[sides[0]]]
+    for box in boxes(said):
+        inside = {
+            id(region): region
+            for sides, some in regions.items()
+            if all(
+                side in values or (at == _DAG and not side and about_dags[sides[0]])
+                for at, (side, values) in enumerate(zip(sides, box, strict=True))
+            )
+            for region in some
+        }
+        yield box, [*inside.values()]
+
+
+def _sides(region: Region, rule: Rule) -> tuple[str, ...]:
+    """What a report says of a region, side by side; an operation says the method."""
+    method = region.method if rule.methods or not region.operation else ""
+    host = region.host.text if region.host is not None else ""
+    level = region.level.value if region.level is not None else ""
+    return _dag(region), region.destination, host, region.pattern, level, method, region.task.text
 
 
 def _together(question: Gains) -> Iterator[list[Gain]]:
-    """The gains of one rule and equal callers, those within Airflow's catalogue and the others; a rule at a time."""
-    rule, groups = "", dict[object, list[Gain]]()
+    """The gains of one rule and equal callers, those within Airflow's catalogue and the others; a rule at a time.
+
+    What callers gain by the rule alone, they do not gain a second time because a deny rule is gone.
+    """
+    rule, groups, whole = "", dict[object, list[Gain]](), dict[Region, frozenset[Caller]]()
     for gain in question.all():
         if gain.rule != rule:
             yield from groups.values()
-            rule, groups = gain.rule, {}
+            rule, groups, whole = gain.rule, {}, {}
+        if not gain.denied:
+            whole[gain.region] = whole.get(gain.region, frozenset()).union(gain.callers)
+        elif whole.get(gain.region, frozenset()).issuperset(gain.callers):
+            continue
         groups.setdefault((gain.callers, gain.denied, bool(gain.region.operation)), []).append(gain)
     yield from groups.values()
 
@@ -123,10 +187,21 @@ def _texts(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({text for text in texts if text}))
 
 
-def _methods(rule: Rule, regions: list[Region]) -> Iterator[str]:
-    """The methods, where they are not clear from the operations or the rule is about some."""
-    if rule.methods or any(region.method == CONNECT for region in regions):
-        yield from (region.method for region in regions)
+class Methods:
+    """The methods of regions in words: those that one of them stands for, too."""
+
+    def __init__(self, plane: Plane, *policies: Policy) -> None:
+        rules = [rule for policy in policies for rule in policy.rules.values() if plane in rule.planes]
+        self._asked = set(Space(plane, *policies).methods)
+        self._others = METHODS - {method for rule in rules for method in rule.methods} - {"HEAD"}
+
+    def texts(self, rule: Rule, regions: list[Region]) -> tuple[str, ...]:
+        """The methods, where they are not clear from the operations and are not all of them."""
+        found = {region.method for region in regions}
+        if not rule.methods and (regions[0].operation or found == self._asked):
+            return ()
+        one_for_all = self._others if regions[0].plane is Plane.EGRESS and found & self._others else frozenset()
+        return _texts(found | one_for_all)
 
 
 def _roles(caller: Caller, policy: Policy) -> frozenset[str]:

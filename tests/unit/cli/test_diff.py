@@ -146,11 +146,17 @@ def test_what_everybody_gains_lists_nobody_else(run):
     (run.folder / "new.yaml").write_text(
         OLD + '  - {id: all, plane: inbound, roles: [authenticated], operations: ["pools:read"]}\n'
     )
-    assert "gains every caller of corp (authenticated): pools:read" in run("diff", "old.yaml", "new.yaml").output
+    assert (
+        "gains every caller of corp, but not group `ops` (authenticated): pools:read"
+        in run("diff", "old.yaml", "new.yaml").output
+    )
     (run.folder / "new.yaml").write_text(
         OLD + "  - {id: all, public: true, methods: [GET], paths: [/api/v2/version]}\n"
     )
-    assert "gains callers without a token: version:read" in run("diff", "old.yaml", "new.yaml").output
+    assert (
+        "gains everyone, also without a token, but not group `ops`: version:read"
+        in run("diff", "old.yaml", "new.yaml").output
+    )
 
 
 @pytest.fixture
