@@ -13,6 +13,7 @@ from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
 from authz.cli.options import gate_option, json_option, plane_option, policy_option
 from authz.cli.served import Served, served
+from authz.core.characters import one_line
 from authz.core.decision.explain import explain as explain_decision
 from authz.core.decision.rights import dags_json, dags_text
 from authz.core.model import Allow, Decision, Deny
@@ -62,17 +63,17 @@ def _headline(decision: Decision) -> str:
     rule = f" rule={decision.rule}" if decision.rule else ""
     operation = f" operation={decision.operation}" if decision.operation else ""
     dag = f" dag={decision.dag_id}" if decision.dag_id else ""
-    return f"{verdict} {ANSWERS[decision.reason].http} reason={decision.reason}{rule}{operation}{dag}"
+    return f"{verdict} {ANSWERS[decision.reason].http} {one_line(f'reason={decision.reason}{rule}{operation}{dag}')}"
 
 
 def _notes(found: Answer) -> str:
-    return "".join(f"\n  {note}" for note in found.notes)
+    return "".join(f"\n  {one_line(note)}" for note in found.notes)
 
 
 def _summary(found: Answer) -> str:
     decision = found.decision
-    detail = f"\n  {decision.detail}" if isinstance(decision, Deny) and decision.detail else ""
-    dags = f"\n  {dags_text(decision)}" if dags_text(decision) else ""
+    detail = f"\n  {one_line(decision.detail)}" if isinstance(decision, Deny) and decision.detail else ""
+    dags = f"\n  {one_line(dags_text(decision))}" if dags_text(decision) else ""
     return f"{_headline(decision)}\n  {ANSWERS[decision.reason].help}{detail}{dags}{_notes(found)}"
 
 
@@ -139,7 +140,7 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
         if as_json:
             click.echo(orjson.dumps({"line": line.number, "request": line.text, **_as_dict(one)}).decode())
         else:
-            click.echo(f"{_headline(one.decision)}  {line.text}")
+            click.echo(f"{_headline(one.decision)}  {one_line(line.text)}")
     _exit(*(one.decision for one in found))
 
 

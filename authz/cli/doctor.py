@@ -7,6 +7,7 @@ import click
 import orjson
 
 from authz.cli.options import json_option, settings_option
+from authz.core.characters import one_line
 
 
 @click.command(short_help="Ask Airflow whether it accepts what the gate sends.")
@@ -34,7 +35,7 @@ def doctor(url: str, upstream: str | None, settings_path: Path, *, as_json: bool
     else:
         for finding in findings:
             mark, colour = ("ok", "green") if finding.ok else ("FAILED", "red")
-            click.echo(f"{click.style(f'{mark:8}', fg=colour)} {finding.name:10} {finding.text}")
+            click.echo(f"{click.style(f'{mark:8}', fg=colour)} {finding.name:10} {one_line(finding.text)}")
             if not finding.ok:
                 click.echo(f"{'':8} {'':10} → {finding.hint}")
     click.get_current_context().exit(1 if doctors.worst(findings) else 0)

@@ -20,6 +20,7 @@ from authz.cli.options import (
 )
 from authz.cli.served import served
 from authz.core import tokens
+from authz.core.characters import one_line
 from authz.core.errors import DeniedError, KeysUnavailableError
 from authz.core.jose.jwks import KeySet
 from authz.core.jose.primitives import shown
@@ -184,13 +185,13 @@ def _print(report: Inspection, identity: Identity | None, opens: tuple[str, ...]
     for check in report.checks:
         mark, colour = _MARKS[check.outcome]
         why = f" ({key_error})" if key_error and check.outcome is Outcome.SKIPPED else ""
-        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {check.name:10} {check.text}{why}")
-    click.echo(f"\nverdict  {_verdict(report)}")
+        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {check.name:10} {one_line(f'{check.text}{why}')}")
+    click.echo(f"\nverdict  {one_line(_verdict(report))}")
     if identity is not None:
         believed = "" if report.ok else " (if the token were accepted)"
-        click.echo(f"subject  {identity.claims.subject}")
-        click.echo(f"client   {identity.claims.client_id or '-'}")
-        click.echo(f"groups   {', '.join(sorted(identity.claims.groups)) or _no_groups(report)}")
+        click.echo(one_line(f"subject  {identity.claims.subject}"))
+        click.echo(one_line(f"client   {identity.claims.client_id or '-'}"))
+        click.echo(one_line(f"groups   {', '.join(sorted(identity.claims.groups)) or _no_groups(report)}"))
         click.echo(f"roles    {', '.join(sorted(identity.roles)) or '-'}{believed}")
         click.echo(f"Airflow  {identity.airflow_role or '-'}")
-        click.echo("opens    " + ("\n         ".join(opens) or "nothing"))
+        click.echo("opens    " + ("\n         ".join(map(one_line, opens)) or "nothing"))

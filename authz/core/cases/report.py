@@ -49,14 +49,14 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
     """The outcome for people."""
     for file, results in _by_file(made.results).items():
         failed = sum(bool(result.wrong) for result in results)
-        yield f"{file}: {_counted(len(results), 'case')}, {f'{failed} failed' if failed else 'all pass'}"
+        yield f"{one_line(file)}: {_counted(len(results), 'case')}, {f'{failed} failed' if failed else 'all pass'}"
         for result in results if verbose else ():
             yield f"  {'✗' if result.wrong else '✓'} {one_line(result.case.name)}"
     for result in made.failed[:_SHOWN]:
         case = result.case
         yield ""
-        yield f"{case.file}:{case.line}:{case.column}: {one_line(case.name)}"
-        yield f"  {result.wrong}"
+        yield one_line(f"{case.file}:{case.line}:{case.column}: {case.name}")
+        yield f"  {one_line(result.wrong)}"
         yield f"  {one_line(made.why.get(_key(result), '`authz explain` says why'))}"
     if more := len(made.failed[_SHOWN:]):
         yield f"\nand {more} more failed cases"

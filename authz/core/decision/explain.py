@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from authz.core.characters import one_line
 from authz.core.decision.conditions import Condition, Facts, conditions
 from authz.core.decision.decide import evaluate, route_of
 from authz.core.decision.rights import airflow_role, dags_json, dags_text
@@ -101,8 +102,8 @@ class Explanation:
         }
 
     def lines(self) -> list[str]:
-        """The same as text for a terminal."""
-        return [*_decision_lines(self), *_rule_lines(self.considered), *_nearest_lines(self.nearest)]
+        """The same as text for a terminal: each is one line, whatever a rule, a request or a token says."""
+        return [*map(one_line, (*_decision_lines(self), *_rule_lines(self.considered), *_nearest_lines(self.nearest)))]
 
 
 def explain(request: Request, identity: Identity | None, policy: Policy) -> Explanation:
