@@ -12,7 +12,7 @@ import click
 import orjson
 
 from authz.cli.naming import Names, callers_json
-from authz.cli.options import gate_option, json_option, policy_option
+from authz.cli.options import gate_option, json_option, policy_option, running_option
 from authz.cli.safe_text import RAW
 from authz.cli.served import Served, served
 from authz.cli.tables import FORMS, Table
@@ -69,6 +69,7 @@ def _call_json(right: Change, names: Names) -> dict[str, object]:
 @click.option("--destination", default="", help="Who may call this destination, in place of an operation.")
 @policy_option
 @gate_option
+@running_option
 @json_option
 def who_can(
     operation: str,
@@ -77,6 +78,7 @@ def who_can(
     policy_path: Path | None,
     settings_path: Path | None,
     *,
+    gate: str,
     as_json: bool,
 ) -> None:
     """Who may do OPERATION? Each line names callers by one thing that their token says, and the rules that allow it.
@@ -88,14 +90,14 @@ def who_can(
     authz who-can dag_runs:create --dag sales_daily
     authz who-can --destination orders
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    gate = served(policy_path, settings_path)
-    policy = gate.policy
+    asked = served(policy_path, settings_path, gate)
+    policy = asked.policy
     if bool(operation) == bool(destination):
         raise click.UsageError("name an operation, or a --destination")
     if operation and operation not in policy.catalogue.operations:
         hint = near(operation, policy.catalogue.operations) or "see `authz operations`"
         raise click.UsageError(one_line(f"there is no operation {operation} ({hint})"))
-    found = _callers_of(gate, destination) if destination else _doers_of(policy, operation, dag_id)
+    found = _callers_of(asked, destination) if destination else _doers_of(policy, operation, dag_id)
     if as_json:
         click.echo(orjson.dumps([row for _, row in found]).decode())
     else:
@@ -174,9 +176,18 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first.")
 @policy_option
 @gate_option
+@running_option
 @json_option
 def what_can(
-    groups: tuple[str, ...], *, client: str, subject: str, role: str, issuer: str, as_json: bool, **files: Path | None
+    groups: tuple[str, ...],
+    *,
+    client: str,
+    subject: str,
+    role: str,
+    issuer: str,
+    as_json: bool,
+    gate: str,
+    **files: Path | None,
 ) -> None:
     """What may a caller do? Without options: a caller with a valid token and no membership that counts.
 
@@ -185,7 +196,7 @@ def what_can(
     authz what-can --client sales-etl
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy = served(files["policy_path"], files["settings_path"]).policy
+    policy = served(files["policy_path"], files["settings_path"], gate).policy
     if role and (groups or client or subject):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
@@ -245,12 +256,15 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
 @click.option("--role", "only", multiple=True, help="Only this role. May be repeated.")
 @policy_option
 @gate_option
-def matrix(plane: str, form: str, only: tuple[str, ...], policy_path: Path | None, settings_path: Path | None) -> None:
+@running_option
+def matrix(
+    plane: str, form: str, only: tuple[str, ...], policy_path: Path | None, settings_path: Path | None, *, gate: str
+) -> None:
     """A row per operation, or per outbound call, and a column per role, with patterns of DAGs in the cells.
 
     What no one may do has no row.
     """
-    policy = served(policy_path, settings_path).policy
+    policy = served(policy_path, settings_path, gate).policy
     if unknown := sorted(set(only) - policy.roles.keys()):
         hint = near(unknown[0], policy.roles) or "see its `roles`"
         raise click.UsageError(one_line(f"the policy has no role {unknown[0]} ({hint})"))

@@ -39,6 +39,12 @@ gate_option: Callable[[Any], Any] = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Answer as the gate with this settings file would: its policy, its destinations and Airflows, its limits.",
 )
+running_option: Callable[[Any], Any] = click.option(
+    "--gate",
+    metavar="URL",
+    default="",
+    help="Answer only if the gate with this operators' port serves this very policy: http://127.0.0.1:9180.",
+)
 settings_option: Callable[[Any], Any] = click.option(
     "--settings",
     "settings_path",

@@ -59,15 +59,20 @@ class Served:
         return self.upstreams[max(fitting)[2]] if fitting else None
 
 
-def served(policy_path: Path | None, settings_path: Path | None) -> Served:
-    """Both files, read.
+def served(policy_path: Path | None, settings_path: Path | None, gate: str = "") -> Served:
+    """Both files, read; `gate` is the URL of a running gate's operators' port that must serve the policy, or "".
 
     Raises:
+        FetchError: the gate cannot be asked.
         ConfigError, PolicyError: with every problem of a file, or of the two together: the gate would refuse them too.
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
     suite = cases.read(bundle_of(policy_of(policy_path, settings_path, settings)))
+    if gate:
+        from authz.cli.running_gate import require_served  # noqa: PLC0415 only where a gate is asked
+
+        require_served(suite.policy, gate)
     policy, failing = suite.policy, _failing(suite)
     if settings is None:
         return Served(policy=policy, refused=failing)
