@@ -41,11 +41,10 @@ class Names:
         every = self._every(change.callers, change.plane)
         yield from every
         covered = _strangers(change.callers)
-        for caller in change.callers:
-            if caller.memberships and caller.issuer not in covered:
-                yield from self._of(caller, change.ways(caller), most=_FEW_ALIKE)
-            elif not (caller.issuer or caller.anonymous):
-                yield "a run"
+        some = [caller for caller in change.callers if caller.memberships and caller.issuer not in covered]
+        yield from self._short([(caller.issuer, change.ways(caller)) for caller in some], change.plane)
+        if any(not (caller.issuer or caller.anonymous) for caller in change.callers):
+            yield "a run"
 
     def _every(self, callers: Sequence[Caller], plane: Plane) -> list[str]:
         """The names that stand for all callers of an issuer, or without a token."""
@@ -59,15 +58,38 @@ class Names:
     def _spared(self, change: Change) -> Iterator[str]:
         """Those of an issuer, all of whose other callers are meant, who are not."""
         covered, meant = _strangers(change.callers), {_held(caller) for caller in change.callers}
-        for caller in change.known:
-            if caller.issuer in covered and caller.memberships and _held(caller) not in meant:
-                yield from self._of(caller, change.ways(caller), most=_FEW_ALIKE)
+        spared = [
+            (caller.issuer, change.ways(caller))
+            for caller in change.known
+            if caller.issuer in covered and caller.memberships and _held(caller) not in meant
+        ]
+        return self._short(spared, change.plane)
+
+    def _short(self, callers: Iterable[tuple[str, _Ways]], plane: Plane) -> Iterator[str]:
+        """The names of callers by their issuers and memberships: each once, for all the issuers that it is of."""
+        issuers: dict[str, dict[str, None]] = {}
+        for issuer, ways in callers:
+            if len(ways) == 1:
+                names = [f"{one.kind} {self._form.code(one.value)}" for one in ways[0]]
+            else:
+                names = [" and ".join(self._either(way, _FEW_ALIKE) for way in ways)]
+            for name in names:
+                issuers.setdefault(name, {})[issuer] = None
+        yield from (f"{name}{self._of_issuers([*some], plane)}" for name, some in issuers.items())
+
+    def _of_issuers(self, some: Sequence[str], plane: Plane) -> str:
+        if len(self._issuers) == 1:
+            return ""
+        accepted = {name for name, issuer in self._issuers.items() if plane in issuer.audiences}
+        if len(some) > 1 and accepted <= {*some}:
+            return " of any issuer"
+        return f" of {' and '.join(map(self._form.text, some))}"
 
     def together(self, callers: Sequence[Caller], plane: Plane) -> list[str]:
         """The names of callers who may do the same: all of them."""
         covered = _strangers(callers)
         single = [caller for caller in callers if caller.memberships and caller.issuer not in covered]
-        return [*self._every(callers, plane), *(name for one in single for name in self._of(one, _ways_of(one)))]
+        return [*self._every(callers, plane), *self._short([(one.issuer, _ways_of(one)) for one in single], plane)]
 
     def each(self, callers: Sequence[Caller]) -> list[str]:
         """The name of every caller, and of those who count alike."""
@@ -77,17 +99,18 @@ class Names:
         """Every caller of a change by every membership that counts."""
         return [name for caller in change.callers for name in self._of(caller, change.ways(caller))]
 
-    def _of(self, caller: Caller, ways: _Ways, most: int = 0) -> Iterator[str]:
-        """The names of one caller; of several memberships, each with at most `most` that count alike."""
+    def _of(self, caller: Caller, ways: _Ways) -> Iterator[str]:
+        """All names of one caller."""
         of_issuer = f" of {self._form.text(caller.issuer)}" if len(self._issuers) > 1 else ""
         if not caller.memberships:
             yield self._without(caller)
         elif len(ways) == 1:
             yield from (f"{one.kind} {self._form.code(one.value)}{of_issuer}" for one in ways[0])
         else:
-            yield " and ".join(self._either(way, most) for way in ways) + of_issuer
+            yield " and ".join(self._either(way) for way in ways) + of_issuer
 
-    def _either(self, way: Sequence[Membership], most: int) -> str:
+    def _either(self, way: Sequence[Membership], most: int = 0) -> str:
+        """One of the memberships; at most `most` are named, 0 for all."""
         shown = way[: most or len(way)]
         more = f" or {len(way) - len(shown)} more" if len(way) > len(shown) else ""
         return f"{way[0].kind} {' or '.join(self._form.code(one.value) for one in shown)}{more}"

@@ -100,6 +100,14 @@ class TestCallersAreNamed:
         )
         assert "gains every caller of corp, group `h` of people (r, s): variables:read" in found
 
+    def test_a_group_of_several_issuers_once(self, diff, ask):
+        issuers = CORP + PEOPLE + MACHINES
+        new = text(BASE, VARIABLES, issuers=issuers)
+        assert "gains group `g` of any issuer (r): variables:read" in diff(text(BASE, issuers=issuers), new)
+        assert ask(new, "who-can", "variables:read").output == "group `g` of any issuer: yes  (rule n)\n"
+        (row,) = json.loads(ask(new, "who-can", "variables:read", "--json").output)
+        assert row["who"] == ["group `g` of corp", "group `g` of people"]
+
     def test_everyone_and_those_without_a_token_alone(self, diff):
         public = "id: p, public: true, methods: [GET], paths: [/api/v2/version]"
         known = "id: v, plane: inbound, roles: [authenticated], methods: [GET], paths: [/api/v2/version]"
