@@ -60,7 +60,7 @@ class Names:
         covered, meant = _strangers(change.callers), {_held(caller) for caller in change.callers}
         spared = [
             (caller.issuer, change.ways(caller))
-            for caller in change.known
+            for caller in change.known.callers
             if caller.issuer in covered and caller.memberships and _held(caller) not in meant
         ]
         return self._short(spared, change.plane)

@@ -63,7 +63,7 @@ body {{ font: 14px system-ui, sans-serif; margin: 2rem; }}
 table {{ border-collapse: collapse; }}
 th, td {{ border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }}
 thead th {{ position: sticky; top: 0; background: #f4f4f4; }}
-tbody th {{ font-weight: 600; white-space: nowrap; }}
+tbody th {{ font-weight: 600; overflow-wrap: anywhere; min-width: 12rem; }}
 </style></head>
 <body><h1>Who may do what</h1>
 <table><thead><tr>{head}</tr></thead><tbody>

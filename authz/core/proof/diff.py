@@ -5,8 +5,9 @@ the way back: one question, asked twice.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG
@@ -32,6 +33,21 @@ class Condition:
     widens: bool
 
 
+@dataclass(frozen=True)
+class Known:
+    """The callers who were asked about."""
+
+    callers: tuple[Caller, ...] = ()
+
+    @cached_property
+    def alike(self) -> Mapping[tuple[str, Membership], tuple[Membership, ...]]:
+        """For each issuer and membership those that count like it."""
+        return {(one.issuer, one.memberships[0]): one.alike for one in self.callers if len(one.memberships) == 1}
+
+
+NOT_ASKED: Final = Known()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What callers gain, or lose: all combinations of what it says. `roles` are those of the rule that they have.
@@ -45,7 +61,7 @@ class Change:
     gained: bool
     plane: Plane
     callers: tuple[Caller, ...]
-    known: tuple[Caller, ...] = field(default=(), repr=False)
+    known: Known = field(default=NOT_ASKED, repr=False)
     roles: tuple[str, ...]
     operations: tuple[str, ...]
     dags: tuple[str, ...]
@@ -62,9 +78,9 @@ class Change:
 
     def ways(self, caller: Caller) -> tuple[tuple[Membership, ...], ...]:
         """For each membership of the caller, itself and those that count alike."""
-        alike = {(one.issuer, one.memberships[-1]): one.alike for one in self.known if len(one.memberships) == 1}
-        if caller.memberships:
-            alike.setdefault((caller.issuer, caller.memberships[-1]), caller.alike)
+        alike = self.known.alike
+        if len(caller.memberships) == 1 and caller.alike:
+            return ((*caller.memberships, *caller.alike),)
         return tuple((one, *alike.get((caller.issuer, one), ())) for one in caller.memberships)
 
 
@@ -92,8 +108,8 @@ def changes(old: Policy, new: Policy) -> Iterator[Change]:
 
 def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller] | None = None) -> Iterator[Change]:
     """The gains on one plane, those of one rule with equal callers together; of `asking`, or else of all callers."""
-    known = tuple(callers(plane, before, after) if asking is None else asking)
-    question = Gains(before, after, plane, asking if asking is None else known)
+    known = Known(tuple(callers(plane, before, after) if asking is None else asking))
+    question = Gains(before, after, plane, None if asking is None else known.callers)
     methods = Methods(plane, before, after)
     for found in _together(question):
         first = found[0]
