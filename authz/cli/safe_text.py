@@ -15,7 +15,7 @@ from authz.core.characters import one_line
 
 _MARKUP: Final = re.compile(r"[\\`*\[\]<>|~&#!$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _BY_BACKSLASH: Final = frozenset("*_[]~#!>")
-_FORMULA: Final = re.compile(r"\s*[=+\-@|%]")
+_FORMULA: Final = re.compile("\\s*[=+\\-@|%\uff1d\uff0b\uff0d\uff20]")  # also as full-width signs
 
 
 @dataclass(frozen=True, slots=True)
