@@ -18,7 +18,6 @@ from authz.core.policy.targets import Target
 from authz.core.proof.regions import Region, shared
 from authz.core.proof.space import Space
 
-_ANY: Final = "\ue000"  # a segment that is no word of a route
 _Route = tuple[str, str]
 _Path = tuple[Segment, ...]
 
@@ -58,7 +57,6 @@ class Routes:
     """The routes of a policy's catalogue that rules tell apart, and the deny rules about places that meet them."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy = policy
         self.space = Space(Plane.INBOUND, policy)
         self._denials = [
             rule
@@ -68,18 +66,12 @@ class Routes:
 
     @cached_property
     def of_operation(self) -> dict[str, list[Target]]:
-        """For each operation one route of each kind that it has; not those that another route hides."""
+        """For each operation one route of each kind that it has."""
         found: dict[str, list[Target]] = defaultdict(list)
         for members in self.space.alike.values():
-            if self._is_found(members[0]):
-                for name in {member.operation for member in members}:
-                    found[name].append(members[0])
+            for name in {member.operation for member in members}:
+                found[name].append(members[0])
         return found
-
-    def _is_found(self, target: Target) -> bool:
-        path = tuple(_ANY if segment is None else str(segment) for segment in target.shape.segments)
-        route = self.policy.catalogue.match((*path, *[_ANY] * target.shape.rest), target.method)
-        return route is not None and route.template == target.template
 
     @cached_property
     def _by_route(self) -> dict[_Route, list[Rule]]:

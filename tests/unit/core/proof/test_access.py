@@ -8,7 +8,7 @@ from authz.core.decision.decide import shows
 from authz.core.model import Plane, Request
 from authz.core.policy import Bundle, load
 from authz.core.policy.targets import targets
-from authz.core.proof.access import all_callers, calls, cells, roles, title
+from authz.core.proof.access import all_callers, calls, cells, roles, titles
 from authz.core.proof.callers import ANONYMOUS, Caller, Kind, Membership
 from tests.support.factories.small_policies import DAGS, policy
 
@@ -57,6 +57,12 @@ def test_cells_say_what_the_engine_grants(block):
                     engine = any(allowed(known, caller, target, dag) for target in about if target.operation == name)
                     told = name in row and row[name].about(dag)
                     assert told == engine, (number, caller, name, dag)
+            for name in row.keys() & {"connections:delete", "tokens:create", "version:read"}:
+                if not (
+                    row[name].limits or row[name].excepted_places
+                ):  # the whole operation, on a host that no rule names
+                    routes = [target for target in about if target.operation == name]
+                    assert all(allowed(known, caller, target, "") for target in routes), (number, caller, name)
 
 
 def small(rules, audiences="{inbound: [airflow], egress: [outbound]}"):
@@ -88,7 +94,8 @@ RULES = """
 
 def test_cells_have_patterns_and_exceptions():
     known = small(RULES)
-    by_role = {title(caller): row for caller, row in cells(known, roles(known, Plane.INBOUND)).items()}
+    found = cells(known, roles(known, Plane.INBOUND))
+    by_role = dict(zip(titles(found), found.values(), strict=True))
     assert [*by_role] == ["without a token", "authenticated", "reader", "op"]
     assert set(by_role["without a token"]) == set(by_role["authenticated"]) == {"version:read"}
     reading = by_role["reader"]["dags:read"]

@@ -171,3 +171,9 @@ class TestWhatAChangeSays:
         )
         assert [[m.value for m in way] for way in change.ways(change.callers[0])] == [["more", "ops"]]
         assert change.ways(Caller("corp")) == ()
+
+    def test_a_gain_is_said_once_if_a_deny_rule_is_gone_too(self):
+        allow = 'id: o, roles: [op], plane: egress, hosts: [a.example], methods: [GET], paths: ["%s"]'
+        deny = "id: x, plane: egress, deny: true, hosts: [a.example]"
+        (change,) = self.changes([allow % "/v1", deny], [allow % "/**"])
+        assert (change.paths, change.denied) == (("/**",), "")
