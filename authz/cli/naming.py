@@ -16,6 +16,7 @@ from authz.core.proof.diff import Change
 _FEW: Final = 4
 _FEW_ALIKE: Final = 2
 ANONYMOUS: Final = "callers without a token"
+IDENTIFIED: Final = "every caller with a token"
 EVERYONE: Final = "everyone, also without a token"
 
 _Ways = tuple[tuple[Membership, ...], ...]
@@ -53,6 +54,8 @@ class Names:
         accepted = {name for name, issuer in self._issuers.items() if plane in issuer.audiences}
         if anonymous and accepted and accepted <= covered.keys():
             return [EVERYONE]
+        if len(accepted) > 1 and accepted <= covered.keys():
+            return [IDENTIFIED]
         return [*([ANONYMOUS] if anonymous else []), *(f"every caller of {self._form.text(name)}" for name in covered)]
 
     def _spared(self, change: Change) -> Iterator[str]:

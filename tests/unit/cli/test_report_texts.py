@@ -114,6 +114,12 @@ class TestCallersAreNamed:
         assert "gains everyone, also without a token: version:read" in diff(text(BASE), text(BASE, public))
         assert "gains callers without a token: version:read" in diff(text(BASE, known), text(BASE, known, public))
 
+    def test_everyone_with_a_token_of_whatever_issuer(self, diff):
+        everybody = 'id: e, plane: inbound, roles: [authenticated], operations: ["variables:read"]'
+        issuers = CORP + PEOPLE
+        found = diff(text(BASE, issuers=issuers), text(BASE, everybody, issuers=issuers))
+        assert "gains every caller with a token (authenticated): variables:read" in found
+
     def test_those_of_an_issuer_who_do_not_gain(self, diff):
         everybody = 'id: e, plane: inbound, roles: [authenticated], operations: ["pools:read"]'
         found = diff(text(BASE), text(BASE, everybody))
