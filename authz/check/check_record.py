@@ -12,7 +12,7 @@ from authz.check.decision_cache import Verdict
 from authz.core.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.core.model import Decision, HttpRequest, Identity, Request, Run
 from authz.core.policy import Policy
-from authz.core.record import Redactor
+from authz.core.record import Redactor, valid
 from authz.core.request.cookies import Cookies
 from authz.core.request.cookies import read as read_cookies
 from authz.core.runs.task_lookup import PendingLookup
@@ -64,12 +64,12 @@ class CheckRecord:
             META_REASON: decision.reason.value,
             META_RULE: decision.rule,
             META_REVISION: self.revision,
-            META_SUBJECT: subject.encode("utf-8", "replace").decode(),
+            META_SUBJECT: valid(subject),
         }
         run = self.caller_run
         if run is not None:
             names = {"dag": run.dag_id, "run": run.run_id, "task": run.task_id, "level": run.level.value}
-            metadata |= {name: value.encode("utf-8", "replace").decode() for name, value in names.items()}
+            metadata |= {name: valid(value) for name, value in names.items()}
         return metadata
 
 

@@ -6,7 +6,7 @@ A decision, with the identity entry that it names, holds all that `evaluate` rea
 Signing and chaining wrap the bytes later; nothing else in the package makes lines.
 """
 
-from authz.core.record.encoding import DecisionLine, end_of_line
+from authz.core.record.encoding import DecisionLine, end_of_line, valid
 from authz.core.record.fields import (
     DECISION,
     HASHED,
@@ -50,5 +50,6 @@ __all__ = [
     "SharedFields",
     "end_of_line",
     "identity_id",
+    "valid",
     "written",
 ]

@@ -22,10 +22,15 @@ def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat() + "."
 
 
+def valid(text: str) -> str:
+    """The text, with U+FFFD for what UTF-8 cannot encode."""
+    return text if text.isascii() else _surrogates.sub(REPLACED, text)
+
+
 def replaced(value: object, longest: int | None = None) -> object:
     """The value, with U+FFFD for what UTF-8 cannot encode; texts are cut if they may only be so long."""
     if isinstance(value, str):
-        return _surrogates.sub(REPLACED, value)[:longest]
+        return valid(value)[:longest]
     if isinstance(value, tuple):
         return [replaced(item, longest) for item in value]
     if isinstance(value, dict):

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from authz.core.reasons import ANSWERS, Reason
+from authz.core.record.encoding import valid
 from authz.core.record.fields import HASHED
 
 PEOPLE: Final = ("subject", "user", "client", "groups", "source")
@@ -43,7 +44,7 @@ class Redactor:
             return value
         if not self.salt:
             return None
-        return HASHED + sha256((self.salt + value).encode("utf-8", "replace")).hexdigest()
+        return HASHED + sha256((self.salt + valid(value)).encode()).hexdigest()
 
     def fields(self, found: Mapping[str, object]) -> dict[str, object]:
         """The fields as they are written, in their order."""
