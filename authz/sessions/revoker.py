@@ -69,9 +69,7 @@ class Revoker:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Write the revocations that wait, and stop."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join(timeout)
+        self._thread.end(self._queue, timeout)
 
     def revoke(self, attempt: PendingRevocation, done: Callable[[], None]) -> bool:
         """See `authz.check.parts.Revoker`."""

@@ -5,8 +5,11 @@ error catches it inside; the guard here is for unexpected errors. It reports the
 which could quote a request.
 """
 
+import contextlib
 import logging
+import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +34,17 @@ class Background(threading.Thread):
             why = f"thread {self.name} ended: internal error ({type(error).__name__} at {frame.name}:{frame.lineno})"
             _broken.append(why)
             log.critical("%s", why)
+
+    def end(self, work: "queue.Queue[Any]", timeout: float) -> None:
+        """Tell the thread by a None, behind the work that waits, to end; wait for at most `timeout` seconds in all.
+
+        A thread that hangs takes nothing from a full queue any more, so neither is waited for longer.
+        """
+        if self.is_alive():
+            deadline = time.monotonic() + timeout
+            with contextlib.suppress(queue.Full):
+                work.put(None, timeout=timeout)
+            self.join(max(0.0, deadline - time.monotonic()))
 
 
 def problems() -> tuple[str, ...]:

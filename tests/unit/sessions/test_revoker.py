@@ -225,3 +225,27 @@ def test_a_subject_has_its_share_back_once_its_revocation_has_expired(rig, monke
     rig.revoker.tidy()
     assert len(rig.revoker._shares) == 0
     assert rig.revoke("s2", until=NOW + 9999, subject="a")
+
+
+def test_stopping_does_not_wait_for_a_disk_that_hangs(path, monkeypatch):
+    monkeypatch.setattr(revoker, "_MOST_WAITING", 1)
+    rig, hangs, goes_on = Rig(path), threading.Event(), threading.Event()
+
+    def hang(_revocations):
+        hangs.set()
+        goes_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(rig.revoker._file, "append", hang)
+    rig.revoker.start()
+    attempts = [PendingRevocation(one("s1")), PendingRevocation(one("s2"))]
+    assert rig.revoker.revoke(attempts[0], lambda: None)
+    assert hangs.wait(PATIENCE_S)
+    assert rig.revoker.revoke(attempts[1], lambda: None), "the queue is full now"
+    stopping = threading.Thread(target=rig.revoker.stop, args=(0.05,))
+    stopping.start()
+    stopping.join(PATIENCE_S / 2)
+    ended, made = not stopping.is_alive(), [attempt.made for attempt in attempts]
+    goes_on.set()
+    assert ended
+    assert made == [False, False]
+    rig.revoker.stop()

@@ -1,5 +1,6 @@
 """The door of background threads."""
 
+import queue
 import threading
 
 import pytest
@@ -36,3 +37,31 @@ def test_a_thread_that_ends_well_is_no_problem():
     thread.join(PATIENCE_S)
     assert done.is_set()
     assert threads.problems() == ()
+
+
+def test_a_thread_does_what_waits_before_it_ends():
+    work, done = queue.Queue(), []
+    thread = Background(lambda: done.extend(iter(work.get, None)), name="work")
+    thread.end(work, PATIENCE_S)
+    assert work.empty(), "it was never started"
+    thread.start()
+    for number in range(3):
+        work.put(number)
+    thread.end(work, PATIENCE_S)
+    assert (done, thread.is_alive()) == ([0, 1, 2], False)
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_thread_that_hangs_is_not_waited_for(waiting):
+    work, goes_on = queue.Queue(1), threading.Event()
+    thread = Background(goes_on.wait, args=(PATIENCE_S,), name="work")
+    thread.start()
+    for _ in range(waiting):
+        work.put("it is full")
+    ending = threading.Thread(target=thread.end, args=(work, 0.05))
+    ending.start()
+    ending.join(PATIENCE_S / 2)
+    ended = not ending.is_alive()
+    goes_on.set()
+    thread.join(PATIENCE_S)
+    assert ended
