@@ -1,17 +1,20 @@
 """The salts of the people whose names are hashed in the decision log: one per subject, in a side file.
 
 Law 1: a salt is on the disk before a record uses it, and all workers use the same one: a worker that makes one looks
-for it in the locked file first. The serving thread only reads a dictionary; one thread uses the file.
+for it in the locked file first. Of two lines about a subject the first one counts, in every worker; a last line without
+its newline counts too. The serving thread only reads a dictionary; one thread uses the file.
 Law 2: deleting the line of a subject erases the person: what is in the log cannot be computed from the name any more.
-This process forgets the salt when it sees the change, and makes a new one if the person comes again.
-Law 3: the file names people, so it is for the gate's account alone. A line that cannot be parsed does no harm.
+This process forgets the salt when it sees the change, and makes a new one if the person comes again. It says that a
+salt has gone only when checks can use what came in its place.
+Law 3: the file names people, so it is for the gate's account alone; a file that others may use is refused at the start
+and reported later. A line that cannot be parsed does no harm.
 Law 4: bounded. Beyond `MOST_BYTES` no salt is made, and that is reported.
 """
 
+import contextlib
 import logging
 import queue
 import secrets
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -19,8 +22,9 @@ from typing import Final
 import orjson
 
 from authz.core.errors import ConfigError, Problem
+from authz.core.record import valid
 from authz.system.regular_file import why
-from authz.system.shared_file import Look, SharedFile
+from authz.system.shared_file import SharedFile, Unread
 from authz.system.threads import Background
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ MOST_BYTES: Final = 16 << 20  # some 100,000 subjects
 _MOST_WAITING: Final = 1024
 _SALT_BYTES: Final = 16
 _LOOK_S: Final = 1.0
-_OTHERS: Final = 0o077
+_OPEN: Final = "others may read it, and it names people: chmod go="
 
 Subject = tuple[str, str]
 """The issuer and the subject of a token."""
@@ -60,18 +64,20 @@ class Salts:
         self._file = SharedFile(path, most_bytes=MOST_BYTES)
         self._known: dict[Subject, str] = {}
         self.common = ""
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING)
-        self._seen: Look | None = None
+        # What the file says. The same dictionary, except while the thread takes a file that was changed otherwise.
+        self._found = self._known
+        self._lost = False
+        self._rest = b""
         self._broken = 0
-        self._failed = ""
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING)
+        self._failures: dict[str, str] = {}
         self._thread = Background(self._run, name="salts")
         try:
             self._make([])
-            is_open = stat.S_IMODE(path.stat().st_mode) & _OTHERS
         except OSError as error:
             raise _unusable(path, why(error)) from None
-        if is_open:
-            raise _unusable(path, "others may read it, and it names people: chmod go=")
+        if self._file.is_open:
+            raise _unusable(path, _OPEN)
 
     def start(self) -> None:
         """Begin to make salts, and to look for what others changed."""
@@ -79,48 +85,44 @@ class Salts:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Make what waits, and stop."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join(timeout)
+        self._thread.end(self._queue, timeout)
 
     def of(self, issuer: str, subject: str) -> str | None:
         """The subject's salt; None if it is not known here."""
-        return self._known.get((issuer, _plain(subject)))
+        return self._known.get((issuer, valid(subject)))
 
     def make(self, issuer: str, subject: str, done: Callable[[], None]) -> bool:
         """Find or make the subject's salt; see `authz.core.parked.Begin`."""
         try:
-            self._queue.put_nowait(((issuer, _plain(subject)), done))
+            self._queue.put_nowait(((issuer, valid(subject)), done))
         except queue.Full:
-            self._fail(f"{_MOST_WAITING} subjects wait for a salt")
+            self._fail("wait", f"{_MOST_WAITING} subjects wait for a salt")
             return False
         return True
 
     def look(self) -> None:
         """Read what others changed; the thread does it every second while it has nothing else to do."""
         try:
-            look = self._file.look() if self._file.path.exists() else None
-            if look == self._seen:
-                return
-            if look is not None:
-                self._read()
-                self._seen = look
-            if look is None or COMMON not in self._known:  # everyone was erased
-                self._make([])
-            self.common = self._known[COMMON]
+            if not self._file.is_as_read():
+                self._take()
         except OSError as error:
-            self._fail(f"the file of the salts cannot be read, what was read before stays: {why(error)}")
+            self._fail("read", f"the file of the salts cannot be read, what was read before stays: {why(error)}")
         else:
-            self._failed = ""
+            self._failures.pop("read", None)
 
     def why(self) -> str:
         """Why the last salt could not be made; "" if it could."""
-        return self._failed
+        return self._failures.get("make") or self._failures.get("wait", "")
 
     def problems(self) -> list[str]:
         """Notes for the operator, for `/readyz`."""
-        broken = f"{self._file.path}: {self._broken} line(s) are no salts and were passed over" if self._broken else ""
-        return [text for text in (self._failed, broken) if text]
+        found = list(self._failures.values())
+        if self._file.is_open:
+            found.append(f"{self._file.path}: {_OPEN}")
+        broken = self._broken + _broken(self._rest)
+        if broken:
+            found.append(f"{self._file.path}: {broken} line(s) are no salts and were passed over")
+        return found
 
     def _run(self) -> None:
         """The thread: all that wait are served at once."""
@@ -128,6 +130,7 @@ class Salts:
             try:
                 waiting = [self._queue.get(timeout=_LOOK_S)]
             except queue.Empty:
+                self._failures.pop("wait", None)
                 self.look()
                 continue
             while not self._queue.empty():
@@ -136,13 +139,14 @@ class Salts:
             try:
                 self._make([subject for subject, _done in items])
             except OSError as error:
-                self._fail(f"salts cannot be stored: {why(error)}")
+                self._fail("make", f"salts cannot be stored: {why(error)}")
             except Exception:
                 # The thread's door: those that wait are answered without a salt, and the next may go better.
                 log.exception("making salts")
-                self._fail("salts cannot be stored: internal error")
+                self._fail("make", "salts cannot be stored: internal error")
             else:
-                self._failed = ""
+                self._failures.pop("make", None)
+                self._failures.pop("wait", None)
             finally:
                 for _subject, done in items:
                     done()
@@ -157,36 +161,59 @@ class Salts:
         """
         made: dict[Subject, str] = {}
 
-        def lines(descriptor: int, size: int) -> bytes:
-            if self._file.has_unread(descriptor, size):
+        def lines(descriptor: int, _size: int) -> bytes:
+            if self._file.has_unread(descriptor):
                 self._read(lock=False)
-            new = {COMMON, *subjects} - self._known.keys()
+            new = {COMMON, *subjects} - self._found.keys()
             made.update({subject: secrets.token_hex(_SALT_BYTES) for subject in sorted(new)})
             return b"".join(_line(subject, salt) for subject, salt in made.items())
 
-        self._seen = self._file.append(lines, is_read=True)
-        self._known |= made
-        self.common = self._known[COMMON]
+        try:
+            self._file.append(lines, is_read=True)
+            self._found |= made
+        finally:
+            self._publish()
+
+    def _take(self) -> None:
+        """Take what others changed; the common salt is made again if it was erased."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._read()
+                if COMMON in self._found:
+                    return
+            self._make([])
+        finally:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Let checks use what was found, and only then tell that salts have gone."""
+        self._known = self._found
+        common = self._found.get(COMMON, self.common)
+        lost = self._lost or common != (self.common or common)
+        self.common, self._lost = common, False
+        self.erased += lost
 
     def _read(self, *, lock: bool = True) -> None:
         """Take what is new in the file."""
-        unread = self._file.unread(lock=lock)
-        found = list(_parsed(unread.lines))
-        salts = {subject: salt for subject, salt in reversed(found) if salt}  # of two lines the first one counts
-        broken = sum(1 for _subject, salt in found if not salt)
+        # What had no newline, and is another text now, was perhaps deleted.
+        unread = self._file.unread(lock=lock, whole=bool(self._rest))
+        salts = _salts(unread)
+        if any(self._found.get(subject, salt) != salt for subject, salt in salts.items()) and not unread.anew:
+            unread = self._file.unread(lock=lock, whole=True)  # it says which line is the first one
+            salts = _salts(unread)
         if unread.anew:
-            lost = any(salts.get(subject) != salt for subject, salt in self._known.items())
-            self._known, self._broken = salts, broken
-            self.erased += lost
-            return
-        for subject, salt in salts.items():
-            self._known.setdefault(subject, salt)
-        self._broken += broken
+            here = ((subject, salt) for subject, salt in self._found.items() if subject != COMMON)
+            self._lost |= any(salts.get(subject) != salt for subject, salt in here)
+            self._found, self._broken = salts, 0
+        else:
+            self._found |= salts
+        self._broken += _broken(unread.lines)
+        self._rest = unread.rest
 
-    def _fail(self, text: str) -> None:
-        if self._failed != text:
+    def _fail(self, what: str, text: str) -> None:
+        if self._failures.get(what) != text:
             log.error("%s", text)
-        self._failed = text
+        self._failures[what] = text
 
 
 def _unusable(path: Path, text: str) -> ConfigError:
@@ -198,9 +225,15 @@ def _line(subject: Subject, salt: str) -> bytes:
     return orjson.dumps({"issuer": issuer, "subject": name, "salt": salt}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _plain(subject: str) -> str:
-    """The subject as the file can hold it: a claim may hold half of a surrogate pair."""
-    return subject if subject.isascii() else subject.encode("utf-8", "replace").decode()
+def _salts(unread: Unread) -> dict[Subject, str]:
+    """The salts in what was read: of two lines about a subject the first one counts."""
+    found = [*_parsed(unread.lines), *_parsed(unread.rest)]
+    return {subject: salt for subject, salt in reversed(found) if salt}
+
+
+def _broken(data: bytes) -> int:
+    """How many lines are no salts."""
+    return sum(1 for _subject, salt in _parsed(data) if not salt)
 
 
 def _parsed(data: bytes) -> Iterator[tuple[Subject, str]]:

@@ -3,8 +3,10 @@
 Law 1: `append` returns when the lines are on the disk (fsync, of the folder too if the file is new), or raises and
 leaves the file as it was. One process writes at a time: the file is locked, and a process that got the lock of a file
 that was replaced meanwhile takes the new one. Half a line, which a crash or a full disk may leave, is closed first.
-Law 2: bounded. Beyond its largest size nothing is appended, and nothing is read.
-Law 3: the folder may belong to another account, so its names are not trusted: links are not followed, nothing is
+Law 2: a reader sees every change. The file is unchanged only while its whole status is that of the last read, which a
+process's own lines alone move on; it was appended to only if all that was read before is still in it.
+Law 3: bounded. Beyond its largest size nothing is appended, and nothing is read.
+Law 4: the folder may belong to another account, so its names are not trusted: links are not followed, nothing is
 written into a file that has another name too, and only what we made changes owner.
 """
 
@@ -13,10 +15,11 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from errno import EFBIG, EINVAL, ELOOP, ETIMEDOUT
+from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.system.regular_file import open_regular
 from authz.system.whole_file import sync_folder
@@ -24,12 +27,20 @@ from authz.system.whole_file import sync_folder
 MODE: Final = 0o600
 _LOCK_S: Final = 1.0
 _RETRY_S: Final = 0.005
-_TAIL_BYTES: Final = 1024  # a line and more: what tells whether a file is the one that was read
+_OTHERS: Final = 0o077
+_CHUNK_BYTES: Final = 1 << 20
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-Look = tuple[int, int, int, int]
-"""Device, inode, size and time of change: what differs when others have written."""
+class _Look(NamedTuple):
+    """What differs when others have changed the file. An edit may keep its size, and a copy may keep its time."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+    mode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +57,27 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Up to where a file was read. Inode numbers are reused, so the last bytes before that position count too."""
+    """Up to where a file was read, and the hash of all before that: inode numbers are reused, and files edited."""
 
     device: int = 0
     inode: int = 0
     offset: int = 0
-    tail: bytes = b""
+    read: blake2b = field(default_factory=blake2b)
 
     def is_in(self, descriptor: int, status: os.stat_result) -> bool:
         """Whether it is the same file, and has only been appended to."""
-        if (self.device, self.inode) != (status.st_dev, status.st_ino) or status.st_size <= self.offset:
-            return False  # the same file with nothing more in it was changed in place
-        return os.pread(descriptor, len(self.tail), self.offset - len(self.tail)) == self.tail
+        if (self.device, self.inode) != (status.st_dev, status.st_ino) or status.st_size < self.offset:
+            return False
+        now = blake2b()
+        for at in range(0, self.offset, _CHUNK_BYTES):
+            now.update(os.pread(descriptor, min(_CHUNK_BYTES, self.offset - at), at))
+        return now.digest() == self.read.digest()
+
+    def after(self, data: bytes) -> "_Place":
+        """The place when these bytes, which follow, were read too."""
+        read = self.read.copy()
+        read.update(data)
+        return replace(self, offset=self.offset + len(data), read=read)
 
 
 class SharedFile:
@@ -72,11 +92,12 @@ class SharedFile:
         self.path = path.parent.resolve() / path.name
         self._most = most_bytes
         self._place = _Place()
+        self._seen: _Look | None = None
 
-    def append(self, make: Callable[[int, int], bytes], *, is_read: bool = False) -> Look:
+    def append(self, make: Callable[[int, int], bytes], *, is_read: bool = False) -> None:
         """Write lines durably. `make` gets the locked file's descriptor and size, and returns them.
 
-        With `is_read` the lines are not read again, if all before them was read. Returns how the file looks then.
+        With `is_read` the lines are not read again, if all before them was read.
 
         Raises:
             OSError: they are not in the file.
@@ -88,34 +109,41 @@ class SharedFile:
                 data = b"\n" + data
             if size + len(data) > self._most:
                 raise OSError(EFBIG, f"{self.path.name} is full")
+            follows = is_read and self._place.offset == size and not self.has_unread(descriptor)
             try:
                 _write(descriptor, data)
+                look = _look(os.fstat(descriptor))  # at once: what others change from now on differs from it
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
             if is_new:
                 sync_folder(self.path.parent)
-            if is_read and not self.has_unread(descriptor, size):
-                tail = (self._place.tail + data)[-_TAIL_BYTES:]
-                self._place = replace(self._place, offset=size + len(data), tail=tail)
-            return _look(os.fstat(descriptor))
+            if follows and look.size == size + len(data):
+                self._place, self._seen = self._place.after(data), look
 
-    def look(self) -> Look:
-        """How the file looks now.
+    def is_as_read(self) -> bool:
+        """Whether the file looks as it did when it was last read, or written to here; False if it is not there.
 
         Raises:
-            OSError: it is not there.
+            OSError: its status cannot be had.
         """
-        return _look(self.path.stat())
+        try:
+            return _look(self.path.lstat()) == self._seen
+        except FileNotFoundError:
+            return False
 
-    def has_unread(self, descriptor: int, size: int) -> bool:
-        """Whether others have written to the locked file since the last `unread`."""
-        held, place = os.fstat(descriptor), self._place
-        return (held.st_dev, held.st_ino, size) != (place.device, place.inode, place.offset)
+    @property
+    def is_open(self) -> bool:
+        """Whether others than its owner may use the file, as it was last read."""
+        return self._seen is not None and bool(self._seen.mode & _OTHERS)
 
-    def unread(self, *, lock: bool = True) -> Unread:
-        """What was added since the last call; the whole file when it is another one.
+    def has_unread(self, descriptor: int) -> bool:
+        """Whether others have changed the locked file since the last `unread`."""
+        return _look(os.fstat(descriptor)) != self._seen
+
+    def unread(self, *, lock: bool = True, whole: bool = False) -> Unread:
+        """What was added since the last call; the whole file when it is another one, or with `whole`.
 
         Without `lock` it does not wait for a writer, because the caller is the writer.
 
@@ -130,14 +158,14 @@ class SharedFile:
             if status.st_size > self._most:
                 raise OSError(EFBIG, f"{self.path.name} is larger than {self._most} bytes")
             place = self._place
-            anew = not place.is_in(file.fileno(), status)
+            anew = whole or not place.is_in(file.fileno(), status)
             if anew:
                 place = _Place(device=status.st_dev, inode=status.st_ino)
             file.seek(place.offset)
             data = file.read(self._most - place.offset + 1)
         _whole, _, rest = data.rpartition(b"\n")
         read = data[: len(data) - len(rest)]
-        self._place = replace(place, offset=place.offset + len(read), tail=(place.tail + read)[-_TAIL_BYTES:])
+        self._place, self._seen = place.after(read), _look(status)
         return Unread(lines=read, rest=rest, anew=anew)
 
     @contextlib.contextmanager
@@ -184,8 +212,15 @@ class SharedFile:
         return (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino)
 
 
-def _look(status: os.stat_result) -> Look:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _look(status: os.stat_result) -> _Look:
+    return _Look(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        modified=status.st_mtime_ns,
+        changed=status.st_ctime_ns,
+        mode=status.st_mode,
+    )
 
 
 def _lock(descriptor: int, how: int, deadline: float) -> None:

@@ -97,6 +97,93 @@ def test_two_workers_that_make_one_at_once_make_the_same(salts_of, path):
     assert len(lines(path)) == 3
 
 
+def write(path, *found, end="\n"):
+    """Put these lines in place of the file's, as an editor does that renames."""
+    other = path.with_name("other")
+    entries = ({"issuer": ISS, "subject": name, "salt": salt} for name, salt in found)
+    other.write_text("\n".join(map(json.dumps, entries)) + end)
+    other.chmod(0o600)
+    other.replace(path)
+
+
+def edit(path, change):
+    """Change the text in place, as some editors do; the clock of the file system has moved then."""
+    before = path.stat().st_ctime_ns
+    text = change(path.read_text())
+    while path.stat().st_ctime_ns == before:
+        with path.open("r+") as file:
+            file.write(text)
+            file.truncate()
+
+
+def without(name):
+    """An edit that deletes the line of a subject."""
+    return lambda text: "".join(line for line in text.splitlines(True) if f'"{name}"' not in line)
+
+
+def blanked(name):
+    """An edit that does the same and keeps the size."""
+
+    def change(text):
+        return "".join(
+            " " * (len(line) - 1) + "\n" if f'"{name}"' in line else line for line in text.splitlines(keepends=True)
+        )
+
+    return change
+
+
+def looked(path):
+    """A worker without its thread: the test says when it looks."""
+    return Salts(path, required=True)
+
+
+def test_of_two_lines_that_others_add_the_first_one_counts(path):
+    salts = looked(path)
+    with path.open("a") as other:
+        for salt in ("1", "2"):
+            other.write(json.dumps({"issuer": ISS, "subject": "alice", "salt": salt}) + "\n")
+    salts.look()
+    assert salts.of(ISS, "alice") == "1"
+    with path.open("a") as other:
+        other.write(json.dumps({"issuer": ISS, "subject": "alice", "salt": "3"}) + "\n")
+    salts.look()
+    assert (salts.of(ISS, "alice"), looked(path).of(ISS, "alice"), salts.erased) == ("1", "1", 0)
+
+
+@pytest.mark.parametrize("who", ["a crash", "an editor"])
+def test_a_last_line_without_its_newline_is_the_salt_in_every_worker(path, who):
+    one, two = looked(path), looked(path)
+    if who == "a crash":
+        with path.open("a") as crashed:
+            crashed.write(json.dumps({"issuer": ISS, "subject": "bob", "salt": "11"}))
+    else:
+        write(path, ("carol", "33"), ("bob", "11"), end="")
+    one._make([(ISS, "bob")])
+    two._make([(ISS, "dave")])
+    for salts in (one, two, one, looked(path)):
+        salts.look()
+        assert salts.of(ISS, "bob") == "11"
+        assert salts.problems() == []
+    assert path.read_text().count('"bob"') == 1
+
+
+def test_a_last_line_without_its_newline_that_went_again_is_erased(path):
+    salts = looked(path)
+    kept = path.read_text()
+    path.write_text(kept + json.dumps({"issuer": ISS, "subject": "bob", "salt": "11"}))
+    salts.look()
+    assert (salts.of(ISS, "bob"), salts.erased) == ("11", 0)
+    path.write_text(kept)
+    salts.look()
+    assert (salts.of(ISS, "bob"), salts.erased) == (None, 1)
+
+
+def test_half_a_surrogate_is_not_a_question_mark(salts_of):
+    salts = salts_of()
+    assert made(salts, "a\ud800") != made(salts, "a?")
+    assert salts.of(ISS, "a\ud800") == made(salts, "a\ufffd"), "as the log shows it"
+
+
 def test_half_a_surrogate_in_a_name_makes_no_line_after_line(salts_of, path):
     salt = made(salts_of(), "a\ud800")
     later = salts_of()
@@ -173,6 +260,75 @@ class TestErasing:
             until(lambda name=name, salt=salt: first.of(ISS, name) == salt)
         assert (first.erased, second.erased) == (0, 0)
 
+    def test_in_place_with_the_same_size_although_a_worker_adds_a_line_within_the_second(self, path):
+        salts = looked(path)
+        salts._make([(ISS, "alice"), (ISS, "bob")])
+        kept = salts.of(ISS, "bob")
+        edit(path, blanked("alice"))
+        salts._make([(ISS, "carol")])
+        assert (salts.of(ISS, "alice"), salts.erased) == (None, 1)
+        assert salts.of(ISS, "bob") == kept
+
+    def test_who_was_erased_and_comes_back_has_one_salt_in_two_workers(self, path):
+        one, two = looked(path), looked(path)
+        one._make([(ISS, "alice"), (ISS, "bob")])
+        two.look()
+        before = two.of(ISS, "alice")
+        edit(path, without("alice"))
+        one._make([(ISS, "alice")])  # where she comes first; the file has its old size again
+        two._make([(ISS, "dave")])  # before it has looked
+        assert one.of(ISS, "alice") == two.of(ISS, "alice") != before
+        assert (one.erased, two.erased) == (1, 1)
+        edit(path, without("bob"))
+        one._make([(ISS, "eve")])
+        two._make([(ISS, "eve")])
+        one.look()
+        assert one.of(ISS, "eve") == two.of(ISS, "eve")
+        assert (one.of(ISS, "bob"), two.of(ISS, "bob")) == (None, None)
+        assert len({line["subject"] for line in lines(path)}) == len(lines(path))
+
+    def test_a_line_far_from_the_end_that_went_while_another_worker_added_one(self, path):
+        one, two = looked(path), looked(path)
+        one._make([(ISS, "alice"), *((ISS, str(number)) for number in range(50))])
+        edit(path, blanked("alice"))
+        two._make([(ISS, "dave")])
+        one.look()
+        assert (one.of(ISS, "alice"), one.erased) == (None, 1)
+        assert one.of(ISS, "dave") == two.of(ISS, "dave")
+
+    def test_it_is_told_when_checks_can_use_the_new_common_salt_and_not_before(self, path, monkeypatch):
+        salts = looked(path)
+        salts._make([(ISS, "alice")])
+        old, told, sync = salts.common, [], os.fsync
+
+        def slow(descriptor):
+            told.append((salts.erased, salts.common))
+            sync(descriptor)
+
+        path.write_text("")
+        monkeypatch.setattr(os, "fsync", slow)
+        salts.look()
+        assert told == [(0, old)]
+        assert salts.erased == 1
+        assert salts.common == salts.of(*COMMON) != old
+
+    def test_the_new_common_salt_is_told_too_when_it_could_not_be_stored_at_first(self, path, monkeypatch):
+        salts = looked(path)
+        salts._make([(ISS, "alice")])
+        old = salts.common
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        path.write_text("")
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", full)
+            salts.look()
+        assert (salts.of(ISS, "alice"), salts.common, salts.erased) == (None, old, 1)
+        salts.look()
+        assert salts.common != old
+        assert salts.erased == 2
+
 
 class TestFailing:
     def test_a_full_disk_is_no_salt_and_reported(self, salts_of, path, monkeypatch, caplog):
@@ -235,6 +391,51 @@ class TestFailing:
         assert salts.erased == 0
         assert "what was read before stays: it is a folder" in salts.problems()[0]
 
+    def test_a_file_that_can_be_read_again_is_no_problem(self, path, monkeypatch):
+        salts = looked(path)
+
+        def broken():
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(salts._file, "is_as_read", broken)
+            salts.look()
+        assert "what was read before stays: Input/output error" in salts.problems()[0]
+        salts.look()
+        assert salts.problems() == []
+
+    def test_a_queue_that_is_empty_again_is_no_problem(self, path, monkeypatch):
+        monkeypatch.setattr(module, "_MOST_WAITING", 1)
+        monkeypatch.setattr(module, "_LOOK_S", 0.02)
+        salts = looked(path)
+        assert salts.make(ISS, "alice", lambda: None)
+        assert not salts.make(ISS, "bob", lambda: None)
+        assert salts.problems() == [salts.why()] == ["1 subjects wait for a salt"]
+        salts.start()
+        until(lambda: not salts.problems())
+        salts._fail("wait", "said when the last one was made already")
+        until(lambda: not salts.problems())
+        salts.stop(PATIENCE_S)
+
+    def test_a_file_that_others_may_read_is_reported_when_it_becomes_so(self, salts_of, path):
+        salts = salts_of()
+        salt = made(salts)
+        other = path.with_name("other")
+        other.write_text(path.read_text())
+        other.chmod(0o644)
+        other.replace(path)  # as `grep -v … > other; mv` leaves it
+        until(salts.problems)
+        assert salts.problems() == [f"{path}: others may read it, and it names people: chmod go="]
+        assert salts.of(ISS, "alice") == salt
+        path.chmod(0o600)
+        until(lambda: not salts.problems())
+
+    def test_a_worker_that_makes_one_reports_it_too(self, path):
+        salts = looked(path)
+        path.chmod(0o640)
+        salts._make([(ISS, "alice")])
+        assert "others may read it" in salts.problems()[0]
+
     def test_lines_that_are_no_salts_are_counted(self, salts_of, path):
         path.touch(0o600)
         good = {"issuer": ISS, "subject": "alice", "salt": "1"}
@@ -244,7 +445,7 @@ class TestFailing:
         path.write_text("\n".join([*wrong, json.dumps(good), again, '{"iss']))
         salts = salts_of()
         assert salts.of(ISS, "alice") == "1", "of two lines the first one counts"
-        assert salts.problems() == [f"{path}: 6 line(s) are no salts and were passed over"]
+        assert salts.problems() == [f"{path}: 7 line(s) are no salts and were passed over"]
         assert json.loads(path.read_text().splitlines()[-1])["salt"] == salts.common
 
     @pytest.mark.parametrize("what", ["open to others", "a folder", "a link", "no folder"])
@@ -271,3 +472,25 @@ def test_stopping_makes_what_waits(path):
     salts.stop(PATIENCE_S)
     assert done.is_set()
     assert salts.of(*COMMON) == salts.common
+
+
+def test_stopping_does_not_wait_for_a_disk_that_hangs(path, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_WAITING", 1)
+    salts, hangs, goes_on = looked(path), threading.Event(), threading.Event()
+
+    def hang(*_arguments, **_options):
+        hangs.set()
+        goes_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(salts._file, "append", hang)
+    salts.start()
+    assert salts.make(ISS, "alice", lambda: None)
+    assert hangs.wait(PATIENCE_S)
+    assert salts.make(ISS, "bob", lambda: None), "the queue is full now"
+    stopping = threading.Thread(target=salts.stop, args=(0.05,))
+    stopping.start()
+    stopping.join(PATIENCE_S / 2)
+    ended = not stopping.is_alive()
+    goes_on.set()
+    assert ended
+    salts.stop(PATIENCE_S)
