@@ -97,7 +97,7 @@ def test_a_table_a_matrix_and_single_tests_say_the_same(table, asked):
     common = {key: value for key, value in asked[0].items() if key != "request"}
     assert len(cases.load(suite_of(table, [{**common, "table": rows}])).cases) == len(rows)
     if who in ("anonymous", "authenticated"):
-        exactly = {row: [who] if allowed == "allow" else "nobody" for row, allowed in rows.items()}
+        exactly = {row: [who] if allowed == "allow" else "none" for row, allowed in rows.items()}
         bare = {key: value for key, value in common.items() if key != "who"}
         assert len(cases.load(suite_of(table, [{**bare, "among": [who], "matrix": exactly}])).cases) == len(rows)
 

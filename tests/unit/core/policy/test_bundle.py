@@ -70,7 +70,7 @@ def test_one_file_is_packed_as_its_own_bytes():
     "data", [b"", b"x", b"[]\n", b"[[1]]\nx", b'[["", "a"]]\nx', b'[["", 2]]\nx', b"[" * 100_000 + b"\n", b"{}\nx"]
 )
 def test_what_is_no_packed_bundle_is_refused(data):
-    with pytest.raises(ValueError, match="told apart"):
+    with pytest.raises(ValueError, match="divided into its files"):
         unpacked(data, "p", several=True)
 
 
