@@ -4,9 +4,10 @@ Law: all mistakes of all files at once, each with its place. The requests of all
 every load decides them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from authz.core.cases.asking import ASKED, names_host
 from authz.core.cases.callers import Caller
 from authz.core.cases.case import ALLOW, DENY, Case, Expected
 from authz.core.cases.questions import Questions, Setting
@@ -25,6 +26,8 @@ from authz.core.reasons import Reason
 
 MOST_REQUESTS: Final = 100_000
 """Requests of all tests together: every load decides each of them, in some 15 µs."""
+
+_APART: Final = "say plane: egress, or ask for requests to Airflow in a test without runs"
 
 _Cell = tuple[Loc, str, Caller, tuple[Request, ...], Expected]
 """Where in the test, which row, who asks, what, and what must be decided."""
@@ -167,13 +170,7 @@ class _Test:
 
     def _matrix(self, names: Sequence[str]) -> Iterator[_Cell]:
         """A cell for each row and caller: those that the row names are allowed, and no others."""
-        among: dict[str, Caller] = {}
-        for position, name in enumerate(names):
-            if not self._callers.known_badly(name):
-                try:
-                    among[name] = self._callers.of_name(name)
-                except Mistake as mistake:
-                    self.found.append((("among", position), mistake.message, mistake.hint))
+        among = self._among(names)
         near = Vocabulary(among).near
         for text, allowed in self._entry.matrix.items():
             may = () if allowed == NO_ONE else tuple(among) if allowed == EVERYONE else allowed
@@ -182,14 +179,44 @@ class _Test:
                     hint = near(name) or "define it under `callers`, or name it in `among`"
                     self.found.append((("matrix", text, position), f"`{name}` is not among the callers", hint))
             requests = self._row(text, never=False)
-            inbound = any(request.plane is Plane.INBOUND for request in requests)
+            runs = self._runs_that_cannot(requests, among)
+            if runs and not self._entry.among:
+                self.found += self._misplaced(text, () if allowed == EVERYONE else may, runs)
             for name, caller in among.items():
-                if inbound and caller.run is not None:
-                    if name in may and allowed != EVERYONE:
-                        message = f"`{name}` is a run, which calls on egress"
-                        self.found.append((("matrix", text), message, "name callers with a token"))
-                    continue
-                yield ("matrix", text), f"{text}, {name}", caller, requests, ALLOW if name in may else DENY
+                if name not in runs:
+                    yield ("matrix", text), f"{text}, {name}", caller, requests, ALLOW if name in may else DENY
+
+    def _among(self, names: Sequence[str]) -> dict[str, Caller]:
+        """The callers of a matrix."""
+        among: dict[str, Caller] = {}
+        for position, name in enumerate(names):
+            if not self._callers.known_badly(name):
+                try:
+                    among[name] = self._callers.of_name(name)
+                except Mistake as mistake:
+                    self.found.append((("among", position), mistake.message, mistake.hint))
+        return among
+
+    def _runs_that_cannot(self, requests: Sequence[Request], among: Mapping[str, Caller]) -> frozenset[str]:
+        """The runs, if the row is inbound: it does not ask for them, and one that `among` names is a mistake."""
+        if not any(request.plane is Plane.INBOUND for request in requests):
+            return frozenset()
+        runs = frozenset(name for name, caller in among.items() if caller.run is not None)
+        for position, name in enumerate(self._entry.among):
+            mistake = ("among", position), f"`{name}` is a run, which calls on egress", _APART
+            if name in runs and mistake not in self.found:
+                self.found.append(mistake)
+        return runs
+
+    def _misplaced(self, row: str, may: Sequence[str], runs: frozenset[str]) -> Iterator[Found]:
+        """What shows that an inbound row was meant for egress: a host that need not be Airflow's, or a run in it."""
+        method, _, url = row.partition(" ")
+        named = [name for name in may if name in runs]
+        if self._setting.plane is None and method in ASKED and (self._entry.host or names_host(method, url)):
+            message = f"`{row}` has a host, and runs are among the callers: either plane may be meant"
+            yield ("matrix", row), message, "say plane: egress, or plane: inbound"
+        elif named:
+            yield ("matrix", row), f"`{named[0]}` is a run, which calls on egress", "name callers with a token"
 
 
 class _Rules:

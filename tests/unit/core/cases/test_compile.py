@@ -124,6 +124,30 @@ def test_a_matrix_may_say_whom_it_asks_for():
     assert [case.row for case in read(tests).cases] == ["GET /api/v2/dags, authenticated", "GET /api/v2/dags, etl"]
 
 
+@pytest.mark.parametrize("allowed", ["none", "everyone", "[etl-run]"])
+@pytest.mark.parametrize("row", ["GET http://a.reports.internal/daily/1", "GET /api/v2/dags", '"dags:read"'])
+def test_a_run_in_among_is_never_passed_over(row, allowed):
+    tests = f"{{among: [etl-run], matrix: {{{row}: {allowed}}}}}"
+    with pytest.raises(PolicyError, match="`etl-run` is a run, which calls on egress"):
+        read(tests)
+    both = f"{{among: [reader, etl-run], matrix: {{{row}: {allowed}}}}}"
+    with pytest.raises(PolicyError, match="`etl-run` is a run, which calls on egress"):
+        read(both)
+
+
+@pytest.mark.parametrize(
+    "test", ["matrix: {GET http://a.reports.internal/daily/1: none}", "matrix: {GET /x: none}, host: a.b"]
+)
+def test_a_row_whose_host_may_be_of_either_plane_needs_one_where_runs_are_among_the_callers(test):
+    with pytest.raises(PolicyError, match="either plane may be meant"):
+        read(f"{{name: m, {test}}}")
+    asked = {plane: read(f"{{plane: {plane}, {test}}}").cases for plane in ("inbound", "egress")}
+    assert [case.requests[0].plane for cases in asked.values() for case in cases] == [
+        *[Plane.INBOUND] * 3, *[Plane.EGRESS] * 6,
+    ]  # fmt: skip
+    assert len(read(f"{{among: [reader], {test}}}").cases) == 1
+
+
 def test_the_place_of_a_row_is_that_of_its_key():
     tests = "{name: t, who: reader, table: {GET /api/v2/dags: allow}}\n{who: etl, request: GET /x, expect: deny}"
     row, single = read(tests).cases
