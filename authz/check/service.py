@@ -14,7 +14,7 @@ ends a browser's session, anyone may sign out, whatever the policy says.
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from authz.authn.run_exchange import Exchange, Wait
 from authz.authn.run_identity import Caller, Shown, StateWanted
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 _OF_SESSIONS: Final = frozenset({SIGN_IN, SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
+_AnyAnswer = TypeVar("_AnyAnswer", bytes, bytes | Parked)
 _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to ask for
 
 
@@ -123,7 +124,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from Envoy
             return self._internal_error(check, error)
 
-    def _guarded(self, check: CheckRecord, answer: Callable[[], bytes]) -> bytes:
+    def _guarded(self, check: CheckRecord, answer: Callable[[], _AnyAnswer]) -> _AnyAnswer | bytes:
         """What `answer` returns, for checks that waited and for an overloaded engine; a bug is a 503."""
         try:
             return answer()
@@ -191,14 +192,15 @@ class Service:
             check.redactor = privacy.without_salt
         return check.redactor is not None
 
-    def _without_salt(self, message: bytes, check: CheckRecord, account: Session | None) -> bytes | Parked:
+    def _without_salt(
+        self, check: CheckRecord, account: Session | None, resume: Callable[[], bytes | Parked]
+    ) -> bytes | Parked:
         """For a caller whose salt this process does not know, or who gets none."""
         privacy = self._privacy
         if privacy is None or account is None:
             raise ValueError("there is no salt to wait for")
         if check.salted:
             return self._finish(check, Deny(reason=Reason.AUDIT_UNAVAILABLE, detail=privacy.refusal() or ""))
-        resume = partial(self._check, message, may_wait=False, asked=check.asked, looked=check.looked, salted=True)
         return Parked(resume, partial(_begin, privacy.wait_for(account)))
 
     def _refused(self, check: CheckRecord, policy: Policy | None, error: DeniedError) -> bytes:
@@ -218,7 +220,8 @@ class Service:
     ) -> bytes | Parked:
         """For an anonymous caller, or one whose key, task or salt must be asked for first."""
         if isinstance(wanted, _KNOWN):
-            return self._without_salt(message, check, wanted.account)
+            resume = partial(self._check, message, may_wait=False, asked=check.asked, looked=check.looked, salted=True)
+            return self._without_salt(check, wanted.account, resume)
         if isinstance(wanted, StateWanted):
             # Checked again when Airflow has said whether the task runs.
             resume = partial(self._after_look, message, check.asked, wanted)
@@ -272,7 +275,16 @@ class Service:
             partial(_begin, partial(self._revoker.revoke, attempt)),
         )
 
-    def _after_sign_out(self, check: CheckRecord, attempt: PendingRevocation, after: Decision) -> bytes:
+    def _after_sign_out(
+        self, check: CheckRecord, attempt: PendingRevocation, after: Decision, *, salted: bool = False
+    ) -> bytes | Parked:
+        """The answer to a sign-out. The caller's salt may have gone while it waited, so it is looked up again."""
+        check.salted = check.salted or salted
+        privacy = self._privacy
+        if privacy is not None and not self._redacts(check, check.account, privacy):
+            check.redactor = privacy.without_salt
+            again = partial(self._after_sign_out, check, attempt, after, salted=True)
+            return self._without_salt(check, check.account, partial(self._guarded, check, again))
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
         return self._finish(check, after)

@@ -14,7 +14,7 @@ from tests.support.factories.tokens import ISS, NOW, id_claims, make_key, sign
 from tests.support.rigs.run import RunRig
 from tests.support.rigs.service import KEY, POLICY, Rig, load, read, state_of
 from tests.unit.check.test_recorder import SCHEMA, consistent, types
-from tests.unit.check.test_sign_out import LOGOUT, SIGNOUT
+from tests.unit.check.test_sign_out import LOGOUT, SIGNOUT, Revoker
 
 CANARIES = {"sub": "canary-subject", "client_id": "canary-client", "preferred_username": "canary-user"}
 GROUPS = ["data-readers", "canary-group"]
@@ -322,6 +322,55 @@ class TestWaits:
         assert read(parked.resume()).http == 302
         assert len(rig.authenticator.revoked) == 1
         assert "canary" not in written(rig)
+
+    @pytest.mark.parametrize("willing", [True, False])
+    @pytest.mark.parametrize("back", ["elsewhere", "here", "never"])
+    def test_a_sign_out_whose_salt_goes_meanwhile_is_recorded_with_the_next_one(self, rig, willing, back):
+        salts = hiding(rig, hashed=["subject"])
+        token, other = canary_token(rig), rig.token(sub="bob")
+        for each in (token, other):
+            assert rig.check(token=each).allowed
+        revoker = rig.service._revoker = Revoker(willing=willing)
+        parked = rig.ask(*LOGOUT, token=token, **SIGNOUT)
+        assert not parked.begin(lambda: None) or willing
+        [(attempt, _done)] = revoker.asked
+        attempt.made = willing
+        old = salts.of(ISS, "canary-subject")
+        salts.erase("canary-subject")
+        assert rig.check(token=other).allowed
+        if back == "elsewhere":
+            assert salts.make(ISS, "canary-subject", None) is False
+        salts.failing = back == "never"
+        answer = parked.resume()
+        if back != "elsewhere":
+            assert not answer.counted
+            assert not answer.begin(lambda: None)
+            answer = answer.resume()
+        answer = read(answer)
+        if back == "never":
+            assert (answer.http, answer.reason) == (503, "audit_unavailable")
+            assert not {"subject", "identity"} & set(rig.record)
+        else:
+            reason = "signed_out" if willing else "revocation_unavailable"
+            assert (answer.reason, rig.record["reason"]) == (reason, reason)
+            assert rig.record["subject"] == hashed_with(salts.of(ISS, "canary-subject"), "subject", "canary-subject")
+        assert hashed_with(old, "subject", "canary-subject") not in written(rig).splitlines()[-1]
+        assert len(revoker.asked) == 1
+        salts.failing = False
+        rig.check(token=token)
+        assert consistent(rig.sink.files)
+
+    def test_a_sign_out_that_waited_for_a_salt_already_goes_on_without_it(self, rig):
+        salts = hiding(rig, hashed=["subject"], required=False)
+        parked = rig.ask(*LOGOUT, token=canary_token(rig), **SIGNOUT)
+        parked.begin(lambda: None)
+        parked = parked.resume()
+        salts.erase("canary-subject")
+        salts.failing = True
+        parked.begin(lambda: None)
+        assert read(parked.resume()).reason == "signed_out"
+        assert not {"subject", "identity"} & set(rig.record)
+        assert consistent(rig.sink.files)
 
     def test_a_proof_is_used_up_once(self, runs):
         salts, key = hiding(runs, hashed=["subject", "client"]), task_key("account")
