@@ -9,7 +9,7 @@ the request's token, which is the one that was verified.
 """
 
 import re
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import Final, Protocol, cast
 
 from authz.authn.sessions import Session, groups_in
@@ -75,6 +75,7 @@ class Recorder:
         self._sink = sink
         self._line = DecisionLine(gate, worker)
         self._entry_line = IdentityLine(gate, worker)
+        self._forgotten = 0
         # By identity of the claims, and the salt: computing the id again takes as long as a whole check.
         self._known: dict[tuple[int, str], tuple[Claims, str]] = {}
 
@@ -87,31 +88,48 @@ class Recorder:
         sink, account, verdict, http = self._sink, check.account, check.verdict, check.http
         if sink.offers:
             sink.turn()
+        place = sink.file + self._forgotten
         # First the entry: the decision names the id that is computed for it.
-        entry = None if account is None or account.entered == sink.file else self._entry(check, account)
+        entry = None if account is None or account.entered == place else self._entry(check, account)
         # What is the same for all decisions of a verdict is encoded once.
         if verdict is None or verdict.decision is not decision:
-            end = end_of_line(self._shared(check, decision))
+            end = end_of_line(self._fields(check, decision))
         else:
             end = verdict.record or self._prepare(check, verdict)
         latency = int((now - check.started) * 1e6)
         if http is None:
-            line = self._line(check.id, check.time, latency, "", "", "", end)
+            line = self._line(check.id, check.time, latency, "", self._source(check, ""), "", end)
         else:
             trace = trace_of(http) if http.traceparent else ""
-            line = self._line(check.id, check.time, latency, trace, http.source, http.audience, end)
+            line = self._line(
+                check.id, check.time, latency, trace, self._source(check, http.source), http.audience, end
+            )
         if entry is None:
             sink.put(line)
         elif sink.put(entry + line) and account is not None:
-            account.entered = sink.file
+            account.entered = place
 
     def _prepare(self, check: CheckRecord, verdict: Verdict) -> bytes:
-        verdict.record = end_of_line(self._shared(check, verdict.decision))
+        verdict.record = end_of_line(self._fields(check, verdict.decision))
         return verdict.record
 
     def forget(self) -> None:
-        """Forget the ids of identity entries."""
+        """Forget the ids of identity entries, and write the entry of each session again.
+
+        The number of the file and this one only grow, so their sum is never the same again.
+        """
         self._known.clear()
+        self._forgotten += 1
+
+    # --- what a private log writes otherwise
+
+    def _source(self, _check: CheckRecord, source: str) -> str | None:
+        """The address; None if it is left out."""
+        return source
+
+    def _fields(self, check: CheckRecord, decision: Decision) -> Mapping[str, object]:
+        """The fields of the check's line that other decisions share."""
+        return self._shared(check, decision)
 
     def _shared(self, check: CheckRecord, decision: Decision) -> OutboundFields:
         """The fields of a record that every decision like this one shares."""
@@ -162,8 +180,8 @@ class Recorder:
             return known[1]
         return self._keep(check, account, self._body(check, account))
 
-    def _entry(self, check: CheckRecord, account: Session) -> bytes:
-        """The caller's entry."""
+    def _entry(self, check: CheckRecord, account: Session) -> bytes | None:
+        """The caller's entry; None where there is to be none."""
         body = self._body(check, account)
         return self._entry_line(self._keep(check, account, body), body, self._line.stamp(check.time))
 

@@ -7,9 +7,9 @@ written, nor in a detail that quotes a refused token. A record whose hashes are 
 from authz.authn.sessions import Session
 from authz.check.check_record import CheckRecord
 from authz.check.privacy import Privacy
-from authz.check.recorder import Recorder, Sink, memberships, trace_of
+from authz.check.recorder import Recorder, Sink, memberships
 from authz.core.model import Decision
-from authz.core.record import Redactor, end_of_line, written
+from authz.core.record import Redactor, written
 
 
 class RedactingRecorder(Recorder):
@@ -25,35 +25,9 @@ class RedactingRecorder(Recorder):
     def __init__(self, sink: Sink, *, gate: str, worker: int, privacy: Privacy) -> None:
         super().__init__(sink, gate=gate, worker=worker)
         self._privacy = privacy
-        self._forgotten = 0
 
-    def record(self, check: CheckRecord, decision: Decision, now: float) -> None:
-        """See `Recorder.record`."""
-        sink, redactor = self._sink, self._redactor(check)
-        sink.turn()
-        account, verdict = check.account if redactor.is_whole else None, check.verdict
-        place = sink.file + self._forgotten
-        entry = None if account is None or account.entered == place else self._entry(check, account)
-        if verdict is None or verdict.decision is not decision:
-            end = end_of_line(self._fields(check, decision))
-        else:
-            end = verdict.record = verdict.record or end_of_line(self._fields(check, decision))
-        http = check.http
-        source, upstream, trace = (http.source, http.audience, trace_of(http)) if http is not None else ("", "", "")
-        latency = int((now - check.started) * 1e6)
-        line = self._line(check.id, check.time, latency, trace, redactor.text("source", source), upstream, end)
-        if entry is None:
-            sink.put(line)
-        elif sink.put(entry + line) and account is not None:
-            account.entered = place
-
-    def forget(self) -> None:
-        """Write the entry of each session again, with the hashes of today: a salt has gone.
-
-        The number of the file and this one only grow, so their sum is never the same again.
-        """
-        super().forget()
-        self._forgotten += 1
+    def _source(self, check: CheckRecord, source: str) -> str | None:
+        return self._privacy.source(self._redactor(check), source)
 
     def _redactor(self, check: CheckRecord) -> Redactor:
         return check.redactor or self._privacy.without_subject
@@ -66,6 +40,9 @@ class RedactingRecorder(Recorder):
         if not redactor.is_whole and check.account is not None:
             del fields["identity"]
         return fields
+
+    def _entry(self, check: CheckRecord, account: Session) -> bytes | None:
+        return super()._entry(check, account) if self._redactor(check).is_whole else None
 
     def _id(self, check: CheckRecord, account: Session) -> str:
         return super()._id(check, account) if self._redactor(check).is_whole else ""

@@ -48,15 +48,18 @@ class Redactor:
 
     def fields(self, found: Mapping[str, object]) -> dict[str, object]:
         """The fields as they are written, in their order."""
-        written: dict[str, object] = {}
-        for name, value in found.items():
-            shown = value
+        written = dict(found)
+        for name in self.drop | self.hashed:
+            value = written.get(name)
+            shown: object = value
             if isinstance(value, str):
                 shown = self.text(name, value)
-            elif isinstance(value, tuple) and name in self.drop | self.hashed:
+            elif isinstance(value, tuple):
                 shown = self._texts(name, value)
-            if shown is not None or value is None:
+            if shown is not None:
                 written[name] = shown
+            elif value is not None:
+                del written[name]
         return written
 
     def _texts(self, name: str, values: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from authz.check import privacy as privacy_module
 from authz.check.privacy import Privacy
 from authz.check.redacting_recorder import RedactingRecorder
 from authz.core.parked import Parked
@@ -303,6 +304,36 @@ class TestErased:
         rig.check(token=token)
         assert consistent(rig.sink.files)
         assert len(rig.sink.files) == 4
+
+    def test_an_erased_salt_stays_in_no_table(self, rig):
+        salts = hiding(rig, hashed=["subject", "source"])
+        for name in ("alice", "bob"):
+            for _ in range(3):
+                rig.check(token=rig.token(sub=name))
+        old = salts.of(ISS, "alice")
+        recorder, privacy = rig.service._recorder, rig.service._privacy
+        tables = (recorder._known, privacy._redactors, privacy._sources)
+        assert all(old in str(table.keys()) for table in tables)
+        salts.erase("alice")
+        rig.check(token=rig.token(sub="bob"))
+        assert not any(old in str(table.keys()) for table in tables)
+
+    def test_those_without_a_subject_get_the_new_common_salt(self, rig):
+        salts = hiding(rig, hashed=["source"])
+        for salt in ("c0", "c1"):
+            salts.common = salt
+            rig.check()
+            assert rig.record["source"] == hashed_with(salt, "source", ADDRESS)
+            salts.erased += 1
+
+
+def test_what_is_kept_of_salts_and_sources_is_bounded(rig, monkeypatch):
+    monkeypatch.setattr(privacy_module, "_MOST_KEPT", 2)
+    salts = hiding(rig, hashed=["subject", "source"])
+    for name in ("a", "b", "c", "d", "a"):
+        rig.check(token=rig.token(sub=name))
+        assert rig.record["source"] == hashed_with(salts.of(ISS, name), "source", ADDRESS)
+        assert max(len(rig.service._privacy._redactors), len(rig.service._privacy._sources)) <= 2
 
 
 class TestWaits:
