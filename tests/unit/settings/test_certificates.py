@@ -154,9 +154,9 @@ def test_lint_and_envoy_name_every_secret_that_all_can_read_and_no_other_file(tm
     secrets = {one.key for one in files if one.use is Use.SECRET}
     assert len(secrets) == 10
     lint = json.loads(tool("lint", "--settings", file, "--json").output)
-    assert {word(found["message"]) for found in lint if "everybody" in found["message"]} == secrets
+    assert {word(found["message"]) for found in lint if "every account" in found["message"]} == secrets
     shown = tool("envoy", "--settings", file).stderr
-    assert {word(line) for line in shown.splitlines() if "everybody" in line} == secrets
+    assert {word(line) for line in shown.splitlines() if "every account" in line} == secrets
     for one in files:
         Path(one.path).chmod(0o640)
     assert "everybody" not in tool("lint", "--settings", file).output + tool("envoy", "--settings", file).stderr
