@@ -13,13 +13,14 @@ from authz.core.errors import Problem
 from authz.core.lint.review import Finding, Severity
 from authz.settings import Settings
 from authz.settings.certificates import expiries
-from authz.settings.named_files import Named, Use, named
+from authz.settings.log import SALTS
+from authz.settings.named_files import Named, Use
 from authz.system.regular_file import refuse_others, why
 
 
 def findings(settings: Settings, file: str, now: float) -> list[Finding]:
     """All findings, in the order of the keys; `now` is the time of day."""
-    files = list(named(settings))
+    files = list(settings.files())
     return [*_certificates(files, file, now), *_readable(files, file), *_unwritable(files, file)]
 
 
@@ -37,6 +38,9 @@ def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
             text = f"`{one.key}`: {one.path} can be read by every account on this machine"
             hint = "only the gate or Envoy needs it: chmod o-r"
             yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)
+        if one.loc == SALTS and _mode(one.path) & (stat.S_IRWXG | stat.S_IRWXO):
+            text = f"`{one.key}`: others may read {one.path}, and it names people: the gate does not start with it"
+            yield Finding(problem=Problem(file, 0, 0, text, "chmod go="), severity=Severity.WARNING)
 
 
 def _unwritable(files: Sequence[Named], file: str) -> Iterator[Finding]:

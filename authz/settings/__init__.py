@@ -23,7 +23,7 @@ from authz.settings import cpus, endpoints, gate_name, named_files
 from authz.settings.checks import cookies_have_their_own_secret, disagreements, one_file_for_two, state_is_apart
 from authz.settings.envoy import Envoy
 from authz.settings.gate_name import GateName
-from authz.settings.log import Log
+from authz.settings.log import SALTS, Log
 from authz.settings.named_files import Folder, Loc, ReadFile, SecretFile, WrittenFile
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
@@ -203,6 +203,12 @@ class Settings(Section):
     def salts(self) -> str:
         """The file of the salts; "" where nothing is hashed."""
         return self.log.salts(self.state)
+
+    def files(self) -> Iterator[named_files.Named]:
+        """Every file that the settings name, and that of the salts if no key names it."""
+        yield from named_files.named(self)
+        if self.salts and not self.log.privacy.salts:
+            yield named_files.Named(SALTS, named_files.Use.WRITTEN, self.salts)
 
     @property
     def authz_endpoints(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from authz.settings.log import SALTS
 from authz.settings.named_files import Loc, Named, Use, named
 from authz.settings.sections import Disagreement, Section, check_endpoints, is_loopback
 
@@ -87,7 +88,7 @@ def _salts_have_a_place(settings: "Settings") -> Iterator[Disagreement]:
             ("log", "privacy", "hash"),
             "`hash` needs a file for the salts, and the decision log is none that one could be beside",
             "name it: `salts: salts`",
-            without=(("log", "decisions"), ("log", "privacy", "salts"), ("state",)),
+            without=(("log", "decisions"), SALTS, ("state",)),
         )
 
 
@@ -141,15 +142,19 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
 
     Writing one would destroy the other: for example, a decision log in place of the policy.
     """
-    found = [Named((), Use.READ, str(file)), *(one for one in named(settings) if one.use is not Use.FOLDER)]
+    found = [Named((), Use.READ, str(file)), *(one for one in settings.files() if one.use is not Use.FOLDER)]
     places = [(one, _identities(one.path)) for one in found]
+    by_default = SALTS if not settings.log.privacy.salts else None
     for (first, here), (second, there) in combinations(places, 2):
         if here & there and not {first.use, second.use} <= _SHARED:
             at, other = (first, second) if first.use is Use.WRITTEN else (second, first)
-            whose = f"`{other.key}` names" if other.loc else "these settings are in"
-            text = f"`{at.key}`: {whose} the same file, {at.path}"
+            whose = f"`{other.key}` {'is by default' if other.loc == by_default else 'names'}"
+            text = f"`{at.key}`: {whose if other.loc else 'these settings are in'} the same file, {at.path}"
             without = tuple(one.loc for one in (first, second) if one.loc)
-            yield Disagreement(at.loc, text, "give each a file of its own", without=without)
+            if by_default in without:
+                without = (*without, ("log", "decisions"), ("state",))
+            loc = (*SALTS[:-1], "hash") if at.loc == by_default else at.loc
+            yield Disagreement(loc, text, "give each a file of its own", without=without)
 
 
 def cookies_have_their_own_secret(settings: "Settings") -> Iterator[Disagreement]:

@@ -15,6 +15,9 @@ _STDOUT: Final = "stdout"
 _DEVICES: Final = "/dev/"
 _SUFFIX: Final = ".salts"
 
+SALTS: Final = ("log", "privacy", "salts")
+"""The key that names the file of the salts."""
+
 
 class Privacy(Section):
     """Fields of the decision log that name people, left out or hashed."""

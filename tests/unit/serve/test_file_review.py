@@ -15,7 +15,8 @@ SETTINGS = """
 version: 1
 listen: ["unix:/run/authz.sock"]
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
-log: {{decisions: "{log}"}}
+log:
+  decisions: "{log}"
 """
 
 
@@ -70,10 +71,27 @@ def test_a_secret_that_everybody_can_read_is_found(found, tmp_path, mode, count)
     key.chmod(mode)
     texts = [text for _, text in found("stdout")]
     assert len(texts) == count
-    assert all("assertion.pem can be read by everybody" in text for text in texts)
+    assert all("assertion.pem can be read by every account" in text for text in texts)
 
 
 def test_the_command_says_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "authz.yaml").write_text(SETTINGS.format(log="logs/decisions.jsonl") + "policy: policy.yaml\n")
     assert "cannot be written here" in CliRunner().invoke(main, ["lint", "--settings", "authz.yaml"]).output
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o640, 1), (0o604, 1)])
+@pytest.mark.parametrize("key", ["", ", salts: people"])
+def test_a_file_of_salts_that_others_may_read_is_found(found, tmp_path, key, mode, count):
+    salts = tmp_path / ("people" if key else "log.salts")
+    salts.touch()
+    salts.chmod(mode)
+    more = f"  privacy: {{hash: [subject]{key}}}\n"
+    texts = [text for _, text in found("log", more=more)]
+    assert len(texts) == count
+    assert all(f"`log.privacy.salts`: others may read {salts}" in text for text in texts)
+
+
+def test_where_the_salts_would_be_is_looked_at_though_no_key_names_them(found):
+    texts = [text for _, text in found("nowhere/log", "  privacy: {hash: [subject]}\n")]
+    assert ["`log.decisions`" in texts[0], "`log.privacy.salts`" in texts[1]] == [True, True]

@@ -60,6 +60,14 @@ def test_salts_need_a_place(decisions):
         ("log: {privacy: {drop: [roles]}}", "`source` or `path`, found `roles`"),
         ("log: {decisions: d, privacy: {hash: [path]}}", "`groups` or `source`, found `path`"),
         ("log: {decisions: d, privacy: {drop: [user, subject], hash: [subject]}}", "`subject` is in `hash` too"),
+        (
+            "log: {decisions: d, privacy: {hash: [subject]}}\nrevocation: {file: d.salts}",
+            "`revocation.file`: `log.privacy.salts` is by default the same file, /etc/authz/d.salts",
+        ),
+        (
+            "log: {decisions: policy, privacy: {hash: [subject]}}\npolicy: policy.salts",
+            "`log.privacy.salts`: `policy` names the same file, /etc/authz/policy.salts",
+        ),
         ("log: {decisions: d, privacy: {salts: s}}", "`salts` has no effect without `hash`"),
         ("log: {decisions: d, privacy: {hash: [subject], salts: d}}", "names the same file"),
         ("state: k\nlog: {decisions: d, privacy: {hash: [subject], salts: k/s}}", "which is in that folder"),
