@@ -61,7 +61,10 @@ class SharedFields(RequestFields):
     decision: Annotated[str, "`allow`, `deny`, or `issue`: a task got its run identity"]
     reason: Annotated[str, "why: [reasons](reasons.md)"]
     rule: Annotated[str, "id of the rule that decided; empty where none did"]
-    revision: Annotated[str, "SHA-256 of the policy file that decided, in hex: `sha256sum policy.yaml`"]
+    revision: Annotated[
+        str,
+        "SHA-256 of the policy that decided, in hex: of its file, or with `test_files` of the list of all its files",
+    ]
     detail: Annotated[str, "more for the operator; never a secret"]
 
 
