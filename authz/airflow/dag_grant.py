@@ -1,7 +1,7 @@
 """Which DAGs a request may see and touch: the assertion's `dags` without its `dags_denied`.
 
 Law: pure, and total once made. In a pattern only `*` is special: it matches any characters, including none. Everything
-else matches itself, the whole DAG id is compared, and matching is linear for every pattern (PITFALLS d-33, d-34). An id
+else matches itself, the whole DAG id is compared, and matching is linear for every pattern. An id
 with a trailing space is never granted: a database that pads text would find the DAG without it. Most patterns of a real
 policy are `name`, `team_*` or `*`: those are compared in one step, however many there are, because Airflow asks about
 every DAG that it has for every list that it shows.

@@ -1,9 +1,9 @@
 """Hold the gate's public keys: fetched in one background thread, cached, and kept when a fetch fails.
 
-Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send (PITFALLS d-10).
+Laws: never more than one fetch at a time, and never two within `min_interval_s`, whatever callers send.
 A fetch requested too early is made as soon as it is allowed, so that a key whose use begins right after a fetch is
-found. A failed fetch keeps the last good keys for `max_stale_s` (d-12). A fetch is bounded in bytes and in time,
-follows no redirect, uses no proxy and sends no credential (d-11). Nothing here blocks its caller.
+found. A failed fetch keeps the last good keys for `max_stale_s`. A fetch is bounded in bytes and in time,
+follows no redirect, uses no proxy and sends no credential. Nothing here blocks its caller.
 """
 
 import logging

@@ -3,7 +3,7 @@
 Law: a token is verified once; its time, audience, key and issuer, and whether it is revoked, are checked on *every*
 use. The cache is keyed by the SHA-256 of the whole Authorization line, holds verified tokens only (a flood of bad ones
 evicts nothing) and is bounded. An entry ends at its `exp`, when its key leaves the key set, or when its issuer's entry
-changes (PITFALLS d-14, d-35). Used by one thread. It has no clock: time is an argument.
+changes. Used by one thread. It has no clock: time is an argument.
 
 A hundred thousand tokens are cached, so each is small: values that many have in common (issuer, key, planes, groups,
 roles, whole seconds) are shared objects. A session holds no policy and no key set: an idle session would keep old ones
@@ -90,8 +90,8 @@ class Session:
     monotonic time `dies_at`: what `tokens.check_claims` says, computed once. `identity` stays the same object for as
     long as the policy's revision does. `marks` are looked up among the revocations. `thumbprint` is that of the key
     that the token is bound to, "" if it is bound to none. `whole`: all claims are present, and another policy can
-    identify them. `entered` is the number of the log file that has its identity entry, 0 before there is one. `used` is
-    for the cache.
+    identify them. `entered` is where its identity entry is, 0 before there is one: the number of the log file, in a
+    private log plus the number of erasures before it. `used` is for the cache.
     """
 
     identity: Identity

@@ -1,7 +1,7 @@
 """Signs assertions for identities, and reuses a recent one.
 
-Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to another
-(DESIGN §2.10); decisions that give the same rights share it. After half of its lifetime it is no longer handed out, so
+Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to
+another; decisions that give the same rights share it. After half of its lifetime it is no longer handed out, so
 that the upstream still has time to use what reaches it. Recent assertions are kept in a bounded table, not with the
 cached tokens: most tokens are idle most of the time.
 """

@@ -1,4 +1,4 @@
-"""The assertion: a short-lived signed JWT that names the caller to Airflow (DESIGN §2.10, RFC 7519, RFC 8725 §3.11).
+"""The assertion: a short-lived signed JWT that names the caller to Airflow (RFC 7519, RFC 8725 §3.11).
 
 Law 1: ES256 only, `typ` authz-assertion+jwt, at most 60 seconds, always `iss`, one `aud`, `sub`, `jti`.
 Law 2: it says who the caller is, which roles the policy gives them, and what one decision lets them see and do. It

@@ -1,7 +1,7 @@
 """Defines the frozen records that all layers share.
 
 Law: data only. Nothing here reads a clock, a file or the network, and nothing here decides. Whatever may hold a secret
-is `repr=False` (STYLE 11). The words are those of DESIGN §3.
+is `repr=False`, so that it is in no log and no traceback.
 """
 
 from collections.abc import Mapping

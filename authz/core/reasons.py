@@ -114,7 +114,7 @@ class Answer:
 
     `error` is the code of RFC 6750 §3.1 for `WWW-Authenticate`, None if no challenge is sent or if the request
     carried no credentials at all. `public` is the word that the response body may show: every authentication failure
-    shows the same one, so that the answer is no oracle about keys and subjects (PITFALLS d-36); the log has the exact
+    shows the same one, so that the answer is no oracle about keys and subjects; the log has the exact
     reason under the decision's id. `help` is one sentence for the reader of the log or the documentation.
     """
 

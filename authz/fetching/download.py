@@ -2,7 +2,7 @@
 
 Law: everything about the answer is bounded before it is trusted (size as sent *and* as decoded, time, redirects),
 credentials are never sent, proxies and `.netrc` of the environment are not used, and a redirect may not leave the host.
-An error message never has a body, a query or a header of the answer (PITFALLS d-11).
+An error message never has a body, a query or a header of the answer.
 """
 
 import re

@@ -1,7 +1,7 @@
 """SSRF guard: connections go only where a key fetch may go, and end when its time is up.
 
 Law 1: the address that was checked is the address that is connected to. The name is resolved once, here; there is never
-a second DNS query (rebinding). One forbidden address among several refuses the name (PITFALLS d-11, d-40).
+a second DNS query (rebinding). One forbidden address among several refuses the name.
 Law 2: one deadline covers resolving, connecting, the TLS handshake and every read and write, so that a server that
 trickles bytes gains nothing by being slow.
 

@@ -3,7 +3,7 @@
 Law: plain bookkeeping over times that are passed in; no thread, no lock, no clock. `authz.keys.store` calls it under
 its lock. The rules:
 
-1. A fetch starts at most once per `min_interval`, regardless of who asks and how often (PITFALLS d-10).
+1. A fetch starts at most once per `min_interval`, regardless of who asks and how often.
 2. A success is repeated after `refresh`, sooner if Cache-Control says so, but for that reason never sooner than 30 s.
 3. A failure is repeated after a growing delay, at most `refresh`; at most 30 s without usable keys.
 4. A key id is cached as absent for `negative` when two fetches, begun after questions for it and `apart` from each

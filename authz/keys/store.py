@@ -4,7 +4,7 @@ Law 1: the serving thread never waits here. `view` reads one reference; `request
 fetching or parsing.
 Law 2: one thread per issuer fetches, so there is never more than one fetch of an issuer under way (single flight).
 Law 3: a fetch that fails changes nothing but `last_error`. The last good keys serve until they are `max_stale` old. A
-fetch that succeeds replaces the set as a whole: a key that is no longer in it no longer verifies anything (d-13).
+fetch that succeeds replaces the set as a whole: a key that is no longer in it no longer verifies anything.
 Law 4: a caller that has to wait is notified once when the wait is over, whatever happened, including stop and removal.
 """
 

@@ -47,7 +47,7 @@ def _inside(section: Section, loc: Loc) -> Iterator[Disagreement]:
 
 
 def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement]:
-    """A Check in clear text shows every token to anyone who listens on the wire (PITFALLS d-38)."""
+    """A Check in clear text shows every token to anyone who listens on the wire."""
     for position, address in enumerate(settings.listen):
         if not (is_loopback(address) or settings.tls or settings.insecure_listen):
             yield Disagreement(

@@ -2,7 +2,7 @@
 
 Law: nothing in this package asks the operating system for the time or waits on it; both go through a `Clock`, so that a
 test can let a day pass in a microsecond. Durations, deadlines and cache lifetimes use `monotonic`; `wall` is compared
-only with the times inside tokens (PITFALLS d-44).
+only with the times inside tokens.
 """
 
 import logging
@@ -30,7 +30,7 @@ class Clock(clock.Clock, Protocol):
 class SystemClock:
     """The operating system's clock, whose wall time goes back by more than `tolerance` seconds only after `hold`.
 
-    A clock that is set back would make expired tokens valid again (PITFALLS d-44). Small corrections are followed.
+    A clock that is set back would make expired tokens valid again. Small corrections are followed.
     After a larger one, time goes on at the pace of the monotonic clock, from the latest time seen less the tolerance;
     this is logged and reported. A clock that stays where it was set for `hold` seconds is taken to be right: a machine
     that started an hour ahead would otherwise refuse every token until the process ends. A restarted process trusts the

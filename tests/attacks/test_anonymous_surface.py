@@ -1,4 +1,4 @@
-"""PITFALLS d-26: everything that a caller without a token reaches, listed in a golden file.
+"""security.md d-26: everything that a caller without a token reaches, listed in a golden file.
 
 A change of that list must be wanted: `python -m tests.attacks.test_anonymous_surface` writes the file anew.
 """

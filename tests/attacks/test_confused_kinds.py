@@ -1,4 +1,4 @@
-"""PITFALLS d-15 and d-42: every kind of token, shown to everybody who reads tokens. Only the diagonal is accepted.
+"""security.md d-15 and d-42: every kind of token, shown to everybody who reads tokens. Only the diagonal is accepted.
 
 Twice: with the keys and names that everybody has in life, and in a world where all tokens are signed with one key and
 name one issuer. What is accepted there is accepted because of what kind it says to be, and for nothing else.

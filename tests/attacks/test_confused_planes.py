@@ -1,4 +1,4 @@
-"""PITFALLS d-42: every kind of token at every place where the gate takes one. Only the diagonal is let through.
+"""security.md d-42: every kind of token at every place where the gate takes one. Only the diagonal is let through.
 
 Through the real service, with a real Airflow to ask, in one go and twice over: what was let through at one place is
 known to the gate when it is shown at the next one. Once more in a world where every token is signed with one key and

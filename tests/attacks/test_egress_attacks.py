@@ -1,4 +1,4 @@
-"""PITFALLS d-37, d-38, d-40, d-41 with the real gate and the real Envoy: what the servers received is what counts.
+"""security.md d-37, d-38, d-40, d-41 with the real gate and the real Envoy: what the servers received is what counts.
 
 What Envoy does by itself, whatever the gate says, is in `tests/e2e/test_egress_*.py`.
 """

@@ -1,4 +1,4 @@
-"""PITFALLS d-01 … d-08 end to end: paths, queries, methods and hosts; the oracle is in `firing_range`."""
+"""security.md d-01 … d-08 end to end: paths, queries, methods and hosts; the oracle is in `firing_range`."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""PITFALLS d-16, d-17, d-21, d-22, d-25, d-26 end to end: what a client says about itself. Oracle: `firing_range`."""
+"""d-16, d-17, d-21, d-22, d-25, d-26 end to end: what a client says about itself. Oracle: `firing_range`."""
 
 import pytest
 

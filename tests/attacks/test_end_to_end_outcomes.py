@@ -1,4 +1,4 @@
-"""PITFALLS d-19, d-20, d-29, d-30, d-36, d-42 end to end: what breaks, what is emitted, shown and written."""
+"""security.md d-19, d-20, d-29, d-30, d-36, d-42 end to end: what breaks, what is emitted, shown and written."""
 
 import json
 

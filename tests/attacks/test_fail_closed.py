@@ -1,4 +1,4 @@
-"""PITFALLS d-19 and d-20: whatever breaks inside the service, the answer is a 503 that says so and never an allow.
+"""security.md d-19 and d-20: whatever breaks inside the service, the answer is a 503 that says so and never an allow.
 
 Every collaborator is replaced by one that raises, through the constructor or the snapshot. The list of stages is
 compared with what `Service` takes, so that a new collaborator without its fault is a failing test.

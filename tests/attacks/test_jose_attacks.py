@@ -1,4 +1,4 @@
-"""PITFALLS d-09 against the token core: algorithm confusion, `none`, embedded keys, false signatures.
+"""security.md d-09 against the token core: algorithm confusion, `none`, embedded keys, false signatures.
 
 Every attack token is signed as well as its attacker could: a refusal is worth something only where the signature is
 right and the token is wrong, or where a bad token could have been taken for a good one.

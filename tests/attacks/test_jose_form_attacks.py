@@ -1,4 +1,4 @@
-"""PITFALLS d-09 against the token core: texts that two readers could read in two ways, and texts made to be slow.
+"""security.md d-09 against the token core: texts that two readers could read in two ways, and texts made to be slow.
 
 The tokens are correctly signed: only their form is wrong.
 """

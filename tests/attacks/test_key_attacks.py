@@ -1,4 +1,4 @@
-"""Attacks on the keys, against a real HTTP provider: PITFALLS d-10 (its flood), d-11, d-12 and d-13."""
+"""Attacks on the keys, against a real HTTP provider: security.md d-10 (its flood), d-11, d-12 and d-13."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""PITFALLS d-01 … d-08 against the canonicaliser and the catalogue: each known trick is refused, or means the same.
+"""security.md d-01 … d-08 against the canonicaliser and the catalogue: each known trick is refused, or means the same.
 
 The property behind every row: what a trick turns a path into is either answered 400, or judged as what Airflow serves.
 """

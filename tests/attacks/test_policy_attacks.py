@@ -1,4 +1,4 @@
-"""PITFALLS d-26, d-32, d-33, d-34, d-40 against the policy: exemptions, loader attacks, patterns, slips, ways out."""
+"""d-26, d-32, d-33, d-34, d-40 against the policy: exemptions, loader attacks, patterns, slips, ways out."""
 
 import ast
 import itertools

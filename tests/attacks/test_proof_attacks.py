@@ -188,7 +188,7 @@ def test_d15_a_proof_is_no_token(gate):
     assert gate(prove(KEY, signed_by_us), token=signed_by_us) is Reason.TOKEN_TYPE
 
 
-# §11.6 and PITFALLS d-09: algorithms and keys
+# §11.6 and security.md d-09: algorithms and keys
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""PITFALLS d-19 for run identity: whatever breaks on the way of a call or of a task's question, the answer is a 503.
+"""security.md d-19 for run identity: whatever breaks on the way of a call or of a task's question, the answer is a 503.
 
 Every collaborator is replaced by one that raises. What is left unbroken still has to work, so that no test here passes
 because everything is refused.

@@ -1,4 +1,4 @@
-"""PITFALLS d-10, d-14, d-15, d-16 and d-44 against the token core (d-09: test_jose_*.py, d-35: test_token_cache_*.py).
+"""d-10, d-14, d-15, d-16 and d-44 against the token core (d-09: test_jose_*.py, d-35: test_token_cache_*.py).
 
 Every attack token is correctly signed unless the signature is the attack.
 """

@@ -1,4 +1,4 @@
-"""PITFALLS d-35 (how remembered tokens are keyed) and d-44 (clocks) against authentication."""
+"""security.md d-35 (how remembered tokens are keyed) and d-44 (clocks) against authentication."""
 
 import os
 from types import SimpleNamespace

@@ -1,6 +1,6 @@
 """Credentials of destinations: put in by Envoy after the decision, replaced while in use, seen by nobody else.
 
-PITFALLS d-41: whatever a task sends in its place is replaced, and it goes to its own destination only.
+security.md d-41: whatever a task sends in its place is replaced, and it goes to its own destination only.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Hosts that are nobody's: what they resolve to is judged before anything is connected to (PITFALLS d-40).
+"""Hosts that are nobody's: what they resolve to is judged before anything is connected to (security.md d-40).
 
 "Public" is one loopback address here: the rendered ranges are altered to leave it out, and nothing else of them.
 """

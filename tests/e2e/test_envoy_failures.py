@@ -1,4 +1,4 @@
-"""When the authorizer fails, nothing passes and the answer is 503 (PITFALLS d-19, d-20); and what the logs say."""
+"""When the authorizer fails, nothing passes and the answer is 503 (security.md d-19, d-20); and what the logs say."""
 
 import grpc
 import pytest
@@ -158,7 +158,7 @@ def test_the_access_log_joins_the_decision_and_keeps_secrets_out(envoy_binary, t
     assert (refused["status"], refused["id"]) == (400, None)
 
 
-# --- WebSockets, only where they are wanted (d-27)
+# --- WebSockets, only where they are wanted
 
 
 def test_a_wanted_websocket_is_judged_once_and_carries_no_spoofed_header(envoy_binary, tmp_path):

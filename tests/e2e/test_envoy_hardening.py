@@ -1,4 +1,4 @@
-"""What the rendered configuration lets through, asked of a real Envoy with raw bytes (PITFALLS d-01 … d-08, d-17)."""
+"""What the rendered configuration lets through, asked of a real Envoy with raw bytes (d-01 … d-08, d-17)."""
 
 import json
 

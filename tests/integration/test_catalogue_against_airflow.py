@@ -240,7 +240,7 @@ def names_dags(schema, components, seen=frozenset()):
 
 
 def test_routes_that_reach_dags_beyond_their_path_are_marked(airflow_app, ours):
-    """PITFALLS class "confused deputy": a bulk body names its own DAGs, whatever DAG the path names."""
+    """The "confused deputy": a bulk body names its own DAGs, whatever DAG the path names."""
     document = airflow_app.openapi()
     components = document["components"]["schemas"]
     wrong = []

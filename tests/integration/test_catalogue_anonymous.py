@@ -1,4 +1,4 @@
-"""PITFALLS d-26 on the running Airflow: what somebody without any credential reaches, route by route.
+"""security.md d-26 on the running Airflow: what somebody without any credential reaches, route by route.
 
 Every route of the catalogue, and every route that is left out of it, is asked for with every method: at Airflow's own
 port (with our auth manager), and, where the README's policy lets nobody in particular pass, behind the gate. All that

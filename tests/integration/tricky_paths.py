@@ -1,4 +1,4 @@
-"""The corpus: every route of a catalogue with every trick of PITFALLS d-01 … d-06 that a path can hold."""
+"""The corpus: every route of a catalogue with every trick of security.md d-01 … d-06 that a path can hold."""
 
 import random
 

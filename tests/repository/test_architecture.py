@@ -186,7 +186,7 @@ def test_the_pure_core_has_no_clock_no_io_no_threads_no_logging(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_request_targets_are_never_parsed_with_a_url_library(path):
-    """PITFALLS d-01: `urlsplit("//admin/x").path == "/x"`."""
+    """security.md d-01: `urlsplit("//admin/x").path == "/x"`."""
     if room(path) == "airflow":  # it never sees a request target; it fetches from configured URLs
         return
     assert [module for module, _line in imports(path) if module.startswith("urllib")] == []

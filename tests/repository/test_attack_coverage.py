@@ -19,3 +19,10 @@ def test_every_applicable_mistake_has_an_attack():
 def test_the_security_page_lists_what_is_tested():
     listed = set(re.findall(r"^\| (d\d\d) \|", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE))
     assert listed == rows_with_a_test()
+
+
+def test_every_number_in_a_comment_is_a_row_of_the_security_page_and_only_tests_use_them():
+    listed = set(re.findall(r"^\| (d\d\d) \|", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE))
+    named = {path: set(re.findall(r"\bd-(\d\d)\b", path.read_text())) for path in ROOT.glob("tests/**/*.py")}
+    assert {number for numbers in named.values() for number in numbers} <= {row.removeprefix("d") for row in listed}
+    assert not [path for path in ROOT.glob("authz/**/*.py") if re.search(r"\bd-\d\d\b", path.read_text())]

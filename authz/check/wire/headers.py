@@ -10,7 +10,7 @@ from authz.core.edge import ASSERTION, CLIENT, DAG, ISSUER, LEVEL, ROLES, RUN, S
 from authz.core.model import Identity, Run
 
 # Removed from every forwarded request. The credentials are ours and end here; the others let a client tell an upstream
-# a method, a path, a host or a user other than the one that was checked (PITFALLS d-07, d-17, d-25).
+# a method, a path, a host or a user other than the one that was checked.
 NEVER_FORWARDED: Final = (
     "authorization",  # the first: `allowed` may keep it
     "proxy-authorization",

@@ -1,4 +1,4 @@
-"""The decision: one pure function that `serve`, `check` and `explain` all call (DESIGN §2.2).
+"""The decision: one pure function that `serve`, `check` and `explain` all call.
 
 Law: total and order-free. Deny rules win over everything. What no rule allows is denied. Of several rules that apply,
 the one with the smallest id is reported, so that a decision does not depend on the order of lines.
@@ -83,7 +83,7 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
     deny = gate.deny.find(request, roles, operation)
     public = gate.public.find(request, roles, operation)
-    # Anonymous callers get one answer on every route that is not public, known or not, denied or not (DESIGN §2.14).
+    # Anonymous callers get one answer on every route that is not public, known or not, denied or not.
     if identity is None and not public.rule:
         return Deny(reason=Reason.NO_TOKEN, operation=operation, dag_id=dag_id)
     # A deny rule wins over every other rule.

@@ -3,7 +3,7 @@
 Law: no I/O. The YAML is a small, safe part of YAML 1.2: UTF-8, one document, a mapping at the top, text keys. Scalars
 follow the core schema (YAML 1.2 §10.3) without its infinities: only `true` and `false` are booleans; `on`, `no` and
 `yes` are text. Tags, anchors, aliases, merge keys and duplicate keys are refused. Nothing is expanded, so the data is
-never larger than the file (PITFALLS d-32). Characters that people cannot see, or that only some programs take for a
+never larger than the file. Characters that people cannot see, or that only some programs take for a
 line end, are refused: every program sees the same comments.
 """
 

@@ -39,7 +39,7 @@ def _outbound(policy: Policy) -> Iterator[Rule]:
 
 
 def _tunnel(policy: Policy, rule: Rule) -> Iterator[Problem]:
-    """PITFALLS d-40: the policy sees only the host and port of a tunnel."""
+    """The policy sees only the host and port of a tunnel."""
     if is_tunnel(rule.methods):
         message = f"the rule `{rule.id}` allows tunnels, in which neither methods nor paths can be enforced"
         yield at(policy, rule, message, "let tasks call the destination's base URL, so that each request is checked")

@@ -1,8 +1,8 @@
 """The message to a task that the gate denies: one sentence for the reader of the task's log.
 
 Law: it names the run, the rule and what to look at, because the reader of a task's log is the author of the DAG; it
-never shows a token, a key or the text of a rule. For a refused token it gives no cause: the decision log has it
-(PITFALLS d-36).
+never shows a token, a key or the text of a rule. For a refused token it gives no cause, so that it
+is no oracle about keys and subjects: the decision log has it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Compiles the policy: YAML that people write → frozen tables that decide.
 
-Law: order-free. Allow rules add rights, deny rules always win, the default is to deny (DESIGN §2.1).
+Law: order-free. Allow rules add rights, deny rules always win, the default is to deny.
 """
 
 from authz.core.policy.bundle import Bundle

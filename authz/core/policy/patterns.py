@@ -1,7 +1,7 @@
 """The patterns in rules: path patterns, host patterns and globs.
 
-Law: no regular expressions, so nothing can backtrack (PITFALLS d-33), and every pattern stands for the whole value, so
-nothing can be unanchored (PITFALLS d-34). `matches` is the plain definition of each pattern, which `explain` shows; the
+Law: no regular expressions, so nothing can backtrack, and every pattern stands for the whole value, so
+nothing can be unanchored. `matches` is the plain definition of each pattern, which `explain` shows; the
 tables of `authz.core.policy.tables` answer the same for thousands of patterns at once, and tests compare the two.
 """
 

@@ -103,7 +103,7 @@ def _shape(entry: RuleDraft) -> Iterator[_Found]:
 
 
 def _public(entry: RuleDraft) -> Iterator[_Found]:
-    """PITFALLS d-26: public access is limited to a short list of exact paths and methods."""
+    """Public access is limited to a short list of exact paths and methods."""
     if entry.plane == "egress":
         yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
     if entry.roles:

@@ -1,7 +1,7 @@
 """The lines of the decision log: which fields they have, and their bytes. They do no harm if they leak.
 
 Law: a line is built only from canonical values. It never holds a token, a cookie, a header value or the query, and it
-is always exactly one line of valid JSON, whatever a caller managed to put into a path or a claim (PITFALLS d-30).
+is always exactly one line of valid JSON, whatever a caller managed to put into a path or a claim.
 A decision, with the identity entry that it names, holds all that `evaluate` reads: `authz.core.replay` decides again.
 Signing and chaining wrap the bytes later; nothing else in the package makes lines.
 """

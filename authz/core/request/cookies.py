@@ -1,6 +1,6 @@
 """The Cookie header: finds the cookies of a session at Envoy, and removes ours for the upstream.
 
-Law 1: an upstream never gets our cookies (PITFALLS d-22): neither Envoy's, which hold tokens, nor Airflow's own token.
+Law 1: an upstream never gets our cookies: neither Envoy's, which hold tokens, nor Airflow's own token.
 Law 2: a session cookie is not a credential here; Envoy turns it into a bearer token. But it must not contradict that
 token: a duplicate session cookie, or one that names another subject than the bearer token, makes the caller unclear.
 Law 3: it first looks for the names as bytes, so that thousands of foreign cookies cost next to nothing.

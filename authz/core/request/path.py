@@ -1,4 +1,4 @@
-r"""The one canonicaliser: request target, host and method (DESIGN §2.8, PITFALLS d-01 … d-08).
+r"""The one canonicaliser: request target, host and method, so that each means the same to the gate and to Airflow.
 
 Law: a request without a single canonical form is refused (400), never repaired. The query is cut at the first `?` and
 is never evaluated. The path is percent-decoded exactly once, as strict UTF-8, and only then split on `/`: uvicorn and

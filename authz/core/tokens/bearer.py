@@ -1,4 +1,4 @@
-"""The Authorization header: exactly one bearer token or nothing (RFC 6750 §2.1, RFC 9110 §11.4, PITFALLS d-16).
+"""The Authorization header: exactly one bearer token or nothing (RFC 6750 §2.1, RFC 9110 §11.4).
 
 Law: no leniency. Tokens in the query, in a form body or in two headers are not accepted (RFC 6750 §2.2, §2.3).
 """

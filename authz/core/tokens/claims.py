@@ -1,7 +1,7 @@
 """The claims of a token as typed values (RFC 7519 §4.1, RFC 9068 §2.2, OpenID Connect Core §2).
 
 Law 1: a claim has its type or the token is refused: no coercion, no default for a wrong value. `"exp": "1"`, `true`,
-`null` and 1e300 are not times; `["a"]` is not a subject (PITFALLS d-14).
+`null` and 1e300 are not times; `["a"]` is not a subject.
 Law 2: the key of a person is (issuer, subject). Names and addresses are only for display; an address that the provider
 has not verified is not even shown.
 Law 3: one reader per field. `read_claims` and `inspect` use the same readers, so that they cannot disagree.

@@ -1,4 +1,4 @@
-"""What kind of token this is, so that one kind is never taken for another (RFC 8725 §3.11, §3.12; PITFALLS d-15).
+"""What kind of token this is, so that one kind is never taken for another (RFC 8725 §3.11, §3.12).
 
 Law 1: a kind must be stated. By the header (`typ: at+jwt`, RFC 9068 §2.1), by the payload (`typ` of Keycloak,
 `token_use` of Cognito), or by claims that only one kind has. A token that says nothing is `untyped`.

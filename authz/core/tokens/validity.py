@@ -1,6 +1,6 @@
 """Checks the claims that depend on where and when the token is used: audience and time (RFC 7519 §4.1.3 to §4.1.6).
 
-Law 1: checked on every use, cached or not (PITFALLS d-14). `now` is an argument: seconds since the epoch.
+Law 1: checked on every use, cached or not. `now` is an argument: seconds since the epoch.
 Law 2: every comparison must hold to go on; a `now` that is not a number lets nothing through.
 Law 3: short lifetimes are enforced: a token that lives longer than the issuer's `max_lifetime` is refused.
 """

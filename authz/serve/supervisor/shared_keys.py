@@ -1,7 +1,7 @@
 """One fetch for all: the fetcher that the workers share.
 
 Law 1: at most one fetch of an issuer's keys is under way, and at most one begins per `min_interval`, whichever worker
-asks and however often: a flood of unknown key ids at every worker is one GET (PITFALLS d-10).
+asks and however often: a flood of unknown key ids at every worker is one GET.
 Law 2: an answer says how old it is. A worker gets a result even if it is older than its question; its schedule knows
 that this settles nothing and asks again when the interval is over.
 Law 3: a background refresh accepts a result with half of its lifetime left, so that workers whose refreshes come one

@@ -1,4 +1,4 @@
-"""Sessions: verified once, judged on every use (PITFALLS d-14, d-35, d-44). The test sets time, policy and keys."""
+"""Sessions: verified once, judged on every use (security.md d-14, d-35, d-44). The test sets time, policy and keys."""
 
 import gc
 import sys

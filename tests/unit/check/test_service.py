@@ -204,7 +204,7 @@ def test_a_403_names_the_user_and_its_reason(rig, asked, claims, reason, rule):
 
 
 def test_every_failure_to_authenticate_looks_the_same_from_outside(rig):
-    """PITFALLS d-36: no oracle about keys, subjects and lifetimes."""
+    """security.md d-36: no oracle about keys, subjects and lifetimes."""
     tokens = {
         "expired": rig.token(exp=NOW - 100, iat=NOW - 200),
         "audience": rig.token(aud="other"),

@@ -1,4 +1,4 @@
-"""The system's clock, and what becomes of a wall clock that is set back (PITFALLS d-44)."""
+"""The system's clock, and what becomes of a wall clock that is set back (security.md d-44)."""
 
 import time
 

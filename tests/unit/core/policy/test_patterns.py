@@ -76,7 +76,7 @@ def test_equal_meanings_have_equal_keys(pattern, literal, key):
 
 @pytest.mark.parametrize("edge", ["x", " ", ".", "/", "*"])
 def test_no_literal_segment_is_a_prefix(edge):
-    """PITFALLS d-34: one character more or less at each segment's edge is another path."""
+    """security.md d-34: one character more or less at each segment's edge is another path."""
     pattern = parse_path("/api/v2/dags")
     for position in range(3):
         segments = ["api", "v2", "dags"]
