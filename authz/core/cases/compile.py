@@ -224,9 +224,9 @@ class _Rules:
 
     def __init__(self, draft: Draft) -> None:
         self.effects: dict[str, Effect] | None = None
-        whole = not any(loc[0] == "rules" for loc in draft.partial)
+        whole = draft.made.complete and not any(loc[0] == "rules" for loc in draft.partial)
         if whole and isinstance(draft.document.data.get("rules", ()), tuple):
-            made = ((entry.id, _effect(entry)) for entry in draft.rules.values())
+            made = ((entry.id, _effect(entry)) for _, entry in draft.rules)
             self.effects = dict(made) | dict.fromkeys(draft.built_in, Effect.ALLOW)
         self.near = Vocabulary(self.effects or ()).near
 

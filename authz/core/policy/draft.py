@@ -4,7 +4,7 @@ Law: one mistake must not hide another. When the file as a whole does not fit th
 the keys that do not fit, so that references from and to it are checked in the same run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +12,11 @@ from authz.core import catalogue
 from authz.core.documents.wording import near
 from authz.core.documents.yaml_document import Document, Loc, validate
 from authz.core.errors import Problem
-from authz.core.policy import built_in
+from authz.core.policy import built_in, teams
 from authz.core.policy.bundle import BODY, NAMING
 from authz.core.policy.case_draft import CaseSection, of_broken, of_whole
+from authz.core.policy.overlap import glob_of
+from authz.core.policy.patterns import TEAM
 from authz.core.policy.rules import AUTHENTICATED
 from authz.core.policy.salvage import mappings, named_mappings, salvage
 from authz.core.policy.schema import (
@@ -27,6 +29,7 @@ from authz.core.policy.schema import (
     slim,
     slim_role,
 )
+from authz.core.policy.team_schema import TeamEntry
 
 _ON_TOP: Final = ("end_mark", *NAMING)
 """The keys that say what belongs to the policy: half of a file must not lack them."""
@@ -34,23 +37,36 @@ _ON_TOP: Final = ("end_mark", *NAMING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The entries by position or name.
+    """The entries by position or name; a rule comes with its position.
 
     `roles` also has the built-in roles that the policy uses, and those that they include; `built_in` says where it
     uses them. `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
     `role_names` and `issuer_names` also have those of which nothing could be kept. `cases` are those of this file.
+    `roles` and `rules` have those of each team; `written` has what the file has for all teams, `made` what followed.
     """
 
     document: Document
     catalogue: catalogue.Catalogue
     issuers: Mapping[int, IssuerEntry]
     roles: Mapping[str, RoleDraft]
-    rules: Mapping[int, RuleDraft]
+    rules: Sequence[tuple[int, RuleDraft]]
+    written: teams.Written
+    made: teams.Made
     role_names: frozenset[str]
     issuer_names: frozenset[str]
     built_in: Mapping[str, Loc]
     cases: CaseSection
     partial: frozenset[Loc] = frozenset()
+
+    def role_loc(self, name: str) -> Loc:
+        """Where the file has a role; one of a team where it has that for all teams."""
+        origin = self.made.origins.get(name)
+        return ("roles", name) if origin is None else ("roles", origin.written)
+
+    def for_team(self, name: str) -> str:
+        """A note after a role's name in messages: which team's it is."""
+        origin = self.made.origins.get(name)
+        return f" of the team `{origin.team}`" if origin is not None and self.made.complete else ""
 
 
 def draft(document: Document) -> tuple[Draft, list[Problem]]:
@@ -79,15 +95,21 @@ def check_end(document: Document) -> Iterator[Problem]:
 
 
 def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) -> Draft:
-    used = built_in.used(whole.role_drafts)
-    roles = built_in.completed(whole.role_drafts, used)
+    written = teams.Written(
+        teams=dict(enumerate(whole.teams)), roles=whole.role_drafts, rules=dict(enumerate(whole.drafts))
+    )
+    made = teams.made(written)
+    used = built_in.used(written.roles)
+    roles = built_in.completed(made.roles, used)
     return Draft(
         document=document,
         catalogue=table,
         issuers=dict(enumerate(whole.issuers)),
         roles=roles,
-        rules=dict(enumerate(whole.drafts)),
-        role_names=frozenset({AUTHENTICATED, *roles}),
+        rules=made.rules,
+        written=written,
+        made=made,
+        role_names=frozenset({AUTHENTICATED, *roles, *_perhaps(written, made)}),
         issuer_names=frozenset(entry.name for entry in whole.issuers),
         built_in=used,
         cases=of_whole(document, whole),
@@ -103,8 +125,16 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
         name: slim_role(salvage(item, RoleEntry, ("roles", name), {}, partial))
         for name, item in named_mappings(raw_roles).items()
     }
+    rules = {
+        index: slim(salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
+        for index, item in raw_rules.items()
+    }
+    written = teams.Written(
+        teams=_teams(document, partial), roles=entries, rules=rules, whole=_whole_teams(document, partial)
+    )
+    made = teams.made(written)
     used = built_in.used(entries)
-    roles = built_in.completed(entries, used)
+    roles = built_in.completed(made.roles, used)
     return Draft(
         document=document,
         catalogue=table,
@@ -113,11 +143,13 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
             for index, item in raw_issuers.items()
         },
         roles=roles,
-        rules={
-            index: slim(salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
-            for index, item in raw_rules.items()
-        },
-        role_names=frozenset({AUTHENTICATED, *named, *roles, *_mentioned(raw_roles, raw_rules.values(), "roles")}),
+        rules=made.rules,
+        written=written,
+        made=made,
+        role_names=frozenset(
+            {AUTHENTICATED, *_for_each(named, made), *roles, *_mentioned(raw_roles, raw_rules.values(), "roles")}
+        )
+        | _perhaps(written, made),
         issuer_names=frozenset(
             {str(item.get("name")) for item in raw_issuers.values()}
             | _mentioned(document.data.get("issuers"), named.values(), "issuers")
@@ -126,6 +158,41 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
         cases=of_broken(document),
         partial=frozenset(partial),
     )
+
+
+def _teams(document: Document, partial: set[Loc]) -> dict[int, TeamEntry]:
+    """The entries of `teams` of which names and patterns could be kept."""
+    found = {}
+    for index, item in mappings(document.data.get("teams")).items():
+        stand_in = {"names": ("team",), "dags": ("team_*",)}
+        broken: set[Loc] = set()
+        entry = salvage(item, TeamEntry, ("teams", index), stand_in, broken)
+        partial |= broken
+        if not broken:
+            found[index] = entry
+    return found
+
+
+def _whole_teams(document: Document, partial: set[Loc]) -> bool:
+    section = document.data.get("teams", ())
+    read = isinstance(section, tuple) and all(isinstance(item, dict) for item in section)
+    return read and not any(loc[0] == "teams" for loc in partial)
+
+
+def _for_each(names: Iterable[str], made: teams.Made) -> Iterator[str]:
+    """The names of roles as they are for each team."""
+    for name in names:
+        yield from {teams.named(name, team.name) for team in made.teams}
+
+
+def _perhaps(written: teams.Written, made: teams.Made) -> frozenset[str]:
+    """Roles that rules and roles name and that may be those of a team, where not all teams are known."""
+    if made.complete:
+        return frozenset()
+    forms = [glob_of(name.replace(TEAM, "*")) for name in written.roles if TEAM in name]
+    named = {name for rule in written.rules.values() for name in rule.roles}
+    named |= {name for role in written.roles.values() for name in role.includes}
+    return frozenset(name for name in named if any(form.matches(name) for form in forms))
 
 
 def _mentioned(section: Any, entries: Iterable[Any], key: str) -> set[str]:

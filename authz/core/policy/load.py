@@ -26,6 +26,7 @@ from authz.core.policy.roles import Roster, check_roles, compile_roles
 from authz.core.policy.rule_checks import check_rules
 from authz.core.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
 from authz.core.policy.schema import RuleDraft
+from authz.core.policy.team_checks import check_teams
 
 
 class Drafted(NamedTuple):
@@ -74,7 +75,7 @@ def read(bundle: Bundle) -> Drafted:
     document = parse(bundle.data, bundle.file, error=PolicyError)
     drafted, problems = draft(document)
     problems += [*check_end(document), *check_files(document, bundle)]
-    problems += [*check_issuers(drafted), *check_roles(drafted), *check_rules(drafted)]
+    problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
     sections, found = of_parts(bundle)
     return Drafted(drafted, [drafted.cases, *sections], problems + found)
 
@@ -118,7 +119,7 @@ def _rules(drafted: Draft) -> Iterable[Rule]:
     """The compiled rules; equal parts are one object, because there may be ten thousand rules."""
     share: Shared[Any] = Shared(sys.maxsize)
     planes_of = {"": frozenset(Plane), **{plane.value: frozenset({plane}) for plane in Plane}}
-    for index, entry in drafted.rules.items():
+    for index, entry in drafted.rules:
         line, column = drafted.document.place(("rules", index))
         effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
         plane = entry.plane or (Plane.INBOUND if entry.public else "")
@@ -136,6 +137,7 @@ def _rules(drafted: Draft) -> Iterable[Rule]:
             tasks=share(entry.tasks),
             identity=_least(entry, effect, plane),
             description=entry.description,
+            team=entry.team,
             line=line,
             column=column,
         )

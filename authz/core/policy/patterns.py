@@ -20,6 +20,9 @@ _LONGEST_ID: Final = 250  # characters of a DAG or task id, in Airflow's databas
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REGEX_SIGNS: Final = ("^", "$", "|", "/.*", "/.+", "[", "]", "\\")
 _share_word: Final = Shared[str]()  # most paths of a policy begin alike
+TEAM: Final = "{team}"
+"""Stands for the name of each team, where there is one role or rule for all of them."""
+
 _NO_REGEX_ID: Final = "there are no regular expressions here: `*` stands for any characters, as in sales_*"
 _NO_REGEX: Final = "there are no regular expressions here: `*` stands for any characters, a last `/**` for any rest"
 
@@ -104,6 +107,8 @@ def parse_dag(value: object) -> Glob:
     """A pattern for DAG ids."""
     if value == "~":
         raise Mistake("`~` is Airflow's word for all DAGs in a path, not a pattern", 'write "*" for all DAGs')
+    if isinstance(value, str) and TEAM in value:
+        raise Mistake(f"`{value}`: the patterns of teams stand in `teams`", "here write dags: team, without a list")
     return _parse_id(value, "DAG")
 
 

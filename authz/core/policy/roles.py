@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
+from authz.core.documents.yaml_document import Loc
 from authz.core.errors import Problem
 from authz.core.model import Claims, Identity
 from authz.core.policy import built_in, role_graph
 from authz.core.policy.draft import Draft
+from authz.core.policy.patterns import TEAM
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
 from authz.core.policy.schema import RoleDraft
 
@@ -24,10 +26,17 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
     yield from _references(draft)
     includes = _includes(draft)
     found = role_graph.circles(includes)
+    reported: set[Loc] = set()
     for name, back in found:
-        message = f"the role `{name}` includes itself" + (f" through `{back}`" if back != name else "")
+        loc = (*draft.role_loc(name), "includes")
+        if loc in reported:
+            continue  # the same for another team
+        reported.add(loc)
+        message = f"the role `{name}`{draft.for_team(name)} includes itself" + (
+            f" through `{back}`" if back != name else ""
+        )
         hint = "remove one of the `includes` of the circle"
-        yield draft.document.problem(("roles", name, "includes"), message, hint)
+        yield draft.document.problem(loc, message, hint)
     if not found and role_graph.closures(includes) is None:
         message = f"the roles include more than {role_graph.MOST} roles, directly or through others"
         yield draft.document.problem(("roles",), message, "include fewer, or list the groups where they are meant")
@@ -37,13 +46,13 @@ def check_roles(draft: Draft) -> Iterator[Problem]:
 def _references(draft: Draft) -> Iterator[Problem]:
     """Roles' references to undefined names."""
     issuers, roles = Vocabulary(draft.issuer_names), Vocabulary((draft.role_names | BUILT_IN.keys()) - {AUTHENTICATED})
-    for name, entry in draft.roles.items():
+    for name, entry in draft.written.roles.items():
         for position, issuer in enumerate(entry.issuers):
             if issuer not in draft.issuer_names:
                 hint = issuers.near(issuer) or "it must be the `name` of an issuer of this file"
                 yield draft.document.problem(("roles", name, "issuers", position), f"unknown issuer `{issuer}`", hint)
         for position, included in enumerate(entry.includes):
-            if included == AUTHENTICATED or included not in draft.role_names:
+            if TEAM not in included and (included == AUTHENTICATED or included not in draft.role_names):
                 hint = roles.near(included) or "define it under `roles`"
                 loc = ("roles", name, "includes", position)
                 yield draft.document.problem(loc, f"unknown role `{included}`", hint)
@@ -54,11 +63,16 @@ def _unassigned(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem
     if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
         return  # a role that could not be read whole may be the one that gives the others
     given = role_graph.reached((name for name, entry in draft.roles.items() if _has_condition(entry)), includes)
+    reported: set[Loc] = set()
     for name in draft.roles:
         # A built-in role without an entry is there because another role includes it.
         if name not in given and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name)):
-            hint = "give it groups, clients, subjects or issuers, or include it in another role"
-            yield draft.document.problem(("roles", name), f"no one can have the role `{name}`", hint, key=True)
+            loc = draft.role_loc(name)
+            if loc not in reported:
+                reported.add(loc)
+                hint = "give it groups, clients, subjects or issuers, or include it in another role"
+                message = f"no one can have the role `{name}`{draft.for_team(name)}"
+                yield draft.document.problem(loc, message, hint, key=True)
 
 
 def _includes(draft: Draft) -> role_graph.Includes:
@@ -88,7 +102,10 @@ class _Sets(dict[tuple[str, ...], frozenset[str]]):
 
 
 def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft, sets: _Sets) -> Role:
-    line, column = draft.document.place(built_in.place(name, draft.built_in), key=True)
+    origin = draft.made.origins.get(name)
+    line, column = draft.document.place(
+        draft.role_loc(name) if origin else built_in.place(name, draft.built_in), key=True
+    )
     return Role(
         name=name,
         groups=sets[entry.groups],
@@ -99,6 +116,7 @@ def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft
         agent=entry.agent,
         airflow=BUILT_IN.get(name, entry.airflow),
         description=entry.description,
+        team=origin.team if origin else "",
         line=line,
         column=column,
     )

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
+from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
 from authz.core.policy import built_in
 from authz.core.policy.draft import Draft
 from authz.core.policy.operations import Words
 from authz.core.policy.outbound import is_tunnel
+from authz.core.policy.patterns import TEAM
 from authz.core.policy.reach import Reach
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.core.policy.schema import RuleDraft
@@ -33,10 +35,26 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
         hint = "who may do what; without them, give a built-in role to a group: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
     yield from _in_all(draft)
-    first: dict[str, int] = {}
+    yield from _equal_ids(draft)
     known = _Known(draft)
     reach = Reach(draft.catalogue, known.words)
-    for index, entry in draft.rules.items():
+    of_teams: set[Loc] = set()
+    for index, entry in draft.rules:
+        complete = ("rules", index) not in draft.partial
+        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
+        if complete and not found:
+            found += reach.unreachable(entry)
+        for inner, message, hint in found:
+            loc = ("rules", index, *inner)
+            if entry.team and (loc in of_teams or _has_team(draft.document, loc)):
+                continue  # it was found for another team, or `authz.core.policy.team_checks` finds it
+            of_teams.add(loc)
+            yield draft.document.problem(loc, message, hint)
+
+
+def _equal_ids(draft: Draft) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, entry in draft.written.rules.items():
         if first.setdefault(entry.id, index) != index:
             exact = () if draft.document.only_counted(("rules", index)) else ("id",)
             line = draft.document.place(("rules", first[entry.id], *exact))[0]
@@ -44,12 +62,11 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem(
                 ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
             )
-        complete = ("rules", index) not in draft.partial
-        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
-        if complete and not found:
-            found += reach.unreachable(entry)
-        for loc, message, hint in found:
-            yield draft.document.problem(("rules", index, *loc), message, hint)
+
+
+def _has_team(document: Document, loc: Loc) -> bool:
+    """Whether it is a role with `{team}`."""
+    return loc[2:3] == ("roles",) and len(loc) > len(("rules", 0, "roles")) and TEAM in str(document.at(loc))
 
 
 def conditions(entry: RuleDraft) -> Mapping[str, int]:
@@ -61,7 +78,7 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
 def _in_all(draft: Draft) -> Iterator[Problem]:
     """The rule at which the combinations of all rules exceed their limit. DAGs on the inbound plane make none."""
     total = 0
-    for index, entry in draft.rules.items():
+    for index, entry in draft.rules:
         counts = conditions(entry)
         made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
         if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own

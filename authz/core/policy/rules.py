@@ -25,6 +25,16 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({RESERVED + role: role for
 """The built-in roles and operation sets, the weakest first, and what each is to Airflow itself."""
 
 
+def of_team(rule_id: str, team: str) -> str:
+    """The id of a team's rule, of a rule for all teams. No written id has a `/`."""
+    return f"{rule_id}/{team}"
+
+
+def written(rule_id: str) -> str:
+    """The id as the file has it."""
+    return rule_id.partition("/")[0]
+
+
 class Effect(StrEnum):
     """What a rule does when it applies."""
 
@@ -38,7 +48,8 @@ class Rule:
     """One rule. It applies to a request when each of its conditions holds, that is, when any of its entries fits.
 
     `destinations`, `tasks` and `identity` are for egress. `identity` is the minimum level of the required run, also if
-    only `dags` or `tasks` in the file imply it; None if no run is required.
+    only `dags` or `tasks` in the file imply it; None if no run is required. `team` is set where the file has one rule
+    for all teams: then this is that team's.
     """
 
     id: str
@@ -54,15 +65,21 @@ class Rule:
     tasks: tuple[Glob, ...] = ()
     identity: Level | None = None
     description: str = ""
+    team: str = ""
     line: int = 0
     column: int = 0
+
+    @property
+    def written(self) -> str:
+        """The id as the file has it: a rule for all teams is written once."""
+        return written(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
-    `issuers` are names; empty: any issuer of the policy.
+    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams.
     """
 
     name: str
@@ -74,5 +91,6 @@ class Role:
     agent: bool = False
     airflow: str = ""
     description: str = ""
+    team: str = ""
     line: int = 0
     column: int = 0

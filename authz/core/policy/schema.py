@@ -17,7 +17,9 @@ from authz.core.loopback import is_loopback
 from authz.core.policy import bundle, patterns
 from authz.core.policy.case_schema import Callers, Cases
 from authz.core.policy.fields import ABSENT, Destination, Name, NotEmpty, Section, Text, parse_name
+from authz.core.policy.patterns import TEAM
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
+from authz.core.policy.team_schema import RuleDags, TeamEntry, parse_role_name
 from authz.core.urls import Url
 
 ALGORITHMS: Final = (
@@ -37,12 +39,14 @@ def _role_name(value: str) -> str:
     if is_reserved(value) and value not in BUILT_IN:
         hint = near(value.lower(), BUILT_IN) or "built in are " + ", ".join(BUILT_IN)
         raise Mistake(f"`{value}` is not a built-in role", hint)
-    return parse_name(value)
+    return parse_role_name(value)
 
 
 def _rule_id(value: str) -> str:
     if is_reserved(value):
         raise Mistake(f"`{value}`: ids that begin with `{RESERVED}` are those of built-in rules", "choose another id")
+    if TEAM in value:
+        raise Mistake(f"`{value}`: the id of a rule has no `{TEAM}`", "each team's rule has the id, `/` and the team")
     return parse_name(value)
 
 
@@ -119,9 +123,6 @@ _Host = Annotated[
     patterns.HostPattern,
     PlainValidator(patterns.parse_host),
     WithJsonSchema({"type": "string", "pattern": r"^(\*\.)?[^*/:?#]+$|^\[.*\]$"}),
-]
-_Dag = Annotated[
-    patterns.Glob, PlainValidator(patterns.parse_dag), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
 ]
 _Task = Annotated[
     patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
@@ -236,8 +237,8 @@ class RuleEntry(Section):
         (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
     )
     paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="path patterns, decoded, without query")
-    dags: Annotated[tuple[_Dag, ...], *NotEmpty] = Field(
-        (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls"
+    dags: RuleDags = Field(
+        (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls; or: team"
     )
     tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field(
         (), description="egress: task ids of the run that calls; `*` stands for any characters"
@@ -249,7 +250,10 @@ class RuleEntry(Section):
 
 @dataclass(slots=True, kw_only=True)
 class RuleDraft:
-    """A rule entry that has the right shape, in a seventh of the memory that pydantic's own object takes."""
+    """A rule entry that has the right shape, in a seventh of the memory that pydantic's own object takes.
+
+    `team` is set where the rule is one team's of a rule for all teams.
+    """
 
     id: str
     description: str
@@ -265,6 +269,7 @@ class RuleDraft:
     destinations: tuple[str, ...]
     tasks: tuple[patterns.Glob, ...]
     identity: str
+    team: str = ""
 
 
 def slim(entry: RuleEntry) -> RuleDraft:
@@ -300,6 +305,10 @@ class PolicyFile(Section):
     )
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
+    teams: Annotated[tuple[TeamEntry, ...], Field(min_length=1)] = Field(
+        (),
+        description="who owns which DAGs: one role with `{team}`, and one rule with `dags: team`, are for all of them",
+    )
     roles: dict[RoleName, Annotated[RoleEntry, AfterValidator(slim_role)]] = Field({}, description="who has which role")
     rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
         (), description="who may do what; their order means nothing; optional where a built-in role is used"
