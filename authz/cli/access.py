@@ -3,7 +3,7 @@
 Law: the answer is complete. A name that neither policy nor settings have is an error, never an empty answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,23 +254,36 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     "--format", "form", type=click.Choice(["text", "csv", "markdown", "html"]), default="text", help="Default: text."
 )
 @click.option("--role", "only", multiple=True, help="Only this role. May be repeated.")
+@click.option("--team", "teams", multiple=True, help="Only the roles of this team. May be repeated.")
 @policy_option
 @gate_option
 @running_option
 def matrix(
-    plane: str, form: str, only: tuple[str, ...], policy_path: Path | None, settings_path: Path | None, *, gate: str
+    plane: str, form: str, only: tuple[str, ...], teams: tuple[str, ...], *, gate: str, **files: Path | None
 ) -> None:
     """A row per operation, or per outbound call, and a column per role, with patterns of DAGs in the cells.
 
     What no one may do has no row.
     """
-    policy = served(policy_path, settings_path, gate).policy
+    policy = served(files["policy_path"], files["settings_path"], gate).policy
     if unknown := sorted(set(only) - policy.roles.keys()):
         hint = near(unknown[0], policy.roles) or "see its `roles`"
         raise click.UsageError(one_line(f"the policy has no role {unknown[0]} ({hint})"))
-    chosen = [one for one in roles(policy, Plane(plane)) if not only or one.role in only]
+    wanted = {*only, *_of_teams(policy, teams)}
+    chosen = [one for one in roles(policy, Plane(plane)) if not wanted or one.role in wanted]
     table = (_operations if plane == Plane.INBOUND else _calls)(policy, chosen)
     click.echo(FORMS[form](table), nl=False)
+
+
+def _of_teams(policy: Policy, teams: Iterable[str]) -> Iterator[str]:
+    """The roles of these teams."""
+    for team in teams:
+        found = [role.name for role in policy.roles.values() if role.team == team]
+        if not found:
+            known = {role.team for role in policy.roles.values()} - {""}
+            hint = near(team, known) or "see its `teams`"
+            raise click.UsageError(one_line(f"the policy has no roles of a team {team} ({hint})"))
+        yield from found
 
 
 def _operations(policy: Policy, chosen: Sequence[Caller]) -> Table:

@@ -12,6 +12,7 @@ from authz.core.errors import Problem
 from authz.core.lint import destinations
 from authz.core.lint.egress_map import WayOut, WaysOut, overlap
 from authz.core.lint.review import Finding, Severity
+from authz.core.lint.teams import OncePerTeams
 from authz.core.model import Level, Plane
 from authz.core.policy import Effect, Policy, Rule
 from authz.core.policy.operations import Words
@@ -28,7 +29,9 @@ def findings(policy: Policy, settings: files.Settings, file: str) -> list[Findin
     """All findings when policy and settings are read together, sorted by place."""
     ways = ways_out(settings, file)
     found = destinations.against(policy, ways) if ways is not None else []
-    return sorted([*found, *_unserved(policy, settings), *_lists(policy, settings)])
+    once = OncePerTeams(policy)
+    unserved = (finding for finding in _unserved(policy, settings) if once(finding.problem))
+    return sorted([*found, *unserved, *_lists(policy, settings)])
 
 
 def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:

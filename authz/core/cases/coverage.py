@@ -1,14 +1,15 @@
 """Which rules and conditions the tests of a policy cover.
 
 Law: exact, and not rules times tests. A rule is covered if it applied to a request. A condition is covered if it was
-once the only one of its rule that did not hold: then a test depends on it. For each entry of a condition the requests
+once the only one of its rule that did not hold: then a test depends on it. A rule for all teams counts once, whichever
+team's was tested. For each entry of a condition the requests
 that fit it are a number with one bit per request, found through the index's own tables; a rule costs a few operations
 on such numbers. Tests compare the result with the plain definition (`authz.core.decision.conditions`).
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from authz.core.cases.judge import Judge
@@ -31,7 +32,10 @@ _NOTHING: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Uncovered:
-    """A rule that applied to no request, or a `condition` of it that was never the only one that did not hold."""
+    """A rule that applied to no request, or a `condition` of it that was never the only one that did not hold.
+
+    Of a rule for all teams it is the first team's.
+    """
 
     rule: Rule
     condition: str = ""
@@ -68,27 +72,40 @@ def coverage(suite: Suite, judge: Judge) -> Coverage:
 def covered(policy: Policy, asked: Sequence[tuple[Request, Identity | None]]) -> Coverage:
     """What these requests and their callers cover."""
     seen = _Seen(policy, asked)
-    rules = conditions = 0
-    uncovered: list[Uncovered] = []
+    tallies: dict[str, _Tally] = {}
     for rule in policy.rules.values():
+        tally = tallies.setdefault(rule.written, _Tally(rule))
         wanted = list(_conditions(rule, seen))
-        conditions += sum(condition.named for condition in wanted)
         everywhere = seen.on(rule)
-        if not _all(everywhere, wanted):
-            uncovered.append(Uncovered(rule))
+        tally.applied |= bool(_all(everywhere, wanted))
         for position, condition in enumerate(wanted):
-            others = _all(everywhere, [*wanted[:position], *wanted[position + 1 :]])
-            if condition.named and not others & ~condition.holds:
-                uncovered.append(Uncovered(rule, condition.name))
-        rules += 1
-    missing = sum(not one.condition for one in uncovered)
+            if condition.named:
+                others = _all(everywhere, [*wanted[:position], *wanted[position + 1 :]])
+                before = tally.conditions.get(condition.name, False)
+                tally.conditions[condition.name] = before or bool(others & ~condition.holds)
+    conditions = [covered for tally in tallies.values() for covered in tally.conditions.values()]
     return Coverage(
-        rules=rules,
-        covered_rules=rules - missing,
-        conditions=conditions,
-        covered_conditions=conditions - (len(uncovered) - missing),
-        uncovered=tuple(uncovered),
+        rules=len(tallies),
+        covered_rules=sum(tally.applied for tally in tallies.values()),
+        conditions=len(conditions),
+        covered_conditions=sum(conditions),
+        uncovered=tuple(one for tally in tallies.values() for one in tally.uncovered()),
     )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is covered of one rule of the file; of a rule for all teams, what is covered for any of them."""
+
+    rule: Rule
+    applied: bool = False
+    conditions: dict[str, bool] = field(default_factory=dict)
+
+    def uncovered(self) -> Iterator[Uncovered]:
+        """The rule, and those of its conditions, that are not covered."""
+        if not self.applied:
+            yield Uncovered(self.rule)
+        yield from (Uncovered(self.rule, name) for name, covered in self.conditions.items() if not covered)
 
 
 class _Condition(NamedTuple):

@@ -151,14 +151,14 @@ def _coverage_lines(found: Coverage, file: str) -> Iterator[str]:
 
 def _uncovered_text(one: Uncovered) -> str:
     if not one.condition:
-        return f"the rule `{one.rule.id}` applies in no test"
-    return f"no test would notice if the rule `{one.rule.id}` had no `{one.condition}`"
+        return f"the rule `{one.rule.written}` applies in no test"
+    return f"no test would notice if the rule `{one.rule.written}` had no `{one.condition}`"
 
 
 def _uncovered_json(one: Uncovered, file: str) -> dict[str, Any]:
     rule = one.rule
     return {
-        "rule": rule.id,
+        "rule": rule.written,
         "condition": one.condition or None,
         "file": file,
         "line": rule.line,

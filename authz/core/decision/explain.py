@@ -4,6 +4,7 @@ Law: the decision comes from `decide.evaluate`, which also serves requests. The 
 without the index (`authz.core.decision.conditions`); tests compare the two.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ from authz.core.decision.decide import evaluate, route_of
 from authz.core.decision.rights import airflow_role, dags_json, dags_text
 from authz.core.model import Allow, Decision, Deny, Identity, Plane, Request, Run
 from authz.core.policy import Effect, Policy, Rule
-from authz.core.policy.rules import AIRFLOW_ROLES, RESERVED
+from authz.core.policy.rules import AIRFLOW_ROLES, RESERVED, written
 from authz.core.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
@@ -26,9 +27,10 @@ _STRENGTH: Final = {RESERVED + role: number for number, role in enumerate(AIRFLO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
-    """One rule of the request's plane, with its conditions."""
+    """One rule of the request's plane, with its conditions; `team` where it is a team's, of a rule for all teams."""
 
     rule: str
+    team: str
     effect: Effect
     place: str
     conditions: tuple[Condition, ...]
@@ -144,6 +146,7 @@ def _nearness(rule: Considered) -> tuple[bool, bool, int, int, str]:
 def _consider(rule: Rule, facts: Facts) -> Considered:
     return Considered(
         rule=rule.id,
+        team=rule.team,
         effect=rule.effect,
         place=f"{facts.policy.file}:{rule.line}:{rule.column}",
         conditions=tuple(conditions(rule, facts)),
@@ -163,6 +166,7 @@ def _run_text(run: Run) -> str:
 def _rule_json(rule: Considered) -> dict[str, Any]:
     return {
         "rule": rule.rule,
+        "team": rule.team or None,
         "effect": rule.effect.value,
         "place": rule.place,
         "applies": rule.applies,
@@ -201,12 +205,21 @@ def _decision_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _rule_lines(considered: Iterable[Considered]) -> Iterator[str]:
+    """The rules; of the rules for all teams those that apply, and the one that is nearest to it."""
     yield "rules considered:"
+    others = Counter(written(rule.rule) for rule in considered if rule.team and not rule.applies)
+    shown: set[str] = set()
     for rule in considered:
+        name = written(rule.rule)
+        if name in shown and rule.team and not rule.applies:
+            continue
         verdict = "applies" if rule.applies else "does not apply"
         yield f"  {rule.effect} `{rule.rule}` ({rule.place}): {verdict}"
         for condition in rule.conditions:
             yield f"    {'✓' if condition.holds else '✗'} {condition.name}: {condition.text}"
+        if rule.team and name not in shown and (more := others[name] - (not rule.applies)):
+            yield f"    and for {more} other team{'s' * (more > 1)}, whose `{name}` does not apply"
+        shown.add(name)
 
 
 def _nearest_lines(nearest: Considered | None) -> Iterator[str]:

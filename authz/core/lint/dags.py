@@ -92,8 +92,11 @@ def _moot(covering: Covering) -> Iterator[Problem]:
 
 
 def _like_regexes(policy: Policy) -> Iterator[Problem]:
-    """Globs that use `.*` as in a regular expression: in a glob the dot is literal."""
-    for rule in policy.rules.values():
+    """Globs that use `.*` as in a regular expression: in a glob the dot is literal.
+
+    In patterns of teams it ends the team's name, which has no dot.
+    """
+    for rule in (rule for rule in policy.rules.values() if not rule.team):
         for glob in (*rule.dags, *rule.tasks):
             if ".*" in glob.text:
                 message = f"`{glob.text}` of the rule `{rule.id}` matches only ids with a dot in that place"

@@ -13,6 +13,7 @@ from authz.core.documents.wording import Vocabulary, near
 from authz.core.errors import Problem
 from authz.core.lint.egress_map import WayOut, WaysOut, overlap
 from authz.core.lint.review import Finding, Severity
+from authz.core.lint.teams import OncePerTeams
 from authz.core.model import Level, Plane
 from authz.core.policy import Effect, Policy, Rule
 from authz.core.policy.outbound import SATISFIED, is_tunnel
@@ -38,7 +39,9 @@ def against(policy: Policy, ways: WaysOut) -> list[Finding]:
     """Every finding, sorted by place."""
     by_name = {way.name: way for way in ways.destinations}
     known = _Known(ways=by_name, names=Vocabulary(by_name))
-    found = [finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways, known)]
+    once = OncePerTeams(policy)
+    each = (finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways, known))
+    found = [finding for finding in each if once(finding.problem)]
     return sorted([*found, *_unused(policy, ways, known)])
 
 

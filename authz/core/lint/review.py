@@ -15,6 +15,7 @@ from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.outbound import about_calls, careful_denials
+from authz.core.lint.teams import OncePerTeams, about_teams
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
@@ -47,10 +48,11 @@ def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others."""
     with collector.resting():
         covering = Covering(policy)
+        first_of_teams = OncePerTeams(policy)
         found, more = [], []
         for severity, problems in ((Severity.WARNING, _warnings(covering)), (Severity.NOTE, _notes(covering))):
             count = itertools.count()
-            counted = (problem for problem, _ in zip(problems, count, strict=False))
+            counted = (problem for problem, _ in zip(filter(first_of_teams, problems), count, strict=False))
             first = heapq.nsmallest(MOST_PROBLEMS, counted, key=in_order)
             found += [Finding(problem=problem, severity=severity) for problem in first]
             if left := next(count) - len(first):
@@ -72,6 +74,7 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         _denied_sets(policy),
         about_dags(covering),
         about_calls(policy),
+        about_teams(covering),
     )
 
 

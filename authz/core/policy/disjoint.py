@@ -7,12 +7,14 @@ so each is compared with those only, never with all.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from authz.core.policy.patterns import Glob
 from authz.core.policy.tables import GlobTable
 
 _KEPT: Final = 2  # items of two owners: whoever asks, one of them is of another owner
+_MOST: Final = 8  # pairs for each pattern
 
 
 class Owned(NamedTuple):
@@ -31,7 +33,7 @@ class Shared(NamedTuple):
 
 
 def shared(owned: Iterable[Owned]) -> Iterator[Shared]:
-    """Pairs of patterns of two owners: at least one for each pattern that overlaps with another owner's before it.
+    """Pairs of patterns of two owners: for each pattern some, if it overlaps with any of another owner before it.
 
     "Before" is not the order in which they are given.
     """
@@ -46,9 +48,8 @@ def shared(owned: Iterable[Owned]) -> Iterator[Shared]:
         if len(item.glob.parts) == 1:
             text = item.glob.text
             before = exact.setdefault(text, [])
-            other = _of_another((*before, *(one for found in table.find(text) for one in found)), item.owner)
-            if other is not None:
-                yield Shared(other, item, text)
+            others = (one for found in (before, *table.find(text)) for one in found if one.owner != item.owner)
+            yield from (Shared(other, item, text) for other in islice(others, _MOST))
             _keep(before, item)
 
 
@@ -57,12 +58,9 @@ def _wide(items: Iterable[Owned]) -> Iterator[Shared]:
     known: dict[str, _Ends] = {}
     for item in items:
         first, end = item.glob.parts[0], item.glob.parts[-1][::-1]
-        for size in range(len(first) + 1):
-            ends = known.get(first[:size])
-            other = ends.agreeing(end, item.owner) if ends is not None else None
-            if other is not None:
-                yield Shared(other, item, _both(other.glob, item.glob))
-                break
+        agreeing = (known[first[:size]] for size in range(len(first) + 1) if first[:size] in known)
+        others = (other for ends in agreeing for other in ends.agreeing(end) if other.owner != item.owner)
+        yield from (Shared(other, item, _both(other.glob, item.glob)) for other in islice(others, _MOST))
         known.setdefault(first, _Ends()).add(end, item)
 
 
@@ -81,28 +79,19 @@ class _Ends:
             insort(self._sorted, end)
         _keep(self._by.setdefault(end, []), item)
 
-    def agreeing(self, end: str, owner: int) -> Owned | None:
-        """A glob of another owner with an end that begins this one, or that this one begins."""
+    def agreeing(self, end: str) -> Iterator[Owned]:
+        """The globs with an end that begins this one, or that this one begins."""
         for size in range(len(end)):
-            found = _of_another(self._by.get(end[:size], ()), owner)
-            if found is not None:
-                return found
+            yield from self._by.get(end[:size], ())
         at = bisect_left(self._sorted, end)
         while at < len(self._sorted) and self._sorted[at].startswith(end):
-            found = _of_another(self._by[self._sorted[at]], owner)
-            if found is not None:
-                return found
+            yield from self._by[self._sorted[at]]
             at += 1
-        return None
 
 
 def _keep(items: list[Owned], item: Owned) -> None:
     if len(items) < _KEPT and all(other.owner != item.owner for other in items):
         items.append(item)
-
-
-def _of_another(items: Iterable[Owned], owner: int) -> Owned | None:
-    return next((item for item in items if item.owner != owner), None)
 
 
 def _both(one: Glob, other: Glob) -> str:

@@ -113,11 +113,12 @@ def _overlaps(draft: Draft, declared: list[teams.Team]) -> Iterator[Problem]:
         pairs.setdefault(declared[other.owner].place[1], []).append((one, other, dag_id))
     for found in pairs.values():
         found.sort(key=lambda pair: (pair[1].owner, pair[0].owner))
-        (one, other, dag_id), more = found[0], found[1:]
+        one, other, dag_id = found[0]
         first, second = declared[one.owner], declared[other.owner]
+        also = dict.fromkeys((declared[one.owner].name, declared[other.owner].name) for one, other, _ in found)
         message = (
             f"a DAG may have two owners: `{other.glob.text}` of the team `{second.name}` and `{one.glob.text}` of"
-            f" `{first.name}` match `{dag_id}`{_more(more, declared)}"
+            f" `{first.name}` match `{dag_id}`{_more([*also][1:])}"
         )
         hint = f'end the name with what no team\'s name has, as in "{TEAM}.*", or give one of them other patterns'
         yield draft.document.problem(second.place, message, hint)
@@ -128,10 +129,8 @@ def _in_order(pair: Shared) -> tuple[Owned, Owned, str]:
     return one, other, pair.dag_id
 
 
-def _more(pairs: list[tuple[Owned, Owned, str]], declared: list[teams.Team]) -> str:
-    named = dict.fromkeys(
-        f"`{declared[one.owner].name}` and `{declared[other.owner].name}`" for one, other, _ in pairs[:_SHOWN]
-    )
+def _more(pairs: list[tuple[str, str]]) -> str:
+    named = [f"`{one}` and `{other}`" for one, other in pairs[:_SHOWN]]
     left = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
     return f"; DAGs of {', '.join(named)}{left} too" if pairs else ""
 

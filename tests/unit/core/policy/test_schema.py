@@ -8,9 +8,10 @@ from authz.core.errors import PolicyError
 from authz.core.policy import Bundle, bundle, case_file_schema, json_schema, load, schema
 from authz.core.policy.case_schema import CallerEntry, CaseEntry, CaseFile, RunEntry
 from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
+from authz.core.policy.team_schema import TeamEntry
 
 SCHEMA = json_schema()
-ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry} | {
+ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry, "TeamEntry": TeamEntry} | {
     "CaseEntry": CaseEntry,
     "CallerEntry": CallerEntry,
     "RunEntry": RunEntry,
