@@ -123,3 +123,18 @@ def test_a_matrix_of_calls(run):
     assert table[1] == ["GET orders /v1/**", "", "", "", "", "yes", ""]
     assert table[2][0].startswith("GET stock /**")
     assert table[2][1:] == ["", "", "", "", "", "yes"]
+
+
+def test_a_matrix_of_a_team(run, tmp_path):
+    (tmp_path / "policy.yaml").write_text(
+        POLICY.replace(
+            "roles:\n", 'teams: [{names: [hr, it], dags: ["{team}_*"]}]\nroles:\n  "{team}-v": {groups: ["{team}"]}\n'
+        )
+        + '  - {id: v, plane: inbound, roles: ["{team}-v"], operations: ["dag_runs:read"], dags: team}\n'
+    )
+    assert run("matrix", "--team", "hr").output == "operation      hr-v\ndag_runs:read  hr_*\n"
+    header = run("matrix", "--team", "it", "--role", "op", "--team", "hr").output.splitlines()[0]
+    assert header.split() == ["operation", "hr-v", "it-v", "op"]
+    wrong = run("matrix", "--team", "sales")
+    assert (wrong.exit_code, "the policy has no role for a team sales" in wrong.output) == (2, True)
+    assert run("who-can", "dag_runs:read").output == "group `hr`: hr_*  (rule v/hr)\ngroup `it`: it_*  (rule v/it)\n"

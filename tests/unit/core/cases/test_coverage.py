@@ -107,3 +107,17 @@ def test_a_token_that_is_refused_is_none():
     suite = read("{who: reader, request: GET /api/v2/dags, expect: deny}", issuers=issuers)
     made = coverage(suite, Judge(suite.policy))
     assert ("readers", "roles") not in [(one.rule.id, one.condition) for one in made.uncovered]
+
+
+def test_a_rule_for_all_teams_counts_once():
+    top = 'version: 1\nteams: [{names: [hr, sales], dags: ["{team}_*"]}]'
+    roles = '\n  "{team}-viewer": {groups: ["{team}-viewers"]}\n'
+    rules = """{id: view, plane: inbound, roles: ["{team}-viewer"], operations: ["dags:read"], dags: team}
+{id: pools, plane: inbound, roles: ["{team}-viewer"], operations: ["pools:read"]}"""
+    tests = """{who: {groups: [sales-viewers]}, request: GET /api/v2/dags/sales_x, expect: allow, rule: view/sales}
+{who: {groups: [hr-viewers]}, request: GET /api/v2/dags/sales_x, expect: deny}
+{who: {groups: [hr-viewers]}, request: DELETE /api/v2/dags/hr_x, expect: deny}"""
+    suite = read(tests, rules=rules, roles=roles, top=top, callers=" {}\n")
+    made = coverage(suite, Judge(suite.policy))
+    assert (made.rules, made.covered_rules, made.conditions, made.covered_conditions) == (2, 1, 5, 4)
+    assert [(one.rule.id, one.condition) for one in made.uncovered] == [("pools/hr", ""), ("pools/hr", "roles")]

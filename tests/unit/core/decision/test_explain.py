@@ -344,7 +344,7 @@ def test_plain_data():
     }  # fmt: skip
     assert nearest == considered[0]
     assert nearest == {
-        "rule": "ops", "effect": "allow", "place": "policy.yaml:19:5", "applies": False,
+        "rule": "ops", "team": None, "effect": "allow", "place": "policy.yaml:19:5", "applies": False,
         "conditions": [
             {"name": "roles", "holds": False, "text": "role `op` — your roles are `viewer`"},
             {"name": "operations", "holds": True, "text": "`dag_runs:create` is covered by `*`"},
@@ -416,3 +416,42 @@ def test_a_deny_rule_about_tasks_spares_a_verified_run_of_another():
 def test_what_does_not_hold_of_a_runs_level_is_false():
     weak = call(caller(level="asserted"), destination="orders", host="orders.internal")
     assert condition(weak, "orders", "identity")[0] is False
+
+
+def teams():
+    rules = """{id: view, plane: inbound, roles: ["{team}-viewer"], operations: ["dags:read"], dags: team}
+{id: pools, plane: inbound, roles: [viewer], operations: ["pools:read"]}"""
+    roles = '\n  viewer: {groups: [v]}\n  "{team}-viewer": {groups: ["{team}-viewers"]}\n'
+    return load(rules, roles=roles, top='version: 1\nteams: [{names: [it, hr, sales], dags: ["{team}_*"]}]')
+
+
+@pytest.mark.parametrize(
+    ("dag", "roles", "listed"),
+    [
+        (
+            "hr_x",
+            ["hr-viewer"],
+            ["allow `view/hr` (policy.yaml:13:5): applies", "and for 2 other teams, whose `view` does not apply"],
+        ),
+        (
+            "hr_x",
+            ["it-viewer"],
+            [
+                "allow `view/it` (policy.yaml:13:5): does not apply",
+                "and for 2 other teams, whose `view` does not apply",
+            ],
+        ),
+    ],
+)
+def test_a_rule_for_all_teams_is_listed_once_where_it_does_not_apply(dag, roles, listed):
+    made = explain(request("GET", f"/api/v2/dags/{dag}"), identity(*roles), teams())
+    lines = [line.strip() for line in made.lines() if "allow `view/" in line or "other team" in line]
+    assert lines == listed
+    assert [one["rule"] for one in made.as_json()["considered"] if one["team"]] == [
+        f"view/{name}" for name in (["hr", "it", "sales"] if roles == ["hr-viewer"] else ["it", "hr", "sales"])
+    ]
+
+
+def test_one_other_team():
+    made = explain(request("GET", "/api/v2/dags/hr_x"), identity("hr-viewer", "it-viewer"), teams())
+    assert "    and for 2 other teams, whose `view` does not apply" in made.lines()

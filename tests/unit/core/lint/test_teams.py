@@ -1,0 +1,82 @@
+"""Findings about a rule or role for all teams are reported once, and rules that give each team all DAGs."""
+
+import pytest
+
+from authz.core.lint.destinations import against
+from authz.core.lint.egress_map import WayOut, WaysOut
+from authz.core.lint.review import lint
+from authz.core.model import Level
+from tests.support.factories.policies import ISSUERS, load
+
+TOP = 'version: 1\nteams: [{names: [a, sales, sales-eu], dags: ["{team}.*"]}]'
+ROLES = """
+  "{team}-viewer": {groups: ["{team}-viewers"]}
+  "{team}-op": {groups: ["{team}-ops"], includes: ["{team}-viewer"]}
+"""
+VIEW = '{id: view, plane: inbound, roles: ["{team}-viewer"], operations: ["dags:read"], dags: team}\n'
+OPERATE = '{id: run, plane: inbound, roles: ["{team}-op"], operations: ["dags:*"], dags: team}\n'
+INBOUND_ONLY = ISSUERS.replace(", egress: [airflow-egress]", "")
+
+
+def loaded(rules, roles=ROLES):
+    return load(rules, roles=roles, top=TOP, issuers=INBOUND_ONLY)
+
+
+def messages(rules, roles=ROLES):
+    return [found.problem.message for found in lint(loaded(rules, roles))]
+
+
+def test_a_good_rule_for_all_teams_has_no_findings():
+    assert messages(VIEW + OPERATE) == []
+
+
+def test_a_finding_about_a_rule_for_all_teams_is_reported_once():
+    kept = '{id: kept, deny: true, plane: inbound, roles: ["{team}-op"], operations: ["dag_runs:delete"], dags: team}\n'
+    assert messages(VIEW + OPERATE.replace("dags:*", "dag_runs:*") + kept) == [
+        "the rule `kept/a` forbids deleting, but not through `dag_runs:bulk`"
+    ]
+
+
+def test_a_finding_about_a_role_for_all_teams_is_reported_once():
+    assert messages(VIEW, roles=ROLES.replace(', includes: ["{team}-viewer"]', "")) == ["no rule names the role `a-op`"]
+
+
+def test_two_findings_about_one_rule_are_both_reported():
+    weak = ROLES.replace('includes: ["{team}-viewer"]', 'includes: ["{team}-viewer"], airflow: viewer')
+    found = messages(
+        VIEW + OPERATE + '{id: more, plane: inbound, roles: ["{team}-op"], operations: ["dags:*"], dags: team}', weak
+    )
+    assert found == [
+        "the role `a-op` says `airflow: viewer`, and its rule `more/a` allows what needs `user`, which raises it",
+        "the rule `run/a` says the same as `more/a`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operations", "some"),
+    [
+        ('["dags:read"]', "`dags:read`"),
+        ('["dag_runs:create", "dags:read"]', "`dag_runs:create`, `dags:read`"),
+        ('["airflow.user"]', "`asset_events:read`, `dag_runs:bulk`, `dag_runs:clear`, …"),
+        ('["pools:read", "ui:shell", "ui:pages", "ui:static"]', None),
+    ],
+)
+def test_a_rule_for_each_team_that_gives_all_dags(operations, some):
+    rule = f'{{id: all, plane: inbound, roles: ["{{team}}-viewer"], operations: {operations}}}\n'
+    wide = [message for message in messages(OPERATE + rule) if "every DAG, those" in message]
+    assert wide == ([f"the rule `all/a` gives {some} with every DAG, those of other teams too"] if some else [])
+
+
+def test_rules_by_path_are_not_about_dags():
+    assert messages(VIEW + OPERATE + '{id: path, plane: inbound, roles: ["{team}-op"], paths: [/x]}\n') == []
+
+
+def test_a_destination_that_the_settings_lack_is_reported_once():
+    rule = "{id: calls, plane: egress, dags: team, destinations: [order], paths: [/x]}\n"
+    orders = WayOut(name="orders", hosts=("orders.internal",), ports=(443,), tunnel=True)
+    ways = WaysOut(file="s", listen="127.0.0.1:8090", destinations=(orders,), others=(), surest=Level.VERIFIED)
+    found = [one.problem.message for one in against(loaded(VIEW + OPERATE + rule), ways)]
+    assert found == [
+        "the rule `calls/a` names an unknown destination `order`",
+        "no rule allows anything at the destination `orders`",
+    ]
