@@ -136,5 +136,5 @@ def test_a_matrix_of_a_team(run, tmp_path):
     header = run("matrix", "--team", "it", "--role", "op", "--team", "hr").output.splitlines()[0]
     assert header.split() == ["operation", "hr-v", "it-v", "op"]
     wrong = run("matrix", "--team", "sales")
-    assert (wrong.exit_code, "the policy has no role for a team sales" in wrong.output) == (2, True)
+    assert (wrong.exit_code, "the policy has no roles of a team sales (see" in wrong.output) == (2, True)
     assert run("who-can", "dag_runs:read").output == "group `hr`: hr_*  (rule v/hr)\ngroup `it`: it_*  (rule v/it)\n"
