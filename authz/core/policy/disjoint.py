@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from authz.core.policy.patterns import Glob
 from authz.core.policy.tables import GlobTable
 
-_KEPT: Final = 2  # items of two owners: whoever asks, one of them is of another owner
+_KEPT: Final = 2  # items of two owners: for each owner, one of them is of another
 _MOST: Final = 8  # pairs for each pattern
 
 

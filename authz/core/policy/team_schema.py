@@ -66,9 +66,11 @@ def _word_or_list(value: Any, read: Any) -> Any:
 
 
 _DAG_FORM: Final = {"type": "string", "pattern": r"^[^~/ ]+$"}
-_Dag = Annotated[Glob, PlainValidator(patterns.parse_dag), WithJsonSchema(_DAG_FORM)]
+Dag = Annotated[Glob, PlainValidator(patterns.parse_dag), WithJsonSchema(_DAG_FORM)]
+"""A pattern for DAG ids."""
+
 RuleDags = Annotated[
-    tuple[_Dag, ...],
+    tuple[Dag, ...],
     *NotEmpty,
     WrapValidator(_word_or_list),
     WithJsonSchema({"anyOf": [{"const": WORD}, {"type": "array", "items": _DAG_FORM, "minItems": 1}]}),

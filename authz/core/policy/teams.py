@@ -65,7 +65,7 @@ class Made:
 
 
 def declared(entries: Mapping[int, TeamEntry]) -> Iterator[Team]:
-    """The teams of the file, in its order; one that is there twice comes twice."""
+    """The teams of the file, in its order; a duplicate is there too."""
     for index, entry in entries.items():
         for position, name in enumerate(entry.names):
             texts = dict.fromkeys(text.replace(TEAM, name) for text in entry.dags)
