@@ -38,8 +38,9 @@ def check_teams(draft: Draft) -> Iterator[Problem]:
     yield from _names(draft, declared)
     yield from _same_for_all(draft)
     yield from _overlaps(draft, declared)
-    yield from _made_roles(draft)
-    yield from _members(draft)
+    if draft.made.teams != (teams.ANY,):
+        yield from _made_roles(draft)
+        yield from _members(draft)
     known = _known_roles(draft)
     for name, role in draft.written.roles.items():
         unknown = _unknown("includes", role.includes, known) if TEAM in name else ()
@@ -63,6 +64,7 @@ def _missing(draft: Draft) -> Iterator[Problem]:
 def _use(draft: Draft, number: int) -> Iterator[Problem]:
     """Patterns that no rule uses, and more teams than the roles and rules for all of them allow."""
     partial = any(loc[0] == "rules" for loc in draft.partial) or not draft.written.whole
+    partial |= not isinstance(draft.document.data.get("rules", ()), tuple)
     if not partial and not any(rule.dags == TEAM_DAGS for rule in draft.written.rules.values()):
         message = f"no rule says `dags: {WORD}`, so the patterns of the teams have no effect"
         yield draft.document.problem(("teams",), message, f"add dags: {WORD} to a rule, or remove `teams`", key=True)

@@ -77,7 +77,7 @@ def made(written: Written) -> Made:
     teams = tuple({team.name: team for team in declared(written.teams)}.values())
     complete = written.whole and bool(teams) and count(written, len(teams)) <= MOST_MADE
     if not teams or count(written, len(teams)) > MOST_MADE:
-        teams = (_ANY,)
+        teams = (ANY,)
     roles: dict[str, RoleDraft] = {}
     origins: dict[str, Origin] = {}
     for name, key, team, entry in each_role(written.roles, teams):
@@ -150,4 +150,5 @@ def _rule(entry: RuleDraft, team: Team) -> RuleDraft:
     )
 
 
-_ANY: Final = Team("team", (glob_of("team_*"),), ("teams",))
+ANY: Final = Team("team", (glob_of("team_*"),), ("teams",))
+"""Stands for any team where the file's own cannot be used: only the shape of what is made counts."""

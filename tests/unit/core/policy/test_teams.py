@@ -158,3 +158,17 @@ def test_a_pattern_is_valid_for_the_longest_name():
     assert parse_team_dag("x" * 186 + "{team}*")
     with pytest.raises(ValueError, match="too long"):
         parse_team_dag("x" * 187 + "{team}*")
+
+
+def test_without_teams_no_name_is_made_up():
+    roles = '\n  "{team}-viewer": {groups: ["{team}"]}\n  "team-viewer": {groups: [a]}\n'
+    assert problems(roles=roles, rules="", top="version: 1") == [
+        "9: this is for each team, and the file has no `teams`"
+    ]
+
+
+def test_rules_that_cannot_be_read_may_use_the_teams():
+    text = policies.text(RULES, roles=ROLES, top=TOP).partition("rules:")[0] + "rules: x\n"
+    with pytest.raises(PolicyError) as caught:
+        load(Bundle(text.encode(), "policy.yaml"))
+    assert [problem.message for problem in caught.value.problems] == ["expected a list, found text"]
