@@ -17,7 +17,8 @@ from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
 from authz.core.policy import Policy
-from authz.core.proof.diff import Change, Condition, changes, conditions
+from authz.core.proof.conditions import Condition, conditions
+from authz.core.proof.diff import Change, changes
 
 _GIT: Final = "git:"
 _SHOWN: Final = 50

@@ -177,6 +177,8 @@ class Claims:
 
 NO_CLAIMS: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)
 """The claims of a caller without a token, from which `replace` makes those of a caller with a few."""
+SOMEONE: Final = "someone"
+"""The subject of a caller about whom people say nothing else."""
 
 
 @made_per_request

@@ -6,11 +6,9 @@ Law: roles come from the policy alone, as for a verified token. A service accoun
 from dataclasses import dataclass, replace
 
 from authz.core.errors import TokenError
-from authz.core.model import NO_CLAIMS, Claims, Identity, Issuer, Level, Plane, Run
+from authz.core.model import NO_CLAIMS, SOMEONE, Claims, Identity, Issuer, Level, Plane, Run
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
-
-_SOMEONE = "someone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ def identity_of(caller: Caller, policy: Policy, plane: Plane) -> Identity | None
 
 
 def _claimed(caller: Caller, issuer: Issuer) -> Claims:
-    subject = caller.subject or caller.client or _SOMEONE
+    subject = caller.subject or caller.client or SOMEONE
     return replace(
         NO_CLAIMS,
         issuer_name=issuer.name,

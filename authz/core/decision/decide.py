@@ -62,13 +62,15 @@ def shows(request: Request, identity: Identity | None, policy: Policy, dag_id: s
     return bool(allowed) and not gate.deny.find(request, roles, decision.operation).to_dag(dag_id)
 
 
-def applies(rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str) -> bool:
-    """Whether one of the rules applies to a caller without roles; as `shows`, to one DAG if `dag_id` names one.
+def applies(
+    rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str, *, roles: Keys = _EVERYONE
+) -> bool:
+    """Whether one of the rules applies to a caller with these roles; as `shows`, to one DAG if `dag_id` names one.
 
     `route` is that of the request (`route_of`).
     """
     operation, named = (route.operation, route.dag_id) if route is not None else ("", "")
-    found = rules.find(request, _EVERYONE, operation, run)
+    found = rules.find(request, roles, operation, run)
     if dag_id:
         return bool(found.to_dag(dag_id))
     narrowed = request.narrowed and route is not None and route.narrowed

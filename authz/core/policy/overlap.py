@@ -4,6 +4,7 @@ Law: exact. The union of the returned patterns matches a value if and only if bo
 covers another one. Two globs may overlap in many ways (`a*b` and `*ab*`), so that the answer is a list.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ Segment = str | Glob | None
 """A segment of a path pattern: a literal, a glob (not empty), or None for any segment that is not empty."""
 
 _STAR: Final = "*"
-_SYMBOL: Final = "\ue000"  # for private use: no pattern holds it
+_FIRST_PRIVATE: Final = 0xE000  # for private use in Unicode, so that patterns rarely hold it or those after it
 
 
 class Shape(NamedTuple):
@@ -27,6 +28,11 @@ class Shape(NamedTuple):
 def shape_of(path: PathPattern) -> Shape:
     """The shape of a path pattern."""
     return Shape(path.segments, path.rest)
+
+
+def symbol_beside(text: str) -> str:
+    """A character that the text does not hold. What matches it in place of a `*` matches all that the `*` matches."""
+    return next(char for char in map(chr, range(_FIRST_PRIVATE, sys.maxunicode)) if char not in text)
 
 
 def glob_of(text: str) -> Glob:
@@ -90,10 +96,11 @@ def _widest(texts: Iterable[str]) -> list[str]:
     """The texts without those that another one covers, sorted."""
     found = sorted(texts)
     wide = {text: glob_of(text) for text in found}
+    symbol = symbol_beside("".join(found))
     return [
         text
         for text in found
-        if not any(other != text and wide[other].matches(text.replace(_STAR, _SYMBOL)) for other in found)
+        if not any(other != text and wide[other].matches(text.replace(_STAR, symbol)) for other in found)
     ]
 
 

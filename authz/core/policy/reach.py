@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from authz.core.catalogue import ANY_DAG, Catalogue
 from authz.core.policy.operations import Words
-from authz.core.policy.patterns import Glob, PathPattern
+from authz.core.policy.patterns import Glob
 from authz.core.policy.schema import RuleDraft
 from authz.core.request.path import METHODS
 
@@ -136,7 +136,7 @@ class Overlaps:
         self._longer = [_bits(len(target.segments) > size for target in targets) for size in range(longest + 1)]
         self._at = [_Position(targets, position) for position in range(longest)]
 
-    def of(self, path: PathPattern) -> int:
+    def of(self, path: _Shaped) -> int:
         """The targets that the pattern overlaps."""
         left, over = self._every, _NONE
         for position, want in enumerate(path.segments):

@@ -2,19 +2,21 @@
 
 Law: exact for these policies. Two memberships of one kind that give the same roles under both policies are one; a
 membership that gives nothing beyond what every caller of the issuer has is none. A token has any number of groups, one
-client and one subject.
+client and one subject. Runs and anonymous callers are callers like all others, with no roles of their own.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from authz.core.model import NO_CLAIMS, Claims, Identity, Plane, Run
 from authz.core.policy.compiled import Policy
+from authz.core.policy.rules import AUTHENTICATED
 
-_STRANGER: Final = "\ue001"  # a subject that no policy names
+_NO_ONE: Final = ""  # no policy names this subject or client
 
 
 class Kind(StrEnum):
@@ -35,8 +37,9 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller: the token's issuer (its name in the policy) and memberships. `issuer` is "" for anonymous and runs.
+    """A caller: the token's issuer (its name in the policy) and memberships.
 
+    `issuer` is "" for those without a token: anonymous callers, and runs that prove which run they are.
     `alike` are memberships that would do as well as the last one. `role` stands for a caller who has this role of the
     policy, however they came by it.
     """
@@ -57,36 +60,49 @@ class Caller:
             roles = policy.identify(self.claims()).roles if self.issuer else frozenset()
         return Identity(claims=self.claims(), roles=roles, run=run)
 
+    def held(self, policy: Policy) -> frozenset[str]:
+        """The roles by which rules may name the caller: `authenticated` too, unless the caller is anonymous."""
+        known = self.identity(policy)
+        return frozenset() if known is None else known.roles | {AUTHENTICATED}
+
     def claims(self) -> Claims:
         """The claims of a token with these memberships."""
         named = {kind: [m.value for m in self.memberships if m.kind is kind] for kind in Kind}
         return replace(
             NO_CLAIMS,
             issuer_name=self.issuer,
-            subject=next(iter(named[Kind.SUBJECT]), _STRANGER),
-            client_id=next(iter(named[Kind.CLIENT]), ""),
+            subject=next(iter(named[Kind.SUBJECT]), _NO_ONE),
+            client_id=next(iter(named[Kind.CLIENT]), _NO_ONE),
             groups=frozenset(named[Kind.GROUP]),
         )
 
     def also(self, other: "Caller") -> "Caller | None":
         """The caller with another one's memberships too; None if no token has both."""
+        if not self.issuer or self.issuer != other.issuer or self.role or other.role:
+            return None
         both = (*self.memberships, *(m for m in other.memberships if m not in self.memberships))
         kinds = [m.kind for m in both]
         single = all(kinds.count(kind) <= 1 for kind in (Kind.CLIENT, Kind.SUBJECT))
-        return Caller(self.issuer, both) if self.issuer == other.issuer and single else None
+        return Caller(self.issuer, both, other.alike) if single else None
 
 
 ANONYMOUS: Final = Caller("", anonymous=True)
 """A caller without a token."""
 RUN: Final = Caller("")
 """A run that proves which one it is: it has no roles of its own."""
+TOKENLESS: Final[Mapping[Plane, Caller]] = MappingProxyType({Plane.INBOUND: ANONYMOUS, Plane.EGRESS: RUN})
+"""Who may be allowed something without a token, by plane. On egress, anonymous callers never are."""
 
 
 def callers(plane: Plane, *policies: Policy) -> Iterator[Caller]:
-    """For each issuer of all policies: a stranger, and a caller for each way in which a membership counts."""
+    """For each issuer of all policies: a stranger, and a caller for each way in which a membership counts.
+
+    The one without a token is the last.
+    """
     for issuer in policies[0].issuers.values():
         if plane in issuer.audiences and all(issuer.issuer in policy.issuers for policy in policies):
             yield from _of_issuer(issuer.name, policies)
+    yield TOKENLESS[plane]
 
 
 def _of_issuer(issuer: str, policies: Iterable[Policy]) -> Iterator[Caller]:

@@ -21,13 +21,15 @@ class Denials:
         self._always: list[Rule] = []
         self._by_dag: dict[str, list[Rule]] = defaultdict(list)
         self._by_destination: dict[str, list[Rule]] = defaultdict(list)
-        self._all: list[Rule] = []
+        self._of_dags: list[Rule] = []
+        self._of_destinations: list[Rule] = []
         for rule in rules:
-            self._all.append(rule)
             if rule.dags:
+                self._of_dags.append(rule)
                 for begins in {glob.parts[0] for glob in rule.dags}:
                     self._by_dag[begins].append(rule)
             elif rule.destinations:
+                self._of_destinations.append(rule)
                 for name in rule.destinations:
                     self._by_destination[name].append(rule)
             else:
@@ -35,19 +37,21 @@ class Denials:
         self._begins = sorted(self._by_dag)
 
     def __bool__(self) -> bool:
-        return bool(self._all)
+        return bool(self._always or self._of_dags or self._of_destinations)
 
     def near(self, region: Region) -> Iterator[Rule]:
         """The rules that may share something with the region; some of them twice."""
         yield from self._always
         if region.narrowed and region.shown is None:
             return  # Airflow keeps to what rules about DAGs leave
+        if region.plane is Plane.INBOUND and region.dag_at < 0 and not region.any_dag:
+            return  # rules about DAGs or destinations have nothing to do with it
         dag = _dag_of(region)
-        yield from self._about(dag) if dag is not None else (rule for rule in self._all if rule.dags)
+        yield from self._about(dag) if dag is not None else self._of_dags
         if region.destination:
             yield from self._by_destination.get(region.destination, ())
         else:
-            yield from (rule for rule in self._all if rule.destinations and not rule.dags)
+            yield from self._of_destinations
 
     def _about(self, dag: str) -> Iterator[Rule]:
         for size in range(len(dag)):

@@ -1,6 +1,6 @@
 """The exact difference between two policies: who gains and who loses what, with a request to try for each.
 
-Law: complete under the conditions that `conditions` names, each of which is a change by itself. Gains are the losses of
+Law: complete beside `conditions.conditions`, each of which is a change by itself. Gains are the losses of
 the way back: one question, asked twice.
 """
 
@@ -23,14 +23,6 @@ from authz.core.proof.regions import EVERY, Region
 from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
 from authz.core.request.path import METHODS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """Something that changes who is a caller or what a request is, which no comparison of rules shows."""
-
-    text: str
-    widens: bool
 
 
 @dataclass(frozen=True)
@@ -78,25 +70,10 @@ class Change:
 
     def ways(self, caller: Caller) -> tuple[tuple[Membership, ...], ...]:
         """For each membership of the caller, itself and those that count alike."""
-        alike = self.known.alike
-        if len(caller.memberships) == 1 and caller.alike:
-            return ((*caller.memberships, *caller.alike),)
-        return tuple((one, *alike.get((caller.issuer, one), ())) for one in caller.memberships)
-
-
-def conditions(old: Policy, new: Policy) -> Iterator[Condition]:
-    """What the difference between the rules does not show."""
-    if old.catalogue.version != new.catalogue.version:
-        versions = f"{old.catalogue.version} and {new.catalogue.version}"
-        yield Condition(text=f"the operations are those of different Airflow versions: {versions}", widens=True)
-    for url in sorted(old.issuers.keys() | new.issuers.keys()):
-        before, after = old.issuers.get(url), new.issuers.get(url)
-        if before is None:
-            yield Condition(text=f"tokens of a new issuer are accepted: {url}", widens=True)
-        elif after is None:
-            yield Condition(text=f"tokens of this issuer are no longer accepted: {url}", widens=False)
-        elif before != after:
-            yield Condition(text=f"whose tokens are accepted has changed: the entry of the issuer {url}", widens=True)
+        alike = [self.known.alike.get((caller.issuer, one), ()) for one in caller.memberships]
+        if caller.alike:
+            alike[-1] = caller.alike
+        return tuple((one, *others) for one, others in zip(caller.memberships, alike, strict=True))
 
 
 def changes(old: Policy, new: Policy) -> Iterator[Change]:
@@ -231,6 +208,8 @@ def _dag(region: Region) -> str:
         return "" if region.level is None or region.dag == EVERY else region.dag.text
     if region.shown is not None:
         return region.shown.text
+    if region.any_dag:
+        return "" if region.narrowed else EVERY.text
     if region.dag_at < 0:
         return ""
     segment = region.path[region.dag_at]

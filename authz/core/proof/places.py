@@ -90,6 +90,7 @@ class Routes:
                 operation=target.operation,
                 template=target.template,
                 dag_at=target.dag_at,
+                any_dag=target.any_dag,
             )
             for path in self.space.depths(target.shape)
         )

@@ -1,22 +1,19 @@
-"""The request that stands for a region: each `*` and `{x}` is a character that no pattern holds.
+"""The request that stands for a region: each `*` and `{x}` is a character that no pattern holds (`Space.symbol`).
 
 Law: what matches the stand-in matches every request of the region. A stand-in is no real request; `real` makes one.
 """
 
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from authz.core.model import Level, Request, Run
-from authz.core.policy.compiled import Policy
 from authz.core.policy.overlap import Segment
 from authz.core.policy.patterns import Glob, HostPattern
 from authz.core.proof.regions import Region
 from authz.core.request.path import CONNECT
 
-STAND_IN: Final = "\ue000"
-"""For private use in Unicode, so that no pattern needs it; `stand_in` finds another one if a pattern has it."""
 _TEXTS: Final = (*reversed(string.ascii_lowercase), "zqx", "qzj9", "zxqk-j7")
 
 
@@ -27,17 +24,6 @@ class Point:
     request: Request
     run: Run | None = None
     shown: str = ""
-
-
-def stand_in(policies: Iterable[Policy]) -> str:
-    """A character that no pattern of the policies holds."""
-    texts = "".join(
-        text
-        for policy in policies
-        for rule in policy.rules.values()
-        for text in (*(path.text for path in rule.paths), *rule.destinations)
-    )
-    return next(char for char in map(chr, range(ord(STAND_IN), 0xF8FF)) if char not in texts)
 
 
 def point(region: Region, symbol: str) -> Point:

@@ -5,9 +5,8 @@ together are all requests that the rule may apply to; `shared` gives what a regi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
@@ -22,16 +21,15 @@ from authz.core.request.path import CONNECT
 EVERY: Final = glob_of("*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Region(NamedTuple):
     """Requests of one method whose parts match patterns. `host` is None for every host.
 
     `pattern` is the rule's path pattern that `path` is made of, "" if it has none.
 
     Inbound: `template` is that of the route, which stands for all that are alike (`Space.alike`); it and `operation`
-    are "" outside of the catalogue. `dag_at` is the segment that names the DAG, or -1. `narrowed`:
-    Airflow narrows the request to the caller's DAGs; `shown` then asks for those that it shows, None for whether it may
-    be asked at all.
+    are "" outside of the catalogue. `dag_at` is the segment that names the DAG, or -1. `any_dag`: the route may reach
+    any DAG whatever its path says. `narrowed`: Airflow narrows the request to the caller's DAGs; `shown` then asks for
+    those that it shows, None for whether it may be asked at all.
 
     Egress: `path` is () in a tunnel. `destination` is "" for a call to any; `level` is None if no run is known, else
     `dag` and `task` are those of the run.
@@ -45,6 +43,7 @@ class Region:
     operation: str = ""
     template: str = ""
     dag_at: int = -1
+    any_dag: bool = False
     narrowed: bool = False
     shown: Glob | None = None
     destination: str = ""
@@ -54,8 +53,8 @@ class Region:
 
     @property
     def reaches_any(self) -> bool:
-        """Whether the path says `~` for the DAG."""
-        return self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG
+        """Whether its requests may reach any DAG."""
+        return self.any_dag or (self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG)
 
 
 def of_rule(rule: Rule, plane: Plane, space: Space) -> Iterator[Region]:
@@ -82,8 +81,9 @@ def _inbound(rule: Rule, space: Space) -> Iterator[Region]:
                     operation=target.operation,
                     template=target.template,
                     dag_at=target.dag_at,
+                    any_dag=target.any_dag,
                 )
-                yield from _about_dags(rule, region, any_dag=target.any_dag, narrowed=target.narrowed)
+                yield from _about_dags(rule, region, narrowed=target.narrowed)
     if not rule.operations and not rule.dags:
         for (path, pattern), host, method in product(_paths_of(rule, space), hosts_of, methods):
             yield Region(plane=Plane.INBOUND, method=method, host=host, path=path, pattern=pattern)
@@ -95,10 +95,10 @@ def _paths_of(rule: Rule, space: Space) -> list[tuple[tuple[Segment, ...], str]]
     return [(path, pattern) for shape, pattern in wanted for path in space.depths(shape)]
 
 
-def _about_dags(rule: Rule, region: Region, *, any_dag: bool, narrowed: bool) -> Iterator[Region]:
+def _about_dags(rule: Rule, region: Region, *, narrowed: bool) -> Iterator[Region]:
     """The region, split by whether it names a DAG, and limited to the rule's `dags`."""
     named = rule.dags or (EVERY,)
-    if any_dag:
+    if region.any_dag:
         yield from _reaching_any(rule, region, narrowed=narrowed)
     elif region.dag_at < 0:
         if not rule.dags:
@@ -117,12 +117,12 @@ def _reaching_any(rule: Rule, region: Region, *, narrowed: bool) -> Iterator[Reg
     if not rule.dags or EVERY in rule.dags:  # else it never allows any DAG
         yield region
     if narrowed:
-        yield from (replace(region, narrowed=True, shown=glob) for glob in (None, *(rule.dags or (EVERY,))))
+        yield from (region._replace(narrowed=True, shown=glob) for glob in (None, *(rule.dags or (EVERY,))))
 
 
 def _with_segment(region: Region, segment: Segment) -> Region:
     path = (*region.path[: region.dag_at], segment, *region.path[region.dag_at + 1 :])
-    return replace(region, path=path)
+    return region._replace(path=path)
 
 
 def _has_method(rule: Rule, method: str) -> bool:
@@ -136,14 +136,14 @@ def _egress(rule: Rule, space: Space) -> Iterator[Region]:
     for method, host, destination in product(methods, rule.hosts or (None,), rule.destinations or ("",)):
         region = Region(plane=Plane.EGRESS, method=method, host=host, destination=destination)
         for path, pattern in [((), "")] if method == CONNECT else paths:
-            yield from _about_runs(rule, replace(region, path=path, pattern=pattern), space)
+            yield from _about_runs(rule, region._replace(path=path, pattern=pattern), space)
 
 
 def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
     least = rule.identity
     levels = [one for one in space.levels if least is None or (one is not None and least in SATISFIED[one])]
     for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
-        yield replace(region, level=level, dag=dag, task=task)
+        yield region._replace(level=level, dag=dag, task=task)
 
 
 def shared(region: Region, rule: Rule, space: Space) -> Iterator[Region]:
@@ -156,7 +156,7 @@ def shared(region: Region, rule: Rule, space: Space) -> Iterator[Region]:
         return
     destinations = (region.destination,) if region.destination or not rule.destinations else rule.destinations
     for destination, host, path in product(destinations, _hosts(region, rule), _paths(region, rule)):
-        made = replace(region, destination=destination, host=host, path=path)
+        made = region._replace(destination=destination, host=host, path=path)
         yield from _shared_dags(made, rule) if region.plane is Plane.INBOUND else _shared_runs(made, rule)
 
 
@@ -185,10 +185,10 @@ def _shared_dags(region: Region, rule: Rule) -> Iterator[Region]:
     elif region.narrowed:
         wanted = () if region.shown is None else (region.shown,)  # Airflow keeps to what deny rules leave
         yield from (
-            replace(region, shown=both) for glob in rule.dags for shown in wanted for both in globs(shown, glob)
+            region._replace(shown=both) for glob in rule.dags for shown in wanted for both in globs(shown, glob)
         )
-    elif region.reaches_any or (region.operation and region.dag_at < 0):
-        yield region  # the engine says whether it names no DAG or any
+    elif region.reaches_any:
+        yield region
     elif region.dag_at >= 0:
         for glob in rule.dags:
             for segment in segments(region.path[region.dag_at], None if glob == EVERY else glob):
@@ -201,4 +201,4 @@ def _shared_runs(region: Region, rule: Rule) -> Iterator[Region]:
         return
     dags = [both for glob in rule.dags or (EVERY,) for both in globs(region.dag, glob)]
     tasks = [both for glob in rule.tasks or (EVERY,) for both in globs(region.task, glob)]
-    yield from (replace(region, dag=dag, task=task) for dag, task in product(dags, tasks))
+    yield from (region._replace(dag=dag, task=task) for dag, task in product(dags, tasks))

@@ -4,7 +4,7 @@ Law: exact for these policies, and only for them. A method, a depth of a path or
 where no rule of either policy can tell it from one that is in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, reduce
 from operator import or_
 from typing import Final
@@ -13,7 +13,7 @@ from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.operations import Words, words_for
-from authz.core.policy.overlap import Segment, Shape
+from authz.core.policy.overlap import Segment, Shape, symbol_beside
 from authz.core.policy.patterns import PathPattern
 from authz.core.policy.reach import Overlaps
 from authz.core.policy.rules import Effect, Rule
@@ -22,19 +22,27 @@ from authz.core.request.path import METHODS
 
 _HEAD: Final = "HEAD"
 _GET: Final = "GET"
-_SAMPLE: Final = "\ue000"
 
 
 class Space:
-    """What two policies of one catalogue tell apart on one plane."""
+    """What two policies of one catalogue tell apart on one plane, and `also` further rules."""
 
-    def __init__(self, plane: Plane, *policies: Policy) -> None:
-        self._rules = [rule for policy in policies for rule in policy.rules.values() if plane in rule.planes]
+    def __init__(self, plane: Plane, *policies: Policy, also: Iterable[Rule] = ()) -> None:
+        every = [*(rule for policy in policies for rule in policy.rules.values()), *also]
+        self._rules = [rule for rule in every if plane in rule.planes]
         self._catalogue = policies[0].catalogue
         self._words = Words(self._catalogue)
         self._plane = plane
         self._operations: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
         self._depths: dict[Shape, tuple[tuple[Segment, ...], ...]] = {}
+
+    @cached_property
+    def symbol(self) -> str:
+        """A character that no pattern of these rules holds: it stands for whatever a `*` or a `{x}` matches."""
+        texts = {text for rule in self._rules for text in rule.destinations}
+        texts.update(path.text for rule in self._rules for path in rule.paths)
+        texts.update(glob.text for rule in self._rules for glob in (*rule.dags, *rule.tasks))
+        return symbol_beside("".join(texts))
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -80,7 +88,7 @@ class Space:
                 frozenset(used.intersection(words_for(operation))),
                 operation.never,
                 target.method if by_method else "",
-                target.shape if by_path >> number & 1 or not self._is_found(target) else None,
+                self._path(target, every, overlaps) if by_path >> number & 1 or not self._is_found(target) else None,
                 target.dag_at >= 0,
                 target.any_dag,
                 target.narrowed,
@@ -88,12 +96,19 @@ class Space:
             found.setdefault(key, []).append(target)
         return found
 
+    @staticmethod
+    def _path(target: Target, every: tuple[Target, ...], overlaps: Overlaps | None) -> object:
+        """The path of a target, and those of others that may take requests from it, or it from them."""
+        near = overlaps.of(target.shape) if overlaps is not None else 0
+        others = (other for number, other in enumerate(every) if near >> number & 1)
+        return target.shape, frozenset(other.shape for other in others if other.method == target.method)
+
     def _is_found(self, target: Target) -> bool:
         """Whether a lookup finds this route for paths that have nothing to do with other routes."""
-        paths = [tuple(_SAMPLE if segment is None else str(segment) for segment in target.shape.segments)]
+        paths = [tuple(self.symbol if segment is None else str(segment) for segment in target.shape.segments)]
         if target.dag_at >= 0:
             paths.append((*paths[0][: target.dag_at], ANY_DAG, *paths[0][target.dag_at + 1 :]))
-        found = [self._catalogue.match((*path, *[_SAMPLE] * target.shape.rest), target.method) for path in paths]
+        found = [self._catalogue.match((*path, *[self.symbol] * target.shape.rest), target.method) for path in paths]
         return all(route is not None and route.template == target.template for route in found)
 
     def _inbound_paths(self) -> Iterator[PathPattern]:

@@ -4,17 +4,18 @@ Law: the engine answered this very request, under both policies, as the report s
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG
-from authz.core.model import Level, Plane
-from authz.core.proof.callers import Caller, Kind
+from authz.core.model import SOMEONE, Level, Plane
+from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.points import Point, real
 from authz.core.proof.regions import Region
 from authz.core.request.path import CONNECT, written
 
 _PORT: Final = ":443"  # a tunnel is asked for with a port, which no rule looks at
+_SUBJECTS: Final = ("someone-else", "z")  # where the policy has something to do with the one that `check` asks for
 _OPTIONS: Final = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as"}
 
 
@@ -28,10 +29,30 @@ class Witness:
 
 def witness(region: Region, caller: Caller, differs: Callable[[Caller, Point], bool]) -> Witness | None:
     """The first request of the region that `differs`; None if none of those that were tried does."""
-    for at in real(region):
-        if differs(caller, at):
-            return Witness((*_request(at), *_caller(caller, at)), "" if at.shown == ANY_DAG else at.shown)
+    for asked, options in _named(caller):
+        for at in real(region):
+            if differs(asked, at):
+                words = (*_request(at), *options, *_run(asked, at))
+                return Witness(words, "" if at.shown == ANY_DAG else at.shown)
     return None
+
+
+def _named(caller: Caller) -> Iterator[tuple[Caller, tuple[str, ...]]]:
+    """The caller as `authz check` asks for one, and with which options: a token always has a subject."""
+    options = [word for one in caller.memberships for word in (_OPTIONS[one.kind], one.value)]
+    if not caller.issuer:
+        yield caller, ()
+        return
+    options += ["--issuer", caller.issuer]
+    held = {one.kind: one.value for one in caller.memberships}
+    if Kind.SUBJECT in held:
+        yield caller, tuple(options)
+        return
+    unnamed = held.get(Kind.CLIENT, SOMEONE)
+    for subject in (unnamed, *_SUBJECTS):
+        also = () if subject == unnamed and caller.memberships else (_OPTIONS[Kind.SUBJECT], subject)
+        named = replace(caller, memberships=(*caller.memberships, Membership(Kind.SUBJECT, subject)))
+        yield named, (*options, *also)
 
 
 def _request(at: Point) -> Iterator[str]:
@@ -50,13 +71,7 @@ def _request(at: Point) -> Iterator[str]:
         yield "--narrowed"
 
 
-def _caller(caller: Caller, at: Point) -> Iterator[str]:
-    for membership in caller.memberships:
-        yield from (_OPTIONS[membership.kind], membership.value)
-    if caller.issuer:
-        yield from ("--issuer", caller.issuer)
-        if not caller.memberships:
-            yield from ("--as", "someone")
+def _run(caller: Caller, at: Point) -> Iterator[str]:
     if at.run is not None:
         yield from ("--dag", at.run.dag_id, "--task", at.run.task_id)
         if at.run.level is not Level.ASSERTED or not caller.issuer:

@@ -9,18 +9,30 @@ from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane, Request, Run
 from authz.core.policy import Bundle, load
 
-ISSUERS = """
-version: 1
-issuers:
-  - name: corp
-    issuer: https://idp.example.com
-    audiences: {inbound: [airflow], egress: [outbound]}
-    algorithms: [RS256]
-"""
+BOTH = {"inbound": ["airflow"], "egress": ["outbound"]}
+AUDIENCES = [
+    [BOTH],
+    [{"inbound": ["airflow"]}],
+    [{"egress": ["outbound"]}],
+    [BOTH, BOTH],
+    [{"inbound": ["airflow"]}, {"egress": ["outbound"]}],
+]
+ISSUERS = ["corp", "people"]
+SUBJECTS = ["s0"]
+CLIENTS = ["c0"]
 GROUPS = ["g0", "g1", "g2"]
 DAGS = ["a", "b", "ab", "ba", "aba", "bab", "aab", "q"]
 GLOBS = ["a*", "*a", "*b", "a", "ab", "*", "a*b", "*a*", "b*"]
-OPERATIONS = ["dags:read", "dag_runs:create", "connections:delete", "dags:*", "*:read", "*", "tokens:create"]
+OPERATIONS = [
+    "dags:read",
+    "dag_runs:create",
+    "connections:delete",
+    "connections:read",
+    "dags:*",
+    "*:read",
+    "*",
+    "tokens:create",
+]
 PATHS = [
     "/x",
     "/x/**",
@@ -31,10 +43,34 @@ PATHS = [
     "/api/v2/dags/{d}",
     "/api/v2/**",
     "/api/v2/dags/a*",
+    "/api/v2/connections/enqueue-test",  # a route of its own below that of one connection
     "/**",
 ]
 HOSTS = ["a.example", "*.example", "*.b.example"]
 DESTINATIONS = ["orders", "stock"]
+
+
+METHODS = ["GET", "POST", "DELETE", "HEAD"]
+_INBOUND = {
+    "operations": (0.7, OPERATIONS),
+    "paths": (0.3, PATHS),
+    "dags": (0.5, GLOBS),
+    "hosts": (0.2, HOSTS),
+    "methods": (0.3, METHODS),
+}
+_EGRESS = {
+    "hosts": (0.6, HOSTS),
+    "destinations": (0.4, DESTINATIONS),
+    "paths": (0.5, [*PATHS[:5], "/**"]),
+    "dags": (0.3, GLOBS),
+    "tasks": (0.2, GLOBS),
+    "methods": (0.3, METHODS),
+}
+
+
+def maybe(rng, conditions):
+    """Some of these conditions, each as often as it says."""
+    return {key: names(rng, words) for key, (often, words) in conditions.items() if rng.random() < often}
 
 
 def names(rng, words, most=2):
@@ -50,73 +86,115 @@ def rule(rng, number, plane):
         return {**made, "public": True, "paths": names(rng, ["/x", "/api/v2/version", "/x/a"]), "methods": ["GET"]}
     if not made.get("deny") or rng.random() < 0.7:
         made["roles"] = names(rng, ["r0", "r1", "r2", "authenticated"])
-    if plane == "inbound":
-        if rng.random() < 0.7:
-            made["operations"] = names(rng, OPERATIONS)
-        if rng.random() < 0.3 or (not made.get("operations") and not made.get("deny")):
-            made["paths"] = names(rng, PATHS)
-        if rng.random() < 0.5:
-            made["dags"] = names(rng, GLOBS)
-    else:
-        made |= {"hosts": names(rng, HOSTS)} if rng.random() < 0.4 else {}
-        made |= {"destinations": names(rng, DESTINATIONS)} if rng.random() < 0.4 else {}
-        made |= {"paths": names(rng, PATHS[:5])} if rng.random() < 0.3 else {}
-        made |= {"dags": names(rng, GLOBS)} if rng.random() < 0.3 else {}
-        made |= {"tasks": names(rng, GLOBS)} if rng.random() < 0.2 else {}
-        if rng.random() < 0.2 and not made.get("deny"):
-            made["identity"] = rng.choice(["asserted", "verified", "verified-bearer"])
-            if rng.random() < 0.5:
-                made.pop("roles", None)
-    if rng.random() < 0.3:
-        made["methods"] = names(rng, ["GET", "POST", "DELETE", "HEAD"])
+    made |= maybe(rng, (_INBOUND if plane == "inbound" else _EGRESS))
+    if not made.get("deny") and not made.keys() & {"operations", "paths", "hosts", "destinations"}:
+        made |= {"paths": names(rng, PATHS)} if plane == "inbound" else {"destinations": names(rng, DESTINATIONS)}
+    if plane == "egress" and not made.get("deny"):
+        made.setdefault("paths", ["/**"])
+        made |= of_runs(rng, made)
     if plane == "egress" and rng.random() < 0.1:
         made["methods"] = ["CONNECT"]
         made.pop("paths", None)
     return made
 
 
-def roles(rng):
+def of_runs(rng, made):
+    """What makes a rule one about runs, and often one about runs alone."""
+    if rng.random() < 0.65:
+        return {}
+    if rng.random() < 0.5:
+        made.pop("roles", None)
+    return {"identity": rng.choice(["asserted", "verified", "verified-bearer"])}
+
+
+def roles(rng, issuers):
     made = {f"r{n}": {"groups": names(rng, GROUPS)} for n in range(3)}
     if rng.random() < 0.3:
-        made["r2"]["clients"] = ["c0"]
+        made["r2"]["clients"] = CLIENTS
+    if rng.random() < 0.2:
+        made["r0"] |= {"subjects": SUBJECTS}
     if rng.random() < 0.3:
         made["r0"]["includes"] = ["r1"]
+    if rng.random() < 0.3:  # everyone of an issuer
+        made["r1"] = {"issuers": names(rng, issuers, 1)}
+    if rng.random() < 0.2:
+        made["r2"]["issuers"] = names(rng, issuers, 1)
+    return made
+
+
+def issuers_of(rng):
+    return [
+        {"name": name, "issuer": f"https://{name}.example.com", "audiences": audiences, "algorithms": ["RS256"]}
+        for name, audiences in zip(ISSUERS, rng.choice(AUDIENCES), strict=False)
+    ]
+
+
+def drawn(rng, plane):
+    """A policy of a few rules."""
+    issuers = issuers_of(rng)
+    rules = [rule(rng, n, plane) for n in range(rng.randint(1, 5))]
+    return {"issuers": issuers, "roles": roles(rng, [one["name"] for one in issuers]), "rules": rules}
+
+
+def changed(rng, plane, before):
+    """The policy with one or two changes; half of them change only whom a rule is about."""
+    made = json.loads(json.dumps(before))
+    for _ in range(rng.randint(1, 2)):
+        at = rng.randrange(len(made["rules"]))
+        kind = rng.random()
+        if kind < 0.3:
+            made["rules"][at] = rule(rng, 10 + at, plane)
+        elif kind < 0.5 and len(made["rules"]) > 1:
+            del made["rules"][at]
+        elif kind < 0.7:
+            made["roles"] = roles(rng, [one["name"] for one in made["issuers"]])
+        elif rng.random() < 0.3:
+            made["rules"][at].pop("roles", None)
+        else:
+            made["rules"][at]["roles"] = names(rng, ["r0", "r1", "r2", "authenticated"])
     return made
 
 
 def policy(rng, plane, before=None):
-    """A random policy that loads, often not far from the one before."""
+    """A random policy that loads, often not far from the one before, and with its issuers."""
     while True:
-        if before is None or rng.random() < 0.3:
-            made = {"roles": roles(rng), "rules": [rule(rng, n, plane) for n in range(rng.randint(1, 5))]}
+        if before is None:
+            made = drawn(rng, plane)
+        elif rng.random() < 0.2:
+            made = {**drawn(rng, plane), "issuers": before["issuers"]}
         else:
-            made = json.loads(json.dumps(before))
-            for _ in range(rng.randint(1, 2)):
-                at = rng.randrange(len(made["rules"]))
-                if rng.random() < 0.4:
-                    made["rules"][at] = rule(rng, 10 + at, plane)
-                elif rng.random() < 0.3 and len(made["rules"]) > 1:
-                    del made["rules"][at]
-                else:
-                    made["roles"] = roles(rng)
+            made = changed(rng, plane, before)
         ids = [r["id"] for r in made["rules"]]
         if len(set(ids)) < len(ids):
             continue
-        data = (
-            ISSUERS + json.dumps(made)[1:-1].replace('"roles":', "\nroles:", 1).replace(', "rules":', "\nrules:", 1)
-        ).encode()
         try:
-            return made, load(Bundle(data, "policy.yaml"))
+            return made, loaded(made)
         except PolicyError:
             continue
 
 
+def loaded(made):
+    """The policy, compiled."""
+    sections = "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules"))
+    return load(Bundle(f"version: 1\n{sections}".encode(), "policy.yaml"))
+
+
 INBOUND_PATHS = [
     *("/api/v2/dags", "/api/v2/dags/~", "/api/v2/dags/{}", "/api/v2/dags/{}/dagRuns", "/api/v2/dags/~/dagRuns"),
-    *("/api/v2/connections/{}", "/x", "/x/", "/x/{}", "/x/{}/{}", "/api/v2/version", "/auth/token", "/y"),
+    *(
+        "/api/v2/connections/{}",
+        "/api/v2/connections/enqueue-test",
+        "/x",
+        "/x/",
+        "/x/{}",
+        "/x/{}/{}",
+        "/api/v2/version",
+        "/auth/token",
+        "/y",
+    ),
 ]
 OUTBOUND_PATHS = ["/x", "/x/", "/x/a", "/x/b", "/x/a/b", "/y"]
-OUTBOUND_HOSTS = ["a.example", "c.example", "x.b.example", "other"]
+OUTBOUND_HOSTS = ["a.example", "x.b.example", "other"]
 
 
 def requests(rng, plane, count):
@@ -128,14 +206,15 @@ def requests(rng, plane, count):
 def _inbound(rng):
     path = rng.choice(INBOUND_PATHS).replace("{}", rng.choice(DAGS), 1).replace("{}", rng.choice(DAGS))
     method = rng.choice(["GET", "POST", "DELETE", "HEAD", "PUT"])
-    return _request(Plane.INBOUND, method, "h", path, narrowed=rng.random() < 0.5), None
+    host = rng.choice(["h", *OUTBOUND_HOSTS])
+    return _request(Plane.INBOUND, method, host, path, narrowed=rng.random() < 0.5), None
 
 
 def _outbound(rng):
     method = rng.choice(["GET", "POST", "DELETE", "HEAD", "CONNECT"])
     path = "" if method == "CONNECT" else rng.choice(OUTBOUND_PATHS)
     level = rng.choice([None, *Level])
-    run = None if level is None else Run(rng.choice(DAGS), "r", rng.choice(DAGS), -1, 1, level)
+    run = None if level is None else Run(rng.choice(DAGS[:4]), "r", rng.choice(DAGS[:4]), -1, 1, level)
     destination = rng.choice(["", *DESTINATIONS])
     return _request(Plane.EGRESS, method, rng.choice(OUTBOUND_HOSTS), path, destination=destination), run
 

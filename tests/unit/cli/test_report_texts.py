@@ -137,9 +137,10 @@ class TestCallersAreNamed:
 class TestTextOfAPolicyStaysText:
     @pytest.mark.parametrize("group", [EVIL, MARKUP])
     def test_on_a_terminal(self, diff, ask, group):
-        policy = text(BASE, VARIABLES, roles=f"r: {{groups: [{group}]}}")
+        roles = f"r: {{groups: [{group}], airflow: op}}"
+        policy = text(BASE, VARIABLES, roles=roles)
         made = [
-            diff(text(BASE, roles=f"r: {{groups: [{group}]}}"), policy),
+            diff(text(BASE, roles=roles), policy),
             ask(policy, "who-can", "variables:read").output,
         ]
         for output in made:
@@ -157,7 +158,7 @@ class TestTextOfAPolicyStaysText:
         assert r"--group $'g\U0000001b[2K\U0000000dno one gains\U0000001b[8m'" in line
 
     def test_in_markdown(self, diff):
-        roles = f"r: {{groups: [{MARKUP}]}}"
+        roles = f"r: {{groups: [{MARKUP}], airflow: op}}"
         lines = diff(text(BASE, roles=roles), text(BASE, VARIABLES, roles=roles), "--markdown").splitlines()
         assert len(lines) == 3
         assert lines[2].count("|") == 6

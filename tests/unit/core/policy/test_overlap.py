@@ -45,6 +45,14 @@ def test_the_overlap_of_globs_is_exact(one, other):
         assert any(glob.matches(word) for glob in found) == (one.matches(word) and other.matches(word)), word
 
 
+def test_patterns_with_a_character_for_private_use():
+    both = texts(globs(glob_of("*\ue000*"), glob_of("\ue000\ue000*\ue000")))
+    assert both == ["\ue000\ue000*\ue000"]
+    found = globs(glob_of("*\ue000*"), glob_of("*a\ue000*\ue000"))
+    for word in ("a\ue000\ue000", "ba\ue000b\ue000", "\ue000"):
+        assert any(glob.matches(word) for glob in found) == ("a" in word), word
+
+
 @given(GLOBS, GLOBS)
 def test_no_glob_of_an_overlap_covers_another(one, other):
     found = globs(one, other)

@@ -1,0 +1,110 @@
+"""One policy, asked the same of many callers at once. Sets of callers are numbers with one bit for each.
+
+Law: the engine's own indexes answer. What the policy says to all callers alike is asked once, of rules without roles.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from authz.core.catalogue import Route
+from authz.core.decision.decide import applies, shows
+from authz.core.model import Identity, Plane
+from authz.core.policy.compiled import Policy
+from authz.core.policy.index import ANY, Index, Keys
+from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
+from authz.core.proof.callers import Caller
+from authz.core.proof.points import Point
+
+
+class Asked:
+    """What a policy answers to callers."""
+
+    def __init__(self, policy: Policy, plane: Plane, known: Sequence[Caller]) -> None:
+        self._policy, self._plane, self._known = policy, plane, known
+        self._identities = [caller.identity(policy) for caller in known]
+        self._holding: dict[str, int] = defaultdict(int)
+        held = [caller.held(policy) for caller in known]
+        self._keys: list[Keys] = [(ANY, *roles) for roles in held]
+        for number, roles in enumerate(held):
+            for role in roles:
+                self._holding[role] |= 1 << number
+        self._named: dict[tuple[tuple[str, ...], bool], int] = {}
+        self._those: dict[int, tuple[Caller, ...]] = {}
+        self._anyones: dict[Effect, Index] = {}
+
+    def named(self, rule: Rule) -> int:
+        """Those whom the rule is about. An allow rule without roles is about all but anonymous callers."""
+        key = rule.roles, rule.effect is Effect.ALLOW
+        found = self._named.get(key)
+        if found is None:
+            found = 0 if any(key) else (1 << len(self._known)) - 1
+            for role in rule.roles or ((AUTHENTICATED,) if rule.effect is Effect.ALLOW else ()):
+                found |= self._holding.get(role, 0)
+            self._named[key] = found
+        return found
+
+    def those(self, among: int) -> tuple[Caller, ...]:
+        """The callers of a set."""
+        found = self._those.get(among)
+        if found is None:
+            found = self._those[among] = tuple(self._known[number] for number in _numbers(among))
+        return found
+
+    def together(self, among: int) -> tuple[Caller, ...]:
+        """The callers of a set who have a membership; those that differ only in the last one, of one kind, as one."""
+        found: dict[object, list[Caller]] = defaultdict(list)
+        for caller in self.those(among):
+            if caller.memberships:
+                found[caller.issuer, caller.memberships[:-1], caller.memberships[-1].kind].append(caller)
+        return tuple(
+            replace(first, alike=(*first.alike, *(m for one in others for m in (one.memberships[-1], *one.alike))))
+            for first, *others in found.values()
+        )
+
+    def undenied(self, among: int, at: Point, route: Route | None) -> int:
+        """Those of a set to whom no deny rule applies."""
+        deny = self._policy.gates[self._plane].deny
+        if not among or not self._applies(Effect.DENY, at, route):
+            return among
+        return _set(
+            number
+            for number in _numbers(among)
+            if not applies(deny, at.request, at.run, route, at.shown, roles=self._keys[number])
+        )
+
+    def refused(self, among: int, at: Point) -> int:
+        """Those of a set whom the policy does not allow the request, or does not show the DAG that it is asked for."""
+        return _set(
+            number
+            for number in _numbers(among)
+            if not shows(at.request, self._identity(number, at), self._policy, at.shown)
+        )
+
+    def _identity(self, number: int, at: Point) -> Identity | None:
+        known = self._identities[number]
+        return known if known is None or at.run is None else replace(known, run=at.run)
+
+    def allows_no_one(self, at: Point, route: Route | None) -> bool:
+        """Whether no allow rule applies to any caller."""
+        return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
+
+    def _applies(self, effect: Effect, at: Point, route: Route | None) -> bool:
+        rules = self._anyones.get(effect)
+        if rules is None:
+            known = [replace(rule, roles=()) for rule in self._policy.rules.values() if rule.effect is effect]
+            rules = Index(known, plane=self._plane, effect=effect, catalogue=self._policy.catalogue)
+            self._anyones[effect] = rules
+        return applies(rules, at.request, at.run, route, at.shown)
+
+
+def _set(numbers: Iterable[int]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def _numbers(among: int) -> Iterator[int]:
+    """The numbers of a set's members, the smallest first."""
+    while among:
+        lowest = among & -among
+        yield lowest.bit_length() - 1
+        among ^= lowest

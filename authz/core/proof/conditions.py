@@ -1,0 +1,84 @@
+"""What no comparison of rules shows: who is a caller, what a request is, and what the gate says about a caller.
+
+Law: pure. The contents of key files are given. Beside equal conditions the difference between the rules is complete.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from authz.core.model import Identity, Issuer, Plane
+from authz.core.policy.compiled import Policy
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
+from authz.core.proof.callers import callers
+
+KeyFiles = Mapping[str, str]
+"""Issuer → what says which keys its file has: a digest of the content, or the file's place if it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Something that changes who is a caller, what a request is or what Airflow is told about a caller."""
+
+    text: str
+    widens: bool
+
+
+def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
+    """What the difference between the rules does not show. Without `keys`, key files are compared by their paths."""
+    if old.catalogue.version != new.catalogue.version:
+        versions = f"{old.catalogue.version} and {new.catalogue.version}"
+        yield Condition(text=f"the operations are those of different Airflow versions: {versions}", widens=True)
+    for url in sorted(old.issuers.keys() | new.issuers.keys()):
+        before, after = old.issuers.get(url), new.issuers.get(url)
+        if before is None:
+            yield Condition(text=f"tokens of a new issuer are accepted: {url}", widens=True)
+        elif after is None:
+            yield Condition(text=f"tokens of this issuer are no longer accepted: {url}", widens=False)
+        else:
+            yield from _of_issuer(before, after, keys)
+    yield from _told_to_airflow(old, new)
+
+
+def _of_issuer(before: Issuer, after: Issuer, keys: tuple[KeyFiles, KeyFiles] | None) -> Iterator[Condition]:
+    url = after.issuer
+    in_files = keys is not None and before.jwks_file is not None and after.jwks_file is not None
+    if (replace(before, jwks_file=after.jwks_file) if in_files else before) != after:
+        yield Condition(text=f"whose tokens are accepted has changed: the entry of the issuer {url}", widens=True)
+    elif keys is not None and keys[0].get(url) != keys[1].get(url):
+        text = f"whose tokens are accepted has changed: the keys in the file of the issuer {url}, or one cannot be read"
+        yield Condition(text=text, widens=True)
+
+
+def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:
+    """What the assertion says beside the grant: the level in Airflow (`airflow:`), and whether the caller is an agent.
+
+    Both are the most that a single membership gives, so that one membership is enough to see a change.
+    """
+    found: dict[str, bool] = {}
+    for caller in callers(Plane.INBOUND, old, new):
+        if caller.issuer:
+            before, after = old.identify(caller.claims()), new.identify(caller.claims())
+            found.update(_level(before, after, old, new))
+            found.update(_agent(before, after, old, new))
+    yield from (Condition(text=text, widens=widens) for text, widens in found.items())
+
+
+def _level(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool]]:
+    ranks = [AIRFLOW_ROLES.index(one.airflow_role) if one.airflow_role else -1 for one in (before, after)]
+    if ranks[0] != ranks[1]:
+        raised = ranks[1] > ranks[0]
+        holder, policy = (after, new) if raised else (before, old)
+        held = (AUTHENTICATED, *sorted(holder.roles))
+        role = next(one for one in held if policy.airflow_roles.get(one) == holder.airflow_role)
+        change = "raised to" if raised else "lowered from"
+        yield f"the level in Airflow of callers with the role {role} is {change} {holder.airflow_role}", raised
+
+
+def _agent(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool]]:
+    if before.agent != after.agent:
+        holder, policy = (before, old) if before.agent else (after, new)
+        role = next(one for one in sorted(holder.roles) if policy.roles[one].agent)
+        yield (
+            f"callers with the role {role} are {'no longer' if before.agent else 'now'} marked as agents",
+            before.agent,
+        )
