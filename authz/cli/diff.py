@@ -5,37 +5,51 @@ Law: exit status 0 when no one gains, or when that was not asked; 1 when someone
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 import orjson
 
 from authz.cli.git_bundle import bundle_of
+from authz.cli.key_files import key_files
 from authz.cli.naming import Names, callers_json
 from authz.cli.options import json_option, load_policy
 from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
 from authz.core.policy import Policy
-from authz.core.proof.conditions import Condition, conditions
+from authz.core.proof.conditions import Condition, KeyFiles, conditions
 from authz.core.proof.diff import Change, changes
 
 _GIT: Final = "git:"
 _SHOWN: Final = 50
 
 
-def _policy(text: str) -> Policy:
+class _Side(NamedTuple):
+    """One of the two policies, and which keys the files of its issuers have."""
+
+    policy: Policy
+    keys: KeyFiles
+
+
+def _side(text: str) -> _Side:
     """The policy of a file, or of `git:REVISION:PATH`.
 
     Raises:
         ConfigError, PolicyError: it cannot be read.
     """
     if not text.startswith(_GIT):
-        return load_policy(Path(text))
+        policy = load_policy(Path(text))
+        return _Side(policy, key_files(policy))
     revision, _, path = text.removeprefix(_GIT).partition(":")
     if not path or revision.startswith("-"):
         raise click.UsageError(f"{text} is not git:REVISION:PATH, as git:main:policy.yaml")
-    return cases.read(bundle_of(revision, path)).policy
+    policy = cases.read(bundle_of(revision, path)).policy
+    return _Side(policy, key_files(policy, revision))
+
+
+def _conditions(old: _Side, new: _Side) -> Iterator[Condition]:
+    return conditions(old.policy, new.policy, (old.keys, new.keys))
 
 
 @click.command(short_help="Who gains and who loses between two policies?")
@@ -55,12 +69,13 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     authz diff git:HEAD~1:policy.yaml policy.yaml --markdown
     authz diff old.yaml new.yaml --fail-on-widen
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    before, after = _policy(old), _policy(new)
-    about, found = [*conditions(before, after)], [*changes(before, after)]
+    before, after = _side(old), _side(new)
+    policies = before.policy, after.policy
+    about, found = [*_conditions(before, after)], [*changes(*policies)]
     if as_json:
-        click.echo(orjson.dumps(_as_json(about, found, (before, after))).decode())
+        click.echo(orjson.dumps(_as_json(about, found, policies)).decode())
     else:
-        click.echo("\n".join((_markdown if markdown else _lines)(about, found, (before, after))))
+        click.echo("\n".join((_markdown if markdown else _lines)(about, found, policies)))
     widens = any(one.widens for one in about) or any(change.gained for change in found)
     click.get_current_context().exit(1 if fail_on_widen and widens else 0)
 
@@ -76,17 +91,16 @@ def prove() -> None:
 @json_option
 def no_new_access(old: str, new: str, *, as_json: bool) -> None:
     """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1."""
-    before, after = _policy(old), _policy(new)
-    about = [one for one in conditions(before, after) if one.widens]
-    found = [change for change in changes(before, after) if change.gained]
+    before, after = _side(old), _side(new)
+    about = [one for one in _conditions(before, after) if one.widens]
+    policies = before.policy, after.policy
+    found = [change for change in changes(*policies) if change.gained]
     if as_json:
         click.echo(
-            orjson.dumps(
-                {"result": "FAIL" if about or found else "PASS", **_as_json(about, found, (before, after))}
-            ).decode()
+            orjson.dumps({"result": "FAIL" if about or found else "PASS", **_as_json(about, found, policies)}).decode()
         )
     else:
-        click.echo("\n".join(["FAIL", *_lines(about, found, (before, after))] if about or found else ["PASS"]))
+        click.echo("\n".join(["FAIL", *_lines(about, found, policies)] if about or found else ["PASS"]))
     click.get_current_context().exit(1 if about or found else 0)
 
 

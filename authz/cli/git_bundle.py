@@ -18,7 +18,7 @@ def bundle_of(revision: str, path: str) -> Bundle:
     Raises:
         ConfigError: there is no such file in that revision.
     """
-    data = _git(revision, path, "show", f"{revision}:./{path}")
+    data = content(revision, path)
     return Bundle(data, path, tuple(_parts(revision, path, data)))
 
 
@@ -33,9 +33,18 @@ def _parts(revision: str, path: str, data: bytes) -> Iterator[Part]:
     found = {name for name in there if any(matches(pattern, name) for pattern in patterns)}
     for name in sorted((wanted | found) - {posixpath.basename(path)}):
         if name in there:
-            yield Part(name, _git(revision, path, "show", f"{revision}:./{there[name]}"))
+            yield Part(name, content(revision, there[name]))
         else:
             yield Part(name, b"", f"it is not in {revision}")
+
+
+def content(revision: str, path: str) -> bytes:
+    """A file of a revision.
+
+    Raises:
+        ConfigError: there is no such file in that revision.
+    """
+    return _git(revision, path, "show", f"{revision}:./{path}")
 
 
 def _git(revision: str, path: str, *arguments: str) -> bytes:

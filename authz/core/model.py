@@ -178,7 +178,7 @@ class Claims:
 NO_CLAIMS: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)
 """The claims of a caller without a token, from which `replace` makes those of a caller with a few."""
 SOMEONE: Final = "someone"
-"""The subject of a caller about whom people say nothing else."""
+"""The subject of a caller that people describe without one."""
 
 
 @made_per_request

@@ -34,7 +34,7 @@ class Asked:
         self._anyones: dict[Effect, Index] = {}
 
     def named(self, rule: Rule) -> int:
-        """Those whom the rule is about. An allow rule without roles is about all but anonymous callers."""
+        """The callers that the rule is about. An allow rule without roles is about all but anonymous callers."""
         key = rule.roles, rule.effect is Effect.ALLOW
         found = self._named.get(key)
         if found is None:
@@ -63,7 +63,7 @@ class Asked:
         )
 
     def undenied(self, among: int, at: Point, route: Route | None) -> int:
-        """Those of a set to whom no deny rule applies."""
+        """Those of a set that no deny rule applies to."""
         deny = self._policy.gates[self._plane].deny
         if not among or not self._applies(Effect.DENY, at, route):
             return among
@@ -74,7 +74,7 @@ class Asked:
         )
 
     def refused(self, among: int, at: Point) -> int:
-        """Those of a set whom the policy does not allow the request, or does not show the DAG that it is asked for."""
+        """Those of a set that the policy refuses the request, or does not show the DAG that it is asked for."""
         return _set(
             number
             for number in _numbers(among)

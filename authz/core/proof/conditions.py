@@ -17,7 +17,7 @@ KeyFiles = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Something that changes who is a caller, what a request is or what Airflow is told about a caller."""
+    """Something that changes who is a caller, what a request is or what the gate tells Airflow about a caller."""
 
     text: str
     widens: bool

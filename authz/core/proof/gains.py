@@ -95,7 +95,7 @@ class Gains:
                 yield from self._of_rule(rule)
 
     def within(self, limit: Rule) -> Iterator[Gain]:
-        """What the new policy allows of what the limit says, to those whom it names; `denied` is its id.
+        """What the new policy allows of what the limit says, to callers that it names; `denied` is its id.
 
         It is as if the old policy had the limit as one more deny rule, and it alone had gone: a caller has one
         membership for which the policy allows it, and, where that is another one, one that the limit names.
@@ -149,7 +149,7 @@ class Gains:
     def _regaining(self, asking: int, deny: Rule, part: Region) -> tuple[Caller, ...]:
         """Who gain what a new rule about each of these allows, and what the old deny rule is about.
 
-        They are those whom it names, and the others with one more membership, for which it does.
+        They are those that it names, and the others with one more membership that it names.
         """
         at = self.at(part)
         route = route_of(at.request, self._new)

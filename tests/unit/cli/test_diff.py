@@ -222,3 +222,45 @@ def test_the_words_are_quoted_for_a_shell(run):
     (run.folder / "new.yaml").write_text(OLD.replace("groups: [ops]", 'groups: [ops, "all of us"]'))
     (line,) = [line for line in run("diff", "old.yaml", "new.yaml").output.splitlines() if "try:" in line][:1]
     assert "all of us" in shlex.split(line)
+
+
+WITH_KEYS = OLD.replace("algorithms: [RS256]", "algorithms: [RS256]\n    jwks_file: keys.json")
+
+
+def test_keys_in_a_file_are_compared_by_their_content(run, git):
+    (run.folder / "policy.yaml").write_text(WITH_KEYS)
+    (run.folder / "keys.json").write_text('{"keys": []}')
+    git("add", "policy.yaml", "keys.json")
+    git("commit", "-qm", "old")
+    assert run("prove", "no-new-access", "git:HEAD:policy.yaml", "policy.yaml").output == "PASS\n"
+    (run.folder / "elsewhere").mkdir()
+    (run.folder / "elsewhere" / "policy.yaml").write_text(WITH_KEYS)
+    (run.folder / "elsewhere" / "keys.json").write_text('{"keys": []}')
+    assert run("prove", "no-new-access", "policy.yaml", "elsewhere/policy.yaml").output == "PASS\n"
+    (run.folder / "keys.json").write_text('{"keys": [{}]}')
+    for old in ("git:HEAD:policy.yaml", "elsewhere/policy.yaml"):
+        found = run("prove", "no-new-access", old, "policy.yaml")
+        assert found.exit_code == 1
+        assert "the keys in the file of the issuer https://idp.example.com" in found.output
+
+
+def test_keys_that_cannot_be_read_are_those_of_the_same_file_only(run, git):
+    (run.folder / "policy.yaml").write_text(WITH_KEYS)
+    git("add", "policy.yaml")
+    git("commit", "-qm", "old")
+    assert run("prove", "no-new-access", "policy.yaml", "policy.yaml").output == "PASS\n"
+    assert run("prove", "no-new-access", "git:HEAD:policy.yaml", "git:HEAD:policy.yaml").output == "PASS\n"
+    found = run("prove", "no-new-access", "git:HEAD:policy.yaml", "policy.yaml")
+    assert (found.exit_code, "or one cannot be read" in found.output) == (1, True)
+    absolute = WITH_KEYS.replace("keys.json", "/nowhere/keys.json")
+    (run.folder / "policy.yaml").write_text(absolute)
+    git("add", "policy.yaml")
+    git("commit", "-qm", "absolute")
+    assert run("prove", "no-new-access", "git:HEAD:policy.yaml", "policy.yaml").output == "PASS\n"
+
+
+def test_a_higher_level_in_airflow_is_no_pass(run):
+    (run.folder / "new.yaml").write_text(OLD.replace("{clients: [etl]}", "{clients: [etl], airflow: admin}"))
+    found = run("prove", "no-new-access", "old.yaml", "new.yaml")
+    said = "the level in Airflow of callers with the role etl is raised to admin"
+    assert (found.exit_code, said in found.output) == (1, True)
