@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
-from authz.core.record import IdentityEntry
+from authz.core.record import IdentityEntry, ShadowFields
 from authz.core.replay import GAPS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
@@ -56,6 +56,8 @@ def metrics() -> Iterator[str]:
     made.policy_loaded("0" * 64)
     made.policy_refused("a test")
     made.engine("aio")
+    made.watch_shadow(lambda: ("0" * 64, False))
+    made.compared("a-rule", "agree")
     made.key_refresh("corp", "changed")
     made.watch_keys(lambda: {"corp": 1.0})
     of_many = families({0: None}, {0: 0})
@@ -162,6 +164,7 @@ def settings() -> Iterator[str]:
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}
 TABLES["decision_log"] = record_schema.decision_table
+TABLES["decision_shadow"] = lambda: record_schema.table(ShadowFields)
 TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
 TABLES["gaps"] = gaps
 TABLES["decisions"] = decision_index.index

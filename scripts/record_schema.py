@@ -14,12 +14,14 @@ from authz.core.record import (
     PATH,
     PEOPLE,
     VERSION,
+    ComparedFields,
     IdentityEntry,
     OutboundFields,
     OutboundRecord,
     OwnFields,
     RequestFields,
     RunFields,
+    ShadowFields,
     SharedFields,
 )
 
@@ -32,6 +34,7 @@ _TYPES: dict[object, dict[str, object]] = {
     tuple: {"type": "array", "items": {"type": "string"}},
 }
 _OPTIONAL = {*PEOPLE, PATH, "identity"}  # `log.privacy` may leave them out
+_SHADOW = {"$ref": "#/$defs/shadow"}
 _RUN = {"anyOf": [{"$ref": "#/$defs/run"}, {"type": "null"}]}
 
 
@@ -51,9 +54,10 @@ def table(*parts: type) -> Iterator[str]:
 
 def decision_table() -> Iterator[str]:
     """The fields of a decision: those of the request after those that every decision has."""
-    always = [name for name in get_type_hints(SharedFields) if name not in RequestFields.__annotations__]
+    sometimes = {**RequestFields.__annotations__, **ComparedFields.__annotations__}
+    always = [name for name in get_type_hints(SharedFields) if name not in sometimes]
     found = {**hints(OwnFields), **hints(SharedFields), **hints(OutboundFields)}
-    order = [*OwnFields.__annotations__, *always, *RequestFields.__annotations__, *OutboundFields.__annotations__]
+    order = [*OwnFields.__annotations__, *always, *sometimes, *OutboundFields.__annotations__]
     yield "| field | JSON | meaning |"
     yield "| --- | --- | --- |"
     for name in dict.fromkeys(order):
@@ -65,7 +69,7 @@ def _name(plain: Any) -> str:
     """The type of a field, as the page shows it."""
     if get_origin(plain) is Literal:
         return "true" if get_args(plain) == (True,) else "text"
-    return _NAMES.get(get_origin(plain) or plain, "object or null")
+    return "object" if plain is ShadowFields else _NAMES.get(get_origin(plain) or plain, "object or null")
 
 
 def schema() -> str:
@@ -81,7 +85,11 @@ def schema() -> str:
         "allOf": [
             {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}} for name in kinds
         ],
-        "$defs": {**{name: _object(kind) for name, kind in kinds.items()}, "run": _object(RunFields)},
+        "$defs": {
+            **{name: _object(kind) for name, kind in kinds.items()},
+            "run": _object(RunFields),
+            "shadow": _object(ShadowFields),
+        },
     }
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
@@ -100,4 +108,4 @@ def _type(name: str, plain: Any) -> dict[str, object]:
         return {"const": get_args(plain)[0]}
     if name == "time":
         return {"type": "string", "format": "date-time"}
-    return _TYPES.get(get_origin(plain) or plain, _RUN)
+    return _SHADOW if plain is ShadowFields else _TYPES.get(get_origin(plain) or plain, _RUN)

@@ -16,6 +16,7 @@ from authz.core.record import Redactor, valid
 from authz.core.request.cookies import Cookies
 from authz.core.request.cookies import read as read_cookies
 from authz.core.runs.task_lookup import PendingLookup
+from authz.core.shadow import Comparison
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class CheckRecord:
     account: Session | None = None  # whose token identifies the caller; None if it is anonymous, or the gate's own
     policy: Policy | None = None
     verdict: Verdict | None = None
+    shadow: Comparison | None = None  # what the record says about the candidate policy
     jar: Cookies | None = None
     looked: PendingLookup | None = None  # what was asked of Airflow while this waited
     redactor: Redactor | None = None  # of the caller's record; None where there is no caller, or nothing is hidden

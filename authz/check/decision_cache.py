@@ -20,6 +20,7 @@ from authz.core.decision import decide
 from authz.core.model import Decision, HttpRequest, Identity, Level, Request
 from authz.core.policy import Policy
 from authz.core.request.canonical import canonical
+from authz.core.shadow import Comparison
 
 _Key = tuple[str, str, str, str, str, bool, str, str]
 _Asker = frozenset[str] | tuple[frozenset[str], str, str, Level]  # all of a caller that a decision depends on
@@ -56,7 +57,8 @@ class Question:
 class Verdict:
     """A decision on one request of one identity, with the reusable parts of its record and answer.
 
-    `record` is what `end_of_line` made, b"" before that.
+    `record` is what `end_of_line` made, b"" before that. `compared` is the comparison in it, with the candidate of the
+    number `compared_with` (see `authz.check.shadow`).
     """
 
     question: Question
@@ -65,6 +67,8 @@ class Verdict:
     record: bytes = b""
     answer: PreparedAnswer | None = None
     denial: PreparedDeny | None = None
+    compared: Comparison | None = None
+    compared_with: int = 0
 
 
 class DecisionCache:

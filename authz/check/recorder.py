@@ -164,6 +164,8 @@ class Recorder:
                 shared["base"] = request.base
             if request.narrowed:
                 shared["narrowed"] = True
+        if check.shadow is not None:
+            shared["shadow"] = check.shadow.fields
         if http is not None and http.plane in _OF_RUNS:
             run = check.caller_run
             shared["destination"] = http.destination

@@ -26,6 +26,7 @@ from authz.check.decision_cache import DecisionCache
 from authz.check.parts import Revoker, Runs, Snapshot
 from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder
+from authz.check.shadow import Shadow
 from authz.check.sign_out import SIGN_IN, SIGN_OUT, check_cookies, signed_out, signs_out
 from authz.core.clock import Clock
 from authz.core.decision import decide
@@ -53,7 +54,7 @@ class Service:
     """Answers checks. One instance per process, used by one thread.
 
     `want_key` has a missing key fetched. `revoker` ends sessions (by default in this memory alone), and `keep` is how
-    long they are remembered. Without `runs` no call comes from a run.
+    long they are remembered. Without `runs` no call comes from a run. `shadow` compares with a candidate policy.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Service:
         keep: float = _DAY_S,
         runs: Runs | None = None,
         privacy: Privacy | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._authenticator = authenticator
@@ -84,6 +86,7 @@ class Service:
         self._keep = keep
         self._runs = runs
         self._privacy = privacy
+        self._shadow = shadow
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer a serialised CheckRequest with a serialised CheckResponse, or return what it waits for."""
@@ -349,6 +352,8 @@ class Service:
             answer = self._answers.answered(check, decision, body)
         else:
             answer = self._answers.render(check, decision)
+        if self._shadow is not None:
+            self._shadow.compare(check, decision)
         now = self._clock.monotonic()
         try:
             self._recorder.record(check, decision, now)

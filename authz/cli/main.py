@@ -16,6 +16,7 @@ from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
 from authz.cli.revoke import revoke
 from authz.cli.run import serve
+from authz.cli.shadow import shadow
 from authz.cli.task_keys import task_keys
 from authz.cli.testing import run_tests
 from authz.cli.token import token
@@ -77,7 +78,7 @@ def main() -> None:
 
 _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, lint, run_tests, operations, schema, token, revoke,
-    task_keys, envoy, doctor, completion,
+    task_keys, envoy, doctor, completion, shadow,
 )  # fmt: skip
 for command in _COMMANDS:
     main.add_command(command)

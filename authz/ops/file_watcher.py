@@ -45,11 +45,13 @@ class Content:
     """The content of a file: its bytes, or why there are none; and the files that it names.
 
     `in_place` says that the same file that was read before has other bytes: it was overwritten, not replaced.
+    `absent`: there is no file of this name.
     """
 
     data: bytes | None = field(repr=False)
     problem: str = ""
     in_place: bool = False
+    absent: bool = False
     parts: tuple[Part, ...] = ()
 
 
@@ -188,7 +190,7 @@ class Watcher:
         try:
             data, status = read_with_status(self._path, self._most_bytes)
         except OSError as error:
-            content = Content(data=None, problem=why(error))
+            content = Content(data=None, problem=why(error), absent=isinstance(error, FileNotFoundError))
             self._last = _Reading(content=content, key=content.problem, at=time.monotonic())
             return self._last
         parts = self._others.read(data) if self._others is not None else ()

@@ -1,10 +1,11 @@
 """What the service counts, and how Prometheus reads it.
 
 Law 1: label values never come from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
-and revisions come from the policy.
+and revisions come from the policy, and so do rules: those that were compared first, and one label for all others.
 Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
 `parked` are touched by the serving thread only (one writer), which adds to plain integers; a scrape reads them from
-another thread and may be one check behind. What other threads count is rare, and counted under a lock.
+another thread and may be one check behind. So are `compared` and `not_compared`. What other threads count is rare, and
+counted under a lock.
 
 Names, labels and meanings are listed in the documentation, and a test compares the two.
 """
@@ -23,6 +24,7 @@ from prometheus_client.registry import Collector
 from authz.core.characters import one_line
 from authz.core.model import EXECUTION, Level, Plane
 from authz.core.reasons import Reason, word_of
+from authz.core.shadow import UNKNOWN
 from authz.ops.decision_log import SinkStatus
 
 BUCKETS: Final = (
@@ -38,6 +40,9 @@ _QUESTION_RESULTS: Final = ("running", "refused", "failed")
 _RELOAD_RESULTS: Final = ("ok", "failed", "restored")
 _REVISION_LENGTH: Final = 12
 _MOST_CHARS: Final = 120  # of a test's name
+_MOST_RULES: Final = 200  # with series of their own, in three outcomes or four each
+_NO_RULE: Final = "(none)"  # no id of a rule holds a parenthesis
+_OTHER_RULES: Final = "(other)"
 
 
 class Metrics:
@@ -62,6 +67,10 @@ class Metrics:
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
         self._cache = dict.fromkeys(_CACHE_RESULTS, 0)
+        self._compared: dict[tuple[str, str], int] = {}
+        self._compared_rules: set[str] = set()
+        self._not_compared = dict.fromkeys(map(str, UNKNOWN), 0)
+        self._shadow: Callable[[], tuple[str, bool]] = lambda: ("", False)
         self._lock = threading.Lock()
         self._reloads = dict.fromkeys(_RELOAD_RESULTS, 0)
         self._refreshes: dict[tuple[str, str], int] = {}
@@ -90,6 +99,20 @@ class Metrics:
     def run_call(self, level: str, decision: str) -> None:
         """Count one outbound call by its run's assurance level, `none` if no run is known. Serving thread only."""
         self._run_calls[level, decision] += 1
+
+    def compared(self, rule: str, outcome: str) -> None:
+        """Count a check by the rule in force ("" for none) and how the candidate compares. Serving thread only."""
+        key = (rule, outcome)
+        if key not in self._compared:
+            if rule and rule not in self._compared_rules and len(self._compared_rules) >= _MOST_RULES:
+                key = (_OTHER_RULES, outcome)
+            else:
+                self._compared_rules.add(rule)
+        self._compared[key] = self._compared.get(key, 0) + 1
+
+    def not_compared(self, why: str) -> None:
+        """Count a check on which the candidate's verdict is not known. Serving thread only."""
+        self._not_compared[why] += 1
 
     def airflow_question(self, seconds: float, result: str) -> None:
         """Airflow was asked about a task (`running`, `refused`, `failed`). Any thread."""
@@ -154,6 +177,10 @@ class Metrics:
         """Set where every scrape reads the share of the replay cache that is in use."""
         self._replays = used
 
+    def watch_shadow(self, status: Callable[[], tuple[str, bool]]) -> None:
+        """Set where every scrape reads the candidate's revision, "" without one, and whether its file is refused."""
+        self._shadow = status
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The text for a scrape and its content type, OpenMetrics where `accept` asks for it."""
         encode, content_type = choose_encoder(accept)
@@ -195,6 +222,7 @@ class Metrics:
         yield state_family(failed=self._state())
         yield from self._revocation_families()
         yield from self._run_families()
+        yield from self._shadow_families()
 
     def _sink_families(self) -> Iterator[Metric]:
         sink = self._sink()
@@ -218,6 +246,21 @@ class Metrics:
         yield _histogram("authz_airflow_question_seconds", "Time of one question to Airflow.", buckets, seconds)
         text = "Share of the table of used proofs that counts; beyond a half, calls begin to be refused."
         yield GaugeMetricFamily("authz_replays_used_ratio", text, self._replays())
+
+    def _shadow_families(self) -> Iterator[Metric]:
+        revision, refused = self._shadow()
+        text = "The candidate policy that checks are compared with."
+        compared_with = {revision[:_REVISION_LENGTH]: 1} if revision else {}
+        yield _labelled(GaugeMetricFamily, "authz_shadow_info", text, "revision", compared_with)
+        text = "1 while the candidate's file cannot be used."
+        yield GaugeMetricFamily("authz_shadow_refused", text, int(refused))
+        text = "Checks compared with the candidate, by the rule in force that decided."
+        family = CounterMetricFamily("authz_shadow_checks", text, labels=["rule", "outcome"])
+        for (rule, outcome), count in self._compared.copy().items():
+            family.add_metric([rule or _NO_RULE, outcome], count)
+        yield family
+        text = "Checks on which the candidate's verdict is not known."
+        yield _labelled(CounterMetricFamily, "authz_shadow_not_compared", text, "reason", self._not_compared)
 
     def _revocation_families(self) -> Iterator[Metric]:
         in_force, broken, failed = self._revocations()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from authz.authn.sessions import Authenticator
-from authz.check.assertions import AssertionMinter
 from authz.check.parts import Snapshot
 from authz.check.service import Service
 from authz.core.assertion import SigningKey
@@ -38,7 +37,8 @@ from authz.ops.readiness_log import ReadinessLog
 from authz.serve.decision_log import LogParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
-from authz.serve.signing_keys import load_keys
+from authz.serve.shadow import ShadowParts
+from authz.serve.signing_keys import load_keys, minter_of
 from authz.sessions.backchannel import MOST_BODY, Backchannel
 from authz.sessions.revocation_file import MOST_BYTES
 from authz.sessions.revoker import Revoker
@@ -87,8 +87,9 @@ class App:
         self.state = state_of(settings)
         self.metrics = Metrics()
         signing_keys = load_keys(settings)
-        self.minter = _minter(settings, signing_keys)
+        self.minter = minter_of(settings, signing_keys)
         self.keys = self._key_store(fetcher)
+        self.shadow = ShadowParts(settings, self.metrics, self._disagreements)
         self.policy = self._policy_file(lints=lints)
         self.log = LogParts(settings, log_lock, worker)
         self.sink = self.log.sink
@@ -115,11 +116,12 @@ class App:
             keep=settings.revocation.keep,
             runs=self.runs.service if self.runs is not None else None,
             privacy=self.log.privacy,
+            shadow=self.shadow.service,
         )
         self.engine = self._engine()
         named_files = NamedFiles(Path(settings.policy))
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
-        self.watchers = [self.policy_watcher, *self._revocation_watcher(file)]
+        self.watchers = [self.policy_watcher, *self._revocation_watcher(file), *self.shadow.watchers]
         self.admin = AdminServer(
             settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
         )
@@ -261,7 +263,7 @@ class App:
     def _details(self, policy: Policy | None) -> dict[str, object]:
         section = self.settings.run_identity
         runs = {} if section is None else {"run_identity": section.report}
-        return {"revision": policy.revision if policy else "", **runs}
+        return {"revision": policy.revision if policy else "", **runs, **self.shadow.details(policy)}
 
     def _policy_file(self, *, lints: bool) -> PolicyFile:
         path = Path(self.settings.policy)
@@ -295,6 +297,7 @@ class App:
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()
         self.keys.configure((*policy.issuers.values(), *of_airflow))
+        self.shadow.beside(policy)
 
     def _key_event(self, name: str, result: str) -> None:
         self.metrics.key_refresh(name, result)
@@ -345,7 +348,8 @@ class App:
     def _hang_up(self) -> None:
         """SIGHUP: reopen the log file, and reload the policy off the serving thread."""
         self.sink.reopen()
-        self.policy_watcher.ask()
+        for watcher in (self.policy_watcher, *self.shadow.watchers):
+            watcher.ask()
 
     def _close_log(self) -> None:
         lost = self.sink.close()
@@ -375,11 +379,6 @@ def _engine_options(settings: Settings) -> EngineOptions:
         drain_delay=settings.shutdown.drain_delay,
         drain_grace=settings.shutdown.drain_grace,
     )
-
-
-def _minter(settings: Settings, keys: Sequence[SigningKey]) -> AssertionMinter:
-    made = settings.assertion
-    return AssertionMinter(keys, issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,10 @@ several processes serve, one of them loads the keys before the others start.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from authz.check.assertions import AssertionMinter
 from authz.core import assertion
 from authz.core.errors import ConfigError, Problem
 from authz.settings import Settings
@@ -40,6 +42,12 @@ def load_keys(settings: Settings) -> tuple[assertion.SigningKey, ...]:
     if problems:
         raise ConfigError(problems)
     return tuple(keys)
+
+
+def minter_of(settings: Settings, keys: Sequence[assertion.SigningKey]) -> AssertionMinter:
+    """What signs assertions with these keys."""
+    made = settings.assertion
+    return AssertionMinter(keys, issuer=made.issuer if made else "", lifetime=int(made.lifetime) if made else 0)
 
 
 def _make_key(path: Path) -> None:

@@ -165,6 +165,9 @@ class Settings(Section):
         "", description="name of this gate in its records, one of its own for each gate; default: the host's name"
     )
     policy: ReadFile = Field("policy.yaml", description="the policy file")
+    shadow: ReadFile = Field(
+        "", description="a candidate for the policy, which every decision is compared with; it may be absent"
+    )
     state: Folder = Field(
         "", description="private folder for what is used after a restart: the last good policy and key sets"
     )

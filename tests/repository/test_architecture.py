@@ -65,6 +65,7 @@ CORE = {
     "parked": 9,
     "proof": 9,
     "replay": 9,
+    "shadow": 9,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.
 ENVOY_CONFIG = {
@@ -103,6 +104,7 @@ DOORS = {
     "keys/store.py",
     "sessions/revoker.py",
     "check/service.py",
+    "check/shadow.py",  # the candidate's door
     "serve/app.py",
     "serve/policy_warnings.py",
     "ops/decision_log.py",

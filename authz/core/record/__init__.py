@@ -14,6 +14,7 @@ from authz.core.record.fields import (
     LONGEST,
     REPLACED,
     VERSION,
+    ComparedFields,
     DecisionRecord,
     IdentityEntry,
     Memberships,
@@ -22,6 +23,7 @@ from authz.core.record.fields import (
     OwnFields,
     RequestFields,
     RunFields,
+    ShadowFields,
     SharedFields,
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
@@ -36,6 +38,7 @@ __all__ = [
     "PEOPLE",
     "REPLACED",
     "VERSION",
+    "ComparedFields",
     "DecisionLine",
     "DecisionRecord",
     "IdentityEntry",
@@ -47,6 +50,7 @@ __all__ = [
     "Redactor",
     "RequestFields",
     "RunFields",
+    "ShadowFields",
     "SharedFields",
     "end_of_line",
     "identity_id",

@@ -41,7 +41,31 @@ class RequestFields(TypedDict, total=False):
     narrowed: Annotated[Literal[True], "Airflow limits lists to the DAGs that the assertion names; absent elsewhere"]
 
 
-class SharedFields(RequestFields):
+class CandidateField(TypedDict):
+    """Which candidate policy was compared."""
+
+    revision: Annotated[str, "first 12 digits of the candidate's revision"]
+
+
+class ShadowFields(CandidateField, total=False):
+    """What the candidate policy (`shadow` in the settings) decides on the same check."""
+
+    decision: Annotated[str, "`allow` or `deny`; this, `reason` and `rule` are absent where all three are the record's"]
+    reason: Annotated[str, "why"]
+    rule: Annotated[str, "id of the candidate's rule that decides; empty where none does"]
+    rights: Annotated[
+        Literal[True], "both allow, and the assertion would name other DAGs or another Airflow role; absent elsewhere"
+    ]
+    unknown: Annotated[str, "why its verdict is not known: `issuer`, `token` or `error`; absent where it is"]
+
+
+class ComparedFields(TypedDict, total=False):
+    """The field that a decision has only while a candidate is compared, if the policy decided."""
+
+    shadow: Annotated[ShadowFields, "the candidate's verdict: [shadow](howto/shadow.md); absent where none is compared"]
+
+
+class SharedFields(RequestFields, ComparedFields):
     """The fields of a decision that follow from the request, the identity and the policy."""
 
     plane: Annotated[

@@ -21,13 +21,19 @@ class WorkerState:
     ready: bool
     revision: str
     reasons: tuple[str, ...] = ()
+    shadow: object = None
 
 
 def read_state(page: bytes | None) -> WorkerState | None:
     """A worker's `/readyz`; None if it cannot be read."""
     try:
         found = json.loads(page or b"")
-        return WorkerState(ready=found["ready"], revision=found["revision"], reasons=tuple(found["reasons"]))
+        return WorkerState(
+            ready=found["ready"],
+            revision=found["revision"],
+            reasons=tuple(found["reasons"]),
+            shadow=found.get("shadow"),
+        )
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -56,7 +62,11 @@ def combine_readiness(states: Mapping[int, WorkerState | None]) -> Readiness:
         details={
             "revision": next(iter(revisions)) if len(revisions) == 1 else "",
             "workers": [
-                {"ready": state is not None and state.ready, "revision": state.revision if state else ""}
+                {
+                    "ready": state is not None and state.ready,
+                    "revision": state.revision if state else "",
+                    **({"shadow": state.shadow} if state is not None and state.shadow is not None else {}),
+                }
                 for _, state in sorted(states.items())
             ],
         },

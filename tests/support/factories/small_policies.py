@@ -179,6 +179,15 @@ def loaded(made):
     return load(Bundle(f"version: 1\n{sections}".encode(), "policy.yaml"))
 
 
+def near(rng, plane, count):
+    """That many policies, most of them near the one before."""
+    made, found = None, []
+    for _ in range(count):
+        made, loaded = policy(rng, plane, made)
+        found.append(loaded)
+    return found
+
+
 INBOUND_PATHS = [
     *("/api/v2/dags", "/api/v2/dags/~", "/api/v2/dags/{}", "/api/v2/dags/{}/dagRuns", "/api/v2/dags/~/dagRuns"),
     *(

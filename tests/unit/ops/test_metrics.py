@@ -156,3 +156,19 @@ def _timed(metrics, rounds=2000):
         metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
         metrics.token_cache("hit")
     return (time.process_time() - began) / rounds
+
+
+def test_rules_beyond_the_first_two_hundred_share_one_label():
+    metrics = Metrics()
+    for number in range(203):
+        metrics.compared(f"rule-{number}", "agree")
+    for _ in range(2):
+        metrics.compared("rule-0", "loss")
+        metrics.compared("rule-202", "loss")
+        metrics.compared("", "gain")
+    text = metrics.exposition()[0].decode()
+    assert text.count("authz_shadow_checks_total{") == 200 + 1 + 3
+    assert 'authz_shadow_checks_total{outcome="agree",rule="(other)"} 3.0' in text
+    assert 'authz_shadow_checks_total{outcome="loss",rule="rule-0"} 2.0' in text
+    assert 'authz_shadow_checks_total{outcome="loss",rule="(other)"} 2.0' in text
+    assert 'authz_shadow_checks_total{outcome="gain",rule="(none)"} 2.0' in text

@@ -1,0 +1,162 @@
+"""Compares the decisions of checks with those of a candidate policy, and counts how they compare.
+
+Law 1: the candidate changes no answer. It is asked after the answer is made, and what it says goes to the check's
+record and the metrics only. An exception in it is counted and logged by its class and place; the check goes on.
+Law 2: the caller's roles follow from the same verified claims, all of them, by the candidate's roles. A caller whose
+issuer the candidate has another entry for, or none, is counted and not evaluated.
+Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims and the issuer, a
+comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded. Used by one
+thread.
+
+It comes before the record, because no answer is given without its record, and the record holds both verdicts.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from authz.authn.sessions import Session, groups_in
+from authz.authn.token_headers import shown_token
+from authz.check.check_record import CheckRecord
+from authz.core.decision.decide import evaluate
+from authz.core.model import Claims, Decision, HttpRequest, Identity, Issuer
+from authz.core.policy import Policy
+from authz.core.shadow import Changes, Comparison, Side, agreed, compare, unknown
+from authz.core.shadow.comparison import EVALUATED
+
+log = logging.getLogger(__name__)
+
+_MOST_KNOWN: Final = 2048  # callers; a full table is cleared
+_NOTHING: Final = agreed("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A candidate, and where it differs from `beside`; without `changes` it is asked about every check."""
+
+    policy: Policy
+    beside: Policy | None = None
+    changes: Changes | None = None
+
+
+class Counts(Protocol):
+    """Counts comparisons (implemented by `authz.ops.metrics`)."""
+
+    def compared(self, rule: str, outcome: str) -> None:
+        """Count a check by the rule in force that decided it, "" if none did."""
+        ...
+
+    def not_compared(self, why: str) -> None:
+        """Count a check on which the candidate's verdict is not known."""
+        ...
+
+
+class Shadow:
+    """Compares checks with the candidate.
+
+    Args:
+        candidate: the candidate of this moment; None if there is none.
+        counts: counts the comparisons.
+    """
+
+    def __init__(self, candidate: Callable[[], Candidate | None], counts: Counts) -> None:
+        self._newest = candidate
+        self._counts = counts
+        self._candidate: Candidate | None = None
+        self._number = 0  # of the candidate
+        self._same = _NOTHING
+        self._known: dict[int, tuple[Claims, Issuer, Identity | None]] = {}  # by identity of the claims, kept with it
+        self._failed_at = ""
+
+    def compare(self, check: CheckRecord, decision: Decision) -> None:
+        """Set what the record says about the candidate; `decision` is that of the policy in force."""
+        try:
+            found = check.shadow = self._found(check, decision)
+            if found is None:
+                return
+            if found.outcome is not None:
+                self._counts.compared(decision.rule, found.outcome)
+            elif found.unknown is not None:
+                self._counts.not_compared(found.unknown)
+        except Exception as error:  # noqa: BLE001 the candidate's door: a bug that it brings out must not reach the check
+            self._failed(check, error)
+
+    def _found(self, check: CheckRecord, decision: Decision) -> Comparison | None:
+        """The comparison, from memory where a record is prepared; None if there is nothing to compare."""
+        candidate = self._newest()
+        if candidate is not self._candidate:
+            self._turn(candidate)
+        verdict = check.verdict
+        if verdict is None or verdict.decision is not decision:
+            return self._compared(check, decision, candidate)
+        if verdict.compared_with != self._number:
+            verdict.record = b""
+            verdict.compared = self._compared(check, decision, candidate)
+            verdict.compared_with = self._number
+        return verdict.compared
+
+    def _turn(self, candidate: Candidate | None) -> None:
+        """Another candidate, or none, from here on."""
+        self._candidate = candidate
+        self._number += 1
+        self._same = agreed(candidate.policy.revision) if candidate is not None else _NOTHING
+        self._known.clear()
+
+    def _compared(self, check: CheckRecord, decision: Decision, candidate: Candidate | None) -> Comparison | None:
+        request, http = check.request, check.http
+        if candidate is None or decision.reason not in EVALUATED or request is None or http is None:
+            return None
+        policy = candidate.policy
+        identity, theirs = check.identity, None
+        if identity is None:
+            # Under the candidate the route may not be public, and the caller of this token someone.
+            if http.authorization or http.run_identity or http.proxy_authorization:
+                return unknown("token", policy.revision)
+        elif check.account is None:
+            theirs = identity  # a run with a token of the gate has no memberships
+        else:
+            theirs = self._caller(http, check.account, policy)
+            if theirs is None:
+                return unknown("issuer", policy.revision)
+            if identity.run is not None:
+                theirs = replace(theirs, run=identity.run)
+        other, changes = decision, candidate.changes
+        if (
+            changes is None
+            or candidate.beside is not check.policy
+            or changes.may_differ(request, identity, theirs, decision)
+        ):
+            other = evaluate(request, theirs, policy)
+        return compare(request, Side(identity, decision), Side(theirs, other), self._same)
+
+    def _caller(self, http: HttpRequest, account: Session, candidate: Policy) -> Identity | None:
+        """The caller under the candidate; None if it has another entry for the issuer, or none."""
+        claims, issuer = account.claims, account.issuer
+        known = self._known.get(id(claims))
+        if known is not None and known[0] is claims and known[1] is issuer:
+            return known[2]
+        found = None
+        if candidate.issuers.get(issuer.issuer) == issuer:
+            whole = claims if account.whole else replace(claims, groups=groups_in(shown_token(http), account))
+            found = replace(candidate.identify(whole), claims=claims)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[id(claims)] = claims, issuer, found
+        return found
+
+    def _failed(self, check: CheckRecord, error: Exception) -> None:
+        """Count and name the exception, once in a row: not its text or arguments, which could quote the request."""
+        revision = self._candidate.policy.revision if self._candidate is not None else ""
+        check.shadow = unknown("error", revision)
+        if check.verdict is not None:
+            check.verdict.record, check.verdict.compared_with = b"", -1  # what was prepared has another comparison
+        self._counts.not_compared("error")
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+        named = f"{revision[:12]}: {type(error).__name__} at {place}"
+        if named != self._failed_at:
+            self._failed_at = named
+            log.error("internal error in the evaluation of the candidate %s; no answer is affected", named)

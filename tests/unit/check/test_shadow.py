@@ -1,0 +1,159 @@
+"""The candidate's verdict is in the record and the metrics, and nothing of it reaches an answer."""
+
+import json
+import logging
+
+from authz.check.shadow import Candidate, Shadow
+from authz.core.shadow import Changes
+from authz.ops.metrics import Metrics
+from tests.support.factories.tokens import access_claims, sign
+from tests.support.rigs.service import KEY, POLICY, Rig, load, message
+from tests.unit.check.test_privacy import GROUPS, hiding
+from tests.unit.check.test_recorder import SCHEMA
+
+NARROWER = POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations")
+WIDER = POLICY.replace("roles:\n", "roles:\n  other: {groups: [others]}\n", 1).replace(
+    "roles: [viewer], operations", "roles: [viewer, other], operations"
+)
+OTHER_ISSUER = POLICY.replace("max_lifetime: 1h", "max_lifetime: 2h")
+
+
+class Beside:
+    """A rig whose checks are compared with `candidate`, which the test sets by a text."""
+
+    def __init__(self, text=None, **parts):
+        self.rig = Rig(**parts)
+        self.metrics = Metrics()
+        self.candidate = None
+        self.rig.service._shadow = Shadow(lambda: self.candidate, self.metrics)
+        self.set(text)
+
+    def set(self, text):
+        policy = load(text) if text is not None else None
+        changes = Changes(self.rig.policy, policy) if policy is not None else None
+        self.candidate = None if policy is None else Candidate(policy=policy, beside=self.rig.policy, changes=changes)
+
+    def shadow(self, *request, **parts):
+        """What the record says of the candidate, after a check that is answered as without one."""
+        answer = self.rig.check(*request, **parts)
+        plain = Rig()
+        assert (answer.http, answer.reason) == ((found := plain.check(*request, **parts)).http, found.reason)
+        return self.rig.record.get("shadow")
+
+
+def test_both_verdicts_are_on_record_and_counted_by_the_rule_in_force():
+    beside = Beside(NARROWER)
+    token = beside.rig.token()
+    revision = beside.candidate.policy.revision[:12]
+    for _ in range(3):  # new, known, and prepared
+        denied = {"revision": revision, "decision": "deny", "reason": "no_rule", "rule": ""}
+        assert beside.shadow(token=token) == denied
+        assert beside.shadow("GET", "/api/v2/monitor/health") == {"revision": revision}
+    assert beside.metrics._compared == {("readers", "loss"): 3, ("health", "agree"): 3}
+    SCHEMA.validate(beside.rig.record)
+
+
+def test_another_candidate_or_none_is_on_record_from_the_next_check_on_also_of_a_prepared_answer():
+    beside = Beside(NARROWER)
+    token = beside.rig.token()
+    for text, decision in ((NARROWER, "deny"), (POLICY, None), (NARROWER, "deny")):
+        beside.set(text)
+        for _ in range(3):
+            shadow = beside.shadow(token=token)
+            assert (shadow["revision"], shadow.get("decision")) == (load(text).revision[:12], decision)
+    beside.set(None)
+    assert beside.shadow(token=token) is None
+    assert beside.rig.record["decision"] == "allow"
+
+
+def test_roles_follow_from_all_claims_also_of_a_token_whose_groups_are_not_kept():
+    beside = Beside(WIDER, max_token_bytes=99_999)
+    token = sign(access_claims(groups=["others"], pad="x" * 20_000), KEY)
+    for _ in range(3):
+        beside.rig.check(token=token)
+        assert beside.rig.record["decision"] == "deny"
+        assert beside.rig.record["shadow"]["decision"] == "allow"
+    assert beside.metrics._compared == {("", "gain"): 3}
+
+
+def test_a_caller_whose_issuer_has_another_entry_is_counted_and_never_guessed():
+    beside = Beside(OTHER_ISSUER)
+    for _ in range(3):
+        assert beside.shadow(token=beside.rig.token())["unknown"] == "issuer"
+        assert "unknown" not in beside.shadow("GET", "/api/v2/monitor/health")  # anonymous: no issuer to differ
+    assert beside.metrics._not_compared == {"issuer": 3, "token": 0, "error": 0}
+
+
+def test_a_token_that_was_refused_on_a_public_route_might_be_someones_under_the_candidate():
+    beside = Beside(NARROWER)
+    expired = beside.rig.token(exp=1, iat=0)
+    assert beside.shadow("GET", "/api/v2/monitor/health", token=expired)["unknown"] == "token"
+    assert beside.shadow(token=expired) is None  # no policy decided this
+    assert beside.metrics._not_compared["token"] == 1
+
+
+class Broken:
+    """Changes that cannot be asked, as a bug would have it."""
+
+    def __init__(self):
+        self.works = False
+
+    def may_differ(self, *_):
+        if not self.works:
+            raise ZeroDivisionError("the secret path /api/v2/dags")
+        return True
+
+
+def test_an_exception_in_the_candidate_is_counted_and_named_and_the_check_is_untouched(caplog):
+    beside = Beside(NARROWER)
+    token = beside.rig.token()
+    broken = Broken()
+    good = beside.candidate
+    beside.candidate = Candidate(policy=good.policy, beside=good.beside, changes=broken)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(4):
+            assert beside.shadow(token=token) == {"revision": good.policy.revision[:12], "unknown": "error"}
+    assert beside.metrics._not_compared["error"] == 4
+    [told] = [entry for entry in caplog.messages if "candidate" in entry]
+    assert "ZeroDivisionError at " in told
+    assert "secret" not in caplog.text
+    broken.works = True
+    assert beside.shadow(token=token)["decision"] == "deny"  # what was prepared meanwhile is not used
+
+
+def test_a_policy_that_the_changes_are_not_about_is_evaluated_anyway():
+    beside = Beside(NARROWER)
+    beside.rig.policy = load(NARROWER)
+    beside.rig.check(token=beside.rig.token())
+    assert beside.rig.record["shadow"] == {"revision": beside.candidate.policy.revision[:12]}
+    assert beside.metrics._compared == {("", "agree"): 1}
+
+
+def test_a_private_record_names_no_one_for_the_candidate():
+    beside = Beside(NARROWER)
+    hiding(beside.rig, hashed=["subject", "client", "groups", "user"])
+    token = beside.rig.token(sub="canary-subject", client_id="canary-client", groups=GROUPS)
+    for _ in range(3):
+        beside.rig.settle(beside.rig.ask(token=token))
+    assert beside.rig.record["shadow"]["decision"] == "deny"
+    assert not any(b"canary" in line for line in beside.rig.sink.lines)
+
+
+def test_without_a_candidate_a_record_is_as_before_and_with_one_it_is_little_longer():
+    plain, beside = Rig(), Beside(POLICY)
+    token = plain.token()
+    for _ in range(3):
+        for rig in (plain, beside.rig):
+            rig.service.check(message(headers=[("authorization", f"Bearer {token}".encode())]))
+    assert "shadow" not in plain.record
+    assert len(beside.rig.sink.lines[-1]) - len(plain.sink.lines[-1]) == len(',"shadow":{"revision":"123456789012"}')
+    assert json.loads(beside.rig.sink.lines[-1])["shadow"] == {"revision": beside.candidate.policy.revision[:12]}
+
+
+def test_the_callers_that_are_remembered_are_bounded(monkeypatch):
+    monkeypatch.setattr("authz.check.shadow._MOST_KNOWN", 2)
+    beside = Beside(NARROWER)
+    for number in range(5):
+        beside.shadow(token=beside.rig.token(jti=str(number)))
+        assert len(beside.rig.service._shadow._known) <= 2
+    assert beside.metrics._compared == {("readers", "loss"): 5}
