@@ -88,10 +88,15 @@ class Callers:
 @pytest.fixture
 def believing(monkeypatch):
     """The small policies believe the issuer of the tokens."""
-    issuers = small_policies.ISSUERS.replace("https://idp.example.com", ISS).replace(
-        "[RS256]", "[RS256, ES256]\n    groups: [groups]"
-    )
-    monkeypatch.setattr(small_policies, "ISSUERS", issuers)
+    drawn = small_policies.issuers_of
+
+    def issuers_of(rng):
+        issuers = drawn(rng)
+        issuers[0] |= {"issuer": ISS, "audiences": small_policies.BOTH, "groups": ["groups"]}
+        issuers[0]["algorithms"] = ["RS256", "ES256"]
+        return issuers
+
+    monkeypatch.setattr(small_policies, "issuers_of", issuers_of)
 
 
 def asked(request, headers):
