@@ -48,7 +48,7 @@ GAPS: Final[Mapping[Gap, str]] = MappingProxyType(
         Gap.DROPPED: "A field that the policy compares is left out (`log.privacy`).",
         Gap.HASHED: "A field that the policy compares is hashed (`log.privacy`).",
         Gap.IDENTITY_UNKNOWN: "The identity entry that the record names is missing, or was changed.",
-        Gap.ISSUER_UNKNOWN: "The policy does not have the issuer of the caller's token.",
+        Gap.ISSUER_UNKNOWN: "The policy does not have the token's issuer, or none of its audiences on this plane.",
     }
 )
 
@@ -79,6 +79,10 @@ class Case:
     lost: Mapping[str, Gap]
 
 
+Callers = dict[str, tuple[Claims, Mapping[str, Gap]]]
+"""Callers that were read already: their claims, and what of them is lost, by the ids of their entries."""
+
+
 class _CannotError(Exception):
     """The case cannot be rebuilt."""
 
@@ -87,10 +91,15 @@ class _CannotError(Exception):
         self.gap = gap
 
 
-def rebuild(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> Case | Gap:
-    """The case in a record of the type `decision`. `entries` are the log's identity entries by their ids."""
+def rebuild(
+    record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]], known: Callers | None = None
+) -> Case | Gap:
+    """The case in a record of the type `decision`. `entries` are the log's identity entries by their ids.
+
+    `known` keeps the callers from one record to the next: reading one takes as long as all the rest.
+    """
     try:
-        return _rebuilt(record, entries)
+        return _rebuilt(record, entries, {} if known is None else known)
     except _CannotError as error:
         return error.gap
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -109,7 +118,7 @@ def identify(case: Case, policy: Policy) -> Identity | Gap | None:
     if caller is None:
         return None if run is None else Identity(claims=NO_CLAIMS, roles=frozenset(), run=run)
     issuer = policy.issuers.get(caller.issuer)
-    if issuer is None:
+    if issuer is None or case.request.plane not in issuer.audiences:
         return Gap.ISSUER_UNKNOWN
     for name, table in _TABLES:
         if name in case.lost and any(getattr(role, table) for role in policy.roles.values()):
@@ -117,12 +126,12 @@ def identify(case: Case, policy: Policy) -> Identity | Gap | None:
     return replace(policy.identify(replace(caller, issuer_name=issuer.name)), run=run)
 
 
-def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> Case:
+def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]], known: Callers) -> Case:
     if record.get("v") != VERSION:
         raise _CannotError(Gap.VERSION)
     reason = _evaluated(record)
     name = record["identity"] if "identity" in record else _dropped()
-    caller, lost = _caller(name, entries) if name != "" else (None, _NOTHING)
+    caller, lost = (known.get(name) or _caller(name, entries, known)) if name != "" else (None, _NOTHING)
     return Case(
         id=_text(record, "id"),
         revision=_text(record, "revision"),
@@ -191,7 +200,7 @@ def _run(record: Mapping[str, Any]) -> Run | None:
     return read_run(run, Level(record["level"]))
 
 
-def _caller(name: str, entries: Mapping[str, Mapping[str, Any]]) -> tuple[Claims, Mapping[str, Gap]]:
+def _caller(name: str, entries: Mapping[str, Mapping[str, Any]], known: Callers) -> tuple[Claims, Mapping[str, Gap]]:
     """The claims in the identity entry, and which of them are lost."""
     entry = entries.get(name)
     found = {key: entry[key] for key in Memberships.__annotations__ if key in entry} if entry is not None else {}
@@ -209,6 +218,7 @@ def _caller(name: str, entries: Mapping[str, Mapping[str, Any]]) -> tuple[Claims
         username=_text(found, "user", ""),
         groups=frozenset(map(_is_text, groups)),
     )
+    known[name] = claims, lost
     return claims, lost
 
 

@@ -27,6 +27,7 @@ from authz.core.record.fields import (
     SharedFields,
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
+from authz.core.record.reading import SKIPPED, DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.record.redaction import PATH, PEOPLE, Redactor
 
 __all__ = [
@@ -37,9 +38,11 @@ __all__ = [
     "PATH",
     "PEOPLE",
     "REPLACED",
+    "SKIPPED",
     "VERSION",
     "ComparedFields",
     "DecisionLine",
+    "DecisionParts",
     "DecisionRecord",
     "IdentityEntry",
     "IdentityLine",
@@ -52,7 +55,11 @@ __all__ = [
     "RunFields",
     "ShadowFields",
     "SharedFields",
+    "Skipped",
+    "decision_in",
     "end_of_line",
+    "entry_in",
+    "fields_of",
     "identity_id",
     "valid",
     "written",

@@ -220,6 +220,21 @@ def test_an_issuer_that_the_policy_does_not_have():
     assert again(record(), other) is Gap.ISSUER_UNKNOWN
 
 
+def test_a_plane_on_which_the_policy_takes_no_token_of_the_issuer():
+    inbound_only = load(RULES, issuers=ISSUERS.replace(", egress: [airflow-egress]", ""))
+    assert again(record(), inbound_only) == (Reason.RULE, "readers")
+    assert again(outbound(ETL, host="files.test", run=None, level=""), inbound_only) is Gap.ISSUER_UNKNOWN
+    assert again(outbound(), inbound_only) == (Reason.RULE, "orders")
+
+
+def test_a_caller_that_was_read_is_kept():
+    known = {}
+    first = rebuild(record(), ENTRIES, known)
+    assert set(known) == {record()["identity"]}
+    assert rebuild(record(), {}, known).caller is first.caller
+    assert rebuild(record(None, reason="no_token"), {}, known).caller is None
+
+
 def test_every_gap_is_explained():
     assert set(GAPS) == set(Gap)
     assert all(text.endswith(".") for text in GAPS.values())

@@ -1,0 +1,103 @@
+"""From the log's lines back to their fields.
+
+Law: total. A line is a decision, an identity entry, or a word that says why it is neither. What many decisions share is
+handed on as bytes that are equal for all of them, so that a reader parses it once; programs may have written a line
+again, with its fields in another order, and it means the same.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from authz.core.record.fields import DECISION, IDENTITY, VERSION, Memberships, OwnFields
+from authz.core.record.identity import identity_id, written
+
+_TEXT: Final = rb'"(?:[^"\\]|\\.)*"'
+_TIME: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+# The beginning of a line as `DecisionLine` writes it, with the id and the time.
+_own: Final = re.compile(
+    rb'\{"v":1,"type":"decision","id":"([0-9a-f]+)","time":"(' + _TIME + rb')",'
+    rb'"latency_us":-?\d+,"trace":"[0-9a-f]*",(?:"source":' + _TEXT + rb',)?"upstream":' + _TEXT + rb","
+    rb'"gate":' + _TEXT + rb',"worker":\d+,'
+).match
+_is_time: Final = re.compile(_TIME.decode()).fullmatch
+_maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
+_OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
+
+
+class Skipped(StrEnum):
+    """Why a line is neither a decision nor an identity entry."""
+
+    EMPTY = "empty"
+    BROKEN = "broken"
+    OTHER_TYPE = "other_type"
+
+
+SKIPPED: Final[Mapping[Skipped, str]] = MappingProxyType(
+    {
+        Skipped.EMPTY: "The line is empty.",
+        Skipped.BROKEN: "The line is not one JSON object: it was cut, or something else wrote it.",
+        Skipped.OTHER_TYPE: "The line has a type that this version does not know.",
+    }
+)
+
+
+class DecisionParts(NamedTuple):
+    """A decision: its id, its time ("" if it has none of the log's form), and its other fields as a JSON object."""
+
+    id: str
+    time: str
+    rest: bytes
+
+
+def decision_in(line: bytes) -> DecisionParts | Skipped | None:
+    """The decision of a line without its newline; None for an identity entry. `fields_of` has its fields."""
+    own = _own(line)
+    if own is not None:
+        return DecisionParts(own[1].decode(), own[2].decode(), b"{" + line[own.end() :])
+    if not line.strip():
+        return Skipped.EMPTY
+    fields = _object(line)
+    if fields is None:
+        return Skipped.BROKEN
+    kind = fields.get("type", DECISION)  # older formats had no types
+    if kind != DECISION:
+        return None if kind == IDENTITY else Skipped.OTHER_TYPE
+    name, time = fields.get("id"), fields.get("time")
+    shared = {"v": None, **{key: value for key, value in fields.items() if key not in _OWN}}
+    try:
+        rest = orjson.dumps(shared)
+    except TypeError:  # nested deeper than what can be written
+        return Skipped.BROKEN
+    known = isinstance(time, str) and _is_time(time)
+    return DecisionParts(name if isinstance(name, str) else "", str(time) if known else "", rest)
+
+
+def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
+    """The decision's fields without those that are its own, but with `v` and `id`; None if it is a broken line."""
+    shared = _object(parts.rest)
+    return None if shared is None else {"v": VERSION, **shared, "id": parts.id}
+
+
+def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
+    """The id and the fields of an identity entry that says what its id says; None for every other line."""
+    fields = _object(line) if _maybe_entry(line) else None
+    if fields is None or fields.get("type") != IDENTITY or fields.get("v") != VERSION:
+        return None
+    name, found = fields.get("id"), {key: fields[key] for key in Memberships.__annotations__ if key in fields}
+    try:
+        return (name, found) if isinstance(name, str) and identity_id(written(found)) == name else None
+    except (TypeError, RecursionError):  # nested deeper than what can be written
+        return None
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None

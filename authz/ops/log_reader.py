@@ -1,0 +1,161 @@
+"""The lines of decision logs that were renamed, compressed and written by many workers.
+
+Law: reading changes nothing, and memory is bounded whatever a file holds. A file that ends within its compression or
+within a line, and a line that is too long, are reported with their places; the lines before them are read.
+"""
+
+import bz2
+import glob
+import gzip
+import lzma
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Final, Protocol
+
+from authz.core.errors import ConfigError, Problem
+
+LONGEST_LINE: Final = 4 * 1024 * 1024
+"""Bytes: an identity entry has all groups of the largest token, each character escaped."""
+_CHUNK: Final = 1024 * 1024
+_KINDS: Final[Mapping[bytes, Callable[[IO[bytes]], "_Source"]]] = MappingProxyType(
+    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+)
+_ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+_MAGIC: Final = 6
+# decisions.jsonl, decisions.jsonl.1, decisions.jsonl-20261129.gz; the salts beside a log are no part of it.
+_of_a_log: Final = re.compile(r".+\.jsonl(?:[.-][0-9][0-9A-Za-z_-]*)*(?:\.(?:gz|bz2|xz|zst))?").fullmatch
+
+
+class _Source(Protocol):
+    """What bytes are read from. `read1` hands out what was read before an error, `read` would lose it."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A part of a file that could not be read; `line` is where it begins."""
+
+    path: Path
+    line: int
+    text: str
+
+
+def find(names: Iterable[str]) -> list[Path]:
+    """The files that are meant: files, patterns (`decisions.jsonl*`), and the logs in folders. Each file once.
+
+    Raises:
+        ConfigError: a name stands for no file, or for one that cannot be read.
+    """
+    found: dict[tuple[int, int], Path] = {}
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            paths = _named(name)
+            if not paths:
+                problems.append(Problem(name, 0, 0, "there is no decision log", "name files, patterns or a folder"))
+            for path in paths:
+                about = path.stat()
+                found.setdefault((about.st_dev, about.st_ino), path)
+                problems += _unreadable(path, about.st_mode)
+        except OSError as error:
+            problems.append(Problem(str(error.filename or name), 0, 0, f"cannot be read: {error.strerror}"))
+    if problems:
+        raise ConfigError(problems)
+    return [*found.values()]
+
+
+def rotated(path: Path) -> list[str]:
+    """The names of a log and of the files that it was renamed to."""
+    beside = path.parent.glob(f"{glob.escape(path.name)}*")
+    ending = re.compile(re.escape(path.name) + r"(?:[.-][0-9][0-9A-Za-z_-]*)*(?:\.(?:gz|bz2|xz|zst))?")
+    return sorted(str(one) for one in beside if ending.fullmatch(one.name))
+
+
+def _named(name: str) -> list[Path]:
+    path = Path(name)
+    if path.is_dir():
+        return sorted(one for one in path.iterdir() if _of_a_log(one.name) and one.is_file())
+    if path.exists() or not glob.has_magic(name):
+        return [path]
+    return sorted(one for one in map(Path, glob.glob(name, recursive=True)) if one.is_file())  # noqa: PTH207 any path
+
+
+def _unreadable(path: Path, mode: int) -> Iterator[Problem]:
+    if not stat.S_ISREG(mode):
+        yield Problem(str(path), 0, 0, "is not a file", "it is read twice: give a file, not a pipe")
+        return
+    with path.open("rb") as file:
+        if file.read(len(_ZSTANDARD)) == _ZSTANDARD:
+            yield Problem(str(path), 0, 0, "is compressed with zstd", "decompress it first: unzstd FILE")
+
+
+class _DamagedError(Exception):
+    """A compressed file ends early, or is not what its beginning says."""
+
+
+class LogReader:
+    """Reads the lines of files.
+
+    Args:
+        advanced: called with the number of bytes of a file that were read, compressed as they are.
+    """
+
+    def __init__(self, advanced: Callable[[int], None] = lambda _bytes: None) -> None:
+        self.damages: list[Damage] = []
+        self._advanced = advanced
+
+    def lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """The lines of a file, without their newlines, with their numbers from 1; the last one may have had none.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        number, begun, skipping = 0, b"", False
+        try:
+            for chunk in self._chunks(path):
+                *lines, rest = chunk.split(b"\n")
+                if lines:
+                    lines[0], begun = begun + lines[0], b""
+                    for line in lines:
+                        number += 1
+                        if not skipping:
+                            yield number, line
+                        skipping = False
+                begun = b"" if skipping else begun + rest
+                if len(begun) > LONGEST_LINE:
+                    self.damages.append(Damage(path, number + 1, f"the line is longer than {LONGEST_LINE:,} bytes"))
+                    begun, skipping = b"", True
+        except _DamagedError as error:
+            self.damages.append(Damage(path, number + 1, f"the compressed file is damaged or cut: {error}"))
+        if begun:
+            yield number + 1, begun
+
+    def _chunks(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            magic = file.read(_MAGIC)
+            file.seek(0)
+            opener = next((opener for start, opener in _KINDS.items() if magic.startswith(start)), None)
+            source: _Source = file if opener is None else opener(file)
+            at = 0
+            while True:
+                try:
+                    chunk = source.read1(_CHUNK)
+                except (EOFError, zlib.error, lzma.LZMAError) as error:
+                    raise _DamagedError(error) from error
+                except OSError as error:
+                    if error.errno is not None:
+                        raise
+                    raise _DamagedError(error) from error  # gzip and bzip2 say it so
+                if not chunk:
+                    return
+                yield chunk
+                self._advanced(file.tell() - at)
+                at = file.tell()

@@ -1,0 +1,130 @@
+"""Logs are found and read whole, whatever they were renamed to and compressed with; damage is told with its place."""
+
+import bz2
+import gzip
+import lzma
+import os
+
+import pytest
+
+from authz.core.errors import ConfigError
+from authz.ops import log_reader
+from authz.ops.log_reader import LogReader, find, rotated
+
+LINES = [b'{"n":%d}' % number for number in range(5000)]
+DATA = b"".join(line + b"\n" for line in LINES)
+COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+def lines_of(path, reader=None):
+    return [line for _number, line in (reader or LogReader()).lines(path)]
+
+
+@pytest.mark.parametrize("ending", ["", *COMPRESSED])
+@pytest.mark.parametrize("name", ["decisions.jsonl.1", "no-such-ending"])
+def test_a_file_is_read_by_what_it_holds(tmp_path, ending, name):
+    path = tmp_path / name
+    path.write_bytes(COMPRESSED.get(ending, bytes)(DATA))
+    read = []
+    found = list(LogReader(read.append).lines(path))
+    assert found == list(enumerate(LINES, start=1))
+    assert sum(read) == path.stat().st_size
+
+
+def test_a_file_may_be_several_compressed_ones(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(DATA[:700]) + gzip.compress(DATA[700:]))
+    assert lines_of(path) == LINES
+
+
+def test_a_last_line_without_its_end_is_handed_out(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(DATA[:-5])
+    assert lines_of(path)[-1] == LINES[-1][:-4]
+    path.write_bytes(b"")
+    assert lines_of(path) == []
+
+
+@pytest.mark.parametrize("ending", COMPRESSED)
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: data[: len(data) // 2] + b"\0" * 900])
+def test_what_stands_before_damage_is_read(tmp_path, ending, damage):
+    text = b"".join(b"%s %s\n" % (line, os.urandom(40).hex().encode()) for line in LINES)
+    path = tmp_path / "a"
+    path.write_bytes(damage(COMPRESSED[ending](text)))
+    reader = LogReader()
+    found = lines_of(path, reader)
+    (told,) = reader.damages
+    assert told.path == path
+    assert told.line in {len(found), len(found) + 1}
+    assert "damaged or cut" in told.text
+    if ending == "gz":  # the others compress in large blocks
+        assert len(found) > 2000
+        assert found[:2000] == text.splitlines()[:2000]
+
+
+def test_a_line_without_end_is_skipped_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_reader, "LONGEST_LINE", 100)
+    monkeypatch.setattr(log_reader, "_CHUNK", 64)
+    path = tmp_path / "a"
+    path.write_bytes(b"one\n" + b"x" * 1000 + b"\ntwo\n" + b"y" * 90 + b"\nthree\n" + b"z" * 400)
+    reader = LogReader()
+    assert list(reader.lines(path)) == [(1, b"one"), (3, b"two"), (4, b"y" * 90), (5, b"three")]
+    assert [(damage.line, damage.text) for damage in reader.damages] == [
+        (2, "the line is longer than 100 bytes"),
+        (6, "the line is longer than 100 bytes"),
+    ]
+
+
+NAMES = [
+    "decisions.jsonl", "decisions.jsonl.1", "decisions.jsonl.2.gz", "decisions.jsonl-20261129.gz",
+    "decisions.jsonl-20261129-1764374400.xz", "other.jsonl.10.bz2",
+]  # fmt: skip
+OTHERS = ["decisions.jsonl.salts", "decisions.jsonl.swp", "authz.yaml", "decisions.jsonl.1.gz.tmp", ".jsonl"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (*NAMES, *OTHERS):
+        (tmp_path / name).write_bytes(DATA)
+    (tmp_path / "more.jsonl").mkdir()
+    return tmp_path
+
+
+def test_a_folder_stands_for_its_logs_and_never_for_the_salts(folder):
+    assert sorted(path.name for path in find([str(folder)])) == sorted(NAMES)
+
+
+def test_a_log_stands_for_what_it_was_renamed_to(folder):
+    (folder / "decisions.jsonl.gz").write_bytes(DATA)
+    names = [name.rpartition("/")[2] for name in rotated(folder / "decisions.jsonl")]
+    assert names == sorted([*NAMES[:-1], "decisions.jsonl.gz"])
+
+
+def test_a_name_is_a_file_first_and_then_a_pattern(folder):
+    odd = folder / "d[1].jsonl"
+    odd.write_bytes(DATA)
+    assert find([str(odd)]) == [odd]
+    assert [path.name for path in find([f"{folder}/decisions.jsonl.?"])] == ["decisions.jsonl.1"]
+
+
+def test_each_file_is_read_once(folder):
+    path = folder / "decisions.jsonl"
+    (folder / "link").symlink_to(path)
+    (folder / "hard").hardlink_to(path)
+    assert find([str(path), str(folder / "link"), str(folder / "hard"), f"{folder}/decisions.jsonl"]) == [path]
+
+
+def test_all_names_that_cannot_be_read_are_reported_at_once(folder):
+    os.mkfifo(folder / "pipe")
+    (folder / "z").write_bytes(b"\x28\xb5\x2f\xfd....")
+    (folder / "empty").mkdir()
+    with pytest.raises(ConfigError) as told:
+        find([f"{folder}/{name}" for name in ("nothing", "pipe", "z", "empty", "no*pe", "decisions.jsonl")])
+    texts = [f"{problem.file.rpartition('/')[2]}: {problem.message}" for problem in told.value.problems]
+    assert sorted(texts) == [
+        "empty: there is no decision log",
+        "no*pe: there is no decision log",
+        "nothing: cannot be read: No such file or directory",
+        "pipe: is not a file",
+        "z: is compressed with zstd",
+    ]
