@@ -48,6 +48,15 @@ def _side(text: str) -> _Side:
     return _Side(policy, key_files(policy, revision))
 
 
+def policy_at(text: str) -> Policy:
+    """The policy of a file, or of `git:REVISION:PATH`.
+
+    Raises:
+        ConfigError, PolicyError: it cannot be read.
+    """
+    return _side(text).policy
+
+
 def _conditions(old: _Side, new: _Side) -> Iterator[Condition]:
     return conditions(old.policy, new.policy, (old.keys, new.keys))
 

@@ -14,12 +14,14 @@ from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
 from authz.cli.operations import operations
+from authz.cli.replay import replay
 from authz.cli.revoke import revoke
 from authz.cli.run import serve
 from authz.cli.shadow import shadow
 from authz.cli.task_keys import task_keys
 from authz.cli.testing import run_tests
 from authz.cli.token import token
+from authz.cli.unused import unused
 from authz.core.errors import AuthzError, ConfigError, PolicyError
 
 
@@ -77,8 +79,8 @@ def main() -> None:
 
 
 _COMMANDS = (
-    serve, check, explain, who_can, what_can, matrix, diff, prove, lint, run_tests, operations, schema, token, revoke,
-    task_keys, envoy, doctor, completion, shadow,
+    serve, check, explain, who_can, what_can, matrix, diff, prove, replay, unused, shadow, lint, run_tests, operations,
+    schema, token, revoke, task_keys, envoy, doctor, completion,
 )  # fmt: skip
 for command in _COMMANDS:
     main.add_command(command)

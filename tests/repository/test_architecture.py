@@ -66,6 +66,7 @@ CORE = {
     "proof": 9,
     "replay": 9,
     "shadow": 9,
+    "traffic": 10,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.
 ENVOY_CONFIG = {

@@ -13,7 +13,7 @@ def floors(drawing):
     """Name → floor. A line begins with its floor; names are separated by a middle dot and end before two spaces."""
     return {
         name: int(floor)
-        for floor, names in re.findall(r"^ +(\d) +(\S+(?: · \S+)*) {2}", drawing, re.MULTILINE)
+        for floor, names in re.findall(r"^ +(\d+) +(\S+(?: · \S+)*) {2}", drawing, re.MULTILINE)
         for name in names.split(" · ")
     }
 

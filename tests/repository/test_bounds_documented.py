@@ -14,6 +14,7 @@ TABLE = re.compile(
 )
 ELSEWHERE = {
     "core.caching.clock_cache": "the cache itself",
+    "core.traffic.evaluating": "of commands: no request reaches it",
     "serve.run_identity": "wiring",
 }
 OUTSIDE = {"airflow", "cli", "envoy_config", "_generated"}  # not the serving process

@@ -16,6 +16,7 @@ from authz.core.lint import review
 from authz.core.policy import Bundle
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
+from tests.support.factories.decision_logs import day_of
 
 PARTS = {
     "filters.http.ext_authz": "inbound:",
@@ -48,8 +49,12 @@ def failures():
 
 @pytest.fixture
 def saved(request, tmp_path):
-    for name, text in saved_files(request.getfixturevalue("page")).items():
+    page = request.getfixturevalue("page")
+    for name, text in saved_files(page).items():
         (tmp_path / name).write_text(text)
+    if page.stem == "replay":
+        policy = load(Bundle((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")).policy
+        (tmp_path / "decisions.jsonl").write_bytes(day_of(policy))
     return tmp_path
 
 
