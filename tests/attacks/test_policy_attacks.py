@@ -16,7 +16,7 @@ from authz.core.documents import yaml_document
 from authz.core.errors import PolicyError, RequestError
 from authz.core.model import Allow, DagGrant, Deny, HttpRequest
 from authz.core.policy.patterns import parse_glob, parse_path
-from authz.core.policy.schema import RuleEntry
+from authz.core.policy.rule_schema import RuleEntry
 from authz.core.policy.tables import GlobTable, PathTable
 from authz.core.reasons import Reason
 from authz.core.request.canonical import canonical

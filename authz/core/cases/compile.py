@@ -21,7 +21,7 @@ from authz.core.policy import Effect
 from authz.core.policy.case_draft import CaseSection
 from authz.core.policy.case_schema import ANONYMOUS, EVERYONE, NO_ONE, CaseDraft
 from authz.core.policy.draft import Draft
-from authz.core.policy.schema import RuleDraft
+from authz.core.policy.rule_schema import RuleDraft
 from authz.core.reasons import Reason
 
 MOST_REQUESTS: Final = 100_000

@@ -11,8 +11,9 @@ from typing import Final
 from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
 from authz.core.model import Plane
+from authz.core.policy.rule_schema import is_reserved
 from authz.core.policy.rules import BUILT_IN, Effect, Rule
-from authz.core.policy.schema import RoleDraft, is_reserved
+from authz.core.policy.schema import RoleDraft
 
 _NAMES: Final = tuple(BUILT_IN)
 _CLOSED: Final[Mapping[str, str]] = {

@@ -17,6 +17,7 @@ from authz.core.policy.bundle import BODY, NAMING
 from authz.core.policy.case_draft import CaseSection, of_broken, of_whole
 from authz.core.policy.overlap import glob_of
 from authz.core.policy.patterns import TEAM
+from authz.core.policy.rule_schema import RuleDraft, RuleEntry, slim
 from authz.core.policy.rules import AUTHENTICATED
 from authz.core.policy.salvage import mappings, named_mappings, salvage
 from authz.core.policy.schema import (
@@ -24,9 +25,6 @@ from authz.core.policy.schema import (
     PolicyFile,
     RoleDraft,
     RoleEntry,
-    RuleDraft,
-    RuleEntry,
-    slim,
     slim_role,
 )
 from authz.core.policy.team_schema import TeamEntry

@@ -24,8 +24,8 @@ from authz.core.policy.issuers import check_issuers, compile_issuer
 from authz.core.policy.operations import expand
 from authz.core.policy.roles import Roster, check_roles, compile_roles
 from authz.core.policy.rule_checks import check_rules
+from authz.core.policy.rule_schema import RuleDraft
 from authz.core.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
-from authz.core.policy.schema import RuleDraft
 from authz.core.policy.team_checks import check_teams
 
 

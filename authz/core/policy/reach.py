@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from authz.core.catalogue import ANY_DAG, Catalogue
 from authz.core.policy.operations import Words
 from authz.core.policy.patterns import Glob
-from authz.core.policy.schema import RuleDraft
+from authz.core.policy.rule_schema import RuleDraft
 from authz.core.request.path import METHODS
 
 _Found = tuple[tuple[str | int, ...], str, str]

@@ -17,8 +17,8 @@ from authz.core.policy.operations import Words
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.reach import Reach
+from authz.core.policy.rule_schema import RuleDraft
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
-from authz.core.policy.schema import RuleDraft
 from authz.core.policy.synonyms import OperationHints
 
 MAX_COMBINATIONS: Final = 100_000

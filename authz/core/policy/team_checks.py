@@ -14,8 +14,9 @@ from authz.core.policy import teams
 from authz.core.policy.disjoint import Owned, Shared, shared
 from authz.core.policy.draft import Draft
 from authz.core.policy.patterns import TEAM
+from authz.core.policy.rule_schema import RuleDraft, is_reserved
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
-from authz.core.policy.schema import RoleDraft, RuleDraft, is_reserved
+from authz.core.policy.schema import RoleDraft
 from authz.core.policy.team_schema import TEAM_DAGS, WORD
 
 _SHOWN: Final = 3

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from authz.core.documents.yaml_document import Loc
 from authz.core.policy.overlap import glob_of
 from authz.core.policy.patterns import TEAM, Glob
+from authz.core.policy.rule_schema import RuleDraft
 from authz.core.policy.rules import of_team
-from authz.core.policy.schema import RoleDraft, RuleDraft
+from authz.core.policy.schema import RoleDraft
 from authz.core.policy.team_schema import TEAM_DAGS, TeamEntry
 
 MOST_MADE: Final = 100_000

@@ -7,7 +7,8 @@ from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError
 from authz.core.policy import Bundle, bundle, case_file_schema, json_schema, load, schema
 from authz.core.policy.case_schema import CallerEntry, CaseEntry, CaseFile, RunEntry
-from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry, RuleEntry
+from authz.core.policy.rule_schema import RuleEntry
+from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry
 from authz.core.policy.team_schema import TeamEntry
 
 SCHEMA = json_schema()

@@ -1,0 +1,140 @@
+"""The shape of a rule.
+
+Law: strict, like the rest of the policy. Text is parsed into patterns here, once. What conditions say together, and
+what they refer to, is checked by `authz.core.policy.rule_checks`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+
+from authz.core.documents.wording import Mistake, near
+from authz.core.policy import patterns
+from authz.core.policy.fields import ABSENT, Destination, NotEmpty, Section, Text, parse_name
+from authz.core.policy.patterns import TEAM
+from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
+from authz.core.policy.team_schema import RuleDags
+
+_SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
+_OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
+_OPERATION: Final = re.compile(_OPERATION_FORM)
+
+
+def _rule_id(value: str) -> str:
+    if is_reserved(value):
+        raise Mistake(f"`{value}`: ids that begin with `{RESERVED}` are those of built-in rules", "choose another id")
+    if TEAM in value:
+        raise Mistake(f"`{value}`: the id of a rule has no `{TEAM}`", "each team's rule has the id, `/` and the team")
+    return parse_name(value)
+
+
+def is_reserved(value: str) -> bool:
+    """In any letter case, because people would take it for the built-in one."""
+    return value.lower().startswith(RESERVED)
+
+
+def _operation(value: str) -> str:
+    if not _OPERATION.fullmatch(value):
+        meant = near(RESERVED + value if value in AIRFLOW_ROLES else value.lower(), BUILT_IN)
+        hint = meant or "write area:action, area:*, *:action, * or a set as airflow.viewer"
+        raise Mistake(f"`{value}` is not an operation", hint)
+    return "*" if value == "*:*" else value
+
+
+_RuleId = Annotated[
+    str, AfterValidator(_rule_id), WithJsonSchema({"type": "string", "pattern": f"^(?!{re.escape(RESERVED)})"})
+]
+_Operation = Annotated[
+    str, AfterValidator(_operation), WithJsonSchema({"type": "string", "pattern": f"^({_OPERATION.pattern})$"})
+]
+_Path = Annotated[
+    patterns.PathPattern,
+    PlainValidator(patterns.parse_path),
+    WithJsonSchema({"type": "string", "pattern": "^/[^?#%]*$"}),
+]
+_Host = Annotated[
+    patterns.HostPattern,
+    PlainValidator(patterns.parse_host),
+    WithJsonSchema({"type": "string", "pattern": r"^(\*\.)?[^*/:?#]+$|^\[.*\]$"}),
+]
+_Task = Annotated[
+    patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
+]
+_Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
+
+
+class RuleEntry(Section):
+    """One rule: it applies when every condition that is there holds; a list holds when any of its entries fits."""
+
+    id: _RuleId = Field(description="unique; stands in logs and answers")
+    description: Text = Field("", description="for people")
+    deny: bool = Field(False, description="forbid instead of allow; a deny rule always wins")
+    public: bool = Field(False, description="allow everyone, also without a token; exact paths only")
+    plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
+    roles: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="who; `authenticated` is every valid token")
+    operations: Annotated[tuple[_Operation, ...], *NotEmpty] = Field(
+        (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
+    )
+    hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
+    destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field(
+        (), description="egress: destinations, by their names in the settings"
+    )
+    methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field(
+        (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
+    )
+    paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="path patterns, decoded, without query")
+    dags: RuleDags = Field(
+        (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls; or: team"
+    )
+    tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field(
+        (), description="egress: task ids of the run that calls; `*` stands for any characters"
+    )
+    identity: Literal["verified", "verified-bearer", "asserted"] = Field(
+        ABSENT, description="egress: minimum assurance level of the calling run; with `dags` or `tasks`: verified"
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class RuleDraft:
+    """A rule entry that has the right shape, in a seventh of the memory that pydantic's own object takes.
+
+    `team` is set where the rule is one team's of a rule for all teams.
+    """
+
+    id: str
+    description: str
+    deny: bool
+    public: bool
+    plane: str
+    roles: tuple[str, ...]
+    operations: tuple[str, ...]
+    hosts: tuple[patterns.HostPattern, ...]
+    methods: tuple[str, ...]
+    paths: tuple[patterns.PathPattern, ...]
+    dags: tuple[patterns.Glob, ...]
+    destinations: tuple[str, ...]
+    tasks: tuple[patterns.Glob, ...]
+    identity: str
+    team: str = ""
+
+
+def slim(entry: RuleEntry) -> RuleDraft:
+    """The entry as a draft; of ten thousand entries one at a time is there."""
+    return RuleDraft(
+        id=entry.id,
+        description=entry.description,
+        deny=entry.deny,
+        public=entry.public,
+        plane=entry.plane,
+        roles=entry.roles,
+        operations=entry.operations,
+        hosts=entry.hosts,
+        methods=entry.methods,
+        paths=entry.paths,
+        dags=entry.dags,
+        destinations=entry.destinations,
+        tasks=entry.tasks,
+        identity=entry.identity,
+    )
