@@ -10,14 +10,15 @@ from typing import Final, NamedTuple
 import click
 import orjson
 
+from authz.cli import options
 from authz.cli.git_bundle import bundle_of
 from authz.cli.key_files import key_files
 from authz.cli.naming import Names, callers_json
-from authz.cli.options import json_option, load_policy
+from authz.cli.options import json_option
 from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
-from authz.core.policy import Policy
+from authz.core.policy import Bundle, Policy
 from authz.core.proof.conditions import Condition, KeyFiles, conditions
 from authz.core.proof.diff import Change, changes
 
@@ -33,19 +34,23 @@ class _Side(NamedTuple):
 
 
 def _side(text: str) -> _Side:
-    """The policy of a file, or of `git:REVISION:PATH`.
+    bundle, revision = bundle_named(text)
+    policy = cases.read(bundle).policy
+    return _Side(policy, key_files(policy, revision))
+
+
+def bundle_named(text: str) -> tuple[Bundle, str]:
+    """The files of the policy in a file, or of `git:REVISION:PATH`, and the revision; "" for a file.
 
     Raises:
         ConfigError, PolicyError: it cannot be read.
     """
     if not text.startswith(_GIT):
-        policy = load_policy(Path(text))
-        return _Side(policy, key_files(policy))
+        return options.bundle_of(Path(text)), ""
     revision, _, path = text.removeprefix(_GIT).partition(":")
     if not path or revision.startswith("-"):
         raise click.UsageError(f"{text} is not git:REVISION:PATH, as git:main:policy.yaml")
-    policy = cases.read(bundle_of(revision, path)).policy
-    return _Side(policy, key_files(policy, revision))
+    return bundle_of(revision, path), revision
 
 
 def policy_at(text: str) -> Policy:

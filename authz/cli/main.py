@@ -13,6 +13,7 @@ from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
+from authz.cli.never import never
 from authz.cli.operations import operations
 from authz.cli.replay import replay
 from authz.cli.revoke import revoke
@@ -82,6 +83,7 @@ _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, replay, unused, shadow, lint, run_tests, operations,
     schema, token, revoke, task_keys, envoy, doctor, completion,
 )  # fmt: skip
+prove.add_command(never)
 for command in _COMMANDS:
     main.add_command(command)
 

@@ -12,6 +12,7 @@ import click
 
 from authz.cli.options import bundle_of
 from authz.core import cases
+from authz.core.cases.invariants import proofs
 from authz.core.cases.judge import Judge
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
@@ -84,10 +85,13 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "")
 
 
 def _failing(suite: cases.Suite) -> str:
-    """A note on a policy whose tests fail: it can be asked, because its author looks for the cause."""
+    """A note on a policy that contradicts itself: it can be asked, because its author looks for the cause."""
     judge = Judge(suite.policy)
-    fails = any(judge.run(case).wrong for case in suite.cases)
-    return "a gate refuses this policy, because its tests fail: see `authz test`" if fails else ""
+    if any(judge.run(case).wrong for case in suite.cases):
+        return "a gate refuses this policy, because its tests fail: see `authz test`"
+    if any(proof.violations for proof in proofs(suite.policy, suite.never)):
+        return "a gate refuses this policy, because an entry of `never` does not hold: see `authz test`"
+    return ""
 
 
 def policy_of(policy_path: Path | None, settings_path: Path | None, settings: "Settings | None") -> Path:

@@ -1,4 +1,4 @@
-"""`authz test`: runs the tests that live in the policy, as every load does, and says what they cover."""
+"""`authz test`: runs the tests that live in the policy, proves its entries of `never`, and says what tests cover."""
 
 import contextlib
 import sys
@@ -43,22 +43,24 @@ def run_tests(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Run the `tests` of policy FILES with the server's engine. Default: the policy of --settings, else policy.yaml.
+    """Run the `tests` of policy FILES with the server's engine, and prove their entries of `never`.
 
-    A gate runs the same tests at every load, and refuses a policy that fails one of them.
+    Default: the policy of --settings, else policy.yaml.
+
+    A gate does the same at every load, and refuses a policy that fails one of them.
 
     A rule is covered if it applied to some request of the tests; a condition of it is covered if it was once the only
     one that did not hold, so that a test would notice if the rule lost it.
 
-    Exit status 0: all cases pass; 1: a case fails, or less is covered than asked for; 2: the policy has mistakes, or
-    no tests.
+    Exit status 0: all pass; 1: one fails, or less is covered than asked for; 2: the policy has mistakes, or
+    neither tests nor `never`.
     """
     settings = load_settings(settings_path)
     paths = [policy_of(path, settings_path, settings) for path in files or (None,)]
     measured = coverage or fail_under is not None
     outcomes = [_outcome(path, settings, str(settings_path), measured=measured) for path in dict.fromkeys(paths)]
     low = [one for one in outcomes if one.coverage is not None and one.coverage.percent < (fail_under or 0.0)]
-    good = not low and not any(one.failed for one in outcomes)
+    good = not low and not any(one.failed or one.broken for one in outcomes)
     _print(outcomes, good=good, verbose=verbose, as_json=as_json)
     if junit is not None:
         from authz.core.cases import report  # noqa: PLC0415 only this command needs it
@@ -72,7 +74,7 @@ def run_tests(
 def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, measured: bool) -> "Outcome":
     """The outcome of one policy's tests."""
     from authz.core import cases  # noqa: PLC0415 only this command needs it
-    from authz.core.cases import coverage, judge, report  # noqa: PLC0415 only this command needs it
+    from authz.core.cases import coverage, invariants, judge, report  # noqa: PLC0415 only this command needs it
 
     suite = cases.read(bundle_of(path))
     if settings is not None:
@@ -80,8 +82,8 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
 
         if refused := agreement.mistakes(suite.policy, settings, settings_name):
             raise PolicyError(refused)
-    if not suite.cases:
-        raise click.UsageError(f"{path} has no tests: add `tests`, or name files with them under `test_files`")
+    if not suite.cases and not suite.never:
+        raise click.UsageError(f"{path} has no tests: add `tests` or `never`, or name such files under `test_files`")
     judging = judge.Judge(suite.policy)
     results, seconds = [], []
     with _progress(suite.cases, str(path)) as each:
@@ -90,7 +92,11 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
             results.append(judging.run(case))
             seconds.append(time.perf_counter() - began)
     found = coverage.coverage(suite, judging) if measured else None
-    return report.outcome(suite, judging, results, seconds, found)
+    never, began = [], time.perf_counter()
+    for proof in invariants.proofs(suite.policy, suite.never):
+        never.append((proof, time.perf_counter() - began))
+        began = time.perf_counter()
+    return report.outcome(suite, judging, results, seconds, measured=found, never=never)
 
 
 @contextlib.contextmanager
@@ -106,14 +112,13 @@ def _progress(cases: "Sequence[Case]", label: str) -> "Iterator[Iterator[Case]]"
 def _print(outcomes: "Sequence[Outcome]", *, good: bool, verbose: bool, as_json: bool) -> None:
     from authz.core.cases import report  # noqa: PLC0415 only this command needs it
 
-    failed = sum(len(one.failed) for one in outcomes)
-    passed = sum(len(one.results) for one in outcomes) - failed
+    passed, failed = (sum(counted) for counted in zip(*(one.counts for one in outcomes), strict=True))
     if as_json:
         data = {"passed": passed, "failed": failed, "policies": [report.as_json(one) for one in outcomes]}
         click.echo(orjson.dumps(data).decode())
         return
     for one in outcomes:
         click.echo("\n".join(report.lines(one, verbose=verbose)))
-    took = sum(sum(one.seconds) for one in outcomes)
+    took = sum(sum(one.seconds) + sum(taken for _, taken in one.never) for one in outcomes)
     verdict = click.style("PASS", fg="green") if good else click.style("FAIL", fg="red")
     click.echo(f"\n{verdict} {passed} passed, {failed} failed in {took:.2f} s")

@@ -79,7 +79,7 @@ class ConfigError(ProblemsError):
 class PolicyError(ProblemsError):
     """The policy cannot be used. A running server keeps its current policy.
 
-    `test` names the first of its own tests that failed; "" if it has mistakes.
+    `test` names the first of its own tests that failed, or entries of `never` that do not hold; "" if it has mistakes.
     """
 
     def __init__(self, problems: Iterable[Problem], more: int = 0, *, test: str = "") -> None:

@@ -207,7 +207,8 @@ class Metrics:
         in_force = {revision: 1} if revision else {}
         yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
         meaning = (
-            "1 while the saved policy is refused; `test`: the first of its tests that fails, empty for another mistake."
+            "1 while the saved policy is refused; `test`: the first of its tests that fails,"
+            " or of its entries of `never` that do not hold; empty for another mistake."
         )
         waiting = {} if refused is None else {refused: 1}
         yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)

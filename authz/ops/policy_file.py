@@ -1,8 +1,8 @@
 """The policy in force: loaded once, replaced as a whole, never by a broken one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. A policy whose own tests fail does not load. `current` is one reference; a reader works with one revision to
-the end. Only its watcher reads the files, and passes on the bytes.
+and logged. A policy that contradicts its own tests or `never` does not load. `current` is one reference; a reader works
+with one revision to the end. Only its watcher reads the files, and passes on the bytes.
 """
 
 import logging

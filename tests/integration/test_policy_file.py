@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,31 @@ def test_a_policy_whose_own_test_fails_does_not_come_into_force(pair):
     assert pair.metric('authz_policy_reloads_total{result="failed"}') == 2
     assert "the test `readers read DAGs` fails" in pair.log.read_text()
     by_rename(pair.policy, saved(pair, NOBODY))
+    assert until(pair, [403, 403]) <= LIVE_S
+    assert (reasons(pair), refused_tests(pair)) == ("", {})
+
+
+NEVER = """never:
+  - {{name: programs change no pools, roles: [sales-etl], except: [op], operations: ["pools:*"]}}
+"""
+WIDER = POLICY.replace("roles: [op], operations", "roles: [op, sales-etl], operations")
+
+
+def test_a_policy_that_allows_what_it_says_is_never_allowed_does_not_come_into_force(pair):
+    holding = saved(pair, POLICY + NEVER)
+    by_rename(pair.policy, holding)
+    pair.until(lambda: pair.get("/readyz").json()["revision"] == sha256(holding).hexdigest(), "not in force")
+    revision = pair.get("/readyz").json()["revision"]
+    by_rename(pair.policy, saved(pair, WIDER.replace("[viewer], operations", "[copilot], operations") + NEVER))
+    until_told(pair, "the entry `programs change no pools` of `never` does not hold: client `sales-etl` may pools:")
+    assert both(pair) == [200, 200], "the old policy serves"
+    assert re.search(r"\(authz check \S+ /api/v2/pools\S* --host z --client sales-etl --issuer corp\)", reasons(pair))
+    answer = pair.get("/readyz")
+    assert (answer.status_code, answer.json()["revision"]) == (200, revision)
+    assert refused_tests(pair) == {"programs change no pools": 2}
+    assert pair.metric('authz_policy_reloads_total{result="failed"}') == 2
+    assert "the entry `programs change no pools` of `never` does not hold" in pair.log.read_text()
+    by_rename(pair.policy, saved(pair, NOBODY + NEVER))
     assert until(pair, [403, 403]) <= LIVE_S
     assert (reasons(pair), refused_tests(pair)) == ("", {})
 

@@ -59,13 +59,13 @@ CORE = {
     "runs": 6,
     "policy": 7,
     "decision": 8,
-    "cases": 9,
     "http_answer": 9,
     "lint": 9,
     "parked": 9,
     "proof": 9,
     "replay": 9,
     "shadow": 9,
+    "cases": 10,
     "traffic": 10,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.

@@ -1,47 +1,58 @@
 """The files of a policy → the policy, proven by its own tests; or everything that is wrong.
 
 Law: all or nothing. Mistakes in rules and tests are reported together. Only a policy without mistakes is tested, and a
-test that fails is a problem like any other: with its place, what was expected and what was found. What else a policy
-claims about itself (`never:`) belongs here too: one more check of the compiled policy, with problems of the same kind.
+test that fails is a problem like any other: with its place, what was expected and what was found. An entry of `never`
+that does not hold is one too: with a caller, the requests, the rule that allows them and a command that shows it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from authz.core import collector
 from authz.core.cases.case import Case
 from authz.core.cases.compile import compiled
-from authz.core.cases.judge import Judge, Result, failures
+from authz.core.cases.invariants import invariants, problems, proofs
+from authz.core.cases.judge import Judge, failures
+from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError
 from authz.core.policy import Bundle, Policy
-from authz.core.policy.load import Parts, assembled, parts_of
+from authz.core.policy.case_draft import section_of
+from authz.core.policy.load import Drafted, Parts, assembled, parts_of
 from authz.core.policy.load import read as read_policy
+from authz.core.policy.rule_checks import check_never
+from authz.core.proof.never import Invariant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A policy and its tests, as cases in the order of files and lines."""
+    """A policy, its tests as cases, and its entries of `never`, each in the order of files and lines."""
 
     policy: Policy
     cases: tuple[Case, ...]
+    never: tuple[Invariant, ...] = ()
 
 
 def load(bundle: Bundle) -> Suite:
     """The policy that may come into force.
 
     Raises:
-        PolicyError: with every mistake; or, where there is none, with every test that fails.
+        PolicyError: with every mistake; or, where there is none, with every test that fails and every entry of `never`
+            that does not hold.
     """
     with collector.resting():
         suite = _read(bundle)
         judge = Judge(suite.policy)
         failed = [result for case in suite.cases if (result := judge.run(case)).wrong]
-        if failed:
-            raise PolicyError(failures(failed, judge), test=first_of(failed))
+        broken = [proof for proof in proofs(suite.policy, suite.never) if proof.violations]
+        if failed or broken:
+            found = [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
+            raise PolicyError(found, test=_first(*(one.case for one in failed), *(one.invariant for one in broken)))
         return suite
 
 
 def read(bundle: Bundle) -> Suite:
-    """The policy and its tests, which are not run.
+    """The policy, its tests, which are not run, and its entries of `never`, which are not proven.
 
     Raises:
         PolicyError: with every mistake.
@@ -50,20 +61,43 @@ def read(bundle: Bundle) -> Suite:
         return _read(bundle)
 
 
-def first_of(failed: list[Result]) -> str:
-    """The name of the failed case that comes first."""
-    return min(failed, key=lambda one: (one.case.file, one.case.line, one.case.column)).case.name
+def read_with(bundle: Bundle, never: bytes, file: str) -> Suite:
+    """The policy and, in place of its own, the entries of `never` in another text; `file` is its name in problems.
+
+    Raises:
+        PolicyError: with every mistake.
+    """
+    with collector.resting():
+        drafted = read_policy(bundle)
+        section, found = section_of(parse(never, file, error=PolicyError))
+        found += check_never(drafted.draft, [section])
+        checked = _checked(bundle, drafted._replace(problems=[*drafted.problems, *found]))
+        return replace(_suite(checked), never=tuple(invariants([section])))
+
+
+def _first(*failed: Case | Invariant) -> str:
+    """The name of the failed test or entry that comes first."""
+    return min(failed, key=lambda one: (one.file, one.line, one.column)).name
+
+
+class _Checked(NamedTuple):
+    """The compiled entries, without what the files' texts took."""
+
+    parts: Parts
+    cases: Iterable[Case]
+    never: Iterable[Invariant]
 
 
 def _read(bundle: Bundle) -> Suite:
-    parts, cases = _checked(bundle)
-    return Suite(policy=assembled(parts), cases=tuple(cases))
+    return _suite(_checked(bundle, read_policy(bundle)))
 
 
-def _checked(bundle: Bundle) -> tuple[Parts, list[Case]]:
-    """The compiled entries, without what the files' texts took."""
-    drafted = read_policy(bundle)
-    cases, problems = compiled(drafted.draft, drafted.sections)
-    if drafted.problems or problems:
-        raise PolicyError([*drafted.problems, *problems])
-    return parts_of(drafted.draft, bundle), cases
+def _suite(checked: _Checked) -> Suite:
+    return Suite(policy=assembled(checked.parts), cases=tuple(checked.cases), never=tuple(checked.never))
+
+
+def _checked(bundle: Bundle, drafted: Drafted) -> _Checked:
+    cases, found = compiled(drafted.draft, drafted.sections)
+    if drafted.problems or found:
+        raise PolicyError([*drafted.problems, *found])
+    return _Checked(parts_of(drafted.draft, bundle), cases, invariants(drafted.sections))

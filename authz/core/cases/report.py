@@ -1,33 +1,42 @@
-"""The outcome of a policy's tests, as text for people, as plain data, and as JUnit's XML for CI systems.
+"""The outcome of a policy's tests and entries of `never`: text for people, plain data, and JUnit's XML for CI systems.
 
 Law: pure. Failures are sorted by place. What a policy's author wrote is one line in every form, whatever is in it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from authz.core.cases.coverage import Coverage, Uncovered, share
+from authz.core.cases.invariants import SHOWN, Proof, check_line, reason
 from authz.core.cases.judge import EXPLAINED, Judge, Result
 from authz.core.cases.load import Suite
 from authz.core.characters import one_line
 from authz.core.model import Allow
 from authz.core.policy import Rule
+from authz.core.proof.wording import name_of, what_of
 
 _SHOWN = 100
 """Failures, and rules without a test, that are listed for people; the rest is counted."""
 
+Timed = tuple[Proof, float]
+"""Whether an entry of `never` holds, and the seconds that the proof took."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The results of one policy's tests in their order, the seconds that each took, and the coverage if it is asked."""
+    """The results of one policy's tests in their order, the seconds that each took, and the coverage if it is asked.
+
+    `never` has the entries of `never`.
+    """
 
     suite: Suite
     results: tuple[Result, ...]
     seconds: tuple[float, ...]
     why: Mapping[str, str]
     coverage: Coverage | None = None
+    never: tuple[Timed, ...] = ()
 
     @property
     def failed(self) -> list[Result]:
@@ -35,14 +44,33 @@ class Outcome:
         failed = [result for result in self.results if result.wrong]
         return sorted(failed, key=lambda one: (one.case.file, one.case.line, one.case.column))
 
+    @property
+    def broken(self) -> list[Proof]:
+        """The entries of `never` that do not hold, sorted by place."""
+        broken = [proof for proof, _ in self.never if proof.violations]
+        return sorted(broken, key=lambda one: (one.invariant.file, one.invariant.line, one.invariant.column))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many cases and entries pass, and how many fail."""
+        failed = len(self.failed) + len(self.broken)
+        return len(self.results) + len(self.never) - failed, failed
+
 
 def outcome(
-    suite: Suite, judge: Judge, results: Sequence[Result], seconds: Sequence[float], measured: Coverage | None
+    suite: Suite,
+    judge: Judge,
+    results: Sequence[Result],
+    seconds: Sequence[float],
+    *,
+    measured: Coverage | None,
+    never: Sequence[Timed] = (),
 ) -> Outcome:
     """The outcome; the first failures are explained."""
-    made = Outcome(suite=suite, results=tuple(results), seconds=tuple(seconds), why={}, coverage=measured)
-    explained = {_key(result): judge.why(result) for result in made.failed[:EXPLAINED]}
-    return Outcome(suite=suite, results=made.results, seconds=made.seconds, why=explained, coverage=measured)
+    made = Outcome(
+        suite=suite, results=tuple(results), seconds=tuple(seconds), why={}, coverage=measured, never=tuple(never)
+    )
+    return replace(made, why={_key(result): judge.why(result) for result in made.failed[:EXPLAINED]})
 
 
 def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
@@ -52,6 +80,7 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
         yield f"{one_line(file)}: {_counted(len(results), 'case')}, {f'{failed} failed' if failed else 'all pass'}"
         for result in results if verbose else ():
             yield f"  {'✗' if result.wrong else '✓'} {one_line(result.case.name)}"
+    yield from _never_lines(made, verbose=verbose)
     for result in made.failed[:_SHOWN]:
         case = result.case
         yield ""
@@ -60,19 +89,39 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
         yield f"  {one_line(made.why.get(_key(result), '`authz explain` says why'))}"
     if more := len(made.failed[_SHOWN:]):
         yield f"\nand {more} more failed cases"
+    for proof in made.broken[:_SHOWN]:
+        yield ""
+        yield f"{_place_of(proof)}: {one_line(proof.invariant.name)}"
+        for violation in proof.violations:
+            yield f"  {one_line(reason(violation, made.suite.policy))}"
+            yield f"    {one_line(check_line(violation))}"
+        if len(proof.violations) == SHOWN:
+            yield "  there may be more"
     if made.coverage is not None:
         yield from _coverage_lines(made.coverage, made.suite.policy.file)
 
 
+def _never_lines(made: Outcome, *, verbose: bool) -> Iterator[str]:
+    for file in dict.fromkeys(proof.invariant.file for proof, _ in made.never):
+        here = [proof for proof, _ in made.never if proof.invariant.file == file]
+        broken = sum(bool(proof.violations) for proof in here)
+        all_hold = "holds" if len(here) == 1 else "all hold"
+        counted = "1 entry" if len(here) == 1 else f"{len(here)} entries"
+        yield f"{file}: {counted} of `never`, {f'{broken} broken' if broken else all_hold}"
+        for proof in here if verbose else ():
+            yield f"  {'✗' if proof.violations else '✓'} {one_line(proof.invariant.name)}"
+
+
 def as_json(made: Outcome) -> dict[str, Any]:
     """The outcome as plain data."""
-    failed = len(made.failed)
+    passed, failed = made.counts
     data: dict[str, Any] = {
         "policy": made.suite.policy.file,
         "revision": made.suite.policy.revision,
-        "passed": len(made.results) - failed,
+        "passed": passed,
         "failed": failed,
         "cases": [_case_json(result, made) for result in made.results],
+        "never": [proof_json(proof) for proof, _ in made.never],
     }
     found = made.coverage
     if found is not None:
@@ -86,17 +135,22 @@ def as_json(made: Outcome) -> dict[str, Any]:
 
 
 def junit(outcomes: Iterable[Outcome]) -> str:
-    """The outcomes as JUnit's XML: a suite for each file, a test case for each case."""
+    """The outcomes as JUnit's XML: a suite for each file, a test case for each case and each entry of `never`."""
     root = ET.Element("testsuites", name="authz test")
     for made in outcomes:
         seconds = {id(result): taken for result, taken in zip(made.results, made.seconds, strict=True)}
-        for file, results in _by_file(made.results).items():
-            failed = sum(bool(result.wrong) for result in results)
-            whole = sum(seconds[id(result)] for result in results)
-            counts = {"tests": str(len(results)), "failures": str(failed), "errors": "0", "time": f"{whole:.6f}"}
-            suite = ET.SubElement(root, "testsuite", {"name": one_line(file), **counts})
+        by_file = _by_file(made.results)
+        for file in dict.fromkeys([*by_file, *(proof.invariant.file for proof, _ in made.never)]):
+            results = by_file.get(file, [])
+            never = [timed for timed in made.never if timed[0].invariant.file == file]
+            failed = sum(bool(result.wrong) for result in results) + sum(bool(one.violations) for one, _ in never)
+            whole = sum(seconds[id(result)] for result in results) + sum(taken for _, taken in never)
+            counts = {"tests": str(len(results) + len(never)), "failures": str(failed), "errors": "0"}
+            suite = ET.SubElement(root, "testsuite", {"name": one_line(file), **counts, "time": f"{whole:.6f}"})
             for result in results:
                 _junit_case(suite, result, made, seconds[id(result)])
+            for proof, taken in never:
+                _junit_proof(suite, proof, made, taken)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
@@ -109,6 +163,39 @@ def _junit_case(suite: ET.Element, result: Result, made: Outcome, seconds: float
         failure = ET.SubElement(element, "failure", {"message": one_line(result.wrong), "type": "decision"})
         why = made.why.get(_key(result), "")
         failure.text = one_line(f"{case.file}:{case.line}:{case.column}: {result.wrong}" + (f"; {why}" if why else ""))
+
+
+def _junit_proof(suite: ET.Element, proof: Proof, made: Outcome, seconds: float) -> None:
+    one = proof.invariant
+    place = {"classname": one_line(one.file), "file": one_line(one.file), "line": str(one.line)}
+    named = {"name": one_line(f"never: {one.name}"), **place, "time": f"{seconds:.6f}"}
+    element = ET.SubElement(suite, "testcase", named)
+    if proof.violations:
+        reasons = [reason(found, made.suite.policy) for found in proof.violations]
+        failure = ET.SubElement(element, "failure", {"message": one_line(reasons[0]), "type": "never"})
+        failure.text = one_line(f"{_place_of(proof)}: {'; '.join(reasons)}; {check_line(proof.violations[0])}")
+
+
+def proof_json(proof: Proof) -> dict[str, Any]:
+    """One entry of `never` as plain data."""
+    one = proof.invariant
+    return {
+        "name": one.name,
+        "file": one.file,
+        "line": one.line,
+        "column": one.column,
+        "holds": not proof.violations,
+        "violations": [
+            {
+                "who": name_of(found.caller),
+                "what": what_of(found.region, found.operations),
+                "rule": found.rule.id,
+                "check": list(found.witness.words) if found.witness is not None else None,
+                "shows": found.witness.shows if found.witness is not None else "",
+            }
+            for found in proof.violations
+        ],
+    }
 
 
 def _case_json(result: Result, made: Outcome) -> dict[str, Any]:
@@ -164,6 +251,11 @@ def _uncovered_json(one: Uncovered, file: str) -> dict[str, Any]:
         "line": rule.line,
         "column": rule.column,
     }
+
+
+def _place_of(proof: Proof) -> str:
+    one = proof.invariant
+    return f"{one.file}:{one.line}:{one.column}"
 
 
 def _place(rule: Rule, file: str) -> str:

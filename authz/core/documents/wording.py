@@ -195,7 +195,8 @@ def _sections(model: type[BaseModel], loc: tuple[str | int, ...]) -> Iterator[ty
 
 def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """The keys that the model knows at `loc`."""
-    return [key for section in _sections(model, loc) for key in section.model_fields]
+    fields = (entry for section in _sections(model, loc) for entry in section.model_fields.items())
+    return [field.alias or key for key, field in fields]
 
 
 def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:

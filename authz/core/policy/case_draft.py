@@ -1,4 +1,4 @@
-"""`callers` and `tests` between reading and compiling: every entry that has the right shape, with its place.
+"""`callers`, `tests` and `never` between reading and compiling: every entry that has the right shape, with its place.
 
 Law: as for the policy file's own sections (`authz.core.policy.draft`): one mistake must not hide another.
 """
@@ -20,6 +20,7 @@ from authz.core.policy.case_schema import (
     slim_caller,
     slim_case,
 )
+from authz.core.policy.rule_schema import NeverDraft, NeverEntry, slim_never
 from authz.core.policy.salvage import mappings, named_mappings, salvage
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSection:
-    """The callers and tests of one file. `partial` has the places of entries that lost a key."""
+    """The callers, tests and entries of `never` of one file. `partial` has the places of entries that lost a key."""
 
     document: Document
     callers: Mapping[str, CallerDraft]
     tests: Mapping[int, CaseDraft]
+    never: Mapping[int, NeverDraft]
     partial: frozenset[Loc] = frozenset()
 
 
@@ -40,7 +42,8 @@ def of_whole(document: Document, whole: "PolicyFile | CaseFile") -> CaseSection:
     """The section of a file that fits its schema, whose annotations are those of the file and not of the drafts."""
     tests = cast("tuple[CaseDraft, ...]", whole.tests)
     callers = cast("Mapping[str, CallerDraft]", whole.callers)
-    return CaseSection(document=document, callers=callers, tests=dict(enumerate(tests)))
+    never = cast("tuple[NeverDraft, ...]", whole.never)
+    return CaseSection(document=document, callers=callers, tests=dict(enumerate(tests)), never=dict(enumerate(never)))
 
 
 def of_broken(document: Document) -> CaseSection:
@@ -54,7 +57,11 @@ def of_broken(document: Document) -> CaseSection:
         index: slim_case(salvage(item, CaseEntry, ("tests", index), {}, partial))
         for index, item in mappings(document.data.get("tests")).items()
     }
-    return CaseSection(document=document, callers=callers, tests=tests, partial=frozenset(partial))
+    never = {
+        index: slim_never(salvage(item, NeverEntry, ("never", index), {}, partial))
+        for index, item in mappings(document.data.get("never")).items()
+    }
+    return CaseSection(document=document, callers=callers, tests=tests, never=never, partial=frozenset(partial))
 
 
 def of_parts(bundle: Bundle) -> tuple[list[CaseSection], list[Problem]]:
@@ -65,14 +72,23 @@ def of_parts(bundle: Bundle) -> tuple[list[CaseSection], list[Problem]]:
         if part.problem:
             continue  # `check_files` reports it
         try:
-            document = parse(part.data, bundle.path_of(part), error=PolicyError)
-            whole, found = validate(document, CaseFile)
+            section, found = section_of(parse(part.data, bundle.path_of(part), error=PolicyError))
         except PolicyError as error:
             problems += error.problems
             continue
         problems += found
-        sections.append(of_broken(document) if whole is None else of_whole(document, whole))
+        sections.append(section)
     return sections, problems
+
+
+def section_of(document: Document) -> tuple[CaseSection, list[Problem]]:
+    """The section of a file that is not the policy file, and the mistakes in its shape.
+
+    Raises:
+        PolicyError: it has too many.
+    """
+    whole, found = validate(document, CaseFile)
+    return of_broken(document) if whole is None else of_whole(document, whole), found
 
 
 def check_files(document: Document, bundle: Bundle) -> Iterator[Problem]:

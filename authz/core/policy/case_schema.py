@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, 
 from authz.core.documents.wording import Mistake, kind
 from authz.core.policy.fields import ABSENT, Destination, NotEmpty, Section, Text, parse_name
 from authz.core.policy.patterns import parse_one_id
+from authz.core.policy.rule_schema import Never
 
 ANONYMOUS: Final = "anonymous"
 AUTHENTICATED: Final = "authenticated"
@@ -194,3 +195,4 @@ class CaseFile(Section):
     description: Text = Field("", description="for people")
     callers: Callers = Field({}, description="callers for these tests; those of the policy file are known too")
     tests: Cases = Field((), description="what the policy must decide, or it does not come into force")
+    never: Never = Field((), description="what the policy must allow no one, or it does not come into force")

@@ -4,9 +4,9 @@ Law: all or nothing. A bundle with any mistake is refused as a whole, and each m
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from authz.core import collector
 from authz.core.caching.interning import Shared
@@ -23,14 +23,19 @@ from authz.core.policy.index import Index
 from authz.core.policy.issuers import check_issuers, compile_issuer
 from authz.core.policy.operations import expand
 from authz.core.policy.roles import Roster, check_roles, compile_roles
-from authz.core.policy.rule_checks import check_rules
+from authz.core.policy.rule_checks import check_never, check_rules
 from authz.core.policy.rule_schema import RuleDraft
 from authz.core.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
+_PLANES: Final[Mapping[str, frozenset[Plane]]] = {
+    "": frozenset(Plane),
+    **{plane.value: frozenset({plane}) for plane in Plane},
+}
+
 
 class Drafted(NamedTuple):
-    """A bundle that was read: the draft, the callers and tests of each file, and every mistake found so far."""
+    """A bundle that was read: the draft, what each file says about tests, and every mistake found so far."""
 
     draft: Draft
     sections: list[CaseSection]
@@ -76,8 +81,9 @@ def read(bundle: Bundle) -> Drafted:
     drafted, problems = draft(document)
     problems += [*check_end(document), *check_files(document, bundle)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
-    sections, found = of_parts(bundle)
-    return Drafted(drafted, [drafted.cases, *sections], problems + found)
+    others, found = of_parts(bundle)
+    sections = [drafted.cases, *others]
+    return Drafted(drafted, sections, [*problems, *found, *check_never(drafted, sections)])
 
 
 def parts_of(drafted: Draft, bundle: Bundle) -> Parts:
@@ -118,29 +124,32 @@ def _all_rules(drafted: Draft) -> Iterable[Rule]:
 def _rules(drafted: Draft) -> Iterable[Rule]:
     """The compiled rules; equal parts are one object, because there may be ten thousand rules."""
     share: Shared[Any] = Shared(sys.maxsize)
-    planes_of = {"": frozenset(Plane), **{plane.value: frozenset({plane}) for plane in Plane}}
     for index, entry in drafted.rules:
-        line, column = drafted.document.place(("rules", index))
-        effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
-        plane = entry.plane or (Plane.INBOUND if entry.public else "")
-        yield Rule(
-            id=entry.id,
-            effect=effect,
-            planes=planes_of[plane],
-            roles=share(entry.roles),
-            operations=share(entry.operations),
-            hosts=share(entry.hosts),
-            methods=share(entry.methods),
-            paths=entry.paths,
-            dags=share(entry.dags),
-            destinations=share(entry.destinations),
-            tasks=share(entry.tasks),
-            identity=_least(entry, effect, plane),
-            description=entry.description,
-            team=entry.team,
-            line=line,
-            column=column,
-        )
+        yield compile_rule(entry, drafted.document.place(("rules", index)), share)
+
+
+def compile_rule(entry: RuleDraft, place: tuple[int, int], share: Callable[[Any], Any]) -> Rule:
+    """The compiled rule of an entry; `share` makes equal parts one object."""
+    effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
+    plane = entry.plane or (Plane.INBOUND if entry.public else "")
+    return Rule(
+        id=entry.id,
+        effect=effect,
+        planes=_PLANES[plane],
+        roles=share(entry.roles),
+        operations=share(entry.operations),
+        hosts=share(entry.hosts),
+        methods=share(entry.methods),
+        paths=entry.paths,
+        dags=share(entry.dags),
+        destinations=share(entry.destinations),
+        tasks=share(entry.tasks),
+        identity=_least(entry, effect, plane),
+        description=entry.description,
+        team=entry.team,
+        line=place[0],
+        column=place[1],
+    )
 
 
 def _least(entry: RuleDraft, effect: Effect, plane: str) -> Level | None:

@@ -49,12 +49,12 @@ def globs(one: Glob, other: Glob) -> tuple[Glob, ...]:
     if len(one.parts) == 1 or len(other.parts) == 1:
         literal, wide = (one, other) if len(one.parts) == 1 else (other, one)
         return (literal,) if wide.matches(literal.text) else ()
-    if not (_agree(one.parts[0], other.parts[0]) and _agree(one.parts[-1][::-1], other.parts[-1][::-1])):
+    if not (agree(one.parts[0], other.parts[0]) and agree(one.parts[-1][::-1], other.parts[-1][::-1])):
         return ()
     return tuple(map(glob_of, _widest(_interleaved(one.text, other.text))))
 
 
-def _agree(one: str, other: str) -> bool:
+def agree(one: str, other: str) -> bool:
     """Whether two beginnings can be those of one text."""
     return one.startswith(other) or other.startswith(one)
 

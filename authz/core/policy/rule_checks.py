@@ -1,29 +1,34 @@
-"""Checks rules: conditions that are missing, must not be there, or refer to nothing.
+"""Checks rules, and entries of `never`: conditions that are missing, must not be there, or refer to nothing.
 
-Law: a rule that could silently mean more or less than its author thought is a mistake. `authz.core.policy.reach`
-checks whether conditions that are each right can hold together.
+Law: a rule that could silently mean more or less than its author thought is a mistake. An entry of `never` is checked
+as the deny rule that says the same. `authz.core.policy.reach` checks whether conditions that are each right can hold
+together.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
 from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
 from authz.core.policy import built_in
+from authz.core.policy.case_draft import CaseSection
+from authz.core.policy.case_schema import ANONYMOUS
 from authz.core.policy.draft import Draft
 from authz.core.policy.operations import Words
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.reach import Reach
-from authz.core.policy.rule_schema import RuleDraft
-from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
+from authz.core.policy.rule_schema import NeverDraft, RuleDraft
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
 from authz.core.policy.synonyms import OperationHints
 
 MAX_COMBINATIONS: Final = 100_000
 MAX_IN_ALL: Final = 1_000_000
 """Combinations of all rules together: the index keeps each of them, in some 350 bytes."""
+MOST_COMPARED: Final = 5_000_000
+"""Combinations of all entries of `never` times those of all rules, without roles: every load compares them."""
 
 _Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
@@ -67,6 +72,64 @@ def _equal_ids(draft: Draft) -> Iterator[Problem]:
 def _has_team(document: Document, loc: Loc) -> bool:
     """Whether it is a role with `{team}`."""
     return loc[2:3] == ("roles",) and len(loc) > len(("rules", 0, "roles")) and TEAM in str(document.at(loc))
+
+
+def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Problem]:
+    """Every mistake in the entries of `never` of these files."""
+    if not any(section.never for section in sections):
+        return
+    known = _Known(draft)
+    reach = Reach(draft.catalogue, known.words)
+    rules = sum(_compared(entry) for _, entry in draft.rules)
+    left = MOST_COMPARED
+    for section in sections:
+        first: dict[str, int] = {}
+        for index, entry in section.never.items():
+            before, left = left, left - _compared(entry.rule) * rules
+            if left < 0 <= before:
+                message = (
+                    f"with this entry `never` and the rules have more than {MOST_COMPARED} combinations of entries"
+                )
+                hint = "use wildcards, and several roles or operations in one entry"
+                yield section.document.problem(("never", index), message, hint)
+            complete = ("never", index) not in section.partial
+            found = [*(_never_shape(entry) if complete else ()), *_references(entry.rule, draft, known)]
+            found += _exceptions(entry, draft, known)
+            if complete and not found:
+                found += reach.unreachable(entry.rule)
+            if entry.name and first.setdefault(entry.name, index) != index:
+                line = section.document.place(("never", first[entry.name]))[0]
+                hint = f"the first is on line {line}: choose another name"
+                found.append((("name",), f"there is another entry `{entry.name}`", hint))
+            for loc, message, hint in found:
+                yield section.document.problem(("never", index, *loc), message, hint)
+
+
+def _compared(entry: RuleDraft) -> int:
+    """The combinations of a rule that are compared one by one: not its roles, operations and methods."""
+    return math.prod(count for key, count in conditions(entry).items() if key not in {"roles", "operations", "methods"})
+
+
+def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
+    if conditions(entry.rule).keys() <= {"roles"}:
+        hint = "name what must never be allowed, such as operations: [connections:*]; everything is " + 'paths: ["/**"]'
+        yield (), "the entry names nothing that must never be allowed", hint
+        return
+    yield from _shape(entry.rule)
+
+
+def _exceptions(entry: NeverDraft, draft: Draft, known: "_Known") -> Iterator[_Found]:
+    named = [(position, role) for position, role in enumerate(entry.excepted) if role != ANONYMOUS]
+    yield from _roles("except", named, draft, known)
+    for position, role in enumerate(entry.excepted):
+        if role in entry.rule.roles:
+            yield ("except", position), f"`{role}` is among `roles` too", "remove one of them"
+        if role == ANONYMOUS and ANONYMOUS in draft.role_names:
+            hint = "give the role another name: here the word means callers without a token"
+            yield ("except", position), f"`{ANONYMOUS}` is a role of the policy too", hint
+        if role == AUTHENTICATED and ANONYMOUS in entry.excepted:
+            hint = f"`{AUTHENTICATED}` and `{ANONYMOUS}` are everyone together: remove one of them"
+            yield ("except", position), "the entry is about no one", hint
 
 
 def conditions(entry: RuleDraft) -> Mapping[str, int]:
@@ -207,15 +270,7 @@ class _Known:
 
 
 def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
-    for position, role in enumerate(entry.roles):
-        if role in BUILT_IN and role not in draft.role_names:
-            hint = f"give it to a group under `roles`: {role}: {{groups: [...]}}"
-            yield ("roles", position), f"no one has the built-in role `{role}`", hint
-        elif role not in draft.role_names:
-            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
-            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
-            hint = hint or "define it under `roles`"
-            yield ("roles", position), f"unknown role `{role}`", hint
+    yield from _roles("roles", enumerate(entry.roles), draft, known)
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
@@ -227,3 +282,16 @@ def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Foun
             operation = draft.catalogue.operations[word]
             if operation.never or not operation.literal:
                 yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"
+
+
+def _roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: _Known) -> Iterator[_Found]:
+    """Roles that no one has or that are not defined."""
+    for position, role in named:
+        if role in BUILT_IN and role not in draft.role_names:
+            hint = f"give it to a group under `roles`: {role}: {{groups: [...]}}"
+            yield (key, position), f"no one has the built-in role `{role}`", hint
+        elif role not in draft.role_names:
+            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
+            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
+            hint = hint or "define it under `roles`"
+            yield (key, position), f"unknown role `{role}`", hint

@@ -1,4 +1,4 @@
-"""The shape of a rule.
+"""The shape of a rule, and of an entry of `never`, which is written like a deny rule.
 
 Law: strict, like the rest of the policy. Text is parsed into patterns here, once. What conditions say together, and
 what they refer to, is checked by `authz.core.policy.rule_checks`.
@@ -15,7 +15,7 @@ from authz.core.policy import patterns
 from authz.core.policy.fields import ABSENT, Destination, NotEmpty, Section, Text, parse_name
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
-from authz.core.policy.team_schema import RuleDags
+from authz.core.policy.team_schema import Dag, RuleDags
 
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
 _OPERATION_FORM: Final = rf"\*|(?:[a-z][a-z_]*|\*):(?:[a-z][a-z_]*|\*)|{_SETS}"
@@ -138,3 +138,57 @@ def slim(entry: RuleEntry) -> RuleDraft:
         tasks=entry.tasks,
         identity=entry.identity,
     )
+
+
+class NeverEntry(Section):
+    """What must never be allowed: an entry holds if a deny rule with its conditions would take nothing from anyone."""
+
+    name: Text = Field("", description="what it shows, for people; unique in its file")
+    plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
+    roles: Annotated[tuple[str, ...], *NotEmpty] = Field(
+        (),
+        description="who: holders of one of these roles, whatever else they have, and anonymous callers; default: all",
+    )
+    excepted: Annotated[tuple[str, ...], *NotEmpty] = Field(
+        (), alias="except", description="roles whose holders it is not about; `anonymous`: callers without a token"
+    )
+    operations: Annotated[tuple[_Operation, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    dags: Annotated[tuple[Dag, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field((), description="as in a deny rule")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeverDraft:
+    """An entry of `never` that has the right shape; `rule` is the deny rule that would say the same."""
+
+    name: str
+    excepted: tuple[str, ...]
+    rule: RuleDraft
+
+
+def slim_never(entry: NeverEntry) -> NeverDraft:
+    """The entry as a draft."""
+    rule = RuleDraft(
+        id="never",
+        description="",
+        deny=True,
+        public=False,
+        plane=entry.plane,
+        roles=entry.roles,
+        operations=entry.operations,
+        hosts=entry.hosts,
+        methods=entry.methods,
+        paths=entry.paths,
+        dags=entry.dags,
+        destinations=entry.destinations,
+        tasks=entry.tasks,
+        identity="",
+    )
+    return NeverDraft(name=entry.name, excepted=entry.excepted, rule=rule)
+
+
+Never = tuple[Annotated[NeverEntry, AfterValidator(slim_never)], ...]

@@ -17,7 +17,7 @@ from authz.core.loopback import is_loopback
 from authz.core.policy import bundle
 from authz.core.policy.case_schema import Callers, Cases
 from authz.core.policy.fields import ABSENT, Name, NotEmpty, Section, Text
-from authz.core.policy.rule_schema import RuleDraft, RuleEntry, is_reserved, slim
+from authz.core.policy.rule_schema import Never, RuleDraft, RuleEntry, is_reserved, slim
 from authz.core.policy.rules import AUTHENTICATED, BUILT_IN
 from authz.core.policy.team_schema import TeamEntry, parse_role_name
 from authz.core.urls import Url
@@ -182,7 +182,7 @@ class PolicyFile(Section):
     )
     description: Text = Field("", description="for people")
     test_files: Annotated[tuple[_FileName, ...], *NotEmpty] = Field(
-        (), description="files with more `callers` and `tests`, relative to this file: tests/*.yaml; above `issuers`"
+        (), description="files with more `callers`, `tests` and `never`, relative to this file; above `issuers`"
     )
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")
@@ -196,6 +196,7 @@ class PolicyFile(Section):
     )
     callers: Callers = Field({}, description="callers for tests, by name")
     tests: Cases = Field((), description="what the policy must decide, or it does not come into force")
+    never: Never = Field((), description="what the policy must allow no one, or it does not come into force")
 
     @property
     def role_drafts(self) -> dict[str, RoleDraft]:

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
-from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
-from authz.core.policy.patterns import Glob
 from authz.core.policy.rules import AUTHENTICATED, Rule
 from authz.core.proof.boxes import Box, boxes
 from authz.core.proof.callers import Caller, Membership, callers
@@ -22,6 +20,7 @@ from authz.core.proof.points import Point
 from authz.core.proof.regions import EVERY, Region
 from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
+from authz.core.proof.wording import dag_of
 from authz.core.request.path import METHODS
 
 
@@ -133,7 +132,7 @@ def _boxes(found: Iterable[Gain], rule: Rule, question: Gains) -> Iterator[tuple
     about_dags: dict[str, bool] = defaultdict(bool)
     for region in (gain.region for gain in found):
         for name in question.operations(region) or ("",):
-            about_dags[name] |= bool(region.operation and _dag(region))
+            about_dags[name] |= bool(region.operation and dag_of(region))
             regions[name, *_sides(region, rule)].append(region)
     # Beside the DAGs of an operation, whether it may be asked for at all says nothing more.
     said = [sides for sides in regions if sides[_DAG] or not about_dags[sides[0]]]
@@ -155,7 +154,7 @@ def _sides(region: Region, rule: Rule) -> tuple[str, ...]:
     method = region.method if rule.methods or not region.operation else ""
     host = region.host.text if region.host is not None else ""
     level = region.level.value if region.level is not None else ""
-    return _dag(region), region.destination, host, region.pattern, level, method, region.task.text
+    return dag_of(region), region.destination, host, region.pattern, level, method, region.task.text
 
 
 def _together(question: Gains) -> Iterator[list[Gain]]:
@@ -200,17 +199,3 @@ class Methods:
 def _roles(caller: Caller, policy: Policy) -> frozenset[str]:
     identity = caller.identity(policy)
     return identity.roles if identity is not None else frozenset()
-
-
-def _dag(region: Region) -> str:
-    """The DAGs of a region as a pattern; "" if it names none."""
-    if region.plane is Plane.EGRESS:
-        return "" if region.level is None or region.dag == EVERY else region.dag.text
-    if region.shown is not None:
-        return region.shown.text
-    if region.any_dag:
-        return "" if region.narrowed else EVERY.text
-    if region.dag_at < 0:
-        return ""
-    segment = region.path[region.dag_at]
-    return segment.text if isinstance(segment, Glob) else EVERY.text if segment in {None, ANY_DAG} else str(segment)

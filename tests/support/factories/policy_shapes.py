@@ -76,6 +76,10 @@ def tests(line):
     return lambda n: plain(1) + "tests:\n" + "".join(line.replace("N", f"{i:06}") + "\n" for i in range(n))
 
 
+def never(line):
+    return lambda n: plain(1) + "never:\n" + "".join(line.replace("N", f"{i:06}") + "\n" for i in range(n))
+
+
 def sized(shape, size):
     """The policy of a shape that has about so many bytes."""
     count = 400
@@ -129,6 +133,20 @@ SHAPES = {
         plain(1)
         + "tests:\n  - who: authenticated\n    table:\n"
         + "".join(f"      GET /api/v2/pools/p{i:06}: deny\n" for i in range(n))
+    ),
+    "entries of never that hold": never(
+        "  - {name: nN, except: [team00000-leads], operations: ['dag_runs:create'], dags: ['xN_*']}"
+    ),
+    "entries of never that do not hold": never("  - {name: nN, roles: [team00000], operations: ['dag_runs:*']}"),
+    "two slips in each entry of never": never("  - {name: nN, rolles: [team00000], operations: ['dag_run:*']}"),
+    "rules beside twenty entries of never": lambda n: (
+        plain(n)
+        + "never:\n"
+        + "".join(
+            f"  - {{except: [team{i:05}], dags: ['team{i:05}_*'], plane: inbound, operations: ['dags:*']}}\n"
+            f"  - {{except: [team{i:05}], plane: egress, hosts: [orders.internal], paths: ['/v1/*/team{i:05}/**']}}\n"
+            for i in range(10)
+        )
     ),
     "deny rules beside allow rules": rules(
         "  - {id: xN, plane: inbound, roles: [viewer], paths: ['/pN/**']}\n"

@@ -22,7 +22,7 @@ TOLD = """policy.yaml:31:11: unknown caller `raeder`
 tests/a.yaml:2:43: expected `allow` or `deny`, found `alow`
   (did you mean `allow`?)
 tests/b.yaml:1:1: unknown key `rules`
-  (known keys: description, callers, tests)
+  (known keys: description, callers, tests, never)
 tests/c.yaml:2:1: not valid YAML: did not find expected node content while parsing a flow node
   (put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b")
 tests/d.yaml:2:3: the policy file has a caller `reader` too

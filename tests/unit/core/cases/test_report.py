@@ -1,10 +1,12 @@
 """The outcome in three forms, each with every case, its place, and for a failure what was found and why."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from authz.core.cases import report
 from authz.core.cases.coverage import coverage
+from authz.core.cases.invariants import SHOWN, proofs
 from authz.core.cases.judge import EXPLAINED, Judge
 from tests.support.factories.suites import read
 
@@ -19,7 +21,9 @@ def made(tests=TESTS, *, measured=False, **parts):
     suite = read(tests, **parts)
     judge = Judge(suite.policy)
     results = [judge.run(case) for case in suite.cases]
-    return report.outcome(suite, judge, results, [0.5] * len(results), coverage(suite, judge) if measured else None)
+    never = [(proof, 0.25) for proof in proofs(suite.policy, suite.never)]
+    found = coverage(suite, judge) if measured else None
+    return report.outcome(suite, judge, results, [0.5] * len(results), measured=found, never=never)
 
 
 def with_file(**options):
@@ -105,3 +109,70 @@ def test_a_failure_that_is_not_explained_has_no_empty_reason():
     root = ET.fromstring(report.junit([made(f"{{name: many, who: reader, table: {{{rows}}}}}")]))  # noqa: S314 our own
     last = root[0][-1][0].text
     assert last.endswith("found deny (no_rule)")
+
+
+NEVER = """never:
+  - {name: "odd \\u0007 <entry>", operations: ["dags:read"]}
+  - {name: holds, except: [viewer, sales-etl], operations: ["dags:read"]}
+"""
+ALSO = 'never:\n  - {except: [viewer, sales-etl], operations: ["dags:read"]}\n'
+
+
+def with_never(**options):
+    return made(TESTS.splitlines()[0], top=NAMES, parts=[("tests/a.yaml", NEVER), ("tests/b.yaml", ALSO)], **options)
+
+
+def test_people_see_entries_of_never_by_file_and_each_reason_with_a_command():
+    lines = list(report.lines(with_never(), verbose=True))
+    assert lines[2:6] == [
+        "tests/a.yaml: 2 entries of `never`, 1 broken",
+        "  ✗ odd \\x07 <entry>",
+        "  ✓ holds",
+        "tests/b.yaml: 1 entry of `never`, holds",
+    ]
+    assert lines[8] == "tests/a.yaml:2:5: odd \\x07 <entry>"
+    assert lines[9].startswith("  group `data-admins` may dags:read, DAG *, by rule `readers` at policy.yaml:")
+    assert lines[10].startswith("    authz check GET ")
+    assert len(lines) == 13
+    rules = "".join(f"{{id: r{n}, plane: inbound, roles: [viewer], operations: ['dags:read']}}\n" for n in range(9))
+    many = list(report.lines(made(TESTS.splitlines()[2], rules=rules, top=NAMES, parts=[("tests/a.yaml", NEVER)])))
+    assert sum(line.startswith("    authz check ") for line in many) == SHOWN
+    assert many[-1] == "  there may be more"
+    assert "tests/b.yaml: 2 entries of `never`, all hold" in report.lines(
+        made(top=NAMES, parts=[("tests/b.yaml", ALSO + ALSO.partition("\n")[2])])
+    )
+
+
+def test_plain_data_has_every_entry_of_never():
+    data = report.as_json(with_never())
+    assert (data["passed"], data["failed"]) == (3, 1)
+    assert [(one["name"], one["holds"], one["line"]) for one in data["never"]] == [
+        ("odd \x07 <entry>", False, 2),
+        ("holds", True, 3),
+        ("anyone but viewer, sales-etl: dags:read", True, 2),
+    ]
+    first = data["never"][0]["violations"][0]
+    assert (first["who"], first["what"], first["rule"]) == ("group `data-admins`", "dags:read, DAG *", "readers")
+    assert first["check"][0] == "GET"
+    assert data["never"][1]["violations"] == []
+
+
+def test_an_entry_for_which_no_real_request_was_found_has_none_in_plain_data():
+    [proof, *_] = [proof for proof, _ in with_never().never]
+    without = replace(proof, violations=(replace(proof.violations[0], witness=None),))
+    [told] = report.proof_json(without)["violations"]
+    assert (told["check"], told["shows"]) == (None, "")
+
+
+def test_junit_has_a_test_case_per_entry_of_never():
+    root = ET.fromstring(report.junit([with_never()]))  # noqa: S314 our own
+    assert [(suite.get("name"), suite.get("tests"), suite.get("failures")) for suite in root] == [
+        ("policy.yaml", "1", "0"),
+        ("tests/a.yaml", "2", "1"),
+        ("tests/b.yaml", "1", "0"),
+    ]
+    entry = root[1][0]
+    assert (entry.get("name"), entry.get("line")) == ("never: odd \\x07 <entry>", "2")
+    assert entry[0].get("type") == "never"
+    assert "authz check GET" in entry[0].text
+    assert root[1].get("time") == "0.500000"

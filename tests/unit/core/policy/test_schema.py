@@ -7,7 +7,7 @@ from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError
 from authz.core.policy import Bundle, bundle, case_file_schema, json_schema, load, schema
 from authz.core.policy.case_schema import CallerEntry, CaseEntry, CaseFile, RunEntry
-from authz.core.policy.rule_schema import RuleEntry
+from authz.core.policy.rule_schema import NeverEntry, RuleEntry
 from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry
 from authz.core.policy.team_schema import TeamEntry
 
@@ -36,6 +36,17 @@ def test_test_files_have_a_schema_of_the_same_entries():
         name: SCHEMA["$defs"][name] for name in ("CaseEntry", "CallerEntry", "RunEntry")
     }
     assert made["additionalProperties"] is False
+
+
+def test_an_entry_of_never_has_the_conditions_of_a_rule():
+    made = SCHEMA["$defs"]["NeverEntry"]
+    rule = set(RuleEntry.model_fields) - {"id", "description", "deny", "public", "identity"}
+    assert set(made["properties"]) == rule | {"name", "except"}
+    assert all(made["properties"][key].get("description") for key in made["properties"])
+    assert made["additionalProperties"] is False
+    assert case_file_schema()["$defs"]["NeverEntry"] == made
+    types = {key: entry.annotation for key, entry in RuleEntry.model_fields.items()}
+    assert all(types[key] == entry.annotation for key, entry in NeverEntry.model_fields.items() if key in rule)
 
 
 def test_a_caller_is_a_name_or_written_out():

@@ -1,0 +1,86 @@
+"""`authz prove never`: whether a policy keeps what `never` says, its own entries or one from the command line.
+
+Law: exit status 0 if every entry holds, 1 if one does not, 2 if the policy or the entry has a mistake.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import click
+import orjson
+
+from authz.cli.diff import bundle_named
+from authz.cli.options import json_option
+from authz.cli.safe_text import command
+from authz.core import cases
+from authz.core.cases.invariants import SHOWN, Proof, proofs, reason
+from authz.core.cases.report import proof_json
+from authz.core.characters import one_line
+from authz.core.policy import Policy
+
+_LISTS: Final = ("roles", "except", "operations", "dags", "destinations", "hosts", "paths", "methods", "tasks")
+_OUTBOUND: Final = frozenset({"destinations", "tasks"})
+_ENTRY: Final = "the entry of the command line"
+
+
+@click.command(short_help="May no one do this?")
+@click.argument("policy")
+@click.option("--roles", multiple=True, help="Holders of one of these roles, and anonymous callers. Default: everyone.")
+@click.option("--except", "excepted", multiple=True, help="But not holders of these roles; `anonymous` is a word too.")
+@click.option("--operations", multiple=True, help="Operations, as in a rule.")
+@click.option("--dags", multiple=True, help="Patterns of DAG ids.")
+@click.option("--destinations", multiple=True, help="Destinations of outbound calls.")
+@click.option("--hosts", multiple=True, help="Hosts.")
+@click.option("--paths", multiple=True, help="Patterns of paths.")
+@click.option("--methods", multiple=True, help="HTTP methods.")
+@click.option("--tasks", multiple=True, help="Patterns of task ids of the runs that call.")
+@click.option("--plane", type=click.Choice(["inbound", "egress"]), help="Default: both; egress with --destinations.")
+@json_option
+def never(
+    policy: str, *, plane: str | None, excepted: tuple[str, ...], as_json: bool, **lists: tuple[str, ...]
+) -> None:
+    """PASS if POLICY allows this to no one, else FAIL with who, what and a request to try.
+
+    An option may be repeated, or have several values with commas between. Together they are an entry as under `never`
+    in a policy. Without them, the policy's own entries are proven. POLICY is a file, or git:REVISION:PATH.
+
+    \b
+    authz prove never policy.yaml --roles contractor --operations 'variables:*,connections:*'
+    authz prove never policy.yaml --except airflow.admin --operations 'connections:*' --plane inbound
+    authz prove never git:main:policy.yaml
+    """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    bundle, _ = bundle_named(policy)
+    given = {**lists, "except": excepted}
+    entry: dict[str, object] = {key: _values(given[key]) for key in _LISTS if given[key]}
+    if plane or not _OUTBOUND.isdisjoint(entry):
+        entry["plane"] = plane or "egress"
+    suite = cases.read_with(bundle, orjson.dumps({"never": [entry]}), _ENTRY) if entry else cases.read(bundle)
+    if not suite.never:
+        raise click.UsageError(f"{policy} has no `never`: say what no one may, such as --operations 'variables:*'")
+    found = [*proofs(suite.policy, suite.never)]
+    failed = any(proof.violations for proof in found)
+    if as_json:
+        told = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
+        click.echo(orjson.dumps(told).decode())
+    else:
+        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy)]))
+    click.get_current_context().exit(1 if failed else 0)
+
+
+def _values(texts: Iterable[str]) -> list[str]:
+    return [value for text in texts for value in text.split(",")]
+
+
+def _lines(found: Iterable[Proof], policy: Policy) -> Iterator[str]:
+    for proof in found:
+        if proof.violations:
+            one = proof.invariant
+            place = "" if one.file == _ENTRY else f"{one.file}:{one.line}:{one.column}: "
+            yield place + one_line(one.name)
+        for violation in proof.violations:
+            yield f"    {one_line(reason(violation, policy))}"
+            if violation.witness is not None:
+                shows = f"   shows {one_line(violation.witness.shows)}" if violation.witness.shows else ""
+                yield f"    try: authz check {command(violation.witness.words)}{shows}"
+        if len(proof.violations) == SHOWN:
+            yield "    there may be more"

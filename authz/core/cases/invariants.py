@@ -1,0 +1,91 @@
+"""The entries of `never`: from what people wrote to invariants, and whether the policy keeps them.
+
+Law: `authz.core.proof.never` proves. An entry that does not hold is a problem of the policy like a mistake, with its
+place.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from authz.core.errors import Problem
+from authz.core.policy import Policy
+from authz.core.policy.case_draft import CaseSection
+from authz.core.policy.case_schema import ANONYMOUS
+from authz.core.policy.load import compile_rule
+from authz.core.policy.rule_schema import NeverDraft
+from authz.core.proof.never import Invariant, Never, Violation
+from authz.core.proof.wording import command_of, name_of, what_of
+
+SHOWN: Final = 5
+"""Rules that are reported for one entry: each of them alone is a reason that it does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Whether one entry holds; `violations` has the first reasons why it does not."""
+
+    invariant: Invariant
+    violations: tuple[Violation, ...]
+
+
+def invariants(sections: Iterable[CaseSection]) -> list[Invariant]:
+    """The entries of all files, in their order; they have no mistakes."""
+    return [
+        _invariant(section, entry, section.document.place(("never", index)))
+        for section in sections
+        for index, entry in section.never.items()
+    ]
+
+
+def _invariant(section: CaseSection, entry: NeverDraft, place: tuple[int, int]) -> Invariant:
+    return Invariant(
+        name=entry.name or _name(entry),
+        file=section.document.file,
+        line=place[0],
+        column=place[1],
+        rule=compile_rule(entry.rule, place, lambda part: part),
+        excepted=frozenset(entry.excepted) - {ANONYMOUS},
+        anonymous=ANONYMOUS not in entry.excepted,
+    )
+
+
+def _name(entry: NeverDraft) -> str:
+    """The name of an entry that has none."""
+    rule = entry.rule
+    who = ", ".join(rule.roles) or "anyone"
+    but = f" but {', '.join(entry.excepted)}" if entry.excepted else ""
+    parts = (
+        rule.methods, rule.operations, rule.destinations, (host.text for host in rule.hosts),
+        (path.text for path in rule.paths), (f"DAG {glob.text}" for glob in rule.dags),
+        (f"task {glob.text}" for glob in rule.tasks),
+    )  # fmt: skip
+    return f"{who}{but}: {' '.join(filter(None, map(', '.join, parts)))}"
+
+
+def proofs(policy: Policy, wanted: Sequence[Invariant]) -> Iterator[Proof]:
+    """Each entry, proven or not."""
+    never = Never(policy, wanted)
+    for invariant in wanted:
+        yield Proof(invariant=invariant, violations=tuple(islice(never.violations(invariant), SHOWN)))
+
+
+def reason(found: Violation, policy: Policy) -> str:
+    """One violation as a sentence."""
+    rule = found.rule
+    may = f"{name_of(found.caller)} may {what_of(found.region, found.operations)}"
+    return f"{may}, by rule `{rule.id}` at {policy.file}:{rule.line}:{rule.column}"
+
+
+def check_line(found: Violation) -> str:
+    """The command that shows the violation; "" if none was found."""
+    return command_of(found.witness) if found.witness is not None else ""
+
+
+def problems(proof: Proof, policy: Policy) -> Iterator[Problem]:
+    """The reasons that an entry does not hold, as problems of the policy."""
+    one = proof.invariant
+    for found in proof.violations:
+        message = f"the entry `{one.name}` of `never` does not hold: {reason(found, policy)}"
+        yield Problem(one.file, one.line, one.column, message, check_line(found))

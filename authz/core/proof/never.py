@@ -1,0 +1,278 @@
+"""Whether an entry of `never` holds: whether a deny rule with its conditions would take nothing from anyone.
+
+Law: complete, and nothing is reported that the engine does not answer so. Callers need two memberships at most: one for
+an allow rule and one of the entry's `roles`; what they hold besides only denies more, and `except` passes to subsets.
+Where such a rule and the entry overlap, the stand-in of what they share shows whether anyone is allowed. Anonymous
+callers are meant also where `roles` names others, because everyone can leave the token out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+from authz.core.decision.decide import applies, route_of
+from authz.core.model import Level, Plane
+from authz.core.policy.compiled import Policy
+from authz.core.policy.coverage import Covering
+from authz.core.policy.index import METHOD_KEYS, Index
+from authz.core.policy.outbound import is_tunnel
+from authz.core.policy.overlap import agree, hosts, shape_of, shapes
+from authz.core.policy.patterns import Glob, PathPattern
+from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
+from authz.core.proof.callers import ANONYMOUS, RUN, Caller
+from authz.core.proof.gains import may
+from authz.core.proof.members import Members
+from authz.core.proof.points import Point, point
+from authz.core.proof.regions import Region, of_rule, shared
+from authz.core.proof.space import Space
+from authz.core.proof.witness import Witness, witness
+from authz.core.request.path import METHODS
+
+_MOST_COMPARED: Final = 20_000
+"""Comparisons of one entry's parts with deny rules, each of some microseconds."""
+_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """One entry of `never`. `rule` is the deny rule that says the same; `excepted` are roles.
+
+    `anonymous`: it is about callers without a token too.
+    """
+
+    name: str
+    file: str
+    line: int
+    column: int
+    rule: Rule
+    excepted: frozenset[str] = frozenset()
+    anonymous: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Requests that an entry forbids and the rule `rule` allows the caller. `operations` are those of the catalogue."""
+
+    caller: Caller
+    region: Region
+    operations: tuple[str, ...]
+    rule: Rule
+    witness: Witness | None
+
+
+class Never:
+    """Entries of `never` about one policy."""
+
+    def __init__(self, policy: Policy, invariants: Iterable[Invariant]) -> None:
+        entries = tuple(one.rule for one in invariants)
+        self._sides = {plane: _Side(policy, plane, entries) for plane in Plane}
+
+    def violations(self, invariant: Invariant) -> Iterator[Violation]:
+        """Why the entry does not hold: for each rule that allows what it forbids, one caller and some requests."""
+        for plane in Plane:
+            if plane in invariant.rule.planes and not (plane is Plane.EGRESS and invariant.rule.operations):
+                yield from self._sides[plane].violations(invariant)
+
+
+class _Kept(NamedTuple):
+    """What an entry is about on one plane. `spared` are its exceptions, and the roles that are denied all of it."""
+
+    entry: Rule
+    spared: frozenset[str]
+    anonymous: bool
+    denying: Index
+
+
+class _Side:
+    """One plane of a policy; `entries` are the deny rules that say the same as the entries."""
+
+    def __init__(self, policy: Policy, plane: Plane, entries: tuple[Rule, ...]) -> None:
+        self._policy, self._plane, self._entries = policy, plane, entries
+        self._shared_names: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
+
+    @cached_property
+    def _space(self) -> Space:
+        return Space(self._plane, self._policy, also=self._entries)
+
+    @cached_property
+    def _members(self) -> Members:
+        denying = (rule.roles for rule in self._denials)
+        return Members(self._policy, self._plane, frozenset(role for roles in denying for role in roles))
+
+    @cached_property
+    def _granting(self) -> list[Rule]:
+        return [rule for rule in self._rules if rule.effect is not Effect.DENY]
+
+    @cached_property
+    def _denials(self) -> list[Rule]:
+        return [rule for rule in self._rules if rule.effect is Effect.DENY]
+
+    @cached_property
+    def _rules(self) -> list[Rule]:
+        return [rule for rule in self._policy.rules.values() if self._plane in rule.planes]
+
+    @cached_property
+    def _anyones_denials(self) -> list[tuple[Rule, Rule]]:
+        """Each deny rule, and the one that says the same of everyone."""
+        return [(rule, replace(rule, roles=())) for rule in self._denials]
+
+    @cached_property
+    def _covering(self) -> Covering:
+        return Covering(self._policy)
+
+    @cached_property
+    def _of_dags(self) -> frozenset[str]:
+        """The operations some of whose routes name a DAG, or may reach any."""
+        return frozenset(target.operation for target in self._space.targets if target.dag_at >= 0 or target.any_dag)
+
+    def violations(self, invariant: Invariant) -> Iterator[Violation]:
+        """One for each rule that allows what the entry forbids."""
+        kept = self._kept(invariant)
+        if AUTHENTICATED in kept.spared and not kept.anonymous:
+            return
+        for rule in self._granting:
+            narrowed = self._narrowed(rule, kept.entry)
+            found = None if narrowed is None else self._allowed(rule, narrowed, kept)
+            if found is not None:
+                yield found
+
+    def _kept(self, invariant: Invariant) -> _Kept:
+        entry = replace(invariant.rule, planes=frozenset({self._plane}), roles=())
+        denied, everyone = self._denied(entry)
+        spared = invariant.excepted | denied
+        anonymous = invariant.anonymous and self._plane is Plane.INBOUND and not everyone
+        denying = Index([entry], plane=self._plane, effect=Effect.DENY, catalogue=self._policy.catalogue)
+        about = replace(entry, roles=invariant.rule.roles)
+        return _Kept(about, spared, anonymous, denying)
+
+    def _denied(self, entry: Rule) -> tuple[frozenset[str], bool]:
+        """Roles that deny rules keep from all of the entry, and whether they keep everyone from it.
+
+        For an entry of many parts with many deny rules it finds fewer, and the proof takes longer.
+        """
+        pieces: list[dict[str, Any]] = [{}]
+        for key in ("operations", "dags", "destinations", "hosts", "paths"):
+            values = getattr(entry, key)
+            if key == "operations" and values:
+                values = self._space.operations_of(entry)
+            if values and len(pieces) * len(values) * len(self._denials) <= _MOST_COMPARED:
+                pieces = [{**piece, key: (value,)} for piece in pieces for value in values]
+        denied, everyone = frozenset({AUTHENTICATED}), True
+        for piece in pieces:
+            part = replace(entry, **piece)
+            found = [deny.roles for deny, anyones in self._anyones_denials if self._covering.covers(anyones, part)]
+            roles = frozenset(role for named in found for role in named or (AUTHENTICATED,))
+            if AUTHENTICATED in denied:
+                denied = roles
+            elif AUTHENTICATED not in roles:
+                denied &= roles
+            everyone = everyone and not all(found)
+        return denied, everyone
+
+    def _narrowed(self, rule: Rule, entry: Rule) -> Rule | None:
+        """The rule without what the entry has nothing to do with; None if that is all."""
+        if _apart(rule, entry):
+            return None
+        dags = rule.dags
+        if dags and entry.dags and rule.identity is not Level.ASSERTED:  # what is only asserted may be any run
+            dags = tuple(glob for glob in dags if any(_meet(glob, other) for other in entry.dags))
+            if not dags:
+                return None
+        operations = rule.operations
+        if self._plane is Plane.INBOUND and entry.operations:
+            operations = self._both(rule, entry)
+            if not operations or (dags and self._of_dags.isdisjoint(operations)):
+                return None
+        paths = rule.paths
+        if paths and entry.paths:
+            paths = tuple(path for path in paths if any(_cross(path, other) for other in entry.paths))
+            if not paths:
+                return None
+        if operations is rule.operations and dags is rule.dags and paths is rule.paths:
+            return rule
+        return replace(rule, operations=operations, dags=dags, paths=paths)
+
+    def _both(self, rule: Rule, entry: Rule) -> tuple[str, ...]:
+        """The operations that both are about; the entry names some."""
+        question = rule.operations, entry.operations
+        found = self._shared_names.get(question)
+        if found is None:
+            both = self._space.operations_of(rule) & self._space.operations_of(entry)
+            found = self._shared_names[question] = tuple(sorted(both))
+        return found
+
+    def _allowed(self, rule: Rule, narrowed: Rule, kept: _Kept) -> Violation | None:
+        """Requests that the rule allows to a caller of those that the entry is about."""
+        holders = self._members.holding(rule.roles, kept.entry.roles, kept.spared)
+        run = (
+            self._plane is Plane.EGRESS
+            and AUTHENTICATED not in kept.spared
+            and all(not roles or AUTHENTICATED in roles for roles in (rule.roles, kept.entry.roles))
+        )
+        anonymous = [ANONYMOUS] if kept.anonymous and rule.effect is Effect.PUBLIC else []
+        if not (holders or anonymous or run):
+            return None
+        for region in of_rule(narrowed, self._plane, self._space):
+            for part in shared(region, kept.entry, self._space):
+                asking = [] if part.level in _SURE else [*anonymous, *holders]
+                if run and part.level is not None:
+                    asking.append(RUN)
+                found = self._asked(asking, part, rule, kept)
+                if found is not None:
+                    return found
+        return None
+
+    def _asked(self, asking: list[Caller], part: Region, rule: Rule, kept: _Kept) -> Violation | None:
+        at = point(part, self._space.symbol)
+        if not part.template and route_of(at.request, self._policy) is not None:
+            return None  # the catalogue's routes have regions of their own
+        if not self._forbids(kept, at):
+            return None
+        caller = next((one for one in asking if may(one, at, self._policy)), None)
+        if caller is None:
+            return None
+
+        def allowed(one: Caller, tried: Point) -> bool:
+            return self._forbids(kept, tried) and may(one, tried, self._policy)
+
+        names = self._space.operations_like(part.method, part.template) if part.template else ()
+        return Violation(
+            caller=caller,
+            region=part,
+            operations=tuple(sorted(names)),
+            rule=rule,
+            witness=witness(part, caller, allowed),
+        )
+
+    def _forbids(self, kept: _Kept, at: Point) -> bool:
+        return applies(kept.denying, at.request, at.run, route_of(at.request, self._policy), at.shown)
+
+
+def _apart(rule: Rule, entry: Rule) -> bool:
+    """Whether their destinations, hosts or methods have nothing in common."""
+    return (
+        (bool(rule.destinations and entry.destinations) and set(rule.destinations).isdisjoint(entry.destinations))
+        or (bool(rule.hosts and entry.hosts) and not any(hosts(*both) for both in product(rule.hosts, entry.hosts)))
+        or (not is_tunnel(rule.methods) and _methods(rule.methods).isdisjoint(_methods(entry.methods)))
+    )
+
+
+@cache
+def _methods(words: tuple[str, ...]) -> frozenset[str]:
+    """The methods that a rule is about, tunnels left out."""
+    return frozenset(method for method in METHODS if not words or any(word in METHOD_KEYS[method] for word in words))
+
+
+def _cross(one: PathPattern, other: PathPattern) -> bool:
+    """Whether some path matches both."""
+    for have, want in zip(one.segments, other.segments, strict=False):
+        if isinstance(have, str) and isinstance(want, str) and have != want:
+            return False
+    return any(True for _ in shapes(shape_of(one), shape_of(other)))
+
+
+def _meet(one: Glob, other: Glob) -> bool:
+    """Whether two globs may match the same text, by their beginnings and ends."""
+    return agree(one.parts[0], other.parts[0]) and agree(one.parts[-1][::-1], other.parts[-1][::-1])

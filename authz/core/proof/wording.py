@@ -1,0 +1,59 @@
+"""Callers and regions in words, for reports.
+
+Law: text only; nothing here decides.
+"""
+
+import shlex
+from typing import Final
+
+from authz.core.catalogue import ANY_DAG
+from authz.core.model import Plane
+from authz.core.policy.patterns import Glob
+from authz.core.proof.callers import Caller
+from authz.core.proof.regions import EVERY, Region
+from authz.core.proof.witness import Witness
+
+_FEW: Final = 4
+
+
+def name_of(caller: Caller) -> str:
+    """One caller by their memberships."""
+    if caller.anonymous:
+        return "callers without a token"
+    if not caller.issuer:
+        return "a run"
+    held = " and ".join(f"{membership.kind} `{membership.value}`" for membership in caller.memberships)
+    return held or f"every caller of {caller.issuer}"
+
+
+def what_of(region: Region, operations: tuple[str, ...]) -> str:
+    """The requests of a region; `operations` are those of the catalogue that it stands for."""
+    more = f" and {len(operations) - _FEW} more" if len(operations) > _FEW else ""
+    called = ", ".join(operations[:_FEW]) + more
+    if not called:
+        place = region.destination or (region.host.text if region.host is not None else "any host")
+        called = " ".join(filter(None, (region.method, place, region.pattern)))
+    dag = dag_of(region)
+    run = f"as a run ({region.level})" if region.level is not None else ""
+    task = f"task {region.task.text}" if region.level is not None and region.task != EVERY else ""
+    return ", ".join(filter(None, (called, run, f"DAG {dag}" if dag else "", task)))
+
+
+def dag_of(region: Region) -> str:
+    """The DAGs of a region as a pattern; "" if it names none."""
+    if region.plane is Plane.EGRESS:
+        return "" if region.level is None or region.dag == EVERY else region.dag.text
+    if region.shown is not None:
+        return region.shown.text
+    if region.any_dag:
+        return "" if region.narrowed else EVERY.text
+    if region.dag_at < 0:
+        return ""
+    segment = region.path[region.dag_at]
+    return segment.text if isinstance(segment, Glob) else EVERY.text if segment in {None, ANY_DAG} else str(segment)
+
+
+def command_of(found: Witness) -> str:
+    """The command that shows it."""
+    shows = f"   shows {found.shows}" if found.shows else ""
+    return f"authz check {shlex.join(found.words)}{shows}"

@@ -1,0 +1,311 @@
+"""Entries of `never`: against brute force over random small policies, and each field and word by itself."""
+
+import json
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+
+from authz.core import cases
+from authz.core.cases.invariants import SHOWN, problems, proofs
+from authz.core.decision import decide
+from authz.core.decision.decide import shows
+from authz.core.errors import PolicyError
+from authz.core.model import Level, Plane
+from authz.core.policy import Bundle
+from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
+from authz.core.proof.points import real
+from authz.core.proof.wording import name_of
+from tests.support.factories import small_policies as small
+
+
+def entry(rng, plane):
+    """A random entry, which is often near one of the rules."""
+    made = {key: value for key, value in small.rule(rng, 0, plane).items() if key not in {"id", "public", "deny"}}
+    made.pop("identity", None)
+    made.pop("roles", None)
+    if rng.random() < 0.6:
+        made["roles"] = small.names(rng, ["r0", "r1", "r2", "authenticated"], most=1)
+    if rng.random() < 0.4:
+        roles = [role for role in ["r0", "r1", "r2", "authenticated"] if role not in made.get("roles", ())]
+        made["except"] = small.names(rng, roles)
+    if rng.random() < 0.4 and "authenticated" not in made.get("except", ()):
+        made["except"] = [*made.get("except", ()), "anonymous"]
+    return made
+
+
+def suite(rng, plane):
+    """A random policy with an entry that may be written."""
+    written, _policy = small.policy(rng, plane)
+    if rng.random() < 0.6:  # so that often two memberships are needed
+        written["roles"] = {f"r{n}": {"groups": [group]} for n, group in enumerate(small.GROUPS)}
+    while True:
+        one = entry(rng, plane)
+        try:
+            return written, one, cases.read_with(Bundle(data(written), "policy.yaml"), never([one]), "entry.yaml")
+        except PolicyError:
+            continue
+
+
+def data(written):
+    return b"version: 1\n" + b"".join(f"{key}: {json.dumps(written[key])}\n".encode() for key in written)
+
+
+def never(entries):
+    return ("never:\n" + "".join(f"  - {json.dumps(one)}\n" for one in entries)).encode()
+
+
+def forbidding(written, one, *, roles=True):
+    """The policy with the entry as one more deny rule."""
+    deny = {key: value for key, value in one.items() if key not in {"name", "except"} and (roles or key != "roles")}
+    return small.loaded({**written, "rules": [*written["rules"], {"id": "zz", "deny": True, **deny}]})
+
+
+def tokens(policy, plane):
+    """Everyone with a token whom the policies can tell apart."""
+    for issuer in policy.issuers.values():
+        if plane in issuer.audiences:
+            for size in range(len(small.GROUPS) + 1):
+                for groups in combinations(small.GROUPS, size):
+                    for client in ((), small.CLIENTS):
+                        for subject in ((), small.SUBJECTS):
+                            held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
+                            memberships = (Membership(kind, value) for kind, values in held for value in values)
+                            yield Caller(issuer.name, tuple(memberships))
+
+
+def is_excepted(caller, policy, words):
+    if caller.anonymous:
+        return "anonymous" in words
+    return "authenticated" in words or not caller.identity(policy).roles.isdisjoint(words)
+
+
+def by_kind(violation):
+    """The memberships in the order of `tokens`."""
+    kinds = [*Kind]
+    return tuple(sorted(violation.caller.memberships, key=lambda one: (kinds.index(one.kind), one.value)))
+
+
+class Brute:
+    """Who loses something by the entry's deny rule, by asking everybody a sample of requests."""
+
+    def __init__(self, written, one, policy, plane):
+        with_roles, without = (forbidding(written, one, roles=roles) for roles in (True, False))
+        words = one.get("except", ())
+        everyone = (ANONYMOUS, RUN, *tokens(policy, plane))
+        asked = [caller for caller in everyone if not is_excepted(caller, policy, words)]
+        self.before = policy
+        self.after = {caller: without if caller.anonymous else with_roles for caller in asked}
+        # The roles are equal in all three policies.
+        self.identities = {caller: caller.identity(policy) for caller in asked}
+
+    def everybody(self, run):
+        """Everyone who may be the caller, of those whom the policies can tell apart."""
+        runs, others = run is not None, run is None or run.level is Level.ASSERTED
+        return [caller for caller in self.after if (runs if caller == RUN else others)]
+
+    def loses(self, caller, asked, run, shown):
+        known = self.identities[caller]
+        identity = known if run is None or known is None else replace(known, run=run)
+        after = self.after[caller]
+        return shows(asked, identity, self.before, shown) and not shows(asked, identity, after, shown)
+
+    def anyone(self, requests):
+        for asked, run in requests:
+            for caller in self.everybody(run):
+                narrowed = decide.narrows(asked, self.identities[caller], decide.route_of(asked, self.before))
+                for shown in ["", *(small.DAGS if narrowed else [])]:
+                    if self.loses(caller, asked, run, shown):
+                        return caller, asked, run, shown
+        return None
+
+
+def compare(first, count, plane, asked_each):
+    """How many entries do not hold, each of them seen by both, and how many hold."""
+    broken = seen = 0
+    for number in range(first, first + count):
+        rng = random.Random(number)  # noqa: S311 drawn again from its number
+        written, one, found = suite(rng, plane.value)
+        [proof] = proofs(found.policy, found.never)
+        brute = Brute(written, one, found.policy, plane)
+        lost = brute.anyone(small.requests(rng, plane, asked_each))
+        assert lost is None or proof.violations, (number, written, one, lost)
+        for violation in proof.violations:
+            who = Caller(violation.caller.issuer, anonymous=violation.caller.anonymous, memberships=by_kind(violation))
+            tried = ((who, at.request, at.run, at.shown) for at in real(violation.region))
+            assert any(brute.loses(*asked) for asked in tried), (number, written, one, violation)
+            assert violation.witness is not None, (number, written, one, violation)
+        broken += bool(proof.violations)
+        seen += lost is not None
+    return broken, seen, count - broken
+
+
+ISSUERS = """
+version: 1
+issuers:
+  - name: corp
+    issuer: https://idp.example.com
+    audiences: {inbound: [airflow], egress: [outbound]}
+    algorithms: [RS256]
+"""
+RULES = """
+{id: health, plane: inbound, public: true, operations: ["health:read"]}
+{id: version, plane: inbound, public: true, paths: ["/api/v2/version"], methods: [GET]}
+{id: ops, plane: inbound, roles: [op], operations: [airflow.op]}
+{id: sales, plane: inbound, roles: [etl], operations: ["dag_runs:*", "dags:read"], dags: ["sales_*"]}
+{id: any, plane: inbound, roles: [authenticated], paths: ["/custom/**"], hosts: [a.example]}
+{id: bots, deny: true, roles: [bot], operations: ["*:delete", "*:bulk"]}
+{id: orders, plane: egress, roles: [etl], destinations: [orders], methods: [GET], paths: ["/v1/**"]}
+{id: stock, plane: egress, hosts: ["*.stock.example"], paths: ["/**"], dags: ["stock_*"], tasks: ["load_*"]}
+{id: loose, plane: egress, hosts: [loose.example], paths: ["/x"], dags: ["loose_*"], identity: asserted}
+{id: tunnel, plane: egress, hosts: [db.example], methods: [CONNECT], dags: ["db_*"]}
+"""
+ROLES = """
+  op: {groups: [ops]}
+  etl: {clients: [etl]}
+  bot: {groups: [bots]}
+  lead: {groups: [principals], includes: [op]}
+  idle: {groups: [idlers]}
+  account: {clients: [account]}
+"""
+WHOLE = ISSUERS + "roles:" + ROLES + "rules:" + RULES.replace("\n{", "\n  - {")
+
+
+def reasons(entry, policy=WHOLE):
+    """Why an entry does not hold: the callers and rules."""
+    bundle = Bundle(policy.encode(), "policy.yaml")
+    found = cases.read_with(bundle, f"never:\n  - {entry}\n".encode(), "entry.yaml")
+    [proof] = proofs(found.policy, found.never)
+    return [f"{name_of(violation.caller)}: {violation.rule.id}" for violation in proof.violations]
+
+
+HOLDS = [
+    '{operations: ["fab_users:*"], except: [op]}',
+    '{roles: [bot], operations: ["connections:delete"]}',
+    '{roles: [account], operations: ["dag_runs:create"], except: [op]}',  # no token has two clients
+    '{except: [op], operations: ["connections:*"]}',
+    '{except: [op, etl], plane: inbound, dags: ["*"]}',
+    '{except: [anonymous, op], operations: ["dag_runs:*"], dags: ["finance_*"]}',
+    '{except: [authenticated], operations: ["dags:*"]}',
+    '{plane: inbound, methods: [OPTIONS], paths: ["/api/**"]}',
+    '{plane: inbound, paths: ["/admin/**"]}',
+    '{plane: inbound, hosts: [b.example], paths: ["/custom/**"]}',
+    "{plane: egress, destinations: [ledger], hosts: [other], roles: [idle], except: [etl]}",
+    "{plane: egress, hosts: [a.example], except: [etl]}",
+    '{plane: egress, dags: ["sales_*"], hosts: [x.stock.example], except: [etl]}',
+    '{plane: egress, tasks: ["drop_*"], hosts: [x.stock.example], destinations: [stock]}',
+    '{plane: egress, hosts: [db.example], dags: ["other"], methods: [CONNECT]}',
+    "{plane: egress, hosts: [loose.example], except: [authenticated]}",
+    '{roles: [idle], except: [op, etl, anonymous], operations: ["dags:*"]}',
+]
+BREAKS = [
+    ('{operations: ["connections:*"]}', "group `ops`: ops"),
+    ('{roles: [bot], operations: ["connections:read"]}', "group `ops` and group `bots`: ops"),
+    ('{roles: [lead], operations: ["connections:read"]}', "group `principals`: ops"),  # `includes`
+    ('{roles: [account], operations: ["connections:read"]}', "group `ops` and client `account`: ops"),
+    ('{roles: [idle], operations: ["health:read"]}', "callers without a token: health"),  # the token can be left out
+    ('{except: [authenticated], operations: ["health:read"]}', "callers without a token: health"),
+    ('{roles: [idle], except: [anonymous], operations: ["health:read"]}', "group `idlers`: health"),
+    ('{except: [anonymous], operations: ["health:read"]}', "every caller of corp: health"),
+    ('{plane: inbound, paths: ["/api/v2/version"], except: [op, authenticated]}', "callers without a token: version"),
+    ('{plane: inbound, hosts: [a.example], paths: ["/custom/x"]}', "every caller of corp: any"),
+    ('{plane: inbound, dags: ["sales_eu"], except: [op]}', "client `etl`: sales"),
+    ("{plane: inbound, methods: [PATCH], except: [op]}", "client `etl`: sales"),
+    ('{plane: egress, destinations: [orders], methods: [GET], paths: ["/v1/x"]}', "client `etl`: orders"),
+    ('{plane: egress, hosts: [x.stock.example], dags: ["stock_eu"]}', "a run: stock"),
+    ('{plane: egress, hosts: [x.stock.example], tasks: ["load_a"], roles: [authenticated]}', "a run: stock"),
+    # An account that only asserts its run may be any run; so may a call without one.
+    ("{plane: egress, hosts: [loose.example], dags: [other], roles: [idle]}", "group `idlers`: loose"),
+    ("{plane: egress, destinations: [orders], dags: [other]}", "client `etl`: orders"),
+    ('{plane: egress, hosts: [db.example], paths: ["/x"]}', "a run: tunnel"),  # a tunnel may go to any path
+]
+
+
+@pytest.mark.parametrize("entry", HOLDS)
+def test_it_holds(entry):
+    assert reasons(entry) == []
+
+
+@pytest.mark.parametrize(("entry", "first"), BREAKS)
+def test_it_does_not_hold(entry, first):
+    assert first in reasons(entry)
+
+
+def test_a_list_that_is_not_narrowed_may_show_any_dag():
+    rules = WHOLE.replace('dags: ["sales_*"]', 'dags: ["*", "sales_*"]')
+    assert reasons('{except: [op], operations: ["dags:read"], dags: [hr]}', rules) == ["client `etl`: sales"]
+
+
+def test_a_denied_part_of_an_entry_needs_no_single_deny_rule():
+    denied = """
+  - {id: d1, deny: true, roles: [etl], operations: ["dags:*"]}
+  - {id: d2, deny: true, plane: inbound, roles: [etl, op], operations: ["dag_runs:*"]}
+"""
+    assert reasons('{except: [op], operations: ["dags:*", "dag_runs:*"]}', WHOLE + denied.lstrip("\n")) == []
+    all_but = '  - {id: d3, deny: true, plane: inbound, roles: [authenticated], operations: ["dag_runs:*"]}\n'
+    first = denied.partition("\n")[2].partition("\n")[0] + "\n"
+    assert reasons('{except: [op], operations: ["dags:*", "dag_runs:*"]}', WHOLE + first + all_but) == []
+    everyone = '  - {id: d1, deny: true, plane: inbound, operations: ["*"]}\n'
+    assert reasons('{operations: ["dags:*", "health:read"]}', WHOLE + everyone) == []
+    others = '  - {id: d1, deny: true, plane: inbound, roles: [authenticated], operations: ["*"]}\n'
+    assert reasons('{operations: ["dags:*", "health:read"]}', WHOLE + others) == ["callers without a token: health"]
+
+
+def test_what_a_rule_must_name_is_not_reached_by_a_pattern_of_paths():
+    wide = WHOLE + '  - {id: auth, plane: inbound, roles: [idle], paths: ["/auth/{x}"]}\n'
+    assert reasons('{plane: inbound, except: [op], paths: ["/auth/token"], methods: [POST]}', wide) == []
+    assert reasons('{plane: inbound, except: [op], paths: ["/auth/other"]}', wide) == ["group `idlers`: auth"]
+
+
+def test_whole_issuers_may_have_a_role_or_be_excepted():
+    other = WHOLE.replace(
+        "roles:",
+        "  - {name: agency, issuer: 'https://agency.example', audiences: {inbound: [b]},"
+        " algorithms: [RS256]}\nroles:\n  external: {issuers: [agency]}",
+        1,
+    )
+    corps = other.replace("op: {groups: [ops]", "op: {groups: [ops], issuers: [corp]")
+    corps = corps.replace("lead: {groups", "lead: {issuers: [corp], groups")
+    assert reasons('{roles: [external], operations: ["connections:read"]}', corps) == []
+    assert reasons('{roles: [external], operations: ["connections:read"]}', other) == ["group `ops`: ops"]
+    assert reasons('{except: [external], operations: ["connections:read"]}', corps) == ["group `ops`: ops"]
+    theirs = other.replace("op: {groups: [ops]", "op: {groups: [ops], issuers: [agency]")
+    theirs = theirs.replace("lead: {groups", "lead: {issuers: [agency], groups")
+    assert reasons('{except: [external], operations: ["connections:read"]}', theirs) == []
+
+
+def test_a_violation_names_who_what_rule_and_a_command():
+    bundle = Bundle(WHOLE.encode(), "policy.yaml")
+    entry = b'never:\n  - {name: n, roles: [bot], operations: ["variables:*"]}\n'
+    found = cases.read_with(bundle, entry, "entry.yaml")
+    [proof] = proofs(found.policy, found.never)
+    [problem] = problems(proof, found.policy)
+    assert problem.message == (
+        "the entry `n` of `never` does not hold: group `ops` and group `bots` may variables:read,"
+        " by rule `ops` at policy.yaml:18:5"
+    )
+    assert problem.hint == "authz check GET /api/v2/variables --host z --group ops --group bots --issuer corp"
+    assert (problem.file, problem.line, problem.column) == ("entry.yaml", 2, 5)
+
+
+def test_of_many_rules_the_first_are_reported():
+    many = "".join(f"  - {{id: m{n}, plane: inbound, roles: [op], operations: [airflow.op]}}\n" for n in range(20))
+    assert len(reasons('{operations: ["pools:*"]}', WHOLE + many)) == SHOWN
+
+
+@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("block", range(5))
+def test_an_entry_holds_if_and_only_if_its_deny_rule_takes_nothing_from_anyone(plane, block):
+    broken, seen, holding = compare(block * 200, 200, plane, 30)
+    assert min(seen, holding) > 10
+    assert broken >= seen
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("block", range(10))
+def test_an_entry_holds_if_and_only_if_of_ten_thousand(plane, block):
+    broken, seen, holding = compare(10_000 + block * 500, 500, plane, 30)
+    assert min(seen, holding) > 20
+    assert broken >= seen
