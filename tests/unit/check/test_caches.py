@@ -29,6 +29,9 @@ ELSEWHERE = {
     "core.cases.questions": "the policy's tests, at load",
     "core.lint.review": "lint",
     "core.policy.reach": "lint",
+    "core.proof.asked": "the prover",
+    "core.proof.never": "the invariants of the policy, at load",
+    "core.traffic.evaluating": "the replay of a log",
 }
 ON_THE_PATH = {"authn", "check", "core", "runs"}
 TOKEN = sign(access_claims(), make_key("ES256"))

@@ -112,6 +112,11 @@ def changes(found):
     return json.loads(found.output)["changes"]
 
 
+def skipped(told):
+    """The skipped lines by reason, without empty ones: a writer that meets another one's half line ends it first."""
+    return {one["reason"]: one["count"] for one in told["skipped"] if one["reason"] != "empty"}
+
+
 def test_under_the_same_policy_nothing_changes_in_logs_of_two_workers(run, logs):
     assert sorted(path.name for path in logs.iterdir()) == [
         "decisions.jsonl", "decisions.jsonl.1", "decisions.jsonl.2.gz", "decisions.jsonl.salts",
@@ -173,11 +178,11 @@ def test_json_has_every_count(run, logs):
     assert told["counts"] == {
         "same": 30, "other_reason": 0, "allowed": 12, "denied": 12, "not_reproduced": 0, "other_revision": 0,
     }  # fmt: skip
-    assert (told["decisions"], len(told["files"]), told["unknown"], told["skipped"], told["damaged"]) == (
+    assert (told["decisions"], len(told["files"]), told["unknown"], skipped(told), told["damaged"]) == (
         54,
         3,
         [],
-        [],
+        {},
         [],
     )
     assert list(told["revisions"].values()) == [54]
@@ -236,7 +241,7 @@ def test_what_cannot_be_evaluated_is_counted_and_named(run, logs):
     assert "the compressed file is damaged or cut" in found.output
     told = json.loads(run("replay", logs, "--policy", "old.yaml", "--json").output)
     assert {one["gap"]: one["count"] for one in told["unknown"]} == {"version": 1, "refused_token": 1}
-    assert {one["reason"]: one["count"] for one in told["skipped"]} == {"broken": 3, "other_type": 1, "empty": 1}
+    assert skipped(told) == {"broken": 3, "other_type": 1}
     assert told["damaged"]
 
 
