@@ -1,6 +1,8 @@
 """The compiled policy: what every decision reads, frozen.
 
-Law: after `load` nothing here changes and nothing can raise. A reload makes a new policy and swaps one reference.
+Law: after `load` nothing here changes and nothing can raise. A reload makes a new policy and swaps one reference. A
+policy knows no time: what has an end is in force in it, until another policy without that takes its place
+(`authz.core.policy.ends`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from authz.core.catalogue import Catalogue
 from authz.core.model import Claims, Identity, Issuer, Plane
 from authz.core.policy.index import Index
 from authz.core.policy.roles import Roster
-from authz.core.policy.rules import Role, Rule
+from authz.core.policy.rules import NEVER, Role, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,10 @@ class Policy:
 
     `end_mark` says that the file ended with one.
     `airflow_roles` maps each role to its role in Airflow itself; it omits roles that have none.
+
+    Nothing may be decided by it at or after the time `valid_until`, in seconds since the epoch: the first end of
+    anything in it. What had ended at the time `since` is left out; `ended` are the rules among that. `edition` is equal
+    for equal policies: the revision, and where something has ended, `since`.
     """
 
     file: str
@@ -40,6 +46,10 @@ class Policy:
     airflow_roles: Mapping[str, str] = field(repr=False)
     roster: Roster = field(repr=False)
     gates: Mapping[Plane, Gate] = field(repr=False)
+    edition: str
+    valid_until: float = NEVER
+    since: float = -NEVER
+    ended: tuple[Rule, ...] = field(default=(), repr=False)
 
     def identify(self, claims: Claims) -> Identity:
         """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself."""

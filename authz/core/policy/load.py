@@ -25,7 +25,7 @@ from authz.core.policy.operations import expand
 from authz.core.policy.roles import Roster, check_roles, compile_roles
 from authz.core.policy.rule_checks import check_never, check_rules
 from authz.core.policy.rule_schema import RuleDraft
-from authz.core.policy.rules import AIRFLOW_ROLES, Effect, Role, Rule
+from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
 _PLANES: Final[Mapping[str, frozenset[Plane]]] = {
@@ -43,7 +43,11 @@ class Drafted(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The compiled entries of a policy before its tables are made; nothing of the file's text is kept."""
+    """The compiled entries of a policy before its tables are made; nothing of the file's text is kept.
+
+    `ended` are rules that are left out because they have ended; `since` is the last time at which a rule or a member
+    of a role did.
+    """
 
     file: str
     revision: str
@@ -52,10 +56,14 @@ class Parts(NamedTuple):
     issuers: list[Issuer]
     roles: dict[str, Role]
     rules: dict[str, Rule]
+    since: float = -NEVER
+    ended: tuple[Rule, ...] = ()
 
 
 def load(bundle: Bundle) -> Policy:
     """Compile a policy, whose tests are not run: a server and its commands load with `authz.core.cases.load`.
+
+    It is the policy as it is written: what has an end is in force, whatever the time is. See `authz.core.policy.ends`.
 
     Raises:
         PolicyError: with every problem, sorted by place.
@@ -114,7 +122,17 @@ def assembled(parts: Parts) -> Policy:
         airflow_roles=MappingProxyType(airflow),
         roster=Roster(parts.roles.values(), [issuer.name for issuer in parts.issuers], airflow),
         gates=MappingProxyType({plane: _gate(rules, plane, catalogue) for plane in Plane}),
+        edition=f"{parts.revision} since {parts.since}" if parts.since > -NEVER else parts.revision,
+        valid_until=min(_ends(parts), default=NEVER),
+        since=parts.since,
+        ended=parts.ended,
     )
+
+
+def _ends(parts: Parts) -> Iterable[float]:
+    """Every time at which something in the policy ends."""
+    yield from (rule.until for rule in parts.rules.values() if rule.until < NEVER)
+    yield from (member.until for role in parts.roles.values() for member in role.ends)
 
 
 def _all_rules(drafted: Draft) -> Iterable[Rule]:
@@ -145,6 +163,7 @@ def compile_rule(entry: RuleDraft, place: tuple[int, int], share: Callable[[Any]
         destinations=share(entry.destinations),
         tasks=share(entry.tasks),
         identity=_least(entry, effect, plane),
+        until=entry.until,
         description=entry.description,
         team=entry.team,
         line=place[0],

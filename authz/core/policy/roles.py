@@ -14,7 +14,7 @@ from authz.core.model import Claims, Identity
 from authz.core.policy import built_in, role_graph
 from authz.core.policy.draft import Draft
 from authz.core.policy.patterns import TEAM
-from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Role
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Member, Role
 from authz.core.policy.schema import RoleDraft
 
 _MOST_KNOWN: Final = 1024  # sets of roles; a full table is cleared
@@ -115,11 +115,19 @@ def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft
         includes=includes,
         agent=entry.agent,
         airflow=BUILT_IN.get(name, entry.airflow),
+        ends=tuple(_ends(name, entry, draft)) if entry.ends else (),
         description=entry.description,
         team=origin.team if origin else "",
         line=line,
         column=column,
     )
+
+
+def _ends(name: str, entry: RoleDraft, draft: Draft) -> Iterator[Member]:
+    loc = draft.role_loc(name) if name in draft.made.origins else ("roles", name)
+    for end in entry.ends:
+        line, column = draft.document.place((*loc, end.kind, end.position))
+        yield Member(end.kind, end.name, end.until, line, column)
 
 
 class _Members:

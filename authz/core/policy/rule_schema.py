@@ -10,11 +10,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
+from authz.core.documents.moments import End
 from authz.core.documents.wording import Mistake, near
 from authz.core.policy import patterns
 from authz.core.policy.fields import ABSENT, Destination, NotEmpty, Section, Text, parse_name
 from authz.core.policy.patterns import TEAM
-from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
+from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, NEVER, RESERVED
 from authz.core.policy.team_schema import Dag, RuleDags
 
 _SETS: Final = f"{re.escape(RESERVED)}(?:{'|'.join(AIRFLOW_ROLES)})"
@@ -94,6 +95,9 @@ class RuleEntry(Section):
     identity: Literal["verified", "verified-bearer", "asserted"] = Field(
         ABSENT, description="egress: minimum assurance level of the calling run; with `dags` or `tasks`: verified"
     )
+    until: End = Field(
+        ABSENT, description="when the rule ends: 2026-12-31T18:00Z; a date is the end of that day in UTC"
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +121,7 @@ class RuleDraft:
     destinations: tuple[str, ...]
     tasks: tuple[patterns.Glob, ...]
     identity: str
+    until: float = NEVER
     team: str = ""
 
 
@@ -137,6 +142,7 @@ def slim(entry: RuleEntry) -> RuleDraft:
         destinations=entry.destinations,
         tasks=entry.tasks,
         identity=entry.identity,
+        until=entry.until if entry.until != ABSENT else NEVER,
     )
 
 

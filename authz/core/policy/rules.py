@@ -3,11 +3,12 @@
 Law: data only. An empty condition is no condition: the rule ignores that side of the request.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.core.model import Level, Plane
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern
@@ -23,6 +24,10 @@ RESERVED: Final = "airflow."
 
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({RESERVED + role: role for role in AIRFLOW_ROLES})
 """The built-in roles and operation sets, the weakest first, and what each is to Airflow itself."""
+
+
+NEVER: Final = math.inf
+"""The end of what has none."""
 
 
 def of_team(rule_id: str, team: str) -> str:
@@ -49,7 +54,7 @@ class Rule:
 
     `destinations`, `tasks` and `identity` are for egress. `identity` is the minimum level of the required run, also if
     only `dags` or `tasks` in the file imply it; None if no run is required. `team` is set where the file has one rule
-    for all teams: then this is that team's.
+    for all teams: then this is that team's. At the time `until`, in seconds since the epoch, it has ended.
     """
 
     id: str
@@ -64,6 +69,7 @@ class Rule:
     destinations: tuple[str, ...] = ()
     tasks: tuple[Glob, ...] = ()
     identity: Level | None = None
+    until: float = NEVER
     description: str = ""
     team: str = ""
     line: int = 0
@@ -75,11 +81,22 @@ class Rule:
         return written(self.id)
 
 
+class Member(NamedTuple):
+    """A member of a role with an end. `kind` is the list that has it: `groups`, `clients` or `subjects`."""
+
+    kind: str
+    name: str
+    until: float
+    line: int
+    column: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
-    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams.
+    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams. `ends`
+    are those of its members that have an end; `ended` are those that had one, and are not among its members any more.
     """
 
     name: str
@@ -90,6 +107,8 @@ class Role:
     includes: frozenset[str] = frozenset()
     agent: bool = False
     airflow: str = ""
+    ends: tuple[Member, ...] = ()
+    ended: tuple[Member, ...] = ()
     description: str = ""
     team: str = ""
     line: int = 0

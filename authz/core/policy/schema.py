@@ -7,10 +7,11 @@ mean more, or less, than its author thought. Text is parsed into patterns here, 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, Literal, NamedTuple, cast
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from authz.core.documents.moments import End
 from authz.core.documents.quantities import Duration, FormatVersion
 from authz.core.documents.wording import Mistake, near
 from authz.core.loopback import is_loopback
@@ -128,14 +129,37 @@ class IssuerEntry(Section):
     insecure_http: bool = Field(False, description="fetch keys over plain http; anyone on the path can forge tokens")
 
 
+class MemberEntry(Section):
+    """A member of a role whose membership ends by itself."""
+
+    name: Text = Field(description="the group, client id or subject")
+    until: End = Field(description="when the membership ends: 2026-12-31T18:00Z; a date is the end of that day in UTC")
+
+
+def _form(value: object) -> str:
+    return "member" if isinstance(value, dict | MemberEntry) else "name"
+
+
+def _distinct(members: tuple[str | MemberEntry, ...]) -> tuple[str | MemberEntry, ...]:
+    seen: set[str] = set()
+    for member in members:
+        name = member if isinstance(member, str) else member.name
+        if name in seen:
+            raise Mistake(f"`{name}` is listed twice", "remove one of them")
+        seen.add(name)
+    return members
+
+
+_Member = Annotated[Annotated[Text, Tag("name")] | Annotated[MemberEntry, Tag("member")], Discriminator(_form)]
+_Members = Annotated[tuple[_Member, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
 class RoleEntry(Section):
     """Who has a role: any listed group, client or subject is enough. With `issuers` only, everyone from there."""
 
-    groups: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="groups of the token")
-    clients: Annotated[tuple[Text, ...], *NotEmpty] = Field(
-        (), description="client ids (`azp`, `client_id`) of the token"
-    )
-    subjects: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="subjects (`sub`) of the token")
+    groups: _Members = Field((), description="groups of the token; {name: …, until: …} for one that ends")
+    clients: _Members = Field((), description="client ids (`azp`, `client_id`) of the token, as `groups`")
+    subjects: _Members = Field((), description="subjects (`sub`) of the token, as `groups`")
     issuers: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="only tokens of these issuers, by name")
     includes: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="roles that come with this one")
     agent: bool = Field(False, description="its holders are AI agents")
@@ -145,9 +169,21 @@ class RoleEntry(Section):
     description: Text = Field("", description="for people")
 
 
+class EndDraft(NamedTuple):
+    """The end of one member of a role: the list that has it, its name, and its position in the file."""
+
+    kind: str
+    name: str
+    until: float
+    position: int
+
+
 @dataclass(slots=True, kw_only=True)
 class RoleDraft:
-    """A role entry that has the right shape: as `RuleDraft`, for there may be as many roles."""
+    """A role entry that has the right shape: as `RuleDraft`, for there may be as many roles.
+
+    `ends` are those of its members that have an end.
+    """
 
     groups: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
@@ -157,19 +193,26 @@ class RoleDraft:
     agent: bool = False
     airflow: str = ""
     description: str = ""
+    ends: tuple[EndDraft, ...] = ()
 
 
 def slim_role(entry: RoleEntry) -> RoleDraft:
     """The entry as a draft."""
+    lists = {"groups": entry.groups, "clients": entry.clients, "subjects": entry.subjects}
+    names = {kind: tuple(m if isinstance(m, str) else m.name for m in members) for kind, members in lists.items()}
     return RoleDraft(
-        groups=entry.groups,
-        clients=entry.clients,
-        subjects=entry.subjects,
+        **names,
         issuers=entry.issuers,
         includes=entry.includes,
         agent=entry.agent,
         airflow=entry.airflow,
         description=entry.description,
+        ends=tuple(
+            EndDraft(kind, member.name, member.until, position)
+            for kind, members in lists.items()
+            for position, member in enumerate(members)
+            if not isinstance(member, str)
+        ),
     )
 
 

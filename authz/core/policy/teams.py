@@ -14,7 +14,7 @@ from authz.core.policy.overlap import glob_of
 from authz.core.policy.patterns import TEAM, Glob
 from authz.core.policy.rule_schema import RuleDraft
 from authz.core.policy.rules import of_team
-from authz.core.policy.schema import RoleDraft
+from authz.core.policy.schema import EndDraft, RoleDraft
 from authz.core.policy.team_schema import TEAM_DAGS, TeamEntry
 
 MOST_MADE: Final = 100_000
@@ -135,9 +135,28 @@ def _role(entry: RoleDraft, team: str) -> RoleDraft:
         groups=_all_named(entry.groups, team),
         clients=_all_named(entry.clients, team),
         subjects=_all_named(entry.subjects, team),
+        ends=tuple(_ends(entry, team)) if entry.ends else (),
         includes=_all_named(entry.includes, team),
         description=named(entry.description, team),
     )
+
+
+def _ends(entry: RoleDraft, team: str) -> Iterator[EndDraft]:
+    """The ends of the members of a team's role. What the file names twice for this team lasts as long as either."""
+    ending = {(end.kind, end.position) for end in entry.ends}
+    lasting = {
+        (kind, named(text, team))
+        for kind in ("groups", "clients", "subjects")
+        for position, text in enumerate(getattr(entry, kind))
+        if (kind, position) not in ending
+    }
+    last: dict[tuple[str, str], EndDraft] = {}
+    for end in entry.ends:
+        made = end._replace(name=named(end.name, team))
+        place = (made.kind, made.name)
+        if place not in lasting and (place not in last or last[place].until < made.until):
+            last[place] = made
+    yield from last.values()
 
 
 def _rule(entry: RuleDraft, team: Team) -> RuleDraft:
