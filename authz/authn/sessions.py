@@ -74,9 +74,9 @@ class KeyWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Standing:
-    """What all sessions of one key and the same planes were checked against under one policy revision."""
+    """What all sessions of one key and the same planes were checked against under one edition of the policy."""
 
-    revision: str
+    edition: str
     issuer: Issuer
     key: Key = field(repr=False)
     planes: frozenset[Plane]
@@ -88,7 +88,7 @@ class Session:
 
     It is valid on the planes of its `standing` from wall time `starts` until just before `ends`, and is dropped at the
     monotonic time `dies_at`: what `tokens.check_claims` says, computed once. `identity` stays the same object for as
-    long as the policy's revision does. `marks` are looked up among the revocations. `thumbprint` is that of the key
+    long as the policy's edition does. `marks` are looked up among the revocations. `thumbprint` is that of the key
     that the token is bound to, "" if it is bound to none. `whole`: all claims are present, and another policy can
     identify them. `entered` is where its identity entry is, 0 before there is one: the number of the log file, in a
     private log plus the number of erasures before it. `used` is for the cache.
@@ -229,11 +229,11 @@ class Authenticator:
             KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
         """
         standing = session.standing
-        if standing.revision != policy.revision:
+        if standing.edition != policy.edition:
             now = policy.issuers.get(standing.issuer.issuer)
             if not session.whole or now is None or now != standing.issuer:
                 return False
-            standing = session.standing = self._standing(policy.revision, now, standing.key, standing.planes)
+            standing = session.standing = self._standing(policy.edition, now, standing.key, standing.planes)
             session.identity = policy.identify(session.claims)
         issuer, key = standing.issuer, standing.key
         state = keys.get(issuer.name)
@@ -277,7 +277,7 @@ class Authenticator:
             identity = replace(identity, claims=replace(claims, groups=frozenset()))
         return Session(
             identity=identity,
-            standing=self._standing(policy.revision, issuer, key, planes),
+            standing=self._standing(policy.edition, issuer, key, planes),
             starts=self._share_time(starts),
             ends=self._share_time(ends),
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
@@ -287,14 +287,14 @@ class Authenticator:
             thumbprint=tokens.bound_to(parsed) if bound else "",
         )
 
-    def _standing(self, revision: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
+    def _standing(self, edition: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:
         """The standing of these, one object that their sessions share."""
         place = id(key), planes  # the standing keeps the key alive, so no other object has its id
         found = self._standings.get(place)
-        if found is None or found.revision != revision or found.issuer is not issuer:
+        if found is None or found.edition != edition or found.issuer is not issuer:
             if len(self._standings) >= _MOST_STANDINGS:
                 self._standings.clear()
-            found = self._standings[place] = Standing(revision=revision, issuer=issuer, key=key, planes=planes)
+            found = self._standings[place] = Standing(edition=edition, issuer=issuer, key=key, planes=planes)
         return found
 
 

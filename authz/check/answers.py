@@ -2,7 +2,7 @@
 
 Law: `wire` builds an answer that many requests share once, and only the decision's id is new each time. A caller's
 first request prepares nothing. A prepared allow belongs to one identity (or to anonymous callers), one audience, one
-rule with the rights that it gave, one set of remaining cookies and one revision of the policy. It is used only while
+rule with the rights that it gave, one set of remaining cookies and one edition of the policy. It is used only while
 its assertion may be handed out. A prepared denial belongs to one verdict; browsers get none, because a page shows the
 time.
 """
@@ -34,18 +34,21 @@ class _Kept(NamedTuple):
 
     identity: Identity | None
     assertion: Assertion
-    revision: str
+    edition: str
     allow: wire.PreparedAllow
 
     def is_for(self, check: CheckRecord, assertion: Assertion) -> bool:
-        return self.identity is check.identity and self.assertion is assertion and self.revision == check.revision
+        return self.identity is check.identity and self.assertion is assertion and self.edition == check.edition
 
 
 class Minter(Protocol):
     """Makes the assertion for an identity, an audience and rights, reusing a recent one of the same identity."""
 
-    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
-        """The assertion; `NO_ASSERTION` where no signing key is configured."""
+    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float, ends: float = ...) -> Assertion:
+        """The assertion, which says nothing from the time `ends` on; `NO_ASSERTION` where no signing key is configured.
+
+        `now` is before `ends`.
+        """
         ...
 
 
@@ -158,9 +161,9 @@ class Answers:
         return Rights(decision.dags, airflow_role(identity, decision), shown)
 
     def _assertion(self, check: CheckRecord, rights: Rights | None, audience: str) -> Assertion:
-        if check.identity is None or rights is None:
+        if check.identity is None or rights is None or check.policy is None:
             return NO_ASSERTION
-        return self._minter.assertion(check.identity, audience, rights, check.time)
+        return self._minter.assertion(check.identity, audience, rights, check.time, check.policy.valid_until)
 
     @staticmethod
     def _identity_headers(check: CheckRecord, assertion: Assertion, audience: str) -> Mapping[str, str]:
@@ -181,7 +184,7 @@ class Answers:
         if kept is None or not kept.is_for(check, assertion):
             headers = self._identity_headers(check, assertion, audience)
             made = wire.PreparedAllow(headers=headers, cookies=cookies, metadata=check.metadata(decision), keep=keep)
-            kept = _Kept(check.identity, assertion, check.revision, made)
+            kept = _Kept(check.identity, assertion, check.edition, made)
             self._allows[key] = kept
         return PreparedAnswer(audience, cookies, assertion, kept.allow, keep)
 

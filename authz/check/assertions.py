@@ -2,10 +2,12 @@
 
 Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to
 another; decisions that give the same rights share it. After half of its lifetime it is no longer handed out, so
-that the upstream still has time to use what reaches it. Recent assertions are kept in a bounded table, not with the
-cached tokens: most tokens are idle most of the time.
+that the upstream still has time to use what reaches it. It has expired when something in the policy that gave the
+rights ends. Recent assertions are kept in a bounded table, not with the cached tokens: most tokens are idle most of the
+time.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -20,11 +22,12 @@ _MOST_KEPT: Final = 2048  # some 2 MB
 
 
 class Assertion(NamedTuple):
-    """A compact JWT, and the wall times between which it may be handed out."""
+    """A compact JWT, the wall times between which it may be handed out, and its `exp`."""
 
     token: str
     since: float
     until: float
+    expires_at: float
 
     def __repr__(self) -> str:
         return f"Assertion(since={self.since}, until={self.until})"
@@ -34,7 +37,7 @@ class Assertion(NamedTuple):
         return self.since <= now < self.until
 
 
-NO_ASSERTION: Final = Assertion("", float("-inf"), float("inf"))
+NO_ASSERTION: Final = Assertion("", -math.inf, math.inf, -math.inf)
 
 
 class AssertionMinter:
@@ -55,29 +58,37 @@ class AssertionMinter:
         self.grants = Grants()
         self._recent: LRUCache[tuple[int, str, Rights], tuple[Identity, Assertion]] = LRUCache(_MOST_KEPT)
 
-    def assertion(self, identity: Identity, audience: str, rights: Rights, now: float) -> Assertion:
-        """The assertion for the identity, the audience and the rights; `NO_ASSERTION` where no key is configured."""
+    def assertion(
+        self, identity: Identity, audience: str, rights: Rights, now: float, ends: float = math.inf
+    ) -> Assertion:
+        """The assertion for the identity, the audience and the rights; `NO_ASSERTION` where no key is configured.
+
+        It has expired at the time `ends`, a whole second after `now`: the policy that gives the rights is in force
+        until then, and what ends then may be what gives them.
+        """
         if not self._keys:
             return NO_ASSERTION
         # An identity is compared by `is`: hashing all its claims would cost more than looking it up. It is kept with
         # the assertion, so no other object has its id while the entry is there.
         key = (id(identity), audience, rights)
         recent = self._recent.get(key)
-        if recent is not None and recent[1].is_fresh(now):
+        if recent is not None and recent[1].is_fresh(now) and recent[1].expires_at <= ends:
             return recent[1]
         if rights.dags is not None and rights.dags.reference:
             self.grants.keep(rights.dags, identity.roles, now)
+        since = int(now)
+        lifetime = int(min(self._lifetime, ends - since))
         token = assertion.mint(
             identity,
             rights,
             audience=audience,
             issuer=self._issuer,
-            now=int(now),
-            lifetime=self._lifetime,
+            now=since,
+            lifetime=lifetime,
             jti=os.urandom(12).hex(),
             key=self._keys[0],
         )
-        made = Assertion(token, now, now + self._lifetime / 2)
+        made = Assertion(token, now, min(now + lifetime / 2, ends), since + lifetime)
         self._recent[key] = (identity, made)
         return made
 

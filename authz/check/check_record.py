@@ -56,6 +56,11 @@ class CheckRecord:
         """The revision of the policy in force; "" before there is one."""
         return self.policy.revision if self.policy is not None else ""
 
+    @property
+    def edition(self) -> str:
+        """The edition of the policy in force; "" before there is one."""
+        return self.policy.edition if self.policy is not None else ""
+
     def metadata(self, decision: Decision) -> dict[str, str]:
         """What Envoy's access log says about the decision."""
         subject = self.identity.claims.subject if self.identity is not None else ""
@@ -89,3 +94,11 @@ class _Ids:
 
 
 new_id = _Ids()
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, without its text, which could quote the request."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

@@ -21,7 +21,7 @@ from authz.authn.run_identity import Caller, Shown, StateWanted
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
 from authz.check import wire
 from authz.check.answers import Answers, Minter
-from authz.check.check_record import CheckRecord, new_id
+from authz.check.check_record import CheckRecord, new_id, place_of
 from authz.check.decision_cache import DecisionCache
 from authz.check.parts import Revoker, Runs, Snapshot
 from authz.check.privacy import Privacy
@@ -53,6 +53,7 @@ _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to
 class Service:
     """Answers checks. One instance per process, used by one thread.
 
+    `successor` is asked for the policy of a time when that of the snapshot has ended; None where it is not made yet.
     `want_key` has a missing key fetched. `revoker` ends sessions (by default in this memory alone), and `keep` is how
     long they are remembered. Without `runs` no call comes from a run. `shadow` compares with a candidate policy.
     """
@@ -61,6 +62,7 @@ class Service:
         self,
         *,
         snapshot: Callable[[], Snapshot],
+        successor: Callable[[float], Policy | None] = lambda _time: None,
         authenticator: Authenticator,
         minter: Minter,
         clock: Clock,
@@ -75,6 +77,7 @@ class Service:
         shadow: Shadow | None = None,
     ) -> None:
         self._snapshot = snapshot
+        self._successor = successor
         self._authenticator = authenticator
         self._clock = clock
         self._want_key = want_key
@@ -146,6 +149,9 @@ class Service:
     def _judge(self, message: bytes, check: CheckRecord, *, may_wait: bool) -> bytes | Parked:
         snapshot = self._snapshot()
         policy = snapshot.policy
+        if policy is not None and check.time >= policy.valid_until:  # something in it has ended
+            policy = self._successor(check.time)
+            snapshot = Snapshot(policy=policy, keys=snapshot.keys)
         try:
             http = check.http = wire.parse(message)
             if policy is None:
@@ -290,6 +296,8 @@ class Service:
             return self._without_salt(check, check.account, partial(self._guarded, check, again))
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
+        elif isinstance(after, Allow) and check.policy is not None and self._clock.wall() >= check.policy.valid_until:
+            after = Deny(reason=Reason.NOT_READY, operation=after.operation, detail="the policy ended while it waited")
         return self._finish(check, after)
 
     @property
@@ -370,13 +378,13 @@ class Service:
 
     def _internal_error(self, check: CheckRecord, error: Exception) -> bytes:
         # Neither the error's text nor its arguments: they could quote the request. Class and place are enough.
-        log.critical("internal error in decision %s: %s at %s", check.id, type(error).__name__, _place(error))
+        log.critical("internal error in decision %s: %s at %s", check.id, type(error).__name__, place_of(error))
         deny = Deny(reason=Reason.INTERNAL_ERROR)
         try:
             bare = CheckRecord(check.id, started=check.started, time=check.time)
             return self._finish(bare, deny)
         except Exception as again:  # noqa: BLE001 the same door: even its own recording may be what is broken
-            log.critical("decision %s could not be recorded: %s at %s", check.id, type(again).__name__, _place(again))
+            log.critical("decision %s could not be recorded: %s at %s", check.id, type(again).__name__, place_of(again))
         answer = refusal(deny, decision_id=check.id, identity=None, http=None)
         return wire.denied(answer, reason=deny.reason, metadata={})
 
@@ -385,12 +393,5 @@ def _begin(begin: Begin, done: Done) -> bool:
     try:
         return begin(done)
     except Exception as error:  # noqa: BLE001 the service's door: the engine has no answer for it
-        log.critical("internal error in what a check waits for: %s at %s", type(error).__name__, _place(error))
+        log.critical("internal error in what a check waits for: %s at %s", type(error).__name__, place_of(error))
         return False
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

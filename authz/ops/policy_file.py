@@ -1,11 +1,13 @@
 """The policy in force: loaded once, replaced as a whole, never by a broken one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. A policy that contradicts its own tests or `never` does not load. `current` is one reference; a reader works
-with one revision to the end. Only its watcher reads the files, and passes on the bytes.
+and logged. A policy that contradicts its own tests or `never` does not load. Whether it loads never depends on the
+time: what has ended is checked and tested like the rest, and left out only then. `current` is one reference; a reader
+works with one policy to the end. Only its watcher reads the files, and passes on the bytes.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -13,6 +15,7 @@ from typing import Final, Protocol
 from authz.core import cases, policy
 from authz.core.errors import PolicyError, Problem
 from authz.ops.file_watcher import SETTLE_S, Content
+from authz.ops.in_force import PolicyInForce
 from authz.ops.kept_policy import KeptPolicy
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class PolicyFile:
         kept: where the last good policy is kept for a restart.
         events: notified of every policy that came into force and of every one that was refused.
         look: called with a policy that came into force, its tests, and the size of its files in bytes.
+        wall: the time since the epoch.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class PolicyFile:
         check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
         kept: KeptPolicy | None = None,
         look: Callable[[cases.Suite, int], None] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._accept = accept
@@ -69,10 +74,15 @@ class PolicyFile:
         self._events = events
         self._look = look
         self._tried = ""
-        self.current: policy.Policy | None = None
+        self.in_force = PolicyInForce(wall)
         self.problems: tuple[Problem, ...] = ()
         self._refused = False
         self.restored = ""
+
+    @property
+    def current(self) -> policy.Policy | None:
+        """The policy in force."""
+        return self.in_force.current
 
     def take(self, content: Content) -> None:
         """Load what the watcher found; if nothing is in force then, the policy from before the restart."""
@@ -108,7 +118,7 @@ class PolicyFile:
             return
         self._accept(loaded)
         before = self.current.revision[:12] if self.current else "none"
-        self.current = loaded
+        self.in_force.put(loaded)
         self.problems = ()
         self.restored = ""
         self._events.policy_loaded(loaded.revision)
@@ -134,7 +144,7 @@ class PolicyFile:
             kept.refuse(str(problems[0]))
             return
         self._accept(loaded)
-        self.current = loaded
+        self.in_force.put(loaded)
         self.restored = (
             f"the policy {loaded.revision[:12]}, in force since {found.since} and kept from before the restart,"
             " serves in place of the file"

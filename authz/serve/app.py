@@ -8,7 +8,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +44,7 @@ from authz.sessions.revoker import Revoker
 from authz.settings import Settings
 from authz.settings.certificates import Certificates
 from authz.settings.named_files import named
-from authz.system import threads
+from authz.system import signals, threads
 from authz.system.threads import Background
 
 if TYPE_CHECKING:
@@ -105,6 +104,7 @@ class App:
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
+            successor=self.policy.in_force.at,
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
@@ -154,6 +154,8 @@ class App:
             if self.runs is not None:
                 running.callback(self.runs.close)
             self.policy_watcher.begin()
+            self.policy.in_force.start()
+            running.callback(self.policy.in_force.stop)
             self.keys.start()
             running.callback(self.keys.stop)
             if self.runs is not None:
@@ -169,7 +171,7 @@ class App:
             if self.backchannel is not None:
                 self.backchannel.start()
                 running.callback(self.backchannel.stop)
-            running.enter_context(_signals(self._end, self._hang_up))
+            running.enter_context(signals.handled(self._end, self._hang_up))
             monitor.start()
             running.callback(monitor.join)
             running.callback(self._look_now.set)
@@ -201,7 +203,7 @@ class App:
         problems += threads.problems()
         problems += self.certificates.warnings(now, self.clock.wall())
         clock = self.clock.problem()
-        problems += [clock] if clock else []
+        problems += [problem for problem in (clock, self.policy.in_force.problem()) if problem]
         problems += ["shutting down"] if self._ending else []
         problems += [] if self._listening else ["not listening yet"]
         denies_all = self._ending or (bool(failed) and self.settings.audit.on_failure == "deny")
@@ -258,7 +260,7 @@ class App:
         return SmallServer(revocation.backchannel, judge.answer, most_body=MOST_BODY, name="backchannel")
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(policy=self.policy.current, keys=self.keys.view())
+        return Snapshot(policy=self.policy.in_force.current, keys=self.keys.view())
 
     def _details(self, policy: Policy | None) -> dict[str, object]:
         section = self.settings.run_identity
@@ -270,7 +272,13 @@ class App:
         kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
         look = PolicyWarnings(self.settings).log if lints else None
         return PolicyFile(
-            path, check=self._disagreements, accept=self._accept, events=self.metrics, kept=kept, look=look
+            path,
+            check=self._disagreements,
+            accept=self._accept,
+            events=self.metrics,
+            kept=kept,
+            look=look,
+            wall=self.clock.wall,
         )
 
     def _engine(self) -> Engine:
@@ -379,20 +387,3 @@ def _engine_options(settings: Settings) -> EngineOptions:
         drain_delay=settings.shutdown.drain_delay,
         drain_grace=settings.shutdown.drain_grace,
     )
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
-    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may: elsewhere (in tests) this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda _number, _frame: stop()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

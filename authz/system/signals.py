@@ -1,10 +1,13 @@
-"""Ignores signals that have no meaning for the gate, and must not end it.
+"""Handles the signals that mean something to the gate, and ignores those that must not end it.
 
 Law: a signal that is sent by mistake, to the wrong process or too early, is ignored. SIGTERM and SIGINT end the gate,
 SIGHUP reopens the log and reads the policy once the process serves. All others keep their meaning.
 """
 
+import contextlib
 import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import Final
 
 MEANINGLESS: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGHUP})
@@ -17,3 +20,20 @@ def ignore() -> None:
     """
     for number in MEANINGLESS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def handled(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may: elsewhere (in tests) this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stop()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -23,7 +23,7 @@ from authz.core.policy import Policy
 from authz.core.record import DecisionLine
 from authz.core.revocation import Revoked
 from tests.support.factories.tokens import make_key
-from tests.support.rigs.service import KEY, SIGNING_KEY, Rig, load, message, read, state_of
+from tests.support.rigs.service import KEY, POLICY, SIGNING_KEY, Rig, load, message, read, state_of
 from tests.support.simulators.idp import MemorySink, SimClock
 
 CANARY = "canary-7f3a"
@@ -162,6 +162,10 @@ class BrokenSink(MemorySink):
         self.put = failing(error)
 
 
+ENDED = POLICY.replace("id: readers,", "id: readers, until: 2020-01-01,")
+assert ENDED != POLICY
+
+
 class UnwillingPolicy:
     """A policy that has everything but fails where it is asked for one thing."""
 
@@ -184,6 +188,13 @@ STAGES = {
     "snapshot: keys": lambda error: snapshot_with(keys=BrokenMapping(error)),
     "snapshot: key state": lambda error: snapshot_with(keys={"corp": BrokenKeyState(error)}),
     "snapshot: policy revision": lambda error: snapshot_with(policy=UnwillingPolicy(error, "revision")),
+    "snapshot: policy edition": lambda error: snapshot_with(policy=UnwillingPolicy(error, "edition")),
+    "snapshot: policy valid_until": lambda error: snapshot_with(policy=UnwillingPolicy(error, "valid_until")),
+    "successor": lambda error: {**snapshot_with(policy=load(ENDED)), "successor": failing(error)},
+    "successor: policy edition": lambda error: {
+        **snapshot_with(policy=load(ENDED)),
+        "successor": lambda _time: UnwillingPolicy(error, "edition"),
+    },
     "snapshot: policy issuers": lambda error: snapshot_with(policy=UnwillingPolicy(error, "issuers")),
     "snapshot: policy identify": lambda error: snapshot_with(policy=UnwillingPolicy(error, "identify")),
     "snapshot: policy catalogue": lambda error: snapshot_with(policy=UnwillingPolicy(error, "catalogue")),

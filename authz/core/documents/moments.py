@@ -36,7 +36,8 @@ def parse_end(value: object) -> float:
         hint = f"write {value}Z if it is UTC, or {value}+01:00 with the offset from UTC that is meant"
         raise Mistake(f"`{value}` does not say in which time zone", hint)
     if clock is not None and not re.fullmatch(_ZONE, zone, re.ASCII):
-        raise Mistake(f"`{value}` does not end in a time zone that is known", "Z is UTC; else write the offset: +01:00")
+        hint = "after minutes or whole seconds write Z for UTC, or the offset from UTC: +01:00"
+        raise Mistake(f"`{value}` does not end in a time zone that is known", hint)
     try:
         found = datetime.fromisoformat(value if clock is not None else f"{date}T00:00Z")
     except ValueError:

@@ -95,8 +95,8 @@ class Member(NamedTuple):
 class Role:
     """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
-    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams. `ends`
-    are those of its members that have an end; `ended` are those that had one, and are not among its members any more.
+    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams.
+    `ends` are those of its members that have an end; `ended` are those that had one, and are no members any more.
     """
 
     name: str
