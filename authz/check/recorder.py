@@ -16,6 +16,7 @@ from authz.authn.sessions import Session, groups_in
 from authz.authn.token_headers import shown_token
 from authz.check.check_record import CheckRecord
 from authz.check.decision_cache import Verdict
+from authz.core.documents.moments import moment_text
 from authz.core.model import EXECUTION, Claims, Decision, Deny, HttpRequest, Plane
 from authz.core.reasons import word_of
 from authz.core.record import (
@@ -164,6 +165,8 @@ class Recorder:
                 shared["base"] = request.base
             if request.narrowed:
                 shared["narrowed"] = True
+        if check.policy is not None and check.policy.ended_in_part:
+            shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:
             shared["shadow"] = check.shadow.fields
         if http is not None and http.plane in _OF_RUNS:

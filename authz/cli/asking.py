@@ -15,6 +15,7 @@ from authz.cli.callers import Caller, identity_of
 from authz.cli.served import Served
 from authz.core.cases.asking import LOCALHOST, http_request, without_identity
 from authz.core.decision import decide
+from authz.core.decision.lifetime import lifetime
 from authz.core.decision.rights import dags_text
 from authz.core.errors import DeniedError
 from authz.core.lint.egress_map import Lead, lead
@@ -76,6 +77,7 @@ def answer(question: Question, served: Served) -> Answer:
             served.policy,
             request.plane,
             at_most or Level.VERIFIED,
+            now=served.at,
             token_bytes=served.token_bytes,
             revoked=revoked,
         )
@@ -90,6 +92,7 @@ def answer(question: Question, served: Served) -> Answer:
         notes.append(f"with these settings {known}: see `run_identity`")
     decision = decide.evaluate(request, identity, served.policy)
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
+    notes += lifetime(request, identity, decision, served.policy)
     return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
 
 

@@ -1,6 +1,5 @@
 """Caller of `authz check` and `authz explain`: a real token, an account given by options, a run, or anonymous."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +63,18 @@ class Caller:
 
 
 def identity_of(
-    caller: Caller, policy: Policy, plane: Plane, surest: Level, *, token_bytes: int, revoked: Revoked | None = None
+    caller: Caller,
+    policy: Policy,
+    plane: Plane,
+    surest: Level,
+    *,
+    now: float,
+    token_bytes: int,
+    revoked: Revoked | None = None,
 ) -> Identity | None:
     """The caller: a real token's claims, or what the options say; None if anonymous. `surest` limits a run's level.
+
+    `now` is the time at which a token must be valid.
 
     Raises:
         DeniedError: the token is refused, or every token that the options describe would be.
@@ -75,7 +83,7 @@ def identity_of(
     if caller.token_file is not None:
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
-        return policy.identify(_verified(caller, policy, plane, token_bytes, revoked))
+        return policy.identify(_verified(caller, policy, plane, now, token_bytes, revoked))
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")
@@ -108,13 +116,15 @@ def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:
     return callers.run_of(caller.dag, caller.task, level)
 
 
-def _verified(caller: Caller, policy: Policy, plane: Plane, token_bytes: int, revoked: Revoked | None) -> Claims:
+def _verified(  # noqa: PLR0917 each is one thing that a token is checked against
+    caller: Caller, policy: Policy, plane: Plane, now: float, token_bytes: int, revoked: Revoked | None
+) -> Claims:
     parsed = tokens.parse(read_token(caller.token_file), max_bytes=token_bytes)
     issuer = tokens.find_issuer(parsed, policy.issuers)
     keyset = keysets_for([issuer], caller.jwks_file)[issuer.name]
     tokens.verify(parsed, tokens.find_key(parsed, issuer, keyset))
     claims = tokens.read_claims(parsed, issuer)
-    tokens.check_claims(claims, issuer, plane, time.time())
+    tokens.check_claims(claims, issuer, plane, now)
     if revoked is not None and revoked.covers(revoked.marks(parsed, issuer), claims, issuer.clock_skew):
         raise TokenError(Reason.REVOKED, "the token or its session was revoked")
     return claims

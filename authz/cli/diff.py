@@ -3,6 +3,7 @@
 Law: exit status 0 when no one gains, or when that was not asked; 1 when someone does; 2 when a policy cannot be read.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,9 +19,11 @@ from authz.cli.options import json_option
 from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
+from authz.core.documents.moments import moment_text
 from authz.core.policy import Bundle, Policy
-from authz.core.proof.conditions import Condition, KeyFiles, conditions
-from authz.core.proof.diff import Change, changes
+from authz.core.proof.conditions import Condition, KeyFiles
+from authz.core.proof.diff import Change
+from authz.core.proof.periods import Period, about, periods
 
 _GIT: Final = "git:"
 _SHOWN: Final = 50
@@ -62,10 +65,6 @@ def policy_at(text: str) -> Policy:
     return _side(text).policy
 
 
-def _conditions(old: _Side, new: _Side) -> Iterator[Condition]:
-    return conditions(old.policy, new.policy, (old.keys, new.keys))
-
-
 @click.command(short_help="Who gains and who loses between two policies?")
 @click.argument("old")
 @click.argument("new")
@@ -75,22 +74,22 @@ def _conditions(old: _Side, new: _Side) -> Iterator[Condition]:
 def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bool) -> None:
     """Who gains and who loses if NEW comes into force in place of OLD?
 
-    OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything. Each line
-    has a request to try with `authz check`.
+    OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything, now or
+    when a rule or a membership ends (`until`). Each line has a request to try with `authz check`.
 
     \b
     authz diff git:main:policy.yaml policy.yaml
     authz diff git:HEAD~1:policy.yaml policy.yaml --markdown
     authz diff old.yaml new.yaml --fail-on-widen
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    before, after = _side(old), _side(new)
+    before, after, now = _side(old), _side(new), time.time()
     policies = before.policy, after.policy
-    about, found = [*_conditions(before, after)], [*changes(*policies)]
+    named, found = [*about(*policies, now, (before.keys, after.keys))], periods(*policies, now)
     if as_json:
-        click.echo(orjson.dumps(_as_json(about, found, policies)).decode())
+        click.echo(orjson.dumps(_as_json(named, found, policies)).decode())
     else:
-        click.echo("\n".join((_markdown if markdown else _lines)(about, found, policies)))
-    widens = any(one.widens for one in about) or any(change.gained for change in found)
+        click.echo("\n".join((_markdown if markdown else _lines)(named, found, policies)))
+    widens = any(one.widens for one in named) or any(change.gained for one in found for change in one.changes)
     click.get_current_context().exit(1 if fail_on_widen and widens else 0)
 
 
@@ -104,25 +103,44 @@ def prove() -> None:
 @click.argument("new")
 @json_option
 def no_new_access(old: str, new: str, *, as_json: bool) -> None:
-    """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1."""
-    before, after = _side(old), _side(new)
-    about = [one for one in _conditions(before, after) if one.widens]
+    """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1.
+
+    It is so now, and at every later time, when rules and memberships of either have ended.
+    """
+    before, after, now = _side(old), _side(new), time.time()
     policies = before.policy, after.policy
-    found = [change for change in changes(*policies) if change.gained]
+    named = [one for one in about(*policies, now, (before.keys, after.keys)) if one.widens]
+    found = periods(*policies, now, only_gains=True)
+    fails = bool(named) or any(one.changes for one in found)
     if as_json:
-        click.echo(
-            orjson.dumps({"result": "FAIL" if about or found else "PASS", **_as_json(about, found, policies)}).decode()
-        )
+        result = {"result": "FAIL" if fails else "PASS", **_as_json(named, found, policies)}
+        click.echo(orjson.dumps(result).decode())
     else:
-        click.echo("\n".join(["FAIL", *_lines(about, found, policies)] if about or found else ["PASS"]))
-    click.get_current_context().exit(1 if about or found else 0)
+        click.echo("\n".join(["FAIL", *_lines(named, found, policies)] if fails else ["PASS"]))
+    click.get_current_context().exit(1 if fails else 0)
 
 
-def _lines(about: Iterable[Condition], found: list[Change], policies: Sequence[Policy]) -> Iterator[str]:
+def _lines(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a terminal."""
     names = Names(policies)
-    for condition in about:
+    for condition in named:
         yield click.style(one_line(condition.text), fg="yellow")
+    for one in found:
+        if len(found) > 1:
+            yield click.style(_since(one, found), bold=True)
+        yield from _changes(one.changes, names, _at(one, found))
+
+
+def _since(one: Period, found: Sequence[Period]) -> str:
+    return "now:" if one is found[0] else f"from {moment_text(one.since)} on:"
+
+
+def _at(one: Period, found: Sequence[Period]) -> tuple[str, ...]:
+    """The option of `authz check` that asks about this period."""
+    return () if one is found[0] else ("--at", moment_text(one.since))
+
+
+def _changes(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterator[str]:
     for gained, title, color in ((True, "gains", "green"), (False, "loses", "red")):
         listed = [change for change in found if change.gained is gained]
         for change in listed[:_SHOWN]:
@@ -130,24 +148,31 @@ def _lines(about: Iterable[Condition], found: list[Change], policies: Sequence[P
             yield f"    {names.because(change)}"
             if change.witness is not None:
                 shows = f"   shows {one_line(change.witness.shows)}" if change.witness.shows else ""
-                yield f"    try: authz check {command(change.witness.words)}{shows}"
+                yield f"    try: authz check {command((*change.witness.words, *at))}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
     if not found:
         yield "no one gains or loses anything by the rules"
 
 
-def _markdown(about: Iterable[Condition], found: list[Change], policies: Sequence[Policy]) -> Iterator[str]:
+def _markdown(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a pull request."""
     names = Names(policies, MARKDOWN)
-    yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in about)
+    yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
+    for one in found:
+        if len(found) > 1:
+            yield f"**{_since(one, found)}**\n" if one is found[0] else f"\n**{_since(one, found)}**\n"
+        yield from _table(one.changes, names, _at(one, found))
+
+
+def _table(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterator[str]:
     if not found:
         yield "No one gains or loses anything by the rules."
         return
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
     for change in found[:_SHOWN]:
-        words = MARKDOWN.code(command(change.witness.words)) if change.witness is not None else ""
+        words = MARKDOWN.code(command((*change.witness.words, *at))) if change.witness is not None else ""
         shows = f" shows {MARKDOWN.code(change.witness.shows)}" if change.witness and change.witness.shows else ""
         title = "gains" if change.gained else "loses"
         yield f"| {title} | {names.who(change)} | {names.what(change)} | {names.because(change)} | {words}{shows} |"
@@ -155,30 +180,35 @@ def _markdown(about: Iterable[Condition], found: list[Change], policies: Sequenc
         yield f"\nand {len(found) - _SHOWN} more: see `--json`"
 
 
-def _as_json(about: Iterable[Condition], found: Iterable[Change], policies: Sequence[Policy]) -> dict[str, object]:
+def _as_json(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> dict[str, object]:
     names = Names(policies)
     return {
-        "conditions": [{"text": one.text, "widens": one.widens} for one in about],
-        "changes": [
-            {
-                "change": "gains" if change.gained else "loses",
-                "plane": change.plane.value,
-                "who": names.all(change),
-                "callers": callers_json(change),
-                "roles": list(change.roles),
-                "operations": list(change.operations),
-                "dags": list(change.dags),
-                "destinations": list(change.destinations),
-                "hosts": list(change.hosts),
-                "methods": list(change.methods),
-                "paths": list(change.paths),
-                "levels": list(change.levels),
-                "tasks": list(change.tasks),
-                "rule": change.rule,
-                "denied": change.denied,
-                "check": list(change.witness.words) if change.witness else None,
-                "shows": change.witness.shows if change.witness else "",
-            }
-            for change in found
-        ],
+        "conditions": [{"text": one.text, "widens": one.widens} for one in named],
+        "changes": _dicts(found[0].changes, names),
+        "later": [{"from": moment_text(one.since), "changes": _dicts(one.changes, names)} for one in found[1:]],
     }
+
+
+def _dicts(found: Iterable[Change], names: Names) -> list[dict[str, object]]:
+    return [
+        {
+            "change": "gains" if change.gained else "loses",
+            "plane": change.plane.value,
+            "who": names.all(change),
+            "callers": callers_json(change),
+            "roles": list(change.roles),
+            "operations": list(change.operations),
+            "dags": list(change.dags),
+            "destinations": list(change.destinations),
+            "hosts": list(change.hosts),
+            "methods": list(change.methods),
+            "paths": list(change.paths),
+            "levels": list(change.levels),
+            "tasks": list(change.tasks),
+            "rule": change.rule,
+            "denied": change.denied,
+            "check": list(change.witness.words) if change.witness else None,
+            "shows": change.witness.shows if change.witness else "",
+        }
+        for change in found
+    ]

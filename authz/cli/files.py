@@ -62,13 +62,14 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
     """The errors of one file or, if there are none, lint's findings."""
     from authz.core.cases import remarks  # noqa: PLC0415 only this command needs it
     from authz.core.lint import review  # noqa: PLC0415 only this command needs it
+    from authz.core.lint.ends import about_ends  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
     try:
         suite = cases.load(bundle_of(path))
     except PolicyError as error:
         return [("error", problem) for problem in error.problems]
-    findings = review.lint(suite.policy)
+    findings = sorted([*review.lint(suite.policy), *about_ends(suite.policy, time.time())])
     if settings is not None:
         findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name)])
     about_tests = [(review.Severity.WARNING.value, problem) for problem in remarks.warnings(suite)]

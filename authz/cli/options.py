@@ -9,6 +9,8 @@ from typing import Any, Final
 import click
 
 from authz.core import cases
+from authz.core.documents.moments import parse_moment
+from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError, Problem
 from authz.core.policy import Bundle, Policy
 from authz.ops.named_files import read_bundle
@@ -25,6 +27,14 @@ def _workers(_context: click.Context, _option: click.Parameter, value: str | Non
     if value.isdecimal() and 1 <= int(value) <= _MOST_WORKERS:
         return int(value)
     raise click.BadParameter(f"{value!r} is not a number from 1 to {_MOST_WORKERS}, nor auto")
+
+
+def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """A time, in seconds since the epoch; None if the option is not given."""
+    try:
+        return None if value is None else parse_moment(value)
+    except Mistake as error:
+        raise click.BadParameter(f"{error.message} ({error.hint})") from None
 
 
 policy_option: Callable[[Any], Any] = click.option(
@@ -74,6 +84,12 @@ plane_option: Callable[[Any], Any] = click.option(
     show_default=True,
     help="Which side of Airflow the request is on.",
 )
+at_option: Callable[[Any], Any] = click.option(
+    "--at",
+    metavar="TIME",
+    callback=_moment,
+    help="Answer as at this time, as 2026-12-31T18:00Z: without what has ended by then (`until`). Default: now.",
+)
 token_file_option: Callable[[Any], Any] = click.option(
     "--token-file",
     type=click.File("r"),
@@ -89,6 +105,8 @@ jwks_option: Callable[[Any], Any] = click.option(
 
 def load_policy(path: Path) -> Policy:
     """The policy of a file, whether or not its tests pass: who looks for the cause of a failed test needs it.
+
+    It is the policy as it is written: what has ended is still in it.
 
     Raises:
         PolicyError: with every problem, including a file that cannot be read.

@@ -4,6 +4,7 @@ Law: with settings the policy is theirs, whatever folder the command runs in; a 
 never a silent choice. Both files are read once per command, by the server's own loaders.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from authz.core.cases.invariants import proofs
 from authz.core.cases.judge import Judge
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
-from authz.core.policy import Policy
+from authz.core.policy import Policy, as_of
 from authz.core.tokens import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ _POLICY: Final = Path("policy.yaml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A policy, and the settings that it is served with; None if no settings were given.
+    """A policy as it is at the time `at`, and the settings that it is served with; None if no settings were given.
 
     `refused` says why a gate would not serve the policy, though it can be asked; "" if it would.
     """
 
     policy: Policy
+    at: float
     refused: str = ""
     settings: "Settings | None" = None
     ways: WaysOut | None = None
@@ -60,8 +62,10 @@ class Served:
         return self.upstreams[max(fitting)[2]] if fitting else None
 
 
-def served(policy_path: Path | None, settings_path: Path | None, gate: str = "") -> Served:
-    """Both files, read; `gate` is the URL of a running gate's operators' port that must serve the policy, or "".
+def served(policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None) -> Served:
+    """Both files, read; the policy as it is at a time, in seconds since the epoch, by default now.
+
+    `gate` is the URL of a running gate's operators' port that must serve the policy, or "".
 
     Raises:
         FetchError: the gate cannot be asked.
@@ -74,14 +78,15 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "")
         from authz.cli.running_gate import require_served  # noqa: PLC0415 only where a gate is asked
 
         require_served(suite.policy, gate)
-    policy, failing = suite.policy, _failing(suite)
+    at = time.time() if at is None else at
+    policy, failing = as_of(suite.policy, at), _failing(suite)
     if settings is None:
-        return Served(policy=policy, refused=failing)
+        return Served(policy=policy, at=at, refused=failing)
     from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
-    if refused := mistakes(policy, settings, str(settings_path)):
+    if refused := mistakes(suite.policy, settings, str(settings_path)):
         raise PolicyError(refused)
-    return Served(policy=policy, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
+    return Served(policy=policy, at=at, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
 
 
 def _failing(suite: cases.Suite) -> str:

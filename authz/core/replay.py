@@ -6,14 +6,16 @@ decision, rule and reason. A record from which this cannot be done gives a `Gap`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from authz.core.decision.decide import evaluate
+from authz.core.documents.moments import parse_end
 from authz.core.errors import RequestError
 from authz.core.model import NO_CLAIMS, Claims, Decision, Identity, Level, Plane, Request, Run
-from authz.core.policy import Policy
+from authz.core.policy import Policy, as_of
 from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason
 from authz.core.record import HASHED, LONGEST, REPLACED, VERSION, Memberships, identity_id, written
 from authz.core.request.path import CONNECT, CanonicalPath, below, canonicalise, is_base
@@ -66,7 +68,8 @@ class Case:
     """What was evaluated, and what came of it.
 
     `caller` is None for an anonymous caller, and for a run that a token of the gate identifies: it has no memberships.
-    `lost` says which of the caller's fields are not known, and why.
+    `lost` says which of the caller's fields are not known, and why. `at` is the time, in seconds since the epoch, for
+    which the policy decided: a policy in which something ends decides again as it was then.
     """
 
     id: str
@@ -77,6 +80,7 @@ class Case:
     reason: Reason
     rule: str
     lost: Mapping[str, Gap]
+    at: float
 
 
 Callers = dict[str, tuple[Claims, Mapping[str, Gap]]]
@@ -107,7 +111,11 @@ def rebuild(
 
 
 def decide_again(case: Case, policy: Policy) -> Decision | Gap:
-    """What the policy decides in this case."""
+    """What the policy decides in this case, as it was at the case's time.
+
+    For many cases, give it the policy as of their time (`authz.core.policy.as_of`): else it is made for each of them.
+    """
+    policy = as_of(policy, case.at)
     identity = identify(case, policy)
     return identity if isinstance(identity, Gap) else evaluate(case.request, identity, policy)
 
@@ -141,7 +149,17 @@ def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
         reason=reason,
         rule=_text(record, "rule"),
         lost=lost,
+        at=_at(record),
     )
+
+
+def _at(record: Mapping[str, Any]) -> float:
+    """The time of the decision; a later one if the policy was one from later on, as after a clock was set back."""
+    text = _text(record, "time")
+    if not text.endswith("Z"):
+        raise ValueError(text)
+    time = datetime.fromisoformat(text).timestamp()
+    return max(time, parse_end(record["since"])) if "since" in record else time
 
 
 def _evaluated(record: Mapping[str, Any]) -> Reason:

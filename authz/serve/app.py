@@ -270,7 +270,7 @@ class App:
     def _policy_file(self, *, lints: bool) -> PolicyFile:
         path = Path(self.settings.policy)
         kept = KeptPolicy(self.state, self.clock.wall) if self.state is not None else None
-        look = PolicyWarnings(self.settings).log if lints else None
+        look = PolicyWarnings(self.settings, self.clock.wall).log if lints else None
         return PolicyFile(
             path,
             check=self._disagreements,

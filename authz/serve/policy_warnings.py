@@ -6,6 +6,8 @@ reload.
 """
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from authz.core.cases import Suite
@@ -21,9 +23,10 @@ _MOST_CHARS: Final = 300
 
 
 class PolicyWarnings:
-    """Logs the warnings of each revision once. `settings` are the gate's."""
+    """Logs the warnings of each revision once. `settings` are the gate's, `wall` is the time since the epoch."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
         self._settings = settings
         self._logged = ""
 
@@ -53,9 +56,11 @@ class PolicyWarnings:
     def _warnings(self, suite: Suite) -> list[Problem]:
         from authz.core.cases import remarks  # noqa: PLC0415 only the process that logs needs lint
         from authz.core.lint import review  # noqa: PLC0415 only the process that logs needs lint
+        from authz.core.lint.ends import about_ends  # noqa: PLC0415 only the process that logs needs lint
         from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
 
-        found = [*review.lint(suite.policy), *agreement.findings(suite.policy, self._settings, "settings")]
+        found = [*review.lint(suite.policy), *about_ends(suite.policy, self._wall())]
+        found += agreement.findings(suite.policy, self._settings, "settings")
         warnings = [finding.problem for finding in found if finding.severity is review.Severity.WARNING]
         return sorted([*warnings, *remarks.warnings(suite)])
 

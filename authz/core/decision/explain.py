@@ -12,6 +12,7 @@ from typing import Any, Final
 from authz.core.characters import one_line
 from authz.core.decision.conditions import Condition, Facts, conditions
 from authz.core.decision.decide import evaluate, route_of
+from authz.core.decision.lifetime import condition as end_of
 from authz.core.decision.rights import airflow_role, dags_json, dags_text
 from authz.core.model import Allow, Decision, Deny, Identity, Plane, Request, Run
 from authz.core.policy import Effect, Policy, Rule
@@ -20,7 +21,7 @@ from authz.core.reasons import ANSWERS, Reason
 
 # How far a rule is from applying, by what is missing: a rule about something else is no help to the reader, one for the
 # same operation that lacks the role is, and one that lacks only the DAG, the task or a higher level is nearer still.
-_DISTANCES: Final = {"identity": 1, "dags": 1, "tasks": 1, "roles": 2}
+_DISTANCES: Final = {"until": 1, "identity": 1, "dags": 1, "tasks": 1, "roles": 2}
 _ABOUT_SOMETHING_ELSE: Final = 8
 _STRENGTH: Final = {RESERVED + role: number for number, role in enumerate(AIRFLOW_ROLES, 1)}  # of built-in roles' rules
 
@@ -113,7 +114,7 @@ def explain(request: Request, identity: Identity | None, policy: Policy) -> Expl
     route = route_of(request, policy)
     facts = Facts(request=request, identity=identity, route=route, policy=policy)
     considered = sorted(
-        (_consider(rule, facts) for rule in policy.rules.values() if request.plane in rule.planes),
+        (_consider(rule, facts) for rule in (*policy.rules.values(), *policy.ended) if request.plane in rule.planes),
         key=_nearness,
     )
     decision = evaluate(request, identity, policy)
@@ -149,7 +150,7 @@ def _consider(rule: Rule, facts: Facts) -> Considered:
         team=rule.team,
         effect=rule.effect,
         place=f"{facts.policy.file}:{rule.line}:{rule.column}",
-        conditions=tuple(conditions(rule, facts)),
+        conditions=(*conditions(rule, facts), *end_of(rule, facts.policy)),
     )
 
 

@@ -47,6 +47,18 @@ def parse_end(value: object) -> float:
     return (found + timedelta(days=clock is None)).timestamp()
 
 
+def parse_moment(value: str) -> float:
+    """Seconds since the epoch of a time with its time zone; which moment of a day a date alone is, is not clear.
+
+    Raises:
+        Mistake: it is no such text.
+    """
+    found = parse_end(value)
+    if "T" not in value:
+        raise Mistake(f"`{value}` does not say at what time", f"write {value}T00:00Z for the beginning of that day")
+    return found
+
+
 def moment_text(moment: float) -> str:
     """A moment in UTC, as `parse_end` reads it."""
     found = datetime.fromtimestamp(moment, UTC)

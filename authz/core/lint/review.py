@@ -17,7 +17,7 @@ from authz.core.lint.dags import about_dags
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.teams import OncePerTeams, about_teams
 from authz.core.model import Plane
-from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
+from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
 from authz.core.policy.covering_index import CoveringIndex
 from authz.core.policy.operations import Words
@@ -282,7 +282,8 @@ class _Needed:
 def _dead(covering: Covering) -> Iterator[Problem]:
     """Rules that a deny rule fully covers."""
     policy = covering.policy
-    denying = CoveringIndex((rule for rule in policy.rules.values() if rule.effect is Effect.DENY), covering)
+    lasting = (rule for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.until == NEVER)
+    denying = CoveringIndex(lasting, covering)
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY:
             winner = denying.first(rule)
@@ -305,7 +306,7 @@ def _twins(policy: Policy) -> Iterator[Problem]:
             rule.destinations,
             rule.tasks,
         )
-        meaning = (rule.effect, rule.planes, rule.identity, *(frozenset(part) for part in entries))
+        meaning = (rule.effect, rule.planes, rule.identity, rule.until, *(frozenset(part) for part in entries))
         first = seen.setdefault(meaning, rule.id)
         if first != rule.id:
             yield _at(policy, rule, f"the rule `{rule.id}` says the same as `{first}`", "remove one of them")

@@ -51,6 +51,11 @@ class Policy:
     since: float = -NEVER
     ended: tuple[Rule, ...] = field(default=(), repr=False)
 
+    @property
+    def ended_in_part(self) -> bool:
+        """Whether a rule or a member of a role is left out because it has ended."""
+        return self.since > -NEVER
+
     def identify(self, claims: Claims) -> Identity:
         """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself."""
         return self.roster.identify(claims)

@@ -124,7 +124,7 @@ def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft
 
 
 def _ends(name: str, entry: RoleDraft, draft: Draft) -> Iterator[Member]:
-    loc = draft.role_loc(name) if name in draft.made.origins else ("roles", name)
+    loc = draft.role_loc(name)
     for end in entry.ends:
         line, column = draft.document.place((*loc, end.kind, end.position))
         yield Member(end.kind, end.name, end.until, line, column)

@@ -34,11 +34,14 @@ class OwnFields(TypedDict):
 
 
 class RequestFields(TypedDict, total=False):
-    """The fields that a decision has only if the request has them."""
+    """The fields that a decision has only if the request has them, or the policy had ended in part."""
 
     port: Annotated[int, "port of the host that was asked for; absent where none was given"]
     base: Annotated[str, "base path that Airflow is served under; absent without one"]
     narrowed: Annotated[Literal[True], "Airflow limits lists to the DAGs that the assertion names; absent elsewhere"]
+    since: Annotated[
+        str, "last `until` in the policy that was over, in UTC: what had ended was left out; absent if nothing had"
+    ]
 
 
 class CandidateField(TypedDict):

@@ -1,0 +1,62 @@
+"""The difference between two policies in which something ends: now, and after each end in either of them.
+
+Law: complete over time. Between two ends both policies are ordinary ones, and their difference is exact; a period in
+which it is the same as in the one before is left out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.core.documents.moments import moment_text
+from authz.core.policy.compiled import Policy
+from authz.core.policy.ends import as_of, ends
+from authz.core.proof.conditions import Condition, KeyFiles, conditions
+from authz.core.proof.diff import Change, changes
+
+MOST: Final = 64
+"""Ends that are looked at: each takes as long as one comparison of two policies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """What is different from the time `since` on, in seconds since the epoch."""
+
+    since: float
+    changes: tuple[Change, ...]
+
+
+def about(old: Policy, new: Policy, now: float, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
+    """What `periods` does not show, now and later; `keys` as in `conditions`."""
+    found: set[Condition] = set()
+    for since, before, after in _editions(old, new, now):
+        for one in conditions(before, after, keys):
+            if one not in found:
+                found.add(one)
+                later = f"from {moment_text(since)} on: " if since > now else ""
+                yield replace(one, text=later + one.text)
+    times = _later(old, new, now)
+    if len(times) > MOST:
+        text = f"there are {len(times)} ends, and only the first {MOST} are compared: until {moment_text(times[MOST])}"
+        yield Condition(text=text, widens=True)
+
+
+def periods(old: Policy, new: Policy, now: float, *, only_gains: bool = False) -> list[Period]:
+    """The changes now, and every later time from which on they are others. The first period is that of `now`."""
+    found: list[Period] = []
+    for since, before, after in _editions(old, new, now):
+        made = tuple(change for change in changes(before, after) if change.gained or not only_gains)
+        if not found or made != found[-1].changes:
+            found.append(Period(since=since, changes=made))
+    return found
+
+
+def _editions(old: Policy, new: Policy, now: float) -> Iterator[tuple[float, Policy, Policy]]:
+    """Both policies as they are now and after each end."""
+    for since in (now, *_later(old, new, now)[:MOST]):
+        old, new = as_of(old, since), as_of(new, since)
+        yield since, old, new
+
+
+def _later(old: Policy, new: Policy, now: float) -> list[float]:
+    return sorted({end for policy in (old, new) for end in ends(policy) if end > now})
