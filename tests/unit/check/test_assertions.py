@@ -143,3 +143,21 @@ def test_what_is_kept_is_bounded_and_the_least_used_goes_first(minter, session, 
         minter.assertion(session.identity, audience, RIGHTS, NOW)
         assert minter.assertion(session.identity, "a", RIGHTS, NOW) is first
     assert len(minter._recent) == 3
+
+
+@pytest.mark.parametrize(("left", "lifetime"), [(0.5, 1), (1.0, 1), (12.3, 13), (59, 59), (60, 60), (3600, 60)])
+def test_an_assertion_has_expired_when_something_in_its_policy_ends(minter, session, left, lifetime):
+    now = NOW + 100 - left
+    made = minter.assertion(session.identity, "airflow", RIGHTS, now, NOW + 100)
+    claims = read(made.token)
+    assert claims["exp"] - claims["iat"] == lifetime
+    assert claims["exp"] <= NOW + 100
+    assert made.is_fresh(now)
+    assert not made.is_fresh(NOW + 100), "it is not handed out then either"
+
+
+def test_a_recent_assertion_that_outlives_another_policy_is_not_reused_under_it(minter, session):
+    first = minter.assertion(session.identity, "airflow", RIGHTS, NOW)
+    second = minter.assertion(session.identity, "airflow", RIGHTS, NOW, NOW + 10)
+    assert (read(first.token)["exp"], read(second.token)["exp"]) == (NOW + 60, NOW + 10)
+    assert minter.assertion(session.identity, "airflow", RIGHTS, NOW + 1, NOW + 10) is second

@@ -35,6 +35,7 @@ def record(who=ALICE, **changes):
         "v": 1,
         "type": "decision",
         "id": "d1",
+        "time": "2026-11-30T10:00:00.000000Z",
         "plane": "inbound",
         "method": "GET",
         "host": "airflow.test",
@@ -244,3 +245,29 @@ def test_the_types_are_what_they_say():
     assert isinstance(rebuild(record(), ENTRIES), Case)
     assert isinstance(load(RULES), Policy)
     assert isinstance(decide_again(rebuild(record(path="/x"), ENTRIES), load(RULES)), Deny)
+
+
+ENDS = "until: 2026-11-30T12:00Z"
+WITH_AN_END = load(RULES.replace('operations: ["dags:read"]', f'operations: ["dags:read"], {ENDS}'))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"time": "2026-11-30T11:59:59.999999Z"}, Reason.RULE),
+        ({"time": "2026-11-30T12:00:00.000000Z", "since": "2026-11-30T12:00Z"}, Reason.NO_RULE),
+        ({"time": "2026-11-30T12:00:00.000000Z"}, Reason.NO_RULE),
+        ({"time": "2026-11-30T11:00:00.000000Z", "since": "2026-11-30T12:00Z"}, Reason.NO_RULE),
+    ],
+    ids=["before the end", "after it", "a policy without that end", "a clock that was set back"],
+)
+def test_a_policy_in_which_something_ends_decides_again_as_it_was_then(changes, reason):
+    assert again(record(**changes), WITH_AN_END)[0] is reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"time": None}, {"time": 7}, {"time": "2026-11-30T10:00:00"}, {"time": "soonZ"}, {"since": "soon"}, {"since": 7}],
+)
+def test_a_time_that_the_gate_does_not_write_is_malformed(changes):
+    assert again(record(**changes)) is Gap.MALFORMED
