@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 _OF_SESSIONS: Final = frozenset({SIGN_IN, SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
+_ENDED: Final = "something in the policy has ended, and the policy without it is being made"
 _AnyAnswer = TypeVar("_AnyAnswer", bytes, bytes | Parked)
 _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to ask for
 
@@ -148,14 +149,14 @@ class Service:
 
     def _judge(self, message: bytes, check: CheckRecord, *, may_wait: bool) -> bytes | Parked:
         snapshot = self._snapshot()
-        policy = snapshot.policy
-        if policy is not None and check.time >= policy.valid_until:  # something in it has ended
-            policy = self._successor(check.time)
+        policy, without = snapshot.policy, ""
+        if policy is not None and check.time >= policy.valid_until:
+            policy, without = self._successor(check.time), _ENDED
             snapshot = Snapshot(policy=policy, keys=snapshot.keys)
         try:
             http = check.http = wire.parse(message)
             if policy is None:
-                raise DeniedError(Reason.NOT_READY)  # noqa: TRY301 one exit for all that is denied here
+                raise DeniedError(Reason.NOT_READY, without)  # noqa: TRY301 one exit for all that is denied here
             check.policy = policy
             if http.plane == EXECUTION:
                 return self._exchange(http, check)
@@ -297,7 +298,7 @@ class Service:
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
         elif isinstance(after, Allow) and check.policy is not None and self._clock.wall() >= check.policy.valid_until:
-            after = Deny(reason=Reason.NOT_READY, operation=after.operation, detail="the policy ended while it waited")
+            after = Deny(reason=Reason.NOT_READY, operation=after.operation, detail=_ENDED)
         return self._finish(check, after)
 
     @property
