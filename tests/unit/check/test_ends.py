@@ -135,3 +135,16 @@ def test_editions_answer_as_a_policy_that_is_loaded_then():
     fresh.clock.set_wall(END)
     expected = fresh.check(*ASK, token=fresh.token())
     assert gate.reason() == (expected.http, expected.reason)
+
+
+def test_a_sign_out_that_waited_over_the_end_does_not_go_on_to_airflow():
+    allows = f'  - {{id: logout, public: true, plane: inbound, operations: ["session:logout"], until: {UNTIL}}}\n'
+    for wall, allowed in ((END - 1, True), (END, False)):
+        gate = Ending(POLICY + allows)
+        parked = gate.rig.ask("GET", "/api/v2/auth/logout", token=gate.token)
+        gate.rig.clock.set_wall(wall)
+        assert gate.rig.settle(parked).allowed is allowed
+    assert (gate.rig.record["reason"], "something in the policy has ended" in gate.rig.record["detail"]) == (
+        "not_ready",
+        True,
+    )

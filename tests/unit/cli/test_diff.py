@@ -264,3 +264,48 @@ def test_a_higher_level_in_airflow_is_no_pass(run):
     found = run("prove", "no-new-access", "old.yaml", "new.yaml")
     said = "the level in Airflow of callers with the role etl is raised to admin"
     assert (found.exit_code, said in found.output) == (1, True)
+
+
+def ending(until):
+    return OLD.replace("id: ops,", f"id: ops, until: {until},")
+
+
+def test_it_says_from_when_on_somebody_gains_or_loses_by_an_end(run):
+    (run.folder / "new.yaml").write_text(ending("2098-12-31T18:00Z"))
+    lines = run("diff", "old.yaml", "new.yaml").output.splitlines()
+    assert lines[:3] == ["now:", "no one gains or loses anything by the rules", "from 2098-12-31T18:00Z on:"]
+    assert lines[3].startswith("loses group `ops` (op): ")
+    assert lines[5].endswith(" --at 2098-12-31T18:00Z")
+    found = json.loads(run("diff", "old.yaml", "new.yaml", "--json").output)
+    assert (found["changes"], [(one["from"], len(one["changes"])) for one in found["later"]]) == (
+        [],
+        [("2098-12-31T18:00Z", len(found["later"][0]["changes"]))],
+    )
+    assert {change["change"] for change in found["later"][0]["changes"]} == {"loses"}
+
+
+def test_a_gain_that_comes_with_an_end_widens(run):
+    (run.folder / "new.yaml").write_text(ending("2098-12-31T18:00Z"))
+    assert run("diff", "old.yaml", "new.yaml", "--fail-on-widen").exit_code == 0
+    assert run("diff", "new.yaml", "old.yaml", "--fail-on-widen").exit_code == 1
+    assert run("prove", "no-new-access", "old.yaml", "new.yaml").output == "PASS\n"
+    found = run("prove", "no-new-access", "new.yaml", "old.yaml")
+    assert (found.exit_code, found.output.splitlines()[:4]) == (
+        1,
+        ["FAIL", "now:", "no one gains or loses anything by the rules", "from 2098-12-31T18:00Z on:"],
+    )
+
+
+def test_a_request_that_shows_a_later_change_can_be_tried(run):
+    (run.folder / "new.yaml").write_text(ending("2098-12-31T18:00Z"))
+    words = next(line for line in run("diff", "old.yaml", "new.yaml").output.splitlines() if "try: authz" in line)
+    asked = shlex.split(words.partition("try: authz ")[2])
+    assert [run(*asked, "--policy", name).exit_code for name in ("old.yaml", "new.yaml")] == [0, 1]
+
+
+def test_markdown_has_a_table_for_each_time(run):
+    (run.folder / "new.yaml").write_text(ending("2098-12-31T18:00Z"))
+    text = run("diff", "old.yaml", "new.yaml", "--markdown").output
+    assert "**now:**" in text
+    assert "**from 2098-12-31T18:00Z on:**" in text
+    assert " --at 2098-12-31T18:00Z" in text
