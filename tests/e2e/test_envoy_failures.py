@@ -8,6 +8,7 @@ from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, settings_for, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import GrpcError, ScriptedAuthz, allow, deny
+from tests.e2e.way_out import WayOut
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
@@ -187,3 +188,13 @@ def test_a_stream_ends_when_its_time_is_up(envoy_binary, tmp_path):
             connection.send(request("/ws", "Connection: Upgrade", "Upgrade: websocket"))
             assert connection.response().status == 101
             assert connection.closed()
+
+
+def test_a_tunnel_ends_when_its_time_is_up(envoy_binary, tmp_path):
+    out = WayOut(tmp_path, envoy_binary, longest_stream="500ms")
+    out.add("warehouse", tunnel=True)
+    place = f"warehouse.test:{out.sites['warehouse'].address.rpartition(':')[2]}"
+    with out, Connection(out.envoy.egress) as connection:
+        connection.send(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        assert connection.response().status == 200
+        assert connection.closed()

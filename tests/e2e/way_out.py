@@ -28,9 +28,13 @@ def allowed(*_: Any) -> Any:
 
 
 class WayOut:
-    """One Envoy; each destination is an echoing server of its own, unless its `address` says otherwise."""
+    """One Envoy; each destination is an echoing server of its own, unless its `address` says otherwise.
 
-    def __init__(self, folder: Path, binary: Path) -> None:
+    `egress` has more keys of that section.
+    """
+
+    def __init__(self, folder: Path, binary: Path, **egress: Any) -> None:
+        self._egress = egress
         self.folder = folder
         self.authz = ScriptedAuthz()
         self.sites: dict[str, EchoUpstream] = {}
@@ -48,7 +52,7 @@ class WayOut:
     def __enter__(self) -> Self:
         section = {
             "authz_timeout": "2s",
-            "egress": {"listen": loopback(), "destinations": self._destinations},
+            "egress": {"listen": loopback(), "destinations": self._destinations, **self._egress},
             "admin": loopback(),
             "access_log": "access.log",
         }
