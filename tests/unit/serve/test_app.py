@@ -21,7 +21,7 @@ from authz.engine.contract import CHECK
 from authz.serve import app as wiring
 from authz.serve.app import App
 from authz.settings import gate_name
-from authz.system import threads
+from authz.system import signals, threads
 from authz.system.threads import Background
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import token
@@ -481,7 +481,7 @@ def test_an_admin_address_in_use_is_named(place):
 def test_signals_end_it_and_are_given_back(number):
     before = signal.getsignal(number)
     told = []
-    with wiring._signals(lambda: told.append("stop"), lambda: told.append("hang up")):
+    with signals.handled(lambda: told.append("stop"), lambda: told.append("hang up")):
         signal.raise_signal(number)
         signal.raise_signal(signal.SIGHUP)
     assert told == ["stop", "hang up"]
@@ -493,7 +493,7 @@ def test_outside_the_main_thread_signals_are_left_alone():
     seen = []
 
     def inside():
-        with wiring._signals(lambda: None, lambda: None):
+        with signals.handled(lambda: None, lambda: None):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=inside)
