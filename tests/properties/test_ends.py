@@ -8,20 +8,15 @@ import pytest
 from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import moment_text
 from authz.core.model import Plane
-from authz.core.policy import Bundle, as_of, ends, load
+from authz.core.policy import as_of, ends
 from tests.support.examples import SHARE
 from tests.support.factories.policies import claims
-from tests.support.factories.small_policies import GROUPS, ISSUERS, policy, requests
+from tests.support.factories.small_policies import CLIENTS, GROUPS, SUBJECTS, loaded, policy, requests
 
 T0 = 1_800_000_000
 TIMES = [T0, T0 + 60, T0 + 61, T0 + 3600]
+KINDS = ("groups", "clients", "subjects")
 NO_ONE = "no one has this group"
-
-
-def of(made):
-    return load(
-        Bundle((ISSUERS + f"roles: {json.dumps(made['roles'])}\nrules: {json.dumps(made['rules'])}\n").encode(), "p")
-    )
 
 
 def with_ends(rng, made):
@@ -31,14 +26,14 @@ def with_ends(rng, made):
         if rng.random() < 0.5:
             rule["until"] = moment_text(rng.choice(TIMES))
     for role in made["roles"].values():
-        for kind in ("groups", "clients"):
+        for kind in KINDS:
             if kind in role:
                 role[kind] = [
                     {"name": name, "until": moment_text(rng.choice(TIMES))} if rng.random() < 0.5 else name
                     for name in role[kind]
                 ]
         if rng.random() < 0.3:
-            role["issuers"] = ["corp"]
+            role["issuers"] = [made["issuers"][0]["name"]]
     return made
 
 
@@ -48,7 +43,8 @@ def by_hand(made, now):
     made = json.loads(json.dumps(made))
     made["rules"] = [rule for rule in made["rules"] if rule.pop("until", None) not in over]
     for role in made["roles"].values():
-        for kind in ("groups", "clients"):
+        had = any(kind in role for kind in KINDS)
+        for kind in KINDS:
             left = [
                 member["name"] if isinstance(member, dict) else member
                 for member in role.get(kind, ())
@@ -57,14 +53,14 @@ def by_hand(made, now):
             role.pop(kind, None)
             if left:
                 role[kind] = left
-        if not (role.get("groups") or role.get("clients")):
+        if had and not any(kind in role for kind in KINDS):
             role["groups"] = [NO_ONE]
     return made
 
 
-def callers(rng):
-    who = {"groups": rng.sample(GROUPS, rng.randint(0, 3)), "client": rng.choice(["", "c0"])}
-    return claims(**who)
+def caller(rng, issuer):
+    who = {"groups": rng.sample(GROUPS, rng.randint(0, 3)), "client": rng.choice(["", *CLIENTS])}
+    return claims(**who, subject=rng.choice(["someone", *SUBJECTS]), issuer=issuer)
 
 
 @pytest.mark.parametrize("seed", range(max(20, round(400 * SHARE))))
@@ -73,11 +69,11 @@ def test_it_decides_as_a_policy_that_is_written_then(seed):
     plane = rng.choice([*Plane])
     made, _ = policy(rng, plane)
     made = with_ends(rng, made)
-    written = of(made)
+    written = loaded(made)
     stepped = written
-    asked = [(callers(rng), *pair) for pair in requests(rng, plane, 20)]
+    asked = [(caller(rng, rng.choice(made["issuers"])["name"]), *pair) for pair in requests(rng, plane, 20)]
     for now in (T0 - 1, *TIMES, T0 + 10**6):
-        expected, found = of(by_hand(made, now)), as_of(written, now)
+        expected, found = loaded(by_hand(made, now)), as_of(written, now)
         stepped = as_of(stepped, now)
         assert found.valid_until > now
         assert all(end > now for end in ends(found))

@@ -69,3 +69,13 @@ def test_a_rule_that_ends_does_not_say_the_same_as_one_that_stays():
     assert twins in messages(f"{same}\n{other.replace('12-02', '12-01')}")
     assert twins not in messages(f"{same}\n{other}")
     assert twins not in messages(f"{same}\n{stays}")
+
+
+def test_what_is_there_once_for_all_teams_is_said_once():
+    top = 'version: 1\nteams:\n  - {names: [sales, hr], dags: ["{team}_*"]}'
+    roles = '\n  "{team}-viewer": {groups: ["{team}-staff"]}\n'
+    rule = (
+        "{id: view, plane: inbound, roles: ['{team}-viewer'], operations: ['dags:read'], dags: team, until: 2026-11-01}"
+    )
+    [(severity, _line, _column, message)] = found(rule, roles=roles, top=top)
+    assert (severity, message) == ("warning", "the rule `view` ended on 2026-11-02T00:00Z")

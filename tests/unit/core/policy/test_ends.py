@@ -122,3 +122,47 @@ def test_built_in_roles_and_their_rules_stay_when_a_member_ends():
 def test_the_rule_that_has_ended_says_what_it_was():
     [rule] = as_of(WRITTEN, NOON).ended
     assert (rule.effect, rule.until) == (Effect.ALLOW, NOON)
+
+
+TEAMS = """version: 1
+teams:
+  - {names: [sales, hr], dags: ["{team}_*"]}"""
+
+
+def team_roles(members):
+    roles = f'\n  "{{team}}-viewer": {{groups: [{members}]}}\n'
+    rule = (
+        '{id: view, plane: inbound, roles: ["{team}-viewer"], operations: ["dags:read"], dags: team, until: 2026-12-05}'
+    )
+    return load(rule, roles=roles, top=TEAMS)
+
+
+def test_members_and_rules_of_all_teams_end_for_each_team():
+    policy = team_roles('"{team}-staff", {name: "{team}-guests", until: 2026-12-01}')
+    for team in ("sales", "hr"):
+        guest, staff = claims(groups=[f"{team}-guests"]), claims(groups=[f"{team}-staff"])
+        assert policy.identify(guest).roles == policy.identify(staff).roles == {f"{team}-viewer"}
+        later = as_of(policy, DAY_1)
+        assert (later.identify(guest).roles, later.identify(staff).roles) == (frozenset(), {f"{team}-viewer"})
+        [over] = later.roles[f"{team}-viewer"].ended
+        assert (over.name, over.line) == (f"{team}-guests", 11)
+    assert sorted(rule.id for rule in as_of(policy, DAY_5).ended) == ["view/hr", "view/sales"]
+
+
+@pytest.mark.parametrize(
+    ("members", "stays_until"),
+    [
+        ('{name: "{team}-x", until: 2026-12-01}, sales-x, {name: other, until: 2026-12-02}', NEVER),
+        ('sales-x, {name: "{team}-x", until: 2026-12-01}, {name: other, until: 2026-12-02}', NEVER),
+        ('{name: sales-x, until: 2026-12-03}, {name: "{team}-x", until: 2026-12-01}', DAY_3),
+        ('{name: sales-x, until: 2026-12-01}, {name: "{team}-x", until: 2026-12-03}', DAY_3),
+    ],
+)
+def test_a_group_that_one_team_has_twice_lasts_as_long_as_either(members, stays_until):
+    roles = f'\n  "{{team}}-viewer": {{groups: [{members}]}}\n'
+    rule = '{id: view, plane: inbound, roles: ["{team}-viewer"], operations: ["dags:read"], dags: team}'
+    policy = load(rule, roles=roles, top=TEAMS.replace("[sales, hr]", "[sales]"))
+    who = claims(groups=["sales-x"])
+    for moment in (DAY_1, DAY_2, DAY_3):
+        assert bool(as_of(policy, moment).identify(who).roles) is (moment < stays_until)
+    assert all(not as_of(policy, DAY_2).identify(claims(groups=["other"])).roles for _ in "x")

@@ -60,6 +60,16 @@ def test_it_says_when_there_are_too_many_ends_to_compare_them_all(monkeypatch):
     monkeypatch.setattr(module, "MOST", 1)
     two = policy(f"{UNTIL_1}\n{UNTIL_2.replace('id: pools', 'id: more')}")
     assert [*about(policy(UNTIL_1), policy(UNTIL_1), NOW)] == []
-    [condition] = about(policy(), two, NOW)
+    [*_levels, condition] = about(policy(), two, NOW)
     assert condition.widens
     assert condition.text == "there are 2 ends, and only the first 1 are compared: until 2026-12-03T00:00Z"
+
+
+def test_a_condition_that_comes_with_an_end_is_said_with_its_time():
+    boss = 'id: boss, plane: inbound, roles: [boss], operations: ["connections:read"]'
+    raised = policy(head=HEAD.replace("boss: {subjects: [anna]}", "boss: {subjects: [anna], airflow: admin}"))
+    ended = HEAD.replace("{subjects: [anna]}", "{subjects: [{name: anna, until: 2026-12-01}], airflow: admin}")
+    assert [*about(policy(boss), policy(boss), NOW)] == []
+    [condition] = about(policy(head=ended), raised, NOW)
+    assert condition.widens
+    assert condition.text.startswith("from 2026-12-02T00:00Z on: the level in Airflow of callers with the role boss")
