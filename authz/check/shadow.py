@@ -85,6 +85,8 @@ class Shadow:
     def _found(self, check: CheckRecord, decision: Decision) -> Comparison | None:
         """The comparison, from memory where a record is prepared; None if there is nothing to compare."""
         candidate = self._newest()
+        if candidate is not None and check.time >= candidate.policy.valid_until:  # something in it has ended
+            candidate = None
         if candidate is not self._candidate:
             self._turn(candidate)
         verdict = check.verdict

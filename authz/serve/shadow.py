@@ -6,6 +6,7 @@ until it is known where it differs from the policy in force: the watchers' threa
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from authz.check.shadow import Candidate, Shadow
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
-from authz.core.policy import Policy
+from authz.core.policy import Policy, as_of
 from authz.core.shadow import Changes
 from authz.ops.candidate_file import CandidateFile
 from authz.ops.file_watcher import Watcher
@@ -90,6 +91,7 @@ class ShadowParts:
         policy = self._in_force
         if candidate is None:
             return None
+        candidate = as_of(candidate, time.time())
         if policy is None:
             return Candidate(policy=candidate)
         return Candidate(policy=candidate, beside=policy, changes=Changes(policy, candidate))

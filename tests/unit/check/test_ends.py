@@ -9,6 +9,7 @@ from authz.core.policy import as_of
 from authz.ops.in_force import PolicyInForce
 from tests.support.factories.tokens import NOW
 from tests.support.rigs.service import POLICY, Rig, load
+from tests.unit.check.test_recorder import SCHEMA
 
 END = NOW + 100
 UNTIL = moment_text(END)
@@ -116,6 +117,7 @@ def test_the_record_says_that_something_had_ended():
     gate.to(END)
     gate.reason()
     assert (gate.rig.record["since"], gate.rig.record["revision"]) == (UNTIL, revision)
+    SCHEMA.validate(gate.rig.record)
 
 
 def test_a_large_token_loses_a_membership_too():

@@ -4,9 +4,10 @@ import json
 import logging
 
 from authz.check.shadow import Candidate, Shadow
+from authz.core.documents.moments import moment_text
 from authz.core.shadow import Changes
 from authz.ops.metrics import Metrics
-from tests.support.factories.tokens import access_claims, sign
+from tests.support.factories.tokens import NOW, access_claims, sign
 from tests.support.rigs.service import KEY, POLICY, Rig, load, message
 from tests.unit.check.test_privacy import GROUPS, hiding
 from tests.unit.check.test_recorder import SCHEMA
@@ -157,3 +158,14 @@ def test_the_callers_that_are_remembered_are_bounded(monkeypatch):
         beside.shadow(token=beside.rig.token(jti=str(number)))
         assert len(beside.rig.service._shadow._known) <= 2
     assert beside.metrics._compared == {("readers", "loss"): 5}
+
+
+def test_a_candidate_in_which_something_has_ended_is_compared_no_more():
+    beside = Beside(NARROWER.replace("id: readers,", f"id: readers, until: {moment_text(NOW + 100)},"))
+    token = beside.rig.token()
+    for _ in range(3):
+        assert beside.shadow(token=token)["decision"] == "deny"
+    beside.rig.clock.set_wall(NOW + 100)
+    for _ in range(3):
+        beside.rig.check(token=token)
+        assert "shadow" not in beside.rig.record
