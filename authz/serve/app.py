@@ -1,7 +1,7 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log, salts → policy → keys → questions to Airflow → admin → watchers → revoker → engine. Stop, in
-reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
+Start: decision log, salts → policy and its ends → keys → questions to Airflow → admin → watchers → revoker → engine.
+Stop, in reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
 """
 
 import contextlib
@@ -127,8 +127,7 @@ class App:
         )
         self.backchannel = self._backchannel()
         self.certificates = Certificates(named(settings))
-        self._ended = threading.Event()
-        self._look_now = threading.Event()
+        self._ended, self._look_now = threading.Event(), threading.Event()
         self._ending = False
         self._listening = False
 
