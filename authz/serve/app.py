@@ -1,7 +1,8 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
 Start: decision log, salts → policy and its ends → keys → questions to Airflow → admin → watchers → revoker → engine.
-Stop, in reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses reported.
+Stop, in reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses
+reported.
 """
 
 import contextlib

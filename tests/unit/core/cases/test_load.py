@@ -6,6 +6,7 @@ from authz.core import cases
 from authz.core.cases.judge import EXPLAINED
 from authz.core.errors import MOST_PROBLEMS, PolicyError
 from authz.core.policy import Bundle, load
+from tests.support.factories.policies import text
 from tests.support.factories.suites import bundle, read
 
 PASSES = "{name: readers read, who: reader, request: GET /api/v2/dags, expect: allow}"
@@ -127,3 +128,14 @@ def test_the_policy_itself_is_the_same_with_and_without_tests():
     with_tests, plain = cases.load(bundle(PASSES)).policy, load(Bundle(bundle(PASSES).data, "policy.yaml"))
     assert with_tests.revision == plain.revision
     assert with_tests.rules == plain.rules
+
+
+def test_never_holds_after_each_end_too_at_every_load():
+    rules = """{id: ops, plane: inbound, roles: [op], operations: ["connections:*"]}
+{id: freeze, deny: true, plane: inbound, operations: ["connections:delete"], until: 2026-12-01}"""
+    never = 'never: [{name: no deletes, plane: inbound, operations: ["connections:delete"]}]\n'
+    kept = text(rules.replace(", until: 2026-12-01", "")) + never
+    assert cases.load(Bundle(kept.encode(), "policy.yaml")).never
+    with pytest.raises(PolicyError) as error:
+        cases.load(Bundle((text(rules) + never).encode(), "policy.yaml"))
+    assert error.value.test == "no deletes"
