@@ -15,7 +15,7 @@ from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import parse_end
 from authz.core.errors import RequestError
 from authz.core.model import NO_CLAIMS, Claims, Decision, Identity, Level, Plane, Request, Run
-from authz.core.policy import Policy, as_of
+from authz.core.policy import NEVER, Policy, as_of
 from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason
 from authz.core.record import HASHED, LONGEST, REPLACED, VERSION, Memberships, identity_id, written
 from authz.core.request.path import CONNECT, CanonicalPath, below, canonicalise, is_base
@@ -154,11 +154,14 @@ def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
 
 
 def _at(record: Mapping[str, Any]) -> float:
-    """The time of the decision; a later one if the policy was one from later on, as after a clock was set back."""
-    text = _text(record, "time")
-    if not text.endswith("Z"):
+    """The time of the decision; a later one if the policy was one from later on, as after a clock was set back.
+
+    Without its time, what had ended in the policy that decided is known all the same.
+    """
+    text = _text(record, "time", "")
+    if text and not text.endswith("Z"):
         raise ValueError(text)
-    time = datetime.fromisoformat(text).timestamp()
+    time = datetime.fromisoformat(text).timestamp() if text else -NEVER
     return max(time, parse_end(record["since"])) if "since" in record else time
 
 

@@ -9,12 +9,13 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from authz.core.decision.decide import evaluate
 from authz.core.model import Decision, Identity, Plane
-from authz.core.policy import Policy
+from authz.core.policy import Policy, as_of
 from authz.core.record import DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.replay import Callers, Case, Gap, identify, rebuild
 from authz.core.traffic.tally import MOST_CALLERS, Tally
 
 _MOST_KNOWN: Final = 20_000  # records that are remembered; a full table is cleared
+_MOST_EDITIONS: Final = 16
 MOST_KINDS: Final = 20_000
 """Most kinds that it distinguishes: scanners ask for any number of DAGs. The others are `folded`."""
 
@@ -67,7 +68,8 @@ class Traffic(Generic[_Kind]):
         self._policy, self._kind = policy, kind
         self._known: dict[bytes, Tally] = {}
         self._callers: Callers = {}
-        self._identities: dict[tuple[str, Plane], Identity | Gap] = {}
+        self._identities: dict[tuple[str, Plane, str], Identity | Gap] = {}
+        self._editions: dict[float, Policy] = {}
 
     def learn(self, line: bytes) -> None:
         """Keep the line's identity entry, if it is one: it may be in another file than the decisions that name it."""
@@ -117,16 +119,27 @@ class Traffic(Generic[_Kind]):
         case = rebuild(record, self._entries, self._callers)
         if isinstance(case, Gap):
             return case
-        identity = self._identity(record, case)
+        policy = self._edition(case.at)
+        identity = self._identity(record, case, policy)
         if isinstance(identity, Gap):
             return identity
-        return Evaluated(record, case, identity, evaluate(case.request, identity, self._policy))
+        return Evaluated(record, case, identity, evaluate(case.request, identity, policy))
 
-    def _identity(self, record: Mapping[str, Any], case: Case) -> Identity | Gap | None:
+    def _edition(self, at: float) -> Policy:
+        """The policy without what had ended in the one that decided."""
+        if at < self._policy.valid_until:
+            return self._policy
+        if at not in self._editions:
+            if len(self._editions) >= _MOST_EDITIONS:
+                self._editions.clear()
+            self._editions[at] = as_of(self._policy, at)
+        return self._editions[at]
+
+    def _identity(self, record: Mapping[str, Any], case: Case, policy: Policy) -> Identity | Gap | None:
         if case.caller is None or case.run is not None:
-            return identify(case, self._policy)
-        key = record["identity"], case.request.plane
+            return identify(case, policy)
+        key = record["identity"], case.request.plane, policy.edition
         known = self._identities.get(key)
-        if known is None and (known := identify(case, self._policy)) is not None:
+        if known is None and (known := identify(case, policy)) is not None:
             self._identities[key] = known
         return known
