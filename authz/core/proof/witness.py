@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.catalogue import ANY_DAG
-from authz.core.model import SOMEONE, Level, Plane
+from authz.core.model import SOMEONE
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.points import Point, real
 from authz.core.proof.regions import Region
-from authz.core.request.path import CONNECT, written
+from authz.core.request.check_words import request_words, run_words
 
-_PORT: Final = ":443"  # a tunnel is asked for with a port, which no rule looks at
 _SUBJECTS: Final = ("someone-else", "z")  # where the policy has something to do with the one that `check` asks for
 _OPTIONS: Final = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as"}
 
@@ -32,7 +31,7 @@ def witness(region: Region, caller: Caller, differs: Callable[[Caller, Point], b
     for asked, options in _named(caller):
         for at in real(region):
             if differs(asked, at):
-                words = (*_request(at), *options, *_run(asked, at))
+                words = (*request_words(at.request), *options, *run_words(at.run, of_account=bool(asked.issuer)))
                 return Witness(words, "" if at.shown == ANY_DAG else at.shown)
     return None
 
@@ -53,26 +52,3 @@ def _named(caller: Caller) -> Iterator[tuple[Caller, tuple[str, ...]]]:
         also = () if subject == unnamed and caller.memberships else (_OPTIONS[Kind.SUBJECT], subject)
         named = replace(caller, memberships=(*caller.memberships, Membership(Kind.SUBJECT, subject)))
         yield named, (*options, *also)
-
-
-def _request(at: Point) -> Iterator[str]:
-    request = at.request
-    yield request.method
-    if request.method == CONNECT:
-        yield request.host + _PORT
-    else:
-        yield written(request.segments)
-        yield from ("--host", request.host)
-    if request.plane is Plane.EGRESS:
-        yield from ("--plane", "egress")
-        if request.destination:
-            yield from ("--destination", request.destination)
-    elif request.narrowed:
-        yield "--narrowed"
-
-
-def _run(caller: Caller, at: Point) -> Iterator[str]:
-    if at.run is not None:
-        yield from ("--dag", at.run.dag_id, "--task", at.run.task_id)
-        if at.run.level is not Level.ASSERTED or not caller.issuer:
-            yield from ("--identity", at.run.level.value)

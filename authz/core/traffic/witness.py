@@ -7,43 +7,20 @@ cases apart. Where no words can say it, there are none.
 from collections.abc import Iterator
 from typing import Final
 
-from authz.core.model import Claims, Level, Plane
+from authz.core.model import Claims
 from authz.core.policy import Policy
 from authz.core.replay import Case
-from authz.core.request.path import CONNECT, written
+from authz.core.request.check_words import request_words, run_words
 
 _MANY: Final = 8  # groups: of more, only those that the policy names
-_PORT: Final = 443  # a tunnel is asked for with a port, which no rule looks at
 
 
 def words(case: Case, policy: Policy) -> tuple[str, ...]:
     """The words after `authz check`; () if they cannot say it: settings alone say what is below a base path."""
-    return () if case.request.outside else (*_request(case), *_caller(case, policy))
-
-
-def _request(case: Case) -> Iterator[str]:
-    request = case.request
-    yield request.method
-    if request.method == CONNECT:
-        yield f"{request.host}:{request.port or _PORT}"
-    else:
-        yield written(request.segments)
-        yield from ("--host", request.host)
-    if request.plane is Plane.EGRESS:
-        yield from ("--plane", "egress")
-        if request.destination:
-            yield from ("--destination", request.destination)
-    elif request.narrowed:
-        yield "--narrowed"
-
-
-def _caller(case: Case, policy: Policy) -> Iterator[str]:
-    if case.caller is not None:
-        yield from _account(case, case.caller, policy)
-    if case.run is not None:
-        yield from ("--dag", case.run.dag_id, "--task", case.run.task_id)
-        if case.run.level is not Level.ASSERTED or case.caller is None:
-            yield from ("--identity", case.run.level.value)
+    if case.request.outside:
+        return ()
+    account = () if case.caller is None else _account(case, case.caller, policy)
+    return (*request_words(case.request), *account, *run_words(case.run, of_account=case.caller is not None))
 
 
 def _account(case: Case, claims: Claims, policy: Policy) -> Iterator[str]:
