@@ -53,6 +53,10 @@ class AuthzError(Exception):
     """Base of everything that this package raises on purpose."""
 
 
+class TooLargeError(AuthzError):
+    """A question about policies that cannot be answered in a bounded time; the text says what it is about."""
+
+
 MOST_PROBLEMS: Final = 1000
 """Mistakes that are listed; of more than these there is the count."""
 

@@ -45,7 +45,7 @@ def test_d26_a_rule_knows_no_header_address_or_user_agent():
     """An exemption by something that the caller sends or chooses cannot be written down."""
     assert set(RuleEntry.model_fields) == {
         "id", "description", "deny", "public", "plane", "roles", "operations", "hosts", "methods", "paths", "dags",
-        "destinations", "tasks", "identity",
+        "destinations", "tasks", "identity", "until",
     }  # fmt: skip
     for key in ("headers", "user_agent", "source", "ip", "query", "when", "cookies", "skip_auth"):
         [problem] = refused(text(f"{{id: x, public: true, methods: [GET], paths: [/a], {key}: [x]}}"))

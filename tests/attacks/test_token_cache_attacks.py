@@ -36,6 +36,10 @@ class SmallPolicy(SimpleNamespace):
     def revision(self):
         return self.__dict__.setdefault("_revision", os.urandom(8).hex())
 
+    @property
+    def edition(self):
+        return self.revision
+
     def identify(self, who: Claims) -> Identity:
         return Identity(claims=who, roles=frozenset())
 

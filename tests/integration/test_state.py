@@ -18,6 +18,8 @@ WITH_STATE = TWO + "state: kept\n"
 FAILS = "tests:\n  - {who: anonymous, request: GET /api/v2/dags, expect: allow}\n"
 BROKEN = POLICY.replace("roles: [viewer]", "roles: [veiwer]")
 
+FULL = pytest.mark.full  # `make test` runs one of each kind of restart
+
 
 @pytest.fixture
 def idp():
@@ -54,7 +56,7 @@ class Restarted(Pair):
         return "\n".join(self.get("/readyz").json()["reasons"])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=FULL), 2])
 def test_with_a_dead_provider_a_restart_serves_with_known_keys(tmp_path, idp, workers):
     with Restarted(tmp_path, idp, workers=workers) as gate:
         with gate.ended():
@@ -69,6 +71,7 @@ def test_with_a_dead_provider_a_restart_serves_with_known_keys(tmp_path, idp, wo
         gate.until(lambda: gate.reasons() == "", "the provider is back and nobody notices")
 
 
+@FULL
 def test_beyond_max_stale_kept_keys_are_not_used(tmp_path, idp):
     with Restarted(tmp_path, idp) as gate:
         with gate.ended():
@@ -83,7 +86,9 @@ def test_beyond_max_stale_kept_keys_are_not_used(tmp_path, idp):
         assert {answer.http for answer in gate.check_all()} == {503}
 
 
-@pytest.mark.parametrize("spoil", ["broken", "missing", "fifo", "test fails"])
+@pytest.mark.parametrize(
+    "spoil", ["broken", *(pytest.param(one, marks=FULL) for one in ("missing", "fifo", "test fails"))]
+)
 def test_with_a_broken_policy_a_restart_serves_the_old_one(tmp_path, idp, spoil):
     with Restarted(tmp_path, idp) as gate:
         revision = gate.get("/readyz").json()["revision"]
@@ -109,6 +114,7 @@ def test_with_a_broken_policy_a_restart_serves_the_old_one(tmp_path, idp, spoil)
         gate.until(lambda: gate.reasons() == "", "the policy is whole again and nobody notices")
 
 
+@FULL
 @pytest.mark.parametrize("which", ["policy", "keys-"])
 def test_what_was_changed_in_the_state_is_not_used(tmp_path, idp, which):
     with Restarted(tmp_path, idp) as gate:
@@ -126,6 +132,7 @@ def test_what_was_changed_in_the_state_is_not_used(tmp_path, idp, which):
         assert gate.get("/readyz").status_code == 503
 
 
+@FULL
 def test_the_folder_and_its_files_are_for_the_gates_account_alone(tmp_path, idp):
     with Restarted(tmp_path, idp) as gate:
         with gate.ended():
@@ -136,6 +143,7 @@ def test_the_folder_and_its_files_are_for_the_gates_account_alone(tmp_path, idp)
         assert gate.reasons() == ""
 
 
+@FULL
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_gate_on_the_folder_does_not_start_and_says_who_has_it(tmp_path, idp, workers):
     with Restarted(tmp_path, idp, workers=workers) as gate:
@@ -152,6 +160,7 @@ def test_a_second_gate_on_the_folder_does_not_start_and_says_who_has_it(tmp_path
         assert {answer.http for answer in gate.check_all()} == {200}
 
 
+@FULL
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_folder_that_becomes_unwritable_is_reported_and_tried_again(tmp_path, idp, workers):
     with Restarted(tmp_path, idp, workers=workers) as gate:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from authz.core.errors import Problem
+from authz.core.errors import PolicyError, Problem, TooLargeError
 from authz.core.policy import Policy
 from authz.core.policy.case_draft import CaseSection
 from authz.core.policy.case_schema import ANONYMOUS
@@ -65,10 +65,20 @@ def _name(entry: NeverDraft) -> str:
 
 
 def proofs(policy: Policy, wanted: Sequence[Invariant]) -> Iterator[Proof]:
-    """Each entry, proven or not."""
+    """Each entry, proven or not.
+
+    Raises:
+        PolicyError: an entry is about so much that it cannot be proven in a bounded time.
+    """
     never = Never(policy, wanted)
-    for invariant in wanted:
-        yield Proof(invariant=invariant, violations=tuple(islice(never.violations(invariant), SHOWN)))
+    for one in wanted:
+        try:
+            found = tuple(islice(never.violations(one), SHOWN))
+        except TooLargeError as error:
+            message = f"the entry `{one.name}` of `never` is not proven: {error}"
+            hint = "write fewer or narrower entries, or one deny rule for all that the entry forbids"
+            raise PolicyError([Problem(one.file, one.line, one.column, message, hint)], test=one.name) from None
+        yield Proof(invariant=one, violations=found)
 
 
 def reason(found: Violation, policy: Policy) -> str:

@@ -7,13 +7,17 @@ covers another one. Two globs may overlap in many ways (`a*b` and `*ab*`), so th
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import product
+from math import comb
 from typing import Final, NamedTuple
 
+from authz.core.errors import TooLargeError
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
 
 Segment = str | Glob | None
 """A segment of a path pattern: a literal, a glob (not empty), or None for any segment that is not empty."""
 
+_MOST_WAYS: Final = 1000
+"""In which the parts of two globs between their stars can be interleaved: 924 of six and six."""
 _STAR: Final = "*"
 _FIRST_PRIVATE: Final = 0xE000  # for private use in Unicode, so that patterns rarely hold it or those after it
 
@@ -41,7 +45,11 @@ def glob_of(text: str) -> Glob:
 
 
 def globs(one: Glob, other: Glob) -> tuple[Glob, ...]:
-    """The globs that match exactly what both match."""
+    """The globs that match exactly what both match.
+
+    Raises:
+        TooLargeError: there are too many of them.
+    """
     if other.text in {one.text, _STAR}:
         return (one,)
     if one.text == _STAR:
@@ -51,6 +59,8 @@ def globs(one: Glob, other: Glob) -> tuple[Glob, ...]:
         return (literal,) if wide.matches(literal.text) else ()
     if not (agree(one.parts[0], other.parts[0]) and agree(one.parts[-1][::-1], other.parts[-1][::-1])):
         return ()
+    if comb(len(one.parts) + len(other.parts) - 4, len(one.parts) - 2) > _MOST_WAYS:
+        raise TooLargeError(f"`{one.text}` and `{other.text}` overlap in too many ways: write patterns with fewer `*`")
     return tuple(map(glob_of, _widest(_interleaved(one.text, other.text))))
 
 

@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any, Final, NamedTuple
 
 from authz.core.decision.decide import applies, route_of
+from authz.core.errors import TooLargeError
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.coverage import Covering
@@ -32,6 +33,8 @@ from authz.core.request.path import METHODS
 
 _MOST_COMPARED: Final = 20_000
 """Comparisons of one entry's parts with deny rules, each of some microseconds."""
+MOST_ASKED: Final = 300_000
+"""Questions for all entries of a policy, each of some ten microseconds."""
 _SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
@@ -62,15 +65,32 @@ class Violation:
     witness: Witness | None
 
 
+class _Budget:
+    """The questions that are left."""
+
+    def __init__(self) -> None:
+        self._left = MOST_ASKED
+
+    def take(self, questions: int) -> None:
+        """Take these; TooLargeError if there are not so many."""
+        self._left -= questions
+        if self._left < 0:
+            raise TooLargeError("the entry is about too much to be proven with these rules")
+
+
 class Never:
     """Entries of `never` about one policy."""
 
     def __init__(self, policy: Policy, invariants: Iterable[Invariant]) -> None:
-        entries = tuple(one.rule for one in invariants)
-        self._sides = {plane: _Side(policy, plane, entries) for plane in Plane}
+        entries, budget = tuple(one.rule for one in invariants), _Budget()
+        self._sides = {plane: _Side(policy, plane, entries, budget) for plane in Plane}
 
     def violations(self, invariant: Invariant) -> Iterator[Violation]:
-        """Why the entry does not hold: for each rule that allows what it forbids, one caller and some requests."""
+        """Why the entry does not hold: for each rule that allows what it forbids, one caller and some requests.
+
+        Raises:
+            TooLargeError: this entry and those before it cannot be proven in a bounded time.
+        """
         for plane in Plane:
             if plane in invariant.rule.planes and not (plane is Plane.EGRESS and invariant.rule.operations):
                 yield from self._sides[plane].violations(invariant)
@@ -88,8 +108,8 @@ class _Kept(NamedTuple):
 class _Side:
     """One plane of a policy; `entries` are the deny rules that say the same as the entries."""
 
-    def __init__(self, policy: Policy, plane: Plane, entries: tuple[Rule, ...]) -> None:
-        self._policy, self._plane, self._entries = policy, plane, entries
+    def __init__(self, policy: Policy, plane: Plane, entries: tuple[Rule, ...], budget: _Budget) -> None:
+        self._policy, self._plane, self._entries, self._budget = policy, plane, entries, budget
         self._shared_names: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
 
     @cached_property
@@ -153,8 +173,10 @@ class _Side:
         For an entry of many parts with many deny rules it finds fewer, and the proof takes longer.
         """
         pieces: list[dict[str, Any]] = [{}]
-        for key in ("operations", "dags", "destinations", "hosts", "paths"):
+        for key in ("operations", "dags", "destinations", "hosts", "paths", "methods"):
             values = getattr(entry, key)
+            if key == "methods" and self._plane is Plane.INBOUND and any(rule.methods for rule in self._denials):
+                values = tuple(sorted(_methods(values)))  # deny rules for one method each may cover it together
             if key == "operations" and values:
                 values = self._space.operations_of(entry)
             if values and len(pieces) * len(values) * len(self._denials) <= _MOST_COMPARED:
@@ -215,10 +237,12 @@ class _Side:
         if not (holders or anonymous or run):
             return None
         for region in of_rule(narrowed, self._plane, self._space):
+            self._budget.take(1)
             for part in shared(region, kept.entry, self._space):
                 asking = [] if part.level in _SURE else [*anonymous, *holders]
                 if run and part.level is not None:
                     asking.append(RUN)
+                self._budget.take(1 + len(asking))
                 found = self._asked(asking, part, rule, kept)
                 if found is not None:
                     return found

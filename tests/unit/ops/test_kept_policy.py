@@ -212,13 +212,13 @@ def test_a_kept_policy_whose_tests_fail_now_is_not_used(tmp_path):
     assert "it does not load any more (1 problems)" in again.state.problems()[0]
 
 
-def test_kept_files_that_cannot_be_told_apart_are_not_used(tmp_path):
+def test_kept_files_that_cannot_be_divided_are_not_used(tmp_path):
     take_with_tests(Process(tmp_path), PASSES)
     about = {"file": str(tmp_path / "policy.yaml"), "revision": "", "in_force_since": 0, "files": 2}
     StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=POLICY.encode()))
     again = Process(tmp_path).take(MISSING)
     assert again.in_force is None
-    assert "its files cannot be told apart" in again.state.problems()[0]
+    assert "it cannot be divided into its files" in again.state.problems()[0]
 
 
 def test_what_an_older_gate_has_kept_is_used(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.errors import TooLargeError
 from authz.core.policy.overlap import Shape, glob_of, globs, hosts, segments, shape_of, shapes
 from authz.core.policy.patterns import parse_glob, parse_host, parse_path, segment_matches
 
@@ -116,3 +117,11 @@ def test_a_rule_without_hosts_is_for_every_host():
     name = parse_host("a")
     assert hosts(None, name) == hosts(name, None) == (name,)
     assert hosts(None, None) == (None,)
+
+
+def test_globs_that_overlap_in_too_many_ways_are_refused():
+    """Each of them would be compared with all others: of twelve and twelve parts there are 2.7 million."""
+    one, other = ("*" + "*".join(parts) + "*" for parts in ("abcdefghijkl", "mnopqrstuvwx"))
+    with pytest.raises(TooLargeError, match=r"write patterns with fewer `\*`"):
+        globs(parse_glob(one), parse_glob(other))
+    assert len(globs(parse_glob("*a*b*c*d*"), parse_glob("*m*n*o*p*"))) == 70

@@ -14,6 +14,7 @@ from authz.core.decision.decide import shows
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane
 from authz.core.policy import Bundle
+from authz.core.proof import never as proof_of_never
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.points import real
 from authz.core.proof.wording import name_of
@@ -252,6 +253,40 @@ def test_a_denied_part_of_an_entry_needs_no_single_deny_rule():
     assert reasons('{operations: ["dags:*", "health:read"]}', WHOLE + others) == ["callers without a token: health"]
 
 
+def test_deny_rules_for_one_method_each_may_cover_an_entry_together(monkeypatch):
+    """Then no allow rule is looked at, however many there are."""
+    entry = '{plane: inbound, roles: [idle], except: [anonymous], paths: ["/**"]}'
+    denied = [
+        f"  - {{id: d{method}, deny: true, plane: inbound, roles: [idle], methods: [{method}]}}\n"
+        for method in ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+    ]
+    assert reasons(entry, WHOLE + "".join(denied[1:])) == [
+        "group `idlers`: any", "group `ops` and group `idlers`: ops", "client `etl` and group `idlers`: sales",
+    ]  # fmt: skip
+    monkeypatch.setattr(proof_of_never, "MOST_ASKED", 0)
+    assert reasons(entry, WHOLE + "".join(denied)) == []
+
+
+def test_a_proof_that_takes_too_long_is_a_mistake_with_a_place(monkeypatch):
+    monkeypatch.setattr(proof_of_never, "MOST_ASKED", 10)
+    text = f'{WHOLE}never:\n  - {{name: wide, plane: inbound, paths: ["/**"]}}\n'
+    with pytest.raises(PolicyError, match="`wide` of `never` is not proven: the entry is about too much") as caught:
+        cases.load(Bundle(text.encode(), "policy.yaml"))
+    [problem] = caught.value.problems
+    assert (problem.file, problem.line, caught.value.test) == ("policy.yaml", text.count("\n"), "wide")
+
+
+def test_patterns_that_overlap_in_too_many_ways_are_a_mistake_too():
+    """Else the load of a policy would not come to an end."""
+    one, other = ("*" + "*".join(parts) + "*" for parts in ("abcdefghijkl", "mnopqrstuvwx"))
+    rule = f'  - {{id: stars, plane: inbound, roles: [op], operations: ["dags:read"], dags: ["{one}"]}}\n'
+    text = f'{WHOLE}{rule}never:\n  - {{name: n, operations: ["dags:read"], dags: ["{other}"]}}\n'
+    with pytest.raises(PolicyError, match="overlap in too many ways"):
+        cases.load(
+            Bundle(text.replace("sales_*", "sales").replace("[airflow.op]", '["pools:read"]').encode(), "policy.yaml")
+        )
+
+
 def test_what_a_rule_must_name_is_not_reached_by_a_pattern_of_paths():
     wide = WHOLE + '  - {id: auth, plane: inbound, roles: [idle], paths: ["/auth/{x}"]}\n'
     assert reasons('{plane: inbound, except: [op], paths: ["/auth/token"], methods: [POST]}', wide) == []
@@ -295,7 +330,7 @@ def test_of_many_rules_the_first_are_reported():
 
 
 @pytest.mark.parametrize("plane", list(Plane))
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", [0, 1, *(pytest.param(block, marks=pytest.mark.full) for block in (2, 3, 4))])
 def test_an_entry_holds_if_and_only_if_its_deny_rule_takes_nothing_from_anyone(plane, block):
     broken, seen, holding = compare(block * 200, 200, plane, 30)
     assert min(seen, holding) > 10
