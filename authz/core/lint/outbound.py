@@ -3,20 +3,24 @@
 Law: that of `authz.core.lint.review`, which reports this. The cost grows with the rules, not with their pairs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from authz.core.errors import Problem
 from authz.core.model import Level, Plane
 from authz.core.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.core.policy.outbound import is_tunnel
 
+_SHOWN: Final = 3
 
 def about_calls(policy: Policy) -> Iterator[Problem]:
     """Every warning about outbound calls."""
+    issuers = [issuer.name for issuer in policy.issuers.values() if Plane.EGRESS in issuer.audiences]
     for rule in _outbound(policy):
         if rule.effect is Effect.ALLOW:
             yield from _tunnel(policy, rule)
             yield from _roles_of_runs(policy, rule)
+            yield from _claimed_runs(policy, rule, issuers)
 
 
 def careful_denials(policy: Policy) -> Iterator[Problem]:
@@ -54,3 +58,19 @@ def _roles_of_runs(policy: Policy, rule: Rule) -> Iterator[Problem]:
     yield at(
         policy, rule, message, "runs have no roles: remove `roles`, or, for service accounts, write identity: asserted"
     )
+
+
+def _claimed_runs(policy: Policy, rule: Rule, issuers: Sequence[str]) -> Iterator[Problem]:
+    """At `asserted`, an account names its run itself, so only `roles` say which accounts may."""
+    if rule.identity is not Level.ASSERTED or not issuers or (rule.roles and AUTHENTICATED not in rule.roles):
+        return
+    some = ", ".join(issuers[:_SHOWN]) + (", …" if len(issuers) > _SHOWN else "")
+    message = (
+        f"any account with an egress token of {some} may call by the rule `{rule.id}`:"
+        " at `identity: asserted` it only has to name such a run"
+    )
+    hint = (
+        "for some accounts add `roles`; for tasks with tokens of their own write identity: verified, or, if no account"
+        " calls on egress, remove the audience"
+    )
+    yield at(policy, rule, message, hint)

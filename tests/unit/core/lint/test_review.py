@@ -83,6 +83,10 @@ def test_runs_bring_tokens_of_their_own():
 TUNNELS = "the rule `{}` allows tunnels, in which neither methods nor paths can be enforced"
 NO_ROLES = "the rule `{}` can allow nothing{}: it asks for roles and a run that is `{}`"
 CAREFUL = "the rule `{}` also denies calls whose run is not certain"
+ANYONE = (
+    "any account with an egress token of {} may call by the rule `x`:"
+    " at `identity: asserted` it only has to name such a run"
+)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +120,35 @@ CAREFUL = "the rule `{}` also denies calls whose run is not certain"
 def test_outbound_calls(rule, expected):
     out = "{id: ok, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}\n"
     assert messages(f"{READERS}{out}{{id: x, {rule}}}", issuers=ISSUERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "warns"),
+    [
+        ("plane: egress, identity: asserted, dags: [x]", True),
+        ("plane: egress, identity: asserted", True),
+        ("plane: egress, identity: asserted, roles: [authenticated]", True),
+        ("plane: egress, identity: asserted, roles: [viewer]", False),
+        ("plane: egress, identity: asserted, roles: [viewer, authenticated]", True),
+        ("plane: egress, identity: verified-bearer, dags: [x]", False),
+        ("plane: egress, dags: [x]", False),
+    ],
+)
+def test_a_run_that_any_account_may_name(rule, warns):
+    out = "{id: ok, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}\n"
+    rules = f"{READERS}{out}{{id: x, hosts: [a], paths: [/x], {rule}}}"
+    assert messages(rules, issuers=ISSUERS) == ([ANYONE.format("corp")] if warns else [])
+
+
+def test_without_tokens_on_egress_no_account_names_a_run():
+    rules = READERS + "{id: x, plane: egress, hosts: [a], paths: [/x], dags: [x], identity: asserted}"
+    assert messages(rules) == []
+    issuers = ISSUERS + "".join(
+        f"  - {{name: {name}, issuer: 'https://{name}.test', audiences: {{egress: [a]}}, algorithms: [ES256]}}\n"
+        for name in ("a", "b", "c")
+    )
+    [_names, message] = messages(rules, issuers=issuers)
+    assert message == ANYONE.format("corp, a, b, …")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +226,8 @@ def test_rules_that_differ_in_runs_are_no_twins():
             ["dags: [a]", "tasks: [a]", "identity: verified", "identity: asserted", "destinations: [a], dags: [a]"]
         )
     ]
-    assert messages(READERS + "\n".join(rules), issuers=ISSUERS) == []
-    twins = messages(READERS + "\n".join([*rules, rules[1].replace("r1", "r9")]), issuers=ISSUERS)
+    assert messages(READERS + "\n".join(rules)) == []
+    twins = messages(READERS + "\n".join([*rules, rules[1].replace("r1", "r9")]))
     assert twins == ["the rule `r9` says the same as `r1`"]
 
 
