@@ -1,7 +1,8 @@
 """`authz shadow report`: what a decision log says about the candidate policies that were compared.
 
-Law: exit status 0 when every verdict of the candidate that was compared last agrees; 1 when some do not, or none is
-known; 2 when a file cannot be read. Only the verdicts on record are counted: no policy is read.
+Law: exit status 0 when every verdict of the candidate that was compared last agrees; 1 when some do not, none is known,
+or one is not known because of the caller's issuer or an exception; 2 when a file cannot be read. Only the verdicts on
+record are counted: no policy is read.
 """
 
 import sys
@@ -26,8 +27,9 @@ _TITLES: Final = {
     "loss": ("would be denied", "red"),
     "rights": ("would have other rights", "yellow"),
 }
+_HARMLESS: Final = "token"  # such a request has no caller who could lose or gain anything
 _WHY: Final = {
-    "issuer": "the candidate has another entry for the caller's issuer, or none",
+    "issuer": "the candidate has another entry for the caller's issuer, or none: `authz diff` says what changes",
     "token": "a token that was refused, or not checked yet, on a public route",
     "error": "an exception in the evaluation; the gate's log names it",
 }
@@ -50,9 +52,10 @@ def shadow() -> None:
 def report(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool) -> None:
     """How many decisions were compared with the candidate, and which ones would not be the same?
 
-    Exit status 0: all are the same under the candidate that was compared last. LOG is a file of the decision log, or -
-    for standard input. Each group of differences has a caller, the rule in force and the candidate's, and one decision
-    as a witness.
+    Exit status 0: all are the same under the candidate that was compared last, and all callers are known there.
+    Exit status 1 also for callers who are not known because of their issuer, whose tokens the candidate may refuse:
+    `authz diff` says what changes. LOG is a file of the decision log, or - for standard input. Each group of
+    differences has a caller, the rule in force and the candidate's, and one decision as a witness.
 
     \b
     authz shadow report /var/log/authz/decisions.jsonl
@@ -73,8 +76,13 @@ def report(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool) 
     else:
         click.echo("\n".join(_lines(found, broken)))
     newest = found.candidates.get(found.newest)
-    agrees = newest is not None and newest.compared > 0 and newest.differs == 0
-    click.get_current_context().exit(0 if agrees else 1)
+    click.get_current_context().exit(0 if newest is not None and _agrees(newest) else 1)
+
+
+def _agrees(tally: Tally) -> bool:
+    """Whether the candidate decides the same on all that was compared, and nothing that matters is unknown."""
+    unknown = any(tally.outcomes[why] for why in UNKNOWN if why != _HARMLESS)
+    return tally.compared > 0 and tally.differs == 0 and not unknown
 
 
 def _log_of(settings_path: Path) -> str:

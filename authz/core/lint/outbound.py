@@ -13,6 +13,7 @@ from authz.core.policy.outbound import is_tunnel
 
 _SHOWN: Final = 3
 
+
 def about_calls(policy: Policy) -> Iterator[Problem]:
     """Every warning about outbound calls."""
     issuers = [issuer.name for issuer in policy.issuers.values() if Plane.EGRESS in issuer.audiences]
