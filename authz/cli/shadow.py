@@ -29,7 +29,7 @@ _TITLES: Final = {
 }
 _HARMLESS: Final = "token"  # such a request has no caller who could lose or gain anything
 _WHY: Final = {
-    "issuer": "the candidate has another entry for the caller's issuer, or none: `authz diff` says what changes",
+    "issuer": "the candidate has another entry for the caller's issuer, or none: see `authz diff`",
     "token": "a token that was refused, or not checked yet, on a public route",
     "error": "an exception in the evaluation; the gate's log names it",
 }

@@ -1,10 +1,11 @@
 """`authz unused`: which rights the traffic of a decision log used, which no one used, and a policy without those.
 
 Law: a right that no one used in a log may be needed at the end of the month: the span of the log is always printed.
+A proposal that the policy's own tests contradict is printed, with a warning for each of them on standard error.
 Exit status 0; 2 for a mistake, or a log in which no record can be evaluated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import orjson
 
 from authz.cli.access import cell_text
 from authz.cli.options import gate_option, json_option, policy_option
+from authz.cli.proposals import refusals
 from authz.cli.traffic import (
     Read,
     logs_of,
@@ -27,7 +29,7 @@ from authz.cli.traffic import (
 from authz.core import policy as policies
 from authz.core.characters import one_line
 from authz.core.documents import yaml_document
-from authz.core.errors import PolicyError
+from authz.core.errors import PolicyError, Problem
 from authz.core.policy import Policy
 from authz.core.traffic.evaluating import Traffic
 from authz.core.traffic.narrowing import proposal
@@ -36,6 +38,7 @@ from authz.core.traffic.usage import Use, rights_unused, rights_used, rules_unus
 from authz.ops.named_files import read_bundle
 
 _FEW: Final = 8  # DAGs in a line
+_LISTED: Final = 100  # tests that do not fit
 
 
 @click.command(short_help="Which rights did the traffic of a log use, and which did no one use?")
@@ -49,7 +52,8 @@ def unused(
 ) -> None:
     """Which rights of the policy did the traffic of decision logs use, and which did no one use?
 
-    LOG is as for `authz replay`. What the policy allows now counts, whatever was decided then.
+    LOG is as for `authz replay`. What the policy allows now counts, whatever was decided then. Tests of the policy that
+    do not fit the proposal of --yaml are listed on standard error: a gate refuses it until you edit them.
 
     \b
     authz unused /var/log/authz
@@ -67,7 +71,10 @@ def unused(
         click.echo("error: no record could be evaluated, so this says nothing about the policy", err=True)
         click.get_current_context().exit(2)
     if as_yaml:
-        click.echo(_proposed(files, traffic, policy), nl=False)
+        bundle = read_bundle(Path(policy.file))
+        text = _proposed(files, traffic, policy, bundle)
+        click.echo(text, nl=False)
+        _warn_of(refusals(text, bundle))
     elif as_json:
         click.echo(orjson.dumps(_as_json(files, traffic, policy)).decode())
     else:
@@ -126,13 +133,24 @@ def _as_json(files: Read, traffic: Traffic[Use], policy: Policy) -> dict[str, ob
     }
 
 
-def _proposed(files: Read, traffic: Traffic[Use], policy: Policy) -> str:
+def _warn_of(found: Sequence[Problem]) -> None:
+    """Say on standard error why a gate would refuse the proposal."""
+    if not found:
+        return
+    what = f"tests that do not fit: {len(found):,} (edit them, or put back what they need)"
+    click.echo(f"warning: a gate refuses this proposal: {what}", err=True)
+    for problem in found[:_LISTED]:
+        click.echo(f"  {problem}", err=True)
+    if len(found) > _LISTED:
+        click.echo(f"  and {len(found) - _LISTED:,} more", err=True)
+
+
+def _proposed(files: Read, traffic: Traffic[Use], policy: Policy, bundle: policies.Bundle) -> str:
     """The text of the proposal, with a remark about what it follows from.
 
     Raises:
         UsageError: the rules of the file cannot be replaced.
     """
-    bundle = read_bundle(Path(policy.file))
     text = bundle.data.decode()
     made = proposal(yaml_document.parse(bundle.data, policy.file), text, policy, traffic.found)
     hint = f"{policy.file} needs `rules:` at the beginning of a line, and its rules below it as a list of lines"

@@ -32,7 +32,7 @@ def test_the_differences_are_grouped_with_a_witness(log):
     assert found.output.splitlines() == [
         "candidate c1, beside aaaaaaaaaaaa: 4 decisions compared",
         "    1 agree, 1 would be allowed, 2 would be denied, 0 would have other rights",
-        "    1 not known: the candidate has another entry for the caller's issuer, or none: `authz diff` says what changes",
+        "    1 not known: the candidate has another entry for the caller's issuer, or none: see `authz diff`",
         "would be allowed bob, 1 times: no_rule → rule `wide`",
         "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
         "would be denied alice, 2 times: rule `readers` → no_rule",

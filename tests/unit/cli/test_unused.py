@@ -107,3 +107,77 @@ def test_mistakes_end_with_status_2(run, log):
     ):
         found = run(*words)
         assert (found.exit_code, text in found.output) == (2, True), found.output
+
+
+BEFORE = """tests:
+  - {name: files may be read, who: {client: etl}, request: GET http://files.test/v1/x, plane: egress, expect: allow}
+"""
+AFTER = """tests:
+  - {name: health is public, who: anonymous, request: GET /api/v2/monitor/health, expect: allow, rule: health}
+  - {name: by files, who: {client: etl}, request: GET http://files.test/v1/x, plane: egress, expect: allow, rule: files}
+  - name: ops may start runs
+    who: {groups: [ops]}
+    table:
+      GET /api/v2/dags/sales_a: allow
+      dag_runs:create sales_a: allow
+"""
+
+
+def place_of(text, part):
+    """Line and column of a part that the text has once."""
+    before = text[: text.index(part)]
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def test_tests_that_need_what_was_not_used_are_named_with_their_places_in_the_proposal(run, log):
+    (run.folder / "tested.yaml").write_text(OLD + AFTER)
+    assert run("test", "tested.yaml").exit_code == 0
+    made = run("unused", log, "--policy", "tested.yaml", "--yaml")
+    assert made.exit_code == 0
+    (run.folder / "proposal.yaml").write_text(made.stdout)
+    assert run("lint", "proposal.yaml").exit_code == 1, "a gate refuses it, as the warning says"
+    first, *told = made.stderr.splitlines()
+    assert (
+        first
+        == "warning: a gate refuses this proposal: tests that do not fit: 2 (edit them, or put back what they need)"
+    )
+    by_files, starts = told
+    at = place_of(made.stdout, "{name: by files")
+    assert by_files.startswith(
+        f"  proposal:{at}: the test `by files` fails: expected allow by rule `files`, found deny"
+    )
+    at = place_of(made.stdout, "dag_runs:create sales_a")
+    assert starts.startswith(f"  proposal:{at}: the test `ops may start runs: dag_runs:create sales_a` fails: ")
+
+
+def test_tests_above_the_rules_and_in_files_of_their_own_have_their_places(run, log):
+    (run.folder / "cases.yaml").write_text(AFTER)
+    text = OLD.replace("version: 1\n", "version: 1\ntest_files: [cases.yaml]\n").replace(
+        "rules:\n", f"{BEFORE}rules:\n"
+    )
+    (run.folder / "tested.yaml").write_text(text)
+    made = run("unused", log, "--policy", "tested.yaml", "--yaml")
+    assert [line.partition(": ")[0] for line in made.stderr.splitlines()[1:]] == [
+        f"  cases.yaml:{place_of(AFTER, '{name: by files')}",
+        f"  cases.yaml:{place_of(AFTER, 'dag_runs:create sales_a')}",
+        f"  proposal:{place_of(made.stdout, '{name: files may')}",
+    ]
+
+
+def test_a_proposal_that_its_tests_fit_has_no_warning(run, log):
+    fitting = "".join(AFTER.splitlines(keepends=True)[:2])
+    (run.folder / "tested.yaml").write_text(OLD + fitting)
+    made = run("unused", log, "--policy", "tested.yaml", "--yaml")
+    assert (made.exit_code, made.stderr) == (0, "")
+    (run.folder / "proposal.yaml").write_text(made.stdout)
+    assert run("test", "proposal.yaml").exit_code == 0
+
+
+def test_many_tests_that_do_not_fit_are_cut(run, log):
+    entry = (
+        "  - {{name: t{}, who: {{client: etl}}, request: GET http://files.test/v1/x, plane: egress, expect: allow}}\n"
+    )
+    (run.folder / "tested.yaml").write_text(OLD + "tests:\n" + "".join(entry.format(n) for n in range(103)))
+    told = run("unused", log, "--policy", "tested.yaml", "--yaml").stderr.splitlines()
+    assert told[0].startswith("warning: a gate refuses this proposal: tests that do not fit: 103 ")
+    assert (len(told), told[-1]) == (102, "  and 3 more")
