@@ -22,6 +22,7 @@ from typing import Any, Final
 import httpcore
 
 from authz.core.errors import FetchError
+from authz.core.public_addresses import METADATA
 from authz.system.threads import Background
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -29,17 +30,6 @@ Resolver = Callable[[str, int], list[str]]
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122 §3.2.1.3
-_METADATA: Final = frozenset(
-    ipaddress.ip_address(address)
-    for address in (
-        "169.254.169.254",  # AWS, Azure, Google, OpenStack; link-local anyway, named for the message
-        "fd00:ec2::254",  # AWS over IPv6, a unique local address
-        "fd20:ce::254",  # Google over IPv6, a unique local address
-        "100.100.100.200",  # Alibaba, in the shared address space of RFC 6598
-        "168.63.129.16",  # Azure's WireServer, a public address
-        "192.0.0.192",  # Oracle
-    )
-)
 
 
 def system_resolver(host: str, port: int) -> list[str]:
@@ -54,7 +44,7 @@ def forbidden(address: str, *, loopback: bool) -> str:
         ip = _unwrapped(ipaddress.ip_address(address))
     except ValueError:
         return "not an IP address"
-    if ip in _METADATA:
+    if ip in METADATA:
         return "a cloud metadata address"
     if ip.is_loopback:
         return "" if loopback else "a loopback address"

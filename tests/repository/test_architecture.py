@@ -43,6 +43,7 @@ CORE = {
     "collector": 0,
     "edge": 0,
     "loopback": 0,
+    "public_addresses": 0,
     "reasons": 0,
     "urls": 0,
     "model": 1,

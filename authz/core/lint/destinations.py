@@ -17,6 +17,7 @@ from authz.core.lint.teams import OncePerTeams
 from authz.core.model import Level, Plane
 from authz.core.policy import Effect, Policy, Rule
 from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.public_addresses import is_never_a_service, is_not_public
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class _Known:
 
 
 _MOST_NAMED: Final = 10
+_NEVER: Final = (
+    "remove it: Envoy never reaches a loopback, link-local or metadata address by its Host; for a base URL name the"
+    " destination"
+)
+_PRIVATE: Final = "other hosts must have public addresses: make this service a destination, or remove it"
 
 
 def against(policy: Policy, ways: WaysOut) -> list[Finding]:
@@ -78,9 +84,12 @@ def _leads_nowhere(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> 
         of = "of its destinations" if rule.destinations else "of the settings"
         message = f"the rule `{rule.id}` can never apply: no destination {of} serves its hosts"
         severity = Severity.ERROR if rule.effect is Effect.DENY else Severity.WARNING
-        yield _at(policy, rule, message, "add the host to the destination's `hosts`", severity)
+        special = all(is_never_a_service(pattern.text) for pattern in rule.hosts) and rule.hosts
+        yield _at(policy, rule, message, _NEVER if special else "add the host to the destination's `hosts`", severity)
     elif rule.effect is Effect.DENY and not at_other_hosts:
         yield from _empty_hosts(policy, rule, reached)
+    elif at_other_hosts:
+        yield from _not_public(policy, rule, reached)
     elif tunnel and rule.effect is Effect.ALLOW and not any(way.tunnel for way in reached):
         message = f"the rule `{rule.id}` allows tunnels that the settings do not"
         yield _at(policy, rule, message, "set `tunnel: true` for the destination in the settings", Severity.WARNING)
@@ -93,6 +102,16 @@ def _empty_hosts(policy: Policy, rule: Rule, reached: Sequence[WayOut]) -> Itera
         if not any(overlap(pattern.text, host) for host in served):
             message = f"the deny rule `{rule.id}` names the host `{pattern.text}`, which no destination serves"
             yield _at(policy, rule, message, near(pattern.text, served) or "remove it", Severity.ERROR)
+
+
+def _not_public(policy: Policy, rule: Rule, reached: Sequence[WayOut]) -> Iterator[Finding]:
+    """Allow rules for addresses that are no destinations: of other hosts, Envoy connects to public addresses only."""
+    served = {host for way in reached for host in way.hosts}
+    for pattern in rule.hosts if rule.effect is Effect.ALLOW else ():
+        if is_not_public(pattern.text) and pattern.text not in served:
+            message = f"the rule `{rule.id}` names `{pattern.text}`, which Envoy never reaches"
+            hint = _NEVER if is_never_a_service(pattern.text) else _PRIVATE
+            yield _at(policy, rule, message, hint, Severity.WARNING)
 
 
 def _too_sure(policy: Policy, rule: Rule, ways: WaysOut) -> Iterator[Finding]:

@@ -53,40 +53,12 @@ from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher, RegexMatcher,
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core.v3 import CidrRange as RangeOfAnswers
 
+from authz.core.public_addresses import NOT_PUBLIC
 from authz.envoy_config.addresses import envoy_address
 from authz.envoy_config.route_parts import no_upgrades
 from authz.envoy_config.tls import host_socket
 from authz.settings.egress import Dynamic
 
-# All that is not a public unicast address: the registries for special purposes (RFC 6890), multicast, and every IPv6
-# address that holds an IPv4 one (mapped, compatible, translated, 6to4, Teredo), because the gate cannot see where that
-# one leads. And 168.63.129.16, which looks public: in Azure it is the host of each virtual machine, and serves its
-# configuration.
-REFUSED: Final = (
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.0.2.0/24",
-    "192.88.99.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "224.0.0.0/3",
-    # of IPv6, only 2000::/3 is allocated at all
-    "::/3",
-    "2001::/23",
-    "2001:db8::/32",
-    "2002::/16",
-    "3fff::/20",
-    "4000::/2",
-    "8000::/1",
-)
 TLS: Final = "egress.dynamic.tls"
 PLAIN: Final = "egress.dynamic.plain"
 MOST_HOSTS: Final = 1024
@@ -134,7 +106,7 @@ def dynamic_clusters(dynamic: Dynamic) -> list[Cluster]:
 def _ranges() -> list[CidrRange]:
     return [
         CidrRange(address_prefix=prefix, prefix_len=int(length))
-        for prefix, _, length in (block.partition("/") for block in REFUSED)
+        for prefix, _, length in (block.partition("/") for block in NOT_PUBLIC)
     ]
 
 

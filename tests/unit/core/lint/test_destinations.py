@@ -78,6 +78,40 @@ def test_a_host_that_is_no_destination_is_fine_where_any_host_may_be_called():
     assert found(named, any_host) == [("warning", NEVER.format("its destinations"))]
 
 
+UNREACHED = "the rule `x` names `{}`, which Envoy never reaches"
+LITERALS = ("169.254.169.254", "127.0.0.1", "[::1]", "[fe80::1]", "168.63.129.16")
+
+
+@pytest.mark.parametrize("host", LITERALS)
+@pytest.mark.parametrize("more", ["", "deny: true, "])
+def test_nobody_is_told_to_make_a_special_address_a_destination(host, more):
+    rule = f'{more}plane: egress, roles: [viewer], hosts: ["{host}"], paths: [/x]'
+    policy = load(BOTH.format(rule))
+    [finding] = against(policy, ways(ORDERS, FILES))
+    assert finding.severity.value == ("error" if more else "warning")
+    assert finding.problem.message == NEVER.format("the settings")
+    assert finding.problem.hint.startswith("remove it: Envoy never reaches ")
+    other = load(BOTH.format(rule.replace(host, "10.1.2.3")))
+    [finding] = against(other, ways(ORDERS, FILES))
+    assert finding.problem.hint == "add the host to the destination's `hosts`"
+
+
+@pytest.mark.parametrize("host", [*LITERALS, "10.1.2.3", "[fd00:ec2::254]"])
+def test_where_any_host_may_be_called_no_address_that_is_not_public_can_be(host):
+    any_host = ways(ORDERS, FILES, others=(443,))
+    assert found(f'{ALLOW}hosts: ["{host}"]', any_host) == [("warning", UNREACHED.format(host))]
+    assert found(f'{ALLOW}hosts: [api.test, "{host}"]', any_host) == [("warning", UNREACHED.format(host))]
+    here = WayOut(name="here", hosts=(host,))
+    assert found(f'{ALLOW}hosts: ["{host}"]', ways(ORDERS, FILES, here, others=(443,))) == []
+    assert found(f'deny: true, plane: egress, hosts: ["{host}"]', any_host) == [], "it does no harm"
+    assert found(f'roles: [viewer], paths: [/x], hosts: ["{host}"]', any_host) == [], "it is about both planes"
+
+
+@pytest.mark.parametrize("host", ["1.1.1.1", "[2606:4700::1111]", "a.test", "*.test"])
+def test_public_addresses_and_names_may_be_other_hosts(host):
+    assert found(ALLOW + f"hosts: ['{host}']", ways(ORDERS, FILES, others=(443,))) == []
+
+
 @pytest.mark.parametrize(
     ("more", "surest", "words"),
     [

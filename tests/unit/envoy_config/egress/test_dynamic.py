@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from authz.core.public_addresses import NOT_PUBLIC
 from authz.envoy_config.egress import dynamic
 from tests.support.rendered_egress import FILTER, manager, rendered
 from tests.support.rendered_envoy import cluster, destination
@@ -11,7 +12,7 @@ DYNAMIC = ["envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"
 
 
 def test_only_public_addresses_are_left_over():
-    refused = [ipaddress.ip_network(block) for block in dynamic.REFUSED]
+    refused = [ipaddress.ip_network(block) for block in NOT_PUBLIC]
 
     def is_refused(text):
         address = ipaddress.ip_address(text)
@@ -32,7 +33,7 @@ def test_only_public_addresses_are_left_over():
 
 
 def test_what_python_knows_of_special_addresses_is_refused_too():
-    refused = [ipaddress.ip_network(block) for block in dynamic.REFUSED]
+    refused = [ipaddress.ip_network(block) for block in NOT_PUBLIC]
     for number in range(0, 2**32, 2**16 - 1):
         address = ipaddress.IPv4Address(number)
         if not address.is_global or address.is_multicast:
@@ -52,12 +53,12 @@ def test_a_dynamic_host_is_looked_up_after_the_check_and_sifted_everywhere():
     cache = lookup["dns_cache_config"]
     for name in (dynamic.TLS, dynamic.PLAIN):
         assert cluster(config, name)["cluster_type"]["typed_config"]["dns_cache_config"] == cache
-    assert len(cache["resolved_address_filter"]["ranges"]) == len(dynamic.REFUSED)
+    assert len(cache["resolved_address_filter"]["ranges"]) == len(NOT_PUBLIC)
     resolver = cache["typed_dns_resolver_config"]["typed_config"]
     assert resolver["resolvers"] == [{"socket_address": {"address": "10.0.0.2", "port_value": 53}}]
     assert judge["rules"]["action"] == "DENY"
     (policy,) = judge["rules"]["policies"].values()
-    assert len(policy["permissions"][0]["or_rules"]["rules"]) == len(dynamic.REFUSED)
+    assert len(policy["permissions"][0]["or_rules"]["rules"]) == len(NOT_PUBLIC)
     tls = cluster(config, dynamic.TLS)
     (options,) = tls["typed_extension_protocol_options"].values()
     assert options["upstream_http_protocol_options"] == {"auto_sni": True, "auto_san_validation": True}
