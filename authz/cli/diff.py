@@ -120,15 +120,21 @@ def no_new_access(old: str, new: str, *, as_json: bool) -> None:
     click.get_current_context().exit(1 if fails else 0)
 
 
-def _lines(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
+def _lines(named: Sequence[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a terminal."""
     names = Names(policies)
+    nothing = _nothing(named)
     for condition in named:
         yield click.style(one_line(condition.text), fg="yellow")
     for one in found:
         if len(found) > 1:
             yield click.style(_since(one, found), bold=True)
-        yield from _changes(one.changes, names, _at(one, found))
+        yield from _changes(one.changes, names, _at(one, found)) if one.changes else (nothing,)
+
+
+def _nothing(named: Sequence[Condition]) -> str:
+    """What is said of rules without a change: no all-clear where something else changes."""
+    return f"no one gains or loses anything by the rules{'; see the conditions above' if named else ''}"
 
 
 def _since(one: Period, found: Sequence[Period]) -> str:
@@ -151,24 +157,19 @@ def _changes(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iter
                 yield f"    try: authz check {command((*change.witness.words, *at))}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
-    if not found:
-        yield "no one gains or loses anything by the rules"
 
 
-def _markdown(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
+def _markdown(named: Sequence[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
     """The report for a pull request."""
     names = Names(policies, MARKDOWN)
     yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
     for one in found:
         if len(found) > 1:
             yield f"**{_since(one, found)}**\n" if one is found[0] else f"\n**{_since(one, found)}**\n"
-        yield from _table(one.changes, names, _at(one, found))
+        yield from _table(one.changes, names, _at(one, found)) if one.changes else (f"{_nothing(named).capitalize()}.",)
 
 
 def _table(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterator[str]:
-    if not found:
-        yield "No one gains or loses anything by the rules."
-        return
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
     for change in found[:_SHOWN]:

@@ -3,13 +3,17 @@
 Law: pure. The contents of key files are given. Beside equal conditions the difference between the rules is complete.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Final
 
 from authz.core.model import Identity, Issuer, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
 from authz.core.proof.callers import callers
+
+_NOTHING: Final = "none"
 
 KeyFiles = Mapping[str, str]
 """Issuer → what says which keys its file has: a digest of the content, or the file's place if it cannot be read."""
@@ -42,11 +46,44 @@ def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None 
 def _of_issuer(before: Issuer, after: Issuer, keys: tuple[KeyFiles, KeyFiles] | None) -> Iterator[Condition]:
     url = after.issuer
     in_files = keys is not None and before.jwks_file is not None and after.jwks_file is not None
-    if (replace(before, jwks_file=after.jwks_file) if in_files else before) != after:
-        yield Condition(text=f"whose tokens are accepted has changed: the entry of the issuer {url}", widens=True)
-    elif keys is not None and keys[0].get(url) != keys[1].get(url):
+    old, new = dict(_said(before)), dict(_said(after))
+    for name in dict.fromkeys((*old, *new)):
+        was, now = old.get(name, _NOTHING), new.get(name, _NOTHING)
+        if was != now and not (in_files and name == "jwks_file"):
+            changed = f"the issuer {url}, {name}: {was} → {now}"
+            yield Condition(
+                text=f"whose tokens are accepted, or what is read in them, has changed: {changed}", widens=True
+            )
+    if in_files and keys is not None and keys[0].get(url) != keys[1].get(url):
         text = f"whose tokens are accepted has changed: the keys in the file of the issuer {url}, or one cannot be read"
         yield Condition(text=text, widens=True)
+
+
+def _said(issuer: Issuer) -> Iterator[tuple[str, str]]:
+    """What an entry of `issuers` says, by its keys in the file. `discovery` is no key: the others say it."""
+    for name in (field.name for field in fields(issuer) if field.name != "discovery"):
+        value = getattr(issuer, name)
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", _listed(value[key])) for key in sorted(value))
+        elif name == "groups":
+            yield name, _listed(".".join(path) for path in value)
+        elif isinstance(value, frozenset):
+            yield name, _listed(value)
+        elif isinstance(value, str):
+            yield name, _listed([value])
+        else:
+            yield name, _NOTHING if value is None else json.dumps(value)
+
+
+def _listed(values: Iterable[str]) -> str:
+    """The values in order. One that could be taken for several, or for none, is quoted: others have another text."""
+    return (
+        ", ".join(json.dumps(one, ensure_ascii=False) if _doubtful(one) else one for one in sorted(values)) or _NOTHING
+    )
+
+
+def _doubtful(value: str) -> bool:
+    return "," in value or '"' in value or value == _NOTHING
 
 
 def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:

@@ -115,13 +115,15 @@ def test_a_change_of_who_is_believed_widens(run):
     (run.folder / "new.yaml").write_text(OLD.replace("[RS256]", "[RS256, PS256]"))
     found = run("diff", "old.yaml", "new.yaml", "--fail-on-widen")
     assert found.exit_code == 1
-    assert found.output.startswith(
-        "whose tokens are accepted has changed: the entry of the issuer https://idp.example.com\n"
-    )
+    changed = "the issuer https://idp.example.com, algorithms: RS256 → PS256, RS256"
+    assert found.output.splitlines() == [
+        f"whose tokens are accepted, or what is read in them, has changed: {changed}",
+        "no one gains or loses anything by the rules; see the conditions above",
+    ]
     assert run("prove", "no-new-access", "old.yaml", "new.yaml").exit_code == 1
-    assert run("diff", "old.yaml", "new.yaml", "--markdown").output.startswith(
-        "> **whose tokens are accepted has changed"
-    )
+    lines = run("diff", "old.yaml", "new.yaml", "--markdown").output.splitlines()
+    assert lines[0].startswith("> **whose tokens are accepted, or what is read in them, has changed")
+    assert lines[-1] == "No one gains or loses anything by the rules; see the conditions above."
 
 
 def test_it_prints_a_table_for_a_pull_request(run):

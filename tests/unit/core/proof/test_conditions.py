@@ -1,5 +1,8 @@
 """What no comparison of rules shows: issuers, keys, catalogues, and what Airflow is told about a caller."""
 
+import itertools
+import json
+
 import pytest
 
 from authz.core.policy import Bundle, load
@@ -32,7 +35,7 @@ def test_the_same_conditions_are_none():
 @pytest.mark.parametrize(
     ("head", "text", "widens"),
     [
-        (HEAD.replace("[RS256]", "[RS256, ES256]"), "whose tokens are accepted has changed", True),
+        (HEAD.replace("[RS256]", "[RS256, ES256]"), "https://idp.example.com, algorithms: RS256 → ES256, RS256", True),
         (HEAD.replace("version: 1", 'version: 1\nairflow: "3.1"'), "different Airflow versions", True),
         (HEAD.replace("idp.example.com", "other.example.com"), "tokens of a new issuer are accepted", True),
     ],
@@ -100,9 +103,71 @@ def test_keys_in_files_are_compared_by_what_says_which_they_are(keys, text):
         assert [condition.widens for condition in found] == ([True] if text else [])
         assert all(condition.text.startswith(text) for condition in found)
     (by_path,) = conditions(policy(head=WITH_FILE), policy(head=elsewhere))
-    assert "the entry of the issuer" in by_path.text
+    assert by_path.text.endswith("https://idp.example.com, jwks_file: keys.json → other/keys.json")
 
 
 def test_keys_that_are_no_longer_in_a_file_are_another_entry():
     (found,) = conditions(policy(head=WITH_FILE), policy(), ({URL: "a"}, {}))
-    assert (found.widens, "the entry of the issuer" in found.text) == (True, True)
+    assert (found.widens, found.text.endswith(", jwks_file: keys.json → none")) == (True, True)
+
+
+def changed(old, new):
+    before = "whose tokens are accepted, or what is read in them, has changed: the issuer https://idp.example.com, "
+    found = [*conditions(policy(), policy(head=HEAD.replace(old, new)))]
+    assert all(condition.widens and condition.text.startswith(before) for condition in found)
+    return [condition.text.removeprefix(before) for condition in found]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("audiences: {inbound: [airfow], egress: [outbound]}", ["audiences.inbound: airflow → airfow"]),
+        ("audiences: {inbound: [airflow], egress: [none]}", ['audiences.egress: outbound → "none"']),
+        ("audiences: {inbound: [airflow]}", ["audiences.egress: outbound → none"]),
+        (
+            'audiences: {inbound: [airflow, "b, c"], egress: [outbound]}',
+            ['audiences.inbound: airflow → airflow, "b, c"'],
+        ),
+        ("tokens: [id, access]", ["tokens: access → access, id"]),
+        ("groups: [groups, realm_access.roles]", ["groups: none → groups, realm_access.roles"]),
+        ("username: email", ["username: sub → email"]),
+        ("full_name: title", ["full_name: name → title"]),
+        ("max_lifetime: 2h", ["max_lifetime: 3600 → 7200"]),
+        ("clock_skew: 10s", ["clock_skew: 30 → 10"]),
+        ("jwks_uri: https://idp.example.com/keys", ["jwks_uri: none → https://idp.example.com/keys"]),
+        ("insecure_http: true", ["insecure_http: false → true"]),
+        (
+            "algorithms: [PS256]\n    username: email",
+            ["algorithms: RS256 → PS256", "username: sub → email"],
+        ),
+    ],
+)
+def test_each_key_of_an_issuer_that_has_changed_is_said_with_both_values(entry, said):
+    kept = {
+        "audiences": "    audiences: {inbound: [airflow], egress: [outbound]}\n",
+        "algorithms": "    algorithms: [RS256]\n",
+    }
+    old = kept.get(entry.partition(":")[0], "")
+    assert changed(old or "roles:\n", f"    {entry}\n" + ("" if old else "roles:\n")) == said
+
+
+def test_an_entry_and_the_keys_in_its_file_are_both_said():
+    other = WITH_FILE.replace("[RS256]", "[PS256]")
+    found = [*conditions(policy(head=WITH_FILE), policy(head=other), ({URL: "a"}, {URL: "b"}))]
+    assert ["algorithms: RS256 → PS256" in found[0].text, "the keys in the file" in found[1].text] == [True, True]
+
+
+def test_the_values_of_an_issuer_cannot_be_taken_for_others():
+    several = [("none",), (), ("a, b",), ("a", "b"), ('a", "b',), ('"a", "b"',)]
+    heads = [HEAD.replace("[outbound]", json.dumps([*values])) for values in several]
+    for old, new in itertools.permutations(heads, 2):
+        assert (
+            len(
+                [
+                    *conditions(
+                        policy(head=old.replace(", egress: []", "")), policy(head=new.replace(", egress: []", ""))
+                    )
+                ]
+            )
+            == 1
+        )
