@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(name="test", short_help="Run the policy's own tests.")
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @gate_option
-@click.option("--coverage", is_flag=True, help="Report which rules and conditions no test covers.")
+@click.option("--coverage", is_flag=True, help="Report which rules and conditions no request of the tests covers.")
 @click.option(
     "--fail-under",
     metavar="PERCENT",
@@ -49,8 +49,9 @@ def run_tests(
 
     A gate does the same at every load, and refuses a policy that fails one of them.
 
-    A rule is covered if it applied to some request of the tests; a condition of it is covered if it was once the only
-    one that did not hold, so that a test would notice if the rule lost it.
+    A rule is covered if it applied to some request of the tests, whichever rule decided; a condition of it is covered
+    if some request of the tests fails it alone, so that the rule would apply without it. That no test passes without
+    it is not measured: another rule may give the same answer.
 
     Exit status 0: all pass; 1: one fails, or less is covered than asked for; 2: the policy has mistakes, or
     neither tests nor `never`.

@@ -16,8 +16,15 @@ def uncovered(policy, asked):
             if request.plane in rule.planes and not request.outside
         ]
         found += [] if [] in missing else [(rule.id, "")]
-        found += [(rule.id, key) for key in _KEYS if getattr(rule, key) and [key] not in missing]
+        found += [(rule.id, key) for key in _KEYS if _counts(rule, key) and [key] not in missing]
     return found
+
+
+def _counts(rule, key):
+    """A known run is needed for `dags` and `tasks` anyway: beside them `identity: asserted` asks for nothing more."""
+    return bool(getattr(rule, key)) and not (
+        key == "identity" and rule.identity == "asserted" and (rule.dags or rule.tasks)
+    )
 
 
 def facts(policy, request, identity):

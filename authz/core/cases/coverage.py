@@ -1,8 +1,9 @@
 """Which rules and conditions the tests of a policy cover.
 
-Law: exact, and not rules times tests. A rule is covered if it applied to a request. A condition is covered if it was
-once the only one of its rule that did not hold: then a test depends on it. A rule for all teams counts once, whichever
-team's was tested. For each entry of a condition the requests
+Law: exact, and not rules times tests. A rule is covered if it applied to a request, whichever rule decided. A condition
+is covered if it was once the only one of its rule that did not hold: without it, the rule would apply to that request.
+Whether a test would fail then is not measured, because another rule may give the same answer. A rule for all teams
+counts once, whichever team's was tested. For each entry of a condition the requests
 that fit it are a number with one bit per request, found through the index's own tables; a rule costs a few operations
 on such numbers. Tests compare the result with the plain definition (`authz.core.decision.conditions`).
 """
@@ -17,7 +18,7 @@ from authz.core.cases.load import Suite
 from authz.core.catalogue import ANY_DAG
 from authz.core.decision.decide import narrows, route_of
 from authz.core.errors import TokenError
-from authz.core.model import Identity, Plane, Request
+from authz.core.model import Identity, Level, Plane, Request
 from authz.core.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.core.policy.dags import EVERY
 from authz.core.policy.index import METHOD_KEYS
@@ -79,7 +80,7 @@ def covered(policy: Policy, asked: Sequence[tuple[Request, Identity | None]]) ->
         everywhere = seen.on(rule)
         tally.applied |= bool(_all(everywhere, wanted))
         for position, condition in enumerate(wanted):
-            if condition.named:
+            if condition.counts:
                 others = _all(everywhere, [*wanted[:position], *wanted[position + 1 :]])
                 before = tally.conditions.get(condition.name, False)
                 tally.conditions[condition.name] = before or bool(others & ~condition.holds)
@@ -109,11 +110,11 @@ class _Tally:
 
 
 class _Condition(NamedTuple):
-    """The requests for which one condition of a rule holds. `named` is false for one that no key of the rule says."""
+    """The requests for which one condition of a rule holds. `counts` is false for one that is not to be covered."""
 
     name: str
     holds: int
-    named: bool = True
+    counts: bool = True
 
 
 def _all(bits: int, conditions: Iterable[_Condition]) -> int:
@@ -130,7 +131,7 @@ def _conditions(rule: Rule, seen: "_Seen") -> Iterator[_Condition]:
     if rule.operations:
         yield _Condition("operations", seen.operations[deny].any_of(rule.operations))
     elif not deny:
-        yield _Condition("operations", ~seen.of("never"), named=False)
+        yield _Condition("operations", ~seen.of("never"), counts=False)
     if rule.hosts:
         yield _Condition("hosts", seen.hosts.any_of(host.text for host in rule.hosts))
     if rule.destinations:
@@ -139,7 +140,7 @@ def _conditions(rule: Rule, seen: "_Seen") -> Iterator[_Condition]:
     if rule.methods:
         yield _Condition("methods", seen.methods.any_of(rule.methods) | (tunnels if deny else _NOTHING))
     elif not deny:
-        yield _Condition("methods", ~tunnels, named=False)
+        yield _Condition("methods", ~tunnels, counts=False)
     if rule.paths:
         yield _Condition("paths", seen.paths.any_of(path.key for path in rule.paths) | tunnels)
     if rule.dags:
@@ -148,7 +149,10 @@ def _conditions(rule: Rule, seen: "_Seen") -> Iterator[_Condition]:
         unsure = seen.of("unsure") if deny else _NOTHING
         yield _Condition("tasks", seen.run_tasks.any_of(glob.text for glob in rule.tasks) | unsure)
     if rule.identity is not None:  # of a rule for both planes, it is asked for on egress only
-        yield _Condition("identity", seen.levels.any_of((rule.identity,)) | seen.planes[Plane.INBOUND])
+        holds = seen.levels.any_of((rule.identity,)) | seen.planes[Plane.INBOUND]
+        # `dags` and `tasks` need a known run, which is at least asserted; without the key they would ask for more.
+        implied = rule.identity is Level.ASSERTED and bool(rule.dags or rule.tasks)
+        yield _Condition("identity", holds, counts=not implied)
 
 
 def _dags(rule: Rule, seen: "_Seen") -> int:

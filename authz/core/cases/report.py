@@ -238,8 +238,8 @@ def _coverage_lines(found: Coverage, file: str) -> Iterator[str]:
 
 def _uncovered_text(one: Uncovered) -> str:
     if not one.condition:
-        return f"the rule `{one.rule.written}` applies in no test"
-    return f"no test would notice if the rule `{one.rule.written}` had no `{one.condition}`"
+        return f"the rule `{one.rule.written}` applies to no request of the tests"
+    return f"no test has a request at which only `{one.condition}` of the rule `{one.rule.written}` fails"
 
 
 def _uncovered_json(one: Uncovered, file: str) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def test_coverage_is_reported_and_may_be_required(run):
     result = run("test", "--coverage")
     assert result.exit_code == 0
     assert "coverage of rules: 1 of 7 (14 %)" in result.stdout
-    assert "the rule `health` applies in no test" in result.stdout
-    low = run("test", "--fail-under", "10.5")
+    assert "the rule `health` applies to no request of the tests" in result.stdout
+    low = run("test", "--fail-under", "12.5")
     assert low.exit_code == 1
     assert "FAIL 1 passed, 0 failed" in low.stdout
-    assert low.stderr == "policy.yaml: less than 10.5 % is covered\n"
+    assert low.stderr == "policy.yaml: less than 12.5 % is covered\n"
     assert run("test", "--fail-under", "0").exit_code == 0
     assert run("test", "--fail-under", "101").exit_code == 2
 

@@ -25,6 +25,8 @@ MANY = """
 {id: tunnel, plane: egress, hosts: [a.test], methods: [CONNECT], identity: verified-bearer}
 {id: both, roles: [viewer], hosts: [a.test], paths: ["/**"], dags: ["s_*"]}
 {id: account, plane: egress, roles: [viewer], hosts: ["*.test"], paths: ["/**"]}
+{id: any-run, plane: egress, hosts: ["*.test"], paths: ["/**"], identity: asserted}
+{id: asserted, plane: egress, hosts: ["*.test"], paths: ["/**"], dags: ["s_*"], identity: asserted}
 """
 CALLERS = [
     None, identity(), identity("viewer"), identity("op", "admin"), identity("admin"),
@@ -121,3 +123,29 @@ def test_a_rule_for_all_teams_counts_once():
     made = coverage(suite, Judge(suite.policy))
     assert (made.rules, made.covered_rules, made.conditions, made.covered_conditions) == (2, 1, 5, 4)
     assert [(one.rule.id, one.condition) for one in made.uncovered] == [("pools/hr", ""), ("pools/hr", "roles")]
+
+
+@pytest.mark.parametrize(
+    ("level", "conditions"),
+    [
+        ("dags: [s_a], identity: asserted", ["hosts", "paths", "dags"]),  # without it the rule is stricter
+        ("tasks: [t], identity: asserted", ["hosts", "paths", "tasks"]),
+        ("dags: [s_a], identity: verified-bearer", ["hosts", "paths", "dags", "identity"]),
+        ("dags: [s_a]", ["hosts", "paths", "dags", "identity"]),  # the level is verified
+        ("identity: asserted", ["hosts", "paths", "identity"]),  # without it no run is needed
+    ],
+)
+def test_a_level_counts_where_it_keeps_somebody_out(level, conditions):
+    policy = load(f"{{id: o, plane: egress, hosts: [a.test], paths: [/x], {level}}}")
+    assert found(policy, []) == [("o", ""), *(("o", name) for name in conditions)]
+    assert found(policy, every()) == uncovered(policy, every())
+    assert ("o", "identity") not in found(policy, every([request("GET", "/x", plane="egress", host="a.test")]))
+
+
+def test_what_is_covered_says_nothing_about_the_answer_of_other_rules():
+    """The deny rule answers alike without the condition: what is measured is that it alone did not hold."""
+    rules = """{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read"]}
+{id: no-pools, deny: true, plane: inbound, operations: ["pools:read"]}"""
+    suite = read("{who: reader, request: GET /api/v2/pools, expect: deny, rule: no-pools}", rules=rules)
+    made = coverage(suite, Judge(suite.policy))
+    assert ("readers", "operations") not in [(one.rule.id, one.condition) for one in made.uncovered]

@@ -55,12 +55,12 @@ def test_of_many_failures_the_first_are_explained_and_the_rest_is_counted():
     assert lines.count("  `authz explain` says why") == 100 - EXPLAINED
 
 
-def test_coverage_names_what_no_test_would_notice():
+def test_coverage_names_what_no_test_has_a_request_for():
     lines = list(report.lines(made(measured=True)))
     at = lines.index("coverage of rules: 1 of 7 (14 %)")
-    assert lines[at + 1] == "coverage of conditions: 3 of 20 (15 %)"
-    assert "the rule `health` applies in no test" in lines[at + 2]
-    assert "no test would notice if the rule `readers` had no `roles`" in "\n".join(lines)
+    assert lines[at + 1] == "coverage of conditions: 3 of 19 (16 %)"
+    assert "the rule `health` applies to no request of the tests" in lines[at + 2]
+    assert "no test has a request at which only `roles` of the rule `readers` fails" in "\n".join(lines)
     rules = "\n".join(f'{{id: r{n:03}, plane: inbound, roles: [viewer], operations: ["dags:read"]}}' for n in range(60))
     assert list(report.lines(made(TESTS.replace(", rule: readers", ""), measured=True, rules=rules)))[-1] != ""
     long = list(report.lines(made("{who: etl, request: GET /x, expect: deny}", measured=True, rules=rules)))
