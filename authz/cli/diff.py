@@ -5,6 +5,7 @@ Law: exit status 0 when no one gains, or when that was not asked; 1 when someone
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
+from authz.core.errors import Problem
 from authz.core.policy import Bundle, Policy
 from authz.core.proof.conditions import Condition, KeyFiles
 from authz.core.proof.diff import Change
@@ -30,16 +32,29 @@ _SHOWN: Final = 50
 
 
 class _Side(NamedTuple):
-    """One of the two policies, and which keys the files of its issuers have."""
+    """One of the two policies, which keys the files of its issuers have, and the mistakes in its tests."""
 
     policy: Policy
     keys: KeyFiles
+    mistakes: tuple[Problem, ...]
 
 
 def _side(text: str) -> _Side:
     bundle, revision = bundle_named(text)
-    policy = cases.read(bundle).policy
-    return _Side(policy, key_files(policy, revision))
+    policy, mistakes = cases.read_rules(bundle)
+    return _Side(policy, key_files(policy, revision), mistakes)
+
+
+def _mistakes(before: _Side, after: _Side) -> list[Problem]:
+    """The mistakes in the tests of both, each once."""
+    return [*dict.fromkeys((*before.mistakes, *after.mistakes))]
+
+
+def _warn(mistakes: Sequence[Problem]) -> None:
+    """Say on standard error that a gate would refuse a policy for its tests: who gains is to be seen all the same."""
+    if mistakes:
+        told = "the tests have mistakes, for which a gate refuses the policy; the rules are compared"
+        click.echo("\n".join([f"warning: {told}", *(f"  {problem}" for problem in mistakes)]), err=True)
 
 
 def bundle_named(text: str) -> tuple[Bundle, str]:
@@ -62,7 +77,7 @@ def policy_at(text: str) -> Policy:
     Raises:
         ConfigError, PolicyError: it cannot be read.
     """
-    return _side(text).policy
+    return cases.read(bundle_named(text)[0]).policy
 
 
 @click.command(short_help="Who gains and who loses between two policies?")
@@ -75,7 +90,8 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     """Who gains and who loses if NEW comes into force in place of OLD?
 
     OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything, now or
-    when a rule or a membership ends (`until`). Each line has a request to try with `authz check`.
+    when a rule or a membership ends (`until`). Each line has a request to try with `authz check`. Mistakes in tests are
+    warnings here: a gate would refuse the policy for them.
 
     \b
     authz diff git:main:policy.yaml policy.yaml
@@ -83,11 +99,12 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     authz diff old.yaml new.yaml --fail-on-widen
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     before, after, now = _side(old), _side(new), time.time()
-    policies = before.policy, after.policy
+    policies, mistakes = (before.policy, after.policy), _mistakes(before, after)
     named, found = [*about(*policies, now, (before.keys, after.keys))], periods(*policies, now)
     if as_json:
-        click.echo(orjson.dumps(_as_json(named, found, policies)).decode())
+        click.echo(orjson.dumps(_as_json(named, found, policies, mistakes)).decode())
     else:
+        _warn(mistakes)
         click.echo("\n".join((_markdown if markdown else _lines)(named, found, policies)))
     widens = any(one.widens for one in named) or any(change.gained for one in found for change in one.changes)
     click.get_current_context().exit(1 if fail_on_widen and widens else 0)
@@ -108,14 +125,15 @@ def no_new_access(old: str, new: str, *, as_json: bool) -> None:
     It is so now, and at every later time, when rules and memberships of either have ended.
     """
     before, after, now = _side(old), _side(new), time.time()
-    policies = before.policy, after.policy
+    policies, mistakes = (before.policy, after.policy), _mistakes(before, after)
     named = [one for one in about(*policies, now, (before.keys, after.keys)) if one.widens]
     found = periods(*policies, now, only_gains=True)
     fails = bool(named) or any(one.changes for one in found)
     if as_json:
-        result = {"result": "FAIL" if fails else "PASS", **_as_json(named, found, policies)}
+        result = {"result": "FAIL" if fails else "PASS", **_as_json(named, found, policies, mistakes)}
         click.echo(orjson.dumps(result).decode())
     else:
+        _warn(mistakes)
         click.echo("\n".join(["FAIL", *_lines(named, found, policies)] if fails else ["PASS"]))
     click.get_current_context().exit(1 if fails else 0)
 
@@ -181,12 +199,15 @@ def _table(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterat
         yield f"\nand {len(found) - _SHOWN} more: see `--json`"
 
 
-def _as_json(named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> dict[str, object]:
+def _as_json(
+    named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy], mistakes: Sequence[Problem]
+) -> dict[str, object]:
     names = Names(policies)
     return {
         "conditions": [{"text": one.text, "widens": one.widens} for one in named],
         "changes": _dicts(found[0].changes, names),
         "later": [{"from": moment_text(one.since), "changes": _dicts(one.changes, names)} for one in found[1:]],
+        "test_mistakes": [asdict(problem) for problem in mistakes],
     }
 
 

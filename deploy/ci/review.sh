@@ -42,15 +42,21 @@ if [ "$status" = 0 ]; then
   [ "$tests" = 1 ] && status=1
 fi
 
-if [ "$status" = 0 ]; then
-  if git cat-file -e "$base:./$policy" 2>/dev/null; then
-    authz diff --markdown -- "git:$base:$policy" "$policy" >>"$report"
-    authz diff -- "git:$base:$policy" "$policy"
+# The comparison is shown whatever lint says of the tests: only a mistake in the rest of the policy prevents it.
+if git cat-file -e "$base:./$policy" 2>/dev/null; then
+  compared=0
+  authz diff -- "git:$base:$policy" "$policy" || compared=$?
+  if [ "$compared" = 0 ]; then
+    authz diff --markdown -- "git:$base:$policy" "$policy" 2>/dev/null >>"$report"
     if [ "${FAIL_ON_WIDEN:-false}" = true ]; then
-      authz prove no-new-access -- "git:$base:$policy" "$policy" >/dev/null || status=1
+      authz prove no-new-access -- "git:$base:$policy" "$policy" >/dev/null 2>&1 || status=1
     fi
+  elif [ "$status" = 0 ]; then
+    exit "$compared" # lint accepts the policy, so it is that of BASE
   else
-    echo "$policy is new: there is nothing to compare it with." | tee -a "$report"
+    echo "One of the two policies cannot be read, so there is no comparison." | tee -a "$report"
   fi
+else
+  echo "$policy is new: there is nothing to compare it with." | tee -a "$report"
 fi
 exit "$status"

@@ -31,6 +31,7 @@ tests:
 WIDER = POLICY.replace('["dags:read"]', '["dags:read", "variables:read"]')
 FAILING = POLICY.replace('["dags:read"]', '["dags:read", "pools:delete"]')
 NARROWER = POLICY.replace('["dags:read"]}', '["dags:read"], dags: ["sales*"]}')
+MISTAKEN = WIDER.replace("expect: deny}", "expect: deny, rule: gone}")
 BROKEN = POLICY.replace("roles: [reader]", "roles: [raeder]")
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
@@ -94,9 +95,17 @@ class TestTheScript:
             (WIDER, "true", 1, "| gains | group `readers` (reader) | variables:read"),
             (NARROWER, "true", 0, "| loses | group `readers` (reader) |"),
             (FAILING, "false", 1, "the test `readers keep pools` fails: expected deny, found allow"),
+            (FAILING, "false", 1, "| gains | group `readers` (reader) | pools:delete"),
+            (MISTAKEN, "false", 1, "unknown rule `gone`"),
+            (MISTAKEN, "true", 1, "| gains | group `readers` (reader) | variables:read"),
             (BROKEN, "false", 1, "unknown role `raeder`"),
+            (BROKEN, "false", 1, "One of the two policies cannot be read, so there is no comparison."),
         ],
-        ids=["same", "wider", "wider-not-wanted", "narrower", "failing-test", "broken"],
+        ids=[
+            *("same", "wider", "wider-not-wanted", "narrower"),
+            *("failing-test", "failing-test-compared", "mistaken-test", "mistaken-test-compared"),
+            *("broken", "broken-not-compared"),
+        ],
     )
     def test_it_reports_what_changes_and_fails_where_it_should(self, repository, policy, widen, status, said):
         repository.change(policy)
@@ -119,6 +128,13 @@ class TestTheScript:
         (repository.folder / "gate" / "policy.yaml").write_text(POLICY)
         assert repository.run(CI / "review.sh", "origin/main", "gate/policy.yaml").returncode == 0
         assert "gate/policy.yaml is new" in repository.report
+
+    def test_a_base_with_mistakes_is_told(self, repository):
+        repository.change(BROKEN)
+        repository.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "broken")
+        repository.change(POLICY)
+        done = repository.run(CI / "review.sh", "HEAD")
+        assert (done.returncode, "unknown role `raeder`" in done.stderr) == (2, True)
 
     def test_a_base_that_is_not_there_is_told(self, repository):
         done = repository.run(CI / "review.sh", "origin/gone")

@@ -6,6 +6,6 @@ consequences. A test depends on the policy alone, never on settings, time or
 keys, so that it passes or fails alike in a pull request and in the gate.
 """
 
-from authz.core.cases.load import Suite, load, read, read_with
+from authz.core.cases.load import Suite, load, read, read_rules, read_with
 
-__all__ = ["Suite", "load", "read", "read_with"]
+__all__ = ["Suite", "load", "read", "read_rules", "read_with"]

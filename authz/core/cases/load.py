@@ -15,10 +15,10 @@ from authz.core.cases.compile import compiled
 from authz.core.cases.invariants import Proof, invariants, problems, proofs
 from authz.core.cases.judge import Judge, failures
 from authz.core.documents.yaml_document import parse
-from authz.core.errors import PolicyError
+from authz.core.errors import PolicyError, Problem
 from authz.core.policy import NEVER, Bundle, Policy, as_of, ends
 from authz.core.policy.case_draft import section_of
-from authz.core.policy.load import Drafted, Parts, assembled, parts_of
+from authz.core.policy.load import Drafted, Parts, assembled, load_without_tests, parts_of
 from authz.core.policy.load import read as read_policy
 from authz.core.policy.rule_checks import check_never
 from authz.core.proof.never import Invariant
@@ -72,6 +72,23 @@ def read(bundle: Bundle) -> Suite:
     """
     with collector.resting():
         return _read(bundle)
+
+
+def read_rules(bundle: Bundle) -> tuple[Policy, tuple[Problem, ...]]:
+    """The policy, and the mistakes in its tests and in its entries of `never`: they keep no one from asking about it.
+
+    Raises:
+        PolicyError: with every mistake, if there is one in anything else.
+    """
+    with collector.resting():
+        try:
+            return _read(bundle).policy, ()
+        except PolicyError as refused:
+            error = refused
+        try:
+            return load_without_tests(bundle), error.problems
+        except PolicyError:
+            raise error from None
 
 
 def read_with(bundle: Bundle, never: bytes, file: str) -> Suite:

@@ -85,6 +85,12 @@ class Document:
             node = node[part]
         return node
 
+    def leave_out(self, keys: Iterable[str]) -> None:
+        """Forget these keys of the file and what they say."""
+        whole, left_out = self.data, {*keys}
+        self.data = {key: value for key, value in whole.items() if key not in left_out}
+        self._places[id(self.data)] = self._places[id(whole)]
+
     def place(self, loc: Loc, *, key: bool = False) -> tuple[int, int]:
         """Line and column (from 1) of the value at `loc`, or of its key; of the nearest ancestor when there is none.
 

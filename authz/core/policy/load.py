@@ -5,6 +5,7 @@ Law: all or nothing. A bundle with any mistake is refused as a whole, and each m
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError, Problem
 from authz.core.model import Issuer, Level, Plane
 from authz.core.policy import built_in
-from authz.core.policy.bundle import Bundle
+from authz.core.policy.bundle import NAMING, Bundle
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
@@ -32,6 +33,7 @@ _PLANES: Final[Mapping[str, frozenset[Plane]]] = {
     "": frozenset(Plane),
     **{plane.value: frozenset({plane}) for plane in Plane},
 }
+_OF_TESTS: Final = ("callers", "tests", "never", *NAMING)
 
 
 class Drafted(NamedTuple):
@@ -79,15 +81,31 @@ def _checked(bundle: Bundle) -> Parts:
     return parts_of(drafted.draft, bundle)
 
 
-def read(bundle: Bundle) -> Drafted:
-    """All entries, and all mistakes but those in what tests say and refer to.
+def load_without_tests(bundle: Bundle) -> Policy:
+    """The policy as `load` compiles it, whatever its tests and the files that it names say.
+
+    Raises:
+        PolicyError: with every problem of the rest.
+    """
+    drafted = read(bundle, tests=False)
+    if drafted.problems:
+        raise PolicyError(drafted.problems)
+    return assembled(parts_of(drafted.draft, bundle))
+
+
+def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
+    """All entries, and all mistakes but those in what tests say and refer to; without `tests`, as if it had none.
 
     Raises:
         PolicyError: the policy file is no YAML, or has too many mistakes.
     """
     document = parse(bundle.data, bundle.file, error=PolicyError)
+    ended = [*check_end(document)]
+    if not tests:
+        document.leave_out(_OF_TESTS)
+        bundle = replace(bundle, parts=())
     drafted, problems = draft(document)
-    problems += [*check_end(document), *check_files(document, bundle)]
+    problems += [*ended, *check_files(document, bundle)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
     others, found = of_parts(bundle)
     sections = [drafted.cases, *others]

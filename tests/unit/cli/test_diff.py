@@ -208,9 +208,9 @@ def test_the_files_that_a_policy_names_come_from_the_same_revision(run, git, mon
     assert run("diff", "git:HEAD:policy.yaml", "policy.yaml").output == expected
     git("rm", "-q", "--cached", "policies/more.yaml")
     git("commit", "-qm", "less")
-    refused = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
-    assert refused.exit_code == 2
-    assert "more.yaml: cannot be read: it is not in HEAD" in refused.output
+    found = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
+    assert (found.exit_code, found.stdout) == (0, expected)
+    assert "more.yaml: cannot be read: it is not in HEAD" in found.stderr
 
 
 def test_a_policy_with_mistakes_is_refused_with_their_places(run):
@@ -311,3 +311,66 @@ def test_markdown_has_a_table_for_each_time(run):
     assert "**now:**" in text
     assert "**from 2098-12-31T18:00Z on:**" in text
     assert " --at 2098-12-31T18:00Z" in text
+
+
+TESTS = """
+tests:
+  - {name: etl reads, who: {clients: [etl]}, request: GET /api/v2/dags, expect: allow, rule: gone}
+  - {name: misspelt, who: nobody, request: GET /api/v2/dags, expect: maybe}
+"""
+
+
+def test_mistakes_in_tests_are_told_and_do_not_stop_the_comparison(run):
+    expected = run("diff", "old.yaml", "new.yaml").output
+    (run.folder / "new.yaml").write_text(WIDER + TESTS.replace("clients: [etl]", "client: etl"))
+    found = run("diff", "old.yaml", "new.yaml")
+    assert (found.exit_code, found.stdout) == (0, expected)
+    first, *others = found.stderr.splitlines()
+    assert first == "warning: the tests have mistakes, for which a gate refuses the policy; the rules are compared"
+    assert any(line.startswith("  new.yaml:20:") and "unknown rule `gone`" in line for line in others)
+    assert any("maybe" in line for line in others)
+    assert run("diff", "old.yaml", "new.yaml", "--fail-on-widen").exit_code == 1
+    assert run("diff", "new.yaml", "new.yaml").stderr.splitlines() == [first, *others]
+
+
+def test_no_new_access_is_proven_whatever_mistakes_the_tests_have(run):
+    (run.folder / "old.yaml").write_text(OLD + TESTS)
+    (run.folder / "less.yaml").write_text(OLD.replace("[airflow.op]", "[airflow.user]") + TESTS)
+    found = run("prove", "no-new-access", "old.yaml", "less.yaml")
+    assert (found.exit_code, found.stdout) == (0, "PASS\n")
+    assert ["old.yaml:" in found.stderr, "less.yaml:" in found.stderr] == [True, True]
+    assert run("prove", "no-new-access", "less.yaml", "old.yaml").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [["diff"], ["prove", "no-new-access"]])
+def test_mistakes_in_tests_are_a_field_of_json(run, command):
+    (run.folder / "new.yaml").write_text(OLD + TESTS)
+    found = run(*command, "old.yaml", "new.yaml", "--json")
+    told = json.loads(found.stdout)["test_mistakes"]
+    assert found.stderr == ""
+    assert {one["file"] for one in told} == {"new.yaml"}
+    assert all(one["line"] > 0 and one["message"] for one in told)
+    assert json.loads(run(*command, "old.yaml", "old.yaml", "--json").stdout)["test_mistakes"] == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [("roles: [opp],", "unknown role `opp`"), ("roles: [op], colour: red,", "colour")],
+)
+def test_mistakes_in_rules_stop_it_and_those_in_tests_are_told_beside_them(run, rules, said):
+    (run.folder / "new.yaml").write_text(OLD.replace("roles: [op],", rules) + TESTS)
+    found = run("diff", "old.yaml", "new.yaml")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert [said in found.stderr, "maybe" in found.stderr] == [True, True]
+
+
+def test_a_half_written_file_stops_it(run):
+    (run.folder / "new.yaml").write_text(OLD.replace("version: 1", "version: 1\nend_mark: true") + TESTS)
+    found = run("diff", "old.yaml", "new.yaml")
+    assert (found.exit_code, "it is half written" in found.stderr) == (2, True)
+
+
+def test_other_commands_refuse_mistakes_in_tests(run):
+    (run.folder / "policy.yaml").write_text(OLD + TESTS)
+    for command in (["who-can", "dags:read"], ["check", "GET", "/x"], ["test"], ["prove", "never", "policy.yaml"]):
+        assert run(*command).exit_code == 2
