@@ -6,7 +6,6 @@ Law: text only; nothing here decides.
 import shlex
 from typing import Final
 
-from authz.core.catalogue import ANY_DAG
 from authz.core.model import Plane
 from authz.core.policy.patterns import Glob
 from authz.core.proof.callers import Caller
@@ -45,12 +44,12 @@ def dag_of(region: Region) -> str:
         return "" if region.level is None or region.dag == EVERY else region.dag.text
     if region.shown is not None:
         return region.shown.text
-    if region.any_dag:
-        return "" if region.narrowed else EVERY.text
+    if region.reaches_any:
+        return "" if region.narrowed else EVERY.text  # of a narrowed list, what it shows is another region
     if region.dag_at < 0:
         return ""
     segment = region.path[region.dag_at]
-    return segment.text if isinstance(segment, Glob) else EVERY.text if segment in {None, ANY_DAG} else str(segment)
+    return segment.text if isinstance(segment, Glob) else EVERY.text if segment is None else str(segment)
 
 
 def command_of(found: Witness) -> str:

@@ -332,3 +332,17 @@ def test_memberships_that_deny_rules_name_alike_are_one_second_membership():
     (change,) = changes(policy(allow + deny, head), policy(allow, head))
     assert len(change.callers) == 5 * 2  # with a group and with a client
     assert [m.value for m in change.callers[0].alike] == ["h1", "h2", "h3", "h4"]
+
+
+def test_a_list_that_airflow_narrows_is_not_told_as_all_dags():
+    rule = 'id: t, plane: inbound, roles: [etl], operations: ["task_instances:read"], dags: ["research_*"]'
+    assert [(change.gained, change.dags) for change in differences(rule, "")] == [(False, ("research_*",))]
+    (gained,) = differences("", rule)
+    assert (gained.gained, gained.dags) == (True, ("research_*",))
+
+
+def test_a_list_that_airflow_does_not_narrow_is_told_as_all_dags():
+    rule = 'id: t, plane: inbound, roles: [etl], operations: ["task_instances:read"], dags: ["*"]'
+    deny = '\nid: d, deny: true, plane: inbound, operations: ["task_instances:read"], dags: ["*_secret"]'
+    assert any("*" in change.dags and change.gained for change in differences(rule + deny, rule))
+    assert [change.dags for change in differences("", rule)] == [("*",)]
