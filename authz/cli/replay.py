@@ -27,6 +27,7 @@ from authz.cli.traffic import (
 )
 from authz.core.characters import one_line
 from authz.core.policy import Policy
+from authz.core.replay import Gap
 from authz.core.traffic.changes import Comparison, Kind, Outcome
 from authz.core.traffic.evaluating import Traffic
 from authz.core.traffic.tally import MOST_CALLERS, Tally, total
@@ -35,6 +36,7 @@ from authz.core.traffic.witness import words
 _SHOWN: Final = 50
 _FEW: Final = 4
 _CHANGES: Final = (Outcome.ALLOWED, Outcome.DENIED, Outcome.NOT_REPRODUCED)
+_NOT_OURS: Final = frozenset({Gap.MALFORMED, Gap.IDENTITY_UNKNOWN})  # no gate writes such a record
 _FAILS: Final = {
     "change": frozenset({Outcome.ALLOWED, Outcome.DENIED}),
     "allow": frozenset({Outcome.ALLOWED}),
@@ -74,8 +76,8 @@ def replay(
     LOG is a file, a pattern, or a folder with a log and the files that it was renamed to; they may be compressed (gzip,
     bzip2, xz). Default: the log of --settings. What cannot be evaluated again is counted, with the reason.
 
-    Exit status 0: no decision changes; 1: one does, or, with --check, one is not reproduced; 2: a mistake, or no record
-    could be evaluated.
+    Exit status 0: no decision changes; 1: one does, or, with --check, one is not reproduced, or is one that no gate
+    writes; 2: a mistake, or no record could be evaluated.
 
     \b
     authz replay /var/log/authz --policy new.yaml
@@ -97,16 +99,17 @@ def replay(
         click.echo(orjson.dumps(found).decode())
     else:
         click.echo("\n".join(_lines(files, traffic, policy, counts, changed)))
-    _exit(counts, fail_on, check=check)
+    forged = sum(tally.count for one, tally in traffic.unknown.items() if one.gap in _NOT_OURS) if check else 0
+    _exit(counts, fail_on, check=check, forged=forged)
 
 
-def _exit(counts: dict[Outcome, Tally], fail_on: str, *, check: bool) -> None:
+def _exit(counts: dict[Outcome, Tally], fail_on: str, *, check: bool, forged: int) -> None:
     evaluated = sum(tally.count for outcome, tally in counts.items() if outcome is not Outcome.OTHER_REVISION)
     fails = frozenset({Outcome.NOT_REPRODUCED}) if check else _FAILS[fail_on]
     if not evaluated:
         click.echo("error: no record could be evaluated, so this says nothing about the policy", err=True)
         click.get_current_context().exit(2)
-    click.get_current_context().exit(1 if any(counts[outcome].count for outcome in fails) else 0)
+    click.get_current_context().exit(1 if forged or any(counts[outcome].count for outcome in fails) else 0)
 
 
 def _lines(

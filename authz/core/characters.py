@@ -19,6 +19,7 @@ _UNSEEN: Final = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _MISLEADING: Final = re.compile(f"[{_BREAKS}{_UNSEEN}]|{_LONE_RETURN}")
+_HIDDEN: Final = re.compile(f"[{_UNSEEN}\u2800]")  # the last one is a Braille pattern without dots
 _SPACES: Final = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _OF_EMOJI: Final = frozenset("\ufe0e\ufe0f\u200d")
 _SYMBOLS: Final = frozenset({"So", "Sk"})
@@ -60,9 +61,18 @@ def named(character: str) -> str:
 
 def one_line(text: str) -> str:
     """The text, with characters that end a line, hide in it or change how it is shown escaped."""
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return "".join(
+        character if character.isprintable() and not _is_hidden(text, at) else _escaped(character)
+        for at, character in enumerate(text)
+    )
+
+
+def _is_hidden(text: str, at: int) -> bool:
+    """Whether a character that Unicode calls printable shows nothing."""
+    hidden = _HIDDEN.match(text, at) is not None
+    return hidden and not (text[at] in _OF_EMOJI and _follows_emoji(text, at))
 
 
 def _escaped(character: str) -> str:

@@ -16,7 +16,7 @@ from authz.core.documents.moments import parse_end
 from authz.core.errors import RequestError
 from authz.core.model import NO_CLAIMS, Claims, Decision, Identity, Level, Plane, Request, Run
 from authz.core.policy import NEVER, Policy, as_of
-from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason
+from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason, word_of
 from authz.core.record import HASHED, LONGEST, REPLACED, VERSION, Memberships, identity_id, written
 from authz.core.request.path import CONNECT, CanonicalPath, below, canonicalise, is_base
 from authz.core.runs.run_claim import read_run
@@ -169,7 +169,11 @@ def _evaluated(record: Mapping[str, Any]) -> Reason:
     """The record's reason, if it is one that `evaluate` gives."""
     word = _text(record, "reason")
     if word in _EVALUATED and record["plane"] in _PLANES:
-        return Reason(word)
+        reason = Reason(word)
+        word = word_of(reason)
+        if _text(record, "decision", word) != word:
+            raise ValueError("decision")
+        return reason
     if word in _UNREADABLE:
         raise _CannotError(Gap.NO_CANONICAL_FORM)
     refused = word in ANSWERS and ANSWERS[Reason(word)].http == _UNAUTHENTICATED

@@ -197,7 +197,7 @@ class TestTheAction:
         assert not self.steps(repository)
         report = repository.temp / "policy-review.md"
         assert repository.calls.read_text().splitlines() == [
-            f"-m pip install --quiet {CI}/../..",
+            f"-I -m pip install --quiet {CI}/../..",
             f"pr comment 7 --body-file {report} --edit-last --create-if-none",
         ]
         assert "variables:read" in report.read_text()

@@ -170,7 +170,13 @@ def _reserved(name: str) -> str:
 
 def _members(draft: Draft) -> Iterator[Problem]:
     """Groups, clients and subjects that give roles of two teams, because of how their names are put together."""
-    first: dict[tuple[str, str], tuple[str, str]] = {}
+    first = {
+        (kind, text): (key, "")
+        for key, entry in draft.written.roles.items()
+        for kind in (_MEMBERS if TEAM in key else ())
+        for text in getattr(entry, kind)
+        if TEAM not in text
+    }
     for key, entry in draft.written.roles.items():
         for kind in _MEMBERS if TEAM in key else ():
             found = _twice((kind, getattr(entry, kind)), key, draft.made.teams, first)
@@ -185,7 +191,10 @@ def _twice(
     of: Iterable[teams.Team],
     first: dict[tuple[str, str], tuple[str, str]],
 ) -> str | None:
-    """What is wrong with a role's groups, clients or subjects; `first` has the role and team of each known one."""
+    """What is wrong with a role's groups, clients or subjects.
+
+    `first` has the role and the team of each known one; "" stands for every team.
+    """
     kind, texts = members
     wrong = None
     for text in texts:
@@ -193,7 +202,8 @@ def _twice(
             value = text.replace(TEAM, team.name)
             role, other = first.setdefault((kind, value), (key, team.name))
             if other != team.name and wrong is None:
-                wrong = f"`{value}` gives the role `{key}` of the team `{team.name}`, and `{role}` of `{other}`"
+                whose = f"of `{other}`" if other else "of every team"
+                wrong = f"`{value}` gives the role `{key}` of the team `{team.name}`, and `{role}` {whose}"
     return wrong
 
 

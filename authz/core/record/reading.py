@@ -24,7 +24,7 @@ _own: Final = re.compile(
     rb'"latency_us":-?\d+,"trace":"[0-9a-f]*",(?:"source":' + _TEXT + rb',)?"upstream":' + _TEXT + rb","
     rb'"gate":' + _TEXT + rb',"worker":\d+,'
 ).match
-_is_time: Final = re.compile(_TIME.decode()).fullmatch
+_is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 

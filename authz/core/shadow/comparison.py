@@ -75,6 +75,8 @@ def _rights_differ(request: Request, in_force: Side, candidate: Side) -> bool:
     (us, ours), (them, theirs) = in_force, candidate
     if us is None or them is None or not isinstance(ours, Allow) or not isinstance(theirs, Allow):
         return False
+    if us.agent is not them.agent:
+        return True
     if request.narrowed and ours.dags != theirs.dags:
         return True
     if us.airflow_role == them.airflow_role and ours.level == theirs.level:

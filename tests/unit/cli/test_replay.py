@@ -206,7 +206,8 @@ def test_the_exit_status_follows_what_is_asked(run, logs, fail_on, new, status):
 
 def test_a_check_finds_a_decision_that_the_policy_does_not_make(run, logs):
     path = logs / "decisions.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"reason":"no_rule","rule":""', b'"reason":"rule","rule":"ops"', 1))
+    made, other = b'"deny","reason":"no_rule","rule":""', b'"allow","reason":"rule","rule":"ops"'
+    path.write_bytes(path.read_bytes().replace(made, other, 1))
     found = run("replay", logs, "--policy", "old.yaml", "--check")
     assert found.exit_code == 1
     assert "1 not reproduced: the same policy decides otherwise" in found.output
@@ -215,6 +216,15 @@ def test_a_check_finds_a_decision_that_the_policy_does_not_make(run, logs):
     assert other.exit_code == 2
     assert "54 by another policy, not compared" in other.output
     assert "no record could be evaluated" in other.output
+
+
+def test_a_check_finds_a_decision_that_does_not_go_with_its_reason(run, logs):
+    path = logs / "decisions.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"deny","reason":"no_rule"', b'"allow","reason":"no_rule"', 1))
+    found = run("replay", logs, "--policy", "old.yaml", "--check")
+    assert found.exit_code == 1
+    assert "  1 malformed: " in found.output
+    assert run("replay", logs, "--policy", "old.yaml").exit_code == 0
 
 
 def test_what_cannot_be_evaluated_is_counted_and_named(run, logs):

@@ -113,7 +113,9 @@ def test_a_look_alike_space_is_refused_only_where_it_would_be_part_of_a_plain_va
     assert foreign_space("an ordinary one, even ünder others") == ""
 
 
-@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\u2028", "\u202e", "\u200b", "\x00"])
+@pytest.mark.parametrize(
+    "character", ["\n", "\r", "\x1b", "\u2028", "\u202e", "\u200b", "\x00", "\u3164", "\ufe0f", "\U000e0100", "\u2800"]
+)
 def test_a_problem_is_one_line_whatever_it_quotes(character):
     told = str(Problem(f"poli{character}cy.yaml", 1, 2, f"`a{character}b` is not a name", f"not{character}so"))
     assert len(told.splitlines()) == 1
@@ -128,4 +130,4 @@ def test_an_id_with_a_newline_does_not_break_the_error_in_two():
 
 
 def test_text_that_can_be_printed_stays_as_it_is():
-    assert one_line("plain, naïve, 日本語 ⚠") == "plain, naïve, 日本語 ⚠"
+    assert one_line("plain, naïve, 日本語 ⚠\ufe0f") == "plain, naïve, 日本語 ⚠\ufe0f"

@@ -169,6 +169,7 @@ WRONG = [
     record(plane=[]),
     record(rule=7),
     record(reason=7),
+    record(decision="deny", reason="rule"),
     record(identity=["x"]),
     outbound(run=[]),
     outbound(run={**RUN, "dag_id": 7}),

@@ -58,6 +58,12 @@ def test_another_airflow_role_is_other_rights_if_the_operation_does_not_need_as_
     assert compared(ALLOW, ALLOW, them=them).outcome == outcome
 
 
+def test_the_mark_of_an_agent_is_a_right_that_the_assertion_says():
+    them = identity("viewer")
+    them.agent = True
+    assert compared(ALLOW, ALLOW, them=them).outcome == "rights"
+
+
 def test_anonymous_callers_have_no_rights_to_compare():
     public = Allow(Reason.PUBLIC, "health", "health:read")
     assert compared(public, public, us=None, them=None) is SAME
