@@ -3,7 +3,7 @@
 Law: the engine answered this very request, under both policies, as the report says.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,19 +36,19 @@ def witness(region: Region, caller: Caller, differs: Callable[[Caller, Point], b
     return None
 
 
-def _named(caller: Caller) -> Iterator[tuple[Caller, tuple[str, ...]]]:
+def _named(caller: Caller) -> list[tuple[Caller, tuple[str, ...]]]:
     """The caller as `authz check` asks for one, and with which options: a token always has a subject."""
-    options = [word for one in caller.memberships for word in (_OPTIONS[one.kind], one.value)]
     if not caller.issuer:
-        yield caller, ()
-        return
+        return [(caller, ())]
+    options = [word for one in caller.memberships for word in (_OPTIONS[one.kind], one.value)]
     options += ["--issuer", caller.issuer]
     held = {one.kind: one.value for one in caller.memberships}
     if Kind.SUBJECT in held:
-        yield caller, tuple(options)
-        return
+        return [(caller, tuple(options))]
+    found = []
     unnamed = held.get(Kind.CLIENT, SOMEONE)
     for subject in (unnamed, *_SUBJECTS):
         also = () if subject == unnamed and caller.memberships else (_OPTIONS[Kind.SUBJECT], subject)
         named = replace(caller, memberships=(*caller.memberships, Membership(Kind.SUBJECT, subject)))
-        yield named, (*options, *also)
+        found.append((named, (*options, *also)))
+    return found

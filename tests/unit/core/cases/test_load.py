@@ -139,3 +139,21 @@ def test_never_holds_after_each_end_too_at_every_load():
     with pytest.raises(PolicyError) as error:
         cases.load(Bundle((text(rules) + never).encode(), "policy.yaml"))
     assert error.value.test == "no deletes"
+
+
+def test_rules_are_read_although_tests_have_mistakes():
+    wrong = bundle("{name: x, who: raeder, request: GET /, expect: allow}")
+    found, mistakes = cases.read_rules(wrong)
+    assert found.rules.keys() == cases.read_rules(bundle(PASSES))[0].rules.keys()
+    assert ["raeder" in mistake.message for mistake in mistakes] == [True]
+    assert cases.read_rules(bundle(PASSES))[1] == ()
+
+
+def test_mistakes_in_rules_are_reported_with_those_in_tests():
+    wrong = bundle("{name: x, who: raeder, request: GET /, expect: allow}")
+    broken = Bundle(wrong.data.replace(b"id: readers", b"id: 'read ers'"), wrong.file, wrong.parts)
+    assert broken.data != wrong.data
+    with pytest.raises(PolicyError) as caught:
+        cases.read_rules(broken)
+    assert any("raeder" in problem.message for problem in caught.value.problems)
+    assert any("read ers" in problem.message for problem in caught.value.problems)

@@ -346,3 +346,33 @@ def test_a_list_that_airflow_does_not_narrow_is_told_as_all_dags():
     deny = '\nid: d, deny: true, plane: inbound, operations: ["task_instances:read"], dags: ["*_secret"]'
     assert any("*" in change.dags and change.gained for change in differences(rule + deny, rule))
     assert [change.dags for change in differences("", rule)] == [("*",)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            'id: x, plane: inbound, roles: [authenticated], paths: ["/custom"], methods: [GET]',
+            'id: x, plane: inbound, public: true, paths: ["/custom"], methods: [GET]',
+            ("GET", "/custom", "--host", "z"),
+        ),
+        (
+            "",
+            'id: x, plane: inbound, roles: [boss], operations: ["pools:read"]',
+            ("GET", "/api/v2/pools", "--host", "z", "--as", "anna", "--issuer", "corp"),
+        ),
+    ],
+)
+def test_a_request_of_a_caller_without_a_token_or_with_a_named_subject(old, new, words):
+    assert one(old, new).witness.words == words
+
+
+def test_no_membership_makes_a_caller_one_of_another_issuer():
+    """The old deny rule is about everyone of the other issuer, and no caller of this one can become that."""
+    other = (
+        "  - {name: people, issuer: 'https://people.example', audiences: {inbound: [b]}, algorithms: [RS256]}\nroles:"
+    )
+    head = HEAD.replace("roles:", f"{other}\n  partner: {{issuers: [people]}}", 1)
+    deny = 'id: d, deny: true, plane: inbound, roles: [partner], operations: ["pools:read"]'
+    (change,) = changes(policy(f"{READ_POOLS}\n{deny}", head), policy(READ_POOLS, head))
+    assert {caller.issuer for caller in change.callers} == {"people"}
