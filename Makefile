@@ -57,7 +57,7 @@ provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, fro
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 
-test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (15 minutes); TESTS="tests/e2e" runs all of these
+test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
 # Last, so that the last line of the output counts most of the tests.

@@ -53,8 +53,8 @@ def _mistakes(before: _Side, after: _Side) -> list[Problem]:
 def _warn(mistakes: Sequence[Problem]) -> None:
     """Say on standard error that a gate would refuse a policy for its tests: who gains is to be seen all the same."""
     if mistakes:
-        told = "the tests have mistakes, for which a gate refuses the policy; the rules are compared"
-        click.echo("\n".join([f"warning: {told}", *(f"  {problem}" for problem in mistakes)]), err=True)
+        warning = "the tests have mistakes, for which a gate refuses the policy; the rules are compared"
+        click.echo("\n".join([f"warning: {warning}", *(f"  {problem}" for problem in mistakes)]), err=True)
 
 
 def bundle_named(text: str) -> tuple[Bundle, str]:

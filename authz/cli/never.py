@@ -60,8 +60,8 @@ def never(
     found = [*proofs(suite.policy, suite.never)]
     failed = any(proof.violations for proof in found)
     if as_json:
-        told = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
-        click.echo(orjson.dumps(told).decode())
+        report = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
+        click.echo(orjson.dumps(report).decode())
     else:
         click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy)]))
     click.get_current_context().exit(1 if failed else 0)

@@ -97,7 +97,7 @@ class PolicyInForce:
         self._tell()
 
     def problem(self) -> str:
-        """What is to be told about the time for which the policy in force was made, or ""."""
+        """Why what has ended stays ended although the clock was set back; "" if it was not."""
         current = self.current
         if current is None or self._wall() >= current.since:
             return ""
