@@ -14,10 +14,11 @@ from typing import Final
 
 from authz.core.documents.quantities import size_text
 from authz.core.documents.yaml_document import MAX_BYTES
-from authz.core.policy.bundle import MOST_FILES, Bundle, Part, named, segment_matches
+from authz.core.policy.bundle import MOST_FILES, MOST_INCLUDED_BYTES, Bundle, Part, included, named, segment_matches
 from authz.system.regular_file import read_regular, read_with_status, why
 
 _TOO_LARGE: Final = f"the files of the policy have more than {size_text(MAX_BYTES)} together"
+_INCLUDED_TOO_LARGE: Final = f"it has more than {size_text(MOST_INCLUDED_BYTES)}"
 
 Marks = tuple[tuple[int, ...], ...]
 
@@ -43,6 +44,7 @@ class NamedFiles:
         self._path = path
         self._folder = path.parent
         self._patterns: tuple[str, ...] = ()
+        self._included: frozenset[str] = frozenset()
         self._of = ""
         self._names: tuple[str, ...] = ()
         self.changed_at = 0.0
@@ -51,12 +53,15 @@ class NamedFiles:
         """The files that are named in this content of the policy file, sorted by their names."""
         digest = sha256(data).hexdigest()
         if digest != self._of:
-            self._patterns, self._of = named(data), digest
+            self._patterns, self._included, self._of = named(data), included(data), digest
         self._names = tuple(sorted(self._found()))[: MOST_FILES + 1]
         self.changed_at, left = 0.0, MAX_BYTES - len(data)
         parts = []
         for name in self._names:
-            part = self._part(name, left)
+            if name in self._included:  # what a team writes takes no room from other files
+                parts.append(self._part(name, MOST_INCLUDED_BYTES, _INCLUDED_TOO_LARGE))
+                continue
+            part = self._part(name, left, _TOO_LARGE)
             left -= len(part.data)
             parts.append(part)
         return tuple(parts)
@@ -69,11 +74,11 @@ class NamedFiles:
         folders = {name.rpartition("/")[0] for name in (*self._names, *listed)}
         return tuple(mark_of(self._folder / name) for name in (*sorted(folders), *self._names))
 
-    def _part(self, name: str, left: int) -> Part:
+    def _part(self, name: str, left: int, too_large: str) -> Part:
         try:
             data, status = read_with_status(self._folder / name, left)
         except OSError as error:
-            return Part(name, b"", _TOO_LARGE if error.errno == EFBIG else why(error))
+            return Part(name, b"", too_large if error.errno == EFBIG else why(error))
         self.changed_at = max(self.changed_at, status.st_ctime, status.st_mtime)
         return Part(name, data)
 

@@ -49,7 +49,7 @@ def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:
 
 
 def _at(policy: Policy, rule: Rule, message: str, hint: str, severity: Severity) -> Finding:
-    return Finding(problem=Problem(policy.file, rule.line, rule.column, message, hint), severity=severity)
+    return Finding(problem=Problem(*policy.place_of(rule), message, hint), severity=severity)
 
 
 def _unserved(policy: Policy, settings: files.Settings) -> Iterator[Finding]:

@@ -7,5 +7,6 @@ keys, so that it passes or fails alike in a pull request and in the gate.
 """
 
 from authz.core.cases.load import Suite, load, read, read_rules, read_with
+from authz.core.cases.settle import Fault, Settled, good_parts, settled
 
-__all__ = ["Suite", "load", "read", "read_rules", "read_with"]
+__all__ = ["Fault", "Settled", "Suite", "good_parts", "load", "read", "read_rules", "read_with", "settled"]

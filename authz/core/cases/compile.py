@@ -21,11 +21,15 @@ from authz.core.policy import Effect
 from authz.core.policy.case_draft import CaseSection
 from authz.core.policy.case_schema import ANONYMOUS, EVERYONE, NO_ONE, CaseDraft
 from authz.core.policy.draft import Draft
+from authz.core.policy.rule_checks import all_rules
 from authz.core.policy.rule_schema import RuleDraft
 from authz.core.reasons import Reason
 
 MOST_REQUESTS: Final = 100_000
 """Requests of all tests together: every load decides each of them, in some 15 µs."""
+
+MOST_INCLUDED_REQUESTS: Final = 5_000
+"""Requests of the tests of one file that `include` names. They do not count with the others."""
 
 _APART: Final = "say plane: egress, or ask for requests to Airflow in a test without runs"
 
@@ -38,6 +42,9 @@ def compiled(draft: Draft, sections: Iterable[CaseSection]) -> tuple[list[Case],
     compiler = _Compiler(draft)
     for section in sections:
         compiler.add(section)
+    for included in draft.included:
+        if included.section is not None:
+            compiler.add_alone(included.section)
     return compiler.cases, compiler.problems
 
 
@@ -50,7 +57,12 @@ class _Compiler:
         self._draft = draft
         self._questions = Questions(draft.catalogue)
         self._rules = _Rules(draft)
-        self._left = MOST_REQUESTS
+        self._most = self._left = MOST_REQUESTS
+
+    def add_alone(self, section: CaseSection) -> None:
+        """The tests of a file whose requests do not count with those of others."""
+        self._most = self._left = MOST_INCLUDED_REQUESTS
+        self.add(section)
 
     def add(self, section: CaseSection) -> None:
         """The tests of one more file."""
@@ -71,7 +83,7 @@ class _Compiler:
             ]
             if self._left < 0:
                 hint = "name fewer operations and callers, or ask for single requests"
-                message = f"with this test the tests have more than {MOST_REQUESTS} requests in all"
+                message = f"with this test the tests have more than {self._most} requests in all"
                 self.problems.append(document.problem(loc, message, hint))
 
     def _case(self, section: CaseSection, entry: CaseDraft, loc: Loc, cell: _Cell) -> Case:
@@ -220,13 +232,15 @@ class _Test:
 
 
 class _Rules:
-    """The effect of every rule by its id; None where not all rules could be read, so that nothing is unknown."""
+    """The effect of every rule by its id; None where some rules are not known, so that nothing is unknown."""
 
     def __init__(self, draft: Draft) -> None:
         self.effects: dict[str, Effect] | None = None
-        whole = draft.made.complete and not any(loc[0] == "rules" for loc in draft.partial)
+        whole = draft.made.complete and len(draft.included) == len(draft.include)
+        whole &= all(one.document is not None for one in draft.included)
+        whole &= not any(loc[0] == "rules" for loc in draft.partial)
         if whole and isinstance(draft.document.data.get("rules", ()), tuple):
-            made = ((entry.id, _effect(entry)) for _, entry in draft.rules)
+            made = ((entry.id, _effect(entry)) for _, entry in all_rules(draft))
             self.effects = dict(made) | dict.fromkeys(draft.built_in, Effect.ALLOW)
         self.near = Vocabulary(self.effects or ()).near
 

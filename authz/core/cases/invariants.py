@@ -13,7 +13,7 @@ from authz.core.errors import PolicyError, Problem, TooLargeError
 from authz.core.policy import Policy
 from authz.core.policy.case_draft import CaseSection
 from authz.core.policy.case_schema import ANONYMOUS
-from authz.core.policy.load import compile_rule
+from authz.core.policy.rule_compiler import compile_rule
 from authz.core.policy.rule_schema import NeverDraft
 from authz.core.proof.never import Invariant, Never, Violation
 from authz.core.proof.wording import command_of, name_of, what_of
@@ -45,7 +45,7 @@ def _invariant(section: CaseSection, entry: NeverDraft, place: tuple[int, int]) 
         file=section.document.file,
         line=place[0],
         column=place[1],
-        rule=compile_rule(entry.rule, place, lambda part: part),
+        rule=compile_rule(entry.rule, place),
         excepted=frozenset(entry.excepted) - {ANONYMOUS},
         anonymous=ANONYMOUS not in entry.excepted,
     )
@@ -85,7 +85,7 @@ def reason(found: Violation, policy: Policy) -> str:
     """One violation as a sentence."""
     rule = found.rule
     may = f"{name_of(found.caller)} may {what_of(found.region, found.operations)}"
-    return f"{may}, by rule `{rule.id}` at {policy.file}:{rule.line}:{rule.column}"
+    return f"{may}, by rule `{rule.id}` at {policy.where(rule)}"
 
 
 def check_line(found: Violation) -> str:

@@ -84,7 +84,7 @@ class Judge:
             return _missing("the rule", wanted)
         if decision.rule:
             rule = self._policy.rules[decision.rule]
-            return f"see the rule `{rule.id}` at {self._policy.file}:{rule.line}:{rule.column}"
+            return f"see the rule `{rule.id}` at {self._policy.where(rule)}"
         nearest = explanation.nearest
         return "no rule could allow it" if nearest is None else _missing("the nearest rule", nearest)
 

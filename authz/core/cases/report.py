@@ -14,7 +14,7 @@ from authz.core.cases.judge import EXPLAINED, Judge, Result
 from authz.core.cases.load import Suite
 from authz.core.characters import one_line
 from authz.core.model import Allow
-from authz.core.policy import Rule
+from authz.core.policy import Policy
 from authz.core.proof.wording import name_of, what_of
 
 _SHOWN = 100
@@ -98,7 +98,7 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
         if len(proof.violations) == SHOWN:
             yield "  there may be more"
     if made.coverage is not None:
-        yield from _coverage_lines(made.coverage, made.suite.policy.file)
+        yield from _coverage_lines(made.coverage, made.suite.policy)
 
 
 def _never_lines(made: Outcome, *, verbose: bool) -> Iterator[str]:
@@ -129,7 +129,7 @@ def as_json(made: Outcome) -> dict[str, Any]:
             "rules": {"all": found.rules, "covered": found.covered_rules},
             "conditions": {"all": found.conditions, "covered": found.covered_conditions},
             "percent": round(found.percent, 2),
-            "uncovered": [_uncovered_json(one, made.suite.policy.file) for one in found.uncovered],
+            "uncovered": [_uncovered_json(one, made.suite.policy) for one in found.uncovered],
         }
     return data
 
@@ -223,15 +223,15 @@ def _case_json(result: Result, made: Outcome) -> dict[str, Any]:
     }
 
 
-def _coverage_lines(found: Coverage, file: str) -> Iterator[str]:
+def _coverage_lines(found: Coverage, policy: Policy) -> Iterator[str]:
     yield ""
     for what, part, whole in (
         ("rules", found.covered_rules, found.rules),
         ("conditions", found.covered_conditions, found.conditions),
     ):
         yield f"coverage of {what}: {part} of {whole} ({share(part, whole):.0f} %)"
-    for one in sorted(found.uncovered, key=lambda one: (one.rule.line, one.rule.column))[:_SHOWN]:
-        yield f"  {_place(one.rule, file)}: {_uncovered_text(one)}"
+    for one in sorted(found.uncovered, key=lambda one: policy.place_of(one.rule))[:_SHOWN]:
+        yield f"  {policy.where(one.rule)}: {_uncovered_text(one)}"
     if more := len(found.uncovered[_SHOWN:]):
         yield f"  and {more} more"
 
@@ -242,24 +242,20 @@ def _uncovered_text(one: Uncovered) -> str:
     return f"no test has a request at which only `{one.condition}` of the rule `{one.rule.written}` fails"
 
 
-def _uncovered_json(one: Uncovered, file: str) -> dict[str, Any]:
-    rule = one.rule
+def _uncovered_json(one: Uncovered, policy: Policy) -> dict[str, Any]:
+    file, line, column = policy.place_of(one.rule)
     return {
-        "rule": rule.written,
+        "rule": one.rule.written,
         "condition": one.condition or None,
         "file": file,
-        "line": rule.line,
-        "column": rule.column,
+        "line": line,
+        "column": column,
     }
 
 
 def _place_of(proof: Proof) -> str:
     one = proof.invariant
     return f"{one.file}:{one.line}:{one.column}"
-
-
-def _place(rule: Rule, file: str) -> str:
-    return f"{file}:{rule.line}:{rule.column}"
 
 
 def _by_file(results: Iterable[Result]) -> dict[str, list[Result]]:

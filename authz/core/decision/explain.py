@@ -149,7 +149,7 @@ def _consider(rule: Rule, facts: Facts) -> Considered:
         rule=rule.id,
         team=rule.team,
         effect=rule.effect,
-        place=f"{facts.policy.file}:{rule.line}:{rule.column}",
+        place=facts.policy.where(rule),
         conditions=(*conditions(rule, facts), *end_of(rule, facts.policy)),
     )
 

@@ -32,7 +32,7 @@ def about_dags(covering: Covering) -> Iterator[Problem]:
 
 
 def _at(policy: Policy, rule: Rule, message: str, hint: str) -> Problem:
-    return Problem(policy.file, rule.line, rule.column, message, hint)
+    return Problem(*policy.place_of(rule), message, hint)
 
 
 class _Allowed:

@@ -145,4 +145,4 @@ def _serves(way: WayOut, rule: Rule) -> bool:
 
 
 def _at(policy: Policy, rule: Rule, message: str, hint: str, severity: Severity) -> Finding:
-    return Finding(problem=Problem(policy.file, rule.line, rule.column, message, hint), severity=severity)
+    return Finding(problem=Problem(*policy.place_of(rule), message, hint), severity=severity)

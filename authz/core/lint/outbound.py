@@ -36,7 +36,7 @@ def careful_denials(policy: Policy) -> Iterator[Problem]:
 
 def at(policy: Policy, rule: Rule, message: str, hint: str) -> Problem:
     """A problem at the place of a rule."""
-    return Problem(policy.file, rule.line, rule.column, message, hint)
+    return Problem(*policy.place_of(rule), message, hint)
 
 
 def _outbound(policy: Policy) -> Iterator[Rule]:

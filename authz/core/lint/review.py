@@ -87,7 +87,7 @@ def _notes(covering: Covering) -> Iterator[Problem]:
 
 
 def _at(policy: Policy, what: Role | Rule, message: str, hint: str) -> Problem:
-    return Problem(policy.file, what.line, what.column, message, hint)
+    return Problem(*policy.place_of(what), message, hint)
 
 
 def _issuers(policy: Policy) -> Iterator[Problem]:

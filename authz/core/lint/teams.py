@@ -28,7 +28,7 @@ def about_teams(covering: Covering) -> Iterator[Problem]:
                 some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
                 message = f"the rule `{rule.id}` gives {some} with every DAG, those of other teams too"
                 hint = "add dags: team; give what concerns no DAG a rule of its own"
-                yield Problem(policy.file, rule.line, rule.column, message, hint)
+                yield Problem(*policy.place_of(rule), message, hint)
 
 
 def _names_dags(policy: Policy, operation: str) -> bool:
@@ -46,7 +46,7 @@ class OncePerTeams:
 
     def __call__(self, problem: Problem) -> bool:
         """Whether no problem before it says the same."""
-        if (problem.line, problem.column) not in self._places:
+        if problem.file != self._policy.file or (problem.line, problem.column) not in self._places:
             return True
         kind = problem.line, problem.column, _QUOTED.sub(self._as_written, problem.message)
         new = kind not in self._seen

@@ -11,6 +11,7 @@ from typing import Final
 from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
 from authz.core.model import Plane
+from authz.core.policy.bundle import INCLUDE
 from authz.core.policy.rule_schema import is_reserved
 from authz.core.policy.rules import BUILT_IN, Effect, Rule
 from authz.core.policy.schema import RoleDraft
@@ -45,10 +46,13 @@ def completed(roles: Mapping[str, RoleDraft], places: Mapping[str, Loc]) -> dict
 
 
 def suffice(document: Document, places: Mapping[str, Loc]) -> bool:
-    """Whether `rules` is not missing: the file has it, uses a built-in role, or has a mistake in `roles` already."""
+    """Whether `rules` is not missing: the file has it or other files with rules, or uses a built-in role.
+
+    A mistake in `roles` may be why it uses none.
+    """
     roles = document.data.get("roles", {})
     meant = not isinstance(roles, dict) or any(map(is_reserved, roles))
-    return "rules" in document.data or bool(places) or meant
+    return not document.data.keys().isdisjoint({"rules", INCLUDE}) or bool(places) or meant
 
 
 def closed(document: Document) -> Iterator[Problem]:

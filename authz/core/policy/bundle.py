@@ -5,11 +5,11 @@ by file. The policy file names the others above everything that half of it could
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
 from authz.core.documents.wording import Mistake
 from authz.core.documents.yaml_document import head
@@ -21,8 +21,22 @@ MOST_FILES: Final = 1000
 BODY: Final = frozenset({"issuers", "teams", "roles", "rules", "callers", "tests", "never"})
 """The sections below which no other file may be named: half of the policy file would not name it."""
 
-NAMING: Final = ("test_files",)
+INCLUDE: Final = "include"
+"""The key that names files with rules of teams (`authz.core.policy.included`)."""
+
+NAMING: Final = ("test_files", INCLUDE)
 """The keys that name other files."""
+
+MOST_INCLUDED: Final = 200
+"""Files that `include` may name."""
+
+MOST_INCLUDED_BYTES: Final = 256 * 1024
+"""Of each file that `include` names. It is a limit of its own, so that no team takes the room of another one."""
+
+AS_FOUND: Final = ""
+LAST_GOOD: Final = "last good"
+LEFT_OUT: Final = "left out"
+"""What a part is: what the file has; or, because that has a mistake, an older content of it, or nothing at all."""
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _UNREADABLE: Final = "unreadable: "
@@ -30,11 +44,16 @@ _UNREADABLE: Final = "unreadable: "
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file that the policy file names, relative to the policy's folder: its bytes, or why there are none."""
+    """A file that the policy file names, relative to the policy's folder: its bytes, or why there are none.
+
+    `status` is AS_FOUND, LAST_GOOD or LEFT_OUT. Of a part that is left out, `data` is its last good content, which is
+    kept, but does not count.
+    """
 
     name: str
     data: bytes = field(repr=False)
     problem: str = ""
+    status: str = AS_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +68,8 @@ class Bundle:
     def revision(self) -> str:
         """The digest that identifies the bundle, in hex: of one file, the SHA-256 of its bytes.
 
-        Of several, the SHA-256 of what `sha256sum` prints for them, the policy file first.
+        Of several, the SHA-256 of what `sha256sum` prints for them, the policy file first. For a file that is left out
+        the line says so in place of a digest.
         """
         whole = sha256(self.data)
         if self.parts:
@@ -70,7 +90,7 @@ class Bundle:
         """All files as one text; of one file, its own bytes. `unpacked` is the other way."""
         if not self.parts:
             return self.data
-        index = [["", len(self.data)], *([part.name, len(part.data)] for part in self.parts)]
+        index = [["", len(self.data)], *(_packed(part) for part in self.parts)]
         return b"".join([json.dumps(index).encode(), b"\n", self.data, *(part.data for part in self.parts)])
 
 
@@ -85,8 +105,8 @@ def unpacked(data: bytes, file: str, *, several: bool) -> Bundle:
     index, _, rest = data.partition(b"\n")
     parts, at = [], 0
     try:
-        for name, size in json.loads(index):
-            parts.append(Part(str(name), rest[at : at + size]))
+        for name, size, *status in json.loads(index):
+            parts.append(Part(str(name), rest[at : at + size], status=str(*status)))
             at += size
     except (ValueError, TypeError, RecursionError):
         at = -1
@@ -101,8 +121,20 @@ def named(data: bytes) -> tuple[str, ...]:
     Only what stands above the sections of the policy is read: a file of any size is answered at once.
     """
     top = head(data, BODY)
-    listed = [entry for key in NAMING if isinstance(top.get(key), tuple) for entry in top[key]]
-    return tuple(dict.fromkeys(entry for entry in listed if _is_name(entry)))
+    names = [name for key in NAMING for name in listed(top, key)]
+    return tuple(dict.fromkeys(name for name in names if _is_name(name)))
+
+
+def included(data: bytes) -> frozenset[str]:
+    """Those of the names that `include` lists."""
+    return frozenset(name for name in listed(head(data, BODY), INCLUDE) if _is_name(name))
+
+
+def listed(top: Mapping[str, Any], key: str) -> Sequence[Any]:
+    """The names under a key that names files, in its order; those of `include` stand in mappings."""
+    found = top.get(key)
+    entries = found if isinstance(found, tuple) else ()
+    return [entry.get("file") if isinstance(entry, dict) else None for entry in entries] if key == INCLUDE else entries
 
 
 def parse_name(value: str) -> str:
@@ -153,4 +185,10 @@ def _is_name(value: object) -> bool:
 
 
 def _line(part: Part) -> str:
+    if part.status == LEFT_OUT:
+        return f"{LEFT_OUT}  {part.name}\n"
     return f"{_UNREADABLE + part.problem if part.problem else sha256(part.data).hexdigest()}  {part.name}\n"
+
+
+def _packed(part: Part) -> list[str | int]:
+    return [part.name, len(part.data), *([part.status] if part.status else [])]

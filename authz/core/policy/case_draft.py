@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from authz.core.documents.wording import Mistake
 from authz.core.documents.yaml_document import Document, Loc, parse, validate
 from authz.core.errors import PolicyError, Problem
-from authz.core.policy.bundle import MOST_FILES, NAMING, Bundle, parse_name, unmatched
+from authz.core.policy.bundle import LEFT_OUT, MOST_FILES, NAMING, Bundle, included, listed, parse_name, unmatched
 from authz.core.policy.case_schema import (
     CallerDraft,
     CallerEntry,
@@ -24,6 +24,7 @@ from authz.core.policy.rule_schema import NeverDraft, NeverEntry, slim_never
 from authz.core.policy.salvage import mappings, named_mappings, salvage
 
 if TYPE_CHECKING:
+    from authz.core.policy.include_schema import IncludedFile
     from authz.core.policy.schema import PolicyFile
 
 
@@ -38,7 +39,7 @@ class CaseSection:
     partial: frozenset[Loc] = frozenset()
 
 
-def of_whole(document: Document, whole: "PolicyFile | CaseFile") -> CaseSection:
+def of_whole(document: Document, whole: "PolicyFile | CaseFile | IncludedFile") -> CaseSection:
     """The section of a file that fits its schema, whose annotations are those of the file and not of the drafts."""
     tests = cast("tuple[CaseDraft, ...]", whole.tests)
     callers = cast("Mapping[str, CallerDraft]", whole.callers)
@@ -68,9 +69,10 @@ def of_parts(bundle: Bundle) -> tuple[list[CaseSection], list[Problem]]:
     """The sections of the files that the policy file names, and the mistakes in their shape."""
     sections: list[CaseSection] = []
     problems: list[Problem] = []
+    others = included(bundle.data)
     for part in bundle.parts:
-        if part.problem:
-            continue  # `check_files` reports it
+        if part.problem or part.name in others:
+            continue  # `check_files` reports it; `authz.core.policy.included` reads it
         try:
             section, found = section_of(parse(part.data, bundle.path_of(part), error=PolicyError))
         except PolicyError as error:
@@ -94,8 +96,7 @@ def section_of(document: Document) -> tuple[CaseSection, list[Problem]]:
 def check_files(document: Document, bundle: Bundle) -> Iterator[Problem]:
     """Names that stand for no file, and files that cannot be read."""
     for key in NAMING:
-        named = document.data.get(key)
-        patterns = [name if isinstance(name, str) else "" for name in named] if isinstance(named, tuple) else []
+        patterns = [name if isinstance(name, str) else "" for name in listed(document.data, key)]
         for position in unmatched(patterns, bundle.parts):
             if _is_name(patterns[position]):
                 hint = "names are relative to the policy file's folder; `*` stands for a part of one name"
@@ -107,7 +108,7 @@ def check_files(document: Document, bundle: Bundle) -> Iterator[Problem]:
 
 def _unusable(bundle: Bundle) -> Iterator[Problem]:
     for part in bundle.parts:
-        if part.problem:
+        if part.problem and part.status != LEFT_OUT:
             yield Problem(bundle.path_of(part), 0, 0, f"cannot be read: {part.problem}")
         elif not _is_name(part.name):
             hint = "rename it: printable characters, no backslash"

@@ -56,6 +56,15 @@ class Policy:
         """Whether a rule or a member of a role is left out because it has ended."""
         return self.since > -NEVER
 
+    def place_of(self, what: Rule | Role) -> tuple[str, int, int]:
+        """The file that has a rule or a role, the line and the column."""
+        other = what.file if isinstance(what, Rule) else ""
+        return other or self.file, what.line, what.column
+
+    def where(self, what: Rule | Role) -> str:
+        """The same as people write it: file, line and column with `:` between them."""
+        return ":".join(map(str, self.place_of(what)))
+
     def identify(self, claims: Claims) -> Identity:
         """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself."""
         return self.roster.identify(claims)

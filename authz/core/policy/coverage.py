@@ -5,14 +5,16 @@ Law: careful. True only if it is certain; what the two rules alone do not show i
 
 from collections.abc import Callable, Sequence
 from itertools import starmap
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from authz.core.policy.compiled import Policy
 from authz.core.policy.index import METHOD_KEYS
 from authz.core.policy.operations import Words
 from authz.core.policy.outbound import SATISFIED, is_tunnel
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
 from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
+
+if TYPE_CHECKING:
+    from authz.core.policy.compiled import Policy
 
 _Entry = TypeVar("_Entry")
 
@@ -20,28 +22,26 @@ _Entry = TypeVar("_Entry")
 class Covering:
     """Compares the rules of one policy; it expands their words only once."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: "Policy") -> None:
         self.policy = policy
         self.words = Words(policy.catalogue)
 
     def covers(self, wide: Rule, narrow: Rule) -> bool:
         """Whether `wide` applies wherever `narrow` does."""
-        return _but_operations(wide, narrow, self.policy) and self._operations(wide, narrow)
-
-    def _operations(self, wide: Rule, narrow: Rule) -> bool:
-        return not wide.operations or (bool(narrow.operations) and self.meant(narrow) <= self.meant(wide))
+        return covers_but_roles(wide, narrow, self.words) and _roles(wide, narrow, self.policy)
 
     def meant(self, rule: Rule) -> frozenset[str]:
         """The operations that a rule names."""
-        return self.words.stand_for(rule.operations, never=rule.effect is Effect.DENY)
+        return _meant(rule, self.words)
 
 
-def covers(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+def covers(wide: Rule, narrow: Rule, policy: "Policy") -> bool:
     """Whether `wide` applies wherever `narrow` does; for many rules use `Covering`."""
     return Covering(policy).covers(wide, narrow)
 
 
-def _but_operations(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+def covers_but_roles(wide: Rule, narrow: Rule, words: Words) -> bool:
+    """Whether `wide` applies wherever `narrow` does, if both were about the same callers."""
     return (
         narrow.planes <= wide.planes
         and (_tunnels(wide) if is_tunnel(narrow.methods) else _methods_and_paths(wide, narrow))
@@ -50,8 +50,20 @@ def _but_operations(wide: Rule, narrow: Rule, policy: Policy) -> bool:
         and _each(wide.hosts, narrow.hosts, _host)
         and _each(wide.destinations, narrow.destinations, str.__eq__)
         and (wide.identity is None or (narrow.identity is not None and wide.identity in SATISFIED[narrow.identity]))
-        and _roles(wide, narrow, policy)
+        and _operations(wide, narrow, words)
     )
+
+
+def _operations(wide: Rule, narrow: Rule, words: Words) -> bool:
+    meant = _meant(narrow, words)
+    if wide.operations:
+        return bool(meant) and meant <= _meant(wide, words)
+    # An allow rule without operations is not about those that a rule must name.
+    return wide.effect is Effect.DENY or meant <= words.stand_for(("*",), never=False)
+
+
+def _meant(rule: Rule, words: Words) -> frozenset[str]:
+    return words.stand_for(rule.operations, never=rule.effect is Effect.DENY)
 
 
 def _methods_and_paths(wide: Rule, narrow: Rule) -> bool:
@@ -63,7 +75,7 @@ def _tunnels(wide: Rule) -> bool:
     return wide.effect is Effect.DENY or is_tunnel(wide.methods)
 
 
-def _roles(wide: Rule, narrow: Rule, policy: Policy) -> bool:
+def _roles(wide: Rule, narrow: Rule, policy: "Policy") -> bool:
     if not wide.roles:
         return True
     if not narrow.roles:

@@ -15,6 +15,8 @@ from authz.core.errors import Problem
 from authz.core.policy import built_in, teams
 from authz.core.policy.bundle import BODY, NAMING
 from authz.core.policy.case_draft import CaseSection, of_broken, of_whole
+from authz.core.policy.confines import Confines
+from authz.core.policy.include_schema import IncludeEntry
 from authz.core.policy.overlap import glob_of
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.rule_schema import RuleDraft, RuleEntry, slim
@@ -34,12 +36,29 @@ _ON_TOP: Final = ("end_mark", *NAMING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Included:
+    """What a file that `include` names has, and its confines.
+
+    `rules` come with their positions. They have their roles and the DAGs of the team, and their ids are those of the
+    policy. A file that is left out has no rules and no section. `place` is that of its entry in the policy file.
+    """
+
+    file: str
+    place: tuple[int, int]
+    confines: Confines
+    document: Document | None = None
+    rules: Sequence[tuple[int, RuleDraft]] = ()
+    section: CaseSection | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """The entries by position or name; a rule comes with its position.
 
     `roles` also has the built-in roles that the policy uses, and those that they include; `built_in` says where it
     uses them. `partial` has the places of entries that lost a key: what such an entry lacks is no mistake.
     `role_names` and `issuer_names` also have those of which nothing could be kept. `cases` are those of this file.
+    `include` are its entries, `included` what the files that they name have.
     `roles` and `rules` have those of each team; `written` has what the file has for all teams, `made` what followed.
     """
 
@@ -54,6 +73,8 @@ class Draft:
     issuer_names: frozenset[str]
     built_in: Mapping[str, Loc]
     cases: CaseSection
+    include: Mapping[int, IncludeEntry]
+    included: Sequence[Included] = ()
     partial: frozenset[Loc] = frozenset()
 
     def role_loc(self, name: str) -> Loc:
@@ -111,6 +132,7 @@ def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) ->
         issuer_names=frozenset(entry.name for entry in whole.issuers),
         built_in=used,
         cases=of_whole(document, whole),
+        include=dict(enumerate(whole.include)),
     )
 
 
@@ -154,6 +176,10 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
         ),
         built_in=used,
         cases=of_broken(document),
+        include={
+            index: salvage(item, IncludeEntry, ("include", index), {"file": f"{index}.without-file.yaml"}, partial)
+            for index, item in mappings(document.data.get("include")).items()
+        },
         partial=frozenset(partial),
     )
 

@@ -4,7 +4,7 @@ Law: all or nothing. A bundle with any mistake is refused as a whole, and each m
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -14,26 +14,23 @@ from authz.core.caching.interning import Shared
 from authz.core.catalogue import Catalogue
 from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError, Problem
-from authz.core.model import Issuer, Level, Plane
+from authz.core.model import Issuer, Plane
 from authz.core.policy import built_in
-from authz.core.policy.bundle import NAMING, Bundle
+from authz.core.policy.bundle import Bundle
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
+from authz.core.policy.included import OF_TESTS, check_include, check_sections, included
 from authz.core.policy.index import Index
 from authz.core.policy.issuers import check_issuers, compile_issuer
 from authz.core.policy.operations import expand
 from authz.core.policy.roles import Roster, check_roles, compile_roles
 from authz.core.policy.rule_checks import check_never, check_rules
-from authz.core.policy.rule_schema import RuleDraft
+from authz.core.policy.rule_compiler import compile_rule
 from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
-_PLANES: Final[Mapping[str, frozenset[Plane]]] = {
-    "": frozenset(Plane),
-    **{plane.value: frozenset({plane}) for plane in Plane},
-}
-_OF_TESTS: Final = ("callers", "tests", "never", *NAMING)
+_OF_TESTS: Final = (*OF_TESTS, "test_files")
 
 
 class Drafted(NamedTuple):
@@ -103,17 +100,23 @@ def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
     ended = [*check_end(document)]
     if not tests:
         document.leave_out(_OF_TESTS)
-        bundle = replace(bundle, parts=())
     drafted, problems = draft(document)
-    problems += [*ended, *check_files(document, bundle)]
+    problems += [*ended, *check_files(document, bundle), *check_include(drafted)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
-    others, found = of_parts(bundle)
+    of_teams, found = included(drafted, bundle, tests=tests)
+    drafted = replace(drafted, included=of_teams)
+    others, amiss = of_parts(bundle) if tests else ([], [])
     sections = [drafted.cases, *others]
-    return Drafted(drafted, sections, [*problems, *found, *check_never(drafted, sections)])
+    problems += [*found, *amiss, *check_never(drafted, sections), *check_sections(drafted)]
+    return Drafted(drafted, sections, problems)
 
 
-def parts_of(drafted: Draft, bundle: Bundle) -> Parts:
-    """The compiled entries of a draft without mistakes."""
+def parts_of(drafted: Draft, bundle: Bundle, *, left_out: Effect = Effect.DENY) -> Parts:
+    """The compiled entries of a draft without mistakes.
+
+    In place of files that are left out there are the widest rules of the effect `left_out` that they might have: with
+    deny rules, nothing is allowed that such a file may forbid.
+    """
     return Parts(
         file=bundle.file,
         revision=bundle.revision,
@@ -121,7 +124,7 @@ def parts_of(drafted: Draft, bundle: Bundle) -> Parts:
         catalogue=drafted.catalogue,
         issuers=[compile_issuer(entry, bundle.file) for entry in drafted.issuers.values()],
         roles=compile_roles(drafted),
-        rules={rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)},
+        rules={rule.id: rule for rule in sorted(_all_rules(drafted, left_out), key=lambda rule: rule.id)},
     )
 
 
@@ -153,8 +156,16 @@ def _ends(parts: Parts) -> Iterable[float]:
     yield from (member.until for role in parts.roles.values() for member in role.ends)
 
 
-def _all_rules(drafted: Draft) -> Iterable[Rule]:
-    return [*_rules(drafted), *built_in.rules(drafted.built_in, drafted.document)]
+def _all_rules(drafted: Draft, left_out: Effect) -> Iterable[Rule]:
+    return [*_rules(drafted), *built_in.rules(drafted.built_in, drafted.document), *_instead(drafted, left_out)]
+
+
+def _instead(drafted: Draft, effect: Effect) -> Iterator[Rule]:
+    """The widest rules that the files which are left out might have."""
+    for one in drafted.included:
+        if one.document is None:
+            line, column = one.place
+            yield from (replace(rule, line=line, column=column) for rule in one.confines.widest(effect))
 
 
 def _rules(drafted: Draft) -> Iterable[Rule]:
@@ -162,40 +173,10 @@ def _rules(drafted: Draft) -> Iterable[Rule]:
     share: Shared[Any] = Shared(sys.maxsize)
     for index, entry in drafted.rules:
         yield compile_rule(entry, drafted.document.place(("rules", index)), share)
-
-
-def compile_rule(entry: RuleDraft, place: tuple[int, int], share: Callable[[Any], Any]) -> Rule:
-    """The compiled rule of an entry; `share` makes equal parts one object."""
-    effect = Effect.DENY if entry.deny else Effect.PUBLIC if entry.public else Effect.ALLOW
-    plane = entry.plane or (Plane.INBOUND if entry.public else "")
-    return Rule(
-        id=entry.id,
-        effect=effect,
-        planes=_PLANES[plane],
-        roles=share(entry.roles),
-        operations=share(entry.operations),
-        hosts=share(entry.hosts),
-        methods=share(entry.methods),
-        paths=entry.paths,
-        dags=share(entry.dags),
-        destinations=share(entry.destinations),
-        tasks=share(entry.tasks),
-        identity=_least(entry, effect, plane),
-        until=entry.until,
-        description=entry.description,
-        team=entry.team,
-        line=place[0],
-        column=place[1],
-    )
-
-
-def _least(entry: RuleDraft, effect: Effect, plane: str) -> Level | None:
-    """The level that an allow rule requires; the strongest if it names runs but no level."""
-    if effect is not Effect.ALLOW or plane == Plane.INBOUND:
-        return None
-    if entry.identity:
-        return Level(entry.identity)
-    return Level.VERIFIED if entry.dags or entry.tasks else None
+    for one in drafted.included:
+        if one.document is not None:
+            for index, entry in one.rules:
+                yield compile_rule(entry, one.document.place(("rules", index)), share, file=one.file)
 
 
 def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:

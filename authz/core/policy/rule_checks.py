@@ -39,14 +39,14 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
     if not built_in.suffice(draft.document, draft.built_in):
         hint = "who may do what; without them, give a built-in role to a group: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
-    yield from _in_all(draft)
-    yield from _equal_ids(draft)
-    known = _Known(draft)
+    yield from in_all(draft.document, draft.rules, MAX_IN_ALL)
+    yield from equal_ids(draft.document, draft.written.rules.items())
+    known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
     of_teams: set[Loc] = set()
     for index, entry in draft.rules:
         complete = ("rules", index) not in draft.partial
-        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
+        found = [*(shape(entry) if complete else ()), *references(entry, draft, known)]
         if complete and not found:
             found += reach.unreachable(entry)
         for inner, message, hint in found:
@@ -57,16 +57,15 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem(loc, message, hint)
 
 
-def _equal_ids(draft: Draft) -> Iterator[Problem]:
+def equal_ids(document: Document, rules: Iterable[tuple[int, RuleDraft]]) -> Iterator[Problem]:
+    """Rules of one file that have the id of one before them."""
     first: dict[str, int] = {}
-    for index, entry in draft.written.rules.items():
+    for index, entry in rules:
         if first.setdefault(entry.id, index) != index:
-            exact = () if draft.document.only_counted(("rules", index)) else ("id",)
-            line = draft.document.place(("rules", first[entry.id], *exact))[0]
+            exact = () if document.only_counted(("rules", index)) else ("id",)
+            line = document.place(("rules", first[entry.id], *exact))[0]
             message = f"the rule `{entry.id}` is there twice"
-            yield draft.document.problem(
-                ("rules", index, "id"), message, f"the first is on line {line}: choose another id"
-            )
+            yield document.problem(("rules", index, "id"), message, f"the first is on line {line}: choose another id")
 
 
 def _has_team(document: Document, loc: Loc) -> bool:
@@ -78,9 +77,9 @@ def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Probl
     """Every mistake in the entries of `never` of these files."""
     if not any(section.never for section in sections):
         return
-    known = _Known(draft)
+    known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
-    rules = sum(_compared(entry) for _, entry in draft.rules)
+    rules = sum(_compared(entry) for _, entry in all_rules(draft))
     left = MOST_COMPARED
     for section in sections:
         first: dict[str, int] = {}
@@ -93,7 +92,7 @@ def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Probl
                 hint = "use wildcards, and several roles or operations in one entry"
                 yield section.document.problem(("never", index), message, hint)
             complete = ("never", index) not in section.partial
-            found = [*(_never_shape(entry) if complete else ()), *_references(entry.rule, draft, known)]
+            found = [*(_never_shape(entry) if complete else ()), *references(entry.rule, draft, known)]
             found += _exceptions(entry, draft, known)
             if complete and not found:
                 found += reach.unreachable(entry.rule)
@@ -103,6 +102,13 @@ def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Probl
                 found.append((("name",), f"there is another entry `{entry.name}`", hint))
             for loc, message, hint in found:
                 yield section.document.problem(("never", index, *loc), message, hint)
+
+
+def all_rules(draft: Draft) -> Iterator[tuple[int, RuleDraft]]:
+    """The rules of all files."""
+    yield from draft.rules
+    for one in draft.included:
+        yield from one.rules
 
 
 def _compared(entry: RuleDraft) -> int:
@@ -115,10 +121,10 @@ def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
         hint = "name what must never be allowed, such as operations: [connections:*]; everything is " + 'paths: ["/**"]'
         yield (), "the entry names nothing that must never be allowed", hint
         return
-    yield from _shape(entry.rule)
+    yield from shape(entry.rule)
 
 
-def _exceptions(entry: NeverDraft, draft: Draft, known: "_Known") -> Iterator[_Found]:
+def _exceptions(entry: NeverDraft, draft: Draft, known: "Known") -> Iterator[_Found]:
     named = [(position, role) for position, role in enumerate(entry.excepted) if role != ANONYMOUS]
     yield from _roles("except", named, draft, known)
     for position, role in enumerate(entry.excepted):
@@ -138,22 +144,23 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
     return {key: 1 if key == "identity" else len(entries) for key in keys if (entries := getattr(entry, key))}
 
 
-def _in_all(draft: Draft) -> Iterator[Problem]:
-    """The rule at which the combinations of all rules exceed their limit. DAGs on the inbound plane make none."""
+def in_all(document: Document, rules: Iterable[tuple[int, RuleDraft]], most: int) -> Iterator[Problem]:
+    """The rule at which the combinations of a file's rules exceed their limit. DAGs on the inbound plane make none."""
     total = 0
-    for index, entry in draft.rules:
+    for index, entry in rules:
         counts = conditions(entry)
         made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
         if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own
             total += made
-        if total > MAX_IN_ALL:
-            message = f"with the rule `{entry.id}` the rules have more than {MAX_IN_ALL} combinations of entries in all"
+        if total > most:
+            message = f"with the rule `{entry.id}` the rules have more than {most} combinations of entries in all"
             hint = "use wildcards, or one role for many: a rule has one for each role with each path, host and method"
-            yield draft.document.problem(("rules", index), message, hint)
+            yield document.problem(("rules", index), message, hint)
             return
 
 
-def _shape(entry: RuleDraft) -> Iterator[_Found]:
+def shape(entry: RuleDraft) -> Iterator[_Found]:
+    """Conditions that are missing, or must not be there."""
     present = conditions(entry)
     if math.prod(present.values()) > MAX_COMBINATIONS:
         yield (), f"the rule has more than {MAX_COMBINATIONS} combinations of entries", "split it, or use wildcards"
@@ -260,7 +267,7 @@ def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
         yield (), message, "add them"
 
 
-class _Known:
+class Known:
     """Names that rules refer to: the file's roles and the catalogue's operations."""
 
     def __init__(self, draft: Draft) -> None:
@@ -269,7 +276,8 @@ class _Known:
         self.operations = OperationHints(draft.catalogue)
 
 
-def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
+def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[_Found]:
+    """Roles and operations that there are not, or that the rule must not name."""
     yield from _roles("roles", enumerate(entry.roles), draft, known)
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
@@ -284,7 +292,7 @@ def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Foun
                 yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"
 
 
-def _roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: _Known) -> Iterator[_Found]:
+def _roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: Known) -> Iterator[_Found]:
     """Roles that no one has or that are not defined."""
     for position, role in named:
         if role in BUILT_IN and role not in draft.role_names:

@@ -47,7 +47,7 @@ def _operation(value: str) -> str:
 _RuleId = Annotated[
     str, AfterValidator(_rule_id), WithJsonSchema({"type": "string", "pattern": f"^(?!{re.escape(RESERVED)})"})
 ]
-_Operation = Annotated[
+Operation = Annotated[
     str, AfterValidator(_operation), WithJsonSchema({"type": "string", "pattern": f"^({_OPERATION.pattern})$"})
 ]
 _Path = Annotated[
@@ -75,7 +75,7 @@ class RuleEntry(Section):
     public: bool = Field(False, description="allow everyone, also without a token; exact paths only")
     plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
     roles: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="who; `authenticated` is every valid token")
-    operations: Annotated[tuple[_Operation, ...], *NotEmpty] = Field(
+    operations: Annotated[tuple[Operation, ...], *NotEmpty] = Field(
         (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
     )
     hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
@@ -158,7 +158,7 @@ class NeverEntry(Section):
     excepted: Annotated[tuple[str, ...], *NotEmpty] = Field(
         (), alias="except", description="roles whose holders it is not about; `anonymous`: callers without a token"
     )
-    operations: Annotated[tuple[_Operation, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    operations: Annotated[tuple[Operation, ...], *NotEmpty] = Field((), description="as in a deny rule")
     hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="as in a deny rule")
     destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field((), description="as in a deny rule")
     methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field((), description="as in a deny rule")

@@ -30,6 +30,11 @@ NEVER: Final = math.inf
 """The end of what has none."""
 
 
+def of_file(rule_id: str, name: str) -> str:
+    """The id of a rule in a file that `include` names. No name of a team has a dot, and each such file's has one."""
+    return f"{rule_id}/{name}"
+
+
 def of_team(rule_id: str, team: str) -> str:
     """The id of a team's rule, of a rule for all teams. No written id has a `/`."""
     return f"{rule_id}/{team}"
@@ -54,7 +59,8 @@ class Rule:
 
     `destinations`, `tasks` and `identity` are for egress. `identity` is the minimum level of the required run, also if
     only `dags` or `tasks` in the file imply it; None if no run is required. `team` is set where the file has one rule
-    for all teams: then this is that team's. At the time `until`, in seconds since the epoch, it has ended.
+    for all teams: then this is that team's. At the time `until`, in seconds since the epoch, it has ended. `file` is
+    the file that has it, if that is not the policy file.
     """
 
     id: str
@@ -72,13 +78,14 @@ class Rule:
     until: float = NEVER
     description: str = ""
     team: str = ""
+    file: str = ""
     line: int = 0
     column: int = 0
 
     @property
     def written(self) -> str:
-        """The id as the file has it: a rule for all teams is written once."""
-        return written(self.id)
+        """One id for what is written once: a rule for all teams has that of the file."""
+        return self.id if self.file else written(self.id)
 
 
 class Member(NamedTuple):

@@ -18,6 +18,7 @@ from authz.core.loopback import is_loopback
 from authz.core.policy import bundle
 from authz.core.policy.case_schema import Callers, Cases
 from authz.core.policy.fields import ABSENT, Name, NotEmpty, Section, Text
+from authz.core.policy.include_schema import IncludeEntry
 from authz.core.policy.rule_schema import Never, RuleDraft, RuleEntry, is_reserved, slim
 from authz.core.policy.rules import AUTHENTICATED, BUILT_IN
 from authz.core.policy.team_schema import TeamEntry, parse_role_name
@@ -226,6 +227,9 @@ class PolicyFile(Section):
     description: Text = Field("", description="for people")
     test_files: Annotated[tuple[_FileName, ...], *NotEmpty] = Field(
         (), description="files with more `callers`, `tests` and `never`, relative to this file; above `issuers`"
+    )
+    include: Annotated[tuple[IncludeEntry, ...], Field(min_length=1, max_length=bundle.MOST_INCLUDED)] = Field(
+        (), description="files with rules of teams, each within confines; above `issuers`"
     )
     airflow: Text = Field("", description="Airflow version whose catalogue names the operations; default: the newest")
     issuers: Annotated[tuple[IssuerEntry, ...], Field(min_length=1)] = Field(description="whose tokens are accepted")

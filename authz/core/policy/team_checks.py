@@ -66,6 +66,7 @@ def _use(draft: Draft, number: int) -> Iterator[Problem]:
     """Patterns that no rule uses, and more teams than the roles and rules for all of them allow."""
     partial = any(loc[0] == "rules" for loc in draft.partial) or not draft.written.whole
     partial |= not isinstance(draft.document.data.get("rules", ()), tuple)
+    partial |= any(entry.team for entry in draft.include.values())  # their files may say `dags: team`
     if not partial and not any(rule.dags == TEAM_DAGS for rule in draft.written.rules.values()):
         message = f"no rule says `dags: {WORD}`, so the patterns of the teams have no effect"
         yield draft.document.problem(("teams",), message, f"add dags: {WORD} to a rule, or remove `teams`", key=True)
