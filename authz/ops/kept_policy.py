@@ -10,18 +10,17 @@ from typing import Final, NamedTuple
 from authz.core import cases, policy
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import PolicyError
-from authz.core.policy.bundle import unpacked
+from authz.core.policy.bundle import MOST_INCLUDED, MOST_INCLUDED_BYTES, unpacked
 from authz.system.state_folder import Item, StateFolder, shown
 
 _NAME: Final = "policy"
-_MOST_BYTES: Final = MAX_BYTES + (1 << 20)  # with the names of its files
+_MOST_BYTES: Final = MAX_BYTES + MOST_INCLUDED * MOST_INCLUDED_BYTES + (1 << 20)  # with the names of its files
 
 
 class Kept(NamedTuple):
-    """A policy that was in force before the restart, the bytes of its files, and since when it was in force."""
+    """A policy that was in force before the restart, and since when."""
 
-    suite: cases.Suite
-    size: int
+    settled: cases.Settled
     since: str
 
 
@@ -61,14 +60,24 @@ class KeptPolicy:
             self._state.refuse(_NAME, str(error))
             return None
         try:
-            suite = cases.load(bundle)
+            settled = cases.settled(bundle, cases.load, lambda: cases.good_parts(bundle))
         except PolicyError as error:
             self._state.refuse(_NAME, f"it does not load any more ({len(error.problems)} problems)")
             return None
-        if suite.policy.revision != item.about.get("revision"):
+        if bundle.revision != item.about.get("revision"):
             self._state.refuse(_NAME, "it is not the revision that it says")
             return None
-        return Kept(suite, bundle.size, shown(item.about.get("in_force_since")))
+        return Kept(settled, shown(item.about.get("in_force_since")))
+
+    def good(self, file: str) -> Mapping[str, bytes]:
+        """The last good content of each file of a team, where the policy of `file` is kept; else none."""
+        item = self._state.read(_NAME, _MOST_BYTES)
+        if item is None or item.about.get("file") != file:
+            return {}
+        try:
+            return cases.good_parts(unpacked(item.data, file, several=item.about.get("files", 1) != 1))
+        except ValueError:
+            return {}
 
     def _about(self) -> Mapping[str, object] | None:
         item = self._state.read(_NAME, _MOST_BYTES)

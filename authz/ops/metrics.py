@@ -76,6 +76,7 @@ class Metrics:
         self._refreshes: dict[tuple[str, str], int] = {}
         self._revision = ""
         self._refused: str | None = None
+        self._refused_files: dict[tuple[str, str], int] = {}
         self._engine = ""
         self._key_ages: Callable[[], Mapping[str, float]] = dict
         self._sink: Callable[[], SinkStatus] = SinkStatus
@@ -127,6 +128,11 @@ class Metrics:
             self._reloads["ok"] += 1
             self._refused = None
             self._revision = revision[:_REVISION_LENGTH]
+
+    def policy_files_refused(self, files: Mapping[str, str]) -> None:
+        """These files of teams are not in force as they are; by name, what is in their place. Any thread."""
+        with self._lock:
+            self._refused_files = dict.fromkeys(files.items(), 1)
 
     def policy_restored(self, revision: str) -> None:
         """The policy from before the restart came into force. Any thread."""
@@ -212,6 +218,15 @@ class Metrics:
         )
         waiting = {} if refused is None else {refused: 1}
         yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)
+        text = (
+            "1 while a file of a team is refused; `serves`: its `last good` content, or it is `left out`."
+        )
+        with self._lock:
+            files = dict(self._refused_files)
+        refused_files = GaugeMetricFamily("authz_policy_file_refused", text, labels=["file", "serves"])
+        for labels, count in files.items():
+            refused_files.add_metric(labels, count)
+        yield refused_files
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)

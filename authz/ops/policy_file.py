@@ -1,14 +1,15 @@
 """The policy in force: loaded once, replaced as a whole, never by a broken one.
 
 Law: a policy that does not load changes nothing: the one in force stays, the problems are kept for `/readyz`, counted
-and logged. A policy that contradicts its own tests or `never` does not load. Whether it loads never depends on the
-time: what has ended is checked and tested like the rest, and left out only then. `current` is one reference; a reader
-works with one policy to the end. Only its watcher reads the files, and passes on the bytes.
+and logged. A mistake in a file of a team concerns that file alone (`authz.core.cases.settle`). A policy that
+contradicts its own tests or `never` does not load. Whether it loads never depends on the time: what has ended is
+checked and tested like the rest, and left out only then. `current` is one reference; a reader works with one policy to
+the end. Only its watcher reads the files, and passes on the bytes.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,6 +37,10 @@ class ReloadEvents(Protocol):
 
     def policy_restored(self, revision: str) -> None:
         """The policy from before the restart came into force in place of the file."""
+        ...
+
+    def policy_files_refused(self, files: Mapping[str, str]) -> None:
+        """These files of teams are not in force as they are; by name, what is in their place."""
         ...
 
     def policy_refused(self, test: str) -> None:
@@ -76,6 +81,8 @@ class PolicyFile:
         self._tried = ""
         self.in_force = PolicyInForce(wall)
         self.problems: tuple[Problem, ...] = ()
+        self.faults: tuple[cases.Fault, ...] = ()
+        self._good: Mapping[str, bytes] | None = None
         self._refused = False
         self.restored = ""
 
@@ -105,31 +112,47 @@ class PolicyFile:
         if content.in_place and self.current is not None and not self.current.end_mark:
             log.warning(_IN_PLACE, self._path, round(SETTLE_S * 1000))
 
+    def notes(self) -> list[str]:
+        """All that is wrong with the files, for `/readyz`."""
+        notes = [str(problem) for problem in self.problems]
+        notes += [f"{fault.name}: {fault.consequence}: {one}" for fault in self.faults for one in fault.problems]
+        return [*notes, self.restored] if self.restored else notes
+
+    def _checked(self, bundle: policy.Bundle) -> cases.Suite:
+        suite = cases.load(bundle)
+        if problems := self._check(suite.policy):
+            raise PolicyError(problems)
+        return suite
+
+    def _last_good(self) -> Mapping[str, bytes]:
+        """The last good content of each file of a team; before the first load, of those kept from before a restart."""
+        if self._good is None and self._kept is not None:
+            return self._kept.good(str(self._path))
+        return self._good or {}
+
     def _load(self, bundle: policy.Bundle) -> None:
         try:
-            suite = cases.load(bundle)
+            settled = cases.settled(bundle, self._checked, self._last_good)
         except PolicyError as error:
             self._reject(error.problems, test=error.test)
             return
-        loaded = suite.policy
-        problems = self._check(loaded)
-        if problems:
-            self._reject(PolicyError(problems).problems)
-            return
+        suite, loaded = settled.suite, settled.suite.policy
         self._accept(loaded)
         before = self.current.revision[:12] if self.current else "none"
         self.in_force.put(loaded)
         self.problems = ()
         self.restored = ""
         self._events.policy_loaded(loaded.revision)
+        self._tell(settled.faults)
         # The first one is part of a start, whose last line names it.
         level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
         if before == loaded.revision[:12]:
-            log.info("policy %s stays in force: its file can be used again", before)
+            log.info("policy %s stays in force%s", before, "" if self.faults else ": its file can be used again")
         else:
             log.log(level, "policy %s is in force (before: %s)", loaded.revision[:12], before)
         if self._kept is not None:
-            self._kept.keep(bundle, loaded)
+            self._kept.keep(settled.bundle, loaded)
+        self._good = cases.good_parts(settled.bundle)
         if self._look is not None:
             self._look(suite, bundle.size)
 
@@ -138,7 +161,7 @@ class PolicyFile:
         found = kept.load(str(self._path))
         if found is None:
             return
-        loaded = found.suite.policy
+        loaded = found.settled.suite.policy
         problems = self._check(loaded)
         if problems:
             kept.refuse(str(problems[0]))
@@ -151,8 +174,20 @@ class PolicyFile:
         )
         self._events.policy_restored(loaded.revision)
         log.warning("%s", self.restored)
+        self._tell(found.settled.faults)
+        self._good = cases.good_parts(found.settled.bundle)
         if self._look is not None:
-            self._look(found.suite, found.size)
+            self._look(found.settled.suite, found.settled.bundle.size)
+
+    def _tell(self, faults: tuple[cases.Fault, ...]) -> None:
+        """Report the files of teams that are not in force as they are."""
+        if faults or self.faults:
+            self._events.policy_files_refused({fault.name: fault.status for fault in faults})
+        self.faults = faults
+        for fault in faults:
+            log.error("%s cannot be used, %s; %d problem(s):", fault.name, fault.consequence, len(fault.problems))
+            for problem in fault.problems[:_LISTED]:
+                log.error("  %s", problem)
 
     def _reject(self, problems: Sequence[Problem], *, test: str = "") -> None:
         self.problems = tuple(problems)

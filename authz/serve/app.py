@@ -186,8 +186,7 @@ class App:
         keys = {name: state.problem(now) for name, state in view.items()}
         policy = self.policy.current
         issuers = {issuer.name for issuer in policy.issuers.values()} if policy is not None else set()
-        problems = [f"policy: {problem}" for problem in self.policy.problems]
-        problems += [f"policy: {self.policy.restored}"] if self.policy.restored else []
+        problems = [f"policy: {note}" for note in self.policy.notes()]
         problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
         problems += [
             f"keys of issuer {name}: those from {state.restored}, kept from before the restart, are in use: "

@@ -27,6 +27,13 @@ class Fault(NamedTuple):
     status: str
     problems: tuple[Problem, ...]
 
+    @property
+    def consequence(self) -> str:
+        """What that means, in words."""
+        if self.status == LAST_GOOD:
+            return "its last good content stays in force"
+        return "no content of it is good, so all that its rules might forbid is denied to its roles"
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:

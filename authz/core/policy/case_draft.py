@@ -101,8 +101,8 @@ def check_files(document: Document, bundle: Bundle) -> Iterator[Problem]:
             if _is_name(patterns[position]):
                 hint = "names are relative to the policy file's folder; `*` stands for a part of one name"
                 yield document.problem((key, position), f"`{patterns[position]}` names no file", hint)
-        if len(bundle.parts) > MOST_FILES:
-            yield document.problem((key,), f"these are more than {MOST_FILES} files", "name fewer, larger ones")
+    if len(bundle.parts) > MOST_FILES:
+        yield document.problem(("test_files",), f"these are more than {MOST_FILES} files", "name fewer, larger ones")
     yield from _unusable(bundle)
 
 

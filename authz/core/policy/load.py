@@ -17,6 +17,7 @@ from authz.core.errors import PolicyError, Problem
 from authz.core.model import Issuer, Plane
 from authz.core.policy import built_in
 from authz.core.policy.bundle import Bundle
+from authz.core.policy.bundle import included as names_of_included
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
@@ -100,12 +101,14 @@ def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
     ended = [*check_end(document)]
     if not tests:
         document.leave_out(_OF_TESTS)
+        names = names_of_included(bundle.data)
+        bundle = replace(bundle, parts=tuple(part for part in bundle.parts if part.name in names))
     drafted, problems = draft(document)
     problems += [*ended, *check_files(document, bundle), *check_include(drafted)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
     of_teams, found = included(drafted, bundle, tests=tests)
     drafted = replace(drafted, included=of_teams)
-    others, amiss = of_parts(bundle) if tests else ([], [])
+    others, amiss = of_parts(bundle)
     sections = [drafted.cases, *others]
     problems += [*found, *amiss, *check_never(drafted, sections), *check_sections(drafted)]
     return Drafted(drafted, sections, problems)
