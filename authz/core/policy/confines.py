@@ -115,7 +115,7 @@ class Confines:
             yield (), message, f"add plane: {other}"
             return
         for key in _KEYS:
-            yield from _beyond(key, wide, rule, words)
+            yield from _beyond(key, wide, rule if key == "operations" else replace(rule, operations=()), words)
 
 
 def _id(name: str, *words: str) -> str:

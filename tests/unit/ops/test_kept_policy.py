@@ -12,6 +12,7 @@ from authz.ops.file_watcher import Content
 from authz.ops.kept_policy import KeptPolicy
 from authz.ops.policy_file import PolicyFile
 from authz.system.state_folder import Item, StateFolder
+from tests.support.factories import included
 from tests.support.rigs.service import POLICY
 
 NEWER = POLICY.replace("id: readers", "id: others")
@@ -28,6 +29,9 @@ class Events:
 
     def policy_restored(self, revision):
         self.told.append(("restored", revision))
+
+    def policy_files_refused(self, files):
+        self.files = dict(files)
 
     def policy_refused(self, test):
         self.told.append(("failed", ""))
@@ -226,3 +230,44 @@ def test_what_an_older_gate_has_kept_is_used(tmp_path):
     Process(tmp_path).take(POLICY)
     StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=POLICY.encode()))
     assert Process(tmp_path).take(MISSING).in_force == revision(POLICY)
+
+
+def take_files(process, text, **files):
+    """As the watcher hands over a policy with files of teams; None in place of one that cannot be read."""
+    process.file.take(Content(data=text.encode(), parts=included.bundle(**files).parts))
+    return process
+
+
+def test_after_a_restart_a_team_has_its_last_good_file(tmp_path):
+    before = take_files(Process(tmp_path), included.main()).in_force
+    again = take_files(Process(tmp_path), included.main(), sales="rules: [", hr=None)
+    assert again.in_force == before
+    assert [(fault.name, fault.status) for fault in again.file.faults] == [
+        (included.HR, "last good"),
+        (included.SALES, "last good"),
+    ]
+    assert again.events.told == [("ok", before)]
+    other = take_files(Process(tmp_path, file="other.yaml"), included.main(), sales="rules: [")
+    assert {fault.status for fault in other.file.faults} == {"left out"}
+
+
+def test_a_kept_policy_serves_with_what_is_still_good_of_it(tmp_path):
+    """A newer gate may find a mistake in what a team has written: the others are served all the same."""
+    bundle = included.bundle(sales="rules: [{id: x}]")
+    about = {"file": str(tmp_path / "policy.yaml"), "revision": bundle.revision, "in_force_since": 0, "files": 3}
+    packed = Bundle(bundle.data, str(tmp_path / "policy.yaml"), bundle.parts)
+    about["revision"] = packed.revision
+    Process(tmp_path).take(POLICY)
+    StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=packed.packed()))
+    again = Process(tmp_path).take(MISSING)
+    assert again.in_force is not None
+    assert [(fault.name, fault.status) for fault in again.file.faults] == [(included.SALES, "left out")]
+    assert again.file.notes()[-1] == again.file.restored
+
+
+def test_what_is_kept_and_cannot_be_divided_has_no_last_good_file(tmp_path):
+    take_files(Process(tmp_path), included.main())
+    about = {"file": str(tmp_path / "policy.yaml"), "revision": "", "in_force_since": 0, "files": 2}
+    StateFolder(tmp_path / "state").keep("policy", Item(about=about, data=POLICY.encode()))
+    again = take_files(Process(tmp_path), included.main(), sales="rules: [")
+    assert [fault.status for fault in again.file.faults] == ["left out"]

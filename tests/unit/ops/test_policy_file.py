@@ -11,6 +11,7 @@ from authz.core.policy.bundle import Bundle, Part
 from authz.ops.file_watcher import Content, Watcher
 from authz.ops.policy_file import PolicyFile
 from tests.e2e.envoy_harness import wait_for
+from tests.support.factories import included
 from tests.support.rigs.service import POLICY
 
 OTHER = POLICY.replace("id: readers", "id: others")
@@ -28,6 +29,9 @@ class Events:
 
     def policy_restored(self, revision):
         self.told.append(f"restored {revision}")
+
+    def policy_files_refused(self, files):
+        self.told.append(dict(files))
 
     def policy_refused(self, test):
         self.told.append(f"refused {test}".strip())
@@ -293,3 +297,71 @@ def test_a_test_file_that_cannot_be_read_is_a_problem(place):
     place.file.take(Content(data=NAMING.encode(), parts=(Part("tests.yaml", b"", "Permission denied"),)))
     assert place.file.current is good
     assert str(place.file.problems[0]).endswith("tests.yaml: cannot be read: Permission denied")
+
+
+def take_files(place, sales=included.GOOD_SALES, hr=included.GOOD_HR, text=None):
+    """As the watcher hands over a policy with files of teams; None in place of one that cannot be read."""
+    bundle = included.bundle(sales, hr, text=text, file=str(place.path))
+    place.file.take(Content(data=bundle.data, parts=bundle.parts))
+    return bundle.revision
+
+
+NEWER_HR = included.GOOD_HR.replace("id: view", "id: newer")
+
+
+def test_a_mistake_in_a_teams_file_keeps_its_last_good_content_and_no_other_file_waits(place, caplog):
+    take_files(place)
+    take_files(place, "rules: [", NEWER_HR)
+    current = place.file.current
+    assert {f"view/{included.SALES}", f"newer/{included.HR}"} <= current.rules.keys()
+    assert current.revision == included.bundle(hr=NEWER_HR, file=str(place.path)).revision
+    assert place.file.problems == ()
+    [note] = place.file.notes()
+    assert note.startswith("teams/sales.yaml: its last good content stays in force: ")
+    assert "not valid YAML" in note
+    assert "teams/sales.yaml cannot be used, its last good content stays in force; 1 problem(s):" in caplog.text
+    assert place.events.told[-1] == {included.SALES: "last good"}
+    take_files(place, None)
+    assert "Permission denied" in place.file.notes()[0]
+
+
+def test_a_teams_file_that_is_good_again_comes_into_force(place):
+    take_files(place)
+    take_files(place, "rules: [")
+    newer = included.GOOD_SALES.replace("id: view", "id: newer")
+    take_files(place, newer)
+    assert f"newer/{included.SALES}" in place.file.current.rules
+    assert (place.file.notes(), place.events.told[-1]) == ([], {})
+    take_files(place, "rules: [")
+    assert f"newer/{included.SALES}" in place.file.current.rules
+
+
+def test_what_was_the_last_good_content_stays_so_while_it_is_left_out(place):
+    """The policy file may forbid what a team's file says, and may allow it again."""
+    take_files(place)
+    without = included.main().replace("team: sales, dest", "roles: [sales-viewer], dags: [other], dest")
+    take_files(place, "rules: [", text=without)
+    assert place.events.told[-1] == {included.SALES: "left out"}
+    take_files(place, "rules: [{}]")
+    assert place.events.told[-1] == {included.SALES: "last good"}
+    assert f"view/{included.SALES}" in place.file.current.rules
+
+
+def test_a_mistake_in_the_policy_file_keeps_the_files_of_teams_too(place):
+    before = take_files(place)
+    take_files(place, hr=NEWER_HR, text=included.main().replace("roles: [admin]", "roles: [admni]"))
+    assert place.file.current.revision == before
+    assert place.events.told[-1] == "refused"
+
+
+def test_a_first_file_with_a_mistake_is_left_out(place, caplog):
+    take_files(place, "rules: [")
+    assert f"left-out/{included.SALES}" in place.file.current.rules
+    assert "all that its rules might forbid is denied" in caplog.text
+
+
+def test_a_team_that_changes_nothing_that_is_in_force_is_not_reported_as_good_again(place, caplog):
+    take_files(place)
+    with caplog.at_level(logging.INFO):
+        take_files(place, "rules: [")
+    assert "stays in force: its file can be used again" not in caplog.text
