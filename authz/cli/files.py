@@ -77,9 +77,9 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")
-@click.argument("which", type=click.Choice(["policy", "settings", "tests"]), default="policy")
+@click.argument("which", type=click.Choice(["policy", "settings", "tests", "team"]), default="policy")
 def schema(which: str) -> None:
-    """Print the JSON Schema of the policy, the settings or a test file, for editors.
+    """Print the JSON Schema of the policy, the settings, a test file or a team's file, for editors.
 
     \b
     In VS Code, first line of policy.yaml:
@@ -92,6 +92,7 @@ def schema(which: str) -> None:
         "policy": policy.json_schema,
         "settings": Settings.model_json_schema,
         "tests": policy.case_file_schema,
+        "team": policy.included_file_schema,
     }[which]()
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 

@@ -218,9 +218,7 @@ class Metrics:
         )
         waiting = {} if refused is None else {refused: 1}
         yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)
-        text = (
-            "1 while a file of a team is refused; `serves`: its `last good` content, or it is `left out`."
-        )
+        text = "1 while a file of a team is refused; `serves`: its `last good` content, or it is `left out`."
         with self._lock:
             files = dict(self._refused_files)
         refused_files = GaugeMetricFamily("authz_policy_file_refused", text, labels=["file", "serves"])

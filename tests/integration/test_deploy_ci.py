@@ -154,9 +154,9 @@ class TestTheHook:
         repository.change(policy)
         assert repository.run(*self.hook["entry"].split(), *self.hook["args"]).returncode == status
 
-    def test_it_runs_for_the_policy_and_its_test_files(self):
-        asked = [re.search(self.hook["files"], name) is not None for name in ("policy.yaml", "tests/a.yaml", "dag.py")]
-        assert asked == [True, True, False]
+    def test_it_runs_for_the_policy_and_the_files_that_it_names(self):
+        names = ("policy.yaml", "tests/a.yaml", "teams/sales.yaml", "dag.py")
+        assert [re.search(self.hook["files"], name) is not None for name in names] == [True, True, True, False]
 
 
 class TestTheAction:

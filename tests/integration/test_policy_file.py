@@ -234,8 +234,48 @@ def test_a_policy_and_its_test_files_come_into_force_together(pair):
     assert both(pair) == [403, 403]
 
 
-def shell_digest(pair):
+def shell_digest(pair, folder="tests"):
     """The revision as docs/policy.md computes it."""
-    line = f"sha256sum {pair.policy.name} tests/*.yaml | sha256sum"
-    folder = pair.policy.parent
-    return subprocess.run(["sh", "-c", line], cwd=folder, check=True, capture_output=True, text=True).stdout.split()[0]
+    line = f"sha256sum {pair.policy.name} {folder}/*.yaml | sha256sum"
+    options = {"cwd": pair.policy.parent, "check": True, "capture_output": True, "text": True}
+    return subprocess.run(["sh", "-c", line], **options).stdout.split()[0]
+
+
+INCLUDING = NOBODY.replace(
+    "version: 1",
+    "version: 1\ninclude:\n"
+    '  - {{file: teams/a.yaml, roles: [viewer], dags: ["*"]}}\n'
+    "  - {{file: teams/b.yaml, roles: [sales-etl], dags: [b]}}",
+)
+GIVES = 'rules: [{id: see, plane: inbound, roles: [viewer], operations: ["dags:read"], dags: ["*"]}]\n'
+TAKES = GIVES.replace("operations: [", 'operations: ["dag_runs:read", ').replace('"dags:read"', '"dags:update"')
+
+
+def refused_files(pair):
+    """The files of teams that `/metrics` names, what serves in their place, and in how many workers."""
+    named = re.findall(r"^authz_policy_file_refused\{(.*)\} (\S+)$", pair.get("/metrics").text, re.MULTILINE)
+    return {labels: float(number) for labels, number in named}
+
+
+def test_a_mistake_in_a_teams_file_keeps_that_file_and_no_other(pair):
+    teams = pair.policy.parent / "teams"
+    teams.mkdir()
+    (teams / "a.yaml").write_text(GIVES)
+    (teams / "b.yaml").write_text("rules: []\n")
+    by_rename(pair.policy, saved(pair, INCLUDING))
+    pair.until(lambda: pair.get("/readyz").json()["revision"] == shell_digest(pair, "teams"), "it is not in force")
+    assert both(pair) == [200, 200]
+    whole = pair.get("/readyz").json()["revision"]
+    by_rename(teams / "a.yaml", TAKES.replace("viewer", "op").encode())
+    until_told(pair, "teams/a.yaml: its last good content stays in force: ")
+    assert "`op` is not a role of this file (it may name `viewer`)" in reasons(pair)
+    answer = pair.get("/readyz")
+    assert (both(pair), answer.status_code, answer.json()["revision"]) == ([200, 200], 200, whole)
+    assert refused_files(pair) == {'file="teams/a.yaml",serves="last good"': 2}
+    (teams / "b.yaml").write_text("description: another team goes on\nrules: []\n")
+    pair.until(lambda: pair.get("/readyz").json()["revision"] not in {whole, ""}, "the other team waits")
+    by_rename(teams / "a.yaml", TAKES.encode())
+    assert until(pair, [403, 403]) <= LIVE_S
+    assert pair.get("/readyz").json()["revision"] == shell_digest(pair, "teams")
+    assert (reasons(pair), refused_files(pair)) == ("", {})
+    assert "teams/a.yaml cannot be used, its last good content stays in force" in pair.log.read_text()

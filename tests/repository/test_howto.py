@@ -30,7 +30,7 @@ PAGES = sorted(FOLDER.glob("*.md"))
 def saved_files(page):
     """Blocks after a sentence that ends with a file name."""
     text = page.read_text()
-    return dict(re.findall(r"`(\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"`([\w/]+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
 def commands():
@@ -51,6 +51,7 @@ def failures():
 def saved(request, tmp_path):
     page = request.getfixturevalue("page")
     for name, text in saved_files(page).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     if page.stem == "replay":
         policy = load(Bundle((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")).policy

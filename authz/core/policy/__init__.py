@@ -5,7 +5,7 @@ Law: order-free. Allow rules add rights, deny rules always win, the default is t
 
 from authz.core.policy.bundle import Bundle
 from authz.core.policy.compiled import Gate, Policy
-from authz.core.policy.editors import case_file_schema, json_schema
+from authz.core.policy.editors import case_file_schema, included_file_schema, json_schema
 from authz.core.policy.ends import as_of, ends
 from authz.core.policy.load import load
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Role, Rule
@@ -24,6 +24,7 @@ __all__ = [
     "as_of",
     "case_file_schema",
     "ends",
+    "included_file_schema",
     "json_schema",
     "load",
 ]

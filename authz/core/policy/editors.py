@@ -1,4 +1,4 @@
-"""The JSON Schemas of the policy file and of test files: editors complete keys and mark mistakes as you type.
+"""The JSON Schemas of the policy file and of files that it names: editors complete keys and mark mistakes as you type.
 
 Law: they are generated from the models that the loader uses, so they cannot say anything else.
 """
@@ -6,7 +6,10 @@ Law: they are generated from the models that the loader uses, so they cannot say
 import re
 from typing import Any
 
+from pydantic import BaseModel
+
 from authz.core.policy.case_schema import CaseFile
+from authz.core.policy.include_schema import IncludedFile
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN, RESERVED
 from authz.core.policy.schema import PolicyFile
 
@@ -27,11 +30,20 @@ def json_schema() -> dict[str, Any]:
 
 def case_file_schema() -> dict[str, Any]:
     """The JSON Schema of a file that `test_files` names, for editors."""
+    return _of(CaseFile, "airflow-envoy-authz tests of a policy")
+
+
+def included_file_schema() -> dict[str, Any]:
+    """The JSON Schema of a file that `include` names, for editors."""
+    return _of(IncludedFile, "airflow-envoy-authz rules of a team")
+
+
+def _of(model: type[BaseModel], title: str) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_without_defaults(CaseFile.model_json_schema()),
+        **_without_defaults(model.model_json_schema()),
     }
-    schema["title"] = "airflow-envoy-authz tests of a policy"
+    schema["title"] = title
     return schema
 
 

@@ -374,3 +374,20 @@ def test_other_commands_refuse_mistakes_in_tests(run):
     (run.folder / "policy.yaml").write_text(OLD + TESTS)
     for command in (["who-can", "dags:read"], ["check", "GET", "/x"], ["test"], ["prove", "never", "policy.yaml"]):
         assert run(*command).exit_code == 2
+
+
+def test_files_of_teams_come_from_the_same_revision(run, git):
+    include = "version: 1\ninclude: [{file: teams/a.yaml, roles: [viewer], dags: [a]}]"
+    (run.folder / "teams").mkdir()
+    rule = '{id: r, plane: inbound, roles: [viewer], operations: ["dags:delete"], dags: [a]}'
+    (run.folder / "teams" / "a.yaml").write_text("rules: []\n")
+    (run.folder / "policy.yaml").write_text(OLD.replace("version: 1", include))
+    git("add", ".")
+    git("commit", "-qm", "old")
+    (run.folder / "teams" / "a.yaml").write_text(f"rules: [{rule}]\n")
+    found = run("diff", "git:HEAD:policy.yaml", "policy.yaml", "--fail-on-widen")
+    assert found.exit_code == 1
+    assert "r/teams/a.yaml" in found.output
+    (run.folder / "teams" / "a.yaml").write_text(f"rules: [{rule.replace('[a]', '[b]')}]\n")
+    refused = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
+    assert (refused.exit_code, "`b` is not within the DAGs of this file" in refused.output) == (2, True)

@@ -120,3 +120,20 @@ def test_marks_differ_when_a_file_is_written_added_or_removed(folder):
         seen.append(files.marks())
     files.read(text().encode())
     assert files.marks() == ()
+
+
+def test_files_of_teams_are_read_and_none_takes_the_room_of_another_file(folder, monkeypatch):
+    monkeypatch.setattr(named_files, "MAX_BYTES", len(policy()) + 300)
+    monkeypatch.setattr(named_files, "MOST_INCLUDED_BYTES", 400)
+    entries = ", ".join(f"{{file: teams/{name}.yaml, roles: [viewer], dags: [a]}}" for name in ("a", "b", "x"))
+    (folder / "policy.yaml").write_text(text(top=f"version: 1\ninclude: [{entries}]\ntest_files: [tests/b.yaml]"))
+    (folder / "teams").mkdir()
+    (folder / "teams" / "a.yaml").write_text("#" * 401)
+    (folder / "teams" / "b.yaml").write_text("#" * 400)
+    parts = {part.name: (len(part.data), part.problem) for part in read_bundle(folder / "policy.yaml").parts}
+    assert parts == {
+        "teams/a.yaml": (0, "it has more than 256KiB"),
+        "teams/b.yaml": (400, ""),
+        "teams/x.yaml": (0, "No such file or directory"),
+        "tests/b.yaml": (9, ""),
+    }

@@ -213,7 +213,7 @@ def test_a_mistake_in_the_confines_is_one_of_the_policy_file(include, expected):
 
 def test_a_file_is_included_once():
     text = main(include=f"\n  - {{file: {SALES}, team: sales}}\n  - {{file: {SALES}, team: hr}}\n")
-    with pytest.raises(PolicyError, match="`teams/sales.yaml` is included twice"):
+    with pytest.raises(PolicyError, match=r"`teams/sales\.yaml` is included twice"):
         load(Bundle(text.encode(), "policy.yaml", (Part(SALES, b"rules: []"),)))
 
 
