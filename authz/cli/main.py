@@ -13,6 +13,7 @@ from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
+from authz.cli.init import init
 from authz.cli.never import never
 from authz.cli.operations import operations
 from authz.cli.replay import replay
@@ -64,6 +65,7 @@ def main() -> None:
 
     \b
     First steps:
+      authz init                                 a policy, settings and tests to begin with
       authz lint policy.yaml                     every mistake at once, with its place
       authz test policy.yaml                     the tests that the policy must pass to come into force
       authz check GET /api/v2/dags --group data-readers
@@ -81,7 +83,7 @@ def main() -> None:
 
 _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, replay, unused, shadow, lint, run_tests, operations,
-    schema, token, revoke, task_keys, envoy, doctor, completion,
+    schema, init, token, revoke, task_keys, envoy, doctor, completion,
 )  # fmt: skip
 prove.add_command(never)
 for command in _COMMANDS:

@@ -237,8 +237,8 @@ def test_a_policy_and_its_test_files_come_into_force_together(pair):
 def shell_digest(pair, folder="tests"):
     """The revision as docs/policy.md computes it."""
     line = f"sha256sum {pair.policy.name} {folder}/*.yaml | sha256sum"
-    options = {"cwd": pair.policy.parent, "check": True, "capture_output": True, "text": True}
-    return subprocess.run(["sh", "-c", line], **options).stdout.split()[0]
+    found = subprocess.run(["sh", "-c", line], cwd=pair.policy.parent, check=True, capture_output=True, text=True)
+    return found.stdout.split()[0]
 
 
 INCLUDING = NOBODY.replace(
