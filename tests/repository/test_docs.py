@@ -21,6 +21,7 @@ from authz import settings
 from authz.core.cases import load
 from authz.core.lint import review
 from authz.core.policy import Bundle
+from authz.core.policy.bundle import Part, included
 from authz.core.record import IdentityEntry, OutboundFields, OwnFields
 from scripts import docs
 from tests.support.factories.tokens import access_claims, make_key, sign
@@ -258,9 +259,16 @@ def test_contributors_are_sent_to_places_that_exist():
 def test_policies_in_the_documentation_load(page):
     # What a how-to saves as `new.yaml` may have mistakes: test_howto.py runs the commands that show them.
     text = re.sub(r"`new\.yaml`[^`]*:\n\n```yaml\n.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    # A file of a team is loaded with the policy that includes it.
+    of_teams = r"`(teams/\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$"
+    saved = re.findall(of_teams, text, re.MULTILINE | re.DOTALL)
+    parts = tuple(Part(name, content.encode()) for name, content in saved)
+    text = re.sub(of_teams, "", text, flags=re.MULTILINE | re.DOTALL)
     for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         if "issuers:" in block and "rules:" in block:
-            assert load(Bundle(block.encode(), page.name)).policy.rules
+            named = included(block.encode())
+            there = tuple(part for part in parts if part.name in named)
+            assert load(Bundle(block.encode(), page.name, there)).policy.rules
             continue
         found = yaml.safe_load(block)
         assert found
