@@ -108,7 +108,7 @@ class _Settling:
         """
         own = self._own(error)
         for name, problems in own.items():
-            self._drop(name, 0, problems)
+            self._drop(name, problems)
         if not own:
             self._blame_for_the_whole(error)
 
@@ -122,13 +122,13 @@ class _Settling:
             if not own:  # no team has anything to do with it
                 problems = [one for found in self._faults.values() for one in found]
                 raise PolicyError({*failure.problems, *problems}, test=failure.test) from None
-            for name in own:  # what was good is not any more
-                self._drop(name, 1 if not self._left[name][0].status else 0, own[name])
+            for name in own:  # what was good is not any more; the file as it was found may be
+                self._left[name].remove(older[name])
             return
         name, first = self._boundary(older, error)
         hint = "the policy as a whole must hold with each file of it"
         text = f"with this file the policy has a mistake: {first.problems[0]}"
-        self._drop(name, 0, (Problem(self._path(name), 0, 0, text, hint),))
+        self._drop(name, (Problem(self._path(name), 0, 0, text, hint),))
 
     def _boundary(self, older: _Choice, error: PolicyError) -> tuple[str, PolicyError]:
         """The first file in order with whose new content the policy cannot be loaded any more, and why.
@@ -157,8 +157,9 @@ class _Settling:
                 found.setdefault(paths[problem.file], []).append(problem)
         return {name: tuple(problems) for name, problems in found.items()}
 
-    def _drop(self, name: str, position: int, problems: tuple[Problem, ...]) -> None:
-        del self._left[name][position]
+    def _drop(self, name: str, problems: tuple[Problem, ...]) -> None:
+        """Give up the best content of a file; why the first of them was given up is reported."""
+        del self._left[name][0]
         self._faults.setdefault(name, problems)
 
     def _path(self, name: str) -> str:

@@ -131,6 +131,18 @@ def strict(text):
     return caught.value.problems
 
 
+def test_a_new_content_is_in_force_although_the_last_good_one_is_not_good_any_more():
+    """The policy file takes a DAG from one team, which follows, and another team breaks a promise of it."""
+    text = main(more=NEVER).replace("team: hr}", "roles: [hr-viewer], dags: [hr_a]}")
+    hr = GOOD_HR.replace("dags: team", "dags: [hr_a]")
+    result = settled(
+        bundle(rules(VIEW % "sales", DELETES), hr, text=text),
+        {**GOOD, HR: GOOD_HR.replace("team", '["hr_b"]').encode()},
+    )
+    assert faults(result) == {SALES: LAST_GOOD}
+    assert result.suite.policy.rules[f"view/{HR}"].dags[0].text == "hr_a"
+
+
 def test_the_file_that_breaks_the_policy_is_found_among_many():
     names = [f"teams/t{number}.yaml" for number in range(9)]
     entries = (f"{{file: {name}, roles: [sales-viewer], dags: [sales_{at}]}}" for at, name in enumerate(names))
@@ -167,7 +179,7 @@ MAIN_TESTS = """callers:
   hr: {groups: [airflow-hr-viewers]}
 tests:
   - {who: sales, request: GET /api/v2/dags/sales_a/dagRuns, expect: allow, rule: view/teams/sales.yaml}
-  - {who: sales, operation: "dags:read", dag: sales_secret, expect: deny, reason: deny_rule}
+  - {who: sales, request: GET /api/v2/dags/sales_secret, expect: deny, rule: secret/teams/sales.yaml}
   - {who: hr, operation: "dags:read", dag: sales_a, expect: allow}
   - {who: sales, operation: "dags:delete", dag: hr_a, expect: deny, reason: no_rule}
 """

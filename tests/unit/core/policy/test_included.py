@@ -169,6 +169,9 @@ def test_confines_may_be_runs_alone():
     assert why('{id: a, plane: inbound, deny: true, paths: ["/x"]}', "roles: [admin], destinations: [x]") == [
         "the confines of this file have nothing for this rule on the inbound plane (add plane: egress)"
     ]
+    assert why(
+        '{id: a, plane: egress, dags: [a], destinations: [x], paths: ["/y"]}', "roles: [admin], destinations: [x]"
+    ) == ["the confines of this file have nothing for this rule on the egress plane (add plane: inbound)"]
     roles = ", ".join(f"admin, everyone, {team}-viewer" for team in ("sales",))
     assert "`hr-viewer` is not a role of this file (it may name `admin`, `everyone`, `sales-viewer`)" in why(
         '{id: a, plane: egress, roles: [hr-viewer], destinations: [x], paths: ["/y"]}',

@@ -5,14 +5,16 @@ from pydantic import ValidationError
 
 from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError
-from authz.core.policy import Bundle, bundle, case_file_schema, json_schema, load, schema
+from authz.core.policy import Bundle, bundle, case_file_schema, included_file_schema, json_schema, load, schema
 from authz.core.policy.case_schema import CallerEntry, CaseEntry, CaseFile, RunEntry
+from authz.core.policy.include_schema import IncludedFile, IncludeEntry
 from authz.core.policy.rule_schema import NeverEntry, RuleEntry
 from authz.core.policy.schema import IssuerEntry, PolicyFile, RoleEntry
 from authz.core.policy.team_schema import TeamEntry
 
 SCHEMA = json_schema()
 ENTRIES = {"IssuerEntry": IssuerEntry, "RoleEntry": RoleEntry, "RuleEntry": RuleEntry, "TeamEntry": TeamEntry} | {
+    "IncludeEntry": IncludeEntry,
     "CaseEntry": CaseEntry,
     "CallerEntry": CallerEntry,
     "RunEntry": RunEntry,
@@ -35,6 +37,14 @@ def test_test_files_have_a_schema_of_the_same_entries():
     assert {name: made["$defs"][name] for name in ("CaseEntry", "CallerEntry", "RunEntry")} == {
         name: SCHEMA["$defs"][name] for name in ("CaseEntry", "CallerEntry", "RunEntry")
     }
+    assert made["additionalProperties"] is False
+
+
+def test_files_of_teams_have_a_schema_of_the_same_rules():
+    made = included_file_schema()
+    assert set(made["properties"]) == set(IncludedFile.model_fields)
+    assert made["$defs"]["RuleEntry"] == SCHEMA["$defs"]["RuleEntry"]
+    assert all(entry.get("description") for entry in made["properties"].values())
     assert made["additionalProperties"] is False
 
 
