@@ -29,7 +29,7 @@ MOST_COMBINATIONS: Final = 5_000
 """Combinations of entries in the rules of one file."""
 
 MOST_ENDS: Final = 10
-"""Different times at which rules of one file end: at each of them the tables of the policy are made anew."""
+"""Different times at which rules of one file end: at each of them the tables of the policy are made again."""
 
 
 class _Read(NamedTuple):

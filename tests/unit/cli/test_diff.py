@@ -377,9 +377,9 @@ def test_other_commands_refuse_mistakes_in_tests(run):
 
 
 def test_files_of_teams_come_from_the_same_revision(run, git):
-    include = "version: 1\ninclude: [{file: teams/a.yaml, roles: [viewer], dags: [a]}]"
+    include = "version: 1\ninclude: [{file: teams/a.yaml, roles: [contractor], dags: [a]}]"
     (run.folder / "teams").mkdir()
-    rule = '{id: r, plane: inbound, roles: [viewer], operations: ["dags:delete"], dags: [a]}'
+    rule = '{id: r, plane: inbound, roles: [contractor], operations: ["dags:delete"], dags: [a]}'
     (run.folder / "teams" / "a.yaml").write_text("rules: []\n")
     (run.folder / "policy.yaml").write_text(OLD.replace("version: 1", include))
     git("add", ".")
