@@ -18,7 +18,7 @@ from authz.core.policy.patterns import parse_glob
 MOST_FILES: Final = 1000
 """Files that a policy file may name, patterns expanded."""
 
-BODY: Final = frozenset({"issuers", "teams", "roles", "rules", "callers", "tests", "never"})
+BODY: Final = frozenset({"issuers", "teams", "roles", "rules", "grantable", "callers", "tests", "never"})
 """The sections below which no other file may be named: half of the policy file would not name it."""
 
 NAMING: Final = ("test_files",)

@@ -20,13 +20,14 @@ from authz.core.policy.bundle import NAMING, Bundle
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
+from authz.core.policy.grant_checks import check_grantable
 from authz.core.policy.index import Index
 from authz.core.policy.issuers import check_issuers, compile_issuer
 from authz.core.policy.operations import expand
-from authz.core.policy.roles import Roster, check_roles, compile_roles
+from authz.core.policy.roles import Roster, check_roles, compile_grantable, compile_roles
 from authz.core.policy.rule_checks import check_never, check_rules
 from authz.core.policy.rule_schema import RuleDraft
-from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Role, Rule
+from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Grantable, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
 _PLANES: Final[Mapping[str, frozenset[Plane]]] = {
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
     issuers: list[Issuer]
     roles: dict[str, Role]
     rules: dict[str, Rule]
+    grantable: dict[str, Grantable]
     since: float = -NEVER
     ended: tuple[Rule, ...] = ()
 
@@ -107,6 +109,7 @@ def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
     drafted, problems = draft(document)
     problems += [*ended, *check_files(document, bundle)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
+    problems += check_grantable(drafted)
     others, found = of_parts(bundle)
     sections = [drafted.cases, *others]
     return Drafted(drafted, sections, [*problems, *found, *check_never(drafted, sections)])
@@ -122,6 +125,7 @@ def parts_of(drafted: Draft, bundle: Bundle) -> Parts:
         issuers=[compile_issuer(entry, bundle.file) for entry in drafted.issuers.values()],
         roles=compile_roles(drafted),
         rules={rule.id: rule for rule in sorted(_all_rules(drafted), key=lambda rule: rule.id)},
+        grantable=compile_grantable(drafted),
     )
 
 
@@ -137,6 +141,7 @@ def assembled(parts: Parts) -> Policy:
         issuers=MappingProxyType({issuer.issuer: issuer for issuer in parts.issuers}),
         roles=MappingProxyType(parts.roles),
         rules=MappingProxyType(parts.rules),
+        grantable=MappingProxyType(parts.grantable),
         airflow_roles=MappingProxyType(airflow),
         roster=Roster(parts.roles.values(), [issuer.name for issuer in parts.issuers], airflow),
         gates=MappingProxyType({plane: _gate(rules, plane, catalogue) for plane in Plane}),
@@ -160,8 +165,8 @@ def _all_rules(drafted: Draft) -> Iterable[Rule]:
 def _rules(drafted: Draft) -> Iterable[Rule]:
     """The compiled rules; equal parts are one object, because there may be ten thousand rules."""
     share: Shared[Any] = Shared(sys.maxsize)
-    for index, entry in drafted.rules:
-        yield compile_rule(entry, drafted.document.place(("rules", index)), share)
+    for loc, entry in drafted.rules:
+        yield compile_rule(entry, drafted.document.place(loc), share)
 
 
 def compile_rule(entry: RuleDraft, place: tuple[int, int], share: Callable[[Any], Any]) -> Rule:

@@ -7,6 +7,7 @@ together.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
@@ -30,7 +31,7 @@ MAX_IN_ALL: Final = 1_000_000
 MOST_COMPARED: Final = 5_000_000
 """Combinations of all entries of `never` times those of all rules, without roles: every load compares them."""
 
-_Found = tuple[tuple[str | int, ...], str, str]
+Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
 
 
@@ -41,16 +42,19 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
         yield draft.document.problem((), "`rules` is missing", hint)
     yield from _in_all(draft)
     yield from _equal_ids(draft)
-    known = _Known(draft)
+    known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
     of_teams: set[Loc] = set()
-    for index, entry in draft.rules:
-        complete = ("rules", index) not in draft.partial
-        found = [*(_shape(entry) if complete else ()), *_references(entry, draft, known)]
+    for place, entry in draft.rules:
+        complete = place not in draft.partial
+        named = (
+            replace(entry, roles=()) if place[0] == "grantable" else entry
+        )  # its role is its own, and not in the file
+        found = [*(_shape(entry) if complete else ()), *_references(named, draft, known)]
         if complete and not found:
             found += reach.unreachable(entry)
         for inner, message, hint in found:
-            loc = ("rules", index, *inner)
+            loc = (*place, *inner)
             if entry.team and (loc in of_teams or _has_team(draft.document, loc)):
                 continue  # it was found for another team, or `authz.core.policy.team_checks` finds it
             of_teams.add(loc)
@@ -78,7 +82,7 @@ def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Probl
     """Every mistake in the entries of `never` of these files."""
     if not any(section.never for section in sections):
         return
-    known = _Known(draft)
+    known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
     rules = sum(_compared(entry) for _, entry in draft.rules)
     left = MOST_COMPARED
@@ -110,7 +114,7 @@ def _compared(entry: RuleDraft) -> int:
     return math.prod(count for key, count in conditions(entry).items() if key not in {"roles", "operations", "methods"})
 
 
-def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
+def _never_shape(entry: NeverDraft) -> Iterator[Found]:
     if conditions(entry.rule).keys() <= {"roles"}:
         hint = "name what must never be allowed, such as operations: [connections:*]; everything is " + 'paths: ["/**"]'
         yield (), "the entry names nothing that must never be allowed", hint
@@ -118,9 +122,9 @@ def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
     yield from _shape(entry.rule)
 
 
-def _exceptions(entry: NeverDraft, draft: Draft, known: "_Known") -> Iterator[_Found]:
+def _exceptions(entry: NeverDraft, draft: Draft, known: "Known") -> Iterator[Found]:
     named = [(position, role) for position, role in enumerate(entry.excepted) if role != ANONYMOUS]
-    yield from _roles("except", named, draft, known)
+    yield from unknown_roles("except", named, draft, known)
     for position, role in enumerate(entry.excepted):
         if role in entry.rule.roles:
             yield ("except", position), f"`{role}` is among `roles` too", "remove one of them"
@@ -141,7 +145,7 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
 def _in_all(draft: Draft) -> Iterator[Problem]:
     """The rule at which the combinations of all rules exceed their limit. DAGs on the inbound plane make none."""
     total = 0
-    for index, entry in draft.rules:
+    for place, entry in draft.rules:
         counts = conditions(entry)
         made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
         if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own
@@ -149,11 +153,11 @@ def _in_all(draft: Draft) -> Iterator[Problem]:
         if total > MAX_IN_ALL:
             message = f"with the rule `{entry.id}` the rules have more than {MAX_IN_ALL} combinations of entries in all"
             hint = "use wildcards, or one role for many: a rule has one for each role with each path, host and method"
-            yield draft.document.problem(("rules", index), message, hint)
+            yield draft.document.problem(place, message, hint)
             return
 
 
-def _shape(entry: RuleDraft) -> Iterator[_Found]:
+def _shape(entry: RuleDraft) -> Iterator[Found]:
     present = conditions(entry)
     if math.prod(present.values()) > MAX_COMBINATIONS:
         yield (), f"the rule has more than {MAX_COMBINATIONS} combinations of entries", "split it, or use wildcards"
@@ -182,7 +186,7 @@ def _shape(entry: RuleDraft) -> Iterator[_Found]:
         yield from _allow(entry, present)
 
 
-def _public(entry: RuleDraft) -> Iterator[_Found]:
+def _public(entry: RuleDraft) -> Iterator[Found]:
     """Public access is limited to a short list of exact paths and methods."""
     if entry.plane == "egress":
         yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
@@ -210,7 +214,7 @@ def _public(entry: RuleDraft) -> Iterator[_Found]:
             )
 
 
-def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[Found]:
     """Conditions for outbound calls only. In a rule for both planes they would silently apply to one."""
     for key in ("destinations", "tasks", "identity"):
         if key in present:
@@ -219,7 +223,7 @@ def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Foun
         yield ("methods",), "CONNECT is a method of outbound calls", "add plane: egress, or remove it"
 
 
-def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
+def _tunnel(entry: RuleDraft) -> Iterator[Found]:
     """RFC 9110 §9.3.6: a tunnel shows only host and port, not what goes through it."""
     if len(entry.methods) > 1:
         yield (
@@ -233,7 +237,7 @@ def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
         yield (), "a rule that allows tunnels names hosts or destinations", "add hosts: [orders.internal]"
 
 
-def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[Found]:
     of_runs = entry.plane == "egress" and not present.keys().isdisjoint({"dags", "tasks", "identity"})
     if not entry.roles and not of_runs:
         more = "" if entry.plane == "inbound" else "; on egress also dags: [...], tasks: [...] or identity: verified"
@@ -250,7 +254,7 @@ def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
         yield (), message, "add plane: inbound, or plane: egress"
 
 
-def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
+def _allow_outbound(entry: RuleDraft) -> Iterator[Found]:
     if is_tunnel(entry.methods):
         return  # `_tunnel` says what it needs
     missing = [] if entry.hosts or entry.destinations else ["hosts or destinations"]
@@ -260,7 +264,7 @@ def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
         yield (), message, "add them"
 
 
-class _Known:
+class Known:
     """Names that rules refer to: the file's roles and the catalogue's operations."""
 
     def __init__(self, draft: Draft) -> None:
@@ -269,8 +273,8 @@ class _Known:
         self.operations = OperationHints(draft.catalogue)
 
 
-def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Found]:
-    yield from _roles("roles", enumerate(entry.roles), draft, known)
+def _references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[Found]:
+    yield from unknown_roles("roles", enumerate(entry.roles), draft, known)
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
@@ -284,7 +288,7 @@ def _references(entry: RuleDraft, draft: Draft, known: _Known) -> Iterator[_Foun
                 yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"
 
 
-def _roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: _Known) -> Iterator[_Found]:
+def unknown_roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: Known) -> Iterator[Found]:
     """Roles that no one has or that are not defined."""
     for position, role in named:
         if role in BUILT_IN and role not in draft.role_names:

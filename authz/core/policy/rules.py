@@ -35,6 +35,11 @@ def of_team(rule_id: str, team: str) -> str:
     return f"{rule_id}/{team}"
 
 
+def of_grant(entry: str) -> str:
+    """The role and the rule of an entry of `grantable`. No written name has a `/`."""
+    return f"grant/{entry}"
+
+
 def written(rule_id: str) -> str:
     """The id as the file has it."""
     return rule_id.partition("/")[0]
@@ -78,7 +83,7 @@ class Rule:
     @property
     def written(self) -> str:
         """The id as the file has it: a rule for all teams is written once."""
-        return written(self.id)
+        return written(self.id) if self.team else self.id
 
 
 class Member(NamedTuple):
@@ -95,7 +100,9 @@ class Member(NamedTuple):
 class Role:
     """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
-    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams.
+    `issuers` are names; empty: any issuer of the policy. `grants` are entries of `grantable`: holding a grant of one
+    gives the role; only the role that an entry becomes has them. `team` is set where the file has one role for all
+    teams.
     `ends` are those of its members that have an end; `ended` are those that had one, and are no members any more.
     """
 
@@ -103,6 +110,7 @@ class Role:
     groups: frozenset[str] = frozenset()
     clients: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
+    grants: frozenset[str] = frozenset()
     issuers: frozenset[str] = frozenset()
     includes: frozenset[str] = frozenset()
     agent: bool = False
@@ -111,5 +119,21 @@ class Role:
     ended: tuple[Member, ...] = ()
     description: str = ""
     team: str = ""
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grantable:
+    """One entry of `grantable`: the roles that may ask for it, and those that may approve it, or none if it needs none.
+
+    `longest` is the longest time that a grant of it may last, in seconds. What it gives is the role `of_grant(id)`.
+    """
+
+    id: str
+    requesters: frozenset[str]
+    approvers: frozenset[str]
+    longest: float
+    description: str = ""
     line: int = 0
     column: int = 0
