@@ -1,8 +1,8 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log, salts → policy and its ends → keys → questions to Airflow → admin → watchers → revoker → engine.
-Stop, in reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses
-reported.
+Start: decision log, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers → revoker →
+engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → decision log
+flushed, and losses reported.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
 from authz.ops.file_watcher import Watcher
-from authz.ops.http_server import SmallServer
 from authz.ops.kept_policy import KeptPolicy
 from authz.ops.metrics import Metrics
 from authz.ops.named_files import NamedFiles
 from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
+from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
+from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
 from authz.serve.shadow import ShadowParts
 from authz.serve.signing_keys import load_keys, minter_of
-from authz.sessions.backchannel import MOST_BODY, Backchannel
 from authz.sessions.revocation_file import MOST_BYTES
 from authz.sessions.revoker import Revoker
 from authz.settings import Settings
@@ -96,11 +96,22 @@ class App:
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
+        self.grants = GrantParts(
+            settings,
+            revoked=revoked,
+            clock=self.clock,
+            metrics=self.metrics,
+            policy=lambda: self.policy.in_force.current,
+            keys=self.keys.view,
+            want_key=self.keys.request,
+            announces=lints,
+        )
         authenticator = Authenticator(
             capacity=settings.limits.cached_tokens,
             max_token_bytes=settings.limits.token_bytes,
             count=self.metrics.token_cache,
             revoked=revoked,
+            granted=self.grants.granted,
         )
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
@@ -124,9 +135,21 @@ class App:
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file), *self.shadow.watchers]
         self.admin = AdminServer(
-            settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
+            settings.admin.listen,
+            self.metrics,
+            self.readiness,
+            self.minter.jwks,
+            grants=self.minter.grants.find,
+            access=self.grants.answer,
         )
-        self.backchannel = self._backchannel()
+        self.backchannel = backchannel_of(
+            settings,
+            policy=lambda: self.policy.current,
+            keys=self.keys.view,
+            want_key=self.keys.request,
+            revoke=self.revoker.revoke,
+            clock=self.clock,
+        )
         self.certificates = Certificates(named(settings))
         self._ended, self._look_now = threading.Event(), threading.Event()
         self._ending = False
@@ -161,6 +184,8 @@ class App:
             if self.runs is not None:
                 self.runs.start()
                 running.callback(self.runs.stop)
+            self.grants.start()
+            running.callback(self.grants.stop)
             self.admin.start()
             running.callback(self.admin.stop)
             for watcher in self.watchers:
@@ -198,7 +223,7 @@ class App:
         problems += self.state.problems() if self.state is not None else []
         failed = self.sink.status().failed
         problems += self.log.problems()
-        problems += self.revoker.problems()
+        problems += [*self.revoker.problems(), *self.grants.problems()]
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
         problems += self.certificates.warnings(now, self.clock.wall())
@@ -242,22 +267,6 @@ class App:
         """SIGTERM: report it everywhere at once, then drain."""
         self._ending = True
         self.engine.stop()
-
-    def _backchannel(self) -> SmallServer | None:
-        revocation = self.settings.revocation
-        if revocation.backchannel is None:
-            return None
-        login = self.settings.envoy.inbound.login if self.settings.envoy and self.settings.envoy.inbound else None
-        judge = Backchannel(
-            policy=lambda: self.policy.current,
-            keys=self.keys.view,
-            want_key=self.keys.request,
-            revoke=self.revoker.revoke,
-            clients=frozenset((*revocation.clients, *([login.client_id] if login else []))),
-            keep=revocation.keep,
-            clock=self.clock,
-        )
-        return SmallServer(revocation.backchannel, judge.answer, most_body=MOST_BODY, name="backchannel")
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(policy=self.policy.in_force.current, keys=self.keys.view())

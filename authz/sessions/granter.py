@@ -4,8 +4,8 @@ Law 1: an event is answered when it is on record in the file and in force in thi
 not be written is in force nowhere.
 Law 2: every process follows the file: within a second, what one of them recorded is in force in all of them, and what
 has ended in one has ended in all. While the file cannot be read, nothing is held here: an end could be in it.
-Law 3: an end that this process sees is recorded, so that it has ended after a restart too, whatever the clock says then.
-It has ended here even if it cannot be recorded; that is reported, and tried again.
+Law 3: an end that this process sees is recorded, so that it has ended after a restart too, whatever the clock says
+then. It has ended here even if it cannot be recorded; that is reported, and tried again.
 Law 4: each event has one line in the log of messages: who, what, until when and why. The file is bounded.
 """
 
@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from authz.core.characters import one_line
 from authz.core.clock import Clock
@@ -31,6 +31,8 @@ _RECORD_S: Final = 1.0  # between attempts to record ends
 _TIDY_S: Final = 60.0
 _SLACK: Final = 64  # lines that a file may have beyond twice those that it needs
 _LINES_OF_ONE: Final = 3
+
+Found = TypeVar("Found")
 
 
 class Granter:
@@ -112,10 +114,16 @@ class Granter:
             self._log(one)
             return one, grant
 
-    def read(self, ask: Callable[[Ledger], object]) -> object:
-        """What `ask` returns for the ledger as it is now."""
+    def read(self, ask: Callable[[Ledger], Found]) -> Found:
+        """What `ask` returns for the ledger as it is now.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         with self._lock:
             self._refresh()
+            if "read" in self._failures:
+                raise OSError(self._failures["read"])
             self._pass_time(self._file.ledger, self._clock.wall())
             self._publish()
             return ask(self._file.ledger)

@@ -60,6 +60,7 @@ CORE = {
     "runs": 6,
     "policy": 7,
     "decision": 8,
+    "grants": 8,
     "http_answer": 9,
     "lint": 9,
     "parked": 9,
@@ -105,6 +106,8 @@ DOORS = {
     "engine/cq.py",
     "keys/store.py",
     "sessions/revoker.py",
+    "sessions/granter.py",
+    "sessions/grants_port.py",
     "check/service.py",
     "check/shadow.py",  # the candidate's door
     "serve/app.py",

@@ -36,9 +36,7 @@ class Caller:
         return bool(self.actor.local) or not self.roles.isdisjoint(roles)
 
 
-def request(
-    ledger: Ledger, policy: Policy, caller: Caller, wanted: Requested
-) -> Requested | Grant:
+def request(ledger: Ledger, policy: Policy, caller: Caller, wanted: Requested) -> Requested | Grant:
     """The request to record; or the grant that waits already for the same. `wanted.open` is set here.
 
     Raises:

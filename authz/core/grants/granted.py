@@ -71,9 +71,7 @@ class Granted:
     def _take(self, wall: float, policy: Policy) -> None:
         put = self._taken = self._put
         self._policy = policy
-        self.ended = frozenset(
-            one.held.id for one in put if one.held.until <= wall or one.held.id in self.ended
-        )
+        self.ended = frozenset(one.held.id for one in put if one.held.until <= wall or one.held.id in self.ended)
         lasting = [one for one in put if one.held.id not in self.ended]
         self._next = min((one.held.until for one in lasting), default=inf)
         found: dict[tuple[str, str], list[HeldGrant]] = {}

@@ -32,7 +32,7 @@ class State(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Grant:
-    """One grant. `over_at` is when it was seen to be over, None before that; `ended` is the event, once there is one."""
+    """One grant. `over_at` is when it was over, None while it has not been seen to be; `ended` is the event, if any."""
 
     request: Requested
     approved: Approved | None = None
@@ -116,30 +116,27 @@ class Ledger:
     def apply(self, event: Event) -> bool:
         """Take in one event; whether it changed anything."""
         self.pass_time(event.at)
-        if isinstance(event, Requested):
-            if event.id in self._grants:
-                return False
-            grant = self._grants[event.id] = Grant(request=event, over_at=self._over.get(event.id))
-            self._next = min(self._next, grant.until)
-            return self._changed()
         found = self._grants.get(event.id)
-        if found is None:
-            return False
-        if isinstance(event, Ended):
-            if found.ended is not None:
-                return False
-            found.ended = event
-            found.over_at = event.at if found.over_at is None else found.over_at
-            return self._changed()
-        if found.state is not State.WAITING or event.by == found.request.holder:
-            return False
-        found.approved = event
-        self._next = min(self._next, found.until)
-        return self._changed()
+        if isinstance(event, Requested):
+            is_new = found is None
+            if is_new:
+                found = self._grants[event.id] = Grant(request=event, over_at=self._over.get(event.id))
+        elif isinstance(event, Ended):
+            is_new = found is not None and found.ended is None
+            if found is not None and is_new:
+                found.ended = event
+                found.over_at = event.at if found.over_at is None else found.over_at
+        else:
+            is_new = found is not None and found.state is State.WAITING and event.by != found.request.holder
+            if found is not None and is_new:
+                found.approved = event
+        if found is not None and is_new:
+            self._next = min(self._next, found.until)
+            self._changed()
+        return is_new
 
-    def _changed(self) -> bool:
+    def _changed(self) -> None:
         self.changes += 1
-        return True
 
     def pass_time(self, now: float) -> None:
         """End everything whose time is over at this moment; a moment before an earlier one changes nothing."""

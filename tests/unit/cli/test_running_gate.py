@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.core.policy import Bundle
 from authz.ops.admin import AdminServer, Readiness
+from authz.sessions.grants_port import not_enabled
 from authz.ops.metrics import Metrics
 from tests.support.ports import free_port
 from tests.support.simulators.idp import PATIENCE_S
@@ -27,7 +28,7 @@ COMMANDS = [("who-can", "pools:read"), ("what-can", "--group", "g"), ("matrix",)
 def port():
     """The real operators' port, and what the gate says of itself."""
     state = {"ready": True, "reasons": (), "details": {"revision": REVISION}}
-    server = AdminServer("127.0.0.1:0", Metrics(), lambda: Readiness(**state), dict, {}.get)
+    server = AdminServer("127.0.0.1:0", Metrics(), lambda: Readiness(**state), dict, grants={}.get, access=not_enabled)
     server.start()
     server.state = state
     yield server
