@@ -5,8 +5,8 @@ record and the metrics only. An exception in it is counted and logged by its cla
 Law 2: the caller's roles follow from the same verified claims, all of them, and the same grants, by the candidate's
 roles. A caller whose issuer the candidate has another entry for, or none, is counted and not evaluated.
 Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the issuer and
-the grants, a comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded. Used by one
-thread.
+the grants, a comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded.
+Used by one thread.
 
 It comes before the record, because no answer is given without its record, and the record holds both verdicts.
 """
