@@ -2,11 +2,11 @@
 
 Law 1: the candidate changes no answer. It is asked after the answer is made, and what it says goes to the check's
 record and the metrics only. An exception in it is counted and logged by its class and place; the check goes on.
-Law 2: the caller's roles follow from the same verified claims, all of them, by the candidate's roles. A caller whose
-issuer the candidate has another entry for, or none, is counted and not evaluated.
-Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims and the issuer, a
-comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded. Used by one
-thread.
+Law 2: the caller's roles follow from the same verified claims, all of them, and the same grants, by the candidate's
+roles. A caller whose issuer the candidate has another entry for, or none, is counted and not evaluated.
+Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the grants and the
+issuer, a comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded. Used
+by one thread.
 
 It comes before the record, because no answer is given without its record, and the record holds both verdicts.
 """
@@ -20,7 +20,7 @@ from authz.authn.sessions import Session, groups_in
 from authz.authn.token_headers import shown_token
 from authz.check.check_record import CheckRecord
 from authz.core.decision.decide import evaluate
-from authz.core.model import Claims, Decision, HttpRequest, Identity, Issuer
+from authz.core.model import Claims, Decision, HeldGrant, HttpRequest, Identity, Issuer
 from authz.core.policy import Policy
 from authz.core.shadow import Changes, Comparison, Side, agreed, compare, unknown
 from authz.core.shadow.comparison import EVALUATED
@@ -66,7 +66,9 @@ class Shadow:
         self._candidate: Candidate | None = None
         self._number = 0  # of the candidate
         self._same = _NOTHING
-        self._known: dict[int, tuple[Claims, Issuer, Identity | None]] = {}  # by identity of the claims, kept with it
+        self._known: dict[
+            int, tuple[Claims, Issuer, tuple[HeldGrant, ...], Identity | None]
+        ] = {}  # by identity of the claims, kept with it
         self._failed_at = ""
 
     def compare(self, check: CheckRecord, decision: Decision) -> None:
@@ -118,7 +120,7 @@ class Shadow:
         elif check.account is None:
             theirs = identity  # a run with a token of the gate has no memberships
         else:
-            theirs = self._caller(http, check.account, policy)
+            theirs = self._caller(http, check.account, identity.grants, policy)
             if theirs is None:
                 return unknown("issuer", policy.revision)
             if identity.run is not None:
@@ -132,19 +134,24 @@ class Shadow:
             other = evaluate(request, theirs, policy)
         return compare(request, Side(identity, decision), Side(theirs, other), self._same)
 
-    def _caller(self, http: HttpRequest, account: Session, candidate: Policy) -> Identity | None:
-        """The caller under the candidate; None if it has another entry for the issuer, or none."""
+    def _caller(
+        self, http: HttpRequest, account: Session, grants: tuple[HeldGrant, ...], candidate: Policy
+    ) -> Identity | None:
+        """The caller under the candidate; None if it has another entry for the issuer, or none.
+
+        `grants` are those that count under the policy in force.
+        """
         claims, issuer = account.claims, account.issuer
         known = self._known.get(id(claims))
-        if known is not None and known[0] is claims and known[1] is issuer:
-            return known[2]
+        if known is not None and known[0] is claims and known[1] is issuer and known[2] == grants:
+            return known[3]
         found = None
         if candidate.issuers.get(issuer.issuer) == issuer:
             whole = claims if account.whole else replace(claims, groups=groups_in(shown_token(http), account))
-            found = replace(candidate.identify(whole), claims=claims)
+            found = replace(candidate.identify(whole, grants), claims=claims)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[id(claims)] = claims, issuer, found
+        self._known[id(claims)] = claims, issuer, grants, found
         return found
 
     def _failed(self, check: CheckRecord, error: Exception) -> None:
