@@ -165,6 +165,8 @@ class Recorder:
                 shared["base"] = request.base
             if request.narrowed:
                 shared["narrowed"] = True
+        if identity is not None and identity.grants:
+            shared["grants"] = tuple({"entry": grant.entry, "id": grant.id} for grant in identity.grants)
         if check.policy is not None and check.policy.ended_in_part:
             shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:

@@ -4,9 +4,9 @@ Law 1: the candidate changes no answer. It is asked after the answer is made, an
 record and the metrics only. An exception in it is counted and logged by its class and place; the check goes on.
 Law 2: the caller's roles follow from the same verified claims, all of them, and the same grants, by the candidate's
 roles. A caller whose issuer the candidate has another entry for, or none, is counted and not evaluated.
-Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the issuer and
-the grants, a comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded.
-Used by one thread.
+Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the grants and the
+issuer, a comparison beside the prepared record that it is part of. Both are dropped with the candidate. Bounded. Used
+by one thread.
 
 It comes before the record, because no answer is given without its record, and the record holds both verdicts.
 """
@@ -66,8 +66,9 @@ class Shadow:
         self._candidate: Candidate | None = None
         self._number = 0  # of the candidate
         self._same = _NOTHING
-        # By identity of the claims, kept with it.
-        self._known: dict[int, tuple[Claims, Issuer, tuple[HeldGrant, ...], Identity | None]] = {}
+        self._known: dict[
+            int, tuple[Claims, Issuer, tuple[HeldGrant, ...], Identity | None]
+        ] = {}  # by identity of the claims, kept with it
         self._failed_at = ""
 
     def compare(self, check: CheckRecord, decision: Decision) -> None:
@@ -119,7 +120,7 @@ class Shadow:
         elif check.account is None:
             theirs = identity  # a run with a token of the gate has no memberships
         else:
-            theirs = self._caller(http, check.account, policy)
+            theirs = self._caller(http, check.account, identity.grants, policy)
             if theirs is None:
                 return unknown("issuer", policy.revision)
             if identity.run is not None:
@@ -133,11 +134,16 @@ class Shadow:
             other = evaluate(request, theirs, policy)
         return compare(request, Side(identity, decision), Side(theirs, other), self._same)
 
-    def _caller(self, http: HttpRequest, account: Session, candidate: Policy) -> Identity | None:
-        """The caller under the candidate; None if it has another entry for the issuer, or none."""
-        claims, issuer, grants = account.claims, account.issuer, account.identity.grants
+    def _caller(
+        self, http: HttpRequest, account: Session, grants: tuple[HeldGrant, ...], candidate: Policy
+    ) -> Identity | None:
+        """The caller under the candidate; None if it has another entry for the issuer, or none.
+
+        `grants` are those that count under the policy in force.
+        """
+        claims, issuer = account.claims, account.issuer
         known = self._known.get(id(claims))
-        if known is not None and known[0] is claims and known[1] is issuer and known[2] is grants:
+        if known is not None and known[0] is claims and known[1] is issuer and known[2] == grants:
             return known[3]
         found = None
         if candidate.issuers.get(issuer.issuer) == issuer:

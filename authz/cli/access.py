@@ -11,6 +11,7 @@ from typing import Any
 import click
 import orjson
 
+from authz.cli.callers import check_granted
 from authz.cli.naming import Names, callers_json
 from authz.cli.options import gate_option, json_option, policy_option, running_option
 from authz.cli.safe_text import RAW
@@ -172,6 +173,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @click.option("--group", "groups", multiple=True, help="A group of the token. May be repeated.")
 @click.option("--client", default="", help="The client id of the token.")
 @click.option("--as", "subject", default="", help="The subject of the token.")
+@click.option("--grant", "grants", multiple=True, help="A grant of this entry of `grantable`. May be repeated.")
 @click.option("--role", default="", help="A role of the policy, in place of what a token says.")
 @click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first.")
 @policy_option
@@ -180,6 +182,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @json_option
 def what_can(
     groups: tuple[str, ...],
+    grants: tuple[str, ...],
     *,
     client: str,
     subject: str,
@@ -194,18 +197,21 @@ def what_can(
     \b
     authz what-can --group data-readers
     authz what-can --client sales-etl
+    authz what-can --grant sales-oncall
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     policy = served(files["policy_path"], files["settings_path"], gate).policy
-    if role and (groups or client or subject):
+    if role and (groups or client or subject or grants):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
         hint = near(role, policy.roles) or "see its `roles`"
         raise click.UsageError(one_line(f"the policy has no role {role} ({hint})"))
+    check_granted(grants, policy)
     names = [one.name for one in policy.issuers.values()]
     if issuer and issuer not in names:
         raise click.UsageError(one_line(f"the policy has no issuer named {issuer}; it has {', '.join(names)}"))
     held = [*(Membership(Kind.GROUP, group) for group in groups)]
+    held += [Membership(Kind.GRANT, entry) for entry in grants]
     held += [Membership(kind, value) for kind, value in ((Kind.CLIENT, client), (Kind.SUBJECT, subject)) if value]
     caller = Caller(issuer or names[0], tuple(held))
     asking = {plane: one for plane in Plane if (one := _as_role(policy, plane, role) if role else caller) is not None}

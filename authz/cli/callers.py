@@ -1,6 +1,6 @@
 """Caller of `authz check` and `authz explain`: a real token, an account given by options, a run, or anonymous."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +11,13 @@ from authz.cli.keys import keysets_for
 from authz.cli.options import jwks_option, read_token
 from authz.core import tokens
 from authz.core.cases import callers
+from authz.core.characters import one_line
+from authz.core.documents.wording import near
 from authz.core.errors import TokenError
 from authz.core.model import Claims, Identity, Level, Plane, Run
 from authz.core.policy import Policy
 from authz.core.policy.outbound import SATISFIED
+from authz.core.policy.rules import held
 from authz.core.reasons import Reason
 from authz.core.revocation import Revoked
 
@@ -22,6 +25,7 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),
     click.option("--group", "groups", multiple=True, help="A group that the subject has. May be repeated."),
     click.option("--client", default="", help="The client id of the token, for service accounts."),
+    click.option("--grant", "grants", multiple=True, help="A grant of this entry of `grantable`. May be repeated."),
     click.option(
         "--issuer",
         default="",
@@ -50,6 +54,7 @@ class Caller:
     subject: str
     client: str
     groups: tuple[str, ...]
+    grants: tuple[str, ...]
     dag: str
     task: str
     level: str | None
@@ -59,7 +64,7 @@ class Caller:
     @property
     def account(self) -> bool:
         """Whether the options describe a token."""
-        return bool(self.subject or self.groups or self.client)
+        return bool(self.subject or self.groups or self.client or self.grants)
 
 
 def identity_of(
@@ -80,10 +85,12 @@ def identity_of(
         DeniedError: the token is refused, or every token that the options describe would be.
     """
     run = _run(caller, plane, surest)
+    check_granted(caller.grants, policy)
     if caller.token_file is not None:
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
-        return policy.identify(_verified(caller, policy, plane, now, token_bytes, revoked))
+        claims = _verified(caller, policy, plane, now, token_bytes, revoked)
+        return policy.identify(claims, held(caller.grants))
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")
@@ -94,11 +101,24 @@ def identity_of(
             subject=caller.subject,
             client=caller.client,
             groups=caller.groups,
+            grants=caller.grants,
             run=run,
         ),
         policy,
         plane,
     )
+
+
+def check_granted(entries: Iterable[str], policy: Policy) -> None:
+    """Check that the policy has entries of these names.
+
+    Raises:
+        UsageError: it has not.
+    """
+    for name in entries:
+        if name not in policy.grantable:
+            hint = near(name, policy.grantable) or f"it has {', '.join(policy.grantable) or 'none'}"
+            raise click.UsageError(one_line(f"the policy has no entry {name} of `grantable` ({hint})"))
 
 
 def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:

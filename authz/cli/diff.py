@@ -23,7 +23,8 @@ from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
 from authz.core.errors import Problem
 from authz.core.policy import Bundle, Policy
-from authz.core.proof.conditions import Condition, KeyFiles
+from authz.core.proof.condition import Condition
+from authz.core.proof.conditions import KeyFiles
 from authz.core.proof.diff import Change
 from authz.core.proof.periods import Period, about, periods
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import parse_end
 from authz.core.errors import RequestError
-from authz.core.model import NO_CLAIMS, Claims, Decision, Identity, Level, Plane, Request, Run
+from authz.core.model import NO_CLAIMS, Claims, Decision, HeldGrant, Identity, Level, Plane, Request, Run
 from authz.core.policy import NEVER, Policy, as_of
 from authz.core.reasons import ALLOWED_BY_POLICY, ANSWERS, DENIED_BY_POLICY, Reason, word_of
 from authz.core.record import HASHED, LONGEST, REPLACED, VERSION, Memberships, identity_id, written
@@ -68,8 +68,9 @@ class Case:
     """What was evaluated, and what came of it.
 
     `caller` is None for an anonymous caller, and for a run that a token of the gate identifies: it has no memberships.
-    `lost` says which of the caller's fields are not known, and why. `at` is the time, in seconds since the epoch, for
-    which the policy decided: a policy in which something ends decides again as it was then.
+    `grants` are those that the caller held; their ends are not known. `lost` says which of the caller's fields are not
+    known, and why. `at` is the time, in seconds since the epoch, for which the policy decided: a policy in which
+    something ends decides again as it was then.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Case:
     rule: str
     lost: Mapping[str, Gap]
     at: float
+    grants: tuple[HeldGrant, ...] = ()
 
 
 Callers = dict[str, tuple[Claims, Mapping[str, Gap]]]
@@ -131,7 +133,7 @@ def identify(case: Case, policy: Policy) -> Identity | Gap | None:
     for name, table in _TABLES:
         if name in case.lost and any(getattr(role, table) for role in policy.roles.values()):
             return case.lost[name]
-    return replace(policy.identify(replace(caller, issuer_name=issuer.name)), run=run)
+    return replace(policy.identify(replace(caller, issuer_name=issuer.name), case.grants), run=run)
 
 
 def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]], known: Callers) -> Case:
@@ -150,6 +152,7 @@ def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
         rule=_text(record, "rule"),
         lost=lost,
         at=_at(record),
+        grants=_grants(record) if caller is not None and "grants" in record else (),
     )
 
 
@@ -223,6 +226,10 @@ def _run(record: Mapping[str, Any]) -> Run | None:
     if any(REPLACED in str(value) for value in run.values()):
         raise _CannotError(Gap.REPLACED)
     return read_run(run, Level(record["level"]))
+
+
+def _grants(record: Mapping[str, Any]) -> tuple[HeldGrant, ...]:
+    return tuple(HeldGrant(_text(one, "entry"), _text(one, "id"), NEVER) for one in record["grants"])
 
 
 def _caller(name: str, entries: Mapping[str, Mapping[str, Any]], known: Callers) -> tuple[Claims, Mapping[str, Gap]]:

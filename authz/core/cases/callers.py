@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from authz.core.errors import TokenError
 from authz.core.model import NO_CLAIMS, SOMEONE, Claims, Identity, Issuer, Level, Plane, Run
 from authz.core.policy import Policy
+from authz.core.policy.rules import held
 from authz.core.reasons import Reason
 
 
@@ -15,7 +16,8 @@ from authz.core.reasons import Reason
 class Caller:
     """Who asks. `token`: with a valid token, of the issuer with this name or, where it is "", of the first that fits.
 
-    A caller with neither a token nor a run is anonymous.
+    `grants` are entries of `grantable` of which they hold a grant. A caller with neither a token nor a run is
+    anonymous.
     """
 
     token: bool = False
@@ -23,6 +25,7 @@ class Caller:
     subject: str = ""
     client: str = ""
     groups: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
     run: Run | None = None
 
 
@@ -45,7 +48,7 @@ def identity_of(caller: Caller, policy: Policy, plane: Plane) -> Identity | None
     if accepted is None:
         text = f"no token is accepted on the plane {plane}: add audiences: {{{plane}: [...]}} to an issuer"
         raise TokenError(Reason.AUDIENCE, text)
-    return replace(policy.identify(_claimed(caller, accepted)), run=caller.run)
+    return replace(policy.identify(_claimed(caller, accepted), held(caller.grants)), run=caller.run)
 
 
 def _claimed(caller: Caller, issuer: Issuer) -> Claims:

@@ -14,6 +14,7 @@ from typing import Final
 from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
+from authz.core.lint.grantable import had_already, open_approval
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.teams import OncePerTeams, about_teams
 from authz.core.model import Plane
@@ -75,6 +76,7 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         about_dags(covering),
         about_calls(policy),
         about_teams(covering),
+        open_approval(policy),
     )
 
 
@@ -82,7 +84,12 @@ def _notes(covering: Covering) -> Iterator[Problem]:
     policy = covering.policy
     words = covering.words
     return itertools.chain(
-        _unused(policy), _twins(policy), _raised(policy, words), _tokens(policy), careful_denials(policy)
+        _unused(policy),
+        _twins(policy),
+        _raised(policy, words),
+        _tokens(policy),
+        careful_denials(policy),
+        had_already(policy),
     )
 
 
@@ -100,7 +107,7 @@ def _issuers(policy: Policy) -> Iterator[Problem]:
 def _unused(policy: Policy) -> Iterator[Problem]:
     named = {role for rule in policy.rules.values() for role in rule.roles}
     for role in policy.roles.values():
-        if not role.airflow and not named & role.includes:
+        if not role.airflow and not role.grants and not named & role.includes:  # of a grant, what it gives is reported
             yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
 
 
@@ -221,7 +228,7 @@ def _strong_readers(policy: Policy) -> Iterator[Problem]:
             only_reads[name] = reads and only_reads.get(name, True)
     for role in policy.roles.values():
         airflow = policy.airflow_roles.get(role.name, "")
-        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
+        if role.airflow or role.grants or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
             continue
         if only_reads.get(role.name, False):
             message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"

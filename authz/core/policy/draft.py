@@ -43,6 +43,7 @@ class Draft:
     `role_names` and `issuer_names` also have those of which nothing could be kept. `cases` are those of this file.
     `roles` and `rules` have those of each team; `written` has what the file has for all teams, `made` what followed.
     They also have those of each entry of `grantable`; `granting` says of which one a role is.
+    `entry_names` are their ids, None if the section could not be read at all.
     """
 
     document: Document
@@ -52,6 +53,7 @@ class Draft:
     rules: Sequence[tuple[Loc, RuleDraft]]
     grantable: Mapping[int, GrantableDraft]
     granting: Mapping[str, int]
+    entry_names: frozenset[str] | None
     written: teams.Written
     made: teams.Made
     role_names: frozenset[str]
@@ -114,6 +116,7 @@ def _whole(document: Document, whole: PolicyFile, table: catalogue.Catalogue) ->
         rules=_all_rules(made, grantable),
         grantable=grantable,
         granting={of_grant(entry.id): index for index, entry in grantable.items()},
+        entry_names=frozenset(entry.id for entry in grantable.values()),
         written=written,
         made=made,
         role_names=frozenset({AUTHENTICATED, *roles, *_perhaps(written, made, grantable)}),
@@ -157,6 +160,7 @@ def _salvaged(document: Document, table: catalogue.Catalogue) -> Draft:
         rules=_all_rules(made, grantable),
         grantable=grantable,
         granting={of_grant(entry.id): index for index, entry in grantable.items()},
+        entry_names=_entry_names(document),
         written=written,
         made=made,
         role_names=frozenset(
@@ -229,6 +233,11 @@ def _asked(raw_roles: Any, document: Document) -> set[str]:
     entries = [*mappings(document.data.get("grantable")).values()]
     keys = ("roles", "requesters", "approvers")
     return {name for key in keys for name in _mentioned(raw_roles, entries, key)}
+
+
+def _entry_names(document: Document) -> frozenset[str] | None:
+    section = document.data.get("grantable", ())
+    return frozenset(str(item.get("id")) for item in mappings(section).values()) if isinstance(section, tuple) else None
 
 
 def _with_grants(roles: Mapping[str, RoleDraft], grantable: Mapping[int, GrantableDraft]) -> dict[str, RoleDraft]:

@@ -4,13 +4,13 @@ Law: data only. An empty condition is no condition: the rule ignores that side o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from authz.core.model import Level, Plane
+from authz.core.model import HeldGrant, Level, Plane
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern
 
 AUTHENTICATED: Final = "authenticated"
@@ -38,6 +38,11 @@ def of_team(rule_id: str, team: str) -> str:
 def of_grant(entry: str) -> str:
     """The role and the rule of an entry of `grantable`. No written name has a `/`."""
     return f"grant/{entry}"
+
+
+def held(entries: Iterable[str]) -> tuple[HeldGrant, ...]:
+    """Grants of these entries, as a caller holds them whom people describe: without an id and an end."""
+    return tuple(HeldGrant(entry, "", NEVER) for entry in entries)
 
 
 def written(rule_id: str) -> str:

@@ -1,30 +1,24 @@
-"""What no comparison of rules shows: who is a caller, what a request is, and what the gate says about a caller.
+"""What no comparison of rules shows: who is a caller, what a request is, what the gate says, who may ask for what.
 
 Law: pure. The contents of key files are given. Beside equal conditions the difference between the rules is complete.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 from authz.core.model import Identity, Issuer, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
 from authz.core.proof.callers import callers
+from authz.core.proof.condition import Condition
+from authz.core.proof.grantable import about_grantable
 
 _NOTHING: Final = "none"
 
 KeyFiles = Mapping[str, str]
 """Issuer → what says which keys its file has: a digest of the content, or the file's place if it cannot be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """Something that changes who is a caller, what a request is or what the gate tells Airflow about a caller."""
-
-    text: str
-    widens: bool
 
 
 def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
@@ -41,6 +35,7 @@ def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None 
         else:
             yield from _of_issuer(before, after, keys)
     yield from _told_to_airflow(old, new)
+    yield from about_grantable(old, new)
 
 
 def _of_issuer(before: Issuer, after: Issuer, keys: tuple[KeyFiles, KeyFiles] | None) -> Iterator[Condition]:
@@ -94,7 +89,7 @@ def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:
     found: dict[str, bool] = {}
     for caller in callers(Plane.INBOUND, old, new):
         if caller.issuer:
-            before, after = old.identify(caller.claims()), new.identify(caller.claims())
+            before, after = caller.identified(old), caller.identified(new)
             found.update(_level(before, after, old, new))
             found.update(_agent(before, after, old, new))
     yield from (Condition(text=text, widens=widens) for text, widens in found.items())

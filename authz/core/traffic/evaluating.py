@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from authz.core.decision.decide import evaluate
-from authz.core.model import Decision, Identity, Plane
+from authz.core.model import Decision, HeldGrant, Identity, Plane
 from authz.core.policy import Policy, as_of
 from authz.core.record import DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.replay import Callers, Case, Gap, identify, rebuild
@@ -68,7 +68,7 @@ class Traffic(Generic[_Kind]):
         self._policy, self._kind = policy, kind
         self._known: dict[bytes, Tally] = {}
         self._callers: Callers = {}
-        self._identities: dict[tuple[str, Plane, str], Identity | Gap] = {}
+        self._identities: dict[tuple[str, Plane, str, tuple[HeldGrant, ...]], Identity | Gap] = {}
         self._editions: dict[float, Policy] = {}
 
     def learn(self, line: bytes) -> None:
@@ -138,7 +138,7 @@ class Traffic(Generic[_Kind]):
     def _identity(self, record: Mapping[str, Any], case: Case, policy: Policy) -> Identity | Gap | None:
         if case.caller is None or case.run is not None:
             return identify(case, policy)
-        key = record["identity"], case.request.plane, policy.edition
+        key = record["identity"], case.request.plane, policy.edition, case.grants
         known = self._identities.get(key)
         if known is None and (known := identify(case, policy)) is not None:
             self._identities[key] = known

@@ -21,6 +21,7 @@ ISSUERS = ["corp", "people"]
 SUBJECTS = ["s0"]
 CLIENTS = ["c0"]
 GROUPS = ["g0", "g1", "g2"]
+GRANTS = ["e0", "e1"]
 DAGS = ["a", "b", "ab", "ba", "aba", "bab", "aab", "q"]
 GLOBS = ["a*", "*a", "*b", "a", "ab", "*", "a*b", "*a*", "b*"]
 OPERATIONS = [
@@ -122,6 +123,20 @@ def roles(rng, issuers):
     return made
 
 
+def grantable(rng, plane):
+    """No entry, one or two: roles, what a rule allows, or both."""
+    for name in GRANTS[: rng.choice([0, 0, 1, 2])]:
+        entry = {"id": name, "requesters": ["authenticated"], "approvers": "none", "longest": "1d"}
+        if rng.random() < 0.6:
+            entry["roles"] = names(rng, ["r0", "r1", "r2"])
+        if "roles" not in entry or rng.random() < 0.4:
+            allowing = rule(rng, 0, plane)
+            while allowing.keys() & {"deny", "public"} or "roles" not in allowing:
+                allowing = rule(rng, 0, plane)
+            entry = {**{key: value for key, value in allowing.items() if key not in {"id", "roles"}}, **entry}
+        yield entry
+
+
 def issuers_of(rng):
     return [
         {"name": name, "issuer": f"https://{name}.example.com", "audiences": audiences, "algorithms": ["RS256"]}
@@ -133,7 +148,8 @@ def drawn(rng, plane):
     """A policy of a few rules."""
     issuers = issuers_of(rng)
     rules = [rule(rng, n, plane) for n in range(rng.randint(1, 5))]
-    return {"issuers": issuers, "roles": roles(rng, [one["name"] for one in issuers]), "rules": rules}
+    made = {"issuers": issuers, "roles": roles(rng, [one["name"] for one in issuers]), "rules": rules}
+    return {**made, "grantable": [*grantable(rng, plane)]}
 
 
 def changed(rng, plane, before):
@@ -142,7 +158,9 @@ def changed(rng, plane, before):
     for _ in range(rng.randint(1, 2)):
         at = rng.randrange(len(made["rules"]))
         kind = rng.random()
-        if kind < 0.3:
+        if rng.random() < 0.15:
+            made["grantable"] = [*grantable(rng, plane)]
+        elif kind < 0.3:
             made["rules"][at] = rule(rng, 10 + at, plane)
         elif kind < 0.5 and len(made["rules"]) > 1:
             del made["rules"][at]
@@ -175,7 +193,7 @@ def policy(rng, plane, before=None):
 
 def loaded(made):
     """The policy, compiled."""
-    sections = "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules"))
+    sections = "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules", "grantable"))
     return load(Bundle(f"version: 1\n{sections}".encode(), "policy.yaml"))
 
 

@@ -2,12 +2,20 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
+from authz.authn.sessions import Session
+from authz.check.check_record import CheckRecord
 from authz.check.shadow import Candidate, Shadow
+from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import moment_text
+from authz.core.model import HttpRequest, Plane
+from authz.core.policy.rules import held
+from authz.core.reasons import word_of
 from authz.core.shadow import Changes
 from authz.ops.metrics import Metrics
-from tests.support.factories.tokens import NOW, access_claims, sign
+from tests.support.factories.decision_logs import claims, request
+from tests.support.factories.tokens import ISS, NOW, access_claims, sign
 from tests.support.rigs.service import KEY, POLICY, Rig, load, message
 from tests.unit.check.test_privacy import GROUPS, hiding
 from tests.unit.check.test_recorder import SCHEMA
@@ -169,3 +177,29 @@ def test_a_candidate_in_which_something_has_ended_is_compared_no_more():
     for _ in range(3):
         beside.rig.check(token=token)
         assert "shadow" not in beside.rig.record
+
+
+def test_the_candidate_sees_the_grants_that_the_caller_holds():
+    entry = (
+        '\ngrantable:\n  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:%s"]}\n'
+    )
+    policy, candidate = load(POLICY + entry % "read"), load(POLICY + entry % "delete")
+    who, asked = claims("https://idp.test", "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
+    who.issuer, (issuer,) = ISS, policy.issuers.values()
+    session = Session(
+        identity=policy.identify(who), standing=SimpleNamespace(issuer=issuer), starts=0.0, ends=1e12, dies_at=1e12,
+        marks=0, whole=True,
+    )  # fmt: skip
+    newest = Candidate(policy=candidate)
+    shadow = Shadow(lambda: newest, Metrics())
+    http = HttpRequest(plane="inbound", audience="", method="GET", authority="airflow.test", target="/api/v2/pools")
+    for grants, ours, theirs in (
+        (held(["more"]), "allow", "deny"),
+        ((), "deny", None),
+        (held(["more"]), "allow", "deny"),
+    ):
+        identity = policy.identify(who, grants)
+        decision = evaluate(asked, identity, policy)
+        check = CheckRecord(id="d", http=http, request=asked, identity=identity, account=session, policy=policy)
+        shadow.compare(check, decision)
+        assert (word_of(decision.reason), check.shadow.fields.get("decision")) == (ours, theirs)

@@ -16,7 +16,7 @@ from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.gains import Gains
 from authz.core.proof.nothing import without_rules
 from authz.core.proof.space import Space
-from tests.support.factories.small_policies import CLIENTS, DAGS, GROUPS, SUBJECTS, loaded, policy, requests
+from tests.support.factories.small_policies import CLIENTS, DAGS, GRANTS, GROUPS, SUBJECTS, loaded, policy, requests
 
 MOST_CALLERS = 12  # of each request
 
@@ -132,8 +132,8 @@ class Pair:
         return any(held.issuperset(self._counts(who.issuer, m) for m in one.memberships) for one in each(who))
 
     def _counts(self, issuer, membership):
-        alone = Caller(issuer, (membership,)).claims()
-        return membership.kind, self.old.identify(alone).roles, self.new.identify(alone).roles
+        alone = Caller(issuer, (membership,))
+        return membership.kind, alone.identified(self.old).roles, alone.identified(self.new).roles
 
 
 def each(caller):
@@ -154,12 +154,16 @@ def everybody(issuers, run):
         return [RUN]
     clients = ((), *(((Membership(Kind.CLIENT, value)),) for value in CLIENTS))
     subjects = ((), *(((Membership(Kind.SUBJECT, value)),) for value in SUBJECTS))
-    groups = [
-        tuple(Membership(Kind.GROUP, group) for group in chosen)
-        for size in range(len(GROUPS) + 1)
-        for chosen in combinations(GROUPS, size)
-    ]
-    return [ANONYMOUS, *(Caller(one, sum(held, ())) for one, *held in product(issuers, groups, clients, subjects))]
+    groups, grants = (
+        [
+            tuple(Membership(kind, value) for value in chosen)
+            for size in range(len(values) + 1)
+            for chosen in combinations(values, size)
+        ]
+        for kind, values in ((Kind.GROUP, GROUPS), (Kind.GRANT, GRANTS))
+    )
+    every = product(issuers, groups, clients, subjects, grants)
+    return [ANONYMOUS, *(Caller(one, sum(held, ())) for one, *held in every)]
 
 
 def questions(rng, pair, count):

@@ -3,7 +3,7 @@
 import json
 import random
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 
@@ -69,11 +69,12 @@ def tokens(policy, plane):
         if plane in issuer.audiences:
             for size in range(len(small.GROUPS) + 1):
                 for groups in combinations(small.GROUPS, size):
-                    for client in ((), small.CLIENTS):
-                        for subject in ((), small.SUBJECTS):
-                            held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
-                            memberships = (Membership(kind, value) for kind, values in held for value in values)
-                            yield Caller(issuer.name, tuple(memberships))
+                    others = ((), small.CLIENTS), ((), small.SUBJECTS), *(((), [name]) for name in small.GRANTS)
+                    for client, subject, *grants in product(*others):
+                        held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
+                        held += tuple((Kind.GRANT, granted) for granted in grants)
+                        memberships = (Membership(kind, value) for kind, values in held for value in values)
+                        yield Caller(issuer.name, tuple(memberships))
 
 
 def is_excepted(caller, policy, words):
