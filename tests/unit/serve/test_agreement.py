@@ -77,10 +77,11 @@ def test_without_an_egress_section_destinations_of_rules_are_not_checked():
 
 
 def test_a_destination_that_only_an_entry_of_grantable_names_is_known_to_the_settings():
-    entry = '{{id: a, requesters: [viewer], approvers: none, longest: 1d, plane: egress, destinations: [{}], paths: ["/**"]}}'
+    entry = "{{id: a, requesters: [viewer], approvers: none, longest: 1d, {}}}"
+    rule = 'plane: egress, destinations: [{}], paths: ["/**"]'
     egress = {"destinations": (ORDERS,)}
     for name, count in (("orders", 0), ("ordres", 1)):
-        policy = load(BASE.format("public: true, operations: [health:read]"), grantable=entry.format(name))
+        policy = load(BASE.format("public: true, operations: [health:read]"), grantable=entry.format(rule.format(name)))
         found = agreement.mistakes(policy, settings(egress=egress), "authz.yaml")
         assert len(found) == count
         assert all("`grant/a`" in one.message and one.line == policy.grantable["a"].line for one in found)
