@@ -41,7 +41,7 @@ def of_grant(entry: str) -> str:
 
 
 def held(entries: Iterable[str]) -> tuple[HeldGrant, ...]:
-    """Grants of these entries, as a caller holds them whom people describe: without an id and an end."""
+    """Grants of these entries, as a described caller holds them: without an id and an end."""
     return tuple(HeldGrant(entry, "", NEVER) for entry in entries)
 
 

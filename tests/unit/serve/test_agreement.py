@@ -74,3 +74,14 @@ def test_egress_errors_of_a_policy_are_mistakes_and_egress_warnings_are_not():
 
 def test_without_an_egress_section_destinations_of_rules_are_not_checked():
     assert agreement.mistakes(load(BASE.format("deny: true, plane: egress, destinations: [x]")), settings(), "s") == []
+
+
+def test_a_destination_that_only_an_entry_of_grantable_names_is_known_to_the_settings():
+    entry = "{{id: a, requesters: [viewer], approvers: none, longest: 1d, {}}}"
+    rule = 'plane: egress, destinations: [{}], paths: ["/**"]'
+    egress = {"destinations": (ORDERS,)}
+    for name, count in (("orders", 0), ("ordres", 1)):
+        policy = load(BASE.format("public: true, operations: [health:read]"), grantable=entry.format(rule.format(name)))
+        found = agreement.mistakes(policy, settings(egress=egress), "authz.yaml")
+        assert len(found) == count
+        assert all("`grant/a`" in one.message and one.line == policy.grantable["a"].line for one in found)
