@@ -28,6 +28,7 @@ from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
 from authz.ops.file_watcher import Watcher
+from authz.ops.http_server import SmallServer
 from authz.ops.kept_policy import KeptPolicy
 from authz.ops.metrics import Metrics
 from authz.ops.named_files import NamedFiles
@@ -97,22 +98,9 @@ class App:
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
         self.grants = GrantParts(
-            settings,
-            revoked=revoked,
-            clock=self.clock,
-            metrics=self.metrics,
-            policy=lambda: self.policy.in_force.current,
-            keys=self.keys.view,
-            want_key=self.keys.request,
-            announces=lints,
+            settings, self.keys, self.clock, self.metrics, revoked=revoked, policy=self._in_force, announces=lints
         )
-        authenticator = Authenticator(
-            capacity=settings.limits.cached_tokens,
-            max_token_bytes=settings.limits.token_bytes,
-            count=self.metrics.token_cache,
-            revoked=revoked,
-            granted=self.grants.granted,
-        )
+        authenticator = self._authenticator(revoked)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
@@ -134,22 +122,11 @@ class App:
         named_files = NamedFiles(Path(settings.policy))
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file), *self.shadow.watchers]
+        shown = self.metrics, self.readiness, self.minter.jwks
         self.admin = AdminServer(
-            settings.admin.listen,
-            self.metrics,
-            self.readiness,
-            self.minter.jwks,
-            grants=self.minter.grants.find,
-            access=self.grants.answer,
+            settings.admin.listen, *shown, grants=self.minter.grants.find, access=self.grants.answer
         )
-        self.backchannel = backchannel_of(
-            settings,
-            policy=lambda: self.policy.current,
-            keys=self.keys.view,
-            want_key=self.keys.request,
-            revoke=self.revoker.revoke,
-            clock=self.clock,
-        )
+        self.backchannel = self._backchannel()
         self.certificates = Certificates(named(settings))
         self._ended, self._look_now = threading.Event(), threading.Event()
         self._ending = False
@@ -267,6 +244,28 @@ class App:
         """SIGTERM: report it everywhere at once, then drain."""
         self._ending = True
         self.engine.stop()
+
+    def _authenticator(self, revoked: Revoked) -> Authenticator:
+        limits = self.settings.limits
+        return Authenticator(
+            capacity=limits.cached_tokens,
+            max_token_bytes=limits.token_bytes,
+            count=self.metrics.token_cache,
+            revoked=revoked,
+            granted=self.grants.granted,
+        )
+
+    def _in_force(self) -> Policy | None:
+        return self.policy.in_force.current
+
+    def _backchannel(self) -> SmallServer | None:
+        return backchannel_of(
+            self.settings,
+            policy=lambda: self.policy.current,
+            keys=self.keys,
+            revoke=self.revoker.revoke,
+            clock=self.clock,
+        )
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(policy=self.policy.in_force.current, keys=self.keys.view())

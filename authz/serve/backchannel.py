@@ -3,12 +3,12 @@
 Law: without `revocation.backchannel` in the settings there is none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from authz.authn.sessions import KeyState
 from authz.core.clock import Clock
 from authz.core.policy import Policy
 from authz.core.revocation import PendingRevocation
+from authz.keys import KeyStore
 from authz.ops.http_server import SmallServer
 from authz.sessions.backchannel import MOST_BODY, Backchannel
 from authz.settings import Settings
@@ -18,8 +18,7 @@ def backchannel_of(
     settings: Settings,
     *,
     policy: Callable[[], Policy | None],
-    keys: Callable[[], Mapping[str, KeyState]],
-    want_key: Callable[[str, str, Callable[[], None]], bool],
+    keys: KeyStore,
     revoke: Callable[[PendingRevocation, Callable[[], None]], bool],
     clock: Clock,
 ) -> SmallServer | None:
@@ -34,8 +33,8 @@ def backchannel_of(
     login = settings.envoy.inbound.login if settings.envoy and settings.envoy.inbound else None
     judge = Backchannel(
         policy=policy,
-        keys=keys,
-        want_key=want_key,
+        keys=keys.view,
+        want_key=keys.request,
         revoke=revoke,
         clients=frozenset((*revocation.clients, *([login.client_id] if login else []))),
         keep=revocation.keep,

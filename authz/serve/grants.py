@@ -3,14 +3,15 @@
 Law: without `grants.file` in the settings no check pays for it, and requests are answered with what to set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from authz.authn.sessions import Authenticator, KeyState
+from authz.authn.sessions import Authenticator
 from authz.core.clock import Clock
 from authz.core.grants import Granted
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
+from authz.keys import KeyStore
 from authz.ops.http_server import Asked, Page
 from authz.ops.metrics import Metrics
 from authz.sessions.granter import Granter
@@ -25,12 +26,11 @@ class GrantParts:
 
     Args:
         settings: the settings.
-        revoked: what is revoked.
+        keys: the issuers' keys.
         clock: the time.
         metrics: count requests, and show what is in force.
+        revoked: what is revoked.
         policy: the policy in force.
-        keys: the state of the issuers' keys.
-        want_key: asks for a key.
         announces: this process logs what `authz grant --local` recorded.
 
     Attributes:
@@ -43,13 +43,12 @@ class GrantParts:
     def __init__(
         self,
         settings: Settings,
-        *,
-        revoked: Revoked,
+        keys: KeyStore,
         clock: Clock,
         metrics: Metrics,
+        *,
+        revoked: Revoked,
         policy: Callable[[], Policy | None],
-        keys: Callable[[], Mapping[str, KeyState]],
-        want_key: Callable[[str, str, Callable[[], None]], bool],
         announces: bool,
     ) -> None:
         self.granted: Granted | None = None
@@ -71,8 +70,8 @@ class GrantParts:
             granter=granter,
             policy=policy,
             authenticator=authenticator,
-            keys=keys,
-            want_key=want_key,
+            keys=keys.view,
+            want_key=keys.request,
             clock=clock,
             count=metrics.grant_event,
         )
