@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.core.policy import Bundle
 from authz.ops.admin import AdminServer, Readiness
-from authz.sessions.grants_port import not_enabled
 from authz.ops.metrics import Metrics
+from authz.sessions.grants_port import not_enabled
 from tests.support.ports import free_port
 from tests.support.simulators.idp import PATIENCE_S
 

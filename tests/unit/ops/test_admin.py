@@ -9,8 +9,8 @@ import time
 import pytest
 
 from authz.ops.admin import AdminServer, Readiness
-from authz.sessions.grants_port import not_enabled
 from authz.ops.metrics import Metrics
+from authz.sessions.grants_port import not_enabled
 from tests.support.simulators.idp import PATIENCE_S
 
 KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}
