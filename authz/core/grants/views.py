@@ -1,6 +1,6 @@
 """How a grant, and what may be asked for, are shown as JSON.
 
-Law: names and reasons come from people; they are shown as they are, and whoever prints them escapes them.
+Law: names and reasons come from people; they are as they were given, and what prints them escapes them.
 """
 
 from typing import Final

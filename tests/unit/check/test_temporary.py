@@ -1,4 +1,4 @@
-"""No check is answered by a grant after its end, or by one that the policy does not permit, however well it is cached."""
+"""No check is answered by a grant after its end, or by one that the policy does not permit, whatever is cached."""
 
 import jwt
 import pytest
@@ -12,17 +12,12 @@ from tests.support.rigs.service import POLICY, Rig, load
 
 ENTRIES = """
 grantable:
-  - {id: oncall, requesters: [viewer], approvers: [viewer], longest: 3d, roles: [copilot-less], operations: ["pools:read"]}
+  - {id: oncall, requesters: [viewer], approvers: [viewer], longest: 3d, roles: [reader], operations: ["pools:read"]}
   - {id: orders, requesters: [viewer], approvers: none, longest: 1h, plane: egress, hosts: [orders.internal],
      methods: [GET], paths: ["/v1/orders"]}
 """
-TEXT = (
-    POLICY.replace("rules:\n", "  copilot-less: {}\nrules:\n").replace(
-        "  - {id: copilot-writes",
-        '  - {id: less, plane: inbound, roles: [copilot-less], operations: ["dags:read"]}\n  - {id: copilot-writes',
-    )
-    + ENTRIES
-)
+READER = '  - {id: read, plane: inbound, roles: [reader], operations: ["dags:read"]}\n'
+TEXT = POLICY.replace("rules:\n", f"  reader: {{}}\nrules:\n{READER}") + ENTRIES
 END = NOW + 60 + HOUR
 DAGS = ("GET", "/api/v2/dags")
 ORDERS = ("GET", "/v1/orders")

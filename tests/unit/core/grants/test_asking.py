@@ -67,7 +67,7 @@ class TestRequest:
         ("entry", "asks"), [("gone", ANA), ("oncall", caller("x")), ("oncall", BO), ("oncall", caller("x", "editor"))]
     )
     def test_only_requesters_may_ask_and_they_are_shown_what_for(self, entry, asks):
-        with pytest.raises(GrantRefusedError, match="you may ask for: night|night, oncall") as caught:
+        with pytest.raises(GrantRefusedError, match=r"you may ask for: night|night, oncall") as caught:
             request(ledger(), POLICY, asks, requested(entry=entry))
         assert caught.value.refusal is Refusal.NOT_A_REQUESTER
         assert refused(request, ledger(), policy(ONCALL), BO, requested()) is Refusal.NOT_A_REQUESTER

@@ -60,7 +60,7 @@ def test_a_name_is_kept_and_does_not_make_another_identity():
     ids=str,
 )
 def test_anything_else_is_no_event(members, change):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=" ") as caught:
         parse(json.dumps(members | change).encode())
     assert "ana" not in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_anything_else_is_no_event(members, change):
     ids=str,
 )
 def test_a_request_has_its_own_bounds(change):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=" "):
         parse(json.dumps(LINES[0] | change).encode())
 
 
@@ -104,7 +104,7 @@ def test_only_true_makes_a_request_open():
     ],
 )
 def test_what_is_no_such_object_is_no_event(line):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=" "):
         parse(line)
 
 
