@@ -162,7 +162,9 @@ class TestApprove:
 
 
 class TestEnd:
-    @pytest.mark.parametrize("by", [ANA, BO, LOCAL, caller("ana")], ids=str)
+    @pytest.mark.parametrize(
+        "by", [ANA, BO, LOCAL, caller("ana")], ids=["holder", "approver", "local", "holder-without-role"]
+    )
     def test_holder_approvers_and_local_accounts_may(self, by):
         found = end(ledger(requested()), POLICY, by, "g0000001", NOW + 9)
         assert found == Ended(id="g0000001", at=NOW + 9, by=by.actor)
