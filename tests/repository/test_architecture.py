@@ -49,6 +49,7 @@ CORE = {
     "model": 1,
     "record": 1,
     "errors": 2,
+    "audit": 3,
     "documents": 3,
     "jose": 3,
     "messages": 3,
