@@ -43,14 +43,13 @@ class Proved:
 
 
 def write(receipt: Receipt) -> bytes:
-    """The file; AuditBrokenError if `parse` would not give the same receipt."""
+    """The file; AuditBrokenError if it could not be read again."""
     lines = [_FIRST]
     if receipt.extra:
         lines.append(_EXTRA + encoded(receipt.extra))
     lines += [f"{_INDEX}{receipt.index}", *map(encoded, receipt.proof), "", ""]
     data = "\n".join(lines).encode() + receipt.checkpoint
-    if parse(data) != receipt:
-        raise AuditBrokenError("not a receipt")
+    parse(data)
     return data
 
 
