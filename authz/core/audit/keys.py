@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from authz.core.audit.texts import decoded, encoded, is_name
 from authz.core.errors import AuditBrokenError
+from authz.core.jose.weak_ed25519 import is_weak
 
 KEY_ID_BYTES: Final = 4
 MOST_NAME_BYTES: Final = 255
@@ -43,7 +44,7 @@ class VerifierKey:
     """An Ed25519 public key of 32 bytes, with the name of its owner and its purpose. Its text is the verifier key.
 
     Raises:
-        ValueError: the name cannot name a key, or the key has another length.
+        ValueError: the name cannot name a key, or the key has another length, or anyone can sign for it.
     """
 
     name: str
@@ -51,8 +52,10 @@ class VerifierKey:
     public_key: bytes
 
     def __post_init__(self) -> None:
-        if not is_name(self.name) or len(self.name.encode()) > MOST_NAME_BYTES or len(self.public_key) != _KEY_BYTES:
-            raise ValueError("not the name of a key, or not an Ed25519 public key")
+        if not is_name(self.name) or len(self.name.encode()) > MOST_NAME_BYTES:
+            raise ValueError("not the name of a key")
+        if len(self.public_key) != _KEY_BYTES or is_weak(self.public_key):
+            raise ValueError("not an Ed25519 public key that only its owner can sign for")
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":

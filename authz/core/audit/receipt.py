@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.audit import checkpoint
-from authz.core.audit.hashing import leaf_hash
+from authz.core.audit.hashing import MOST_ENTRY_BYTES, leaf_hash
 from authz.core.audit.note import MOST_BYTES as MOST_NOTE_BYTES
 from authz.core.audit.proving import Proof
 from authz.core.audit.texts import decoded, encoded, read_hash, read_number
@@ -80,8 +80,9 @@ def verify(data: bytes, entry: bytes, trust: checkpoint.Trust) -> Proved:
 
     Raises:
         AuditBrokenError: the receipt is malformed, it does not prove this entry, or its checkpoint does not count.
-        ValueError: no log has so long an entry.
     """
+    if len(entry) > MOST_ENTRY_BYTES:
+        raise AuditBrokenError(f"no entry of a log has more than {MOST_ENTRY_BYTES} bytes")
     receipt = parse(data)
     head = checkpoint.verify(receipt.checkpoint, trust)
     verify_inclusion(

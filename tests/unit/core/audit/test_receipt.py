@@ -95,9 +95,9 @@ def test_the_extra_data_is_no_part_of_what_is_proved():
     assert receipt.verify(one, ENTRIES[7], ALONE) == receipt.verify(other, ENTRIES[7], ALONE)
 
 
-def test_an_entry_that_is_too_long_for_a_log_is_the_mistake_of_the_caller():
-    with pytest.raises(ValueError, match="65535 bytes"):
-        receipt.verify(STORED.receipt(7, 300, LOG), b"x" * 65_536, ALONE)
+def test_an_entry_that_is_too_long_for_a_log_is_in_none():
+    refused(STORED.receipt(7, 300, LOG), b"x" * 65_536, match="65535 bytes")
+    refused(STORED.receipt(7, 300, LOG), b"x" * 65_535, match="from the entry to the root")
 
 
 @pytest.mark.parametrize(
