@@ -12,8 +12,10 @@ from typing import Final
 from authz.core.audit import note
 from authz.core.audit.hashing import EMPTY_ROOT, HASH_BYTES
 from authz.core.audit.keys import SignatureType, VerifierKey, cosigned_at
+from authz.core.audit.proving import Proof
 from authz.core.audit.texts import encoded, is_name, read_hash, read_number
 from authz.core.audit.tiles import LARGEST_SIZE
+from authz.core.audit.verifying import verify_consistency
 from authz.core.errors import AuditBrokenError
 
 _LINES: Final = 3
@@ -102,3 +104,14 @@ def verify(data: bytes, trust: Trust) -> Verified:
     if len(signed) < trust.quorum:
         raise AuditBrokenError(f"{len(signed)} witnesses cosigned the checkpoint, {trust.quorum} must have")
     return Verified(checkpoint, {witness: cosigned_at(value) for witness, value in signed.items()})
+
+
+def verify_continues(older: Checkpoint, newer: Checkpoint, proof: Proof) -> None:
+    """Check that the log only grew between two checkpoints that were verified.
+
+    Raises:
+        AuditBrokenError: they are of two logs, or the newer log does not begin with the older one.
+    """
+    if older.origin != newer.origin:
+        raise AuditBrokenError("the two checkpoints are of different logs")
+    verify_consistency(first=older.size, first_root=older.root, second=newer.size, second_root=newer.root, proof=proof)

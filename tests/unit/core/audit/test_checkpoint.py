@@ -128,6 +128,20 @@ def test_a_checkpoint_of_another_log_is_refused():
     refused(STORED.checkpoint(300, renamed, origin=renamed.public.name), match="no known key")
 
 
+def test_a_log_continues_itself_and_no_other():
+    older, newer = (Checkpoint(ORIGIN, size, STORED.root(size)) for size in (200, 300))
+    proof = STORED.consistency(200, 300)
+    checkpoint.verify_continues(older, newer, proof)
+    checkpoint.verify_continues(older, older, ())
+    other = Checkpoint("other.example", newer.size, newer.root)
+    forked = Checkpoint(ORIGIN, 300, bytes(32))
+    for second, match in ((other, "different logs"), (forked, "both roots"), (older, "must be empty")):
+        with pytest.raises(AuditBrokenError, match=match):
+            checkpoint.verify_continues(older, second, proof)
+    with pytest.raises(AuditBrokenError, match="longer"):
+        checkpoint.verify_continues(newer, older, proof)
+
+
 def test_a_signed_text_that_is_no_checkpoint_is_refused():
     refused(signed(f"{ORIGIN}\n300\n{ROOT}\nextension\n", LOG), match="three lines")
     refused(signed(f"{ORIGIN}\n0300\n{ROOT}\n", LOG), match="leading zeros")
