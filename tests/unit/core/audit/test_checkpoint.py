@@ -85,6 +85,7 @@ def test_a_checkpoint_that_no_log_has_cannot_be_made():
     ):
         with pytest.raises(ValueError, match="log"):
             Checkpoint(origin, size, root)
+    assert Checkpoint("a", LARGEST_SIZE, bytes(32)).size == LARGEST_SIZE
     assert Checkpoint("a", 0, EMPTY_ROOT).text == f"a\n0\n{encoded(EMPTY_ROOT)}\n"
 
 
@@ -102,6 +103,12 @@ def test_a_checkpoint_counts_with_its_log_and_enough_witnesses():
     refused(STORED.checkpoint(300, LOG, WITNESSES[2]), BOTH, match="1 witnesses")
     refused(STORED.checkpoint(300, *WITNESSES), BOTH, match="not signed by its log")
     refused(STORED.checkpoint(300, LOG, WITNESSES[0], WITNESSES[0]), BOTH, match="more than once")
+
+
+def test_all_witnesses_may_be_needed():
+    every = Trust(log=LOG.public, witnesses=BOTH.witnesses, quorum=3)
+    assert len(checkpoint.verify(STORED.checkpoint(300, LOG, *WITNESSES), every).cosigned) == 3
+    refused(STORED.checkpoint(300, LOG, *WITNESSES[:2]), every, match="2 witnesses")
 
 
 def test_a_witness_that_is_not_known_or_has_another_name_or_purpose_does_not_count():

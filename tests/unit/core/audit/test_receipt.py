@@ -147,8 +147,15 @@ def test_a_receipt_has_a_largest_size():
     made = STORED.receipt(7, 300, LOG, extra=bytes(65_535))
     assert len(receipt.parse(made).extra) == 65_535
     assert len(receipt.parse(f"{BEGIN}index 5\n{HASH}\n\n".encode()).proof) == 1
+    assert receipt.parse(made + bytes(655_358 - len(made))).index == 7
     with pytest.raises(AuditBrokenError, match="more than 655358 bytes"):
-        receipt.parse(made + bytes(655_358))
+        receipt.parse(made + bytes(655_359 - len(made)))
+
+
+def test_a_receipt_has_what_a_log_of_any_size_needs():
+    longest = Receipt((1 << 63) - 1, (bytes(32),) * 63, STORED.checkpoint(300, LOG), b"x")
+    assert receipt.parse(receipt.write(longest)) == longest
+    assert receipt.parse(STORED.receipt(7, 300, LOG)).extra == b""
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,9 @@ def test_an_append_that_fails_changes_nothing():
         with pytest.raises(ValueError, match="hashes of 32 bytes"):
             log.frontier.append(wrong)
     full = Frontier()
-    full.size = LARGEST_SIZE
+    full.size = LARGEST_SIZE - 1
+    full.append(b"x" * 32)
+    assert full.size == LARGEST_SIZE
     with pytest.raises(ValueError, match="too many"):
         full.append(b"x" * 32)
     assert (log.frontier.size, log.frontier.root()) == (5, before)
@@ -230,6 +232,15 @@ def test_what_no_log_has_is_the_mistake_of_the_caller(ask):
     log = StoredLog(numbered(3))
     with pytest.raises(ValueError, match="log"):
         ask(log.read)
+
+
+def test_the_largest_log_has_proofs():
+    def zeros(_level, _index, width):
+        return bytes(width * 32)
+
+    assert len(proving.inclusion(LARGEST_SIZE - 1, LARGEST_SIZE, zeros)) == 62
+    assert len(proving.inclusion(0, LARGEST_SIZE, zeros)) == 63
+    assert len(proving.consistency(LARGEST_SIZE - 1, LARGEST_SIZE, zeros)) == 63
 
 
 @pytest.mark.parametrize("got", [b"", bytes(31), bytes(33 * 32), bytes(34 * 32 + 1)])

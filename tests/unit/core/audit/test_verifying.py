@@ -154,6 +154,20 @@ def test_a_cut_log_is_not_consistent_with_what_was_seen():
     refused(verify_consistency, consistency(600, 700), second=500, second_root=ROOTS[500])
 
 
+def test_no_byte_moves_from_one_hash_to_its_neighbour():
+    """The two would be hashed as the same 64 bytes."""
+    claim = inclusion(0, 7)
+    leaf, sibling, *above = claim["leaf"], *claim["proof"]
+    refused(verify_inclusion, claim, leaf=leaf + sibling[:1], proof=(sibling[1:], *above))
+    claim = inclusion(1, 7)
+    leaf, sibling, *above = claim["leaf"], *claim["proof"]
+    refused(verify_inclusion, claim, leaf=leaf[1:], proof=(sibling + leaf[:1], *above))
+    claim = consistency(3, 7)
+    first, second, *above = claim["proof"]
+    refused(verify_consistency, claim, proof=(first + second[:1], second[1:], *above))
+    refused(verify_consistency, claim, proof=(first[:-1], first[-1:] + second, *above))
+
+
 def test_the_empty_log_begins_every_log_and_has_one_root():
     verify_consistency(first=0, first_root=EMPTY_ROOT, second=0, second_root=EMPTY_ROOT, proof=())
     refused(verify_consistency, consistency(0, 0), second_root=ROOTS[1], first_root=ROOTS[1])
