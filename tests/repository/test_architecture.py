@@ -53,6 +53,7 @@ CORE = {
     "jose": 3,
     "messages": 3,
     "assertion": 4,
+    "audit": 4,
     "tokens": 4,
     "request": 5,
     "revocation": 5,
