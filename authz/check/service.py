@@ -374,7 +374,7 @@ class Service:
         self._observe(plane, decision.reason, now - check.started)
         if plane == _EGRESS and self._runs is not None:
             run = check.caller_run
-            self._runs.count(run.level.value if run is not None else "none", word_of(decision.reason))
+            self._runs.count(str(run.level) if run is not None else "none", word_of(decision.reason))
         return answer
 
     def _internal_error(self, check: CheckRecord, error: Exception) -> bytes:
