@@ -192,7 +192,7 @@ class Roster:
             self._anywhere.give(claims, given)
         key = frozenset(given)
         roles, agent, airflow_role = self._known.get(key) or self._amount(key)
-        return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role)
+        return Identity(claims, roles, agent, airflow_role)  # by position: each new token makes one
 
     def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
         """All roles that the claims give, included ones too, and their combined result."""
