@@ -28,8 +28,6 @@ Payload = Mapping[str, Any]
 MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = object()
-_SESSION_ID: Final = "sid"
-_TOKEN_ID: Final = "jti"
 _CLIENT_CLAIMS: Final = ("azp", "client_id", "cid", "appid")
 _TEXT: Final = frozenset({str})
 _LONGEST: Final = 1024  # bytes of a name in JSON: three of them and a grant fit into what Airflow reads
@@ -92,7 +90,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
 
 def session_ids(payload: Payload, _: Issuer) -> tuple[str, str]:
     """`sid` (OpenID Connect Front-Channel Logout 1.0 §3) and `jti` (RFC 7519 §4.1.7), "" for one that is absent."""
-    return _text(payload, _SESSION_ID), _text(payload, _TOKEN_ID)  # as their readers: each new token asks twice
+    return _text(payload, "sid"), _text(payload, "jti")  # as their readers: each new token asks twice
 
 
 def check_id_audiences(payload: Payload, issuer: Issuer) -> None:
@@ -222,11 +220,11 @@ def _full_name(payload: Payload, issuer: Issuer) -> str:
 
 
 def _token_id(payload: Payload, _: Issuer) -> str:
-    return _text(payload, _TOKEN_ID)
+    return _text(payload, "jti")
 
 
 def _session_id(payload: Payload, _: Issuer) -> str:
-    return _text(payload, _SESSION_ID)
+    return _text(payload, "sid")
 
 
 def _groups(payload: Payload, issuer: Issuer) -> frozenset[str]:
