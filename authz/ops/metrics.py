@@ -105,12 +105,14 @@ class Metrics:
     def compared(self, rule: str, outcome: str) -> None:
         """Count a check by the rule in force ("" for none) and how the candidate compares. Serving thread only."""
         key = (rule, outcome)
-        if key not in self._compared:
+        count = self._compared.get(key)
+        if count is None:
             if rule and rule not in self._compared_rules and len(self._compared_rules) >= _MOST_RULES:
                 key = (_OTHER_RULES, outcome)
             else:
                 self._compared_rules.add(rule)
-        self._compared[key] = self._compared.get(key, 0) + 1
+            count = self._compared.get(key, 0)
+        self._compared[key] = count + 1
 
     def not_compared(self, why: str) -> None:
         """Count a check on which the candidate's verdict is not known. Serving thread only."""

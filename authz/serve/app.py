@@ -268,7 +268,7 @@ class App:
         )
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(policy=self.policy.in_force.current, keys=self.keys.view())
+        return Snapshot(self.policy.in_force.current, self.keys.view())  # by position: every check makes one
 
     def _details(self, policy: Policy | None) -> dict[str, object]:
         section = self.settings.run_identity

@@ -254,7 +254,7 @@ class Roster:
             given.update(role for grant in grants for role in entries[grant.entry])
         key = frozenset(given)
         roles, agent, airflow_role = self._known.get(key) or self._amount(key)
-        return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role, grants=grants)
+        return Identity(claims, roles, agent, airflow_role, None, grants)  # by position: each new token makes one
 
     def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
         """All roles that the claims give, included ones too, and their combined result."""
