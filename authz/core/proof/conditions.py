@@ -32,7 +32,7 @@ class Condition:
 
 def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
     """What the difference between the rules does not show. Without `keys`, key files are compared by their paths."""
-    if old.catalogue.version != new.catalogue.version:
+    if old.catalogue is not new.catalogue:
         yield from _of_airflow(old.catalogue, new.catalogue)
     for url in sorted(old.issuers.keys() | new.issuers.keys()):
         before, after = old.issuers.get(url), new.issuers.get(url)
@@ -52,7 +52,7 @@ def _of_airflow(old: Catalogue, new: Catalogue) -> Iterator[Condition]:
     levels: dict[Condition, None] = {}
     for target in together(old, new):
         was = target.was
-        if was is None or not (target.operation and was.operation):
+        if was is None or not (target.operation and was.operation) or target.method == "HEAD":  # it is what GET is
             continue
         now, before = (table.operations[one.operation].airflow_role for table, one in ((new, target), (old, was)))
         if now != before:
