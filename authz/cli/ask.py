@@ -39,7 +39,8 @@ def _asks(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., No
     """The arguments and options of both commands."""
     arguments = (click.argument("method", required=required), click.argument("url", required=required))
     return lambda command: _with(
-        command, (*arguments, policy_option, gate_option, at_option, airflow_option, *_REQUEST, *TOKEN_OPTIONS, json_option)
+        command,
+        (*arguments, policy_option, gate_option, at_option, airflow_option, *_REQUEST, *TOKEN_OPTIONS, json_option),
     )
 
 

@@ -131,9 +131,7 @@ class Names:
         named = [
             f"{word} {', '.join(texts)}" for word, texts in (("DAG", change.dags), ("task", change.tasks)) if texts
         ]
-        said = ", ".join(
-            filter(None, (_operations(change), " ".join(map(", ".join, filter(None, place))), run))
-        )
+        said = ", ".join(filter(None, (_operations(change), " ".join(map(", ".join, filter(None, place))), run)))
         text = ", ".join(filter(None, (said, *named)))
         return self._form.text(text + (f", except {', '.join(change.excepted)}" if change.excepted else ""))
 

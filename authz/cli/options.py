@@ -37,7 +37,9 @@ def _airflow(_context: click.Context, _option: click.Parameter, value: Any) -> A
         return tuple(_airflow(_context, _option, one) for one in value)
     found = catalogue.version_of(value)
     if not found:
-        raise click.BadParameter(f"there is no catalogue for Airflow {value!r}: known are {', '.join(catalogue.versions())}")
+        raise click.BadParameter(
+            f"there is no catalogue for Airflow {value!r}: known are {', '.join(catalogue.versions())}"
+        )
     return found
 
 

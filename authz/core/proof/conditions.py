@@ -62,7 +62,9 @@ def _of_airflow(old: Catalogue, new: Catalogue) -> Iterator[Condition]:
             levels[Condition(text=text, widens=raised)] = None
         if _shows_other_dags(target, was):
             route = f"{target.method} {text_of(target.shape, target.template)}"
-            text = f"{route} names a DAG in one version and is a list of DAGs in the other: which it shows is not compared"
+            text = (
+                f"{route} names a DAG in one version and is a list of DAGs in the other: which it shows is not compared"
+            )
             levels[Condition(text=text, widens=True)] = None
     yield from levels
 

@@ -58,6 +58,7 @@ class Region(NamedTuple):
     def reaches_any(self) -> bool:
         """Whether its requests may reach any DAG."""
         return self.any_dag or (self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG)
+
     def before(self) -> "Region":
         """The region as the other catalogue has it."""
         if self.was is None:
@@ -91,7 +92,9 @@ def _routed(rule: Rule, space: Space, targets: Iterable[Target]) -> Iterator[Reg
     names = space.named.by(rule)
     unnamed = not rule.operations and not rule.dags
     for target in targets:
-        if not (target.operation in names or (unnamed and not target.operation)) or not _has_method(rule, target.method):
+        if not (target.operation in names or (unnamed and not target.operation)) or not _has_method(
+            rule, target.method
+        ):
             continue
         wanted = [(made, path.text) for path in rule.paths for made in shapes(shape_of(path), target.shape)]
         for shape, pattern in wanted if rule.paths else [(target.shape, "")]:
