@@ -51,8 +51,8 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
 def shows(request: Request, identity: Identity | None, policy: Policy, dag_id: str) -> bool:
     """Whether the request is allowed and, where Airflow narrows it, whether that shows the DAG `dag_id`.
 
-    It is what the grant of `evaluate` says (`Allow.dags`), asked of one DAG. Without `dag_id`, and where Airflow narrows
-    nothing, it is whether the request is allowed.
+    It is what the grant of `evaluate` says (`Allow.dags`), asked of one DAG. Without `dag_id`, and where Airflow does
+    not narrow the request, it is whether that is allowed.
     """
     decision = evaluate(request, identity, policy)
     if not isinstance(decision, Allow) or not dag_id or not narrows(request, identity, route_of(request, policy)):

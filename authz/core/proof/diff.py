@@ -43,9 +43,10 @@ NOT_ASKED: Final = Known()
 class Change:
     """What callers gain, or lose: all combinations of what it says. `roles` are those of the rule that they have.
 
-    `operations` is empty outside of Airflow's catalogue. `routes` are those that are meant of them, where two versions of
-    Airflow differ about them, as `GET /ui/teams`; empty where all are. `dags` are patterns, empty where no DAG is concerned. The
-    others are what the rule says, as far as it is about them; `methods` and `levels` are those that have changed.
+    `operations` is empty outside of Airflow's catalogue. `routes` are those of them that are meant, where two versions
+    of Airflow differ about them, as `GET /ui/teams`; empty where all are. `dags` are patterns, empty where no DAG is
+    concerned. The others are what the rule says, as far as it is about them; `methods` and `levels` are those that have
+    changed.
     `rule` allows it in the one policy; `denied` is a deny rule of the other, if that is the reason.
     `known` are those who were asked about. `excepted` is what deny rules take from it; only `access.calls` looks.
     """

@@ -1,7 +1,7 @@
 """Who may do under a new policy what they may not do under the old one: every region, with a witness.
 
-Law: complete, if both policies trust the same issuers (`conditions` says what is not alike), and nothing is reported that
-the engine does not answer so. A gain is A' and not D' and (not A or D), where A and D are the
+Law: complete, if both policies trust the same issuers (`conditions` says what is not alike), and nothing is reported
+that the engine does not answer so. A gain is A' and not D' and (not A or D), where A and D are the
 old allow and deny rules, A' and D' the new ones. For a region of one new allow rule, its stand-in shows whether the
 old allow rules cover the whole of it. Where they do, only what the region shares with an old deny rule can be a gain.
 

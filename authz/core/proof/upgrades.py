@@ -1,8 +1,8 @@
 """The routes of two catalogues, laid over each other: requests that both of them classify in one way each.
 
 Law: exact. Each request of a route of either catalogue is one of exactly one target here: that of its route in the new
-catalogue and its route in the old one. What matches the target's stand-in in a catalogue matches all its requests there,
-and routes are chosen by their order alone. So the stand-in shows which targets have requests at all.
+catalogue and its route in the old one. What matches the target's stand-in matches all its requests, and the order alone
+chooses among the routes that match. So the stand-in shows which targets have requests at all.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
