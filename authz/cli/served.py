@@ -67,8 +67,8 @@ def served(
 ) -> Served:
     """Both files, read; the policy as it is at a time, in seconds since the epoch, by default now.
 
-    `airflow` is the version in place of the policy's own, or "". `gate` is the URL of a running gate's operators' port that
-    must serve the policy, or "".
+    `airflow` is the version in place of the policy's own, or "". `gate` is the URL of a running gate's operators' port
+    that must serve the policy, or "".
 
     Raises:
         FetchError: the gate cannot be asked.

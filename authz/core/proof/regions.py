@@ -29,10 +29,10 @@ class Region(NamedTuple):
     `pattern` is the rule's path pattern that `path` is made of, "" if it has none.
 
     Inbound: `template` is that of the route, which stands for all that are alike (`Space.alike`); it and `operation`
-    are "" outside of the catalogue; `was` is what another catalogue has there, if there are two. `dag_at` is the segment
-    that names the DAG, or -1. `any_dag`: the route may reach any DAG whatever its path says. `narrowed`: Airflow, in one
-    of the catalogues, narrows the request to the caller's DAGs; `shown` then asks for those that it shows, None for
-    whether it may be asked at all.
+    are "" outside of the catalogue; `was` is what another catalogue has there, if there are two. `dag_at` is the
+    segment that names the DAG, or -1. `any_dag`: the route may reach any DAG whatever its path says. `narrowed`:
+    Airflow, in one of the catalogues, narrows the request to the caller's DAGs; `shown` then asks for those that it
+    shows, None for whether it may be asked at all.
 
     Egress: `path` is () in a tunnel. `destination` is "" for a call to any; `level` is None if no run is known, else
     `dag` and `task` are those of the run.
