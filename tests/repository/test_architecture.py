@@ -61,7 +61,7 @@ CORE = {
     "policy": 7,
     "decision": 8,
     "http_answer": 9,
-    "lint": 9,
+    "lint": 10,
     "parked": 9,
     "proof": 9,
     "replay": 9,

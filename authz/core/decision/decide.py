@@ -70,12 +70,19 @@ def applies(
 
     `route` is that of the request (`route_of`).
     """
+    return bool(applying(rules, request, run, route, dag_id, roles=roles))
+
+
+def applying(
+    rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str, *, roles: Keys = _EVERYONE
+) -> str:
+    """The smallest id of the rules that apply, as in `applies`, or ""."""
     operation, named = (route.operation, route.dag_id) if route is not None else ("", "")
     found = rules.find(request, roles, operation, run)
     narrowed = request.narrowed and route is not None and route.narrowed
     if dag_id and narrowed:
-        return bool(found.to_dag(dag_id))
-    return bool((_denying if rules.effect is Effect.DENY else _allowing)(found, named, narrowed=narrowed))
+        return found.to_dag(dag_id)
+    return (_denying if rules.effect is Effect.DENY else _allowing)(found, named, narrowed=narrowed)
 
 
 def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from authz.core.catalogue import Route
 from authz.core.decision.decide import route_of, shows
-from authz.core.model import Level, Plane
+from authz.core.model import Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import Effect, Rule
 from authz.core.policy.targets import Target
@@ -28,8 +28,6 @@ from authz.core.proof.points import Point, point
 from authz.core.proof.regions import Region, of_rule, shared_before
 from authz.core.proof.space import Space
 from authz.core.proof.upgrades import text_of
-
-_SURE = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,21 +128,12 @@ class Gains:
             return
         for region in of_rule(rule, self._plane, self._space, changed=nothing_new):
             changed = self._space.is_changed(region.method, region.template, region.was)
-            found = self._gaining(self._asking(region, named if changed else fresh), region)
+            found = self._gaining(self._after.asking(region, named if changed else fresh), region)
             if found:
                 yield Gain(callers=self._after.those(found), region=region, rule=rule.id)
             gone = self._denying if changed else self._gone
             for deny in gone.near(region.before()) if gone else ():
                 yield from self._undenied(rule, deny, region, named)
-
-    def _asking(self, region: Region, among: int) -> int:
-        """Who of these may be the caller of the region's requests.
-
-        Only runs prove which run they are, with no token. Airflow narrows nothing to those who are anonymous.
-        """
-        if region.level in _SURE:
-            return among & self._tokenless
-        return among & ~self._tokenless if self._plane is Plane.EGRESS or region.narrowed else among
 
     def _gaining(self, asking: int, region: Region) -> int:
         """Who of these gain the region, which a new rule about each of them allows."""
@@ -166,7 +155,7 @@ class Gains:
 
     def _undenied(self, rule: Rule, deny: Rule, region: Region, named: int) -> Iterator[Gain]:
         for part in shared_before(region, deny, self._space.named_before):
-            found = self._regaining(self._asking(part, named), deny, part)
+            found = self._regaining(self._after.asking(part, named), deny, part)
             if found:
                 yield Gain(callers=found, region=part, rule=rule.id, denied=deny.id)
 
