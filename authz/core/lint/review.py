@@ -286,7 +286,9 @@ def _dead(policy: Policy) -> Iterator[Problem]:
         names = ", ".join(f"`{name}`" for name in denying[:_SHOWN]) + (", …" if len(denying) > _SHOWN else "")
         by = f"the deny rule {names} covers it" if len(denying) == 1 else f"the deny rules {names} cover it together"
         message = f"the rule `{rule.id}` can never allow anything: {by}"
-        hint = "remove one of them, or narrow the deny rule" if len(denying) == 1 else "remove it, or narrow one of them"
+        hint = (
+            "remove one of them, or narrow the deny rule" if len(denying) == 1 else "remove it, or narrow one of them"
+        )
         yield _at(policy, rule, message, hint)
 
 

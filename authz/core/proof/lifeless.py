@@ -9,15 +9,14 @@ Most rules are alive, and the first request that is asked about shows it. A rule
 show it counts as alive.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
 from authz.core.decision.decide import applies, route_of
-from authz.core.model import Level, Plane
+from authz.core.model import Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.index import Index
 from authz.core.policy.rules import NEVER, Effect, Rule
@@ -25,6 +24,7 @@ from authz.core.proof.asked import Asked
 from authz.core.proof.callers import TOKENLESS, callers
 from authz.core.proof.points import point
 from authz.core.proof.regions import of_rule
+from authz.core.proof.samples import Samples
 from authz.core.proof.space import Space
 
 MOST_ASKED: Final = 10_000
@@ -36,21 +36,31 @@ def lifeless(policy: Policy) -> Iterator[tuple[Rule, tuple[str, ...]]]:
     sides = {plane: _Side(policy, plane) for plane in Plane}
     for rule in policy.rules.values():
         if rule.effect is not Effect.DENY:
-            found = [sides[plane].denying(rule) for plane in Plane if plane in rule.planes]
-            if all(found):
-                yield rule, tuple(sorted({name for names in found for name in names}))
+            found: set[str] = set()
+            for plane in rule.planes:
+                denying = sides[plane].denying(rule)
+                if denying is None:
+                    break
+                found |= denying
+            else:
+                if found:  # else no one has its roles
+                    yield rule, tuple(sorted(found))
 
 
 class _Side:
     """One plane of a policy, with the deny rules that have no end."""
 
     def __init__(self, policy: Policy, plane: Plane) -> None:
-        self._plane = plane
-        self._lasting = [one for one in policy.rules.values() if one.effect is Effect.DENY and one.until == NEVER]
-        self._denies = any(plane in rule.planes for rule in self._lasting)
-        deny = Index(self._lasting, plane=plane, effect=Effect.DENY, catalogue=policy.catalogue) if self._denies else None
-        gates = policy.gates if deny is None else {**policy.gates, plane: replace(policy.gates[plane], deny=deny)}
-        self._policy = replace(policy, gates=MappingProxyType(gates))
+        self._plane, self._policy = plane, policy
+        denying = [one for one in policy.rules.values() if one.effect is Effect.DENY and plane in one.planes]
+        self._lasting = [one for one in denying if one.until == NEVER]
+        if len(self._lasting) < len(denying):
+            gates = {**policy.gates, plane: replace(policy.gates[plane], deny=self._index(self._lasting))}
+            self._policy = replace(policy, gates=MappingProxyType(gates))
+        self._samples = Samples(policy, plane)
+
+    def _index(self, rules: Iterable[Rule]) -> Index:
+        return Index(rules, plane=self._plane, effect=Effect.DENY, catalogue=self._policy.catalogue)
 
     @cached_property
     def _space(self) -> Space:
@@ -59,29 +69,31 @@ class _Side:
     @cached_property
     def _anyones(self) -> Index:
         """The deny rules as if all were about everyone: where none of them applies, no one is denied."""
-        rules = [replace(rule, roles=()) for rule in self._lasting]
-        return Index(rules, plane=self._plane, effect=Effect.DENY, catalogue=self._policy.catalogue)
+        return self._index([replace(rule, roles=()) for rule in self._lasting])
 
     @cached_property
     def _asked(self) -> Asked:
         known = (caller for caller in callers(self._plane, self._policy) if caller.issuer)
         return Asked(self._policy, self._plane, (*known, TOKENLESS[self._plane]))
 
-    def denying(self, rule: Rule) -> frozenset[str]:
-        """The deny rules that keep everyone from all that the rule is about; none if someone is allowed some of it."""
+    def _is_alive(self, rule: Rule) -> bool:
+        """Whether a sample of what the rule allows is denied to no one: most rules need no more."""
+        at = self._samples.of(rule)
+        return at is not None and not applies(self._anyones, at.request, at.run, route_of(at.request, self._policy), "")
+
+    def denying(self, rule: Rule) -> set[str] | None:
+        """The deny rules that keep everyone from all that the rule is about; None if someone is allowed some of it."""
         found: set[str] = set()
-        if not self._denies:
-            return frozenset()
+        if not self._lasting or (len(rule.planes) == 1 and self._is_alive(rule)):
+            return None
         for count, region in enumerate(of_rule(rule, self._plane, self._space)):
             at = point(region, self._space.symbol)
             route = route_of(at.request, self._policy)
             if (route.template if route is not None else "") != region.template:
                 continue  # another route has taken its path, and has regions of its own
-            if count >= MOST_ASKED or not applies(self._anyones, at.request, at.run, route, at.shown):
-                return frozenset()
             among = self._asked.asking(region, self._asked.named(rule))
             names = self._asked.denying(among, at, route)
-            if names is None:
-                return frozenset()
+            if names is None or count >= MOST_ASKED:
+                return None
             found |= names
-        return frozenset(found)
+        return found
