@@ -131,9 +131,7 @@ class Names:
         named = [
             f"{word} {', '.join(texts)}" for word, texts in (("DAG", change.dags), ("task", change.tasks)) if texts
         ]
-        said = ", ".join(
-            filter(None, (", ".join(change.operations), " ".join(map(", ".join, filter(None, place))), run))
-        )
+        said = ", ".join(filter(None, (_operations(change), " ".join(map(", ".join, filter(None, place))), run)))
         text = ", ".join(filter(None, (said, *named)))
         return self._form.text(text + (f", except {', '.join(change.excepted)}" if change.excepted else ""))
 
@@ -141,6 +139,12 @@ class Names:
         """The rule, and the deny rule that no longer keeps them from it."""
         rule = f"rule {self._form.code(change.rule)}"
         return f"{rule}; the deny rule {self._form.code(change.denied)} is gone or narrower" if change.denied else rule
+
+
+def _operations(change: Change) -> str:
+    """The operations and, if not all of their routes are meant, these."""
+    names = ", ".join(change.operations)
+    return f"{names} by {_few(change.routes)}" if change.routes else names
 
 
 def callers_json(change: Change) -> list[dict[str, object]]:

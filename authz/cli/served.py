@@ -5,7 +5,7 @@ never a silent choice. Both files are read once per command, by the server's own
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -62,10 +62,13 @@ class Served:
         return self.upstreams[max(fitting)[2]] if fitting else None
 
 
-def served(policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None) -> Served:
+def served(
+    policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None, airflow: str = ""
+) -> Served:
     """Both files, read; the policy as it is at a time, in seconds since the epoch, by default now.
 
-    `gate` is the URL of a running gate's operators' port that must serve the policy, or "".
+    `airflow` is the version in place of the policy's own, or "". `gate` is the URL of a running gate's operators' port
+    that must serve the policy, or "".
 
     Raises:
         FetchError: the gate cannot be asked.
@@ -73,7 +76,8 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "",
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
-    suite = cases.read(bundle_of(policy_of(policy_path, settings_path, settings)))
+    bundle = replace(bundle_of(policy_of(policy_path, settings_path, settings)), airflow=airflow)
+    suite = cases.read(bundle)
     if gate:
         from authz.cli.running_gate import require_served  # noqa: PLC0415 only where a gate is asked
 

@@ -63,7 +63,7 @@ CORE = {
     "decision": 8,
     "grants": 8,
     "http_answer": 9,
-    "lint": 9,
+    "lint": 10,
     "parked": 9,
     "proof": 9,
     "replay": 9,

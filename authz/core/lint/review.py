@@ -18,12 +18,13 @@ from authz.core.lint.grantable import had_already, open_approval
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.teams import OncePerTeams, about_teams
 from authz.core.model import Plane
-from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Policy, Role, Rule
+from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
-from authz.core.policy.covering_index import CoveringIndex
 from authz.core.policy.operations import Words
+from authz.core.proof.lifeless import lifeless
 
 _TOKENS: Final = "tokens:create"
+_SHOWN: Final = 3
 
 
 class Severity(StrEnum):
@@ -69,7 +70,7 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         _memberships(policy),
         _planes(policy),
         _rules(policy, words),
-        _dead(covering),
+        _dead(policy),
         _bulk(policy, words),
         _strong_readers(policy),
         _denied_sets(policy),
@@ -286,17 +287,16 @@ class _Needed:
         return rank
 
 
-def _dead(covering: Covering) -> Iterator[Problem]:
-    """Rules that a deny rule fully covers."""
-    policy = covering.policy
-    lasting = (rule for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.until == NEVER)
-    denying = CoveringIndex(lasting, covering)
-    for rule in policy.rules.values():
-        if rule.effect is not Effect.DENY:
-            winner = denying.first(rule)
-            if winner is not None:
-                message = f"the rule `{rule.id}` can never allow anything: the deny rule `{winner.id}` covers it"
-                yield _at(policy, rule, message, "remove one of them, or narrow the deny rule")
+def _dead(policy: Policy) -> Iterator[Problem]:
+    """Rules that deny rules keep from ever allowing anything."""
+    for rule, denying in lifeless(policy):
+        names = ", ".join(f"`{name}`" for name in denying[:_SHOWN]) + (", …" if len(denying) > _SHOWN else "")
+        by = f"the deny rule {names} covers it" if len(denying) == 1 else f"the deny rules {names} cover it together"
+        message = f"the rule `{rule.id}` can never allow anything: {by}"
+        hint = (
+            "remove one of them, or narrow the deny rule" if len(denying) == 1 else "remove it, or narrow one of them"
+        )
+        yield _at(policy, rule, message, hint)
 
 
 def _twins(policy: Policy) -> Iterator[Problem]:

@@ -75,10 +75,10 @@ class Draft:
         return f" of the team `{origin.team}`" if origin is not None and self.made.complete else ""
 
 
-def draft(document: Document) -> tuple[Draft, list[Problem]]:
-    """The draft of a document, and the mistakes in the document's shape."""
+def draft(document: Document, airflow: str = "") -> tuple[Draft, list[Problem]]:
+    """The draft of a document, and the mistakes in the document's shape; `airflow` as in `Bundle`."""
     whole, problems = validate(document, PolicyFile)
-    table, version_problems = _catalogue(document)
+    table, version_problems = (catalogue.load(airflow), []) if airflow else _catalogue(document)
     made = _whole(document, whole, table) if whole is not None else _salvaged(document, table)
     return made, problems + version_problems
 

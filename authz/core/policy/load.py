@@ -106,7 +106,7 @@ def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
     if not tests:
         document.leave_out(_OF_TESTS)
         bundle = replace(bundle, parts=())
-    drafted, problems = draft(document)
+    drafted, problems = draft(document, bundle.airflow)
     problems += [*ended, *check_files(document, bundle)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
     problems += check_grantable(drafted)

@@ -108,7 +108,7 @@ def calls(policy: Policy, asking: Iterable[Caller]) -> Iterator[Change]:
         regions = [
             region for region in of_rule(policy.rules[right.rule], Plane.EGRESS, space) if _within(region, right)
         ]
-        near = [rule for rule in denials if any(True for region in regions for _ in shared(region, rule, space))]
+        near = [rule for rule in denials if any(True for region in regions for _ in shared(region, rule, space.named))]
         alike: dict[tuple[str, ...], list[Caller]] = {}
         for caller in right.callers:
             identity = caller.identity(policy)

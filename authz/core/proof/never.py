@@ -178,7 +178,7 @@ class _Side:
             if key == "methods" and self._plane is Plane.INBOUND and any(rule.methods for rule in self._denials):
                 values = tuple(sorted(_methods(values)))  # deny rules for one method each may cover it together
             if key == "operations" and values:
-                values = self._space.operations_of(entry)
+                values = self._space.named.by(entry)
             if values and len(pieces) * len(values) * len(self._denials) <= _MOST_COMPARED:
                 pieces = [{**piece, key: (value,)} for piece in pieces for value in values]
         denied, everyone = frozenset({AUTHENTICATED}), True
@@ -221,7 +221,7 @@ class _Side:
         question = rule.operations, entry.operations
         found = self._shared_names.get(question)
         if found is None:
-            both = self._space.operations_of(rule) & self._space.operations_of(entry)
+            both = self._space.named.by(rule) & self._space.named.by(entry)
             found = self._shared_names[question] = tuple(sorted(both))
         return found
 
@@ -238,7 +238,7 @@ class _Side:
             return None
         for region in of_rule(narrowed, self._plane, self._space):
             self._budget.take(1)
-            for part in shared(region, kept.entry, self._space):
+            for part in shared(region, kept.entry, self._space.named):
                 asking = [] if part.level in _SURE else [*anonymous, *holders]
                 if run and part.level is not None:
                     asking.append(RUN)
@@ -261,11 +261,11 @@ class _Side:
         def allowed(one: Caller, tried: Point) -> bool:
             return self._forbids(kept, tried) and may(one, tried, self._policy)
 
-        names = self._space.operations_like(part.method, part.template) if part.template else ()
+        like = self._space.like(part.method, part.template, part.was) if part.template else []
         return Violation(
             caller=caller,
             region=part,
-            operations=tuple(sorted(names)),
+            operations=tuple(sorted({target.operation for target in like})),
             rule=rule,
             witness=witness(part, caller, allowed),
         )

@@ -94,7 +94,7 @@ class Routes:
             )
             for path in self.space.depths(target.shape)
         )
-        return any(True for region in regions for _ in shared(region, rule, self.space))
+        return any(True for region in regions for _ in shared(region, rule, self.space.named))
 
     def denials(self, method: str, template: str) -> list[Rule]:
         """The deny rules about places that share something with a route."""
@@ -148,7 +148,7 @@ class Places:
             rule.id: rule
             for _, region in self._found[operation]
             for rule in routes.denials(region.method, region.template)
-            if is_about(rule, self._identity) and (whole or any(True for _ in shared(region, rule, routes.space)))
+            if is_about(rule, self._identity) and (whole or any(True for _ in shared(region, rule, routes.space.named)))
         }
         if whole:  # a route that a rule denies altogether is no gain
             kinds = routes.of_operation[operation]

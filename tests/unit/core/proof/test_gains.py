@@ -49,7 +49,7 @@ class Pair:
         self.identities = {}
         self.space = Space(plane, old, new)
         self.alike = {
-            (target.method, target.template): Alike(number, any(isinstance(part, tuple) for part in key))
+            (target.method, target.template): Alike(number, key[-1] is not None)
             for number, (key, members) in enumerate(self.space.alike.items())
             for target in members
         }
