@@ -29,7 +29,7 @@ from authz.core.proof.points import Point, point
 from authz.core.proof.regions import Region, of_rule, shared
 from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
-from authz.core.request.path import METHODS
+from authz.core.request.path import CONNECT, METHODS
 
 _MOST_COMPARED: Final = 20_000
 """Comparisons of one entry's parts with deny rules, each of some microseconds."""
@@ -239,7 +239,7 @@ class _Side:
         for region in of_rule(narrowed, self._plane, self._space):
             self._budget.take(1)
             for part in shared(region, kept.entry, self._space):
-                asking = [] if part.level in _SURE else [*anonymous, *holders]
+                asking = [] if _is_run(part) else [*anonymous, *holders]
                 if run and part.level is not None:
                     asking.append(RUN)
                 self._budget.take(1 + len(asking))
@@ -272,6 +272,11 @@ class _Side:
 
     def _forbids(self, kept: _Kept, at: Point) -> bool:
         return applies(kept.denying, at.request, at.run, route_of(at.request, self._policy), at.shown)
+
+
+def _is_run(region: Region) -> bool:
+    """Whether only a run with a token of its own may ask: an account asserts a run in a proof, which no tunnel has."""
+    return region.level in _SURE or (region.level is not None and region.method == CONNECT)
 
 
 def _apart(rule: Rule, entry: Rule) -> bool:

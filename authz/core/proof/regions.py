@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.index import METHOD_KEYS
-from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.policy.outbound import SATISFIED, in_tunnel, is_tunnel
 from authz.core.policy.overlap import Segment, Shape, glob_of, globs, hosts, segments, shape_of, shapes
 from authz.core.policy.patterns import Glob, HostPattern
 from authz.core.policy.rules import Rule
@@ -141,7 +141,8 @@ def _egress(rule: Rule, space: Space) -> Iterator[Region]:
 
 def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
     least = rule.identity
-    levels = [one for one in space.levels if least is None or (one is not None and least in SATISFIED[one])]
+    known = dict.fromkeys(map(in_tunnel, space.levels)) if region.method == CONNECT else space.levels
+    levels = [one for one in known if least is None or (one is not None and least in SATISFIED[one])]
     for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
         yield region._replace(level=level, dag=dag, task=task)
 

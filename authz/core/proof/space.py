@@ -121,8 +121,12 @@ class Space:
     @cached_property
     def levels(self) -> tuple[Level | None, ...]:
         """The assurance levels of the calling run to ask about, None for no run."""
-        about_runs = any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
-        return (None, *Level) if about_runs else (None, Level.VERIFIED)
+        return (None, *Level) if self.about_runs else (None, Level.VERIFIED)
+
+    @cached_property
+    def about_runs(self) -> bool:
+        """Whether rules tell runs apart; else one level stands for all."""
+        return any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
 
     def operations_of(self, rule: Rule) -> frozenset[str]:
         """The operations that the rule is about: those that it names, or all that need no name."""
