@@ -375,7 +375,7 @@ class TestLint:
         settings = ways(run, isolated=True)
         settings.write_text(settings.read_text() + "shadow: candidate.yaml\n")
         before = run("lint", path, "--settings", settings)
-        assert "candidate" not in before.output, "it may be absent"
+        assert "the candidate" not in before.output, "it may be absent"
         candidate.write_text(path.read_text())
         assert run("lint", path, "--settings", settings).output == before.output
         candidate.write_text(path.read_text().replace("[orders], paths", "[order], paths"))
