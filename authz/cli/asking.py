@@ -21,6 +21,7 @@ from authz.core.errors import DeniedError
 from authz.core.lint.egress_map import Lead, lead
 from authz.core.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
 from authz.core.request.canonical import canonical
+from authz.core.request.path import CONNECT
 from authz.core.revocation import Revoked
 
 _SIGN_OUT: Final = "session:logout"
@@ -75,7 +76,7 @@ def answer(question: Question, served: Served) -> Answer:
         identity = identity_of(
             question.caller,
             served.policy,
-            request.plane,
+            request,
             at_most or Level.VERIFIED,
             now=served.at,
             token_bytes=served.token_bytes,
@@ -90,6 +91,8 @@ def answer(question: Question, served: Served) -> Answer:
     if identity is not None and identity.run is not None and at_most is not Level.VERIFIED:
         known = "no call comes from a run" if at_most is None else f"a run is `{at_most}` at most"
         notes.append(f"with these settings {known}: see `run_identity`")
+    if request.method == CONNECT and question.caller.dag:
+        notes.append("a tunnel has no proof: its run is `verified-bearer` at most, and an account names none")
     decision = decide.evaluate(request, identity, served.policy)
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
     notes += lifetime(request, identity, decision, served.policy)

@@ -14,7 +14,7 @@ from authz.core.cases import callers
 from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.errors import TokenError
-from authz.core.model import Claims, Identity, Level, Plane, Run
+from authz.core.model import Claims, Identity, Level, Plane, Request, Run
 from authz.core.policy import Policy
 from authz.core.policy.outbound import SATISFIED
 from authz.core.policy.rules import held
@@ -70,20 +70,21 @@ class Caller:
 def identity_of(
     caller: Caller,
     policy: Policy,
-    plane: Plane,
+    request: Request,
     surest: Level,
     *,
     now: float,
     token_bytes: int,
     revoked: Revoked | None = None,
 ) -> Identity | None:
-    """The caller: a real token's claims, or what the options say; None if anonymous. `surest` limits a run's level.
+    """The caller of a request: a real token's claims, or what the options say; None if anonymous.
 
-    `now` is the time at which a token must be valid.
+    `surest` limits a run's level. `now` is the time at which a token must be valid.
 
     Raises:
         DeniedError: the token is refused, or every token that the options describe would be.
     """
+    plane = request.plane
     run = _run(caller, plane, surest)
     check_granted(caller.grants, policy)
     if caller.token_file is not None:
@@ -94,19 +95,16 @@ def identity_of(
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")
-    return callers.identity_of(
-        callers.Caller(
-            token=caller.account,
-            issuer=caller.issuer,
-            subject=caller.subject,
-            client=caller.client,
-            groups=caller.groups,
-            grants=caller.grants,
-            run=run,
-        ),
-        policy,
-        plane,
+    named = callers.Caller(
+        token=caller.account,
+        issuer=caller.issuer,
+        subject=caller.subject,
+        client=caller.client,
+        groups=caller.groups,
+        grants=caller.grants,
+        run=run,
     )
+    return callers.identity_of(callers.asking(named, request), policy, plane)
 
 
 def check_granted(entries: Iterable[str], policy: Policy) -> None:

@@ -13,10 +13,11 @@ from authz.cli.diff import bundle_named
 from authz.cli.options import json_option
 from authz.cli.safe_text import command
 from authz.core import cases
-from authz.core.cases.invariants import SHOWN, Proof, proofs, reason
+from authz.core.cases.invariants import SHOWN, Proof, over_time, reasons
 from authz.core.cases.report import proof_json
 from authz.core.characters import one_line
-from authz.core.policy import Policy
+from authz.core.documents.moments import moment_text
+from authz.core.policy import NEVER, Policy
 
 _LISTS: Final = ("roles", "except", "operations", "dags", "destinations", "hosts", "paths", "methods", "tasks")
 _OUTBOUND: Final = frozenset({"destinations", "tasks"})
@@ -41,6 +42,8 @@ def never(
 ) -> None:
     """PASS if POLICY allows this to no one, else FAIL with who, what and a request to try.
 
+    It is so of the policy as it is written, and after each end in it (`until`).
+
     An option may be repeated, or have several values with commas between. Together they are an entry as under `never`
     in a policy. Without them, the policy's own entries are proven. POLICY is a file, or git:REVISION:PATH.
 
@@ -57,7 +60,7 @@ def never(
     suite = cases.read_with(bundle, orjson.dumps({"never": [entry]}), _ENTRY) if entry else cases.read(bundle)
     if not suite.never:
         raise click.UsageError(f"{policy} has no `never`: say what no one may, such as --operations 'variables:*'")
-    found = [*proofs(suite.policy, suite.never)]
+    found = over_time(suite.policy, suite.never)
     failed = any(proof.violations for proof in found)
     if as_json:
         report = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
@@ -77,10 +80,11 @@ def _lines(found: Iterable[Proof], policy: Policy) -> Iterator[str]:
             one = proof.invariant
             place = "" if one.file == _ENTRY else f"{one.file}:{one.line}:{one.column}: "
             yield place + one_line(one.name)
-        for violation in proof.violations:
-            yield f"    {one_line(reason(violation, policy))}"
+        for (why, _), violation in zip(reasons(proof, policy), proof.violations, strict=True):
+            yield f"    {one_line(why)}"
             if violation.witness is not None:
+                at = ("--at", moment_text(proof.since)) if proof.since > -NEVER else ()
                 shows = f"   shows {one_line(violation.witness.shows)}" if violation.witness.shows else ""
-                yield f"    try: authz check {command(violation.witness.words)}{shows}"
+                yield f"    try: authz check {command((*violation.witness.words, *at))}{shows}"
         if len(proof.violations) == SHOWN:
             yield "    there may be more"

@@ -13,7 +13,7 @@ import click
 
 from authz.cli.options import bundle_of
 from authz.core import cases
-from authz.core.cases.invariants import proofs
+from authz.core.cases.invariants import over_time
 from authz.core.cases.judge import Judge
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
@@ -98,7 +98,7 @@ def _failing(suite: cases.Suite) -> str:
     judge = Judge(suite.policy)
     if any(judge.run(case).wrong for case in suite.cases):
         return "a gate refuses this policy, because its tests fail: see `authz test`"
-    if any(proof.violations for proof in proofs(suite.policy, suite.never)):
+    if any(proof.violations for proof in over_time(suite.policy, suite.never)):
         return "a gate refuses this policy, because an entry of `never` does not hold: see `authz test`"
     return ""
 

@@ -1,6 +1,5 @@
 """A policy without the rights that a log did not use gives no one more, and decides that log as before."""
 
-import json
 import random
 
 import pytest
@@ -21,12 +20,6 @@ from tests.support.factories.decision_logs import Writer
 POLICIES = max(30, round(300 * SHARE))  # of each plane
 
 
-def text_of(made):
-    """The policy file, with its sections in lines of their own."""
-    sections = ("issuers", "roles", "rules", "grantable")
-    return "version: 1\n" + "".join(f"{key}: {json.dumps(made[key])}\n" for key in sections)
-
-
 @pytest.mark.parametrize("plane", [Plane.INBOUND, Plane.EGRESS])
 def test_a_narrowed_policy_gives_no_one_more_and_decides_its_log_as_before(plane):
     first = random.randrange(1_000_000)  # noqa: S311 no secret
@@ -34,7 +27,7 @@ def test_a_narrowed_policy_gives_no_one_more_and_decides_its_log_as_before(plane
     for seed in range(first, first + POLICIES):
         rng = random.Random(seed)  # noqa: S311 no secret
         made, policy = small_policies.policy(rng, plane.value)
-        text = text_of(made)
+        text = small_policies.text(made)
         writer = Writer(policy)
         for asked, run in small_policies.requests(rng, plane, rng.choice([2, 10, 60])):
             who = callers(rng, policy, plane)

@@ -5,18 +5,18 @@ test that fails is a problem like any other: with its place, what was expected a
 that does not hold is one too: with a caller, the requests, the rule that allows them and a command that shows it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from authz.core import collector
 from authz.core.cases.case import Case
 from authz.core.cases.compile import compiled
-from authz.core.cases.invariants import Proof, invariants, problems, proofs
+from authz.core.cases.invariants import invariants, over_time, problems
 from authz.core.cases.judge import Judge, failures
 from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError, Problem
-from authz.core.policy import NEVER, Bundle, Policy, as_of, ends
+from authz.core.policy import Bundle, Policy
 from authz.core.policy.case_draft import section_of
 from authz.core.policy.load import Drafted, Parts, assembled, load_without_tests, parts_of
 from authz.core.policy.load import read as read_policy
@@ -44,24 +44,11 @@ def load(bundle: Bundle) -> Suite:
         suite = _read(bundle)
         judge = Judge(suite.policy)
         failed = [result for case in suite.cases if (result := judge.run(case)).wrong]
-        broken = [proof for proof in _over_time(suite) if proof.violations]
+        broken = [proof for proof in over_time(suite.policy, suite.never) if proof.violations]
         if failed or broken:
             found = [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
             raise PolicyError(found, test=_first(*(one.case for one in failed), *(one.invariant for one in broken)))
         return suite
-
-
-def _over_time(suite: Suite) -> Iterator[Proof]:
-    """The entries of `never` that do not hold for the policy as it is written, or do not after an end in it.
-
-    All of them count at every load, whatever the time is: an end may be that of a deny rule.
-    """
-    left = suite.never
-    for moment in (-NEVER, *ends(suite.policy)) if left else ():
-        found = [*proofs(as_of(suite.policy, moment), left)]
-        broken = {id(proof.invariant) for proof in found if proof.violations}
-        yield from (proof for proof in found if proof.violations)
-        left = tuple(one for one in left if id(one) not in broken)
 
 
 def read(bundle: Bundle) -> Suite:

@@ -9,12 +9,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from authz.core.cases.coverage import Coverage, Uncovered, share
-from authz.core.cases.invariants import SHOWN, Proof, check_line, reason
+from authz.core.cases.invariants import SHOWN, Proof, reasons
 from authz.core.cases.judge import EXPLAINED, Judge, Result
 from authz.core.cases.load import Suite
 from authz.core.characters import one_line
+from authz.core.documents.moments import moment_text
 from authz.core.model import Allow
-from authz.core.policy import Rule
+from authz.core.policy import NEVER, Rule
 from authz.core.proof.wording import name_of, what_of
 
 _SHOWN = 100
@@ -92,9 +93,9 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
     for proof in made.broken[:_SHOWN]:
         yield ""
         yield f"{_place_of(proof)}: {one_line(proof.invariant.name)}"
-        for violation in proof.violations:
-            yield f"  {one_line(reason(violation, made.suite.policy))}"
-            yield f"    {one_line(check_line(violation))}"
+        for why, command in reasons(proof, made.suite.policy):
+            yield f"  {one_line(why)}"
+            yield f"    {one_line(command)}"
         if len(proof.violations) == SHOWN:
             yield "  there may be more"
     if made.coverage is not None:
@@ -171,9 +172,10 @@ def _junit_proof(suite: ET.Element, proof: Proof, made: Outcome, seconds: float)
     named = {"name": one_line(f"never: {one.name}"), **place, "time": f"{seconds:.6f}"}
     element = ET.SubElement(suite, "testcase", named)
     if proof.violations:
-        reasons = [reason(found, made.suite.policy) for found in proof.violations]
-        failure = ET.SubElement(element, "failure", {"message": one_line(reasons[0]), "type": "never"})
-        failure.text = one_line(f"{_place_of(proof)}: {'; '.join(reasons)}; {check_line(proof.violations[0])}")
+        found = reasons(proof, made.suite.policy)
+        why, command = found[0]
+        failure = ET.SubElement(element, "failure", {"message": one_line(why), "type": "never"})
+        failure.text = one_line(f"{_place_of(proof)}: {'; '.join(why for why, _ in found)}; {command}")
 
 
 def proof_json(proof: Proof) -> dict[str, Any]:
@@ -185,6 +187,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "line": one.line,
         "column": one.column,
         "holds": not proof.violations,
+        "since": moment_text(proof.since) if proof.since > -NEVER else "",
         "violations": [
             {
                 "who": name_of(found.caller),

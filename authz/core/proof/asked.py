@@ -6,7 +6,6 @@ Law: the engine's own indexes answer. What the policy says to all callers alike 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 from authz.core.catalogue import Route
 from authz.core.decision.decide import applies, applying, shows
@@ -17,8 +16,6 @@ from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
 from authz.core.proof.callers import Caller
 from authz.core.proof.points import Point
 from authz.core.proof.regions import Region
-
-_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 class Asked:
@@ -51,11 +48,14 @@ class Asked:
     def asking(self, region: Region, among: int) -> int:
         """Who of a set may be the caller of the region's requests; the last one who is known has no token.
 
-        Only runs prove which run they are, with no token. Airflow narrows nothing to those who are anonymous.
+        Only runs prove which run they are, with no token of an issuer; where tasks can reach Airflow's key, that is an
+        assertion too. Airflow narrows nothing to those who are anonymous.
         """
         tokenless = 1 << len(self._known) - 1
-        if region.level in _SURE:
+        if region.of_runs:
             return among & tokenless
+        if region.level is Level.ASSERTED:
+            return among
         return among & ~tokenless if self._plane is Plane.EGRESS or region.narrowed else among
 
     def denying(self, among: int, at: Point, route: Route | None) -> set[str] | None:

@@ -95,7 +95,7 @@ def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller]
         rule = after.rules[first.rule]
         held = {role for caller in first.callers for role in _roles(caller, after)}
         for box, regions in _boxes(found, rule, question):
-            levels = box[_LEVEL]
+            levels = box[_LEVEL] if question.about_runs else ("",)
             yield Change(
                 gained=True,
                 plane=plane,
@@ -104,13 +104,15 @@ def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller]
                 roles=tuple(role for role in rule.roles if role == AUTHENTICATED or role in held),
                 operations=_texts(name.partition(_BY)[0] for name in box[0]),
                 routes=_texts(name.partition(_BY)[2] for name in box[0]),
-                dags=_texts(box[_DAG]),
+                dags=() if plane is Plane.EGRESS and "" in box[_DAG] else _texts(box[_DAG]),
                 destinations=_texts(region.destination for region in regions),
                 hosts=_texts(region.host.text for region in regions if region.host is not None),
                 methods=methods.texts(rule, regions),
                 paths=_texts(region.pattern for region in regions),
                 levels=() if "" in levels else tuple(level.value for level in Level if level.value in levels),
-                tasks=_texts(region.task.text for region in regions if region.task != EVERY),
+                tasks=()
+                if any(region.task == EVERY for region in regions)
+                else _texts(one.task.text for one in regions),
                 rule=first.rule,
                 denied=first.denied,
                 witness=_witness(regions, first.callers[0], before, after),

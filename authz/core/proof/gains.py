@@ -48,20 +48,12 @@ def may(caller: Caller, at: Point, policy: Policy) -> bool:
 class Gains:
     """The question for two policies and one plane, about `asking`, or else about all callers.
 
-    Who has no token (`TOKENLESS`) is always asked about. Sets of callers are numbers with one bit for each. `limits`
-    are rules of neither policy, to ask about with `within`.
+    Who has no token (`TOKENLESS`) is always asked about. Sets of callers are numbers with one bit for each.
     """
 
-    def __init__(
-        self,
-        old: Policy,
-        new: Policy,
-        plane: Plane,
-        asking: Iterable[Caller] | None = None,
-        limits: Iterable[Rule] = (),
-    ) -> None:
+    def __init__(self, old: Policy, new: Policy, plane: Plane, asking: Iterable[Caller] | None = None) -> None:
         self._old, self._new, self._plane = old, new, plane
-        self._space = Space(plane, old, new, also=limits)
+        self._space = Space(plane, old, new)
         tokens = callers(plane, old, new) if asking is None else asking
         known = (*dict.fromkeys(caller for caller in tokens if caller.issuer), TOKENLESS[plane])
         self._tokenless = 1 << len(known) - 1
@@ -83,6 +75,11 @@ class Gains:
         for rule in _rules(self._old, self._plane):
             if rule.effect is Effect.DENY and self._before.named(rule) & ~kept.get(_meaning(rule), 0):
                 yield rule
+
+    @property
+    def about_runs(self) -> bool:
+        """Whether the policies tell runs apart; else the level of a region stands for all levels."""
+        return self._space.about_runs
 
     def operations(self, region: Region) -> tuple[str, ...]:
         """The operations that a region of these stands for."""
@@ -107,18 +104,6 @@ class Gains:
         for rule in _rules(self._new, self._plane):
             if rule.effect is not Effect.DENY:
                 yield from self._of_rule(rule)
-
-    def within(self, limit: Rule) -> Iterator[Gain]:
-        """What the new policy allows of what the limit says, to callers that it names; `denied` is its id.
-
-        It is as if the old policy had the limit as one more deny rule, and it alone had gone: a caller has one
-        membership for which the policy allows it, and, where that is another one, one that the limit names.
-        """
-        for rule in _rules(self._new, self._plane):
-            if rule.effect is not Effect.DENY:
-                named = self._after.named(rule)
-                for region in of_rule(rule, self._plane, self._space):
-                    yield from self._undenied(rule, limit, region, named)
 
     def _of_rule(self, rule: Rule) -> Iterator[Gain]:
         named = self._after.named(rule)

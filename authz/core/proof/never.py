@@ -35,7 +35,6 @@ _MOST_COMPARED: Final = 20_000
 """Comparisons of one entry's parts with deny rules, each of some microseconds."""
 MOST_ASKED: Final = 300_000
 """Questions for all entries of a policy, each of some ten microseconds."""
-_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +238,7 @@ class _Side:
         for region in of_rule(narrowed, self._plane, self._space):
             self._budget.take(1)
             for part in shared(region, kept.entry, self._space.named):
-                asking = [] if part.level in _SURE else [*anonymous, *holders]
+                asking = [] if part.of_runs else [*anonymous, *holders]
                 if run and part.level is not None:
                     asking.append(RUN)
                 self._budget.take(1 + len(asking))

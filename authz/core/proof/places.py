@@ -61,7 +61,9 @@ class Routes:
         self._denials = [
             rule
             for rule in policy.rules.values()
-            if rule.effect is Effect.DENY and Plane.INBOUND in rule.planes and (rule.paths or rule.hosts)
+            if rule.effect is Effect.DENY
+            and Plane.INBOUND in rule.planes
+            and (rule.paths or rule.hosts or rule.methods)
         ]
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.index import METHOD_KEYS
-from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.policy.outbound import SATISFIED, in_tunnel, is_tunnel
 from authz.core.policy.overlap import Segment, Shape, glob_of, globs, hosts, segments, shape_of, shapes
 from authz.core.policy.patterns import Glob, HostPattern
 from authz.core.policy.rules import Rule
@@ -21,6 +21,7 @@ from authz.core.proof.upgrades import text_of
 from authz.core.request.path import CONNECT
 
 EVERY: Final = glob_of("*")
+_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 class Region(NamedTuple):
@@ -59,6 +60,11 @@ class Region(NamedTuple):
     def reaches_any(self) -> bool:
         """Whether its requests may reach any DAG."""
         return self.any_dag or (self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG)
+
+    @property
+    def of_runs(self) -> bool:
+        """Whether only a run with its own token may ask: accounts assert runs in proofs, which no tunnel has."""
+        return self.level in _SURE or (self.level is not None and self.method == CONNECT)
 
     def before(self) -> "Region":
         """The region as the other catalogue has it."""
@@ -189,7 +195,8 @@ def _egress(rule: Rule, space: Space) -> Iterator[Region]:
 
 def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
     least = rule.identity
-    levels = [one for one in space.levels if least is None or (one is not None and least in SATISFIED[one])]
+    known = dict.fromkeys(map(in_tunnel, space.levels)) if region.method == CONNECT else space.levels
+    levels = [one for one in known if least is None or (one is not None and least in SATISFIED[one])]
     for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
         yield region._replace(level=level, dag=dag, task=task)
 

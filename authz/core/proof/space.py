@@ -143,8 +143,12 @@ class Space:
     @cached_property
     def levels(self) -> tuple[Level | None, ...]:
         """The assurance levels of the calling run to ask about, None for no run."""
-        about_runs = any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
-        return (None, *Level) if about_runs else (None, Level.VERIFIED)
+        return (None, *Level) if self.about_runs else (None, Level.VERIFIED)
+
+    @cached_property
+    def about_runs(self) -> bool:
+        """Whether rules tell runs apart; else one level stands for all."""
+        return any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
 
     def depths(self, shape: Shape) -> tuple[tuple[Segment, ...], ...]:
         """Paths of a fixed length that stand for the shape: of each length that some pattern tells from the others."""

@@ -191,10 +191,14 @@ def policy(rng, plane, before=None):
             continue
 
 
+def text(made):
+    """The policy file, with its sections in lines of their own."""
+    return "version: 1\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in made.items())
+
+
 def loaded(made):
     """The policy, compiled."""
-    sections = "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules", "grantable"))
-    return load(Bundle(f"version: 1\n{sections}".encode(), "policy.yaml"))
+    return load(Bundle(text(made).encode(), "policy.yaml"))
 
 
 def near(rng, plane, count):

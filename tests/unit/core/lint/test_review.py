@@ -94,7 +94,21 @@ ANYONE = (
     [
         ("plane: egress, hosts: [a], paths: [/x], dags: [x]", []),
         ("plane: egress, hosts: [a], paths: [/x], roles: [viewer]", []),
-        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x]", [TUNNELS.format("x")]),
+        (
+            "plane: egress, hosts: [a], methods: [CONNECT], dags: [x]",
+            [
+                TUNNELS.format("x"),
+                "the rule `x` can allow nothing: it asks for a run that is `verified`, and a tunnel has no proof",
+            ],
+        ),
+        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", [TUNNELS.format("x")]),
+        (
+            "plane: egress, roles: [viewer], hosts: [a], methods: [CONNECT], dags: [x], identity: asserted",
+            [
+                TUNNELS.format("x"),
+                "the rule `x` can allow nothing: an account names its run in a proof, and a tunnel has none",
+            ],
+        ),
         ("plane: egress, deny: true, methods: [CONNECT]", []),
         (
             "plane: egress, hosts: [a], paths: [/x], roles: [viewer], tasks: [x]",

@@ -11,12 +11,10 @@ from authz.core.decision import decide
 from authz.core.decision.decide import shows
 from authz.core.model import Level, Plane
 from authz.core.policy.patterns import segment_matches
-from authz.core.policy.rules import Effect
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.gains import Gains
-from authz.core.proof.nothing import without_rules
 from authz.core.proof.space import Space
-from tests.support.factories.small_policies import CLIENTS, DAGS, GRANTS, GROUPS, SUBJECTS, loaded, policy, requests
+from tests.support.factories.small_policies import CLIENTS, DAGS, GRANTS, GROUPS, SUBJECTS, policy, requests
 
 MOST_CALLERS = 12  # of each request
 
@@ -210,19 +208,3 @@ def test_every_gain_is_found_and_true(plane, block):
 @pytest.mark.parametrize("block", range(10))
 def test_every_gain_of_ten_thousand_pairs_is_found_and_true(plane, block):
     assert none_is_missed(10_000 + block * 500, 500, plane, 8) > 100
-
-
-@pytest.mark.parametrize("plane", list(Plane))
-def test_what_a_policy_allows_within_a_limit_is_what_a_deny_rule_less_gives(plane):
-    compared = 0
-    for number in range(60):
-        written, old = policy(random.Random(number), plane.value)  # noqa: S311 drawn again from its number
-        limit = next((rule for rule in old.rules.values() if rule.effect is Effect.DENY), None)
-        kept = [rule for rule in written["rules"] if limit is not None and rule["id"] != limit.id]
-        if not kept:
-            continue
-        new = loaded({**written, "rules": kept})
-        found = {*Gains(without_rules(new), new, plane, limits=[limit]).within(limit)}
-        assert found == {*Gains(old, new, plane).all()}, number
-        compared += bool(found)
-    assert compared > 5
