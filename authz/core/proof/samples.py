@@ -42,14 +42,13 @@ class Samples:
             dag = _text(rule.dags[0]) if rule.dags else _ANY
             segments = tuple(dag if word == _DAG else _ANY if word.startswith("{") else word for word in words)
             route = self._catalogue.match(segments, method)
-            if route is None or route.operation != operation or (rule.dags and route.dag_id in {"", ANY_DAG}):
-                return None
+            fits = route is not None and route.operation == operation
+            fits = fits and not (rule.dags and route is not None and route.dag_id in {"", ANY_DAG})
         else:
             method, segments = _method(rule), _path(rule)
             route = self._catalogue.match(segments, method)
-            if rule.dags or (route is not None and self._catalogue.operations[route.operation].never):
-                return None
-        return Point(request=self._request(rule, method, segments))
+            fits = not (rule.dags or (route is not None and self._catalogue.operations[route.operation].never))
+        return Point(request=self._request(rule, method, segments)) if fits else None
 
     def _route(self, rule: Rule) -> tuple[str, tuple[str, ...], str] | None:
         """A method, the words of a template and the operation of a route of the rule."""
@@ -95,9 +94,8 @@ def _method(rule: Rule) -> str:
 
 
 def _path(rule: Rule) -> tuple[str, ...]:
-    if not rule.paths:
-        return (_ANY,)
-    return (*map(_text, rule.paths[0].segments), *((_ANY,) if rule.paths[0].rest else ()))
+    some = ((*map(_text, path.segments), *((_ANY,) if path.rest else ())) for path in rule.paths)
+    return next(some, (_ANY,))
 
 
 def _text(segment: Segment) -> str:

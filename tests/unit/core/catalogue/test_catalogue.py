@@ -332,3 +332,8 @@ def test_backtracking_out_of_a_literal():
 def test_mistakes_in_the_data_are_refused(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         build(changed(**changes), "1.0")
+
+
+def test_a_release_of_airflow_has_the_catalogue_of_its_version():
+    found = [catalogue.version_of(text) for text in ("3.2.2", "3.2", "9.9.1", "3", "3.3.2rc1")]
+    assert found == ["3.2", "3.2", "", "", ""]

@@ -125,7 +125,7 @@ ANYONE = (
         ("plane: egress, hosts: [a], paths: [/x], roles: [viewer], dags: [x], identity: asserted", []),
         ("plane: egress, hosts: [a], paths: [/x], roles: [authenticated], dags: [x]", []),
         ("plane: egress, deny: true, hosts: [a], dags: [x]", [CAREFUL.format("x")]),
-        ("deny: true, paths: [/x], dags: [x]", [CAREFUL.format("x")]),
+        ("deny: true, paths: [/y], dags: [x]", [CAREFUL.format("x")]),
         ("plane: egress, deny: true, hosts: [a], tasks: [x]", [CAREFUL.format("x")]),
         ("plane: egress, deny: true, hosts: [a]", []),
         ("plane: inbound, deny: true, roles: [viewer], operations: [dag_runs:create], dags: [x]", []),
@@ -506,3 +506,10 @@ def test_a_glob_that_looks_like_a_regular_expression(glob, found):
 
 def told(rules, **parts):
     return [finding.problem.message for finding in lint(load(rules, **parts))]
+
+
+def test_a_rule_that_only_a_sure_run_could_use_and_no_run_may_is_dead():
+    """A deny rule about a DAG applies to all calls of accounts, whose run is not sure, and runs have no roles."""
+    rules = f"{READERS}{{id: o, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}}\n"
+    found = messages(f"{rules}{{id: x, deny: true, paths: [/x], dags: [x]}}", issuers=ISSUERS)
+    assert "the rule `o` can never allow anything: the deny rule `x` covers it" in found
