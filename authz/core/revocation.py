@@ -207,7 +207,7 @@ class Revoked:
     __slots__ = ("_keyed", "_marks", "_subjects", "any")
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = blake2b(digest_size=8, key=key)  # copied for each mark: making it anew takes longer
+        self._keyed = blake2b(digest_size=8, key=key)  # copied for each mark, which is faster
         self._marks: dict[int, int] = {}
         self._subjects: dict[tuple[str, str], tuple[int, int]] = {}
         self.any = False
