@@ -5,6 +5,7 @@ two lookups per group of the token, however many roles there are. The tables are
 `authz.core.policy.role_graph`).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -89,16 +90,18 @@ def _lost(draft: Draft) -> bool:
 
 def _given(draft: Draft, includes: role_graph.Includes) -> set[str]:
     """The roles that someone can have; by a grant too, if someone can ask for it and someone can approve it."""
-    found = role_graph.reached((name for name, entry in draft.roles.items() if _has_condition(entry)), includes)
-    left = [*draft.grantable.values()]
-    asked = {role for entry in left for role in (*entry.requesters, *entry.approvers)}
-    found |= asked - (
-        draft.roles.keys() - draft.granting.keys()
-    )  # everyone has `authenticated`; what is not defined is another mistake
-    while now := [entry for entry in left if _can_be_held(entry, found)]:
-        left = [entry for entry in left if entry not in now]
-        found |= role_graph.reached((role for entry in now for role in entry.roles), includes)
-    return found
+    concerned: dict[str, list[GrantableDraft]] = defaultdict(list)
+    for entry in draft.grantable.values():
+        for role in (*entry.requesters, *entry.approvers):
+            concerned[role].append(entry)
+    starting = [name for name, entry in draft.roles.items() if _has_condition(entry)]
+    # Everyone has `authenticated`; what is not defined is another mistake.
+    starting += concerned.keys() - (draft.roles.keys() - draft.granting.keys())
+
+    def granted(role: str, found: set[str]) -> Iterable[str]:
+        return (given for entry in concerned.get(role, ()) if _can_be_held(entry, found) for given in entry.roles)
+
+    return role_graph.reached(starting, includes, granted)
 
 
 def _can_be_held(entry: GrantableDraft, given: set[str]) -> bool:

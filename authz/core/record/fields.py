@@ -97,7 +97,9 @@ class SharedFields(RequestFields, ComparedFields):
     dag: Annotated[str, "DAG that the request names, `~` where it may reach any; on egress that of the calling run"]
     decision: Annotated[str, "`allow`, `deny`, or `issue`: a task got its run identity"]
     reason: Annotated[str, "why: [reasons](reasons.md)"]
-    rule: Annotated[str, "id of the rule that decided, id/team of a rule for all teams; empty where none did"]
+    rule: Annotated[
+        str, "id of the rule that decided; id/team of a rule for all teams, grant/id of a grant; empty where none did"
+    ]
     revision: Annotated[
         str,
         "SHA-256 of the policy that decided, in hex: of its file, or with `test_files` of the list of all its files",

@@ -118,6 +118,13 @@ def test_a_role_that_only_other_letters_name_changes_nothing():
     assert [*conditions(policy(ONCALL), policy(listed))] == []
 
 
+def test_of_an_entry_without_approval_only_who_may_ask_counts():
+    others = DELETE.replace("[op]", "[admin]")
+    assert about(policy(DELETE), policy(DELETE)) == []
+    said = ("callers with the role op may no longer ask for grants of `purge`", False)
+    assert about(policy(DELETE), policy(others)) == [said]
+
+
 def test_the_matrix_has_a_column_for_each_entry():
     known = policy(DELETE)
     found = [*roles(known, Plane.INBOUND)]
