@@ -6,6 +6,7 @@ never reports the query, a fragment or a header's value.
 
 import os
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from authz.authn.sessions import Session
@@ -51,6 +52,12 @@ class CheckRecord:
     def caller_run(self) -> Run | None:
         """The run that the caller is, or that its token names."""
         return self.identity.run if self.identity is not None else self.run
+
+    @property
+    def ends(self) -> float:
+        """The time from which on what was decided must not be used: something in the policy, or a grant, ends then."""
+        grants = self.identity.grants if self.identity is not None else ()
+        return min([self.policy.valid_until if self.policy is not None else inf, *(grant.until for grant in grants)])
 
     @property
     def revision(self) -> str:

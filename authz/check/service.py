@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 _OF_SESSIONS: Final = frozenset({SIGN_IN, SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
-_ENDED: Final = "something in the policy has ended, and the policy without it is being made"
+_ENDED: Final = "something in the policy has ended, or a grant has"
 _AnyAnswer = TypeVar("_AnyAnswer", bytes, bytes | Parked)
 _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to ask for
 
@@ -298,7 +298,7 @@ class Service:
             return self._without_salt(check, check.account, partial(self._guarded, check, again))
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
-        elif isinstance(after, Allow) and check.policy is not None and self._clock.wall() >= check.policy.valid_until:
+        elif isinstance(after, Allow) and self._clock.wall() >= check.ends:
             after = Deny(reason=Reason.NOT_READY, operation=after.operation, detail=_ENDED)
         return self._finish(check, after)
 

@@ -18,6 +18,7 @@ from authz.core.decision import decide
 from authz.core.decision.lifetime import lifetime
 from authz.core.decision.rights import dags_text
 from authz.core.errors import DeniedError
+from authz.core.grants import Granted
 from authz.core.lint.egress_map import Lead, lead
 from authz.core.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
 from authz.core.request.canonical import canonical
@@ -71,7 +72,8 @@ def answer(question: Question, served: Served) -> Answer:
         return Answer(decision=Deny(reason=error.reason, detail=error.detail))
     request, notes = asked.request, [*asked.notes, *filter(None, (served.refused,))]
     revoked, unknown = _revoked(question, served)
-    notes += [unknown] if unknown else []
+    granted, unread = _granted(question, served)
+    notes += [note for note in (unknown, unread) if note]
     try:
         identity = identity_of(
             question.caller,
@@ -81,6 +83,7 @@ def answer(question: Question, served: Served) -> Answer:
             now=served.at,
             token_bytes=served.token_bytes,
             revoked=revoked,
+            granted=granted,
         )
     except DeniedError as error:
         decision = without_identity(error, request, served.policy)
@@ -153,6 +156,24 @@ def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
     except OSError as error:
         return None, f"not looked at: whether the session was ended ({file}: {error.strerror})"
     return revoked, ""
+
+
+def _granted(question: Question, served: Served) -> tuple[Granted | None, str]:
+    """What is granted at the gate, for a real token; if that is not known, a note."""
+    file = served.settings.grants.file if served.settings is not None else ""
+    if question.caller.token_file is None or not file:
+        return None, ""
+    from authz.sessions.grants_file import GrantsFile  # noqa: PLC0415 only this option needs it
+
+    granted, read = Granted(), GrantsFile(Path(file))
+    try:
+        read.refresh()
+    except FileNotFoundError:
+        return None, ""  # nothing was asked for so far
+    except OSError as error:
+        return None, f"not looked at: what the caller was granted ({file}: {error.strerror})"
+    granted.put(read.ledger.active())
+    return granted, ""
 
 
 def _signing_out(decision: Decision, served: Served, request: Request) -> list[str]:

@@ -14,6 +14,7 @@ from authz.core.cases import callers
 from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.errors import TokenError
+from authz.core.grants import Granted
 from authz.core.model import Claims, Identity, Level, Plane, Request, Run
 from authz.core.policy import Policy
 from authz.core.policy.outbound import SATISFIED
@@ -76,6 +77,7 @@ def identity_of(
     now: float,
     token_bytes: int,
     revoked: Revoked | None = None,
+    granted: Granted | None = None,
 ) -> Identity | None:
     """The caller of a request: a real token's claims, or what the options say; None if anonymous.
 
@@ -91,7 +93,8 @@ def identity_of(
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
         claims = _verified(caller, policy, plane, now, token_bytes, revoked)
-        return policy.identify(claims, held(caller.grants))
+        now_held = granted.held(claims.issuer, claims.subject, now, policy) if granted is not None else ()
+        return policy.identify(claims, (*now_held, *held(caller.grants)))
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")

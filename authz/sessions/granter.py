@@ -139,6 +139,8 @@ class Granter:
     def problems(self) -> list[str]:
         """Notes for the operator, for `/readyz`."""
         found = list(self._failures.values())
+        if self._file.is_open:
+            found.append(f"{self._path}: others may use it, and it names people and gives access: chmod go=")
         if self._file.broken:
             found.append(f"{self._path}: {self._file.broken} line(s) are no events of grants and were skipped")
         return found

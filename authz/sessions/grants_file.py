@@ -48,6 +48,11 @@ class GrantsFile:
         self._whole_broken = 0
         self._whole_lines = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether others than its owner may use the file, as it was last read."""
+        return self._file.is_open
+
     def refresh(self) -> None:
         """Read what others changed.
 

@@ -67,6 +67,8 @@ _WAIT_S: Final = 3.0
 _JSON: Final = "application/json"
 _NO_STORE: Final = ("Cache-Control", "no-store")
 _FORM: Final = 'send {"entry": "…", "duration": "3h", "reason": "…"}'
+_INVALID: Final = "the token is expired, revoked, or not valid here"
+_NEW_TOKEN: Final = "get a new one from your issuer; `authz token inspect` says what is wrong with it"  # noqa: S105 a text
 _STATUS: Final = {
     Refusal.INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
     Refusal.TOO_LONG: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -188,13 +190,13 @@ class GrantsPort:
                 found = self._authenticated(asked, policy)
             if isinstance(found, Session):
                 return found
-            refused = _unauthenticated("the token's key is not known", "get a new token from your issuer")
+            refused = _unauthenticated(_INVALID, _NEW_TOKEN)
         except KeysUnavailableError:
             raise _AnsweredError(_unavailable("the issuer's keys are not available", "try again later")) from None
         except RequestError as error:
             refused = _malformed(str(error.reason), "send exactly one header Authorization: Bearer and a token")
-        except DeniedError as error:  # its detail may quote the token's claims
-            refused = _unauthenticated(f"the token is refused: {error.reason}", "get a new one, or see docs/reasons.md")
+        except DeniedError:  # the caller does not learn why: no oracle about keys, subjects and lifetimes
+            refused = _unauthenticated(_INVALID, _NEW_TOKEN)
         with self._lock:
             self._wrong.note(peer, self._clock.monotonic())
         raise _AnsweredError(refused)

@@ -155,6 +155,17 @@ def test_of_two_grants_the_earlier_end_bounds_the_assertion():
     assert grant.id == "g0000001"
 
 
+@pytest.mark.parametrize(("wall", "status"), [(END - 1, 200), (END, 503)])
+def test_a_sign_out_that_waited_over_the_end_does_not_go_on_to_airflow(wall, status):
+    gate = Gate(TEXT.replace('["pools:read"]', '["session:logout"]'))
+    gate.take(*GRANT)
+    gate.token = gate.rig.token(groups=["others"], iat=END - 100, exp=END + 1000)
+    gate.at(END - 2)
+    parked = gate.rig.ask("GET", "/api/v2/auth/logout", token=gate.token)
+    gate.at(wall)
+    assert gate.rig.settle(parked).http == status
+
+
 def test_another_callers_session_and_verdicts_are_not_touched():
     gate = Gate()
     other = gate.rig.token(sub="bo", groups=["data-readers"])

@@ -193,6 +193,7 @@ def test_while_the_file_cannot_be_read_nothing_is_in_force(process, path, change
     if change == "unreadable":
         path.rmdir()
     path.write_bytes(data)
+    path.chmod(0o600)
     process.granter.look()
     assert (process.held(), process.granter.problems()) == (["g0000001"], [])
 
@@ -203,6 +204,13 @@ def test_foreign_edits_and_broken_lines_are_reported_and_give_nothing(process, p
     process.granter.look()
     assert process.held() == [], "the end's line was taken away"
     assert "1 line(s) are no events" in process.granter.problems()[0]
+
+
+def test_a_file_that_others_may_use_is_reported(process, path):
+    process.record(*GRANT)
+    path.chmod(0o660)
+    process.granter.look()
+    assert process.granter.problems() == [f"{path}: others may use it, and it names people and gives access: chmod go="]
 
 
 def test_a_refusal_writes_nothing_and_is_no_failure(process, path):

@@ -225,7 +225,7 @@ def test_tokens_of_airflows_own_are_noted_for_allow_rules_that_name_them():
 def test_a_tunnel_that_deny_rules_close():
     rules = (
         READERS
-        + "{id: tunnel, plane: egress, hosts: [a.b], methods: [CONNECT], identity: verified}\n"
+        + "{id: tunnel, plane: egress, hosts: [a.b], methods: [CONNECT], identity: verified-bearer}\n"
         + '{id: no, deny: true, plane: egress, hosts: ["*.b"], methods: [DELETE]}'
     )
     assert "the rule `tunnel` can never allow anything: the deny rule `no` covers it" in messages(

@@ -161,7 +161,7 @@ RULES = """
 {id: orders, plane: egress, roles: [etl], destinations: [orders], methods: [GET], paths: ["/v1/**"]}
 {id: stock, plane: egress, hosts: ["*.stock.example"], paths: ["/**"], dags: ["stock_*"], tasks: ["load_*"]}
 {id: loose, plane: egress, hosts: [loose.example], paths: ["/x"], dags: ["loose_*"], identity: asserted}
-{id: tunnel, plane: egress, hosts: [db.example], methods: [CONNECT], dags: ["db_*"]}
+{id: tunnel, plane: egress, hosts: [db.example], methods: [CONNECT], dags: ["db_*"], identity: verified-bearer}
 """
 ROLES = """
   op: {groups: [ops]}
