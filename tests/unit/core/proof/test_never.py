@@ -69,7 +69,7 @@ def tokens(policy, plane):
         if plane in issuer.audiences:
             for size in range(len(small.GROUPS) + 1):
                 for groups in combinations(small.GROUPS, size):
-                    others = ((), small.CLIENTS), ((), small.SUBJECTS), *(((), [name]) for name in small.GRANTS)
+                    others = ((), small.CLIENTS), ((), small.SUBJECTS), *(((), [name]) for name in policy.grantable)
                     for client, subject, *grants in product(*others):
                         held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
                         held += tuple((Kind.GRANT, granted) for granted in grants)
