@@ -8,6 +8,8 @@ import json
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane, Request, Run
 from authz.core.policy import Bundle, load
+from authz.core.policy.outbound import in_tunnel
+from authz.core.request.path import CONNECT
 
 BOTH = {"inbound": ["airflow"], "egress": ["outbound"]}
 AUDIENCES = [
@@ -242,9 +244,10 @@ def _inbound(rng):
 
 
 def _outbound(rng):
-    method = rng.choice(["GET", "POST", "DELETE", "HEAD", "CONNECT"])
-    path = "" if method == "CONNECT" else rng.choice(OUTBOUND_PATHS)
+    method = rng.choice(["GET", "POST", "DELETE", "HEAD", CONNECT])
+    path = "" if method == CONNECT else rng.choice(OUTBOUND_PATHS)
     level = rng.choice([None, *Level])
+    level = in_tunnel(level) if method == CONNECT else level
     run = None if level is None else Run(rng.choice(DAGS[:4]), "r", rng.choice(DAGS[:4]), -1, 1, level)
     destination = rng.choice(["", *DESTINATIONS])
     return _request(Plane.EGRESS, method, rng.choice(OUTBOUND_HOSTS), path, destination=destination), run

@@ -14,6 +14,7 @@ from authz.core.policy.patterns import segment_matches
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.gains import Gains
 from authz.core.proof.space import Space
+from authz.core.request.path import CONNECT
 from tests.support.factories.small_policies import CLIENTS, DAGS, GRANTS, GROUPS, SUBJECTS, policy, requests
 
 MOST_CALLERS = 12  # of each request
@@ -146,9 +147,9 @@ def fits(path, segments):
     return path[-1:] in {(None,), ("",)} and len(segments) > len(path)
 
 
-def everybody(issuers, run):
-    """Every caller that the policies can tell from others."""
-    if run is not None and run.level is not Level.ASSERTED:
+def everybody(issuers, run, method=""):
+    """Every caller that the policies can tell from others, of those who can ask so."""
+    if run is not None and (run.level is not Level.ASSERTED or method == CONNECT):
         return [RUN]
     clients = ((), *(((Membership(Kind.CLIENT, value)),) for value in CLIENTS))
     subjects = ((), *(((Membership(Kind.SUBJECT, value)),) for value in SUBJECTS))
@@ -161,14 +162,14 @@ def everybody(issuers, run):
         for kind, values in ((Kind.GROUP, GROUPS), (Kind.GRANT, GRANTS))
     )
     every = product(issuers, groups, clients, subjects, grants)
-    return [ANONYMOUS, *(Caller(one, sum(held, ())) for one, *held in every)]
+    return [ANONYMOUS, *([] if run is None else [RUN]), *(Caller(one, sum(held, ())) for one, *held in every)]
 
 
 def questions(rng, pair, count):
     """Requests and callers, in every way that they can be asked."""
     for request, run in requests(rng, pair.plane, count):
         route = decide.route_of(request, pair.new)
-        known = everybody(pair.issuers, run)
+        known = everybody(pair.issuers, run, request.method)
         for caller in rng.sample(known, min(len(known), MOST_CALLERS)):
             narrowed = decide.narrows(request, pair.identity(caller, pair.new, run), route)
             for shown in ["", *(DAGS if narrowed else [])]:

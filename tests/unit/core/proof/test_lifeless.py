@@ -39,7 +39,7 @@ def brute_force(rng, known, plane, count):
     """Whether any of some requests is allowed to any caller."""
     issuers = [issuer.name for issuer in known.issuers.values() if plane in issuer.audiences]
     for request, run in requests(rng, plane, count):
-        for caller in rng.sample(callers := everybody(issuers, run), min(len(callers), 12)):
+        for caller in rng.sample(callers := everybody(issuers, run, request.method), min(len(callers), 12)):
             identity = caller.identity(known, run)
             lists = narrows(request, identity, route_of(request, known))
             if any(shows(request, identity, known, dag) for dag in (DAGS if lists else [""])):
@@ -152,6 +152,6 @@ def test_a_sample_is_a_request_that_the_rule_allows(plane):
                     {**written, "rules": [{**made, "roles": ["authenticated"]} if "roles" in made else made]}
                 )
                 issuers = [issuer.name for issuer in alone.issuers.values()]
-                identities = (caller.identity(alone, at.run) for caller in everybody(issuers, at.run))
+                identities = (caller.identity(alone, at.run) for caller in everybody(issuers, at.run, at.request.method))
                 assert any(shows(at.request, one, alone, "") for one in identities), (number, rule, at)
     assert some > 100

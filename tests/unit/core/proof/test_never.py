@@ -18,6 +18,7 @@ from authz.core.proof import never as proof_of_never
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.points import real
 from authz.core.proof.wording import name_of
+from authz.core.request.path import CONNECT
 from tests.support.factories import small_policies as small
 
 
@@ -102,9 +103,9 @@ class Brute:
         # The roles are equal in all three policies.
         self.identities = {caller: caller.identity(policy) for caller in asked}
 
-    def everybody(self, run):
+    def everybody(self, run, method):
         """Everyone who may be the caller, of those whom the policies can tell apart."""
-        runs, others = run is not None, run is None or run.level is Level.ASSERTED
+        runs, others = run is not None, run is None or (run.level is Level.ASSERTED and method != CONNECT)
         return [caller for caller in self.after if (runs if caller == RUN else others)]
 
     def loses(self, caller, asked, run, shown):
@@ -115,7 +116,7 @@ class Brute:
 
     def anyone(self, requests):
         for asked, run in requests:
-            for caller in self.everybody(run):
+            for caller in self.everybody(run, asked.method):
                 narrowed = decide.narrows(asked, self.identities[caller], decide.route_of(asked, self.before))
                 for shown in ["", *(small.DAGS if narrowed else [])]:
                     if self.loses(caller, asked, run, shown):
