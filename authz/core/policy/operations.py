@@ -1,10 +1,12 @@
 """What the words under a rule's `operations` mean: names, wildcards and sets of the catalogue.
 
 Law: no wildcard and no set of an allow rule includes an operation that the catalogue marks `never`; those of a deny
-rule do. A set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
+rule do. `*:change` and `area:change` have all that is not a read, and so whatever a later catalogue adds. A
+set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
 """
 
 from authz.core.catalogue import Catalogue, Operation
+from authz.core.catalogue.routes import CHANGE
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN
 
 
@@ -12,7 +14,8 @@ def words_for(operation: Operation) -> tuple[str, ...]:
     """Every word that may stand for the operation in a rule."""
     area, _, action = operation.name.partition(":")
     sets = tuple(BUILT_IN)[AIRFLOW_ROLES.index(operation.airflow_role) :]
-    return operation.name, f"{area}:*", f"*:{action}", "*", *sets
+    changing = (area + CHANGE, "*" + CHANGE) if operation.changes else ()
+    return operation.name, f"{area}:*", f"*:{action}", "*", *changing, *sets
 
 
 def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:

@@ -30,6 +30,7 @@ OPERATIONS = [
     "connections:read",
     "dags:*",
     "*:read",
+    "*:change",
     "*",
     "tokens:create",
 ]
