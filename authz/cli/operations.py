@@ -18,7 +18,9 @@ _CHANGES: Final = f"*{CHANGE}"
 @click.command(short_help="List the operations that rules may name.")
 @click.argument("area", default="")
 @click.option("--airflow", "version", type=click.Choice(catalogue.versions()), help="Default: the newest.")
-@click.option("--set", "chosen_set", type=click.Choice((*BUILT_IN, _CHANGES)), help="Only what this operation set includes.")
+@click.option(
+    "--set", "chosen_set", type=click.Choice((*BUILT_IN, _CHANGES)), help="Only what this operation set includes."
+)
 @click.option("--routes", is_flag=True, help="Show the routes of each operation too.")
 @json_option
 def operations(area: str, version: str | None, chosen_set: str | None, *, routes: bool, as_json: bool) -> None:

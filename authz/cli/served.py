@@ -84,7 +84,7 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "",
         return Served(policy=policy, at=at, refused=failing)
     from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
-    if refused := mistakes(suite.policy, settings, str(settings_path)):
+    if refused := mistakes(suite.policy, settings, str(settings_path), suite.never):
         raise PolicyError(refused)
     return Served(policy=policy, at=at, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
 

@@ -40,7 +40,7 @@ class ShadowParts:
         watchers: to be started and stopped with the others.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, check: Callable[[Policy], Sequence[Problem]]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, check: Callable[[Suite], Sequence[Problem]]) -> None:
         self.service: Shadow | None = None
         self.watchers: tuple[Watcher, ...] = ()
         self._file: CandidateFile | None = None

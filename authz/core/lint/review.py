@@ -15,6 +15,7 @@ from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.outbound import about_calls, careful_denials
+from authz.core.lint.slips import about_slips
 from authz.core.lint.teams import OncePerTeams, about_teams
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Policy, Role, Rule
@@ -75,6 +76,7 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         about_dags(covering),
         about_calls(policy),
         about_teams(covering),
+        about_slips(policy, near=True),
     )
 
 
@@ -82,7 +84,12 @@ def _notes(covering: Covering) -> Iterator[Problem]:
     policy = covering.policy
     words = covering.words
     return itertools.chain(
-        _unused(policy), _twins(policy), _raised(policy, words), _tokens(policy), careful_denials(policy)
+        _unused(policy),
+        _twins(policy),
+        _raised(policy, words),
+        _tokens(policy),
+        careful_denials(policy),
+        about_slips(policy, near=False),
     )
 
 

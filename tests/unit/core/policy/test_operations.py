@@ -16,7 +16,9 @@ def allowed(policy, *question):
 
 
 def test_a_deny_rule_for_changes_leaves_what_reads():
-    policy = load(EVERYTHING + '{id: no, deny: true, plane: inbound, roles: [viewer], operations: ["*:change"]}', roles=ROLES)
+    policy = load(
+        EVERYTHING + '{id: no, deny: true, plane: inbound, roles: [viewer], operations: ["*:change"]}', roles=ROLES
+    )
     assert allowed(policy, "GET", "/api/v2/dags/x")
     assert allowed(policy, "GET", "/")
     for question in (
