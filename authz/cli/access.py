@@ -11,7 +11,7 @@ from typing import Any
 import click
 import orjson
 
-from authz.cli.naming import Names, callers_json
+from authz.cli.naming import Names, callers_json, say_unknown
 from authz.cli.options import gate_option, json_option, policy_option, running_option
 from authz.cli.safe_text import RAW
 from authz.cli.served import Served, served
@@ -196,7 +196,8 @@ def what_can(
     authz what-can --client sales-etl
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy = served(files["policy_path"], files["settings_path"], gate).policy
+    asked = served(files["policy_path"], files["settings_path"], gate)
+    policy = asked.policy
     if role and (groups or client or subject):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
@@ -212,6 +213,7 @@ def what_can(
     if not role:
         accepted = next(one for one in policy.issuers.values() if one.name == caller.issuer).audiences
         asking = {plane: one for plane, one in asking.items() if plane in accepted}
+    say_unknown(asked.known.memberships(groups, client, subject))
     _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
 
 
