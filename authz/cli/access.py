@@ -20,7 +20,7 @@ from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
-from authz.core.policy import Policy
+from authz.core.policy import AIRFLOW_ROLES, Policy
 from authz.core.proof.access import Cell, all_callers, calls, cells, roles, titles
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.diff import Change
@@ -217,6 +217,12 @@ def what_can(
     _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
 
 
+def _in_airflow(policy: Policy, caller: Caller | None) -> str:
+    """The caller's role in Airflow itself, whatever a request needs; "" if there is none."""
+    held = caller.held(policy) if caller is not None else ()
+    return max((policy.airflow_roles.get(role, "") for role in held), key=("", *AIRFLOW_ROLES).index, default="")
+
+
 def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
     """A caller of the plane with a role; None if no issuer of the plane gives it."""
     return next((one for one in roles(policy, plane) if one.role == role), None)
@@ -225,6 +231,7 @@ def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
 def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, as_json: bool) -> None:
     """What a caller may do on each plane that accepts them."""
     names = Names([policy])
+    airflow = _in_airflow(policy, asking.get(Plane.INBOUND))
     one = asking.get(Plane.INBOUND)
     inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
     one = asking.get(Plane.EGRESS)
@@ -232,7 +239,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     if as_json:
         rows = {name: _cell_json(cell) for name, cell in inbound}
         listed = [_call_json(right, names) for right in outbound]
-        click.echo(orjson.dumps({"issuer": issuer, "operations": rows, "calls": listed}).decode())
+        told = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
+        click.echo(orjson.dumps(told).decode())
         return
     if issuer and len(policy.issuers) > 1:
         planes = " and ".join(plane.value for plane in asking)
@@ -243,6 +251,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
         click.echo(f"call {names.what(right)}")
     if not (inbound or outbound):
         click.echo("nothing")
+    elif inbound and airflow:
+        click.echo(f"in Airflow itself: {airflow}")
 
 
 @click.command(short_help="Who may do what, as a table of roles.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.check.shadow import Candidate, Shadow
+from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy, as_of

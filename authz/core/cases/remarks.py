@@ -12,7 +12,7 @@ from authz.core.documents.wording import Vocabulary
 from authz.core.errors import MOST_PROBLEMS, Problem
 from authz.core.lint.review import Finding, Severity
 from authz.core.lint.slips import Slips
-from authz.core.policy import Policy
+from authz.core.policy import Policy, Role
 from authz.core.proof.never import Invariant
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Known:
     def __init__(self, policy: Policy) -> None:
         roles = policy.roles.values()
         self._names = {
-            "group": frozenset(name for role in roles for name in role.groups),
-            "client": frozenset(name for role in roles for name in role.clients),
-            "subject": frozenset(name for role in roles for name in role.subjects),
+            "group": frozenset(name for role in roles for name in (*role.groups, *_ended(role, "groups"))),
+            "client": frozenset(name for role in roles for name in (*role.clients, *_ended(role, "clients"))),
+            "subject": frozenset(name for role in roles for name in (*role.subjects, *_ended(role, "subjects"))),
             "destination": frozenset(name for rule in policy.rules.values() for name in rule.destinations),
         }
         self._near = {kind: Vocabulary(names) for kind, names in self._names.items()}
@@ -103,3 +103,8 @@ class Known:
         hint = "" if name in self._names[kind] else self._near[kind].near(name)
         if hint:
             yield f"{message} `{name}`", hint
+
+
+def _ended(role: Role, kind: str) -> Iterator[str]:
+    """The members that a role had until then: other notes say so."""
+    return (member.name for member in role.ended if member.kind == kind)

@@ -200,7 +200,8 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "violations": [
             {
                 "who": name_of(found.caller),
-                "what": what_of(found.region, found.operations),
+                "what": what_of(found.region, found.operations, found.dags),
+                "operations": found.operations,
                 "rule": found.rule.id,
                 "check": list(found.witness.words) if found.witness is not None else None,
                 "shows": found.witness.shows if found.witness is not None else "",

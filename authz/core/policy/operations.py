@@ -5,9 +5,13 @@ rule do. `*:change` and `area:change` have all that is not a read, and so whatev
 set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
 """
 
+from typing import Final
+
 from authz.core.catalogue import Catalogue, Operation
 from authz.core.catalogue.routes import CHANGE
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN
+
+_API: Final = "/api/"
 
 
 def words_for(operation: Operation) -> tuple[str, ...]:
@@ -27,6 +31,22 @@ def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
         for name, operation in catalogue.operations.items()
         if word in words_for(operation) and (never or not operation.never)
     )
+
+
+def danger(operation: Operation) -> tuple[bool, bool, int, bool, str]:
+    """The key that sorts operations: what to worry about first comes first.
+
+    First what a rule must name, then what is on Airflow's own data (its API) before FAB's pages and plugins, then by
+    the weakest of Airflow's roles that may do it, the strongest first, then changes before reads.
+    """
+    rank = AIRFLOW_ROLES.index(operation.airflow_role)
+    native = any(is_native(route.template) for route in operation.routes)
+    return not operation.never, not native, -rank, not operation.changes, operation.name
+
+
+def is_native(template: str) -> bool:
+    """Whether a route is one of Airflow's API, and not of a page, of FAB or of a plugin."""
+    return template.startswith(_API)
 
 
 class Words:

@@ -88,6 +88,8 @@ def test_what_a_caller_can_do(run):
     assert found[0].split(maxsplit=1) == ["dag_runs:create", "sales_*"]
     assert found[1] == "call GET orders /v1/**"
     assert run("what-can").output == "nothing\n"
+    assert lines[-1] == "in Airflow itself: viewer"
+    assert json.loads(run("what-can", "--group", "ops", "--json").output)["airflow_role"] == "op"
     as_json = json.loads(run("what-can", "--role", "op", "--json").output)
     reading = as_json["operations"]["dags:read"]
     assert (reading["dags"], reading["not"], reading["rules"]) == (["*"], ["*_secret"], ["r"])
