@@ -48,7 +48,8 @@ class PolicyFile:
 
     Args:
         path: the policy file; its name for problems, and the base of the files that it names.
-        check: problems of a policy, its tests and entries of `never` that only other files show; without any, it comes into force.
+        check: problems of a policy and its entries of `never` that only other files show; without any, it comes into
+            force.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         kept: where the last good policy is kept for a restart.
         events: notified of every policy that came into force and of every one that was refused.

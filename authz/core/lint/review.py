@@ -16,7 +16,7 @@ from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.slips import about_slips
-from authz.core.lint.teams import OncePerTeams, about_teams
+from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
@@ -91,6 +91,7 @@ def _notes(covering: Covering) -> Iterator[Problem]:
         _tokens(policy),
         careful_denials(policy),
         about_slips(policy, near=False),
+        across_teams(policy),
     )
 
 

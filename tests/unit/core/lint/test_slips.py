@@ -6,7 +6,7 @@ from authz.core.lint.review import lint
 from tests.support.factories.policies import load
 
 ROLES = "\n  viewer: {groups: [g]}\n"
-RULES = """{id: a, plane: inbound, roles: [viewer], operations: ["dags:read", "connections:*"], dags: ["sales_*", "hr_*"]}
+RULES = """{id: a, plane: inbound, roles: [viewer], operations: ["dags:read", "variables:*"], dags: ["sales_*", hr]}
 {id: c, plane: inbound, roles: [viewer], paths: ["/my-plugin/**"]}
 {id: e, plane: egress, dags: ["ml_*"], tasks: ["load_*"], destinations: [registry], paths: ["/api/**"]}
 """
@@ -26,10 +26,11 @@ NO_RULE = "which no rule that allows something names"
 
 
 @pytest.mark.parametrize(("rule", "severity", "what", "hint"), [
-    (EGRESS + "destinations: [registri]", "warning", f"the destination `registri`, {NO_RULE}", "did you mean `registry`?"),
+    (EGRESS + "destinations: [registri]", "warning", f"the destination `registri`, {NO_RULE}", "did you mean `regist"),
     (EGRESS + "destinations: [vault]", "note", f"the destination `vault`, {NO_RULE}", "check how it is written"),
     (EGRESS + 'dags: ["lm_*"]', "warning", f"DAGs like `lm_*`, {NO_RULE}", "did you mean `ml_*`?"),
-    (EGRESS + 'dags: ["quite_other_*"], destinations: [registry]', "note", f"DAGs like `quite_other_*`, {NO_RULE}", "check"),
+    (EGRESS + 'dags: ["quite_other_*"], destinations: [registry]', "note",
+     f"DAGs like `quite_other_*`, {NO_RULE}", "check"),
     (EGRESS + 'tasks: ["laod_*"]', "warning", f"tasks like `laod_*`, {NO_RULE}", "did you mean `load_*`?"),
     (INBOUND + 'dags: ["slaes_*"]', "warning", f"DAGs like `slaes_*`, {NO_RULE}", "did you mean `sales_*`?"),
     (INBOUND + 'dags: ["finance_*"]', None, "", ""),
