@@ -49,7 +49,7 @@ def load(bundle: Bundle) -> Suite:
         if failed or broken:
             from authz.core.cases import remarks  # noqa: PLC0415 only where tests fail
 
-            found = [*remarks.of_tests(suite.policy, (one.case for one in failed))]
+            found = [*remarks.of_tests(suite.policy, (one.case for one in failed), of_names=True)]
             found += [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
             raise PolicyError(found, test=_first(*(one.case for one in failed), *(one.invariant for one in broken)))
         return suite

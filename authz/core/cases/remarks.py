@@ -43,13 +43,16 @@ def of_never(policy: Policy, never: Iterable[Invariant], *, by_settings: bool = 
     return sorted(found)[:MOST_PROBLEMS]
 
 
-def of_tests(policy: Policy, cases: Iterable[Case]) -> list[Problem]:
-    """The remarks about tests, sorted by place; each name once per file, and not more than MOST_PROBLEMS."""
+def of_tests(policy: Policy, cases: Iterable[Case], *, of_names: bool = False) -> list[Problem]:
+    """The remarks about tests, sorted by place; each once per file, and not more than MOST_PROBLEMS.
+
+    `of_names`: only those about names, which may be why a test fails.
+    """
     known = Known(policy)
     seen: set[tuple[str, str]] = set()
     found = []
     for case in cases:
-        for message, hint in known.about(case):
+        for message, hint in known.names(case) if of_names else known.about(case):
             if (case.file, message) not in seen:
                 seen.add((case.file, message))
                 found.append(Problem(case.file, case.line, case.column, message, hint))
@@ -70,14 +73,19 @@ class Known:
         self._near = {kind: Vocabulary(names) for kind, names in self._names.items()}
         self._grouped = {issuer.name: bool(issuer.groups) for issuer in policy.issuers.values()}
 
-    def about(self, case: Case) -> Iterator[tuple[str, str]]:
-        """The remarks about one case: message and hint."""
+    def names(self, case: Case) -> Iterator[tuple[str, str]]:
+        """The remarks about the names in one case: message and hint."""
         caller = case.caller
         for kind, names in (("group", caller.groups), ("client", (caller.client,)), ("subject", (caller.subject,))):
             for name in filter(None, names):
                 yield from self._nearly(kind, name, f"no role has the {kind}")
         for name in {request.destination for request in case.requests} - {""}:
             yield from self._nearly("destination", name, "no rule names the destination")
+
+    def about(self, case: Case) -> Iterator[tuple[str, str]]:
+        """All remarks about one case."""
+        yield from self.names(case)
+        caller = case.caller
         having = self._grouped.get(caller.issuer, any(self._grouped.values()))
         if caller.groups and not having:
             issuer = f"the issuer `{caller.issuer}`" if caller.issuer else "any issuer"

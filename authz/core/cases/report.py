@@ -43,7 +43,7 @@ class Outcome:
     @property
     def remarks(self) -> list[Finding]:
         """What failed cases name and the policy does not know, which may be the cause; then entries of `never`."""
-        cases = remarks.of_tests(self.suite.policy, (one.case for one in self.failed))
+        cases = remarks.of_tests(self.suite.policy, (one.case for one in self.failed), of_names=True)
         about_cases = [Finding(problem=problem, severity=Severity.WARNING) for problem in cases]
         return [*about_cases, *remarks.of_never(self.suite.policy, self.suite.never)]
 
