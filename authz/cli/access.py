@@ -12,7 +12,7 @@ import click
 import orjson
 
 from authz.cli.callers import check_granted
-from authz.cli.naming import Names, callers_json
+from authz.cli.naming import Names, callers_json, say_unknown
 from authz.cli.options import gate_option, json_option, policy_option, running_option
 from authz.cli.safe_text import RAW
 from authz.cli.served import Served, served
@@ -21,7 +21,7 @@ from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
-from authz.core.policy import Policy
+from authz.core.policy import AIRFLOW_ROLES, Policy
 from authz.core.proof.access import Cell, all_callers, calls, cells, roles, titles
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.diff import Change
@@ -200,7 +200,8 @@ def what_can(
     authz what-can --grant sales-oncall
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy = served(files["policy_path"], files["settings_path"], gate).policy
+    asked = served(files["policy_path"], files["settings_path"], gate)
+    policy = asked.policy
     if role and (groups or client or subject or grants):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
@@ -218,7 +219,14 @@ def what_can(
     if not role:
         accepted = next(one for one in policy.issuers.values() if one.name == caller.issuer).audiences
         asking = {plane: one for plane, one in asking.items() if plane in accepted}
+    say_unknown(asked.known.memberships(groups, client, subject))
     _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
+
+
+def _in_airflow(policy: Policy, caller: Caller | None) -> str:
+    """The caller's role in Airflow itself, whatever a request needs; "" if there is none."""
+    held = caller.held(policy) if caller is not None else ()
+    return max((policy.airflow_roles.get(role, "") for role in held), key=("", *AIRFLOW_ROLES).index, default="")
 
 
 def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
@@ -229,6 +237,7 @@ def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
 def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, as_json: bool) -> None:
     """What a caller may do on each plane that accepts them."""
     names = Names([policy])
+    airflow = _in_airflow(policy, asking.get(Plane.INBOUND))
     one = asking.get(Plane.INBOUND)
     inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
     one = asking.get(Plane.EGRESS)
@@ -236,7 +245,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     if as_json:
         rows = {name: _cell_json(cell) for name, cell in inbound}
         listed = [_call_json(right, names) for right in outbound]
-        click.echo(orjson.dumps({"issuer": issuer, "operations": rows, "calls": listed}).decode())
+        told = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
+        click.echo(orjson.dumps(told).decode())
         return
     if issuer and len(policy.issuers) > 1:
         planes = " and ".join(plane.value for plane in asking)
@@ -247,6 +257,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
         click.echo(f"call {names.what(right)}")
     if not (inbound or outbound):
         click.echo("nothing")
+    elif inbound and airflow:
+        click.echo(f"in Airflow itself: {airflow}")
 
 
 @click.command(short_help="Who may do what, as a table of roles.")

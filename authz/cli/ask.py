@@ -11,6 +11,7 @@ import orjson
 from authz.cli import batch
 from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
+from authz.cli.naming import say_unknown
 from authz.cli.options import airflow_option, at_option, gate_option, json_option, plane_option, policy_option
 from authz.cli.served import Served, served
 from authz.core.characters import one_line
@@ -150,6 +151,8 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
             click.echo(orjson.dumps({"line": line.number, "request": line.text, **_as_dict(one)}).decode())
         else:
             click.echo(f"{_headline(one.decision)}  {one_line(line.text)}")
+    if not as_json:  # there each answer has its notes
+        say_unknown(text for one in found for text in one.unknown)
     _exit(*(one.decision for one in found))
 
 

@@ -43,12 +43,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The server's own decision, with notes; a refusal before the rules is a decision too."""
+    """The server's own decision, with notes; a refusal before the rules is a decision too.
+
+    `unknown` are those of the notes that say which of the caller's memberships no role has.
+    """
 
     decision: Decision
     request: Request | None = None
     identity: Identity | None = None
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ def answer(question: Question, served: Served) -> Answer:
     decision = decide.evaluate(request, identity, served.policy)
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
     notes += lifetime(request, identity, decision, served.policy)
-    return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
+    who = question.caller
+    strange = tuple(served.known.memberships(who.groups, who.client, who.subject))
+    return Answer(decision=decision, request=request, identity=identity, notes=(*notes, *strange), unknown=strange)
 
 
 def _http(question: Question, host: str) -> HttpRequest:

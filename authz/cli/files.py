@@ -75,9 +75,9 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
         return [("error", problem) for problem in sorted({*error.problems, *behind}, key=in_order)]
     findings = sorted([*review.lint(suite.policy), *about_ends(suite.policy, time.time())])
     if settings is not None:
-        findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name)])
-    about_tests = [(review.Severity.WARNING.value, problem) for problem in remarks.warnings(suite)]
-    return [*((finding.severity.value, finding.problem) for finding in findings), *about_tests]
+        findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name, suite.never)])
+    findings += remarks.findings(suite, by_settings=settings is not None and agreement.has_ways_out(settings))
+    return [(finding.severity.value, finding.problem) for finding in findings]
 
 
 def _disagreement(bundle: Bundle, settings: "Settings | None", settings_name: str) -> list[Problem]:

@@ -7,7 +7,10 @@ than one issuer, each name says whose tokens are meant. What a line has no room 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import click
+
 from authz.cli.safe_text import TERMINAL, Form
+from authz.core.characters import one_line
 from authz.core.model import Plane
 from authz.core.policy import Policy
 from authz.core.proof.callers import Caller, Membership
@@ -21,6 +24,12 @@ EVERYONE: Final = "everyone, also without a token"
 
 _Ways = tuple[tuple[Membership, ...], ...]
 _Held = tuple[str, frozenset[Membership]]
+
+
+def say_unknown(found: Iterable[str]) -> None:
+    """Say on standard error, each once, what of the callers in question no role has: an answer may be about no one."""
+    for text in dict.fromkeys(found):
+        click.echo(one_line(f"note: {text}"), err=True)
 
 
 class Names:

@@ -4,6 +4,7 @@ Law: exit status 0 if every entry holds, 1 if one does not, 2 if the policy or t
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Final
 
 import click
@@ -13,10 +14,12 @@ from authz.cli.diff import bundle_named
 from authz.cli.options import json_option
 from authz.cli.safe_text import command
 from authz.core import cases
+from authz.core.cases import remarks
 from authz.core.cases.invariants import SHOWN, Proof, over_time, reasons
 from authz.core.cases.report import proof_json
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
+from authz.core.lint.review import Finding
 from authz.core.policy import NEVER, Policy
 
 _LISTS: Final = ("roles", "except", "operations", "dags", "destinations", "hosts", "paths", "methods", "tasks")
@@ -61,13 +64,26 @@ def never(
     if not suite.never:
         raise click.UsageError(f"{policy} has no `never`: say what no one may, such as --operations 'variables:*'")
     found = over_time(suite.policy, suite.never)
+    said = remarks.of_never(suite.policy, suite.never)
     failed = any(proof.violations for proof in found)
     if as_json:
-        report = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
+        report: dict[str, object] = {
+            "result": "FAIL" if failed else "PASS",
+            "never": [proof_json(proof) for proof in found],
+        }
+        report["remarks"] = [{"severity": one.severity.value, **asdict(one.problem)} for one in said]
         click.echo(orjson.dumps(report).decode())
     else:
-        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy)]))
+        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy), *map(_remark, said)]))
     click.get_current_context().exit(1 if failed else 0)
+
+
+def _remark(said: Finding) -> str:
+    """What an entry names that no rule does: it holds whatever the rules are."""
+    problem = said.problem
+    return f"{said.severity.value}: " + (
+        one_line(f"{problem.message} ({problem.hint})") if problem.file == _ENTRY else str(problem)
+    )
 
 
 def _values(texts: Iterable[str]) -> list[str]:

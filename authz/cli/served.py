@@ -6,6 +6,7 @@ never a silent choice. Both files are read once per command, by the server's own
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from authz.cli.options import bundle_of
 from authz.core import cases
 from authz.core.cases.invariants import over_time
 from authz.core.cases.judge import Judge
+from authz.core.cases.remarks import Known
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
 from authz.core.policy import Policy, as_of
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _POLICY: Final = Path("policy.yaml")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Served:
     """A policy as it is at the time `at`, and the settings that it is served with; None if no settings were given.
 
@@ -39,6 +41,11 @@ class Served:
     refused: str = ""
     settings: "Settings | None" = None
     ways: WaysOut | None = None
+
+    @cached_property
+    def known(self) -> Known:
+        """The names that the policy knows."""
+        return Known(self.policy)
 
     @property
     def upstreams(self) -> "tuple[Upstream, ...]":
@@ -88,7 +95,7 @@ def served(
         return Served(policy=policy, at=at, refused=failing)
     from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
-    if refused := mistakes(suite.policy, settings, str(settings_path)):
+    if refused := mistakes(suite.policy, settings, str(settings_path), suite.never):
         raise PolicyError(refused)
     return Served(policy=policy, at=at, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
 

@@ -81,7 +81,7 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
     if settings is not None:
         from authz.serve import agreement  # noqa: PLC0415 only with settings
 
-        if refused := agreement.mistakes(suite.policy, settings, settings_name):
+        if refused := agreement.mistakes(suite.policy, settings, settings_name, suite.never):
             raise PolicyError(refused)
     if not suite.cases and not suite.never:
         raise click.UsageError(f"{path} has no tests: add `tests` or `never`, or name such files under `test_files`")

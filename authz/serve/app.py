@@ -19,6 +19,7 @@ from authz.authn.sessions import Authenticator
 from authz.check.parts import Snapshot
 from authz.check.service import Service
 from authz.core.assertion import SigningKey
+from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy
@@ -303,12 +304,12 @@ class App:
         fetcher = fetcher or fetcher_of(self.settings, self.state, self.clock)
         return KeyStore(fetcher, self.clock, options_of(self.settings), self._key_event)
 
-    def _disagreements(self, policy: Policy) -> Sequence[Problem]:
+    def _disagreements(self, suite: Suite) -> Sequence[Problem]:
         if self.settings.envoy is None:
             return ()
         from authz.serve import agreement  # noqa: PLC0415 not needed if Envoy is configured elsewhere
 
-        return agreement.mistakes(policy, self.settings, "settings")
+        return agreement.mistakes(suite.policy, self.settings, "settings", suite.never)
 
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()

@@ -118,7 +118,7 @@ def reasons(proof: Proof, policy: Policy) -> list[tuple[str, str]]:
 def reason(found: Violation, policy: Policy) -> str:
     """One violation as a sentence."""
     rule = found.rule
-    may = f"{name_of(found.caller)} may {what_of(found.region, found.operations)}"
+    may = f"{name_of(found.caller)} may {what_of(found.region, found.operations, found.dags)}"
     return f"{may}, by rule `{rule.id}` at {policy.file}:{rule.line}:{rule.column}"
 
 

@@ -1,7 +1,8 @@
 """The files of a policy → the policy, proven by its own tests; or everything that is wrong.
 
 Law: all or nothing. Mistakes in rules and tests are reported together. Only a policy without mistakes is tested, and a
-test that fails is a problem like any other: with its place, what was expected and what was found. An entry of `never`
+test that fails is a problem like any other: with its place, what was expected and what was found, and at the first one
+of a caller what the policy does not know of it. An entry of `never`
 that does not hold is one too: with a caller, the requests, the rule that allows them and a command that shows it.
 """
 
@@ -46,7 +47,10 @@ def load(bundle: Bundle) -> Suite:
         failed = [result for case in suite.cases if (result := judge.run(case)).wrong]
         broken = [proof for proof in over_time(suite.policy, suite.never) if proof.violations]
         if failed or broken:
-            found = [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
+            from authz.core.cases import remarks  # noqa: PLC0415 only where tests fail
+
+            found = [*remarks.of_tests(suite.policy, (one.case for one in failed), of_names=True)]
+            found += [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
             raise PolicyError(found, test=_first(*(one.case for one in failed), *(one.invariant for one in broken)))
         return suite
 

@@ -4,16 +4,18 @@ Law: pure. Failures are sorted by place. What a policy's author wrote is one lin
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from authz.core.cases import remarks
 from authz.core.cases.coverage import Coverage, Uncovered, share
 from authz.core.cases.invariants import SHOWN, Proof, reasons
 from authz.core.cases.judge import EXPLAINED, Judge, Result
 from authz.core.cases.load import Suite
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
+from authz.core.lint.review import Finding, Severity
 from authz.core.model import Allow
 from authz.core.policy import NEVER, Rule
 from authz.core.proof.wording import name_of, what_of
@@ -38,6 +40,13 @@ class Outcome:
     why: Mapping[str, str]
     coverage: Coverage | None = None
     never: tuple[Timed, ...] = ()
+
+    @property
+    def remarks(self) -> list[Finding]:
+        """What failed cases name and the policy does not know, which may be the cause; then entries of `never`."""
+        cases = remarks.of_tests(self.suite.policy, (one.case for one in self.failed), of_names=True)
+        about_cases = [Finding(problem=problem, severity=Severity.WARNING) for problem in cases]
+        return [*about_cases, *remarks.of_never(self.suite.policy, self.suite.never)]
 
     @property
     def failed(self) -> list[Result]:
@@ -82,6 +91,8 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
         for result in results if verbose else ():
             yield f"  {'✗' if result.wrong else '✓'} {one_line(result.case.name)}"
     yield from _never_lines(made, verbose=verbose)
+    for finding in made.remarks:
+        yield f"{finding.severity.value}: {finding.problem}"
     for result in made.failed[:_SHOWN]:
         case = result.case
         yield ""
@@ -123,6 +134,7 @@ def as_json(made: Outcome) -> dict[str, Any]:
         "failed": failed,
         "cases": [_case_json(result, made) for result in made.results],
         "never": [proof_json(proof) for proof, _ in made.never],
+        "remarks": [{"severity": one.severity.value, **asdict(one.problem)} for one in made.remarks],
     }
     found = made.coverage
     if found is not None:
@@ -191,7 +203,8 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "violations": [
             {
                 "who": name_of(found.caller),
-                "what": what_of(found.region, found.operations),
+                "what": what_of(found.region, found.operations, found.dags),
+                "operations": found.operations,
                 "rule": found.rule.id,
                 "check": list(found.witness.words) if found.witness is not None else None,
                 "shows": found.witness.shows if found.witness is not None else "",

@@ -16,7 +16,8 @@ from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.grantable import had_already, open_approval
 from authz.core.lint.outbound import about_calls, careful_denials
-from authz.core.lint.teams import OncePerTeams, about_teams
+from authz.core.lint.slips import about_slips
+from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
@@ -25,6 +26,7 @@ from authz.core.proof.lifeless import lifeless
 
 _TOKENS: Final = "tokens:create"
 _SHOWN: Final = 3
+_FEW: Final = 4
 
 
 class Severity(StrEnum):
@@ -72,12 +74,13 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         _rules(policy, words),
         _dead(policy),
         _bulk(policy, words),
-        _strong_readers(policy),
+        _strong_readers(policy, words),
         _denied_sets(policy),
         about_dags(covering),
         about_calls(policy),
         about_teams(covering),
         open_approval(policy),
+        about_slips(policy, near=True),
     )
 
 
@@ -91,6 +94,8 @@ def _notes(covering: Covering) -> Iterator[Problem]:
         _tokens(policy),
         careful_denials(policy),
         had_already(policy),
+        about_slips(policy, near=False),
+        across_teams(policy),
     )
 
 
@@ -220,22 +225,26 @@ class _Bulk:
         return ""
 
 
-def _strong_readers(policy: Policy) -> Iterator[Problem]:
-    """Roles that only read, but are `op` or `admin` in Airflow itself because of what they read."""
-    only_reads: dict[str, bool] = {}  # of the roles whose rules have operations
+def _strong_readers(policy: Policy, words: Words) -> Iterator[Problem]:
+    """Roles that change nothing, but are `op` or `admin` in Airflow itself because of what they read."""
+    said: dict[str, set[tuple[str, ...]]] = {}  # what the operations of rules about each role are
     for rule in policy.rules.values():
-        reads = all(word.endswith(":read") for word in rule.operations)
-        for name in rule.roles if rule.operations else ():
-            only_reads[name] = reads and only_reads.get(name, True)
+        for name in rule.roles if rule.operations and rule.effect is Effect.ALLOW else ():
+            said.setdefault(name, set()).add(rule.operations)
+    known = policy.catalogue.operations
     for role in policy.roles.values():
         airflow = policy.airflow_roles.get(role.name, "")
         if role.airflow or role.grants or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
             continue
-        if only_reads.get(role.name, False):
-            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
-            yield _at(
-                policy, role, message, "write `airflow: viewer`: it is then stronger only in requests that need more"
-            )
+        every = {one for name in role.includes for one in said.get(name, ())}
+        names = {name for one in every for name in words.stand_for(one, never=False)}
+        if every and not any(known[name].changes for name in names):
+            needing = sorted(name for name in names if known[name].airflow_role == airflow)
+            some = ", ".join(needing[:_FEW]) + (f" and {len(needing) - _FEW} more" if len(needing) > _FEW else "")
+            because = f", because of {some}" if needing else ""
+            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow{because}"
+            hint = "write `airflow: viewer`: it is then stronger only in requests that need more"
+            yield _at(policy, role, message, hint)
 
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:

@@ -76,7 +76,9 @@ class RuleEntry(Section):
     plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
     roles: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="who; `authenticated` is every valid token")
     operations: Annotated[tuple[Operation, ...], *NotEmpty] = Field(
-        (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
+        (),
+        description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do;"
+        " *:change: all that is not a read",
     )
     hosts: Annotated[tuple[Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
     destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field(

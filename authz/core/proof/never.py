@@ -18,6 +18,7 @@ from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.coverage import Covering
 from authz.core.policy.index import METHOD_KEYS, Index
+from authz.core.policy.operations import danger
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.overlap import agree, hosts, shape_of, shapes
 from authz.core.policy.patterns import Glob, PathPattern
@@ -29,6 +30,7 @@ from authz.core.proof.points import Point, point
 from authz.core.proof.regions import Region, of_rule, shared
 from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
+from authz.core.proof.wording import dag_of
 from authz.core.request.path import METHODS
 
 _MOST_COMPARED: Final = 20_000
@@ -55,13 +57,27 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """Requests that an entry forbids and the rule `rule` allows the caller. `operations` are those of the catalogue."""
+    """Requests that an entry forbids and the rule `rule` allows the caller.
+
+    `operations` are all those of the catalogue, the most dangerous first; the region has the first of them. `dags` are
+    the patterns of their DAGs, () where some of them name none.
+    """
 
     caller: Caller
     region: Region
     operations: tuple[str, ...]
+    dags: tuple[str, ...]
     rule: Rule
     witness: Witness | None
+
+
+class _Found(NamedTuple):
+    """What a caller may do of what is forbidden; `operations` are those of the region, the most dangerous first."""
+
+    caller: Caller
+    region: Region
+    at: Point
+    operations: tuple[str, ...]
 
 
 class _Budget:
@@ -235,42 +251,68 @@ class _Side:
         anonymous = [ANONYMOUS] if kept.anonymous and rule.effect is Effect.PUBLIC else []
         if not (holders or anonymous or run):
             return None
-        for region in of_rule(narrowed, self._plane, self._space):
+        found = []
+        try:
+            for one in self._each(narrowed, kept, [*anonymous, *holders], run=run):
+                found.append(one)
+                if not one.operations:
+                    break  # nothing that has a name: one such request says it
+        except TooLargeError:
+            if not found:
+                raise  # else these say enough
+        return self._violation(found, rule, kept) if found else None
+
+    def _each(self, rule: Rule, kept: _Kept, callers: list[Caller], *, run: bool) -> Iterator[_Found]:
+        """What the rule allows, each with the first caller who may do it."""
+        for region in of_rule(rule, self._plane, self._space):
             self._budget.take(1)
             for part in shared(region, kept.entry, self._space.named):
-                asking = [] if part.of_runs else [*anonymous, *holders]
+                asking = [] if part.of_runs else [*callers]
                 if run and part.level is not None:
                     asking.append(RUN)
                 self._budget.take(1 + len(asking))
-                found = self._asked(asking, part, rule, kept)
-                if found is not None:
-                    return found
-        return None
+                at = point(part, self._space.symbol)
+                if not part.template and route_of(at.request, self._policy) is not None:
+                    continue  # the catalogue's routes have regions of their own
+                if not self._forbids(kept, at):
+                    continue
+                caller = next((one for one in asking if may(one, at, self._policy)), None)
+                if caller is not None:
+                    yield _Found(caller, part, at, self._named(part))
 
-    def _asked(self, asking: list[Caller], part: Region, rule: Rule, kept: _Kept) -> Violation | None:
-        at = point(part, self._space.symbol)
-        if not part.template and route_of(at.request, self._policy) is not None:
-            return None  # the catalogue's routes have regions of their own
-        if not self._forbids(kept, at):
-            return None
-        caller = next((one for one in asking if may(one, at, self._policy)), None)
-        if caller is None:
-            return None
+    def _named(self, part: Region) -> tuple[str, ...]:
+        like = self._space.like(part.method, part.template, part.was) if part.template else ()
+        return tuple(sorted({target.operation for target in like}, key=self._danger))
+
+    def _danger(self, name: str) -> tuple[bool, bool, int, bool, str]:
+        return danger(self._policy.catalogue.operations[name])
+
+    def _violation(self, found: list[_Found], rule: Rule, kept: _Kept) -> Violation:
+        """The most dangerous of what was found, and all operations that its caller may do."""
+        worst = min(found, key=lambda one: (not one.operations, *map(self._danger, one.operations[:1])))
+        theirs = [one for one in found if one.caller is worst.caller or may(worst.caller, one.at, self._policy)]
+        names = {name for one in theirs for name in one.operations}
 
         def allowed(one: Caller, tried: Point) -> bool:
             return self._forbids(kept, tried) and may(one, tried, self._policy)
 
-        like = self._space.like(part.method, part.template, part.was) if part.template else []
         return Violation(
-            caller=caller,
-            region=part,
-            operations=tuple(sorted({target.operation for target in like})),
+            caller=worst.caller,
+            region=worst.region,
+            operations=tuple(sorted(names, key=self._danger)),
+            dags=_dags(one.region for one in (worst, *theirs)),
             rule=rule,
-            witness=witness(part, caller, allowed),
+            witness=witness(worst.region, worst.caller, allowed),
         )
 
     def _forbids(self, kept: _Kept, at: Point) -> bool:
         return applies(kept.denying, at.request, at.run, route_of(at.request, self._policy), at.shown)
+
+
+def _dags(regions: Iterable[Region]) -> tuple[str, ...]:
+    """The DAGs of the regions, in their order; () where one is about no DAG."""
+    found = [dag_of(region) for region in regions if not region.narrowed or region.shown is not None]
+    return tuple(dict.fromkeys(found)) if all(found) else ()
 
 
 def _apart(rule: Rule, entry: Rule) -> bool:

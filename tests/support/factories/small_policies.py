@@ -33,6 +33,7 @@ OPERATIONS = [
     "connections:read",
     "dags:*",
     "*:read",
+    "*:change",
     "*",
     "tokens:create",
 ]

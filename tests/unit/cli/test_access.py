@@ -88,10 +88,34 @@ def test_what_a_caller_can_do(run):
     assert found[0].split(maxsplit=1) == ["dag_runs:create", "sales_*"]
     assert found[1] == "call GET orders /v1/**"
     assert run("what-can").output == "nothing\n"
+    assert lines[-1] == "in Airflow itself: viewer"
+    assert json.loads(run("what-can", "--group", "ops", "--json").output)["airflow_role"] == "op"
     as_json = json.loads(run("what-can", "--role", "op", "--json").output)
     reading = as_json["operations"]["dags:read"]
     assert (reading["dags"], reading["not"], reading["rules"]) == (["*"], ["*_secret"], ["r"])
     assert as_json["calls"] == []
+
+
+def test_what_no_role_has_is_said_beside_the_answer(run):
+    """An answer about a group that no role has is one about no one: perhaps a slip."""
+    near = "note: no role has the group `reeders` (did you mean `readers`?)\n"
+    for more in ([], ["--json"]):
+        found = run("what-can", "--group", "reeders", *more)
+        assert (found.exit_code, found.stderr, "note" in found.stdout) == (0, near, False)
+        assert run("what-can", "--group", "readers", "--group", "of-something-else", *more).stderr == ""
+    assert run("what-can", "--client", "elt").stderr == "note: no role has the client `elt` (did you mean `etl`?)\n"
+    assert run("what-can", "--as", "quite-other").stderr == "note: no role has the subject `quite-other`\n"
+    question = ("GET", "/api/v2/dags", "--group", "reeders")
+    assert near.removeprefix("note: ") in run("check", *question).stdout
+    assert near.removeprefix("note: ") in run("explain", *question).stdout
+    assert json.loads(run("check", *question, "--json").stdout)["notes"][-1] == near[6:-1]
+
+
+def test_many_questions_say_it_once(run, tmp_path):
+    (tmp_path / "asked").write_text("GET /api/v2/dags --group reeders\nGET /api/v2/pools --group reeders\n")
+    found = run("check", "--requests", tmp_path / "asked")
+    assert len(found.stdout.splitlines()) == 2
+    assert found.stderr == "note: no role has the group `reeders` (did you mean `readers`?)\n"
 
 
 def test_a_matrix_of_operations(run):

@@ -40,7 +40,7 @@ def test_an_entry_that_does_not_hold_is_a_problem_with_its_place_for_each_rule()
     error = refused(made)
     assert error.test == "no one reads"
     assert [problem.message.partition(" does not hold: ")[2] for problem in error.problems] == [
-        "client `sales-etl` may dags:read, by rule `sales` at policy.yaml:18:5",
+        "client `sales-etl` may dags:read, DAG sales_*, by rule `sales` at policy.yaml:18:5",
         "group `data-admins` may dags:read, DAG *, by rule `readers` at policy.yaml:17:5",
     ]
     first = error.problems[0]
@@ -131,6 +131,6 @@ def test_a_violation_for_which_no_real_request_was_found_has_no_command():
     found = proof.violations[0]
     assert check_line(found).startswith("authz check GET /api/v2/dags")
     without = Violation(
-        caller=found.caller, region=found.region, operations=found.operations, rule=found.rule, witness=None
+        caller=found.caller, region=found.region, operations=found.operations, dags=(), rule=found.rule, witness=None
     )
     assert check_line(without) == ""

@@ -438,6 +438,21 @@ def test_a_reader_who_is_more_inside_airflow(role, rule, found):
     assert any("only reads here, and is `admin` inside Airflow" in message for message in told) == found
 
 
+def test_a_reader_who_is_more_inside_airflow_is_told_because_of_what():
+    """Also with pages of the UI, and with a deny rule about changes: neither is a change that the role may make."""
+    rules = """{id: r, plane: inbound, roles: [auditor], operations: ["*:read", "ui:pages", "ui:shell"]}
+{id: d, deny: true, plane: inbound, roles: [auditor], operations: ["*:change"]}"""
+    because = "because of event_logs:read, fab_permissions:read, fab_roles:read, fab_users:read"
+    message = f"the role `auditor` only reads here, and is `admin` inside Airflow, {because}"
+    assert message in messages(rules, roles="\n  auditor: {groups: [a]}\n")
+    narrower = rules.replace(
+        '"*:read", ', '"connections:read", "config:read", "providers:read", "plugins:read", "variables:read", '
+    )
+    told = [one for one in messages(narrower, roles="\n  auditor: {groups: [a]}\n") if "inside Airflow" in one]
+    some = "config:read, connections:read, plugins:read, providers:read and 1 more"
+    assert told == [f"the role `auditor` only reads here, and is `op` inside Airflow, because of {some}"]
+
+
 def test_built_in_roles_are_no_finding():
     roles = "\n  airflow.viewer: {groups: [g]}\n  team: {groups: [h], includes: [airflow.op]}\n"
     assert findings("", roles=roles) == []

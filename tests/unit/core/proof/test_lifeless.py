@@ -152,6 +152,8 @@ def test_a_sample_is_a_request_that_the_rule_allows(plane):
                     {**written, "rules": [{**made, "roles": ["authenticated"]} if "roles" in made else made]}
                 )
                 issuers = [issuer.name for issuer in alone.issuers.values()]
-                identities = (caller.identity(alone, at.run) for caller in everybody(issuers, at.run, at.request.method))
+                identities = (
+                    caller.identity(alone, at.run) for caller in everybody(issuers, at.run, at.request.method)
+                )
                 assert any(shows(at.request, one, alone, "") for one in identities), (number, rule, at)
     assert some > 100

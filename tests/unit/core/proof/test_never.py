@@ -319,11 +319,33 @@ def test_a_violation_names_who_what_rule_and_a_command():
     [proof] = proofs(found.policy, found.never)
     [problem] = problems(proof, found.policy)
     assert problem.message == (
-        "the entry `n` of `never` does not hold: group `ops` and group `bots` may variables:read,"
-        " by rule `ops` at policy.yaml:18:5"
+        "the entry `n` of `never` does not hold: group `ops` and group `bots` may"
+        " variables:create, variables:update, variables:read, by rule `ops` at policy.yaml:18:5"
     )
-    assert problem.hint == "authz check GET /api/v2/variables --host z --group ops --group bots --issuer corp"
+    assert problem.hint == "authz check POST /api/v2/variables --host z --group ops --group bots --issuer corp"
     assert (problem.file, problem.line, problem.column) == ("entry.yaml", 2, 5)
+
+
+def test_all_operations_are_counted_and_the_most_dangerous_of_airflows_own_come_first():
+    """Connections before pages of FAB, though those need a stronger role, and a request that reaches them."""
+    admin = "  - {id: aa, plane: inbound, roles: [op], operations: [airflow.admin]}\n"
+    slipped = WHOLE.replace('operations: ["*:delete", "*:bulk"]}', "plane: inbound, methods: [DELETE]}")
+    entry = b'never:\n  - {name: n, roles: [bot], operations: ["*:bulk"]}\n'
+    found = cases.read_with(Bundle((slipped + admin).encode(), "policy.yaml"), entry, "entry.yaml")
+    [proof] = proofs(found.policy, found.never)
+    [one] = [one for one in proof.violations if one.rule.id == "aa"]
+    assert one.operations == (
+        "connections:bulk", "pools:bulk", "variables:bulk", "dag_runs:bulk", "task_instances:bulk",
+        "fab_permissions:bulk", "fab_roles:bulk", "fab_users:bulk",
+    )  # fmt: skip
+    assert one.dags == ()
+    assert one.witness.words[:2] == ("PATCH", "/api/v2/connections")
+    assert ", dag_runs:bulk and 4 more, by rule" in next(problems(proof, found.policy)).message
+
+
+def test_what_was_found_before_the_limit_is_a_violation(monkeypatch):
+    monkeypatch.setattr(proof_of_never, "MOST_ASKED", 8)
+    assert reasons('{operations: ["pools:*"]}')
 
 
 def test_of_many_rules_the_first_are_reported():
