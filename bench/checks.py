@@ -111,6 +111,11 @@ def request(bearer, *, target=ALLOWED, headers=14, audience=AUDIENCE):
     return _message(lines, {"plane": "inbound"} | ({"audience": audience} if audience else {}))
 
 
+def anonymous(target):
+    """The serialised CheckRequest of a caller without credentials."""
+    return _message([*_FIRST, (":path", target)], {"plane": "inbound", "audience": AUDIENCE})
+
+
 def outbound(credentials):
     """The serialised CheckRequest of a task's call, with these pairs of header name and value."""
     return _message([*_TASK, *credentials], {"plane": "egress"})

@@ -18,6 +18,7 @@ SERVERS = {
     "logging": {"decisions": "decisions.jsonl"},
     "rules_10": {"rules": 10},
     "rules_10000": {"rules": 10_000},
+    "grants_100": {"grants": 100},
     "tcp": {"tcp": True},
     "aio": {"engine": "aio"},
     "egress": {},
@@ -94,6 +95,13 @@ CASES = (
     Case(key="inside_allow", label="service alone: cached token", server="base", inside=True, bodies=_ALLOW),
     Case(
         key="inside_deny", label="service alone: deny", server="base", inside=True, allows=False, bodies=_repeat("deny")
+    ),
+    Case(
+        key="inside_grants",
+        label="service alone: cached token, 100 grants, one of them the caller's",
+        server="grants_100",
+        inside=True,
+        bodies=_ALLOW,
     ),
     Case(key="inside_new", label="service alone: new RS256 token", server="base", inside=True, bodies=_new),
     Case(key="inside_proof", label="service alone: a run's proof", server="egress", inside=True, bodies=_proof),

@@ -2,10 +2,8 @@
 
     python -m bench.policies [--megabytes N] [--rounds N] [--json FILE]
 
-Each row is a process of its own: its CPU seconds (user and system, start included), the lowest of the rounds, and the
-most memory that it had. A CPU second is not the same each time: beside a busy neighbour a core does half as much in it.
-So a fixed piece of Python is timed right before and after each process, and the goal holds for the seconds that the
-process would take where that piece takes `REFERENCE_MS`. The exit status is 1 where a row is over the goal.
+Each row is a process of its own: its CPU seconds, the lowest of the rounds, and the most memory that it had. The goal
+is one at reference speed (`bench.spent`). The exit status is 1 where a row is over the goal.
 
 The last line is what 1,000 tests add to a policy of 10,000 rules: both are measured in turn, and the least of each is
 compared.
@@ -13,14 +11,11 @@ compared.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from bench import machine
+from bench import machine, spent
 from tests.support.factories.policy_shapes import SHAPES, plain, sized, tested
 
 GOAL_S = 15.0
@@ -28,26 +23,7 @@ TESTS_GOAL_S = 1.0  # more than without them
 _TEAMS = 3334  # of three rules each
 _TESTS = 1000
 _PAIRS = 3
-REFERENCE_MS = 60.0  # of the fixed piece, on the reference machine
 _EXPECTED = ({0}, {1})  # nothing that is an error, or mistakes
-
-
-def lint(path, output):
-    """CPU seconds, those at reference speed, peak memory in MB and the exit status of one `authz lint`."""
-    before = calibrate()
-    with output.open("wb") as said:
-        child = subprocess.Popen([sys.executable, "-m", "authz", "lint", path], stdout=said, stderr=said)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    spent, piece = usage.ru_utime + usage.ru_stime, (before + calibrate()) / 2
-    return spent, spent * REFERENCE_MS / piece, usage.ru_maxrss / 1024, child.returncode
-
-
-def calibrate():
-    """CPU milliseconds of a fixed piece of Python."""
-    began = time.process_time()
-    sum(number % 7 for number in range(1_000_000))
-    return (time.process_time() - began) * 1000
 
 
 def measure(size, rounds):
@@ -57,17 +33,17 @@ def measure(size, rounds):
         for shape, make in SHAPES.items():
             data = sized(make, size)
             path.write_bytes(data)
-            found = [lint(path, output) for _ in range(rounds)]
-            statuses = {status for *_, status in found}
+            found = [spent.authz(["lint", path], output) for _ in range(rounds)]
+            statuses = {one.status for one in found}
             assert statuses in _EXPECTED, f"{shape}: {statuses} {output.read_text()[:500]}"
             with output.open("rb") as said:
                 lines = sum(1 for _ in said)
             yield {
                 "shape": shape,
                 "megabytes": round(len(data) / 1e6, 1),
-                "cpu_s": round(min(spent for spent, *_ in found), 1),
-                "reference_s": round(min(scaled for _, scaled, *_ in found), 1),
-                "peak_mb": round(max(peak for *_, peak, _ in found)),
+                "cpu_s": round(min(one.cpu_s for one in found), 1),
+                "reference_s": round(min(one.reference_s for one in found), 1),
+                "peak_mb": round(max(one.peak_mb for one in found)),
                 "lines": lines,
                 "loads": statuses == {0},
             }
@@ -82,9 +58,9 @@ def measure_tests(pairs):
         for _ in range(pairs):
             for which, text in texts.items():
                 path.write_text(text)
-                _spent, scaled, _peak, status = lint(path, output)
-                assert status == 0, output.read_text()[:500]
-                least[which] = min(scaled, least.get(which, scaled))
+                found = spent.authz(["lint", path], output)
+                assert found.status == 0, output.read_text()[:500]
+                least[which] = min(found.reference_s, least.get(which, found.reference_s))
     return {"rules": 3 * _TEAMS, "tests": _TESTS, **{which: round(taken, 2) for which, taken in least.items()}}
 
 

@@ -4,6 +4,8 @@ The first rule is the one that allows the measured request. The others never mat
 role on other DAGs, other paths, and rules that deny other paths to the same role. Each third of them is of one kind.
 """
 
+import json
+
 ISSUER = "https://idp.bench.test/realms/data"
 AUDIENCE = "airflow"
 GROUP = "data-readers"
@@ -37,6 +39,11 @@ _OUTBOUND = """\
      paths: ["{path}"]}}
 """
 
+_GRANTABLE = """\
+grantable:
+  - {{id: brief, requesters: [viewer], approvers: none, longest: 30d, operations: ["pools:read"]}}
+"""
+
 
 def _rule(number):
     if number % 3 == 0:
@@ -51,15 +58,35 @@ def _rule(number):
     )
 
 
-def policy(rules, jwks, *, egress=False):
+def grants(holders, now):
+    """The grants file in which each of these subjects holds a grant until long after the measurement."""
+    events = (
+        {
+            "event": "request",
+            "id": f"{number:020}",
+            "at": now,
+            "entry": "brief",
+            "issuer": ISSUER,
+            "subject": holder,
+            "seconds": 86_400,
+            "reason": "benchmark",
+            "open": True,
+        }
+        for number, holder in enumerate(holders)
+    )
+    return "".join(json.dumps(event) + "\n" for event in events)
+
+
+def policy(rules, jwks, *, egress=False, grantable=False):
     """The policy file with that many rules; `jwks` is the file with the issuer's keys.
 
-    With `egress`, two more let a service account and the runs of a DAG call out.
+    With `egress`, two more let a service account and the runs of a DAG call out. With `grantable` it has an entry.
     """
     roles = f"  etl: {{clients: [{CLIENT}]}}\n" if egress else ""
     head = _HEAD.format(issuer=ISSUER, audience=AUDIENCE, egress=EGRESS_AUDIENCE, group=GROUP, roles=roles, jwks=jwks)
     outbound = _OUTBOUND.format(host=ORDERS, path=ORDERS_PATH) if egress else ""
-    return head + outbound + "".join(f"  - {_rule(number)}\n" for number in range(1, rules))
+    others = "".join(f"  - {_rule(number)}\n" for number in range(1, rules))
+    return head + outbound + others + (_GRANTABLE.format() if grantable else "")
 
 
 def _path(regex):

@@ -174,18 +174,22 @@ class Fleet:
         tcp=False,
         airflow="",
         slow=False,
+        grants=0,
         build=None,
     ):
         """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`.
 
         With the address of an Airflow it knows runs; `folder` of the server then has its signing key before it starts.
+        With `grants`, so many accounts hold one, the caller of most requests among them.
         With `slow` its checks wait for that Airflow as long as may be set. `build` is the code that is run; ours if not
         given.
         """
         folder = self._new_folder(name)
         listen = f"127.0.0.1:{free_ports(workers)[0]}" if tcp else f"unix:{folder / 'authz.sock'}"
         admin = free_ports(1)[0]
-        (folder / "policy.yaml").write_text(rulebook.policy(rules, self.jwks, egress=bool(airflow)))
+        (folder / "policy.yaml").write_text(
+            rulebook.policy(rules, self.jwks, egress=bool(airflow), grantable=bool(grants))
+        )
         chosen = "aio" if engine == "threads" else engine
         settings = folder / "authz.yaml"
         text = _SETTINGS.format(
@@ -198,6 +202,10 @@ class Fleet:
             limits=", wait: 60s" if slow else "",
         )
         more = _RUNS.format(airflow=airflow, jwks=self.jwks) + (_SLOW if slow else "")
+        if grants:
+            holders = (f"u-{number:09}" for number in range(grants))
+            (folder / "grants.jsonl").write_text(rulebook.grants(holders, int(time.time())))
+            text += "grants: {file: grants.jsonl}\n"
         settings.write_text(text + (more if airflow else ""))
         if airflow:
             runs.make_key(folder / "assertion.pem")

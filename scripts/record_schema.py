@@ -15,6 +15,7 @@ from authz.core.record import (
     PEOPLE,
     VERSION,
     ComparedFields,
+    GrantFields,
     IdentityEntry,
     OutboundFields,
     OutboundRecord,
@@ -69,6 +70,8 @@ def _name(plain: Any) -> str:
     """The type of a field, as the page shows it."""
     if get_origin(plain) is Literal:
         return "true" if get_args(plain) == (True,) else "text"
+    if plain == tuple[GrantFields, ...]:
+        return "list of objects"
     return "object" if plain is ShadowFields else _NAMES.get(get_origin(plain) or plain, "object or null")
 
 
@@ -89,6 +92,7 @@ def schema() -> str:
             **{name: _object(kind) for name, kind in kinds.items()},
             "run": _object(RunFields),
             "shadow": _object(ShadowFields),
+            "grant": _object(GrantFields),
         },
     }
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
@@ -106,6 +110,8 @@ def _object(kind: Any) -> dict[str, object]:
 def _type(name: str, plain: Any) -> dict[str, object]:
     if get_origin(plain) is Literal:
         return {"const": get_args(plain)[0]}
+    if plain == tuple[GrantFields, ...]:
+        return {"type": "array", "items": {"$ref": "#/$defs/grant"}}
     if name == "time":
         return {"type": "string", "format": "date-time"}
     return _SHADOW if plain is ShadowFields else _TYPES.get(get_origin(plain) or plain, _RUN)

@@ -10,6 +10,10 @@ roles, whole seconds) are shared objects. A session holds no policy and no key s
 alive for as long as it is cached. The groups of a large token may take half a megabyte and are not kept: its session is
 not `whole`. It keeps the roles that the groups gave it, and another policy never identifies it from what is
 left: the token is verified again.
+
+A session has the grants that its identity holds. They are looked up on every use, so a grant ends at its end, also for
+a token that is cached; with other grants the session gets another identity, and everything that was made for the one
+before is found no more. A session of another identity is not touched.
 """
 
 import os
@@ -22,8 +26,9 @@ from authz.core import tokens
 from authz.core.caching.clock_cache import SecondChance
 from authz.core.caching.interning import NOT_SHARED, Shared, shared_claims
 from authz.core.errors import KeysUnavailableError, TokenError
+from authz.core.grants import Granted
 from authz.core.jose.jwks import Key, KeySet
-from authz.core.model import Claims, HttpRequest, Identity, Issuer, Plane
+from authz.core.model import Claims, HeldGrant, HttpRequest, Identity, Issuer, Plane
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.revocation import Revocation, Revoked, of_token
@@ -82,7 +87,7 @@ class Standing:
     planes: frozenset[Plane]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Session:
     """One verified token.
 
@@ -129,12 +134,20 @@ class Authenticator:
         max_token_bytes: a longer token is refused before any of it is decoded.
         count: called with "hit" or "miss" for every token looked up.
         revoked: the revocations; its own table when not given.
+        granted: the grants that identities hold; none when not given.
     """
 
     def __init__(
-        self, *, capacity: int, max_token_bytes: int, count: Callable[[str], None], revoked: Revoked | None = None
+        self,
+        *,
+        capacity: int,
+        max_token_bytes: int,
+        count: Callable[[str], None],
+        revoked: Revoked | None = None,
+        granted: Granted | None = None,
     ) -> None:
         self.revoked = Revoked(os.urandom(32)) if revoked is None else revoked
+        self._granted = Granted() if granted is None else granted
         self._max_token_bytes = max_token_bytes
         self._longest_line = max_token_bytes + len("Bearer ")
         self._count = count
@@ -167,7 +180,7 @@ class Authenticator:
         if len(lines) == 1 and len(lines[0]) <= self._longest_line:  # what cannot be in the cache is not hashed either
             digest = sha256(lines[0]).digest()
             session = self._sessions.get(digest)
-        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, wall, monotonic):
             token = tokens.parse_bearer(lines)
             if token is None:
                 return None
@@ -193,7 +206,7 @@ class Authenticator:
         # Longer than the key of any header line, whatever a caller may write into one.
         digest = sha256(token.encode("ascii")).digest() + _WITH_PROOF
         session = self._sessions.get(digest)
-        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, monotonic):
+        if session is None or monotonic >= session.dies_at or not self._stands(session, policy, keys, wall, monotonic):
             verified = self._verify(token, policy, keys, wall=wall, monotonic=monotonic, bound=True)
             return verified if isinstance(verified, KeyWanted) else self._admit(digest, verified, plane, wall)
         session.used = True
@@ -222,8 +235,12 @@ class Authenticator:
         if self.revoked.covers(session.marks, session.claims, session.issuer.clock_skew):
             raise TokenError(Reason.REVOKED, "the token or its session was revoked")
 
-    def _stands(self, session: Session, policy: Policy, keys: Mapping[str, KeyState], monotonic: float) -> bool:
+    def _stands(
+        self, session: Session, policy: Policy, keys: Mapping[str, KeyState], wall: float, monotonic: float
+    ) -> bool:
         """Whether we still trust what the session was verified with; it then has its roles under this policy.
+
+        So it has the grants of this moment, of which a session that is not whole cannot take in a change.
 
         Raises:
             KeysUnavailableError: the issuer's keys were not refreshed for longer than `keys.max_stale`.
@@ -234,7 +251,13 @@ class Authenticator:
             if not session.whole or now is None or now != standing.issuer:
                 return False
             standing = session.standing = self._standing(policy.edition, now, standing.key, standing.planes)
-            session.identity = policy.identify(session.claims)
+            session.identity = policy.identify(session.claims, self._held(session.claims, wall, policy))
+        elif self._granted.any or session.identity.grants:
+            held = self._held(session.claims, wall, policy)
+            if session.identity.grants is not held:
+                if not session.whole:
+                    return False
+                session.identity = policy.identify(session.claims, held)
         issuer, key = standing.issuer, standing.key
         state = keys.get(issuer.name)
         if state is None or state.issuer != issuer.issuer or state.keyset is None:
@@ -242,6 +265,9 @@ class Authenticator:
         if monotonic >= state.stale_at:
             raise KeysUnavailableError("the last key set is older than keys.max_stale")
         return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
+
+    def _held(self, claims: Claims, wall: float, policy: Policy) -> tuple[HeldGrant, ...]:
+        return self._granted.held(claims.issuer, claims.subject, wall, policy)
 
     def _verify(
         self,
@@ -272,19 +298,19 @@ class Authenticator:
         claims = tokens.read_claims(parsed, issuer, self._share_claims if whole else NOT_SHARED, bound=bound)
         starts, ends = tokens.window(claims, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
-        identity = policy.identify(claims)
+        identity = policy.identify(claims, self._held(claims, wall, policy))
         if not whole:
             identity = replace(identity, claims=replace(claims, groups=frozenset()))
-        return Session(
-            identity=identity,
-            standing=self._standing(policy.edition, issuer, key, planes),
-            starts=self._share_time(starts),
-            ends=self._share_time(ends),
+        return Session(  # by position, in the order of the fields: with their names it takes three times as long
+            identity,
+            self._standing(policy.edition, issuer, key, planes),
+            self._share_time(starts),
+            self._share_time(ends),
             # In whole seconds, which many share; rounded down, so that it never outlives the token.
-            dies_at=self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
-            marks=self.revoked.marks(parsed, issuer),
-            whole=whole,
-            thumbprint=tokens.bound_to(parsed) if bound else "",
+            self._share_time((monotonic + max(0.0, ends - wall)) // 1.0),
+            self.revoked.marks(parsed, issuer),
+            whole,
+            tokens.bound_to(parsed) if bound else "",
         )
 
     def _standing(self, edition: str, issuer: Issuer, key: Key, planes: frozenset[Plane]) -> Standing:

@@ -163,7 +163,7 @@ class Answers:
     def _assertion(self, check: CheckRecord, rights: Rights | None, audience: str) -> Assertion:
         if check.identity is None or rights is None or check.policy is None:
             return NO_ASSERTION
-        return self._minter.assertion(check.identity, audience, rights, check.time, check.policy.valid_until)
+        return self._minter.assertion(check.identity, audience, rights, check.time, check.ends)
 
     @staticmethod
     def _identity_headers(check: CheckRecord, assertion: Assertion, audience: str) -> Mapping[str, str]:

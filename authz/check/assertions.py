@@ -2,9 +2,9 @@
 
 Law: an assertion is made for one identity, one audience and the rights of one decision, and is never handed to
 another; decisions that give the same rights share it. After half of its lifetime it is no longer handed out, so
-that the upstream still has time to use what reaches it. It has expired when something in the policy that gave the
-rights ends. Recent assertions are kept in a bounded table, not with the cached tokens: most tokens are idle most of the
-time.
+that the upstream still has time to use what reaches it. It has expired when something in the policy, or a grant,
+that gave the rights ends. Recent assertions are kept in a bounded table, not with the cached tokens: most tokens are
+idle most of the time.
 """
 
 import math
@@ -63,8 +63,8 @@ class AssertionMinter:
     ) -> Assertion:
         """The assertion for the identity, the audience and the rights; `NO_ASSERTION` where no key is configured.
 
-        It has expired at the time `ends`, a whole second after `now`: the policy that gives the rights is in force
-        until then, and what ends then may be what gives them.
+        It has expired at the time `ends`, a whole second after `now`: the policy and the grants that give the rights
+        are in force until then, and what ends then may be what gives them.
         """
         if not self._keys:
             return NO_ASSERTION

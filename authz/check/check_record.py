@@ -6,6 +6,8 @@ never reports the query, a fragment or a header's value.
 
 import os
 from dataclasses import dataclass
+from math import inf
+from typing import Final
 
 from authz.authn.sessions import Session
 from authz.check.decision_cache import Verdict
@@ -52,6 +54,12 @@ class CheckRecord:
         return self.identity.run if self.identity is not None else self.run
 
     @property
+    def ends(self) -> float:
+        """The time from which on what was decided must not be used: something in the policy, or a grant, ends then."""
+        grants = self.identity.grants if self.identity is not None else ()
+        return min([self.policy.valid_until if self.policy is not None else inf, *(grant.until for grant in grants)])
+
+    @property
     def revision(self) -> str:
         """The revision of the policy in force; "" before there is one."""
         return self.policy.revision if self.policy is not None else ""
@@ -68,16 +76,19 @@ class CheckRecord:
             subject = self.redactor.text("subject", subject) or ""
         metadata = {
             META_DECISION: self.id,
-            META_REASON: decision.reason.value,
+            META_REASON: str(decision.reason),
             META_RULE: decision.rule,
             META_REVISION: self.revision,
             META_SUBJECT: valid(subject),
         }
         run = self.caller_run
         if run is not None:
-            names = {"dag": run.dag_id, "run": run.run_id, "task": run.task_id, "level": run.level.value}
+            names = {"dag": run.dag_id, "run": run.run_id, "task": run.task_id, "level": str(run.level)}
             metadata |= {name: valid(value) for name, value in names.items()}
         return metadata
+
+
+_ID_BYTES: Final = 12
 
 
 class _Ids:
@@ -88,8 +99,7 @@ class _Ids:
 
     def __call__(self) -> str:
         if not self._spare:
-            text = os.urandom(12 * 256).hex()
-            self._spare = [text[at : at + 24] for at in range(0, len(text), 24)]
+            self._spare = os.urandom(_ID_BYTES * 256).hex(" ", _ID_BYTES).split()
         return self._spare.pop()
 
 

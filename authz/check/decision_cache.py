@@ -124,6 +124,13 @@ class DecisionCache:
                 self._questions[question.key] = question
         return decision
 
+    def kept(self, question: Question, identity: Identity) -> Verdict | None:
+        """What `verdict` returned for these before, with what `decide` returned; None if it is not kept."""
+        verdict = self._verdicts.get((id(question), id(identity)))
+        if verdict is not None and verdict.question is question and verdict.identity is identity:
+            return verdict
+        return None
+
     def verdict(self, question: Question, identity: Identity, decision: Decision) -> Verdict | None:
         """Where record and answer are kept for an identity that asks again; `decision` is what `decide` returned.
 
@@ -131,13 +138,11 @@ class DecisionCache:
         """
         if not question.decisions:
             return None
-        key = (id(question), id(identity))
-        verdict = self._verdicts.get(key)
-        if verdict is not None and verdict.question is question and verdict.identity is identity:
-            return verdict
-        if len(self._verdicts) >= _MOST_KEPT:
-            self.forget()
-        verdict = self._verdicts[key] = Verdict(question, identity, decision)
+        verdict = self.kept(question, identity)
+        if verdict is None:
+            if len(self._verdicts) >= _MOST_KEPT:
+                self.forget()
+            verdict = self._verdicts[id(question), id(identity)] = Verdict(question, identity, decision)
         return verdict
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from authz.authn.token_headers import shown_token
 from authz.check.check_record import CheckRecord
 from authz.check.decision_cache import Verdict
 from authz.core.documents.moments import moment_text
-from authz.core.model import EXECUTION, Claims, Decision, Deny, HttpRequest, Plane
+from authz.core.model import EXECUTION, NO_CLAIMS, Claims, Decision, Deny, HttpRequest, Plane
 from authz.core.reasons import word_of
 from authz.core.record import (
     DecisionLine,
@@ -91,27 +91,23 @@ class Recorder:
             sink.turn()
         place = sink.file + self._forgotten
         # First the entry: the decision names the id that is computed for it.
-        entry = None if account is None or account.entered == place else self._entry(check, account)
+        name, entry = ("", b"") if account is None or account.entered == place else self._entry(check, account)
         # What is the same for all decisions of a verdict is encoded once.
         if verdict is None or verdict.decision is not decision:
-            end = end_of_line(self._fields(check, decision))
+            end = end_of_line(self._fields(check, decision, name))
         else:
-            end = verdict.record or self._prepare(check, verdict)
+            end = verdict.record or self._prepare(check, verdict, name)
+        source, upstream, trace = ("", "", "") if http is None else (http.source, http.audience, http.traceparent)
+        shown = self._source(check, source) if self._hides else source
         latency = int((now - check.started) * 1e6)
-        if http is None:
-            line = self._line(check.id, check.time, latency, "", self._source(check, ""), "", end)
-        else:
-            trace = trace_of(http) if http.traceparent else ""
-            line = self._line(
-                check.id, check.time, latency, trace, self._source(check, http.source), http.audience, end
-            )
-        if entry is None:
+        line = self._line(check.id, check.time, latency, trace_of(trace) if trace else "", shown, upstream, end)
+        if not entry:
             sink.put(line)
         elif sink.put(entry + line) and account is not None:
             account.entered = place
 
-    def _prepare(self, check: CheckRecord, verdict: Verdict) -> bytes:
-        verdict.record = end_of_line(self._fields(check, verdict.decision))
+    def _prepare(self, check: CheckRecord, verdict: Verdict, name: str) -> bytes:
+        verdict.record = end_of_line(self._fields(check, verdict.decision, name))
         return verdict.record
 
     def forget(self) -> None:
@@ -124,21 +120,31 @@ class Recorder:
 
     # --- what a private log writes otherwise
 
+    _hides = False
+    """Whether `_source` may say something else than the source."""
+
     def _source(self, _check: CheckRecord, source: str) -> str | None:
         """The address; None if it is left out."""
         return source
 
-    def _fields(self, check: CheckRecord, decision: Decision) -> Mapping[str, object]:
-        """The fields of the check's line that other decisions share."""
-        return self._shared(check, decision)
+    def _fields(self, check: CheckRecord, decision: Decision, name: str) -> Mapping[str, object]:
+        """The fields of the check's line that other decisions share.
 
-    def _shared(self, check: CheckRecord, decision: Decision) -> OutboundFields:
+        `name` is the id of the caller's entry, "" if it is not known yet.
+        """
+        return self._shared(check, decision, name)
+
+    def _memberships(self, check: CheckRecord, account: Session) -> Mapping[str, object]:
+        """The memberships as they are written."""
+        return memberships(check, account)
+
+    def _shared(self, check: CheckRecord, decision: Decision, name: str) -> OutboundFields:
         """The fields of a record that every decision like this one shares."""
         identity, http = check.identity, check.http
-        claims = identity.claims if identity is not None else None
+        claims = identity.claims if identity is not None else NO_CLAIMS
         request = check.request
         if request is not None:
-            plane, method, host, path = request.plane.value, request.method, request.host, request.whole_path
+            plane, method, host, path = str(request.plane), request.method, request.host, request.whole_path
         else:
             plane, method, host, path = _as_sent(http)
         shared: OutboundFields = {
@@ -146,14 +152,14 @@ class Recorder:
             "method": method,
             "host": host,
             "path": path,
-            "identity": self._id(check, check.account) if check.account is not None else "",
-            "subject": claims.subject if claims is not None else "",
-            "client": claims.client_id if claims is not None else "",
+            "identity": name or (self._id(check, check.account) if check.account is not None else ""),
+            "subject": claims.subject,
+            "client": claims.client_id,
             "roles": tuple(sorted(identity.roles)) if identity is not None else (),
             "operation": decision.operation,
             "dag": decision.dag_id,
             "decision": word_of(decision.reason),
-            "reason": decision.reason.value,
+            "reason": str(decision.reason),
             "rule": decision.rule,
             "revision": check.revision,
             "detail": decision.detail if isinstance(decision, Deny) else "",
@@ -165,6 +171,8 @@ class Recorder:
                 shared["base"] = request.base
             if request.narrowed:
                 shared["narrowed"] = True
+        if identity is not None and identity.grants:
+            shared["grants"] = tuple({"entry": grant.entry, "id": grant.id} for grant in identity.grants)
         if check.policy is not None and check.policy.ended_in_part:
             shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:
@@ -173,7 +181,7 @@ class Recorder:
             run = check.caller_run
             shared["destination"] = http.destination
             shared["run"] = cast("RunFields", claim_of(run)) if run is not None else None
-            shared["level"] = run.level.value if run is not None else ""
+            shared["level"] = str(run.level) if run is not None else ""
         return shared
 
     # --- identity entries
@@ -183,23 +191,22 @@ class Recorder:
         known = self._known.get(_key(check, account))
         if known is not None and known[0] is account.claims:
             return known[1]
-        return self._keep(check, account, self._body(check, account))
-
-    def _entry(self, check: CheckRecord, account: Session) -> bytes | None:
-        """The caller's entry; None where there is to be none."""
-        body = self._body(check, account)
-        return self._entry_line(self._keep(check, account, body), body, self._line.stamp(check.time))
-
-    def _keep(self, check: CheckRecord, account: Session, body: bytes) -> str:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        name = identity_id(body)
-        self._known[_key(check, account)] = account.claims, name
+        name = identity_id(written(self._memberships(check, account)))
+        self._keep(check, account, name)
         return name
 
-    def _body(self, check: CheckRecord, account: Session) -> bytes:
-        """The memberships as they are written."""
-        return written(memberships(check, account))
+    def _entry(self, check: CheckRecord, account: Session) -> tuple[str, bytes]:
+        """The caller's entry with its id; ("", b"") where there is to be none."""
+        body = written(self._memberships(check, account))
+        name = identity_id(body)
+        if account.used or not account.whole:  # as for verdicts: most tokens that come once do not come again
+            self._keep(check, account, name)
+        return name, self._entry_line(name, body, self._line.stamp(check.time))
+
+    def _keep(self, check: CheckRecord, account: Session, name: str) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[_key(check, account)] = account.claims, name
 
 
 def _key(check: CheckRecord, account: Session) -> tuple[int, str]:
@@ -222,9 +229,9 @@ def memberships(check: CheckRecord, account: Session) -> Memberships:
     }
 
 
-def trace_of(http: HttpRequest) -> str:
-    """The trace id of the request; "" without one."""
-    found = _TRACEPARENT.fullmatch(http.traceparent)
+def trace_of(traceparent: str) -> str:
+    """The trace id in the request's `traceparent`; "" if it is none."""
+    found = _TRACEPARENT.fullmatch(traceparent)
     return found.group(1) if found is not None else ""
 
 

@@ -9,7 +9,7 @@ from authz.check.check_record import CheckRecord
 from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder, Sink, memberships
 from authz.core.model import Decision
-from authz.core.record import Redactor, written
+from authz.core.record import Redactor
 
 
 class RedactingRecorder(Recorder):
@@ -26,26 +26,28 @@ class RedactingRecorder(Recorder):
         super().__init__(sink, gate=gate, worker=worker)
         self._privacy = privacy
 
+    _hides = True
+
     def _source(self, check: CheckRecord, source: str) -> str | None:
         return self._privacy.source(self._redactor(check), source)
 
     def _redactor(self, check: CheckRecord) -> Redactor:
         return check.redactor or self._privacy.without_subject
 
-    def _fields(self, check: CheckRecord, decision: Decision) -> dict[str, object]:
+    def _fields(self, check: CheckRecord, decision: Decision, name: str) -> dict[str, object]:
         redactor = self._redactor(check)
-        fields = redactor.fields(self._shared(check, decision))
+        fields = redactor.fields(self._shared(check, decision, name))
         if check.identity is None:
             fields["detail"] = redactor.detail(decision.reason, str(fields["detail"]))
         if not redactor.is_whole and check.account is not None:
             del fields["identity"]
         return fields
 
-    def _entry(self, check: CheckRecord, account: Session) -> bytes | None:
-        return super()._entry(check, account) if self._redactor(check).is_whole else None
+    def _entry(self, check: CheckRecord, account: Session) -> tuple[str, bytes]:
+        return super()._entry(check, account) if self._redactor(check).is_whole else ("", b"")
 
     def _id(self, check: CheckRecord, account: Session) -> str:
         return super()._id(check, account) if self._redactor(check).is_whole else ""
 
-    def _body(self, check: CheckRecord, account: Session) -> bytes:
-        return written(self._redactor(check).fields(memberships(check, account)))
+    def _memberships(self, check: CheckRecord, account: Session) -> dict[str, object]:
+        return self._redactor(check).fields(memberships(check, account))

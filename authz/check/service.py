@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 _OF_SESSIONS: Final = frozenset({SIGN_IN, SIGN_OUT})
 _DAY_S: Final = 86400.0
 _EGRESS: Final = Plane.EGRESS.value
-_ENDED: Final = "something in the policy has ended, and the policy without it is being made"
+_ENDED: Final = "something in the policy has ended, or a grant has"
 _AnyAnswer = TypeVar("_AnyAnswer", bytes, bytes | Parked)
 _KNOWN: Final = (Session, Caller)  # a union of types takes six times as long to ask for
 
@@ -178,7 +178,8 @@ class Service:
         if not isinstance(session, _KNOWN) or not (privacy is None or self._redacts(check, session.account, privacy)):
             return self._without_session(message, check, snapshot, session, may_wait=may_wait)
         identity = session.identity
-        decision = self._verdicts.decide(http, question, identity, policy)
+        verdict = self._verdicts.kept(question, identity) if session.used else None
+        decision = self._verdicts.decide(http, question, identity, policy) if verdict is None else verdict.decision
         if proof is not None and isinstance(decision, Allow):
             try:
                 self._run_parts.identities.use_up(proof, identity, check.time)
@@ -189,7 +190,7 @@ class Service:
             return self._sign_in_or_out(http, check, session, decision)
         # Preparing for a second time pays only for those who come a second time; without a salt it may be another then.
         if session.used and (privacy is None or (check.redactor is not None and check.redactor.is_whole)):
-            check.verdict = self._verdicts.verdict(question, identity, decision)
+            check.verdict = verdict or self._verdicts.verdict(question, identity, decision)
         return self._finish(check, decision)
 
     def _redacts(self, check: CheckRecord, account: Session | None, privacy: Privacy) -> bool:
@@ -297,7 +298,7 @@ class Service:
             return self._without_salt(check, check.account, partial(self._guarded, check, again))
         if not attempt.made:
             after = Deny(reason=Reason.REVOCATION_UNAVAILABLE, operation=after.operation, detail=attempt.refused)
-        elif isinstance(after, Allow) and check.policy is not None and self._clock.wall() >= check.policy.valid_until:
+        elif isinstance(after, Allow) and self._clock.wall() >= check.ends:
             after = Deny(reason=Reason.NOT_READY, operation=after.operation, detail=_ENDED)
         return self._finish(check, after)
 
@@ -374,7 +375,7 @@ class Service:
         self._observe(plane, decision.reason, now - check.started)
         if plane == _EGRESS and self._runs is not None:
             run = check.caller_run
-            self._runs.count(run.level.value if run is not None else "none", word_of(decision.reason))
+            self._runs.count(str(run.level) if run is not None else "none", word_of(decision.reason))
         return answer
 
     def _internal_error(self, check: CheckRecord, error: Exception) -> bytes:

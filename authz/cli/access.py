@@ -11,7 +11,8 @@ from typing import Any
 import click
 import orjson
 
-from authz.cli.naming import Names, callers_json
+from authz.cli.callers import check_granted
+from authz.cli.naming import Names, callers_json, say_unknown
 from authz.cli.options import gate_option, json_option, policy_option, running_option
 from authz.cli.safe_text import RAW
 from authz.cli.served import Served, served
@@ -20,7 +21,7 @@ from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
-from authz.core.policy import Policy
+from authz.core.policy import AIRFLOW_ROLES, Policy
 from authz.core.proof.access import Cell, all_callers, calls, cells, roles, titles
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.diff import Change
@@ -172,6 +173,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @click.option("--group", "groups", multiple=True, help="A group of the token. May be repeated.")
 @click.option("--client", default="", help="The client id of the token.")
 @click.option("--as", "subject", default="", help="The subject of the token.")
+@click.option("--grant", "grants", multiple=True, help="A grant of this entry of `grantable`. May be repeated.")
 @click.option("--role", default="", help="A role of the policy, in place of what a token says.")
 @click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first.")
 @policy_option
@@ -180,6 +182,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @json_option
 def what_can(
     groups: tuple[str, ...],
+    grants: tuple[str, ...],
     *,
     client: str,
     subject: str,
@@ -194,25 +197,36 @@ def what_can(
     \b
     authz what-can --group data-readers
     authz what-can --client sales-etl
+    authz what-can --grant sales-oncall
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy = served(files["policy_path"], files["settings_path"], gate).policy
-    if role and (groups or client or subject):
+    asked = served(files["policy_path"], files["settings_path"], gate)
+    policy = asked.policy
+    if role and (groups or client or subject or grants):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
     if role and role not in policy.roles:
         hint = near(role, policy.roles) or "see its `roles`"
         raise click.UsageError(one_line(f"the policy has no role {role} ({hint})"))
+    check_granted(grants, policy)
     names = [one.name for one in policy.issuers.values()]
     if issuer and issuer not in names:
         raise click.UsageError(one_line(f"the policy has no issuer named {issuer}; it has {', '.join(names)}"))
     held = [*(Membership(Kind.GROUP, group) for group in groups)]
+    held += [Membership(Kind.GRANT, entry) for entry in grants]
     held += [Membership(kind, value) for kind, value in ((Kind.CLIENT, client), (Kind.SUBJECT, subject)) if value]
     caller = Caller(issuer or names[0], tuple(held))
     asking = {plane: one for plane in Plane if (one := _as_role(policy, plane, role) if role else caller) is not None}
     if not role:
         accepted = next(one for one in policy.issuers.values() if one.name == caller.issuer).audiences
         asking = {plane: one for plane, one in asking.items() if plane in accepted}
+    say_unknown(asked.known.memberships(groups, client, subject))
     _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
+
+
+def _in_airflow(policy: Policy, caller: Caller | None) -> str:
+    """The caller's role in Airflow itself, whatever a request needs; "" if there is none."""
+    held = caller.held(policy) if caller is not None else ()
+    return max((policy.airflow_roles.get(role, "") for role in held), key=("", *AIRFLOW_ROLES).index, default="")
 
 
 def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
@@ -223,6 +237,7 @@ def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
 def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, as_json: bool) -> None:
     """What a caller may do on each plane that accepts them."""
     names = Names([policy])
+    airflow = _in_airflow(policy, asking.get(Plane.INBOUND))
     one = asking.get(Plane.INBOUND)
     inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
     one = asking.get(Plane.EGRESS)
@@ -230,7 +245,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     if as_json:
         rows = {name: _cell_json(cell) for name, cell in inbound}
         listed = [_call_json(right, names) for right in outbound]
-        click.echo(orjson.dumps({"issuer": issuer, "operations": rows, "calls": listed}).decode())
+        told = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
+        click.echo(orjson.dumps(told).decode())
         return
     if issuer and len(policy.issuers) > 1:
         planes = " and ".join(plane.value for plane in asking)
@@ -241,6 +257,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
         click.echo(f"call {names.what(right)}")
     if not (inbound or outbound):
         click.echo("nothing")
+    elif inbound and airflow:
+        click.echo(f"in Airflow itself: {airflow}")
 
 
 @click.command(short_help="Who may do what, as a table of roles.")

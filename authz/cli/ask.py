@@ -11,7 +11,8 @@ import orjson
 from authz.cli import batch
 from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
-from authz.cli.options import at_option, gate_option, json_option, plane_option, policy_option
+from authz.cli.naming import say_unknown
+from authz.cli.options import airflow_option, at_option, gate_option, json_option, plane_option, policy_option
 from authz.cli.served import Served, served
 from authz.core.characters import one_line
 from authz.core.decision.explain import explain as explain_decision
@@ -39,7 +40,8 @@ def _asks(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., No
     """The arguments and options of both commands."""
     arguments = (click.argument("method", required=required), click.argument("url", required=required))
     return lambda command: _with(
-        command, (*arguments, policy_option, gate_option, at_option, *_REQUEST, *TOKEN_OPTIONS, json_option)
+        command,
+        (*arguments, policy_option, gate_option, at_option, airflow_option, *_REQUEST, *TOKEN_OPTIONS, json_option),
     )
 
 
@@ -101,6 +103,7 @@ def check(
     settings_path: Path | None,
     *,
     at: float | None,
+    airflow: str,
     as_json: bool,
     requests_file: Any,
     **options: Any,
@@ -123,10 +126,10 @@ def check(
     named = [options["method"], options["url"]]
     if requests_file is not None:
         _usage(None not in named or options["token_file"], "give METHOD and URL, or --requests without a token")
-        _check_all(requests_file, options, served(policy_path, settings_path, at=at), as_json=as_json)
+        _check_all(requests_file, options, served(policy_path, settings_path, at=at, airflow=airflow), as_json=as_json)
         return
     _usage(None in named, "give METHOD and URL, or --requests")
-    found = answer(_question(options), served(policy_path, settings_path, at=at))
+    found = answer(_question(options), served(policy_path, settings_path, at=at, airflow=airflow))
     click.echo(orjson.dumps(_as_dict(found)).decode() if as_json else _summary(found))
     _exit(found.decision)
 
@@ -148,19 +151,27 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
             click.echo(orjson.dumps({"line": line.number, "request": line.text, **_as_dict(one)}).decode())
         else:
             click.echo(f"{_headline(one.decision)}  {one_line(line.text)}")
+    if not as_json:  # there each answer has its notes
+        say_unknown(text for one in found for text in one.unknown)
     _exit(*(one.decision for one in found))
 
 
 @click.command(short_help="Why would it answer so? Rule by rule.")
 @_asks(required=True)
 def explain(
-    policy_path: Path | None, settings_path: Path | None, *, at: float | None, as_json: bool, **options: Any
+    policy_path: Path | None,
+    settings_path: Path | None,
+    *,
+    at: float | None,
+    airflow: str,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Why would the gate answer METHOD URL as it does? Lists every rule and the nearest one that would have allowed.
 
     Takes the same arguments as `authz check`.
     """
-    gate = served(policy_path, settings_path, at=at)
+    gate = served(policy_path, settings_path, at=at, airflow=airflow)
     found = answer(_question(options), gate)
     if found.request is None:
         click.echo(orjson.dumps(_as_dict(found)).decode() if as_json else _summary(found))

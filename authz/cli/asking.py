@@ -18,9 +18,11 @@ from authz.core.decision import decide
 from authz.core.decision.lifetime import lifetime
 from authz.core.decision.rights import dags_text
 from authz.core.errors import DeniedError
+from authz.core.grants import Granted
 from authz.core.lint.egress_map import Lead, lead
 from authz.core.model import Allow, Decision, Deny, HttpRequest, Identity, Level, Plane, Request
 from authz.core.request.canonical import canonical
+from authz.core.request.path import CONNECT
 from authz.core.revocation import Revoked
 
 _SIGN_OUT: Final = "session:logout"
@@ -41,12 +43,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The server's own decision, with notes; a refusal before the rules is a decision too."""
+    """The server's own decision, with notes; a refusal before the rules is a decision too.
+
+    `unknown` are those of the notes that say which of the caller's memberships no role has.
+    """
 
     decision: Decision
     request: Request | None = None
     identity: Identity | None = None
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +76,18 @@ def answer(question: Question, served: Served) -> Answer:
         return Answer(decision=Deny(reason=error.reason, detail=error.detail))
     request, notes = asked.request, [*asked.notes, *filter(None, (served.refused,))]
     revoked, unknown = _revoked(question, served)
-    notes += [unknown] if unknown else []
+    granted, unread = _granted(question, served)
+    notes += [note for note in (unknown, unread) if note]
     try:
         identity = identity_of(
             question.caller,
             served.policy,
-            request.plane,
+            request,
             at_most or Level.VERIFIED,
             now=served.at,
             token_bytes=served.token_bytes,
             revoked=revoked,
+            granted=granted,
         )
     except DeniedError as error:
         decision = without_identity(error, request, served.policy)
@@ -90,10 +98,14 @@ def answer(question: Question, served: Served) -> Answer:
     if identity is not None and identity.run is not None and at_most is not Level.VERIFIED:
         known = "no call comes from a run" if at_most is None else f"a run is `{at_most}` at most"
         notes.append(f"with these settings {known}: see `run_identity`")
+    if request.method == CONNECT and question.caller.dag:
+        notes.append("a tunnel has no proof: its run is `verified-bearer` at most, and an account names none")
     decision = decide.evaluate(request, identity, served.policy)
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
     notes += lifetime(request, identity, decision, served.policy)
-    return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
+    who = question.caller
+    strange = tuple(served.known.memberships(who.groups, who.client, who.subject))
+    return Answer(decision=decision, request=request, identity=identity, notes=(*notes, *strange), unknown=strange)
 
 
 def _http(question: Question, host: str) -> HttpRequest:
@@ -150,6 +162,24 @@ def _revoked(question: Question, served: Served) -> tuple[Revoked | None, str]:
     except OSError as error:
         return None, f"not looked at: whether the session was ended ({file}: {error.strerror})"
     return revoked, ""
+
+
+def _granted(question: Question, served: Served) -> tuple[Granted | None, str]:
+    """What is granted at the gate, for a real token; if that is not known, a note."""
+    file = served.settings.grants.file if served.settings is not None else ""
+    if question.caller.token_file is None or not file:
+        return None, ""
+    from authz.sessions.grants_file import GrantsFile  # noqa: PLC0415 only this option needs it
+
+    granted, read = Granted(), GrantsFile(Path(file))
+    try:
+        read.refresh()
+    except FileNotFoundError:
+        return None, ""  # nothing was asked for so far
+    except OSError as error:
+        return None, f"not looked at: what the caller was granted ({file}: {error.strerror})"
+    granted.put(read.ledger.active())
+    return granted, ""
 
 
 def _signing_out(decision: Decision, served: Served, request: Request) -> list[str]:

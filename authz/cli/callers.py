@@ -1,6 +1,6 @@
 """Caller of `authz check` and `authz explain`: a real token, an account given by options, a run, or anonymous."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +11,14 @@ from authz.cli.keys import keysets_for
 from authz.cli.options import jwks_option, read_token
 from authz.core import tokens
 from authz.core.cases import callers
+from authz.core.characters import one_line
+from authz.core.documents.wording import near
 from authz.core.errors import TokenError
-from authz.core.model import Claims, Identity, Level, Plane, Run
+from authz.core.grants import Granted
+from authz.core.model import Claims, Identity, Level, Plane, Request, Run
 from authz.core.policy import Policy
 from authz.core.policy.outbound import SATISFIED
+from authz.core.policy.rules import held
 from authz.core.reasons import Reason
 from authz.core.revocation import Revoked
 
@@ -22,6 +26,7 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--as", "subject", default="", help="Ask for this subject (no token needed)."),
     click.option("--group", "groups", multiple=True, help="A group that the subject has. May be repeated."),
     click.option("--client", default="", help="The client id of the token, for service accounts."),
+    click.option("--grant", "grants", multiple=True, help="A grant of this entry of `grantable`. May be repeated."),
     click.option(
         "--issuer",
         default="",
@@ -50,6 +55,7 @@ class Caller:
     subject: str
     client: str
     groups: tuple[str, ...]
+    grants: tuple[str, ...]
     dag: str
     task: str
     level: str | None
@@ -59,46 +65,61 @@ class Caller:
     @property
     def account(self) -> bool:
         """Whether the options describe a token."""
-        return bool(self.subject or self.groups or self.client)
+        return bool(self.subject or self.groups or self.client or self.grants)
 
 
 def identity_of(
     caller: Caller,
     policy: Policy,
-    plane: Plane,
+    request: Request,
     surest: Level,
     *,
     now: float,
     token_bytes: int,
     revoked: Revoked | None = None,
+    granted: Granted | None = None,
 ) -> Identity | None:
-    """The caller: a real token's claims, or what the options say; None if anonymous. `surest` limits a run's level.
+    """The caller of a request: a real token's claims, or what the options say; None if anonymous.
 
-    `now` is the time at which a token must be valid.
+    `surest` limits a run's level. `now` is the time at which a token must be valid.
 
     Raises:
         DeniedError: the token is refused, or every token that the options describe would be.
     """
+    plane = request.plane
     run = _run(caller, plane, surest)
+    check_granted(caller.grants, policy)
     if caller.token_file is not None:
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
-        return policy.identify(_verified(caller, policy, plane, now, token_bytes, revoked))
+        claims = _verified(caller, policy, plane, now, token_bytes, revoked)
+        now_held = granted.held(claims.issuer, claims.subject, now, policy) if granted is not None else ()
+        return policy.identify(claims, (*now_held, *held(caller.grants)))
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:
         raise click.UsageError(f"the policy has no issuer named {caller.issuer}; it has {', '.join(known)}")
-    return callers.identity_of(
-        callers.Caller(
-            token=caller.account,
-            issuer=caller.issuer,
-            subject=caller.subject,
-            client=caller.client,
-            groups=caller.groups,
-            run=run,
-        ),
-        policy,
-        plane,
+    named = callers.Caller(
+        token=caller.account,
+        issuer=caller.issuer,
+        subject=caller.subject,
+        client=caller.client,
+        groups=caller.groups,
+        grants=caller.grants,
+        run=run,
     )
+    return callers.identity_of(callers.asking(named, request), policy, plane)
+
+
+def check_granted(entries: Iterable[str], policy: Policy) -> None:
+    """Check that the policy has entries of these names.
+
+    Raises:
+        UsageError: it has not.
+    """
+    for name in entries:
+        if name not in policy.grantable:
+            hint = near(name, policy.grantable) or f"it has {', '.join(policy.grantable) or 'none'}"
+            raise click.UsageError(one_line(f"the policy has no entry {name} of `grantable` ({hint})"))
 
 
 def _run(caller: Caller, plane: Plane, surest: Level) -> Run | None:

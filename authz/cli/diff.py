@@ -5,7 +5,7 @@ Law: exit status 0 when no one gains, or when that was not asked; 1 when someone
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,14 +16,15 @@ from authz.cli import options
 from authz.cli.git_bundle import bundle_of
 from authz.cli.key_files import key_files
 from authz.cli.naming import Names, callers_json
-from authz.cli.options import json_option
+from authz.cli.options import json_option, upgrade_option
 from authz.cli.safe_text import MARKDOWN, command
 from authz.core import cases
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
 from authz.core.errors import Problem
 from authz.core.policy import Bundle, Policy
-from authz.core.proof.conditions import Condition, KeyFiles
+from authz.core.proof.condition import Condition
+from authz.core.proof.conditions import KeyFiles
 from authz.core.proof.diff import Change
 from authz.core.proof.periods import Period, about, periods
 
@@ -32,22 +33,61 @@ _SHOWN: Final = 50
 
 
 class _Side(NamedTuple):
-    """One of the two policies, which keys the files of its issuers have, and the mistakes in its tests."""
+    """One of the two policies, which keys the files of its issuers have, and the mistakes in its tests.
+
+    `airflow` is the version in place of the policy's own, or "".
+    """
 
     policy: Policy
     keys: KeyFiles
     mistakes: tuple[Problem, ...]
+    airflow: str
 
 
-def _side(text: str) -> _Side:
+def _side(text: str, airflow: str) -> _Side:
     bundle, revision = bundle_named(text)
-    policy, mistakes = cases.read_rules(bundle)
-    return _Side(policy, key_files(policy, revision), mistakes)
+    policy, mistakes = cases.read_rules(replace(bundle, airflow=airflow))
+    return _Side(policy, key_files(policy, revision), mistakes, airflow)
 
 
-def _mistakes(before: _Side, after: _Side) -> list[Problem]:
-    """The mistakes in the tests of both, each once."""
-    return [*dict.fromkeys((*before.mistakes, *after.mistakes))]
+class _Report(NamedTuple):
+    """What is different between two sides. `mistakes` are those in the tests of both, each once."""
+
+    before: _Side
+    after: _Side
+    named: list[Condition]
+    found: list[Period]
+
+    @property
+    def policies(self) -> tuple[Policy, Policy]:
+        return self.before.policy, self.after.policy
+
+    @property
+    def mistakes(self) -> list[Problem]:
+        return [*dict.fromkeys((*self.before.mistakes, *self.after.mistakes))]
+
+    @property
+    def widens(self) -> bool:
+        """Whether anybody gains anything."""
+        changes = (change for one in self.found for change in one.changes)
+        return any(one.widens for one in self.named) or any(change.gained for change in changes)
+
+    def options(self, change: Change, since: Period) -> tuple[str, ...]:
+        """What `authz check` needs to allow the request of a change: the time, and the version of Airflow."""
+        at = () if since is self.found[0] else ("--at", moment_text(since.since))
+        airflow = (self.after if change.gained else self.before).airflow
+        return (*at, "--airflow", airflow) if airflow else at
+
+
+def _compared(old: str, new: str | None, airflow: tuple[str, str] | str, *, only_gains: bool = False) -> _Report:
+    """The report on two policies, or on one under two versions of Airflow."""
+    if new is None and not airflow:
+        raise click.UsageError("give OLD and NEW, or one policy and two versions of Airflow (--airflow OLD NEW)")
+    versions = airflow or ("", "")
+    before, after, now = _side(old, versions[0]), _side(old if new is None else new, versions[1]), time.time()
+    policies = before.policy, after.policy
+    named = [*about(*policies, now, (before.keys, after.keys))]
+    return _Report(before, after, named, periods(*policies, now, only_gains=only_gains))
 
 
 def _warn(mistakes: Sequence[Problem]) -> None:
@@ -82,12 +122,21 @@ def policy_at(text: str) -> Policy:
 
 @click.command(short_help="Who gains and who loses between two policies?")
 @click.argument("old")
-@click.argument("new")
+@click.argument("new", required=False)
+@upgrade_option
 @click.option("--fail-on-widen", is_flag=True, help="Exit status 1 if anybody gains anything.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @json_option
-def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bool) -> None:
-    """Who gains and who loses if NEW comes into force in place of OLD?
+def diff(
+    old: str,
+    new: str | None,
+    *,
+    airflow: tuple[str, str] | str,
+    fail_on_widen: bool,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Who gains and who loses if NEW comes into force in place of OLD, or by an upgrade of Airflow?
 
     OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything, now or
     when a rule or a membership ends (`until`). Each line has a request to try with `authz check`. Mistakes in tests are
@@ -97,17 +146,15 @@ def diff(old: str, new: str, *, fail_on_widen: bool, markdown: bool, as_json: bo
     authz diff git:main:policy.yaml policy.yaml
     authz diff git:HEAD~1:policy.yaml policy.yaml --markdown
     authz diff old.yaml new.yaml --fail-on-widen
+    authz diff --airflow 3.2.2 3.3.2 policy.yaml
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    before, after, now = _side(old), _side(new), time.time()
-    policies, mistakes = (before.policy, after.policy), _mistakes(before, after)
-    named, found = [*about(*policies, now, (before.keys, after.keys))], periods(*policies, now)
+    report = _compared(old, new, airflow)
     if as_json:
-        click.echo(orjson.dumps(_as_json(named, found, policies, mistakes)).decode())
+        click.echo(orjson.dumps(_as_json(report)).decode())
     else:
-        _warn(mistakes)
-        click.echo("\n".join((_markdown if markdown else _lines)(named, found, policies)))
-    widens = any(one.widens for one in named) or any(change.gained for one in found for change in one.changes)
-    click.get_current_context().exit(1 if fail_on_widen and widens else 0)
+        _warn(report.mistakes)
+        click.echo("\n".join((_markdown if markdown else _lines)(report)))
+    click.get_current_context().exit(1 if fail_on_widen and report.widens else 0)
 
 
 @click.group(short_help="Prove that a policy change gives no one more.")
@@ -117,37 +164,34 @@ def prove() -> None:
 
 @prove.command("no-new-access", short_help="Does no one gain anything?")
 @click.argument("old")
-@click.argument("new")
+@click.argument("new", required=False)
+@upgrade_option
 @json_option
-def no_new_access(old: str, new: str, *, as_json: bool) -> None:
+def no_new_access(old: str, new: str | None, *, airflow: tuple[str, str] | str, as_json: bool) -> None:
     """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1.
 
     It is so now, and at every later time, when rules and memberships of either have ended.
     """
-    before, after, now = _side(old), _side(new), time.time()
-    policies, mistakes = (before.policy, after.policy), _mistakes(before, after)
-    named = [one for one in about(*policies, now, (before.keys, after.keys)) if one.widens]
-    found = periods(*policies, now, only_gains=True)
-    fails = bool(named) or any(one.changes for one in found)
+    whole = _compared(old, new, airflow, only_gains=True)
+    report = whole._replace(named=[one for one in whole.named if one.widens])
     if as_json:
-        result = {"result": "FAIL" if fails else "PASS", **_as_json(named, found, policies, mistakes)}
+        result = {"result": "FAIL" if report.widens else "PASS", **_as_json(report)}
         click.echo(orjson.dumps(result).decode())
     else:
-        _warn(mistakes)
-        click.echo("\n".join(["FAIL", *_lines(named, found, policies)] if fails else ["PASS"]))
-    click.get_current_context().exit(1 if fails else 0)
+        _warn(report.mistakes)
+        click.echo("\n".join(["FAIL", *_lines(report)] if report.widens else ["PASS"]))
+    click.get_current_context().exit(1 if report.widens else 0)
 
 
-def _lines(named: Sequence[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
+def _lines(report: _Report) -> Iterator[str]:
     """The report for a terminal."""
-    names = Names(policies)
-    nothing = _nothing(named)
-    for condition in named:
+    names, found = Names(report.policies), report.found
+    for condition in report.named:
         yield click.style(one_line(condition.text), fg="yellow")
     for one in found:
         if len(found) > 1:
             yield click.style(_since(one, found), bold=True)
-        yield from _changes(one.changes, names, _at(one, found)) if one.changes else (nothing,)
+        yield from _changes(one, names, report) if one.changes else (_nothing(report.named),)
 
 
 def _nothing(named: Sequence[Condition]) -> str:
@@ -159,55 +203,51 @@ def _since(one: Period, found: Sequence[Period]) -> str:
     return "now:" if one is found[0] else f"from {moment_text(one.since)} on:"
 
 
-def _at(one: Period, found: Sequence[Period]) -> tuple[str, ...]:
-    """The option of `authz check` that asks about this period."""
-    return () if one is found[0] else ("--at", moment_text(one.since))
-
-
-def _changes(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterator[str]:
+def _changes(period: Period, names: Names, report: _Report) -> Iterator[str]:
     for gained, title, color in ((True, "gains", "green"), (False, "loses", "red")):
-        listed = [change for change in found if change.gained is gained]
+        listed = [change for change in period.changes if change.gained is gained]
         for change in listed[:_SHOWN]:
             yield f"{click.style(title, fg=color)} {names.who(change)}: {names.what(change)}"
             yield f"    {names.because(change)}"
             if change.witness is not None:
                 shows = f"   shows {one_line(change.witness.shows)}" if change.witness.shows else ""
-                yield f"    try: authz check {command((*change.witness.words, *at))}{shows}"
+                words = (*change.witness.words, *report.options(change, period))
+                yield f"    try: authz check {command(words)}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
 
 
-def _markdown(named: Sequence[Condition], found: Sequence[Period], policies: Sequence[Policy]) -> Iterator[str]:
+def _markdown(report: _Report) -> Iterator[str]:
     """The report for a pull request."""
-    names = Names(policies, MARKDOWN)
+    names, named, found = Names(report.policies, MARKDOWN), report.named, report.found
     yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
     for one in found:
         if len(found) > 1:
             yield f"**{_since(one, found)}**\n" if one is found[0] else f"\n**{_since(one, found)}**\n"
-        yield from _table(one.changes, names, _at(one, found)) if one.changes else (f"{_nothing(named).capitalize()}.",)
+        yield from _table(one, names, report) if one.changes else (f"{_nothing(named).capitalize()}.",)
 
 
-def _table(found: Sequence[Change], names: Names, at: tuple[str, ...]) -> Iterator[str]:
+def _table(period: Period, names: Names, report: _Report) -> Iterator[str]:
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
-    for change in found[:_SHOWN]:
-        words = MARKDOWN.code(command((*change.witness.words, *at))) if change.witness is not None else ""
+    for change in period.changes[:_SHOWN]:
+        options = report.options(change, period)
+        words = MARKDOWN.code(command((*change.witness.words, *options))) if change.witness is not None else ""
         shows = f" shows {MARKDOWN.code(change.witness.shows)}" if change.witness and change.witness.shows else ""
         title = "gains" if change.gained else "loses"
         yield f"| {title} | {names.who(change)} | {names.what(change)} | {names.because(change)} | {words}{shows} |"
-    if len(found) > _SHOWN:
-        yield f"\nand {len(found) - _SHOWN} more: see `--json`"
+    if len(period.changes) > _SHOWN:
+        yield f"\nand {len(period.changes) - _SHOWN} more: see `--json`"
 
 
-def _as_json(
-    named: Iterable[Condition], found: Sequence[Period], policies: Sequence[Policy], mistakes: Sequence[Problem]
-) -> dict[str, object]:
-    names = Names(policies)
+def _as_json(report: _Report) -> dict[str, object]:
+    names, found = Names(report.policies), report.found
     return {
-        "conditions": [{"text": one.text, "widens": one.widens} for one in named],
+        "airflow": [policy.catalogue.version for policy in report.policies],
+        "conditions": [{"text": one.text, "widens": one.widens} for one in report.named],
         "changes": _dicts(found[0].changes, names),
         "later": [{"from": moment_text(one.since), "changes": _dicts(one.changes, names)} for one in found[1:]],
-        "test_mistakes": [asdict(problem) for problem in mistakes],
+        "test_mistakes": [asdict(problem) for problem in report.mistakes],
     }
 
 
@@ -220,6 +260,7 @@ def _dicts(found: Iterable[Change], names: Names) -> list[dict[str, object]]:
             "callers": callers_json(change),
             "roles": list(change.roles),
             "operations": list(change.operations),
+            "routes": list(change.routes),
             "dags": list(change.dags),
             "destinations": list(change.destinations),
             "hosts": list(change.hosts),

@@ -19,7 +19,7 @@ def doctor(url: str, upstream: str | None, settings_path: Path, *, as_json: bool
     """Send one assertion to Airflow and print both audiences and both clocks.
 
     The assertion names no person and grants no rights. Exit status 1 when Airflow refuses it, or accepts what it should
-    not.
+    not, or when the candidate of the settings (`shadow`) cannot be compared.
     """
     from authz import settings as files  # noqa: PLC0415 see above
     from authz.serve import doctor as doctors  # noqa: PLC0415 cryptography and HTTP cost start-up time that --help need not pay
@@ -30,6 +30,7 @@ def doctor(url: str, upstream: str | None, settings_path: Path, *, as_json: bool
     of = doctors.target(settings, str(settings_path), upstream)
     issuer = settings.assertion.issuer if settings.assertion is not None else ""
     findings = doctors.ask_airflow(url, of, issuer=issuer, key=doctors.signing_key(settings))
+    findings += doctors.of_candidate(settings, str(settings_path))
     if as_json:
         click.echo(orjson.dumps([asdict(finding) for finding in findings]).decode())
     else:

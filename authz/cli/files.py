@@ -12,7 +12,8 @@ import orjson
 from authz.cli.options import bundle_of, gate_option, json_option, settings_option, workers_option
 from authz.cli.served import load_settings, policy_of
 from authz.core import cases
-from authz.core.errors import PolicyError, Problem
+from authz.core.errors import PolicyError, Problem, in_order
+from authz.core.policy import Bundle
 
 if TYPE_CHECKING:
     from authz.settings import Settings
@@ -46,10 +47,11 @@ def lint(
     for path in dict.fromkeys(paths):
         found += _findings(path, settings, str(settings_path))
     if settings is not None:
-        from authz.serve import file_review  # noqa: PLC0415 only this command needs it
+        from authz.serve import candidate_review, file_review  # noqa: PLC0415 only this command needs it
 
         about_files = file_review.findings(settings, str(settings_path), time.time())
-        found += [(one.severity.value, one.problem) for one in about_files]
+        candidate = candidate_review.findings(settings, str(settings_path))
+        found += [(one.severity.value, one.problem) for one in (*about_files, *candidate)]
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
@@ -65,15 +67,30 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
     from authz.core.lint.ends import about_ends  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
+    bundle = bundle_of(path)
     try:
-        suite = cases.load(bundle_of(path))
+        suite = cases.load(bundle)
     except PolicyError as error:
-        return [("error", problem) for problem in error.problems]
+        behind = _disagreement(bundle, settings, settings_name)
+        return [("error", problem) for problem in sorted({*error.problems, *behind}, key=in_order)]
     findings = sorted([*review.lint(suite.policy), *about_ends(suite.policy, time.time())])
     if settings is not None:
-        findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name)])
-    about_tests = [(review.Severity.WARNING.value, problem) for problem in remarks.warnings(suite)]
-    return [*((finding.severity.value, finding.problem) for finding in findings), *about_tests]
+        findings = sorted([*findings, *agreement.findings(suite.policy, settings, settings_name, suite.never)])
+    findings += remarks.findings(suite, by_settings=settings is not None and agreement.has_ways_out(settings))
+    return [(finding.severity.value, finding.problem) for finding in findings]
+
+
+def _disagreement(bundle: Bundle, settings: "Settings | None", settings_name: str) -> list[Problem]:
+    """Why the settings do not fit a policy that is refused, where its rules can be read: a test may fail for that."""
+    from authz.serve import agreement  # noqa: PLC0415 only this command needs it
+
+    if settings is None:
+        return []
+    try:
+        policy, _ = cases.read_rules(bundle)
+    except PolicyError:
+        return []
+    return agreement.mistakes(policy, settings, settings_name)
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")

@@ -13,6 +13,7 @@ from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
+from authz.cli.grant import grant
 from authz.cli.init import init
 from authz.cli.never import never
 from authz.cli.operations import operations
@@ -74,6 +75,7 @@ def main() -> None:
       authz serve --settings authz.yaml          answer Envoy's checks
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
+      authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access
       authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b
@@ -83,7 +85,7 @@ def main() -> None:
 
 _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, replay, unused, shadow, lint, run_tests, operations,
-    schema, init, token, revoke, task_keys, envoy, doctor, completion,
+    schema, init, token, revoke, grant, task_keys, envoy, doctor, completion,
 )  # fmt: skip
 prove.add_command(never)
 for command in _COMMANDS:

@@ -7,7 +7,10 @@ than one issuer, each name says whose tokens are meant. What a line has no room 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import click
+
 from authz.cli.safe_text import TERMINAL, Form
+from authz.core.characters import one_line
 from authz.core.model import Plane
 from authz.core.policy import Policy
 from authz.core.proof.callers import Caller, Membership
@@ -21,6 +24,12 @@ EVERYONE: Final = "everyone, also without a token"
 
 _Ways = tuple[tuple[Membership, ...], ...]
 _Held = tuple[str, frozenset[Membership]]
+
+
+def say_unknown(found: Iterable[str]) -> None:
+    """Say on standard error, each once, what of the callers in question no role has: an answer may be about no one."""
+    for text in dict.fromkeys(found):
+        click.echo(one_line(f"note: {text}"), err=True)
 
 
 class Names:
@@ -131,9 +140,7 @@ class Names:
         named = [
             f"{word} {', '.join(texts)}" for word, texts in (("DAG", change.dags), ("task", change.tasks)) if texts
         ]
-        said = ", ".join(
-            filter(None, (", ".join(change.operations), " ".join(map(", ".join, filter(None, place))), run))
-        )
+        said = ", ".join(filter(None, (_operations(change), " ".join(map(", ".join, filter(None, place))), run)))
         text = ", ".join(filter(None, (said, *named)))
         return self._form.text(text + (f", except {', '.join(change.excepted)}" if change.excepted else ""))
 
@@ -141,6 +148,12 @@ class Names:
         """The rule, and the deny rule that no longer keeps them from it."""
         rule = f"rule {self._form.code(change.rule)}"
         return f"{rule}; the deny rule {self._form.code(change.denied)} is gone or narrower" if change.denied else rule
+
+
+def _operations(change: Change) -> str:
+    """The operations and, if not all of their routes are meant, these."""
+    names = ", ".join(change.operations)
+    return f"{names} by {_few(change.routes)}" if change.routes else names
 
 
 def callers_json(change: Change) -> list[dict[str, object]]:

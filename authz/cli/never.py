@@ -4,6 +4,7 @@ Law: exit status 0 if every entry holds, 1 if one does not, 2 if the policy or t
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Final
 
 import click
@@ -13,10 +14,13 @@ from authz.cli.diff import bundle_named
 from authz.cli.options import json_option
 from authz.cli.safe_text import command
 from authz.core import cases
-from authz.core.cases.invariants import SHOWN, Proof, proofs, reason
+from authz.core.cases import remarks
+from authz.core.cases.invariants import SHOWN, Proof, over_time, reasons
 from authz.core.cases.report import proof_json
 from authz.core.characters import one_line
-from authz.core.policy import Policy
+from authz.core.documents.moments import moment_text
+from authz.core.lint.review import Finding
+from authz.core.policy import NEVER, Policy
 
 _LISTS: Final = ("roles", "except", "operations", "dags", "destinations", "hosts", "paths", "methods", "tasks")
 _OUTBOUND: Final = frozenset({"destinations", "tasks"})
@@ -41,6 +45,8 @@ def never(
 ) -> None:
     """PASS if POLICY allows this to no one, else FAIL with who, what and a request to try.
 
+    It is so of the policy as it is written, and after each end in it (`until`).
+
     An option may be repeated, or have several values with commas between. Together they are an entry as under `never`
     in a policy. Without them, the policy's own entries are proven. POLICY is a file, or git:REVISION:PATH.
 
@@ -57,14 +63,27 @@ def never(
     suite = cases.read_with(bundle, orjson.dumps({"never": [entry]}), _ENTRY) if entry else cases.read(bundle)
     if not suite.never:
         raise click.UsageError(f"{policy} has no `never`: say what no one may, such as --operations 'variables:*'")
-    found = [*proofs(suite.policy, suite.never)]
+    found = over_time(suite.policy, suite.never)
+    said = remarks.of_never(suite.policy, suite.never)
     failed = any(proof.violations for proof in found)
     if as_json:
-        report = {"result": "FAIL" if failed else "PASS", "never": [proof_json(proof) for proof in found]}
+        report: dict[str, object] = {
+            "result": "FAIL" if failed else "PASS",
+            "never": [proof_json(proof) for proof in found],
+        }
+        report["remarks"] = [{"severity": one.severity.value, **asdict(one.problem)} for one in said]
         click.echo(orjson.dumps(report).decode())
     else:
-        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy)]))
+        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy), *map(_remark, said)]))
     click.get_current_context().exit(1 if failed else 0)
+
+
+def _remark(said: Finding) -> str:
+    """What an entry names that no rule does: it holds whatever the rules are."""
+    problem = said.problem
+    return f"{said.severity.value}: " + (
+        one_line(f"{problem.message} ({problem.hint})") if problem.file == _ENTRY else str(problem)
+    )
 
 
 def _values(texts: Iterable[str]) -> list[str]:
@@ -77,10 +96,11 @@ def _lines(found: Iterable[Proof], policy: Policy) -> Iterator[str]:
             one = proof.invariant
             place = "" if one.file == _ENTRY else f"{one.file}:{one.line}:{one.column}: "
             yield place + one_line(one.name)
-        for violation in proof.violations:
-            yield f"    {one_line(reason(violation, policy))}"
+        for (why, _), violation in zip(reasons(proof, policy), proof.violations, strict=True):
+            yield f"    {one_line(why)}"
             if violation.witness is not None:
+                at = ("--at", moment_text(proof.since)) if proof.since > -NEVER else ()
                 shows = f"   shows {one_line(violation.witness.shows)}" if violation.witness.shows else ""
-                yield f"    try: authz check {command(violation.witness.words)}{shows}"
+                yield f"    try: authz check {command((*violation.witness.words, *at))}{shows}"
         if len(proof.violations) == SHOWN:
             yield "    there may be more"

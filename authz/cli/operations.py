@@ -1,19 +1,26 @@
 """`authz operations`: the operations that rules may name, and the routes behind them."""
 
+from typing import Final
+
 import click
 import orjson
 
 from authz.cli.options import json_option
 from authz.core import catalogue
 from authz.core.catalogue import Operation
+from authz.core.catalogue.routes import CHANGE
 from authz.core.policy import BUILT_IN
 from authz.core.policy.operations import expand
+
+_CHANGES: Final = f"*{CHANGE}"
 
 
 @click.command(short_help="List the operations that rules may name.")
 @click.argument("area", default="")
 @click.option("--airflow", "version", type=click.Choice(catalogue.versions()), help="Default: the newest.")
-@click.option("--set", "chosen_set", type=click.Choice(tuple(BUILT_IN)), help="Only what this operation set includes.")
+@click.option(
+    "--set", "chosen_set", type=click.Choice((*BUILT_IN, _CHANGES)), help="Only what this operation set includes."
+)
 @click.option("--routes", is_flag=True, help="Show the routes of each operation too.")
 @json_option
 def operations(area: str, version: str | None, chosen_set: str | None, *, routes: bool, as_json: bool) -> None:
@@ -24,6 +31,7 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     authz operations dag_runs          those of DAG runs
     authz operations --routes pools    with methods and routes
     authz operations --set airflow.op  what `operations: [airflow.op]` allows
+    authz operations --set '*:change'  everything that is not a read
 
     The second column is the weakest of Airflow's own roles that may do it. A rule that allows airflow.viewer,
     airflow.user, airflow.op or airflow.admin allows everything up to that role.
@@ -51,5 +59,6 @@ def _as_dict(operation: Operation) -> dict[str, object]:
         "airflow_role": operation.airflow_role,
         "help": operation.help,
         "named_only": operation.never,
+        "changes": operation.changes,
         "routes": [f"{route.method} {route.template}" for route in operation.routes],
     }

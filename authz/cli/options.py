@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from authz.core import cases
+from authz.core import cases, catalogue
 from authz.core.documents.moments import parse_moment
 from authz.core.documents.wording import Mistake
 from authz.core.errors import PolicyError, Problem
@@ -27,6 +27,20 @@ def _workers(_context: click.Context, _option: click.Parameter, value: str | Non
     if value.isdecimal() and 1 <= int(value) <= _MOST_WORKERS:
         return int(value)
     raise click.BadParameter(f"{value!r} is not a number from 1 to {_MOST_WORKERS}, nor auto")
+
+
+def _airflow(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+    """The versions of catalogues that versions of Airflow have; "" if the option is not given."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return tuple(_airflow(_context, _option, one) for one in value)
+    found = catalogue.version_of(value)
+    if not found:
+        raise click.BadParameter(
+            f"there is no catalogue for Airflow {value!r}: known are {', '.join(catalogue.versions())}"
+        )
+    return found
 
 
 def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
@@ -89,6 +103,19 @@ at_option: Callable[[Any], Any] = click.option(
     metavar="TIME",
     callback=_moment,
     help="Answer as at this time, as 2026-12-31T18:00Z: without what has ended by then (`until`). Default: now.",
+)
+airflow_option: Callable[[Any], Any] = click.option(
+    "--airflow",
+    metavar="VERSION",
+    callback=_airflow,
+    help="As with this version of Airflow, as 3.2.2. Default: the one that the policy names.",
+)
+upgrade_option: Callable[[Any], Any] = click.option(
+    "--airflow",
+    nargs=2,
+    metavar="OLD NEW",
+    callback=_airflow,
+    help="Compare these versions of Airflow, as 3.2.2 3.3.2, under one policy, or each under its own.",
 )
 token_file_option: Callable[[Any], Any] = click.option(
     "--token-file",

@@ -1,7 +1,7 @@
 """`authz replay`: what a policy would have decided about the traffic of a decision log.
 
 Law: exit status 0 if nothing changes that was asked about, 1 if something does, 2 if there is no answer: a mistake, or
-a log in which no record can be evaluated.
+a log of which too little can be evaluated.
 """
 
 import shlex
@@ -16,12 +16,14 @@ import orjson
 from authz.cli.options import gate_option, json_option
 from authz.cli.traffic import (
     Read,
+    evaluated_option,
     logs_of,
     policy_and_settings,
     read,
     span_of,
     span_text,
     tally_json,
+    too_few,
     unread_json,
     unread_lines,
 )
@@ -67,9 +69,17 @@ _Counted = tuple[Kind, Tally]
     show_default=True,
     help="Exit status 1 if a decision changes, or only if one becomes an allow, or a denial.",
 )
+@evaluated_option
 @json_option
 def replay(
-    logs: tuple[str, ...], new: str, settings_path: Path | None, *, check: bool, fail_on: str, as_json: bool
+    logs: tuple[str, ...],
+    new: str,
+    settings_path: Path | None,
+    *,
+    check: bool,
+    fail_on: str,
+    least: float,
+    as_json: bool,
 ) -> None:
     """What would a policy have decided about the traffic of decision logs?
 
@@ -77,7 +87,7 @@ def replay(
     bzip2, xz). Default: the log of --settings. What cannot be evaluated again is counted, with the reason.
 
     Exit status 0: no decision changes; 1: one does, or, with --check, one is not reproduced, or is one that no gate
-    writes; 2: a mistake, or no record could be evaluated.
+    writes; 2: a mistake, or too few records could be evaluated: none, or less than --min-evaluated.
 
     \b
     authz replay /var/log/authz --policy new.yaml
@@ -95,21 +105,16 @@ def replay(
         key=lambda one: (_CHANGES.index(one[0].outcome), -one[1].count, one[1].first),
     )
     if as_json:
-        found = _as_json(files, traffic, policy, counts, changed)
-        click.echo(orjson.dumps(found).decode())
+        click.echo(orjson.dumps(_as_json(files, traffic, policy, counts, changed)).decode())
     else:
         click.echo("\n".join(_lines(files, traffic, policy, counts, changed)))
     forged = sum(tally.count for one, tally in traffic.unknown.items() if one.gap in _NOT_OURS) if check else 0
-    _exit(counts, fail_on, check=check, forged=forged)
-
-
-def _exit(counts: dict[Outcome, Tally], fail_on: str, *, check: bool, forged: int) -> None:
     evaluated = sum(tally.count for outcome, tally in counts.items() if outcome is not Outcome.OTHER_REVISION)
     fails = frozenset({Outcome.NOT_REPRODUCED}) if check else _FAILS[fail_on]
-    if not evaluated:
-        click.echo("error: no record could be evaluated, so this says nothing about the policy", err=True)
-        click.get_current_context().exit(2)
-    click.get_current_context().exit(1 if forged or any(counts[outcome].count for outcome in fails) else 0)
+    found_some = bool(evaluated) and (forged or any(counts[outcome].count for outcome in fails))
+    if error := too_few(traffic, evaluated, least):
+        click.echo(error, err=True)
+    click.get_current_context().exit(1 if found_some else 2 if error else 0)
 
 
 def _lines(

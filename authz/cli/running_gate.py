@@ -1,7 +1,7 @@
 """Which policy a running gate serves, asked of its operators' port; for commands that answer about a policy file.
 
 Law: an answer about another revision than the gate's is refused, and so is one where the gate's is not known. What the
-port sends is bounded, each wait for it too; no proxy is used, and a redirect is not followed.
+port sends is bounded, and so is the time for all of it together; no proxy is used, and a redirect is not followed.
 """
 
 from typing import Any, Final
@@ -16,7 +16,7 @@ from authz.core.urls import Url
 _PAGE: Final = "/readyz"
 _ANSWERS: Final = frozenset({200, 503})  # ready, or not: both say the revision
 _MOST_BYTES: Final = 1 << 20
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0  # for name, connection and answer together
 _SHOWN: Final = 12  # characters of a revision in a sentence
 _MOST_CHARS: Final = 200
 
@@ -46,25 +46,27 @@ def require_served(policy: Policy, gate: str) -> None:
 def _readiness(gate: str) -> dict[str, Any]:
     import httpcore  # noqa: PLC0415 it costs start-up time that others need not pay
 
+    from authz.fetching.guard import Deadline, GuardedBackend, system_resolver  # noqa: PLC0415 see above
+
     try:
         url = Url.parse(gate)
     except ValueError as error:
         raise FetchError(f"--gate: {error}") from None
-    timeout = dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT_S)
+    network = GuardedBackend(deadline=Deadline(_TIMEOUT_S), loopback=True, resolver=system_resolver)
     target = url.origin + url.path.rstrip("/") + _PAGE
     try:
         with (
-            httpcore.ConnectionPool() as pool,
-            pool.stream(
-                "GET", target, headers={"accept": "application/json"}, extensions={"timeout": timeout}
-            ) as answer,
+            httpcore.ConnectionPool(network_backend=network) as pool,
+            pool.stream("GET", target, headers={"accept": "application/json"}) as answer,
         ):
             status, data = answer.status, b""
             for chunk in answer.iter_stream():
                 data += chunk
                 if len(data) > _MOST_BYTES:
                     raise FetchError(f"{target}: more than {_MOST_BYTES} bytes")
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+    except httpcore.TimeoutException:
+        raise FetchError(f"{target}: no complete answer within {_TIMEOUT_S:g} seconds") from None
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         why = one_line(str(error) or type(error).__name__)
         raise FetchError(f"{target}: {why}; is it the gate's operators' port (`admin` in its settings)?") from None
     if status not in _ANSWERS:

@@ -5,7 +5,8 @@ never a silent choice. Both files are read once per command, by the server's own
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +14,9 @@ import click
 
 from authz.cli.options import bundle_of
 from authz.core import cases
-from authz.core.cases.invariants import proofs
+from authz.core.cases.invariants import over_time
 from authz.core.cases.judge import Judge
+from authz.core.cases.remarks import Known
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
 from authz.core.policy import Policy, as_of
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _POLICY: Final = Path("policy.yaml")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Served:
     """A policy as it is at the time `at`, and the settings that it is served with; None if no settings were given.
 
@@ -39,6 +41,11 @@ class Served:
     refused: str = ""
     settings: "Settings | None" = None
     ways: WaysOut | None = None
+
+    @cached_property
+    def known(self) -> Known:
+        """The names that the policy knows."""
+        return Known(self.policy)
 
     @property
     def upstreams(self) -> "tuple[Upstream, ...]":
@@ -62,10 +69,13 @@ class Served:
         return self.upstreams[max(fitting)[2]] if fitting else None
 
 
-def served(policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None) -> Served:
+def served(
+    policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None, airflow: str = ""
+) -> Served:
     """Both files, read; the policy as it is at a time, in seconds since the epoch, by default now.
 
-    `gate` is the URL of a running gate's operators' port that must serve the policy, or "".
+    `airflow` is the version in place of the policy's own, or "". `gate` is the URL of a running gate's operators' port
+    that must serve the policy, or "".
 
     Raises:
         FetchError: the gate cannot be asked.
@@ -73,7 +83,8 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "",
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
-    suite = cases.read(bundle_of(policy_of(policy_path, settings_path, settings)))
+    bundle = replace(bundle_of(policy_of(policy_path, settings_path, settings)), airflow=airflow)
+    suite = cases.read(bundle)
     if gate:
         from authz.cli.running_gate import require_served  # noqa: PLC0415 only where a gate is asked
 
@@ -84,7 +95,7 @@ def served(policy_path: Path | None, settings_path: Path | None, gate: str = "",
         return Served(policy=policy, at=at, refused=failing)
     from authz.serve.agreement import mistakes, ways_out  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
-    if refused := mistakes(suite.policy, settings, str(settings_path)):
+    if refused := mistakes(suite.policy, settings, str(settings_path), suite.never):
         raise PolicyError(refused)
     return Served(policy=policy, at=at, refused=failing, settings=settings, ways=ways_out(settings, str(settings_path)))
 
@@ -94,7 +105,7 @@ def _failing(suite: cases.Suite) -> str:
     judge = Judge(suite.policy)
     if any(judge.run(case).wrong for case in suite.cases):
         return "a gate refuses this policy, because its tests fail: see `authz test`"
-    if any(proof.violations for proof in proofs(suite.policy, suite.never)):
+    if any(proof.violations for proof in over_time(suite.policy, suite.never)):
         return "a gate refuses this policy, because an entry of `never` does not hold: see `authz test`"
     return ""
 

@@ -18,6 +18,7 @@ from authz.cli.served import load_settings
 from authz.core.characters import one_line
 from authz.core.shadow import UNKNOWN, Report, Tally
 from authz.core.shadow.report import Difference, Group
+from authz.ops.log_reader import LONGEST_LINE
 
 _SHOWN: Final = 50
 _STDIN: Final = "-"
@@ -99,9 +100,14 @@ def _log_of(settings_path: Path) -> str:
 
 
 def _read(lines: IO[bytes], into: Report) -> int:
-    """Count the lines of one file; returns how many are not JSON objects."""
+    """Count the lines of one file; returns how many are not JSON objects, or are too long to be the gate's."""
     broken = 0
-    for line in lines:
+    while line := lines.readline(LONGEST_LINE):
+        if not line.endswith(b"\n") and len(line) == LONGEST_LINE:
+            while (rest := lines.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
+            broken += 1
+            continue
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:

@@ -81,7 +81,7 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
     if settings is not None:
         from authz.serve import agreement  # noqa: PLC0415 only with settings
 
-        if refused := agreement.mistakes(suite.policy, settings, settings_name):
+        if refused := agreement.mistakes(suite.policy, settings, settings_name, suite.never):
             raise PolicyError(refused)
     if not suite.cases and not suite.never:
         raise click.UsageError(f"{path} has no tests: add `tests` or `never`, or name such files under `test_files`")
@@ -93,10 +93,10 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
             results.append(judging.run(case))
             seconds.append(time.perf_counter() - began)
     found = coverage.coverage(suite, judging) if measured else None
-    never, began = [], time.perf_counter()
-    for proof in invariants.proofs(suite.policy, suite.never):
-        never.append((proof, time.perf_counter() - began))
-        began = time.perf_counter()
+    began = time.perf_counter()
+    proven = invariants.over_time(suite.policy, suite.never)
+    each_took = (time.perf_counter() - began) / max(len(proven), 1)
+    never = [(proof, each_took) for proof in proven]
     return report.outcome(suite, judging, results, seconds, measured=found, never=never)
 
 

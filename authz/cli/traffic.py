@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 _POLICY: Final = Path("policy.yaml")
 _SHOWN: Final = 3
 _NO_FILES: Final = ("", "stdout")
+_HALF: Final = 50.0
+
+evaluated_option = click.option(
+    "--min-evaluated",
+    "least",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    default=_HALF,
+    show_default=True,
+    help="Exit status 2 if fewer of the log's decisions, and of its broken lines, could be evaluated.",
+)
 
 
 class Places:
@@ -137,6 +148,21 @@ def unread_json(found: Read, traffic: Traffic[Any]) -> dict[str, object]:
 def tally_json(tally: Tally) -> dict[str, object]:
     """A count with its times."""
     return {"count": tally.count, "first": tally.first, "last": tally.last, "decision": tally.id}
+
+
+def too_few(traffic: Traffic[Any], evaluated: int, least: float) -> str:
+    """Why the answer says little or nothing about the policy; "" if enough could be evaluated.
+
+    `least` is in percent. What was read and left out on purpose is in neither number.
+    """
+    if not evaluated:
+        return "error: no record could be evaluated, so this says nothing about the policy"
+    lost = total(traffic.unknown.values()).count + traffic.skipped[Skipped.BROKEN]
+    share = 100 * evaluated / (evaluated + lost)
+    if share >= least:
+        return ""
+    counted = f"{evaluated:,} of {evaluated + lost:,} records could be evaluated"
+    return f"error: only {counted}, less than {least:g} %: this says little about the policy (--min-evaluated)"
 
 
 def span_of(traffic: Traffic[Any]) -> Tally:

@@ -2,7 +2,7 @@
 
 Law: a right that no one used in a log may be needed at the end of the month: the span of the log is always printed.
 A proposal that the policy's own tests contradict is printed, with a warning for each of them on standard error.
-Exit status 0; 2 for a mistake, or a log in which no record can be evaluated.
+Exit status 0; 2 for a mistake, or a log of which too little can be evaluated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,14 @@ from authz.cli.options import gate_option, json_option, policy_option
 from authz.cli.proposals import refusals
 from authz.cli.traffic import (
     Read,
+    evaluated_option,
     logs_of,
     policy_and_settings,
     read,
     span_of,
     span_text,
     tally_json,
+    too_few,
     unread_json,
     unread_lines,
 )
@@ -46,9 +48,16 @@ _LISTED: Final = 100  # tests that do not fit
 @policy_option
 @gate_option
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the policy with no more rights than were used.")
+@evaluated_option
 @json_option
 def unused(
-    logs: tuple[str, ...], policy_path: Path | None, settings_path: Path | None, *, as_yaml: bool, as_json: bool
+    logs: tuple[str, ...],
+    policy_path: Path | None,
+    settings_path: Path | None,
+    *,
+    as_yaml: bool,
+    least: float,
+    as_json: bool,
 ) -> None:
     """Which rights of the policy did the traffic of decision logs use, and which did no one use?
 
@@ -66,9 +75,9 @@ def unused(
     policy, settings = policy_and_settings(policy_path, settings_path)
     traffic = Traffic(policy, use)
     files = read(logs_of(logs, settings), traffic)
+    error = too_few(traffic, total(traffic.found.values()).count, least)
     if not traffic.found:
-        click.echo("\n".join([span_text(files, span_of(traffic)), *unread_lines(files, traffic)]), err=True)
-        click.echo("error: no record could be evaluated, so this says nothing about the policy", err=True)
+        click.echo("\n".join([span_text(files, span_of(traffic)), *unread_lines(files, traffic), error]), err=True)
         click.get_current_context().exit(2)
     if as_yaml:
         bundle = read_bundle(Path(policy.file))
@@ -79,6 +88,9 @@ def unused(
         click.echo(orjson.dumps(_as_json(files, traffic, policy)).decode())
     else:
         click.echo("\n".join(_lines(files, traffic, policy)))
+    if error:
+        click.echo(error, err=True)
+        click.get_current_context().exit(2)
 
 
 def _lines(files: Read, traffic: Traffic[Use], policy: Policy) -> Iterator[str]:

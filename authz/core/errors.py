@@ -12,7 +12,8 @@ A denial is a value (`authz.core.model.Deny`); an exception means that a step co
     │   └── ReplaysFullError        503
     ├── FetchError(detail)          translated by those who fetch: keys, login's provider, Airflow
     └── AuditError
-        └── AuditUnavailableError   503 when the settings say deny
+        ├── AuditUnavailableError   503 when the settings say deny
+        └── AuditBrokenError        a log, checkpoint or receipt that does not verify
 
 Law: messages, arguments and reprs never hold a token, a cookie or a key.
 """
@@ -140,3 +141,7 @@ class AuditError(AuthzError):
 
 class AuditUnavailableError(AuditError):
     """A record cannot be accepted now: the writer failed or its queue is full."""
+
+
+class AuditBrokenError(AuditError):
+    """A part of a log, a checkpoint or a proof is malformed, or does not verify. The text repeats nothing of it."""

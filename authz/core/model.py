@@ -181,13 +181,22 @@ SOMEONE: Final = "someone"
 """The subject of a caller that people describe without one."""
 
 
+class HeldGrant(NamedTuple):
+    """A grant in force that a caller holds: of an entry of `grantable`, until a time in seconds since the epoch."""
+
+    entry: str
+    id: str
+    until: float
+
+
 @made_per_request
 class Identity:
     """The caller: verified claims, and the roles that the policy gives them.
 
     `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
     strongest Airflow role (`viewer`, `user`, `op`, `admin`) that the roles map to, or "". `run` is the run that an
-    outbound call comes from; None if none is known.
+    outbound call comes from; None if none is known. `grants` are those that the caller holds and the policy has entries
+    of.
     """
 
     claims: Claims
@@ -195,6 +204,7 @@ class Identity:
     agent: bool = False
     airflow_role: str = ""
     run: Run | None = None
+    grants: tuple[HeldGrant, ...] = ()
 
 
 class DagGrant(NamedTuple):

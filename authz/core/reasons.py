@@ -92,9 +92,7 @@ DENIED_BY_POLICY: Final = (
 
 def word_of(reason: Reason) -> str:
     """The decision's word in records and metrics: `allow`, `deny`, or `issue` for a token that the gate issued."""
-    if reason is Reason.RUN_TOKEN_ISSUED:
-        return "issue"
-    return "allow" if ANSWERS[reason].grpc is GrpcCode.OK else "deny"
+    return _WORDS[reason]
 
 
 class GrpcCode(IntEnum):
@@ -248,5 +246,12 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.INTERNAL_ERROR: Answer(
             GrpcCode.INTERNAL, 503, "unavailable", None, "A bug in the service: see its log under the decision's id."
         ),
+    }
+)
+
+_WORDS: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        **{reason: "allow" if answer.grpc is GrpcCode.OK else "deny" for reason, answer in ANSWERS.items()},
+        Reason.RUN_TOKEN_ISSUED: "issue",
     }
 )

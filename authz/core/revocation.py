@@ -204,10 +204,10 @@ class Revoked:
         any: whether anything is revoked; if not, a check asks no more.
     """
 
-    __slots__ = ("_key", "_marks", "_subjects", "any")
+    __slots__ = ("_keyed", "_marks", "_subjects", "any")
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._keyed = blake2b(digest_size=8, key=key)  # copied for each mark, which is faster
         self._marks: dict[int, int] = {}
         self._subjects: dict[tuple[str, str], tuple[int, int]] = {}
         self.any = False
@@ -263,8 +263,9 @@ class Revoked:
         self.any = bool(self._marks or self._subjects)
 
     def _mark(self, issuer: str, kind: Kind, value: str) -> int:
-        text = f"{kind._value_}\0{issuer}\0{_short(value)}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(blake2b(text, digest_size=8, key=self._key).digest()) & _TOKEN_BITS or 1  # 0 is no mark
+        mark = self._keyed.copy()
+        mark.update(f"{kind._value_}\0{issuer}\0{_short(value)}".encode("utf-8", "surrogatepass"))
+        return int.from_bytes(mark.digest()) & _TOKEN_BITS or 1  # 0 is no mark
 
 
 def _digest(parsed: ParsedToken) -> str:

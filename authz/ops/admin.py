@@ -1,7 +1,9 @@
-"""The operator's port: `/metrics`, `/healthz`, `/readyz`, `/jwks.json`, `/grants/…`.
+"""The operator's port: `/metrics`, `/healthz`, `/readyz`, `/jwks.json`, `/grants`, `/grants/…`.
 
-Law: read-only, no credentials, nothing about an individual caller (a grant of DAGs has patterns of the policy, and is
-found by its digest alone); it listens on loopback unless the settings say otherwise.
+Law: the pages are read-only, without credentials, and say nothing about an individual caller (a grant of DAGs has
+patterns of the policy, and is found by its digest alone). Only requests about temporary access, which
+`authz.sessions.grants_port` answers, carry a token and change something. The port listens on loopback unless the
+settings say otherwise.
 A client cannot hang it: a connection serves one request, has one deadline for all of it, and at most `connections` are
 open at a time (the next is closed at once). See `authz.ops.http_server`.
 """
@@ -14,13 +16,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from authz.ops.http_server import Page, SmallServer
+from authz.ops.http_server import Asked, Page, SmallServer
 
 log = logging.getLogger(__name__)
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 GRANTS: Final = "/grants/"
+_ACCESS: Final = "/grants"  # temporary access
+MOST_BODY: Final = 8 * 1024
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url
 
 
@@ -42,7 +46,7 @@ class Readiness:
 
 
 class Routes:
-    """What the port shows: a request's method, path and `Accept` in, a page out. No sockets."""
+    """What the port shows: a request in, a page out. No sockets."""
 
     def __init__(
         self,
@@ -51,8 +55,10 @@ class Routes:
         readiness: Callable[[], Readiness],
         jwks: Callable[[], Mapping[str, object]],
         grants: Callable[[str], bytes | None],
+        access: Callable[[Asked], Page],
     ) -> None:
         self._grants = grants
+        self._access = access
         self._metrics = metrics
         self._readiness = readiness
         self._jwks = jwks
@@ -63,16 +69,18 @@ class Routes:
             "/jwks.json": lambda _accept: self._show_jwks(),
         }
 
-    def answer(self, method: str, target: str, accept: str) -> Page:
+    def answer(self, asked: Asked) -> Page:
         """The page for a request; an error inside is a 500 without details."""
-        path = target.partition("?")[0]
+        path = asked.target.partition("?")[0]
         show = self._routes.get(path) or self._grant_at(path)
         if show is None:
+            if path == _ACCESS or path.startswith(GRANTS):
+                return self._access(asked)
             return Page(HTTPStatus.NOT_FOUND, _TEXT, b"not found\n")
-        if method not in {"GET", "HEAD"}:
+        if asked.method not in {"GET", "HEAD"}:
             return Page(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET and HEAD\n", (("Allow", "GET, HEAD"),))
         try:
-            return show(accept)
+            return show(asked.accept)
         except Exception:
             # The port's door: a bug in one page must not end the thread without an answer.
             log.exception("showing %s", path)
@@ -115,7 +123,8 @@ class AdminServer(SmallServer):
         metrics: shown on `/metrics`.
         readiness: asked for every `/readyz`.
         jwks: asked for every `/jwks.json`.
-        grants: asked for every `/grants/…`, with the reference.
+        grants: asked for every `/grants/…` with the reference of a grant of DAGs.
+        access: answers every other request for `/grants` and below; must not raise.
         limits: those of `SmallServer`.
 
     Raises:
@@ -128,8 +137,10 @@ class AdminServer(SmallServer):
         metrics: Metrics,
         readiness: Callable[[], Readiness],
         jwks: Callable[[], Mapping[str, object]],
+        *,
         grants: Callable[[str], bytes | None],
+        access: Callable[[Asked], Page],
         **limits: Any,
     ) -> None:
-        routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks, grants=grants)
-        super().__init__(listen, lambda asked: routes.answer(asked.method, asked.target, asked.accept), **limits)
+        routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks, grants=grants, access=access)
+        super().__init__(listen, routes.answer, most_body=MOST_BODY, **limits)

@@ -35,7 +35,7 @@ class CandidateFile:
         self,
         path: Path,
         *,
-        check: Callable[[policy.Policy], Sequence[Problem]],
+        check: Callable[[cases.Suite], Sequence[Problem]],
         changed: Callable[[policy.Policy | None], None],
     ) -> None:
         self._path = path
@@ -63,11 +63,11 @@ class CandidateFile:
 
     def _load(self, bundle: policy.Bundle) -> None:
         try:
-            loaded = cases.load(bundle).policy
+            suite = cases.load(bundle)
         except PolicyError as error:
             self._refuse(error.problems)
             return
-        problems = self._check(loaded)
+        problems, loaded = self._check(suite), suite.policy
         if problems:
             self._refuse(PolicyError(problems).problems)
             return

@@ -47,7 +47,8 @@ class Asked:
     """One request. `body` is None if it is not read: no length, or too large.
 
     `peer` is the address of the connection's other end, "" over a Unix socket. `forwarded` is the last address of
-    `x-forwarded-for`, "" if there is none; it is as trustworthy as the peer.
+    `x-forwarded-for`, "" if there is none; it is as trustworthy as the peer. `authorization` has the lines of
+    this header.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Asked:
     body: bytes | None = field(repr=False)
     peer: str = ""
     forwarded: str = ""
+    authorization: tuple[str, ...] = field(default=(), repr=False)
 
 
 class SmallServer:
@@ -214,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             body=self._body(),
             peer=str(self.client_address[0]) if isinstance(self.client_address, tuple) else "",
             forwarded=", ".join(self.headers.get_all("X-Forwarded-For", [])).rpartition(",")[2].strip(),
+            authorization=tuple(self.headers.get_all("Authorization", [])),
         )
         page = self.server.answer(asked)
         self.send_response(page.status)

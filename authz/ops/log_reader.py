@@ -22,13 +22,15 @@ from authz.core.errors import ConfigError, Problem
 LONGEST_LINE: Final = 4 * 1024 * 1024
 """Bytes: an identity entry has all groups of the largest token, each character escaped."""
 _CHUNK: Final = 1024 * 1024
-_KINDS: Final[Mapping[bytes, Callable[[IO[bytes]], "_Source"]]] = MappingProxyType(
-    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-)
-_ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
-_MAGIC: Final = 6
-# decisions.jsonl, decisions.jsonl.1, decisions.jsonl-20261129.gz; the salts beside a log are no part of it.
-_of_a_log: Final = re.compile(r".+\.jsonl(?:[.-][0-9][0-9A-Za-z_-]*)*(?:\.(?:gz|bz2|xz|zst))?").fullmatch
+_MOST_MEMORY: Final = 128 * 1024 * 1024
+"""Bytes that decompressing xz may take: twice what `xz -9` asks for. gzip and bzip2 never ask for much."""
+
+
+_CUT: Final = "the compressed file is damaged or cut"
+
+
+class _DamagedError(Exception):
+    """A compressed file ends early, is not what its beginning says, or asks for too much memory."""
 
 
 class _Source(Protocol):
@@ -37,6 +39,49 @@ class _Source(Protocol):
     def read1(self, size: int, /) -> bytes:
         """At most so many bytes; none at the end."""
         ...
+
+
+class _Xz:
+    """An xz file, one stream after another, in bounded memory: `lzma.open` takes what the file asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream: lzma.LZMADecompressor | None = None
+        self._left = b""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end. Raises LZMAError or EOFError."""
+        while True:
+            if self._stream is not None and self._stream.eof:
+                self._left, self._stream = self._stream.unused_data, None
+            waiting = self._stream is not None and not self._stream.needs_input
+            data = b"" if waiting else self._left or self._file.read(_INPUT)
+            self._left = b""
+            if self._stream is None:
+                data = data.lstrip(b"\0")  # padding between streams
+                if not data and not (data := self._file.read(_INPUT).lstrip(b"\0")):
+                    return b""
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
+            elif not data and not waiting:
+                raise EOFError("it ends within a stream")
+            try:
+                found = self._stream.decompress(data, size)
+            except lzma.LZMAError as error:
+                if "Memory usage limit" in str(error):  # it has no class of its own
+                    raise _DamagedError(f"decompressing it takes more than {_MOST_MEMORY >> 20} MiB") from None
+                raise
+            if found:
+                return found
+
+
+_KINDS: Final[Mapping[bytes, Callable[[IO[bytes]], _Source]]] = MappingProxyType(
+    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": _Xz}
+)
+_INPUT: Final = 64 * 1024  # what stands in one part with damage is lost
+_ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+_MAGIC: Final = 6
+# decisions.jsonl, decisions.jsonl.1, decisions.jsonl-20261129.gz; the salts beside a log are no part of it.
+_of_a_log: Final = re.compile(r".+\.jsonl(?:[.-][0-9][0-9A-Za-z_-]*)*(?:\.(?:gz|bz2|xz|zst))?").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +142,6 @@ def _unreadable(path: Path, mode: int) -> Iterator[Problem]:
             yield Problem(str(path), 0, 0, "is compressed with zstd", "decompress it first: unzstd FILE")
 
 
-class _DamagedError(Exception):
-    """A compressed file ends early, or is not what its beginning says."""
-
-
 class LogReader:
     """Reads the lines of files.
 
@@ -134,7 +175,7 @@ class LogReader:
                     self.damages.append(Damage(path, number + 1, f"the line is longer than {LONGEST_LINE:,} bytes"))
                     begun, skipping = b"", True
         except _DamagedError as error:
-            self.damages.append(Damage(path, number + 1, f"the compressed file is damaged or cut: {error}"))
+            self.damages.append(Damage(path, number + 1, str(error)))
         if begun:
             yield number + 1, begun
 
@@ -149,11 +190,11 @@ class LogReader:
                 try:
                     chunk = source.read1(_CHUNK)
                 except (EOFError, zlib.error, lzma.LZMAError) as error:
-                    raise _DamagedError(error) from error
+                    raise _DamagedError(f"{_CUT}: {error}") from error
                 except OSError as error:
                     if error.errno is not None:
                         raise
-                    raise _DamagedError(error) from error  # gzip and bzip2 say it so
+                    raise _DamagedError(f"{_CUT}: {error}") from error  # gzip and bzip2 say it so
                 if not chunk:
                     return
                 yield chunk

@@ -83,6 +83,8 @@ class Metrics:
         self._clock: Callable[[], float] = lambda: 0.0
         self._state: Callable[[], bool] = lambda: False
         self._revocations: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False)
+        self._grants: Callable[[], tuple[int, int, int, bool]] = lambda: (0, 0, 0, False)
+        self._grant_events: dict[tuple[str, str], int] = {}
         self._certificates: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
@@ -104,12 +106,14 @@ class Metrics:
     def compared(self, rule: str, outcome: str) -> None:
         """Count a check by the rule in force ("" for none) and how the candidate compares. Serving thread only."""
         key = (rule, outcome)
-        if key not in self._compared:
+        count = self._compared.get(key)
+        if count is None:
             if rule and rule not in self._compared_rules and len(self._compared_rules) >= _MOST_RULES:
                 key = (_OTHER_RULES, outcome)
             else:
                 self._compared_rules.add(rule)
-        self._compared[key] = self._compared.get(key, 0) + 1
+            count = self._compared.get(key, 0)
+        self._compared[key] = count + 1
 
     def not_compared(self, why: str) -> None:
         """Count a check on which the candidate's verdict is not known. Serving thread only."""
@@ -121,6 +125,11 @@ class Metrics:
             self._questions[result] += 1
             self._question_seconds += seconds
             self._question_buckets[bisect_left(BUCKETS, seconds)] += 1
+
+    def grant_event(self, event: str, result: str) -> None:
+        """A request about grants was answered. Any thread."""
+        with self._lock:
+            self._grant_events[event, result] = self._grant_events.get((event, result), 0) + 1
 
     def policy_loaded(self, revision: str) -> None:
         """A policy came into force. Any thread."""
@@ -170,6 +179,10 @@ class Metrics:
     def watch_state(self, failed: Callable[[], bool]) -> None:
         """Set where every scrape reads whether something in the state folder cannot be kept or used."""
         self._state = failed
+
+    def watch_grants(self, status: Callable[[], tuple[int, int, int, bool]]) -> None:
+        """Set where every scrape reads the grants' (in force, waiting, broken lines, failed)."""
+        self._grants = status
 
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
         """Set where every scrape reads the revocations' (in force, broken lines, failed)."""
@@ -235,6 +248,7 @@ class Metrics:
         yield GaugeMetricFamily("authz_clock_ahead_seconds", text, self._clock())
         yield state_family(failed=self._state())
         yield from self._revocation_families()
+        yield from self._grant_families()
         yield from self._run_families()
         yield from self._shadow_families()
 
@@ -283,6 +297,22 @@ class Metrics:
         yield GaugeMetricFamily("authz_revocation_broken_lines", text, broken)
         text = "1 while the revocation file cannot be read, or could not be written the last time."
         yield GaugeMetricFamily("authz_revocation_failed", text, int(failed))
+
+    def _grant_families(self) -> Iterator[Metric]:
+        active, waiting, broken, failed = self._grants()
+        text = "Grants of temporary access: in force (`active`), waiting for approval."
+        yield _labelled(GaugeMetricFamily, "authz_grants", text, "state", {"active": active, "waiting": waiting})
+        text = "Lines of the grants file that are no events."
+        yield GaugeMetricFamily("authz_grant_broken_lines", text, broken)
+        text = "1 while the grants file cannot be read, or could not be written the last time."
+        yield GaugeMetricFamily("authz_grant_failed", text, int(failed))
+        text = "Requests about grants, by event and result."
+        family = CounterMetricFamily("authz_grant_events", text, labels=["event", "result"])
+        with self._lock:
+            counts = self._grant_events.copy()
+        for (event, result), count in counts.items():
+            family.add_metric([event, result], count)
+        yield family
 
     def _checks_family(self) -> Metric:
         family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])

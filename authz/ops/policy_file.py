@@ -53,7 +53,8 @@ class PolicyFile:
 
     Args:
         path: the policy file; its name for problems, and the base of the files that it names.
-        check: problems of a policy that only other files show; without any, it comes into force.
+        check: problems of a policy and its entries of `never` that only other files show; without any, it comes into
+            force.
         accept: called with every policy that loaded, before it is in force (keys for new issuers are fetched then).
         kept: where the last good policy is kept for a restart.
         events: notified of every policy that came into force and of every one that was refused.
@@ -67,7 +68,7 @@ class PolicyFile:
         *,
         accept: Callable[[policy.Policy], None],
         events: ReloadEvents,
-        check: Callable[[policy.Policy], Sequence[Problem]] = lambda _policy: (),
+        check: Callable[[cases.Suite], Sequence[Problem]] = lambda _suite: (),
         kept: KeptPolicy | None = None,
         look: Callable[[cases.Suite, int], None] | None = None,
         wall: Callable[[], float] = time.time,
@@ -120,7 +121,7 @@ class PolicyFile:
 
     def _checked(self, bundle: policy.Bundle) -> cases.Suite:
         suite = cases.load(bundle)
-        if problems := self._check(suite.policy):
+        if problems := self._check(suite):
             raise PolicyError(problems)
         return suite
 
@@ -162,7 +163,7 @@ class PolicyFile:
         if found is None:
             return
         loaded = found.settled.suite.policy
-        problems = self._check(loaded)
+        problems = self._check(found.settled.suite)
         if problems:
             kept.refuse(str(problems[0]))
             return

@@ -4,7 +4,7 @@ Law: a typing mistake in a name must not leave a deny rule without effect. The s
 any other mistake in the policy: the current policy stays in force.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from authz import settings as files
@@ -16,22 +16,42 @@ from authz.core.lint.teams import OncePerTeams
 from authz.core.model import Level, Plane
 from authz.core.policy import Effect, Policy, Rule
 from authz.core.policy.operations import Words
+from authz.core.proof.never import Invariant
 
 _LISTED: Final = "dags:read"  # one DAG, and the list of them
 
 
-def mistakes(policy: Policy, settings: files.Settings, file: str) -> list[Problem]:
-    """Why a gate with these settings must not serve this policy, sorted by place; `file` is the settings file."""
-    return [found.problem for found in findings(policy, settings, file) if found.severity is Severity.ERROR]
+def mistakes(policy: Policy, settings: files.Settings, file: str, never: Iterable[Invariant] = ()) -> list[Problem]:
+    """Why a gate with these settings must not serve this policy, sorted by place; `file` is the settings file.
+
+    `never` are the policy's entries of that name: one about a destination that is not there would hold in vain.
+    """
+    found = findings(policy, settings, file, never)
+    return [one.problem for one in found if one.severity is Severity.ERROR]
 
 
-def findings(policy: Policy, settings: files.Settings, file: str) -> list[Finding]:
-    """All findings when policy and settings are read together, sorted by place."""
+def findings(policy: Policy, settings: files.Settings, file: str, never: Iterable[Invariant] = ()) -> list[Finding]:
+    """All findings when policy, its entries of `never` and settings are read together, sorted by place."""
     ways = ways_out(settings, file)
     found = destinations.against(policy, ways) if ways is not None else []
+    found += _in_vain(never, ways) if ways is not None else ()
     once = OncePerTeams(policy)
     unserved = (finding for finding in _unserved(policy, settings) if once(finding.problem))
     return sorted([*found, *unserved, *_lists(policy, settings)])
+
+
+def has_ways_out(settings: files.Settings) -> bool:
+    """Whether the settings say which destinations there are."""
+    return settings.envoy is not None and settings.envoy.egress is not None
+
+
+def _in_vain(never: Iterable[Invariant], ways: WaysOut) -> Iterator[Finding]:
+    """Entries of `never` about destinations that the settings do not have."""
+    for one in never:
+        for name, hint in destinations.unknown(one.rule, ways):
+            message = f"the entry `{one.name}` of `never` names an unknown destination `{name}`"
+            problem = Problem(one.file, one.line, one.column, message, hint)
+            yield Finding(problem=problem, severity=Severity.ERROR)
 
 
 def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:

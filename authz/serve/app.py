@@ -1,8 +1,8 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log, salts → policy and its ends → keys → questions to Airflow → admin → watchers → revoker → engine.
-Stop, in reverse: health off → drain → revoker → watchers → admin → questions → keys → decision log flushed, and losses
-reported.
+Start: decision log, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers → revoker →
+engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → decision log
+flushed, and losses reported.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from authz.authn.sessions import Authenticator
 from authz.check.parts import Snapshot
 from authz.check.service import Service
 from authz.core.assertion import SigningKey
+from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy
@@ -34,12 +35,13 @@ from authz.ops.metrics import Metrics
 from authz.ops.named_files import NamedFiles
 from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
+from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
+from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
 from authz.serve.shadow import ShadowParts
 from authz.serve.signing_keys import load_keys, minter_of
-from authz.sessions.backchannel import MOST_BODY, Backchannel
 from authz.sessions.revocation_file import MOST_BYTES
 from authz.sessions.revoker import Revoker
 from authz.settings import Settings
@@ -96,12 +98,10 @@ class App:
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
-        authenticator = Authenticator(
-            capacity=settings.limits.cached_tokens,
-            max_token_bytes=settings.limits.token_bytes,
-            count=self.metrics.token_cache,
-            revoked=revoked,
+        self.grants = GrantParts(
+            settings, self.keys, self.clock, self.metrics, revoked=revoked, policy=self._in_force, announces=lints
         )
+        authenticator = self._authenticator(revoked)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
@@ -123,8 +123,9 @@ class App:
         named_files = NamedFiles(Path(settings.policy))
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file), *self.shadow.watchers]
+        shown = self.metrics, self.readiness, self.minter.jwks
         self.admin = AdminServer(
-            settings.admin.listen, self.metrics, self.readiness, self.minter.jwks, self.minter.grants.find
+            settings.admin.listen, *shown, grants=self.minter.grants.find, access=self.grants.answer
         )
         self.backchannel = self._backchannel()
         self.certificates = Certificates(named(settings))
@@ -161,6 +162,8 @@ class App:
             if self.runs is not None:
                 self.runs.start()
                 running.callback(self.runs.stop)
+            self.grants.start()
+            running.callback(self.grants.stop)
             self.admin.start()
             running.callback(self.admin.stop)
             for watcher in self.watchers:
@@ -197,7 +200,7 @@ class App:
         problems += self.state.problems() if self.state is not None else []
         failed = self.sink.status().failed
         problems += self.log.problems()
-        problems += self.revoker.problems()
+        problems += [*self.revoker.problems(), *self.grants.problems()]
         problems += self.runs.problems() if self.runs is not None else []
         problems += threads.problems()
         problems += self.certificates.warnings(now, self.clock.wall())
@@ -242,24 +245,30 @@ class App:
         self._ending = True
         self.engine.stop()
 
+    def _authenticator(self, revoked: Revoked) -> Authenticator:
+        limits = self.settings.limits
+        return Authenticator(
+            capacity=limits.cached_tokens,
+            max_token_bytes=limits.token_bytes,
+            count=self.metrics.token_cache,
+            revoked=revoked,
+            granted=self.grants.granted,
+        )
+
+    def _in_force(self) -> Policy | None:
+        return self.policy.in_force.current
+
     def _backchannel(self) -> SmallServer | None:
-        revocation = self.settings.revocation
-        if revocation.backchannel is None:
-            return None
-        login = self.settings.envoy.inbound.login if self.settings.envoy and self.settings.envoy.inbound else None
-        judge = Backchannel(
+        return backchannel_of(
+            self.settings,
             policy=lambda: self.policy.current,
-            keys=self.keys.view,
-            want_key=self.keys.request,
+            keys=self.keys,
             revoke=self.revoker.revoke,
-            clients=frozenset((*revocation.clients, *([login.client_id] if login else []))),
-            keep=revocation.keep,
             clock=self.clock,
         )
-        return SmallServer(revocation.backchannel, judge.answer, most_body=MOST_BODY, name="backchannel")
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(policy=self.policy.in_force.current, keys=self.keys.view())
+        return Snapshot(self.policy.in_force.current, self.keys.view())  # by position: every check makes one
 
     def _details(self, policy: Policy | None) -> dict[str, object]:
         section = self.settings.run_identity
@@ -294,12 +303,12 @@ class App:
         fetcher = fetcher or fetcher_of(self.settings, self.state, self.clock)
         return KeyStore(fetcher, self.clock, options_of(self.settings), self._key_event)
 
-    def _disagreements(self, policy: Policy) -> Sequence[Problem]:
+    def _disagreements(self, suite: Suite) -> Sequence[Problem]:
         if self.settings.envoy is None:
             return ()
         from authz.serve import agreement  # noqa: PLC0415 not needed if Envoy is configured elsewhere
 
-        return agreement.mistakes(policy, self.settings, "settings")
+        return agreement.mistakes(suite.policy, self.settings, "settings", suite.never)
 
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()

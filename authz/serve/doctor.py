@@ -21,6 +21,8 @@ from authz.core import assertion
 from authz.core.assertion import SigningKey
 from authz.core.errors import ConfigError, Problem
 from authz.core.model import NO_CLAIMS, Identity, Rights
+from authz.fetching.guard import Deadline, GuardedBackend, system_resolver
+from authz.serve import candidate_review
 from authz.settings import Settings
 from authz.system.regular_file import read_secret, why
 
@@ -29,6 +31,7 @@ SUBJECT: Final = "authz-doctor"
 
 _PAGE: Final = "/ui/auth/me"  # of Airflow 3: it needs a user, and shows who that is
 _TIMEOUT_S: Final = 5.0
+_ALL_S: Final = 30.0  # for all requests together: an answer may also come byte by byte
 _MOST_BYTES: Final = 64 * 1024
 _LIFETIME_S: Final = 10
 _SKEW_S: Final = 5  # the default of `[authz] clock_skew` in Airflow
@@ -72,6 +75,18 @@ class Answer:
         return self.status == _UNAUTHORIZED and self.headers.get("www-authenticate") == _SCHEME
 
 
+def of_candidate(settings: Settings, file: str) -> list[Finding]:
+    """Whether the gate compares checks with the candidate of the settings (`shadow`); nothing if they name none."""
+    if not settings.shadow:
+        return []
+    found = candidate_review.findings(settings, file)
+    if not found:
+        return [Finding(name="candidate", ok=True, text=f"{settings.shadow} is compared, or absent")]
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    text, hint = f"{found[0].problem}{more}", "no answer depends on it: `authz lint --settings` lists all"
+    return [Finding(name="candidate", ok=False, text=text, hint=hint)]
+
+
 def target(settings: Settings, path: str, upstream: str | None) -> Target:
     """The one upstream that gets assertions, or the one with this name.
 
@@ -102,7 +117,10 @@ def ask_airflow(
         key: the gate's signing key.
         wall: the time in seconds since the epoch.
     """
-    pool = httpcore.ConnectionPool(ssl_context=_tls(of.tls_ca))
+    pool = httpcore.ConnectionPool(
+        ssl_context=_tls(of.tls_ca),
+        network_backend=GuardedBackend(deadline=Deadline(_ALL_S), loopback=True, resolver=system_resolver),
+    )
     with pool:
 
         def send(audience: str | None) -> Answer:

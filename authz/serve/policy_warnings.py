@@ -60,9 +60,9 @@ class PolicyWarnings:
         from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
 
         found = [*review.lint(suite.policy), *about_ends(suite.policy, self._wall())]
-        found += agreement.findings(suite.policy, self._settings, "settings")
-        warnings = [finding.problem for finding in found if finding.severity is review.Severity.WARNING]
-        return sorted([*warnings, *remarks.warnings(suite)])
+        found += agreement.findings(suite.policy, self._settings, "settings", suite.never)
+        found += remarks.findings(suite, by_settings=agreement.has_ways_out(self._settings))
+        return sorted(finding.problem for finding in found if finding.severity is review.Severity.WARNING)
 
 
 def _cut(text: str) -> str:

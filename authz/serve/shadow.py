@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.check.shadow import Candidate, Shadow
+from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy, as_of
@@ -40,7 +41,7 @@ class ShadowParts:
         watchers: to be started and stopped with the others.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, check: Callable[[Policy], Sequence[Problem]]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, check: Callable[[Suite], Sequence[Problem]]) -> None:
         self.service: Shadow | None = None
         self.watchers: tuple[Watcher, ...] = ()
         self._file: CandidateFile | None = None

@@ -15,10 +15,8 @@ header at the port itself is not counted as one of Envoy's clients.
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 from typing import Final
 
 import orjson
@@ -37,48 +35,16 @@ from authz.core.revocation import Kind, PendingRevocation, Revocation
 from authz.core.tokens.compact import ParsedToken
 from authz.core.tokens.logout import FRESH_S, Logout, read_logout
 from authz.ops.http_server import Asked, Page
+from authz.sessions.token_limits import KeyWaits, WrongTokens, peer_of
 
 log = logging.getLogger(__name__)
 
 MOST_BODY: Final = 32 * 1024
-_MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of a CPU
-_MOST_WRONG_OF_ONE: Final = 20
-_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time
-_MOST_WAITING_OF_ONE: Final = 8
 _MOST_LINES: Final = 5  # of the log in a second, about refused tokens
 _MOST_SEEN: Final = 100_000
 _WAIT_S: Final = 3.0
 _FORM: Final = "application/x-www-form-urlencoded"
 _FIELD: Final = b"logout_token="
-
-
-class WrongTokens:
-    """How many tokens with a wrong signature each peer sent in this second. Time is an argument; not thread-safe.
-
-    Bounded by what was let through: all counts of a second are dropped when the next one begins.
-    """
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._of: dict[str, int] = {}
-        self._all = 0
-
-    def admits(self, peer: str, now: float) -> bool:
-        """Whether another token of this peer may cost a signature check."""
-        self._turn(now)
-        wrong = self._of.get(peer, 0)
-        return not wrong or (wrong < _MOST_WRONG_OF_ONE and self._all < _MOST_WRONG)
-
-    def note(self, peer: str, now: float) -> None:
-        """Count a wrong token of this peer."""
-        self._turn(now)
-        self._of[peer] = self._of.get(peer, 0) + 1
-        self._all += 1
-
-    def _turn(self, now: float) -> None:
-        if int(now) != self._second:
-            self._second, self._all = int(now), 0
-            self._of.clear()
 
 
 class Backchannel:
@@ -107,14 +73,13 @@ class Backchannel:
     ) -> None:
         self._policy = policy
         self._keys = keys
-        self._want_key = want_key
         self._revoke = revoke
         self._clients = clients
         self._keep = keep
         self._clock = clock
         self._lock = threading.Lock()
         self._wrong = WrongTokens()
-        self._waiting: Counter[str] = Counter()
+        self._waits = KeyWaits(want_key, _WAIT_S)
         self._lines = FairShare(_MOST_LINES, 1.0)
         # Longer than a token is fresh, with twice the largest skew that a policy may set.
         self._seen: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_SEEN, FRESH_S + 1200, timer=clock.monotonic)
@@ -148,7 +113,7 @@ class Backchannel:
         now = self._clock.wall()
         logout = read_logout(parsed, issuer, self._clients, now)  # not trusted before the signature is verified, below
         seen = issuer.issuer, logout.token_id
-        peer = f"{share_of(asked.peer)} {share_of(asked.forwarded)}"
+        peer = peer_of(asked)
         with self._lock:
             self._refuse_duplicate(seen)
             if not self._wrong.admits(peer, self._clock.monotonic()):
@@ -189,20 +154,11 @@ class Backchannel:
             if error.reason not in {Reason.UNKNOWN_KEY, Reason.KEYS_UNAVAILABLE}:
                 raise
             unknown = error
-        with self._lock:
-            if self._waiting[peer] >= _MOST_WAITING_OF_ONE or self._waiting.total() >= _MOST_WAITING:
-                return None
-            self._waiting[peer] += 1
-        try:
-            fetched = threading.Event()
-            if not self._want_key(issuer.name, parsed.kid or "", fetched.set):
-                raise unknown
-            fetched.wait(_WAIT_S)
-        finally:
-            with self._lock:
-                self._waiting[peer] -= 1
-                if not self._waiting[peer]:
-                    del self._waiting[peer]
+        fetched = self._waits.wait(peer, issuer.name, parsed.kid or "")
+        if fetched is None:
+            return None
+        if not fetched:
+            raise unknown
         return self._known_key(parsed, issuer)
 
     def _known_key(self, parsed: ParsedToken, issuer: Issuer) -> Key:
@@ -226,15 +182,6 @@ class Backchannel:
             before=0 if by_session else logout.issued_at,
             note="back-channel logout",
         )
-
-
-def share_of(peer: str) -> str:
-    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return peer
-    return str(ip_network(f"{peer.partition('%')[0]}/64", strict=False)) if address.version == 6 else peer  # noqa: PLR2004 IP's own number
 
 
 def _token(asked: Asked) -> str:

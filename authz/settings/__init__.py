@@ -5,8 +5,9 @@ defined once: what these sections hold is what is served, and what Envoy's confi
 relative to the file that names them. Defaults are the safe choice. Every key has its description beside it, and
 `docs/settings.md` is generated from these.
 
-Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `shutdown`)
-and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations` and `run_identity` have a file each.
+Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `grants`,
+`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations` and `run_identity` have a
+file each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -150,6 +151,14 @@ class Revocation(Section):
     )
 
 
+class Grants(Section):
+    """Temporary access on request, to what the policy's `grantable` says."""
+
+    file: WrittenFile = Field(
+        "", description="file of grants, shared by workers and `authz grant --local`; without it, there are no grants"
+    )
+
+
 class Shutdown(Section):
     """Graceful shutdown, without a failed call."""
 
@@ -188,6 +197,7 @@ class Settings(Section):
     log: Log = Field(Log(), description="decision log and messages")
     audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
+    grants: Grants = Field(Grants(), description="temporary access on request")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
     shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")

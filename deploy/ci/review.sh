@@ -7,7 +7,8 @@
 #
 # Environment:
 #   REPORT         file that gets the report as Markdown (default: policy-review.md)
-#   JUNIT          file that gets the tests' results as JUnit's XML (default: policy-tests.xml)
+#   JUNIT          file that gets the tests' results as JUnit's XML (default: policy-tests.xml), in any case: where there
+#                  are none, because of a mistake or because the policy has no tests, what lint says
 #   FAIL_ON_WIDEN  true: it is a failure if anyone gains anything
 #
 # Exit status: 0 nothing is wrong; 1 a mistake, a failing test, or someone gains where FAIL_ON_WIDEN is true;
@@ -17,6 +18,7 @@ set -euo pipefail
 base=${1:?usage: review.sh BASE [POLICY]}
 policy=${2:-policy.yaml}
 report=${REPORT:-policy-review.md}
+junit=${JUNIT:-policy-tests.xml}
 status=0
 
 git rev-parse --quiet --verify --end-of-options "$base^{commit}" >/dev/null || {
@@ -24,6 +26,17 @@ git rev-parse --quiet --verify --end-of-options "$base^{commit}" >/dev/null || {
   exit 2
 }
 
+# Writes what lint says as JUnit's XML: characters that XML does not have are left out.
+write_findings() {
+  local text failure=
+  text=$(tr -d '\000-\010\013\014\016-\037' <<<"$findings" | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g')
+  [ "$status" = 0 ] || failure='<failure message="the gate would refuse the policy" type="lint">'"$text"'</failure>'
+  printf '<?xml version="1.0" encoding="utf-8"?>\n<testsuites><testsuite name="policy" tests="1" failures="%s">' \
+    "$status" >"$junit"
+  printf '<testcase name="lint" classname="policy">%s</testcase></testsuite></testsuites>\n' "$failure" >>"$junit"
+}
+
+rm -f "$junit" # that of an earlier policy
 { echo "## $policy against $base"; echo; } >"$report"
 
 # Lint loads the policy as a gate does, and so it runs the policy's tests.
@@ -35,12 +48,15 @@ fi
 printf 'Lint: %s\n\n```text\n%s\n```\n\n' "$verdict" "$findings" >>"$report"
 printf '%s\n' "$findings"
 
+# 0: all pass; 2: a mistake, which lint has said, or no tests, which is no failure here.
+tests=0
 if [ "$status" = 0 ]; then
-  # 0: all pass; 2: the policy has no tests, which is no failure here.
-  tests=0
-  authz test --junit "${JUNIT:-policy-tests.xml}" -- "$policy" || tests=$?
-  [ "$tests" = 1 ] && status=1
+  authz test --junit "$junit" -- "$policy" || tests=$?
+else
+  authz test --junit "$junit" -- "$policy" 2>/dev/null || tests=$?
 fi
+[ "$tests" = 1 ] && status=1
+[ -e "$junit" ] || write_findings
 
 # The comparison is shown whatever lint says of the tests: only a mistake in the rest of the policy prevents it.
 if git cat-file -e "$base:./$policy" 2>/dev/null; then

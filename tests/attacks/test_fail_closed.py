@@ -18,6 +18,7 @@ from authz.check.assertions import AssertionMinter
 from authz.check.parts import Snapshot
 from authz.check.recorder import Recorder
 from authz.check.service import Service
+from authz.core.grants import Granted
 from authz.core.parked import Parked
 from authz.core.policy import Policy
 from authz.core.record import DecisionLine
@@ -108,6 +109,18 @@ class BrokenAuthenticator(Authenticator):
         self._error = error
 
     def authenticate(self, *_, **__):
+        raise self._error
+
+
+class BrokenGranted(Granted):
+    """A table that has something in it and cannot be read."""
+
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+        self.any = True
+
+    def held(self, *_):
         raise self._error
 
 
@@ -208,6 +221,11 @@ STAGES = {
             capacity=9, max_token_bytes=9999, count=lambda _: None, revoked=BrokenRevoked(error)
         )
     },
+    "authenticator: granted": lambda error: {
+        "authenticator": Authenticator(
+            capacity=9, max_token_bytes=9999, count=lambda _: None, granted=BrokenGranted(error)
+        )
+    },
     "minter": lambda error: {"minter": BrokenMinter(error)},
     "clock: wall": lambda error: {"clock": BrokenClock(error, "wall")},
     "clock: monotonic": lambda error: {"clock": BrokenClock(error, "monotonic")},
@@ -257,7 +275,7 @@ def test_d19_a_stage_that_raises_is_an_internal_error_and_never_an_allow(stage, 
 # An anonymous request for a public route has no token to look up and no assertion to make.
 NOT_MET_BY_NOBODY = {
     *("snapshot: keys", "snapshot: key state", "snapshot: policy issuers", "snapshot: policy identify"),
-    *("authenticator: count", "authenticator: revoked", "minter", "privacy"),
+    *("authenticator: count", "authenticator: revoked", "authenticator: granted", "minter", "privacy"),
 }
 
 

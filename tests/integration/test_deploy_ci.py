@@ -118,6 +118,27 @@ class TestTheScript:
         suites = ET.parse(repository.folder / "policy-tests.xml").getroot()  # noqa: S314 our own file
         assert [case.get("name") for case in suites.iter("testcase")] == ["readers read", "readers keep pools"]
 
+    @pytest.mark.parametrize(
+        ("policy", "failures"),
+        [
+            (BROKEN, ["lint"]),
+            (BROKEN.replace("raeder", "<&>\\x01"), ["lint"]),
+            (FAILING, ["readers keep pools"]),
+            (WIDER.partition("tests:")[0], []),
+        ],
+        ids=["broken", "with-markup", "failing", "without-tests"],
+    )
+    def test_there_is_such_a_file_whatever_is_wrong(self, repository, policy, failures):
+        (repository.folder / "policy-tests.xml").write_text("of an earlier run")
+        repository.change(policy)
+        repository.run(CI / "review.sh", "origin/main")
+        suites = ET.parse(repository.folder / "policy-tests.xml").getroot()  # noqa: S314 our own file
+        cases = list(suites.iter("testcase"))
+        assert cases
+        assert [case.get("name") for case in cases if case.find("failure") is not None] == failures
+        if failures == ["lint"]:
+            assert "unknown role" in suites.find(".//failure").text
+
     def test_a_policy_without_tests_is_no_failure(self, repository):
         repository.change(WIDER.partition("tests:")[0])
         assert repository.run(CI / "review.sh", "origin/main").returncode == 0

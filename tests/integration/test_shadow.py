@@ -73,3 +73,45 @@ def test_a_candidate_is_absent_broken_compared_and_promoted_on_every_worker(pair
         pause=threading.Event().wait,
     )
     wait_for(lambda: states(pair) == ["absent"] * 2, "it is still compared", pause=threading.Event().wait)
+
+
+TESTS = """tests:
+  - {{name: readers, who: {{groups: [data-readers]}}, request: GET /api/v2/dags, expect: {answer}}}
+"""
+
+
+def folder_of(pair, name, text, answer):
+    """A policy with its tests in a folder of their own."""
+    folder = pair.folder / name
+    folder.mkdir()
+    (folder / "policy.yaml").write_text("test_files: [tests/*.yaml]\n" + text.format(issuer=pair.idp.url).lstrip())
+    (folder / "tests").mkdir()
+    (folder / "tests" / "readers.yaml").write_text(TESTS.format(answer=answer))
+    return folder
+
+
+def point(pair, link, folder):
+    """`ln -sfn`, in one step."""
+    made = pair.folder / f"{link}.new"
+    made.symlink_to(folder.name)
+    made.replace(pair.folder / link)
+
+
+def test_a_candidate_in_a_folder_of_its_own_brings_its_own_tests_and_is_promoted_with_them(tmp_path):
+    settings = TWO.replace("policy: policy.yaml", "policy: current/policy.yaml") + "shadow: next/policy.yaml\n"
+    with IdP([KEY]) as idp:
+        pair = Pair(tmp_path, idp, settings=settings)
+        point(pair, "current", folder_of(pair, "v1", POLICY, "allow"))
+        with pair:
+            until(pair, "absent")
+            point(pair, "next", folder_of(pair, "v2", NARROWER, "deny"))
+            until(pair, "compared")
+            point(pair, "current", pair.folder / "v2")
+            (pair.folder / "next").unlink()
+            wait_for(
+                lambda: [pair.check(index).http for index in range(2)] == [403, 403],
+                "it is not promoted",
+                pause=threading.Event().wait,
+            )
+            wait_for(lambda: states(pair) == ["absent"] * 2, "it is still compared", pause=threading.Event().wait)
+            assert pair.get("/readyz").json()["reasons"] == []

@@ -1,6 +1,5 @@
 """A policy without the rights that a log did not use gives no one more, and decides that log as before."""
 
-import json
 import random
 
 import pytest
@@ -13,17 +12,12 @@ from authz.core.proof.diff import changes
 from authz.core.traffic.evaluating import Traffic
 from authz.core.traffic.narrowing import proposal
 from authz.core.traffic.usage import use
-from tests.properties.test_replayed_policies import CHANGES, callers, counts, traffic_of
+from tests.properties.test_replayed_policies import CHANGES, callers, counts, held, traffic_of
 from tests.support.examples import SHARE
 from tests.support.factories import small_policies
 from tests.support.factories.decision_logs import Writer
 
 POLICIES = max(30, round(300 * SHARE))  # of each plane
-
-
-def text_of(made):
-    """The policy file, with its sections in lines of their own."""
-    return "version: 1\n" + "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules"))
 
 
 @pytest.mark.parametrize("plane", [Plane.INBOUND, Plane.EGRESS])
@@ -33,10 +27,11 @@ def test_a_narrowed_policy_gives_no_one_more_and_decides_its_log_as_before(plane
     for seed in range(first, first + POLICIES):
         rng = random.Random(seed)  # noqa: S311 no secret
         made, policy = small_policies.policy(rng, plane.value)
-        text = text_of(made)
+        text = small_policies.text(made)
         writer = Writer(policy)
         for asked, run in small_policies.requests(rng, plane, rng.choice([2, 10, 60])):
-            writer.ask(asked, callers(rng, policy, plane), run)
+            who = callers(rng, policy, plane)
+            writer.ask(asked, who, run, grants=held(rng, who))
         lines = b"".join(writer.sink.lines).splitlines()
         traffic = Traffic(policy, use)
         for line in lines:

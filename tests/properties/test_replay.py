@@ -110,13 +110,13 @@ class _Fresh:
         return True
 
 
-def service():
+def service(*, isolated=True):
     rig = Rig(max_token_bytes=99_999)
     identities = RunIdentities(
         authenticator=rig.authenticator,
         keys={GATE_KEY.kid: GATE_KEY.private.public_key()},
         issuer=GATE,
-        isolated=True,
+        isolated=isolated,
         states=_States(),
         replays=_Fresh(),
         share=FairShare(100_000, 60),

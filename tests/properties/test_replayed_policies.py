@@ -8,7 +8,8 @@ import random
 import pytest
 
 from authz.core.decision.decide import evaluate
-from authz.core.model import Allow, Identity, Plane
+from authz.core.model import Allow, HeldGrant, Identity, Plane
+from authz.core.policy import NEVER
 from authz.core.record import decision_in, entry_in, fields_of
 from authz.core.replay import rebuild
 from authz.core.traffic.changes import Comparison, Outcome
@@ -41,10 +42,16 @@ def traffic_of(lines, policy, **options):
     return traffic
 
 
-def decided(asked, who, run, policy):
+def held(rng, who):
+    """Grants of a caller with a token, often none; their ends are in no record."""
+    entries = [entry for entry in small_policies.GRANTS if rng.random() < 0.4] if who is not None else ()
+    return tuple(HeldGrant(entry, f"g{number}", NEVER) for number, entry in enumerate(entries))
+
+
+def decided(asked, who, grants, run, policy):
     """The engine's own decision for this caller and request."""
     if who is not None:
-        identity = policy.identify(who)
+        identity = policy.identify(who, grants)
         identity.run = run
     else:
         identity = None if run is None else Identity(claims=claims(""), roles=frozenset(), run=run)
@@ -61,8 +68,8 @@ def counts(traffic):
 def expected(told, policy):
     """The outcomes by the engine: what was decided, and what the policy decides about the same."""
     found = {}
-    for asked, who, run, was in told:
-        now = decided(asked, who, run, policy)
+    for asked, who, grants, run, was in told:
+        now = decided(asked, who, grants, run, policy)
         if (was.reason, was.rule) == (now.reason, now.rule):
             outcome = Outcome.SAME
         elif isinstance(was, Allow) is isinstance(now, Allow):
@@ -84,7 +91,9 @@ def test_records_are_replayed_as_the_engine_decides(plane):
         writer, told = Writer(old), []
         for asked, run in small_policies.requests(rng, plane, PER_POLICY):
             who = callers(rng, old, plane)
-            told.append((asked, who, run, writer.ask(asked, who, run)))
+            grants = held(rng, who)
+            counting = old.identify(who, grants).grants if who is not None else ()
+            told.append((asked, who, counting, run, writer.ask(asked, who, run, grants=grants)))
         lines = b"".join(writer.sink.lines).splitlines()
         assert counts(traffic_of(lines, old)) == {Outcome.SAME: PER_POLICY}, seed
         assert counts(traffic_of(lines, old, check=True)) == {Outcome.SAME: PER_POLICY}, seed
@@ -101,7 +110,7 @@ def assert_requests(lines, told):
     """Each record is rebuilt to the request that was asked."""
     entries = dict(filter(None, map(entry_in, lines)))
     parts = [one for one in map(decision_in, lines) if one is not None]
-    for one, (asked, who, run, _was) in zip(parts, told, strict=True):
+    for one, (asked, who, grants, run, _was) in zip(parts, told, strict=True):
         case = rebuild(fields_of(one), entries)
-        assert (case.request, case.run) == (asked, run)
+        assert (case.request, case.run, case.grants) == (asked, run, grants)
         assert (case.caller is None) == (who is None)

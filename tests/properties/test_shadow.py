@@ -102,8 +102,9 @@ def believing(monkeypatch):
 def asked(request, headers):
     narrowed = "narrowed" if request.narrowed else ""
     target = request.path or f"{request.host}:443"
+    host = request.host if request.path else target
     return message(
-        request.method, target, headers=headers, plane=request.plane.value, host=request.host,
+        request.method, target, headers=headers, plane=request.plane.value, host=host,
         audience="airflow", dags=narrowed, destination=request.destination,
     )  # fmt: skip
 

@@ -67,6 +67,6 @@ def _run_headers(run: Run) -> dict[str, str]:
         DAG: _visible(run.dag_id),
         RUN: _visible(run.run_id),
         TASK: _visible(run.task_id),
-        LEVEL: run.level.value,
+        LEVEL: str(run.level),
     }
     return values if all(0 < len(value) <= _LONGEST_VALUE for value in values.values()) else {}

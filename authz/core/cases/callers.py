@@ -6,16 +6,20 @@ Law: roles come from the policy alone, as for a verified token. A service accoun
 from dataclasses import dataclass, replace
 
 from authz.core.errors import TokenError
-from authz.core.model import NO_CLAIMS, SOMEONE, Claims, Identity, Issuer, Level, Plane, Run
+from authz.core.model import NO_CLAIMS, SOMEONE, Claims, Identity, Issuer, Level, Plane, Request, Run
 from authz.core.policy import Policy
+from authz.core.policy.outbound import in_tunnel
+from authz.core.policy.rules import held
 from authz.core.reasons import Reason
+from authz.core.request.path import CONNECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks. `token`: with a valid token, of the issuer with this name or, where it is "", of the first that fits.
 
-    A caller with neither a token nor a run is anonymous.
+    `grants` are entries of `grantable` of which they hold a grant. A caller with neither a token nor a run is
+    anonymous.
     """
 
     token: bool = False
@@ -23,12 +27,21 @@ class Caller:
     subject: str = ""
     client: str = ""
     groups: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
     run: Run | None = None
 
 
 def run_of(dag_id: str, task_id: str, level: Level) -> Run:
     """Some run of a task."""
     return Run(dag_id, "some-run", task_id, -1, 1, level)
+
+
+def asking(caller: Caller, request: Request) -> Caller:
+    """The caller as the gate can know one by this request. A tunnel has no proof, in which an account names its run."""
+    if caller.run is None or request.method != CONNECT:
+        return caller
+    level = in_tunnel(caller.run.level)
+    return replace(caller, run=None if caller.token or level is None else caller.run._replace(level=level))
 
 
 def identity_of(caller: Caller, policy: Policy, plane: Plane) -> Identity | None:
@@ -45,7 +58,7 @@ def identity_of(caller: Caller, policy: Policy, plane: Plane) -> Identity | None
     if accepted is None:
         text = f"no token is accepted on the plane {plane}: add audiences: {{{plane}: [...]}} to an issuer"
         raise TokenError(Reason.AUDIENCE, text)
-    return replace(policy.identify(_claimed(caller, accepted)), run=caller.run)
+    return replace(policy.identify(_claimed(caller, accepted), held(caller.grants)), run=caller.run)
 
 
 def _claimed(caller: Caller, issuer: Issuer) -> Claims:

@@ -66,7 +66,7 @@ def share(part: int, whole: int) -> float:
 def coverage(suite: Suite, judge: Judge) -> Coverage:
     """What the cases cover."""
     seen = dict.fromkeys((request, case.caller) for case in suite.cases for request in case.requests)
-    asked = ((request, judge.identity(caller, request.plane)) for request, caller in seen)
+    asked = ((request, judge.identity(caller, request)) for request, caller in seen)
     return covered(suite.policy, [(request, None if isinstance(who, TokenError) else who) for request, who in asked])
 
 

@@ -5,12 +5,13 @@ place.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from authz.core.documents.moments import moment_text
 from authz.core.errors import PolicyError, Problem, TooLargeError
-from authz.core.policy import Policy
+from authz.core.policy import NEVER, Policy, as_of, ends
 from authz.core.policy.case_draft import CaseSection
 from authz.core.policy.case_schema import ANONYMOUS
 from authz.core.policy.rule_compiler import compile_rule
@@ -24,10 +25,14 @@ SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Whether one entry holds; `violations` has the first reasons why it does not."""
+    """Whether one entry holds; `violations` has the first reasons why it does not.
+
+    `since` is the end in the policy from which on it does not, -NEVER for the policy as it is written.
+    """
 
     invariant: Invariant
     violations: tuple[Violation, ...]
+    since: float = -NEVER
 
 
 def invariants(sections: Iterable[CaseSection]) -> list[Invariant]:
@@ -81,10 +86,39 @@ def proofs(policy: Policy, wanted: Sequence[Invariant]) -> Iterator[Proof]:
         yield Proof(invariant=one, violations=found)
 
 
+def over_time(policy: Policy, wanted: Sequence[Invariant]) -> list[Proof]:
+    """Each entry, proven or not for the policy as it is written, and after each end in it, whatever the time is.
+
+    An end may be that of a deny rule.
+
+    Raises:
+        PolicyError: as `proofs`.
+    """
+    found: dict[int, Proof] = {}
+    left = [*wanted]
+    for moment in (-NEVER, *ends(policy)):
+        for proof in proofs(as_of(policy, moment), left) if left else ():
+            if proof.violations or id(proof.invariant) not in found:
+                found[id(proof.invariant)] = replace(proof, since=moment)
+        left = [one for one in left if not found[id(one)].violations]
+    return [found[id(one)] for one in wanted]
+
+
+def reasons(proof: Proof, policy: Policy) -> list[tuple[str, str]]:
+    """For each violation a sentence, and the command that shows it, "" if none was found."""
+    later = proof.since > -NEVER
+    from_then = f"from {moment_text(proof.since)} on " if later else ""
+    at = f" --at {moment_text(proof.since)}" if later else ""
+    return [
+        (from_then + reason(found, policy), check_line(found).replace("authz check", f"authz check{at}", 1))
+        for found in proof.violations
+    ]
+
+
 def reason(found: Violation, policy: Policy) -> str:
     """One violation as a sentence."""
     rule = found.rule
-    may = f"{name_of(found.caller)} may {what_of(found.region, found.operations)}"
+    may = f"{name_of(found.caller)} may {what_of(found.region, found.operations, found.dags)}"
     return f"{may}, by rule `{rule.id}` at {policy.where(rule)}"
 
 
@@ -96,6 +130,6 @@ def check_line(found: Violation) -> str:
 def problems(proof: Proof, policy: Policy) -> Iterator[Problem]:
     """The reasons that an entry does not hold, as problems of the policy."""
     one = proof.invariant
-    for found in proof.violations:
-        message = f"the entry `{one.name}` of `never` does not hold: {reason(found, policy)}"
-        yield Problem(one.file, one.line, one.column, message, check_line(found))
+    for why, command in reasons(proof, policy):
+        message = f"the entry `{one.name}` of `never` does not hold: {why}"
+        yield Problem(one.file, one.line, one.column, message, command)

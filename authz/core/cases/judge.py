@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.cases.asking import without_identity
-from authz.core.cases.callers import Caller, identity_of
+from authz.core.cases.callers import Caller, asking, identity_of
 from authz.core.cases.case import Case, Expected
 from authz.core.decision.decide import evaluate
 from authz.core.decision.explain import Considered, explain
@@ -42,19 +42,19 @@ class Judge:
         self._policy = policy
         self._identities: dict[tuple[Caller, Plane], Identity | TokenError | None] = {}
 
-    def identity(self, caller: Caller, plane: Plane) -> Identity | TokenError | None:
+    def identity(self, caller: Caller, request: Request) -> Identity | TokenError | None:
         """The identity of a caller, None if anonymous; or why a token like this is refused."""
-        key = caller, plane
+        key = asking(caller, request), request.plane
         if key not in self._identities:
             try:
-                self._identities[key] = identity_of(caller, self._policy, plane)
+                self._identities[key] = identity_of(key[0], self._policy, request.plane)
             except TokenError as error:
                 self._identities[key] = error
         return self._identities[key]
 
     def decide(self, caller: Caller, request: Request) -> Decision:
         """The decision on one request."""
-        identity = self.identity(caller, request.plane)
+        identity = self.identity(caller, request)
         if isinstance(identity, TokenError):
             return without_identity(identity, request, self._policy)
         return evaluate(request, identity, self._policy)
@@ -75,7 +75,7 @@ class Judge:
     def why(self, result: Result) -> str:
         """Why it was decided so: the expected rule and what it misses, the rule that decided, or the nearest rule."""
         decision, expected = result.decision, result.case.expected
-        identity = self.identity(result.case.caller, result.request.plane)
+        identity = self.identity(result.case.caller, result.request)
         if isinstance(identity, TokenError):
             return identity.detail
         explanation = explain(result.request, identity, self._policy)

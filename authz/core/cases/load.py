@@ -1,7 +1,8 @@
 """The files of a policy → the policy, proven by its own tests; or everything that is wrong.
 
 Law: all or nothing. Mistakes in rules and tests are reported together. Only a policy without mistakes is tested, and a
-test that fails is a problem like any other: with its place, what was expected and what was found. An entry of `never`
+test that fails is a problem like any other: with its place, what was expected and what was found, and at the first one
+of a caller what the policy does not know of it. An entry of `never`
 that does not hold is one too: with a caller, the requests, the rule that allows them and a command that shows it.
 """
 
@@ -12,12 +13,12 @@ from typing import NamedTuple
 from authz.core import collector
 from authz.core.cases.case import ALLOW, DENY, Case, Expected
 from authz.core.cases.compile import compiled
-from authz.core.cases.invariants import Proof, invariants, problems, proofs
+from authz.core.cases.invariants import invariants, over_time, problems
 from authz.core.cases.judge import Judge, Result, failures
 from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError, Problem
 from authz.core.model import Allow
-from authz.core.policy import NEVER, Bundle, Effect, Policy, as_of, ends
+from authz.core.policy import Bundle, Effect, Policy
 from authz.core.policy.case_draft import section_of
 from authz.core.policy.load import Drafted, Parts, assembled, load_without_tests, parts_of
 from authz.core.policy.load import read as read_policy
@@ -52,9 +53,12 @@ def load(bundle: Bundle) -> Suite:
         failed = [result for case in suite.cases if (result := judge.run(case)).wrong]
         if suite.generous is not None:
             failed = [*_for_sure(failed, judge, Judge(suite.generous))]
-        broken = [proof for proof in _over_time(suite) if proof.violations]
+        broken = [proof for proof in over_time(suite.policy, suite.never) if proof.violations]
         if failed or broken:
-            found = [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
+            from authz.core.cases import remarks  # noqa: PLC0415 only where tests fail
+
+            found = [*remarks.of_tests(suite.policy, (one.case for one in failed), of_names=True)]
+            found += [*failures(failed, judge), *(one for proof in broken for one in problems(proof, suite.policy))]
             raise PolicyError(found, test=_first(*(one.case for one in failed), *(one.invariant for one in broken)))
         return suite
 
@@ -74,19 +78,6 @@ def _for_sure(failed: Iterable[Result], strict: Judge, generous: Judge) -> Itera
                 continue
         if result.wrong:
             yield result
-
-
-def _over_time(suite: Suite) -> Iterator[Proof]:
-    """The entries of `never` that do not hold for the policy as it is written, or do not after an end in it.
-
-    All of them count at every load, whatever the time is: an end may be that of a deny rule.
-    """
-    left = suite.never
-    for moment in (-NEVER, *ends(suite.policy)) if left else ():
-        found = [*proofs(as_of(suite.policy, moment), left)]
-        broken = {id(proof.invariant) for proof in found if proof.violations}
-        yield from (proof for proof in found if proof.violations)
-        left = tuple(one for one in left if id(one) not in broken)
 
 
 def read(bundle: Bundle) -> Suite:

@@ -4,17 +4,20 @@ Law: pure. Failures are sorted by place. What a policy's author wrote is one lin
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from authz.core.cases import remarks
 from authz.core.cases.coverage import Coverage, Uncovered, share
-from authz.core.cases.invariants import SHOWN, Proof, check_line, reason
+from authz.core.cases.invariants import SHOWN, Proof, reasons
 from authz.core.cases.judge import EXPLAINED, Judge, Result
 from authz.core.cases.load import Suite
 from authz.core.characters import one_line
+from authz.core.documents.moments import moment_text
+from authz.core.lint.review import Finding, Severity
 from authz.core.model import Allow
-from authz.core.policy import Policy
+from authz.core.policy import NEVER, Policy
 from authz.core.proof.wording import name_of, what_of
 
 _SHOWN = 100
@@ -37,6 +40,13 @@ class Outcome:
     why: Mapping[str, str]
     coverage: Coverage | None = None
     never: tuple[Timed, ...] = ()
+
+    @property
+    def remarks(self) -> list[Finding]:
+        """What failed cases name and the policy does not know, which may be the cause; then entries of `never`."""
+        cases = remarks.of_tests(self.suite.policy, (one.case for one in self.failed), of_names=True)
+        about_cases = [Finding(problem=problem, severity=Severity.WARNING) for problem in cases]
+        return [*about_cases, *remarks.of_never(self.suite.policy, self.suite.never)]
 
     @property
     def failed(self) -> list[Result]:
@@ -81,6 +91,8 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
         for result in results if verbose else ():
             yield f"  {'✗' if result.wrong else '✓'} {one_line(result.case.name)}"
     yield from _never_lines(made, verbose=verbose)
+    for finding in made.remarks:
+        yield f"{finding.severity.value}: {finding.problem}"
     for result in made.failed[:_SHOWN]:
         case = result.case
         yield ""
@@ -92,9 +104,9 @@ def lines(made: Outcome, *, verbose: bool = False) -> Iterator[str]:
     for proof in made.broken[:_SHOWN]:
         yield ""
         yield f"{_place_of(proof)}: {one_line(proof.invariant.name)}"
-        for violation in proof.violations:
-            yield f"  {one_line(reason(violation, made.suite.policy))}"
-            yield f"    {one_line(check_line(violation))}"
+        for why, command in reasons(proof, made.suite.policy):
+            yield f"  {one_line(why)}"
+            yield f"    {one_line(command)}"
         if len(proof.violations) == SHOWN:
             yield "  there may be more"
     if made.coverage is not None:
@@ -122,6 +134,7 @@ def as_json(made: Outcome) -> dict[str, Any]:
         "failed": failed,
         "cases": [_case_json(result, made) for result in made.results],
         "never": [proof_json(proof) for proof, _ in made.never],
+        "remarks": [{"severity": one.severity.value, **asdict(one.problem)} for one in made.remarks],
     }
     found = made.coverage
     if found is not None:
@@ -171,9 +184,10 @@ def _junit_proof(suite: ET.Element, proof: Proof, made: Outcome, seconds: float)
     named = {"name": one_line(f"never: {one.name}"), **place, "time": f"{seconds:.6f}"}
     element = ET.SubElement(suite, "testcase", named)
     if proof.violations:
-        reasons = [reason(found, made.suite.policy) for found in proof.violations]
-        failure = ET.SubElement(element, "failure", {"message": one_line(reasons[0]), "type": "never"})
-        failure.text = one_line(f"{_place_of(proof)}: {'; '.join(reasons)}; {check_line(proof.violations[0])}")
+        found = reasons(proof, made.suite.policy)
+        why, command = found[0]
+        failure = ET.SubElement(element, "failure", {"message": one_line(why), "type": "never"})
+        failure.text = one_line(f"{_place_of(proof)}: {'; '.join(why for why, _ in found)}; {command}")
 
 
 def proof_json(proof: Proof) -> dict[str, Any]:
@@ -185,10 +199,12 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "line": one.line,
         "column": one.column,
         "holds": not proof.violations,
+        "since": moment_text(proof.since) if proof.since > -NEVER else "",
         "violations": [
             {
                 "who": name_of(found.caller),
-                "what": what_of(found.region, found.operations),
+                "what": what_of(found.region, found.operations, found.dags),
+                "operations": found.operations,
                 "rule": found.rule.id,
                 "check": list(found.witness.words) if found.witness is not None else None,
                 "shows": found.witness.shows if found.witness is not None else "",

@@ -24,6 +24,8 @@ class Callers:
     def __init__(self, draft: Draft, section: CaseSection) -> None:
         self._issuers = draft.issuer_names
         self._near_issuer = Vocabulary(draft.issuer_names).near
+        self._granted = draft.entry_names
+        self._near_granted = Vocabulary(draft.entry_names or ()).near
         self._section = section
         self._shared = draft.cases.callers if section is not draft.cases else {}
         self._broken = {loc[1] for part in (draft.cases, section) for loc in part.partial if loc[0] == "callers"}
@@ -61,12 +63,16 @@ class Callers:
 
     def made(self, entry: CallerDraft) -> Caller:
         """The caller that an entry describes. Raises Mistake."""
-        token = bool(entry.groups or entry.client or entry.subject or entry.issuer)
+        token = bool(entry.groups or entry.client or entry.subject or entry.issuer or entry.grants)
         if not token and entry.run is None:
             raise Mistake("the caller has nothing", f"for one without groups write {AUTHENTICATED}, or {ANONYMOUS}")
         if entry.issuer and entry.issuer not in self._issuers:
             hint = self._near_issuer(entry.issuer) or "it must be the `name` of an issuer of the policy"
             raise Mistake(f"unknown issuer `{entry.issuer}`", hint)
+        for name in entry.grants:
+            if self._granted is not None and name not in self._granted:
+                hint = self._near_granted(name) or "it must be the `id` of an entry of `grantable` of the policy"
+                raise Mistake(f"unknown grant `{name}`", hint)
         run = None
         if entry.run is not None:
             dag, task, level = entry.run
@@ -79,6 +85,7 @@ class Callers:
             subject=entry.subject,
             client=entry.client,
             groups=entry.groups,
+            grants=entry.grants,
             run=run,
         )
 
@@ -88,5 +95,6 @@ def shown(who: str | CallerDraft) -> str:
     if isinstance(who, str):
         return who
     run = f"DAG {who.run[0]}" if who.run is not None else ""
-    parts = [" and ".join(who.groups), f"client {who.client}" if who.client else "", who.subject, run]
+    client, granted = f"client {who.client}" if who.client else "", f"grant {' and '.join(who.grants)}"
+    parts = [" and ".join(who.groups), client, who.subject, granted if who.grants else "", run]
     return ", ".join(filter(None, parts)) or f"a token of {who.issuer}"

@@ -11,9 +11,10 @@ from importlib.resources import files
 from authz.core.catalogue.build import read
 from authz.core.catalogue.routes import ANY_DAG, Catalogue, LeftOut, Operation, OperationRoute, Route
 
-__all__ = ["ANY_DAG", "Catalogue", "LeftOut", "Operation", "OperationRoute", "Route", "load", "versions"]
+__all__ = ["ANY_DAG", "Catalogue", "LeftOut", "Operation", "OperationRoute", "Route", "load", "version_of", "versions"]
 
 _file_name = re.compile(r"airflow-([0-9]+)\.([0-9]+)\.yaml").fullmatch
+_release = re.compile(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+)?").fullmatch
 
 
 @cache
@@ -21,6 +22,12 @@ def versions() -> tuple[str, ...]:
     """Return the Airflow versions that have a catalogue, the newest last."""
     found = [match for match in (_file_name(entry.name) for entry in files(__name__).iterdir()) if match]
     return tuple(f"{major}.{minor}" for major, minor in sorted((int(match[1]), int(match[2])) for match in found))
+
+
+def version_of(text: str) -> str:
+    """The version whose catalogue an Airflow has: of `3.2.2` and of `3.2` it is `3.2`; "" if there is none."""
+    match = _release(text)
+    return f"{match[1]}.{match[2]}" if match is not None and f"{match[1]}.{match[2]}" in versions() else ""
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from authz.core.catalogue.routes import Catalogue, Endpoint, LeftOut, Node, Operation, OperationRoute
+from authz.core.catalogue.routes import CHANGE, READ, Catalogue, Endpoint, LeftOut, Node, Operation, OperationRoute
 from authz.core.documents import yaml_document
 from authz.core.errors import ProblemsError, RequestError
 from authz.core.request.path import canonicalise
@@ -34,6 +34,7 @@ class _OperationRecord(_Record):
     airflow_role: Literal["viewer", "user", "op", "admin"]
     public: bool = False
     never: bool = False
+    changes: bool = True
 
 
 class _RouteRecord(_Record):
@@ -81,6 +82,7 @@ def build(data: object, version: str) -> Catalogue:
     if document.version != version:
         raise ValueError(f"the catalogue for {version} says that it is for {document.version}")
     _all_reviewed(document.routes)
+    _plain_actions(document.operations)
     tries: dict[str, Node] = {}
     listed: dict[str, list[OperationRoute]] = {name: [] for name in document.operations}
     for order, record in enumerate(document.routes):
@@ -122,6 +124,14 @@ def _all_reviewed(routes: Sequence[_RouteRecord]) -> None:
         raise ValueError(f"{len(waiting)} routes wait for a person's decision (`review`): {', '.join(waiting)}")
 
 
+def _plain_actions(operations: Mapping[str, _OperationRecord]) -> None:
+    """Refuse an action that is the word for all that change something, and a mark that says what the name says."""
+    if taken := sorted(name for name in operations if name.endswith(CHANGE)):
+        raise ValueError(f"the action `change` stands for all operations that are not reads: {', '.join(taken)}")
+    if twice := sorted(name for name, one in operations.items() if not one.changes and name.endswith(READ)):
+        raise ValueError(f"a read never changes anything, so remove `changes`: {', '.join(twice)}")
+
+
 def _left_out(document: _Document, listed: Mapping[str, list[OperationRoute]]) -> Iterator[LeftOut]:
     routes = {(route.method, route.template) for routes in listed.values() for route in routes}
     for record in document.no_operation:
@@ -141,6 +151,7 @@ def _operations(document: _Document, listed: Mapping[str, list[OperationRoute]])
                 airflow_role=record.airflow_role,
                 public=record.public,
                 never=record.never,
+                changes=record.changes and not name.endswith(READ),
                 routes=tuple(listed[name]),
             )
             for name, record in document.operations.items()

@@ -8,12 +8,17 @@ Airflow's order. The cost of a lookup depends on the path's length, not on the n
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from authz.core.model import made_per_request
 
 ANY_DAG = "~"
 """The DAG id that means "any DAG, or several": Airflow's own wildcard in a path, and the value for a route that reaches
 DAGs which its path does not name."""
+READ: Final = ":read"
+"""The end of the names of operations that only read."""
+CHANGE: Final = ":change"
+"""The end of words for operations that are not only reads; no operation has it."""
 
 
 @made_per_request
@@ -58,6 +63,7 @@ class Operation:
 
     `airflow_role` is the lowest of Airflow's `viewer`, `user`, `op`, `admin` that may do it by FAB's default roles.
     `public` means that Airflow itself answers it to anyone. `never` means that no wildcard includes it.
+    `changes`: it may do something, so that it is no read; what the data does not say otherwise of counts.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Operation:
     airflow_role: str
     public: bool = False
     never: bool = False
+    changes: bool = True
     routes: tuple[OperationRoute, ...] = ()
 
     @property

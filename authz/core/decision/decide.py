@@ -49,14 +49,15 @@ def evaluate(request: Request, identity: Identity | None, policy: Policy) -> Dec
 
 
 def shows(request: Request, identity: Identity | None, policy: Policy, dag_id: str) -> bool:
-    """Whether the request is allowed and, if it names `dag_id`, a DAG of a narrowed list, whether that shows it.
+    """Whether the request is allowed and, where Airflow narrows it, whether that shows the DAG `dag_id`.
 
-    It is what the grant of `evaluate` says (`Allow.dags`), asked of one DAG.
+    It is what the grant of `evaluate` says (`Allow.dags`), asked of one DAG. Without `dag_id`, and where Airflow does
+    not narrow the request, it is whether that is allowed.
     """
     decision = evaluate(request, identity, policy)
-    if not isinstance(decision, Allow) or identity is None or not dag_id:
+    if not isinstance(decision, Allow) or not dag_id or not narrows(request, identity, route_of(request, policy)):
         return isinstance(decision, Allow)
-    gate, roles = policy.gates[Plane.INBOUND], (*_EVERYONE, *identity.roles)
+    gate, roles = policy.gates[Plane.INBOUND], _keys(identity)
     granting = gate.public if decision.reason is Reason.PUBLIC else gate.allow
     allowed = granting.find(request, roles, decision.operation).to_dag(dag_id)
     return bool(allowed) and not gate.deny.find(request, roles, decision.operation).to_dag(dag_id)
@@ -65,16 +66,23 @@ def shows(request: Request, identity: Identity | None, policy: Policy, dag_id: s
 def applies(
     rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str, *, roles: Keys = _EVERYONE
 ) -> bool:
-    """Whether one of the rules applies to a caller with these roles; as `shows`, to one DAG if `dag_id` names one.
+    """Whether one of the rules applies to a caller with these roles; as `shows`, to one DAG of a narrowed list.
 
     `route` is that of the request (`route_of`).
     """
+    return bool(applying(rules, request, run, route, dag_id, roles=roles))
+
+
+def applying(
+    rules: Index, request: Request, run: Run | None, route: Route | None, dag_id: str, *, roles: Keys = _EVERYONE
+) -> str:
+    """The smallest id of the rules that apply, as in `applies`, or ""."""
     operation, named = (route.operation, route.dag_id) if route is not None else ("", "")
     found = rules.find(request, roles, operation, run)
-    if dag_id:
-        return bool(found.to_dag(dag_id))
     narrowed = request.narrowed and route is not None and route.narrowed
-    return bool((_denying if rules.effect is Effect.DENY else _allowing)(found, named, narrowed=narrowed))
+    if dag_id and narrowed:
+        return found.to_dag(dag_id)
+    return (_denying if rules.effect is Effect.DENY else _allowing)(found, named, narrowed=narrowed)
 
 
 def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:
@@ -82,7 +90,7 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     operation, dag_id = (route.operation, route.dag_id) if route is not None else ("", "")
     narrowed = request.narrowed and narrows(request, identity, route)
     gate = policy.gates[Plane.INBOUND]
-    roles = _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
+    roles = _keys(identity)
     deny = gate.deny.find(request, roles, operation)
     public = gate.public.find(request, roles, operation)
     # Anonymous callers get one answer on every route that is not public, known or not, denied or not.
@@ -101,6 +109,11 @@ def _inbound(request: Request, identity: Identity | None, policy: Policy) -> Dec
     dags = gate.allow.grant(granting, gate.deny.dags(deny)) if identity is not None else None
     level = policy.catalogue.operations[operation].airflow_role if operation else ""
     return Allow(reason=reason, rule=allowed, operation=operation, dag_id=dag_id, dags=dags, level=level)
+
+
+def _keys(identity: Identity | None) -> Keys:
+    """The roles by which rules name a caller."""
+    return _ANONYMOUS if identity is None else (*_EVERYONE, *identity.roles)
 
 
 def _outbound(request: Request, identity: Identity | None, policy: Policy) -> Decision:

@@ -63,6 +63,12 @@ def size_text(number: int) -> str:
     return f"{number // _BYTES[unit]}{unit}"
 
 
+def duration_text(number: float) -> str:
+    """`5400.0` → `"90m"`: a duration as people write it; `seconds` reads it."""
+    unit = next((name for name in ("d", "h", "m", "s") if number % _SECONDS[name] == 0), "")
+    return f"{number / _SECONDS[unit]:.0f}{unit}" if unit else f"{number * 1000:.0f}ms"
+
+
 FormatVersion = Annotated[Literal[1], BeforeValidator(format_version)]
 Duration = Annotated[
     float,

@@ -58,16 +58,21 @@ class Vocabulary:
     def __init__(self, names: Iterable[str]) -> None:
         self._given = names
         self._names: list[str] = []
-        self._hints: dict[str, str] = {}
+        self._found: dict[str, str] = {}
 
     def near(self, text: str) -> str:
         """`did you mean …?` for a near name, or an empty string."""
-        hint = self._hints.get(text)
-        if hint is None:
-            if len(self._hints) >= _MOST_HINTS or len(text) > _LONGEST_HINT:
+        found = self.nearest(text)
+        return f"did you mean `{found}`?" if found else ""
+
+    def nearest(self, text: str) -> str:
+        """The near name itself, or an empty string."""
+        found = self._found.get(text)
+        if found is None:
+            if len(self._found) >= _MOST_HINTS or len(text) > _LONGEST_HINT:
                 return ""
-            hint = self._hints[text] = self._closest(text)
-        return hint
+            found = self._found[text] = self._closest(text)
+        return found
 
     def _closest(self, text: str) -> str:
         names = self._names = self._names or sorted(self._given)
@@ -75,7 +80,7 @@ class Vocabulary:
             at = bisect.bisect(names, text)
             names = names[max(at - _MOST_COMPARED // 2, 0) : at + _MOST_COMPARED // 2]
         close = difflib.get_close_matches(text, names, n=1)
-        return f"did you mean `{close[0]}`?" if close else ""
+        return close[0] if close else ""
 
 
 def near(text: str, known: Iterable[str]) -> str:

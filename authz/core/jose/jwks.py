@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 
 from authz.core.errors import KeysUnavailableError
 from authz.core.jose.primitives import ALGORITHMS, b64url_decode, b64url_encode, read_object, shown, thumbprint
+from authz.core.jose.weak_ed25519 import is_weak
 from authz.core.jose.weak_rsa import weakness
 
 MAX_KEYS: Final = 100  # keys of one set that are looked at
@@ -34,13 +35,6 @@ _CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = MappingProxyType(
     {"P-256": (ec.SECP256R1(), 32), "P-384": (ec.SECP384R1(), 48), "P-521": (ec.SECP521R1(), 66)}
 )
 _ED25519_BYTES: Final = 32
-_ED25519_PRIME: Final = 2**255 - 19
-_ED25519_SIGN_BIT: Final = 2**255
-_ED25519_ORDER_EIGHT: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-# The y coordinates of the eight points whose order divides eight: anybody can sign for such a "key".
-_ED25519_SMALL_ORDER: Final = frozenset(
-    {0, 1, _ED25519_PRIME - 1, _ED25519_ORDER_EIGHT, _ED25519_PRIME - _ED25519_ORDER_EIGHT}
-)
 
 PublicKey = RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -237,8 +231,7 @@ def _okp(entry: Mapping[str, Any]) -> tuple[PublicKey, dict[str, str]]:
     x = _octets(entry, "x")
     if len(x) != _ED25519_BYTES:
         raise _UnusableError(f"x is not {_ED25519_BYTES} octets long")
-    y_coordinate = int.from_bytes(x, "little") % _ED25519_SIGN_BIT
-    if y_coordinate >= _ED25519_PRIME or y_coordinate in _ED25519_SMALL_ORDER:
+    if is_weak(x):
         raise _UnusableError("x is not a point that only its owner can sign for (small order, or not canonical)")
     return Ed25519PublicKey.from_public_bytes(x), {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(x)}
 

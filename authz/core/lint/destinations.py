@@ -32,6 +32,12 @@ class _Known:
         named = [self.ways[name] for name in rule.destinations if name in self.ways]
         return [way for way in (named if rule.destinations else self.ways.values()) if _serves(way, rule)]
 
+    def unknown(self, rule: Rule) -> Iterator[tuple[str, str]]:
+        """The rule's destinations that the settings do not have, each with a hint."""
+        for name in rule.destinations:
+            if name not in self.ways:
+                yield name, self.names.near(name) or _some(self.ways)
+
 
 _MOST_NAMED: Final = 10
 _NEVER: Final = (
@@ -43,20 +49,28 @@ _PRIVATE: Final = "other hosts must have public addresses: make this service a d
 
 def against(policy: Policy, ways: WaysOut) -> list[Finding]:
     """Every finding, sorted by place."""
-    by_name = {way.name: way for way in ways.destinations}
-    known = _Known(ways=by_name, names=Vocabulary(by_name))
+    known = _known(ways)
     once = OncePerTeams(policy)
     each = (finding for rule in policy.rules.values() for finding in _rule(policy, rule, ways, known))
     found = [finding for finding in each if once(finding.problem)]
     return sorted([*found, *_unused(policy, ways, known)])
 
 
+def unknown(rule: Rule, ways: WaysOut) -> list[tuple[str, str]]:
+    """The destinations of a rule, or of an entry of `never`, that the settings do not have, each with a hint."""
+    return [*_known(ways).unknown(rule)] if rule.destinations else []
+
+
+def _known(ways: WaysOut) -> _Known:
+    by_name = {way.name: way for way in ways.destinations}
+    return _Known(ways=by_name, names=Vocabulary(by_name))
+
+
 def _rule(policy: Policy, rule: Rule, ways: WaysOut, known: _Known) -> Iterator[Finding]:
     if Plane.EGRESS not in rule.planes:
         return
-    unknown = [name for name in rule.destinations if name not in known.ways]
-    for name in unknown:
-        hint = known.names.near(name) or _some(known.ways)
+    unknown = [*known.unknown(rule)]
+    for name, hint in unknown:
         yield _at(policy, rule, f"the rule `{rule.id}` names an unknown destination `{name}`", hint, Severity.ERROR)
     if not unknown and rule.planes == {Plane.EGRESS}:
         yield from _leads_nowhere(policy, rule, ways, known)

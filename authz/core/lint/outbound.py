@@ -48,6 +48,19 @@ def _tunnel(policy: Policy, rule: Rule) -> Iterator[Problem]:
     if is_tunnel(rule.methods):
         message = f"the rule `{rule.id}` allows tunnels, in which neither methods nor paths can be enforced"
         yield at(policy, rule, message, "let tasks call the destination's base URL, so that each request is checked")
+        yield from _runs_of_tunnels(policy, rule)
+
+
+def _runs_of_tunnels(policy: Policy, rule: Rule) -> Iterator[Problem]:
+    """CONNECT has no URL for a proof: its run is `verified-bearer` at most, and no account can name one."""
+    if rule.identity is Level.VERIFIED:
+        message = (
+            f"the rule `{rule.id}` can allow nothing: it asks for a run that is `verified`, and a tunnel has no proof"
+        )
+        yield at(policy, rule, message, "write identity: verified-bearer")
+    elif rule.identity is Level.ASSERTED and rule.roles and AUTHENTICATED not in rule.roles:
+        message = f"the rule `{rule.id}` can allow nothing: an account names its run in a proof, and a tunnel has none"
+        yield at(policy, rule, message, "remove `dags`, `tasks` and `identity`, or `roles`")
 
 
 def _roles_of_runs(policy: Policy, rule: Rule) -> Iterator[Problem]:

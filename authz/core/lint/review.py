@@ -14,15 +14,19 @@ from typing import Final
 from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
+from authz.core.lint.grantable import had_already, open_approval
 from authz.core.lint.outbound import about_calls, careful_denials
-from authz.core.lint.teams import OncePerTeams, about_teams
+from authz.core.lint.slips import about_slips
+from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
 from authz.core.model import Plane
-from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Policy, Role, Rule
+from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
-from authz.core.policy.covering_index import CoveringIndex
 from authz.core.policy.operations import Words
+from authz.core.proof.lifeless import lifeless
 
 _TOKENS: Final = "tokens:create"
+_SHOWN: Final = 3
+_FEW: Final = 4
 
 
 class Severity(StrEnum):
@@ -68,13 +72,15 @@ def _warnings(covering: Covering) -> Iterator[Problem]:
         _memberships(policy),
         _planes(policy),
         _rules(policy, words),
-        _dead(covering),
+        _dead(policy),
         _bulk(policy, words),
-        _strong_readers(policy),
+        _strong_readers(policy, words),
         _denied_sets(policy),
         about_dags(covering),
         about_calls(policy),
         about_teams(covering),
+        open_approval(policy),
+        about_slips(policy, near=True),
     )
 
 
@@ -82,7 +88,14 @@ def _notes(covering: Covering) -> Iterator[Problem]:
     policy = covering.policy
     words = covering.words
     return itertools.chain(
-        _unused(policy), _twins(policy), _raised(policy, words), _tokens(policy), careful_denials(policy)
+        _unused(policy),
+        _twins(policy),
+        _raised(policy, words),
+        _tokens(policy),
+        careful_denials(policy),
+        had_already(policy),
+        about_slips(policy, near=False),
+        across_teams(policy),
     )
 
 
@@ -100,7 +113,7 @@ def _issuers(policy: Policy) -> Iterator[Problem]:
 def _unused(policy: Policy) -> Iterator[Problem]:
     named = {role for rule in policy.rules.values() for role in rule.roles}
     for role in policy.roles.values():
-        if not role.airflow and not named & role.includes:
+        if not role.airflow and not role.grants and not named & role.includes:  # of a grant, what it gives is reported
             yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
 
 
@@ -212,22 +225,26 @@ class _Bulk:
         return ""
 
 
-def _strong_readers(policy: Policy) -> Iterator[Problem]:
-    """Roles that only read, but are `op` or `admin` in Airflow itself because of what they read."""
-    only_reads: dict[str, bool] = {}  # of the roles whose rules have operations
+def _strong_readers(policy: Policy, words: Words) -> Iterator[Problem]:
+    """Roles that change nothing, but are `op` or `admin` in Airflow itself because of what they read."""
+    said: dict[str, set[tuple[str, ...]]] = {}  # what the operations of rules about each role are
     for rule in policy.rules.values():
-        reads = all(word.endswith(":read") for word in rule.operations)
-        for name in rule.roles if rule.operations else ():
-            only_reads[name] = reads and only_reads.get(name, True)
+        for name in rule.roles if rule.operations and rule.effect is Effect.ALLOW else ():
+            said.setdefault(name, set()).add(rule.operations)
+    known = policy.catalogue.operations
     for role in policy.roles.values():
         airflow = policy.airflow_roles.get(role.name, "")
-        if role.airflow or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
+        if role.airflow or role.grants or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
             continue
-        if only_reads.get(role.name, False):
-            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow"
-            yield _at(
-                policy, role, message, "write `airflow: viewer`: it is then stronger only in requests that need more"
-            )
+        every = {one for name in role.includes for one in said.get(name, ())}
+        names = {name for one in every for name in words.stand_for(one, never=False)}
+        if every and not any(known[name].changes for name in names):
+            needing = sorted(name for name in names if known[name].airflow_role == airflow)
+            some = ", ".join(needing[:_FEW]) + (f" and {len(needing) - _FEW} more" if len(needing) > _FEW else "")
+            because = f", because of {some}" if needing else ""
+            message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow{because}"
+            hint = "write `airflow: viewer`: it is then stronger only in requests that need more"
+            yield _at(policy, role, message, hint)
 
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
@@ -279,17 +296,16 @@ class _Needed:
         return rank
 
 
-def _dead(covering: Covering) -> Iterator[Problem]:
-    """Rules that a deny rule fully covers."""
-    policy = covering.policy
-    lasting = (rule for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.until == NEVER)
-    denying = CoveringIndex(lasting, covering)
-    for rule in policy.rules.values():
-        if rule.effect is not Effect.DENY:
-            winner = denying.first(rule)
-            if winner is not None:
-                message = f"the rule `{rule.id}` can never allow anything: the deny rule `{winner.id}` covers it"
-                yield _at(policy, rule, message, "remove one of them, or narrow the deny rule")
+def _dead(policy: Policy) -> Iterator[Problem]:
+    """Rules that deny rules keep from ever allowing anything."""
+    for rule, denying in lifeless(policy):
+        names = ", ".join(f"`{name}`" for name in denying[:_SHOWN]) + (", …" if len(denying) > _SHOWN else "")
+        by = f"the deny rule {names} covers it" if len(denying) == 1 else f"the deny rules {names} cover it together"
+        message = f"the rule `{rule.id}` can never allow anything: {by}"
+        hint = (
+            "remove one of them, or narrow the deny rule" if len(denying) == 1 else "remove it, or narrow one of them"
+        )
+        yield _at(policy, rule, message, hint)
 
 
 def _twins(policy: Policy) -> Iterator[Problem]:

@@ -5,17 +5,24 @@ for each of them, and reported once: the finding names the first team's.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice, takewhile
+from typing import Final, NamedTuple
 
 from authz.core.errors import Problem
 from authz.core.model import Plane
 from authz.core.policy import Effect, Policy, Role, Rule
 from authz.core.policy.coverage import Covering
+from authz.core.policy.overlap import agree, symbol_beside
+from authz.core.policy.patterns import Glob
 
 _QUOTED: Final = re.compile("`([^`]+)`")
 _DAG: Final = "{dag_id}"
 _SHOWN: Final = 3
+_EVERY: Final = "*"
+_MOST_COMPARED: Final = 100
+"""Patterns of teams that one pattern is compared with: there may be ten thousand of each."""
 
 
 def about_teams(covering: Covering) -> Iterator[Problem]:
@@ -25,10 +32,75 @@ def about_teams(covering: Covering) -> Iterator[Problem]:
         if rule.team and not rule.dags and rule.effect is Effect.ALLOW and Plane.INBOUND in rule.planes:
             names = sorted(name for name in covering.meant(rule) if rule.operations and _names_dags(policy, name))
             if names:
-                some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
                 message = f"the rule `{rule.id}` gives {some} with every DAG, those of other teams too"
                 hint = "add dags: team; give what concerns no DAG a rule of its own"
                 yield Problem(*policy.place_of(rule), message, hint)
+
+
+def across_teams(policy: Policy) -> Iterator[Problem]:
+    """Allow rules for no team whose pattern has DAGs of a team, and others: perhaps a slip, or a team that came later.
+
+    A pattern that is all within a team's is meant, and so is `*`. The team's own roles may have more than its DAGs.
+    """
+    owned = _Owned(policy)
+    for rule in policy.rules.values():
+        if rule.team or rule.effect is Effect.DENY or not owned.any:
+            continue
+        of_roles = {policy.roles[name].team for name in rule.roles if name in policy.roles}
+        for glob in rule.dags:
+            found = next((one for one in owned.crossed_by(glob) if of_roles != {one.team}), None)
+            if found is not None:
+                message = (
+                    f"the rule `{rule.id}` names DAGs like `{glob.text}`, which are some of the team"
+                    f" `{found.team}` (`{found.glob.text}`) and others"
+                )
+                hint = "if you mean that team's, write its pattern; if not, a narrower one"
+                yield Problem(policy.file, rule.line, rule.column, message, hint)
+
+
+class _Pattern(NamedTuple):
+    """A pattern of one team."""
+
+    team: str
+    glob: Glob
+
+
+class _Owned:
+    """The patterns of teams, as their rules have them, by their beginnings."""
+
+    def __init__(self, policy: Policy) -> None:
+        teams: dict[str, set[str]] = {}
+        globs = {}
+        for rule in policy.rules.values():
+            for glob in rule.dags if rule.team else ():
+                teams.setdefault(glob.text, set()).add(rule.team)
+                globs[glob.text] = glob
+        self._by: dict[str, list[_Pattern]] = {}
+        for text, of in teams.items():
+            if len(of) == 1:  # else it is what the rule says for all teams
+                self._by.setdefault(globs[text].parts[0], []).append(_Pattern(next(iter(of)), globs[text]))
+        self._beginnings = sorted(self._by)
+        self.any = bool(self._by)
+
+    def crossed_by(self, glob: Glob) -> Iterator[_Pattern]:
+        """The patterns of teams that share DAGs with this one, and do not have all of its DAGs."""
+        if glob.text == _EVERY or len(glob.parts) == 1:
+            return
+        sample = glob.text.replace(_EVERY, symbol_beside(glob.text))
+        for one in islice(self._agreeing(glob.parts[0]), _MOST_COMPARED):
+            ends = agree(glob.parts[-1][::-1], one.glob.parts[-1][::-1])
+            shared = ends if len(one.glob.parts) > 1 else glob.matches(one.glob.text)
+            if shared and not one.glob.matches(sample):
+                yield one
+
+    def _agreeing(self, first: str) -> Iterator[_Pattern]:
+        for size in range(len(first)):
+            yield from self._by.get(first[:size], ())
+        at = bisect_left(self._beginnings, first)
+        for begun in takewhile(lambda one: one.startswith(first), islice(self._beginnings, at, None)):
+            yield from self._by[begun]
 
 
 def _names_dags(policy: Policy, operation: str) -> bool:

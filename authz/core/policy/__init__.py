@@ -8,7 +8,7 @@ from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.editors import case_file_schema, included_file_schema, json_schema
 from authz.core.policy.ends import as_of, ends
 from authz.core.policy.load import load
-from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Role, Rule
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, NEVER, Effect, Grantable, Role, Rule
 
 __all__ = [
     "AIRFLOW_ROLES",
@@ -18,6 +18,7 @@ __all__ = [
     "Bundle",
     "Effect",
     "Gate",
+    "Grantable",
     "Policy",
     "Role",
     "Rule",

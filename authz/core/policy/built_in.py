@@ -12,6 +12,7 @@ from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
 from authz.core.model import Plane
 from authz.core.policy.bundle import INCLUDE
+from authz.core.policy.grant_schema import GrantableDraft
 from authz.core.policy.rule_schema import is_reserved
 from authz.core.policy.rules import BUILT_IN, Effect, Rule
 from authz.core.policy.schema import RoleDraft
@@ -25,13 +26,17 @@ _CLOSED: Final[Mapping[str, str]] = {
 """What the entry of a built-in role cannot say, because it would be another role under that name, and what to do."""
 
 
-def used(roles: Mapping[str, RoleDraft]) -> Mapping[str, Loc]:
-    """The built-in roles that have an entry or are included by name, and where."""
+def used(roles: Mapping[str, RoleDraft], grantable: Mapping[int, GrantableDraft]) -> Mapping[str, Loc]:
+    """The built-in roles that have an entry, are included by name or can be granted, and where."""
     found: dict[str, Loc] = {name: ("roles", name) for name in roles if name in BUILT_IN}
     for name, entry in roles.items():
         for position, included in enumerate(entry.includes):
             if included in BUILT_IN:
                 found.setdefault(included, ("roles", name, "includes", position))
+    for index, granting in grantable.items():
+        for position, given in enumerate(granting.roles):
+            if given in BUILT_IN:
+                found.setdefault(given, ("grantable", index, "roles", position))
     return found
 
 

@@ -18,7 +18,7 @@ from authz.core.policy.patterns import parse_glob
 MOST_FILES: Final = 1000
 """Files that a policy file may name, patterns expanded."""
 
-BODY: Final = frozenset({"issuers", "teams", "roles", "rules", "callers", "tests", "never"})
+BODY: Final = frozenset({"issuers", "teams", "roles", "rules", "grantable", "callers", "tests", "never"})
 """The sections below which no other file may be named: half of the policy file would not name it."""
 
 INCLUDE: Final = "include"
@@ -58,11 +58,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The bytes of a policy file, its path as people wrote it, and the files that it names, sorted by name."""
+    """The bytes of a policy file, its path as people wrote it, and the files that it names, sorted by name.
+
+    `airflow` is the version of the catalogue in place of the one that the file names, "" for that: for questions about
+    another Airflow. Only what is loaded from files by their own words is ever in force.
+    """
 
     data: bytes = field(repr=False)
     file: str
     parts: tuple[Part, ...] = ()
+    airflow: str = ""
 
     @property
     def revision(self) -> str:

@@ -1,8 +1,8 @@
 """The shape of `callers` and `tests`, in the policy file and in the files that `test_files` names.
 
-Law: strict, like the rest of the policy. A caller is what a token or a run shows: groups, a client, a subject. It never
-has roles: which roles follow is what a test is about. What keys say together, and what they refer to, is checked where
-a test becomes requests (`authz.core.cases.compile`).
+Law: strict, like the rest of the policy. A caller is what a token, grants or a run show: groups, a client, a subject,
+entries of `grantable`. It never has roles: which roles follow is what a test is about. What keys say together, and what
+they refer to, is checked where a test becomes requests (`authz.core.cases.compile`).
 """
 
 from dataclasses import dataclass
@@ -84,6 +84,7 @@ class CallerEntry(Section):
     client: Text = Field("", description="client id of the token, for service accounts")
     subject: Text = Field("", description="subject (`sub`) of the token")
     issuer: Text = Field("", description="issuer of the token, by its name; default: the first with an audience there")
+    grants: Annotated[tuple[Text, ...], *NotEmpty] = Field((), description="entries of `grantable` that are granted")
     run: RunEntry = Field(ABSENT, description="egress: the run that the call comes from")
 
 
@@ -95,6 +96,7 @@ class CallerDraft:
     client: str = ""
     subject: str = ""
     issuer: str = ""
+    grants: tuple[str, ...] = ()
     run: tuple[str, str, str] | None = None
 
 
@@ -106,6 +108,7 @@ def slim_caller(entry: CallerEntry) -> CallerDraft:
         client=entry.client,
         subject=entry.subject,
         issuer=entry.issuer,
+        grants=entry.grants,
         run=(run.dag, run.task, run.identity) if run is not None else None,
     )
 

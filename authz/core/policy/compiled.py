@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from authz.core.catalogue import Catalogue
-from authz.core.model import Claims, Identity, Issuer, Plane
+from authz.core.model import Claims, HeldGrant, Identity, Issuer, Plane
 from authz.core.policy.index import Index
 from authz.core.policy.roles import Roster
-from authz.core.policy.rules import NEVER, Role, Rule
+from authz.core.policy.rules import NEVER, Grantable, Role, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Gate:
 class Policy:
     """One policy. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
 
-    `end_mark` says that the file ended with one.
+    `grantable` has what people may ask for, by id. `end_mark` says that the file ended with one.
     `airflow_roles` maps each role to its role in Airflow itself; it omits roles that have none.
 
     Nothing may be decided by it at or after the time `valid_until`, in seconds since the epoch: the first end of
@@ -43,6 +43,7 @@ class Policy:
     issuers: Mapping[str, Issuer]
     roles: Mapping[str, Role] = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
+    grantable: Mapping[str, Grantable] = field(repr=False)
     airflow_roles: Mapping[str, str] = field(repr=False)
     roster: Roster = field(repr=False)
     gates: Mapping[Plane, Gate] = field(repr=False)
@@ -65,6 +66,9 @@ class Policy:
         """The same as people write it: file, line and column with `:` between them."""
         return ":".join(map(str, self.place_of(what)))
 
-    def identify(self, claims: Claims) -> Identity:
-        """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself."""
-        return self.roster.identify(claims)
+    def identify(self, claims: Claims, grants: tuple[HeldGrant, ...] = ()) -> Identity:
+        """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself.
+
+        `grants` are those in force for the token's issuer and subject. They count for entries that the policy has.
+        """
+        return self.roster.identify(claims, grants)

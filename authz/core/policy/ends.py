@@ -30,6 +30,7 @@ def as_of(policy: Policy, now: float) -> Policy:
                 catalogue=policy.catalogue,
                 issuers=[*policy.issuers.values()],
                 roles=roles,
+                grantable=dict(policy.grantable),
                 rules={rule.id: rule for rule in policy.rules.values() if rule.until > now},
                 since=max(times),
                 ended=(*policy.ended, *over),

@@ -4,7 +4,7 @@ Law: what such a file says, it says within its confines. Each of its limits is i
 takes nothing from another team. Each mistake has its place in the file that has it: the other files are good.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ from authz.core.policy.include_schema import IncludedFile, IncludeEntry
 from authz.core.policy.reach import Reach
 from authz.core.policy.rule_checks import Known, check_never, equal_ids, in_all, references, shape
 from authz.core.policy.rule_schema import RuleDraft, RuleEntry, slim
-from authz.core.policy.rules import AUTHENTICATED, NEVER, of_file
+from authz.core.policy.rules import AUTHENTICATED, GRANT, NEVER, of_file
 from authz.core.policy.salvage import mappings, salvage
 
 OF_TESTS: Final = ("callers", "tests", "never")
@@ -36,7 +36,7 @@ class _Read(NamedTuple):
     """A file as it was read: its rules as they are written."""
 
     document: Document
-    rules: dict[int, RuleDraft]
+    rules: dict[Loc, RuleDraft]
     section: CaseSection
     partial: frozenset[Loc]
 
@@ -112,14 +112,14 @@ def included(draft: Draft, bundle: Bundle, *, tests: bool) -> tuple[tuple[Includ
         except PolicyError as error:
             problems += error.problems
             continue
-        rules = [(number, confines.completed(rule)) for number, rule in read.rules.items()]
+        rules = [(loc, confines.completed(rule)) for loc, rule in read.rules.items()]
         problems += [*amiss, *_mistakes(rules, read, draft, (known, reach, confines))]
         found[entry.file] = Included(
             file=file,
             place=place,
             confines=confines,
             document=read.document,
-            rules=tuple((number, replace(rule, id=of_file(rule.id, entry.file))) for number, rule in rules),
+            rules=tuple((loc, replace(rule, id=of_file(rule.id, entry.file))) for loc, rule in rules),
             section=read.section,
         )
     return tuple(found.values()), problems
@@ -144,26 +144,26 @@ def _read(part: Part, file: str, *, tests: bool) -> tuple[_Read, list[Problem]]:
     whole, problems = validate(document, IncludedFile)
     problems += check_end(document)
     if whole is not None:
-        drafts = dict(enumerate(whole.drafts))
+        drafts: dict[Loc, RuleDraft] = {("rules", index): rule for index, rule in enumerate(whole.drafts)}
         return _Read(document, drafts, of_whole(document, whole), frozenset()), problems
     partial: set[Loc] = set()
     drafts = {
-        index: slim(salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
+        ("rules", index): slim(salvage(item, RuleEntry, ("rules", index), {"id": f"{index}.without-id"}, partial))
         for index, item in mappings(document.data.get("rules")).items()
     }
     return _Read(document, drafts, of_broken(document), frozenset(partial)), problems
 
 
 def _mistakes(
-    rules: Iterable[tuple[int, RuleDraft]], read: _Read, draft: Draft, by: tuple[Known, Reach, Confines]
+    rules: Sequence[tuple[Loc, RuleDraft]], read: _Read, draft: Draft, by: tuple[Known, Reach, Confines]
 ) -> Iterator[Problem]:
     """Every mistake in the rules of one file; `rules` are completed."""
     document, (known, reach, confines) = read.document, by
     yield from equal_ids(document, rules)
     yield from in_all(document, rules, MOST_COMBINATIONS)
     ends = set()
-    for index, entry in rules:
-        complete = ("rules", index) not in read.partial
+    for place, entry in rules:
+        complete = place not in read.partial
         found = [*(shape(entry) if complete else ()), *references(entry, draft, known)]
         if complete and not found:
             found += confines.outside(entry, known.words)
@@ -174,5 +174,7 @@ def _mistakes(
             message = f"with this rule the rules of the file end at more than {MOST_ENDS} times"
             found.append((("until",), message, "let more of them end together"))
             ends.clear()
+        if entry.id == GRANT:
+            found.append((("id",), f"`{entry.id}` is what the rules of `grantable` are called", "choose another id"))
         for loc, message, hint in found:
-            yield document.problem(("rules", index, *loc), message, hint)
+            yield document.problem((*place, *loc), message, hint)

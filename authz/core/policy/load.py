@@ -21,14 +21,15 @@ from authz.core.policy.bundle import included as names_of_included
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
 from authz.core.policy.draft import Draft, check_end, draft
+from authz.core.policy.grant_checks import check_grantable
 from authz.core.policy.included import OF_TESTS, check_include, check_sections, included
 from authz.core.policy.index import Index
 from authz.core.policy.issuers import check_issuers, compile_issuer
 from authz.core.policy.operations import expand
-from authz.core.policy.roles import Roster, check_roles, compile_roles
+from authz.core.policy.roles import Roster, check_roles, compile_grantable, compile_roles
 from authz.core.policy.rule_checks import check_never, check_rules
 from authz.core.policy.rule_compiler import compile_rule
-from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Role, Rule
+from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Grantable, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
 _OF_TESTS: Final = (*OF_TESTS, "test_files")
@@ -56,6 +57,7 @@ class Parts(NamedTuple):
     issuers: list[Issuer]
     roles: dict[str, Role]
     rules: dict[str, Rule]
+    grantable: dict[str, Grantable]
     since: float = -NEVER
     ended: tuple[Rule, ...] = ()
 
@@ -103,9 +105,10 @@ def read(bundle: Bundle, *, tests: bool = True) -> Drafted:
         document.leave_out(_OF_TESTS)
         names = names_of_included(bundle.data)
         bundle = replace(bundle, parts=tuple(part for part in bundle.parts if part.name in names))
-    drafted, problems = draft(document)
+    drafted, problems = draft(document, bundle.airflow)
     problems += [*ended, *check_files(document, bundle), *check_include(drafted)]
     problems += [*check_issuers(drafted), *check_teams(drafted), *check_roles(drafted), *check_rules(drafted)]
+    problems += check_grantable(drafted)
     of_teams, found = included(drafted, bundle, tests=tests)
     drafted = replace(drafted, included=of_teams)
     others, amiss = of_parts(bundle)
@@ -128,6 +131,7 @@ def parts_of(drafted: Draft, bundle: Bundle, *, left_out: Effect = Effect.DENY) 
         issuers=[compile_issuer(entry, bundle.file) for entry in drafted.issuers.values()],
         roles=compile_roles(drafted),
         rules={rule.id: rule for rule in sorted(_all_rules(drafted, left_out), key=lambda rule: rule.id)},
+        grantable=compile_grantable(drafted),
     )
 
 
@@ -143,6 +147,7 @@ def assembled(parts: Parts) -> Policy:
         issuers=MappingProxyType({issuer.issuer: issuer for issuer in parts.issuers}),
         roles=MappingProxyType(parts.roles),
         rules=MappingProxyType(parts.rules),
+        grantable=MappingProxyType(parts.grantable),
         airflow_roles=MappingProxyType(airflow),
         roster=Roster(parts.roles.values(), [issuer.name for issuer in parts.issuers], airflow),
         gates=MappingProxyType({plane: _gate(rules, plane, catalogue) for plane in Plane}),
@@ -174,12 +179,12 @@ def _instead(drafted: Draft, effect: Effect) -> Iterator[Rule]:
 def _rules(drafted: Draft) -> Iterable[Rule]:
     """The compiled rules; equal parts are one object, because there may be ten thousand rules."""
     share: Shared[Any] = Shared(sys.maxsize)
-    for index, entry in drafted.rules:
-        yield compile_rule(entry, drafted.document.place(("rules", index)), share)
+    for loc, entry in drafted.rules:
+        yield compile_rule(entry, drafted.document.place(loc), share)
     for one in drafted.included:
         if one.document is not None:
-            for index, entry in one.rules:
-                yield compile_rule(entry, one.document.place(("rules", index)), share, file=one.file)
+            for loc, entry in one.rules:
+                yield compile_rule(entry, one.document.place(loc), share, file=one.file)
 
 
 def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:

@@ -1,18 +1,25 @@
 """What the words under a rule's `operations` mean: names, wildcards and sets of the catalogue.
 
 Law: no wildcard and no set of an allow rule includes an operation that the catalogue marks `never`; those of a deny
-rule do. A set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
+rule do. `*:change` and `area:change` have all that is not a read, and so whatever a later catalogue adds. A
+set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
 """
 
+from typing import Final
+
 from authz.core.catalogue import Catalogue, Operation
+from authz.core.catalogue.routes import CHANGE
 from authz.core.policy.rules import AIRFLOW_ROLES, BUILT_IN
+
+_API: Final = "/api/"
 
 
 def words_for(operation: Operation) -> tuple[str, ...]:
     """Every word that may stand for the operation in a rule."""
     area, _, action = operation.name.partition(":")
     sets = tuple(BUILT_IN)[AIRFLOW_ROLES.index(operation.airflow_role) :]
-    return operation.name, f"{area}:*", f"*:{action}", "*", *sets
+    changing = (area + CHANGE, "*" + CHANGE) if operation.changes else ()
+    return operation.name, f"{area}:*", f"*:{action}", "*", *changing, *sets
 
 
 def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
@@ -24,6 +31,22 @@ def expand(word: str, catalogue: Catalogue, *, never: bool) -> frozenset[str]:
         for name, operation in catalogue.operations.items()
         if word in words_for(operation) and (never or not operation.never)
     )
+
+
+def danger(operation: Operation) -> tuple[bool, bool, int, bool, str]:
+    """The key that sorts operations: what to worry about first comes first.
+
+    First what a rule must name, then what is on Airflow's own data (its API) before FAB's pages and plugins, then by
+    the weakest of Airflow's roles that may do it, the strongest first, then changes before reads.
+    """
+    rank = AIRFLOW_ROLES.index(operation.airflow_role)
+    native = any(is_native(route.template) for route in operation.routes)
+    return not operation.never, not native, -rank, not operation.changes, operation.name
+
+
+def is_native(template: str) -> bool:
+    """Whether a route is one of Airflow's API, and not of a page, of FAB or of a plugin."""
+    return template.startswith(_API)
 
 
 class Words:

@@ -41,6 +41,11 @@ def concerns(globs: Iterable[Glob], name: str | None, *, surely: bool, deny: boo
     return name is not None and any(glob.matches(name) for glob in globs)
 
 
+def in_tunnel(level: Level | None) -> Level | None:
+    """The level of a run that asks for a tunnel: CONNECT has no URL for a proof, so it sends a token alone."""
+    return Level.VERIFIED_BEARER if level is Level.VERIFIED else level
+
+
 def is_tunnel(methods: tuple[str, ...]) -> bool:
     """Whether a rule's `methods` are those of a rule for tunnels, which have CONNECT alone."""
     return CONNECT in methods

@@ -5,7 +5,7 @@ all: a chain of a thousand roles is within the limit, and beyond it no one can r
 be as long as the file.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 MOST: Final = 500_000
@@ -15,8 +15,13 @@ Includes = Mapping[str, tuple[str, ...]]
 """The roles that include others. Most do not, and are left out."""
 
 
-def reached(names: Iterable[str], includes: Includes) -> set[str]:
-    """These roles, and every role that one of them includes, directly or not."""
+def reached(
+    names: Iterable[str], includes: Includes, also: Callable[[str, set[str]], Iterable[str]] = lambda _role, _found: ()
+) -> set[str]:
+    """These roles, and every role that one of them includes, directly or not.
+
+    `also` says which others a role brings with it, beside those that were found with and before it.
+    """
     found: set[str] = set()
     waiting = [*names]
     while waiting:
@@ -24,6 +29,7 @@ def reached(names: Iterable[str], includes: Includes) -> set[str]:
         if role not in found:
             found.add(role)
             waiting += includes.get(role, ())
+            waiting += also(role, found)
     return found
 
 

@@ -1,20 +1,23 @@
 """Checks and compiles roles, and finds who has which.
 
-Law: only the claims of one verified token give a role. Finding the roles costs two lookups per group of the token,
-however many roles there are. The tables are linear in the file (see `authz.core.policy.role_graph`).
+Law: only the claims of one verified token, and the grants that its caller holds, give a role. Finding the roles costs
+two lookups per group of the token, however many roles there are. The tables are linear in the file (see
+`authz.core.policy.role_graph`).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
 from authz.core.documents.yaml_document import Loc
 from authz.core.errors import Problem
-from authz.core.model import Claims, Identity
+from authz.core.model import Claims, HeldGrant, Identity
 from authz.core.policy import built_in, role_graph
 from authz.core.policy.draft import Draft
+from authz.core.policy.grant_schema import GrantableDraft
 from authz.core.policy.patterns import TEAM
-from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Member, Role
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Grantable, Member, Role
 from authz.core.policy.schema import RoleDraft
 
 _MOST_KNOWN: Final = 1024  # sets of roles; a full table is cleared
@@ -60,19 +63,49 @@ def _references(draft: Draft) -> Iterator[Problem]:
 
 def _unassigned(draft: Draft, includes: role_graph.Includes) -> Iterator[Problem]:
     """Roles that no one can have."""
-    if draft.role_names - {AUTHENTICATED, *draft.roles} or any(loc[0] == "roles" for loc in draft.partial):
-        return  # a role that could not be read whole may be the one that gives the others
-    given = role_graph.reached((name for name, entry in draft.roles.items() if _has_condition(entry)), includes)
+    if draft.role_names - {AUTHENTICATED, *draft.roles} or _lost(draft):
+        return  # a role or an entry that could not be read whole may be the one that gives the others
+    given = _given(draft, includes)
     reported: set[Loc] = set()
     for name in draft.roles:
         # A built-in role without an entry is there because another role includes it.
-        if name not in given and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name)):
+        if (
+            name not in given
+            and name not in draft.granting
+            and (name not in BUILT_IN or draft.built_in.get(name) == ("roles", name))
+        ):
             loc = draft.role_loc(name)
             if loc not in reported:
                 reported.add(loc)
                 hint = "give it groups, clients, subjects or issuers, or include it in another role"
                 message = f"no one can have the role `{name}`{draft.for_team(name)}"
                 yield draft.document.problem(loc, message, hint, key=True)
+
+
+def _lost(draft: Draft) -> bool:
+    granted = draft.document.data.get("grantable", ())
+    whole = isinstance(granted, tuple) and len(granted) == len(draft.grantable)
+    return not whole or any(loc[0] in {"roles", "grantable"} for loc in draft.partial)
+
+
+def _given(draft: Draft, includes: role_graph.Includes) -> set[str]:
+    """The roles that someone can have; by a grant too, if someone can ask for it and someone can approve it."""
+    concerned: dict[str, list[GrantableDraft]] = defaultdict(list)
+    for entry in draft.grantable.values():
+        for role in (*entry.requesters, *entry.approvers):
+            concerned[role].append(entry)
+    starting = [name for name, entry in draft.roles.items() if _has_condition(entry)]
+    # Everyone has `authenticated`; what is not defined is another mistake.
+    starting += concerned.keys() - (draft.roles.keys() - draft.granting.keys())
+
+    def granted(role: str, found: set[str]) -> Iterable[str]:
+        return (given for entry in concerned.get(role, ()) if _can_be_held(entry, found) for given in entry.roles)
+
+    return role_graph.reached(starting, includes, granted)
+
+
+def _can_be_held(entry: GrantableDraft, given: set[str]) -> bool:
+    return not given.isdisjoint(entry.requesters) and (not entry.approvers or not given.isdisjoint(entry.approvers))
 
 
 def _includes(draft: Draft) -> role_graph.Includes:
@@ -104,13 +137,14 @@ class _Sets(dict[tuple[str, ...], frozenset[str]]):
 def _compile(name: str, entry: RoleDraft, includes: frozenset[str], draft: Draft, sets: _Sets) -> Role:
     origin = draft.made.origins.get(name)
     line, column = draft.document.place(
-        draft.role_loc(name) if origin else built_in.place(name, draft.built_in), key=True
+        draft.role_loc(name) if origin or entry.grants else built_in.place(name, draft.built_in), key=True
     )
     return Role(
         name=name,
         groups=sets[entry.groups],
         clients=sets[entry.clients],
         subjects=sets[entry.subjects],
+        grants=sets[entry.grants],
         issuers=sets[entry.issuers],
         includes=includes,
         agent=entry.agent,
@@ -130,23 +164,46 @@ def _ends(name: str, entry: RoleDraft, draft: Draft) -> Iterator[Member]:
         yield Member(end.kind, end.name, end.until, line, column)
 
 
-class _Members:
-    """The roles that claims give: claim value → names. Included roles are added for a whole set at once."""
+def compile_grantable(draft: Draft) -> dict[str, Grantable]:
+    """The entries of `grantable` of a draft without mistakes."""
+    found = {}
+    for index, entry in draft.grantable.items():
+        line, column = draft.document.place(("grantable", index))
+        found[entry.id] = Grantable(
+            id=entry.id,
+            requesters=frozenset(entry.requesters),
+            approvers=frozenset(entry.approvers),
+            longest=entry.longest,
+            description=entry.description,
+            line=line,
+            column=column,
+        )
+    return found
 
-    __slots__ = ("clients", "everyone", "groups", "subjects")
+
+class _Members:
+    """The roles that claims and grants give: claim value or entry → names. Included roles are added to a whole set."""
+
+    __slots__ = ("clients", "everyone", "grants", "groups", "subjects")
 
     def __init__(self) -> None:
         self.groups: dict[str, list[str]] = {}
         self.clients: dict[str, list[str]] = {}
         self.subjects: dict[str, list[str]] = {}
+        self.grants: dict[str, list[str]] = {}
         self.everyone: list[str] = []
 
     def add(self, role: Role) -> None:
         """The members of one more role."""
-        for table, values in ((self.groups, role.groups), (self.clients, role.clients), (self.subjects, role.subjects)):
+        for table, values in (
+            (self.groups, role.groups),
+            (self.clients, role.clients),
+            (self.subjects, role.subjects),
+            (self.grants, role.grants),
+        ):
             for value in values:
                 table.setdefault(value, []).append(role.name)
-        if role.issuers and not (role.groups or role.clients or role.subjects):
+        if role.issuers and not (role.groups or role.clients or role.subjects or role.grants):
             self.everyone.append(role.name)
 
     def give(self, claims: Claims, held: set[str]) -> None:
@@ -183,16 +240,24 @@ class Roster:
         self._floor = self._ranks.get(AUTHENTICATED, -1)
         self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
 
-    def identify(self, claims: Claims) -> Identity:
-        """The identity for the verified claims under this policy."""
+    def identify(self, claims: Claims, grants: tuple[HeldGrant, ...] = ()) -> Identity:
+        """The identity for the verified claims under this policy, of a caller who holds these grants.
+
+        A grant of an entry that the policy has not is left out. Where none is, the identity has this very tuple.
+        """
         members = self._by_issuer.get(claims.issuer_name)
         given: set[str] = set()
         if members is not None:
             members.give(claims, given)
             self._anywhere.give(claims, given)
+        if grants:
+            entries = self._anywhere.grants if members is not None else {}
+            known = tuple(grant for grant in grants if grant.entry in entries)
+            grants = grants if len(known) == len(grants) else known
+            given.update(role for grant in grants for role in entries[grant.entry])
         key = frozenset(given)
         roles, agent, airflow_role = self._known.get(key) or self._amount(key)
-        return Identity(claims=claims, roles=roles, agent=agent, airflow_role=airflow_role)
+        return Identity(claims, roles, agent, airflow_role, None, grants)  # by position: each new token makes one
 
     def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
         """All roles that the claims give, included ones too, and their combined result."""

@@ -7,6 +7,7 @@ together.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from authz.core.documents.wording import Vocabulary
@@ -30,7 +31,7 @@ MAX_IN_ALL: Final = 1_000_000
 MOST_COMPARED: Final = 5_000_000
 """Combinations of all entries of `never` times those of all rules, without roles: every load compares them."""
 
-_Found = tuple[tuple[str | int, ...], str, str]
+Found = tuple[tuple[str | int, ...], str, str]
 """Where in the rule (keys and positions), what, what to do."""
 
 
@@ -40,32 +41,35 @@ def check_rules(draft: Draft) -> Iterator[Problem]:
         hint = "who may do what; without them, give a built-in role to a group: airflow.viewer: {groups: [...]}"
         yield draft.document.problem((), "`rules` is missing", hint)
     yield from in_all(draft.document, draft.rules, MAX_IN_ALL)
-    yield from equal_ids(draft.document, draft.written.rules.items())
+    yield from equal_ids(draft.document, ((("rules", index), entry) for index, entry in draft.written.rules.items()))
     known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
     of_teams: set[Loc] = set()
-    for index, entry in draft.rules:
-        complete = ("rules", index) not in draft.partial
-        found = [*(shape(entry) if complete else ()), *references(entry, draft, known)]
+    for place, entry in draft.rules:
+        complete = place not in draft.partial
+        named = (
+            replace(entry, roles=()) if place[0] == "grantable" else entry
+        )  # its role is its own, and not in the file
+        found = [*(shape(entry) if complete else ()), *references(named, draft, known)]
         if complete and not found:
             found += reach.unreachable(entry)
         for inner, message, hint in found:
-            loc = ("rules", index, *inner)
+            loc = (*place, *inner)
             if entry.team and (loc in of_teams or _has_team(draft.document, loc)):
                 continue  # it was found for another team, or `authz.core.policy.team_checks` finds it
             of_teams.add(loc)
             yield draft.document.problem(loc, message, hint)
 
 
-def equal_ids(document: Document, rules: Iterable[tuple[int, RuleDraft]]) -> Iterator[Problem]:
+def equal_ids(document: Document, rules: Iterable[tuple[Loc, RuleDraft]]) -> Iterator[Problem]:
     """Rules of one file that have the id of one before them."""
-    first: dict[str, int] = {}
-    for index, entry in rules:
-        if first.setdefault(entry.id, index) != index:
-            exact = () if document.only_counted(("rules", index)) else ("id",)
-            line = document.place(("rules", first[entry.id], *exact))[0]
+    first: dict[str, Loc] = {}
+    for loc, entry in rules:
+        if first.setdefault(entry.id, loc) != loc:
+            exact = () if document.only_counted(loc) else ("id",)
+            line = document.place((*first[entry.id], *exact))[0]
             message = f"the rule `{entry.id}` is there twice"
-            yield document.problem(("rules", index, "id"), message, f"the first is on line {line}: choose another id")
+            yield document.problem((*loc, "id"), message, f"the first is on line {line}: choose another id")
 
 
 def _has_team(document: Document, loc: Loc) -> bool:
@@ -104,7 +108,7 @@ def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Probl
                 yield section.document.problem(("never", index, *loc), message, hint)
 
 
-def all_rules(draft: Draft) -> Iterator[tuple[int, RuleDraft]]:
+def all_rules(draft: Draft) -> Iterator[tuple[Loc, RuleDraft]]:
     """The rules of all files."""
     yield from draft.rules
     for one in draft.included:
@@ -116,7 +120,7 @@ def _compared(entry: RuleDraft) -> int:
     return math.prod(count for key, count in conditions(entry).items() if key not in {"roles", "operations", "methods"})
 
 
-def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
+def _never_shape(entry: NeverDraft) -> Iterator[Found]:
     if conditions(entry.rule).keys() <= {"roles"}:
         hint = "name what must never be allowed, such as operations: [connections:*]; everything is " + 'paths: ["/**"]'
         yield (), "the entry names nothing that must never be allowed", hint
@@ -124,9 +128,9 @@ def _never_shape(entry: NeverDraft) -> Iterator[_Found]:
     yield from shape(entry.rule)
 
 
-def _exceptions(entry: NeverDraft, draft: Draft, known: "Known") -> Iterator[_Found]:
+def _exceptions(entry: NeverDraft, draft: Draft, known: "Known") -> Iterator[Found]:
     named = [(position, role) for position, role in enumerate(entry.excepted) if role != ANONYMOUS]
-    yield from _roles("except", named, draft, known)
+    yield from unknown_roles("except", named, draft, known)
     for position, role in enumerate(entry.excepted):
         if role in entry.rule.roles:
             yield ("except", position), f"`{role}` is among `roles` too", "remove one of them"
@@ -144,10 +148,10 @@ def conditions(entry: RuleDraft) -> Mapping[str, int]:
     return {key: 1 if key == "identity" else len(entries) for key in keys if (entries := getattr(entry, key))}
 
 
-def in_all(document: Document, rules: Iterable[tuple[int, RuleDraft]], most: int) -> Iterator[Problem]:
+def in_all(document: Document, rules: Iterable[tuple[Loc, RuleDraft]], most: int) -> Iterator[Problem]:
     """The rule at which the combinations of a file's rules exceed their limit. DAGs on the inbound plane make none."""
     total = 0
-    for index, entry in rules:
+    for loc, entry in rules:
         counts = conditions(entry)
         made = math.prod(count for key, count in counts.items() if key != "dags" or entry.plane != "inbound")
         if made <= MAX_COMBINATIONS:  # else the rule is a mistake of its own
@@ -155,11 +159,11 @@ def in_all(document: Document, rules: Iterable[tuple[int, RuleDraft]], most: int
         if total > most:
             message = f"with the rule `{entry.id}` the rules have more than {most} combinations of entries in all"
             hint = "use wildcards, or one role for many: a rule has one for each role with each path, host and method"
-            yield document.problem(("rules", index), message, hint)
+            yield document.problem(loc, message, hint)
             return
 
 
-def shape(entry: RuleDraft) -> Iterator[_Found]:
+def shape(entry: RuleDraft) -> Iterator[Found]:
     """Conditions that are missing, or must not be there."""
     present = conditions(entry)
     if math.prod(present.values()) > MAX_COMBINATIONS:
@@ -189,7 +193,7 @@ def shape(entry: RuleDraft) -> Iterator[_Found]:
         yield from _allow(entry, present)
 
 
-def _public(entry: RuleDraft) -> Iterator[_Found]:
+def _public(entry: RuleDraft) -> Iterator[Found]:
     """Public access is limited to a short list of exact paths and methods."""
     if entry.plane == "egress":
         yield ("plane",), "a public rule is for the inbound plane", "remove `public`, or the plane"
@@ -217,7 +221,7 @@ def _public(entry: RuleDraft) -> Iterator[_Found]:
             )
 
 
-def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[Found]:
     """Conditions for outbound calls only. In a rule for both planes they would silently apply to one."""
     for key in ("destinations", "tasks", "identity"):
         if key in present:
@@ -226,7 +230,7 @@ def _not_inbound(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Foun
         yield ("methods",), "CONNECT is a method of outbound calls", "add plane: egress, or remove it"
 
 
-def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
+def _tunnel(entry: RuleDraft) -> Iterator[Found]:
     """RFC 9110 §9.3.6: a tunnel shows only host and port, not what goes through it."""
     if len(entry.methods) > 1:
         yield (
@@ -240,7 +244,7 @@ def _tunnel(entry: RuleDraft) -> Iterator[_Found]:
         yield (), "a rule that allows tunnels names hosts or destinations", "add hosts: [orders.internal]"
 
 
-def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
+def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[Found]:
     of_runs = entry.plane == "egress" and not present.keys().isdisjoint({"dags", "tasks", "identity"})
     if not entry.roles and not of_runs:
         more = "" if entry.plane == "inbound" else "; on egress also dags: [...], tasks: [...] or identity: verified"
@@ -257,7 +261,7 @@ def _allow(entry: RuleDraft, present: Mapping[str, int]) -> Iterator[_Found]:
         yield (), message, "add plane: inbound, or plane: egress"
 
 
-def _allow_outbound(entry: RuleDraft) -> Iterator[_Found]:
+def _allow_outbound(entry: RuleDraft) -> Iterator[Found]:
     if is_tunnel(entry.methods):
         return  # `_tunnel` says what it needs
     missing = [] if entry.hosts or entry.destinations else ["hosts or destinations"]
@@ -276,9 +280,9 @@ class Known:
         self.operations = OperationHints(draft.catalogue)
 
 
-def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[_Found]:
+def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[Found]:
     """Roles and operations that there are not, or that the rule must not name."""
-    yield from _roles("roles", enumerate(entry.roles), draft, known)
+    yield from unknown_roles("roles", enumerate(entry.roles), draft, known)
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
@@ -292,7 +296,7 @@ def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[_Found]
                 yield loc, f"`{word}` has routes with parameters, or is never public", "name exact paths instead"
 
 
-def _roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: Known) -> Iterator[_Found]:
+def unknown_roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, known: Known) -> Iterator[Found]:
     """Roles that no one has or that are not defined."""
     for position, role in named:
         if role in BUILT_IN and role not in draft.role_names:

@@ -50,20 +50,20 @@ _RuleId = Annotated[
 Operation = Annotated[
     str, AfterValidator(_operation), WithJsonSchema({"type": "string", "pattern": f"^({_OPERATION.pattern})$"})
 ]
-_Path = Annotated[
+Path = Annotated[
     patterns.PathPattern,
     PlainValidator(patterns.parse_path),
     WithJsonSchema({"type": "string", "pattern": "^/[^?#%]*$"}),
 ]
-_Host = Annotated[
+Host = Annotated[
     patterns.HostPattern,
     PlainValidator(patterns.parse_host),
     WithJsonSchema({"type": "string", "pattern": r"^(\*\.)?[^*/:?#]+$|^\[.*\]$"}),
 ]
-_Task = Annotated[
+Task = Annotated[
     patterns.Glob, PlainValidator(patterns.parse_task), WithJsonSchema({"type": "string", "pattern": r"^[^~/ ]+$"})
 ]
-_Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]
 
 
 class RuleEntry(Section):
@@ -76,20 +76,22 @@ class RuleEntry(Section):
     plane: Literal["inbound", "egress"] = Field(ABSENT, description="side of Airflow; without it, both")
     roles: Annotated[tuple[str, ...], *NotEmpty] = Field((), description="who; `authenticated` is every valid token")
     operations: Annotated[tuple[Operation, ...], *NotEmpty] = Field(
-        (), description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do"
+        (),
+        description="what, in Airflow's catalogue; airflow.viewer, .user, .op, .admin: all that such a role may do;"
+        " *:change: all that is not a read",
     )
-    hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
+    hosts: Annotated[tuple[Host, ...], *NotEmpty] = Field((), description="host, or *.suffix")
     destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field(
         (), description="egress: destinations, by their names in the settings"
     )
-    methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field(
+    methods: Annotated[tuple[Method, ...], *NotEmpty] = Field(
         (), description="HTTP methods; GET covers HEAD; CONNECT, alone and on egress, is a tunnel"
     )
-    paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="path patterns, decoded, without query")
+    paths: Annotated[tuple[Path, ...], *NotEmpty] = Field((), description="path patterns, decoded, without query")
     dags: RuleDags = Field(
         (), description="DAG ids; `*` stands for any characters; on egress, the DAG of the run that calls; or: team"
     )
-    tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field(
+    tasks: Annotated[tuple[Task, ...], *NotEmpty] = Field(
         (), description="egress: task ids of the run that calls; `*` stands for any characters"
     )
     identity: Literal["verified", "verified-bearer", "asserted"] = Field(
@@ -159,12 +161,12 @@ class NeverEntry(Section):
         (), alias="except", description="roles whose holders it is not about; `anonymous`: callers without a token"
     )
     operations: Annotated[tuple[Operation, ...], *NotEmpty] = Field((), description="as in a deny rule")
-    hosts: Annotated[tuple[_Host, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    hosts: Annotated[tuple[Host, ...], *NotEmpty] = Field((), description="as in a deny rule")
     destinations: Annotated[tuple[Destination, ...], *NotEmpty] = Field((), description="as in a deny rule")
-    methods: Annotated[tuple[_Method, ...], *NotEmpty] = Field((), description="as in a deny rule")
-    paths: Annotated[tuple[_Path, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    methods: Annotated[tuple[Method, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    paths: Annotated[tuple[Path, ...], *NotEmpty] = Field((), description="as in a deny rule")
     dags: Annotated[tuple[Dag, ...], *NotEmpty] = Field((), description="as in a deny rule")
-    tasks: Annotated[tuple[_Task, ...], *NotEmpty] = Field((), description="as in a deny rule")
+    tasks: Annotated[tuple[Task, ...], *NotEmpty] = Field((), description="as in a deny rule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ Law: data only. An empty condition is no condition: the rule ignores that side o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from authz.core.model import Level, Plane
+from authz.core.model import HeldGrant, Level, Plane
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern
 
 AUTHENTICATED: Final = "authenticated"
@@ -26,6 +26,9 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({RESERVED + role: role for
 """The built-in roles and operation sets, the weakest first, and what each is to Airflow itself."""
 
 
+GRANT: Final = "grant"
+"""What the roles and rules of entries of `grantable` are called; no rule of a file of a team is."""
+
 NEVER: Final = math.inf
 """The end of what has none."""
 
@@ -38,6 +41,16 @@ def of_file(rule_id: str, name: str) -> str:
 def of_team(rule_id: str, team: str) -> str:
     """The id of a team's rule, of a rule for all teams. No written id has a `/`."""
     return f"{rule_id}/{team}"
+
+
+def of_grant(entry: str) -> str:
+    """The role and the rule of an entry of `grantable`. No written name has a `/`."""
+    return f"{GRANT}/{entry}"
+
+
+def held(entries: Iterable[str]) -> tuple[HeldGrant, ...]:
+    """Grants of these entries, as a described caller holds them: without an id and an end."""
+    return tuple(HeldGrant(entry, "", NEVER) for entry in entries)
 
 
 def written(rule_id: str) -> str:
@@ -84,8 +97,8 @@ class Rule:
 
     @property
     def written(self) -> str:
-        """One id for what is written once: a rule for all teams has that of the file."""
-        return self.id if self.file else written(self.id)
+        """The id as the file has it: a rule for all teams is written once."""
+        return written(self.id) if self.team else self.id
 
 
 class Member(NamedTuple):
@@ -102,7 +115,9 @@ class Member(NamedTuple):
 class Role:
     """One role: who has it, and its role in Airflow. `includes` is closed: it has every role that this one gives.
 
-    `issuers` are names; empty: any issuer of the policy. `team` is set where the file has one role for all teams.
+    `issuers` are names; empty: any issuer of the policy. `grants` are entries of `grantable`: holding a grant of one
+    gives the role; only the role that an entry becomes has them. `team` is set where the file has one role for all
+    teams.
     `ends` are those of its members that have an end; `ended` are those that had one, and are no members any more.
     """
 
@@ -110,6 +125,7 @@ class Role:
     groups: frozenset[str] = frozenset()
     clients: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
+    grants: frozenset[str] = frozenset()
     issuers: frozenset[str] = frozenset()
     includes: frozenset[str] = frozenset()
     agent: bool = False
@@ -118,5 +134,21 @@ class Role:
     ended: tuple[Member, ...] = ()
     description: str = ""
     team: str = ""
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grantable:
+    """One entry of `grantable`: the roles that may ask for it, and those that may approve it, or none if it needs none.
+
+    `longest` is the longest time that a grant of it may last, in seconds. What it gives is the role `of_grant(id)`.
+    """
+
+    id: str
+    requesters: frozenset[str]
+    approvers: frozenset[str]
+    longest: float
+    description: str = ""
     line: int = 0
     column: int = 0

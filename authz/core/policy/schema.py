@@ -18,6 +18,7 @@ from authz.core.loopback import is_loopback
 from authz.core.policy import bundle
 from authz.core.policy.case_schema import Callers, Cases
 from authz.core.policy.fields import ABSENT, Name, NotEmpty, Section, Text
+from authz.core.policy.grant_schema import GrantableDraft, GrantableEntry, slim_grantable
 from authz.core.policy.include_schema import IncludeEntry
 from authz.core.policy.rule_schema import Never, RuleDraft, RuleEntry, is_reserved, slim
 from authz.core.policy.rules import AUTHENTICATED, BUILT_IN
@@ -183,7 +184,7 @@ class EndDraft(NamedTuple):
 class RoleDraft:
     """A role entry that has the right shape: as `RuleDraft`, for there may be as many roles.
 
-    `ends` are those of its members that have an end.
+    `ends` are those of its members that have an end. `grants` is set in the role of an entry of `grantable` only.
     """
 
     groups: tuple[str, ...] = ()
@@ -195,6 +196,7 @@ class RoleDraft:
     airflow: str = ""
     description: str = ""
     ends: tuple[EndDraft, ...] = ()
+    grants: tuple[str, ...] = ()
 
 
 def slim_role(entry: RoleEntry) -> RoleDraft:
@@ -241,6 +243,9 @@ class PolicyFile(Section):
     rules: tuple[Annotated[RuleEntry, AfterValidator(slim)], ...] = Field(
         (), description="who may do what; their order means nothing; optional where a built-in role is used"
     )
+    grantable: tuple[Annotated[GrantableEntry, AfterValidator(slim_grantable)], ...] = Field(
+        (), description="access that people may ask for, and get for a time"
+    )
     callers: Callers = Field({}, description="callers for tests, by name")
     tests: Cases = Field((), description="what the policy must decide, or it does not come into force")
     never: Never = Field((), description="what the policy must allow no one, or it does not come into force")
@@ -254,3 +259,8 @@ class PolicyFile(Section):
     def drafts(self) -> tuple[RuleDraft, ...]:
         """What `rules` really holds: the annotation is that of the file."""
         return cast("tuple[RuleDraft, ...]", self.rules)
+
+    @property
+    def grantable_drafts(self) -> tuple[GrantableDraft, ...]:
+        """What `grantable` really holds: the annotation is that of the file."""
+        return cast("tuple[GrantableDraft, ...]", self.grantable)

@@ -13,7 +13,7 @@ from authz.core.policy.rules import BUILT_IN
 _SAID: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("trigger", "start", "run", "add", "new", "make", "post"), ("create", "materialize")),
     **dict.fromkeys(("view", "get", "list", "see", "show"), ("read",)),
-    **dict.fromkeys(("edit", "write", "modify", "change", "pause", "unpause", "set", "patch", "clear"), ("update",)),
+    **dict.fromkeys(("edit", "write", "modify", "pause", "unpause", "set", "patch", "clear"), ("update",)),
     **dict.fromkeys(("remove", "drop"), ("delete",)),
 }
 """What people call an action, and what the catalogue calls it."""

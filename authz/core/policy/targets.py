@@ -17,6 +17,9 @@ class Target:
 
     `dag_at` is the segment that names the DAG, -1 if none does; it may say `~`, any DAG. `any_dag`: the route may
     reach any DAG whatever its path says. `narrowed`: where it may, Airflow keeps to the caller's DAGs.
+
+    `was` is what another catalogue makes of the same requests, if there are two (`authz.core.proof.upgrades`).
+    `operation` and `template` are "" where a catalogue has no route.
     """
 
     operation: str
@@ -26,6 +29,15 @@ class Target:
     dag_at: int = -1
     any_dag: bool = False
     narrowed: bool = False
+    was: "Target | None" = None
+
+    def names_a_dag(self, path: tuple[Segment, ...]) -> bool:
+        """Whether the path of a request names the only DAG that it is about."""
+        return self.dag_at >= 0 and not self.any_dag and path[self.dag_at] != ANY_DAG
+
+    def narrows(self, path: tuple[Segment, ...]) -> bool:
+        """Whether Airflow keeps the request to the caller's DAGs."""
+        return self.narrowed and (self.any_dag or (self.dag_at >= 0 and path[self.dag_at] == ANY_DAG))
 
 
 def targets(catalogue: Catalogue) -> Iterator[Target]:

@@ -4,7 +4,7 @@ Law: the engine answers. What is here finds the few requests and callers that st
 `decide.evaluate` about them, and reports nothing that it did not answer. In order:
 
 1. `callers`: the sets of memberships that stand for all callers.
-2. `space`, `regions`: the requests that a rule is about, as boxes of patterns.
+2. `space`, `regions`: the requests that a rule is about, as boxes of patterns; `upgrades`: those of two Airflows.
 3. `points`: the request that stands for a whole region, and a real one for people to try.
 4. `gains`, `diff`: the regions in which two policies answer differently; `boxes` says them without saying more.
 5. `conditions`: what this rests on, and what rules do not show.

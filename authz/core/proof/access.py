@@ -108,7 +108,7 @@ def calls(policy: Policy, asking: Iterable[Caller]) -> Iterator[Change]:
         regions = [
             region for region in of_rule(policy.rules[right.rule], Plane.EGRESS, space) if _within(region, right)
         ]
-        near = [rule for rule in denials if any(True for region in regions for _ in shared(region, rule, space))]
+        near = [rule for rule in denials if any(True for region in regions for _ in shared(region, rule, space.named))]
         alike: dict[tuple[str, ...], list[Caller]] = {}
         for caller in right.callers:
             identity = caller.identity(policy)
@@ -139,7 +139,7 @@ def roles(policy: Policy, plane: Plane) -> Iterator[Caller]:
     issuers = [issuer.name for issuer in policy.issuers.values() if plane in issuer.audiences]
     yield ANONYMOUS
     strangers = [Caller(name) for name in issuers]
-    given = {policy.identify(caller.claims()).roles for caller in strangers}
+    given = {caller.identified(policy).roles for caller in strangers}
     yield from strangers if len(given) > 1 else strangers[:1]
     held = [role for role in policy.roles.values() if not role.issuers or not role.issuers.isdisjoint(issuers)]
     possible = {name for role in held for name in (role.name, *role.includes)} if issuers else set()
@@ -147,7 +147,7 @@ def roles(policy: Policy, plane: Plane) -> Iterator[Caller]:
 
 
 def titles(chosen: Iterable[Caller]) -> list[str]:
-    """The roles that callers of `roles` stand for."""
+    """The roles that callers of `roles` stand for; that of an entry of `grantable` is `grant` and the entry."""
     chosen = tuple(chosen)
     several = sum(1 for caller in chosen if not (caller.anonymous or caller.role)) > 1
     return [_title(caller, several=several) for caller in chosen]
@@ -156,4 +156,4 @@ def titles(chosen: Iterable[Caller]) -> list[str]:
 def _title(caller: Caller, *, several: bool) -> str:
     if caller.anonymous:
         return "without a token"
-    return caller.role or (f"{AUTHENTICATED}, {caller.issuer}" if several else AUTHENTICATED)
+    return caller.role.replace("/", " ") or (f"{AUTHENTICATED}, {caller.issuer}" if several else AUTHENTICATED)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from authz.core.catalogue import Route
-from authz.core.decision.decide import applies, shows
-from authz.core.model import Identity, Plane
+from authz.core.decision.decide import applies, applying, shows
+from authz.core.model import Identity, Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.index import ANY, Index, Keys
 from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
 from authz.core.proof.callers import Caller
 from authz.core.proof.points import Point
+from authz.core.proof.regions import Region
 
 
 class Asked:
@@ -42,6 +43,29 @@ class Asked:
             for role in rule.roles or ((AUTHENTICATED,) if rule.effect is Effect.ALLOW else ()):
                 found |= self._holding.get(role, 0)
             self._named[key] = found
+        return found
+
+    def asking(self, region: Region, among: int) -> int:
+        """Who of a set may be the caller of the region's requests; the last one who is known has no token.
+
+        Only runs prove which run they are, with no token of an issuer; where tasks can reach Airflow's key, that is an
+        assertion too. Airflow narrows nothing to those who are anonymous.
+        """
+        tokenless = 1 << len(self._known) - 1
+        if region.of_runs:
+            return among & tokenless
+        if region.level is Level.ASSERTED:
+            return among
+        return among & ~tokenless if self._plane is Plane.EGRESS or region.narrowed else among
+
+    def denying(self, among: int, at: Point, route: Route | None) -> set[str] | None:
+        """Deny rules that keep all of a set from a request; None if someone may be allowed it."""
+        deny, found = self._policy.gates[self._plane].deny, set[str]()
+        for number in _numbers(among):
+            name = applying(deny, at.request, at.run, route, at.shown, roles=self._keys[number])
+            if not name:
+                return None
+            found.add(name)
         return found
 
     def those(self, among: int) -> tuple[Caller, ...]:

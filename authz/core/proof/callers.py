@@ -2,7 +2,8 @@
 
 Law: exact for these policies. Two memberships of one kind that give the same roles under both policies are one; a
 membership that gives nothing beyond what every caller of the issuer has is none. A token has any number of groups, one
-client and one subject. Runs and anonymous callers are callers like all others, with no roles of their own.
+client and one subject, and its caller may hold any number of grants, whichever issuer it is of. Runs and anonymous
+callers are callers like all others, with no roles of their own.
 """
 
 from collections import defaultdict
@@ -14,7 +15,7 @@ from typing import Final
 
 from authz.core.model import NO_CLAIMS, Claims, Identity, Plane, Run
 from authz.core.policy.compiled import Policy
-from authz.core.policy.rules import AUTHENTICATED
+from authz.core.policy.rules import AUTHENTICATED, held
 
 _NO_ONE: Final = ""  # no policy names this subject or client
 
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     GROUP = "group"
     CLIENT = "client"
     SUBJECT = "subject"
+    GRANT = "grant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,17 @@ class Caller:
         if self.role:
             roles = policy.roles[self.role].includes
         else:
-            roles = policy.identify(self.claims()).roles if self.issuer else frozenset()
+            roles = self.identified(policy).roles if self.issuer else frozenset()
         return Identity(claims=self.claims(), roles=roles, run=run)
 
     def held(self, policy: Policy) -> frozenset[str]:
         """The roles by which rules may name the caller: `authenticated` too, unless the caller is anonymous."""
         known = self.identity(policy)
         return frozenset() if known is None else known.roles | {AUTHENTICATED}
+
+    def identified(self, policy: Policy) -> Identity:
+        """What the policy makes of a token and of grants with these memberships."""
+        return policy.identify(self.claims(), held(m.value for m in self.memberships if m.kind is Kind.GRANT))
 
     def claims(self) -> Claims:
         """The claims of a token with these memberships."""
@@ -125,9 +131,10 @@ def _memberships(policies: Iterable[Policy]) -> Iterator[Membership]:
         (Kind.GROUP, {value for role in roles for value in role.groups}),
         (Kind.CLIENT, {value for role in roles for value in role.clients}),
         (Kind.SUBJECT, {value for role in roles for value in role.subjects}),
+        (Kind.GRANT, {value for role in roles for value in role.grants}),
     ):
         yield from (Membership(kind, value) for value in sorted(values))
 
 
 def _roles(caller: Caller, policies: Iterable[Policy]) -> tuple[frozenset[str], ...]:
-    return tuple(policy.identify(caller.claims()).roles for policy in policies)
+    return tuple(caller.identified(policy).roles for policy in policies)

@@ -1,17 +1,22 @@
-"""What no comparison of rules shows: who is a caller, what a request is, and what the gate says about a caller.
+"""What no comparison of rules shows: who is a caller, what a request is, what the gate says, who may ask for what.
 
 Law: pure. The contents of key files are given. Beside equal conditions the difference between the rules is complete.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
+from authz.core.catalogue import Catalogue
 from authz.core.model import Identity, Issuer, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
+from authz.core.policy.targets import Target
 from authz.core.proof.callers import callers
+from authz.core.proof.condition import Condition
+from authz.core.proof.grantable import about_grantable
+from authz.core.proof.upgrades import text_of, together
 
 _NOTHING: Final = "none"
 
@@ -19,19 +24,10 @@ KeyFiles = Mapping[str, str]
 """Issuer → what says which keys its file has: a digest of the content, or the file's place if it cannot be read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """Something that changes who is a caller, what a request is or what the gate tells Airflow about a caller."""
-
-    text: str
-    widens: bool
-
-
 def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
     """What the difference between the rules does not show. Without `keys`, key files are compared by their paths."""
-    if old.catalogue.version != new.catalogue.version:
-        versions = f"{old.catalogue.version} and {new.catalogue.version}"
-        yield Condition(text=f"the operations are those of different Airflow versions: {versions}", widens=True)
+    if old.catalogue is not new.catalogue:
+        yield from _of_airflow(old.catalogue, new.catalogue)
     for url in sorted(old.issuers.keys() | new.issuers.keys()):
         before, after = old.issuers.get(url), new.issuers.get(url)
         if before is None:
@@ -41,6 +37,39 @@ def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None 
         else:
             yield from _of_issuer(before, after, keys)
     yield from _told_to_airflow(old, new)
+    yield from about_grantable(old, new)
+
+
+def _of_airflow(old: Catalogue, new: Catalogue) -> Iterator[Condition]:
+    """What another version of Airflow changes beside what rules allow, and what is not compared because of it."""
+    text = f"every route of Airflow {old.version} is compared with the same request to Airflow {new.version}"
+    yield Condition(text=text, widens=False)
+    levels: dict[Condition, None] = {}
+    for target in together(old, new):
+        was = target.was
+        if was is None or not (target.operation and was.operation) or target.method == "HEAD":  # it is what GET is
+            continue
+        now, before = (table.operations[one.operation].airflow_role for table, one in ((new, target), (old, was)))
+        if now != before:
+            named = target.operation if target.operation == was.operation else f"{target.operation} ({was.operation})"
+            raised = AIRFLOW_ROLES.index(now) > AIRFLOW_ROLES.index(before)
+            text = f"calls of {named} have at least the level {now} in Airflow, and had {before}"
+            levels[Condition(text=text, widens=raised)] = None
+        if _shows_other_dags(target, was):
+            route = f"{target.method} {text_of(target.shape, target.template)}"
+            text = (
+                f"{route} names a DAG in one version and is a list of DAGs in the other: which it shows is not compared"
+            )
+            levels[Condition(text=text, widens=True)] = None
+    yield from levels
+
+
+def _shows_other_dags(target: Target, was: Target) -> bool:
+    """Whether one names a DAG where Airflow narrows the other."""
+    alike = target.dag_at == was.dag_at and target.any_dag == was.any_dag
+    return not alike and any(
+        one.narrowed and other.dag_at >= 0 and not other.any_dag for one, other in ((target, was), (was, target))
+    )
 
 
 def _of_issuer(before: Issuer, after: Issuer, keys: tuple[KeyFiles, KeyFiles] | None) -> Iterator[Condition]:
@@ -94,7 +123,7 @@ def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:
     found: dict[str, bool] = {}
     for caller in callers(Plane.INBOUND, old, new):
         if caller.issuer:
-            before, after = old.identify(caller.claims()), new.identify(caller.claims())
+            before, after = caller.identified(old), caller.identified(new)
             found.update(_level(before, after, old, new))
             found.update(_agent(before, after, old, new))
     yield from (Condition(text=text, widens=widens) for text, widens in found.items())

@@ -43,8 +43,10 @@ NOT_ASKED: Final = Known()
 class Change:
     """What callers gain, or lose: all combinations of what it says. `roles` are those of the rule that they have.
 
-    `operations` is empty outside of Airflow's catalogue. `dags` are patterns, empty where no DAG is concerned. The
-    others are what the rule says, as far as it is about them; `methods` and `levels` are those that have changed.
+    `operations` is empty outside of Airflow's catalogue. `routes` are those of them that are meant, where two versions
+    of Airflow differ about them, as `GET /ui/teams`; empty where all are. `dags` are patterns, empty where no DAG is
+    concerned. The others are what the rule says, as far as it is about them; `methods` and `levels` are those that have
+    changed.
     `rule` allows it in the one policy; `denied` is a deny rule of the other, if that is the reason.
     `known` are those who were asked about. `excepted` is what deny rules take from it; only `access.calls` looks.
     """
@@ -55,6 +57,7 @@ class Change:
     known: Known = field(default=NOT_ASKED, repr=False)
     roles: tuple[str, ...]
     operations: tuple[str, ...]
+    routes: tuple[str, ...] = ()
     dags: tuple[str, ...]
     destinations: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -92,21 +95,24 @@ def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller]
         rule = after.rules[first.rule]
         held = {role for caller in first.callers for role in _roles(caller, after)}
         for box, regions in _boxes(found, rule, question):
-            levels = box[_LEVEL]
+            levels = box[_LEVEL] if question.about_runs else ("",)
             yield Change(
                 gained=True,
                 plane=plane,
                 callers=first.callers,
                 known=known,
                 roles=tuple(role for role in rule.roles if role == AUTHENTICATED or role in held),
-                operations=_texts(box[0]),
-                dags=_texts(box[_DAG]),
+                operations=_texts(name.partition(_BY)[0] for name in box[0]),
+                routes=_texts(name.partition(_BY)[2] for name in box[0]),
+                dags=() if plane is Plane.EGRESS and "" in box[_DAG] else _texts(box[_DAG]),
                 destinations=_texts(region.destination for region in regions),
                 hosts=_texts(region.host.text for region in regions if region.host is not None),
                 methods=methods.texts(rule, regions),
                 paths=_texts(region.pattern for region in regions),
                 levels=() if "" in levels else tuple(level.value for level in Level if level.value in levels),
-                tasks=_texts(region.task.text for region in regions if region.task != EVERY),
+                tasks=()
+                if any(region.task == EVERY for region in regions)
+                else _texts(one.task.text for one in regions),
                 rule=first.rule,
                 denied=first.denied,
                 witness=_witness(regions, first.callers[0], before, after),
@@ -124,6 +130,7 @@ def _witness(regions: Iterable[Region], caller: Caller, before: Policy, after: P
 
 _DAG: Final = 1
 _LEVEL: Final = 5
+_BY: Final = " by "  # between an operation and one of its routes
 
 
 def _boxes(found: Iterable[Gain], rule: Rule, question: Gains) -> Iterator[tuple[Box, list[Region]]]:
@@ -131,9 +138,9 @@ def _boxes(found: Iterable[Gain], rule: Rule, question: Gains) -> Iterator[tuple
     regions: dict[tuple[str, ...], list[Region]] = defaultdict(list)
     about_dags: dict[str, bool] = defaultdict(bool)
     for region in (gain.region for gain in found):
-        for name in question.operations(region) or ("",):
+        for name in _names(region, question):
             about_dags[name] |= bool(region.operation and dag_of(region))
-            regions[name, *_sides(region, rule)].append(region)
+            regions[name, *_sides(region, rule, question)].append(region)
     # Beside the DAGs of an operation, whether it may be asked for at all says nothing more.
     said = [sides for sides in regions if sides[_DAG] or not about_dags[sides[0]]]
     for box in boxes(said):
@@ -149,12 +156,23 @@ def _boxes(found: Iterable[Gain], rule: Rule, question: Gains) -> Iterator[tuple
         yield box, [*inside.values()]
 
 
-def _sides(region: Region, rule: Rule) -> tuple[str, ...]:
+def _names(region: Region, question: Gains) -> list[str]:
+    """The operations of a region; where two catalogues differ about its routes, with each of these."""
+    names = []
+    for operation in question.operations(region):
+        routes = question.routes(region, operation)
+        names += [f"{operation}{_BY}{route}" for route in routes] or [operation]
+    return names or [""]
+
+
+def _sides(region: Region, rule: Rule, question: Gains) -> tuple[str, ...]:
     """What a report says of a region, side by side; an operation says the method."""
     method = region.method if rule.methods or not region.operation else ""
     host = region.host.text if region.host is not None else ""
     level = region.level.value if region.level is not None else ""
-    return dag_of(region), region.destination, host, region.pattern, level, method, region.task.text
+    # An entry has routes of which all are said, or operations of which all routes are meant.
+    differs = "by" if region.was is not None and region.operation and question.routes(region, region.operation) else ""
+    return dag_of(region), region.destination, host, region.pattern, level, method, region.task.text, differs
 
 
 def _together(question: Gains) -> Iterator[list[Gain]]:

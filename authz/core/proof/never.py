@@ -18,6 +18,7 @@ from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.coverage import Covering
 from authz.core.policy.index import METHOD_KEYS, Index
+from authz.core.policy.operations import danger
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.overlap import agree, hosts, shape_of, shapes
 from authz.core.policy.patterns import Glob, PathPattern
@@ -29,13 +30,13 @@ from authz.core.proof.points import Point, point
 from authz.core.proof.regions import Region, of_rule, shared
 from authz.core.proof.space import Space
 from authz.core.proof.witness import Witness, witness
+from authz.core.proof.wording import dag_of
 from authz.core.request.path import METHODS
 
 _MOST_COMPARED: Final = 20_000
 """Comparisons of one entry's parts with deny rules, each of some microseconds."""
 MOST_ASKED: Final = 300_000
 """Questions for all entries of a policy, each of some ten microseconds."""
-_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,27 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """Requests that an entry forbids and the rule `rule` allows the caller. `operations` are those of the catalogue."""
+    """Requests that an entry forbids and the rule `rule` allows the caller.
+
+    `operations` are all those of the catalogue, the most dangerous first; the region has the first of them. `dags` are
+    the patterns of their DAGs, () where some of them name none.
+    """
 
     caller: Caller
     region: Region
     operations: tuple[str, ...]
+    dags: tuple[str, ...]
     rule: Rule
     witness: Witness | None
+
+
+class _Found(NamedTuple):
+    """What a caller may do of what is forbidden; `operations` are those of the region, the most dangerous first."""
+
+    caller: Caller
+    region: Region
+    at: Point
+    operations: tuple[str, ...]
 
 
 class _Budget:
@@ -178,7 +193,7 @@ class _Side:
             if key == "methods" and self._plane is Plane.INBOUND and any(rule.methods for rule in self._denials):
                 values = tuple(sorted(_methods(values)))  # deny rules for one method each may cover it together
             if key == "operations" and values:
-                values = self._space.operations_of(entry)
+                values = self._space.named.by(entry)
             if values and len(pieces) * len(values) * len(self._denials) <= _MOST_COMPARED:
                 pieces = [{**piece, key: (value,)} for piece in pieces for value in values]
         denied, everyone = frozenset({AUTHENTICATED}), True
@@ -221,7 +236,7 @@ class _Side:
         question = rule.operations, entry.operations
         found = self._shared_names.get(question)
         if found is None:
-            both = self._space.operations_of(rule) & self._space.operations_of(entry)
+            both = self._space.named.by(rule) & self._space.named.by(entry)
             found = self._shared_names[question] = tuple(sorted(both))
         return found
 
@@ -236,42 +251,68 @@ class _Side:
         anonymous = [ANONYMOUS] if kept.anonymous and rule.effect is Effect.PUBLIC else []
         if not (holders or anonymous or run):
             return None
-        for region in of_rule(narrowed, self._plane, self._space):
+        found = []
+        try:
+            for one in self._each(narrowed, kept, [*anonymous, *holders], run=run):
+                found.append(one)
+                if not one.operations:
+                    break  # nothing that has a name: one such request says it
+        except TooLargeError:
+            if not found:
+                raise  # else these say enough
+        return self._violation(found, rule, kept) if found else None
+
+    def _each(self, rule: Rule, kept: _Kept, callers: list[Caller], *, run: bool) -> Iterator[_Found]:
+        """What the rule allows, each with the first caller who may do it."""
+        for region in of_rule(rule, self._plane, self._space):
             self._budget.take(1)
-            for part in shared(region, kept.entry, self._space):
-                asking = [] if part.level in _SURE else [*anonymous, *holders]
+            for part in shared(region, kept.entry, self._space.named):
+                asking = [] if part.of_runs else [*callers]
                 if run and part.level is not None:
                     asking.append(RUN)
                 self._budget.take(1 + len(asking))
-                found = self._asked(asking, part, rule, kept)
-                if found is not None:
-                    return found
-        return None
+                at = point(part, self._space.symbol)
+                if not part.template and route_of(at.request, self._policy) is not None:
+                    continue  # the catalogue's routes have regions of their own
+                if not self._forbids(kept, at):
+                    continue
+                caller = next((one for one in asking if may(one, at, self._policy)), None)
+                if caller is not None:
+                    yield _Found(caller, part, at, self._named(part))
 
-    def _asked(self, asking: list[Caller], part: Region, rule: Rule, kept: _Kept) -> Violation | None:
-        at = point(part, self._space.symbol)
-        if not part.template and route_of(at.request, self._policy) is not None:
-            return None  # the catalogue's routes have regions of their own
-        if not self._forbids(kept, at):
-            return None
-        caller = next((one for one in asking if may(one, at, self._policy)), None)
-        if caller is None:
-            return None
+    def _named(self, part: Region) -> tuple[str, ...]:
+        like = self._space.like(part.method, part.template, part.was) if part.template else ()
+        return tuple(sorted({target.operation for target in like}, key=self._danger))
+
+    def _danger(self, name: str) -> tuple[bool, bool, int, bool, str]:
+        return danger(self._policy.catalogue.operations[name])
+
+    def _violation(self, found: list[_Found], rule: Rule, kept: _Kept) -> Violation:
+        """The most dangerous of what was found, and all operations that its caller may do."""
+        worst = min(found, key=lambda one: (not one.operations, *map(self._danger, one.operations[:1])))
+        theirs = [one for one in found if one.caller is worst.caller or may(worst.caller, one.at, self._policy)]
+        names = {name for one in theirs for name in one.operations}
 
         def allowed(one: Caller, tried: Point) -> bool:
             return self._forbids(kept, tried) and may(one, tried, self._policy)
 
-        names = self._space.operations_like(part.method, part.template) if part.template else ()
         return Violation(
-            caller=caller,
-            region=part,
-            operations=tuple(sorted(names)),
+            caller=worst.caller,
+            region=worst.region,
+            operations=tuple(sorted(names, key=self._danger)),
+            dags=_dags(one.region for one in (worst, *theirs)),
             rule=rule,
-            witness=witness(part, caller, allowed),
+            witness=witness(worst.region, worst.caller, allowed),
         )
 
     def _forbids(self, kept: _Kept, at: Point) -> bool:
         return applies(kept.denying, at.request, at.run, route_of(at.request, self._policy), at.shown)
+
+
+def _dags(regions: Iterable[Region]) -> tuple[str, ...]:
+    """The DAGs of the regions, in their order; () where one is about no DAG."""
+    found = [dag_of(region) for region in regions if not region.narrowed or region.shown is not None]
+    return tuple(dict.fromkeys(found)) if all(found) else ()
 
 
 def _apart(rule: Rule, entry: Rule) -> bool:

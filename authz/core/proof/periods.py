@@ -11,7 +11,8 @@ from typing import Final
 from authz.core.documents.moments import moment_text
 from authz.core.policy.compiled import Policy
 from authz.core.policy.ends import as_of, ends
-from authz.core.proof.conditions import Condition, KeyFiles, conditions
+from authz.core.proof.condition import Condition
+from authz.core.proof.conditions import KeyFiles, conditions
 from authz.core.proof.diff import Change, changes
 
 MOST: Final = 64

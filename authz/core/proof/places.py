@@ -61,7 +61,9 @@ class Routes:
         self._denials = [
             rule
             for rule in policy.rules.values()
-            if rule.effect is Effect.DENY and Plane.INBOUND in rule.planes and (rule.paths or rule.hosts)
+            if rule.effect is Effect.DENY
+            and Plane.INBOUND in rule.planes
+            and (rule.paths or rule.hosts or rule.methods)
         ]
 
     @cached_property
@@ -94,7 +96,7 @@ class Routes:
             )
             for path in self.space.depths(target.shape)
         )
-        return any(True for region in regions for _ in shared(region, rule, self.space))
+        return any(True for region in regions for _ in shared(region, rule, self.space.named))
 
     def denials(self, method: str, template: str) -> list[Rule]:
         """The deny rules about places that share something with a route."""
@@ -148,7 +150,7 @@ class Places:
             rule.id: rule
             for _, region in self._found[operation]
             for rule in routes.denials(region.method, region.template)
-            if is_about(rule, self._identity) and (whole or any(True for _ in shared(region, rule, routes.space)))
+            if is_about(rule, self._identity) and (whole or any(True for _ in shared(region, rule, routes.space.named)))
         }
         if whole:  # a route that a rule denies altogether is no gain
             kinds = routes.of_operation[operation]

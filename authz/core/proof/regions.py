@@ -4,21 +4,24 @@ Law: exact. A region is a box: one method, and a pattern for each other part of 
 together are all requests that the rule may apply to; `shared` gives what a region shares with a rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final, NamedTuple
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Level, Plane
 from authz.core.policy.index import METHOD_KEYS
-from authz.core.policy.outbound import SATISFIED, is_tunnel
+from authz.core.policy.outbound import SATISFIED, in_tunnel, is_tunnel
 from authz.core.policy.overlap import Segment, Shape, glob_of, globs, hosts, segments, shape_of, shapes
 from authz.core.policy.patterns import Glob, HostPattern
 from authz.core.policy.rules import Rule
-from authz.core.proof.space import Space
+from authz.core.policy.targets import Target
+from authz.core.proof.space import Named, Space
+from authz.core.proof.upgrades import text_of
 from authz.core.request.path import CONNECT
 
 EVERY: Final = glob_of("*")
+_SURE: Final = frozenset({Level.VERIFIED, Level.VERIFIED_BEARER})
 
 
 class Region(NamedTuple):
@@ -27,9 +30,10 @@ class Region(NamedTuple):
     `pattern` is the rule's path pattern that `path` is made of, "" if it has none.
 
     Inbound: `template` is that of the route, which stands for all that are alike (`Space.alike`); it and `operation`
-    are "" outside of the catalogue. `dag_at` is the segment that names the DAG, or -1. `any_dag`: the route may reach
-    any DAG whatever its path says. `narrowed`: Airflow narrows the request to the caller's DAGs; `shown` then asks for
-    those that it shows, None for whether it may be asked at all.
+    are "" outside of the catalogue; `was` is what another catalogue has there, if there are two. `dag_at` is the
+    segment that names the DAG, or -1. `any_dag`: the route may reach any DAG whatever its path says. `narrowed`:
+    Airflow, in one of the catalogues, narrows the request to the caller's DAGs; `shown` then asks for those that it
+    shows, None for whether it may be asked at all.
 
     Egress: `path` is () in a tunnel. `destination` is "" for a call to any; `level` is None if no run is known, else
     `dag` and `task` are those of the run.
@@ -50,43 +54,71 @@ class Region(NamedTuple):
     level: Level | None = None
     dag: Glob = EVERY
     task: Glob = EVERY
+    was: Target | None = None
 
     @property
     def reaches_any(self) -> bool:
         """Whether its requests may reach any DAG."""
         return self.any_dag or (self.dag_at >= 0 and self.path[self.dag_at] == ANY_DAG)
 
+    @property
+    def of_runs(self) -> bool:
+        """Whether only a run with its own token may ask: accounts assert runs in proofs, which no tunnel has."""
+        return self.level in _SURE or (self.level is not None and self.method == CONNECT)
 
-def of_rule(rule: Rule, plane: Plane, space: Space) -> Iterator[Region]:
-    """Regions that are, together, all requests of the plane that an allow rule or a public one may apply to."""
+    def before(self) -> "Region":
+        """The region as the other catalogue has it."""
+        if self.was is None:
+            return self
+        was = self.was
+        seen = self._replace(
+            operation=was.operation, template=was.template, dag_at=was.dag_at, any_dag=was.any_dag, was=None
+        )
+        return seen if was.narrows(self.path) else seen._replace(narrowed=False, shown=None)
+
+
+def of_rule(rule: Rule, plane: Plane, space: Space, *, changed: bool = False) -> Iterator[Region]:
+    """Regions that are, together, all requests of the plane that an allow rule or a public one may apply to.
+
+    With `changed`, only those of routes about which two catalogues differ.
+    """
+    if changed:
+        return _routed(rule, space, space.changed)
     return _inbound(rule, space) if plane is Plane.INBOUND else _egress(rule, space)
 
 
 def _inbound(rule: Rule, space: Space) -> Iterator[Region]:
-    hosts_of = rule.hosts or (None,)
-    methods = [method for method in space.methods if _has_method(rule, method)]
-    names = space.operations_of(rule)
-    for target in space.targets:
-        if target.operation not in names or target.method not in methods:
+    yield from _routed(rule, space, space.targets)
+    if not rule.operations and not rule.dags:
+        methods = [method for method in space.methods if _has_method(rule, method)]
+        for (path, pattern), host, method in product(_paths_of(rule, space), rule.hosts or (None,), methods):
+            yield Region(plane=Plane.INBOUND, method=method, host=host, path=path, pattern=pattern)
+
+
+def _routed(rule: Rule, space: Space, targets: Iterable[Target]) -> Iterator[Region]:
+    names = space.named.by(rule)
+    unnamed = not rule.operations and not rule.dags
+    for target in targets:
+        if not (target.operation in names or (unnamed and not target.operation)) or not _has_method(
+            rule, target.method
+        ):
             continue
         wanted = [(made, path.text) for path in rule.paths for made in shapes(shape_of(path), target.shape)]
         for shape, pattern in wanted if rule.paths else [(target.shape, "")]:
-            for path, host in product(space.depths(shape), hosts_of):
+            for path, host in product(space.depths(shape), rule.hosts or (None,)):
                 region = Region(
                     plane=Plane.INBOUND,
                     method=target.method,
                     host=host,
                     path=path,
-                    pattern=pattern,
+                    pattern=pattern if target.operation or target.was is None else text_of(shape, target.was.template),
                     operation=target.operation,
                     template=target.template,
                     dag_at=target.dag_at,
                     any_dag=target.any_dag,
+                    was=target.was,
                 )
-                yield from _about_dags(rule, region, narrowed=target.narrowed)
-    if not rule.operations and not rule.dags:
-        for (path, pattern), host, method in product(_paths_of(rule, space), hosts_of, methods):
-            yield Region(plane=Plane.INBOUND, method=method, host=host, path=path, pattern=pattern)
+                yield from _about_dags(rule, region, target)
 
 
 def _paths_of(rule: Rule, space: Space) -> list[tuple[tuple[Segment, ...], str]]:
@@ -95,33 +127,55 @@ def _paths_of(rule: Rule, space: Space) -> list[tuple[tuple[Segment, ...], str]]
     return [(path, pattern) for shape, pattern in wanted for path in space.depths(shape)]
 
 
-def _about_dags(rule: Rule, region: Region, *, narrowed: bool) -> Iterator[Region]:
-    """The region, split by whether it names a DAG, and limited to the rule's `dags`."""
+def _about_dags(rule: Rule, region: Region, target: Target) -> Iterator[Region]:
+    """The region, split by whether it names a DAG in either catalogue, and limited to the rule's `dags`."""
     named = rule.dags or (EVERY,)
-    if region.any_dag:
-        yield from _reaching_any(rule, region, narrowed=narrowed)
-    elif region.dag_at < 0:
-        if not rule.dags:
-            yield region
-    else:
-        at = region.dag_at
-        if segments(region.path[at], ANY_DAG):
-            yield from _reaching_any(rule, _with_segment(region, ANY_DAG), narrowed=narrowed)
-        for glob in named:
-            for made in segments(region.path[at], None if glob == EVERY else glob):
-                if made != ANY_DAG:
-                    yield _with_segment(region, made)
+    for made in _split(region, target):
+        if made.reaches_any:
+            yield from _reaching_any(rule, made, target)
+        elif made.dag_at >= 0:
+            for glob in named:
+                for segment in segments(made.path[made.dag_at], None if glob == EVERY else glob):
+                    if segment != ANY_DAG:
+                        yield from _as_narrowed_before(_with_segment(made, made.dag_at, segment), target)
+        elif not rule.dags:
+            yield from _as_narrowed_before(made, target)
 
 
-def _reaching_any(rule: Rule, region: Region, *, narrowed: bool) -> Iterator[Region]:
-    if not rule.dags or EVERY in rule.dags:  # else it never allows any DAG
+def _split(region: Region, target: Target) -> Iterator[Region]:
+    """The region with `~` in place of each segment that names a DAG and may be that, and without."""
+    found = [region]
+    for at in {one.dag_at for one in (target, target.was) if one is not None and not one.any_dag} - {-1}:
+        wide = [made for made in found if made.path[at] != ANY_DAG and segments(made.path[at], ANY_DAG)]
+        found = [*(_with_segment(made, at, ANY_DAG) for made in wide), *found]
+    return iter(found)
+
+
+def _reaching_any(rule: Rule, region: Region, target: Target) -> Iterator[Region]:
+    narrows, whole = target.narrows(region.path), not rule.dags or EVERY in rule.dags  # else it never allows any DAG
+    if whole and narrows:
         yield region
-    if narrowed:
-        yield from (region._replace(narrowed=True, shown=glob) for glob in (None, *(rule.dags or (EVERY,))))
+    elif whole:
+        yield from _as_narrowed_before(region, target)
+    if narrows:
+        was = target.was
+        shown = () if was is not None and was.names_a_dag(region.path) else rule.dags or (EVERY,)
+        yield from (region._replace(narrowed=True, shown=glob) for glob in (None, *shown))
 
 
-def _with_segment(region: Region, segment: Segment) -> Region:
-    path = (*region.path[: region.dag_at], segment, *region.path[region.dag_at + 1 :])
+def _as_narrowed_before(region: Region, target: Target) -> Iterator[Region]:
+    """The region, which Airflow does not narrow, and what becomes of it where the other Airflow does.
+
+    Where one of them is about a DAG that the path names, they show different things, and no DAG is compared.
+    """
+    yield region
+    if target.was is not None and target.was.narrows(region.path):
+        shown = () if target.names_a_dag(region.path) else (EVERY,)
+        yield from (region._replace(narrowed=True, shown=glob) for glob in (None, *shown))
+
+
+def _with_segment(region: Region, at: int, segment: Segment) -> Region:
+    path = (*region.path[:at], segment, *region.path[at + 1 :])
     return region._replace(path=path)
 
 
@@ -141,16 +195,31 @@ def _egress(rule: Rule, space: Space) -> Iterator[Region]:
 
 def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
     least = rule.identity
-    levels = [one for one in space.levels if least is None or (one is not None and least in SATISFIED[one])]
+    known = dict.fromkeys(map(in_tunnel, space.levels)) if region.method == CONNECT else space.levels
+    levels = [one for one in known if least is None or (one is not None and least in SATISFIED[one])]
     for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
         yield region._replace(level=level, dag=dag, task=task)
 
 
-def shared(region: Region, rule: Rule, space: Space) -> Iterator[Region]:
-    """Regions that are, together, what the region shares with the requests that a deny rule applies to."""
+def shared_before(region: Region, rule: Rule, named: Named) -> Iterator[Region]:
+    """What the region shares with the requests that a deny rule of the other catalogue applies to."""
+    if region.was is None:
+        yield from shared(region, rule, named)
+        return
+    before = region.before()
+    for part in shared(before, rule, named):
+        shown = part.shown if before.narrowed else region.shown
+        yield region._replace(host=part.host, path=part.path, shown=shown)
+
+
+def shared(region: Region, rule: Rule, named: Named) -> Iterator[Region]:
+    """Regions that are, together, what the region shares with the requests that a deny rule applies to.
+
+    `named` has the operations of the rule's catalogue, which is that of the region.
+    """
     if region.plane not in rule.planes or not _same_method(region, rule):
         return
-    if rule.operations and region.operation not in space.operations_of(rule):
+    if rule.operations and region.operation not in named.by(rule):
         return
     if rule.destinations and region.destination and region.destination not in rule.destinations:
         return
@@ -192,7 +261,7 @@ def _shared_dags(region: Region, rule: Rule) -> Iterator[Region]:
     elif region.dag_at >= 0:
         for glob in rule.dags:
             for segment in segments(region.path[region.dag_at], None if glob == EVERY else glob):
-                yield _with_segment(region, segment)
+                yield _with_segment(region, region.dag_at, segment)
 
 
 def _shared_runs(region: Region, rule: Rule) -> Iterator[Region]:

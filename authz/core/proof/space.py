@@ -1,23 +1,25 @@
 """The space of all requests, as coarse as two policies allow: what no pattern of theirs tells apart is one.
 
 Law: exact for these policies, and only for them. A method, a depth of a path or an assurance level is left out only
-where no rule of either policy can tell it from one that is in.
+where no rule of either policy can tell it from one that is in. Where the policies have two catalogues, a target is what
+both make of a request (`upgrades`); else it is a route.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, reduce
 from operator import or_
 from typing import Final
 
-from authz.core.catalogue import ANY_DAG
+from authz.core.catalogue import ANY_DAG, Catalogue
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
-from authz.core.policy.operations import Words, words_for
+from authz.core.policy.operations import Words, is_native, words_for
 from authz.core.policy.overlap import Segment, Shape, symbol_beside
 from authz.core.policy.patterns import PathPattern
 from authz.core.policy.reach import Overlaps
 from authz.core.policy.rules import Effect, Rule
 from authz.core.policy.targets import Target, targets
+from authz.core.proof.upgrades import is_changed, is_of, together
 from authz.core.request.path import METHODS
 
 _HEAD: Final = "HEAD"
@@ -25,15 +27,15 @@ _GET: Final = "GET"
 
 
 class Space:
-    """What two policies of one catalogue tell apart on one plane, and `also` further rules."""
+    """What two policies, the newer one last, tell apart on one plane, and `also` further rules."""
 
     def __init__(self, plane: Plane, *policies: Policy, also: Iterable[Rule] = ()) -> None:
         every = [*(rule for policy in policies for rule in policy.rules.values()), *also]
         self._rules = [rule for rule in every if plane in rule.planes]
-        self._catalogue = policies[0].catalogue
-        self._words = Words(self._catalogue)
+        self._old, self._new = policies[0].catalogue, policies[-1].catalogue
+        self.named = Named(self._new)
+        self.named_before = self.named if self._old is self._new else Named(self._old)
         self._plane = plane
-        self._operations: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
         self._depths: dict[Shape, tuple[tuple[Segment, ...], ...]] = {}
 
     @cached_property
@@ -57,44 +59,66 @@ class Space:
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        """Routes of the catalogue, on the inbound plane: of those that no rule tells apart, the first one."""
+        """Routes, on the inbound plane: of those that no rule tells apart, the first one."""
         return tuple(alike[0] for alike in self.alike.values())
 
-    def operations_like(self, method: str, template: str) -> tuple[str, ...]:
-        """The operations of the routes that no rule tells from this one."""
-        return self._like[method, template]
+    @cached_property
+    def changed(self) -> tuple[Target, ...]:
+        """Those of `targets` about which two catalogues differ."""
+        return tuple(target for target in self.targets if is_changed(target, self._old, self._new))
 
     @cached_property
-    def _like(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        return {
-            (target.method, target.template): tuple({other.operation for other in members})
-            for members in self.alike.values()
-            for target in members
-        }
+    def _changed(self) -> frozenset[tuple[str, str, str]]:
+        return frozenset(map(_key, self.changed))
+
+    def is_changed(self, method: str, template: str, was: Target | None) -> bool:
+        """Whether two catalogues differ about one of `targets`."""
+        return was is not None and (method, template, was.template) in self._changed
+
+    def like(self, method: str, template: str, was: Target | None) -> list[Target]:
+        """The routes that no rule tells from this one."""
+        return self._like[method, template, was.template if was is not None else ""]
+
+    @cached_property
+    def _like(self) -> dict[tuple[str, str, str], list[Target]]:
+        return {_key(target): members for members in self.alike.values() for target in members}
+
+    @cached_property
+    def every(self) -> tuple[Target, ...]:
+        """The routes of the inbound plane with methods to ask about."""
+        if self._plane is not Plane.INBOUND:
+            return ()
+        found = targets(self._new) if self._old is self._new else together(self._old, self._new)
+        return tuple(target for target in found if target.method in self.methods)
 
     @cached_property
     def alike(self) -> dict[object, list[Target]]:
-        """The catalogue's routes by what rules can tell apart: operation, method, path and how they name DAGs."""
-        every = tuple(targets(self._catalogue)) if self._plane is Plane.INBOUND else ()
-        every = tuple(target for target in every if target.method in self.methods)
+        """The routes by what rules can tell apart: operation, method, path and how they name DAGs."""
+        every = self.every
         used = {word for rule in self._rules for word in rule.operations}
         by_method = any(rule.methods for rule in self._rules)
         overlaps = Overlaps([target.shape for target in every]) if every else None
         by_path = reduce(or_, (overlaps.of(path) for path in self._inbound_paths()), 0) if overlaps else 0
         found: dict[object, list[Target]] = {}
         for number, target in enumerate(every):
-            operation = self._catalogue.operations[target.operation]
             key = (
-                frozenset(used.intersection(words_for(operation))),
-                operation.never,
+                _told(target, self._new, used),
+                self._told_before(target, used),
                 target.method if by_method else "",
                 self._path(target, every, overlaps) if by_path >> number & 1 or not self._is_found(target) else None,
-                target.dag_at >= 0,
-                target.any_dag,
-                target.narrowed,
             )
             found.setdefault(key, []).append(target)
+        for members in found.values():  # people know the API better than pages of the UI or of FAB
+            members.sort(key=lambda target: not is_native(target.template))
         return found
+
+    def _told_before(self, target: Target, used: set[str]) -> object:
+        """What rules can tell of a target in the other catalogue, and whether that is another thing."""
+        if target.was is None:
+            return None
+        only_there = "" if target.template else target.was.template  # it is reported by its path
+        changed = is_changed(target, self._old, self._new)
+        return changed, _told(target.was, self._old, used), target.dag_at == target.was.dag_at, only_there
 
     @staticmethod
     def _path(target: Target, every: tuple[Target, ...], overlaps: Overlaps | None) -> object:
@@ -106,10 +130,10 @@ class Space:
     def _is_found(self, target: Target) -> bool:
         """Whether a lookup finds this route for paths that have nothing to do with other routes."""
         paths = [tuple(self.symbol if segment is None else str(segment) for segment in target.shape.segments)]
-        if target.dag_at >= 0:
-            paths.append((*paths[0][: target.dag_at], ANY_DAG, *paths[0][target.dag_at + 1 :]))
-        found = [self._catalogue.match((*path, *[self.symbol] * target.shape.rest), target.method) for path in paths]
-        return all(route is not None and route.template == target.template for route in found)
+        for at in {one.dag_at for one in (target, target.was) if one is not None and one.dag_at >= 0}:
+            paths += [(*path[:at], ANY_DAG, *path[at + 1 :]) for path in paths]
+        rest = [self.symbol] * target.shape.rest
+        return all(is_of(target, (*path, *rest), self._old, self._new) for path in paths)
 
     def _inbound_paths(self) -> Iterator[PathPattern]:
         seen = set()
@@ -121,16 +145,12 @@ class Space:
     @cached_property
     def levels(self) -> tuple[Level | None, ...]:
         """The assurance levels of the calling run to ask about, None for no run."""
-        about_runs = any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
-        return (None, *Level) if about_runs else (None, Level.VERIFIED)
+        return (None, *Level) if self.about_runs else (None, Level.VERIFIED)
 
-    def operations_of(self, rule: Rule) -> frozenset[str]:
-        """The operations that the rule is about: those that it names, or all that need no name."""
-        deny = rule.effect is Effect.DENY
-        question = rule.operations or ("*",), deny
-        if question not in self._operations:
-            self._operations[question] = self._words.stand_for(question[0], never=deny)
-        return self._operations[question]
+    @cached_property
+    def about_runs(self) -> bool:
+        """Whether rules tell runs apart; else one level stands for all."""
+        return any(rule.dags or rule.tasks or rule.identity for rule in self._rules)
 
     def depths(self, shape: Shape) -> tuple[tuple[Segment, ...], ...]:
         """Paths of a fixed length that stand for the shape: of each length that some pattern tells from the others."""
@@ -152,5 +172,39 @@ class Space:
     def _lengths(self) -> frozenset[int]:
         """The lengths at which some pattern or route begins or ends to match."""
         shapes = [(len(path.segments), path.rest) for rule in self._rules for path in rule.paths]
-        shapes += [(len(target.shape.segments), target.shape.rest) for target in self.targets]
+        shapes += [(len(target.shape.segments), target.shape.rest) for target in self._ends]
         return frozenset(length + step for length, rest in shapes for step in ((1,) if rest else (0, 1)))
+
+    @cached_property
+    def _ends(self) -> Sequence[Target]:
+        """The routes whose ends may be told apart."""
+        return self.targets if self._old is self._new else [*targets(self._old), *targets(self._new)]
+
+
+def _key(target: Target) -> tuple[str, str, str]:
+    return target.method, target.template, target.was.template if target.was is not None else ""
+
+
+def _told(target: Target, table: Catalogue, used: set[str]) -> object:
+    """What rules can tell of a route in its catalogue."""
+    if not target.operation:
+        return None
+    operation = table.operations[target.operation]
+    words = frozenset(used.intersection(words_for(operation)))
+    return words, operation.never, target.dag_at >= 0, target.any_dag, target.narrowed
+
+
+class Named:
+    """The operations that rules are about in one catalogue."""
+
+    def __init__(self, table: Catalogue) -> None:
+        self._words = Words(table)
+        self._sets: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
+
+    def by(self, rule: Rule) -> frozenset[str]:
+        """The operations that the rule names, or all that need no name."""
+        deny = rule.effect is Effect.DENY
+        question = rule.operations or ("*",), deny
+        if question not in self._sets:
+            self._sets[question] = self._words.stand_for(question[0], never=deny)
+        return self._sets[question]

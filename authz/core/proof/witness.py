@@ -15,7 +15,7 @@ from authz.core.proof.regions import Region
 from authz.core.request.check_words import request_words, run_words
 
 _SUBJECTS: Final = ("someone-else", "z")  # where the policy has something to do with the one that `check` asks for
-_OPTIONS: Final = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as"}
+_OPTIONS: Final = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as", Kind.GRANT: "--grant"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,14 @@ def name_of(caller: Caller) -> str:
     return held or f"every caller of {caller.issuer}"
 
 
-def what_of(region: Region, operations: tuple[str, ...]) -> str:
-    """The requests of a region; `operations` are those of the catalogue that it stands for."""
+def what_of(region: Region, operations: tuple[str, ...], dags: tuple[str, ...]) -> str:
+    """The requests of a region; `operations` are those of the catalogue that it stands for, `dags` their DAGs."""
     more = f" and {len(operations) - _FEW} more" if len(operations) > _FEW else ""
     called = ", ".join(operations[:_FEW]) + more
     if not called:
         place = region.destination or (region.host.text if region.host is not None else "any host")
         called = " ".join(filter(None, (region.method, place, region.pattern)))
-    dag = dag_of(region)
+    dag = ", ".join(dags[:_FEW]) + (f" and {len(dags) - _FEW} more" if len(dags) > _FEW else "")
     run = f"as a run ({region.level})" if region.level is not None else ""
     task = f"task {region.task.text}" if region.level is not None and region.task != EVERY else ""
     return ", ".join(filter(None, (called, run, f"DAG {dag}" if dag else "", task)))

@@ -91,7 +91,8 @@ class DecisionLine:
         part = time - self._whole
         if not 0.0 <= part < 1.0:
             part = self._begin_second(time)
-        return f"{self._second}{int(part * 1e6):06}Z"
+        micros = int(part * 1e6)
+        return f"{self._second}{_DIGITS[micros // 1000]}{_DIGITS[micros % 1000]}Z"
 
     def _begin_second(self, time: float) -> float:
         """Remember the second of this time; returns what is above it."""

@@ -33,12 +33,22 @@ class OwnFields(TypedDict):
     worker: Annotated[int, "number of its worker, from 0"]
 
 
+class GrantFields(TypedDict):
+    """A grant that a caller holds."""
+
+    entry: Annotated[str, "entry of `grantable` in the policy"]
+    id: Annotated[str, "id of the grant"]
+
+
 class RequestFields(TypedDict, total=False):
-    """The fields that a decision has only if the request has them, or the policy had ended in part."""
+    """The fields that a decision has only if the request or the caller has them, or the policy had ended in part."""
 
     port: Annotated[int, "port of the host that was asked for; absent where none was given"]
     base: Annotated[str, "base path that Airflow is served under; absent without one"]
     narrowed: Annotated[Literal[True], "Airflow limits lists to the DAGs that the assertion names; absent elsewhere"]
+    grants: Annotated[
+        tuple[GrantFields, ...], "grants that the caller holds, each with `entry` and `id`; absent where it holds none"
+    ]
     since: Annotated[
         str, "last `until` in the policy that was over, in UTC: what had ended was left out; absent if nothing had"
     ]
@@ -87,7 +97,9 @@ class SharedFields(RequestFields, ComparedFields):
     dag: Annotated[str, "DAG that the request names, `~` where it may reach any; on egress that of the calling run"]
     decision: Annotated[str, "`allow`, `deny`, or `issue`: a task got its run identity"]
     reason: Annotated[str, "why: [reasons](reasons.md)"]
-    rule: Annotated[str, "id of the rule that decided, id/team of a rule for all teams; empty where none did"]
+    rule: Annotated[
+        str, "id of the rule that decided; id/team of a rule for all teams, grant/id of a grant; empty where none did"
+    ]
     revision: Annotated[
         str,
         "SHA-256 of the policy that decided, in hex: of its file, or with `test_files` of the list of all its files",

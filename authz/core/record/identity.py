@@ -40,4 +40,4 @@ class IdentityLine:
     def __call__(self, name: str, body: bytes, time: str) -> bytes:
         """The line of the entry with this id and these memberships, written at `time`, with its newline."""
         own = f'{{"v":1,"type":"identity","id":"{name}","time":"{time}",{self._end},'
-        return b"%b%b\n" % (own.encode(), body[1:])
+        return own.encode() + body[1:] + b"\n"

@@ -26,6 +26,7 @@ _own: Final = re.compile(
 ).match
 _is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
+_DECISION_LINE: Final = b'{"v":1,"type":"decision",'  # of most lines, which need not be searched
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 
@@ -85,6 +86,8 @@ def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
 
 def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
     """The id and the fields of an identity entry that says what its id says; None for every other line."""
+    if line.startswith(_DECISION_LINE):
+        return None
     fields = _object(line) if _maybe_entry(line) else None
     if fields is None or fields.get("type") != IDENTITY or fields.get("v") != VERSION:
         return None

@@ -24,12 +24,16 @@ def window(claims: Claims, issuer: Issuer) -> tuple[float, float]:
 
     An empty window (the second is not after the first) belongs to a token that is never valid.
     """
-    starts = [start - issuer.clock_skew for start in (claims.not_before, claims.issued_at) if start is not None]
-    if claims.issued_at is None:
-        starts.append(claims.expires_at - issuer.max_lifetime - issuer.clock_skew)
-    elif not 0 < claims.expires_at - claims.issued_at <= issuer.max_lifetime:
+    ends, issued_at, not_before = claims.expires_at, claims.issued_at, claims.not_before
+    if issued_at is None:
+        starts = ends - issuer.max_lifetime
+    elif 0 < ends - issued_at <= issuer.max_lifetime:
+        starts = issued_at
+    else:
         return 0.0, 0.0
-    return float(max(starts)), float(claims.expires_at + issuer.clock_skew)
+    if not_before is not None and not_before > starts:
+        starts = not_before
+    return float(starts - issuer.clock_skew), float(ends + issuer.clock_skew)
 
 
 def check_audience(audiences: frozenset[str], issuer: Issuer, plane: Plane) -> None:

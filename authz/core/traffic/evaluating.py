@@ -1,15 +1,18 @@
 """The decisions of a log, each evaluated again under a policy, and counted by whatever a question tells apart.
 
 Law: every line is counted exactly once. Records that are equal but for id, time and source are evaluated once, and
-memory is bounded: by the variety of the answer, never by the log's length.
+memory is bounded: by the variety of the answer, never by the log's length. A policy in which something ends decides as
+it would have at the record's time, or at the time of the policy that decided (`since`), if that is later.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Hashable, Mapping
+from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from authz.core.decision.decide import evaluate
-from authz.core.model import Decision, Identity, Plane
-from authz.core.policy import Policy, as_of
+from authz.core.model import Decision, HeldGrant, Identity, Plane
+from authz.core.policy import Policy, as_of, ends
 from authz.core.record import DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.replay import Callers, Case, Gap, identify, rebuild
 from authz.core.traffic.tally import MOST_CALLERS, Tally
@@ -68,8 +71,9 @@ class Traffic(Generic[_Kind]):
         self._policy, self._kind = policy, kind
         self._known: dict[bytes, Tally] = {}
         self._callers: Callers = {}
-        self._identities: dict[tuple[str, Plane, str], Identity | Gap] = {}
-        self._editions: dict[float, Policy] = {}
+        self._identities: dict[tuple[str, Plane, str, tuple[HeldGrant, ...]], Identity | Gap] = {}
+        self._ends = ends(policy)
+        self._editions: dict[int, Policy] = {}
 
     def learn(self, line: bytes) -> None:
         """Keep the line's identity entry, if it is one: it may be in another file than the decisions that name it."""
@@ -80,7 +84,8 @@ class Traffic(Generic[_Kind]):
         """Count a line. Returns why, if it is neither a decision nor an identity entry."""
         parts = decision_in(line)
         if isinstance(parts, DecisionParts):
-            tally = self._known.get(parts.rest) or self._remember(parts)
+            key = parts.rest if not self._ends else self._dated(parts)
+            tally = self._known.get(key) or self._remember(key, parts)
             if isinstance(tally, Tally):
                 tally.add(parts.id, parts.time)
                 return None
@@ -91,13 +96,23 @@ class Traffic(Generic[_Kind]):
             self.skipped[parts] += 1
         return parts
 
-    def _remember(self, parts: DecisionParts) -> Tally | Skipped:
+    def _dated(self, parts: DecisionParts) -> bytes:
+        """The record with the number of ends that had passed: records of different times may be decided otherwise."""
+        try:
+            time = datetime.fromisoformat(parts.time).timestamp()
+        except ValueError:  # no time, or one that a calendar does not have: `rebuild` says so
+            return parts.rest
+        return b"%d%b" % (bisect(self._ends, time), parts.rest)
+
+    def _remember(self, key: bytes, parts: DecisionParts) -> Tally | Skipped:
         record = fields_of(parts)
         if record is None:
             return Skipped.BROKEN
+        if self._ends and parts.time:
+            record["time"] = parts.time
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        tally = self._known[parts.rest] = self._tally(record)
+        tally = self._known[key] = self._tally(record)
         return tally
 
     def _tally(self, record: Mapping[str, Any]) -> Tally:
@@ -126,19 +141,20 @@ class Traffic(Generic[_Kind]):
         return Evaluated(record, case, identity, evaluate(case.request, identity, policy))
 
     def _edition(self, at: float) -> Policy:
-        """The policy without what had ended in the one that decided."""
-        if at < self._policy.valid_until:
+        """The policy as it was at a time: without what had ended."""
+        passed = bisect(self._ends, at)
+        if not passed:
             return self._policy
-        if at not in self._editions:
+        if passed not in self._editions:
             if len(self._editions) >= _MOST_EDITIONS:
                 self._editions.clear()
-            self._editions[at] = as_of(self._policy, at)
-        return self._editions[at]
+            self._editions[passed] = as_of(self._policy, self._ends[passed - 1])
+        return self._editions[passed]
 
     def _identity(self, record: Mapping[str, Any], case: Case, policy: Policy) -> Identity | Gap | None:
         if case.caller is None or case.run is not None:
             return identify(case, policy)
-        key = record["identity"], case.request.plane, policy.edition
+        key = record["identity"], case.request.plane, policy.edition, case.grants
         known = self._identities.get(key)
         if known is None and (known := identify(case, policy)) is not None:
             self._identities[key] = known

@@ -26,6 +26,9 @@ _LARGEST: Final = frozenset(
         "authz_revocations",
         "authz_revocation_broken_lines",
         "authz_revocation_failed",
+        "authz_grants",
+        "authz_grant_broken_lines",
+        "authz_grant_failed",
         "authz_replays_used_ratio",
     }
 )

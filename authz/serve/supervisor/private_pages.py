@@ -1,6 +1,7 @@
-"""Reads the workers' admin pages over their private Unix sockets, all at once and with a deadline.
+"""Reads the workers' admin pages over their private Unix sockets, all at once and with a deadline; forwards to one.
 
 Law: a worker that hangs, has ended or answers nonsense is left out of the answer, which waits only until the deadline.
+A request that may change something is sent to one worker; the next one gets it only if it certainly did not.
 """
 
 import contextlib
@@ -9,13 +10,18 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, TypeVar
 
+from authz.ops.http_server import Asked, Page
 from authz.system.threads import Background
 
 DEADLINE_S: Final = 1.0
+FORWARD_S: Final = 4.0  # less than a connection to the operators' port may take
 _LARGEST: Final = 32 * 1024 * 1024  # a grant of all DAGs that the largest policy names
+_LARGEST_ANSWER: Final = 16 * 1024 * 1024
+_FORWARDED: Final = frozenset({"cache-control", "www-authenticate", "retry-after", "allow"})
 
 Key = TypeVar("Key")
 
@@ -70,6 +76,43 @@ def read_first(
         if body is not None and accepts(body):
             return body
     return None
+
+
+def forward(paths: Iterable[Path], asked: Asked, timeout_s: float = FORWARD_S) -> Page | None:
+    """The answer of the first worker that can be reached; None if none can, or that one does not answer in time.
+
+    The worker learns the address of the client that asked.
+    """
+    client = " ".join(filter(None, (asked.peer, asked.forwarded)))
+    for path in paths:
+        connection = _UnixConnection(path, timeout_s)
+        with contextlib.closing(connection):
+            try:
+                connection.connect()
+            except OSError:
+                continue
+            try:
+                return _forwarded(connection, asked, client)
+            except (OSError, http.client.HTTPException, ValueError):
+                return None
+    return None
+
+
+def _forwarded(connection: http.client.HTTPConnection, asked: Asked, client: str) -> Page:
+    connection.putrequest(asked.method, asked.target, skip_accept_encoding=True)
+    headers = [("Content-Type", asked.content_type), ("X-Forwarded-For", client.replace(",", " "))]
+    for name, value in (*headers, *(("Authorization", line) for line in asked.authorization)):
+        if value:
+            connection.putheader(name, value)
+    if asked.body is not None:
+        connection.putheader("Content-Length", str(len(asked.body)))
+    connection.endheaders(asked.body)
+    answer = connection.getresponse()
+    body = answer.read(_LARGEST_ANSWER + 1)
+    if len(body) > _LARGEST_ANSWER:
+        raise ValueError("the answer is too large")
+    kept = tuple((name, value) for name, value in answer.getheaders() if name.lower() in _FORWARDED)
+    return Page(HTTPStatus(answer.status), answer.getheader("Content-Type", ""), body, kept)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -81,6 +81,7 @@ class Supervisor:
                 readiness=self._readiness,
                 jwks=lambda: self._jwks,
                 grants=self._view.grant,
+                access=self._view.access,
             )
             running.callback(admin.stop)
             keys = self._key_server()

@@ -1,4 +1,4 @@
-"""The workers as one, for the admin port: metrics, readiness and grants of DAGs.
+"""The workers as one, for the admin port: metrics, readiness, grants of DAGs and temporary access.
 
 Law: asks the workers on request, all at once and for a second at most. Every few seconds it also asks unprompted, so
 that few of a worker's counts are lost when it is killed. Never touches a process.
@@ -8,9 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+import orjson
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -18,11 +20,12 @@ from prometheus_client.registry import Collector
 
 from authz.core.policy.dags import reference_of
 from authz.ops.admin import GRANTS, Readiness
+from authz.ops.http_server import Asked, Page
 from authz.ops.metrics import state_family
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.supervisor.aggregate import Totals, Worker
 from authz.serve.supervisor.fleet import Ended, Fleet
-from authz.serve.supervisor.private_pages import read_all, read_first
+from authz.serve.supervisor.private_pages import forward, read_all, read_first
 from authz.serve.supervisor.together import WorkerState, combine_readiness, read_state
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,15 @@ class FleetView:
     def grant(self, reference: str) -> bytes | None:
         """The answer of the first worker that knows a grant."""
         return read_first(self._pages().values(), GRANTS + reference, lambda body: reference_of(body) == reference)
+
+    def access(self, asked: Asked) -> Page:
+        """The answer of a worker to a request about temporary access: this process has no keys and no policy."""
+        paths = [path for worker, path in sorted(self._pages().items())]
+        found = forward(paths, asked)
+        if found is not None:
+            return found
+        text = {"error": "unavailable", "message": "no worker answers", "hint": "try again later"}
+        return Page(HTTPStatus.SERVICE_UNAVAILABLE, "application/json", orjson.dumps(text))
 
     def ended(self, ended: Ended) -> None:
         """A worker has ended."""

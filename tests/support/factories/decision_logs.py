@@ -46,12 +46,12 @@ class Writer:
         self.recorder = Recorder(self.sink, gate=gate, worker=worker)
         self._sessions = {}
 
-    def ask(self, request, claims=None, run=None, *, step=0.25, reason=None):
+    def ask(self, request, claims=None, run=None, *, step=0.25, reason=None, grants=()):
         """Decide and record. `claims` are a token's; `run` alone is a token of the gate. Returns the decision."""
         self.time += step
         identity = session = None
         if claims is not None:
-            identity = replace(self.policy.identify(claims), run=run)
+            identity = replace(self.policy.identify(claims, grants), run=run)
             session = self._session(claims, identity)
         elif run is not None:
             identity = Identity(claims=NO_CLAIMS, roles=frozenset(), run=run)

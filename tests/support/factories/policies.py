@@ -30,10 +30,14 @@ ROLES = """
 """
 
 
-def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1"):
-    """A policy file; `rules` has one flow mapping per line, indented lines go on with the one before."""
-    body = "".join(f"\n  - {line}" for line in rules.replace("\n  ", " ").splitlines() if line)
-    return f"{top}\nissuers:{issuers}roles:{roles}rules:{body or ' []'}\n"
+def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1", grantable=""):
+    """A policy file; its entries are flow mappings, one a line, indented lines go on with the one before."""
+    also = f"grantable:{_entries(grantable)}\n" if grantable else ""
+    return f"{top}\nissuers:{issuers}roles:{roles}rules:{_entries(rules) or ' []'}\n{also}"
+
+
+def _entries(lines):
+    return "".join(f"\n  - {line}" for line in lines.replace("\n  ", " ").splitlines() if line)
 
 
 def load(rules="", **parts):

@@ -88,7 +88,19 @@ def sized(shape, size):
     return shape(count).encode()
 
 
+def granted(count):
+    """Entries of `grantable`, each of which gives the role that may ask for the one before."""
+    asking = [f"r{number}" for number in range(count)]
+    entries = (
+        f"  - {{id: e{number}, requesters: [r{number + 1}], approvers: [viewer], longest: 1d, roles: [{role}]}}\n"
+        for number, role in enumerate(asking)
+    )
+    named = "".join(f"  {role}: {{}}\n" for role in asking) + f"  r{count}: {{groups: [h]}}\n"
+    return f"{HEAD}roles:\n  viewer: {{groups: [g]}}\n{named}{RULE}grantable:\n{''.join(entries)}"
+
+
 SHAPES = {
+    "a chain of entries of grantable": granted,
     "a plain good policy": plain,
     "two slips in each rule": rules("  - {id: xN, plane: inbound, rolles: [viewer], operations: ['dags:reed']}"),
     "other unknown names in each rule": lambda n: (

@@ -8,6 +8,8 @@ import json
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane, Request, Run
 from authz.core.policy import Bundle, load
+from authz.core.policy.outbound import in_tunnel
+from authz.core.request.path import CONNECT
 
 BOTH = {"inbound": ["airflow"], "egress": ["outbound"]}
 AUDIENCES = [
@@ -21,6 +23,7 @@ ISSUERS = ["corp", "people"]
 SUBJECTS = ["s0"]
 CLIENTS = ["c0"]
 GROUPS = ["g0", "g1", "g2"]
+GRANTS = ["e0", "e1"]
 DAGS = ["a", "b", "ab", "ba", "aba", "bab", "aab", "q"]
 GLOBS = ["a*", "*a", "*b", "a", "ab", "*", "a*b", "*a*", "b*"]
 OPERATIONS = [
@@ -30,6 +33,7 @@ OPERATIONS = [
     "connections:read",
     "dags:*",
     "*:read",
+    "*:change",
     "*",
     "tokens:create",
 ]
@@ -122,6 +126,20 @@ def roles(rng, issuers):
     return made
 
 
+def grantable(rng, plane):
+    """No entry, one or two: roles, what a rule allows, or both."""
+    for name in GRANTS[: rng.choice([0, 0, 1, 2])]:
+        entry = {"id": name, "requesters": ["authenticated"], "approvers": "none", "longest": "1d"}
+        if rng.random() < 0.6:
+            entry["roles"] = names(rng, ["r0", "r1", "r2"])
+        if "roles" not in entry or rng.random() < 0.4:
+            allowing = rule(rng, 0, plane)
+            while allowing.keys() & {"deny", "public"} or "roles" not in allowing:
+                allowing = rule(rng, 0, plane)
+            entry = {**{key: value for key, value in allowing.items() if key not in {"id", "roles"}}, **entry}
+        yield entry
+
+
 def issuers_of(rng):
     return [
         {"name": name, "issuer": f"https://{name}.example.com", "audiences": audiences, "algorithms": ["RS256"]}
@@ -133,7 +151,8 @@ def drawn(rng, plane):
     """A policy of a few rules."""
     issuers = issuers_of(rng)
     rules = [rule(rng, n, plane) for n in range(rng.randint(1, 5))]
-    return {"issuers": issuers, "roles": roles(rng, [one["name"] for one in issuers]), "rules": rules}
+    made = {"issuers": issuers, "roles": roles(rng, [one["name"] for one in issuers]), "rules": rules}
+    return {**made, "grantable": [*grantable(rng, plane)]}
 
 
 def changed(rng, plane, before):
@@ -142,7 +161,9 @@ def changed(rng, plane, before):
     for _ in range(rng.randint(1, 2)):
         at = rng.randrange(len(made["rules"]))
         kind = rng.random()
-        if kind < 0.3:
+        if rng.random() < 0.15:
+            made["grantable"] = [*grantable(rng, plane)]
+        elif kind < 0.3:
             made["rules"][at] = rule(rng, 10 + at, plane)
         elif kind < 0.5 and len(made["rules"]) > 1:
             del made["rules"][at]
@@ -173,10 +194,14 @@ def policy(rng, plane, before=None):
             continue
 
 
+def text(made):
+    """The policy file, with its sections in lines of their own."""
+    return "version: 1\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in made.items())
+
+
 def loaded(made):
     """The policy, compiled."""
-    sections = "".join(f"{key}: {json.dumps(made[key])}\n" for key in ("issuers", "roles", "rules"))
-    return load(Bundle(f"version: 1\n{sections}".encode(), "policy.yaml"))
+    return load(Bundle(text(made).encode(), "policy.yaml"))
 
 
 def near(rng, plane, count):
@@ -220,9 +245,10 @@ def _inbound(rng):
 
 
 def _outbound(rng):
-    method = rng.choice(["GET", "POST", "DELETE", "HEAD", "CONNECT"])
-    path = "" if method == "CONNECT" else rng.choice(OUTBOUND_PATHS)
+    method = rng.choice(["GET", "POST", "DELETE", "HEAD", CONNECT])
+    path = "" if method == CONNECT else rng.choice(OUTBOUND_PATHS)
     level = rng.choice([None, *Level])
+    level = in_tunnel(level) if method == CONNECT else level
     run = None if level is None else Run(rng.choice(DAGS[:4]), "r", rng.choice(DAGS[:4]), -1, 1, level)
     destination = rng.choice(["", *DESTINATIONS])
     return _request(Plane.EGRESS, method, rng.choice(OUTBOUND_HOSTS), path, destination=destination), run

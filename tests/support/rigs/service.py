@@ -139,7 +139,7 @@ def read(data):
 class Rig:
     """A service on a clock, a sink and keys that the test sets. `parts` replace arguments of `Service`."""
 
-    def __init__(self, text=POLICY, *, capacity=100, max_token_bytes=9999, revoked=None, **parts):
+    def __init__(self, text=POLICY, *, capacity=100, max_token_bytes=9999, revoked=None, granted=None, **parts):
         self.clock = SimClock()
         self.sink = MemorySink()
         self.observed = []
@@ -149,7 +149,11 @@ class Rig:
         self.keys = {"corp": state_of(KEY)}
         self.minter = AssertionMinter([SIGNING_KEY], issuer="https://gate.test", lifetime=60)
         self.authenticator = Authenticator(
-            capacity=capacity, max_token_bytes=max_token_bytes, count=self.lookups.append, revoked=revoked
+            capacity=capacity,
+            max_token_bytes=max_token_bytes,
+            count=self.lookups.append,
+            revoked=revoked,
+            granted=granted,
         )
         arguments = {
             "snapshot": lambda: Snapshot(policy=self.policy, keys=self.keys),

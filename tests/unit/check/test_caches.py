@@ -30,6 +30,7 @@ ELSEWHERE = {
     "core.lint.review": "lint",
     "core.policy.reach": "lint",
     "core.proof.asked": "the prover",
+    "core.proof.upgrades": "the prover",
     "core.proof.never": "the invariants of the policy, at load",
     "core.traffic.evaluating": "the replay of a log",
 }

@@ -10,12 +10,14 @@ from jsonschema import Draft202012Validator
 
 from authz.authn.sessions import Session
 from authz.check.recorder import Recorder
+from authz.core.model import HeldGrant, Plane
 from authz.ops.decision_log import DecisionSink
 from tests.e2e.envoy_harness import wait_for
+from tests.support.factories.decision_logs import Writer, claims, request
 from tests.support.factories.proofs import CLAIM, task_key, thumbprint
 from tests.support.factories.tokens import ISS, NOW
 from tests.support.rigs.run import HOST, RunRig, basic
-from tests.support.rigs.service import POLICY, Rig, read
+from tests.support.rigs.service import POLICY, Rig, load, read
 from tests.support.simulators.idp import PATIENCE_S
 from tests.unit.check.test_sign_out import LOGOUT, SIGNOUT
 
@@ -402,3 +404,20 @@ def test_a_session_remembers_one_number_of_its_entry(rig):
     assert len(Session.__slots__) == 10
     held = {id(part) for session in sessions for part in gc.get_referents(session) if isinstance(part, str | bytes)}
     assert len(held) <= 1, "the thumbprint of none"
+
+
+def test_a_decision_names_the_grants_of_a_caller_who_holds_some_and_no_other_record_changes():
+    entry = '  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}'
+    writer = Writer(load(f"{POLICY}grantable:\n{entry}\n"))
+    ada, asked = claims(ISS, "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
+    writer.ask(asked, ada, grants=(HeldGrant("more", "g-1", 1e10), HeldGrant("gone", "g-2", 1e10)))
+    writer.ask(asked, ada)
+    writer.ask(asked)
+    entry, holding, *others = (json.loads(line) for line in b"".join(writer.sink.lines).splitlines())
+    assert (entry["type"], "grants" in entry) == ("identity", False)
+    assert holding["grants"] == [{"entry": "more", "id": "g-1"}]
+    assert (holding["decision"], holding["rule"]) == ("allow", "grant/more")
+    assert [one.get("grants") for one in others] == [None, None]
+    assert all("grant" not in str(one) for one in others)
+    SCHEMA.validate(holding)
+    assert not SCHEMA.is_valid({**holding, "grants": [{"entry": "more"}]})

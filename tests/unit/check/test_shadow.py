@@ -2,12 +2,20 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
+from authz.authn.sessions import Session
+from authz.check.check_record import CheckRecord
 from authz.check.shadow import Candidate, Shadow
+from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import moment_text
+from authz.core.model import HttpRequest, Plane
+from authz.core.policy.rules import held
+from authz.core.reasons import word_of
 from authz.core.shadow import Changes
 from authz.ops.metrics import Metrics
-from tests.support.factories.tokens import NOW, access_claims, sign
+from tests.support.factories.decision_logs import claims, request
+from tests.support.factories.tokens import ISS, NOW, access_claims, sign
 from tests.support.rigs.service import KEY, POLICY, Rig, load, message
 from tests.unit.check.test_privacy import GROUPS, hiding
 from tests.unit.check.test_recorder import SCHEMA
@@ -96,6 +104,8 @@ def test_a_token_that_was_refused_on_a_public_route_might_be_someones_under_the_
 class Broken:
     """Changes that cannot be asked, as a bug would have it."""
 
+    same_callers = False
+
     def __init__(self):
         self.works = False
 
@@ -153,11 +163,57 @@ def test_without_a_candidate_a_record_is_as_before_and_with_one_it_is_little_lon
 
 def test_the_callers_that_are_remembered_are_bounded(monkeypatch):
     monkeypatch.setattr("authz.check.shadow._MOST_KNOWN", 2)
-    beside = Beside(NARROWER)
+    beside = Beside(WIDER)
     for number in range(5):
-        beside.shadow(token=beside.rig.token(jti=str(number)))
-        assert len(beside.rig.service._shadow._known) <= 2
-    assert beside.metrics._compared == {("readers", "loss"): 5}
+        beside.shadow("GET", f"/api/v2/dags/{number}", token=beside.rig.token(jti=str(number)))
+        for table in (beside.rig.service._shadow._known, beside.rig.service._shadow._of_callers):
+            assert 0 < len(table) <= 2
+    assert beside.metrics._compared == {("readers", "agree"): 5}
+
+
+PUBLIC = POLICY.replace("health:read", "version:read")
+
+
+def test_the_comparisons_of_anonymous_callers_are_of_their_requests_and_bounded(monkeypatch):
+    monkeypatch.setattr("authz.check.shadow._MOST_KNOWN", 2)
+    beside = Beside(PUBLIC)
+    kept = beside.rig.service._shadow._of_anonymous
+    for _ in range(2):
+        assert beside.shadow("GET", "/api/v2/monitor/health")["decision"] == "deny"
+        assert beside.shadow("GET", "/api/v2/version")["decision"] == "allow"
+        for number in range(5):
+            assert "decision" not in beside.shadow("GET", f"/api/v2/dags/{number}")
+            assert len(kept) <= 2
+    beside.set(POLICY)
+    assert "decision" not in beside.shadow("GET", "/api/v2/monitor/health")
+
+
+def test_a_long_path_of_an_anonymous_caller_is_not_remembered():
+    beside = Beside(PUBLIC)
+    for length, kept in ((600, 0), (100, 1)):
+        assert beside.shadow("GET", "/" + "a" * length) == {"revision": beside.candidate.policy.revision[:12]}
+        assert len(beside.rig.service._shadow._of_anonymous) == kept
+
+
+def test_callers_who_have_one_decision_and_other_roles_under_the_candidate_are_compared_apart():
+    beside = Beside(WIDER.replace("groups: [others]", "subjects: [bob]"))
+    tokens = {name: beside.rig.token(sub=name, groups=["x"], realm_access=None) for name in ("alice", "bob")}
+    for _ in range(3):
+        for name, decision in (("alice", None), ("bob", "allow")):
+            assert beside.shadow(token=tokens[name]).get("decision") == decision
+    beside.rig.check(token=beside.rig.token(jti="new"))
+    assert len(beside.rig.service._shadow._of_callers) == 3
+
+
+def test_where_roles_are_the_same_no_caller_is_looked_up():
+    beside = Beside(POLICY.replace("roles: [viewer], operations", "roles: [copilot], operations"))
+    assert beside.candidate.changes.same_callers
+    assert beside.shadow(token=beside.rig.token())["decision"] == "deny"
+    assert beside.rig.service._shadow._known == {}
+    beside.set(WIDER)
+    assert not beside.candidate.changes.same_callers
+    beside.shadow(token=beside.rig.token())
+    assert len(beside.rig.service._shadow._known) == 1
 
 
 def test_a_candidate_in_which_something_has_ended_is_compared_no_more():
@@ -169,3 +225,29 @@ def test_a_candidate_in_which_something_has_ended_is_compared_no_more():
     for _ in range(3):
         beside.rig.check(token=token)
         assert "shadow" not in beside.rig.record
+
+
+def test_the_candidate_sees_the_grants_that_the_caller_holds():
+    entry = (
+        '\ngrantable:\n  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:%s"]}\n'
+    )
+    policy, candidate = load(POLICY + entry % "read"), load(POLICY + entry % "delete")
+    who, asked = claims("https://idp.test", "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
+    who.issuer, (issuer,) = ISS, policy.issuers.values()
+    session = Session(
+        identity=policy.identify(who), standing=SimpleNamespace(issuer=issuer), starts=0.0, ends=1e12, dies_at=1e12,
+        marks=0, whole=True,
+    )  # fmt: skip
+    newest = Candidate(policy=candidate)
+    shadow = Shadow(lambda: newest, Metrics())
+    http = HttpRequest(plane="inbound", audience="", method="GET", authority="airflow.test", target="/api/v2/pools")
+    for grants, ours, theirs in (
+        (held(["more"]), "allow", "deny"),
+        ((), "deny", None),
+        (held(["more"]), "allow", "deny"),
+    ):
+        identity = policy.identify(who, grants)
+        decision = evaluate(asked, identity, policy)
+        check = CheckRecord(id="d", http=http, request=asked, identity=identity, account=session, policy=policy)
+        shadow.compare(check, decision)
+        assert (word_of(decision.reason), check.shadow.fields.get("decision")) == (ours, theirs)

@@ -182,18 +182,35 @@ def test_what_is_no_http_request_is_refused(message):
         b"\xa2\x06\x01x\x0a\x0dauthorization\x1a\x03a b",  # a field that we do not know
     ],
 )
-def test_a_header_is_read_however_its_entry_is_encoded(entry):
-    assert wire.parse(with_entries(entry)).authorization == (b"a b",)
+@pytest.mark.parametrize("plane", ["inbound", "egress"])
+def test_a_header_is_read_however_its_entry_is_encoded(entry, plane):
+    assert wire.parse(with_entries(entry, plane=plane)).authorization == (b"a b",)
 
 
-@pytest.mark.parametrize("entry", [b"\x0a\x0dauth", b"\x0a\x06acc\xffpt\x1a\x01x", b"\x1a\xff", b"\x0f"])
-def test_an_entry_that_is_no_header_is_refused(entry):
+@pytest.mark.parametrize("plane", ["inbound", "egress"])
+def test_an_entry_without_a_name_and_a_value_hides_no_other(plane):
+    authorization, other = b"\x0a\x0dauthorization\x1a\x03a b", b"\x0a\x05:path\x1a\x01/"
+    for entries in ((b"", authorization, other), (other, authorization, b""), (authorization, other)):
+        assert wire.parse(with_entries(*entries, plane=plane)).authorization == (b"a b",)
+
+
+def test_every_header_that_is_read_on_egress_is_found_among_others():
+    others = [":authority", ":method", ":path", "accept", "user-agent", "x" * 127, *("x" * n for n in (6, 14, 19))]
+    headers = [(name, b"v") for name in (*others, *edge.READ_ON_EGRESS, *others)]
+    http = wire.parse(check_request(headers, told={"plane": "egress"}))
+    assert (http.authorization, http.cookies, http.traceparent) == ((b"v",), (b"v",), "v")
+    assert (http.run_identity, http.run_proof, http.proxy_authorization) == ((b"v",), (b"v",), (b"v",))
+
+
+@pytest.mark.parametrize("plane", ["inbound", "egress"])
+@pytest.mark.parametrize("entry", [b"\x0a\x0dauth", b"\x0a\x06acc\xffpt\x1a\x01x", b"\x1a\xff", b"\x0f", b"\x0a"])
+def test_an_entry_that_is_no_header_is_refused(entry, plane):
     with pytest.raises(RequestError) as caught:
-        wire.parse(with_entries(entry))
+        wire.parse(with_entries(entry, plane=plane))
     assert caught.value.reason is Reason.BAD_REQUEST
 
 
-def with_entries(*entries):
+def with_entries(*entries, plane="inbound"):
     """A CheckRequest whose header map holds these bytes."""
 
     def field(number, content):
@@ -201,7 +218,8 @@ def with_entries(*entries):
 
     header_map = b"".join(field(1, entry) for entry in entries)
     http = field(2, b"GET") + field(4, b"/") + field(13, header_map)
-    return field(1, field(4, field(2, http)))
+    extension = field(10, field(1, b"plane") + field(2, plane.encode()))
+    return field(1, field(4, field(2, http)) + extension)
 
 
 def test_invalid_utf8_in_a_string_field_is_refused_not_crashed():

@@ -88,10 +88,34 @@ def test_what_a_caller_can_do(run):
     assert found[0].split(maxsplit=1) == ["dag_runs:create", "sales_*"]
     assert found[1] == "call GET orders /v1/**"
     assert run("what-can").output == "nothing\n"
+    assert lines[-1] == "in Airflow itself: viewer"
+    assert json.loads(run("what-can", "--group", "ops", "--json").output)["airflow_role"] == "op"
     as_json = json.loads(run("what-can", "--role", "op", "--json").output)
     reading = as_json["operations"]["dags:read"]
     assert (reading["dags"], reading["not"], reading["rules"]) == (["*"], ["*_secret"], ["r"])
     assert as_json["calls"] == []
+
+
+def test_what_no_role_has_is_said_beside_the_answer(run):
+    """An answer about a group that no role has is one about no one: perhaps a slip."""
+    near = "note: no role has the group `reeders` (did you mean `readers`?)\n"
+    for more in ([], ["--json"]):
+        found = run("what-can", "--group", "reeders", *more)
+        assert (found.exit_code, found.stderr, "note" in found.stdout) == (0, near, False)
+        assert run("what-can", "--group", "readers", "--group", "of-something-else", *more).stderr == ""
+    assert run("what-can", "--client", "elt").stderr == "note: no role has the client `elt` (did you mean `etl`?)\n"
+    assert run("what-can", "--as", "quite-other").stderr == "note: no role has the subject `quite-other`\n"
+    question = ("GET", "/api/v2/dags", "--group", "reeders")
+    assert near.removeprefix("note: ") in run("check", *question).stdout
+    assert near.removeprefix("note: ") in run("explain", *question).stdout
+    assert json.loads(run("check", *question, "--json").stdout)["notes"][-1] == near[6:-1]
+
+
+def test_many_questions_say_it_once(run, tmp_path):
+    (tmp_path / "asked").write_text("GET /api/v2/dags --group reeders\nGET /api/v2/pools --group reeders\n")
+    found = run("check", "--requests", tmp_path / "asked")
+    assert len(found.stdout.splitlines()) == 2
+    assert found.stderr == "note: no role has the group `reeders` (did you mean `readers`?)\n"
 
 
 def test_a_matrix_of_operations(run):
@@ -138,3 +162,84 @@ def test_a_matrix_of_a_team(run, tmp_path):
     wrong = run("matrix", "--team", "sales")
     assert (wrong.exit_code, "the policy has no roles of a team sales (see" in wrong.output) == (2, True)
     assert run("who-can", "dag_runs:read").output == "group `hr`: hr_*  (rule v/hr)\ngroup `it`: it_*  (rule v/it)\n"
+
+
+GRANTABLE = (
+    POLICY
+    + """grantable:
+  - {id: oncall, requesters: [reader], approvers: [op], longest: 3d, roles: [etl], operations: ["pools:delete"]}
+  - {id: night, requesters: [reader], approvers: none, longest: 1h, operations: ["variables:read"]}
+"""
+)
+
+
+@pytest.fixture
+def granting(run, tmp_path):
+    (tmp_path / "policy.yaml").write_text(GRANTABLE)
+    return run
+
+
+def test_who_can_names_grants(granting):
+    found = granting("who-can", "dag_runs:create")
+    assert found.output == "group `ops`, client `etl`, grant `oncall`: sales_*  (rule t)\n"
+    assert granting("who-can", "pools:delete").output == "grant `oncall`: yes  (rule grant/oncall)\n"
+    (row,) = json.loads(granting("who-can", "--destination", "orders", "--json").output)
+    assert row["who"] == ["client `etl`", "grant `oncall`"]
+
+
+def test_what_can_a_grant_and_several_things_together(granting):
+    assert granting("what-can", "--grant", "oncall").output.splitlines() == [
+        "dag_runs:create            sales_*",
+        "pools:delete               yes",
+        "call GET orders /v1/**",
+    ]
+    both = granting("what-can", "--grant", "oncall", "--grant", "night", "--group", "readers").output
+    assert {line.split()[0] for line in both.splitlines()} == {
+        "call", "dag_runs:create", "dags:read", "pools:delete", "pools:read", "variables:read",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [("what-can",), ("check", "GET", "/api/v2/pools"), ("explain", "GET", "/x")])
+def test_a_grant_that_the_policy_has_not_is_an_error_and_never_an_empty_answer(granting, command):
+    found = granting(*command, "--grant", "onkall")
+    assert found.exit_code == 2
+    assert "the policy has no entry onkall of `grantable` (did you mean `oncall`?)" in found.output
+    assert "it has oncall, night" in granting(*command, "--grant", "zzz").output
+
+
+def test_a_role_stands_for_a_caller_alone(granting):
+    assert "give it alone" in granting("what-can", "--role", "op", "--grant", "oncall").output
+
+
+def test_check_and_explain_ask_for_a_caller_who_holds_grants(granting):
+    path = "/api/v2/pools/small"
+    assert granting("check", "DELETE", path, "--group", "readers").exit_code == 1
+    found = granting("check", "DELETE", path, "--group", "readers", "--grant", "night", "--grant", "oncall")
+    assert found.exit_code == 0
+    assert found.output.startswith("allow 200 reason=rule rule=grant/oncall operation=pools:delete\n")
+    assert "grant/oncall" in granting("explain", "DELETE", path, "--grant", "oncall").output
+    outbound = ("GET", "http://orders.internal/v1/x", "--plane", "egress", "--destination", "orders")
+    assert granting("check", *outbound, "--grant", "oncall").exit_code == 0
+    assert granting("check", *outbound, "--grant", "night").exit_code == 1
+
+
+def test_the_matrix_has_a_column_for_each_grant(granting):
+    rows = list(csv.reader(granting("matrix", "--format", "csv").output.splitlines()))
+    assert rows[0][-2:] == ["grant oncall", "grant night"]
+    assert {row[0]: row[-2:] for row in rows[1:]}["pools:delete"] == ["yes", ""]
+    only = list(csv.reader(granting("matrix", "--format", "csv", "--role", "grant/night").output.splitlines()))
+    assert only == [["operation", "grant night"], ["variables:read", "yes"]]
+
+
+def test_diff_reports_grants_and_fails_on_wider_ones(granting, tmp_path):
+    (tmp_path / "old.yaml").write_text(POLICY)
+    found = granting("diff", "old.yaml", "policy.yaml", "--fail-on-widen")
+    assert found.exit_code == 1
+    assert "gains grant `night`: variables:read" in found.output.replace(" (grant/night)", "")
+    assert "--grant night" in found.output
+    (tmp_path / "longer.yaml").write_text(GRANTABLE.replace("longest: 1h", "longest: 1d"))
+    found = granting("diff", "policy.yaml", "longer.yaml", "--fail-on-widen")
+    assert found.exit_code == 1
+    assert "the longest time of grants of `night` has changed: 1h → 1d" in found.output
+    assert granting("prove", "no-new-access", "policy.yaml", "longer.yaml").output.startswith("FAIL")
+    assert granting("prove", "no-new-access", "longer.yaml", "policy.yaml").output == "PASS\n"

@@ -359,6 +359,36 @@ class TestLint:
         assert f"warning: {path}:{line}:5: the rule `runs` can allow nothing: it asks for `verified`" in result.output
         assert result.exit_code == 1
 
+    def test_a_failing_test_does_not_hide_that_policy_and_settings_disagree(self, run, runs):
+        """The wrong name may be why the test fails."""
+        path = runs[1]
+        text = path.read_text().replace("[orders], paths", "[order], paths")
+        tests = "{who: {run: {dag: sales_a, task: load_1}}, request: GET /x, destination: orders, expect: allow}"
+        path.write_text(f"{text}\ntests:\n  - {tests}\n")
+        result = run("lint", path, "--settings", ways(run, isolated=True))
+        assert result.exit_code == 1
+        assert "fails: expected allow, found deny" in result.output
+        assert "names an unknown destination `order` (did you mean `orders`?)" in result.output
+
+    def test_the_candidate_of_the_settings_is_checked_as_the_gate_checks_it(self, run, runs):
+        path, candidate = runs[1], run.folder / "candidate.yaml"
+        settings = ways(run, isolated=True)
+        settings.write_text(settings.read_text() + "shadow: candidate.yaml\n")
+        before = run("lint", path, "--settings", settings)
+        assert "the candidate" not in before.output, "it may be absent"
+        candidate.write_text(path.read_text())
+        assert run("lint", path, "--settings", settings).output == before.output
+        candidate.write_text(path.read_text().replace("[orders], paths", "[order], paths"))
+        result = run("lint", path, "--settings", settings)
+        assert f"warning: {candidate}:" in result.output
+        assert "the candidate is not compared: the rule `runs` names an unknown destination `order`" in result.output
+        assert result.exit_code == before.exit_code, "no answer depends on it"
+        candidate.write_text("version: 2\n")
+        assert "the candidate is not compared: " in run("lint", path, "--settings", settings).output
+        candidate.unlink()
+        candidate.mkdir()
+        assert "the candidate is not compared: cannot be read" in run("lint", path, "--settings", settings).output
+
     def test_lint_finds_the_same_with_settings_without_egress(self, run):
         (run.folder / "authz.yaml").write_text("version: 1\n")
         assert run("lint", "--settings", "authz.yaml").output == run("lint").output

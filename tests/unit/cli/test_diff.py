@@ -75,6 +75,98 @@ def test_each_request_that_it_prints_is_answered_as_it_says(run):
             assert json.loads(other.output)["decision"] == "deny", change
 
 
+UPGRADE = """  - {id: ui, plane: inbound, roles: [contractor], operations: ["ui:read"]}
+  - {id: links, plane: inbound, roles: [contractor], operations: ["connections:read"], hosts: ["c.example"]}
+"""
+
+
+@pytest.fixture
+def upgrade(run):
+    (run.folder / "policy.yaml").write_text(
+        "".join(line for line in OLD.splitlines(keepends=True) if "limit" not in line) + UPGRADE
+    )
+    return lambda command, *options: run(*command, "--airflow", "3.2.2", "3.3.2", "policy.yaml", *options)
+
+
+def test_an_upgrade_of_airflow_says_who_gains_and_loses_which_routes(upgrade):
+    lines = upgrade(["diff"]).output.splitlines()
+    assert lines[0] == "every route of Airflow 3.2 is compared with the same request to Airflow 3.3"
+    gone = "GET /ui/pending_partitioned_dag_run/{dag_id}/{partition_key}"
+    assert f"loses group `contractors` (contractor): ui:read by {gone}, DAG *" in lines
+    assert any(line.startswith("    try: authz check GET ") and line.endswith(" --airflow 3.3") for line in lines)
+    assert any(line.startswith("    try: authz check GET ") and line.endswith(" --airflow 3.2") for line in lines)
+
+
+def test_each_request_of_an_upgrade_is_answered_as_it_says(run, upgrade):
+    report = json.loads(upgrade(["diff"], "--json").output)
+    assert report["airflow"] == ["3.2", "3.3"]
+    assert {change["change"] for change in report["changes"]} == {"gains", "loses"}
+    for change in report["changes"]:
+        versions = ("3.3", "3.2") if change["change"] == "gains" else ("3.2.2", "3.3.2")
+        asked = ["check", *change["check"], "--json", "--airflow"]
+        allowed, denied = (json.loads(run(*asked, version).output)["decision"] for version in versions)
+        assert (allowed, denied) == ("allow", "deny" if not change["shows"] else denied), change
+        assert json.loads(run("explain", *asked[1:], versions[0]).output)["decision"] == "allow"
+
+
+def test_an_upgrade_that_widens_ends_with_status_1_where_that_is_asked(run, upgrade):
+    assert upgrade(["diff"]).exit_code == 0
+    assert upgrade(["diff"], "--fail-on-widen").exit_code == 1
+    proved = upgrade(["prove", "no-new-access"])
+    assert (proved.exit_code, proved.output.splitlines()[0]) == (1, "FAIL")
+    less = OLD[: OLD.index("  - {id: ops")] + UPGRADE.splitlines()[1] + "\n"  # which only loses
+    (run.folder / "policy.yaml").write_text(less)
+    assert upgrade(["diff"], "--fail-on-widen").exit_code == 0
+    assert upgrade(["prove", "no-new-access"]).output == "PASS\n"
+
+
+def test_an_upgrade_as_a_table(upgrade):
+    lines = upgrade(["diff"], "--markdown").output.splitlines()
+    assert lines[0] == "> **every route of Airflow 3.2 is compared with the same request to Airflow 3.3**"
+    rows = [line for line in lines if line.startswith(("| gains", "| loses"))]
+    assert any("ui:read by GET " in row for row in rows)
+    assert all(" --airflow 3." in row and row.count(" | ") == 4 for row in rows)
+
+
+def test_two_files_for_two_versions_of_airflow_are_compared_route_by_route(run, upgrade):
+    text = (run.folder / "policy.yaml").read_text()
+    for name, version in (("old.yaml", "3.2"), ("new.yaml", "3.3")):
+        (run.folder / name).write_text(text.replace("version: 1", f'version: 1\nairflow: "{version}"'))
+    of_files, of_versions = (
+        json.loads(found.output)
+        for found in (run("diff", "old.yaml", "new.yaml", "--json"), upgrade(["diff"], "--json"))
+    )
+    assert of_files == of_versions
+    assert "--airflow" not in run("diff", "old.yaml", "new.yaml").output
+
+
+def test_a_change_of_the_policy_and_an_upgrade_are_one_question(run):
+    both = run("diff", "--airflow", "3.2", "3.3", "old.yaml", "new.yaml").output
+    assert "gains client `etl` (etl): GET orders.internal /v1/**" in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["old.yaml"], "give OLD and NEW, or one policy and two versions of Airflow"),
+        (["--airflow", "3.2", "9.9", "old.yaml"], "there is no catalogue for Airflow '9.9': known are 3.1, 3.2, 3.3"),
+        (["--airflow", "3.2", "3.3.2rc1", "old.yaml"], "there is no catalogue for Airflow '3.3.2rc1'"),
+    ],
+)
+def test_versions_that_cannot_be_compared_are_a_mistake(run, arguments, said):
+    found = run("diff", *arguments)
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.split())
+
+
+def test_an_operation_that_one_version_lacks_is_a_mistake_of_the_policy(run):
+    text = OLD.replace("[airflow.op]", '["dag_runs:bulk"]')
+    (run.folder / "policy.yaml").write_text(text)
+    found = CliRunner().invoke(main, ["diff", "--airflow", "3.2", "3.3", "policy.yaml"])
+    assert found.exit_code == 2
+    assert "unknown operation `dag_runs:bulk` (Airflow 3.2)" in found.output
+
+
 def test_a_list_that_shows_more_names_the_dag(run):
     (run.folder / "old.yaml").write_text(OLD.replace('["dags:read", "dag_runs:create"]', '["dags:read"]'))
     (run.folder / "new.yaml").write_text(

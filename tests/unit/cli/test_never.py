@@ -149,3 +149,70 @@ def test_editors_know_the_key(run):
         made = json.loads(run("schema", which).stdout)
         assert made["properties"]["never"]["items"]["$ref"] == "#/$defs/NeverEntry"
         assert "except" in made["$defs"]["NeverEntry"]["properties"]
+
+
+ENDING = """  - {id: freeze, deny: true, plane: inbound, operations: ["connections:delete"], until: 2099-12-01}
+never:
+  - {name: no deletes, plane: inbound, operations: ["connections:delete"]}
+"""
+
+
+@pytest.mark.parametrize("words", [("prove", "never"), ("test",), ("lint",)], ids=lambda words: words[0])
+def test_all_commands_prove_an_entry_after_each_end_as_a_load_does(run, tmp_path, words):
+    (tmp_path / "ending.yaml").write_text(POLICY + ENDING.replace(", until: 2099-12-01", ""))
+    assert run(*words, "ending.yaml").exit_code == 0
+    (tmp_path / "ending.yaml").write_text(POLICY + ENDING)
+    result = run(*words, "ending.yaml")
+    assert result.exit_code == 1
+    assert "from 2099-12-02T00:00Z on group `ops` may connections:delete" in result.output
+    [command] = [line for line in result.output.splitlines() if "authz check" in line]
+    asked = shlex.split(command.partition("authz check ")[2].rstrip(")"))
+    assert asked[asked.index("--at") + 1] == "2099-12-02T00:00Z"
+    assert run("check", *asked, "--policy", "ending.yaml").exit_code == 0
+    at = asked.index("--at")
+    assert run("check", *asked[:at], *asked[at + 2 :], "--policy", "ending.yaml").exit_code == 1, "not yet"
+
+
+def test_an_answer_about_such_a_policy_says_that_a_gate_refuses_it(run, tmp_path):
+    (tmp_path / "policy.yaml").write_text(POLICY + ENDING)
+    assert "an entry of `never` does not hold" in run("check", "GET", "/api/v2/pools").output
+
+
+def test_json_says_from_when_an_entry_does_not_hold(run, tmp_path):
+    (tmp_path / "ending.yaml").write_text(POLICY + ENDING)
+    [entry] = json.loads(run("prove", "never", "ending.yaml", "--json").output)["never"]
+    assert (entry["holds"], entry["since"]) == (False, "2099-12-02T00:00Z")
+
+
+def test_an_entry_that_holds_because_of_a_slip_is_not_just_pass(run):
+    found = run("prove", "never", "policy.yaml", "--destinations", "ordres", "--methods", "DELETE")
+    warning = "which no rule that allows something names (did you mean `orders`?)"
+    lines = found.output.splitlines()
+    assert (found.exit_code, lines[0], len(lines)) == (0, "PASS", 2)
+    assert lines[1].startswith("warning: the entry `anyone: DELETE ordres` of `never` names the destination `ordres`, ")
+    assert lines[1].endswith(warning)
+    told = json.loads(run("prove", "never", "policy.yaml", "--destinations", "ordres", "--json").output)
+    assert [(one["severity"], one["hint"]) for one in told["remarks"]] == [("warning", "did you mean `orders`?")]
+
+
+def test_lint_and_test_say_so_too(run, tmp_path):
+    entry = "never:\n  - {plane: egress, destinations: [ordres]}\n"
+    (tmp_path / "policy.yaml").write_text(POLICY + entry)
+    tested = run("test")
+    assert tested.exit_code == 0
+    assert "warning: policy.yaml:16:5: the entry `anyone: ordres` of `never` names the destination" in tested.output
+    linted = run("lint", "--strict")
+    assert linted.exit_code == 1
+    assert "warning: policy.yaml:16:5: the entry `anyone: ordres` of `never` names the destination" in linted.output
+    told = json.loads(run("test", "--json").output)
+    assert told["policies"][0]["remarks"][0]["hint"] == "did you mean `orders`?"
+    (tmp_path / "authz.yaml").write_text(
+        "version: 1\npolicy: policy.yaml\nassertion: {issuer: 'https://gate.test', keys: [k.pem]}\n"
+        "envoy: {egress: {destinations: [{name: orders, address: '127.0.0.1:1', hosts: [orders.test]}]}}\n"
+    )
+    linted = run("lint", "--settings", "authz.yaml")
+    entry = f"error: {tmp_path / 'policy.yaml'}:16:5: the entry `anyone: ordres` of `never`"
+    error = f"{entry} names an unknown destination `ordres`"
+    assert linted.exit_code == 1
+    assert [line for line in linted.output.splitlines() if "ordres" in line] == [f"{error} (did you mean `orders`?)"]
+    assert run("test", "--settings", "authz.yaml").exit_code == 2

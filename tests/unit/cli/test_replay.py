@@ -261,7 +261,24 @@ def test_identity_entries_may_be_in_an_earlier_file_of_another_worker(run, logs)
     assert run("replay", logs, "--policy", "old.yaml").output.splitlines()[1] == "54 the same"
     alone = run("replay", path, "--policy", "old.yaml")
     assert "14 cannot be evaluated again\n  14 identity_unknown: The identity entry" in alone.output
-    assert alone.exit_code == 0
+    error = "error: only 4 of 18 records could be evaluated, less than 50 %: this says little about the policy"
+    assert (alone.exit_code, f"{error} (--min-evaluated)\n" in alone.stderr) == (2, True)
+    for least, status in (("22", 0), ("22.3", 2), ("0", 0)):
+        found = run("replay", path, "--policy", "old.yaml", "--json", "--min-evaluated", least)
+        assert (found.exit_code, error[:54] in found.stderr) == (status, bool(status)), least
+
+
+def test_a_change_that_was_found_is_a_change_however_little_could_be_evaluated(run, logs):
+    path = logs / "decisions.jsonl"
+    path.write_bytes(path.read_bytes() + b"torn\n" * 100)
+    same = run("replay", path, "--policy", "old.yaml", "--fail-on", "allow")
+    assert "of 1" in same.stderr
+    assert same.exit_code == 2
+    changed = run("replay", logs, "--policy", "new.yaml", "--fail-on", "allow", "--min-evaluated", "90")
+    assert (changed.exit_code, "54 of 154 records could be evaluated" in changed.stderr) == (1, True)
+    told = run("unused", path, "--policy", "old.yaml")
+    assert (told.exit_code, "this says little about the policy" in told.stderr) == (2, True)
+    assert run("unused", path, "--policy", "old.yaml", "--min-evaluated", "1").exit_code == 0
 
 
 def test_a_log_in_which_nothing_can_be_evaluated_says_nothing(run):

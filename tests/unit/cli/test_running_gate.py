@@ -1,12 +1,17 @@
 """`--gate URL` of `who-can`, `what-can` and `matrix`: only about the revision that a gate's operators' port names."""
 
+import contextlib
+import socket
+import threading
+
 import pytest
 from click.testing import CliRunner
 
-from authz.cli import main
+from authz.cli import main, running_gate
 from authz.core.policy import Bundle
 from authz.ops.admin import AdminServer, Readiness
 from authz.ops.metrics import Metrics
+from authz.sessions.grants_port import not_enabled
 from tests.support.ports import free_port
 from tests.support.simulators.idp import PATIENCE_S
 
@@ -27,7 +32,7 @@ COMMANDS = [("who-can", "pools:read"), ("what-can", "--group", "g"), ("matrix",)
 def port():
     """The real operators' port, and what the gate says of itself."""
     state = {"ready": True, "reasons": (), "details": {"revision": REVISION}}
-    server = AdminServer("127.0.0.1:0", Metrics(), lambda: Readiness(**state), dict, {}.get)
+    server = AdminServer("127.0.0.1:0", Metrics(), lambda: Readiness(**state), dict, grants={}.get, access=not_enabled)
     server.start()
     server.state = state
     yield server
@@ -94,3 +99,27 @@ def test_no_one_listens(ask):
 def test_what_is_no_url_is_not_asked(ask, gate):
     found = ask("matrix", gate=gate)
     assert (found.exit_code, "--gate: " in found.output, "secret" in found.output) == (2, True, False)
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n"])
+def test_a_gate_that_answers_byte_by_byte_has_a_deadline(ask, monkeypatch, start):
+    """Each byte comes in time, and all of them never do."""
+    monkeypatch.setattr(running_gate, "_TIMEOUT_S", 0.5)
+    closed = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(start)
+                while not closed.wait(0.02):
+                    connection.sendall(b"1")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        found = ask(*COMMANDS[0], gate=url)
+        closed.set()
+        thread.join(PATIENCE_S)
+    assert found.exit_code == 2
+    assert f"{url}/readyz: no complete answer within 0.5 seconds" in found.output

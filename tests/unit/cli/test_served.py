@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from authz.core.grants import Actor, Requested
 from authz.core.revocation import Kind, Revocation
+from authz.sessions.grants_file import GrantsFile
 from authz.sessions.revocation_file import RevocationFile
 from tests.support.factories.tokens import ISS, access_claims, jwks_of, sign
 from tests.support.rigs.service import KEY, POLICY, Rig
@@ -216,6 +218,29 @@ class TestNotes:
         result = run(*asked, *(() if cut == "none" else ("--settings", settings)), stdin=token())
         assert ("not looked at: whether the session was ended" in result.output) == (cut != "missing")
         assert result.exit_code == 0
+
+    @pytest.mark.parametrize("cut", ["", "unset", "unreadable", "missing"])
+    def test_what_the_caller_was_granted(self, gate, cut):
+        settings, now = gate / "authz.yaml", int(time.time())
+        policy = gate / "policies" / "served.yaml"
+        policy.write_text(
+            policy.read_text()
+            + "grantable: [{id: brief, requesters: [viewer], approvers: none, longest: 1h, "
+            + "operations: ['pools:read']}]\n"
+        )
+        if cut != "unset":
+            settings.write_text(settings.read_text() + "grants: {file: grants.jsonl}\n")
+        if cut == "unreadable":
+            os.mkfifo(gate / "grants.jsonl")
+        elif cut != "missing":
+            holder = Actor(issuer=ISS, subject="alice")
+            event = Requested(id="g0000001", at=now, holder=holder, entry="brief", seconds=60, reason="x", open=True)
+            GrantsFile(gate / "grants.jsonl").record(lambda _ledger: [event])
+        asked = ("check", "GET", "/api/v2/pools", "--token-file", "-", "--jwks", "jwks.json")
+        result = run(*asked, "--settings", settings, stdin=token())
+        assert ("rule=grant/brief" in result.output) == (cut == "")
+        assert result.exit_code == (1 if cut else 0)
+        assert ("not looked at: what the caller was granted" in result.output) == (cut == "unreadable")
 
 
 class TestManyRequests:

@@ -272,3 +272,32 @@ def test_a_policy_in_which_something_ends_decides_again_as_it_was_then(changes, 
 )
 def test_a_time_that_the_gate_does_not_write_is_malformed(changes):
     assert again(record(**changes)) is Gap.MALFORMED
+
+
+GRANTED = '{id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}'
+HELD = [{"entry": "more", "id": "g1"}, {"entry": "gone", "id": "g2"}]
+
+
+def test_a_record_is_decided_again_with_the_grants_that_the_caller_held():
+    told = record(path="/api/v2/pools", rule="grant/more", grants=HELD)
+    policy = load(RULES, grantable=GRANTED)
+    case = rebuild(told, ENTRIES)
+    assert [(grant.entry, grant.id) for grant in case.grants] == [("more", "g1"), ("gone", "g2")]
+    assert identify(case, policy).grants == case.grants[:1]
+    decided = decide_again(case, policy)
+    assert (decided.reason, decided.rule) == (Reason.RULE, "grant/more")
+    assert isinstance(decide_again(rebuild({**told, "grants": HELD[1:]}, ENTRIES), policy), Deny)
+
+
+def test_a_grant_of_an_entry_that_the_candidate_has_not_gives_nothing():
+    decided = decide_again(rebuild(record(path="/api/v2/pools", grants=HELD), ENTRIES), load(RULES))
+    assert isinstance(decided, Deny)
+
+
+@pytest.mark.parametrize("grants", [["more"], [{"entry": "more"}], [{"entry": 1, "id": "g"}], 1, [None]])
+def test_grants_that_no_gate_writes_are_malformed(grants):
+    assert rebuild(record(grants=grants), ENTRIES) is Gap.MALFORMED
+
+
+def test_grants_of_an_anonymous_caller_are_none():
+    assert rebuild(record(who=None, identity="", grants=HELD), ENTRIES).grants == ()

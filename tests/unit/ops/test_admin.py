@@ -10,6 +10,7 @@ import pytest
 
 from authz.ops.admin import AdminServer, Readiness
 from authz.ops.metrics import Metrics
+from authz.sessions.grants_port import not_enabled
 from tests.support.simulators.idp import PATIENCE_S
 
 KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}
@@ -40,7 +41,11 @@ def serve(state):
     servers = []
 
     def make(listen="127.0.0.1:0", **options):
-        servers.append(AdminServer(listen, Metrics(), state.ask, lambda: state.jwks, state.grants.get, **options))
+        servers.append(
+            AdminServer(
+                listen, Metrics(), state.ask, lambda: state.jwks, grants=state.grants.get, access=not_enabled, **options
+            )
+        )
         servers[-1].start()
         return servers[-1]
 
@@ -267,7 +272,7 @@ class TestListening:
         assert path.read_text() == "x"
 
     def test_stopping_without_having_started(self, state):
-        server = AdminServer("127.0.0.1:0", Metrics(), state.ask, dict, state.grants.get)
+        server = AdminServer("127.0.0.1:0", Metrics(), state.ask, dict, grants=state.grants.get, access=not_enabled)
         port = server.port
         server.stop()
         with pytest.raises(OSError, match="refused"):

@@ -79,7 +79,10 @@ def test_the_next_policy_is_made_ahead_and_in_force_at_the_very_moment(held, clo
 def test_long_before_an_end_there_is_one_policy_in_memory(held, clock, monkeypatch):
     monkeypatch.setattr(in_force, "as_of", None)
     clock.now = ONE - AHEAD_S - 1
+    before = held.current
     held.look()
+    assert held.current is before
+    assert at(held, clock, clock.now) == "abck"
 
 
 @pytest.mark.parametrize("now", [ONE, ONE + 1, TWO, THREE, THREE + 86400 * 3650])

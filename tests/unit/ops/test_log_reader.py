@@ -128,3 +128,32 @@ def test_all_names_that_cannot_be_read_are_reported_at_once(folder):
         "pipe: is not a file",
         "z: is compressed with zstd",
     ]
+
+
+def test_an_xz_file_may_be_several_with_padding_between(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(lzma.compress(DATA[:700]) + b"\0" * 8 + lzma.compress(DATA[700:]) + b"\0" * 4)
+    assert lines_of(path) == LINES
+
+
+def test_an_xz_file_may_not_ask_for_any_amount_of_memory(tmp_path, monkeypatch):
+    """The head of an xz file says how much memory its reader needs: up to 4 GiB."""
+    path = tmp_path / "a"
+    path.write_bytes(lzma.compress(DATA, preset=9))
+    monkeypatch.setattr(log_reader, "_MOST_MEMORY", 8 << 20)
+    reader = LogReader()
+    assert lines_of(path, reader) == []
+    [told] = reader.damages
+    assert (told.path, told.line, told.text) == (path, 1, "decompressing it takes more than 8 MiB")
+    monkeypatch.undo()
+    assert lines_of(path) == LINES, "xz -9 is read"
+
+
+def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path):
+    """A line that is too long is skipped, however small the file is that holds it."""
+    path = tmp_path / "a"
+    path.write_bytes(lzma.compress(b"x" * (64 << 20) + b"\n{}\n"))
+    assert path.stat().st_size < 100_000
+    reader = LogReader()
+    assert lines_of(path, reader) == [b"{}"]
+    assert "longer than" in reader.damages[0].text

@@ -2,9 +2,11 @@
 
 import pytest
 
+from authz.core import cases
+from authz.core.policy import Bundle
 from authz.serve import agreement
 from authz.settings import Settings
-from tests.support.factories.policies import load
+from tests.support.factories.policies import load, text
 
 UPSTREAMS = [{"name": "airflow", "address": "127.0.0.1:8081", "hosts": ("airflow.test", "*.teams.test")}]
 ORDERS = {"name": "orders", "address": "10.0.0.1:80", "hosts": ("orders.internal",)}
@@ -74,3 +76,26 @@ def test_egress_errors_of_a_policy_are_mistakes_and_egress_warnings_are_not():
 
 def test_without_an_egress_section_destinations_of_rules_are_not_checked():
     assert agreement.mistakes(load(BASE.format("deny: true, plane: egress, destinations: [x]")), settings(), "s") == []
+
+
+def test_a_destination_that_only_an_entry_of_grantable_names_is_known_to_the_settings():
+    entry = "{{id: a, requesters: [viewer], approvers: none, longest: 1d, {}}}"
+    rule = 'plane: egress, destinations: [{}], paths: ["/**"]'
+    egress = {"destinations": (ORDERS,)}
+    for name, count in (("orders", 0), ("ordres", 1)):
+        policy = load(BASE.format("public: true, operations: [health:read]"), grantable=entry.format(rule.format(name)))
+        found = agreement.mistakes(policy, settings(egress=egress), "authz.yaml")
+        assert len(found) == count
+        assert all("`grant/a`" in one.message and one.line == policy.grantable["a"].line for one in found)
+
+
+def test_an_entry_of_never_about_a_destination_that_is_not_there_is_a_mistake():
+    rule = BASE.format("plane: egress, roles: [viewer], destinations: [orders], paths: [/x]")
+    entry = "never:\n  - {name: no writes, destinations: [ordres, orders], methods: [POST], plane: egress}\n"
+    suite = cases.read(Bundle((text(rule) + entry).encode(), "policy.yaml"))
+    egress = settings(egress={"destinations": (ORDERS,)})
+    [problem] = agreement.mistakes(suite.policy, egress, "s", suite.never)
+    assert problem.message == "the entry `no writes` of `never` names an unknown destination `ordres`"
+    assert (problem.hint, problem.line > 1) == ("did you mean `orders`?", True)
+    assert agreement.mistakes(suite.policy, settings(), "s", suite.never) == []
+    assert (agreement.has_ways_out(egress), agreement.has_ways_out(settings())) == (True, False)

@@ -46,6 +46,7 @@ admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
 log: {{decisions: decisions.jsonl, privacy: {{drop: [user], hash: [subject], salts: salts}}}}
 revocation: {{file: revocations, backchannel: "unix:{folder}/backchannel.sock", clients: [one]}}
+grants: {{file: grants}}
 run_identity:
   airflow: https://airflow.test
   airflow_ca: {ca}

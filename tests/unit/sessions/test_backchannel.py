@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from authz.core.revocation import Kind
-from authz.sessions.backchannel import MOST_BODY, share_of
+from authz.sessions.backchannel import MOST_BODY
+from authz.sessions.token_limits import share_of
 from tests.support.factories.tokens import ISS, NOW, access_claims, id_claims, logout_claims, sign
 from tests.support.rigs.backchannel import NEXT, THIEF, Rig
 from tests.support.rigs.service import KEY, state_of

@@ -300,7 +300,9 @@ def test_files_that_do_not_exist_yet_are_told_apart_by_their_paths(tmp_path):
 
 def test_certificates_keys_and_devices_may_be_named_twice(tmp_path):
     text = "version: 1\ntls: {certificate: a.pem, key: a.pem}\nlog: {decisions: /dev/null}\n"
-    load(tmp_path, text + 'envoy: {access_log: /dev/null, execution: {address: "127.0.0.1:8080"}}\n')
+    found = load(tmp_path, text + 'envoy: {access_log: /dev/null, execution: {address: "127.0.0.1:8080"}}\n')
+    assert found.tls.certificate == found.tls.key
+    assert found.log.decisions == found.envoy.access_log == "/dev/null"
 
 
 # --- names of destinations

@@ -4,10 +4,11 @@ import pytest
 
 from authz.core import catalogue
 from authz.core.cases import compile as compiling
+from authz.core.cases import load
 from authz.core.cases.questions import Questions, Setting
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane
-from tests.support.factories.suites import read
+from tests.support.factories.suites import bundle, read
 
 
 def only(tests, **parts):
@@ -198,3 +199,45 @@ def test_rules_that_could_not_be_read_are_not_unknown():
     assert mistakes(test.replace("readers", "airflow.viewer")) == ["unknown rule `airflow.viewer`"]
     roles = "\n  airflow.viewer: {groups: [data-readers]}\n"
     assert only(test.replace("readers", "airflow.viewer"), rules="", roles=roles).expected.rule == "airflow.viewer"
+
+
+GRANTABLE = '{id: oncall, requesters: [viewer], approvers: [op], longest: 1d, operations: ["pools:read"]}'
+
+
+def test_a_caller_may_hold_grants_beside_what_a_token_shows():
+    tests = """{who: {grants: [oncall]}, operation: "pools:read", expect: allow, rule: grant/oncall}
+{who: {groups: [data-readers], grants: [oncall]}, operation: "dags:read", expect: allow}"""
+    first, second = read(tests, grantable=GRANTABLE).cases
+    assert (first.caller.token, first.caller.grants, second.caller.grants) == (True, ("oncall",), ("oncall",))
+    assert [case.name for case in (first, second)] == [
+        "grant oncall: pools:read",
+        "data-readers, grant oncall: dags:read",
+    ]
+
+
+def test_a_grant_of_no_entry_is_a_mistake():
+    tests = '{who: {grants: [onkall]}, operation: "pools:read", expect: allow}'
+    assert mistakes(tests, grantable=GRANTABLE) == ["unknown grant `onkall`"]
+    assert mistakes(tests) == ["unknown grant `onkall`"]
+
+
+@pytest.mark.parametrize(
+    "grantable", [GRANTABLE.replace("[viewer]", "viewer"), "", GRANTABLE.replace("op]", "no-one]")]
+)
+def test_a_test_of_a_grant_is_no_mistake_because_its_entry_has_one(grantable):
+    tests = '{who: {grants: [oncall]}, operation: "pools:read", expect: allow}'
+    top = "version: 1" if grantable else "version: 1\ngrantable: oncall"
+    assert not any("unknown grant" in one for one in mistakes(tests, top=top, grantable=grantable))
+
+
+@pytest.mark.parametrize(
+    ("expect", "rule", "works"), [("allow", "grant/oncall", True), ("deny", "", False), ("allow", "readers", False)]
+)
+def test_tests_decide_with_the_grants_of_their_caller(expect, rule, works):
+    asserted = f", rule: {rule}" if rule else ""
+    tests = f'{{who: {{grants: [oncall]}}, operation: "pools:read", expect: {expect}{asserted}}}'
+    if works:
+        assert load(bundle(tests, grantable=GRANTABLE))
+    else:
+        with pytest.raises(PolicyError, match="grant oncall"):
+            load(bundle(tests, grantable=GRANTABLE))

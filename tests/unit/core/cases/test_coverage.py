@@ -149,3 +149,15 @@ def test_what_is_covered_says_nothing_about_the_answer_of_other_rules():
     suite = read("{who: reader, request: GET /api/v2/pools, expect: deny, rule: no-pools}", rules=rules)
     made = coverage(suite, Judge(suite.policy))
     assert ("readers", "operations") not in [(one.rule.id, one.condition) for one in made.uncovered]
+
+
+def test_an_entry_of_grantable_is_covered_by_a_test_of_its_grant():
+    entries = """{id: a, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}
+{id: b, requesters: [viewer], approvers: none, longest: 1d, operations: ["variables:read"]}"""
+    tests = """{who: {grants: [a]}, operation: "pools:read", expect: allow}
+{who: authenticated, operation: "pools:read", expect: deny}
+{who: {grants: [a]}, operation: "assets:read", expect: deny}"""
+    suite = read(tests, grantable=entries)
+    found = coverage(suite, Judge(suite.policy))
+    left = {(one.rule.written, one.condition) for one in found.uncovered if one.rule.id.startswith("grant/")}
+    assert left == {("grant/b", ""), ("grant/b", "roles"), ("grant/b", "operations")}

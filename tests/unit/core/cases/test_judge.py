@@ -148,3 +148,15 @@ def test_a_result_has_the_decision_on_the_first_request_that_differs_else_on_the
     passed = result("{who: reader, operation: 'dags:read', dag: x, expect: allow}")
     assert passed.request == passed.case.requests[0]
     assert isinstance(passed.decision, Allow)
+
+
+def test_a_tunnel_is_asked_for_as_a_gate_can_know_its_caller():
+    """CONNECT has no proof: a run is `verified-bearer` at most, and no account names one."""
+    rules = """{id: a, plane: egress, hosts: [a.test], methods: [CONNECT], dags: [x], identity: verified}
+{id: b, plane: egress, hosts: [b.test], methods: [CONNECT], dags: [x], identity: verified-bearer}
+{id: c, plane: egress, roles: [sales-etl], hosts: [c.test], methods: [CONNECT], dags: [x], identity: asserted}"""
+    tests = """{who: {run: {dag: x}}, request: 'CONNECT a.test:443', expect: deny, reason: identity_too_weak}
+{who: {run: {dag: x}}, request: 'CONNECT b.test:443', expect: allow, rule: b}
+{who: {client: sales-etl, run: {dag: x}}, request: 'CONNECT c.test:443', expect: deny}"""
+    found, _judge = results(tests, rules=rules)
+    assert [one.wrong for one in found] == ["", "", ""]

@@ -18,12 +18,12 @@ SMALL = {
     "version": "1.0",
     "operations": {
         "things:read": {"help": "Read things.", "airflow_role": "viewer"},
-        "things:change": {"help": "Change things.", "airflow_role": "user"},
+        "things:alter": {"help": "Change things.", "airflow_role": "user"},
         "keys:read": {"help": "Read keys.", "airflow_role": "op", "never": True},
     },
     "routes": [
         {"path": "/things", "methods": {"GET": "things:read"}, "dag": "~"},
-        {"path": "/things/{dag_id}", "methods": {"GET": "things:read", "PUT": "things:change"}},
+        {"path": "/things/{dag_id}", "methods": {"GET": "things:read", "PUT": "things:alter"}},
         {"path": "/keys/{key:path}", "methods": {"GET": "keys:read"}},
     ],
 }
@@ -209,21 +209,21 @@ def test_a_small_catalogue():
     small = build(changed(), "1.0")
     assert small.match(("things",), "GET") == Route(operation="things:read", template="/things", dag_id="~")
     assert small.match(("things", "x"), "PUT") == Route(
-        operation="things:change", template="/things/{dag_id}", dag_id="x"
+        operation="things:alter", template="/things/{dag_id}", dag_id="x"
     )
     assert small.match(("things", ""), "PUT") is None
     assert small.match((), "GET") is None
     assert small.match(("keys", ""), "HEAD") == Route(operation="keys:read", template="/keys/{key:path}")
-    assert expanded(small, "*") == {"things:read", "things:change"}
+    assert expanded(small, "*") == {"things:read", "things:alter"}
 
 
 def test_where_airflow_narrows_the_dags():
     """The marker is about any DAG: of a route that reaches DAGs, or of Airflow's own `~` in the path."""
     routes = [
         {"path": "/all", "methods": {"GET": "things:read"}, "dag": "~", "narrowed": True},
-        {"path": "/all", "methods": {"PUT": "things:change"}, "dag": "~"},
+        {"path": "/all", "methods": {"PUT": "things:alter"}, "dag": "~"},
         {"path": "/{dag_id}/runs", "methods": {"GET": "things:read"}, "narrowed": True},
-        {"path": "/{dag_id}/runs", "methods": {"PUT": "things:change"}},
+        {"path": "/{dag_id}/runs", "methods": {"PUT": "things:alter"}},
         {"path": "/{dag_id}/bulk", "methods": {"PUT": "keys:read"}, "dag": "~", "narrowed": True},
     ]
     small = build(changed(routes=routes), "1.0")
@@ -256,8 +256,8 @@ def test_what_is_left_out_on_purpose_has_no_operation():
 
 
 def test_head_needs_a_get():
-    data = changed(routes=[{"path": "/x", "methods": {"PUT": "things:change"}}])
-    data["operations"] = {"things:change": SMALL["operations"]["things:change"]}
+    data = changed(routes=[{"path": "/x", "methods": {"PUT": "things:alter"}}])
+    data["operations"] = {"things:alter": SMALL["operations"]["things:alter"]}
     assert build(data, "1.0").match(("x",), "HEAD") is None
 
 
@@ -265,7 +265,7 @@ def test_head_needs_a_get():
 def test_the_first_route_in_the_data_wins(first_is_literal):
     routes = [
         {"path": "/a/b/c", "methods": {"GET": "things:read"}},
-        {"path": "/a/{x}/c", "methods": {"GET": "things:change"}},
+        {"path": "/a/{x}/c", "methods": {"GET": "things:alter"}},
         {"path": "/a/{x:path}", "methods": {"GET": "keys:read"}},
     ]
     small = build(changed(routes=routes if first_is_literal else routes[::-1]), "1.0")
@@ -277,10 +277,10 @@ def test_the_first_route_in_the_data_wins(first_is_literal):
 def test_backtracking_out_of_a_literal():
     routes = [
         {"path": "/a/b/c", "methods": {"GET": "things:read"}},
-        {"path": "/a/{x}/d", "methods": {"GET": "things:change", "PUT": "keys:read"}},
+        {"path": "/a/{x}/d", "methods": {"GET": "things:alter", "PUT": "keys:read"}},
     ]
     small = build(changed(routes=routes), "1.0")
-    assert small.match(("a", "b", "d"), "GET").operation == "things:change"
+    assert small.match(("a", "b", "d"), "GET").operation == "things:alter"
 
 
 @pytest.mark.parametrize(
@@ -332,3 +332,36 @@ def test_backtracking_out_of_a_literal():
 def test_mistakes_in_the_data_are_refused(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         build(changed(**changes), "1.0")
+
+
+def test_a_release_of_airflow_has_the_catalogue_of_its_version():
+    found = [catalogue.version_of(text) for text in ("3.2.2", "3.2", "9.9.1", "3", "3.3.2rc1")]
+    assert found == ["3.2", "3.2", "", "", ""]
+
+
+NO_CHANGES = {
+    "session:login", "session:logout", "session:password", "session:provider", "ui:pages", "ui:shell", "ui:static"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", catalogue.versions())
+def test_a_change_is_every_operation_that_is_not_a_read_or_a_page_of_the_login_or_the_ui(version):
+    """So that a new verb of Airflow is a change until a person says otherwise."""
+    known = catalogue.load(version)
+    changes = expand("*:change", known, never=True)
+    assert {name for name in known.operations if not name.endswith(":read")} - changes == NO_CHANGES
+    assert not any(name.endswith(":read") for name in changes)
+    assert expand("connections:change", known, never=True) == {
+        name for name in known.operations if name.startswith("connections:") and name != "connections:read"
+    }
+    by_wildcard = expand("*:change", known, never=False)
+    assert changes - by_wildcard == {"tokens:create", "execution:call"}
+
+
+def test_no_operation_is_called_change_and_no_read_says_that_it_changes_nothing():
+    data = changed()
+    data["operations"]["things:change"] = data["operations"].pop("things:alter")
+    with pytest.raises(ValueError, match="the action `change` stands for all operations that are not reads"):
+        build(data, "1.0")
+    with pytest.raises(ValueError, match="a read never changes anything, so remove `changes`: things:read"):
+        build(changed(**{"operations__things:read__changes": False}), "1.0")

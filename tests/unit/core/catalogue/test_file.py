@@ -12,12 +12,12 @@ version: "1.0"
 
 operations:
   things:read: {airflow_role: viewer, help: "Read things."}
-  things:change: {airflow_role: user, help: "Change things."}
+  things:alter: {airflow_role: user, help: "Change things."}
 
 routes:
 
   # Thing
-  - {path: "/things/{id}", methods: {GET: things:read, PUT: things:change}}
+  - {path: "/things/{id}", methods: {GET: things:read, PUT: things:alter}}
   - {path: "/things", methods: {GET: things:read}, dag: "~", narrowed: true, why: "said"}
 
 # Airflow routes that have no operation: only a rule about `paths` can allow them.

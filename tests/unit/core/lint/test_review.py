@@ -94,7 +94,21 @@ ANYONE = (
     [
         ("plane: egress, hosts: [a], paths: [/x], dags: [x]", []),
         ("plane: egress, hosts: [a], paths: [/x], roles: [viewer]", []),
-        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x]", [TUNNELS.format("x")]),
+        (
+            "plane: egress, hosts: [a], methods: [CONNECT], dags: [x]",
+            [
+                TUNNELS.format("x"),
+                "the rule `x` can allow nothing: it asks for a run that is `verified`, and a tunnel has no proof",
+            ],
+        ),
+        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", [TUNNELS.format("x")]),
+        (
+            "plane: egress, roles: [viewer], hosts: [a], methods: [CONNECT], dags: [x], identity: asserted",
+            [
+                TUNNELS.format("x"),
+                "the rule `x` can allow nothing: an account names its run in a proof, and a tunnel has none",
+            ],
+        ),
         ("plane: egress, deny: true, methods: [CONNECT]", []),
         (
             "plane: egress, hosts: [a], paths: [/x], roles: [viewer], tasks: [x]",
@@ -111,7 +125,7 @@ ANYONE = (
         ("plane: egress, hosts: [a], paths: [/x], roles: [viewer], dags: [x], identity: asserted", []),
         ("plane: egress, hosts: [a], paths: [/x], roles: [authenticated], dags: [x]", []),
         ("plane: egress, deny: true, hosts: [a], dags: [x]", [CAREFUL.format("x")]),
-        ("deny: true, paths: [/x], dags: [x]", [CAREFUL.format("x")]),
+        ("deny: true, paths: [/y], dags: [x]", [CAREFUL.format("x")]),
         ("plane: egress, deny: true, hosts: [a], tasks: [x]", [CAREFUL.format("x")]),
         ("plane: egress, deny: true, hosts: [a]", []),
         ("plane: inbound, deny: true, roles: [viewer], operations: [dag_runs:create], dags: [x]", []),
@@ -211,7 +225,7 @@ def test_tokens_of_airflows_own_are_noted_for_allow_rules_that_name_them():
 def test_a_tunnel_that_deny_rules_close():
     rules = (
         READERS
-        + "{id: tunnel, plane: egress, hosts: [a.b], methods: [CONNECT], identity: verified}\n"
+        + "{id: tunnel, plane: egress, hosts: [a.b], methods: [CONNECT], identity: verified-bearer}\n"
         + '{id: no, deny: true, plane: egress, hosts: ["*.b"], methods: [DELETE]}'
     )
     assert "the rule `tunnel` can never allow anything: the deny rule `no` covers it" in messages(
@@ -424,6 +438,21 @@ def test_a_reader_who_is_more_inside_airflow(role, rule, found):
     assert any("only reads here, and is `admin` inside Airflow" in message for message in told) == found
 
 
+def test_a_reader_who_is_more_inside_airflow_is_told_because_of_what():
+    """Also with pages of the UI, and with a deny rule about changes: neither is a change that the role may make."""
+    rules = """{id: r, plane: inbound, roles: [auditor], operations: ["*:read", "ui:pages", "ui:shell"]}
+{id: d, deny: true, plane: inbound, roles: [auditor], operations: ["*:change"]}"""
+    because = "because of event_logs:read, fab_permissions:read, fab_roles:read, fab_users:read"
+    message = f"the role `auditor` only reads here, and is `admin` inside Airflow, {because}"
+    assert message in messages(rules, roles="\n  auditor: {groups: [a]}\n")
+    narrower = rules.replace(
+        '"*:read", ', '"connections:read", "config:read", "providers:read", "plugins:read", "variables:read", '
+    )
+    told = [one for one in messages(narrower, roles="\n  auditor: {groups: [a]}\n") if "inside Airflow" in one]
+    some = "config:read, connections:read, plugins:read, providers:read and 1 more"
+    assert told == [f"the role `auditor` only reads here, and is `op` inside Airflow, because of {some}"]
+
+
 def test_built_in_roles_are_no_finding():
     roles = "\n  airflow.viewer: {groups: [g]}\n  team: {groups: [h], includes: [airflow.op]}\n"
     assert findings("", roles=roles) == []
@@ -492,3 +521,10 @@ def test_a_glob_that_looks_like_a_regular_expression(glob, found):
 
 def told(rules, **parts):
     return [finding.problem.message for finding in lint(load(rules, **parts))]
+
+
+def test_a_rule_that_only_a_sure_run_could_use_and_no_run_may_is_dead():
+    """A deny rule about a DAG applies to all calls of accounts, whose run is not sure, and runs have no roles."""
+    rules = f"{READERS}{{id: o, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}}\n"
+    found = messages(f"{rules}{{id: x, deny: true, paths: [/x], dags: [x]}}", issuers=ISSUERS)
+    assert "the rule `o` can never allow anything: the deny rule `x` covers it" in found

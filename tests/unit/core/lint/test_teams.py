@@ -57,7 +57,7 @@ def test_two_findings_about_one_rule_are_both_reported():
     [
         ('["dags:read"]', "`dags:read`"),
         ('["dag_runs:create", "dags:read"]', "`dag_runs:create`, `dags:read`"),
-        ('["airflow.user"]', "`asset_events:read`, `dag_runs:bulk`, `dag_runs:clear`, …"),
+        ('["airflow.user"]', "`asset_events:read`, `dag_runs:bulk`, `dag_runs:clear` and 22 more"),
         ('["pools:read", "ui:shell", "ui:pages", "ui:static"]', None),
     ],
 )
@@ -80,3 +80,37 @@ def test_a_destination_that_the_settings_lack_is_reported_once():
         "the rule `calls/a` names an unknown destination `order`",
         "no rule allows anything at the destination `orders`",
     ]
+
+
+@pytest.mark.parametrize(("rule", "crossed"), [
+    ('roles: [ops], dags: ["sales*"]', "sales-eu"),  # and sales: the first is named
+    ('roles: [ops], dags: ["*_report"]', "a"),
+    ('roles: [ops], dags: ["a*"]', "a"),
+    ('roles: [sales-op], dags: ["a*"]', "a"),
+    ('roles: [ops, a-op], dags: ["a*"]', "a"),
+    ('roles: [a-op, a-viewer], dags: ["a*"]', None),
+    ('roles: [ops], dags: ["a.*"]', None),
+    ('roles: [ops], dags: ["a.x*", "sales.daily"]', None),
+    ('roles: [ops], dags: ["*"]', None),
+    ('roles: [ops], dags: ["b*"]', None),
+    ('deny: true, roles: [ops], dags: ["a*"]', None),
+    ("roles: [ops]", None),
+])  # fmt: skip
+def test_a_pattern_that_reaches_into_a_teams_dags_and_beyond_them(rule, crossed):
+    roles = ROLES + "  ops: {groups: [ops]}\n"
+    found = messages(f'{VIEW}{OPERATE}{{id: x, plane: inbound, operations: ["dags:read"], {rule}}}\n', roles)
+    across = [message for message in found if message.startswith("the rule `x` names DAGs like ")]
+    assert [f"of the team `{crossed}` (`{crossed}.*`) and others" in message for message in across] == [True] * bool(
+        crossed
+    )
+
+
+def test_a_pattern_of_a_team_may_be_one_dag_and_one_for_all_teams_is_no_teams():
+    top = 'version: 1\nteams: [{names: [a, b], dags: ["{team}.*"]}, {names: [c], dags: [billing]}]'
+    each = VIEW.replace("view", "each").replace("dags: team", 'dags: ["common.*"]').replace("each-", "view-")
+    each = each.replace('"{team}-eacher"', '"{team}-viewer"')
+    roles = ROLES + "  ops: {groups: [ops]}\n"
+    rule = '{id: x, plane: inbound, operations: ["dags:read"], roles: [ops], dags: ["bill*", "common*"]}\n'
+    found = [one.problem.message for one in lint(load(VIEW + each + rule, roles=roles, top=top, issuers=INBOUND_ONLY))]
+    told = [message for message in found if message.startswith("the rule `x` names DAGs")]
+    assert told == ["the rule `x` names DAGs like `bill*`, which are some of the team `c` (`billing`) and others"]

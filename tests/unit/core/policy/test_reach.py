@@ -127,7 +127,7 @@ def test_only_a_deny_rule_has_wildcards_for_what_must_be_named():
 def test_the_words_for_an_operation():
     sets = ("airflow.viewer", "airflow.user", "airflow.op", "airflow.admin")
     assert words_for(TABLE.operations["dags:read"]) == ("dags:read", "dags:*", "*:read", "*", *sets)
-    assert words_for(TABLE.operations["pools:create"])[4:] == sets[2:]
+    assert words_for(TABLE.operations["pools:create"])[4:] == ("pools:change", "*:change", *sets[2:])
     assert words_for(TABLE.operations["event_logs:read"])[4:] == sets[3:]
 
 

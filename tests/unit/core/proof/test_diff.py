@@ -376,3 +376,24 @@ def test_no_membership_makes_a_caller_one_of_another_issuer():
     deny = 'id: d, deny: true, plane: inbound, roles: [partner], operations: ["pools:read"]'
     (change,) = changes(policy(f"{READ_POOLS}\n{deny}", head), policy(READ_POOLS, head))
     assert {caller.issuer for caller in change.callers} == {"people"}
+
+
+NO_ACCOUNTS = HEAD.replace(", egress: [outbound]", "")
+OF_RUNS = 'id: o, plane: egress, hosts: [a.example], paths: ["/**"], dags: [d], identity: verified-bearer'
+
+
+def test_runs_gain_what_is_allowed_to_runs_that_are_only_asserted():
+    """Where tasks can reach Airflow's key each run is `asserted`, also where no account calls on egress."""
+    weaker = OF_RUNS.replace("verified-bearer", "asserted")
+    (change,) = changes(policy(OF_RUNS, head=NO_ACCOUNTS), policy(weaker, head=NO_ACCOUNTS))
+    assert (change.gained, change.callers, change.levels) == (True, (RUN,), ("asserted",))
+    assert change.witness.words[-2:] == ("--identity", "asserted")
+
+
+def test_a_run_in_a_tunnel_has_no_proof():
+    tunnel = "id: t, plane: egress, hosts: [a.example], methods: [CONNECT]"
+    assert differences("", f"{tunnel}, identity: verified") == []
+    change = one("", f"{tunnel}, identity: verified-bearer")
+    assert (change.callers, change.levels) == ((RUN,), ("verified-bearer",))
+    change = one(f"{tunnel}, identity: verified-bearer", f"{tunnel}, identity: asserted")
+    assert (change.callers, change.levels) == ((RUN,), ("asserted",)), "an account asserts a run in a proof"

@@ -3,7 +3,7 @@
 import json
 import random
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 
@@ -18,6 +18,7 @@ from authz.core.proof import never as proof_of_never
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.points import real
 from authz.core.proof.wording import name_of
+from authz.core.request.path import CONNECT
 from tests.support.factories import small_policies as small
 
 
@@ -69,11 +70,12 @@ def tokens(policy, plane):
         if plane in issuer.audiences:
             for size in range(len(small.GROUPS) + 1):
                 for groups in combinations(small.GROUPS, size):
-                    for client in ((), small.CLIENTS):
-                        for subject in ((), small.SUBJECTS):
-                            held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
-                            memberships = (Membership(kind, value) for kind, values in held for value in values)
-                            yield Caller(issuer.name, tuple(memberships))
+                    others = ((), small.CLIENTS), ((), small.SUBJECTS), *(((), [name]) for name in policy.grantable)
+                    for client, subject, *grants in product(*others):
+                        held = ((Kind.GROUP, groups), (Kind.CLIENT, client), (Kind.SUBJECT, subject))
+                        held += tuple((Kind.GRANT, granted) for granted in grants)
+                        memberships = (Membership(kind, value) for kind, values in held for value in values)
+                        yield Caller(issuer.name, tuple(memberships))
 
 
 def is_excepted(caller, policy, words):
@@ -101,9 +103,9 @@ class Brute:
         # The roles are equal in all three policies.
         self.identities = {caller: caller.identity(policy) for caller in asked}
 
-    def everybody(self, run):
+    def everybody(self, run, method):
         """Everyone who may be the caller, of those whom the policies can tell apart."""
-        runs, others = run is not None, run is None or run.level is Level.ASSERTED
+        runs, others = run is not None, run is None or (run.level is Level.ASSERTED and method != CONNECT)
         return [caller for caller in self.after if (runs if caller == RUN else others)]
 
     def loses(self, caller, asked, run, shown):
@@ -114,7 +116,7 @@ class Brute:
 
     def anyone(self, requests):
         for asked, run in requests:
-            for caller in self.everybody(run):
+            for caller in self.everybody(run, asked.method):
                 narrowed = decide.narrows(asked, self.identities[caller], decide.route_of(asked, self.before))
                 for shown in ["", *(small.DAGS if narrowed else [])]:
                     if self.loses(caller, asked, run, shown):
@@ -160,7 +162,7 @@ RULES = """
 {id: orders, plane: egress, roles: [etl], destinations: [orders], methods: [GET], paths: ["/v1/**"]}
 {id: stock, plane: egress, hosts: ["*.stock.example"], paths: ["/**"], dags: ["stock_*"], tasks: ["load_*"]}
 {id: loose, plane: egress, hosts: [loose.example], paths: ["/x"], dags: ["loose_*"], identity: asserted}
-{id: tunnel, plane: egress, hosts: [db.example], methods: [CONNECT], dags: ["db_*"]}
+{id: tunnel, plane: egress, hosts: [db.example], methods: [CONNECT], dags: ["db_*"], identity: verified-bearer}
 """
 ROLES = """
   op: {groups: [ops]}
@@ -317,11 +319,33 @@ def test_a_violation_names_who_what_rule_and_a_command():
     [proof] = proofs(found.policy, found.never)
     [problem] = problems(proof, found.policy)
     assert problem.message == (
-        "the entry `n` of `never` does not hold: group `ops` and group `bots` may variables:read,"
-        " by rule `ops` at policy.yaml:18:5"
+        "the entry `n` of `never` does not hold: group `ops` and group `bots` may"
+        " variables:create, variables:update, variables:read, by rule `ops` at policy.yaml:18:5"
     )
-    assert problem.hint == "authz check GET /api/v2/variables --host z --group ops --group bots --issuer corp"
+    assert problem.hint == "authz check POST /api/v2/variables --host z --group ops --group bots --issuer corp"
     assert (problem.file, problem.line, problem.column) == ("entry.yaml", 2, 5)
+
+
+def test_all_operations_are_counted_and_the_most_dangerous_of_airflows_own_come_first():
+    """Connections before pages of FAB, though those need a stronger role, and a request that reaches them."""
+    admin = "  - {id: aa, plane: inbound, roles: [op], operations: [airflow.admin]}\n"
+    slipped = WHOLE.replace('operations: ["*:delete", "*:bulk"]}', "plane: inbound, methods: [DELETE]}")
+    entry = b'never:\n  - {name: n, roles: [bot], operations: ["*:bulk"]}\n'
+    found = cases.read_with(Bundle((slipped + admin).encode(), "policy.yaml"), entry, "entry.yaml")
+    [proof] = proofs(found.policy, found.never)
+    [one] = [one for one in proof.violations if one.rule.id == "aa"]
+    assert one.operations == (
+        "connections:bulk", "pools:bulk", "variables:bulk", "dag_runs:bulk", "task_instances:bulk",
+        "fab_permissions:bulk", "fab_roles:bulk", "fab_users:bulk",
+    )  # fmt: skip
+    assert one.dags == ()
+    assert one.witness.words[:2] == ("PATCH", "/api/v2/connections")
+    assert ", dag_runs:bulk and 4 more, by rule" in next(problems(proof, found.policy)).message
+
+
+def test_what_was_found_before_the_limit_is_a_violation(monkeypatch):
+    monkeypatch.setattr(proof_of_never, "MOST_ASKED", 8)
+    assert reasons('{operations: ["pools:*"]}')
 
 
 def test_of_many_rules_the_first_are_reported():

@@ -177,3 +177,30 @@ class TestWhatAChangeSays:
         deny = "id: x, plane: egress, deny: true, hosts: [a.example]"
         (change,) = self.changes([allow % "/v1", deny], [allow % "/**"])
         assert (change.paths, change.denied) == (("/**",), "")
+
+
+def test_a_deny_rule_about_methods_takes_a_part_of_an_operation():
+    """`dag_runs:read` has a POST route too: what a list of GETs loses is said."""
+    wide = 'id: a, roles: [op], plane: inbound, operations: ["dag_runs:read"]'
+    deny = "id: d, deny: true, plane: inbound, methods: [GET]"
+    assert told(cell("dag_runs:read", wide, deny)) == ((), (), (), ("GET",))
+    elsewhere = "id: d, deny: true, plane: inbound, methods: [DELETE]"
+    assert told(cell("dag_runs:read", wide, elsewhere)) == ((), (), (), ())
+
+
+RIGHT = "id: a, plane: egress, hosts: [a.example]"
+
+
+def only(*rules):
+    (right,) = [one for one in calls(policy(*rules), [OP]) if one.callers != (OP,)]
+    return right
+
+
+def test_a_right_of_all_dags_or_tasks_is_not_said_to_be_of_some():
+    right = only(f'{RIGHT}, paths: ["/**"], dags: ["*", "b*"], tasks: ["*b", "*"]')
+    assert (right.dags, right.tasks) == ((), ())
+
+
+def test_where_no_rule_tells_runs_apart_no_level_is_named():
+    right = only(f'{RIGHT}, roles: [authenticated], paths: ["/**"]')
+    assert right.levels == ()

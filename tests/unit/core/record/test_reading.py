@@ -122,3 +122,11 @@ def test_fewer_fields_make_another_entry():
 
 def test_every_reason_is_explained():
     assert set(SKIPPED) == set(Skipped)
+
+
+def test_a_line_that_begins_as_a_decision_is_no_entry_whatever_follows():
+    body = {"issuer": "https://idp.test", "subject": "a", "client": "", "user": "", "groups": []}
+    name = identity_id(written(body))
+    entry = b'{"v":1,"type":"identity","id":"%b",%b' % (name.encode(), written(body)[1:])
+    assert entry_in(entry) == (name, body)
+    assert entry_in(entry.replace(b'"v":1,', b'"v":1,"type":"decision",')) is None

@@ -9,7 +9,7 @@ from authz.core.model import Plane
 from authz.core.shadow import Changes
 from authz.core.shadow.changes import MOST
 from tests.support.factories import small_policies
-from tests.support.factories.policies import claims, identity, load, narrowing, request, run
+from tests.support.factories.policies import ROLES, claims, identity, load, narrowing, request, run
 
 RULES = """{id: read, plane: inbound, roles: [viewer], operations: ["dags:read"]}
 {id: pages, plane: inbound, roles: [viewer], paths: ["/x/**"]}
@@ -63,6 +63,41 @@ def test_other_roles_another_catalogue_and_many_changes_are_always_evaluated():
     assert Changes(before, load(many)).may_differ(asked, who, who, decision)
 
 
+@pytest.mark.parametrize(
+    ("added", "asked", "concern", "may"),
+    [
+        ('{id: more, plane: inbound, roles: [viewer], operations: ["dags:read"]}', "/api/v2/dags", False, False),
+        ('{id: no, deny: true, plane: inbound, operations: ["dags:read"]}', "/api/v2/dags", False, False),
+        ('{id: no, deny: true, plane: inbound, operations: ["health:read"]}', "/api/v2/monitor/health", True, True),
+        ('{id: no, deny: true, plane: inbound, operations: ["version:read"]}', "/api/v2/monitor/health", True, False),
+        ('{id: all, public: true, plane: inbound, operations: ["version:read"]}', "/api/v2/version", True, True),
+        ('{id: all, public: true, plane: inbound, operations: ["version:read"]}', "/api/v2/dags", True, False),
+    ],
+)
+def test_what_an_anonymous_caller_may_do_depends_on_public_rules_and_what_denies_them(added, asked, concern, may):
+    rules = RULES + '{id: health, public: true, plane: inbound, operations: ["health:read"]}\n'
+    before, after = load(rules), load(rules + added)
+    asked = request("GET", asked)
+    decision = evaluate(asked, None, before)
+    changes = Changes(before, after)
+    assert (changes.concern_anonymous(decision), changes.may_differ(asked, None, None, decision)) == (concern, may)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (("viewer: {", "viewer: {description: those who read, "), True),
+        (("[data-readers]", "[data-readers, more]"), False),
+        (("viewer:", "reader: {groups: [x]}\n  viewer:"), False),
+        (("agent: true", "agent: false"), False),
+    ],
+)
+def test_callers_are_the_same_where_their_roles_are(change, same):
+    assert change[0] in ROLES
+    before, after = load(RULES), load(RULES, roles=ROLES.replace(*change))
+    assert Changes(before, after).same_callers is Changes(after, before).same_callers is same
+
+
 def test_on_egress_every_change_counts():
     before = load(RULES)
     who = identity("sales-etl", run=run())
@@ -88,6 +123,8 @@ def test_what_need_not_be_evaluated_is_decided_alike(plane):
             if not changes.may_differ(asked, ours, theirs, decision):
                 assert decision == other
                 skipped += 1
+            elif ours is None:
+                assert changes.concern_anonymous(decision)
             differed += decision != other
     assert differed > PAIRS / 10
     assert skipped > PAIRS / 10

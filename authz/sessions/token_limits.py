@@ -1,0 +1,96 @@
+"""Limits on what callers without a valid token can cost a port that reads tokens.
+
+Law: a peer that has sent no wrong token is never refused because of others. Wrong tokens are counted per peer and in
+total; so is waiting for a key. A peer is the address of the connection together with the client that it names: Envoy
+overwrites `x-forwarded-for`, and a caller that forges this header at the port itself is not counted as one of Envoy's
+clients.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from authz.ops.http_server import Asked
+
+_MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of a CPU
+_MOST_WRONG_OF_ONE: Final = 20
+_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time
+_MOST_WAITING_OF_ONE: Final = 8
+
+
+class WrongTokens:
+    """How many tokens with a wrong signature each peer sent in this second. Time is an argument; not thread-safe.
+
+    Bounded by what was let through: all counts of a second are dropped when the next one begins.
+    """
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._of: dict[str, int] = {}
+        self._all = 0
+
+    def admits(self, peer: str, now: float) -> bool:
+        """Whether another token of this peer may cost a signature check."""
+        self._turn(now)
+        wrong = self._of.get(peer, 0)
+        return not wrong or (wrong < _MOST_WRONG_OF_ONE and self._all < _MOST_WRONG)
+
+    def note(self, peer: str, now: float) -> None:
+        """Count a wrong token of this peer."""
+        self._turn(now)
+        self._of[peer] = self._of.get(peer, 0) + 1
+        self._all += 1
+
+    def _turn(self, now: float) -> None:
+        if int(now) != self._second:
+            self._second, self._all = int(now), 0
+            self._of.clear()
+
+
+class KeyWaits:
+    """Waits until a key was fetched, for few requests at a time. Any thread.
+
+    Args:
+        want_key: asks for a key, see `authz.keys.KeyStore.request`.
+        longest_s: seconds that one waits.
+    """
+
+    def __init__(self, want_key: Callable[[str, str, Callable[[], None]], bool], longest_s: float) -> None:
+        self._want_key = want_key
+        self._longest_s = longest_s
+        self._lock = threading.Lock()
+        self._waiting: Counter[str] = Counter()
+
+    def wait(self, peer: str, issuer: str, key_id: str) -> bool | None:
+        """Wait; False: the key cannot be asked for now; None: too many wait already."""
+        with self._lock:
+            if self._waiting[peer] >= _MOST_WAITING_OF_ONE or self._waiting.total() >= _MOST_WAITING:
+                return None
+            self._waiting[peer] += 1
+        try:
+            fetched = threading.Event()
+            if not self._want_key(issuer, key_id, fetched.set):
+                return False
+            fetched.wait(self._longest_s)
+            return True
+        finally:
+            with self._lock:
+                self._waiting[peer] -= 1
+                if not self._waiting[peer]:
+                    del self._waiting[peer]
+
+
+def peer_of(asked: Asked) -> str:
+    """The key that a request's sender is counted under."""
+    return f"{share_of(asked.peer)} {share_of(asked.forwarded)}"
+
+
+def share_of(peer: str) -> str:
+    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    return str(ip_network(f"{peer.partition('%')[0]}/64", strict=False)) if address.version == 6 else peer  # noqa: PLR2004 IP's own number

@@ -1,0 +1,114 @@
+"""The lines of the grants file: exactly one form each, and no other line is an event."""
+
+import json
+
+import pytest
+
+from authz.core.grants import Actor, Ended, encode, parse
+from authz.core.grants.events import LONGEST_LINE, LONGEST_S, MOST_REASON
+from tests.support.factories.grants import approved, ended, requested, who
+from tests.support.factories.tokens import ISS
+
+EVENTS = [
+    requested(),
+    requested(open=True),
+    requested(local="root"),
+    requested(subject="ünïcode \u202e"),
+    approved(),
+    ended(),
+    ended(by="bo"),
+    Ended(id="g0000001", at=1, by=Actor(local="root")),
+]
+LINES = [json.loads(encode(event)) for event in (requested(), approved(), ended(by="bo"))]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_a_line_is_read_back_as_the_event(event):
+    line = encode(event)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert parse(line) == event
+
+
+def test_a_name_is_kept_and_does_not_make_another_identity():
+    event = approved()
+    named = type(event)(id=event.id, at=event.at, by=who("bo", name="Bo B."))
+    assert parse(encode(named)).by.name == "Bo B."
+    assert named == event
+
+
+@pytest.mark.parametrize("members", LINES, ids=lambda members: members["event"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event": "other"},
+        {"event": None},
+        {"id": "short"},
+        {"id": "UPPERCASE1"},
+        {"id": "x" * 43},
+        {"id": 12345678},
+        {"at": -1},
+        {"at": True},
+        {"at": 1.5},
+        {"at": 10**15},
+        {"subject": ""},
+        {"subject": "x" * 513},
+        {"issuer": 7},
+        {"name": ""},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_anything_else_is_no_event(members, change):
+    with pytest.raises(ValueError, match=" ") as caught:
+        parse(json.dumps(members | change).encode())
+    assert "ana" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": 0},
+        {"seconds": LONGEST_S + 1},
+        {"seconds": "1h"},
+        {"reason": ""},
+        {"reason": "x" * (MOST_REASON + 1)},
+        {"entry": ["a"]},
+        {"local": ""},
+    ],
+    ids=str,
+)
+def test_a_request_has_its_own_bounds(change):
+    with pytest.raises(ValueError, match=" "):
+        parse(json.dumps(LINES[0] | change).encode())
+
+
+def test_only_true_makes_a_request_open():
+    assert parse(json.dumps(LINES[0] | {"open": 1}).encode()).open is False
+    assert parse(json.dumps(LINES[0] | {"open": "true"}).encode()).open is False
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"nonsense",
+        b'{"event":"end","event":"end","id":"g0000001","at":1}',
+        b'{"event":"end","id":"g0000001","at":1,"issuer":"x"}',
+        b'{"event":"approve","id":"g0000001","at":1}',
+        b'{"event":"end","id":"g0000001","at":1,"local":"root","issuer":"x","subject":"y"}',
+        b"x" * (LONGEST_LINE + 1),
+        b'{"event":"end","id":"g0000001","at":1,"x":[[[[[[[[[]]]]]]]]]}',
+    ],
+)
+def test_what_is_no_such_object_is_no_event(line):
+    with pytest.raises(ValueError, match=" "):
+        parse(line)
+
+
+def test_an_actor_is_shown_in_one_line():
+    shown = str(who("ana", name="Ana\nadmin: yes\u202e"))
+    assert shown == rf"Ana\nadmin: yes\u202e (sub ana of {ISS})"
+    assert str(Actor(local="ro\not")) == r"local ro\not"
