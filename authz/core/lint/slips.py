@@ -143,7 +143,7 @@ def about_slips(policy: Policy, *, near: bool) -> Iterator[Problem]:
         for slip in slips.of(rule) if deny else slips.of_paths(rule):
             if near is (slip.near and deny) and (deny or slip.near):
                 message = f"the {'deny ' if deny else ''}rule `{rule.id}` names {slip.what}"
-                yield Problem(policy.file, rule.line, rule.column, message, slip.hint)
+                yield Problem(*policy.place_of(rule), message, slip.hint)
 
 
 def _wide(path: PathPattern) -> Shape:

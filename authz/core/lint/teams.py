@@ -57,7 +57,7 @@ def across_teams(policy: Policy) -> Iterator[Problem]:
                     f" `{found.team}` (`{found.glob.text}`) and others"
                 )
                 hint = "if you mean that team's, write its pattern; if not, a narrower one"
-                yield Problem(policy.file, rule.line, rule.column, message, hint)
+                yield Problem(*policy.place_of(rule), message, hint)
 
 
 class _Pattern(NamedTuple):

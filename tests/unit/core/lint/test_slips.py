@@ -2,7 +2,9 @@
 
 import pytest
 
+from authz.core import policy as policies
 from authz.core.lint.review import lint
+from tests.support.factories import included
 from tests.support.factories.policies import load
 
 ROLES = "\n  viewer: {groups: [g]}\n"
@@ -83,3 +85,10 @@ def test_many_paths_are_not_compared_without_end():
     slips = ", ".join(f'"/api/v2/conection{number}"' for number in range(201))
     told = found(INBOUND + f"paths: [{slips}]")
     assert sorted(one[0] for one in told) == ["note"] * 2 + ["warning"] * 199  # of another rule one was looked at
+
+
+def test_a_slip_of_a_team_is_in_its_file():
+    rule = "{id: z, plane: egress, deny: true, destinations: [warehouse], methods: [DELETE]}"
+    found = lint(policies.load(included.bundle(included.rules(rule))))
+    place = f"{included.SALES}:2:5: the deny rule `z/{included.SALES}` names the destination `warehouse`, {NO_RULE}"
+    assert [one.severity.value for one in found if str(one.problem).startswith(place)] == ["note"]

@@ -6,6 +6,8 @@ from authz.core.lint.destinations import against
 from authz.core.lint.egress_map import WayOut, WaysOut
 from authz.core.lint.review import lint
 from authz.core.model import Level
+from authz.core.policy import load as load_bundle
+from tests.support.factories import included
 from tests.support.factories.policies import ISSUERS, load
 
 TOP = 'version: 1\nteams: [{names: [a, sales, sales-eu], dags: ["{team}.*"]}]'
@@ -114,3 +116,14 @@ def test_a_pattern_of_a_team_may_be_one_dag_and_one_for_all_teams_is_no_teams():
     found = [one.problem.message for one in lint(load(VIEW + each + rule, roles=roles, top=top, issuers=INBOUND_ONLY))]
     told = [message for message in found if message.startswith("the rule `x` names DAGs")]
     assert told == ["the rule `x` names DAGs like `bill*`, which are some of the team `c` (`billing`) and others"]
+
+
+def test_a_pattern_in_the_file_of_a_team_is_reported_there():
+    include = f"""
+  - {{file: {included.HR}, team: hr, roles: [everyone], dags: ["sal*"]}}
+  - {{file: {included.SALES}, team: sales}}
+"""
+    rule = '{id: x, plane: inbound, roles: [everyone], operations: ["dags:read"], dags: ["sal*"]}'
+    found = lint(load_bundle(included.bundle(hr=included.rules(rule), text=included.main(include=include))))
+    start = f"{included.HR}:2:5: the rule `x/{included.HR}` names DAGs like `sal*`, which are some of the team `sales`"
+    assert [str(one.problem).startswith(start) for one in found if "names DAGs" in one.problem.message] == [True]
