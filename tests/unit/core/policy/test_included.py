@@ -254,6 +254,21 @@ def test_mistakes_of_shape_and_meaning_are_found_together():
     ]
 
 
+def test_no_rule_of_a_team_is_called_like_those_of_grants():
+    line = '{id: grant, plane: inbound, roles: [sales-viewer], operations: ["dags:read"], dags: team}'
+    assert mistake(line) == "`grant` is what the rules of `grantable` are called (choose another id)"
+
+
+def test_what_callers_may_ask_for_is_a_matter_of_the_policy_file():
+    more = "grantable:\n  - {id: x, requesters: [everyone], approvers: none, longest: 1h, roles: [admin]}\n"
+    [text] = problems(GOOD_SALES + more)
+    assert "unknown key `grantable`" in text
+    rule = '{id: a, plane: inbound, roles: [grant/x], operations: ["dags:read"], dags: team}'
+    [text] = problems(rules(rule), text=main() + more)
+    assert "unknown role `grant/x`" in text
+    assert {"grant/x"} == {name for name in load(bundle(text=main() + more)).roles if "/" in name}
+
+
 def test_a_half_written_file_is_refused_where_it_says_so():
     assert problems(f"end_mark: true\n{GOOD_SALES}") == [
         f"{SALES}:1:1: the file has no end mark: it is half written (if it is whole, end it with a line `...`)"
