@@ -211,7 +211,7 @@ def _rule_lines(considered: Iterable[Considered]) -> Iterator[str]:
     others = Counter(written(rule.rule) for rule in considered if rule.team and not rule.applies)
     shown: set[str] = set()
     for rule in considered:
-        name = written(rule.rule)
+        name = written(rule.rule) if rule.team else rule.rule
         if name in shown and rule.team and not rule.applies:
             continue
         verdict = "applies" if rule.applies else "does not apply"

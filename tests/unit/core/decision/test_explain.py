@@ -5,7 +5,9 @@ import pytest
 from authz.core.decision.decide import UNSURE, evaluate
 from authz.core.decision.explain import explain
 from authz.core.policy import Effect
+from authz.core.policy import load as load_bundle
 from authz.core.reasons import Reason
+from tests.support.factories import included
 from tests.support.factories.policies import caller, claims, identity, load, narrowing, request, run
 
 POLICY = load(
@@ -455,3 +457,12 @@ def test_a_rule_for_all_teams_is_listed_once_where_it_does_not_apply(dag, roles,
 def test_one_other_team():
     made = explain(request("GET", "/api/v2/dags/hr_x"), identity("hr-viewer", "it-viewer"), teams())
     assert "    and for 2 other teams, whose `view` does not apply" in made.lines()
+
+
+def test_a_rule_of_a_file_hides_no_rule_for_all_teams_of_the_same_id():
+    line = '{id: see, plane: inbound, roles: [hr-viewer], operations: ["dags:read"], dags: team}'
+    text = included.main().replace("id: team-see", "id: see")
+    policy = load_bundle(included.bundle(hr=included.rules(line), sales=included.rules(), text=text))
+    made = explain(request("GET", "/api/v2/dags/other"), identity("hr-viewer"), policy)
+    lines = [line.strip().partition(" (")[0] for line in made.lines() if "see/" in line or "other team" in line]
+    assert lines == [f"allow `see/{included.HR}`", "allow `see/hr`", "and for 1 other team, whose `see` does not apply"]
