@@ -98,7 +98,9 @@ class SharedFields(RequestFields, ComparedFields):
     decision: Annotated[str, "`allow`, `deny`, or `issue`: a task got its run identity"]
     reason: Annotated[str, "why: [reasons](reasons.md)"]
     rule: Annotated[
-        str, "id of the rule that decided; id/team of a rule for all teams, grant/id of a grant; empty where none did"
+        str,
+        "id of the rule that decided; id/team of a rule for all teams, id/file of one in a file of `include`, grant/id"
+        " of a grant; empty where none did",
     ]
     revision: Annotated[
         str,
