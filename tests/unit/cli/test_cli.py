@@ -383,6 +383,9 @@ class TestLint:
         assert f"warning: {candidate}:" in result.output
         assert "the candidate is not compared: the rule `runs` names an unknown destination `order`" in result.output
         assert result.exit_code == before.exit_code, "no answer depends on it"
+        never = "never: [{name: vault, plane: egress, hosts: [vault.internal], destinations: [order]}]\n"
+        candidate.write_text(f"{path.read_text()}\n{never}")
+        assert "the entry `vault` of `never` names an unknown" in run("lint", path, "--settings", settings).output
         candidate.write_text("version: 2\n")
         assert "the candidate is not compared: " in run("lint", path, "--settings", settings).output
         candidate.unlink()
