@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from authz.core.errors import Problem
 from authz.core.policy.bundle import Bundle, Part
 from authz.ops.file_watcher import Content, Watcher
 from authz.ops.policy_file import PolicyFile
@@ -365,3 +366,17 @@ def test_a_team_that_changes_nothing_that_is_in_force_is_not_reported_as_good_ag
     with caplog.at_level(logging.INFO):
         take_files(place, "rules: [")
     assert "stays in force: its file can be used again" not in caplog.text
+
+
+def test_a_teams_never_about_what_settings_do_not_have_is_a_mistake_of_its_file_alone(place):
+    def check(suite):
+        vain = [one for one in suite.never if "warehose" in one.rule.destinations]
+        return [Problem(one.file, one.line, one.column, "unknown destination `warehose`") for one in vain]
+
+    place.file = PolicyFile(place.path, accept=lambda _policy: None, events=place.events, check=check)
+    take_files(place)
+    never = "never: [{plane: egress, destinations: [warehose]}]\n"
+    take_files(place, included.GOOD_SALES + never, NEWER_HR)
+    assert f"newer/{included.HR}" in place.file.current.rules
+    assert place.events.told[-1] == {included.SALES: "last good"}
+    assert place.file.notes()[0].endswith("unknown destination `warehose`")

@@ -4,10 +4,15 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+import pytest
+
+from authz.core import cases
 from authz.core.cases import report
 from authz.core.cases.coverage import coverage
 from authz.core.cases.invariants import SHOWN, proofs
 from authz.core.cases.judge import EXPLAINED, Judge
+from authz.core.errors import PolicyError
+from tests.support.factories import included
 from tests.support.factories.suites import read
 
 TESTS = """{name: readers read, who: reader, request: GET /api/v2/dags, expect: allow, rule: readers}
@@ -176,3 +181,22 @@ def test_junit_has_a_test_case_per_entry_of_never():
     assert entry[0].get("type") == "never"
     assert "authz check GET" in entry[0].text
     assert root[1].get("time") == "0.500000"
+
+
+def test_what_tests_leave_uncovered_is_placed_in_the_file_that_has_it():
+    tests = "tests: [{who: {groups: [admins]}, operation: dags:read, expect: allow}]\n"
+    suite = cases.read(included.bundle(text=included.main() + tests))
+    found = report.outcome(suite, Judge(suite.policy), [], [], measured=coverage(suite, Judge(suite.policy)))
+    place, name = f"{included.SALES}:2:5", f"view/{included.SALES}"
+    assert f"  {place}: the rule `{name}` applies to no request of the tests" in [*report.lines(found)]
+    listed = [one for one in report.as_json(found)["coverage"]["uncovered"] if one["rule"] == name]
+    assert {(one["file"], one["line"], one["column"]) for one in listed} == {(included.SALES, 2, 5)}
+
+
+def test_why_an_entry_of_never_does_not_hold_is_placed_in_the_file_that_has_it():
+    never = 'never: [{name: runs, operations: ["dag_runs:read"], except: [admin, hr-viewer]}]\n'
+    with pytest.raises(PolicyError) as caught:
+        cases.load(included.bundle(text=included.main() + never))
+    [problem] = caught.value.problems
+    assert problem.file == "policy.yaml"
+    assert f"by rule `view/{included.SALES}` at {included.SALES}:2:5" in problem.message

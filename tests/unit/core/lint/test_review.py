@@ -2,6 +2,8 @@ import pytest
 
 from authz.core import catalogue
 from authz.core.lint.review import Finding, Severity, lint
+from authz.core.policy import load as load_bundle
+from tests.support.factories import included
 from tests.support.factories.policies import ISSUERS, ROLES, load, narrowing_catalogue
 
 TWO_ISSUERS = f"""{ISSUERS}
@@ -528,3 +530,10 @@ def test_a_rule_that_only_a_sure_run_could_use_and_no_run_may_is_dead():
     rules = f"{READERS}{{id: o, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}}\n"
     found = messages(f"{rules}{{id: x, deny: true, paths: [/x], dags: [x]}}", issuers=ISSUERS)
     assert "the rule `o` can never allow anything: the deny rule `x` covers it" in found
+
+
+def test_a_rule_of_a_team_that_others_deny_is_reported_in_its_file():
+    deny = '  - {id: no, plane: inbound, deny: true, roles: [sales-viewer], operations: ["dag_runs:read"]}\n'
+    found = lint(load_bundle(included.bundle(text=included.main() + deny)))
+    start = f"{included.SALES}:2:5: the rule `view/{included.SALES}` can never allow anything"
+    assert [str(one.problem).startswith(start) for one in found if "can never allow" in str(one.problem)] == [True]

@@ -17,6 +17,7 @@ from authz.core.policy.bundle import (
 )
 from authz.core.policy.included import MOST_COMBINATIONS, MOST_ENDS
 from authz.core.policy.load import load_without_tests
+from authz.core.policy.rules import held
 from tests.support.factories.included import GOOD_HR, GOOD_SALES, HR, SALES, VIEW, bundle, main, rules
 from tests.support.factories.policies import claims, request, run
 
@@ -267,6 +268,16 @@ def test_what_callers_may_ask_for_is_a_matter_of_the_policy_file():
     [text] = problems(rules(rule), text=main() + more)
     assert "unknown role `grant/x`" in text
     assert {"grant/x"} == {name for name in load(bundle(text=main() + more)).roles if "/" in name}
+
+
+def test_a_grant_of_a_role_gives_what_the_file_of_its_team_gives():
+    more = "grantable:\n  - {id: x, requesters: [everyone], approvers: none, longest: 1h, roles: [sales-viewer]}\n"
+    policy = load(bundle(text=main() + more))
+    path = "/api/v2/dags/sales_a/dagRuns"
+    assert not allowed(policy, "GET", path, "all")
+    holder = policy.identify(claims(groups=["all"]), held(["x"]))
+    assert evaluate(request("GET", path), holder, policy).rule == f"view/{SALES}"
+    assert not isinstance(evaluate(request("GET", "/api/v2/dags/sales_secret"), holder, policy), Allow)
 
 
 def test_a_half_written_file_is_refused_where_it_says_so():
