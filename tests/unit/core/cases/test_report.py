@@ -176,3 +176,10 @@ def test_junit_has_a_test_case_per_entry_of_never():
     assert entry[0].get("type") == "never"
     assert "authz check GET" in entry[0].text
     assert root[1].get("time") == "0.500000"
+
+
+def test_what_the_tests_name_and_the_policy_does_not_is_said_before_the_failures():
+    unknown = "{name: slip, who: {groups: [data-admin]}, operation: 'dags:read', expect: allow}"
+    lines = list(report.lines(made(unknown)))
+    assert lines[1].startswith("warning: policy.yaml:")
+    assert "`data-admin` (did you mean `data-admins`?)" in lines[1]
