@@ -136,8 +136,7 @@ def _about_dags(rule: Rule, region: Region, target: Target) -> Iterator[Region]:
         elif made.dag_at >= 0:
             for glob in named:
                 for segment in segments(made.path[made.dag_at], None if glob == EVERY else glob):
-                    if segment != ANY_DAG:
-                        yield from _as_narrowed_before(_with_segment(made, made.dag_at, segment), target)
+                    yield from _as_narrowed_before(_with_segment(made, made.dag_at, segment), target)
         elif not rule.dags:
             yield from _as_narrowed_before(made, target)
 

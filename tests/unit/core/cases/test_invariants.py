@@ -3,9 +3,9 @@
 import pytest
 
 from authz.core import cases
-from authz.core.cases.invariants import check_line, proofs, reason
+from authz.core.cases.invariants import check_line, over_time, proofs, reason
 from authz.core.errors import PolicyError
-from authz.core.policy import Bundle, rule_checks
+from authz.core.policy import NEVER, Bundle, rule_checks
 from authz.core.proof.never import Violation
 from tests.support.factories.suites import bundle, read
 
@@ -134,3 +134,10 @@ def test_a_violation_for_which_no_real_request_was_found_has_no_command():
         caller=found.caller, region=found.region, operations=found.operations, dags=(), rule=found.rule, witness=None
     )
     assert check_line(without) == ""
+
+
+def test_an_entry_that_holds_before_and_after_an_end_is_proven_once():
+    rules = "{id: ends, plane: inbound, roles: [viewer], operations: [pools:read], until: 2099-12-01}"
+    suite = cases.load(with_never(HOLDS, rules=rules))
+    [proof] = over_time(suite.policy, suite.never)
+    assert (proof.violations, proof.since) == ((), -NEVER)

@@ -200,3 +200,10 @@ def test_why_an_entry_of_never_does_not_hold_is_placed_in_the_file_that_has_it()
     [problem] = caught.value.problems
     assert problem.file == "policy.yaml"
     assert f"by rule `view/{included.SALES}` at {included.SALES}:2:5" in problem.message
+
+
+def test_what_the_tests_name_and_the_policy_does_not_is_said_before_the_failures():
+    unknown = "{name: slip, who: {groups: [data-admin]}, operation: 'dags:read', expect: allow}"
+    lines = list(report.lines(made(unknown)))
+    assert lines[1].startswith("warning: policy.yaml:")
+    assert "`data-admin` (did you mean `data-admins`?)" in lines[1]

@@ -1,6 +1,6 @@
 import pytest
 
-from authz.core.lint.destinations import against
+from authz.core.lint.destinations import against, unknown
 from authz.core.lint.egress_map import WayOut, WaysOut
 from authz.core.model import Level
 from tests.support.factories.policies import load
@@ -152,3 +152,9 @@ def test_a_destination_that_no_rule_reaches():
         "authz.yaml: no rule allows anything at the destination `files`"
         " (add a rule with destinations: [files], or remove it)"
     )
+
+
+def test_unknown_destinations_of_a_rule_come_with_a_hint():
+    policy = load(BOTH.format(ALLOW + "destinations: [order]"))
+    assert unknown(policy.rules["x"], ways(ORDERS)) == [("order", "did you mean `orders`?")]
+    assert unknown(load(BOTH.format(ALLOW + "hosts: [a]")).rules["x"], ways(ORDERS)) == []
