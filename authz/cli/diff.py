@@ -183,15 +183,57 @@ def no_new_access(old: str, new: str | None, *, airflow: tuple[str, str] | str, 
     click.get_current_context().exit(1 if report.widens else 0)
 
 
+class _Step(NamedTuple):
+    """What people are shown of a period: the changes that were not there before, and those that are no more."""
+
+    period: Period
+    changes: Sequence[Change]
+    over: Sequence[Change] = ()
+
+
+def _steps(report: _Report, names: Names) -> list[_Step]:
+    """One for each period that says anything else than the one before it. The first is that of now."""
+    steps: list[_Step] = []
+    before: tuple[Change, ...] = ()
+    for period in report.found:
+        then, now = ({_said(change, names) for change in made} for made in (before, period.changes))
+        changes = [change for change in period.changes if _said(change, names) not in then]
+        over = [change for change in before if _said(change, names) not in now]
+        if not steps or changes or over:
+            steps.append(_Step(period, changes, over))
+        before = period.changes
+    return steps
+
+
+def _said(change: Change, names: Names) -> tuple[object, ...]:
+    return change.gained, names.who(change), names.what(change), names.because(change)
+
+
 def _lines(report: _Report) -> Iterator[str]:
     """The report for a terminal."""
-    names, found = Names(report.policies), report.found
+    names = Names(report.policies)
     for condition in report.named:
         yield click.style(one_line(condition.text), fg="yellow")
-    for one in found:
-        if len(found) > 1:
-            yield click.style(_since(one, found), bold=True)
-        yield from _changes(one, names, report) if one.changes else (_nothing(report.named),)
+    steps = _steps(report, names)
+    for one in steps:
+        if len(steps) > 1:
+            yield click.style(_since(one.period, report.found), bold=True)
+        yield from _changes(one, names, report)
+        yield from _over(one, names)
+        if not (one.changes or one.over):
+            yield _nothing(report.named)
+
+
+def _title(change: Change) -> str:
+    return "gains" if change.gained else "loses"
+
+
+def _over(step: _Step, names: Names) -> Iterator[str]:
+    """What was said before and is not so any more."""
+    for change in step.over[:_SHOWN]:
+        yield f"no longer {_title(change)} {names.who(change)}: {names.what(change)}"
+    if len(step.over) > _SHOWN:
+        yield f"and {len(step.over) - _SHOWN} more that are no longer so: see --json"
 
 
 def _nothing(named: Sequence[Condition]) -> str:
@@ -203,15 +245,15 @@ def _since(one: Period, found: Sequence[Period]) -> str:
     return "now:" if one is found[0] else f"from {moment_text(one.since)} on:"
 
 
-def _changes(period: Period, names: Names, report: _Report) -> Iterator[str]:
-    for gained, title, color in ((True, "gains", "green"), (False, "loses", "red")):
-        listed = [change for change in period.changes if change.gained is gained]
+def _changes(step: _Step, names: Names, report: _Report) -> Iterator[str]:
+    for gained, color in ((True, "green"), (False, "red")):
+        listed = [change for change in step.changes if change.gained is gained]
         for change in listed[:_SHOWN]:
-            yield f"{click.style(title, fg=color)} {names.who(change)}: {names.what(change)}"
+            yield f"{click.style(_title(change), fg=color)} {names.who(change)}: {names.what(change)}"
             yield f"    {names.because(change)}"
             if change.witness is not None:
                 shows = f"   shows {one_line(change.witness.shows)}" if change.witness.shows else ""
-                words = (*change.witness.words, *report.options(change, period))
+                words = (*change.witness.words, *report.options(change, step.period))
                 yield f"    try: authz check {command(words)}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
@@ -219,25 +261,31 @@ def _changes(period: Period, names: Names, report: _Report) -> Iterator[str]:
 
 def _markdown(report: _Report) -> Iterator[str]:
     """The report for a pull request."""
-    names, named, found = Names(report.policies, MARKDOWN), report.named, report.found
+    names, named = Names(report.policies, MARKDOWN), report.named
     yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
-    for one in found:
-        if len(found) > 1:
-            yield f"**{_since(one, found)}**\n" if one is found[0] else f"\n**{_since(one, found)}**\n"
-        yield from _table(one, names, report) if one.changes else (f"{_nothing(named).capitalize()}.",)
+    steps = _steps(report, names)
+    for one in steps:
+        if len(steps) > 1:
+            since = f"**{_since(one.period, report.found)}**\n"
+            yield since if one is steps[0] else f"\n{since}"
+        if one.changes:
+            yield from _table(one, names, report)
+        yield from (f"\n- {line}" for line in _over(one, names))
+        if not (one.changes or one.over):
+            yield f"{_nothing(named).capitalize()}."
 
 
-def _table(period: Period, names: Names, report: _Report) -> Iterator[str]:
+def _table(step: _Step, names: Names, report: _Report) -> Iterator[str]:
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
-    for change in period.changes[:_SHOWN]:
-        options = report.options(change, period)
+    for change in step.changes[:_SHOWN]:
+        options = report.options(change, step.period)
         words = MARKDOWN.code(command((*change.witness.words, *options))) if change.witness is not None else ""
         shows = f" shows {MARKDOWN.code(change.witness.shows)}" if change.witness and change.witness.shows else ""
-        title = "gains" if change.gained else "loses"
-        yield f"| {title} | {names.who(change)} | {names.what(change)} | {names.because(change)} | {words}{shows} |"
-    if len(period.changes) > _SHOWN:
-        yield f"\nand {len(period.changes) - _SHOWN} more: see `--json`"
+        said = f"{_title(change)} | {names.who(change)} | {names.what(change)} | {names.because(change)}"
+        yield f"| {said} | {words}{shows} |"
+    if len(step.changes) > _SHOWN:
+        yield f"\nand {len(step.changes) - _SHOWN} more: see `--json`"
 
 
 def _as_json(report: _Report) -> dict[str, object]:

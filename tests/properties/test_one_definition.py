@@ -69,7 +69,7 @@ def asked_about(rng, plane, gate, seen):
     """One pair, and all questions."""
     made = pair(rng, plane)
     old, new = made.now
-    asked = [*questions(rng, plane, old, REQUESTS)]
+    asked = [*questions(rng, plane, (old, new), REQUESTS)]
     gate.lines()
     gate.serve(old, new)
     before = [gate.ask(one) for one in asked]
@@ -119,7 +119,7 @@ def check_engine(policy, answers):
         assert said(found) == decided(record), question.words
 
 
-NOT_ASKED = {"policy_path", "settings_path", "at", "as_json", "requests_file"}
+NOT_ASKED = {"policy_path", "settings_path", "gate", "at", "airflow", "as_json", "requests_file"}
 
 
 def check_shadow(verdicts, old, new):
@@ -384,8 +384,8 @@ def as_who(question):
         return said_of_run
     found = {"issuer": who.issuer, **said_of_run}
     for held in who.memberships:
-        if held.kind == "group":
-            found.setdefault("groups", []).append(held.value)
+        if held.kind in {"group", "grant"}:
+            found.setdefault(f"{held.kind}s", []).append(held.value)
         else:
             found[str(held.kind)] = held.value
     return found

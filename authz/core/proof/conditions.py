@@ -120,16 +120,19 @@ def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:
 
     Both are the most that a single membership gives, so that one membership is enough to see a change.
     """
-    found: dict[str, bool] = {}
+    found: dict[tuple[str, bool], dict[str, None]] = {}
     for caller in callers(Plane.INBOUND, old, new):
         if caller.issuer:
             before, after = caller.identified(old), caller.identified(new)
-            found.update(_level(before, after, old, new))
-            found.update(_agent(before, after, old, new))
-    yield from (Condition(text=text, widens=widens) for text, widens in found.items())
+            for text, widens, role in (*_level(before, after, old, new), *_agent(before, after, old, new)):
+                found.setdefault((text, widens), {})[role] = None
+    for (text, widens), roles in found.items():
+        named = f"role{'s' if len(roles) > 1 else ''} {', '.join(roles)}"
+        yield Condition(text=text.format(f"callers with the {named}"), widens=widens)
 
 
-def _level(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool]]:
+def _level(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool, str]]:
+    """What is said of some callers, whether it gives them more, and their role."""
     ranks = [AIRFLOW_ROLES.index(one.airflow_role) if one.airflow_role else -1 for one in (before, after)]
     if ranks[0] != ranks[1]:
         raised = ranks[1] > ranks[0]
@@ -137,14 +140,11 @@ def _level(before: Identity, after: Identity, old: Policy, new: Policy) -> Itera
         held = (AUTHENTICATED, *sorted(holder.roles))
         role = next(one for one in held if policy.airflow_roles.get(one) == holder.airflow_role)
         change = "raised to" if raised else "lowered from"
-        yield f"the level in Airflow of callers with the role {role} is {change} {holder.airflow_role}", raised
+        yield f"the level in Airflow of {{}} is {change} {holder.airflow_role}", raised, role
 
 
-def _agent(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool]]:
+def _agent(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool, str]]:
     if before.agent != after.agent:
         holder, policy = (before, old) if before.agent else (after, new)
         role = next(one for one in sorted(holder.roles) if policy.roles[one].agent)
-        yield (
-            f"callers with the role {role} are {'no longer' if before.agent else 'now'} marked as agents",
-            before.agent,
-        )
+        yield f"{{}} are {'no longer' if before.agent else 'now'} marked as agents", before.agent, role

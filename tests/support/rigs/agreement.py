@@ -8,6 +8,7 @@ gate.ask(question, policy, candidate)         the record of a real CheckRequest 
 import json
 import re
 from dataclasses import dataclass, replace
+from math import inf
 
 from authz._generated.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.check.assertions import AssertionMinter
@@ -15,7 +16,8 @@ from authz.check.shadow import Candidate, Shadow
 from authz.cli import ask
 from authz.core.cases.callers import SOMEONE
 from authz.core.errors import PolicyError
-from authz.core.model import Level, Plane, Request, Run
+from authz.core.grants import Holding
+from authz.core.model import HeldGrant, Level, Plane, Request, Run
 from authz.core.policy import Bundle, Policy, as_of
 from authz.core.policy.overlap import glob_of
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
@@ -53,7 +55,7 @@ class Question:
     @property
     def words(self):
         """What `authz check` is asked."""
-        named = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as"}
+        named = {Kind.GROUP: "--group", Kind.CLIENT: "--client", Kind.SUBJECT: "--as", Kind.GRANT: "--grant"}
         words = [*request_words(self.request), *run_words(self.run, of_account=self.who is not None)]
         if self.who is not None:
             words += ["--issuer", self.who.issuer]
@@ -120,11 +122,15 @@ def _with_teams(rng, plane, made):
     return {**made, "teams": TEAMS, "roles": roles, "rules": [*made["rules"], *rules]}
 
 
-def questions(rng, plane, policy, count):
-    """Requests by all kinds of callers whose tokens the policy accepts on the plane."""
+def questions(rng, plane, policies, count):
+    """Requests by all kinds of callers whose tokens the first policy accepts on the plane.
+
+    They hold grants of entries that both have: a record names those that count under the policy in force.
+    """
+    policy, entries = policies[0], sorted(policies[0].grantable.keys() & policies[1].grantable.keys())
     issuers = [one.name for one in policy.issuers.values() if plane in one.audiences]
     for request, run in small_policies.requests(rng, plane, count):
-        who = _account(rng, rng.choice(issuers)) if issuers and rng.random() < 0.85 else None
+        who = _account(rng, rng.choice(issuers), entries) if issuers and rng.random() < 0.85 else None
         if run is None:
             yield Question(request, who)
         elif run.level is Level.ASSERTED and who is not None and request.method != "CONNECT":
@@ -135,10 +141,11 @@ def questions(rng, plane, policy, count):
             yield Question(request, None, run)
 
 
-def _account(rng, issuer):
+def _account(rng, issuer, entries):
     held = [Membership(Kind.GROUP, group) for group in GROUPS if rng.random() < 0.3]
     if rng.random() < 0.3:
         held.append(Membership(Kind.CLIENT, rng.choice(["c0", "c1"])))
+    held += [Membership(Kind.GRANT, entry) for entry in entries if rng.random() < 0.3]
     if rng.random() < 0.3 or not held:
         held.append(Membership(Kind.SUBJECT, rng.choice(["s0", "alice"])))
     return Caller(issuer, tuple(held))
@@ -148,6 +155,7 @@ def of_words(words, plane):
     """The question that the words of `authz check` ask."""
     said = options_of(words)
     held = [*(Membership(Kind.GROUP, group) for group in said["groups"])]
+    held += [Membership(Kind.GRANT, entry) for entry in said["grants"]]
     held += [
         Membership(kind, said[name])
         for kind, name in ((Kind.CLIENT, "client"), (Kind.SUBJECT, "subject"))
@@ -234,10 +242,26 @@ class Gate:
         """The record of the gate's answer."""
         run = question.run
         only_asserted = question.who is None and run is not None and run.level is Level.ASSERTED
-        answer = CheckResponse.FromString(self._rigs[not only_asserted].service.check(self._message(question)))
+        rig = self._rigs[not only_asserted]
+        rig.authenticator._granted.put(self._holdings(question.who))
+        answer = CheckResponse.FromString(rig.service.check(self._message(question)))
         record = self._sink.record
         assert (answer.status.code == 0) == (record["decision"] == "allow")
         return record
+
+    def _holdings(self, who):
+        """What the caller holds, and someone else."""
+        holders = [("people", "of-no-question", "e0")]
+        if who is not None:
+            subject = self._claims(who)["sub"]
+            holders += [(who.issuer, subject, one.value) for one in who.memberships if one.kind is Kind.GRANT]
+        return tuple(
+            Holding(
+                issuer=ISSUERS[issuer], subject=subject, held=HeldGrant(entry, f"g-{entry}", inf),
+                seconds=3600, is_approved=True,
+            )
+            for issuer, subject, entry in holders
+        )  # fmt: skip
 
     def lines(self):
         """The lines of the log since the last time, with those of all callers."""
@@ -278,10 +302,13 @@ class Gate:
         return self._tokens[key]
 
     def _signed(self, who, plane):
+        return self._rigs[True].token(
+            **self._claims(who), realm_access=None, exp=NOW + 540, iat=NOW - 200, aud=AUDIENCES[plane]
+        )
+
+    @staticmethod
+    def _claims(who):
         held = {kind: [one.value for one in who.memberships if one.kind is kind] for kind in Kind}
         client, subject = (next(iter(held[kind]), "") for kind in (Kind.CLIENT, Kind.SUBJECT))
-        return self._rigs[True].token(
-            iss=ISSUERS[who.issuer], sub=subject or client or SOMEONE,
-            client_id=client or None, groups=held[Kind.GROUP], realm_access=None, exp=NOW + 540, iat=NOW - 200,
-            aud=AUDIENCES[plane],
-        )  # fmt: skip
+        named = {"sub": subject or client or SOMEONE, "client_id": client or None, "groups": held[Kind.GROUP]}
+        return {"iss": ISSUERS[who.issuer], **named}

@@ -483,3 +483,25 @@ def test_files_of_teams_come_from_the_same_revision(run, git):
     (run.folder / "teams" / "a.yaml").write_text(f"rules: [{rule.replace('[a]', '[b]')}]\n")
     refused = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
     assert (refused.exit_code, "`b` is not within the DAGs of this file" in refused.output) == (2, True)
+
+
+def test_an_end_that_changes_nothing_of_a_difference_does_not_repeat_it(run):
+    """Temporary access of someone else, in both policies, is not what the pull request is about."""
+    more = "  visitor: {subjects: [{name: carol, until: 2098-06-30}]}\nrules:\n"
+    rule = "  - {id: visits, plane: inbound, roles: [visitor], operations: [pools:read]}\n"
+    for name, text in (("old.yaml", OLD), ("new.yaml", WIDER)):
+        (run.folder / name).write_text(text)
+    expected = run("diff", "old.yaml", "new.yaml").output
+    for name, text in (("old.yaml", OLD), ("new.yaml", WIDER)):
+        (run.folder / name).write_text(text.replace("rules:\n", more + rule))
+    assert run("diff", "old.yaml", "new.yaml").output == expected
+
+
+def test_what_is_no_longer_so_after_an_end_is_said(run):
+    more = "  - {id: more, plane: inbound, roles: [etl], operations: [pools:read], until: 2098-12-31T18:00Z}\n"
+    (run.folder / "new.yaml").write_text(OLD + more)
+    for options in ((), ("--markdown",)):
+        output = run("diff", "old.yaml", "new.yaml", *options).output
+        later = output.partition("2098-12-31T18:00Z on:")[2]
+        assert "no longer gains" in later
+        assert "authz check" not in later

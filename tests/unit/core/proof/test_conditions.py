@@ -171,3 +171,10 @@ def test_the_values_of_an_issuer_cannot_be_taken_for_others():
             )
             == 1
         )
+
+
+def test_what_many_roles_have_in_common_is_said_once():
+    before = f"{ROLE}}}\n  boss: {{groups: [b], includes: [etl]}}\n  chief: {{groups: [c], includes: [etl]"
+    after = before.replace("[etl]", "[etl], airflow: op")
+    raised = "the level in Airflow of callers with the roles boss, chief is raised to op"
+    assert told(before, after) == [(raised, True)]
