@@ -67,7 +67,10 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
     from authz.core.lint.ends import about_ends  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
-    bundle = bundle_of(path)
+    try:
+        bundle = bundle_of(path)
+    except PolicyError as error:
+        return [("error", problem) for problem in error.problems]
     try:
         suite = cases.load(bundle)
     except PolicyError as error:
