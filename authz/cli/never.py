@@ -5,7 +5,7 @@ Law: exit status 0 if every entry holds, 1 if one does not, 2 if the policy or t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import orjson
@@ -14,13 +14,13 @@ from authz.cli.diff import bundle_named
 from authz.cli.options import json_option
 from authz.cli.safe_text import command
 from authz.core import cases
-from authz.core.cases import remarks
 from authz.core.cases.invariants import SHOWN, Proof, over_time, reasons
-from authz.core.cases.report import proof_json
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
-from authz.core.lint.review import Finding
 from authz.core.policy import NEVER, Policy
+
+if TYPE_CHECKING:
+    from authz.core.lint.review import Finding
 
 _LISTS: Final = ("roles", "except", "operations", "dags", "destinations", "hosts", "paths", "methods", "tasks")
 _OUTBOUND: Final = frozenset({"destinations", "tasks"})
@@ -55,6 +55,8 @@ def never(
     authz prove never policy.yaml --except airflow.admin --operations 'connections:*' --plane inbound
     authz prove never git:main:policy.yaml
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    from authz.core.cases import remarks, report  # noqa: PLC0415 only this command needs lint
+
     bundle, _ = bundle_named(policy)
     given = {**lists, "except": excepted}
     entry: dict[str, object] = {key: _values(given[key]) for key in _LISTS if given[key]}
@@ -67,18 +69,18 @@ def never(
     said = remarks.of_never(suite.policy, suite.never)
     failed = any(proof.violations for proof in found)
     if as_json:
-        report: dict[str, object] = {
+        made: dict[str, object] = {
             "result": "FAIL" if failed else "PASS",
-            "never": [proof_json(proof) for proof in found],
+            "never": [report.proof_json(proof) for proof in found],
         }
-        report["remarks"] = [{"severity": one.severity.value, **asdict(one.problem)} for one in said]
-        click.echo(orjson.dumps(report).decode())
+        made["remarks"] = [{"severity": one.severity.value, **asdict(one.problem)} for one in said]
+        click.echo(orjson.dumps(made).decode())
     else:
         click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy), *map(_remark, said)]))
     click.get_current_context().exit(1 if failed else 0)
 
 
-def _remark(said: Finding) -> str:
+def _remark(said: "Finding") -> str:
     """What an entry names that no rule does: it holds whatever the rules are."""
     problem = said.problem
     return f"{said.severity.value}: " + (

@@ -16,7 +16,7 @@ from authz.cli.options import bundle_of
 from authz.core import cases
 from authz.core.cases.invariants import over_time
 from authz.core.cases.judge import Judge
-from authz.core.cases.remarks import Known
+from authz.core.cases.known import Known
 from authz.core.errors import PolicyError
 from authz.core.lint.egress_map import WaysOut
 from authz.core.policy import Policy, as_of

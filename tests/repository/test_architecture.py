@@ -68,7 +68,7 @@ CORE = {
     "proof": 9,
     "replay": 9,
     "shadow": 9,
-    "cases": 10,
+    "cases": 11,
     "traffic": 10,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.

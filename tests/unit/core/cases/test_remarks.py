@@ -4,6 +4,7 @@ import pytest
 
 from authz.core import cases
 from authz.core.cases import remarks
+from authz.core.cases.known import Known
 from authz.core.errors import PolicyError
 from authz.core.policy import Bundle
 from tests.support.factories.policies import ISSUERS
@@ -94,7 +95,7 @@ def test_what_the_policy_does_not_know_of_a_caller_stands_before_the_failures():
 
 
 def test_who_is_described_by_what_no_role_has():
-    known = remarks.Known(read("{who: anonymous, request: GET /api/v2/dags, expect: deny}").policy)
+    known = Known(read("{who: anonymous, request: GET /api/v2/dags, expect: deny}").policy)
     assert known.memberships(["data-raeders", "quite-another"], "", "") == [
         "no role has the group `data-raeders` (did you mean `data-readers`?)",
         "no role has the group `quite-another`",
