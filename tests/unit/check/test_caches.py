@@ -28,6 +28,7 @@ ELSEWHERE = {
     "core.cases.compile": "the policy's tests, at load",
     "core.cases.questions": "the policy's tests, at load",
     "core.lint.review": "lint",
+    "core.lint.slips": "lint",
     "core.policy.reach": "lint",
     "core.proof.asked": "the prover",
     "core.proof.upgrades": "the prover",

@@ -277,7 +277,7 @@ class TestCheck:
         options = ("--plane", "egress", "--settings", settings, "--dag", "sales_a", "--task", "load_1", *runs)
         result = run("check", *asked.split(" "), *options)
         assert words in result.output
-        assert "at most" not in result.output
+        assert "with these settings" not in result.output
         assert result.exit_code == status
         assert words in run("explain", *asked.split(" "), *options).output.replace("by rule `", "rule=")
 
