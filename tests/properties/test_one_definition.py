@@ -270,7 +270,7 @@ def check_rights(policy, plane, answers, allowed, seen):
 def check_cell(question, record, found, everyone, policy):
     """The cell of the caller, and that of one of their memberships, for the operation of the request.
 
-    What a cell says of a DAG is true of some request of the operation; where no rule of it has other conditions, of all.
+    What a cell says of a DAG is true of some request of the operation, and of all where its rules ask for nothing else.
     """
     operation, dag = record["operation"], record["dag"]
     if not operation:
