@@ -4,8 +4,8 @@
 
 Both policies have 64 roles, and rules of every kind: DAGs by prefix and by pattern, paths, deny rules, calls of
 service accounts. Each row is a process of its own, with its start and the loading of both policies, which the row
-"nothing" shows by itself. The goals are seconds at reference speed (`bench.spent`); the exit status is 1 where a row is
-over its goal.
+"nothing" shows by itself. The goals are CPU seconds on an idle machine; the exit status is 1 where a row is over its
+goal. What it would take at reference speed (`bench.spent`) compares one machine with another.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=machine.ROOT / "build" / "bench-diff.json")
     asked = parser.parse_args()
-    print("| changed | CPU s | … at reference speed | goal | peak MB | lines of the report |")  # noqa: T201 - what this is for
+    print("| changed | CPU s | … at reference speed | goal, CPU s | peak MB | lines of the report |")  # noqa: T201 - what this is for
     print("| --- | ---: | ---: | ---: | ---: | ---: |")  # noqa: T201
     rows = []
     for row in measure(asked.rules, asked.rounds):
@@ -97,7 +97,7 @@ def main():
         print("| " + " | ".join("-" if value is None else f"{value}" for value in row.values()) + " |", flush=True)  # noqa: T201
     asked.json.parent.mkdir(exist_ok=True)
     asked.json.write_text(json.dumps({"about": machine.describe(), "rows": rows}, indent=1))
-    return 0 if all(row["goal_s"] is None or row["reference_s"] <= row["goal_s"] for row in rows) else 1
+    return 0 if all(row["goal_s"] is None or row["cpu_s"] <= row["goal_s"] for row in rows) else 1
 
 
 if __name__ == "__main__":

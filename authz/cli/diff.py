@@ -193,6 +193,8 @@ class _Step(NamedTuple):
 
 def _steps(report: _Report, names: Names) -> list[_Step]:
     """One for each period that says anything else than the one before it. The first is that of now."""
+    if len(report.found) == 1:
+        return [_Step(report.found[0], report.found[0].changes)]
     steps: list[_Step] = []
     before: tuple[Change, ...] = ()
     for period in report.found:

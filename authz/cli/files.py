@@ -93,7 +93,11 @@ def _disagreement(bundle: Bundle, settings: "Settings | None", settings_name: st
         policy, _ = cases.read_rules(bundle)
     except PolicyError:
         return []
-    return agreement.mistakes(policy, settings, settings_name)
+    try:
+        never = cases.read(bundle).never
+    except PolicyError:  # mistakes in the tests, which are reported already
+        never = ()
+    return agreement.mistakes(policy, settings, settings_name, never)
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")

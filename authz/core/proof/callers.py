@@ -8,12 +8,12 @@ callers are callers like all others, with no roles of their own.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from authz.core.model import NO_CLAIMS, Claims, Identity, Plane, Run
+from authz.core.model import Claims, Identity, Plane, Run
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import AUTHENTICATED, held
 
@@ -56,10 +56,10 @@ class Caller:
         """The caller under a policy; `run` is the run that calls, or that the caller asserts."""
         if self.anonymous:
             return None
-        if self.role:
-            roles = policy.roles[self.role].includes
-        else:
-            roles = self.identified(policy).roles if self.issuer else frozenset()
+        if self.issuer and not self.role:
+            known = self.identified(policy)
+            return Identity(claims=known.claims, roles=known.roles, run=run)
+        roles = policy.roles[self.role].includes if self.role else frozenset()
         return Identity(claims=self.claims(), roles=roles, run=run)
 
     def held(self, policy: Policy) -> frozenset[str]:
@@ -73,14 +73,11 @@ class Caller:
 
     def claims(self) -> Claims:
         """The claims of a token with these memberships."""
-        named = {kind: [m.value for m in self.memberships if m.kind is kind] for kind in Kind}
-        return replace(
-            NO_CLAIMS,
-            issuer_name=self.issuer,
-            subject=next(iter(named[Kind.SUBJECT]), _NO_ONE),
-            client_id=next(iter(named[Kind.CLIENT]), _NO_ONE),
-            groups=frozenset(named[Kind.GROUP]),
-        )
+        named = {m.kind: m.value for m in self.memberships}  # one subject and one client at most
+        groups = frozenset(m.value for m in self.memberships if m.kind is Kind.GROUP)
+        subject, client = named.get(Kind.SUBJECT, _NO_ONE), named.get(Kind.CLIENT, _NO_ONE)
+        # All fields, in their order: `replace` takes ten times as long.
+        return Claims(self.issuer, "", subject, client, "", "", groups, frozenset(), 0, None, None)
 
     def also(self, other: "Caller") -> "Caller | None":
         """The caller with another one's memberships too; None if no token has both."""

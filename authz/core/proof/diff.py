@@ -5,9 +5,9 @@ the way back: one question, asked twice.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 from authz.core.model import Level, Plane
@@ -39,7 +39,7 @@ class Known:
 NOT_ASKED: Final = Known()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """What callers gain, or lose: all combinations of what it says. `roles` are those of the rule that they have.
 
@@ -48,7 +48,8 @@ class Change:
     concerned. The others are what the rule says, as far as it is about them; `methods` and `levels` are those that have
     changed.
     `rule` allows it in the one policy; `denied` is a deny rule of the other, if that is the reason.
-    `known` are those who were asked about. `excepted` is what deny rules take from it; only `access.calls` looks.
+    `known` are those who were asked about. `find` finds the witness. `excepted` is what deny rules take from it; only
+    `access.calls` looks.
     """
 
     gained: bool
@@ -67,8 +68,13 @@ class Change:
     tasks: tuple[str, ...]
     rule: str
     denied: str
-    witness: Witness | None
+    find: Callable[[], Witness | None] = field(repr=False, compare=False)
     excepted: tuple[str, ...] = ()
+
+    @cached_property
+    def witness(self) -> Witness | None:
+        """A request that shows it; None if none is found. It is looked for only where it is shown."""
+        return self.find()
 
     def ways(self, caller: Caller) -> tuple[tuple[Membership, ...], ...]:
         """For each membership of the caller, itself and those that count alike."""
@@ -115,7 +121,7 @@ def gained(before: Policy, after: Policy, plane: Plane, asking: Iterable[Caller]
                 else _texts(one.task.text for one in regions),
                 rule=first.rule,
                 denied=first.denied,
-                witness=_witness(regions, first.callers[0], before, after),
+                find=partial(_witness, regions, first.callers[0], before, after),
             )
 
 
