@@ -8,8 +8,8 @@ import pytest
 from authz.core.revocation import Kind, Revocation
 from authz.ops.admin import MOST_BODY
 from authz.sessions import token_limits
-from authz.sessions.grants_port import EVENTS, RESULTS, not_enabled
 from authz.sessions.grants_file import GrantsFile
+from authz.sessions.grants_port import EVENTS, RESULTS, not_enabled
 from authz.system import shared_file
 from tests.support.factories.tokens import ISS, NOW, make_key
 from tests.support.rigs.grants import ASK, TEXT, Rig
