@@ -16,8 +16,9 @@ from authz.ops.http_server import Asked
 
 _MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of a CPU
 _MOST_WRONG_OF_ONE: Final = 20
-_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time
+_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time, of temporary access 16
 _MOST_WAITING_OF_ONE: Final = 8
+_LONGEST_PEER: Final = 100  # characters
 
 
 class WrongTokens:
@@ -88,9 +89,12 @@ def peer_of(asked: Asked) -> str:
 
 
 def share_of(peer: str) -> str:
-    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses."""
+    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses.
+
+    What is no address was written by the sender, and is kept for a second: not more of it than of two addresses.
+    """
     try:
         address = ip_address(peer)
     except ValueError:
-        return peer
+        return peer[:_LONGEST_PEER]
     return str(ip_network(f"{peer.partition('%')[0]}/64", strict=False)) if address.version == 6 else peer  # noqa: PLR2004 IP's own number

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from authz.ops.http_server import Asked, Page
+from authz.sessions.token_limits import peer_of
 from authz.system.threads import Background
 
 DEADLINE_S: Final = 1.0
@@ -81,9 +82,9 @@ def read_first(
 def forward(paths: Iterable[Path], asked: Asked, timeout_s: float = FORWARD_S) -> Page | None:
     """The answer of the first worker that can be reached; None if none can, or that one does not answer in time.
 
-    The worker learns the address of the client that asked.
+    The worker learns which client asked, as wrong tokens are counted: by address, or by network.
     """
-    client = " ".join(filter(None, (asked.peer, asked.forwarded)))
+    client = peer_of(asked).strip()
     for path in paths:
         connection = _UnixConnection(path, timeout_s)
         with contextlib.closing(connection):
