@@ -222,6 +222,7 @@ class Granter:
     def _publish(self) -> None:
         """Let checks use what is held now."""
         ledger = self._file.ledger
+        ledger.close(self._granted.ended)  # the table forgets what is put no more
         if "read" in self._failures:
             self._granted.put(())
             self._published = None

@@ -67,6 +67,7 @@ class GrantsFile:
 
         Raises:
             OSError: they are not on record.
+            ValueError: no line can say one of them; none is on record.
         """
         made: list[Event] = []
 
@@ -74,7 +75,7 @@ class GrantsFile:
             if self._file.has_unread(descriptor):
                 self._take(self._file.unread(lock=False))
             made.extend(decide(self.ledger))
-            return b"".join(map(encode, made))
+            return b"".join(map(_line, made))
 
         self._file.append(lines, is_read=True)
         self._whole_lines += len(made)
@@ -124,6 +125,14 @@ class GrantsFile:
 
     def _count(self) -> None:
         self.lines, self.broken = self._whole_lines, self._whole_broken + self._rest_broken
+
+
+def _line(event: Event) -> bytes:
+    """The event's line. One that no process could read back would be in force here, and nowhere else."""
+    line = encode(event)
+    if _event(line) != event:
+        raise ValueError("an event that no line can say")
+    return line
 
 
 def _event(line: bytes) -> Event | None:

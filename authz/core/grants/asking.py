@@ -132,17 +132,22 @@ def _check_form(wanted: Requested, entry: Grantable) -> None:
             f"`reason` is not one line of 1 to {MOST_REASON} visible characters",
             "say why you need it, for those who approve and those who read it later",
         )
-    for value in (holder.issuer, holder.subject):
-        if not 0 < len(value) <= MOST_SUBJECT or one_line(value) != value:
-            raise GrantRefusedError(
-                Refusal.INVALID,
-                f"the name of this account at its issuer is longer than {MOST_SUBJECT} characters, or not printable",
-                "use another account",
-            )
+    _check_names(holder)
     longest = int(min(entry.longest, LONGEST_S))
     if not 1 <= wanted.seconds <= longest:
         raise GrantRefusedError(
             Refusal.TOO_LONG, f"`duration` is not from 1s to {longest}s, the longest for this entry", "ask for less"
+        )
+
+
+def _check_names(actor: Actor) -> None:
+    """Who asks, approves or ends is named in a line, which has bounds."""
+    names = (actor.local,) if actor.local else (actor.issuer, actor.subject)
+    if not all(0 < len(name) <= MOST_SUBJECT and one_line(name) == name for name in names):
+        raise GrantRefusedError(
+            Refusal.INVALID,
+            f"the name of this account at its issuer is longer than {MOST_SUBJECT} characters, or not printable",
+            "use another account",
         )
 
 
@@ -154,6 +159,7 @@ def _found(ledger: Ledger, policy: Policy, caller: Caller, name: str) -> Grant:
     grant = ledger.get(name)
     if grant is None or not _may_see(grant, policy, caller):
         raise GrantRefusedError(Refusal.UNKNOWN, "there is no such grant, or none that you may see", _LOOK)
+    _check_names(caller.actor)
     return grant
 
 

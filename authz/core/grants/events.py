@@ -30,7 +30,6 @@ MOST_REASON: Final = 500  # characters
 MOST_NAME: Final = 200  # of what a person is shown as; a longer name is cut
 MOST_SUBJECT: Final = 512  # of an issuer or a subject; OpenID Connect Core §2 permits 255
 LONGEST_LINE: Final = 16 * 1024
-_MOST_BRACKETS: Final = 8
 _ID: Final = re.compile(r"[0-9a-z]{8,42}", re.ASCII)
 
 
@@ -102,7 +101,7 @@ def parse(line: bytes) -> Event:
     """The event in a line; for any other line ValueError, whose text never repeats the line."""
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE} bytes")
-    members = read_object(line, most=_MOST_BRACKETS)
+    members = read_object(line)
     word = members.pop("event", None)
     name, at = _text(members, "id", 42), _whole(members, "at", 0, MAX_TIME)
     if not _ID.fullmatch(name):

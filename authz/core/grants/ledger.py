@@ -170,16 +170,23 @@ class Ledger:
                 yield from (event for event in (grant.request, grant.approved, grant.end) if event is not None)
 
     def forget(self, now: float) -> None:
-        """Drop the grants that ended long ago and are recorded so."""
-        self._grants = {name: grant for name, grant in self._grants.items() if not _is_past(grant, now)}
+        """Drop the grants that ended long ago and are recorded so; their ids are still known to be over."""
+        past = {grant.id: grant.over_at for grant in self if _is_past(grant, now) and grant.over_at is not None}
+        if past:
+            self._over = _bounded(self._over | past)
+            self._grants = {name: grant for name, grant in self._grants.items() if name not in past}
 
     def replaced(self) -> "Ledger":
         """An empty one for the events of another file, in which what was over here is over too."""
         made = Ledger()
         over = self._over | {grant.id: grant.over_at for grant in self if grant.over_at is not None}
-        made._over = dict(list(over.items())[-_MOST_OVER:])
+        made._over = _bounded(over)
         made.changes = self.changes + 1
         return made
+
+
+def _bounded(over: dict[str, int]) -> dict[str, int]:
+    return dict(list(over.items())[-_MOST_OVER:])
 
 
 def _is_past(grant: Grant, now: float) -> bool:

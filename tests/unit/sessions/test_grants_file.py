@@ -226,3 +226,13 @@ def test_a_compaction_that_fails_leaves_the_file(path, monkeypatch):
 def test_an_empty_ledger_for_an_empty_file(path):
     path.write_bytes(b"")
     assert len(fresh(path).ledger) == len(Ledger()) == 0
+
+
+def test_what_no_process_could_read_back_is_not_recorded(path):
+    file = GrantsFile(path)
+    record(file, requested(), approved())
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="no line"):
+        record(file, ended(by="b" * 513))
+    assert path.read_bytes() == before
+    assert states(file) == states(fresh(path)) == {"g0000001": "active"}

@@ -9,6 +9,7 @@ from authz.core.revocation import Kind, Revocation
 from authz.ops.admin import MOST_BODY
 from authz.sessions import token_limits
 from authz.sessions.grants_port import EVENTS, RESULTS, not_enabled
+from authz.sessions.grants_file import GrantsFile
 from authz.system import shared_file
 from tests.support.factories.tokens import ISS, NOW, make_key
 from tests.support.rigs.grants import ASK, TEXT, Rig
@@ -25,6 +26,12 @@ def rig(tmp_path):
     made.server.start()
     yield made
     made.server.stop()
+
+
+def fresh(path):
+    file = GrantsFile(path)
+    file.refresh()
+    return file
 
 
 def recorded(rig):
@@ -86,6 +93,32 @@ class TestTheWay:
         assert sorted((one["id"], one["own"]) for one in found["grants"]) == sorted([(mine, False), (theirs, False)])
         assert [entry["entry"] for entry in found["entries"]] == ["night"]
         assert rig.list("cy")["grants"] == []
+
+
+class TestEveryProcess:
+    """What is answered 200 is so for whatever process reads the file."""
+
+    def others(self, rig):
+        return [(grant.id, grant.state.value) for grant in fresh(rig.path).ledger]
+
+    @pytest.mark.parametrize("subject", ["b" * 513, "b" * 600])
+    def test_an_approver_whose_name_fits_into_no_line_changes_nothing(self, rig, subject):
+        name = rig.ask()
+        status, members = rig.approve(name, subject)
+        assert (status, members["error"], rig.held()) == (422, "invalid", [])
+        assert rig.approve(name)[0] == 200
+        assert rig.end(name, subject, "leads")[0] == 422
+        assert self.others(rig) == [(name, "active")]
+        assert rig.held() == ["oncall"]
+
+    @pytest.mark.parametrize("shown", ["{" * 20, "[" * 200, 'a"b\\c', "ana\u202e", "\u009b31m"])
+    def test_a_name_is_read_back_whatever_is_in_it(self, rig, shown):
+        name = rig.ask()
+        token = rig.token("bo", "leads", preferred_username=shown)
+        assert rig.post(f"/grants/{name}/approve", token=token)[0] == 200
+        assert self.others(rig) == [(name, "active")]
+        assert rig.post(f"/grants/{name}/end", token=token)[0] == 200
+        assert self.others(rig) == [(name, "ended")]
 
 
 class TestRefusals:

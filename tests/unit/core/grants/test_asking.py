@@ -157,6 +157,12 @@ class TestApprove:
         opened = ledger(requested(entry="night", open=True))
         assert refused(approve, opened, needs, BO, "g0000001", NOW) is Refusal.NARROWED
 
+    @pytest.mark.parametrize("act", [approve, end])
+    @pytest.mark.parametrize("subject", ["b" * 513, "bo\u202e"])
+    def test_an_account_that_no_line_could_name_is_refused(self, act, subject):
+        asked = ledger(requested())
+        assert refused(act, asked, POLICY, caller(subject, "lead"), "g0000001", NOW) is Refusal.INVALID
+
     def test_a_local_account_approves_what_others_asked_for(self):
         assert approve(ledger(requested()), POLICY, LOCAL, "g0000001", NOW).by == Actor(local="root")
 

@@ -37,6 +37,12 @@ def test_a_name_is_kept_and_does_not_make_another_identity():
     assert named == event
 
 
+def test_brackets_in_a_text_are_text():
+    event = approved()
+    named = type(event)(id=event.id, at=event.at, by=who("bo", name="[" * 200))
+    assert parse(encode(named)).by.name == "[" * 200
+
+
 @pytest.mark.parametrize("members", LINES, ids=lambda members: members["event"])
 @pytest.mark.parametrize(
     "change",

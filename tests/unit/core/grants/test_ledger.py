@@ -163,3 +163,15 @@ def test_the_grants_of_one_identity():
     ledger = made(requested(), requested("g0000002", subject="eve"))
     assert [grant.id for grant in ledger.of(ISS, "ana")] == ["g0000001"]
     assert ledger.of("https://other.test", "ana") == []
+
+
+def test_what_was_forgotten_is_still_over_in_an_older_copy_of_the_file():
+    day = 30 * 86_400
+    ledger = made(requested(seconds=day), approved(), ended(at=NOW + 60))
+    ledger.forget(NOW + 60 + KEPT_S)
+    assert len(ledger) == 0
+    ledger = ledger.replaced()
+    ledger.apply(requested(seconds=day))
+    ledger.apply(approved())
+    assert (state(ledger), ledger.active()) == (State.ENDED, ())
+    assert [event.id for event in ledger.unrecorded()] == ["g0000001"], "its end is recorded anew"
