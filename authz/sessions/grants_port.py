@@ -75,6 +75,7 @@ _STATUS: Final = {
     Refusal.NOT_A_REQUESTER: HTTPStatus.FORBIDDEN,
     Refusal.NOT_AN_APPROVER: HTTPStatus.FORBIDDEN,
     Refusal.OWN_REQUEST: HTTPStatus.FORBIDDEN,
+    Refusal.AGENT: HTTPStatus.FORBIDDEN,
     Refusal.UNKNOWN: HTTPStatus.NOT_FOUND,
     Refusal.ENDED: HTTPStatus.CONFLICT,
     Refusal.NARROWED: HTTPStatus.CONFLICT,
@@ -241,7 +242,8 @@ def _caller(session: Session) -> Caller:
     claims = session.claims
     name = valid(claims.username or claims.full_name)[:MOST_NAME]
     actor = Actor(issuer=claims.issuer, subject=claims.subject, name=name)
-    return Caller(actor=actor, roles=session.identity.roles | {AUTHENTICATED})
+    identity = session.identity
+    return Caller(actor=actor, roles=identity.roles | {AUTHENTICATED}, is_agent=identity.agent)
 
 
 def _members(asked: Asked) -> dict[str, object]:

@@ -173,7 +173,9 @@ class Ledger:
         """Drop the grants that ended long ago and are recorded so; their ids are still known to be over."""
         past = {grant.id: grant.over_at for grant in self if _is_past(grant, now) and grant.over_at is not None}
         if past:
-            self._over = _bounded(self._over | past)
+            # Those whose time is over end by that too, unless a clock is set back: they are the first to make room.
+            late = {name: over for name, over in past.items() if self._grants[name].until <= now}
+            self._over = _bounded(late | self._over | past)
             self._grants = {name: grant for name, grant in self._grants.items() if name not in past}
 
     def replaced(self) -> "Ledger":
