@@ -8,7 +8,8 @@
 Law 1: only a verified bearer token of an issuer of the policy counts, for the inbound audience, by the same rules as in
 a check: a revoked token, one that is bound to a key and one of a run are refused. No cookie is read, and a POST has
 `Content-Type: application/json`, so no page in a browser can send one unasked.
-Law 2: a success is answered when the event is on record and in force here; 503 means that nothing has changed.
+Law 2: a success is answered when the event is on record and in force here; 503 means that nothing has changed. Where a
+supervisor forwards, 504 means that it may have.
 Law 3: cheap checks come first: path, method, that there is a token, the body's form. Wrong tokens are rate limited (see
 `authz.sessions.token_limits`). Nothing is recorded for a caller without a valid token.
 Law 4: an answer says what is wrong and what to do. It never repeats a token, and says nothing about grants that the
@@ -53,7 +54,7 @@ from authz.core.record import valid
 from authz.ops.admin import MOST_BODY
 from authz.ops.http_server import Asked, Page
 from authz.sessions.granter import Granter
-from authz.sessions.token_limits import KeyWaits, WrongTokens, peer_of
+from authz.sessions.token_limits import KeyWaits, WrongTokens, sender_of
 
 log = logging.getLogger(__name__)
 
@@ -179,14 +180,14 @@ class GrantsPort:
         return _Answer(_page(status, view(grant, policy)), "repeated" if made is None else "done")
 
     def _session(self, asked: Asked, policy: Policy) -> Session:
-        peer = peer_of(asked)
+        sender = sender_of(asked)
         with self._lock:
-            if not self._wrong.admits(peer, self._clock.monotonic()):
+            if not self._wrong.admits(sender, self._clock.monotonic()):
                 raise _AnsweredError(_busy())
         try:
             found = self._authenticated(asked, policy)
             if isinstance(found, KeyWanted):
-                if self._waits.wait(peer, found.issuer, found.key_id) is None:
+                if self._waits.wait(sender, found.issuer, found.key_id) is None:
                     raise _AnsweredError(_busy())
                 found = self._authenticated(asked, policy)
             if isinstance(found, Session):
@@ -199,7 +200,7 @@ class GrantsPort:
         except DeniedError:  # the caller does not learn why: no oracle about keys, subjects and lifetimes
             refused = _unauthenticated(_INVALID, _NEW_TOKEN)
         with self._lock:
-            self._wrong.note(peer, self._clock.monotonic())
+            self._wrong.note(sender, self._clock.monotonic())
         raise _AnsweredError(refused)
 
     def _authenticated(self, asked: Asked, policy: Policy) -> Session | KeyWanted | None:
