@@ -18,6 +18,7 @@ _MOST_BYTES: Final = 16 << 20
 _TIMEOUT_S: Final = 10.0
 _LEAST_OK: Final = 200
 _LEAST_NOT_OK: Final = 300
+_BUSY: Final = "busy"  # 429 for wrong tokens of this address: no answer to what was asked
 _REFUSED: Final = frozenset({403, 404, 409, 422, 429})  # the answer is no; everything else is about the way there
 
 
@@ -35,7 +36,8 @@ class GateAnswer(NamedTuple):
     @property
     def exit_status(self) -> int:
         """The status of a command that this is the end of."""
-        return 1 if self.is_ok or self.status in _REFUSED else 2
+        is_refused = self.status in _REFUSED and self.members.get("error") != _BUSY
+        return 1 if self.is_ok or is_refused else 2
 
 
 class GrantGate(Protocol):

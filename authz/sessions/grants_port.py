@@ -59,7 +59,7 @@ from authz.sessions.token_limits import KeyWaits, WrongTokens, sender_of
 log = logging.getLogger(__name__)
 
 PATH: Final = "/grants"
-RESULTS: Final = ("done", "repeated", *Refusal, "unauthenticated", "malformed", "unavailable", "error")
+RESULTS: Final = ("done", "repeated", *Refusal, "unauthenticated", "busy", "malformed", "unavailable", "error")
 EVENTS: Final = ("request", "approve", "end", "list")
 _ACTION: Final = re.compile(rf"{PATH}/([0-9a-z]{{8,42}})/(approve|end)", re.ASCII)
 _ID_BYTES: Final = 10
@@ -153,9 +153,9 @@ class GrantsPort:
             page = _error(_STATUS[error.refusal], error.refusal, error.message, error.hint)
             found = _Answer(page, error.refusal)
         except OSError:
-            found = _unavailable(
-                "it cannot be recorded, and nothing has changed", "try again later; see the gate's log"
-            )
+            is_list = action.word == "list"
+            text = "the grants cannot be read" if is_list else "it cannot be recorded, and nothing has changed"
+            found = _unavailable(text, "try again later; see the gate's log")
         except Exception:
             # The port's outermost handler: a bug must not end the thread without an answer.
             log.exception("a request about grants")
@@ -339,9 +339,7 @@ def _unauthenticated(message: str, hint: str) -> _Answer:
 def _busy() -> _Answer:
     retry = ("Retry-After", "1")
     text = "too many wrong tokens come from this address"
-    return _Answer(
-        _error(HTTPStatus.TOO_MANY_REQUESTS, "too_many", text, "try again in a second", retry), "unauthenticated"
-    )
+    return _Answer(_error(HTTPStatus.TOO_MANY_REQUESTS, "busy", text, "try again in a second", retry), "busy")
 
 
 def _unavailable(message: str, hint: str) -> _Answer:

@@ -100,6 +100,11 @@ class Ledger:
         """The grant with this id."""
         return self._grants.get(name)
 
+    def knows(self, event: Event) -> bool:
+        """Whether it has this event, or has had it and the grant is over."""
+        grant = self._grants.get(event.id)
+        return event.id in self._over if grant is None else event in (grant.request, grant.approved, grant.ended)
+
     def of(self, issuer: str, subject: str) -> list[Grant]:
         """The grants of one identity."""
         who = (issuer, subject)

@@ -23,7 +23,10 @@ NO_APPROVAL: Final = "none"
 
 def _longest(value: float) -> float:
     if not 1 <= value <= LONGEST_GRANT_S:
-        raise Mistake("this duration is out of range", f"from 1s to {duration_text(LONGEST_GRANT_S)}; what lasts longer is a role with members")
+        raise Mistake(
+            "this duration is out of range",
+            f"from 1s to {duration_text(LONGEST_GRANT_S)}; what lasts longer is a role with members",
+        )
     return value
 
 

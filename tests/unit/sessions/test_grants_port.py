@@ -288,8 +288,9 @@ class TestTokens:
         wrong = rig.token("ana", key=THIEF, headers={"kid": "k1"})
         found = [rig.send("GET", "/grants", token=wrong)[0] for _ in range(30)]
         assert set(found) == {401, 429}
-        status, _members, headers = rig.send("GET", "/grants", token=rig.token("ana"))
-        assert (status, headers["Retry-After"]) == (429, "1")
+        status, members, headers = rig.send("GET", "/grants", token=rig.token("ana"))
+        assert (status, members["error"], headers["Retry-After"]) == (429, "busy", "1")
+        assert rig.counted[-1] == ("list", "busy")
         assert rig.send("GET", "/grants", token=rig.token("ana"), sender="127.0.0.2")[0] == 200
         rig.clock.advance(1)
         assert rig.send("GET", "/grants", token=rig.token("ana"))[0] == 200
@@ -387,6 +388,11 @@ class TestFailures:
             assert rig.post("/grants", ASK | {"entry": "night"}, token=rig.token("eve"))[0] == 503
         assert (rig.held(), rig.held("eve"), len(recorded(rig))) == ([], [], 1)
         assert rig.approve(name)[0] == 200
+
+    def test_a_list_of_a_file_that_cannot_be_read_says_so(self, rig):
+        rig.path.unlink()
+        status, members, _headers = rig.send("GET", "/grants", token=rig.token("ana"))
+        assert (status, members["message"]) == (503, "the grants cannot be read")
 
     def test_a_bug_is_503_and_says_nothing(self, rig, monkeypatch, caplog):
         def broken(_decide):

@@ -128,7 +128,9 @@ def test_an_address_with_a_comma_is_one_address(workers):
     assert (seen[0].peer, seen[0].forwarded) == ("192.0.2.7", "a  b")
 
 
-@pytest.mark.parametrize(("peer", "forwarded"), [("2001:db8::1", "2001:db8:1::1"), ("192.0.2.1", ""), ("", "192.0.2.1")])
+@pytest.mark.parametrize(
+    ("peer", "forwarded"), [("2001:db8::1", "2001:db8:1::1"), ("192.0.2.1", ""), ("", "192.0.2.1")]
+)
 def test_one_customers_network_is_one_sender_behind_the_supervisor_too(workers, peer, forwarded):
     path, seen = workers("one")
     forward([path], asked(peer=peer, forwarded=forwarded))
@@ -143,9 +145,7 @@ def access(paths, **changes):
     return page.status, json.loads(page.body), dict(page.headers).get("Cache-Control")
 
 
-@pytest.mark.parametrize(
-    ("method", "status", "error"), [("POST", 504, "unanswered"), ("GET", 503, "unavailable")]
-)
+@pytest.mark.parametrize(("method", "status", "error"), [("POST", 504, "unanswered"), ("GET", 503, "unavailable")])
 def test_the_caller_learns_that_it_may_be_recorded(tmp_path, method, status, error):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "one"))
