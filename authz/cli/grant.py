@@ -2,16 +2,16 @@
 
 Law: over HTTP the gate decides, and the token never is an argument: it comes from a file, $AUTHZ_TOKEN or standard
 input, and is sent over TLS or to this machine only. `--local` writes the grants file as an account of this machine.
-What other people wrote is printed in one line.
+What other people wrote is printed in one line, and a name that they may have chosen never without the account's.
 """
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import orjson
 
 from authz.cli.grant_gate import GateAnswer, GrantGate
 from authz.cli.options import json_option, read_token, token_file_option
@@ -190,7 +190,7 @@ def _end(answer: GateAnswer, *, as_json: bool, state: str = "") -> None:
 
 def _show(answer: GateAnswer, *, as_json: bool) -> None:
     if as_json:
-        click.echo(orjson.dumps(answer.members).decode())
+        click.echo(json.dumps(answer.members))  # in ASCII: a name may hold what a terminal obeys
     elif answer.is_ok:
         click.echo(_line(answer.members))
     else:
@@ -211,7 +211,10 @@ def _line(one: dict[str, Any]) -> str:
 
 
 def _name(who: dict[str, str]) -> str:
-    return f"local {who['local']}" if "local" in who else who["name"] or who["subject"]
+    if "local" in who:
+        return f"local {who['local']}"
+    name, subject = who["name"], who["subject"]
+    return f"{name} (sub {subject})" if name not in {"", subject} else subject
 
 
 def _length(number: int) -> str:

@@ -33,7 +33,6 @@ _LONGEST_VALUE: Final = 256  # characters of an id; of a longer one the hash is 
 _MARK_BITS: Final = 60
 _TOKEN_BITS: Final = (1 << _MARK_BITS) - 1
 _GRACE_S: Final = 3600
-_MOST_BRACKETS: Final = 8
 
 
 class Kind(StrEnum):
@@ -143,7 +142,7 @@ def parse(line: bytes) -> Revocation:
     """The revocation in a line; for any other line ValueError, whose text never repeats the line."""
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE} bytes")
-    members = read_object(line, most=_MOST_BRACKETS)
+    members = read_object(line)
     kinds = [kind for kind in Kind if kind.value in members]
     if len(kinds) != 1:
         raise ValueError("not exactly one of sid, jti, token and subject")

@@ -5,7 +5,8 @@ patterns of the policy, and is found by its digest alone). Only requests about t
 `authz.sessions.grants_port` answers, carry a token and change something. The port listens on loopback unless the
 settings say otherwise.
 A client cannot hang it: a connection serves one request, has one deadline for all of it, and at most `connections` are
-open at a time (the next is closed at once). See `authz.ops.http_server`.
+open at a time (the next is closed at once). Requests about temporary access take half of them at most: `/readyz` and
+`/metrics` are answered however many people ask, or do not finish asking. See `authz.ops.http_server`.
 """
 
 import json
@@ -74,7 +75,7 @@ class Routes:
         path = asked.target.partition("?")[0]
         show = self._routes.get(path) or self._grant_at(path)
         if show is None:
-            if path == _ACCESS or path.startswith(GRANTS):
+            if _is_access(path):
                 return self._access(asked)
             return Page(HTTPStatus.NOT_FOUND, _TEXT, b"not found\n")
         if asked.method not in {"GET", "HEAD"}:
@@ -100,7 +101,7 @@ class Routes:
         return Page(HTTPStatus.OK, _JSON, _json(self._jwks()), (("Cache-Control", "public, max-age=60"),))
 
     def _grant_at(self, path: str) -> Callable[[str], Page] | None:
-        if not path.startswith(GRANTS) or not _REFERENCE.fullmatch(path, len(GRANTS)):
+        if not _is_grant(path):
             return None
         return lambda _accept: self._show_grant(path.removeprefix(GRANTS))
 
@@ -109,6 +110,17 @@ class Routes:
         if found is None:
             return Page(HTTPStatus.NOT_FOUND, _TEXT, b"no such grant\n")
         return Page(HTTPStatus.OK, _JSON, found)
+
+
+def _is_grant(path: str) -> bool:
+    """Whether it is that of a grant of DAGs."""
+    return path.startswith(GRANTS) and _REFERENCE.fullmatch(path, len(GRANTS)) is not None
+
+
+def _is_access(target: str) -> bool:
+    """Whether it is about temporary access: read with its body, decided under the lock of a file, perhaps forwarded."""
+    path = target.partition("?")[0]
+    return path == _ACCESS or (path.startswith(GRANTS) and not _is_grant(path))
 
 
 def _json(value: Mapping[str, object]) -> bytes:
@@ -143,4 +155,4 @@ class AdminServer(SmallServer):
         **limits: Any,
     ) -> None:
         routes = Routes(metrics=metrics, readiness=readiness, jwks=jwks, grants=grants, access=access)
-        super().__init__(listen, routes.answer, most_body=MOST_BODY, **limits)
+        super().__init__(listen, routes.answer, most_body=MOST_BODY, is_slow=_is_access, **limits)

@@ -1,7 +1,8 @@
 """A small HTTP server for a few pages, for which a web framework would be too much.
 
 Law: a client cannot hang it. A connection serves one request, has one deadline for all of it, and at most `connections`
-are open at a time (the next is closed at once); a body has a length, and that is bounded. `http.server` reads HTTP.
+are open at a time (the next is closed at once); a body has a length, and that is bounded. Pages that may take long, or
+have a body, get half of the connections, so that the others are always answered. `http.server` reads HTTP.
 
 Why not waitress 3.0.2, which starts faster and smaller (43 ms, 4 MB against 120 ms, 10 MB): it only cuts idle
 connections. When 32 clients sent a byte a second each, it answered no one for as long as they did; this server answered
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _DEADLINE_S: Final = 5.0
 _PAUSE_S: Final = 0.05
+_SHARE: Final = 2  # of the connections, one in so many may be for slow pages
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -40,6 +42,14 @@ class Page:
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"),)
+
+
+_BUSY: Final = Page(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "application/json",
+    b'{"error": "unavailable", "message": "too many requests at once", "hint": "try again in a second"}\n',
+    (("Cache-Control", "no-store"), ("Retry-After", "1")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +80,8 @@ class SmallServer:
         connections: how many may be open at a time.
         deadline_s: seconds for one connection, from its first byte to the end of its answer.
         most_body: bytes of a body that is read.
+        is_slow: whether the page of a target may take long. Such pages have half of the connections; the next request
+            is answered 503 before its body is read. If there are any, no body is read for the others.
         name: of its thread.
 
     Raises:
@@ -84,16 +96,17 @@ class SmallServer:
         connections: int = 32,
         deadline_s: float = _DEADLINE_S,
         most_body: int = 0,
+        is_slow: Callable[[str], bool] | None = None,
         name: str = "admin",
     ) -> None:
         family, address = _family_and_address(listen)
         clear_the_way(listen)
         try:
-            self._server = _Server(
-                family, address, answer, connections=connections, deadline_s=deadline_s, most_body=most_body
-            )
+            self._server = _Server(family, address, answer, connections=connections, deadline_s=deadline_s)
         except OSError as error:
             raise OSError(f"cannot listen on {listen}: {error.strerror or error}") from None
+        self._server.most_body = most_body
+        self._server.is_slow = is_slow
         self._thread = Background(self._server.serve_forever, args=(0.1,), name=name)
 
     @property
@@ -139,12 +152,13 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         *,
         connections: int,
         deadline_s: float,
-        most_body: int,
     ) -> None:
         self.address_family = family
         self.answer = answer
         self.deadline_s = deadline_s
-        self.most_body = most_body
+        self.most_body = 0
+        self.is_slow: Callable[[str], bool] | None = None
+        self.slow_free = threading.BoundedSemaphore(max(1, connections // _SHARE))
         self._free = threading.BoundedSemaphore(connections)
         super().__init__(address, _Handler)
 
@@ -208,23 +222,38 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
+        is_slow = self.server.is_slow
+        if is_slow is None:
+            self._send(self.server.answer(self._asked(self._body())))
+        elif not is_slow(self.path):
+            self._send(self.server.answer(self._asked(None)))
+        elif self.server.slow_free.acquire(blocking=False):
+            try:
+                self._send(self.server.answer(self._asked(self._body())))
+            finally:
+                self.server.slow_free.release()
+        else:
+            self._send(_BUSY)
+
+    def _asked(self, body: bytes | None) -> Asked:
         named = ", ".join(self.headers.get_all("X-Forwarded-For", []))
         if isinstance(self.client_address, tuple):
             peer = str(self.client_address[0])
         else:
             named, _, peer = named.rpartition(",")
         forwarded = named.rpartition(",")[2]
-        asked = Asked(
+        return Asked(
             method=self.command,
             target=self.path,
             accept=", ".join(self.headers.get_all("Accept", [])),
             content_type=", ".join(self.headers.get_all("Content-Type", [])),
-            body=self._body(),
+            body=body,
             peer=peer.strip(),
             forwarded=forwarded.strip(),
             authorization=tuple(self.headers.get_all("Authorization", [])),
         )
-        page = self.server.answer(asked)
+
+    def _send(self, page: Page) -> None:
         self.send_response(page.status)
         self.send_header("Content-Type", page.content_type)
         self.send_header("Content-Length", str(len(page.body)))

@@ -291,7 +291,7 @@ class Metrics:
 
     def _grant_families(self) -> Iterator[Metric]:
         active, waiting, broken, failed = self._grants()
-        text = "Grants of temporary access: in force under the policy (`active`), waiting; 0 while the file cannot be read."
+        text = "Grants of access: in force under the policy (`active`), waiting; 0 while the file is unreadable."
         yield _labelled(GaugeMetricFamily, "authz_grants", text, "state", {"active": active, "waiting": waiting})
         text = "Lines of the grants file that are no events."
         yield GaugeMetricFamily("authz_grant_broken_lines", text, broken)

@@ -213,9 +213,8 @@ class Granter:
                     self.tidy()
                     tidied = now
                 self._go_on()
-            except Exception as error:
-                # The thread's outermost handler: a look that fails must not be the last one, and nothing is held
-                # meanwhile.
+            except Exception as error:  # noqa: BLE001 the thread's outermost handler, which logs it
+                # A look that fails must not be the last one, and nothing is held meanwhile.
                 self._hold_nothing(error)
 
     def _go_on(self) -> None:

@@ -1,10 +1,10 @@
 """Limits on what callers without a valid token can cost a port that reads tokens.
 
-Law 1: wrong tokens are counted per sender, per peer and in total; waiting for a key per sender and in total. A sender is
-the peer, the address of the connection, together with the client that it names: Envoy overwrites `x-forwarded-for`, and
-a caller that forges this header at the port itself is not counted as one of Envoy's clients.
-Law 2: the total of those who sent wrong ones refuses no sender that has sent none. What a peer names is its own word, so
-two limits hold for these too: that of their peer, and a last one that keeps work and memory bounded.
+Law 1: wrong tokens are counted per sender, per peer and in total; waiting for a key per sender and in total. A sender
+is the peer, the address of the connection, together with the client that it names: Envoy overwrites `x-forwarded-for`,
+and a caller that forges this header at the port itself is not counted as one of Envoy's clients.
+Law 2: the total of those who sent wrong ones refuses no sender that has sent none. What a peer names is its own word,
+so two limits hold for these too: that of their peer, and a last one that keeps work and memory bounded.
 """
 
 import threading
@@ -19,8 +19,9 @@ _MOST_WRONG: Final = 200  # signatures that are wrong, in a second: some 2 % of 
 _MOST_WRONG_OF_ONE: Final = 20
 _MOST_WRONG_OF_PEER: Final = 500  # of all senders that one peer names
 _MOST_WRONG_AT_ALL: Final = 1000  # of senders that sent none before, too
-_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time
+_MOST_WAITING: Final = 20  # for a key; `authz.ops.http_server` serves 32 at a time, of temporary access 16
 _MOST_WAITING_OF_ONE: Final = 8
+_LONGEST_PEER: Final = 100  # characters
 
 
 class Sender(NamedTuple):
@@ -103,9 +104,12 @@ def sender_of(asked: Asked) -> Sender:
 
 
 def share_of(peer: str) -> str:
-    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses."""
+    """The key that a peer is counted under: one customer's IPv6 network has 64 bits of addresses.
+
+    What is no address was written by the sender, and is kept for a second: not more of it than of two addresses.
+    """
     try:
         address = ip_address(peer)
     except ValueError:
-        return peer
+        return peer[:_LONGEST_PEER]
     return str(ip_network(f"{peer.partition('%')[0]}/64", strict=False)) if address.version == 6 else peer  # noqa: PLR2004 IP's own number

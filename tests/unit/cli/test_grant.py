@@ -80,6 +80,18 @@ def test_json_is_what_the_port_answers(rig, run):
     assert (refused.exit_code, json.loads(refused.output)["error"]) == (1, "own_request")
 
 
+def test_json_holds_nothing_that_a_terminal_obeys(rig, run):
+    token = rig.token("ana", "data-readers", preferred_username="Ana\u009b31m\u202e")
+    printed = run(*ASK, "--json", token=token).output
+    assert printed.isascii()
+    assert json.loads(printed)["requester"]["name"] == "Ana\u009b31m\u202e"
+
+
+def test_a_name_that_a_caller_chose_is_shown_with_the_account(rig, run):
+    run(*ASK, token=rig.token("eve", "data-readers", preferred_username="ana"))
+    assert "  ana (sub eve): incident" in run("list", token=bo(rig)).output
+
+
 def test_a_refusal_is_one_line_and_status_1(rig, run):
     refused = run(*ASK, token=rig.token("ana", "no-group"))
     assert refused.exit_code == 1

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -14,6 +15,16 @@ from authz.sessions.grants_port import not_enabled
 from tests.support.simulators.idp import PATIENCE_S
 
 KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}
+
+
+UNFINISHED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 class State:
@@ -277,3 +288,62 @@ class TestListening:
         server.stop()
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", port), 1)
+
+
+class TestPlaces:
+    """Temporary access never takes all connections: the probes and scrapes of the port go on."""
+
+    PLACES = 8
+
+    @pytest.fixture
+    def open_sockets(self):
+        with contextlib.ExitStack() as opened:
+            yield lambda server: opened.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S))
+
+    def test_requests_that_are_not_answered_yet(self, state, open_sockets):
+        over, asked = threading.Event(), []
+
+        def access(one):
+            asked.append(one)
+            over.wait(PATIENCE_S)
+            return not_enabled(one)
+
+        server = AdminServer(
+            "127.0.0.1:0", Metrics(), state.ask, dict, grants={}.get, access=access, connections=self.PLACES
+        )
+        server.start()
+        try:
+            clients = [open_sockets(server) for _ in range(self.PLACES // 2)]
+            for client in clients:
+                client.sendall(b"GET /grants HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_for(lambda: len(asked) == len(clients))
+            status, headers, _body = request(server, "/grants?x=1")
+            assert (status, headers["Retry-After"]) == (503, "1")
+            assert request(server, "/grants/0123456789/end", "POST")[0] == 503
+            assert request(server, "/readyz")[0] == request(server, "/metrics")[0] == 200
+            assert request(server, "/grants/" + "g" * 43)[0] == 404, "a grant of DAGs is another page"
+            over.set()
+            for client in clients:
+                assert client.recv(12) == b"HTTP/1.1 404"
+            wait_for(lambda: request(server, "/grants")[0] == 404)
+        finally:
+            over.set()
+            server.stop(PATIENCE_S)
+
+    @pytest.mark.parametrize("target", ["/grants", "/grants/0123456789/approve"])
+    def test_bodies_that_do_not_arrive_hold_half_of_the_connections(self, serve, open_sockets, target):
+        server = serve(connections=self.PLACES, deadline_s=PATIENCE_S)
+        clients = [open_sockets(server) for _ in range(self.PLACES // 2)]
+        for client in clients:
+            client.sendall(UNFINISHED % target.encode())
+        wait_for(lambda: request(server, "/grants")[0] == 503)
+        late = open_sockets(server)
+        late.sendall(UNFINISHED % target.encode())
+        assert late.recv(12) == b"HTTP/1.1 503", "its body is not waited for"
+        assert request(server, "/readyz")[0] == 200
+
+    @pytest.mark.parametrize("target", ["/grants/" + "g" * 43, "/metrics", "/none"])
+    def test_no_body_is_waited_for_by_other_pages(self, serve, open_sockets, target):
+        client = open_sockets(serve(deadline_s=PATIENCE_S))
+        client.sendall(UNFINISHED % target.encode())
+        assert client.recv(10) == b"HTTP/1.1 4"

@@ -363,3 +363,18 @@ class TestLog:
 def test_stopping_without_having_started(process):
     process.granter.stop()
     assert not process.granter._thread.is_alive()
+
+
+def test_an_end_that_only_a_check_has_seen_outlives_a_file_that_cannot_be_read(process, path, monkeypatch):
+    monkeypatch.setattr(module, "_SLACK", -1000)
+    process.record(*GRANT)
+    assert process.held(wall=NOW + HOUR) == []
+    lines = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    process.granter.tidy()
+    assert process.held() == []
+    path.rmdir()
+    path.write_bytes(lines)
+    process.granter.look()
+    assert process.held() == [], "the clock of that check was right, or was set back since"

@@ -78,6 +78,20 @@ def test_a_request_without_a_body_or_a_token(workers):
     assert (seen[0].body, seen[0].authorization, seen[0].peer, seen[0].forwarded) == (None, (), "192.0.2.7", "")
 
 
+def test_an_address_of_a_customers_network_is_counted_as_the_network(workers):
+    path, seen = workers("one")
+    for forwarded in ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1"):
+        assert forward([path], asked(forwarded=forwarded)) is not None
+    one, same, other = (sender_of(got) for got in seen)
+    assert one == same != other
+
+
+def test_what_a_sender_calls_itself_is_not_kept_whole(workers):
+    path, seen = workers("one")
+    assert forward([path], asked(forwarded="x" * 10_000)) is not None
+    assert sum(map(len, sender_of(seen[0]))) < 250
+
+
 def test_a_worker_that_cannot_be_reached_is_passed_over(workers, tmp_path):
     path, seen = workers("two")
     assert forward([tmp_path / "none", path], asked()) is not None
