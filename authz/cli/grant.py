@@ -210,7 +210,8 @@ def _line(one: dict[str, Any]) -> str:
     when = f"until {one['until']}" if "until" in one else f"since {one['ended_at']}"
     who = _name(one["requester"])
     by = f", approved by {_name(one['approved_by'])}" if "approved_by" in one else ""
-    text = f"{one['id']}  {one['state']} {when}  {one['entry']} for {duration_text(one['seconds'])}  {who}{by}: {one['reason']}"
+    length = duration_text(one["seconds"])
+    text = f"{one['id']}  {one['state']} {when}  {one['entry']} for {length}  {who}{by}: {one['reason']}"
     return one_line(text)
 
 
