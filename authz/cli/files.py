@@ -67,7 +67,10 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
     from authz.core.lint.ends import about_ends  # noqa: PLC0415 only this command needs it
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
-    bundle = bundle_of(path)
+    try:
+        bundle = bundle_of(path)
+    except PolicyError as error:
+        return [("error", problem) for problem in error.problems]
     try:
         suite = cases.load(bundle)
     except PolicyError as error:
@@ -90,7 +93,11 @@ def _disagreement(bundle: Bundle, settings: "Settings | None", settings_name: st
         policy, _ = cases.read_rules(bundle)
     except PolicyError:
         return []
-    return agreement.mistakes(policy, settings, settings_name)
+    try:
+        never = cases.read(bundle).never
+    except PolicyError:  # mistakes in the tests, which are reported already
+        never = ()
+    return agreement.mistakes(policy, settings, settings_name, never)
 
 
 @click.command(short_help="Print the JSON Schema of a file, for editors.")

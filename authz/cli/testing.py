@@ -77,10 +77,11 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
     from authz.core import cases  # noqa: PLC0415 only this command needs it
     from authz.core.cases import coverage, invariants, judge, report  # noqa: PLC0415 only this command needs it
 
-    suite = cases.read(bundle_of(path))
+    suite, by_settings = cases.read(bundle_of(path)), False
     if settings is not None:
         from authz.serve import agreement  # noqa: PLC0415 only with settings
 
+        by_settings = agreement.has_ways_out(settings)
         if refused := agreement.mistakes(suite.policy, settings, settings_name, suite.never):
             raise PolicyError(refused)
     if not suite.cases and not suite.never:
@@ -97,7 +98,7 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
     proven = invariants.over_time(suite.policy, suite.never)
     each_took = (time.perf_counter() - began) / max(len(proven), 1)
     never = [(proof, each_took) for proof in proven]
-    return report.outcome(suite, judging, results, seconds, measured=found, never=never)
+    return report.outcome(suite, judging, results, seconds, measured=found, never=never, by_settings=by_settings)
 
 
 @contextlib.contextmanager

@@ -36,4 +36,4 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
         return [Problem(settings.shadow, 0, 0, f"cannot be read: {error.strerror}")]
     except PolicyError as error:
         return [*error.problems]
-    return mistakes(suite.policy, settings, file)
+    return mistakes(suite.policy, settings, file, suite.never)

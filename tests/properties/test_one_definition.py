@@ -258,7 +258,7 @@ def check_rights(policy, plane, answers, allowed, seen):
         asking = dict.fromkeys((*everyone, *columns, *(question.caller for question, _ in answers)))
         found = cells(policy, asking)
         for question, record in answers:
-            check_cell(question, record, found, everyone)
+            check_cell(question, record, found, everyone, policy)
             seen["cells"] += record["decision"] == "allow"
         check_matrix(policy, found, everyone, columns)
     for right in gained(without_rules(policy), policy, plane, everyone):
@@ -267,8 +267,11 @@ def check_rights(policy, plane, answers, allowed, seen):
         seen["witnesses"] += 1
 
 
-def check_cell(question, record, found, everyone):
-    """The cell of the caller, and that of one of their memberships, for the operation of the request."""
+def check_cell(question, record, found, everyone, policy):
+    """The cell of the caller, and that of one of their memberships, for the operation of the request.
+
+    What a cell says of a DAG is true of some request of the operation, and of all where its rules ask for nothing else.
+    """
     operation, dag = record["operation"], record["dag"]
     if not operation:
         return
@@ -282,8 +285,9 @@ def check_cell(question, record, found, everyone):
         alone = [one for one in everyone if one.issuer == issuer and is_held(one, held)]
         listed = [found[one][operation] for one in alone if operation in found[one]]
         assert any(not dag or one.about(dag) for one in listed), question
-    elif cell is not None and not cell.limits and not cell.excepted_places and dag:
-        assert not cell.about(dag), question
+    elif cell is not None and not cell.excepted_places and dag:
+        rules = [policy.rules[name] for name in cell.rules]
+        assert any(rule.hosts or rule.methods or rule.paths for rule in rules) or not cell.about(dag), question
 
 
 def is_held(caller, held):

@@ -40,13 +40,14 @@ class Outcome:
     why: Mapping[str, str]
     coverage: Coverage | None = None
     never: tuple[Timed, ...] = ()
+    by_settings: bool = False
 
     @property
     def remarks(self) -> list[Finding]:
         """What failed cases name and the policy does not know, which may be the cause; then entries of `never`."""
         cases = remarks.of_tests(self.suite.policy, (one.case for one in self.failed), of_names=True)
         about_cases = [Finding(problem=problem, severity=Severity.WARNING) for problem in cases]
-        return [*about_cases, *remarks.of_never(self.suite.policy, self.suite.never)]
+        return [*about_cases, *remarks.of_never(self.suite.policy, self.suite.never, by_settings=self.by_settings)]
 
     @property
     def failed(self) -> list[Result]:
@@ -75,10 +76,17 @@ def outcome(
     *,
     measured: Coverage | None,
     never: Sequence[Timed] = (),
+    by_settings: bool = False,
 ) -> Outcome:
-    """The outcome; the first failures are explained."""
+    """The outcome; the first failures are explained. `by_settings`: settings say which destinations there are."""
     made = Outcome(
-        suite=suite, results=tuple(results), seconds=tuple(seconds), why={}, coverage=measured, never=tuple(never)
+        suite=suite,
+        results=tuple(results),
+        seconds=tuple(seconds),
+        why={},
+        coverage=measured,
+        never=tuple(never),
+        by_settings=by_settings,
     )
     return replace(made, why={_key(result): judge.why(result) for result in made.failed[:EXPLAINED]})
 

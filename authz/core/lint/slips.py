@@ -158,7 +158,7 @@ class _Globs:
         self.any = False
         texts: dict[str, str] = {}
         for globs in named:
-            self.any = self.any or not globs
+            self.any = self.any or not globs or any(glob.text == _EVERY for glob in globs)
             texts.update((glob.text, glob.parts[0]) for glob in globs if glob.text != _EVERY)
         self._beginnings = sorted(set(texts.values()))
         self._known = frozenset(self._beginnings)

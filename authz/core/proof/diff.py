@@ -48,7 +48,8 @@ class Change:
     concerned. The others are what the rule says, as far as it is about them; `methods` and `levels` are those that have
     changed.
     `rule` allows it in the one policy; `denied` is a deny rule of the other, if that is the reason.
-    `known` are those who were asked about. `find` finds the witness. `excepted` is what deny rules take from it; only `access.calls` looks.
+    `known` are those who were asked about. `find` finds the witness. `excepted` is what deny rules take from it; only
+    `access.calls` looks.
     """
 
     gained: bool

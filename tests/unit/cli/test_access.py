@@ -192,10 +192,11 @@ def test_what_can_a_grant_and_several_things_together(granting):
         "dag_runs:create            sales_*",
         "pools:delete               yes",
         "call GET orders /v1/**",
+        "in Airflow itself: op",
     ]
     both = granting("what-can", "--grant", "oncall", "--grant", "night", "--group", "readers").output
     assert {line.split()[0] for line in both.splitlines()} == {
-        "call", "dag_runs:create", "dags:read", "pools:delete", "pools:read", "variables:read",
+        "call", "dag_runs:create", "dags:read", "in", "pools:delete", "pools:read", "variables:read",
     }  # fmt: skip
 
 

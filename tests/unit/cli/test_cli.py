@@ -277,7 +277,7 @@ class TestCheck:
         options = ("--plane", "egress", "--settings", settings, "--dag", "sales_a", "--task", "load_1", *runs)
         result = run("check", *asked.split(" "), *options)
         assert words in result.output
-        assert "at most" not in result.output
+        assert "a run is `" not in result.output
         assert result.exit_code == status
         assert words in run("explain", *asked.split(" "), *options).output.replace("by rule `", "rule=")
 
@@ -383,6 +383,10 @@ class TestLint:
         assert f"warning: {candidate}:" in result.output
         assert "the candidate is not compared: the rule `runs` names an unknown destination `order`" in result.output
         assert result.exit_code == before.exit_code, "no answer depends on it"
+        entry = "never:\n  - {plane: egress, destinations: [ordres], methods: [DELETE]}\n"
+        candidate.write_text(path.read_text() + entry)
+        result = run("lint", path, "--settings", settings)
+        assert "of `never` names an unknown destination `ordres`" in result.output
         candidate.write_text("version: 2\n")
         assert "the candidate is not compared: " in run("lint", path, "--settings", settings).output
         candidate.unlink()

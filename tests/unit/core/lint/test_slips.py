@@ -25,6 +25,11 @@ NO_ROUTE = "the path `{}`, which is no route of Airflow 3.3"
 NO_RULE = "which no rule that allows something names"
 
 
+def test_no_dags_are_about_nothing_where_a_rule_names_all_dags():
+    every = '{id: all, plane: egress, dags: ["*"], destinations: [registry], paths: ["/x"]}\n'
+    assert found(EGRESS + 'dags: ["quite_other_*"], destinations: [registry]', RULES + every) == []
+
+
 @pytest.mark.parametrize(("rule", "severity", "what", "hint"), [
     (EGRESS + "destinations: [registri]", "warning", f"the destination `registri`, {NO_RULE}", "did you mean `regist"),
     (EGRESS + "destinations: [vault]", "note", f"the destination `vault`, {NO_RULE}", "check how it is written"),
