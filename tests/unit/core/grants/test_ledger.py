@@ -187,3 +187,15 @@ def test_what_was_ended_before_its_time_is_remembered_longest(monkeypatch):
     for event in (requested(seconds=day), approved()):
         again.apply(event)
     assert (state(again), again.active()) == (State.ENDED, ())
+
+
+def test_what_a_ledger_knows_is_what_it_has_and_what_was_over_before():
+    ledger = made(requested(), approved(), requested("g0000002"))
+    assert ledger.knows(requested())
+    assert ledger.knows(approved())
+    assert not ledger.knows(ended())
+    assert not ledger.knows(approved("g0000002"))
+    assert not ledger.knows(requested("g0000003"))
+    ledger.apply(ended())
+    assert ledger.knows(ended())
+    assert ledger.replaced().knows(requested())
