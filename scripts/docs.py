@@ -22,6 +22,7 @@ from authz.core.record import IdentityEntry, ShadowFields
 from authz.core.replay import GAPS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
+from authz.sessions.grants_port import EVENTS, RESULTS
 from authz.settings import Settings
 from scripts import decision_index, record_schema
 
@@ -60,6 +61,7 @@ def metrics() -> Iterator[str]:
     made.compared("a-rule", "agree")
     made.key_refresh("corp", "changed")
     made.watch_keys(lambda: {"corp": 1.0})
+    made.watch_grants(lambda: (0, 0, 0, False), [(event, result) for event in EVENTS for result in RESULTS])
     of_many = families({0: None}, {0: 0})
     for family in (*made.registry.collect(), *of_many):
         if family.name.startswith("authz_"):

@@ -3,7 +3,9 @@
 Law 1: the candidate changes no answer. It is asked after the answer is made, and what it says goes to the check's
 record and the metrics only. An exception in it is counted and logged by its class and place; the check goes on.
 Law 2: the caller's roles follow from the same verified claims, all of them, and the same grants, by the candidate's
-roles. A caller whose issuer the candidate has another entry for, or none, is counted and not evaluated.
+roles. A grant that counts in force counts for the candidate while that has its entry: a `longest` or `approvers` that
+would suspend it is not seen, nor is what is suspended in force. A caller whose issuer the candidate has another entry
+for, or none, is counted and not evaluated.
 Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the grants and the
 issuer; a comparison beside the prepared record that it is part of, and by the decision and the caller's roles under
 both; that of an anonymous caller by the decision's rule and reason and the request. All are dropped with the candidate.

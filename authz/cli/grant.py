@@ -16,7 +16,7 @@ import click
 from authz.cli.grant_gate import GateAnswer, GrantGate
 from authz.cli.options import json_option, read_token, token_file_option
 from authz.core.characters import one_line
-from authz.core.documents.quantities import seconds
+from authz.core.documents.quantities import duration_text, seconds
 
 _GATE: Final = "http://127.0.0.1:9180"
 _LEAST_PAUSE_S: Final = 1.0
@@ -95,7 +95,11 @@ def grant() -> None:
 @click.option("--for", "duration", required=True, metavar="DURATION", callback=_duration, help="How long: 90m, 3h, 3d.")
 @click.option("--reason", required=True, help="Why, in one line, for those who approve.")
 @click.option("--wait", is_flag=True, help="Wait until it is approved; otherwise the command ends at once.")
-@click.option("--issuer", default="", help="With --local: the `iss` of the account that gets access.")
+@click.option(
+    "--issuer",
+    default="",
+    help="With --local: the issuer of the account that gets access: its name in the policy, or its `iss`.",
+)
 @click.option("--subject", default="", help="With --local: the `sub` of the account that gets access.")
 @_shared
 def ask(
@@ -159,7 +163,9 @@ def list_grants(gate: str, token_file: Any, settings_path: Path, *, local: bool,
         needs = f"approved by {', '.join(entry['approvers'])}" if entry["approvers"] else "needs no approval"
         text = f": {entry['description']}" if entry["description"] else ""
         click.echo(
-            one_line(f"you may ask for {entry['entry']}, up to {_length(entry['longest_seconds'])}, {needs}{text}")
+            one_line(
+                f"you may ask for {entry['entry']}, up to {duration_text(entry['longest_seconds'])}, {needs}{text}"
+            )
         )
     if not answer.members["grants"] and not answer.members["entries"]:
         click.echo("there are no grants that you may see, and nothing that you may ask for")
@@ -204,9 +210,8 @@ def _line(one: dict[str, Any]) -> str:
     when = f"until {one['until']}" if "until" in one else f"since {one['ended_at']}"
     who = _name(one["requester"])
     by = f", approved by {_name(one['approved_by'])}" if "approved_by" in one else ""
-    text = (
-        f"{one['id']}  {one['state']} {when}  {one['entry']} for {_length(one['seconds'])}  {who}{by}: {one['reason']}"
-    )
+    length = duration_text(one["seconds"])
+    text = f"{one['id']}  {one['state']} {when}  {one['entry']} for {length}  {who}{by}: {one['reason']}"
     return one_line(text)
 
 
@@ -215,11 +220,3 @@ def _name(who: dict[str, str]) -> str:
         return f"local {who['local']}"
     name, subject = who["name"], who["subject"]
     return f"{name} (sub {subject})" if name not in {"", subject} else subject
-
-
-def _length(number: int) -> str:
-    """`10800` → `3h`."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if number % size == 0:
-            return f"{number // size}{unit}"
-    return f"{number}s"

@@ -1,23 +1,21 @@
 """Asks a gate's operators' port about grants, with a token.
 
-Law: the token is sent over TLS, or to this machine; never elsewhere. What the port sends is bounded, each wait for it
-too; no proxy is used, and a redirect is not followed.
+Law: that of `authz.cli.gate_http`, and the token is sent over TLS, or to this machine; never elsewhere.
 """
 
 from typing import Any, Final, NamedTuple, Protocol
 
-import orjson
-
+from authz.cli.gate_http import gate_url, send
 from authz.core import loopback
 from authz.core.characters import one_line
 from authz.core.errors import FetchError
-from authz.core.urls import Url
 
 _PATH: Final = "/grants"
 _MOST_BYTES: Final = 16 << 20
-_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 10.0  # for name, connection and answer together
 _LEAST_OK: Final = 200
 _LEAST_NOT_OK: Final = 300
+_BUSY: Final = "busy"  # 429 for wrong tokens of this address: no answer to what was asked
 _REFUSED: Final = frozenset({403, 404, 409, 422, 429})  # the answer is no; everything else is about the way there
 
 
@@ -35,7 +33,8 @@ class GateAnswer(NamedTuple):
     @property
     def exit_status(self) -> int:
         """The status of a command that this is the end of."""
-        return 1 if self.is_ok or self.status in _REFUSED else 2
+        is_refused = self.status in _REFUSED and self.members.get("error") != _BUSY
+        return 1 if self.is_ok or is_refused else 2
 
 
 class GrantGate(Protocol):
@@ -66,14 +65,11 @@ class RemoteGrants:
     """
 
     def __init__(self, gate: str, token: str) -> None:
-        try:
-            url = Url.parse(gate)
-        except ValueError as error:
-            raise FetchError(f"--gate: {error}") from None
+        url = gate_url(gate)
         if url.scheme != "https" and not loopback.is_loopback(url.host):
             where = one_line(gate)
             raise FetchError(f"--gate: {where} would get the token unencrypted; use https, or the gate's own machine")
-        self._target = url.origin + url.path.rstrip("/") + _PATH
+        self._url = url
         self._token = token
 
     def request(self, entry: str, duration: str, reason: str, *, issuer: str, subject: str) -> GateAnswer:  # noqa: ARG002 those of the token
@@ -93,36 +89,15 @@ class RemoteGrants:
         return self._send("GET", "", None)
 
     def _send(self, method: str, below: str, body: dict[str, str] | None) -> GateAnswer:
-        import httpcore  # noqa: PLC0415 it costs start-up time that others need not pay
-
-        headers: dict[bytes | str, bytes | str] = {
-            "accept": "application/json",
-            "authorization": f"Bearer {self._token}",
-        }
-        content = None
-        if body is not None:
-            content, headers["content-type"] = orjson.dumps(body), "application/json"
-        timeout = dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT_S)
-        target = self._target + below
-        try:
-            with (
-                httpcore.ConnectionPool() as pool,
-                pool.stream(
-                    method, target, headers=headers, content=content, extensions={"timeout": timeout}
-                ) as answer,
-            ):
-                status, data = answer.status, b""
-                for chunk in answer.iter_stream():
-                    data += chunk
-                    if len(data) > _MOST_BYTES:
-                        raise FetchError(f"{target}: more than {_MOST_BYTES} bytes")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
-            why = one_line(str(error) or type(error).__name__)
-            raise FetchError(f"{target}: {why}; is it the gate's operators' port (`admin` in its settings)?") from None
-        try:
-            found = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            found = None
-        if not isinstance(found, dict) or not found.keys() & {"id", "grants", "error"}:
-            raise FetchError(f"{target}: answers {status}, and not as a gate's operators' port does")
-        return GateAnswer(status, found)
+        found = send(
+            self._url,
+            _PATH + below,
+            most_bytes=_MOST_BYTES,
+            timeout_s=_TIMEOUT_S,
+            token=self._token,
+            method=method,
+            body=body,
+        )
+        if not found.members.keys() & {"id", "grants", "error"}:
+            raise FetchError(f"{found.target}: answers {found.status}, and not as a gate's operators' port does")
+        return GateAnswer(found.status, found.members)

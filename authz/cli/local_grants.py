@@ -59,17 +59,20 @@ class LocalGrants:
         self._granter = Granter(Granted(), Path(settings.grants.file), SystemClock(), announces=False)
 
     def request(self, entry: str, duration: str, reason: str, *, issuer: str, subject: str) -> GateAnswer:
-        """Ask for an entry for another account."""
+        """Ask for an entry for another account; `issuer` is its issuer's name or `iss`."""
+        issuers = self._policy.issuers
+        of_name = {one.name: iss for iss, one in issuers.items()}
+        iss = issuer if issuer in issuers else of_name.get(issuer)
+        if iss is None:
+            known = ", ".join(sorted(of_name))
+            text = "no issuer of the policy has this name or `iss`"
+            return GateAnswer(422, {"error": "invalid", "message": text, "hint": f"there is {known}"})
+        holder = Actor(issuer=iss, subject=subject)
 
         def decide(ledger: Ledger, now: int) -> Event | Grant:
-            holder = Actor(issuer=issuer, subject=subject)
             draft = wanted(holder, entry=entry, duration=duration, reason=reason, at=now)
             return request(ledger, self._policy, self._caller, draft)
 
-        if issuer not in self._policy.issuers:
-            known = ", ".join(sorted(self._policy.issuers))
-            text = "no issuer of the policy has this `iss`"
-            return GateAnswer(422, {"error": "invalid", "message": text, "hint": f"there is {known}"})
         return self._record(decide)
 
     def act(self, word: str, name: str) -> GateAnswer:

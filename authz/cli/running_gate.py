@@ -1,17 +1,15 @@
 """Which policy a running gate serves, asked of its operators' port; for commands that answer about a policy file.
 
-Law: an answer about another revision than the gate's is refused, and so is one where the gate's is not known. What the
-port sends is bounded, and so is the time for all of it together; no proxy is used, and a redirect is not followed.
+Law: an answer about another revision than the gate's is refused, and so is one where the gate's is not known.
+What `authz.cli.gate_http` bounds is bounded.
 """
 
 from typing import Any, Final
 
-import orjson
-
+from authz.cli.gate_http import gate_url, send
 from authz.core.characters import one_line
 from authz.core.errors import ConfigError, FetchError, Problem
 from authz.core.policy import Policy
-from authz.core.urls import Url
 
 _PAGE: Final = "/readyz"
 _ANSWERS: Final = frozenset({200, 503})  # ready, or not: both say the revision
@@ -44,35 +42,7 @@ def require_served(policy: Policy, gate: str) -> None:
 
 
 def _readiness(gate: str) -> dict[str, Any]:
-    import httpcore  # noqa: PLC0415 it costs start-up time that others need not pay
-
-    from authz.fetching.guard import Deadline, GuardedBackend, system_resolver  # noqa: PLC0415 see above
-
-    try:
-        url = Url.parse(gate)
-    except ValueError as error:
-        raise FetchError(f"--gate: {error}") from None
-    network = GuardedBackend(deadline=Deadline(_TIMEOUT_S), loopback=True, resolver=system_resolver)
-    target = url.origin + url.path.rstrip("/") + _PAGE
-    try:
-        with (
-            httpcore.ConnectionPool(network_backend=network) as pool,
-            pool.stream("GET", target, headers={"accept": "application/json"}) as answer,
-        ):
-            status, data = answer.status, b""
-            for chunk in answer.iter_stream():
-                data += chunk
-                if len(data) > _MOST_BYTES:
-                    raise FetchError(f"{target}: more than {_MOST_BYTES} bytes")
-    except httpcore.TimeoutException:
-        raise FetchError(f"{target}: no complete answer within {_TIMEOUT_S:g} seconds") from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-        why = one_line(str(error) or type(error).__name__)
-        raise FetchError(f"{target}: {why}; is it the gate's operators' port (`admin` in its settings)?") from None
-    if status not in _ANSWERS:
-        raise FetchError(f"{target}: answers {status}, which is not that of a gate's operators' port")
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        found = None
-    return found if isinstance(found, dict) else {}
+    found = send(gate_url(gate), _PAGE, most_bytes=_MOST_BYTES, timeout_s=_TIMEOUT_S)
+    if found.status not in _ANSWERS:
+        raise FetchError(f"{found.target}: answers {found.status}, which is not that of a gate's operators' port")
+    return found.members

@@ -181,6 +181,10 @@ SOMEONE: Final = "someone"
 """The subject of a caller that people describe without one."""
 
 
+LONGEST_GRANT_S: Final = 30 * 86_400
+"""The longest duration of a grant that any policy may permit."""
+
+
 class HeldGrant(NamedTuple):
     """A grant in force that a caller holds: of an entry of `grantable`, until a time in seconds since the epoch."""
 

@@ -56,9 +56,9 @@ _BUSY: Final = Page(
 class Asked:
     """One request. `body` is None if it is not read: no length, or too large.
 
-    `peer` is the address of the connection's other end, "" over a Unix socket. `forwarded` is the last address of
-    `x-forwarded-for`, "" if there is none; it is as trustworthy as the peer. `authorization` has the lines of
-    this header.
+    `peer` is the address of the connection's other end; over a Unix socket the last one of `x-forwarded-for`: its
+    permissions say who may connect. `forwarded` is the last address of `x-forwarded-for`, over a Unix socket the one
+    before; "" if there is none. It is as trustworthy as the peer. `authorization` has the lines of this header.
     """
 
     method: str
@@ -236,14 +236,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(_BUSY)
 
     def _asked(self, body: bytes | None) -> Asked:
+        named = ", ".join(self.headers.get_all("X-Forwarded-For", []))
+        if isinstance(self.client_address, tuple):
+            peer = str(self.client_address[0])
+        else:
+            named, _, peer = named.rpartition(",")
+        forwarded = named.rpartition(",")[2]
         return Asked(
             method=self.command,
             target=self.path,
             accept=", ".join(self.headers.get_all("Accept", [])),
             content_type=", ".join(self.headers.get_all("Content-Type", [])),
             body=body,
-            peer=str(self.client_address[0]) if isinstance(self.client_address, tuple) else "",
-            forwarded=", ".join(self.headers.get_all("X-Forwarded-For", [])).rpartition(",")[2].strip(),
+            peer=peer.strip(),
+            forwarded=forwarded.strip(),
             authorization=tuple(self.headers.get_all("Authorization", [])),
         )
 

@@ -12,7 +12,7 @@ Names, labels and meanings are listed in the documentation, and a test compares 
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -180,9 +180,13 @@ class Metrics:
         """Set where every scrape reads whether something in the state folder cannot be kept or used."""
         self._state = failed
 
-    def watch_grants(self, status: Callable[[], tuple[int, int, int, bool]]) -> None:
-        """Set where every scrape reads the grants' (in force, waiting, broken lines, failed)."""
+    def watch_grants(
+        self, status: Callable[[], tuple[int, int, int, bool]], events: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Set where every scrape reads the grants' (in force, waiting, broken lines, failed); events to show as 0."""
         self._grants = status
+        with self._lock:
+            self._grant_events = dict.fromkeys(events, 0) | self._grant_events
 
     def watch_revocations(self, status: Callable[[], tuple[int, int, bool]]) -> None:
         """Set where every scrape reads the revocations' (in force, broken lines, failed)."""
@@ -300,11 +304,11 @@ class Metrics:
 
     def _grant_families(self) -> Iterator[Metric]:
         active, waiting, broken, failed = self._grants()
-        text = "Grants of temporary access: in force (`active`), waiting for approval."
+        text = "Grants of access: in force under the policy (`active`), waiting; 0 while the file is unreadable."
         yield _labelled(GaugeMetricFamily, "authz_grants", text, "state", {"active": active, "waiting": waiting})
         text = "Lines of the grants file that are no events."
         yield GaugeMetricFamily("authz_grant_broken_lines", text, broken)
-        text = "1 while the grants file cannot be read, or could not be written the last time."
+        text = "1 while the grants file cannot be read or followed, or could not be written the last time."
         yield GaugeMetricFamily("authz_grant_failed", text, int(failed))
         text = "Requests about grants, by event and result."
         family = CounterMetricFamily("authz_grant_events", text, labels=["event", "result"])

@@ -15,7 +15,7 @@ from authz.keys import KeyStore
 from authz.ops.http_server import Asked, Page
 from authz.ops.metrics import Metrics
 from authz.sessions.granter import Granter
-from authz.sessions.grants_port import GrantsPort, not_enabled
+from authz.sessions.grants_port import EVENTS, RESULTS, GrantsPort, not_enabled
 from authz.settings import Settings
 
 _CACHED_TOKENS = 1000  # of those who ask; checks have their own
@@ -75,7 +75,9 @@ class GrantParts:
             clock=clock,
             count=metrics.grant_event,
         )
-        metrics.watch_grants(granter.status)
+        metrics.watch_grants(
+            lambda: granter.status(policy()), [(event, result) for event in EVENTS for result in RESULTS]
+        )
 
     def answer(self, asked: Asked) -> Page:
         """The page for a request about temporary access."""

@@ -7,10 +7,8 @@ its own `iat`, not up to now.
 Law 3: the answer is 200 when the revocation is on record and in force, 400 for everything else (§2.8); it reveals only
 the error's class.
 Law 4: cheap checks come first: form, issuer, kind, audience, freshness, duplicates. Only a token that passes them
-costs a signature check. Tokens with a wrong signature or key are rate limited, per sender and in total; a sender that
-has sent none is never refused because of others. Waiting for a key is limited too, per sender and in total. A sender is
-the peer together with the client that it names: Envoy overwrites `x-forwarded-for`, and a caller that forges this
-header at the port itself is not counted as one of Envoy's clients.
+costs a signature check. Tokens with a wrong signature or key, and waiting for a key, are limited (see
+`authz.sessions.token_limits`).
 """
 
 import logging
@@ -35,7 +33,7 @@ from authz.core.revocation import Kind, PendingRevocation, Revocation
 from authz.core.tokens.compact import ParsedToken
 from authz.core.tokens.logout import FRESH_S, Logout, read_logout
 from authz.ops.http_server import Asked, Page
-from authz.sessions.token_limits import KeyWaits, WrongTokens, peer_of
+from authz.sessions.token_limits import KeyWaits, Sender, WrongTokens, sender_of
 
 log = logging.getLogger(__name__)
 
@@ -113,19 +111,19 @@ class Backchannel:
         now = self._clock.wall()
         logout = read_logout(parsed, issuer, self._clients, now)  # not trusted before the signature is verified, below
         seen = issuer.issuer, logout.token_id
-        peer = peer_of(asked)
+        sender = sender_of(asked)
         with self._lock:
             self._refuse_duplicate(seen)
-            if not self._wrong.admits(peer, self._clock.monotonic()):
+            if not self._wrong.admits(sender, self._clock.monotonic()):
                 return _too_many()
         try:
-            key = self._key(parsed, issuer, peer)
+            key = self._key(parsed, issuer, sender)
             if key is None:
                 return _too_many()
             tokens.verify(parsed, key)
         except DeniedError:
             with self._lock:
-                self._wrong.note(peer, self._clock.monotonic())
+                self._wrong.note(sender, self._clock.monotonic())
             raise
         with self._lock:
             self._refuse_duplicate(seen)
@@ -146,7 +144,7 @@ class Backchannel:
         if seen in self._seen:
             raise TokenError(Reason.CLAIM_INVALID, "duplicate logout token")
 
-    def _key(self, parsed: ParsedToken, issuer: Issuer, peer: str) -> Key | None:
+    def _key(self, parsed: ParsedToken, issuer: Issuer, sender: Sender) -> Key | None:
         """The key that the token names; an unknown one is fetched. None: too many tokens wait for a key."""
         try:
             return self._known_key(parsed, issuer)
@@ -154,7 +152,7 @@ class Backchannel:
             if error.reason not in {Reason.UNKNOWN_KEY, Reason.KEYS_UNAVAILABLE}:
                 raise
             unknown = error
-        fetched = self._waits.wait(peer, issuer.name, parsed.kid or "")
+        fetched = self._waits.wait(sender, issuer.name, parsed.kid or "")
         if fetched is None:
             return None
         if not fetched:

@@ -3,7 +3,8 @@
 Law 1: an event is answered when it is on record in the file and in force in this process, in this order. One that could
 not be written is in force nowhere.
 Law 2: every process follows the file: within a second, what one of them recorded is in force in all of them, and what
-has ended in one has ended in all. While the file cannot be read, nothing is held here: an end could be in it.
+has ended in one has ended in all. While the file cannot be read or followed, nothing is held here: an end could
+be in it.
 Law 3: an end that this process sees is recorded, so that it has ended after a restart too, whatever the clock says
 then. It has ended here even if it cannot be recorded; that is reported, and tried again.
 Law 4: each event has one line in the log of messages: who, what, until when and why. The file is bounded.
@@ -20,6 +21,7 @@ from authz.core.clock import Clock
 from authz.core.documents.moments import moment_text
 from authz.core.errors import ConfigError, Problem
 from authz.core.grants import Approved, Ended, Event, Grant, Granted, Ledger, Requested, State
+from authz.core.policy import Policy
 from authz.sessions.grants_file import GrantsFile
 from authz.system.regular_file import why
 from authz.system.threads import Background
@@ -31,6 +33,7 @@ _RECORD_S: Final = 1.0  # between attempts to record ends
 _TIDY_S: Final = 60.0
 _SLACK: Final = 64  # lines that a file may have beyond twice those that it needs
 _LINES_OF_ONE: Final = 3
+_HOLDS_NOTHING: Final = frozenset({"read", "follow"})  # failures in which an end may have been missed
 
 Found = TypeVar("Found")
 
@@ -65,6 +68,7 @@ class Granter:
             problem = Problem(str(path), 0, 0, f"the grants file cannot be used: {why(error)}")
             raise ConfigError([problem]) from None
         self._announces = announces
+        self._file.ledger.forget(clock.wall())
         self._publish()
 
     def start(self) -> None:
@@ -122,8 +126,8 @@ class Granter:
         """
         with self._lock:
             self._refresh()
-            if "read" in self._failures:
-                raise OSError(self._failures["read"])
+            for what in self._failures.keys() & _HOLDS_NOTHING:
+                raise OSError(self._failures[what])
             self._pass_time(self._file.ledger, self._clock.wall())
             self._publish()
             return ask(self._file.ledger)
@@ -145,10 +149,18 @@ class Granter:
             found.append(f"{self._path}: {self._file.broken} line(s) are no events of grants and were skipped")
         return found
 
-    def status(self) -> tuple[int, int, int, bool]:
-        """How many are active, and wait; how many lines are broken; whether something failed: for the metrics."""
-        states = [grant.state for grant in list(self._file.ledger)]
-        return states.count(State.ACTIVE), states.count(State.WAITING), self._file.broken, bool(self._failures)
+    def status(self, policy: Policy | None) -> tuple[int, int, int, bool]:
+        """How many are in force under this policy, and wait; how many lines are broken; whether something failed.
+
+        For the metrics. While nothing is held here, nothing is in force, and what waits is not known: 0.
+        """
+        failed = bool(self._failures)
+        if self._failures.keys() & _HOLDS_NOTHING:
+            return 0, 0, self._file.broken, failed
+        grants = list(self._file.ledger)
+        held = [grant.holding() for grant in grants if grant.state is State.ACTIVE]
+        active = sum(one.is_permitted(policy) for one in held) if policy is not None else 0
+        return active, sum(grant.state is State.WAITING for grant in grants), self._file.broken, failed
 
     def record_ends(self) -> None:
         """Record the ends that were seen."""
@@ -195,17 +207,30 @@ class Granter:
                 self.look()
                 now = self._clock.monotonic()
                 if now - recorded >= _RECORD_S:
-                    recorded = now
                     self.record_ends()
+                    recorded = now
                 if now - tidied >= _TIDY_S:
-                    tidied = now
                     self.tidy()
-            except Exception:
-                # The thread's outermost handler: a look that fails must not be the last one, and nothing is held
-                # meanwhile.
-                log.exception("following the grants")
-                self._granted.put(())
-                self._published = None
+                    tidied = now
+                self._go_on()
+            except Exception as error:  # noqa: BLE001 the thread's outermost handler, which logs it
+                # A look that fails must not be the last one, and nothing is held meanwhile.
+                self._hold_nothing(error)
+
+    def _go_on(self) -> None:
+        """All of a round has succeeded."""
+        with self._lock:
+            if self._failures.pop("follow", None):
+                self._publish()
+
+    def _hold_nothing(self, error: Exception) -> None:
+        """A round ended with an exception. It is logged once in a row."""
+        text = f"following the grants failed, no grant is in force: {type(error).__name__}, see the log"
+        with self._lock:
+            if self._failures.get("follow") != text:
+                log.error("following the grants", exc_info=error)
+            self._fail("follow", text)
+            self._publish()
 
     def _refresh(self) -> None:
         try:
@@ -223,7 +248,7 @@ class Granter:
         """Let checks use what is held now."""
         ledger = self._file.ledger
         ledger.close(self._granted.ended)  # the table forgets what is put no more
-        if "read" in self._failures:
+        if self._failures.keys() & _HOLDS_NOTHING:
             self._granted.put(())
             self._published = None
         elif self._published is None or self._published[0] is not ledger or self._published[1] != ledger.changes:

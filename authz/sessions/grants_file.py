@@ -27,7 +27,7 @@ class GrantsFile:
 
     Args:
         path: where it is; made when it is missing. The folder may be a symbolic link, the file may not.
-        saw: called with each event that others wrote, after it changed the ledger.
+        saw: called once with each event that others wrote, after it changed the ledger.
         most_bytes: its largest size.
 
     Attributes:
@@ -104,6 +104,7 @@ class GrantsFile:
             yield rest + b"\n"
 
     def _take(self, unread: Unread) -> None:
+        before = self.ledger
         if unread.anew:
             self.ledger = self.ledger.replaced()
             self._whole_lines = self._whole_broken = 0
@@ -113,15 +114,21 @@ class GrantsFile:
                 event = _event(line)
                 if event is None:
                     self._whole_broken += 1
-                elif self.ledger.apply(event):
-                    self._saw(event)
+                else:
+                    self._apply(event, before)
         self._rest_broken = 0
         if unread.rest.strip():
             last = _event(unread.rest)
             self._rest_broken = int(last is None)
-            if isinstance(last, Ended) and self.ledger.apply(last):
-                self._saw(last)
+            if isinstance(last, Ended):
+                self._apply(last, before)
         self._count()
+
+    def _apply(self, event: Event, before: Ledger) -> None:
+        """Take in one event that was read; in another file most are known from the one `before`."""
+        is_known = before is not self.ledger and before.knows(event)
+        if self.ledger.apply(event) and not is_known:
+            self._saw(event)
 
     def _count(self) -> None:
         self.lines, self.broken = self._whole_lines, self._whole_broken + self._rest_broken

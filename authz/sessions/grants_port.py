@@ -8,7 +8,8 @@
 Law 1: only a verified bearer token of an issuer of the policy counts, for the inbound audience, by the same rules as in
 a check: a revoked token, one that is bound to a key and one of a run are refused. No cookie is read, and a POST has
 `Content-Type: application/json`, so no page in a browser can send one unasked.
-Law 2: a success is answered when the event is on record and in force here; 503 means that nothing has changed.
+Law 2: a success is answered when the event is on record and in force here; 503 means that nothing has changed. Where a
+supervisor forwards, 504 means that it may have.
 Law 3: cheap checks come first: path, method, that there is a token, the body's form. Wrong tokens are rate limited (see
 `authz.sessions.token_limits`). Nothing is recorded for a caller without a valid token.
 Law 4: an answer says what is wrong and what to do. It never repeats a token, and says nothing about grants that the
@@ -53,12 +54,12 @@ from authz.core.record import valid
 from authz.ops.admin import MOST_BODY
 from authz.ops.http_server import Asked, Page
 from authz.sessions.granter import Granter
-from authz.sessions.token_limits import KeyWaits, WrongTokens, peer_of
+from authz.sessions.token_limits import KeyWaits, WrongTokens, sender_of
 
 log = logging.getLogger(__name__)
 
 PATH: Final = "/grants"
-RESULTS: Final = ("done", "repeated", *Refusal, "unauthenticated", "malformed", "unavailable", "error")
+RESULTS: Final = ("done", "repeated", *Refusal, "unauthenticated", "busy", "malformed", "unavailable", "error")
 EVENTS: Final = ("request", "approve", "end", "list")
 _ACTION: Final = re.compile(rf"{PATH}/([0-9a-z]{{8,42}})/(approve|end)", re.ASCII)
 _ID_BYTES: Final = 10
@@ -75,6 +76,7 @@ _STATUS: Final = {
     Refusal.NOT_A_REQUESTER: HTTPStatus.FORBIDDEN,
     Refusal.NOT_AN_APPROVER: HTTPStatus.FORBIDDEN,
     Refusal.OWN_REQUEST: HTTPStatus.FORBIDDEN,
+    Refusal.AGENT: HTTPStatus.FORBIDDEN,
     Refusal.UNKNOWN: HTTPStatus.NOT_FOUND,
     Refusal.ENDED: HTTPStatus.CONFLICT,
     Refusal.NARROWED: HTTPStatus.CONFLICT,
@@ -151,9 +153,9 @@ class GrantsPort:
             page = _error(_STATUS[error.refusal], error.refusal, error.message, error.hint)
             found = _Answer(page, error.refusal)
         except OSError:
-            found = _unavailable(
-                "it cannot be recorded, and nothing has changed", "try again later; see the gate's log"
-            )
+            is_list = action.word == "list"
+            text = "the grants cannot be read" if is_list else "it cannot be recorded, and nothing has changed"
+            found = _unavailable(text, "try again later; see the gate's log")
         except Exception:
             # The port's outermost handler: a bug must not end the thread without an answer.
             log.exception("a request about grants")
@@ -178,14 +180,14 @@ class GrantsPort:
         return _Answer(_page(status, view(grant, policy)), "repeated" if made is None else "done")
 
     def _session(self, asked: Asked, policy: Policy) -> Session:
-        peer = peer_of(asked)
+        sender = sender_of(asked)
         with self._lock:
-            if not self._wrong.admits(peer, self._clock.monotonic()):
+            if not self._wrong.admits(sender, self._clock.monotonic()):
                 raise _AnsweredError(_busy())
         try:
             found = self._authenticated(asked, policy)
             if isinstance(found, KeyWanted):
-                if self._waits.wait(peer, found.issuer, found.key_id) is None:
+                if self._waits.wait(sender, found.issuer, found.key_id) is None:
                     raise _AnsweredError(_busy())
                 found = self._authenticated(asked, policy)
             if isinstance(found, Session):
@@ -198,7 +200,7 @@ class GrantsPort:
         except DeniedError:  # the caller does not learn why: no oracle about keys, subjects and lifetimes
             refused = _unauthenticated(_INVALID, _NEW_TOKEN)
         with self._lock:
-            self._wrong.note(peer, self._clock.monotonic())
+            self._wrong.note(sender, self._clock.monotonic())
         raise _AnsweredError(refused)
 
     def _authenticated(self, asked: Asked, policy: Policy) -> Session | KeyWanted | None:
@@ -241,7 +243,8 @@ def _caller(session: Session) -> Caller:
     claims = session.claims
     name = valid(claims.username or claims.full_name)[:MOST_NAME]
     actor = Actor(issuer=claims.issuer, subject=claims.subject, name=name)
-    return Caller(actor=actor, roles=session.identity.roles | {AUTHENTICATED})
+    identity = session.identity
+    return Caller(actor=actor, roles=identity.roles | {AUTHENTICATED}, is_agent=identity.agent)
 
 
 def _members(asked: Asked) -> dict[str, object]:
@@ -336,9 +339,7 @@ def _unauthenticated(message: str, hint: str) -> _Answer:
 def _busy() -> _Answer:
     retry = ("Retry-After", "1")
     text = "too many wrong tokens come from this address"
-    return _Answer(
-        _error(HTTPStatus.TOO_MANY_REQUESTS, "too_many", text, "try again in a second", retry), "unauthenticated"
-    )
+    return _Answer(_error(HTTPStatus.TOO_MANY_REQUESTS, "busy", text, "try again in a second", retry), "busy")
 
 
 def _unavailable(message: str, hint: str) -> _Answer:

@@ -5,7 +5,8 @@ Law 2: a grant that the caller may neither own, approve nor end does not exist f
 Law 3: roles are those at that moment, without grants. An account of the gate's machine (`local`) has no roles: it can
 write the file anyway, so only the entry, its longest duration and the reason are checked, and the event says so.
 Law 4: repeating an approval or an end changes nothing and is no mistake; so is asking again for what already waits.
-Law 5: bounded, for each holder and in all.
+Law 5: an agent approves nothing, also for a person whose name its token has. It may ask and end as that person.
+Law 6: bounded, for each holder and in all.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.characters import one_line
-from authz.core.grants.events import LONGEST_S, MOST_REASON, MOST_SUBJECT, Actor, Approved, Ended, Requested
+from authz.core.grants.events import MOST_NAME, MOST_REASON, MOST_SUBJECT, Actor, Approved, Ended, Requested
 from authz.core.grants.ledger import Grant, Ledger, State
 from authz.core.grants.refusals import GrantRefusedError, Refusal
 from authz.core.policy import Grantable, Policy
@@ -26,10 +27,14 @@ _LOOK: Final = "`authz grant list` shows what you may ask for and approve"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The identity that asks, with its roles without grants; or an account of the machine, without roles."""
+    """The identity that asks, with its roles without grants; or an account of the machine, without roles.
+
+    `is_agent`: the token is an agent's, which may act for a person of the same name.
+    """
 
     actor: Actor
     roles: frozenset[str] = frozenset()
+    is_agent: bool = False
 
     def has_one_of(self, roles: frozenset[str]) -> bool:
         """Whether it has one of these roles, or needs none."""
@@ -50,6 +55,7 @@ def request(ledger: Ledger, policy: Policy, caller: Caller, wanted: Requested) -
             _names(one.id for one in _requestable(policy, caller)),
         )
     _check_form(wanted, entry)
+    _check_names(caller.actor)
     holder = wanted.holder
     own = ledger.of(holder.issuer, holder.subject)
     for grant in own:
@@ -88,6 +94,10 @@ def approve(ledger: Ledger, policy: Policy, caller: Caller, name: str, now: int)
     grant = _found(ledger, policy, caller, name)
     asked = grant.request
     entry = policy.grantable.get(asked.entry)
+    if caller.is_agent:
+        raise GrantRefusedError(
+            Refusal.AGENT, "an agent may not approve", "a person approves, with a token that was issued for no agent"
+        )
     if caller.actor == asked.holder:
         raise GrantRefusedError(
             Refusal.OWN_REQUEST, "you asked for this yourself, and another person must approve it", _approvers(entry)
@@ -133,7 +143,7 @@ def _check_form(wanted: Requested, entry: Grantable) -> None:
             "say why you need it, for those who approve and those who read it later",
         )
     _check_names(holder)
-    longest = int(min(entry.longest, LONGEST_S))
+    longest = int(entry.longest)
     if not 1 <= wanted.seconds <= longest:
         raise GrantRefusedError(
             Refusal.TOO_LONG, f"`duration` is not from 1s to {longest}s, the longest for this entry", "ask for less"
@@ -142,11 +152,11 @@ def _check_form(wanted: Requested, entry: Grantable) -> None:
 
 def _check_names(actor: Actor) -> None:
     """Who asks, approves or ends is named in a line, which has bounds."""
-    names = (actor.local,) if actor.local else (actor.issuer, actor.subject)
-    if not all(0 < len(name) <= MOST_SUBJECT and one_line(name) == name for name in names):
+    names, most = ((actor.local,), MOST_NAME) if actor.local else ((actor.issuer, actor.subject), MOST_SUBJECT)
+    if not all(0 < len(name) <= most and one_line(name) == name for name in names):
         raise GrantRefusedError(
             Refusal.INVALID,
-            f"the name of this account at its issuer is longer than {MOST_SUBJECT} characters, or not printable",
+            f"the name of this account is longer than {most} characters, or not printable",
             "use another account",
         )
 

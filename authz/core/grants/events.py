@@ -22,13 +22,12 @@ import orjson
 
 from authz.core.characters import one_line
 from authz.core.jose.primitives import read_object
+from authz.core.model import LONGEST_GRANT_S
 from authz.core.tokens.claims import MAX_TIME
 
-LONGEST_S: Final = 30 * 86_400
-"""The longest duration of a grant that any policy may permit."""
 MOST_REASON: Final = 500  # characters
 MOST_NAME: Final = 200  # of what a person is shown as; a longer name is cut
-MOST_SUBJECT: Final = 512  # of an issuer or a subject; OpenID Connect Core §2 permits 255
+MOST_SUBJECT: Final = 1024  # of an issuer or a subject; a token's may have as many bytes
 LONGEST_LINE: Final = 16 * 1024
 _ID: Final = re.compile(r"[0-9a-z]{8,42}", re.ASCII)
 
@@ -109,14 +108,17 @@ def parse(line: bytes) -> Event:
     found: Event
     if word == "request":
         local = _text(members, "local", MOST_NAME) if "local" in members else ""
+        is_open = "open" in members
+        if is_open and members.pop("open") is not True:
+            raise ValueError("open is not true")
         found = Requested(
             id=name,
             at=at,
             entry=_text(members, "entry", MOST_NAME),
             holder=_identity(members),
-            seconds=_whole(members, "seconds", 1, LONGEST_S),
+            seconds=_whole(members, "seconds", 1, LONGEST_GRANT_S),
             reason=_text(members, "reason", MOST_REASON),
-            open=members.pop("open", False) is True,
+            open=is_open,
             local=local,
         )
     elif word == "approve":

@@ -100,6 +100,11 @@ class Ledger:
         """The grant with this id."""
         return self._grants.get(name)
 
+    def knows(self, event: Event) -> bool:
+        """Whether it has this event, or has had it and the grant is over."""
+        grant = self._grants.get(event.id)
+        return event.id in self._over if grant is None else event in (grant.request, grant.approved, grant.ended)
+
     def of(self, issuer: str, subject: str) -> list[Grant]:
         """The grants of one identity."""
         who = (issuer, subject)
@@ -173,7 +178,9 @@ class Ledger:
         """Drop the grants that ended long ago and are recorded so; their ids are still known to be over."""
         past = {grant.id: grant.over_at for grant in self if _is_past(grant, now) and grant.over_at is not None}
         if past:
-            self._over = _bounded(self._over | past)
+            # Those whose time is over end by that too, unless a clock is set back: they are the first to make room.
+            late = {name: over for name, over in past.items() if self._grants[name].until <= now}
+            self._over = _bounded(late | self._over | past)
             self._grants = {name: grant for name, grant in self._grants.items() if name not in past}
 
     def replaced(self) -> "Ledger":

@@ -16,6 +16,7 @@ class Refusal(StrEnum):
     NOT_A_REQUESTER = "not_a_requester"
     NOT_AN_APPROVER = "not_an_approver"
     OWN_REQUEST = "own_request"
+    AGENT = "agent"
     UNKNOWN = "unknown"
     ENDED = "ended"
     NARROWED = "narrowed"

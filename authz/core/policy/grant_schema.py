@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from authz.core.documents.quantities import Duration
+from authz.core.documents.quantities import Duration, duration_text
 from authz.core.documents.wording import Mistake, kind
-from authz.core.model import Plane
+from authz.core.model import LONGEST_GRANT_S, Plane
 from authz.core.policy.fields import ABSENT, Destination, Name, NotEmpty, Section, Text
 from authz.core.policy.rule_schema import Host, Method, Operation, Path, RuleDraft, Task
 from authz.core.policy.rules import of_grant
@@ -20,13 +20,13 @@ from authz.core.policy.team_schema import Dag
 NO_APPROVAL: Final = "none"
 """What `approvers` says where none is needed. An empty list may be one that got lost, so it has a word."""
 
-_DAY: Final = 86400
-_LONGEST: Final = 30 * _DAY
-
 
 def _longest(value: float) -> float:
-    if not 1 <= value <= _LONGEST:
-        raise Mistake("this duration is out of range", "from 1s to 30d; what lasts longer is a role with members")
+    if not 1 <= value <= LONGEST_GRANT_S:
+        raise Mistake(
+            "this duration is out of range",
+            f"from 1s to {duration_text(LONGEST_GRANT_S)}; what lasts longer is a role with members",
+        )
     return value
 
 

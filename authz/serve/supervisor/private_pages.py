@@ -1,7 +1,8 @@
 """Reads the workers' admin pages over their private Unix sockets, all at once and with a deadline; forwards to one.
 
 Law: a worker that hangs, has ended or answers nonsense is left out of the answer, which waits only until the deadline.
-A request that may change something is sent to one worker; the next one gets it only if it certainly did not.
+A request that may change something is sent to one worker; the next one gets it only if it certainly did not. Where it
+may have been done and there is no answer, that is said.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from authz.ops.http_server import Asked, Page
-from authz.sessions.token_limits import peer_of
 from authz.system.threads import Background
 
 DEADLINE_S: Final = 1.0
@@ -25,6 +25,10 @@ _LARGEST_ANSWER: Final = 16 * 1024 * 1024
 _FORWARDED: Final = frozenset({"cache-control", "www-authenticate", "retry-after", "allow"})
 
 Key = TypeVar("Key")
+
+
+class UnansweredError(Exception):
+    """A worker has got a request, and there is no answer: it may have been done."""
 
 
 def read(path: Path, page: str, timeout_s: float = DEADLINE_S) -> bytes | None:
@@ -80,11 +84,14 @@ def read_first(
 
 
 def forward(paths: Iterable[Path], asked: Asked, timeout_s: float = FORWARD_S) -> Page | None:
-    """The answer of the first worker that can be reached; None if none can, or that one does not answer in time.
+    """The answer of the first worker that can be reached; None if no worker got the request.
 
-    The worker learns which client asked, as wrong tokens are counted: by address, or by network.
+    The worker learns the address of the client that asked, and the one that this client named.
+
+    Raises:
+        UnansweredError: a worker got it, and hung up, did not answer in time, or answered nonsense.
     """
-    client = peer_of(asked).strip()
+    client = ", ".join(one.replace(",", " ") for one in (asked.forwarded, asked.peer))
     for path in paths:
         connection = _UnixConnection(path, timeout_s)
         with contextlib.closing(connection):
@@ -93,20 +100,28 @@ def forward(paths: Iterable[Path], asked: Asked, timeout_s: float = FORWARD_S) -
             except OSError:
                 continue
             try:
-                return _forwarded(connection, asked, client)
-            except (OSError, http.client.HTTPException, ValueError):
+                _prepare(connection, asked, client)
+            except (http.client.HTTPException, ValueError):
                 return None
+            try:
+                return _sent(connection, asked)
+            except (OSError, http.client.HTTPException, ValueError):
+                raise UnansweredError from None
     return None
 
 
-def _forwarded(connection: http.client.HTTPConnection, asked: Asked, client: str) -> Page:
+def _prepare(connection: http.client.HTTPConnection, asked: Asked, client: str) -> None:
+    """Everything that is sent before the body; nothing is sent yet."""
     connection.putrequest(asked.method, asked.target, skip_accept_encoding=True)
-    headers = [("Content-Type", asked.content_type), ("X-Forwarded-For", client.replace(",", " "))]
+    headers = [("Content-Type", asked.content_type), ("X-Forwarded-For", client)]
     for name, value in (*headers, *(("Authorization", line) for line in asked.authorization)):
         if value:
             connection.putheader(name, value)
     if asked.body is not None:
         connection.putheader("Content-Length", str(len(asked.body)))
+
+
+def _sent(connection: http.client.HTTPConnection, asked: Asked) -> Page:
     connection.endheaders(asked.body)
     answer = connection.getresponse()
     body = answer.read(_LARGEST_ANSWER + 1)

@@ -1,7 +1,8 @@
 """The workers as one, for the admin port: metrics, readiness, grants of DAGs and temporary access.
 
-Law: asks the workers on request, all at once and for a second at most. Every few seconds it also asks unprompted, so
+Law 1: asks the workers on request, all at once and for a second at most. Every few seconds it also asks unprompted, so
 that few of a worker's counts are lost when it is killed. Never touches a process.
+Law 2: 503 about temporary access means that nothing has changed; 504 that a worker may have recorded it.
 """
 
 import logging
@@ -25,7 +26,7 @@ from authz.ops.metrics import state_family
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.supervisor.aggregate import Totals, Worker
 from authz.serve.supervisor.fleet import Ended, Fleet
-from authz.serve.supervisor.private_pages import forward, read_all, read_first
+from authz.serve.supervisor.private_pages import UnansweredError, forward, read_all, read_first
 from authz.serve.supervisor.together import WorkerState, combine_readiness, read_state
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,14 @@ class FleetView:
     def access(self, asked: Asked) -> Page:
         """The answer of a worker to a request about temporary access: this process has no keys and no policy."""
         paths = [path for worker, path in sorted(self._pages().items())]
-        found = forward(paths, asked)
-        if found is not None:
-            return found
-        text = {"error": "unavailable", "message": "no worker answers", "hint": "try again later"}
-        return Page(HTTPStatus.SERVICE_UNAVAILABLE, "application/json", orjson.dumps(text))
+        try:
+            found = forward(paths, asked)
+        except UnansweredError:
+            if asked.method == "POST":
+                hint = "`authz grant list` shows whether it is"
+                return _error(HTTPStatus.GATEWAY_TIMEOUT, "unanswered", "no answer: it may be recorded", hint)
+            found = None
+        return found or _error(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "no worker answers", "try again later")
 
     def ended(self, ended: Ended) -> None:
         """A worker has ended."""
@@ -106,6 +110,11 @@ class FleetView:
         own = (*self._own.collect(), state_family(failed=self._state_failed()))
         yield from self._totals.collect(self._metrics(), own)
         yield from families(self._states(), {slot.index: slot.restarts for slot in self._fleet.slots})
+
+
+def _error(status: HTTPStatus, error: str, message: str, hint: str) -> Page:
+    body = orjson.dumps({"error": error, "message": message, "hint": hint})
+    return Page(status, "application/json", body, (("Cache-Control", "no-store"),))
 
 
 class _Once(Collector):

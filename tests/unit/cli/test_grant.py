@@ -1,18 +1,22 @@
 """`authz grant`: what is sent, what is printed, how it ends; the port is real."""
 
+import contextlib
 import json
 import os
 import pwd
+import socket
+import threading
 
 import pytest
 from click.testing import CliRunner
 
 from authz.cli import grant as module
-from authz.cli import main
-from tests.support.factories.tokens import ISS
+from authz.cli import grant_gate, main
+from tests.support.factories.tokens import ISS, make_key
 from tests.support.ports import free_port
 from tests.support.rigs.grants import TEXT, Rig
 from tests.support.rigs.service import load
+from tests.support.simulators.idp import PATIENCE_S
 
 
 @pytest.fixture
@@ -111,6 +115,38 @@ def test_what_has_nothing_to_do_with_the_request_is_status_2(rig, run):
     assert run("list", token=ana(rig)).exit_code == 2
 
 
+def test_too_many_wrong_tokens_are_no_refusal(rig, run):
+    wrong = rig.token("ana", key=make_key("ES256", kid="k1 of a thief"), headers={"kid": "k1"})
+    for _ in range(20):
+        assert rig.send("GET", "/grants", token=wrong)[0] == 401
+    found = run("list", token=ana(rig))
+    assert (found.exit_code, "too many wrong tokens" in found.output) == (2, True)
+
+
+def test_a_gate_that_answers_byte_by_byte_has_a_deadline(run, monkeypatch):
+    """Each byte comes in time, and all of them never do."""
+    monkeypatch.setattr(grant_gate, "_TIMEOUT_S", 0.5)
+    closed = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n")
+                while not closed.wait(0.02):
+                    connection.sendall(b"1")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            found = run("list", token="a.b.c", gate=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            closed.set()
+            thread.join(PATIENCE_S)
+    assert found.exit_code == 2
+    assert "no complete answer within 0.5 seconds" in found.output
+
+
 @pytest.mark.parametrize("gate", ["http://gate.internal:9180", "http://192.0.2.1:9180", "ftp://localhost", "nonsense"])
 def test_a_token_leaves_the_machine_encrypted_only(rig, run, gate):
     found = run("list", token=ana(rig), gate=gate)
@@ -197,6 +233,14 @@ class TestLocal:
         ):
             assert local(*words).exit_code == 1, words
         assert (tmp_path / "grants.jsonl").read_bytes() == b""
+
+    def test_an_issuer_has_a_name_or_its_iss(self, local, tmp_path):
+        for issuer in ("corp", ISS):
+            assert local(*ASK, "--issuer", issuer, "--subject", issuer[:4]).exit_code == 0
+        events = [json.loads(line) for line in (tmp_path / "grants.jsonl").read_bytes().splitlines()]
+        assert [event["issuer"] for event in events] == [ISS, ISS]
+        found = local(*ASK, "--issuer", "gone", "--subject", "ana")
+        assert (found.exit_code, "there is corp" in found.output) == (1, True)
 
     def test_without_a_file_there_is_nothing_to_write(self, local, tmp_path):
         (tmp_path / "authz.yaml").write_text("version: 1\n")

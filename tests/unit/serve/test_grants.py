@@ -50,6 +50,18 @@ def test_with_a_file_requests_need_a_token(tmp_path):
     found.stop()
 
 
+def test_every_event_and_result_is_counted_from_the_start(tmp_path):
+    file = tmp_path / "authz.yaml"
+    file.write_text("version: 1\ngrants: {file: g}\n")
+    found, clock, shown = settings.load(file), SimClock(), Metrics()
+    keys = KeyStore(SimFetcher(), clock, options_of(found), lambda _name, _result: None)
+    policy = load(TEXT)
+    GrantParts(found, keys, clock, shown, revoked=Revoked(b"k" * 32), policy=lambda: policy, announces=True)
+    text = shown.exposition()[0].decode()
+    assert 'authz_grant_events_total{event="approve",result="own_request"} 0.0' in text
+    assert 'authz_grants{state="active"} 0.0' in text
+
+
 def test_a_file_that_cannot_be_used_ends_the_start(tmp_path):
     with pytest.raises(ConfigError, match="grants file cannot be used"):
         parts(tmp_path, "grants: {file: none/g}\n")

@@ -13,7 +13,7 @@ from authz.sessions import granter as module
 from authz.sessions.granter import Granter
 from authz.sessions.grants_file import GrantsFile
 from authz.system import shared_file
-from tests.support.factories.grants import DAY, HOUR, approved, ended, policy, requested
+from tests.support.factories.grants import DAY, HOUR, ONCALL, approved, ended, policy, requested
 from tests.support.factories.tokens import ISS, NOW
 from tests.support.simulators.idp import PATIENCE_S, SimClock
 
@@ -65,7 +65,7 @@ def test_what_is_recorded_is_in_force_here_and_after_a_restart(process, path):
     process.record(*GRANT)
     assert process.held() == ["g0000001"]
     assert Process(path).held() == ["g0000001"]
-    assert process.granter.status() == (1, 0, 0, False)
+    assert process.granter.status(POLICY) == (1, 0, 0, False)
     assert process.granter.problems() == []
 
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_written_is_not_in_force_and_is_reported(process, path, m
     assert process.held() == Process(path).held() == []
     [problem] = process.granter.problems()
     assert "answered 503: No space left" in problem
-    assert process.granter.status() == (0, 1, 0, True)
+    assert process.granter.status(POLICY) == (0, 1, 0, True)
     process.record(approved(at=NOW))
     assert (process.held(), process.granter.problems()) == (["g0000001"], [])
 
@@ -188,6 +188,7 @@ def test_while_the_file_cannot_be_read_nothing_is_in_force(process, path, change
     process.granter.look()
     assert process.held() == []
     assert "no grant is in force" in process.granter.problems()[0]
+    assert process.granter.status(POLICY) == (0, 0, 0, True)
     with pytest.raises(OSError, match="cannot be read"):
         process.granter.read(len)
     if change == "unreadable":
@@ -260,6 +261,52 @@ def test_a_bug_in_a_look_holds_nothing_and_the_next_look_goes_on(path, monkeypat
     finally:
         process.granter.stop()
     assert "following the grants" in caplog.text
+    assert process.granter.problems() == []
+
+
+@pytest.mark.parametrize("what", ["look", "record_ends", "tidy"])
+def test_while_a_bug_lasts_it_is_reported_and_logged_once(path, monkeypatch, caplog, what):
+    monkeypatch.setattr(module, "_LOOK_S", 0.001)
+    monkeypatch.setattr(module, "_RECORD_S", 0)
+    monkeypatch.setattr(module, "_TIDY_S", 0)
+    process, rounds = Process(path), []
+    process.record(*GRANT)
+
+    def broken():
+        rounds.append(1)
+        raise RuntimeError("canary")
+
+    with monkeypatch.context() as bug:
+        bug.setattr(process.granter, what, broken)
+        process.granter.start()
+        try:
+            wait_for(lambda: len(rounds) > 5)
+            [problem] = process.granter.problems()
+            assert "no grant is in force: RuntimeError" in problem
+            assert (process.held(), process.granter.status(POLICY)) == ([], (0, 0, 0, True))
+            with pytest.raises(OSError, match="no grant is in force"):
+                process.granter.read(len)
+            assert [record.exc_info is not None for record in caplog.records] == [True, False]
+        finally:
+            bug.undo()
+    try:
+        wait_for(lambda: process.held() == ["g0000001"])
+        assert process.granter.problems() == []
+    finally:
+        process.granter.stop()
+
+
+def test_what_the_policy_does_not_permit_is_not_counted_as_in_force(process):
+    process.record(*GRANT, requested("g0000002"))
+    assert process.granter.status(POLICY)[:2] == (1, 1)
+    assert process.granter.status(policy(ONCALL.replace("3d", "1m")))[:2] == (0, 1)
+    assert process.granter.status(None)[:2] == (0, 1)
+
+
+def test_what_ended_days_ago_is_forgotten_at_the_start(path):
+    Process(path).record(*GRANT, ended())
+    later = Process(path, SimClock(wall=float(NOW + 3 * DAY)))
+    assert later.granter.read(len) == 0
 
 
 class TestLog:
@@ -295,6 +342,13 @@ class TestLog:
         ]
         Process(path)
         assert len(caplog.records) == 2, "not again at the next start"
+        GrantsFile(path).compact(NOW)
+        one.granter.look()
+        assert len(caplog.records) == 2, "not again after a compaction"
+        GrantsFile(path).compact(NOW)
+        GrantsFile(path).record(lambda _ledger: [requested("g0000003", local="root")])
+        one.granter.look()
+        assert len(caplog.records) == 3, "but what is new in another file"
 
     def test_names_and_reasons_stay_in_one_line(self, process, caplog):
         caplog.set_level(logging.INFO)

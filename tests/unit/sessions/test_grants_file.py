@@ -233,6 +233,6 @@ def test_what_no_process_could_read_back_is_not_recorded(path):
     record(file, requested(), approved())
     before = path.read_bytes()
     with pytest.raises(ValueError, match="no line"):
-        record(file, ended(by="b" * 513))
+        record(file, ended(by="b" * 1025))
     assert path.read_bytes() == before
     assert states(file) == states(fresh(path)) == {"g0000001": "active"}

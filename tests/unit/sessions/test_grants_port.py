@@ -101,7 +101,7 @@ class TestEveryProcess:
     def others(self, rig):
         return [(grant.id, grant.state.value) for grant in fresh(rig.path).ledger]
 
-    @pytest.mark.parametrize("subject", ["b" * 513, "b" * 600])
+    @pytest.mark.parametrize("subject", ["bo\u202e", "bo\u200b"])
     def test_an_approver_whose_name_fits_into_no_line_changes_nothing(self, rig, subject):
         name = rig.ask()
         status, members = rig.approve(name, subject)
@@ -110,6 +110,11 @@ class TestEveryProcess:
         assert rig.end(name, subject, "leads")[0] == 422
         assert self.others(rig) == [(name, "active")]
         assert rig.held() == ["oncall"]
+
+    def test_the_longest_name_that_a_token_may_have_approves_and_ends_for_all(self, rig):
+        name, longest = rig.ask(), "b" * 1022  # with its quotes 1,024 bytes
+        assert (rig.approve(name, longest)[0], rig.held(), self.others(rig)) == (200, ["oncall"], [(name, "active")])
+        assert (rig.end(name, longest, "leads")[0], self.others(rig)) == (200, [(name, "ended")])
 
     @pytest.mark.parametrize("shown", ["{" * 20, "[" * 200, 'a"b\\c', "ana\u202e", "\u009b31m"])
     def test_a_name_is_read_back_whatever_is_in_it(self, rig, shown):
@@ -134,6 +139,14 @@ class TestRefusals:
         status, members = rig.approve(name, "ana", "leads")
         assert (status, members["error"]) == (403, "own_request")
         assert rig.held() == []
+
+    def test_an_agent_approves_nothing_whatever_its_roles_and_whose_name_it_has(self, rig):
+        rig.policy = load(TEXT.replace("editor: {}", "editor: {}\n  bot: {groups: [bots], agent: true}"))
+        name = rig.ask()
+        status, members = rig.approve(name, "bo", "leads", "bots")
+        assert (status, members["error"], members["message"]) == (403, "agent", "an agent may not approve")
+        assert (rig.held(), len(recorded(rig))) == ([], 1)
+        assert rig.end(name, "bo", "leads", "bots")[0] == 200, "less access needs no person"
 
     def test_the_same_subject_of_another_issuer_is_another_identity(self, rig):
         other = TEXT.replace("roles:\n", f"{SECOND}roles:\n", 1)
@@ -275,8 +288,9 @@ class TestTokens:
         wrong = rig.token("ana", key=THIEF, headers={"kid": "k1"})
         found = [rig.send("GET", "/grants", token=wrong)[0] for _ in range(30)]
         assert set(found) == {401, 429}
-        status, _members, headers = rig.send("GET", "/grants", token=rig.token("ana"))
-        assert (status, headers["Retry-After"]) == (429, "1")
+        status, members, headers = rig.send("GET", "/grants", token=rig.token("ana"))
+        assert (status, members["error"], headers["Retry-After"]) == (429, "busy", "1")
+        assert rig.counted[-1] == ("list", "busy")
         assert rig.send("GET", "/grants", token=rig.token("ana"), sender="127.0.0.2")[0] == 200
         rig.clock.advance(1)
         assert rig.send("GET", "/grants", token=rig.token("ana"))[0] == 200
@@ -374,6 +388,11 @@ class TestFailures:
             assert rig.post("/grants", ASK | {"entry": "night"}, token=rig.token("eve"))[0] == 503
         assert (rig.held(), rig.held("eve"), len(recorded(rig))) == ([], [], 1)
         assert rig.approve(name)[0] == 200
+
+    def test_a_list_of_a_file_that_cannot_be_read_says_so(self, rig):
+        rig.path.unlink()
+        status, members, _headers = rig.send("GET", "/grants", token=rig.token("ana"))
+        assert (status, members["message"]) == (503, "the grants cannot be read")
 
     def test_a_bug_is_503_and_says_nothing(self, rig, monkeypatch, caplog):
         def broken(_decide):

@@ -82,7 +82,7 @@ class TestRequest:
         assert refused(request, ledger(), POLICY, ANA, replace(requested(), reason=reason)) is Refusal.INVALID
         assert request(ledger(), POLICY, ANA, replace(requested(), reason="ünïcode 名前" * 20))
 
-    @pytest.mark.parametrize("subject", ["", "x" * 513, "a\nb", "\udcff"])
+    @pytest.mark.parametrize("subject", ["", "a" * 1025, "a\nb", "\udcff"])
     def test_an_account_that_no_line_could_name_is_refused(self, subject):
         assert refused(request, ledger(), POLICY, ANA, requested(subject=subject)) is Refusal.INVALID
 
@@ -158,10 +158,21 @@ class TestApprove:
         assert refused(approve, opened, needs, BO, "g0000001", NOW) is Refusal.NARROWED
 
     @pytest.mark.parametrize("act", [approve, end])
-    @pytest.mark.parametrize("subject", ["b" * 513, "bo\u202e"])
+    @pytest.mark.parametrize("subject", ["b" * 1025, "bo\u202e"])
     def test_an_account_that_no_line_could_name_is_refused(self, act, subject):
         asked = ledger(requested())
         assert refused(act, asked, POLICY, caller(subject, "lead"), "g0000001", NOW) is Refusal.INVALID
+
+    @pytest.mark.parametrize("events", [(requested(),), (requested(), approved())], ids=["waiting", "active"])
+    def test_an_agent_does_not_approve(self, events):
+        agent = replace(BO, is_agent=True)
+        assert refused(approve, ledger(*events), POLICY, agent, "g0000001", NOW) is Refusal.AGENT
+        assert isinstance(end(ledger(*events), POLICY, agent, "g0000001", NOW), Ended)
+
+    def test_an_account_of_the_machine_has_a_name_that_a_line_can_say(self):
+        long = replace(LOCAL, actor=Actor(local="r" * 201))
+        assert refused(approve, ledger(requested()), POLICY, long, "g0000001", NOW) is Refusal.INVALID
+        assert refused(request, ledger(), POLICY, long, requested()) is Refusal.INVALID
 
     def test_a_local_account_approves_what_others_asked_for(self):
         assert approve(ledger(requested()), POLICY, LOCAL, "g0000001", NOW).by == Actor(local="root")

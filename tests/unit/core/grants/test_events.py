@@ -5,7 +5,9 @@ import json
 import pytest
 
 from authz.core.grants import Actor, Ended, encode, parse
-from authz.core.grants.events import LONGEST_LINE, LONGEST_S, MOST_REASON
+from authz.core.grants.events import LONGEST_LINE, MOST_REASON
+from authz.core.model import LONGEST_GRANT_S
+from authz.core.tokens.claims import MAX_TIME
 from tests.support.factories.grants import approved, ended, requested, who
 from tests.support.factories.tokens import ISS
 
@@ -58,7 +60,7 @@ def test_brackets_in_a_text_are_text():
         {"at": 1.5},
         {"at": 10**15},
         {"subject": ""},
-        {"subject": "x" * 513},
+        {"subject": "x" * 1025},
         {"issuer": 7},
         {"name": ""},
         {"more": 1},
@@ -75,7 +77,7 @@ def test_anything_else_is_no_event(members, change):
     "change",
     [
         {"seconds": 0},
-        {"seconds": LONGEST_S + 1},
+        {"seconds": LONGEST_GRANT_S + 1},
         {"seconds": "1h"},
         {"reason": ""},
         {"reason": "x" * (MOST_REASON + 1)},
@@ -89,9 +91,25 @@ def test_a_request_has_its_own_bounds(change):
         parse(json.dumps(LINES[0] | change).encode())
 
 
-def test_only_true_makes_a_request_open():
-    assert parse(json.dumps(LINES[0] | {"open": 1}).encode()).open is False
-    assert parse(json.dumps(LINES[0] | {"open": "true"}).encode()).open is False
+@pytest.mark.parametrize("value", [1, "true", "yes", False, None, []], ids=str)
+def test_open_is_true_or_not_there(value):
+    assert parse(json.dumps(LINES[0] | {"open": True}).encode()).open is True
+    with pytest.raises(ValueError, match="open is not true"):
+        parse(json.dumps(LINES[0] | {"open": value}).encode())
+
+
+def test_the_longest_name_that_a_token_may_have_can_be_read_back():
+    event = type(requested())(
+        id="g0000001",
+        at=MAX_TIME,
+        holder=who("\U0001f600" * 1024, issuer="\U0001f600" * 1024, name="\x01" * 200),
+        entry="\U0001f600" * 200,
+        seconds=LONGEST_GRANT_S,
+        reason="\U0001f600" * MOST_REASON,
+        open=True,
+        local="\U0001f600" * 200,
+    )
+    assert parse(encode(event)) == event
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,27 @@ def test_what_was_forgotten_is_still_over_in_an_older_copy_of_the_file():
     ledger.apply(approved())
     assert (state(ledger), ledger.active()) == (State.ENDED, ())
     assert [event.id for event in ledger.unrecorded()] == ["g0000001"], "its end is recorded anew"
+
+
+def test_what_was_ended_before_its_time_is_remembered_longest(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_OVER", 1)
+    day = 30 * 86_400
+    ledger = made(requested(seconds=day), approved(), ended(), requested("g0000002", seconds=60, open=True))
+    ledger.apply(ended("g0000002", at=NOW + 130))
+    ledger.forget(NOW + 130 + KEPT_S)
+    again = ledger.replaced()
+    for event in (requested(seconds=day), approved()):
+        again.apply(event)
+    assert (state(again), again.active()) == (State.ENDED, ())
+
+
+def test_what_a_ledger_knows_is_what_it_has_and_what_was_over_before():
+    ledger = made(requested(), approved(), requested("g0000002"))
+    assert ledger.knows(requested())
+    assert ledger.knows(approved())
+    assert not ledger.knows(ended())
+    assert not ledger.knows(approved("g0000002"))
+    assert not ledger.knows(requested("g0000003"))
+    ledger.apply(ended())
+    assert ledger.knows(ended())
+    assert ledger.replaced().knows(requested())

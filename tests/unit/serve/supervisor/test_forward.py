@@ -1,14 +1,17 @@
 """Requests that the supervisor forwards: to one worker, whole, and never twice where it may have been done."""
 
+import json
 import socket
 import threading
 from http import HTTPStatus
+from types import SimpleNamespace
 
 import pytest
 
 from authz.ops.http_server import Asked, Page, SmallServer
-from authz.serve.supervisor.private_pages import forward
-from authz.sessions.token_limits import peer_of
+from authz.serve.supervisor.private_pages import UnansweredError, forward
+from authz.serve.supervisor.view import FleetView
+from authz.sessions.token_limits import sender_of
 from tests.support.simulators.idp import PATIENCE_S
 
 
@@ -65,27 +68,28 @@ def test_the_worker_gets_the_whole_request_and_the_caller_the_whole_answer(worke
         b'{"a":1}',
     )
     assert got.authorization == ("Bearer one", "Bearer two")
-    assert got.forwarded == "192.0.2.7 198.51.100.1"
+    assert (got.peer, got.forwarded) == ("192.0.2.7", "198.51.100.1")
+    assert sender_of(got) == sender_of(asked())
 
 
 def test_a_request_without_a_body_or_a_token(workers):
     path, seen = workers("one")
     assert forward([path], asked(method="GET", body=None, authorization=(), content_type="", forwarded="")) is not None
-    assert (seen[0].body, seen[0].authorization, seen[0].forwarded) == (None, (), "192.0.2.7")
+    assert (seen[0].body, seen[0].authorization, seen[0].peer, seen[0].forwarded) == (None, (), "192.0.2.7", "")
 
 
 def test_an_address_of_a_customers_network_is_counted_as_the_network(workers):
     path, seen = workers("one")
     for forwarded in ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1"):
         assert forward([path], asked(forwarded=forwarded)) is not None
-    one, same, other = (peer_of(got) for got in seen)
+    one, same, other = (sender_of(got) for got in seen)
     assert one == same != other
 
 
 def test_what_a_sender_calls_itself_is_not_kept_whole(workers):
     path, seen = workers("one")
     assert forward([path], asked(forwarded="x" * 10_000)) is not None
-    assert len(peer_of(seen[0])) < 250
+    assert sum(map(len, sender_of(seen[0]))) < 250
 
 
 def test_a_worker_that_cannot_be_reached_is_passed_over(workers, tmp_path):
@@ -109,7 +113,8 @@ def test_a_worker_that_hangs_up_may_have_done_it_and_no_other_is_asked(workers, 
 
     thread = threading.Thread(target=hang_up)
     thread.start()
-    assert forward([tmp_path / "one", path], asked()) is None
+    with pytest.raises(UnansweredError):
+        forward([tmp_path / "one", path], asked())
     thread.join(PATIENCE_S)
     listener.close()
     assert seen == []
@@ -119,7 +124,8 @@ def test_a_worker_that_says_nothing_is_not_waited_for_longer(tmp_path):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "one"))
     listener.listen()
-    assert forward([tmp_path / "one"], asked(), timeout_s=0.05) is None
+    with pytest.raises(UnansweredError):
+        forward([tmp_path / "one"], asked(), timeout_s=0.05)
     listener.close()
 
 
@@ -133,4 +139,45 @@ def test_nothing_can_be_smuggled_in(workers, change):
 def test_an_address_with_a_comma_is_one_address(workers):
     path, seen = workers("one")
     forward([path], asked(forwarded="a, b"))
-    assert seen[0].forwarded == "192.0.2.7 a  b"
+    assert (seen[0].peer, seen[0].forwarded) == ("192.0.2.7", "a  b")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded"), [("2001:db8::1", "2001:db8:1::1"), ("192.0.2.1", ""), ("", "192.0.2.1")]
+)
+def test_one_customers_network_is_one_sender_behind_the_supervisor_too(workers, peer, forwarded):
+    path, seen = workers("one")
+    forward([path], asked(peer=peer, forwarded=forwarded))
+    assert sender_of(seen[0]) == sender_of(asked(peer=peer, forwarded=forwarded))
+
+
+def access(paths, **changes):
+    """What the operators' port answers for workers with these pages."""
+    running = [SimpleNamespace(worker=(number, 1), path=path) for number, path in enumerate(paths)]
+    fleet = SimpleNamespace(running=lambda: running, context=lambda slot: SimpleNamespace(admin=slot.path))
+    page = FleetView(fleet).access(asked(**changes))
+    return page.status, json.loads(page.body), dict(page.headers).get("Cache-Control")
+
+
+@pytest.mark.parametrize(("method", "status", "error"), [("POST", 504, "unanswered"), ("GET", 503, "unavailable")])
+def test_the_caller_learns_that_it_may_be_recorded(tmp_path, method, status, error):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "one"))
+        listener.listen()
+
+        def hang_up():
+            connection, _ = listener.accept()
+            connection.recv(10)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        found, members, cached = access([tmp_path / "one"], method=method)
+        thread.join(PATIENCE_S)
+    assert (found, members["error"], cached) == (status, error, "no-store")
+    assert ("may be recorded" in members["message"]) is (method == "POST")
+
+
+def test_where_no_worker_got_it_nothing_has_changed(tmp_path):
+    found, members, cached = access([tmp_path / "none"])
+    assert (found, members["error"], cached) == (503, "unavailable", "no-store")
