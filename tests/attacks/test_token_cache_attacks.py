@@ -7,7 +7,7 @@ import pytest
 
 from authz.core.errors import TokenError
 from authz.core.jose import jwks
-from authz.core.model import Claims, HttpRequest, Identity, Plane
+from authz.core.model import Claims, HeldGrant, HttpRequest, Identity, Plane
 from authz.core.reasons import Reason
 from tests.support.factories.token_pipeline import keyset_of
 from tests.support.factories.tokens import (
@@ -40,7 +40,7 @@ class SmallPolicy(SimpleNamespace):
     def edition(self):
         return self.revision
 
-    def identify(self, who: Claims) -> Identity:
+    def identify(self, who: Claims, _grants: tuple[HeldGrant, ...] = ()) -> Identity:
         return Identity(claims=who, roles=frozenset())
 
 

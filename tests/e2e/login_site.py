@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from authz.check.wire.request import _header
+from authz._generated.envoy.service.auth.v3.external_auth_pb2 import HeaderValue
 from authz.settings import Settings
 from tests.browser.providers import embedded
 from tests.e2e.certificates import Authority
@@ -177,4 +177,5 @@ def replace(path: Path, text: str) -> None:
 
 def shown(check):
     """The headers that the authorizer was shown."""
-    return {name: value.decode() for name, value in map(_header, check.attributes.request.http.header_map.headers)}
+    entries = map(HeaderValue.FromString, check.attributes.request.http.header_map.headers)
+    return {one.key.lower(): (one.raw_value or one.value.encode()).decode() for one in entries}
