@@ -212,6 +212,14 @@ def test_tables_are_bounded_and_say_so(monkeypatch):
     assert [kind.rest for kind in traffic.found] == [False, False, False, True]
 
 
+def test_callers_are_remembered_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(evaluating, "_MOST_KNOWN", 2)
+    people = [claims(ISSUER, f"p{number}", groups=["data-readers"]) for number in range(5)]
+    traffic = replayed(log(*((inbound("/api/v2/dags/sales_eu"), who) for who in people * 2)))
+    assert counts(traffic) == {Outcome.SAME: 10}
+    assert len(traffic._identities) <= 2
+
+
 def test_many_callers_are_counted_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(evaluating, "MOST_CALLERS", 2)
     people = [claims(ISSUER, name, groups=["data-readers"]) for name in ("a", "b", "c")]
