@@ -74,7 +74,7 @@ class Pair:
 
     def is_found(self, caller, asked):
         return any(
-            self._has(gain.region, asked) and any(self._has_all(caller, who) for who in gain.callers)
+            self._has(gain.region, asked, caller) and any(self._has_all(caller, who) for who in gain.callers)
             for gain in self.gains
         )
 
@@ -87,7 +87,7 @@ class Pair:
             self.gained(one, asked) for caller in gain.callers for one in each(caller)
         )
 
-    def _has(self, region, asked):
+    def _has(self, region, asked, caller):
         request, run = asked.request, asked.run
         return (
             region.narrowed == asked.narrowed
@@ -97,14 +97,15 @@ class Pair:
             and bool(asked.shown) == (region.shown is not None)
             and (not asked.shown or region.shown.matches(asked.shown))
             and (run is None or (region.dag.matches(run.dag_id) and region.task.matches(run.task_id)))
-            and (self.plane is Plane.INBOUND or self._level(run) == region.level)
+            and (self.plane is Plane.INBOUND or self._level(run, caller) == region.level)
         )
 
-    def _level(self, run):
+    def _level(self, run, caller):
+        """The level of the regions that stand for the run: where no rule tells runs apart, one for all runs."""
         level = run.level if run is not None else None
         if level in self.space.levels:
             return level
-        return Level.VERIFIED if level is Level.VERIFIED_BEARER else None
+        return Level.VERIFIED if caller == RUN else None
 
     def _is_path(self, region, request):
         return self.method(request.method) == region.method and fits(region.path, request.segments)
