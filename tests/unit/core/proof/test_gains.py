@@ -10,6 +10,7 @@ import pytest
 from authz.core.decision import decide
 from authz.core.decision.decide import shows
 from authz.core.model import Level, Plane
+from authz.core.policy.outbound import in_tunnel
 from authz.core.policy.patterns import segment_matches
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.gains import Gains
@@ -97,15 +98,17 @@ class Pair:
             and bool(asked.shown) == (region.shown is not None)
             and (not asked.shown or region.shown.matches(asked.shown))
             and (run is None or (region.dag.matches(run.dag_id) and region.task.matches(run.task_id)))
-            and (self.plane is Plane.INBOUND or self._level(run, caller) == region.level)
+            and (self.plane is Plane.INBOUND or self._level(run, caller, request.method) == region.level)
         )
 
-    def _level(self, run, caller):
+    def _level(self, run, caller, method):
         """The level of the regions that stand for the run: where no rule tells runs apart, one for all runs."""
         level = run.level if run is not None else None
         if level in self.space.levels:
             return level
-        return Level.VERIFIED if caller == RUN else None
+        if caller != RUN:
+            return None
+        return in_tunnel(Level.VERIFIED) if method == CONNECT else Level.VERIFIED
 
     def _is_path(self, region, request):
         return self.method(request.method) == region.method and fits(region.path, request.segments)
