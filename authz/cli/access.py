@@ -245,8 +245,8 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     if as_json:
         rows = {name: _cell_json(cell) for name, cell in inbound}
         listed = [_call_json(right, names) for right in outbound]
-        told = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
-        click.echo(orjson.dumps(told).decode())
+        answer = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
+        click.echo(orjson.dumps(answer).decode())
         return
     if issuer and len(policy.issuers) > 1:
         planes = " and ".join(plane.value for plane in asking)

@@ -102,7 +102,7 @@ class Space:
         found: dict[object, list[Target]] = {}
         for number, target in enumerate(every):
             key = (
-                _told(target, self._new, used),
+                _distinguished(target, self._new, used),
                 self._told_before(target, used),
                 target.method if by_method else "",
                 self._path(target, every, overlaps) if by_path >> number & 1 or not self._is_found(target) else None,
@@ -118,7 +118,7 @@ class Space:
             return None
         only_there = "" if target.template else target.was.template  # it is reported by its path
         changed = is_changed(target, self._old, self._new)
-        return changed, _told(target.was, self._old, used), target.dag_at == target.was.dag_at, only_there
+        return changed, _distinguished(target.was, self._old, used), target.dag_at == target.was.dag_at, only_there
 
     @staticmethod
     def _path(target: Target, every: tuple[Target, ...], overlaps: Overlaps | None) -> object:
@@ -177,7 +177,7 @@ class Space:
 
     @cached_property
     def _ends(self) -> Sequence[Target]:
-        """The routes whose ends may be told apart."""
+        """The routes of both catalogues: paths of their lengths are asked about."""
         return self.targets if self._old is self._new else [*targets(self._old), *targets(self._new)]
 
 
@@ -185,8 +185,8 @@ def _key(target: Target) -> tuple[str, str, str]:
     return target.method, target.template, target.was.template if target.was is not None else ""
 
 
-def _told(target: Target, table: Catalogue, used: set[str]) -> object:
-    """What rules can tell of a route in its catalogue."""
+def _distinguished(target: Target, table: Catalogue, used: set[str]) -> object:
+    """What rules can distinguish of a route in its catalogue."""
     if not target.operation:
         return None
     operation = table.operations[target.operation]
