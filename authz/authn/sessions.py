@@ -253,7 +253,8 @@ class Authenticator:
             standing = session.standing = self._standing(policy.edition, now, standing.key, standing.planes)
             session.identity = policy.identify(session.claims, self._held(session.claims, wall, policy))
         elif self._granted.any or session.identity.grants:
-            held = self._held(session.claims, wall, policy)
+            claims = session.claims
+            held = self._granted.held(claims.issuer, claims.subject, wall, policy)
             if session.identity.grants is not held:
                 if not session.whole:
                     return False

@@ -56,8 +56,11 @@ class CheckRecord:
     @property
     def ends(self) -> float:
         """The time from which on what was decided must not be used: something in the policy, or a grant, ends then."""
-        grants = self.identity.grants if self.identity is not None else ()
-        return min([self.policy.valid_until if self.policy is not None else inf, *(grant.until for grant in grants)])
+        ends = self.policy.valid_until if self.policy is not None else inf
+        if self.identity is not None:
+            for grant in self.identity.grants:  # a loop: most have none, and every check asks
+                ends = min(ends, grant.until)
+        return ends
 
     @property
     def revision(self) -> str:

@@ -72,8 +72,9 @@ def until_answer(stack, target, status):
 # --- the policy
 
 
-@pytest.mark.parametrize("way", [by_rename, in_place, by_symlink_swap])
-def test_an_edit_is_live_within_a_second_and_costs_no_request(stack, way):
+def live_after(stack, way):
+    """The seconds from each of two edits, made while requests go on, to the first answer that follows it."""
+    waits = []
     way(stack.gate.policy, POLICY.format(issuer=stack.idp.url) + "# begin\n")
     with Traffic(stack, "/api/v2/dags", token=stack.token()) as traffic:
         traffic.more(20, stack)
@@ -81,9 +82,24 @@ def test_an_edit_is_live_within_a_second_and_costs_no_request(stack, way):
             way(stack.gate.policy, text.format(issuer=stack.idp.url))
             edited = time.monotonic()
             until_answer(stack, "/api/v2/config", status)
-            assert time.monotonic() - edited < LIVE_S
+            waits.append(time.monotonic() - edited)
         traffic.more(20, stack)
     assert list(traffic.statuses) == [200]
+    return waits
+
+
+WAYS = [by_rename, in_place, by_symlink_swap]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_edit_becomes_live_and_costs_no_request(stack, way):
+    assert live_after(stack, way)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("way", WAYS)
+def test_an_edit_is_live_within_a_second(stack, way):
+    assert max(live_after(stack, way)) < LIVE_S
 
 
 def test_an_edit_takes_rights_from_tokens_that_are_known(stack):

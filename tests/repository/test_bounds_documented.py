@@ -14,6 +14,7 @@ TABLE = re.compile(
 )
 ELSEWHERE = {
     "core.caching.clock_cache": "the cache itself",
+    "core.proof.space": "the prover: no request reaches it",
     "core.traffic.evaluating": "of commands: no request reaches it",
     "serve.run_identity": "wiring",
 }

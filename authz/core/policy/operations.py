@@ -5,6 +5,7 @@ rule do. `*:change` and `area:change` have all that is not a read, and so whatev
 set has what Airflow's role of that name may do by FAB's defaults, which is in the catalogue's data.
 """
 
+from functools import cache
 from typing import Final
 
 from authz.core.catalogue import Catalogue, Operation
@@ -72,8 +73,9 @@ class Words:
         return found
 
 
+@cache
 def _meanings(catalogue: Catalogue, *, never: bool) -> dict[str, frozenset[str]]:
-    """The result of `expand` for each known word."""
+    """The result of `expand` for each known word. A catalogue is as long-lived as the program."""
     found: dict[str, set[str]] = {}
     for name, operation in catalogue.operations.items():
         for word in words_for(operation) if never or not operation.never else ():

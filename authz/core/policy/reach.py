@@ -154,10 +154,14 @@ class _Position:
     """The targets that have a segment in this place, by its kind."""
 
     def __init__(self, targets: Sequence[_Shaped], position: int) -> None:
-        here = [target.segments[position : position + 1] for target in targets]
-        self._parameter = _bits(have == (None,) for have in here)
-        words = {word for have in here for word in have if isinstance(word, str)}
-        self._words = {word: _bits(have == (word,) for have in here) for word in words}
+        self._parameter = _NONE
+        self._words: dict[str, int] = {}
+        for number, target in enumerate(targets):
+            for have in target.segments[position : position + 1]:
+                if have is None:
+                    self._parameter |= 1 << number
+                elif isinstance(have, str):
+                    self._words[have] = self._words.get(have, _NONE) | 1 << number
         self._not_empty = self._parameter | _union(bits for word, bits in self._words.items() if word)
 
     def fitting(self, want: str | Glob | None) -> int:

@@ -5,8 +5,8 @@ where no rule of either policy can tell it from one that is in. Where the polici
 both make of a request (`upgrades`); else it is a route.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache, reduce
 from operator import or_
 from typing import Final
 
@@ -95,45 +95,47 @@ class Space:
     def alike(self) -> dict[object, list[Target]]:
         """The routes by what rules can tell apart: operation, method, path and how they name DAGs."""
         every = self.every
+        if not every:
+            return {}
         used = {word for rule in self._rules for word in rule.operations}
         by_method = any(rule.methods for rule in self._rules)
-        overlaps = Overlaps([target.shape for target in every]) if every else None
-        by_path = reduce(or_, (overlaps.of(path) for path in self._inbound_paths()), 0) if overlaps else 0
+        known = _taken(every, self._old, self._new, self.symbol)
+        by_path = reduce(or_, map(known.overlaps.of, self._inbound_paths()), known.missed)
+        distinguished = self._distinguishing(self._new, used)
+        before = distinguished if self._old is self._new else self._distinguishing(self._old, used)
         found: dict[object, list[Target]] = {}
         for number, target in enumerate(every):
             key = (
-                _distinguished(target, self._new, used),
-                self._told_before(target, used),
+                distinguished(target),
+                self._told_before(target, before),
                 target.method if by_method else "",
-                self._path(target, every, overlaps) if by_path >> number & 1 or not self._is_found(target) else None,
+                known.path(number) if by_path >> number & 1 else None,
             )
             found.setdefault(key, []).append(target)
         for members in found.values():  # people know the API better than pages of the UI or of FAB
             members.sort(key=lambda target: not is_native(target.template))
         return found
 
-    def _told_before(self, target: Target, used: set[str]) -> object:
+    def _told_before(self, target: Target, distinguished: Callable[[Target], object]) -> object:
         """What rules can tell of a target in the other catalogue, and whether that is another thing."""
         if target.was is None:
             return None
         only_there = "" if target.template else target.was.template  # it is reported by its path
         changed = is_changed(target, self._old, self._new)
-        return changed, _distinguished(target.was, self._old, used), target.dag_at == target.was.dag_at, only_there
+        return changed, distinguished(target.was), target.dag_at == target.was.dag_at, only_there
 
     @staticmethod
-    def _path(target: Target, every: tuple[Target, ...], overlaps: Overlaps | None) -> object:
-        """The path of a target, and those of others that may take requests from it, or it from them."""
-        near = overlaps.of(target.shape) if overlaps is not None else 0
-        others = (other for number, other in enumerate(every) if near >> number & 1)
-        return target.shape, frozenset(other.shape for other in others if other.method == target.method)
+    def _distinguishing(table: Catalogue, used: set[str]) -> Callable[[Target], object]:
+        """What rules can distinguish of a route in its catalogue, of rules that use these words."""
+        words = {name: frozenset(used.intersection(words_for(one))) for name, one in table.operations.items()}
 
-    def _is_found(self, target: Target) -> bool:
-        """Whether a lookup finds this route for paths that have nothing to do with other routes."""
-        paths = [tuple(self.symbol if segment is None else str(segment) for segment in target.shape.segments)]
-        for at in {one.dag_at for one in (target, target.was) if one is not None and one.dag_at >= 0}:
-            paths += [(*path[:at], ANY_DAG, *path[at + 1 :]) for path in paths]
-        rest = [self.symbol] * target.shape.rest
-        return all(is_of(target, (*path, *rest), self._old, self._new) for path in paths)
+        def distinguished(target: Target) -> object:
+            if not target.operation:
+                return None
+            never = table.operations[target.operation].never
+            return words[target.operation], never, target.dag_at >= 0, target.any_dag, target.narrowed
+
+        return distinguished
 
     def _inbound_paths(self) -> Iterator[PathPattern]:
         seen = set()
@@ -185,13 +187,36 @@ def _key(target: Target) -> tuple[str, str, str]:
     return target.method, target.template, target.was.template if target.was is not None else ""
 
 
-def _distinguished(target: Target, table: Catalogue, used: set[str]) -> object:
-    """What rules can distinguish of a route in its catalogue."""
-    if not target.operation:
-        return None
-    operation = table.operations[target.operation]
-    words = frozenset(used.intersection(words_for(operation)))
-    return words, operation.never, target.dag_at >= 0, target.any_dag, target.narrowed
+class _Taken:
+    """Which routes may take requests from each other. `missed` has those that a lookup of any path of theirs misses."""
+
+    def __init__(self, every: tuple[Target, ...], old: Catalogue, new: Catalogue, symbol: str) -> None:
+        self._every = every
+        self._paths: dict[int, object] = {}
+        self.overlaps = Overlaps([target.shape for target in every])
+        found = (_is_found(target, old, new, symbol) for target in every)
+        self.missed = sum(1 << number for number, is_found in enumerate(found) if not is_found)
+
+    def path(self, number: int) -> object:
+        """The path of a target, and those of others that may take requests from it, or it from them."""
+        if number not in self._paths:
+            target, near = self._every[number], self.overlaps.of(self._every[number].shape)
+            others = (other for at, other in enumerate(self._every) if near >> at & 1)
+            alike = frozenset(other.shape for other in others if other.method == target.method)
+            self._paths[number] = target.shape, alike
+        return self._paths[number]
+
+
+_taken: Final = lru_cache(maxsize=16)(_Taken)  # it says nothing of policies, and takes longer than most of them
+
+
+def _is_found(target: Target, old: Catalogue, new: Catalogue, symbol: str) -> bool:
+    """Whether a lookup finds this route for paths that have nothing to do with other routes."""
+    paths = [tuple(symbol if segment is None else str(segment) for segment in target.shape.segments)]
+    for at in {one.dag_at for one in (target, target.was) if one is not None and one.dag_at >= 0}:
+        paths += [(*path[:at], ANY_DAG, *path[at + 1 :]) for path in paths]
+    rest = [symbol] * target.shape.rest
+    return all(is_of(target, (*path, *rest), old, new) for path in paths)
 
 
 class Named:

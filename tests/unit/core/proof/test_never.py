@@ -354,7 +354,7 @@ def test_of_many_rules_the_first_are_reported():
 
 
 @pytest.mark.parametrize("plane", list(Plane))
-@pytest.mark.parametrize("block", [0, 1, *(pytest.param(block, marks=pytest.mark.full) for block in (2, 3, 4))])
+@pytest.mark.parametrize("block", [0, 1])
 def test_an_entry_holds_if_and_only_if_its_deny_rule_takes_nothing_from_anyone(plane, block):
     broken, seen, holding = compare(block * 200, 200, plane, 30)
     assert min(seen, holding) > 10
@@ -363,8 +363,8 @@ def test_an_entry_holds_if_and_only_if_its_deny_rule_takes_nothing_from_anyone(p
 
 @pytest.mark.full
 @pytest.mark.parametrize("plane", list(Plane))
-@pytest.mark.parametrize("block", range(10))
-def test_an_entry_holds_if_and_only_if_of_ten_thousand(plane, block):
-    broken, seen, holding = compare(10_000 + block * 500, 500, plane, 30)
-    assert min(seen, holding) > 20
+@pytest.mark.parametrize("block", range(6))
+def test_an_entry_holds_if_and_only_if_of_three_thousand(plane, block):
+    broken, seen, holding = compare(10_000 + block * 250, 250, plane, 30)
+    assert min(seen, holding) > 10
     assert broken >= seen

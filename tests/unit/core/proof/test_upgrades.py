@@ -222,7 +222,7 @@ def test_every_gain_and_loss_of_an_upgrade_is_found_and_true(versions):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", range(2))
 @pytest.mark.parametrize("versions", REAL, ids=" to ".join)
 def test_every_gain_and_loss_of_many_upgrades_is_found_and_true(versions, block):
     assert real_ones(1000 + block * 40, 40, versions) > 300
@@ -299,7 +299,7 @@ def test_every_gain_between_small_catalogues_is_found_and_true(block):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(5))
 def test_every_gain_between_many_small_catalogues_is_found_and_true(block):
     assert small_ones(10_000 + block * 500, 500) > 200
 
