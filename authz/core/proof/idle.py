@@ -96,13 +96,16 @@ class _Idle:
 
     def repeated(self) -> Iterator[Idle]:
         """Rules that say the same as earlier ones."""
-        said = Counter((meaning(rule), rule.until) for rule in self._policy.rules.values())
+        known: dict[object, int] = {}
+        said = {
+            rule.id: known.setdefault((meaning(rule), rule.until), len(known)) for rule in self._policy.rules.values()
+        }
+        often = Counter(said.values())
         first: dict[object, str] = {}
         for each in self._left_of(self._written):
-            keys = [(meaning(rule), rule.until) for rule in each]
-            if any(said[key] == 1 for key in keys):
+            if any(often[said[rule.id]] == 1 for rule in each):
                 continue
-            whole = [(key, frozenset(rule.roles)) for key, rule in zip(keys, each, strict=True)]
+            whole = [(said[rule.id], frozenset(rule.roles)) for rule in each]
             if all(key in first for key in whole):
                 self._gone.update(rule.id for rule in each)
                 yield Idle(rule=each[0], by=(first[whole[0]],), same=True)
