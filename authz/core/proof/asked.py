@@ -37,6 +37,7 @@ class Asked:
         self._named: dict[tuple[tuple[str, ...], bool], int] = {}
         self._those: dict[int, tuple[Caller, ...]] = {}
         self._anyones: dict[Effect, Index] = {}
+        self._waited = dict.fromkeys(Effect, 0)
 
     def named(self, rule: Rule) -> int:
         """The callers that the rule is about. An allow rule without roles is about all but anonymous callers."""
@@ -123,8 +124,12 @@ class Asked:
         return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
 
     def _applies(self, effect: Effect, at: Point, route: Route | None) -> bool:
+        """Whether a rule may apply to somebody. The first questions are not worth an index: it may."""
         rules = self._anyones.get(effect)
         if rules is None:
+            self._waited[effect] += len(self._known)
+            if self._waited[effect] < len(self._policy.rules):
+                return True
             known = [replace(rule, roles=()) for rule in self._policy.rules.values() if rule.effect is effect]
             rules = Index(known, plane=self._plane, effect=effect, catalogue=self._policy.catalogue)
             self._anyones[effect] = rules
