@@ -18,7 +18,7 @@ from authz.cli.key_files import key_files
 from authz.cli.naming import Names, callers_json
 from authz.cli.options import json_option, upgrade_option
 from authz.cli.safe_text import MARKDOWN, command
-from authz.core import cases
+from authz.core import cases, collector
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
 from authz.core.errors import Problem
@@ -84,10 +84,11 @@ def _compared(old: str, new: str | None, airflow: tuple[str, str] | str, *, only
     if new is None and not airflow:
         raise click.UsageError("give OLD and NEW, or one policy and two versions of Airflow (--airflow OLD NEW)")
     versions = airflow or ("", "")
-    before, after, now = _side(old, versions[0]), _side(old if new is None else new, versions[1]), time.time()
-    policies = before.policy, after.policy
-    named = [*about(*policies, now, (before.keys, after.keys))]
-    return _Report(before, after, named, periods(*policies, now, only_gains=only_gains))
+    with collector.resting():
+        before, after, now = _side(old, versions[0]), _side(old if new is None else new, versions[1]), time.time()
+        policies = before.policy, after.policy
+        named = [*about(*policies, now, (before.keys, after.keys))]
+        return _Report(before, after, named, periods(*policies, now, only_gains=only_gains))
 
 
 def _warn(mistakes: Sequence[Problem]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import orjson
 
-from authz.cli.diff import bundle_named
+from authz.cli.diff import bundle_named, prove
 from authz.cli.options import json_option
 from authz.cli.safe_text import command
 from authz.core import cases
@@ -27,7 +27,7 @@ _OUTBOUND: Final = frozenset({"destinations", "tasks"})
 _ENTRY: Final = "the entry of the command line"
 
 
-@click.command(short_help="May no one do this?")
+@prove.command(short_help="May no one do this?")
 @click.argument("policy")
 @click.option("--roles", multiple=True, help="Holders of one of these roles, and anonymous callers. Default: everyone.")
 @click.option("--except", "excepted", multiple=True, help="But not holders of these roles; `anonymous` is a word too.")

@@ -4,13 +4,13 @@ Law: that of `authz.core.lint.review`, which reports this. The cost grows with t
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from authz.core.errors import Problem
+from authz.core.lint.idle import is_limited
 from authz.core.model import Plane
 from authz.core.policy import AUTHENTICATED, BUILT_IN, Effect, Policy, Rule
-from authz.core.policy.coverage import Covering
 from authz.core.policy.dags import EVERY
 from authz.core.policy.operations import Words
 
@@ -20,14 +20,12 @@ _SHELL: Final = "ui:shell"
 _DAGS: Final = "dags:read"
 
 
-def about_dags(covering: Covering) -> Iterator[Problem]:
-    """Every finding about DAGs; all are warnings."""
-    policy = covering.policy
-    allowed = _Allowed(policy, covering.words)
-    yield from _moot(covering)
+def about_dags(policy: Policy, words: Words, moot: Collection[str]) -> Iterator[Problem]:
+    """Every finding about DAGs; all are warnings. `moot` are rules that limit nothing, of which is said so already."""
+    allowed = _Allowed(policy, words)
     yield from _like_regexes(policy)
-    yield from _seeing_all(covering)
-    yield from _closed(policy, allowed, covering.words)
+    yield from _seeing_all(policy, words, moot)
+    yield from _closed(policy, allowed, words)
     yield from _seen_in_ui(policy, allowed)
 
 
@@ -57,7 +55,7 @@ class _Allowed:
     def _add(self, rule: Rule, named: dict[str, set[str]]) -> None:
         names = self.operations(rule)
         for role in rule.roles:
-            if _limited(rule):
+            if is_limited(rule):
                 if _DAGS in names:
                     self.reading.setdefault(role, rule.id)
                 continue
@@ -75,22 +73,6 @@ class _Allowed:
         return self._words.stand_for(rule.operations, never=False)
 
 
-def _limited(rule: Rule) -> bool:
-    return bool(rule.dags) and all(glob.text != EVERY for glob in rule.dags)
-
-
-def _moot(covering: Covering) -> Iterator[Problem]:
-    """Rules for some DAGs, whose roles may do the same with every DAG because they include a built-in role."""
-    policy = covering.policy
-    built_in = [policy.rules[name] for name in BUILT_IN if name in policy.rules]
-    for rule in policy.rules.values():
-        if rule.effect is Effect.ALLOW and rule.dags:
-            wide = next((known for known in built_in if covering.covers(known, rule)), None)
-            if wide is not None:
-                message = f"the rule `{rule.id}` limits nothing to its DAGs: `{wide.id}` allows the same for every DAG"
-                yield _at(policy, rule, message, f"do not give `{wide.id}` to its roles: name it in `operations`")
-
-
 def _like_regexes(policy: Policy) -> Iterator[Problem]:
     """Globs that use `.*` as in a regular expression: in a glob the dot is literal.
 
@@ -104,12 +86,13 @@ def _like_regexes(policy: Policy) -> Iterator[Problem]:
                 yield _at(policy, rule, message, hint)
 
 
-def _seeing_all(covering: Covering) -> Iterator[Problem]:
+def _seeing_all(policy: Policy, words: Words, moot: Collection[str]) -> Iterator[Problem]:
     """Roles that rules limit to some DAGs, but that see all because they include a built-in role."""
-    policy, words = covering.policy, covering.words
     reported: set[str] = set()
     for rule in policy.rules.values():
-        if rule.effect is not Effect.ALLOW or not _limited(rule) or Plane.INBOUND not in rule.planes:
+        if rule.effect is not Effect.ALLOW or not is_limited(rule) or Plane.INBOUND not in rule.planes:
+            continue
+        if rule.id in moot:
             continue
         for name in rule.roles:
             role = policy.roles.get(name)
@@ -117,8 +100,6 @@ def _seeing_all(covering: Covering) -> Iterator[Problem]:
             sees = [other for other in wide if _DAGS in words.stand_for((other,), never=False)]
             if role is None or not sees or name in reported or name in BUILT_IN:
                 continue
-            if any(other in policy.rules and covering.covers(policy.rules[other], rule) for other in sees):
-                continue  # `_moot` reports the rule
             reported.add(name)
             message = (
                 f"the role `{name}` sees every DAG, though `{rule.id}` limits it to some: it includes `{sees[-1]}`"
@@ -155,7 +136,7 @@ def _reaching(policy: Policy, names: Iterable[str], methods: tuple[str, ...]) ->
 def _seen_in_ui(policy: Policy, allowed: _Allowed) -> Iterator[Problem]:
     """Rules that show all DAGs in the UI's overviews to callers who may read only some."""
     for rule in policy.rules.values():
-        if rule.effect is not Effect.ALLOW or _limited(rule) or _UI not in allowed.operations(rule):
+        if rule.effect is not Effect.ALLOW or is_limited(rule) or _UI not in allowed.operations(rule):
             continue
         for role in rule.roles:
             if limit := allowed.limit_of(role):

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 from authz.core.addresses import own_hosts, same_place
 from authz.core.model import Level
+from authz.core.policy.overlap import hosts
+from authz.core.policy.patterns import HostPattern
 from authz.core.request.path import CONNECT
 
 _HTTP: Final = 80
@@ -75,15 +77,9 @@ def lead(ways: WaysOut, *, method: str, host: str, port: int | None, path: str) 
 
 def overlap(pattern: str, other: str) -> bool:
     """Whether a host can match both patterns (`a.b`, `*.b`)."""
-    if pattern.startswith("*.") and other.startswith("*."):
-        return pattern.endswith(other[1:]) or other.endswith(pattern[1:])
-    return _fits(pattern, other) or _fits(other, pattern)
-
-
-def _fits(pattern: str, host: str) -> bool:
-    return host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+    return bool(hosts(HostPattern(pattern), HostPattern(other)))
 
 
 def _by_host(ways: Iterable[WayOut], host: str) -> WayOut | None:
-    fitting = [(name == host, len(name), way) for way in ways for name in way.hosts if _fits(name, host)]
+    fitting = [(name == host, len(name), way) for way in ways for name in way.hosts if HostPattern(name).matches(host)]
     return max(fitting, key=lambda found: found[:2])[2] if fitting else None

@@ -15,13 +15,14 @@ from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.grantable import had_already, open_approval
+from authz.core.lint.idle import is_moot, notes, warnings
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.slips import about_slips
 from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, Effect, Policy, Role, Rule
-from authz.core.policy.coverage import Covering
 from authz.core.policy.operations import Words
+from authz.core.proof.idle import idle
 from authz.core.proof.lifeless import lifeless
 
 _TOKENS: Final = "tokens:create"
@@ -51,10 +52,10 @@ class Finding:
 def lint(policy: Policy) -> list[Finding]:
     """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others."""
     with collector.resting():
-        covering = Covering(policy)
+        known = _Known(policy)
         first_of_teams = OncePerTeams(policy)
         found, more = [], []
-        for severity, problems in ((Severity.WARNING, _warnings(covering)), (Severity.NOTE, _notes(covering))):
+        for severity, problems in ((Severity.WARNING, _warnings(known)), (Severity.NOTE, _notes(known))):
             count = itertools.count()
             counted = (problem for problem, _ in zip(filter(first_of_teams, problems), count, strict=False))
             first = heapq.nsmallest(MOST_PROBLEMS, counted, key=in_order)
@@ -65,31 +66,41 @@ def lint(policy: Policy) -> list[Finding]:
         return sorted(found) + more
 
 
-def _warnings(covering: Covering) -> Iterator[Problem]:
-    policy, words = covering.policy, covering.words
+class _Known:
+    """A policy, what its words stand for, and what the prover says of its rules."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.words = policy, Words(policy.catalogue)
+        self.lifeless = [*lifeless(policy)]
+        self.idle = [*idle(policy, [rule.id for rule, _ in self.lifeless])]
+        self.moot = {one.rule.id for one in self.idle if is_moot(one, policy)}
+
+
+def _warnings(known: _Known) -> Iterator[Problem]:
+    policy, words = known.policy, known.words
     return itertools.chain(
         _issuers(policy),
         _memberships(policy),
         _planes(policy),
         _rules(policy, words),
-        _dead(policy),
+        _dead(known),
+        warnings(known.idle, policy),
         _bulk(policy, words),
         _strong_readers(policy, words),
         _denied_sets(policy),
-        about_dags(covering),
+        about_dags(policy, words, known.moot),
         about_calls(policy),
-        about_teams(covering),
+        about_teams(policy, words),
         open_approval(policy),
         about_slips(policy, near=True),
     )
 
 
-def _notes(covering: Covering) -> Iterator[Problem]:
-    policy = covering.policy
-    words = covering.words
+def _notes(known: _Known) -> Iterator[Problem]:
+    policy, words = known.policy, known.words
     return itertools.chain(
         _unused(policy),
-        _twins(policy),
+        notes(known.idle, policy),
         _raised(policy, words),
         _tokens(policy),
         careful_denials(policy),
@@ -296,33 +307,13 @@ class _Needed:
         return rank
 
 
-def _dead(policy: Policy) -> Iterator[Problem]:
+def _dead(known: _Known) -> Iterator[Problem]:
     """Rules that deny rules keep from ever allowing anything."""
-    for rule, denying in lifeless(policy):
+    for rule, denying in known.lifeless:
         names = ", ".join(f"`{name}`" for name in denying[:_SHOWN]) + (", …" if len(denying) > _SHOWN else "")
         by = f"the deny rule {names} covers it" if len(denying) == 1 else f"the deny rules {names} cover it together"
         message = f"the rule `{rule.id}` can never allow anything: {by}"
         hint = (
             "remove one of them, or narrow the deny rule" if len(denying) == 1 else "remove it, or narrow one of them"
         )
-        yield _at(policy, rule, message, hint)
-
-
-def _twins(policy: Policy) -> Iterator[Problem]:
-    """Rules that say the same as another; if the other is built in, this one can be removed."""
-    seen: dict[object, str] = {}
-    for rule in sorted(policy.rules.values(), key=lambda rule: rule.id not in BUILT_IN):
-        entries = (
-            rule.roles,
-            rule.operations,
-            rule.hosts,
-            rule.methods,
-            tuple(path.key for path in rule.paths),
-            rule.dags,
-            rule.destinations,
-            rule.tasks,
-        )
-        meaning = (rule.effect, rule.planes, rule.identity, rule.until, *(frozenset(part) for part in entries))
-        first = seen.setdefault(meaning, rule.id)
-        if first != rule.id:
-            yield _at(policy, rule, f"the rule `{rule.id}` says the same as `{first}`", "remove one of them")
+        yield _at(known.policy, rule, message, hint)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from authz.core.errors import Problem
 from authz.core.model import Plane
 from authz.core.policy import Effect, Policy, Role, Rule
-from authz.core.policy.coverage import Covering
+from authz.core.policy.operations import Words
 from authz.core.policy.overlap import agree, symbol_beside
 from authz.core.policy.patterns import Glob
 
@@ -25,12 +25,11 @@ _MOST_COMPARED: Final = 100
 """Patterns of teams that one pattern is compared with: there may be ten thousand of each."""
 
 
-def about_teams(covering: Covering) -> Iterator[Problem]:
+def about_teams(policy: Policy, words: Words) -> Iterator[Problem]:
     """Rules for each team that give each of them all DAGs."""
-    policy = covering.policy
     for rule in policy.rules.values():
         if rule.team and not rule.dags and rule.effect is Effect.ALLOW and Plane.INBOUND in rule.planes:
-            names = sorted(name for name in covering.meant(rule) if rule.operations and _names_dags(policy, name))
+            names = sorted(name for name in words.stand_for(rule.operations, never=False) if _names_dags(policy, name))
             if names:
                 more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
                 some = ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from authz.core.model import Level, Plane
-from authz.core.policy.coverage import covers_but_roles
+from authz.core.policy.coverage import covers
 from authz.core.policy.operations import Words
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.patterns import Glob
@@ -127,7 +127,7 @@ def _beyond(key: str, wide: Rule, rule: Rule, words: Words) -> Iterator[_Found]:
     """Where one condition of a rule is wider than that of the confines."""
     others: dict[str, Any] = {other: None if other == "identity" else () for other in _KEYS if other != key}
     only = replace(wide, **others)
-    if covers_but_roles(only, rule, words):
+    if covers(only, rule, words):
         return
     if key == "identity":
         message = "a run that is only asserted may be one of another team"
@@ -139,7 +139,7 @@ def _beyond(key: str, wide: Rule, rule: Rule, words: Words) -> Iterator[_Found]:
         hint = "the `operations` of the file's entry of `include` must name it"
     for position, item in enumerate(have):
         alone: dict[str, Any] = {key: (item,)}
-        if not covers_but_roles(only, replace(rule, **alone), words):
+        if not covers(only, replace(rule, **alone), words):
             text = item.text if isinstance(item, Glob) else item
             beyond = f": {_listed(want)}" if want else ""
             yield (key, position), f"`{text}` is not within the {what} of this file{beyond}", hint

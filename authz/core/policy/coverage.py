@@ -1,47 +1,24 @@
 """Whether one rule covers another: the wide rule concerns every request that the narrow one concerns.
 
-Law: careful. True only if it is certain; what the two rules alone do not show is "no".
+Law: careful. True only if it is certain; what the two rules alone do not show is "no". Which rules change nothing in a
+policy is another question, which the prover answers exactly (`authz.core.proof.idle`).
 """
 
 from collections.abc import Callable, Sequence
 from itertools import starmap
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from authz.core.policy.index import METHOD_KEYS
 from authz.core.policy.operations import Words
 from authz.core.policy.outbound import SATISFIED, is_tunnel
 from authz.core.policy.patterns import Glob, HostPattern, PathPattern, segment_matches
-from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
-
-if TYPE_CHECKING:
-    from authz.core.policy.compiled import Policy
+from authz.core.policy.rules import Effect, Rule
 
 _Entry = TypeVar("_Entry")
 
 
-class Covering:
-    """Compares the rules of one policy; it expands their words only once."""
-
-    def __init__(self, policy: "Policy") -> None:
-        self.policy = policy
-        self.words = Words(policy.catalogue)
-
-    def covers(self, wide: Rule, narrow: Rule) -> bool:
-        """Whether `wide` applies wherever `narrow` does."""
-        return covers_but_roles(wide, narrow, self.words) and _roles(wide, narrow, self.policy)
-
-    def meant(self, rule: Rule) -> frozenset[str]:
-        """The operations that a rule names."""
-        return _meant(rule, self.words)
-
-
-def covers(wide: Rule, narrow: Rule, policy: "Policy") -> bool:
-    """Whether `wide` applies wherever `narrow` does; for many rules use `Covering`."""
-    return Covering(policy).covers(wide, narrow)
-
-
-def covers_but_roles(wide: Rule, narrow: Rule, words: Words) -> bool:
-    """Whether `wide` applies wherever `narrow` does, if both were about the same callers."""
+def covers(wide: Rule, narrow: Rule, words: Words) -> bool:
+    """Whether `wide` applies wherever `narrow` does, if both are about the same callers."""
     return (
         narrow.planes <= wide.planes
         and (_tunnels(wide) if is_tunnel(narrow.methods) else _methods_and_paths(wide, narrow))
@@ -73,15 +50,6 @@ def _methods_and_paths(wide: Rule, narrow: Rule) -> bool:
 def _tunnels(wide: Rule) -> bool:
     """Whether a rule is about tunnels: deny rules always are (`authz.core.policy.outbound`)."""
     return wide.effect is Effect.DENY or is_tunnel(wide.methods)
-
-
-def _roles(wide: Rule, narrow: Rule, policy: "Policy") -> bool:
-    if not wide.roles:
-        return True
-    if not narrow.roles:
-        return False
-    given = [policy.roles[role].includes if role in policy.roles else {role} for role in narrow.roles]
-    return AUTHENTICATED in wide.roles or all(roles & set(wide.roles) for roles in given)
 
 
 def _each(wide: Sequence[_Entry], narrow: Sequence[_Entry], covered: Callable[[_Entry, _Entry], bool]) -> bool:

@@ -9,6 +9,7 @@ Law: the engine answers. What is here finds the few requests and callers that st
 4. `gains`, `diff`: the regions in which two policies answer differently; `boxes` says them without saying more.
 5. `conditions`: what this rests on, and what rules do not show.
 6. `access`: what callers may do under one policy; `places` says where not all of an operation is meant.
+7. `lifeless`, `idle`: the rules of one policy that allow nothing, and those that change nothing; `others` of them do.
 
 Why few are enough. A pattern that is inside a union of patterns is inside one of them: put a character that no pattern
 holds for each `*` and `{x}`, and whatever matches that matches every other value too. Roles are a union over single

@@ -19,20 +19,25 @@ from authz.core.proof.regions import Region
 
 
 class Asked:
-    """What a policy answers to callers."""
+    """What a policy answers to callers. `keys` are the roles of each, as an index is asked for them.
+
+    `tokenless` is the number of the one without a token, the last.
+    """
 
     def __init__(self, policy: Policy, plane: Plane, known: Sequence[Caller]) -> None:
         self._policy, self._plane, self._known = policy, plane, known
+        self.tokenless = len(known) - 1
         self._identities = [caller.identity(policy) for caller in known]
-        self._holding: dict[str, int] = defaultdict(int)
+        self._holding: dict[str, list[int]] = defaultdict(list)
         held = [caller.held(policy) for caller in known]
-        self._keys: list[Keys] = [(ANY, *roles) for roles in held]
+        self.keys: list[Keys] = [(ANY, *roles) for roles in held]
         for number, roles in enumerate(held):
             for role in roles:
-                self._holding[role] |= 1 << number
+                self._holding[role].append(number)
         self._named: dict[tuple[tuple[str, ...], bool], int] = {}
         self._those: dict[int, tuple[Caller, ...]] = {}
         self._anyones: dict[Effect, Index] = {}
+        self._waited = dict.fromkeys(Effect, 0)
 
     def named(self, rule: Rule) -> int:
         """The callers that the rule is about. An allow rule without roles is about all but anonymous callers."""
@@ -40,10 +45,15 @@ class Asked:
         found = self._named.get(key)
         if found is None:
             found = 0 if any(key) else (1 << len(self._known)) - 1
-            for role in rule.roles or ((AUTHENTICATED,) if rule.effect is Effect.ALLOW else ()):
-                found |= self._holding.get(role, 0)
+            for role in _roles(rule):
+                found |= _set(self._holding.get(role, ()))
             self._named[key] = found
         return found
+
+    def one(self, rule: Rule) -> int | None:
+        """The number of a caller that the rule is about, if there is one."""
+        names = _roles(rule)
+        return next((self._holding[role][0] for role in names if role in self._holding), None) if names else 0
 
     def asking(self, region: Region, among: int) -> int:
         """Who of a set may be the caller of the region's requests; the last one who is known has no token.
@@ -51,7 +61,7 @@ class Asked:
         Only runs prove which run they are, with no token of an issuer; where tasks can reach Airflow's key, that is an
         assertion too. Airflow narrows nothing to those who are anonymous.
         """
-        tokenless = 1 << len(self._known) - 1
+        tokenless = 1 << self.tokenless
         if region.of_runs:
             return among & tokenless
         if region.level is Level.ASSERTED:
@@ -61,8 +71,8 @@ class Asked:
     def denying(self, among: int, at: Point, route: Route | None) -> set[str] | None:
         """Deny rules that keep all of a set from a request; None if someone may be allowed it."""
         deny, found = self._policy.gates[self._plane].deny, set[str]()
-        for number in _numbers(among):
-            name = applying(deny, at.request, at.run, route, at.shown, roles=self._keys[number])
+        for number in numbers(among):
+            name = applying(deny, at.request, at.run, route, at.shown, roles=self.keys[number])
             if not name:
                 return None
             found.add(name)
@@ -72,7 +82,7 @@ class Asked:
         """The callers of a set."""
         found = self._those.get(among)
         if found is None:
-            found = self._those[among] = tuple(self._known[number] for number in _numbers(among))
+            found = self._those[among] = tuple(self._known[number] for number in numbers(among))
         return found
 
     def together(self, among: int) -> tuple[Caller, ...]:
@@ -93,15 +103,15 @@ class Asked:
             return among
         return _set(
             number
-            for number in _numbers(among)
-            if not applies(deny, at.request, at.run, route, at.shown, roles=self._keys[number])
+            for number in numbers(among)
+            if not applies(deny, at.request, at.run, route, at.shown, roles=self.keys[number])
         )
 
     def refused(self, among: int, at: Point) -> int:
         """Those of a set that the policy refuses the request, or does not show the DAG that it is asked for."""
         return _set(
             number
-            for number in _numbers(among)
+            for number in numbers(among)
             if not shows(at.request, self._identity(number, at), self._policy, at.shown)
         )
 
@@ -114,19 +124,28 @@ class Asked:
         return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
 
     def _applies(self, effect: Effect, at: Point, route: Route | None) -> bool:
+        """Whether a rule may apply to somebody. The first questions are not worth an index: it may."""
         rules = self._anyones.get(effect)
         if rules is None:
+            self._waited[effect] += len(self._known)
+            if self._waited[effect] < len(self._policy.rules):
+                return True
             known = [replace(rule, roles=()) for rule in self._policy.rules.values() if rule.effect is effect]
             rules = Index(known, plane=self._plane, effect=effect, catalogue=self._policy.catalogue)
             self._anyones[effect] = rules
         return applies(rules, at.request, at.run, route, at.shown)
 
 
-def _set(numbers: Iterable[int]) -> int:
-    return sum(1 << number for number in numbers)
+def _roles(rule: Rule) -> tuple[str, ...]:
+    """The roles by which a rule is about callers; none if it is about all of them."""
+    return rule.roles or ((AUTHENTICATED,) if rule.effect is Effect.ALLOW else ())
 
 
-def _numbers(among: int) -> Iterator[int]:
+def _set(members: Iterable[int]) -> int:
+    return sum(1 << number for number in members)
+
+
+def numbers(among: int) -> Iterator[int]:
     """The numbers of a set's members, the smallest first."""
     while among:
         lowest = among & -among

@@ -61,7 +61,7 @@ class Gains:
         self._covered: dict[object, int] = defaultdict(int)
         for rule in _rules(old, plane):
             if rule.effect is not Effect.DENY:
-                self._covered[_meaning(rule)] |= self._before.named(rule)
+                self._covered[meaning(rule)] |= self._before.named(rule)
         self._gone = Denials(self._no_longer_denying())
         self._denying = Denials(rule for rule in _rules(old, plane) if rule.effect is Effect.DENY)
         self._pairs: dict[tuple[int, int], tuple[Caller, ...]] = {}
@@ -71,9 +71,9 @@ class Gains:
         kept: dict[object, int] = defaultdict(int)
         for rule in _rules(self._new, self._plane):
             if rule.effect is Effect.DENY:
-                kept[_meaning(rule)] |= self._after.named(rule)
+                kept[meaning(rule)] |= self._after.named(rule)
         for rule in _rules(self._old, self._plane):
-            if rule.effect is Effect.DENY and self._before.named(rule) & ~kept.get(_meaning(rule), 0):
+            if rule.effect is Effect.DENY and self._before.named(rule) & ~kept.get(meaning(rule), 0):
                 yield rule
 
     @property
@@ -107,7 +107,7 @@ class Gains:
 
     def _of_rule(self, rule: Rule) -> Iterator[Gain]:
         named = self._after.named(rule)
-        fresh = named & ~self._covered.get(_meaning(rule), 0)
+        fresh = named & ~self._covered.get(meaning(rule), 0)
         nothing_new = not (fresh or self._gone)
         if nothing_new and not self._space.changed:
             return
@@ -179,7 +179,7 @@ def _rules(policy: Policy, plane: Plane) -> Iterator[Rule]:
     return (rule for rule in policy.rules.values() if plane in rule.planes)
 
 
-def _meaning(rule: Rule) -> object:
+def meaning(rule: Rule) -> object:
     """All of a rule but its id and its roles."""
     return (
         rule.effect,

@@ -16,9 +16,9 @@ from authz.core.decision.decide import applies, route_of
 from authz.core.errors import TooLargeError
 from authz.core.model import Level, Plane
 from authz.core.policy.compiled import Policy
-from authz.core.policy.coverage import Covering
+from authz.core.policy.coverage import covers
 from authz.core.policy.index import METHOD_KEYS, Index
-from authz.core.policy.operations import danger
+from authz.core.policy.operations import Words, danger
 from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.overlap import agree, hosts, shape_of, shapes
 from authz.core.policy.patterns import Glob, PathPattern
@@ -154,8 +154,8 @@ class _Side:
         return [(rule, replace(rule, roles=())) for rule in self._denials]
 
     @cached_property
-    def _covering(self) -> Covering:
-        return Covering(self._policy)
+    def _words(self) -> Words:
+        return Words(self._policy.catalogue)
 
     @cached_property
     def _of_dags(self) -> frozenset[str]:
@@ -199,7 +199,7 @@ class _Side:
         denied, everyone = frozenset({AUTHENTICATED}), True
         for piece in pieces:
             part = replace(entry, **piece)
-            found = [deny.roles for deny, anyones in self._anyones_denials if self._covering.covers(anyones, part)]
+            found = [deny.roles for deny, anyones in self._anyones_denials if covers(anyones, part, self._words)]
             roles = frozenset(role for named in found for role in named or (AUTHENTICATED,))
             if AUTHENTICATED in denied:
                 denied = roles

@@ -5,6 +5,7 @@ together are all requests that the rule may apply to; `shared` gives what a regi
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -198,6 +199,15 @@ def _about_runs(rule: Rule, region: Region, space: Space) -> Iterator[Region]:
     levels = [one for one in known if least is None or (one is not None and least in SATISFIED[one])]
     for level, dag, task in product(levels, rule.dags or (EVERY,), rule.tasks or (EVERY,)):
         yield region._replace(level=level, dag=dag, task=task)
+
+
+def of_denial(rule: Rule, plane: Plane, space: Space) -> Iterator[Region]:
+    """Regions that are, together, all requests of the plane that a deny rule applies to."""
+    wide = replace(rule, dags=(), tasks=())
+    every = [wide] if plane is Plane.INBOUND or is_tunnel(rule.methods) else [wide, replace(wide, methods=(CONNECT,))]
+    for one in every:
+        for region in of_rule(one, plane, space):
+            yield from shared(region, rule, space.named)
 
 
 def shared_before(region: Region, rule: Rule, named: Named) -> Iterator[Region]:

@@ -1,4 +1,4 @@
-"""One request that a rule allows, made of its first entries: a question that most rules answer at once.
+"""One request that a rule is about, made of its first entries: a question that most rules answer at once.
 
 Law: careful. Either the rule applies to the request, or there is none; what is not simple has none.
 """
@@ -30,7 +30,7 @@ class Samples:
         self._routes: dict[tuple[tuple[str, ...], tuple[str, ...], bool], tuple[str, tuple[str, ...], str] | None] = {}
 
     def of(self, rule: Rule) -> Point | None:
-        """A request that an allow rule or a public one applies to; None if that is not certain."""
+        """A request that the rule applies to; None if that is not certain."""
         return self._inbound(rule) if self._plane is Plane.INBOUND else self._outbound(rule)
 
     def _inbound(self, rule: Rule) -> Point | None:
@@ -70,7 +70,7 @@ class Samples:
         if is_tunnel(rule.methods):
             return None
         run = None
-        if rule.identity is not None:
+        if rule.identity is not None or rule.dags or rule.tasks:
             if rule.roles and AUTHENTICATED not in rule.roles:
                 return None  # runs that prove which run they are have no roles
             dag, task = (_text(globs[0]) if globs else _ANY for globs in (rule.dags, rule.tasks))

@@ -242,16 +242,16 @@ def test_rules_that_differ_in_runs_are_no_twins():
             ["dags: [a]", "tasks: [a]", "identity: verified", "identity: asserted", "destinations: [a], dags: [a]"]
         )
     ]
-    assert messages(READERS + "\n".join(rules)) == []
+    assert not [one for one in messages(READERS + "\n".join(rules)) if "says the same" in one]
     twins = messages(READERS + "\n".join([*rules, rules[1].replace("r1", "r9")]))
-    assert twins == ["the rule `r9` says the same as `r1`"]
+    assert [one for one in twins if "says the same" in one] == ["the rule `r9` says the same as `r1`"]
 
 
 @pytest.mark.parametrize(
     ("operations", "airflow"), [("[dag_runs:create]", "user"), ('["*"]', "admin"), ("[dags:read, pools:create]", "op")]
 )
 def test_everyone_may_do_more_than_a_viewer(operations, airflow):
-    found = messages(f"{READERS}{{id: all, plane: inbound, roles: [authenticated], operations: {operations}}}")
+    found = messages(f"{{id: all, plane: inbound, roles: [authenticated], operations: {operations}}}", roles=" {}\n")
     assert found == [f"the rule `all` lets everyone with a valid token do what Airflow reserves for `{airflow}`"]
 
 

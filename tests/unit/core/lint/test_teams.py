@@ -50,7 +50,7 @@ def test_two_findings_about_one_rule_are_both_reported():
     )
     assert found == [
         "the role `a-op` says `airflow: viewer`, and its rule `more/a` allows what needs `user`, which raises it",
-        "the rule `run/a` says the same as `more/a`",
+        "the rule `more/a` says the same as `run/a`",
     ]
 
 
