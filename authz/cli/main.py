@@ -1,13 +1,14 @@
 """`authz`: the group of commands, and how it reports their failures."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
 import click
 
 from authz import __version__
-from authz.cli.access import matrix, what_can, who_can
+from authz.cli.access import what_can, who_can
 from authz.cli.ask import check, explain
 from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
@@ -15,6 +16,7 @@ from authz.cli.doctor import doctor
 from authz.cli.files import envoy, lint, schema
 from authz.cli.grant import grant
 from authz.cli.init import init
+from authz.cli.matrix import matrix
 from authz.cli.never import never
 from authz.cli.operations import operations
 from authz.cli.replay import replay
@@ -32,6 +34,8 @@ class _Commands(click.Group):
     """Turns our exceptions into text on stderr and an exit status."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            ctx.color = False
         with _reported(ctx):  # `--help` and `--version` are answered here
             return super().parse_args(ctx, args)
 
