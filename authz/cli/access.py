@@ -1,11 +1,10 @@
-"""`authz who-can`, `authz what-can` and `authz matrix`: who may do what under the policy.
+"""`authz who-can` and `authz what-can`: who may do what under the policy.
 
 Law: the answer is complete. A name that neither policy nor settings have is an error, never an empty answer.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,16 +12,15 @@ import orjson
 
 from authz.cli.callers import check_granted
 from authz.cli.naming import Names, callers_json, say_unknown
-from authz.cli.options import gate_option, json_option, policy_option, running_option
-from authz.cli.safe_text import RAW
+from authz.cli.options import at_option, gate_option, json_option, policy_option, running_option
 from authz.cli.served import Served, served
-from authz.cli.tables import FORMS, Table
+from authz.cli.terminal import show
 from authz.core.characters import one_line
 from authz.core.documents.wording import near
 from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
 from authz.core.policy import AIRFLOW_ROLES, Policy
-from authz.core.proof.access import Cell, all_callers, calls, cells, roles, titles
+from authz.core.proof.access import Cell, all_callers, calls, cells, roles
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.diff import Change
 
@@ -70,17 +68,11 @@ def _call_json(right: Change, names: Names) -> dict[str, object]:
 @click.option("--destination", default="", help="Who may call this destination, in place of an operation.")
 @policy_option
 @gate_option
+@at_option
 @running_option
 @json_option
 def who_can(
-    operation: str,
-    dag_id: str,
-    destination: str,
-    policy_path: Path | None,
-    settings_path: Path | None,
-    *,
-    gate: str,
-    as_json: bool,
+    operation: str, dag_id: str, destination: str, *, gate: str, at: float | None, as_json: bool, **files: Any
 ) -> None:
     """Who may do OPERATION? Each line names callers by one thing that their token says, and the rules that allow it.
 
@@ -90,8 +82,9 @@ def who_can(
     authz who-can connections:delete
     authz who-can dag_runs:create --dag sales_daily
     authz who-can --destination orders
+    authz who-can dag_runs:create --at 2026-12-31T18:00Z     when what has ended by then is over
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    asked = served(policy_path, settings_path, gate)
+    asked = served(files["policy_path"], files["settings_path"], gate, at=at)
     policy = asked.policy
     if bool(operation) == bool(destination):
         raise click.UsageError("name an operation, or a --destination")
@@ -102,10 +95,8 @@ def who_can(
     if as_json:
         click.echo(orjson.dumps([row for _, row in found]).decode())
     else:
-        for text, row in found:
-            click.echo(f"{text}  (rule {', '.join(map(one_line, row['rules']))})")
-        if not found:
-            click.echo("no one")
+        texts = [f"{text}  (rule {', '.join(map(one_line, row['rules']))})" for text, row in found]
+        show(texts or ["no one"])
     click.get_current_context().exit(0 if found else 1)
 
 
@@ -178,6 +169,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 @click.option("--issuer", default="", help="Name of the issuer in the policy. Default: the first.")
 @policy_option
 @gate_option
+@at_option
 @running_option
 @json_option
 def what_can(
@@ -190,7 +182,8 @@ def what_can(
     issuer: str,
     as_json: bool,
     gate: str,
-    **files: Path | None,
+    at: float | None,
+    **files: Any,
 ) -> None:
     """What may a caller do? Without options: a caller with a valid token and no membership that counts.
 
@@ -200,7 +193,7 @@ def what_can(
     authz what-can --grant sales-oncall
     authz what-can --role op
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    asked = served(files["policy_path"], files["settings_path"], gate)
+    asked = served(files["policy_path"], files["settings_path"], gate, at=at)
     policy = asked.policy
     if role and (groups or client or subject or grants):
         raise click.UsageError("--role stands for a caller, however they came by it: give it alone")
@@ -223,7 +216,7 @@ def what_can(
     _print_rights(policy, asking, caller.issuer if not role else "", as_json=as_json)
 
 
-def _in_airflow(policy: Policy, caller: Caller | None) -> str:
+def in_airflow(policy: Policy, caller: Caller | None) -> str:
     """The caller's role in Airflow itself, whatever a request needs; "" if there is none."""
     held = caller.held(policy) if caller is not None else ()
     return max((policy.airflow_roles.get(role, "") for role in held), key=("", *AIRFLOW_ROLES).index, default="")
@@ -237,7 +230,7 @@ def _as_role(policy: Policy, plane: Plane, role: str) -> Caller | None:
 def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, as_json: bool) -> None:
     """What a caller may do on each plane that accepts them."""
     names = Names([policy])
-    airflow = _in_airflow(policy, asking.get(Plane.INBOUND))
+    airflow = in_airflow(policy, asking.get(Plane.INBOUND))
     one = asking.get(Plane.INBOUND)
     inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
     one = asking.get(Plane.EGRESS)
@@ -248,75 +241,14 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
         answer = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
         click.echo(orjson.dumps(answer).decode())
         return
+    texts = []
     if issuer and len(policy.issuers) > 1:
         planes = " and ".join(plane.value for plane in asking)
-        click.echo(one_line(f"a caller of {issuer}, whose tokens are for {planes}; --issuer asks about another"))
-    for name, cell in inbound:
-        click.echo(one_line(f"{name:26} {cell_text(cell)}"))
-    for right in outbound:
-        click.echo(f"call {names.what(right)}")
+        texts.append(one_line(f"a caller of {issuer}, whose tokens are for {planes}; --issuer asks about another"))
+    texts += [one_line(f"{name:26} {cell_text(cell)}") for name, cell in inbound]
+    texts += [f"call {names.what(right)}" for right in outbound]
     if not (inbound or outbound):
-        click.echo("nothing")
+        texts.append("nothing")
     elif inbound and airflow:
-        click.echo(f"in Airflow itself: {airflow}")
-
-
-@click.command(short_help="Who may do what, as a table of roles.")
-@click.option(
-    "--plane",
-    type=click.Choice(["inbound", "egress"]),
-    default="inbound",
-    help="Which side of Airflow. Default: inbound.",
-)
-@click.option(
-    "--format", "form", type=click.Choice(["text", "csv", "markdown", "html"]), default="text", help="Default: text."
-)
-@click.option("--role", "only", multiple=True, help="Only this role. May be repeated.")
-@click.option("--team", "teams", multiple=True, help="Only the roles of this team. May be repeated.")
-@policy_option
-@gate_option
-@running_option
-def matrix(
-    plane: str, form: str, only: tuple[str, ...], teams: tuple[str, ...], *, gate: str, **files: Path | None
-) -> None:
-    """A row per operation, or per outbound call, and a column per role, with patterns of DAGs in the cells.
-
-    What no one may do has no row.
-    """
-    policy = served(files["policy_path"], files["settings_path"], gate).policy
-    if unknown := sorted(set(only) - policy.roles.keys()):
-        hint = near(unknown[0], policy.roles) or "see its `roles`"
-        raise click.UsageError(one_line(f"the policy has no role {unknown[0]} ({hint})"))
-    wanted = {*only, *_of_teams(policy, teams)}
-    chosen = [one for one in roles(policy, Plane(plane)) if not wanted or one.role in wanted]
-    table = (_operations if plane == Plane.INBOUND else _calls)(policy, chosen)
-    click.echo(FORMS[form](table), nl=False)
-
-
-def _of_teams(policy: Policy, teams: Iterable[str]) -> Iterator[str]:
-    """The roles of these teams."""
-    for team in teams:
-        found = [role.name for role in policy.roles.values() if role.team == team]
-        if not found:
-            known = {role.team for role in policy.roles.values()} - {""}
-            hint = near(team, known) or "see its `teams`"
-            raise click.UsageError(one_line(f"the policy has no roles of a team {team} ({hint})"))
-        yield from found
-
-
-def _operations(policy: Policy, chosen: Sequence[Caller]) -> Table:
-    found = cells(policy, chosen)
-    named = sorted({name for row in found.values() for name in row})
-    rows = [[name, *(cell_text(found[one][name]) if name in found[one] else "" for one in chosen)] for name in named]
-    return [["operation", *titles(chosen)], *rows]
-
-
-def _calls(policy: Policy, chosen: Sequence[Caller]) -> Table:
-    names = Names([policy], RAW)
-    rows: dict[str, list[str]] = {}
-    for right in calls(policy, chosen):
-        text = names.what(right)
-        row = rows.setdefault(text, [text, *[""] * (len(chosen) + 1)])
-        for caller in right.callers:
-            row[chosen.index(caller) + 1 if caller in chosen else -1] = "yes"
-    return [["call", *titles(chosen), "a run"], *(rows[text] for text in sorted(rows))]
+        texts.append(f"in Airflow itself: {airflow}")
+    show(texts)

@@ -13,6 +13,7 @@ from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
 from authz.cli.naming import say_unknown
 from authz.cli.options import airflow_option, at_option, gate_option, json_option, plane_option, policy_option
+from authz.cli.policy_files import PolicyFile
 from authz.cli.served import Served, served
 from authz.core.characters import one_line
 from authz.core.decision.explain import explain as explain_decision
@@ -99,7 +100,7 @@ def _as_dict(found: Answer) -> dict[str, object]:
 @_asks(required=False)
 @click.option("--requests", "requests_file", type=click.File("r"), help=batch.HELP)
 def check(
-    policy_path: Path | None,
+    policy_path: PolicyFile | None,
     settings_path: Path | None,
     *,
     at: float | None,
@@ -159,7 +160,7 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
 @click.command(short_help="Why would it answer so? Rule by rule.")
 @_asks(required=True)
 def explain(
-    policy_path: Path | None,
+    policy_path: PolicyFile | None,
     settings_path: Path | None,
     *,
     at: float | None,

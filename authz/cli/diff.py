@@ -6,29 +6,27 @@ Law: exit status 0 when no one gains, or when that was not asked; 1 when someone
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
 import orjson
 
-from authz.cli import options
-from authz.cli.git_bundle import bundle_of
 from authz.cli.key_files import key_files
 from authz.cli.naming import Names, callers_json
 from authz.cli.options import json_option, upgrade_option
+from authz.cli.policy_files import POLICY, PolicyFile
 from authz.cli.safe_text import MARKDOWN, command
+from authz.cli.terminal import show, verdict
 from authz.core import cases, collector
 from authz.core.characters import one_line
 from authz.core.documents.moments import moment_text
 from authz.core.errors import Problem
-from authz.core.policy import Bundle, Policy
+from authz.core.policy import Policy
 from authz.core.proof.condition import Condition
 from authz.core.proof.conditions import KeyFiles
 from authz.core.proof.diff import Change
 from authz.core.proof.periods import Period, about, periods
 
-_GIT: Final = "git:"
 _SHOWN: Final = 50
 
 
@@ -44,10 +42,9 @@ class _Side(NamedTuple):
     airflow: str
 
 
-def _side(text: str, airflow: str) -> _Side:
-    bundle, revision = bundle_named(text)
-    policy, mistakes = cases.read_rules(replace(bundle, airflow=airflow))
-    return _Side(policy, key_files(policy, revision), mistakes, airflow)
+def _side(file: PolicyFile, airflow: str) -> _Side:
+    policy, mistakes = cases.read_rules(replace(file.bundle(), airflow=airflow))
+    return _Side(policy, key_files(policy, file.revision), mistakes, airflow)
 
 
 class _Report(NamedTuple):
@@ -79,7 +76,9 @@ class _Report(NamedTuple):
         return (*at, "--airflow", airflow) if airflow else at
 
 
-def _compared(old: str, new: str | None, airflow: tuple[str, str] | str, *, only_gains: bool = False) -> _Report:
+def _compared(
+    old: PolicyFile, new: PolicyFile | None, airflow: tuple[str, str] | str, *, only_gains: bool = False
+) -> _Report:
     """The report on two policies, or on one under two versions of Airflow."""
     if new is None and not airflow:
         raise click.UsageError("give OLD and NEW, or one policy and two versions of Airflow (--airflow OLD NEW)")
@@ -98,39 +97,16 @@ def _warn(mistakes: Sequence[Problem]) -> None:
         click.echo("\n".join([f"warning: {warning}", *(f"  {problem}" for problem in mistakes)]), err=True)
 
 
-def bundle_named(text: str) -> tuple[Bundle, str]:
-    """The files of the policy in a file, or of `git:REVISION:PATH`, and the revision; "" for a file.
-
-    Raises:
-        ConfigError, PolicyError: it cannot be read.
-    """
-    if not text.startswith(_GIT):
-        return options.bundle_of(Path(text)), ""
-    revision, _, path = text.removeprefix(_GIT).partition(":")
-    if not path or revision.startswith("-"):
-        raise click.UsageError(f"{text} is not git:REVISION:PATH, as git:main:policy.yaml")
-    return bundle_of(revision, path), revision
-
-
-def policy_at(text: str) -> Policy:
-    """The policy of a file, or of `git:REVISION:PATH`.
-
-    Raises:
-        ConfigError, PolicyError: it cannot be read.
-    """
-    return cases.read(bundle_named(text)[0]).policy
-
-
 @click.command(short_help="Who gains and who loses between two policies?")
-@click.argument("old")
-@click.argument("new", required=False)
+@click.argument("old", type=POLICY)
+@click.argument("new", type=POLICY, required=False)
 @upgrade_option
 @click.option("--fail-on-widen", is_flag=True, help="Exit status 1 if anybody gains anything.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @json_option
 def diff(
-    old: str,
-    new: str | None,
+    old: PolicyFile,
+    new: PolicyFile | None,
     *,
     airflow: tuple[str, str] | str,
     fail_on_widen: bool,
@@ -154,7 +130,10 @@ def diff(
         click.echo(orjson.dumps(_as_json(report)).decode())
     else:
         _warn(report.mistakes)
-        click.echo("\n".join((_markdown if markdown else _lines)(report)))
+        if markdown:
+            click.echo("\n".join(_markdown(report)))
+        else:
+            show(_lines(report))
     click.get_current_context().exit(1 if fail_on_widen and report.widens else 0)
 
 
@@ -164,11 +143,11 @@ def prove() -> None:
 
 
 @prove.command("no-new-access", short_help="Does no one gain anything?")
-@click.argument("old")
-@click.argument("new", required=False)
+@click.argument("old", type=POLICY)
+@click.argument("new", type=POLICY, required=False)
 @upgrade_option
 @json_option
-def no_new_access(old: str, new: str | None, *, airflow: tuple[str, str] | str, as_json: bool) -> None:
+def no_new_access(old: PolicyFile, new: PolicyFile | None, *, airflow: tuple[str, str] | str, as_json: bool) -> None:
     """PASS if no one may do under NEW what OLD did not allow; else FAIL, with every gain. Exit status 0 or 1.
 
     It is so now, and at every later time, when rules and memberships of either have ended.
@@ -180,7 +159,7 @@ def no_new_access(old: str, new: str | None, *, airflow: tuple[str, str] | str, 
         click.echo(orjson.dumps(result).decode())
     else:
         _warn(report.mistakes)
-        click.echo("\n".join(["FAIL", *_lines(report)] if report.widens else ["PASS"]))
+        show([verdict(good=not report.widens), *(_lines(report) if report.widens else ())])
     click.get_current_context().exit(1 if report.widens else 0)
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 import orjson
 
-from authz.cli.options import bundle_of, gate_option, json_option, settings_option, workers_option
+from authz.cli.options import gate_option, json_option, settings_option, workers_option
+from authz.cli.policy_files import POLICY, PolicyFile
 from authz.cli.served import load_settings, policy_of
+from authz.cli.terminal import show
 from authz.core import cases
-from authz.core.errors import PolicyError, Problem, in_order
+from authz.core.errors import ConfigError, PolicyError, Problem, in_order
 from authz.core.policy import Bundle
 
 if TYPE_CHECKING:
@@ -20,21 +22,28 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check policy files: every mistake, with its place.")
-@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=POLICY)
 @click.option(
     "--policy",
     "named",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Another file, named as the other commands name it.",
+    type=POLICY,
+    help="Another one, named as the other commands name it.",
 )
 @gate_option
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
 def lint(
-    files: tuple[Path, ...], named: tuple[Path, ...], settings_path: Path | None, *, strict: bool, as_json: bool
+    files: tuple[PolicyFile, ...],
+    named: tuple[PolicyFile, ...],
+    settings_path: Path | None,
+    *,
+    strict: bool,
+    as_json: bool,
 ) -> None:
-    """Check policy FILES with the server's own loader. Default: the policy of --settings, else policy.yaml.
+    """Check policies with the server's own loader. Default: the policy of --settings, else policy.yaml.
+
+    Each of FILES is a file, or git:REVISION:PATH for the one of a Git revision.
 
     With --settings the rules are also checked against the destinations and the run-identity level of these settings.
     Prints every mistake at once as file:line:column, and warnings about what is allowed but probably not meant. A test
@@ -42,10 +51,10 @@ def lint(
     error.
     """
     settings = load_settings(settings_path)
-    paths = [policy_of(path, settings_path, settings) for path in (*files, *named) or (None,)]
+    meant = [policy_of(file, settings_path, settings) for file in (*files, *named) or (None,)]
     found: list[tuple[str, Problem]] = []
-    for path in dict.fromkeys(paths):
-        found += _findings(path, settings, str(settings_path))
+    for file in dict.fromkeys(meant):
+        found += _findings(file, settings, str(settings_path))
     if settings is not None:
         from authz.serve import candidate_review, file_review  # noqa: PLC0415 only this command needs it
 
@@ -55,12 +64,12 @@ def lint(
     if as_json:
         click.echo(orjson.dumps([{"severity": severity, **asdict(problem)} for severity, problem in found]).decode())
     else:
-        click.echo("\n".join(f"{severity}: {problem}" for severity, problem in found) or "no findings")
+        show([f"{severity}: {problem}" for severity, problem in found] or ["no findings"])
     worst = {severity for severity, _problem in found}
     click.get_current_context().exit(1 if "error" in worst or (strict and "warning" in worst) else 0)
 
 
-def _findings(path: Path, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
+def _findings(file: PolicyFile, settings: "Settings | None", settings_name: str) -> list[tuple[str, Problem]]:
     """The errors of one file or, if there are none, lint's findings."""
     from authz.core.cases import remarks  # noqa: PLC0415 only this command needs it
     from authz.core.lint import review  # noqa: PLC0415 only this command needs it
@@ -68,8 +77,8 @@ def _findings(path: Path, settings: "Settings | None", settings_name: str) -> li
     from authz.serve import agreement  # noqa: PLC0415 only this command needs it
 
     try:
-        bundle = bundle_of(path)
-    except PolicyError as error:
+        bundle = file.bundle()
+    except (ConfigError, PolicyError) as error:
         return [("error", problem) for problem in error.problems]
     try:
         suite = cases.load(bundle)

@@ -15,6 +15,7 @@ import click
 
 from authz.cli.grant_gate import GateAnswer, GrantGate
 from authz.cli.options import json_option, read_token, token_file_option
+from authz.cli.terminal import show
 from authz.core.characters import one_line
 from authz.core.documents.quantities import duration_text, seconds
 
@@ -157,18 +158,15 @@ def list_grants(gate: str, token_file: Any, settings_path: Path, *, local: bool,
     answer = _ask(lambda opened: opened.list(), gate, token_file, settings_path, local=local)
     if as_json or not answer.is_ok:
         _end(answer, as_json=as_json)
-    for one in answer.members["grants"]:
-        click.echo(_line(one))
-    for entry in answer.members["entries"]:
-        needs = f"approved by {', '.join(entry['approvers'])}" if entry["approvers"] else "needs no approval"
-        text = f": {entry['description']}" if entry["description"] else ""
-        click.echo(
-            one_line(
-                f"you may ask for {entry['entry']}, up to {duration_text(entry['longest_seconds'])}, {needs}{text}"
-            )
-        )
-    if not answer.members["grants"] and not answer.members["entries"]:
-        click.echo("there are no grants that you may see, and nothing that you may ask for")
+    texts = [*map(_line, answer.members["grants"]), *map(_may_ask, answer.members["entries"])]
+    show(texts or ["there are no grants that you may see, and nothing that you may ask for"])
+
+
+def _may_ask(entry: dict[str, Any]) -> str:
+    """One entry that the caller may ask for, in one line."""
+    needs = f"approved by {', '.join(entry['approvers'])}" if entry["approvers"] else "needs no approval"
+    text = f": {entry['description']}" if entry["description"] else ""
+    return one_line(f"you may ask for {entry['entry']}, up to {duration_text(entry['longest_seconds'])}, {needs}{text}")
 
 
 def _awaited(opened: GrantGate, answer: GateAnswer) -> GateAnswer:
@@ -198,7 +196,7 @@ def _show(answer: GateAnswer, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer.members))  # in ASCII: a name may hold what a terminal obeys
     elif answer.is_ok:
-        click.echo(_line(answer.members))
+        show([_line(answer.members)])
     else:
         hint = answer.members.get("hint")
         text = f"error: {answer.members.get('message')}" + (f" ({hint})" if hint else "")

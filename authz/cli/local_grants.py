@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authz.cli.grant_gate import GateAnswer
-from authz.cli.options import bundle_of
+from authz.cli.policy_files import PolicyFile
 from authz.core import cases
 from authz.core.errors import ConfigError, Problem
 from authz.core.grants import (
@@ -54,7 +54,7 @@ class LocalGrants:
             problem = Problem(str(settings_path), 0, 0, "`grants.file` is not set: this gate has no grants", "set it")
             raise ConfigError([problem])
         now = time.time()
-        self._policy: Policy = as_of(cases.read(bundle_of(Path(settings.policy))).policy, now)
+        self._policy: Policy = as_of(cases.read(PolicyFile(Path(settings.policy)).bundle()).policy, now)
         self._caller = Caller(actor=Actor(local=_account()))
         self._granter = Granter(Granted(), Path(settings.grants.file), SystemClock(), announces=False)
 

@@ -1,6 +1,7 @@
 """`authz`: the group of commands, and how it reports their failures."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -17,7 +18,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "explain": "ask:explain",
     "who-can": "access:who_can",
     "what-can": "access:what_can",
-    "matrix": "access:matrix",
+    "matrix": "matrix:matrix",
     "diff": "diff:diff",
     "prove": "never:prove",  # the module that adds the last of its commands
     "replay": "replay:replay",
@@ -54,6 +55,8 @@ class _Commands(click.Group):
         return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            ctx.color = False
         with _reported(ctx):  # `--help` and `--version` are answered here
             return super().parse_args(ctx, args)
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import click
 import orjson
 
-from authz.cli.diff import bundle_named, prove
+from authz.cli.diff import prove
 from authz.cli.options import json_option
+from authz.cli.policy_files import POLICY, PolicyFile
 from authz.cli.safe_text import command
+from authz.cli.terminal import show, verdict
 from authz.core import cases
 from authz.core.cases.invariants import SHOWN, Proof, over_time, reasons
 from authz.core.characters import one_line
@@ -28,7 +30,7 @@ _ENTRY: Final = "the entry of the command line"
 
 
 @prove.command(short_help="May no one do this?")
-@click.argument("policy")
+@click.argument("policy", type=POLICY)
 @click.option("--roles", multiple=True, help="Holders of one of these roles, and anonymous callers. Default: everyone.")
 @click.option("--except", "excepted", multiple=True, help="But not holders of these roles; `anonymous` is a word too.")
 @click.option("--operations", multiple=True, help="Operations, as in a rule.")
@@ -41,7 +43,7 @@ _ENTRY: Final = "the entry of the command line"
 @click.option("--plane", type=click.Choice(["inbound", "egress"]), help="Default: both; egress with --destinations.")
 @json_option
 def never(
-    policy: str, *, plane: str | None, excepted: tuple[str, ...], as_json: bool, **lists: tuple[str, ...]
+    policy: PolicyFile, *, plane: str | None, excepted: tuple[str, ...], as_json: bool, **lists: tuple[str, ...]
 ) -> None:
     """PASS if POLICY allows this to no one, else FAIL with who, what and a request to try.
 
@@ -57,7 +59,7 @@ def never(
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz.core.cases import remarks, report  # noqa: PLC0415 only this command needs lint
 
-    bundle, _ = bundle_named(policy)
+    bundle = policy.bundle()
     given = {**lists, "except": excepted}
     entry: dict[str, object] = {key: _values(given[key]) for key in _LISTS if given[key]}
     if plane or not _OUTBOUND.isdisjoint(entry):
@@ -76,7 +78,7 @@ def never(
         made["remarks"] = [{"severity": one.severity.value, **asdict(one.problem)} for one in said]
         click.echo(orjson.dumps(made).decode())
     else:
-        click.echo("\n".join(["FAIL" if failed else "PASS", *_lines(found, suite.policy), *map(_remark, said)]))
+        show([verdict(good=not failed), *_lines(found, suite.policy), *map(_remark, said)])
     click.get_current_context().exit(1 if failed else 0)
 
 

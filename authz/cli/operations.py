@@ -7,12 +7,13 @@ import orjson
 
 from authz.cli.options import json_option
 from authz.core import catalogue
-from authz.core.catalogue import Operation
+from authz.core.catalogue import ANY_DAG, ONE_DAG, Operation, OperationRoute
 from authz.core.catalogue.routes import CHANGE
 from authz.core.policy import BUILT_IN
 from authz.core.policy.operations import expand
 
 _CHANGES: Final = f"*{CHANGE}"
+_WORDS: Final = {"": "none", ONE_DAG: "one", ANY_DAG: "any"}
 
 
 @click.command(short_help="List the operations that rules may name.")
@@ -29,12 +30,17 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     \b
     authz operations                   every operation
     authz operations dag_runs          those of DAG runs
-    authz operations --routes pools    with methods and routes
+    authz operations --routes pools    with methods and routes, and which DAGs each is about
     authz operations --set airflow.op  what `operations: [airflow.op]` allows
     authz operations --set '*:change'  everything that is not a read
 
     The second column is the weakest of Airflow's own roles that may do it. A rule that allows airflow.viewer,
     airflow.user, airflow.op or airflow.admin allows everything up to that role.
+
+    With --routes: `one DAG` is the one that the path names, as a rule's `dags` compares it. A route to `any DAG` needs
+    a rule for all DAGs, unless it is `narrowed`: there an Airflow with `narrows_dags` keeps to those of the caller, and
+    so it does with a `~` in the path. A test names a DAG beside an operation for the routes to one DAG, and none for
+    the others.
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     table = catalogue.load(version or catalogue.versions()[-1])
     known = table.operations
@@ -50,7 +56,7 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     for operation in chosen:
         click.echo(f"{operation.name:26} {operation.airflow_role:7} {operation.help}")
         for route in operation.routes if routes else ():
-            click.echo(f"    {route.method:7} {route.template}")
+            click.echo(f"    {route.method:7} {_reach(route):19} {route.template}")
 
 
 def _as_dict(operation: Operation) -> dict[str, object]:
@@ -61,4 +67,12 @@ def _as_dict(operation: Operation) -> dict[str, object]:
         "named_only": operation.never,
         "changes": operation.changes,
         "routes": [f"{route.method} {route.template}" for route in operation.routes],
+        "dags": [{"dag": _WORDS[route.dag], "narrowed": route.narrowed} for route in operation.routes],
     }
+
+
+def _reach(route: OperationRoute) -> str:
+    """Which DAGs it is about; "" for none. One that is narrowed is so where its path says `~`."""
+    if route.dag == ONE_DAG:
+        return "one DAG, ~ narrowed" if route.narrowed else "one DAG"
+    return ("any DAG, narrowed" if route.narrowed else "any DAG") if route.dag else ""

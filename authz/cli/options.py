@@ -8,12 +8,10 @@ from typing import Any, Final
 
 import click
 
-from authz.core import cases, catalogue
+from authz.cli.policy_files import HELP, POLICY
+from authz.core import catalogue
 from authz.core.documents.moments import parse_moment
 from authz.core.documents.wording import Mistake
-from authz.core.errors import PolicyError, Problem
-from authz.core.policy import Bundle, Policy
-from authz.ops.named_files import read_bundle
 
 TOKEN_VARIABLE: Final = "AUTHZ_TOKEN"  # noqa: S105 the name of a variable
 
@@ -54,8 +52,8 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str | None
 policy_option: Callable[[Any], Any] = click.option(
     "--policy",
     "policy_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The policy file. Default: the one that --settings names, else policy.yaml.",
+    type=POLICY,
+    help=f"The policy: {HELP}. Default: the one that --settings names, else policy.yaml.",
 )
 gate_option: Callable[[Any], Any] = click.option(
     "--settings",
@@ -128,29 +126,6 @@ jwks_option: Callable[[Any], Any] = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Verify with this key set instead of asking the issuer.",
 )
-
-
-def load_policy(path: Path) -> Policy:
-    """The policy of a file, whether or not its tests pass: who looks for the cause of a failed test needs it.
-
-    It is the policy as it is written: what has ended is still in it.
-
-    Raises:
-        PolicyError: with every problem, including a file that cannot be read.
-    """
-    return cases.read(bundle_of(path)).policy
-
-
-def bundle_of(path: Path) -> Bundle:
-    """A policy file and the files that it names.
-
-    Raises:
-        PolicyError: the policy file cannot be read.
-    """
-    try:
-        return read_bundle(path)
-    except OSError as error:
-        raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
 
 
 def read_token(file: Any) -> str:

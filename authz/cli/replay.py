@@ -14,6 +14,8 @@ import click
 import orjson
 
 from authz.cli.options import gate_option, json_option
+from authz.cli.policy_files import HELP, POLICY, PolicyFile
+from authz.cli.terminal import show
 from authz.cli.traffic import (
     Read,
     evaluated_option,
@@ -57,8 +59,8 @@ _Counted = tuple[Kind, Tally]
 @click.option(
     "--policy",
     "new",
-    default="",
-    help="The policy that decides now: a file, or git:REVISION:PATH. Default: that of --settings, else policy.yaml.",
+    type=POLICY,
+    help=f"The policy that decides now: {HELP}. Default: that of --settings, else policy.yaml.",
 )
 @gate_option
 @click.option("--check", is_flag=True, help="Is every decision of this same policy reproduced? A test of log and gate.")
@@ -73,7 +75,7 @@ _Counted = tuple[Kind, Tally]
 @json_option
 def replay(
     logs: tuple[str, ...],
-    new: str,
+    new: PolicyFile | None,
     settings_path: Path | None,
     *,
     check: bool,
@@ -95,7 +97,7 @@ def replay(
     authz replay decisions.jsonl --policy new.yaml --fail-on deny
     authz replay decisions.jsonl --check
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    policy, settings = policy_and_settings(new, settings_path)
+    policy, _, settings = policy_and_settings(new, settings_path)
     paths = logs_of(logs, settings)
     traffic = Traffic(policy, Comparison(policy, check=check))
     files = read(paths, traffic)
@@ -107,7 +109,7 @@ def replay(
     if as_json:
         click.echo(orjson.dumps(_as_json(files, traffic, policy, counts, changed)).decode())
     else:
-        click.echo("\n".join(_lines(files, traffic, policy, counts, changed)))
+        show(_lines(files, traffic, policy, counts, changed))
     forged = sum(tally.count for one, tally in traffic.unknown.items() if one.gap in _NOT_OURS) if check else 0
     evaluated = sum(tally.count for outcome, tally in counts.items() if outcome is not Outcome.OTHER_REVISION)
     fails = frozenset({Outcome.NOT_REPRODUCED}) if check else _FAILS[fail_on]

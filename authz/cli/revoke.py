@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from authz.cli.options import load_policy, settings_option
+from authz.cli.options import settings_option
+from authz.cli.policy_files import PolicyFile
+from authz.core import cases
 from authz.core.errors import ConfigError, Problem
 from authz.core.model import Issuer
 from authz.core.revocation import Kind, Revocation
@@ -63,7 +65,7 @@ def _issuer(name: str, policy: Path) -> tuple[str, float]:
     """
     if "://" in name:
         return name, 0.0
-    issuers = {issuer.name: issuer for issuer in load_policy(policy).issuers.values()}
+    issuers = {issuer.name: issuer for issuer in cases.read(PolicyFile(policy).bundle()).policy.issuers.values()}
     found: Issuer | None = issuers.get(name)
     if found is None:
         raise click.UsageError(f"no issuer {name} in {policy}; there is {', '.join(sorted(issuers))}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.options import bundle_of
+from authz.cli.policy_files import PolicyFile
 from authz.core import cases
 from authz.core.cases.invariants import over_time
 from authz.core.cases.judge import Judge
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.settings import Settings
     from authz.settings.inbound import Upstream
 
-_POLICY: Final = Path("policy.yaml")
+_POLICY: Final = PolicyFile(Path("policy.yaml"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,12 @@ class Served:
 
 
 def served(
-    policy_path: Path | None, settings_path: Path | None, gate: str = "", *, at: float | None = None, airflow: str = ""
+    policy_path: PolicyFile | None,
+    settings_path: Path | None,
+    gate: str = "",
+    *,
+    at: float | None = None,
+    airflow: str = "",
 ) -> Served:
     """Both files, read; the policy as it is at a time, in seconds since the epoch, by default now.
 
@@ -83,7 +88,7 @@ def served(
         UsageError: the policy is not that of the settings.
     """
     settings = load_settings(settings_path)
-    bundle = replace(bundle_of(policy_of(policy_path, settings_path, settings)), airflow=airflow)
+    bundle = replace(policy_of(policy_path, settings_path, settings).bundle(), airflow=airflow)
     suite = cases.read(bundle)
     if gate:
         from authz.cli.running_gate import require_served  # noqa: PLC0415 only where a gate is asked
@@ -110,21 +115,21 @@ def _failing(suite: cases.Suite) -> str:
     return ""
 
 
-def policy_of(policy_path: Path | None, settings_path: Path | None, settings: "Settings | None") -> Path:
-    """The policy file that is meant.
+def policy_of(given: PolicyFile | None, settings_path: Path | None, settings: "Settings | None") -> PolicyFile:
+    """The policy that is meant: with settings theirs, of the revision that is given.
 
     Raises:
         UsageError: the policy is not that of the settings.
     """
     if settings is None:
-        return policy_path or _POLICY
+        return given or _POLICY
     theirs = Path(settings.policy)
-    if policy_path is not None and policy_path.resolve() != theirs.resolve():
+    if given is not None and given.path.resolve() != theirs.resolve():
         raise click.UsageError(
-            f"{settings_path} serves the policy {theirs}, and {policy_path} is another file:"
+            f"{settings_path} serves the policy {theirs}, and {given} is another file:"
             " leave the policy out, or the settings"
         )
-    return theirs
+    return given if given is not None and given.revision else PolicyFile(theirs)
 
 
 def load_settings(path: Path | None) -> "Settings | None":

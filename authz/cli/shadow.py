@@ -15,6 +15,7 @@ import orjson
 
 from authz.cli.options import json_option
 from authz.cli.served import load_settings
+from authz.cli.terminal import show
 from authz.core.characters import one_line
 from authz.core.shadow import UNKNOWN, Report, Tally
 from authz.core.shadow.report import Difference, Group
@@ -75,7 +76,7 @@ def report(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool) 
     if as_json:
         click.echo(orjson.dumps(_as_json(found, broken), option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo("\n".join(_lines(found, broken)))
+        show(_lines(found, broken))
     newest = found.candidates.get(found.newest)
     click.get_current_context().exit(0 if newest is not None and _agrees(newest) else 1)
 
@@ -127,14 +128,20 @@ def _lines(found: Report, broken: int) -> Iterator[str]:
     for tally in found.candidates.values():
         yield from _of_one(tally)
     if found.without:
-        yield f"{found.without} decisions were not compared: no candidate was there, or no policy decided"
+        were = "was" if found.without == 1 else "were"
+        without = _counted(found.without, "decision")
+        yield f"{without} {were} not compared: no candidate was there, or no policy decided"
     if broken + found.malformed:
-        yield f"{broken + found.malformed} lines are not the gate's, or are incomplete"
+        yield f"{_counted(broken + found.malformed, 'line')} skipped: not the gate's, or incomplete"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _of_one(tally: Tally) -> Iterator[str]:
     beside = ", ".join(revision[:12] for revision in tally.in_force)
-    yield one_line(f"candidate {tally.revision}, beside {beside}: {tally.compared} decisions compared")
+    yield one_line(f"candidate {tally.revision}, beside {beside}: {_counted(tally.compared, 'decision')} compared")
     counts = {"agree": "agree", **{outcome: title for outcome, (title, _color) in _TITLES.items()}}
     yield "    " + ", ".join(f"{tally.outcomes[outcome]} {text}" for outcome, text in counts.items())
     for why in UNKNOWN:
@@ -144,12 +151,12 @@ def _of_one(tally: Tally) -> Iterator[str]:
     for difference, group in groups[:_SHOWN]:
         title, color = _TITLES[difference.outcome]
         yield click.style(title, fg=color) + one_line(
-            f" {difference.caller}, {group.count} times: {_because(difference)}"
+            f" {difference.caller}, {_counted(group.count, 'time')}: {_because(difference)}"
         )
         yield one_line(f"    {_witness(group)}")
     left = sum(group.count for _difference, group in groups[_SHOWN:]) + tally.left_out
     if left:
-        yield f"and {left} more decisions that differ{': see --json' if len(groups) > _SHOWN else ''}"
+        yield f"and {left} more that differ{': see --json' if len(groups) > _SHOWN else ''}"
 
 
 def _because(difference: Difference) -> str:

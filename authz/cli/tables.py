@@ -1,73 +1,82 @@
-"""Tables as text for a terminal, CSV, Markdown and a page of HTML.
+"""The table of `authz matrix` as text for a terminal, CSV, Markdown and a page of HTML.
 
-Law: a cell is text, whatever is in it: see `safe_text`. The page has no script and fetches nothing.
+Law: a cell is text, whatever is in it: see `safe_text`. The page has no script and fetches nothing. CSV has each row
+and each column by itself, for other programs; elsewhere those that are equal are put together.
 """
 
 import csv
 import io
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Final
 
+from authz.cli.columns import LEVEL, lines
+from authz.cli.grid import Grid, Table, grid
 from authz.cli.safe_text import in_html, markdown, spreadsheet
 from authz.core.characters import one_line
 
-Table = list[list[str]]
-"""Rows of cells, the titles first."""
-
-_NARROWEST: Final = 40  # columns of a terminal
-
 
 def _text(table: Table) -> str:
-    """Columns, where they fit into the terminal; else a block for each row."""
-    table = [[one_line(cell) for cell in row] for row in table]
-    widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
-    if sum(widths) + 2 * len(widths) <= max(shutil.get_terminal_size().columns, _NARROWEST):
-        lines = (
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-        )
-        return "".join(f"{line}\n" for line in lines)
-    return "".join(_block(table[0], row) for row in table[1:])
-
-
-def _block(titles: Iterable[str], row: Sequence[str]) -> str:
-    cells_of = list(zip(titles, row, strict=True))[1:]
-    return "".join([f"{row[0]}\n", *(f"  {name}: {cell}\n" for name, cell in cells_of if cell)])
+    safe = Table([[one_line(cell) for cell in row] for row in table.rows], table.levels)
+    return "".join(f"{line}\n" for line in lines(grid(safe), shutil.get_terminal_size().columns))
 
 
 def _csv(table: Table) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([[spreadsheet(cell) for cell in row] for row in table])
+    csv.writer(out, lineterminator="\n").writerows([[spreadsheet(cell) for cell in row] for row in table.rows])
     return out.getvalue()
 
 
 def _markdown(table: Table) -> str:
-    rows = [[markdown(cell) for cell in row] for row in table]
-    rows.insert(1, ["---"] * len(table[0]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    made = grid(table)
+    rows = [[made.corner, *map(", ".join, made.titles)], *([[LEVEL, *made.levels]] if made.levels else [])]
+    rows += [[", ".join(names), *cells] for names, cells in zip(made.names, made.cells, strict=True)]
+    written = [[markdown(cell) for cell in row] for row in rows]
+    written.insert(1, ["---"] * len(rows[0]))
+    text = "".join(f"| {' | '.join(row)} |\n" for row in written) if made.titles else ""
+    idle = f"No {made.corner}: {markdown(', '.join(made.idle))}\n" if made.idle else ""
+    return text + ("\n" if text and idle else "") + idle
 
 
 def _html(table: Table) -> str:
-    head = "".join(f'<th scope="col">{in_html(cell)}</th>' for cell in table[0])
-    body = "".join(
-        f'<tr><th scope="row">{in_html(row[0])}</th>{"".join(f"<td>{in_html(cell)}</td>" for cell in row[1:])}</tr>\n'
-        for row in table[1:]
+    made = grid(table)
+    idle = f"<p>No {made.corner}: {in_html(', '.join(made.idle))}</p>\n" if made.idle else ""
+    return _PAGE.format(table=_html_table(made) if made.titles else "", idle=idle)
+
+
+def _html_table(made: Grid) -> str:
+    levels = [f"<small>{LEVEL}: {level or 'no role'}</small>" for level in made.levels] or [""] * len(made.titles)
+    head = "".join(
+        f'<th scope="col">{"<br>".join(map(in_html, titles))}{level}</th>'
+        for titles, level in zip(made.titles, levels, strict=True)
     )
-    return _PAGE.format(head=head, body=body)
+    rows = [
+        (in_html(", ".join(names)), "".join(f"<td>{in_html(cell)}</td>" for cell in cells))
+        for names, cells in zip(made.names, made.cells, strict=True)
+    ]
+    body = "".join(f'<tr><th scope="row">{name}</th>{cells}</tr>\n' for name, cells in rows)
+    corner = f'<th scope="col">{in_html(made.corner)}</th>'
+    return f"<table><thead><tr>{corner}{head}</tr></thead><tbody>\n{body}</tbody></table>\n"
 
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Who may do what</title>
+<meta name="viewport" content="width=device-width">
 <style>
-body {{ font: 14px system-ui, sans-serif; margin: 2rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }}
-thead th {{ position: sticky; top: 0; background: #f4f4f4; }}
-tbody th {{ font-weight: 600; overflow-wrap: anywhere; min-width: 12rem; }}
+:root {{ color-scheme: light; }}
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff; }}
+table {{ border-collapse: separate; border-spacing: 0; border: solid #ccc; border-width: 1px 0 0 1px; }}
+th, td {{ border: solid #ccc; border-width: 0 1px 1px 0; padding: .3rem .6rem; text-align: left; vertical-align: top; }}
+td {{ min-width: 5rem; max-width: 18rem; overflow-wrap: break-word; }}
+thead th {{ position: sticky; top: 0; z-index: 1; background: #f4f4f4; white-space: nowrap; }}
+thead th:first-child {{ left: 0; z-index: 2; }}
+tbody th {{ position: sticky; left: 0; background: #fff; font-weight: 500; overflow-wrap: break-word; }}
+tbody th, thead th:first-child {{ min-width: 21rem; max-width: 21rem; }}
+tbody tr:hover > * {{ background: #f8f8f8; }}
+small {{ display: block; font-weight: 400; color: #555; }}
 </style></head>
 <body><h1>Who may do what</h1>
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}</tbody></table></body></html>
+{table}{idle}</body></html>
 """
 FORMS: Final[dict[str, Callable[[Table], str]]] = {
     "text": _text,

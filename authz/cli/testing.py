@@ -5,13 +5,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import orjson
 
-from authz.cli.options import bundle_of, gate_option, json_option
+from authz.cli.options import gate_option, json_option
+from authz.cli.policy_files import POLICY, PolicyFile
 from authz.cli.served import load_settings, policy_of
+from authz.cli.terminal import show, verdict
 from authz.core.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from authz.core.cases.report import Outcome
     from authz.settings import Settings
 
+_MANY: Final = 20_000  # cases
+
 
 @click.command(name="test", short_help="Run the policy's own tests.")
-@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=POLICY)
 @gate_option
 @click.option("--coverage", is_flag=True, help="Report which rules and conditions no request of the tests covers.")
 @click.option(
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--verbose", "-v", is_flag=True, help="List every case.")
 @json_option
 def run_tests(
-    files: tuple[Path, ...],
+    files: tuple[PolicyFile, ...],
     settings_path: Path | None,
     *,
     coverage: bool,
@@ -45,7 +49,8 @@ def run_tests(
 ) -> None:
     """Run the `tests` of policy FILES with the server's engine, and prove their entries of `never`.
 
-    Default: the policy of --settings, else policy.yaml.
+    Each of FILES is a file, or git:REVISION:PATH for the one of a Git revision. Default: the policy of --settings, else
+    policy.yaml.
 
     A gate does the same at every load, and refuses a policy that fails one of them.
 
@@ -57,9 +62,9 @@ def run_tests(
     neither tests nor `never`.
     """
     settings = load_settings(settings_path)
-    paths = [policy_of(path, settings_path, settings) for path in files or (None,)]
+    meant = [policy_of(file, settings_path, settings) for file in files or (None,)]
     measured = coverage or fail_under is not None
-    outcomes = [_outcome(path, settings, str(settings_path), measured=measured) for path in dict.fromkeys(paths)]
+    outcomes = [_outcome(file, settings, str(settings_path), measured=measured) for file in dict.fromkeys(meant)]
     low = [one for one in outcomes if one.coverage is not None and one.coverage.percent < (fail_under or 0.0)]
     good = not low and not any(one.failed or one.broken for one in outcomes)
     _print(outcomes, good=good, verbose=verbose, as_json=as_json)
@@ -72,12 +77,12 @@ def run_tests(
     click.get_current_context().exit(0 if good else 1)
 
 
-def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, measured: bool) -> "Outcome":
+def _outcome(file: PolicyFile, settings: "Settings | None", settings_name: str, *, measured: bool) -> "Outcome":
     """The outcome of one policy's tests."""
     from authz.core import cases  # noqa: PLC0415 only this command needs it
     from authz.core.cases import coverage, invariants, judge, report  # noqa: PLC0415 only this command needs it
 
-    suite, by_settings = cases.read(bundle_of(path)), False
+    suite, by_settings = cases.read(file.bundle()), False
     if settings is not None:
         from authz.serve import agreement  # noqa: PLC0415 only with settings
 
@@ -85,10 +90,10 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
         if refused := agreement.mistakes(suite.policy, settings, settings_name, suite.never):
             raise PolicyError(refused)
     if not suite.cases and not suite.never:
-        raise click.UsageError(f"{path} has no tests: add `tests` or `never`, or name such files under `test_files`")
+        raise click.UsageError(f"{file} has no tests: add `tests` or `never`, or name such files under `test_files`")
     judging = judge.Judge(suite.policy)
     results, seconds = [], []
-    with _progress(suite.cases, str(path)) as each:
+    with _progress(suite.cases, str(file)) as each:
         for case in each:
             began = time.perf_counter()
             results.append(judging.run(case))
@@ -103,8 +108,8 @@ def _outcome(path: Path, settings: "Settings | None", settings_name: str, *, mea
 
 @contextlib.contextmanager
 def _progress(cases: "Sequence[Case]", label: str) -> "Iterator[Iterator[Case]]":
-    """The cases, with a bar on a terminal."""
-    if not sys.stderr.isatty():
+    """The cases, with a bar on a terminal where they take a second or more."""
+    if len(cases) < _MANY or not sys.stderr.isatty():
         yield iter(cases)
         return
     with click.progressbar(cases, label=label, file=sys.stderr) as bar:
@@ -120,7 +125,6 @@ def _print(outcomes: "Sequence[Outcome]", *, good: bool, verbose: bool, as_json:
         click.echo(orjson.dumps(data).decode())
         return
     for one in outcomes:
-        click.echo("\n".join(report.lines(one, verbose=verbose)))
+        show(report.lines(one, verbose=verbose))
     took = sum(sum(one.seconds) + sum(taken for _, taken in one.never) for one in outcomes)
-    verdict = click.style("PASS", fg="green") if good else click.style("FAIL", fg="red")
-    click.echo(f"\n{verdict} {passed} passed, {failed} failed in {took:.2f} s")
+    click.echo(f"\n{verdict(good=good)} {passed} passed, {failed} failed in {took:.2f} s")

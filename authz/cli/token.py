@@ -18,6 +18,7 @@ from authz.cli.options import (
     read_token,
     token_file_option,
 )
+from authz.cli.policy_files import PolicyFile
 from authz.cli.served import served
 from authz.core import tokens
 from authz.core.characters import one_line
@@ -52,7 +53,7 @@ def token() -> None:
 @json_option
 @click.argument("misplaced", nargs=-1, metavar="")
 def inspect(
-    policy_path: Path | None,
+    policy_path: PolicyFile | None,
     settings_path: Path | None,
     *,
     plane: str,

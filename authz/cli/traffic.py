@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from authz.cli.diff import policy_at
-from authz.cli.options import load_policy
+from authz.cli.policy_files import PolicyFile
 from authz.cli.served import load_settings
+from authz.core import cases
 from authz.core.characters import one_line
 from authz.core.errors import PolicyError
-from authz.core.policy import Policy
+from authz.core.policy import Bundle, Policy
 from authz.core.record import SKIPPED, Skipped
 from authz.core.replay import GAPS
 from authz.core.traffic.evaluating import Traffic
@@ -26,10 +26,11 @@ from authz.ops.log_reader import LogReader, find, rotated
 if TYPE_CHECKING:
     from authz.settings import Settings
 
-_POLICY: Final = Path("policy.yaml")
+_POLICY: Final = PolicyFile(Path("policy.yaml"))
 _SHOWN: Final = 3
 _NO_FILES: Final = ("", "stdout")
 _HALF: Final = 50.0
+_LARGE: Final = 8 << 20  # bytes of logs that take a second or more to read
 
 evaluated_option = click.option(
     "--min-evaluated",
@@ -62,24 +63,24 @@ class Read:
         self.paths, self.places, self.reader = paths, Places(), LogReader()
 
 
-def policy_and_settings(named: str | Path | None, settings_path: Path | None) -> "tuple[Policy, Settings | None]":
-    """The policy that is meant, which the gate with these settings would serve, and the settings.
-
-    A text may also name a revision of Git.
+def policy_and_settings(
+    given: PolicyFile | None, settings_path: Path | None
+) -> "tuple[Policy, Bundle, Settings | None]":
+    """The policy that is meant, which the gate with these settings would serve, its files, and the settings.
 
     Raises:
         ConfigError, PolicyError: with every problem of a file, or of the two together.
     """
     settings = load_settings(settings_path)
-    wanted = named or (_POLICY if settings is None else Path(settings.policy))
-    policy = policy_at(wanted) if isinstance(wanted, str) else load_policy(wanted)
+    bundle = (given or (_POLICY if settings is None else PolicyFile(Path(settings.policy)))).bundle()
+    policy = cases.read(bundle).policy
     if settings is None:
-        return policy, None
+        return policy, bundle, None
     from authz.serve.agreement import mistakes  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
     if refused := mistakes(policy, settings, str(settings_path)):
         raise PolicyError(refused)
-    return policy, settings
+    return policy, bundle, settings
 
 
 def logs_of(names: Sequence[str], settings: "Settings | None") -> list[Path]:
@@ -101,7 +102,8 @@ def read(paths: Sequence[Path], traffic: Traffic[Any]) -> Read:
     """Read the files twice: an identity entry may be in another file than the decisions that name it."""
     found = Read(paths)
     sizes = sum(path.stat().st_size for path in paths)
-    with click.progressbar(length=2 * sizes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    hidden = sizes < _LARGE or not sys.stderr.isatty()
+    with click.progressbar(length=2 * sizes, label="reading", file=sys.stderr, hidden=hidden) as bar:
         first = LogReader(bar.update)
         for path in paths:
             for _number, line in first.lines(path):
@@ -174,4 +176,5 @@ def span_text(read_files: Read, span: Tally) -> str:
     """How many decisions there were, and from when to when."""
     files = "1 file" if len(read_files.paths) == 1 else f"{len(read_files.paths)} files"
     times = f", from {span.first} to {span.last}" if span.first else ""
-    return f"{span.count:,} decisions in {files}{times}"
+    decisions = "1 decision" if span.count == 1 else f"{span.count:,} decisions"
+    return f"{decisions} in {files}{times}"

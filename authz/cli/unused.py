@@ -14,7 +14,9 @@ import orjson
 
 from authz.cli.access import cell_text
 from authz.cli.options import gate_option, json_option, policy_option
+from authz.cli.policy_files import PolicyFile
 from authz.cli.proposals import refusals
+from authz.cli.terminal import show
 from authz.cli.traffic import (
     Read,
     evaluated_option,
@@ -37,7 +39,6 @@ from authz.core.traffic.evaluating import Traffic
 from authz.core.traffic.narrowing import proposal
 from authz.core.traffic.tally import total
 from authz.core.traffic.usage import Use, rights_unused, rights_used, rules_unused, use
-from authz.ops.named_files import read_bundle
 
 _FEW: Final = 8  # DAGs in a line
 _LISTED: Final = 100  # tests that do not fit
@@ -52,7 +53,7 @@ _LISTED: Final = 100  # tests that do not fit
 @json_option
 def unused(
     logs: tuple[str, ...],
-    policy_path: Path | None,
+    policy_path: PolicyFile | None,
     settings_path: Path | None,
     *,
     as_yaml: bool,
@@ -72,7 +73,7 @@ def unused(
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     if as_yaml and as_json:
         raise click.UsageError("--yaml or --json: give one of them")
-    policy, settings = policy_and_settings(policy_path, settings_path)
+    policy, bundle, settings = policy_and_settings(policy_path, settings_path)
     traffic = Traffic(policy, use)
     files = read(logs_of(logs, settings), traffic)
     error = too_few(traffic, total(traffic.found.values()).count, least)
@@ -80,14 +81,13 @@ def unused(
         click.echo("\n".join([span_text(files, span_of(traffic)), *unread_lines(files, traffic), error]), err=True)
         click.get_current_context().exit(2)
     if as_yaml:
-        bundle = read_bundle(Path(policy.file))
         text = _proposed(files, traffic, policy, bundle)
         click.echo(text, nl=False)
         _warn_of(refusals(text, bundle))
     elif as_json:
         click.echo(orjson.dumps(_as_json(files, traffic, policy)).decode())
     else:
-        click.echo("\n".join(_lines(files, traffic, policy)))
+        show(_lines(files, traffic, policy))
     if error:
         click.echo(error, err=True)
         click.get_current_context().exit(2)
@@ -110,8 +110,10 @@ def _lines(files: Read, traffic: Traffic[Use], policy: Policy) -> Iterator[str]:
     for role in dict.fromkeys([*by_role, *left]):
         yield click.style(role, bold=True)
         yield from by_role.get(role, ())
+        alike: dict[str, list[str]] = {}
         for name, cell in left.get(role, {}).items():
-            yield f"  not used {name}" + (f", DAG {cell_text(cell)}" if cell.grants else "")
+            alike.setdefault(f", DAG {cell_text(cell)}" if cell.grants else "", []).append(name)
+        yield from (one_line(f"  not used {', '.join(names)}{dags}") for dags, names in alike.items())
     never = rules_unused(policy, traffic.found)
     if never:
         yield f"rules that decided nothing: {', '.join(never)}"

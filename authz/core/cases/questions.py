@@ -1,8 +1,8 @@
 """The requests that a test asks about: one METHOD and URL, or all routes of an operation.
 
 Law: the canonical form is the gate's own. A request that has none is a mistake of the test, because the gate refuses it
-whatever the policy says. An operation stands for its routes: with a DAG those whose path names one, without a DAG those
-whose path names none.
+whatever the policy says. An operation stands for its routes: with a DAG those that are about one, without a DAG all
+others. That is what the gate decides by: a route whose path names a DAG, and whose body may name others, is about any.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.cases.asking import ASKED, LOCALHOST, http_request, names_host
-from authz.core.catalogue import Catalogue, OperationRoute
+from authz.core.catalogue import ONE_DAG, Catalogue, OperationRoute
 from authz.core.documents.wording import Mistake, near
 from authz.core.errors import DeniedError
 from authz.core.model import Plane, Request
@@ -20,7 +20,6 @@ from authz.core.policy.synonyms import OperationHints
 from authz.core.request.canonical import canonical
 from authz.core.request.path import CONNECT
 
-_DAG: Final = "{dag_id}"
 _SAMPLE: Final = "x"
 
 
@@ -67,7 +66,7 @@ class Questions:
         """A request for each route of the operations that a word stands for; `never` as in `Words.stand_for`.
 
         Raises:
-            Mistake: it is not an operation, or none of its routes names a DAG, or each does.
+            Mistake: it is not an operation, or none of its routes is about one DAG, or each is.
         """
         if setting.plane is Plane.EGRESS:
             raise Mistake(f"`{word}`: operations are Airflow's own, on the inbound plane", "write METHOD and URL")
@@ -79,9 +78,9 @@ class Questions:
             self._known[question] = tuple(self._routes(word, dag, setting, never=never))
         found = self._known[question]
         if not found and dag:
-            raise Mistake(f"no route of `{word}` names a DAG", "leave the DAG out")
+            raise Mistake(f"no route of `{word}` is about one DAG", "leave the DAG out")
         if not found:
-            raise Mistake(f"each route of `{word}` names a DAG", "say which one the test is about")
+            raise Mistake(f"each route of `{word}` is about one DAG", "say which one the test is about")
         return found
 
     def of_row(self, text: str, setting: Setting, *, never: bool) -> tuple[Request, ...]:
@@ -102,14 +101,14 @@ class Questions:
     def _routes(self, word: str, dag: str, setting: Setting, *, never: bool) -> Iterator[Request]:
         for name in sorted(self._words.stand_for((word,), never=never)):
             for route in self._catalogue.operations[name].routes:
-                if (_DAG in route.template) == bool(dag):
+                if (route.dag == ONE_DAG) == bool(dag):
                     yield _canonical(route.method, setting.base + _path(route, dag), Plane.INBOUND, setting)
 
 
 def _path(route: OperationRoute, dag: str) -> str:
     """A path that the route matches."""
-    segments = route.template.split("/")
-    return "/".join(dag if word == _DAG else _SAMPLE if word.startswith("{") else word for word in segments)
+    segments, named = route.template.split("/"), dag or _SAMPLE
+    return "/".join(named if word == ONE_DAG else _SAMPLE if word.startswith("{") else word for word in segments)
 
 
 def _canonical(method: str, url: str, plane: Plane, setting: Setting) -> Request:

@@ -9,9 +9,20 @@ from functools import cache
 from importlib.resources import files
 
 from authz.core.catalogue.build import read
-from authz.core.catalogue.routes import ANY_DAG, Catalogue, LeftOut, Operation, OperationRoute, Route
+from authz.core.catalogue.routes import ANY_DAG, ONE_DAG, Catalogue, LeftOut, Operation, OperationRoute, Route
 
-__all__ = ["ANY_DAG", "Catalogue", "LeftOut", "Operation", "OperationRoute", "Route", "load", "version_of", "versions"]
+__all__ = [
+    "ANY_DAG",
+    "ONE_DAG",
+    "Catalogue",
+    "LeftOut",
+    "Operation",
+    "OperationRoute",
+    "Route",
+    "load",
+    "version_of",
+    "versions",
+]
 
 _file_name = re.compile(r"airflow-([0-9]+)\.([0-9]+)\.yaml").fullmatch
 _release = re.compile(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+)?").fullmatch

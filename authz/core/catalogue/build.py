@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from authz.core.catalogue.routes import CHANGE, READ, Catalogue, Endpoint, LeftOut, Node, Operation, OperationRoute
+from authz.core.catalogue.routes import (
+    CHANGE,
+    ONE_DAG,
+    READ,
+    Catalogue,
+    Endpoint,
+    LeftOut,
+    Node,
+    Operation,
+    OperationRoute,
+)
 from authz.core.documents import yaml_document
 from authz.core.errors import ProblemsError, RequestError
 from authz.core.request.path import canonicalise
@@ -22,7 +32,6 @@ _MenuItem = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z_]*$")]
 _Sentence = Annotated[str, StringConstraints(min_length=1)]
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _parameter = re.compile(r"\{([a-z_]+)(:path)?\}").fullmatch
-_DAG_PARAMETER = "dag_id"
 
 
 class _Record(BaseModel):
@@ -98,8 +107,14 @@ def build(data: object, version: str) -> Catalogue:
             )
             _insert(tries.setdefault(method, Node()), template, endpoint)
             literal = not any(map(_parameter, template))
-            reaches = record.dag is not None and not record.narrowed
-            listed[operation].append(OperationRoute(method=method, template=record.path, literal=literal, open=reaches))
+            route = OperationRoute(
+                method=method,
+                template=record.path,
+                literal=literal,
+                dag=dag if isinstance(dag, str) else ONE_DAG,
+                narrowed=record.narrowed,
+            )
+            listed[operation].append(route)
     if unused := sorted(name for name, routes in listed.items() if not routes):
         raise ValueError(f"operations without a route: {', '.join(unused)}")
     left_out = tuple(_left_out(document, listed))
@@ -186,8 +201,7 @@ def _takes_the_rest(segment: str) -> bool:
 
 
 def _dag_position(template: tuple[str, ...]) -> int | str:
-    name = f"{{{_DAG_PARAMETER}}}"
-    return template.index(name) if name in template else ""
+    return template.index(ONE_DAG) if ONE_DAG in template else ""
 
 
 def _insert(node: Node, template: tuple[str, ...], endpoint: Endpoint) -> None:

@@ -17,6 +17,8 @@ ANY_DAG = "~"
 DAGs which its path does not name."""
 READ: Final = ":read"
 """The end of the names of operations that only read."""
+ONE_DAG: Final = "{dag_id}"
+"""The DAG of a route that is about the one that its path names."""
 CHANGE: Final = ":change"
 """The end of words for operations that are not only reads; no operation has it."""
 
@@ -39,13 +41,20 @@ class Route:
 class OperationRoute:
     """One method and path template of an operation; `literal` when the template has no parameter.
 
-    `open`: it reaches DAGs that its path does not name, and Airflow does not limit it to permitted DAGs.
+    `dag` is `{dag_id}` if it is about the DAG that its path names, `~` if it reaches others too, and "" if it concerns
+    none. `narrowed`: where the DAG is `~`, by `dag` or because the path says so, Airflow keeps to the permitted DAGs.
     """
 
     method: str
     template: str
     literal: bool
-    open: bool = False
+    dag: str = ""
+    narrowed: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it reaches DAGs that its path does not name, and Airflow does not limit it to permitted DAGs."""
+        return self.dag == ANY_DAG and not self.narrowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class CaseEntry(Section):
     who: _Who = Field(ABSENT, description="a name of `callers`, `anonymous`, `authenticated`, or groups, client …")
     request: Text = Field("", description="METHOD and path or URL: GET /api/v2/dags")
     operation: Text = Field("", description="instead of `request`: every route of the operation, dag_runs:create")
-    dag: _DagId = Field("", description="with `operation`: the routes whose path names a DAG, with this one")
+    dag: _DagId = Field("", description="with `operation`: the routes that are about one DAG, with this one")
     expect: _Outcome = Field(ABSENT, description="what the gate decides")
     reason: Text = Field("", description="the reason of the decision, as in the decision log")
     rule: Text = Field("", description="the rule that decides, as in the decision log")

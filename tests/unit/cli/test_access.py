@@ -1,4 +1,4 @@
-"""`authz who-can`, `what-can` and `matrix`: what they print and how they end."""
+"""`authz who-can` and `what-can`: what they print and how they end."""
 
 import csv
 import json
@@ -116,52 +116,6 @@ def test_many_questions_say_it_once(run, tmp_path):
     found = run("check", "--requests", tmp_path / "asked")
     assert len(found.stdout.splitlines()) == 2
     assert found.stderr == "note: no role has the group `reeders` (did you mean `readers`?)\n"
-
-
-def test_a_matrix_of_operations(run):
-    lines = run("matrix").output.splitlines()
-    assert lines[0].split("  ")[0] == "operation"
-    assert [line.split()[0] for line in lines[1:]] == ["dag_runs:create", "dags:read", "pools:read"]
-    assert lines[1].split()[1:] == ["sales_*", "sales_*"]
-    narrow = run("matrix", columns=60).output
-    assert narrow.startswith("dag_runs:create\n  op: sales_*\n  etl: sales_*\n")
-    assert run("matrix", "--role", "op", "--role", "etl").output.splitlines()[0].split() == ["operation", "op", "etl"]
-
-
-def test_a_matrix_in_other_formats(run):
-    table = [*csv.reader(run("matrix", "--format", "csv").output.splitlines())]
-    assert table[0] == ["operation", "without a token", "authenticated", "reader", "op", "etl"]
-    assert table[1] == ["dag_runs:create", "", "", "", "sales_*", "sales_*"]
-    lines = run("matrix", "--format", "markdown").output.splitlines()
-    assert lines[1] == "| --- | --- | --- | --- | --- | --- |"
-    assert r"| sales\_\* |" in lines[2]
-    page = run("matrix", "--format", "html").output
-    assert page.startswith("<!doctype html>")
-    assert '<tr><th scope="row">dag_runs:create</th>' in page
-    assert "<td>sales_*</td>" in page
-
-
-def test_a_matrix_of_calls(run):
-    table = [*csv.reader(run("matrix", "--plane", "egress", "--format", "csv").output.splitlines())]
-    assert table[0] == ["call", "without a token", "authenticated", "reader", "op", "etl", "a run"]
-    assert table[1] == ["GET orders /v1/**", "", "", "", "", "yes", ""]
-    assert table[2][0].startswith("GET stock /**")
-    assert table[2][1:] == ["", "", "", "", "", "yes"]
-
-
-def test_a_matrix_of_a_team(run, tmp_path):
-    (tmp_path / "policy.yaml").write_text(
-        POLICY.replace(
-            "roles:\n", 'teams: [{names: [hr, it], dags: ["{team}_*"]}]\nroles:\n  "{team}-v": {groups: ["{team}"]}\n'
-        )
-        + '  - {id: v, plane: inbound, roles: ["{team}-v"], operations: ["dag_runs:read"], dags: team}\n'
-    )
-    assert run("matrix", "--team", "hr").output == "operation      hr-v\ndag_runs:read  hr_*\n"
-    header = run("matrix", "--team", "it", "--role", "op", "--team", "hr").output.splitlines()[0]
-    assert header.split() == ["operation", "hr-v", "it-v", "op"]
-    wrong = run("matrix", "--team", "sales")
-    assert (wrong.exit_code, "the policy has no roles of a team sales (see" in wrong.output) == (2, True)
-    assert run("who-can", "dag_runs:read").output == "group `hr`: hr_*  (rule v/hr)\ngroup `it`: it_*  (rule v/it)\n"
 
 
 GRANTABLE = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -600,13 +601,27 @@ class TestOperations:
 
     def test_one_area_with_its_routes(self, run):
         result = run("operations", "pools", "--routes")
-        assert "    PATCH   /api/v2/pools\n" in result.output
+        assert re.search(r"^    PATCH +/api/v2/pools$", result.output, re.MULTILINE)
         assert "dags:" not in result.output
 
     def test_json(self, run):
         told = {row["name"]: row for row in json.loads(run("operations", "--json").output)}
         assert told["tokens:create"]["named_only"]
         assert "GET /api/v2/dags" in told["dags:read"]["routes"]
+        dags = dict(zip(told["dag_runs:clear"]["routes"], told["dag_runs:clear"]["dags"], strict=True))
+        assert dags == {
+            "POST /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear": {"dag": "one", "narrowed": False},
+            "POST /api/v2/dags/{dag_id}/clearDagRuns": {"dag": "any", "narrowed": True},
+            "POST /api/v2/dags/{dag_id}/clearPartitions": {"dag": "one", "narrowed": False},
+        }
+
+    def test_routes_say_which_dags_they_are_about(self, run):
+        lines = [*run("operations", "dag_runs", "--routes", "--airflow", "3.3").output.splitlines()]
+        assert "    POST    any DAG, narrowed   /api/v2/dags/{dag_id}/clearDagRuns" in lines
+        assert "    POST    one DAG             /api/v2/dags/{dag_id}/clearPartitions" in lines
+        assert "    GET     one DAG, ~ narrowed /api/v2/dags/{dag_id}/dagRuns" in lines
+        upstream = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents"
+        assert f"    GET     any DAG             {upstream}" in lines
 
     def test_what_a_set_includes(self, run):
         names = {row["name"] for row in json.loads(run("operations", "--set", "airflow.user", "--json").output)}

@@ -84,3 +84,20 @@ def test_lint_warns_of_what_has_ended_and_that_fails_only_if_strict(run):
 def test_who_can_is_about_now(run):
     assert run("who-can", "pools:read").exit_code == 1
     assert run("who-can", "dags:read").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("who-can", "dags:read"), ("what-can", "--group", "data-readers"), ("matrix", "--format", "csv")],
+    ids=lambda words: words[0],
+)
+def test_who_may_do_what_is_asked_about_another_time_too(run, command):
+    """The rule `later` ends in 2098, `over` ended in 2020: what is in force then is in the answer, and nothing else."""
+    asked = {at: run(*command, *(("--at", at) if at else ())) for at in ("", "2098-12-31T18:00Z", "2019-06-01T00:00Z")}
+    assert ["dags:read" in found.output or "group `data-readers`" in found.output for found in asked.values()] == [
+        True, False, True,
+    ]  # fmt: skip
+    if command[0] != "who-can":
+        assert ["pools:read" in found.output for found in asked.values()] == [False, False, True]
+    refused = run(*command, "--at", "2098-12-31T18:00")
+    assert (refused.exit_code, "does not say in which time zone" in refused.output) == (2, True)

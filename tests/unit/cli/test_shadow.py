@@ -33,11 +33,11 @@ def test_the_differences_are_grouped_with_a_witness(log):
         "candidate c1, beside aaaaaaaaaaaa: 4 decisions compared",
         "    1 agree, 1 would be allowed, 2 would be denied, 0 would have other rights",
         "    1 not known: the candidate has another entry for the caller's issuer, or none: see `authz diff`",
-        "would be allowed bob, 1 times: no_rule → rule `wide`",
+        "would be allowed bob, 1 time: no_rule → rule `wide`",
         "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
         "would be denied alice, 2 times: rule `readers` → no_rule",
         "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
-        "1 decisions were not compared: no candidate was there, or no policy decided",
+        "1 decision was not compared: no candidate was there, or no policy decided",
     ]
 
 
@@ -73,7 +73,7 @@ def test_several_files_and_standard_input_are_one_log(log):
 
 def test_more_groups_than_fit_are_counted(log):
     found = run(log(*(record(LOSS, subject=f"user-{number:03}") for number in range(60))))
-    assert found.output.splitlines()[-1] == "and 10 more decisions that differ: see --json"
+    assert found.output.splitlines()[-1] == "and 10 more that differ: see --json"
 
 
 def test_a_name_from_a_token_writes_no_second_line_and_no_control_character(log):
@@ -97,4 +97,4 @@ def test_the_log_of_the_settings_is_read(log, tmp_path):
 def test_without_a_candidate_it_says_so(log):
     found = run(log(record(), more="half a li"))
     assert found.output.splitlines()[0] == "no decision was compared with a candidate"
-    assert found.output.splitlines()[-1] == "1 lines are not the gate's, or are incomplete"
+    assert found.output.splitlines()[-1] == "1 line skipped: not the gate's, or incomplete"

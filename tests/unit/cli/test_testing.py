@@ -156,6 +156,9 @@ def test_on_a_terminal_there_is_a_progress_bar(run, monkeypatch):
             pass
 
     monkeypatch.setattr(testing.sys, "stderr", Terminal())
+    assert list(testing._progress([1, 2], "policy.yaml").__enter__()) == [1, 2]
+    assert drawn == []  # that takes no time
+    monkeypatch.setattr(testing, "_MANY", 2)
     with testing._progress([1, 2], "policy.yaml") as each:
         assert list(each) == [1, 2]
     assert "policy.yaml" in click.unstyle("".join(drawn))

@@ -56,17 +56,36 @@ def test_without_a_name_a_test_is_called_by_what_it_asks():
     ]
 
 
-def test_an_operation_without_a_dag_is_its_routes_that_name_none():
+def test_an_operation_without_a_dag_is_its_routes_that_are_about_no_single_one():
     case = only('{who: reader, operation: "dags:read", expect: allow}')
     assert asked(case) == ["GET /api/v2/dagWarnings", "GET /api/v2/dags", "GET /api/v2/dagTags"]
 
 
-def test_an_operation_with_a_dag_is_its_routes_that_name_one_with_that_dag():
+def test_an_operation_with_a_dag_is_its_routes_that_are_about_one_with_that_dag():
     case = only('{who: reader, operation: "dag_runs:create", dag: sales_eu, expect: deny}')
     assert asked(case) == ["POST /api/v2/dags/sales_eu/dagRuns"]
     paths = asked(only('{who: reader, operation: "dags:read", dag: sales_eu, expect: allow}'))
     assert len(paths) > 3
     assert all("/sales_eu" in path for path in paths)
+
+
+def test_a_route_that_names_a_dag_and_may_reach_others_is_asked_without_one():
+    """The gate decides such a request as one for any DAG, whatever its path says: so does the test."""
+    one, others = read(
+        '{who: reader, operation: "dag_runs:clear", dag: sales_eu, expect: deny}\n'
+        '{who: reader, operation: "dag_runs:clear", expect: deny}'
+    ).cases
+    assert asked(one) == [
+        "POST /api/v2/dags/sales_eu/dagRuns/x/clear",
+        "POST /api/v2/dags/sales_eu/clearPartitions",
+    ]
+    assert asked(others) == ["POST /api/v2/dags/x/clearDagRuns"]
+
+
+@pytest.mark.parametrize("narrowed", ["false", "true"])
+def test_a_matrix_about_one_dag_holds_with_and_without_lists_that_are_narrowed(narrowed):
+    rows = '{"dag_runs:clear sales_eu": [etl], "dag_runs:clear hr": none, "dag_runs:read sales_eu": [etl]}'
+    assert load(bundle(f"{{narrowed: {narrowed}, matrix: {rows}}}")).cases
 
 
 def test_an_operation_is_asked_below_the_base_path():
@@ -82,7 +101,7 @@ def test_the_requests_of_an_operation_are_requests_of_that_operation(version):
     for name, operation in table.operations.items():
         found = []
         for dag in ("", "sales_eu"):
-            if any(("{dag_id}" in route.template) is bool(dag) for route in operation.routes):
+            if any((route.dag == catalogue.ONE_DAG) is bool(dag) for route in operation.routes):
                 found += questions.of_operation(name, dag, Setting(), never=True)
         assert len(found) == len(operation.routes)
         assert {table.match(request.segments, request.method).operation for request in found} == {name}

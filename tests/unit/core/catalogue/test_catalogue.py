@@ -238,6 +238,14 @@ def test_where_airflow_narrows_the_dags():
         ("GET", "all"), ("HEAD", "all"), ("GET", "~/runs"), ("PUT", "a/bulk"), ("PUT", "~/bulk"),
     }  # fmt: skip
     assert all(route.dag_id == ANY_DAG for route in asked.values() if route.narrowed)
+    of_all = {(one.method, one.template): one for operation in small.operations.values() for one in operation.routes}
+    assert {place: (one.dag, one.narrowed, one.open) for place, one in of_all.items()} == {
+        ("GET", "/all"): ("~", True, False),
+        ("PUT", "/all"): ("~", False, True),
+        ("GET", "/{dag_id}/runs"): ("{dag_id}", True, False),
+        ("PUT", "/{dag_id}/runs"): ("{dag_id}", False, False),
+        ("PUT", "/{dag_id}/bulk"): ("~", True, False),
+    }
 
 
 def test_every_item_of_airflows_menu_has_the_list_that_its_page_shows(airflow):
