@@ -29,7 +29,7 @@ class Asked:
         self.tokenless = len(known) - 1
         self._identities = [caller.identity(policy) for caller in known]
         self._holding: dict[str, list[int]] = defaultdict(list)
-        held = [caller.held(policy) for caller in known]
+        held = [frozenset[str]() if one is None else one.roles | {AUTHENTICATED} for one in self._identities]
         self.keys: list[Keys] = [(ANY, *roles) for roles in held]
         for number, roles in enumerate(held):
             for role in roles:

@@ -40,6 +40,7 @@ from authz.core.proof.space import Space
 MOST_ASKED: Final = 10_000
 """Questions about one rule, each of which takes at least some ten microseconds."""
 MOST_ASKED_IN_ALL: Final = 200_000
+MOST_RULES: Final = 50_000
 MOST_ROLES: Final = 1000
 _MOST_COMPARED: Final = 20
 _ANYONES: Final = (ANY, AUTHENTICATED)
@@ -116,6 +117,8 @@ class _Idle:
     def covered(self) -> Iterator[Idle]:
         """Rules that others cover, and those that no request meets."""
         left = [rule for rule in self._policy.rules.values() if rule.id not in self._gone]
+        if len(left) > MOST_RULES:
+            return
         sides = {plane: _Side(self._policy, self._lasting, plane, left, self._gone) for plane in Plane}
         for each in self._left_of(reversed(self._written)):
             if each[0].id in BUILT_IN:

@@ -224,7 +224,7 @@ def test_rules_for_all_teams_are_one_rule_of_the_file():
 def test_where_too_much_would_be_asked_no_rule_is_found(monkeypatch):
     rules = pools("a", "pools:read, variables:read"), pools("w", "'pools:*', 'variables:*'")
     assert found(*rules) == {"a": ("w",)}
-    for name in ("MOST_ASKED", "MOST_ASKED_IN_ALL", "MOST_ROLES"):
+    for name in ("MOST_ASKED", "MOST_ASKED_IN_ALL", "MOST_RULES", "MOST_ROLES"):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, 1)
             assert found(*rules) == {}, name
