@@ -7,8 +7,8 @@ other rules meet all of a region where they meet its stand-in. Rules are looked 
 first, and what is found is left out for the next: all that are found can be removed together. What the file has once
 for all teams is one rule. Rules of built-in roles are never found, as no one can remove them.
 
-Rules and memberships that have an end count as if they were over where they would make another rule idle. So nothing
-wrong is found, and a rule is missed that another one covers which ends no sooner.
+Rules and memberships that have an end count as if they were over where they would make another rule idle. So a finding
+holds at all times; of two rules that end, the one is found only if it says the same as the other.
 
 Most rules do something, and the first request that is asked about shows it. Where too much would be asked, a rule
 counts as one that does something.
