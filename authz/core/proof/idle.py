@@ -28,8 +28,7 @@ from authz.core.policy.compiled import Policy
 from authz.core.policy.ends import as_of, ends
 from authz.core.policy.index import ANY, Index
 from authz.core.policy.rules import AUTHENTICATED, BUILT_IN, Effect, Rule
-from authz.core.proof.asked import Asked, numbers
-from authz.core.proof.callers import TOKENLESS, callers
+from authz.core.proof.asked import Asked, in_time, numbers
 from authz.core.proof.gains import meaning
 from authz.core.proof.others import Others, Question
 from authz.core.proof.points import point
@@ -179,10 +178,7 @@ class _Side:
     @cached_property
     def _asked(self) -> tuple[Asked, Asked]:
         """Who rules are about, and which roles are theirs when all that ends is over."""
-        policies = (self._policy,) if self._policy is self._lasting else (self._policy, self._lasting)
-        known = [caller for caller in callers(self._plane, *policies) if caller.issuer]
-        asked = [Asked(policy, self._plane, (*known, TOKENLESS[self._plane])) for policy in policies]
-        return asked[0], asked[-1]
+        return in_time(self._policy, self._lasting, self._plane)
 
     @cached_property
     def _others(self) -> dict[Effect, list[Others]]:
