@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -302,8 +303,8 @@ def test_every_command_and_its_options_have_help():
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert parameter.help, f"{name} {parameter.opts} has no help"
-        for child in getattr(command, "commands", {}).values():
-            walk(child, f"{name} {child.name}")
+        for child in getattr(command, "commands", ()):
+            walk(command.get_command(click.Context(command), child), f"{name} {child}")
 
     walk(main, "authz")
 

@@ -13,7 +13,7 @@ from authz.core.model import Identity, Level, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.index import ANY, Index, Keys
 from authz.core.policy.rules import AUTHENTICATED, Effect, Rule
-from authz.core.proof.callers import Caller
+from authz.core.proof.callers import TOKENLESS, Caller, callers
 from authz.core.proof.points import Point
 from authz.core.proof.regions import Region
 
@@ -29,7 +29,7 @@ class Asked:
         self.tokenless = len(known) - 1
         self._identities = [caller.identity(policy) for caller in known]
         self._holding: dict[str, list[int]] = defaultdict(list)
-        held = [caller.held(policy) for caller in known]
+        held = [frozenset[str]() if one is None else one.roles | {AUTHENTICATED} for one in self._identities]
         self.keys: list[Keys] = [(ANY, *roles) for roles in held]
         for number, roles in enumerate(held):
             for role in roles:
@@ -124,7 +124,7 @@ class Asked:
         return not any(self._applies(effect, at, route) for effect in (Effect.ALLOW, Effect.PUBLIC))
 
     def _applies(self, effect: Effect, at: Point, route: Route | None) -> bool:
-        """Whether a rule may apply to somebody. The first questions are not worth an index: it may."""
+        """Whether a rule may apply to someone. The first questions are not worth an index: it may."""
         rules = self._anyones.get(effect)
         if rules is None:
             self._waited[effect] += len(self._known)
@@ -134,6 +134,14 @@ class Asked:
             rules = Index(known, plane=self._plane, effect=effect, catalogue=self._policy.catalogue)
             self._anyones[effect] = rules
         return applies(rules, at.request, at.run, route, at.shown)
+
+
+def in_time(policy: Policy, later: Policy, plane: Plane) -> tuple[Asked, Asked]:
+    """The same callers, asked of a policy as it is, and as it is later."""
+    policies = (policy,) if policy is later else (policy, later)
+    known = [caller for caller in callers(plane, *policies) if caller.issuer]
+    asked = [Asked(one, plane, (*known, TOKENLESS[plane])) for one in policies]
+    return asked[0], asked[-1]
 
 
 def _roles(rule: Rule) -> tuple[str, ...]:

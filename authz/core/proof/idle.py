@@ -7,8 +7,8 @@ other rules meet all of a region where they meet its stand-in. Rules are looked 
 first, and what is found is left out for the next: all that are found can be removed together. What the file has once
 for all teams is one rule. Rules of built-in roles are never found, as no one can remove them.
 
-Rules and memberships that have an end count as if they were over where they would make another rule idle. So nothing
-wrong is found, and a rule is missed that another one covers which ends no sooner.
+Rules and memberships that have an end count as if they were over where they would make another rule idle. So a finding
+holds at all times; of two rules that end, the one is found only if it says the same as the other.
 
 Most rules do something, and the first request that is asked about shows it. Where too much would be asked, a rule
 counts as one that does something.
@@ -28,8 +28,7 @@ from authz.core.policy.compiled import Policy
 from authz.core.policy.ends import as_of, ends
 from authz.core.policy.index import ANY, Index
 from authz.core.policy.rules import AUTHENTICATED, BUILT_IN, Effect, Rule
-from authz.core.proof.asked import Asked, numbers
-from authz.core.proof.callers import TOKENLESS, callers
+from authz.core.proof.asked import Asked, in_time, numbers
 from authz.core.proof.gains import meaning
 from authz.core.proof.others import Others, Question
 from authz.core.proof.points import point
@@ -40,6 +39,7 @@ from authz.core.proof.space import Space
 MOST_ASKED: Final = 10_000
 """Questions about one rule, each of which takes at least some ten microseconds."""
 MOST_ASKED_IN_ALL: Final = 200_000
+MOST_RULES: Final = 50_000
 MOST_ROLES: Final = 1000
 _MOST_COMPARED: Final = 20
 _ANYONES: Final = (ANY, AUTHENTICATED)
@@ -116,6 +116,8 @@ class _Idle:
     def covered(self) -> Iterator[Idle]:
         """Rules that others cover, and those that no request meets."""
         left = [rule for rule in self._policy.rules.values() if rule.id not in self._gone]
+        if len(left) > MOST_RULES:
+            return
         sides = {plane: _Side(self._policy, self._lasting, plane, left, self._gone) for plane in Plane}
         for each in self._left_of(reversed(self._written)):
             if each[0].id in BUILT_IN:
@@ -176,10 +178,7 @@ class _Side:
     @cached_property
     def _asked(self) -> tuple[Asked, Asked]:
         """Who rules are about, and which roles are theirs when all that ends is over."""
-        policies = (self._policy,) if self._policy is self._lasting else (self._policy, self._lasting)
-        known = [caller for caller in callers(self._plane, *policies) if caller.issuer]
-        asked = [Asked(policy, self._plane, (*known, TOKENLESS[self._plane])) for policy in policies]
-        return asked[0], asked[-1]
+        return in_time(self._policy, self._lasting, self._plane)
 
     @cached_property
     def _others(self) -> dict[Effect, list[Others]]:

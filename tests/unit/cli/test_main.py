@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from authz.cli import main
 
 HELP = (["--help"], ["-h"], ["--version"], ["lint", "--help"], ["token", "--help"], ["token", "inspect", "-h"])
 
@@ -17,3 +20,11 @@ def test_help_ends_with_0_and_with_2_where_it_cannot_be_written(arguments):
     with Path("/dev/full").open("w") as full:
         lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (lost.returncode, lost.stderr) == (2, "error: No space left on device\n")
+
+
+def test_each_command_has_the_name_by_which_it_is_asked_for():
+    context = click.Context(main)
+    assert {name: main.get_command(context, name).name for name in main.commands} == {
+        name: name for name in main.commands
+    }
+    assert main.get_command(context, "dif") is None

@@ -12,13 +12,27 @@ def modules_after(code):
 
 
 def test_a_serving_process_imports_no_http_client_and_nothing_of_other_commands():
-    loaded = modules_after("import authz.cli, authz.settings, authz.serve.app, authz.engine.cq")
+    loaded = modules_after("import authz.cli.run, authz.settings, authz.serve.app, authz.engine.cq")
     unwanted = {"httpcore", "h2", "certifi", "httpx", "envoy_data_plane", "betterproto2", "airflow"}
     assert loaded & unwanted == set()
     assert {"authz.check.service", "authz.engine.cq", "grpc"} <= loaded
     # Of `envoy_config` the settings need what checks them: data without Envoy's types (`envoy_data_plane`, above).
     ours = {"demo", "authz.envoy_config.render", "authz.core.lint.review", "authz.fetching.download"}
     assert loaded & ours == set()
+
+
+def test_a_command_imports_no_other_one():
+    code = """
+import contextlib, sys
+from authz.cli import main
+with contextlib.suppress(SystemExit):
+    main(["diff", "--help"], standalone_mode=True)
+"""
+    loaded = {name for name in modules_after(code) if name.startswith("authz.cli.")}
+    assert "authz.cli.diff" in loaded
+    assert (
+        loaded & {f"authz.cli.{name}" for name in ("access", "ask", "doctor", "files", "init", "never", "run")} == set()
+    )
 
 
 def test_keys_in_a_file_need_no_http_client(tmp_path):

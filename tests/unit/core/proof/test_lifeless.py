@@ -111,6 +111,15 @@ def test_a_deny_rule_with_an_end_keeps_no_one_for_ever():
     assert found(ALLOW, f"{deny}, until: 2030-01-01", deny.replace("id: d", "id: e")) == [("a", ("e",))]
 
 
+def test_a_membership_with_an_end_keeps_no_one_for_ever():
+    deny = "id: d, plane: inbound, deny: true, roles: [s]"
+    head = HEAD.replace("s: {groups: [g, h]}", "s: {groups: [{name: g, until: 2030-01-01}, h]}")
+    assert found(ALLOW, deny, head=head) == []
+    assert found(ALLOW, deny, head=HEAD.replace("r: {groups: [g]}", "r: {groups: [{name: g, until: 2030-01-01}]}")) == [
+        ("a", ("d",))
+    ]
+
+
 def test_a_rule_of_a_role_that_no_one_has_is_not_meant():
     far = '  - {name: far, issuer: "https://far.example.com", audiences: {egress: [b]}, algorithms: [RS256]}'
     head = HEAD.replace("\nroles: {", f"\n{far}\nroles: {{far: {{groups: [x], issuers: [far]}}, ")
