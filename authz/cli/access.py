@@ -82,7 +82,7 @@ def who_can(
     authz who-can connections:delete
     authz who-can dag_runs:create --dag sales_daily
     authz who-can --destination orders
-    authz who-can dag_runs:create --at 2026-12-31T18:00Z     when what has ended by then is over
+    authz who-can dag_runs:create --at 2026-12-31T18:00Z
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     asked = served(files["policy_path"], files["settings_path"], gate, at=at)
     policy = asked.policy

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from authz.cli.grid import Grid
+from authz.cli.grid import Grid, joined
 
 NONE: Final = "-"
 LEVEL: Final = "in Airflow"
@@ -57,7 +57,7 @@ def lines(made: Grid, width: int) -> Iterator[str]:
     for number, block in enumerate(blocks):
         yield from [""] if number else []
         yield from _block(made, block, (head, *(widths[at] for at in block)), notes)
-    below = [*_wrapped(f"no {made.corner}: {', '.join(made.idle)}", width, _GAP)] if made.idle else []
+    below = [*_wrapped(f"no {made.corner}: {joined(made.idle)}", width, _GAP)] if made.idle else []
     below += notes.lines(width)
     yield from [""] if blocks and below else []
     yield from below
@@ -113,7 +113,7 @@ def _listed(names: Sequence[str], width: int, notes: _Notes) -> list[str]:
     left = [*each[1:]]
     while len(shown) + len(left[0]) < notes.most:
         shown = [*shown, *left.pop(0)]
-    return [*shown, f"… {len(left)} more {notes.mark(', '.join(names))}"]
+    return [*shown, f"… {len(left)} more {notes.mark(joined(names))}"]
 
 
 def _cell(text: str, width: int, notes: _Notes) -> list[str]:

@@ -10,7 +10,7 @@ import click
 import orjson
 
 from authz.cli.options import gate_option, json_option, settings_option, workers_option
-from authz.cli.policy_files import POLICY, PolicyFile
+from authz.cli.policy_files import HELP, POLICY, PolicyFile
 from authz.cli.served import load_settings, policy_of
 from authz.cli.terminal import show
 from authz.core import cases
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "named",
     multiple=True,
     type=POLICY,
-    help="Another one, named as the other commands name it.",
+    help=f"Another one, named as the other commands name it: {HELP}.",
 )
 @gate_option
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")

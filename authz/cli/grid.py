@@ -3,6 +3,7 @@
 Law: pure. Nothing is left out: a name is in exactly one place of the grid.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 Cells = list[str]
@@ -30,6 +31,11 @@ class Grid(NamedTuple):
     names: list[tuple[str, ...]]
     cells: list[tuple[str, ...]]
     idle: tuple[str, ...]
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names in one text, with semicolons where some have commas themselves."""
+    return ("; " if any(", " in name for name in names) else ", ").join(names)
 
 
 def grid(table: Table) -> Grid:

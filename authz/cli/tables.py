@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.cli.columns import LEVEL, lines
-from authz.cli.grid import Grid, Table, grid
+from authz.cli.grid import Grid, Table, grid, joined
 from authz.cli.safe_text import in_html, markdown, spreadsheet
 from authz.core.characters import one_line
 
@@ -29,18 +29,18 @@ def _csv(table: Table) -> str:
 
 def _markdown(table: Table) -> str:
     made = grid(table)
-    rows = [[made.corner, *map(", ".join, made.titles)], *([[LEVEL, *made.levels]] if made.levels else [])]
-    rows += [[", ".join(names), *cells] for names, cells in zip(made.names, made.cells, strict=True)]
+    rows = [[made.corner, *map(joined, made.titles)], *([[LEVEL, *made.levels]] if made.levels else [])]
+    rows += [[joined(names), *cells] for names, cells in zip(made.names, made.cells, strict=True)]
     written = [[markdown(cell) for cell in row] for row in rows]
     written.insert(1, ["---"] * len(rows[0]))
     text = "".join(f"| {' | '.join(row)} |\n" for row in written) if made.titles else ""
-    idle = f"No {made.corner}: {markdown(', '.join(made.idle))}\n" if made.idle else ""
+    idle = f"No {made.corner}: {markdown(joined(made.idle))}\n" if made.idle else ""
     return text + ("\n" if text and idle else "") + idle
 
 
 def _html(table: Table) -> str:
     made = grid(table)
-    idle = f"<p>No {made.corner}: {in_html(', '.join(made.idle))}</p>\n" if made.idle else ""
+    idle = f"<p>No {made.corner}: {in_html(joined(made.idle))}</p>\n" if made.idle else ""
     return _PAGE.format(table=_html_table(made) if made.titles else "", idle=idle)
 
 
@@ -51,7 +51,7 @@ def _html_table(made: Grid) -> str:
         for titles, level in zip(made.titles, levels, strict=True)
     )
     rows = [
-        (in_html(", ".join(names)), "".join(f"<td>{in_html(cell)}</td>" for cell in cells))
+        (in_html(joined(names)), "".join(f"<td>{in_html(cell)}</td>" for cell in cells))
         for names, cells in zip(made.names, made.cells, strict=True)
     ]
     body = "".join(f'<tr><th scope="row">{name}</th>{cells}</tr>\n' for name, cells in rows)

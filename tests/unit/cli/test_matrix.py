@@ -189,3 +189,18 @@ def test_the_roles_of_a_team(run, tmp_path):
     wrong = run("matrix", "--team", "sales")
     assert (wrong.exit_code, "the policy has no roles of a team sales (see" in wrong.output) == (2, True)
     assert run("who-can", "dag_runs:read").output == "group `hr`: hr_*  (rule v/hr)\ngroup `it`: it_*  (rule v/it)\n"
+
+
+def test_calls_that_are_named_with_commas_are_kept_apart(run, tmp_path):
+    calls = "".join(
+        f"  - {{id: c{at}, plane: egress, roles: [etl], destinations: [x{at}], methods: [GET, PUT], paths: [/a]}}\n"
+        for at in range(8)
+    )
+    (tmp_path / "policy.yaml").write_text(POLICY.partition("rules:")[0] + f"rules:\n{calls}")
+    text = " ".join(run("matrix", "--plane", "egress").output.split())
+    assert "… 3 more [1]" in text
+    for output in (
+        text,
+        *(run("matrix", "--plane", "egress", "--format", form).output for form in ("markdown", "html")),
+    ):
+        assert "GET, PUT x0 /a; GET, PUT x1 /a; GET, PUT x2 /a" in output

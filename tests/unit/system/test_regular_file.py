@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.cli.options import load_policy
+from authz.cli.policy_files import PolicyFile
 from authz.core.errors import AuthzError, ConfigError
 from authz.engine.binding import credentials
 from authz.engine.contract import TlsFiles
@@ -53,7 +53,7 @@ NO_FILES = {
 
 READERS = {
     "settings": read,
-    "policy of a command": load_policy,
+    "policy of a command": lambda path: PolicyFile(path).bundle(),
     "assertion key": lambda path: load_keys(
         Settings(version=1, assertion=Assertion(issuer="https://gate", keys=(str(path),)))
     ),
