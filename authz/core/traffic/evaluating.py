@@ -154,7 +154,7 @@ class Traffic(Generic[_Kind]):
     def _identity(self, record: Mapping[str, Any], case: Case, policy: Policy) -> Identity | Gap | None:
         if case.caller is None or case.run is not None:
             return identify(case, policy)
-        key = record["identity"], case.request.plane, policy.edition, tuple(grant.entry for grant in case.grants)
+        key = record["identity"], case.request.plane, policy.edition, case.grants
         known = self._identities.get(key)
         if known is None and (known := identify(case, policy)) is not None:
             if len(self._identities) >= _MOST_KNOWN:
