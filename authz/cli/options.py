@@ -150,7 +150,8 @@ def bundle_of(path: Path) -> Bundle:
     try:
         return read_bundle(path)
     except OSError as error:
-        raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+        hint = "name another one, or begin with `authz init`" if isinstance(error, FileNotFoundError) else ""
+        raise PolicyError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", hint)]) from None
 
 
 def read_token(file: Any) -> str:

@@ -582,7 +582,9 @@ class TestFailures:
 
     def test_a_missing_file_is_told(self, run):
         result = run("serve", "--settings", "none.yaml")
-        assert (result.exit_code, result.output) == (2, "error: none.yaml: cannot be read: No such file or directory\n")
+        hint = "name another one with --settings, or begin with `authz init`"
+        told = f"error: none.yaml: cannot be read: No such file or directory ({hint})\n"
+        assert (result.exit_code, result.output) == (2, told)
 
     def test_an_output_that_cannot_be_written(self, run):
         (run.folder / "authz.yaml").write_text(TestEnvoy.SETTINGS)
