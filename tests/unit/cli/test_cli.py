@@ -661,6 +661,21 @@ class TestTokenReport:
         result = run("token", "inspect", "--jwks", jwks, stdin=token(groups=None))
         assert "groups   - (none in groups; the token has aud, client_id," in result.output
 
+    @pytest.mark.parametrize(
+        ("groups", "notes"),
+        [
+            (["x", "data-raeders"], ["no role has the group `data-raeders` (did you mean `data-readers`?)"]),
+            (["x"], ["no role has the group `x`"]),
+            (["data-readers", "data-raeders"], []),
+        ],
+    )
+    def test_a_caller_without_a_role_learns_which_group_is_nearly_one_of_a_role(self, run, jwks, groups, notes):
+        made = token(groups=groups)
+        shown = run("token", "inspect", "--jwks", jwks, stdin=made).output.splitlines()
+        found = json.loads(run("token", "inspect", "--jwks", jwks, "--json", stdin=made).output)["notes"]
+        assert [line.removeprefix("note     ") for line in shown if line.startswith("note")] == found
+        assert [note for note in found if "group" in note] == notes
+
     def test_rules_are_shown_with_their_conditions(self, run, jwks):
         result = run("token", "inspect", "--jwks", jwks, stdin=token(client_id="sales-etl", azp=None))
         assert "allow  sales: operations dag_runs:create; dags sales_*" in result.output
