@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
-from authz.core.record import IdentityEntry, ShadowFields
+from authz.core.record import DagsFields, IdentityEntry, RightsFields, ShadowFields
 from authz.core.replay import GAPS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
@@ -167,6 +167,8 @@ def settings() -> Iterator[str]:
 TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics": metrics, "settings": settings}
 TABLES["decision_log"] = record_schema.decision_table
 TABLES["decision_shadow"] = lambda: record_schema.table(ShadowFields)
+TABLES["decision_rights"] = lambda: record_schema.table(RightsFields)
+TABLES["decision_rights_dags"] = lambda: record_schema.table(DagsFields)
 TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
 TABLES["gaps"] = gaps
 TABLES["decisions"] = decision_index.index

@@ -15,12 +15,14 @@ from authz.core.record import (
     PEOPLE,
     VERSION,
     ComparedFields,
+    DagsFields,
     GrantFields,
     IdentityEntry,
     OutboundFields,
     OutboundRecord,
     OwnFields,
     RequestFields,
+    RightsFields,
     RunFields,
     ShadowFields,
     SharedFields,
@@ -28,14 +30,15 @@ from authz.core.record import (
 
 FILE = "docs/decision-log.schema.json"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NAMES = {str: "text", int: "number", tuple: "list of texts"}
+_NAMES = {str: "text", int: "number", bool: "true or false", tuple: "list of texts"}
 _TYPES: dict[object, dict[str, object]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
+    bool: {"type": "boolean"},
     tuple: {"type": "array", "items": {"type": "string"}},
 }
 _OPTIONAL = {*PEOPLE, PATH, "identity"}  # `log.privacy` may leave them out
-_SHADOW = {"$ref": "#/$defs/shadow"}
+_OBJECTS = {ShadowFields: "shadow", RightsFields: "rights", DagsFields: "dags"}
 _RUN = {"anyOf": [{"$ref": "#/$defs/run"}, {"type": "null"}]}
 
 
@@ -72,7 +75,7 @@ def _name(plain: Any) -> str:
         return "true" if get_args(plain) == (True,) else "text"
     if plain == tuple[GrantFields, ...]:
         return "list of objects"
-    return "object" if plain is ShadowFields else _NAMES.get(get_origin(plain) or plain, "object or null")
+    return "object" if plain in _OBJECTS else _NAMES.get(get_origin(plain) or plain, "object or null")
 
 
 def schema() -> str:
@@ -91,7 +94,7 @@ def schema() -> str:
         "$defs": {
             **{name: _object(kind) for name, kind in kinds.items()},
             "run": _object(RunFields),
-            "shadow": _object(ShadowFields),
+            **{name: _object(kind) for kind, name in _OBJECTS.items()},
             "grant": _object(GrantFields),
         },
     }
@@ -114,4 +117,6 @@ def _type(name: str, plain: Any) -> dict[str, object]:
         return {"type": "array", "items": {"$ref": "#/$defs/grant"}}
     if name == "time":
         return {"type": "string", "format": "date-time"}
-    return _SHADOW if plain is ShadowFields else _TYPES.get(get_origin(plain) or plain, _RUN)
+    if plain in _OBJECTS:
+        return {"$ref": f"#/$defs/{_OBJECTS[plain]}"}
+    return _TYPES.get(get_origin(plain) or plain, _RUN)

@@ -251,11 +251,11 @@ class Authenticator:
             if not session.whole or now is None or now != standing.issuer:
                 return False
             standing = session.standing = self._standing(policy.edition, now, standing.key, standing.planes)
-            session.identity = policy.identify(session.claims, self._held(session.claims, wall, policy))
-        elif self._granted.any or session.identity.grants:
+            session.identity = policy.identify(session.claims, self._held(session.claims, wall))
+        elif self._granted.any or session.identity.held:
             claims = session.claims
-            held = self._granted.held(claims.issuer, claims.subject, wall, policy)
-            if session.identity.grants is not held:
+            held = self._granted.held(claims.issuer, claims.subject, wall)
+            if session.identity.held is not held:
                 if not session.whole:
                     return False
                 session.identity = policy.identify(session.claims, held)
@@ -267,8 +267,8 @@ class Authenticator:
             raise KeysUnavailableError("the last key set is older than keys.max_stale")
         return state.keyset.keys.get(key.kid or "") is key or any(other is key for other in state.keyset.unnamed)
 
-    def _held(self, claims: Claims, wall: float, policy: Policy) -> tuple[HeldGrant, ...]:
-        return self._granted.held(claims.issuer, claims.subject, wall, policy)
+    def _held(self, claims: Claims, wall: float) -> tuple[HeldGrant, ...]:
+        return self._granted.held(claims.issuer, claims.subject, wall)
 
     def _verify(
         self,
@@ -299,7 +299,7 @@ class Authenticator:
         claims = tokens.read_claims(parsed, issuer, self._share_claims if whole else NOT_SHARED, bound=bound)
         starts, ends = tokens.window(claims, issuer)
         planes = frozenset(plane for plane, names in issuer.audiences.items() if not names.isdisjoint(claims.audiences))
-        identity = policy.identify(claims, self._held(claims, wall, policy))
+        identity = policy.identify(claims, self._held(claims, wall))
         if not whole:
             identity = replace(identity, claims=replace(claims, groups=frozenset()))
         return Session(  # by position, in the order of the fields: with their names it takes three times as long

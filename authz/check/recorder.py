@@ -17,10 +17,11 @@ from authz.authn.token_headers import shown_token
 from authz.check.check_record import CheckRecord
 from authz.check.decision_cache import Verdict
 from authz.core.documents.moments import moment_text
-from authz.core.model import EXECUTION, NO_CLAIMS, Claims, Decision, Deny, HttpRequest, Plane
+from authz.core.model import EXECUTION, NO_CLAIMS, Claims, Decision, Deny, HeldGrant, HttpRequest, Identity, Plane
 from authz.core.reasons import word_of
 from authz.core.record import (
     DecisionLine,
+    GrantFields,
     IdentityLine,
     Memberships,
     OutboundFields,
@@ -171,8 +172,8 @@ class Recorder:
                 shared["base"] = request.base
             if request.narrowed:
                 shared["narrowed"] = True
-        if identity is not None and identity.grants:
-            shared["grants"] = tuple({"entry": grant.entry, "id": grant.id} for grant in identity.grants)
+        if identity is not None and identity.held:
+            _add_grants(shared, identity)
         if check.policy is not None and check.policy.ended_in_part:
             shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:
@@ -207,6 +208,22 @@ class Recorder:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[_key(check, account)] = account.claims, name
+
+
+def _add_grants(shared: OutboundFields, identity: Identity) -> None:
+    """Add the grants that the caller holds: those that count, and those that the policy does not permit now."""
+    counting = identity.grants
+    if counting:
+        shared["grants"] = tuple(map(_grant, counting))
+    if len(counting) < len(identity.held):
+        shared["suspended"] = tuple(_grant(grant) for grant in identity.held if grant not in counting)
+
+
+def _grant(grant: HeldGrant) -> GrantFields:
+    found: GrantFields = {"entry": grant.entry, "id": grant.id, "seconds": grant.seconds}
+    if not grant.is_approved:
+        found["open"] = True
+    return found
 
 
 def _key(check: CheckRecord, account: Session) -> tuple[int, str]:

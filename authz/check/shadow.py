@@ -2,10 +2,9 @@
 
 Law 1: the candidate changes no answer. It is asked after the answer is made, and what it says goes to the check's
 record and the metrics only. An exception in it is counted and logged by its class and place; the check goes on.
-Law 2: the caller's roles follow from the same verified claims, all of them, and the same grants, by the candidate's
-roles. A grant that counts in force counts for the candidate while that has its entry: a `longest` or `approvers` that
-would suspend it is not seen, nor is what is suspended in force. A caller whose issuer the candidate has another entry
-for, or none, is counted and not evaluated.
+Law 2: the caller's roles follow from the same verified claims, all of them, by the candidate's roles, and from the same
+grants, of which those count that the candidate permits. A caller whose issuer the candidate has another entry for, or
+none, is counted and not evaluated.
 Law 3: this remembers only what pure functions returned: a caller under the candidate by the claims, the grants and the
 issuer; a comparison beside the prepared record that it is part of, and by the decision and the caller's roles under
 both; that of an anonymous caller by the decision's rule and reason and the request. All are dropped with the candidate.
@@ -134,7 +133,7 @@ class Shadow:
         elif changes is not None and changes.same_callers:
             theirs = identity if self._has(candidate.policy, check.account.issuer) else None
         else:
-            theirs = self._caller(http, check.account, identity.grants, candidate.policy)
+            theirs = self._caller(http, check.account, identity.held, candidate.policy)
             if theirs is not None and identity.run is not None:
                 theirs = replace(theirs, run=identity.run)
         if theirs is None:
@@ -179,7 +178,7 @@ class Shadow:
     ) -> Identity | None:
         """The caller under the candidate; None if it has another entry for the issuer, or none.
 
-        `grants` are those that count under the policy in force.
+        `grants` are those that the caller holds.
         """
         claims, issuer = account.claims, account.issuer
         known = self._known.get(id(claims))

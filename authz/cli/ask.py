@@ -11,7 +11,6 @@ import orjson
 from authz.cli import batch
 from authz.cli.asking import Answer, Question, answer
 from authz.cli.callers import OPTIONS, TOKEN_OPTIONS, Caller
-from authz.cli.naming import say_unknown
 from authz.cli.options import airflow_option, at_option, gate_option, json_option, plane_option, policy_option
 from authz.cli.policy_files import PolicyFile
 from authz.cli.served import Served, served
@@ -122,7 +121,7 @@ def check(
     authz check GET /api/v2/dags --client sales-etl --narrowed    and which DAGs Airflow would show
     authz check GET /api/v2/dags --settings authz.yaml            as the gate with these settings answers
     authz check GET /api/v2/dags --group x --at 2026-12-31T18:00Z as it answers then
-    authz check --requests requests.txt                           a request per line, an answer per line
+    authz check --requests requests.txt                           a request per line, an answer to each
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     named = [options["method"], options["url"]]
     if requests_file is not None:
@@ -141,7 +140,10 @@ def _usage(wrong: object, text: str) -> None:
 
 
 def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: bool) -> None:
-    """A line of output for each request. Options on the command line apply to lines that do not override them."""
+    """A line of output for each request, and its notes below it, indented; with `as_json` an object for each.
+
+    Options on the command line apply to lines that do not override them.
+    """
     given = click.get_current_context().get_parameter_source
     defaults = {name: value for name, value in options.items() if given(name) is click.core.ParameterSource.COMMANDLINE}
     in_a_line = [parameter for parameter in check.params if parameter.name in batch.NAMES]
@@ -151,9 +153,7 @@ def _check_all(file: Any, options: dict[str, Any], gate: Served, *, as_json: boo
         if as_json:
             click.echo(orjson.dumps({"line": line.number, "request": line.text, **_as_dict(one)}).decode())
         else:
-            click.echo(f"{_headline(one.decision)}  {one_line(line.text)}")
-    if not as_json:  # there each answer has its notes
-        say_unknown(text for one in found for text in one.unknown)
+            click.echo(f"{_headline(one.decision)}  {one_line(line.text)}{_notes(one)}")
     _exit(*(one.decision for one in found))
 
 

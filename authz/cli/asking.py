@@ -43,16 +43,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The server's own decision, with notes; a refusal before the rules is a decision too.
-
-    `unknown` are those of the notes that say which of the caller's memberships no role has.
-    """
+    """The server's own decision, with notes; a refusal before the rules is a decision too."""
 
     decision: Decision
     request: Request | None = None
     identity: Identity | None = None
     notes: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +100,8 @@ def answer(question: Question, served: Served) -> Answer:
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
     notes += lifetime(request, identity, decision, served.policy)
     who = question.caller
-    strange = tuple(served.known.memberships(who.groups, who.client, who.subject))
-    return Answer(decision=decision, request=request, identity=identity, notes=(*notes, *strange), unknown=strange)
+    notes += served.known.memberships(who.groups, who.client, who.subject)
+    return Answer(decision=decision, request=request, identity=identity, notes=tuple(notes))
 
 
 def _http(question: Question, host: str) -> HttpRequest:

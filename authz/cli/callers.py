@@ -93,7 +93,7 @@ def identity_of(
         if run is not None:
             raise click.UsageError("--dag asks for a run, --token-file for the holder of the token: give one of them")
         claims = _verified(caller, policy, plane, now, token_bytes, revoked)
-        now_held = granted.held(claims.issuer, claims.subject, now, policy) if granted is not None else ()
+        now_held = granted.held(claims.issuer, claims.subject, now) if granted is not None else ()
         return policy.identify(claims, (*now_held, *held(caller.grants)))
     known = [issuer.name for issuer in policy.issuers.values()]
     if caller.account and caller.issuer and caller.issuer not in known:

@@ -43,7 +43,8 @@ class PolicyFile:
         try:
             return read_bundle(self.path)
         except OSError as error:
-            raise PolicyError([Problem(str(self.path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+            hint = "name another one, or begin with `authz init`" if isinstance(error, FileNotFoundError) else ""
+            raise PolicyError([Problem(str(self.path), 0, 0, f"cannot be read: {error.strerror}", hint)]) from None
 
 
 class _PolicyType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click

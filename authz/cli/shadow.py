@@ -57,7 +57,8 @@ def report(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool) 
     Exit status 0: all are the same under the candidate that was compared last, and all callers are known there.
     Exit status 1 also for callers who are not known because of their issuer, whose tokens the candidate may refuse:
     `authz diff` says what changes. LOG is a file of the decision log, or - for standard input. Each group of
-    differences has a caller, the rule in force and the candidate's, and one decision as a witness.
+    differences has a caller, the rule in force and the candidate's, which rights differ where both allow, and one
+    decision as a witness.
 
     \b
     authz shadow report /var/log/authz/decisions.jsonl
@@ -153,6 +154,8 @@ def _of_one(tally: Tally) -> Iterator[str]:
         yield click.style(title, fg=color) + one_line(
             f" {difference.caller}, {_counted(group.count, 'time')}: {_because(difference)}"
         )
+        if difference.rights:
+            yield one_line(f"    {'; '.join(difference.rights)}")
         yield one_line(f"    {_witness(group)}")
     left = sum(group.count for _difference, group in groups[_SHOWN:]) + tally.left_out
     if left:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
@@ -19,7 +19,7 @@ from authz.cli.options import (
     token_file_option,
 )
 from authz.cli.policy_files import PolicyFile
-from authz.cli.served import served
+from authz.cli.served import Served, served
 from authz.core import tokens
 from authz.core.characters import one_line
 from authz.core.errors import DeniedError, KeysUnavailableError
@@ -31,6 +31,7 @@ from authz.core.runs import run_token
 from authz.core.runs.task_token import AUDIENCE
 from authz.core.tokens import Inspection, Outcome
 
+_MOST_NOTES: Final = 5
 _MARKS: Mapping[Outcome, tuple[str, str]] = {
     Outcome.OK: ("ok", "green"),
     Outcome.FAILED: ("FAILED", "red"),
@@ -73,18 +74,20 @@ def inspect(
             "give the token on standard input, with --token-file or in $AUTHZ_TOKEN:"
             " as an argument it is in your shell's history and in every process list by now"
         )
-    policy = served(policy_path, settings_path).policy
+    gate = served(policy_path, settings_path)
+    policy = gate.policy
     text = read_token(token_file)
     keysets, key_error = _keysets(text, policy, jwks_file, offline=offline)
     report = tokens.inspect(text, policy.issuers, keysets, Plane(plane), time.time())
     identity = policy.identify(report.claims) if report.claims is not None else None
     opens = _opens(identity, Plane(plane), policy) if identity is not None else ()
+    notes = [*_strange(identity, gate), *filter(None, [_note(text)])]
     if as_json:
-        click.echo(orjson.dumps(_as_dict(report, identity, opens, key_error)).decode())
+        click.echo(orjson.dumps({**_as_dict(report, identity, opens, key_error), "notes": notes}).decode())
     else:
         _print(report, identity, opens, key_error)
-        if note := _note(text):
-            click.echo(f"note     {note}")
+        for note in notes:
+            click.echo(f"note     {one_line(note)}")
     click.get_current_context().exit(0 if report.ok else 1)
 
 
@@ -123,6 +126,15 @@ def _issuer_of(text: str, policy: Policy) -> list[Issuer]:
         return [tokens.find_issuer(parsed, policy.issuers)]
     except DeniedError:
         return []
+
+
+def _strange(identity: Identity | None, gate: Served) -> list[str]:
+    """Of a caller without a role, which memberships are nearly those of a role, or that no role has any; a few."""
+    if identity is None or identity.roles:
+        return []
+    claims = identity.claims
+    found = gate.known.memberships(sorted(claims.groups), claims.client_id, claims.subject)
+    return ([note for note in found if "did you mean" in note] or found)[:_MOST_NOTES]
 
 
 def _note(text: str) -> str:

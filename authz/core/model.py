@@ -186,11 +186,16 @@ LONGEST_GRANT_S: Final = 30 * 86_400
 
 
 class HeldGrant(NamedTuple):
-    """A grant in force that a caller holds: of an entry of `grantable`, until a time in seconds since the epoch."""
+    """A grant that a caller holds: of an entry of `grantable`, until a time in seconds since the epoch.
+
+    `seconds` is how long it was given for, and `is_approved` whether someone approved it: a policy may permit less now.
+    """
 
     entry: str
     id: str
     until: float
+    seconds: int = 0
+    is_approved: bool = True
 
 
 @made_per_request
@@ -199,8 +204,8 @@ class Identity:
 
     `roles` is closed over `includes`. `agent` is true when any role marked `agent: true` applies. `airflow_role` is the
     strongest Airflow role (`viewer`, `user`, `op`, `admin`) that the roles map to, or "". `run` is the run that an
-    outbound call comes from; None if none is known. `grants` are those that the caller holds and the policy has entries
-    of.
+    outbound call comes from; None if none is known. `held` are the grants that the caller holds, and `grants` those of
+    them that count: the policy permits them.
     """
 
     claims: Claims
@@ -209,6 +214,7 @@ class Identity:
     airflow_role: str = ""
     run: Run | None = None
     grants: tuple[HeldGrant, ...] = ()
+    held: tuple[HeldGrant, ...] = ()
 
 
 class DagGrant(NamedTuple):

@@ -73,6 +73,7 @@ _PLANES: Final[Mapping[str, Plane]] = MappingProxyType({plane.value: plane for p
 _REASONS: Final[Mapping[str, Reason]] = MappingProxyType({reason.value: reason for reason in Reason})
 _NO_PATH: Final = CanonicalPath(path="", segments=())  # of a tunnel
 _NOTHING: Final[Mapping[str, Gap]] = MappingProxyType({})
+_OF_GRANTS: Final = ("grants", "suspended")
 _TABLES: Final = (("subject", "subjects"), ("client", "clients"), ("groups", "groups"))  # of a caller, of a role
 
 
@@ -81,9 +82,9 @@ class Case:
     """What was evaluated, and what came of it.
 
     `caller` is None for an anonymous caller, and for a run that a token of the gate identifies: it has no memberships.
-    `grants` are those that the caller held; their ends are not known. `lost` says which of the caller's fields are not
-    known, and why. `at` is the time, in seconds since the epoch, for which the policy decided: a policy in which
-    something ends decides again as it was then.
+    `grants` are those that the caller held, whether they counted or not; their ends are not known. `lost` says which of
+    the caller's fields are not known, and why. `at` is the time, in seconds since the epoch, for which the policy
+    decided: a policy in which something ends decides again as it was then.
     """
 
     id: str
@@ -165,7 +166,7 @@ def _rebuilt(record: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
         _text(record, "rule"),
         lost,
         _at(record),
-        _grants(record) if caller is not None and "grants" in record else (),
+        _grants(record) if caller is not None and not record.keys().isdisjoint(_OF_GRANTS) else (),
     )
 
 
@@ -242,7 +243,14 @@ def _run(record: Mapping[str, Any]) -> Run | None:
 
 
 def _grants(record: Mapping[str, Any]) -> tuple[HeldGrant, ...]:
-    return tuple(HeldGrant(_text(one, "entry"), _text(one, "id"), NEVER) for one in record["grants"])
+    return tuple(sorted(_grant(one) for name in _OF_GRANTS for one in record.get(name, ())))
+
+
+def _grant(found: Mapping[str, Any]) -> HeldGrant:
+    seconds = found["seconds"]
+    if type(seconds) is not int or found.get("open", True) is not True:
+        raise TypeError("seconds or open")
+    return HeldGrant(_text(found, "entry"), _text(found, "id"), NEVER, seconds, "open" not in found)
 
 
 def _caller(name: str, entries: Mapping[str, Mapping[str, Any]], known: Callers) -> tuple[Claims, Mapping[str, Gap]]:

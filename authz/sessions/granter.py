@@ -159,7 +159,7 @@ class Granter:
             return 0, 0, self._file.broken, failed
         grants = list(self._file.ledger)
         held = [grant.holding() for grant in grants if grant.state is State.ACTIVE]
-        active = sum(one.is_permitted(policy) for one in held) if policy is not None else 0
+        active = sum(policy.permits(one.held) for one in held) if policy is not None else 0
         return active, sum(grant.state is State.WAITING for grant in grants), self._file.broken, failed
 
     def record_ends(self) -> None:

@@ -263,7 +263,9 @@ def read(path: Path) -> bytes:
     try:
         return read_regular(path, yaml_document.MAX_BYTES)
     except OSError as error:
-        raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from None
+        hint = "name another one with --settings, or begin with `authz init`"
+        hint = hint if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", hint)]) from None
 
 
 def parse(

@@ -3,12 +3,14 @@
 import json
 import random
 from collections import Counter
+from math import inf
 
 import pytest
 
 from authz.check.assertions import AssertionMinter
 from authz.check.shadow import Candidate, Shadow
-from authz.core.model import Plane
+from authz.core.grants import Holding
+from authz.core.model import HeldGrant, Plane
 from authz.core.reasons import DENIED_BY_POLICY, Reason, word_of
 from authz.core.replay import decide_again, rebuild
 from authz.core.shadow import Changes
@@ -124,7 +126,7 @@ def test_a_candidate_changes_no_answer_and_its_verdict_is_on_record(plane, besid
     shadowed.service._shadow = Shadow(lambda: newest, metrics)
     callers = Callers(plain, rng)
     drawn = small_policies.near(rng, plane.value, POLICIES)
-    seen = Counter()
+    seen, differing = Counter(), 0
     for number in range(PAIRS if beside else PAIRS // 10):
         at = rng.randrange(1, POLICIES)
         policy, candidate = (drawn[at - 1], drawn[at]) if number % 2 else rng.sample(drawn, 2)
@@ -132,6 +134,10 @@ def test_a_candidate_changes_no_answer_and_its_verdict_is_on_record(plane, besid
             policy=candidate, beside=policy if beside else None, changes=Changes(policy, candidate) if beside else None
         )
         plain.policy = shadowed.policy = policy
+        held = [small_policies.grant(rng, entry, f"g-{entry}", inf) for entry in small_policies.GRANTS]
+        holdings = tuple(Holding(issuer=ISS, subject="alice", held=one) for one in held if rng.random() < 0.4)
+        for one in (plain, shadowed):
+            one.authenticator._granted.put(holdings)
         for request, run in small_policies.requests(rng, plane, REQUESTS):
             sent = asked(request, callers.headers(plane, run))
             for _ in range(2):  # the second time from memory
@@ -140,12 +146,21 @@ def test_a_candidate_changes_no_answer_and_its_verdict_is_on_record(plane, besid
                 kept = {name: value for name, value in shadowed.sink.record.items() if name not in {"shadow", "id"}}
                 assert kept == {name: value for name, value in plain.sink.record.items() if name != "id"}
                 seen[agree(shadowed, candidate)] += 1
+                differing += counting(shadowed, policy) != counting(shadowed, candidate)
     counted = Counter(metrics._not_compared)
     for (_, outcome), count in metrics._compared.items():
         counted[outcome] += count
     del seen["none"]
     assert +counted == +seen
-    assert min(seen["agree"], seen["gain"], seen["loss"]) >= (5 if beside else 0)
+    assert min(seen["agree"], seen["gain"], seen["loss"], differing) >= (5 if beside else 0)
+
+
+def counting(made, policy):
+    """The ids of the grants on record that count under the policy."""
+    record = made.sink.record
+    held = (HeldGrant(one["entry"], one["id"], inf, one["seconds"], "open" not in one)
+            for name in ("grants", "suspended") for one in record.get(name, ()))  # fmt: skip
+    return {one.id for one in held if policy.permits(one)}
 
 
 def agree(made, candidate):

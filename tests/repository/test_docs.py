@@ -20,11 +20,14 @@ import yaml
 
 from authz import settings
 from authz.core.cases import load
+from authz.core.decision.decide import evaluate
 from authz.core.lint import review
+from authz.core.model import Allow
 from authz.core.policy import Bundle
-from authz.core.policy.bundle import Part, included
+from authz.core.policy.bundle import Part, matches, named
 from authz.core.record import IdentityEntry, OutboundFields, OwnFields
 from scripts import docs
+from tests.support.factories.policies import claims, request
 from tests.support.factories.tokens import access_claims, make_key, sign
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +57,12 @@ RUN_ELSEWHERE = {
     'curl -H "Authorization: Bearer $TOKEN" https://airflow.example.com:8443/api/v2/dags': "the demo's tour",
     "grep 926a3e91b7e7441cfa435aae decisions.jsonl": "tests/e2e/test_gate.py reads records by their id",
 }
+
+
+WHAT_THE_UI_LOADS = (
+    *("/", "/dags", "/static/assets/main.js", "/ui/auth/me", "/ui/auth/menus", "/ui/config"),
+    *("/api/v2/monitor/health", "/api/v2/version", "/api/v2/auth/logout"),
+)
 
 
 def blocks(kind, *pages):
@@ -260,15 +269,16 @@ def test_contributors_are_sent_to_places_that_exist():
 def test_policies_in_the_documentation_load(page):
     # What a how-to saves as `new.yaml` may have mistakes: test_howto.py runs the commands that show them.
     text = re.sub(r"`new\.yaml`[^`]*:\n\n```yaml\n.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    # A file of a team is loaded with the policy that includes it.
-    of_teams = r"`(teams/\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$"
+    # A file of a team, or of tests, is loaded with the policies that name it; so its tests are run.
+    of_teams = r"`((?:teams|tests)/\w+\.yaml)`[^`]*:\n\n```yaml\n(.*?)^```$"
     saved = re.findall(of_teams, text, re.MULTILINE | re.DOTALL)
     parts = tuple(Part(name, content.encode()) for name, content in saved)
-    text = re.sub(of_teams, "", text, flags=re.MULTILINE | re.DOTALL)
+    text, used = re.sub(of_teams, "", text, flags=re.MULTILINE | re.DOTALL), set()
     for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         if "issuers:" in block and "rules:" in block:
-            named = included(block.encode())
-            there = tuple(part for part in parts if part.name in named)
+            patterns = named(block.encode())
+            there = tuple(part for part in parts if any(matches(pattern, part.name) for pattern in patterns))
+            used |= {part.name for part in there}
             assert load(Bundle(block.encode(), page.name, there)).policy.rules
             continue
         found = yaml.safe_load(block)
@@ -276,6 +286,21 @@ def test_policies_in_the_documentation_load(page):
         rules = found.get("rules") if isinstance(found, dict) else found
         if isinstance(rules, list) and all("id" in rule for rule in rules):
             assert len(load(Bundle(whole_policy(rules), page.name)).policy.rules) >= len(rules)
+    assert used >= {part.name for part in parts if part.name.startswith("tests/")}
+
+
+@pytest.mark.parametrize("page", ["docs/policy.md", "docs/howto/teams.md"])
+def test_the_rule_for_the_ui_is_enough_to_use_it_and_to_sign_out(page):
+    [line] = re.findall(r"^  - (\{.*\"ui:shell\".*\})$", (ROOT / page).read_text(), re.MULTILINE)
+    rule = yaml.safe_load(line) | {"roles": ["person"]}
+    policy = load(Bundle(whole_policy([rule]), page)).policy
+    person = policy.identify(claims(issuer="corp", groups=["person"]))
+    for path in WHAT_THE_UI_LOADS:
+        for narrowed in (True, False):
+            decision = evaluate(request("GET", path, narrowed=narrowed), person, policy)
+            assert isinstance(decision, Allow), (path, decision)
+    listed = evaluate(request("GET", "/api/v2/dags", narrowed=True), person, policy)
+    assert not isinstance(listed, Allow), "it shows no DAG"
 
 
 def whole_policy(rules):

@@ -37,6 +37,7 @@ _HINTS: Final = {
     "unknown escape": "write it in single quotes, where a backslash is one; patterns are not regular expressions",
 }
 _QUOTE: Final = 'put patterns and special characters in double quotes: "*", "/v1/{id}", "a: b"'
+_INDENT: Final = f"begin the keys of a mapping, and the items of a list, in one column; {_QUOTE}"
 
 
 class Document:
@@ -300,7 +301,8 @@ def _syntax(failure: yaml.YAMLError, data: bytes, file: str) -> Problem:
     if isinstance(failure, yaml.MarkedYAMLError) and failure.problem_mark is not None:
         mark = failure.problem_mark
         context = f" {failure.context}" if failure.context else ""
-        hint = next((hint for words, hint in _HINTS.items() if words in (failure.problem or "")), _QUOTE)
+        usual = _INDENT if "block" in context else _QUOTE
+        hint = next((hint for words, hint in _HINTS.items() if words in (failure.problem or "")), usual)
         return Problem(file, mark.line + 1, mark.column + 1, f"not valid YAML: {failure.problem}{context}", hint)
     place = _end(data.removeprefix(b"\xef\xbb\xbf")[: getattr(failure, "position", 0)])
     return Problem(file, *place, f"not valid YAML: {getattr(failure, 'reason', failure)}", "remove it, or escape it")

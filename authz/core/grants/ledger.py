@@ -67,14 +67,9 @@ class Grant:
 
     def holding(self) -> Holding:
         """What the serving thread needs of an active grant."""
-        holder = self.request.holder
-        return Holding(
-            issuer=holder.issuer,
-            subject=holder.subject,
-            held=HeldGrant(entry=self.request.entry, id=self.id, until=float(self.until)),
-            seconds=self.request.seconds,
-            is_approved=self.approved is not None,
-        )
+        asked, is_approved = self.request, self.approved is not None
+        held = HeldGrant(asked.entry, self.id, float(self.until), asked.seconds, is_approved)
+        return Holding(issuer=asked.holder.issuer, subject=asked.holder.subject, held=held)
 
 
 class Ledger:

@@ -18,7 +18,7 @@ def view(grant: Grant, policy: Policy) -> dict[str, object]:
     """The grant under this policy. A member is there when it has a value."""
     asked, approved, ended = grant.request, grant.approved, grant.ended
     state = grant.state
-    is_suspended = state is State.ACTIVE and not grant.holding().is_permitted(policy)
+    is_suspended = state is State.ACTIVE and not policy.permits(grant.holding().held)
     found: dict[str, object] = {
         "id": asked.id,
         "state": SUSPENDED if is_suspended else state.value,

@@ -69,6 +69,13 @@ class Policy:
     def identify(self, claims: Claims, grants: tuple[HeldGrant, ...] = ()) -> Identity:
         """The identity for the verified claims: roles, whether an agent, and the role in Airflow itself.
 
-        `grants` are those in force for the token's issuer and subject. They count for entries that the policy has.
+        `grants` are those that the token's issuer and subject hold. Those count that the policy permits; where all do,
+        the identity has this very tuple twice.
         """
-        return self.roster.identify(claims, grants)
+        counting = tuple(filter(self.permits, grants)) if grants else grants
+        return self.roster.identify(claims, grants if len(counting) == len(grants) else counting, grants)
+
+    def permits(self, grant: HeldGrant) -> bool:
+        """Whether a grant counts: the policy has its entry, and permits its duration and how it was approved."""
+        entry = self.grantable.get(grant.entry)
+        return entry is not None and grant.seconds <= entry.longest and (grant.is_approved or not entry.approvers)

@@ -240,24 +240,20 @@ class Roster:
         self._floor = self._ranks.get(AUTHENTICATED, -1)
         self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
 
-    def identify(self, claims: Claims, grants: tuple[HeldGrant, ...] = ()) -> Identity:
-        """The identity for the verified claims under this policy, of a caller who holds these grants.
-
-        A grant of an entry that the policy has not is left out. Where none is, the identity has this very tuple.
-        """
+    def identify(self, claims: Claims, grants: tuple[HeldGrant, ...], held: tuple[HeldGrant, ...]) -> Identity:
+        """The identity for the verified claims under this policy, of a caller who holds grants, of which some count."""
         members = self._by_issuer.get(claims.issuer_name)
         given: set[str] = set()
         if members is not None:
             members.give(claims, given)
             self._anywhere.give(claims, given)
-        if grants:
-            entries = self._anywhere.grants if members is not None else {}
-            known = tuple(grant for grant in grants if grant.entry in entries)
-            grants = grants if len(known) == len(grants) else known
-            given.update(role for grant in grants for role in entries[grant.entry])
+            for grant in grants:
+                given.update(self._anywhere.grants[grant.entry])
+        else:
+            grants = ()
         key = frozenset(given)
         roles, agent, airflow_role = self._known.get(key) or self._amount(key)
-        return Identity(claims, roles, agent, airflow_role, None, grants)  # by position: each new token makes one
+        return Identity(claims, roles, agent, airflow_role, None, grants, held)  # by position: each new token makes one
 
     def _amount(self, given: frozenset[str]) -> tuple[frozenset[str], bool, str]:
         """All roles that the claims give, included ones too, and their combined result."""

@@ -33,11 +33,18 @@ class OwnFields(TypedDict):
     worker: Annotated[int, "number of its worker, from 0"]
 
 
-class GrantFields(TypedDict):
-    """A grant that a caller holds."""
+class GivenFields(TypedDict):
+    """What every grant that a caller holds has."""
 
     entry: Annotated[str, "entry of `grantable` in the policy"]
     id: Annotated[str, "id of the grant"]
+    seconds: Annotated[int, "how long it was given for"]
+
+
+class GrantFields(GivenFields, total=False):
+    """A grant that a caller holds."""
+
+    open: Annotated[Literal[True], "no one approved it, because no approval was needed; absent elsewhere"]
 
 
 class RequestFields(TypedDict, total=False):
@@ -47,11 +54,41 @@ class RequestFields(TypedDict, total=False):
     base: Annotated[str, "base path that Airflow is served under; absent without one"]
     narrowed: Annotated[Literal[True], "Airflow limits lists to the DAGs that the assertion names; absent elsewhere"]
     grants: Annotated[
-        tuple[GrantFields, ...], "grants that the caller holds, each with `entry` and `id`; absent where it holds none"
+        tuple[GrantFields, ...],
+        "grants of the caller that count, each with `entry`, `id`, `seconds` (how long it was given for), and `open`"
+        " if it needed no approval; absent where there are none",
+    ]
+    suspended: Annotated[
+        tuple[GrantFields, ...], "the same of those that the policy does not permit now; absent where there are none"
     ]
     since: Annotated[
         str, "last `until` in the policy that was over, in UTC: what had ended was left out; absent if nothing had"
     ]
+
+
+class DagsFields(TypedDict, total=False):
+    """How the DAGs differ that two assertions name: patterns of which one policy says something, and the other not."""
+
+    lost: Annotated[tuple[str, ...], "patterns that only the policy in force allows; each field is absent where empty"]
+    gained: Annotated[tuple[str, ...], "patterns that only the candidate allows"]
+    denied: Annotated[tuple[str, ...], "patterns that only the candidate denies"]
+    denied_before: Annotated[tuple[str, ...], "patterns that only the policy in force denies"]
+    left_out: Annotated[
+        int,
+        "how many more there are: each list has three at most; where the two have over 1,000 patterns in all, none is"
+        " listed, and all count",
+    ]
+
+
+class RightsFields(TypedDict, total=False):
+    """What a candidate would have an assertion say otherwise."""
+
+    airflow: Annotated[
+        tuple[str, ...],
+        "role in Airflow: that in force, and the candidate's; absent where both are alike",
+    ]
+    agent: Annotated[bool, "whether the candidate marks the caller as an agent"]
+    dags: Annotated[DagsFields, "how the DAGs differ to which Airflow limits the request"]
 
 
 class CandidateField(TypedDict):
@@ -66,9 +103,7 @@ class ShadowFields(CandidateField, total=False):
     decision: Annotated[str, "`allow` or `deny`; this, `reason` and `rule` are absent where all three are the record's"]
     reason: Annotated[str, "why"]
     rule: Annotated[str, "id of the candidate's rule that decides; empty where none does"]
-    rights: Annotated[
-        Literal[True], "both allow, and the assertion would name other DAGs or another Airflow role; absent elsewhere"
-    ]
+    rights: Annotated[RightsFields, "both allow, and the assertion would say something else: what; absent elsewhere"]
     unknown: Annotated[str, "why its verdict is not known: `issuer`, `token` or `error`; absent where it is"]
 
 

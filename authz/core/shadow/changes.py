@@ -82,7 +82,14 @@ def _same_callers(policy: Policy, candidate: Policy) -> bool:
     ours, theirs = policy.roles, candidate.roles
     if policy.airflow_roles != candidate.airflow_roles or ours.keys() != theirs.keys():
         return False
+    if _permitted(policy) != _permitted(candidate):
+        return False
     return all(_members(role) == _members(theirs[name]) for name, role in ours.items())
+
+
+def _permitted(policy: Policy) -> dict[str, tuple[float, bool]]:
+    """Which grants of each entry count (`Policy.permits`): how long ones, and whether only approved ones."""
+    return {entry.id: (entry.longest, bool(entry.approvers)) for entry in policy.grantable.values()}
 
 
 def _members(role: Role) -> tuple[object, ...]:

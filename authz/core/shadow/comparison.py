@@ -8,14 +8,14 @@ each check is counted.
 from typing import Final, Literal, NamedTuple
 
 from authz.core.decision.rights import airflow_role
-from authz.core.model import Allow, Decision, Identity, Request
+from authz.core.model import Allow, DagGrant, Decision, Identity, Request
 from authz.core.reasons import ALLOWED_BY_POLICY, DENIED_BY_POLICY, word_of
-from authz.core.record import ShadowFields
+from authz.core.record import DagsFields, RightsFields, ShadowFields
 
 Outcome = Literal["agree", "gain", "loss", "rights"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("agree", "gain", "loss", "rights")
 """`gain`: only the candidate allows. `loss`: only the policy in force does. `rights`: both allow, and the assertion
-would name other DAGs of a narrowed request, or another Airflow role."""
+would name other DAGs of a narrowed request, another Airflow role, or an agent where it named none."""
 
 Unknown = Literal["issuer", "token", "error"]
 UNKNOWN: Final[tuple[Unknown, ...]] = ("issuer", "token", "error")
@@ -26,6 +26,9 @@ EVALUATED: Final = (*ALLOWED_BY_POLICY, *DENIED_BY_POLICY)
 """Reasons of checks that are compared."""
 
 _REVISION_LENGTH: Final = 12
+_LISTED: Final = 3  # patterns of one kind, so that a record stays short
+_MOST_COMPARED: Final = 1_000  # patterns in all: a check must not wait for more
+_NO_DAGS: Final = DagGrant(())
 
 
 class Comparison(NamedTuple):
@@ -58,27 +61,58 @@ def compare(request: Request, in_force: Side, candidate: Side, same: Comparison)
     ours, theirs = in_force.decision, candidate.decision
     widened = isinstance(theirs, Allow)
     differs = isinstance(ours, Allow) is not widened
-    other_rights = not differs and _rights_differ(request, in_force, candidate)
-    if ours.reason is theirs.reason and ours.rule == theirs.rule and not other_rights:
+    rights = _other_rights(request, in_force, candidate)
+    if ours.reason is theirs.reason and ours.rule == theirs.rule and not rights:
         return same
     fields: ShadowFields = {**same.fields}
     if ours.reason is not theirs.reason or ours.rule != theirs.rule:
         fields |= {"decision": word_of(theirs.reason), "reason": theirs.reason.value, "rule": theirs.rule}
-    if other_rights:
-        fields["rights"] = True
+    if rights:
+        fields["rights"] = rights
         return Comparison("rights", None, fields)
     return Comparison(("gain" if widened else "loss") if differs else "agree", None, fields)
 
 
-def _rights_differ(request: Request, in_force: Side, candidate: Side) -> bool:
-    """Whether the assertion would say something else. Not its menu: that follows from other checks' verdicts."""
+def _other_rights(request: Request, in_force: Side, candidate: Side) -> RightsFields:
+    """What the assertion would say otherwise. Not its menu: that follows from other checks' verdicts."""
     (us, ours), (them, theirs) = in_force, candidate
+    found: RightsFields = {}
     if us is None or them is None or not isinstance(ours, Allow) or not isinstance(theirs, Allow):
-        return False
+        return found
+    if us.airflow_role != them.airflow_role or ours.level != theirs.level:
+        roles = airflow_role(us, ours), airflow_role(them, theirs)
+        if roles[0] != roles[1]:
+            found["airflow"] = roles
     if us.agent is not them.agent:
-        return True
+        found["agent"] = them.agent
     if request.narrowed and ours.dags != theirs.dags:
-        return True
-    if us.airflow_role == them.airflow_role and ours.level == theirs.level:
-        return False
-    return airflow_role(us, ours) != airflow_role(them, theirs)
+        found["dags"] = _other_dags(ours.dags or _NO_DAGS, theirs.dags or _NO_DAGS)
+    return found
+
+
+def _other_dags(ours: DagGrant, theirs: DagGrant) -> DagsFields:
+    """How two grants differ, by their patterns: another pattern may mean the same DAGs."""
+    patterns = len(ours.allowed) + len(ours.denied) + len(theirs.allowed) + len(theirs.denied)
+    if patterns > _MOST_COMPARED:
+        return {"left_out": patterns}
+    lost, gained = _apart(ours.allowed, theirs.allowed)
+    denied_before, denied = _apart(ours.denied, theirs.denied)
+    left_out = sum(max(len(one) - _LISTED, 0) for one in (lost, gained, denied, denied_before))
+    found: DagsFields = {}
+    if lost:
+        found["lost"] = lost[:_LISTED]
+    if gained:
+        found["gained"] = gained[:_LISTED]
+    if denied:
+        found["denied"] = denied[:_LISTED]
+    if denied_before:
+        found["denied_before"] = denied_before[:_LISTED]
+    if left_out:
+        found["left_out"] = left_out
+    return found
+
+
+def _apart(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The patterns that only one of the two has, in their order."""
+    us, them = frozenset(ours), frozenset(theirs)
+    return tuple(one for one in ours if one not in them), tuple(one for one in theirs if one not in us)

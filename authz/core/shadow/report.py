@@ -15,10 +15,19 @@ from authz.core.shadow.comparison import OUTCOMES, UNKNOWN
 _MOST_GROUPS: Final = 10_000
 _WITNESS: Final = ("id", "time", "plane", "method", "host", "path", "operation", "dag", "destination")
 _ORDER: Final = ("gain", "loss", "rights")
+_DAGS: Final = {
+    "lost": "no longer the DAGs",
+    "gained": "also the DAGs",
+    "denied": "without the DAGs",
+    "denied_before": "no longer without the DAGs",
+}
 
 
 class Difference(NamedTuple):
-    """A group of decisions: who, what comes of it, and which rule decides under either policy ("" if none does)."""
+    """A group of decisions: who, what comes of it, and which rule decides under either policy ("" if none does).
+
+    `rights` says in words what the assertion would say otherwise, where both allow.
+    """
 
     outcome: str
     caller: str
@@ -26,6 +35,7 @@ class Difference(NamedTuple):
     reason: str
     candidate_rule: str
     candidate_reason: str
+    rights: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -97,6 +107,7 @@ class Report:
             reason=reason,
             candidate_rule=_text(shadow.get("rule", rule)),
             candidate_reason=_text(shadow.get("reason", reason)),
+            rights=tuple(_rights(shadow["rights"])) if outcome == "rights" else (),
         )
         candidate = self.candidates.setdefault(revision, Tally(revision))
         self.newest = revision
@@ -120,8 +131,26 @@ def _outcome(record: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
     if ours not in {"allow", "deny"} or theirs not in {"allow", "deny"}:
         raise ValueError("decision")
     if ours == theirs:
-        return "rights" if shadow.get("rights") else "agree"
+        return "rights" if "rights" in shadow else "agree"
     return "gain" if theirs == "allow" else "loss"
+
+
+def _rights(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the assertion would say otherwise, in words."""
+    for name, kind in (("agent", bool), ("dags", dict)):
+        if not isinstance(found.get(name, kind()), kind):
+            raise TypeError(name)
+    if "airflow" in found:
+        ours, theirs = _texts(found["airflow"])
+        yield f"role in Airflow {ours or 'none'} → {theirs or 'none'}"
+    if "agent" in found:
+        yield "marked as an agent" if found["agent"] else "no longer marked as an agent"
+    dags = found.get("dags", {})
+    for name, words in _DAGS.items():
+        if name in dags:
+            yield f"{words} {', '.join(_texts(dags[name]))}"
+    if "left_out" in dags:
+        yield f"{int(dags['left_out'])} more patterns of DAGs that are not listed"
 
 
 def _caller(record: Mapping[str, Any]) -> str:
@@ -132,6 +161,12 @@ def _caller(record: Mapping[str, Any]) -> str:
     if record.get("identity", "?") == "" and record.get("subject", "") == "":
         return "anonymous"
     return _text(record.get("subject") or record.get("client") or f"identity {record.get('identity') or 'unknown'}")
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return [_text(one) for one in value]
 
 
 def _text(value: object) -> str:

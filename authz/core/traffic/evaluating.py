@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from authz.core.decision.decide import evaluate
-from authz.core.model import Decision, Identity, Plane
+from authz.core.model import Decision, HeldGrant, Identity, Plane
 from authz.core.policy import Policy, as_of, ends
 from authz.core.record import DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.replay import Callers, Case, Gap, identify, rebuild
@@ -71,7 +71,7 @@ class Traffic(Generic[_Kind]):
         self._policy, self._kind = policy, kind
         self._known: dict[bytes, Tally] = {}
         self._callers: Callers = {}
-        self._identities: dict[tuple[str, Plane, str, tuple[str, ...]], Identity | Gap] = {}
+        self._identities: dict[tuple[str, Plane, str, tuple[HeldGrant, ...]], Identity | Gap] = {}
         self._ends = ends(policy)
         self._editions: dict[int, Policy] = {}
 
@@ -154,7 +154,7 @@ class Traffic(Generic[_Kind]):
     def _identity(self, record: Mapping[str, Any], case: Case, policy: Policy) -> Identity | Gap | None:
         if case.caller is None or case.run is not None:
             return identify(case, policy)
-        key = record["identity"], case.request.plane, policy.edition, tuple(grant.entry for grant in case.grants)
+        key = record["identity"], case.request.plane, policy.edition, case.grants
         known = self._identities.get(key)
         if known is None and (known := identify(case, policy)) is not None:
             if len(self._identities) >= _MOST_KNOWN:

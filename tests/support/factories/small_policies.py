@@ -6,7 +6,7 @@
 import json
 
 from authz.core.errors import PolicyError
-from authz.core.model import Level, Plane, Request, Run
+from authz.core.model import HeldGrant, Level, Plane, Request, Run
 from authz.core.policy import Bundle, load
 from authz.core.policy.outbound import in_tunnel
 from authz.core.request.path import CONNECT
@@ -129,7 +129,8 @@ def roles(rng, issuers):
 def grantable(rng, plane):
     """No entry, one or two: roles, what a rule allows, or both."""
     for name in GRANTS[: rng.choice([0, 0, 1, 2])]:
-        entry = {"id": name, "requesters": ["authenticated"], "approvers": "none", "longest": "1d"}
+        approvers, longest = rng.choice(["none", ["authenticated"]]), rng.choice(["1h", "1d"])
+        entry = {"id": name, "requesters": ["authenticated"], "approvers": approvers, "longest": longest}
         if rng.random() < 0.6:
             entry["roles"] = names(rng, ["r0", "r1", "r2"])
         if "roles" not in entry or rng.random() < 0.4:
@@ -138,6 +139,11 @@ def grantable(rng, plane):
                 allowing = rule(rng, 0, plane)
             entry = {**{key: value for key, value in allowing.items() if key not in {"id", "roles"}}, **entry}
         yield entry
+
+
+def grant(rng, entry, name, until):
+    """A grant of an entry as someone may hold it: a policy may permit such ones or not."""
+    return HeldGrant(entry, name, until, rng.choice([3600, 3601]), is_approved=rng.random() < 0.5)
 
 
 def issuers_of(rng):

@@ -256,12 +256,9 @@ class Gate:
             subject = self._claims(who)["sub"]
             holders += [(who.issuer, subject, one.value) for one in who.memberships if one.kind is Kind.GRANT]
         return tuple(
-            Holding(
-                issuer=ISSUERS[issuer], subject=subject, held=HeldGrant(entry, f"g-{entry}", inf),
-                seconds=3600, is_approved=True,
-            )
+            Holding(issuer=ISSUERS[issuer], subject=subject, held=HeldGrant(entry, f"g-{entry}", inf, 3600))
             for issuer, subject, entry in holders
-        )  # fmt: skip
+        )
 
     def lines(self):
         """The lines of the log since the last time, with those of all callers."""

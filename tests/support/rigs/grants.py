@@ -116,4 +116,5 @@ class Rig:
 
     def held(self, subject="ana"):
         issuer = next(iter(self.policy.issuers))
-        return [one.entry for one in self.granted.held(issuer, subject, self.clock.wall(), self.policy)]
+        held = self.granted.held(issuer, subject, self.clock.wall())
+        return [one.entry for one in held if self.policy.permits(one)]

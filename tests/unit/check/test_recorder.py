@@ -410,14 +410,24 @@ def test_a_decision_names_the_grants_of_a_caller_who_holds_some_and_no_other_rec
     entry = '  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}'
     writer = Writer(load(f"{POLICY}grantable:\n{entry}\n"))
     ada, asked = claims(ISS, "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
-    writer.ask(asked, ada, grants=(HeldGrant("more", "g-1", 1e10), HeldGrant("gone", "g-2", 1e10)))
+    kept, open_one = HeldGrant("more", "g-1", 1e10, 3600), HeldGrant("more", "g-3", 1e10, 60, is_approved=False)
+    gone, longer = HeldGrant("gone", "g-2", 1e10, 7), HeldGrant("more", "g-4", 1e10, 86_401, is_approved=False)
+    writer.ask(asked, ada, grants=(gone, kept, open_one, longer))
     writer.ask(asked, ada)
     writer.ask(asked)
     entry, holding, *others = (json.loads(line) for line in b"".join(writer.sink.lines).splitlines())
     assert (entry["type"], "grants" in entry) == ("identity", False)
-    assert holding["grants"] == [{"entry": "more", "id": "g-1"}]
+    assert holding["grants"] == [
+        {"entry": "more", "id": "g-1", "seconds": 3600},
+        {"entry": "more", "id": "g-3", "seconds": 60, "open": True},
+    ]
+    assert holding["suspended"] == [
+        {"entry": "gone", "id": "g-2", "seconds": 7},
+        {"entry": "more", "id": "g-4", "seconds": 86_401, "open": True},
+    ]
     assert (holding["decision"], holding["rule"]) == ("allow", "grant/more")
-    assert [one.get("grants") for one in others] == [None, None]
+    assert [one.keys() & {"grants", "suspended"} for one in others] == [set(), set()]
     assert all("grant" not in str(one) for one in others)
     SCHEMA.validate(holding)
-    assert not SCHEMA.is_valid({**holding, "grants": [{"entry": "more"}]})
+    for name in ("grants", "suspended"):
+        assert not SCHEMA.is_valid({**holding, name: [{"entry": "more", "id": "g-1"}]})

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from math import inf
 from types import SimpleNamespace
+
+import pytest
 
 from authz.authn.sessions import Session
 from authz.check.check_record import CheckRecord
 from authz.check.shadow import Candidate, Shadow
 from authz.core.decision.decide import evaluate
 from authz.core.documents.moments import moment_text
-from authz.core.model import HttpRequest, Plane
+from authz.core.model import HeldGrant, HttpRequest, Plane
 from authz.core.policy.rules import held
 from authz.core.reasons import word_of
 from authz.core.shadow import Changes
@@ -227,27 +230,54 @@ def test_a_candidate_in_which_something_has_ended_is_compared_no_more():
         assert "shadow" not in beside.rig.record
 
 
-def test_the_candidate_sees_the_grants_that_the_caller_holds():
-    entry = (
-        '\ngrantable:\n  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:%s"]}\n'
-    )
-    policy, candidate = load(POLICY + entry % "read"), load(POLICY + entry % "delete")
+ENTRY = '\ngrantable:\n  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}\n'
+MORE = load(POLICY + ENTRY)
+OTHER = load(POLICY + ENTRY.replace("pools:read", "pools:delete"))
+SHORTER = load(POLICY + ENTRY.replace("1d", "1h"))
+APPROVED = load(POLICY + ENTRY.replace("none", "[viewer]"))
+DAY_LONG = (HeldGrant("more", "g1", inf, 86_400),)
+OPEN = (HeldGrant("more", "g1", inf, 60, is_approved=False),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidate", "grants", "ours", "theirs"),
+    [
+        (MORE, OTHER, held(["more"]), "allow", "deny"),
+        (MORE, OTHER, (), "deny", None),
+        (MORE, SHORTER, DAY_LONG, "allow", "deny"),
+        (SHORTER, MORE, DAY_LONG, "deny", "allow"),
+        (MORE, SHORTER, OPEN, "allow", None),
+        (MORE, APPROVED, OPEN, "allow", "deny"),
+        (APPROVED, MORE, OPEN, "deny", "allow"),
+        (MORE, APPROVED, DAY_LONG, "allow", None),
+        (load(), MORE, DAY_LONG, "deny", "allow"),
+    ],
+    ids=[
+        *("gives-other-rights", "none-held", "too-long", "no-more-too-long", "short-enough"),
+        *("approval-needed", "approval-no-more-needed", "approved", "entry-is-new"),
+    ],
+)
+@pytest.mark.parametrize("with_changes", [True, False])
+def test_of_the_grants_that_the_caller_holds_those_count_that_the_candidate_permits(  # noqa: PLR0917
+    policy, candidate, grants, ours, theirs, with_changes
+):
     who, asked = claims("https://idp.test", "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
     who.issuer, (issuer,) = ISS, policy.issuers.values()
     session = Session(
         identity=policy.identify(who), standing=SimpleNamespace(issuer=issuer), starts=0.0, ends=1e12, dies_at=1e12,
         marks=0, whole=True,
     )  # fmt: skip
-    newest = Candidate(policy=candidate)
+    newest = Candidate(
+        policy=candidate,
+        beside=policy if with_changes else None,
+        changes=Changes(policy, candidate) if with_changes else None,
+    )
     shadow = Shadow(lambda: newest, Metrics())
     http = HttpRequest(plane="inbound", audience="", method="GET", authority="airflow.test", target="/api/v2/pools")
-    for grants, ours, theirs in (
-        (held(["more"]), "allow", "deny"),
-        ((), "deny", None),
-        (held(["more"]), "allow", "deny"),
-    ):
-        identity = policy.identify(who, grants)
+    for holding in (grants, (), grants):
+        identity = policy.identify(who, holding)
         decision = evaluate(asked, identity, policy)
         check = CheckRecord(id="d", http=http, request=asked, identity=identity, account=session, policy=policy)
         shadow.compare(check, decision)
-        assert (word_of(decision.reason), check.shadow.fields.get("decision")) == (ours, theirs)
+        expected = (ours, theirs) if holding else ("deny", None)
+        assert (word_of(decision.reason), check.shadow.fields.get("decision")) == expected

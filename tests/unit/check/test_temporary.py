@@ -108,8 +108,11 @@ def test_when_the_policy_loses_or_narrows_the_entry_it_is_over_until_the_policy_
     for text in (TEXT.replace("id: oncall", "id: other"), TEXT.replace("longest: 3d", "longest: 59m")):
         gate.rig.policy = load(text)
         assert [gate.http(), gate.http()] == [403, 403]
+        held = [{"entry": "oncall", "id": "g0000001", "seconds": HOUR}]
+        assert (gate.rig.record.get("grants"), gate.rig.record["suspended"]) == (None, held)
         gate.rig.policy = load(TEXT)
         assert [gate.http(), gate.http()] == [200, 200]
+        assert (gate.rig.record["grants"], gate.rig.record.get("suspended")) == (held, None)
     gate.rig.policy = load(TEXT.replace("id: oncall", "id: other"))
     gate.take(ended())
     gate.rig.policy = load(TEXT)

@@ -111,11 +111,23 @@ def test_what_no_role_has_is_said_beside_the_answer(run):
     assert json.loads(run("check", *question, "--json").stdout)["notes"][-1] == near[6:-1]
 
 
-def test_many_questions_say_it_once(run, tmp_path):
-    (tmp_path / "asked").write_text("GET /api/v2/dags --group reeders\nGET /api/v2/pools --group reeders\n")
-    found = run("check", "--requests", tmp_path / "asked")
-    assert len(found.stdout.splitlines()) == 2
-    assert found.stderr == "note: no role has the group `reeders` (did you mean `readers`?)\n"
+def test_of_many_questions_each_has_the_notes_that_it_has_alone(run, tmp_path):
+    asked = ["GET /api/v2/dags --group reeders", "GET /api/v2/pools --group readers", "POST /api/v2/pools --client elt"]
+    (tmp_path / "asked").write_text("\n".join(asked))
+    for more in ([], ["--json"]):
+        found = run("check", "--requests", tmp_path / "asked", *more)
+        alone = [run("check", *question.split(), *more) for question in asked]
+        assert found.stderr == ""
+        if more:
+            shown = [json.loads(line)["notes"] for line in found.stdout.splitlines()]
+            assert shown == [json.loads(one.stdout)["notes"] for one in alone]
+            assert [bool(notes) for notes in shown] == [True, False, True]
+        else:
+            notes = [line for one in alone for line in one.stdout.splitlines() if "no role has" in line]
+            lines = found.stdout.splitlines()
+            assert [line for line in lines if line.startswith("  ")] == notes
+            assert [line.rpartition("  ")[2] for line in lines if not line.startswith("  ")] == asked
+            assert lines[1] == "  no role has the group `reeders` (did you mean `readers`?)"
 
 
 GRANTABLE = (

@@ -583,7 +583,9 @@ class TestFailures:
 
     def test_a_missing_file_is_told(self, run):
         result = run("serve", "--settings", "none.yaml")
-        assert (result.exit_code, result.output) == (2, "error: none.yaml: cannot be read: No such file or directory\n")
+        hint = "name another one with --settings, or begin with `authz init`"
+        told = f"error: none.yaml: cannot be read: No such file or directory ({hint})\n"
+        assert (result.exit_code, result.output) == (2, told)
 
     def test_an_output_that_cannot_be_written(self, run):
         (run.folder / "authz.yaml").write_text(TestEnvoy.SETTINGS)
@@ -673,6 +675,21 @@ class TestTokenReport:
     def test_missing_groups_are_explained(self, run, jwks):
         result = run("token", "inspect", "--jwks", jwks, stdin=token(groups=None))
         assert "groups   - (none in groups; the token has aud, client_id," in result.output
+
+    @pytest.mark.parametrize(
+        ("groups", "notes"),
+        [
+            (["x", "data-raeders"], ["no role has the group `data-raeders` (did you mean `data-readers`?)"]),
+            (["x"], ["no role has the group `x`"]),
+            (["data-readers", "data-raeders"], []),
+        ],
+    )
+    def test_a_caller_without_a_role_learns_which_group_is_nearly_one_of_a_role(self, run, jwks, groups, notes):
+        made = token(groups=groups)
+        shown = run("token", "inspect", "--jwks", jwks, stdin=made).output.splitlines()
+        found = json.loads(run("token", "inspect", "--jwks", jwks, "--json", stdin=made).output)["notes"]
+        assert [line.removeprefix("note     ") for line in shown if line.startswith("note")] == found
+        assert [note for note in found if "group" in note] == notes
 
     def test_rules_are_shown_with_their_conditions(self, run, jwks):
         result = run("token", "inspect", "--jwks", jwks, stdin=token(client_id="sales-etl", azp=None))

@@ -41,6 +41,23 @@ def test_the_differences_are_grouped_with_a_witness(log):
     ]
 
 
+def test_it_says_which_rights_differ_where_both_allow(log):
+    rights = {"airflow": ["viewer", "op"], "dags": {"lost": ["sales_\x1b[2K"]}}
+    path = log(record({"revision": "c1", "rights": rights}), record({"revision": "c1", "rights": {"agent": False}}))
+    assert run(path).output.splitlines() == [
+        "candidate c1, beside aaaaaaaaaaaa: 2 decisions compared",
+        "    0 agree, 0 would be allowed, 0 would be denied, 2 would have other rights",
+        "would have other rights alice, 1 times: rule `readers`",
+        "    no longer marked as an agent",
+        "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
+        "would have other rights alice, 1 times: rule `readers`",
+        r"    role in Airflow viewer → op; no longer the DAGs sales_\x1b[2K",
+        "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
+    ]
+    [first, _] = json.loads(run(path, "--json").output)["candidates"][0]["differences"]
+    assert first["rights"] == ["no longer marked as an agent"]
+
+
 @pytest.mark.parametrize(
     ("records", "status"),
     [
@@ -52,7 +69,7 @@ def test_the_differences_are_grouped_with_a_witness(log):
         ([record(SAME), record({"revision": "c1", "unknown": "error"})], 1),
         ([record(SAME), record({"revision": "c1", "unknown": "token"})], 0),  # no caller, on a public route
         ([record({"revision": "c2", "unknown": "issuer"}), record(SAME)], 0),
-        ([record({"revision": "c1", "rights": True})], 1),
+        ([record({"revision": "c1", "rights": {"agent": True}})], 1),
         ([record()], 1),
         ([], 1),
     ],

@@ -3,8 +3,8 @@
 import pytest
 
 from authz.core.decision.decide import evaluate
-from authz.core.model import Allow, Deny, Level, Plane, Run
-from authz.core.policy import Policy
+from authz.core.model import Allow, Deny, HeldGrant, Level, Plane, Run
+from authz.core.policy import NEVER, Policy
 from authz.core.reasons import Reason
 from authz.core.record import identity_id, written
 from authz.core.replay import GAPS, Case, Gap, decide_again, identify, rebuild
@@ -275,15 +275,15 @@ def test_a_time_that_the_gate_does_not_write_is_malformed(changes):
 
 
 GRANTED = '{id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}'
-HELD = [{"entry": "more", "id": "g1"}, {"entry": "gone", "id": "g2"}]
+HELD = [{"entry": "more", "id": "g1", "seconds": 3600}, {"entry": "gone", "id": "g2", "seconds": 60, "open": True}]
 
 
 def test_a_record_is_decided_again_with_the_grants_that_the_caller_held():
     told = record(path="/api/v2/pools", rule="grant/more", grants=HELD)
     policy = load(RULES, grantable=GRANTED)
     case = rebuild(told, ENTRIES)
-    assert [(grant.entry, grant.id) for grant in case.grants] == [("more", "g1"), ("gone", "g2")]
-    assert identify(case, policy).grants == case.grants[:1]
+    assert case.grants == (HeldGrant("gone", "g2", NEVER, 60, False), HeldGrant("more", "g1", NEVER, 3600))
+    assert identify(case, policy).grants == case.grants[1:]
     decided = decide_again(case, policy)
     assert (decided.reason, decided.rule) == (Reason.RULE, "grant/more")
     assert isinstance(decide_again(rebuild({**told, "grants": HELD[1:]}, ENTRIES), policy), Deny)
@@ -294,9 +294,44 @@ def test_a_grant_of_an_entry_that_the_candidate_has_not_gives_nothing():
     assert isinstance(decided, Deny)
 
 
-@pytest.mark.parametrize("grants", [["more"], [{"entry": "more"}], [{"entry": 1, "id": "g"}], 1, [None]])
-def test_grants_that_no_gate_writes_are_malformed(grants):
-    assert rebuild(record(grants=grants), ENTRIES) is Gap.MALFORMED
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (("longest: 1d", "longest: 1h"), True),
+        (("longest: 1d", "longest: 59m"), False),
+        (("approvers: none", "approvers: [op]"), True),
+    ],
+)
+@pytest.mark.parametrize("field", ["grants", "suspended"])
+def test_a_held_grant_counts_exactly_while_the_policy_permits_what_was_given(field, change, counts):
+    """Whether it counted under the policy that decided or not: another one may permit less, or more."""
+    policy = load(RULES, grantable=GRANTED.replace(*change))
+    told = record(path="/api/v2/pools", **{field: HELD[:1]})
+    assert isinstance(decide_again(rebuild(told, ENTRIES), policy), Allow) is counts
+
+
+@pytest.mark.parametrize(("approvers", "counts"), [("none", True), ("[op]", False)])
+def test_a_grant_that_no_one_approved_counts_only_where_none_has_to_be(approvers, counts):
+    policy = load(RULES, grantable=GRANTED.replace("approvers: none", f"approvers: {approvers}"))
+    told = record(path="/api/v2/pools", grants=[{**HELD[0], "open": True}])
+    assert isinstance(decide_again(rebuild(told, ENTRIES), policy), Allow) is counts
+
+
+WHOLE = {"entry": "more", "id": "g", "seconds": 60}
+
+
+@pytest.mark.parametrize("field", ["grants", "suspended"])
+@pytest.mark.parametrize(
+    "grants",
+    [
+        ["more"], 1, [None], [{}], [{"entry": "more", "id": "g"}],
+        *([{**WHOLE, **wrong}] for wrong in (
+            {"entry": 1}, {"id": None}, {"seconds": "60"}, {"seconds": True}, {"seconds": 1.5}, {"open": False},
+        )),
+    ],
+)  # fmt: skip
+def test_grants_that_no_gate_writes_are_malformed(field, grants):
+    assert rebuild(record(**{field: grants}), ENTRIES) is Gap.MALFORMED
 
 
 def test_grants_of_an_anonymous_caller_are_none():

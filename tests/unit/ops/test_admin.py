@@ -13,18 +13,12 @@ from authz.ops.admin import AdminServer, Readiness
 from authz.ops.metrics import Metrics
 from authz.sessions.grants_port import not_enabled
 from tests.support.simulators.idp import PATIENCE_S
+from tests.support.waiting import wait_for
 
 KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}
 
 
 UNFINISHED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 class State:
@@ -333,10 +327,14 @@ class TestPlaces:
     @pytest.mark.parametrize("target", ["/grants", "/grants/0123456789/approve"])
     def test_bodies_that_do_not_arrive_hold_half_of_the_connections(self, serve, open_sockets, target):
         server = serve(connections=self.PLACES, deadline_s=PATIENCE_S)
-        clients = [open_sockets(server) for _ in range(self.PLACES // 2)]
-        for client in clients:
-            client.sendall(UNFINISHED % target.encode())
-        wait_for(lambda: request(server, "/grants")[0] == 503)
+
+        def is_full():
+            if request(server, "/grants")[0] == 503:
+                return True
+            open_sockets(server).sendall(UNFINISHED % target.encode())  # refused if it comes meanwhile
+            return False
+
+        wait_for(is_full)
         late = open_sockets(server)
         late.sendall(UNFINISHED % target.encode())
         assert late.recv(12) == b"HTTP/1.1 503", "its body is not waited for"

@@ -16,6 +16,7 @@ import pytest
 from authz.core.errors import AuditUnavailableError, ConfigError
 from authz.ops.decision_log import LONGEST_WAIT_S, DecisionSink, WaitingAge
 from tests.support.simulators.idp import PATIENCE_S
+from tests.support.waiting import wait_for as until
 
 
 class Stream:
@@ -44,13 +45,6 @@ class Stream:
     def until_tried(self, times=1):
         for _ in range(times):
             assert self.attempts.acquire(timeout=PATIENCE_S)
-
-
-def until(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        threading.Event().wait(0.005)
 
 
 def current(sink):

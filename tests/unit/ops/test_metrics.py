@@ -113,6 +113,24 @@ def test_a_refused_policy_names_the_test_that_fails_until_one_is_in_force(metric
     assert refused() == {}
 
 
+def test_a_refused_file_of_a_team_is_shown_with_what_is_served_of_it_until_it_is_good(metrics):
+    def refused():
+        text, _ = metrics.exposition()
+        families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+        shown = families["authz_policy_file_refused"].samples
+        return {sample.labels["file"]: (sample.labels["serves"], sample.value) for sample in shown}
+
+    assert refused() == {}
+    metrics.policy_files_refused({"teams/hr.yaml": "last good", "teams/sales.yaml": "left out"})
+    assert refused() == {"teams/hr.yaml": ("last good", 1), "teams/sales.yaml": ("left out", 1)}
+    metrics.policy_files_refused({"teams/sales.yaml": "last good"})
+    assert refused() == {"teams/sales.yaml": ("last good", 1)}
+    metrics.policy_refused("a mistake of the policy file")
+    assert refused() == {"teams/sales.yaml": ("last good", 1)}, "another gauge says that"
+    metrics.policy_files_refused({})
+    assert refused() == {}
+
+
 def test_gauges_are_read_at_the_scrape(metrics):
     metrics.parked = 2
     metrics.watch_sink(lambda: SinkStatus(queued=7, dropped=5, failed="full", oldest_s=3.5))

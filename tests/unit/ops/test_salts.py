@@ -5,15 +5,14 @@ import fcntl
 import json
 import os
 import threading
-import time
 
 import pytest
 
 from authz.core.errors import ConfigError
 from authz.ops import salts as module
 from authz.ops.salts import COMMON, Salts
-from tests.e2e.envoy_harness import wait_for
 from tests.support.simulators.idp import PATIENCE_S
+from tests.support.waiting import wait_for as until
 
 ISS = "https://idp.test"
 
@@ -44,10 +43,6 @@ def made(salts, subject="alice", issuer=ISS):
     assert salts.make(issuer, subject, done.set)
     assert done.wait(PATIENCE_S)
     return salts.of(issuer, subject)
-
-
-def until(condition):
-    wait_for(condition, "it does not happen", pause=time.sleep)
 
 
 def lines(path):
@@ -363,7 +358,7 @@ class TestFailing:
         with path.open("rb+") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             assert salts.make(ISS, "first", done.release)
-            wait_for(salts._queue.empty, "the thread takes none", pause=time.sleep)
+            until(salts._queue.empty)
             assert salts.make(ISS, "a", done.release)
             assert salts.make(ISS, "b", done.release)
             assert not salts.make(ISS, "c", done.release)

@@ -15,7 +15,8 @@ from authz.sessions.grants_file import GrantsFile
 from authz.system import shared_file
 from tests.support.factories.grants import DAY, HOUR, ONCALL, approved, ended, policy, requested
 from tests.support.factories.tokens import ISS, NOW
-from tests.support.simulators.idp import PATIENCE_S, SimClock
+from tests.support.simulators.idp import SimClock
+from tests.support.waiting import wait_for
 
 POLICY = policy()
 
@@ -33,15 +34,8 @@ class Process:
             self.granter.record(lambda _ledger, _now, event=event: event)
 
     def held(self, subject="ana", wall=None):
-        found = self.granted.held(ISS, subject, self.clock.wall() if wall is None else wall, POLICY)
+        found = self.granted.held(ISS, subject, self.clock.wall() if wall is None else wall)
         return [grant.id for grant in found]
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ class TestRefusals:
         assert rig.post(f"/grants/{name}/end", token=theirs)[0] == 404
         assert rig.send("GET", "/grants", token=theirs)[1]["grants"] == []
         assert rig.approve(name)[0] == 200
-        assert rig.granted.held("https://second.test", "ana", rig.clock.wall(), rig.policy) == ()
+        assert rig.granted.held("https://second.test", "ana", rig.clock.wall()) == ()
 
     @pytest.mark.parametrize("name", ["0" * 20, "f" * 20, "a" * 42])
     def test_a_guessed_id_is_unknown_as_is_one_that_is_not_for_the_caller(self, rig, name):

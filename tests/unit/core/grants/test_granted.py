@@ -1,10 +1,11 @@
-"""What the serving thread sees: nothing after its end, nothing that the policy does not permit, the same object."""
+"""What the serving thread sees: nothing after its end, whatever a policy permits, the same object."""
 
 from authz.core.grants import Granted, Ledger
+from authz.core.model import HeldGrant
+from authz.core.policy import NEVER
 from tests.support.factories.grants import DAY, HOUR, NIGHT, ONCALL, approved, policy, requested
+from tests.support.factories.policies import claims
 from tests.support.factories.tokens import ISS, NOW
-
-POLICY = policy()
 
 
 def ledger(*events):
@@ -20,8 +21,8 @@ def table(*events):
     return granted
 
 
-def held(granted, subject="ana", wall=NOW + 60, under=POLICY, issuer=ISS):
-    return granted.held(issuer, subject, wall, under)
+def held(granted, subject="ana", wall=NOW + 60, issuer=ISS):
+    return granted.held(issuer, subject, wall)
 
 
 def ids(found):
@@ -53,7 +54,6 @@ def test_it_is_the_same_object_until_something_changes_for_this_identity():
     granted.put(later.active())
     assert held(granted) is anas
     assert ids(held(granted, "eve")) == ["g0000004", "g0000002"] != ids(eves)
-    assert held(granted, under=policy()) is anas, "the same under an equal policy"
 
 
 def test_from_its_end_on_it_is_gone_and_a_clock_that_is_set_back_does_not_bring_it_back():
@@ -77,13 +77,27 @@ def test_after_a_clock_that_was_far_ahead_new_grants_count():
     assert ids(held(granted)) == ["g0000003"]
 
 
-def test_what_the_policy_no_longer_permits_is_not_held_and_comes_back_with_the_policy():
-    granted = table(*BOTH, requested("g0000003", entry="night", open=True))
-    assert ids(held(granted)) == ["g0000003", "g0000001"]
-    assert ids(held(granted, under=policy(NIGHT))) == ["g0000003"]
-    assert ids(held(granted, under=policy(ONCALL.replace("3d", "59m"), NIGHT))) == ["g0000003"]
-    assert ids(held(granted, under=policy(ONCALL, NIGHT.replace("none", "[lead]")))) == ["g0000001"]
-    assert ids(held(granted)) == ["g0000003", "g0000001"]
+def test_what_a_policy_does_not_permit_is_held_and_does_not_count_there():
+    found = held(table(*BOTH, requested("g0000003", entry="night", open=True)))
+    assert ids(found) == ["g0000003", "g0000001"]
+    for under, counting in (
+        (policy(), ["g0000003", "g0000001"]),
+        (policy(NIGHT), ["g0000003"]),
+        (policy(ONCALL.replace("3d", "1h"), NIGHT), ["g0000003", "g0000001"]),
+        (policy(ONCALL.replace("3d", "59m"), NIGHT), ["g0000003"]),
+        (policy(ONCALL, NIGHT.replace("none", "[lead]")), ["g0000001"]),
+        (policy(ONCALL.replace("[lead]", "none"), NIGHT), ["g0000003", "g0000001"]),
+    ):
+        who = under.identify(claims(), found)
+        assert (ids(who.grants), who.held) == (counting, found)
+        assert {role for role in who.roles if role.startswith("grant/")} == {
+            {"g0000001": "grant/oncall", "g0000003": "grant/night"}[name] for name in counting
+        }
+
+
+def test_a_grant_that_is_only_described_counts_where_the_entry_is():
+    assert policy().permits(HeldGrant("oncall", "", NEVER))
+    assert not policy(NIGHT).permits(HeldGrant("oncall", "", NEVER))
 
 
 def test_putting_the_same_again_changes_nothing():

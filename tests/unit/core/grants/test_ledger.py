@@ -27,13 +27,13 @@ def test_a_request_waits_until_it_is_approved_and_then_lasts_its_duration_from_t
     assert state(ledger) is State.ACTIVE
     [held] = ledger.active()
     assert (held.issuer, held.subject, held.held.until) == (ISS, "ana", NOW + 600 + HOUR)
-    assert (held.seconds, held.is_approved) == (HOUR, True)
+    assert (held.held.seconds, held.held.is_approved) == (HOUR, True)
 
 
 def test_a_request_that_needs_no_approval_is_in_force_at_once():
     ledger = made(requested(open=True))
     [held] = ledger.active()
-    assert (held.held.until, held.is_approved) == (NOW + HOUR, False)
+    assert (held.held.until, held.held.is_approved) == (NOW + HOUR, False)
     assert not ledger.apply(approved()), "it would begin anew"
 
 

@@ -43,25 +43,76 @@ def test_another_verdict_reason_or_rule_is_on_record(ours, theirs, outcome):
     assert outcome in OUTCOMES
 
 
-@pytest.mark.parametrize(("narrowed", "outcome"), [(True, "rights"), (False, "agree")])
-def test_other_dags_are_other_rights_where_airflow_narrows_the_request(narrowed, outcome):
-    other = Allow(Reason.RULE, "readers", "dags:read", "", DagGrant(("b*",)), "viewer")
-    found = compared(ALLOW, other, asked=request("GET", "/api/v2/dags", narrowed=narrowed))
-    assert found.outcome == outcome
-    assert found.fields == {"revision": SHOWN, **({"rights": True} if narrowed else {})}
+NARROWED = request("GET", "/api/v2/dags", narrowed=True)
 
 
-@pytest.mark.parametrize(("role", "outcome"), [("admin", "rights"), ("viewer", "agree")])
-def test_another_airflow_role_is_other_rights_if_the_operation_does_not_need_as_much(role, outcome):
+def naming(*allowed, denied=()):
+    """An allow whose assertion names these DAGs."""
+    return Allow(Reason.RULE, "readers", "dags:read", "", DagGrant(allowed, tuple(denied)), "viewer")
+
+
+@pytest.mark.parametrize("narrowed", [True, False])
+def test_other_dags_are_other_rights_where_airflow_narrows_the_request(narrowed):
+    found = compared(ALLOW, naming("b*"), asked=request("GET", "/api/v2/dags", narrowed=narrowed))
+    rights = {"rights": {"dags": {"lost": ("a*",), "gained": ("b*",)}}}
+    assert found.outcome == ("rights" if narrowed else "agree")
+    assert found.fields == {"revision": SHOWN, **(rights if narrowed else {})}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "differs"),
+    [
+        (naming("a*", "b"), naming("b"), {"lost": ("a*",)}),
+        (naming("b"), naming("a*", "b"), {"gained": ("a*",)}),
+        (naming("*"), naming("*", denied=["a_secret"]), {"denied": ("a_secret",)}),
+        (naming("*", denied=["a_secret", "b"]), naming("*", denied=["b"]), {"denied_before": ("a_secret",)}),
+        (
+            naming(*"abcdef"),
+            naming(*"defghijk", denied=["x"]),
+            {"lost": ("a", "b", "c"), "gained": ("g", "h", "i"), "denied": ("x",), "left_out": 2},
+        ),
+        (naming(), Allow(Reason.RULE, "readers", "dags:read", "", None, "viewer"), {}),
+    ],
+)
+def test_the_patterns_that_one_policy_has_alone_are_on_record_three_of_a_kind(ours, theirs, differs):
+    assert compared(ours, theirs, asked=NARROWED).fields["rights"] == {"dags": differs}
+
+
+def test_of_very_many_patterns_only_their_number_is_on_record():
+    many = [f"dag-{number:04}" for number in range(600)]
+    assert compared(naming(*many[:500]), naming(*many[100:600]), asked=NARROWED).fields["rights"]["dags"] == {
+        "lost": ("dag-0000", "dag-0001", "dag-0002"),
+        "gained": ("dag-0500", "dag-0501", "dag-0502"),
+        "left_out": 194,
+    }
+    found = compared(naming(*many[:501]), naming(*many[100:600]), asked=NARROWED)
+    assert (found.outcome, found.fields["rights"]) == ("rights", {"dags": {"left_out": 1001}})
+
+
+@pytest.mark.parametrize(("role", "differs"), [("admin", {"airflow": ("viewer", "admin")}), ("viewer", None)])
+def test_another_airflow_role_is_other_rights_if_the_operation_does_not_need_as_much(role, differs):
     them = identity("viewer")
     them.airflow_role = role
-    assert compared(ALLOW, ALLOW, them=them).outcome == outcome
+    found = compared(ALLOW, ALLOW, them=them)
+    assert (found.outcome, found.fields.get("rights")) == ("rights" if differs else "agree", differs)
 
 
-def test_the_mark_of_an_agent_is_a_right_that_the_assertion_says():
+@pytest.mark.parametrize("marked", [True, False])
+def test_the_mark_of_an_agent_is_a_right_that_the_assertion_says(marked):
+    us, them = identity("viewer"), identity("viewer")
+    us.agent, them.agent = not marked, marked
+    found = compared(ALLOW, ALLOW, us=us, them=them)
+    assert (found.outcome, found.fields["rights"]) == ("rights", {"agent": marked})
+
+
+def test_all_that_differs_is_on_record_beside_another_rule():
     them = identity("viewer")
-    them.agent = True
-    assert compared(ALLOW, ALLOW, them=them).outcome == "rights"
+    them.agent, them.airflow_role = True, "op"
+    other = Allow(Reason.RULE, "others", "dags:read", "", DagGrant(("*",)), "viewer")
+    assert compared(ALLOW, other, asked=NARROWED, them=them).fields == {
+        "revision": SHOWN, "decision": "allow", "reason": "rule", "rule": "others",
+        "rights": {"airflow": ("viewer", "op"), "agent": True, "dags": {"lost": ("a*",), "gained": ("*",)}},
+    }  # fmt: skip
 
 
 def test_anonymous_callers_have_no_rights_to_compare():

@@ -33,7 +33,7 @@ def test_what_was_compared_is_counted_for_each_candidate():
         record(SAME),
         record(LOSS),
         record(GAIN, **denied),
-        record({"revision": "c1", "rights": True}),
+        record({"revision": "c1", "rights": {"agent": True}}),
         record({"revision": "c1", "unknown": "issuer"}),
         record({"revision": "c2"}, revision="b" * 64),
         record(),
@@ -53,6 +53,34 @@ def test_decisions_that_differ_alike_are_one_group_with_its_first_as_the_witness
     assert first == Difference("loss", "alice", "readers", "rule", "", "no_rule")
     assert second.caller == "bob"
     assert (group.count, group.witness["id"], group.witness["path"]) == (2, "d1", "/api/v2/dags")
+
+
+RIGHTS = {
+    "airflow": ["", "op"], "agent": True,
+    "dags": {"lost": ["a*", "b"], "gained": ["*"], "denied": ["c"], "denied_before": ["d"], "left_out": 7},
+}  # fmt: skip
+
+
+def test_which_rights_differ_is_said_in_words_and_decisions_in_which_others_do_are_another_group():
+    other = {"agent": False, "airflow": ["op", "viewer"]}
+    logged = [record({"revision": "c1", "rights": rights}) for rights in (RIGHTS, other, RIGHTS, {"later": 1})]
+    found = [(group.count, difference.rights) for difference, group in of(*logged).candidates["c1"].sorted()]
+    assert found == [
+        (
+            2,
+            (
+                "role in Airflow none → op",
+                "marked as an agent",
+                "no longer the DAGs a*, b",
+                "also the DAGs *",
+                "without the DAGs c",
+                "no longer without the DAGs d",
+                "7 more patterns of DAGs that are not listed",
+            ),
+        ),
+        (1, ()),
+        (1, ("role in Airflow op → viewer", "no longer marked as an agent")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +114,11 @@ def test_lines_of_other_types_and_versions_are_skipped(line):
 @pytest.mark.parametrize(
     "shadow",
     ["text", 5, {}, {"revision": 5}, {"revision": "c1", "unknown": "guess"},
-     {**LOSS, "decision": "maybe"}, {**LOSS, "rule": None}],
+     {**LOSS, "decision": "maybe"}, {**LOSS, "rule": None},
+     *({"revision": "c1", "rights": rights} for rights in (
+         True, [], {"airflow": "op"}, {"airflow": ["op"]}, {"airflow": [1, 2]}, {"agent": "yes"}, {"dags": ["a"]},
+         {"dags": {"lost": [1]}}, {"dags": {"lost": "ab"}}, {"dags": {"left_out": "many"}},
+     ))],
 )  # fmt: skip
 def test_what_the_gate_does_not_write_is_counted_as_malformed(shadow):
     found = of(record(shadow))
