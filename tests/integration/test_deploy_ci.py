@@ -19,7 +19,11 @@ CI = ROOT / "deploy" / "ci"
 POLICY = """\
 version: 1
 issuers:
-  - {name: corp, issuer: "https://idp.example.com", audiences: {inbound: [airflow]}, algorithms: [RS256]}
+  - name: corp
+    issuer: "https://idp.example.com"
+    audiences: {inbound: [airflow], egress: [airflow-egress]}
+    algorithms: [RS256]
+    groups: [groups]
 roles:
   reader: {groups: [readers]}
 rules:
@@ -33,6 +37,20 @@ FAILING = POLICY.replace('["dags:read"]', '["dags:read", "pools:delete"]')
 NARROWER = POLICY.replace('["dags:read"]}', '["dags:read"], dags: ["sales*"]}')
 MISTAKEN = WIDER.replace("expect: deny}", "expect: deny, rule: gone}")
 BROKEN = POLICY.replace("roles: [reader]", "roles: [raeder]")
+WARNED = POLICY.replace('{groups: [readers]}, operation: "pools', '{groups: [reader]}, operation: "pools')
+CALLS = POLICY.replace(
+    "tests:",
+    "  - {id: orders, plane: egress, roles: [reader], destinations: [orders], paths: [/v1], methods: [GET]}\ntests:",
+)
+SETTINGS = """\
+version: 1
+policy: policy.yaml
+assertion: {issuer: "https://airflow.example.com", keys: [assertion.pem]}
+envoy:
+  egress:
+    listen: 127.0.0.1:9101
+    destinations: [{name: %s, address: "orders.internal:443", hosts: [orders.internal], tls: true}]
+"""
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
 """
@@ -150,6 +168,68 @@ class TestTheScript:
         assert repository.run(CI / "review.sh", "origin/main", "gate/policy.yaml").returncode == 0
         assert "gate/policy.yaml is new" in repository.report
 
+    @pytest.mark.parametrize(
+        ("destination", "status", "said"),
+        [("orders", 0, "Lint: the gate accepts the policy"), ("reports", 1, "unknown destination `orders`")],
+    )
+    def test_the_policy_is_compared_with_the_settings_of_the_gate(self, repository, destination, status, said):
+        repository.change(CALLS)
+        (repository.folder / "authz.yaml").write_text(SETTINGS % destination)
+        assert repository.run(CI / "review.sh", "origin/main").returncode == 0, (
+            "nothing says what destinations there are"
+        )
+        done = repository.run(CI / "review.sh", "origin/main", SETTINGS="authz.yaml")
+        assert (done.returncode, said in repository.report) == (status, True), repository.report
+        assert "| gains | group `readers` (reader) | GET orders /v1" in repository.report
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ("version: 1\npolicy: other.yaml\n", "is another file"),
+            ("version: 1\npolice: policy.yaml\n", "authz.yaml:2:1: unknown key `police`"),
+        ],
+    )
+    def test_settings_with_a_mistake_or_of_another_policy_are_a_failure(self, repository, settings, said):
+        (repository.folder / "authz.yaml").write_text(settings)
+        done = repository.run(CI / "review.sh", "origin/main", SETTINGS="authz.yaml")
+        assert (done.returncode, said in repository.report) == (1, True), repository.report
+
+    @pytest.mark.parametrize(("strict", "status"), [("false", 0), ("true", 1)])
+    def test_warnings_are_a_failure_only_where_that_is_asked_for(self, repository, strict, status):
+        repository.change(WARNED)
+        done = repository.run(CI / "review.sh", "origin/main", STRICT=strict)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "warning: policy.yaml:" in repository.report
+        assert ("Lint: **there are warnings**" in repository.report) == bool(status)
+        assert "No one gains or loses anything" in repository.report, "it is compared all the same"
+
+    @pytest.mark.parametrize(
+        ("policy", "least", "status", "said"),
+        [
+            (POLICY, "50", 0, "2 passed, 0 failed"),
+            (POLICY, "100", 1, "less than 100 % is covered"),
+            (POLICY.partition("tests:")[0], "1", 1, "policy.yaml has no tests"),
+            (FAILING, "1", 1, "readers keep pools"),
+            (BROKEN, "1", 1, "unknown role `raeder`"),
+        ],
+        ids=["enough", "too-little", "without-tests", "failing", "broken"],
+    )
+    def test_tests_that_cover_too_little_are_a_failure_where_that_is_asked_for(
+        self, repository, policy, least, status, said
+    ):
+        repository.change(policy)
+        done = repository.run(CI / "review.sh", "origin/main", FAIL_UNDER=least)
+        assert (done.returncode, said in repository.report) == (status, True), repository.report
+        assert (repository.folder / "policy-tests.xml").exists()
+
+    @pytest.mark.parametrize("least", ["much", "101", "-1", "90 --help", "1e1"])
+    def test_a_percentage_that_is_none_is_an_error_and_no_review(self, repository, least):
+        done = repository.run(CI / "review.sh", "origin/main", FAIL_UNDER=least)
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"error: FAIL_UNDER is {least}: give a percentage from 0 to 100, as 90\n",
+        )
+
     def test_a_base_with_mistakes_is_told(self, repository):
         repository.change(BROKEN)
         repository.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "broken")
@@ -175,9 +255,25 @@ class TestTheHook:
         repository.change(policy)
         assert repository.run(*self.hook["entry"].split(), *self.hook["args"]).returncode == status
 
-    def test_it_runs_for_the_policy_and_the_files_that_it_names(self):
-        names = ("policy.yaml", "tests/a.yaml", "teams/sales.yaml", "dag.py")
-        assert [re.search(self.hook["files"], name) is not None for name in names] == [True, True, True, False]
+    @pytest.mark.parametrize(
+        ("policy", "arguments", "status"),
+        [
+            (WARNED, ["policy.yaml"], 0),
+            (WARNED, ["--strict", "policy.yaml"], 1),
+            (CALLS, ["--settings", "authz.yaml"], 1),
+            (POLICY, ["--settings", "authz.yaml"], 0),
+        ],
+    )
+    def test_its_arguments_may_be_those_that_the_page_names(self, repository, policy, arguments, status):
+        shown = (CI / "README.md").read_text()
+        assert f"[{', '.join(arguments)}]" in shown or arguments == self.hook["args"]
+        repository.change(policy)
+        (repository.folder / "authz.yaml").write_text(SETTINGS % "reports")
+        assert repository.run(*self.hook["entry"].split(), *arguments).returncode == status
+
+    def test_it_runs_for_the_policy_the_settings_and_the_files_that_the_policy_names(self):
+        names = ("policy.yaml", "authz.yaml", "tests/a.yaml", "teams/sales.yaml", "dag.py")
+        assert [re.search(self.hook["files"], name) is not None for name in names] == [True, True, True, True, False]
 
 
 class TestTheAction:
@@ -213,6 +309,13 @@ class TestTheAction:
             failed = failed or done.returncode != 0
         return failed
 
+    def test_the_page_names_every_input_with_its_default(self):
+        shown = (CI / "README.md").read_text()
+        for name, entry in self.action["inputs"].items():
+            default = "the pull request's" if "github." in entry["default"] else f"`{entry['default']}`"
+            row = next(line for line in shown.splitlines() if line.startswith(f"| `{name}` |"))
+            assert (default if entry["default"] else "none") in row
+
     def test_it_installs_what_it_came_with_reviews_and_comments(self, repository):
         repository.change(WIDER)
         assert not self.steps(repository)
@@ -224,8 +327,19 @@ class TestTheAction:
         assert "variables:read" in report.read_text()
         assert (repository.temp / "summary.md").read_text() == report.read_text()
 
-    @pytest.mark.parametrize(("policy", "widen"), [(WIDER, "true"), (BROKEN, "false")])
-    def test_a_failure_is_commented_too(self, repository, policy, widen):
+    @pytest.mark.parametrize(
+        ("policy", "inputs"),
+        [
+            (WIDER, {"fail-on-widen": "true"}),
+            (BROKEN, {}),
+            (WARNED, {"strict": "true"}),
+            (POLICY, {"fail-under": "100"}),
+            (CALLS, {"settings": "authz.yaml"}),
+        ],
+        ids=["widens", "broken", "warned", "covers-too-little", "unknown-destination"],
+    )
+    def test_a_failure_is_commented_too(self, repository, policy, inputs):
         repository.change(policy)
-        assert self.steps(repository, **{"fail-on-widen": widen})
+        (repository.folder / "authz.yaml").write_text(SETTINGS % "reports")
+        assert self.steps(repository, **inputs)
         assert repository.calls.read_text().splitlines()[-1].startswith("pr comment 7")
