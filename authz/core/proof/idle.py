@@ -39,7 +39,7 @@ from authz.core.proof.space import Space
 MOST_ASKED: Final = 10_000
 """Questions about one rule, each of which takes at least some ten microseconds."""
 MOST_ASKED_IN_ALL: Final = 200_000
-MOST_RULES: Final = 50_000
+MOST_RULES: Final = 20_000
 MOST_ROLES: Final = 1000
 _MOST_COMPARED: Final = 20
 _ANYONES: Final = (ANY, AUTHENTICATED)
