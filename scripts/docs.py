@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
-from authz.core.record import IdentityEntry, ShadowFields
+from authz.core.record import IdentityEntry, LogEntry, ShadowFields
 from authz.core.replay import GAPS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
@@ -168,6 +168,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {"reasons": reasons, "metrics":
 TABLES["decision_log"] = record_schema.decision_table
 TABLES["decision_shadow"] = lambda: record_schema.table(ShadowFields)
 TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
+TABLES["log_entry"] = lambda: record_schema.table(LogEntry)
 TABLES["gaps"] = gaps
 TABLES["decisions"] = decision_index.index
 

@@ -11,12 +11,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from authz.core.record import (
     DECISION,
     IDENTITY,
+    LOG,
     PATH,
     PEOPLE,
     VERSION,
     ComparedFields,
     GrantFields,
     IdentityEntry,
+    LogEntry,
     OutboundFields,
     OutboundRecord,
     OwnFields,
@@ -77,7 +79,7 @@ def _name(plain: Any) -> str:
 
 def schema() -> str:
     """The schema, as its file has it."""
-    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry}
+    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry, LOG: LogEntry}
     made = {
         "$schema": _DIALECT,
         "title": f"A line of the decision log, version {VERSION} of the format",

@@ -9,6 +9,7 @@ import click
 from authz import __version__
 from authz.cli.access import matrix, what_can, who_can
 from authz.cli.ask import check, explain
+from authz.cli.audit import audit
 from authz.cli.completion import completion
 from authz.cli.diff import diff, prove
 from authz.cli.doctor import doctor
@@ -76,6 +77,7 @@ def main() -> None:
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
       authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access
+      authz audit verify /var/log/authz/audit    was anything in the signed log changed?
       authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b
@@ -85,7 +87,7 @@ def main() -> None:
 
 _COMMANDS = (
     serve, check, explain, who_can, what_can, matrix, diff, prove, replay, unused, shadow, lint, run_tests, operations,
-    schema, init, token, revoke, grant, task_keys, envoy, doctor, completion,
+    schema, init, token, revoke, grant, audit, task_keys, envoy, doctor, completion,
 )  # fmt: skip
 prove.add_command(never)
 for command in _COMMANDS:

@@ -147,10 +147,15 @@ class LogReader:
 
     Args:
         advanced: called with the number of bytes of a file that were read, compressed as they are.
+
+    Attributes:
+        damages: the parts that could not be read.
+        is_torn: whether the last line that was handed out had no newline: it was the last one of its file.
     """
 
     def __init__(self, advanced: Callable[[int], None] = lambda _bytes: None) -> None:
         self.damages: list[Damage] = []
+        self.is_torn = False
         self._advanced = advanced
 
     def lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -159,25 +164,37 @@ class LogReader:
         Raises:
             OSError: the file cannot be read.
         """
-        number, begun, skipping = 0, b"", False
+        for number, lines in self.batches(path):
+            yield from enumerate(lines, number)
+
+    def batches(self, path: Path) -> Iterator[tuple[int, list[bytes]]]:
+        """As `lines`, many at a time, each time with the number of the first; a line without a newline is alone.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        number, begun, skipping = 1, b"", False
+        self.is_torn = False
         try:
             for chunk in self._chunks(path):
                 *lines, rest = chunk.split(b"\n")
                 if lines:
                     lines[0], begun = begun + lines[0], b""
-                    for line in lines:
-                        number += 1
-                        if not skipping:
-                            yield number, line
-                        skipping = False
+                    if skipping:
+                        number, skipping = number + 1, False
+                        del lines[0]
+                    if lines:
+                        yield number, lines
+                    number += len(lines)
                 begun = b"" if skipping else begun + rest
                 if len(begun) > LONGEST_LINE:
-                    self.damages.append(Damage(path, number + 1, f"the line is longer than {LONGEST_LINE:,} bytes"))
+                    self.damages.append(Damage(path, number, f"the line is longer than {LONGEST_LINE:,} bytes"))
                     begun, skipping = b"", True
         except _DamagedError as error:
-            self.damages.append(Damage(path, number + 1, str(error)))
+            self.damages.append(Damage(path, number, str(error)))
         if begun:
-            yield number + 1, begun
+            self.is_torn = True
+            yield number, [begun]
 
     def _chunks(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
