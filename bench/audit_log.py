@@ -59,7 +59,10 @@ def written(folder, keys, options):
 
 def record(number, size):
     """A line as a decision's: half of it differs from the others."""
-    start = b'{"v":1,"type":"decision","id":"%024x","more":"%s","text":"' % (number, os.urandom(size // 8).hex().encode())
+    start = b'{"v":1,"type":"decision","id":"%024x","more":"%s","text":"' % (
+        number,
+        os.urandom(size // 8).hex().encode(),
+    )
     return start + b"x" * (size - len(start) - 2) + b'"}'
 
 

@@ -82,7 +82,7 @@ class LineFile:
             os.ftruncate(self._descriptor, self.size)
             self._has_rest = False
         try:
-            status = os.stat(self._path, follow_symlinks=False)
+            status = self._path.stat(follow_symlinks=False)
         except FileNotFoundError:
             raise AuditBrokenError(f"{self._path} was removed by something else") from None
         if (status.st_dev, status.st_ino) != self._identity:

@@ -32,7 +32,6 @@ from authz.audit.layout import (
 from authz.audit.line_file import LineFile
 from authz.audit.recovery import has_log, recover
 from authz.audit.signing import LogKey, signed
-from authz.audit.tile_files import TileEdge
 from authz.core.audit.checkpoint import Checkpoint
 from authz.core.audit.entry import line_hashes
 from authz.core.audit.hashing import EMPTY_ROOT

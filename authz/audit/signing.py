@@ -58,14 +58,13 @@ def load_keys(paths: Sequence[Path], origin: str) -> tuple[LogKey, ...]:
         try:
             if position == 0 and not path.exists() and write_whole(path, _generated()):
                 log.info("made a new key for the log: %s", path)
-            key = _loaded(read_secret(path), origin)
-            if any(key.public == other.public for other in keys):
-                raise ValueError("this key is there already")
-            keys.append(key)
+            keys.append(_loaded(read_secret(path), origin))
         except OSError as error:
             problems.append(Problem(str(path), 0, 0, f"the log's key cannot be used: {why(error)}"))
         except ValueError as error:
             problems.append(Problem(str(path), 0, 0, str(error), _HINT))
+        if keys[-1:] and keys[-1] in keys[:-1]:
+            problems.append(Problem(str(path), 0, 0, "this key is there already", "name each key once"))
     if problems:
         raise ConfigError(problems)
     return tuple(keys)

@@ -87,7 +87,9 @@ class TileFiles:
         folders: set[Path] = set()
         for begin in range(0, len(tiles), _AT_ONCE):
             with contextlib.ExitStack() as opened:
-                drafts = [(self._draft(tile, hashes, opened), self.path(tile)) for tile, hashes in tiles[begin:][:_AT_ONCE]]
+                drafts = [
+                    (self._draft(tile, hashes, opened), self.path(tile)) for tile, hashes in tiles[begin:][:_AT_ONCE]
+                ]
                 for (descriptor, _), _ in drafts:
                     os.fsync(descriptor)
             for (_, draft), path in drafts:
@@ -166,11 +168,10 @@ class TileEdge:
         tiles: list[tuple[Tile, bytes]] = []
         for level, one in enumerate(self._levels):
             full, rest = divmod(len(one.hashes), TILE_BYTES)
-            for at in range(full):
-                tiles.append((Tile(level, one.index + at), bytes(one.hashes[at * TILE_BYTES : (at + 1) * TILE_BYTES])))
+            tiles += [(Tile(level, one.index + at), _part(one.hashes, at)) for at in range(full)]
             if rest and (full or rest > one.stored):
                 tile = Tile(level, one.index + full, rest // HASH_BYTES)
-                tiles.append((tile, bytes(one.hashes[full * TILE_BYTES :])))
+                tiles.append((tile, _part(one.hashes, full)))
         self._files.write(tiles)
         for level, one in enumerate(self._levels):
             full, one.stored = divmod(len(one.hashes), TILE_BYTES)
@@ -178,3 +179,8 @@ class TileEdge:
                 self._files.remove_partial(Tile(level, one.index + at))
             one.index += full
             del one.hashes[: full * TILE_BYTES]
+
+
+def _part(hashes: bytearray, at: int) -> bytes:
+    """The tile with this number in the hashes of many."""
+    return bytes(hashes[at * TILE_BYTES : (at + 1) * TILE_BYTES])

@@ -1,7 +1,7 @@
 """Is a log what its checkpoint says, and the continuation of older checkpoints?
 
-Law 1: everything is read and nothing is changed. The files are compared with the tiles, the tiles of each level with the
-level below, and the tree with the checkpoint; the signature says that the log's key made that.
+Law 1: everything is read and nothing is changed. Files are compared with the tiles, the tiles of each level with those
+below, and the tree with the checkpoint; the signature says that the log's key made that.
 Law 2: the first bad record is named. Where lines and tiles were changed together, only a checkpoint can tell: then the
 range is named in which it is.
 Law 3: what cannot be known is no success. Records after the checkpoint are counted apart, and so are those whose files
@@ -138,7 +138,9 @@ class _Tree:
     def at(self, index: int) -> Finding:
         """What is wrong with the tile that has the hash of a record, whose line is as it was signed."""
         path = self._files.path(Tile(0, index // WIDTH, min(WIDTH, self._head.size - index // WIDTH * WIDTH)))
-        text = self._problem or "the tile has another hash than the line, which is what was logged: the tile was changed"
+        text = (
+            self._problem or "the tile has another hash than the line, which is what was logged: the tile was changed"
+        )
         return Finding(path=path, index=index, text=text)
 
     def together(self) -> Finding:
@@ -255,15 +257,14 @@ class _Lines:
             except AuditBrokenError as error:
                 return Finding(path=path, line=number, index=index, text=f"it cannot be compared: {error}")
         differs = compare(lines, leaves, path=path, line=number, index=index)
-        if differs is None:
-            self._report.lines += len(leaves) // HASH_BYTES
+        self._report.lines += len(leaves) // HASH_BYTES if differs is None else differs.line - number
+        if self._report.first:
             for line in lines[: len(leaves) // HASH_BYTES]:
-                if line.startswith(LOG_LINE):
-                    self._learn(line)
+                self._learn(line)
         return differs
 
     def _learn(self, line: bytes) -> None:
-        entry = log_entry_in(line)
+        entry = log_entry_in(line) if line.startswith(LOG_LINE) else None
         if entry is not None and entry["event"] == Event.DROPPED and entry["index"] <= self._dropped:
             self._dropped = max(self._dropped, entry["index"] + entry["count"])
 
@@ -277,7 +278,7 @@ class _Lines:
             yield current, self._said(current)
 
     def _said(self, path: Path) -> int | None:
-        """The index that the first line of a file says; None if it says none, or is not the line that has that index."""
+        """The index that the first line of a file says; None if it says none, or that record is another one."""
         for _number, lines in LogReader().batches(path):
             said = first_index(lines[0])
             if said is None or said[0] >= self._size:

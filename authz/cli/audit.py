@@ -26,7 +26,7 @@ _CANNOT_KNOW: Final = (
     " checkpoint that was kept elsewhere"
 )
 _OWN_KEY: Final = (
-    "the keys are those that are in the log's own folder: who can replace the log can replace them. Give --key KEY, from"
+    "the keys are those in the log's own folder: anyone who can replace the log can replace them. Give --key KEY, from"
     " where the gate's operator publishes it"
 )
 

@@ -182,7 +182,9 @@ class LogEntry(LogFields, total=False):
     index: Annotated[
         int, "`file`: index of this entry, so all files before have so many; `dropped`: of the first removed one"
     ]
-    file: Annotated[str, "`file`: name of the file that was closed before, empty for the first; `dropped`: removed file"]
+    file: Annotated[
+        str, "`file`: name of the file that was closed before, empty for the first; `dropped`: removed file"
+    ]
     version: Annotated[str, "`start`: version of the gate"]
     unsigned: Annotated[int, "`start`: entries after the last checkpoint: nothing shows whether they were changed"]
     cut: Annotated[int, "`start`: bytes of a line that was not written to its end, removed"]

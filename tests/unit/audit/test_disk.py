@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or broken: the caller gets the error, nothing is half counted, and it goes on later."""
+"""A disk that is full or broken: the caller gets the error, nothing is half counted, and it goes on later."""
 
 import errno
 import os
@@ -27,7 +27,9 @@ def small_disk(tmp_path):
     """A file system of 128 KiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", place], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", place], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("only root can mount a file system")
     yield place
@@ -46,7 +48,8 @@ def test_a_full_disk_is_an_error_and_the_log_goes_on_when_there_is_room(small_di
             accepted += lines
             log.tend()
         except OSError as error:
-            assert error.errno == errno.ENOSPC
+            if error.errno != errno.ENOSPC:
+                raise
             refused += 1
             if refused == 20:
                 with pytest.raises(OSError, match="No space left"):
@@ -55,7 +58,7 @@ def test_a_full_disk_is_an_error_and_the_log_goes_on_when_there_is_room(small_di
                 log.checkpoint()
         if refused > 40:
             break
-    assert 0 < len(accepted)
+    assert len(accepted) > 0
     assert refused > 40
     assert [one for one in lines_of(folder) if b'"decision"' in one] == accepted
     with pytest.raises(OSError, match="No space left"):

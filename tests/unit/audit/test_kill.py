@@ -1,4 +1,4 @@
-"""`kill -9` at any point: what an append had returned for is in the log, and the next writer continues the same tree."""
+"""`kill -9` at any point: what an append had returned for is there, and the next writer continues the tree."""
 
 import os
 import random

@@ -14,7 +14,6 @@ from authz.audit.signing import read_signed
 from authz.audit.tile_files import TileFiles
 from authz.core.audit import proving
 from authz.core.audit.entry import entry_of, line_hashes
-from authz.core.audit.tiles import Tile
 from authz.core.errors import AuditBrokenError, ConfigError
 from tests.support.factories.audit_logs import LOG, StoredLog
 from tests.support.factories.written_logs import (

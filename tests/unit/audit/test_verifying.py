@@ -1,4 +1,4 @@
-"""Whatever someone does to a log, the first bad record is named; an untouched log verifies; what cannot be known is said."""
+"""Whatever someone does to a log, the first bad record is named; an untouched log verifies."""
 
 import gzip
 import os
@@ -13,8 +13,8 @@ from authz.audit.log import Limits
 from authz.audit.signing import signed
 from authz.audit.verifying import Older, verify
 from authz.core.audit.checkpoint import Checkpoint
-from authz.core.audit.frontier import Frontier
 from authz.core.audit.entry import line_hashes
+from authz.core.audit.frontier import Frontier
 from authz.core.audit.tiles import Tile
 from authz.core.errors import AuditBrokenError
 from tests.support.factories.audit_logs import LOG, Key
@@ -148,9 +148,7 @@ def test_a_missing_file_is_named(folder, at):
 
 def test_a_missing_open_file_is_named(folder):
     (folder / OPEN_FILE).unlink()
-    assert findings(folder) == [
-        f"{folder / OPEN_FILE}: record 604: it and all up to record {SIZE - 1} are missing"
-    ]
+    assert findings(folder) == [f"{folder / OPEN_FILE}: record 604: it and all up to record {SIZE - 1} are missing"]
 
 
 @pytest.mark.parametrize("name", ["decisions-00000000000000000100.jsonl", "decisions-00000000000000000303.jsonl.gz"])

@@ -39,7 +39,7 @@ def test_a_log_verifies_and_what_cannot_be_known_is_said(folder):
 def test_without_a_key_it_says_that_the_keys_are_the_logs_own(folder):
     status, out, _ = run("verify", folder)
     assert status == 0
-    assert "note: the keys are those that are in the log's own folder" in out
+    assert "note: the keys are those in the log's own folder" in out
     found = json.loads(run("verify", folder, "--json")[1])
     assert (found["verified"], found["records"], found["size"], found["keys"]) == (True, 906, 906, [KEY])
     assert len(found["notes"]) == 2
