@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.audit.comparing import Finding, compare
-from authz.audit.layout import CHECKPOINT, OPEN_FILE, closed_files
+from authz.audit.layout import CHECKPOINT, OPEN_FILE, ClosedFile, closed_files
 from authz.audit.signing import read_signed
 from authz.audit.tile_files import TileFiles
 from authz.core.audit.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ from authz.core.record.log_entries import LOG_LINE, log_entry_in
 from authz.ops.log_reader import LogReader
 from authz.system.regular_file import read_regular
 
+_TRIES: Final = 20  # while files are closed, compressed and removed
 _STEP: Final = 64 * WIDTH
 """Leaf hashes that are added to a tree at once."""
 
@@ -81,10 +82,36 @@ def verify(
 ) -> Report:
     """Verify the log in a folder with its keys. `advanced` gets the number of bytes of files that were read.
 
+    A writer may go on meanwhile. If it closes, compresses or removes a file just then, what is found wrong may be wrong
+    itself: all is verified again.
+
     Raises:
         AuditBrokenError: it has no checkpoint that one of the keys signed.
         OSError: something cannot be read.
     """
+    for _ in range(_TRIES - 1):
+        before = _files_of(folder)
+        try:
+            report = _verified(folder, keys, since, advanced)
+        except FileNotFoundError:
+            continue
+        if not report.findings or _files_of(folder) == before:
+            return report
+    return _verified(folder, keys, since, advanced)
+
+
+def _files_of(folder: Path) -> tuple[list[ClosedFile], int]:
+    """The files as they are now: the closed ones, and which one is open."""
+    closed = closed_files(folder)
+    try:
+        return closed, (folder / OPEN_FILE).stat().st_ino
+    except FileNotFoundError:
+        return closed, 0
+
+
+def _verified(
+    folder: Path, keys: Sequence[VerifierKey], since: Sequence[Older], advanced: Callable[[int], None]
+) -> Report:
     path = folder / CHECKPOINT
     try:
         head, signers = read_signed(read_regular(path, MOST_BYTES), keys)

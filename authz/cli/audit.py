@@ -253,7 +253,10 @@ def _own_keys(folder: Path) -> tuple["VerifierKey", ...]:
     """
     from authz.audit.layout import VERIFIER_KEYS  # noqa: PLC0415 see above
 
-    return _keys((str(folder / VERIFIER_KEYS),))
+    path = folder / VERIFIER_KEYS
+    if not path.exists():
+        raise ConfigError([Problem(str(path), 0, 0, "the log's public keys are missing", "give --key KEY")])
+    return _keys((str(path),))
 
 
 def _keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:

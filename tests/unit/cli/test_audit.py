@@ -139,6 +139,14 @@ def test_the_keys_are_printed_newest_first(folder):
     assert run("key", folder) == (0, f"{KEY}\n", "")
 
 
+def test_a_log_without_its_keys_needs_one(folder):
+    (folder / VERIFIER_KEYS).unlink()
+    status, out, err = run("verify", folder)
+    assert (status, out) == (2, "")
+    assert err == f"error: {folder / VERIFIER_KEYS}: the log's public keys are missing (give --key KEY)\n"
+    assert run("verify", folder, "--key", KEY)[0] == 0
+
+
 def test_a_checkpoint_that_no_key_signed_is_not_printed(folder):
     (folder / VERIFIER_KEYS).write_text(f"{OTHER.public}\n")
     assert run("checkpoint", folder)[0] == 1
