@@ -247,7 +247,8 @@ class _Lines:
         self._size = report.head.size
         self._tiles = TileFiles(folder)
         self._reader = LogReader(advanced)
-        self._dropped = 0  # the index after the last record of the files that an entry says are removed
+        # The index after the last record that an entry says is removed. Entries about those before may be removed too.
+        self._dropped = 0
 
     def compare(self) -> Finding | None:
         """Compare all lines, up to the first bad one."""
@@ -292,7 +293,7 @@ class _Lines:
 
     def _learn(self, line: bytes) -> None:
         entry = log_entry_in(line) if line.startswith(LOG_LINE) else None
-        if entry is not None and entry["event"] == Event.DROPPED and entry["index"] <= self._dropped:
+        if entry is not None and entry["event"] == Event.DROPPED:
             self._dropped = max(self._dropped, entry["index"] + entry["count"])
 
     def _files(self) -> Iterator[tuple[Path, int | None]]:

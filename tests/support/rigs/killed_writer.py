@@ -19,6 +19,7 @@ from authz.system.clock import SystemClock
 from tests.support.factories.written_logs import KEY, line
 
 LIMITS = Limits(records=4, seconds=1e9, file_bytes=900, keep_bytes=2500)
+ON = Limits(records=50, file_bytes=20_000, keep_bytes=int(os.environ.get("KEEP", "0")))
 APPENDS = 12
 CALLS = ("open", "write", "fsync", "ftruncate", "rename", "replace", "unlink", "link", "mkdir", "utime", "stat")
 WRITE = os.write
@@ -88,8 +89,8 @@ def write_some(folder, acknowledge):
 
 
 def write_on(folder):
-    log = AuditLog(folder, [KEY], gate="eu-1", clock=SystemClock(), limits=Limits(records=50, file_bytes=20_000))
-    begun = int(os.environ["BEGIN"])
+    log = AuditLog(folder, [KEY], gate="eu-1", clock=SystemClock(), limits=ON)
+    begun = int(os.environ.get("BEGIN", "0"))
     threading.Thread(target=compress_on, args=(log,), daemon=True).start()
     for number in range(begun, begun + 1_000_000):
         index = log.append([line(number, number % 300)])

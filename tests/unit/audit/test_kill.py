@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from authz.audit.layout import CHECKPOINT
+from authz.audit.verifying import verify
 from authz.core.audit.checkpoint import Checkpoint
 from authz.core.audit.note import parse
+from tests.support.factories.audit_logs import LOG
 from tests.support.factories.written_logs import findings, line, lines_of, older, opened
 
 RIG = "tests.support.rigs.killed_writer"
@@ -44,6 +46,26 @@ def test_a_writer_that_is_killed_at_any_call_of_the_system_loses_nothing(in_memo
             present = [one for one in after if one in set(wanted)]
             assert present == wanted[len(wanted) - len(present) :], number
             assert wanted[-1] in present, number
+
+
+def test_a_log_verifies_at_any_time_while_it_is_written(in_memory):
+    """Files are closed, compressed by a second thread, and removed meanwhile."""
+    folder, reports = in_memory / "audit", []
+    writer = subprocess.Popen(
+        [sys.executable, "-m", RIG, "on", folder], stdout=subprocess.PIPE, env={**os.environ, "KEEP": "20000"}
+    )
+    try:
+        while len(reports) < 10 or not reports[-1].first:  # until the first files are removed
+            for _ in range(300):
+                assert writer.stdout.readline()
+            reports.append(verify(folder, [LOG.public]))
+            assert len(reports) < 300
+    finally:
+        writer.kill()
+        writer.stdout.close()
+        assert writer.wait(20) == -9
+    assert [report.findings for report in reports] == [[]] * len(reports)
+    assert findings(folder) == []
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -207,6 +207,19 @@ def test_old_files_are_removed_by_age(folder):
     assert findings(folder) == []
 
 
+def test_files_with_entries_about_removed_files_are_removed_too(folder):
+    log = opened(folder, limits=Limits(keep_bytes=1, file_bytes=1))
+    for number in range(4):
+        log.append([line(number)])
+        log.tend()
+    log.close()
+    assert closed_files(folder) == []
+    assert len([one for one in lines_of(folder) if b'"dropped"' in one]) == 1
+    assert findings(folder) == []
+    opened(folder).close()
+    assert findings(folder) == []
+
+
 def test_the_entry_is_signed_before_the_file_is_removed(folder, monkeypatch):
     """A process that is killed in between leaves a file that is removed later, not one whose removal no entry names."""
     written(folder)

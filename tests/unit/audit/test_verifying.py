@@ -1,11 +1,9 @@
 """Whatever someone does to a log, the first bad record is named; an untouched log verifies."""
 
 import gzip
-import itertools
 import os
 import random
 import shutil
-import threading
 import zlib
 
 import pytest
@@ -351,39 +349,6 @@ def test_lines_after_the_checkpoint_are_counted_and_a_torn_one_is_named(folder):
     report = verify(folder, [LOG.public])
     assert report.findings == []
     assert (report.lines, report.unsigned, report.torn) == (SIZE, 2, True)
-
-
-def test_a_log_verifies_at_any_time_while_it_is_written(in_memory):
-    """Files are closed, compressed by a second thread, and removed meanwhile."""
-    log = opened(in_memory / "audit", limits=Limits(records=20, file_bytes=40_000, keep_bytes=100_000))
-    over = threading.Event()
-
-    def write():
-        for number in itertools.count():
-            log.append([line(number, number % 200)])
-            log.tend()
-            if over.is_set():
-                return
-
-    def compress():
-        while not over.is_set():
-            log.compress()
-
-    threads = [threading.Thread(target=write), threading.Thread(target=compress)]
-    try:
-        for thread in threads:
-            thread.start()
-        reports = []
-        while len(reports) < 20 or not reports[-1].first:  # until the first files are removed
-            reports.append(verify(in_memory / "audit", [LOG.public]))
-            assert len(reports) < 5000
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert [report.findings for report in reports] == [[]] * len(reports)
-    log.close()
-    assert findings(in_memory / "audit") == []
 
 
 def test_removed_files_count_by_their_hashes(tmp_path):
