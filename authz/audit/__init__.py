@@ -8,7 +8,10 @@
     log            appends, signs, rotates
     closed_files   compresses closed files, and chooses those that are old enough to go
     verifying      is the log what its checkpoint says, and the continuation of an older one?
+    reading        the lines from an index on
     receipts       the proof of one record
+    spool          the hand-over: each worker appends to files of its own, in memory
+    drain          from there into the log, each record exactly once
 
 Law 1: lines first, then tiles, then the checkpoint. So whenever a process is killed, the next one finds the lines of
 every append that returned, and continues the same tree.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.audit.layout import CHECKPOINT, OPEN_FILE, closed_files
+from authz.audit.layout import CHECKPOINT
+from authz.audit.reading import files_of
 from authz.audit.tile_files import TileFiles
-from authz.audit.verifying import first_index
 from authz.core.audit import note, proving, receipt
 from authz.core.audit.checkpoint import Checkpoint, Trust
 from authz.core.audit.entry import entry_of
@@ -41,7 +41,7 @@ def find(folder: Path, decision: str) -> Record | None:
         OSError: a file cannot be read.
     """
     wanted = f'"id":"{decision}"'.encode()
-    for path, first in _files(folder):
+    for path, first in reversed(files_of(folder)):  # what is asked about is rarely old
         for number, lines in LogReader().batches(path):
             for at, line in enumerate(lines):
                 if wanted in line and _is_of(line, decision):
@@ -81,16 +81,3 @@ def check(data: bytes, key: VerifierKey, line: bytes | None = None) -> tuple[rec
     """
     entry = receipt.parse(data).extra if line is None else entry_of(line)
     return receipt.verify(data, entry, Trust(log=key)), entry
-
-
-def _files(folder: Path) -> list[tuple[Path, int]]:
-    """The files, the newest first: what is asked about is rarely old."""
-    found = [(file.path, file.first) for file in closed_files(folder)]
-    current = folder / OPEN_FILE
-    if current.exists():
-        for _number, lines in LogReader().batches(current):
-            said = first_index(lines[0])
-            if said is not None:
-                found.append((current, said[0]))
-            break
-    return found[::-1]

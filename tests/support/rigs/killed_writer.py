@@ -21,7 +21,21 @@ from tests.support.factories.written_logs import KEY, line
 LIMITS = Limits(records=4, seconds=1e9, file_bytes=900, keep_bytes=2500)
 ON = Limits(records=50, file_bytes=20_000, keep_bytes=int(os.environ.get("KEEP", "0")))
 APPENDS = 12
-CALLS = ("open", "write", "fsync", "ftruncate", "rename", "replace", "unlink", "link", "mkdir", "utime", "stat")
+CALLS = (
+    "open",
+    "write",
+    "pread",
+    "listdir",
+    "fsync",
+    "ftruncate",
+    "rename",
+    "replace",
+    "unlink",
+    "link",
+    "mkdir",
+    "utime",
+    "stat",
+)
 WRITE = os.write
 
 
@@ -32,19 +46,19 @@ def main():
     number, killed = 1, True
     while killed:
         done = folder / str(number)
-        killed, returned = in_child(done, number)
+        killed, returned = in_child(done, number, write_some)
         WRITE(1, b"%d %d %d\n" % (number, killed, returned))
         number += 1
 
 
-def in_child(folder, number):
-    """Write a log in a child that is killed at its call with this number; whether it was, and how many returned."""
+def in_child(folder, number, run):
+    """Run in a child that is killed at its call with this number; whether it was, and how often it acknowledged."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
         killed_at(number)
-        write_some(folder, writer)
+        run(folder, writer)
         os._exit(0)
     os.close(writer)
     returned = 0
