@@ -6,7 +6,6 @@ within a line, and a line that is too long, are reported with their places; the 
 
 import bz2
 import glob
-import gzip
 import lzma
 import re
 import stat
@@ -74,9 +73,42 @@ class _Xz:
                 return found
 
 
+class _Gzip:
+    """A gzip file, one member after another: `gzip.open` takes half as long again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+        self._left = b""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end. Raises zlib.error or EOFError."""
+        while True:
+            if self._member.eof:
+                self._left, self._begun = self._member.unused_data, False
+                self._member = zlib.decompressobj(_GZIP)
+            data = self._left or self._file.read(_INPUT)
+            self._left = b""
+            if not self._begun:
+                if not data:
+                    return b""
+                data = data.lstrip(b"\0")  # padding between members
+                self._begun = bool(data)
+                if not data:
+                    continue
+            found = self._member.decompress(data, size)
+            self._left = self._member.unconsumed_tail
+            if found:
+                return found
+            if not data and not self._member.eof:
+                raise EOFError("it ends within a member")
+
+
 _KINDS: Final[Mapping[bytes, Callable[[IO[bytes]], _Source]]] = MappingProxyType(
-    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": _Xz}
+    {b"\x1f\x8b": _Gzip, b"BZh": bz2.open, b"\xfd7zXZ\x00": _Xz}
 )
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _INPUT: Final = 64 * 1024  # what stands in one part with damage is lost
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _MAGIC: Final = 6
