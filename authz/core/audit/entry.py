@@ -43,5 +43,5 @@ def _are_short(lines: Sequence[bytes]) -> bool:
     return (
         max(map(len, lines), default=0) <= MOST_ENTRY_BYTES
         and {line[:1] for line in lines} <= {_BEGIN}
-        and not any(_NEWLINE in line for line in lines)
+        and _NEWLINE not in b"".join(lines)
     )
