@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from authz.core.record import (
     DECISION,
     IDENTITY,
+    LOG,
     PATH,
     PEOPLE,
     VERSION,
@@ -18,6 +19,7 @@ from authz.core.record import (
     DagsFields,
     GrantFields,
     IdentityEntry,
+    LogEntry,
     OutboundFields,
     OutboundRecord,
     OwnFields,
@@ -80,7 +82,7 @@ def _name(plain: Any) -> str:
 
 def schema() -> str:
     """The schema, as its file has it."""
-    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry}
+    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry, LOG: LogEntry}
     made = {
         "$schema": _DIALECT,
         "title": f"A line of the decision log, version {VERSION} of the format",

@@ -32,6 +32,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "token": "token:token",
     "revoke": "revoke:revoke",
     "grant": "grant:grant",
+    "audit": "audit:audit",
     "task-keys": "task_keys:task_keys",
     "envoy": "files:envoy",
     "doctor": "doctor:doctor",
@@ -101,6 +102,7 @@ def main() -> None:
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
       authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access
+      authz audit verify /var/log/authz/audit    was anything in the signed log changed?
       authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b

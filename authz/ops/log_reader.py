@@ -6,7 +6,6 @@ within a line, and a line that is too long, are reported with their places; the 
 
 import bz2
 import glob
-import gzip
 import lzma
 import re
 import stat
@@ -74,9 +73,42 @@ class _Xz:
                 return found
 
 
+class _Gzip:
+    """A gzip file, one member after another: `gzip.open` takes half as long again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+        self._left = b""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end. Raises zlib.error or EOFError."""
+        while True:
+            if self._member.eof:
+                self._left, self._begun = self._member.unused_data, False
+                self._member = zlib.decompressobj(_GZIP)
+            data = self._left or self._file.read(_INPUT)
+            self._left = b""
+            if not self._begun:
+                if not data:
+                    return b""
+                data = data.lstrip(b"\0")  # padding between members
+                self._begun = bool(data)
+                if not data:
+                    continue
+            found = self._member.decompress(data, size)
+            self._left = self._member.unconsumed_tail
+            if found:
+                return found
+            if not data and not self._member.eof:
+                raise EOFError("it ends within a member")
+
+
 _KINDS: Final[Mapping[bytes, Callable[[IO[bytes]], _Source]]] = MappingProxyType(
-    {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": _Xz}
+    {b"\x1f\x8b": _Gzip, b"BZh": bz2.open, b"\xfd7zXZ\x00": _Xz}
 )
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _INPUT: Final = 64 * 1024  # what stands in one part with damage is lost
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _MAGIC: Final = 6
@@ -147,10 +179,15 @@ class LogReader:
 
     Args:
         advanced: called with the number of bytes of a file that were read, compressed as they are.
+
+    Attributes:
+        damages: the parts that could not be read.
+        is_torn: whether the last line that was handed out had no newline: it was the last one of its file.
     """
 
     def __init__(self, advanced: Callable[[int], None] = lambda _bytes: None) -> None:
         self.damages: list[Damage] = []
+        self.is_torn = False
         self._advanced = advanced
 
     def lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -159,25 +196,37 @@ class LogReader:
         Raises:
             OSError: the file cannot be read.
         """
-        number, begun, skipping = 0, b"", False
+        for number, lines in self.batches(path):
+            yield from enumerate(lines, number)
+
+    def batches(self, path: Path) -> Iterator[tuple[int, list[bytes]]]:
+        """As `lines`, many at a time, each time with the number of the first; a line without a newline is alone.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        number, begun, skipping = 1, b"", False
+        self.is_torn = False
         try:
             for chunk in self._chunks(path):
                 *lines, rest = chunk.split(b"\n")
                 if lines:
                     lines[0], begun = begun + lines[0], b""
-                    for line in lines:
-                        number += 1
-                        if not skipping:
-                            yield number, line
-                        skipping = False
+                    if skipping:
+                        number, skipping = number + 1, False
+                        del lines[0]
+                    if lines:
+                        yield number, lines
+                    number += len(lines)
                 begun = b"" if skipping else begun + rest
                 if len(begun) > LONGEST_LINE:
-                    self.damages.append(Damage(path, number + 1, f"the line is longer than {LONGEST_LINE:,} bytes"))
+                    self.damages.append(Damage(path, number, f"the line is longer than {LONGEST_LINE:,} bytes"))
                     begun, skipping = b"", True
         except _DamagedError as error:
-            self.damages.append(Damage(path, number + 1, str(error)))
+            self.damages.append(Damage(path, number, str(error)))
         if begun:
-            yield number + 1, begun
+            self.is_torn = True
+            yield number, [begun]
 
     def _chunks(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from authz.audit import receipts
 from authz.core.audit import checkpoint, note
 from authz.core.audit.checkpoint import Checkpoint
+from authz.core.audit.entry import entry_of, line_hashes
 from authz.core.audit.hashing import leaf_hash
 from authz.core.audit.texts import encoded
 from authz.core.audit.tiles import Tile
 from authz.core.audit.verifying import verify_consistency, verify_inclusion
 from authz.core.errors import AuditBrokenError
 from tests.support.factories.audit_logs import BOTH, LOG, WITNESSES, Key, StoredLog
+from tests.support.factories.written_logs import KEY, NEXT_KEY, OTHER, line, lines_of, opened, written
 
 PEER = Path(__file__).with_name("peer.go")
 LIBRARY = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog")
@@ -192,6 +195,40 @@ def test_go_verifies_what_is_in_a_receipt(ask):
         claim = {"index": int(place.removeprefix("index ")), "size": int(shown), "root": root, "proof": proof}
         questions += [opening(signed, LOG), {"ask": "inclusion", "leaf": encoded(leaf_hash(ENTRIES[index])), **claim}]
     assert [answer["Error"] for answer in ask(questions)] == [""] * len(questions)
+
+
+def test_go_verifies_a_log_that_the_gates_writer_wrote(ask, tmp_path):
+    """The checkpoint, the tiles in their files, and a receipt, of a log in three files that was continued."""
+    folder = written(tmp_path / "audit", [300, 500, 200])
+    long = line(7, 70_000)
+    log = opened(folder, keys=(NEXT_KEY, KEY))
+    log.append([long])
+    log.close()
+    lines = lines_of(folder)
+    head = (folder / "checkpoint").read_bytes()
+    proof = receipts.prove(folder, receipts.Record(lines.index(long), long))
+    text, signed = proof.split(b"\n\n", 1)
+    _, _extra, place, *path = text.decode().split("\n")
+    _, size, root, *_ = signed.decode().split("\n")
+    index = int(place.removeprefix("index "))
+    claim = {"leaf": encoded(line_hashes([long])), "index": index, "size": int(size), "root": root, "proof": path}
+    entries = [encoded(entry_of(one)) for one in lines]
+    questions = [
+        {"ask": "open", "note": encoded(head), "keys": [str(LOG.public), str(OTHER.public)]},
+        {"ask": "inclusion", **claim},
+        {"ask": "build", "entries": entries, "sizes": [len(lines)], "tileSize": len(lines)},
+    ]
+    opening_, included, built = ask(questions)
+    assert [one["Error"] for one in (opening_, included, built)] == [""] * 3
+    assert opening_["Text"].split("\n")[1:3] == [str(len(lines)), built["Roots"][0]]
+    assert sorted(opening_["Signers"]) == [LOG.public.name] * 2
+    tiles = {name.replace("tile/8/", "tile/"): base64.b64decode(data) for name, data in built["Tiles"].items()}
+    stored = {
+        str(path.relative_to(folder)): path.read_bytes() for path in (folder / "tile").rglob("*") if path.is_file()
+    }
+    assert {name: tiles.get(name) for name in stored} == stored
+    partial = f"tile/0/{len(lines) // 256:03}.p/{len(lines) % 256}"
+    assert {"tile/0/000", "tile/0/002", partial, "tile/1/000.p/3"} <= stored.keys()
 
 
 def inclusion(rng, size):

@@ -25,6 +25,7 @@ ROOMS = {
     "keys": 3,
     "ops": 3,
     "runs": 3,
+    "audit": 4,
     "sessions": 4,
     "check": 5,
     "engine": 6,

@@ -25,7 +25,7 @@ from authz.core.lint import review
 from authz.core.model import Allow
 from authz.core.policy import Bundle
 from authz.core.policy.bundle import Part, matches, named
-from authz.core.record import IdentityEntry, OutboundFields, OwnFields
+from authz.core.record import IdentityEntry, LogEntry, OutboundFields, OwnFields
 from scripts import docs
 from tests.support.factories.policies import claims, request
 from tests.support.factories.tokens import access_claims, make_key, sign
@@ -373,6 +373,7 @@ def test_the_tables_of_the_decision_log_have_every_field_of_a_line():
     for name, fields in (
         ("decision_log", {*OwnFields.__annotations__, *OutboundFields.__annotations__}),
         ("identity_entry", set(IdentityEntry.__annotations__)),
+        ("log_entry", set(LogEntry.__annotations__)),
     ):
         table = text.partition(f"<!-- table: {name} -->")[2].partition("<!-- end -->")[0]
         assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(fields)

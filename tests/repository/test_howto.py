@@ -10,6 +10,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
+from authz.audit import receipts
 from authz.cli import main
 from authz.core.cases import load
 from authz.core.lint import review
@@ -17,6 +18,7 @@ from authz.core.policy import Bundle
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
 from tests.support.factories.decision_logs import day_of
+from tests.support.factories.written_logs import checkpoint_of, copied, edit, line, written
 
 PARTS = {
     "filters.http.ext_authz": "inbound:",
@@ -25,6 +27,7 @@ PARTS = {
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
+WITHOUT_POLICY = {"audit"}
 
 
 def saved_files(page):
@@ -56,10 +59,25 @@ def saved(request, tmp_path):
     if page.stem == "replay":
         policy = load(Bundle((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")).policy
         (tmp_path / "decisions.jsonl").write_bytes(day_of(policy))
+    if page.stem == "audit":
+        signed_logs(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def signed_logs(folder):
+    """The log of the page as it was on Monday, as it is, and edited; checkpoints of both days, the key, a receipt."""
+    log, monday = folder / "audit", folder / "monday"
+    written(log, pack=[0], closed=lambda at: copied(log, monday) if at else None)
+    edit(copied(log, folder / "edited") / "decisions.jsonl", lambda lines: lines.__setitem__(9, line(5)))
+    (folder / "monday.checkpoint").write_bytes(checkpoint_of(monday))
+    (folder / "today.checkpoint").write_bytes(checkpoint_of(log))
+    (folder / "keys.txt").write_bytes((log / "verifier-keys").read_bytes())
+    (folder / "receipt").write_bytes(receipts.prove(log, receipts.find(log, f"{250:024x}")))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem not in WITHOUT_POLICY], ids=lambda page: page.stem
+)
 def test_the_policy_of_a_how_to_has_no_findings(page):
     text = saved_files(page)["policy.yaml"]
     assert review.lint(load(Bundle(text.encode(), page.name)).policy) == []

@@ -3,7 +3,7 @@
 Law: a line is built only from canonical values. It never holds a token, a cookie, a header value or the query, and it
 is always exactly one line of valid JSON, whatever a caller managed to put into a path or a claim.
 A decision, with the identity entry that it names, holds all that `evaluate` reads: `authz.core.replay` decides again.
-Signing and chaining wrap the bytes later; nothing else in the package makes lines.
+A signed log (`authz.audit`) hashes the very bytes; nothing else in the package makes lines.
 """
 
 from authz.core.record.encoding import DecisionLine, end_of_line, valid
@@ -11,6 +11,7 @@ from authz.core.record.fields import (
     DECISION,
     HASHED,
     IDENTITY,
+    LOG,
     LONGEST,
     REPLACED,
     VERSION,
@@ -19,6 +20,8 @@ from authz.core.record.fields import (
     DecisionRecord,
     GrantFields,
     IdentityEntry,
+    LogEntry,
+    LogFields,
     Memberships,
     OutboundFields,
     OutboundRecord,
@@ -30,13 +33,17 @@ from authz.core.record.fields import (
     SharedFields,
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
+from authz.core.record.log_entries import EVENTS, LOG_LINE, Event, log_entry_in, log_line
 from authz.core.record.reading import SKIPPED, DecisionParts, Skipped, decision_in, entry_in, fields_of
 from authz.core.record.redaction import PATH, PEOPLE, Redactor
 
 __all__ = [
     "DECISION",
+    "EVENTS",
     "HASHED",
     "IDENTITY",
+    "LOG",
+    "LOG_LINE",
     "LONGEST",
     "PATH",
     "PEOPLE",
@@ -48,9 +55,12 @@ __all__ = [
     "DecisionLine",
     "DecisionParts",
     "DecisionRecord",
+    "Event",
     "GrantFields",
     "IdentityEntry",
     "IdentityLine",
+    "LogEntry",
+    "LogFields",
     "Memberships",
     "OutboundFields",
     "OutboundRecord",
@@ -67,6 +77,8 @@ __all__ = [
     "entry_in",
     "fields_of",
     "identity_id",
+    "log_entry_in",
+    "log_line",
     "valid",
     "written",
 ]

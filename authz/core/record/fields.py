@@ -9,6 +9,7 @@ VERSION: Final = 1
 """The version of the format. A field or a type of line that is added does not change it; readers skip both."""
 DECISION: Final = "decision"
 IDENTITY: Final = "identity"
+LOG: Final = "log"
 LONGEST: Final = 2048
 """Characters of any one text of a decision: a longer path is cut, its head is enough to find it."""
 REPLACED: Final = "\ufffd"
@@ -196,3 +197,40 @@ class EntryFields(TypedDict):
 
 class IdentityEntry(EntryFields, Memberships):
     """Who a caller is, for all decisions that name its id."""
+
+
+class LogFields(TypedDict):
+    """The fields of every entry that the log makes about itself."""
+
+    v: Annotated[int, "version of the format: 1"]
+    type: Annotated[Literal["log"], "`log`"]
+    event: Annotated[
+        str, "`file`, `start`, `stop`, `gap`, `dropped`, `keys`, `policy`, `revocation` or `grant`: what happened"
+    ]
+    time: Annotated[str, "when the entry was written: ISO 8601, UTC, with microseconds"]
+    gate: Annotated[str, "name of the gate: `gate` in the settings"]
+
+
+class LogEntry(LogFields, total=False):
+    """What happened to the log, or to what decides: an entry has the fields of its event."""
+
+    index: Annotated[
+        int, "`file`: index of this entry, so all files before have so many; `dropped`: of the first removed one"
+    ]
+    file: Annotated[
+        str, "`file`: name of the file that was closed before, empty for the first; `dropped`: removed file"
+    ]
+    version: Annotated[str, "`start`: version of the gate"]
+    unsigned: Annotated[int, "`start`: entries after the last checkpoint: nothing shows whether they were changed"]
+    cut: Annotated[int, "`start`: bytes of a line that was not written to its end, removed"]
+    count: Annotated[int, "`gap`: records that were lost; `dropped`: entries in the removed file"]
+    reason: Annotated[str, "`gap`: why"]
+    keys: Annotated[tuple[str, ...], "`keys`: verifier keys that sign from now on, newest first"]
+    revision: Annotated[str, "`policy`: revision of the policy that decides from now on"]
+    kind: Annotated[str, "`revocation`: what is revoked: `sid`, `jti` or `subject`"]
+    issuer: Annotated[str, "`revocation`: the token's `iss`"]
+    value: Annotated[str, "`revocation`: the session, the token or the subject"]
+    until: Annotated[int, "`revocation`: how long it is remembered, in seconds since the epoch"]
+    action: Annotated[str, "`grant`: `request`, `approve` or `end`"]
+    grant: Annotated[str, "`grant`: its id"]
+    by: Annotated[str, "`policy`, `revocation`, `grant`: who signed, committed or asked for it; empty if not known"]

@@ -1,6 +1,6 @@
 """From the log's lines back to their fields.
 
-Law: total. A line is a decision, an identity entry, or a word that says why it is neither. What many decisions share is
+Law: total. A line is a decision, an entry, or a word that says why it is neither. What many decisions share is
 handed on as bytes that are equal for all of them, so that a reader parses it once; programs may have written a line
 again, with its fields in another order, and it means the same.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from authz.core.record.fields import DECISION, IDENTITY, VERSION, Memberships, OwnFields
+from authz.core.record.fields import DECISION, IDENTITY, LOG, VERSION, Memberships, OwnFields
 from authz.core.record.identity import identity_id, written
 
 _TEXT: Final = rb'"(?:[^"\\]|\\.)*"'
@@ -31,7 +31,7 @@ _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 
 class Skipped(StrEnum):
-    """Why a line is neither a decision nor an identity entry."""
+    """Why a line is neither a decision nor an entry."""
 
     EMPTY = "empty"
     BROKEN = "broken"
@@ -56,7 +56,7 @@ class DecisionParts(NamedTuple):
 
 
 def decision_in(line: bytes) -> DecisionParts | Skipped | None:
-    """The decision of a line without its newline; None for an identity entry. `fields_of` has its fields."""
+    """The decision of a line without its newline; None for an entry, of whichever kind. `fields_of` has its fields."""
     own = _own(line)
     if own is not None:
         return DecisionParts(own[1].decode(), own[2].decode(), b"{" + line[own.end() :])
@@ -67,7 +67,7 @@ def decision_in(line: bytes) -> DecisionParts | Skipped | None:
         return Skipped.BROKEN
     kind = fields.get("type", DECISION)  # older formats had no types
     if kind != DECISION:
-        return None if kind == IDENTITY else Skipped.OTHER_TYPE
+        return None if isinstance(kind, str) and kind in {IDENTITY, LOG} else Skipped.OTHER_TYPE
     name, time = fields.get("id"), fields.get("time")
     shared = {"v": None, **{key: value for key, value in fields.items() if key not in _OWN}}
     try:

@@ -1,0 +1,153 @@
+"""From the workers' segments into the log, each record exactly once.
+
+Law 1: a position says up to where each worker's segments are in the log of a certain size. It is saved at checkpoints,
+so it may be older than the log: the lines after that size say which worker's they are, and so many of that worker's
+records are passed over. So nothing is lost or doubled, whichever process is killed when.
+Law 2: a segment is removed when a saved position is after it, and a later one is there.
+Law 3: the last line of a segment has no newline only if its worker was killed, or refused it: no answer has left. While
+the segment is the newest, the line is waited for; then it is dropped.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from authz.audit.layout import FILE_MODE
+from authz.audit.log import AuditLog
+from authz.audit.reading import lines_from
+from authz.audit.spool import made_spool, segment_path, segments, worker_folder, workers
+from authz.core.audit.entry import MOST_LINE_BYTES
+from authz.core.errors import AuditBrokenError
+from authz.core.record import LOG_LINE
+from authz.system.regular_file import read_regular
+from authz.system.whole_file import write_whole
+
+POSITION: Final = "spool-position"
+_MOST_POSITION_BYTES: Final = 1 << 20
+_AT_ONCE: Final = MOST_LINE_BYTES + 1
+
+
+@dataclass(slots=True)
+class _Worker:
+    """Where the reader is in a worker's segments: `passed` records that are in the log are still before it."""
+
+    segment: int = 0
+    offset: int = 0
+    passed: int = 0
+
+
+class Drain:
+    """Moves records into a log. One thread uses it, the one that uses the log.
+
+    Args:
+        spool: the folder of the segments; made when it is missing.
+        folder: that of the log, where the position is kept.
+        log: the log.
+
+    Raises:
+        AuditBrokenError: the position is not one of this log.
+        OSError: something cannot be read, or the position not be written.
+    """
+
+    def __init__(self, spool: Path, folder: Path, log: AuditLog) -> None:
+        self._spool, self._folder, self._log = spool, folder, log
+        self._name = made_spool(spool)
+        self._workers: dict[int, _Worker] = {}
+        self._find_position()
+
+    def drain(self) -> int:
+        """Append what has come, at most some mebibytes of each worker; returns how many records that were.
+
+        Raises:
+            OSError, AuditBrokenError: as `AuditLog.append`. What was not appended is by the next call.
+        """
+        count = 0
+        for number in workers(self._spool):
+            place = self._workers.setdefault(number, _Worker())
+            count += self._drain_worker(worker_folder(self._spool, number), place)
+        return count
+
+    def save(self) -> None:
+        """Sign a checkpoint, save the position, and remove segments that are in the log.
+
+        Raises:
+            OSError: the segments stay.
+        """
+        self._log.checkpoint()
+        places = {str(number): [one.segment, one.offset, one.passed] for number, one in self._workers.items()}
+        saved = {"spool": self._name, "size": self._log.size, "workers": places}
+        write_whole(self._folder / POSITION, orjson.dumps(saved), mode=FILE_MODE, replace=True)
+        for number, place in self._workers.items():
+            folder = worker_folder(self._spool, number)
+            for segment in segments(folder)[:-1]:
+                if segment < place.segment:
+                    segment_path(folder, segment).unlink(missing_ok=True)
+
+    def _drain_worker(self, folder: Path, place: _Worker) -> int:
+        """Append the lines that a worker has written since."""
+        count = 0
+        numbers = [number for number in segments(folder) if number >= place.segment]
+        for number in numbers:
+            if number > place.segment:
+                place.segment, place.offset = number, 0
+            data = _read(segment_path(folder, number), place.offset)
+            whole = data.rfind(b"\n") + 1
+            lines = data[:whole].split(b"\n")[:-1]
+            fresh = lines[place.passed :]
+            if fresh:
+                self._log.append(fresh)
+            place.passed -= len(lines) - len(fresh)
+            place.offset += whole
+            count += len(fresh)
+            if len(data) == _AT_ONCE:
+                break  # there is more: the next call
+        return count
+
+    def _find_position(self) -> None:
+        saved = _saved(self._folder)
+        if saved is None or saved["spool"] != self._name:
+            self.save()  # before the first record: else a reader that is killed now could not know where it began
+            return
+        size = saved["size"]
+        if size > self._log.size:
+            raise AuditBrokenError(f"{self._folder / POSITION} is of a log with {size} records")
+        self._workers = {int(name): _Worker(*place) for name, place in saved["workers"].items()}
+        for line in lines_from(self._folder, size):
+            worker = None if line.startswith(LOG_LINE) else _worker_of(line)
+            if worker is not None:
+                self._workers.setdefault(worker, _Worker()).passed += 1
+
+
+def _worker_of(line: bytes) -> int | None:
+    """The number of the worker that made a line; None if none did."""
+    try:
+        found = orjson.loads(line).get("worker")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
+
+
+def _read(path: Path, offset: int) -> bytes:
+    """What follows in a segment, as far as it is read at once: a whole line at least, if there is one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        left = os.fstat(descriptor).st_size - offset
+        return os.pread(descriptor, min(left, _AT_ONCE), offset) if left > 0 else b""
+    finally:
+        os.close(descriptor)
+
+
+def _saved(folder: Path) -> dict[str, Any] | None:
+    """The position; None if there is none."""
+    try:
+        data = read_regular(folder / POSITION, _MOST_POSITION_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        found: dict[str, Any] = orjson.loads(data)
+    except ValueError:
+        raise AuditBrokenError(f"{folder / POSITION} is not what was written there") from None
+    return found

@@ -1,0 +1,76 @@
+"""The names of a log's files in its folder.
+
+    decisions.jsonl                             lines are appended here
+    decisions-00000000000000001234.jsonl        a closed file; its first line has this index in the log
+    decisions-00000000000000001234.jsonl.gz     the same, compressed
+    tile/0/…                                    the tree's hashes (c2sp.org/tlog-tiles)
+    checkpoint                                  size and root, signed
+    verifier-keys                               the public keys that sign, a line each, newest first
+    .lock                                       held by the process that writes
+
+Law: a name tells the order. Sorted, closed files are in the order of their lines, and the open one is the last.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+OPEN_FILE: Final = "decisions.jsonl"
+CHECKPOINT: Final = "checkpoint"
+VERIFIER_KEYS: Final = "verifier-keys"
+LOCK: Final = ".lock"
+FILE_MODE: Final = 0o640
+"""Of all files: lines hold no secrets, and a group may read them. The process's umask applies."""
+
+_GZ: Final = ".gz"
+_closed: Final = re.compile(r"decisions-([0-9]{20})\.jsonl(\.gz)?").fullmatch
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClosedFile:
+    """A file that no line is added to any more. `first` is the index of its first line in the log."""
+
+    first: int
+    path: Path
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its name says so."""
+        return self.path.suffix == _GZ
+
+
+def closed_name(first: int) -> str:
+    """The name of a closed file whose first line has this index."""
+    return f"decisions-{first:020}.jsonl"
+
+
+def compressed(path: Path) -> Path:
+    """The name of a closed file when it is compressed."""
+    return path.with_name(path.name + _GZ)
+
+
+def closed_files(folder: Path) -> list[ClosedFile]:
+    """The closed files in their order. Of one that is there in both forms, the compressed one: it was complete first.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found: dict[int, ClosedFile] = {}
+    for path in sorted(folder.iterdir()):
+        match = _closed(path.name)
+        if match is not None:
+            first = int(match[1])
+            found[first] = ClosedFile(first, path)
+    return [found[first] for first in sorted(found)]
+
+
+def is_a_log(folder: Path) -> bool:
+    """Whether the folder has a part of a log.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return any(
+        path.name in {OPEN_FILE, CHECKPOINT, "tile"} or _closed(path.name) is not None for path in folder.iterdir()
+    )

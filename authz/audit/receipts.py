@@ -1,0 +1,83 @@
+"""The receipt of one record: a proof that anyone checks with the log's public key alone (c2sp.org/tlog-proof@v1).
+
+Law 1: the receipt has the record's entry in its extra data, so that one file is enough. That is only what is to be
+checked: the proof says whether it is true.
+Law 2: only records that the checkpoint covers have a receipt.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from authz.audit.layout import CHECKPOINT
+from authz.audit.reading import files_of
+from authz.audit.tile_files import TileFiles
+from authz.core.audit import note, proving, receipt
+from authz.core.audit.checkpoint import Checkpoint, Trust
+from authz.core.audit.entry import entry_of
+from authz.core.audit.keys import VerifierKey
+from authz.core.audit.receipt import Receipt
+from authz.core.errors import AuditBrokenError
+from authz.core.record import DecisionParts, decision_in
+from authz.ops.log_reader import LogReader
+from authz.system.regular_file import read_regular
+
+MOST_BYTES: Final = 1 << 20
+"""Of a receipt's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of the log, and its index from 0."""
+
+    index: int
+    line: bytes
+
+
+def find(folder: Path, decision: str) -> Record | None:
+    """The record of the decision with this id; None if no file has it.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    wanted = f'"id":"{decision}"'.encode()
+    for path, first in reversed(files_of(folder)):  # what is asked about is rarely old
+        for number, lines in LogReader().batches(path):
+            for at, line in enumerate(lines):
+                if wanted in line and _is_of(line, decision):
+                    return Record(first + number - 1 + at, line)
+    return None
+
+
+def _is_of(line: bytes, decision: str) -> bool:
+    parts = decision_in(line)
+    return isinstance(parts, DecisionParts) and parts.id == decision
+
+
+def prove(folder: Path, record: Record) -> bytes:
+    """The receipt of a record, with the log's last checkpoint.
+
+    Raises:
+        AuditBrokenError: the checkpoint does not cover the record yet, or the tiles do not prove it.
+        OSError: something cannot be read.
+    """
+    data = read_regular(folder / CHECKPOINT, note.MOST_BYTES)
+    head = Checkpoint.parse(note.parse(data).text)
+    if record.index >= head.size:
+        raise AuditBrokenError(
+            f"record {record.index} is newer than the last checkpoint, which covers {head.size}: wait for the next one"
+        )
+    entry = entry_of(record.line)
+    proof = proving.inclusion(record.index, head.size, TileFiles(folder).read)
+    return receipt.write(Receipt(record.index, proof, data, entry))
+
+
+def check(data: bytes, key: VerifierKey, line: bytes | None = None) -> tuple[receipt.Proved, bytes]:
+    """The place of a record in the log of this key, and its entry: that of `line`, or else the one in the receipt.
+
+    Raises:
+        AuditBrokenError: the receipt does not prove it.
+        ValueError: `line` is no line of a log.
+    """
+    entry = receipt.parse(data).extra if line is None else entry_of(line)
+    return receipt.verify(data, entry, Trust(log=key)), entry

@@ -1,0 +1,131 @@
+"""The hand-over of records from workers to the log's writer: each worker appends to files of its own, in memory.
+
+    SPOOL/id                          names this spool: after a restart of the machine it is another one
+    SPOOL/worker-0/0000000000000001   a segment: lines, as they will be in the log
+
+Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
+survives only in the log. What could not be written whole is refused, and its segment ends there.
+Law 2: a worker writes and a reader removes. The newest segment of a worker always stays, so that numbers only grow.
+Law 3: bounded. With so many segments that no one has read, a worker's records are refused.
+Law 4: calls that return errors, never a mapping of memory: a full file system is an errno, not a signal.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from authz.core.errors import AuditUnavailableError
+from authz.system.regular_file import open_regular, read_regular, why
+from authz.system.whole_file import write_whole
+
+SEGMENT_BYTES: Final = 1 << 20
+MOST_SEGMENTS: Final = 64
+_WORKER: Final = "worker-"
+_ID: Final = "id"
+_DIGITS: Final = 16
+_FOLDER_MODE: Final = 0o700
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class SpoolWriter:
+    """Takes the records of one worker. One thread uses it.
+
+    Args:
+        spool: the folder of all workers, which `made_spool` has made.
+        worker: the number of this one.
+        segment_bytes: size at which a segment is full.
+        most_segments: so many may be there.
+
+    Raises:
+        OSError: the worker's folder cannot be made.
+    """
+
+    def __init__(
+        self, spool: Path, worker: int, *, segment_bytes: int = SEGMENT_BYTES, most_segments: int = MOST_SEGMENTS
+    ) -> None:
+        self._folder = worker_folder(spool, worker)
+        self._segment_bytes, self._most = segment_bytes, most_segments
+        with contextlib.suppress(FileExistsError):
+            self._folder.mkdir(_FOLDER_MODE)
+        self._descriptor, self._size = -1, segment_bytes  # the first record begins a segment
+
+    def put(self, lines: bytes) -> bool:
+        """Accept lines with their newlines that belong together. True when they are in the segment.
+
+        Raises:
+            AuditUnavailableError: they are not.
+        """
+        if self._size >= self._segment_bytes:
+            self._next()
+        try:
+            written = os.write(self._descriptor, lines)
+        except OSError as error:
+            raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
+        if written < len(lines):  # not cut off: a reader may have lines of it already. A part of a line it drops.
+            self._size = self._segment_bytes
+            raise AuditUnavailableError("the record cannot be handed over: there is no room for it")
+        self._size += written
+        return True
+
+    def close(self) -> None:
+        """Close the segment. The reader takes what is in it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def _next(self) -> None:
+        """Begin a segment."""
+        numbers = segments(self._folder)
+        if len(numbers) >= self._most:
+            raise AuditUnavailableError(f"{len(numbers)} segments of records wait to be logged")
+        path = segment_path(self._folder, numbers[-1] + 1 if numbers else 1)
+        try:
+            descriptor = open_regular(path, _FLAGS)
+        except OSError as error:
+            raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._size = descriptor, 0
+
+
+def made_spool(spool: Path) -> str:
+    """Make the spool if it is missing; returns its name, which tells it from others at the same place.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        spool.mkdir(_FOLDER_MODE)
+    write_whole(spool / _ID, secrets.token_hex(16).encode(), durable=False)
+    return read_regular(spool / _ID, 64).decode()
+
+
+def worker_folder(spool: Path, worker: int) -> Path:
+    """The folder of a worker's segments."""
+    return spool / f"{_WORKER}{worker}"
+
+
+def workers(spool: Path) -> list[int]:
+    """The numbers of the workers that have written.
+
+    Raises:
+        OSError: the spool cannot be read.
+    """
+    names = [path.name.removeprefix(_WORKER) for path in spool.iterdir() if path.name.startswith(_WORKER)]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def segments(folder: Path) -> list[int]:
+    """The numbers of a worker's segments.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = os.listdir(folder)  # noqa: PTH208 asked a hundred times a second, and a Path for each name costs more
+    return sorted(int(name) for name in names if len(name) == _DIGITS and name.isdecimal())
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where a segment is."""
+    return folder / f"{number:0{_DIGITS}}"

@@ -1,0 +1,316 @@
+"""`authz audit`: is the log what was signed, is this record in it, which key signs.
+
+Law: exit status 0 if it is, 1 if it is not, 2 for a mistake. What cannot be known is printed, never taken for a yes.
+Nothing here changes a log.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+import orjson
+
+from authz.cli.options import json_option
+from authz.core.characters import one_line
+from authz.core.errors import AuditBrokenError, ConfigError, Problem
+
+if TYPE_CHECKING:
+    from authz.audit.verifying import Older, Report
+    from authz.core.audit.keys import VerifierKey
+
+_MOST_KEY_BYTES: Final = 64 * 1024
+_CANNOT_KNOW: Final = (
+    "cannot know whether the end of the log was cut, or an older copy put in its place: give --since CHECKPOINT, a"
+    " checkpoint that was kept elsewhere"
+)
+_OWN_KEY: Final = (
+    "the keys are those in the log's own folder: anyone who can replace the log can replace them. Give --key KEY, from"
+    " where the gate's operator publishes it"
+)
+
+folder_argument = click.argument(
+    "folder", metavar="[DIR]", default=Path(), type=click.Path(file_okay=False, path_type=Path)
+)
+key_option = click.option(
+    "--key",
+    "keys",
+    metavar="KEY",
+    multiple=True,
+    help="The log's verifier key, or a file with it: `authz audit key` prints it. May be given more than once.",
+)
+
+
+@click.group(short_help="Is the decision log what was signed? Is this decision in it?")
+def audit() -> None:
+    """The signed log of decisions: verify it, prove that a decision is in it.
+
+    DIR is the log's folder, which has `decisions.jsonl`, `checkpoint` and `tile/`. Default: the current folder.
+    """
+
+
+@audit.command("verify", short_help="Was anything in the log changed, removed or inserted?")
+@folder_argument
+@key_option
+@click.option(
+    "--since",
+    "since",
+    metavar="CHECKPOINT",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file with a checkpoint of this log that you kept: is the log a continuation of it? May be repeated.",
+)
+@json_option
+def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_json: bool) -> None:
+    """Was anything in the log changed, removed, inserted, or put in another order?
+
+    Reads all files in DIR and compares them with the tree and the signed checkpoint. The first bad record is named by
+    file, line and index. Exit status 0: all lines are what was signed; 1: they are not; 2: a mistake.
+
+    \b
+    authz audit verify /var/log/authz/audit --key keys.txt
+    authz audit verify /var/log/authz/audit --key keys.txt --since monday.checkpoint
+    """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    from authz.audit import verifying  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.audit.layout import OPEN_FILE, closed_files  # noqa: PLC0415 see above
+
+    _must_be_a_log(folder)
+    known = _keys(keys) if keys else _own_keys(folder)
+    sizes = sum(file.path.stat().st_size for file in closed_files(folder))
+    sizes += (folder / OPEN_FILE).stat().st_size if (folder / OPEN_FILE).exists() else 0
+    try:
+        older = [_older(path, known) for path in since]
+        with click.progressbar(length=sizes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+            report = verifying.verify(folder, known, since=older, advanced=bar.update)
+    except AuditBrokenError as error:
+        _negative(str(error), as_json=as_json)
+    notes = [*([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
+    if as_json:
+        click.echo(orjson.dumps(_as_json(report, notes)).decode())
+    else:
+        click.echo("\n".join(_lines(report, older, notes)))
+    click.get_current_context().exit(1 if report.findings else 0)
+
+
+def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> Iterator[str]:
+    """The report for a terminal."""
+    yield from (f"{click.style('broken', fg='red')}: {finding}" for finding in report.findings)
+    head = report.head
+    count = "1 record" if report.lines == 1 else f"{report.lines:,} records"
+    if report.findings:
+        yield f"{count} up to there are what {head.origin} signed"
+    else:
+        yield f"{click.style('verified', fg='green')}: {count} of {head.origin}, checkpoint of {head.size:,}"
+        yield from (one_line(f"it continues {one.path}, of {one.head.size:,} records") for one in older)
+    if report.first:
+        yield f"note: the files of the first {report.first:,} records were removed; only their hashes are there"
+    if report.unsigned:
+        yield f"note: {report.unsigned:,} after the checkpoint are not signed yet"
+    if report.torn:
+        yield "note: the last line is not complete: it is being written, or its writer was killed"
+    yield from (f"note: {note}" for note in notes)
+
+
+def _as_json(report: "Report", notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "verified": not report.findings,
+        "origin": report.head.origin,
+        "size": report.head.size,
+        "keys": sorted(map(str, report.signers)),
+        "records": report.lines,
+        "removed": report.first,
+        "unsigned": report.unsigned,
+        "findings": [
+            {"file": str(one.path), "line": one.line, "index": one.index, "text": one.text} for one in report.findings
+        ],
+        "notes": list(notes),
+    }
+
+
+@audit.command("prove", short_help="Make a receipt of a decision, for anyone to check.")
+@click.argument("decision", metavar="ID")
+@folder_argument
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt here instead of printing it."
+)
+def prove(decision: str, folder: Path, output: Path | None) -> None:
+    """Make a receipt of the decision with this ID: a proof that it is in the log.
+
+    Anyone checks it with the log's public key alone: `authz audit check-receipt`. Exit status 1: the log has no such
+    decision, or no checkpoint covers it yet.
+
+    \b
+    authz audit prove 926a3e91b7e7441cfa435aae /var/log/authz/audit --output receipt
+    authz audit check-receipt receipt --key keys.txt
+    """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+
+    _must_be_a_log(folder)
+    record = receipts.find(folder, decision)
+    if record is None:
+        _negative(f"{folder} has no decision {decision!r}, or its file was removed")
+    try:
+        made = receipts.prove(folder, record)
+    except AuditBrokenError as error:
+        _negative(str(error))
+    if output is None:
+        click.echo(made, nl=False)
+    else:
+        output.write_bytes(made)
+
+
+@audit.command("check-receipt", short_help="Does a receipt prove what it says?")
+@click.argument("path", metavar="RECEIPT", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--key", "keys", metavar="KEY", multiple=True, required=True, help="As for `verify`; required here.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file with the record's line, as the log has it. Default: the one in the receipt.",
+)
+@json_option
+def check_receipt(path: Path, keys: tuple[str, ...], record: Path | None, *, as_json: bool) -> None:
+    """Does a receipt prove that a record is in the log of this KEY? Needs no log and no network.
+
+    Prints the record. Exit status 1: it proves nothing.
+    """
+    from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.core.audit.entry import MOST_LINE_BYTES  # noqa: PLC0415 see above
+    from authz.system.regular_file import read_regular  # noqa: PLC0415 see above
+
+    known = _keys(keys)
+    data = read_regular(path, receipts.MOST_BYTES)
+    line = None if record is None else read_regular(record, MOST_LINE_BYTES + 1).removesuffix(b"\n")
+    failure = "no key was given"
+    for key in known:
+        try:
+            proved, entry = receipts.check(data, key, line)
+        except (AuditBrokenError, ValueError) as error:
+            failure = str(error)
+            continue
+        head = proved.head.checkpoint
+        if as_json:
+            shown = entry.decode(errors="replace")
+            found = {"verified": True, "origin": head.origin, "size": head.size, "index": proved.index, "entry": shown}
+            click.echo(orjson.dumps(found).decode())
+        else:
+            click.echo(f"record {proved.index} of {head.origin}, in its checkpoint of {head.size:,}:", err=True)
+            click.echo(one_line(entry.decode(errors="replace")))
+        return
+    _negative(f"{path}: {failure}", as_json=as_json)
+
+
+@audit.command("checkpoint", short_help="Print the current checkpoint: keep it elsewhere.")
+@folder_argument
+def checkpoint(folder: Path) -> None:
+    """Print the current checkpoint, a signed note of the log's size and root.
+
+    Keep it where those who can change the log cannot change it: `authz audit verify --since` then shows whether the
+    log was cut or replaced after it.
+    """
+    from authz.audit.layout import CHECKPOINT  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.audit.signing import read_signed  # noqa: PLC0415 see above
+    from authz.core.audit.note import MOST_BYTES  # noqa: PLC0415 see above
+    from authz.system.regular_file import read_regular  # noqa: PLC0415 see above
+
+    _must_be_a_log(folder)
+    data = read_regular(folder / CHECKPOINT, MOST_BYTES)
+    try:
+        read_signed(data, _own_keys(folder))
+    except AuditBrokenError as error:
+        _negative(f"{folder / CHECKPOINT}: {error}")
+    click.echo(data, nl=False)
+
+
+@audit.command("key", short_help="Print the public keys that verify the log: publish them.")
+@folder_argument
+def key(folder: Path) -> None:
+    """Print the log's verifier keys, newest first, a line each: name, key id, public key (c2sp.org/signed-note).
+
+    Publish them where those who can change the log cannot change them.
+    """
+    _must_be_a_log(folder)
+    for one in _own_keys(folder):
+        click.echo(str(one))
+
+
+def _must_be_a_log(folder: Path) -> None:
+    """Raises ConfigError if the folder is not that of a log."""
+    from authz.audit.layout import is_a_log  # noqa: PLC0415 see above
+
+    if not folder.is_dir():
+        raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder", "name the folder of the log")])
+    if not is_a_log(folder):
+        hint = "name the folder that has `decisions.jsonl`, `checkpoint` and `tile`"
+        raise ConfigError([Problem(str(folder), 0, 0, "there is no log in this folder", hint)])
+
+
+def _own_keys(folder: Path) -> tuple["VerifierKey", ...]:
+    """The keys in the log's folder.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    from authz.audit.layout import VERIFIER_KEYS  # noqa: PLC0415 see above
+
+    path = folder / VERIFIER_KEYS
+    if not path.exists():
+        raise ConfigError([Problem(str(path), 0, 0, "the log's public keys are missing", "give --key KEY")])
+    return _keys((str(path),))
+
+
+def _keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
+    """The keys that are given as texts or as files of such texts, a line each.
+
+    Raises:
+        ConfigError: one is neither.
+    """
+    from authz.core.audit.keys import VerifierKey  # noqa: PLC0415 see above
+    from authz.system.regular_file import read_regular, why  # noqa: PLC0415 see above
+
+    found: list[VerifierKey] = []
+    for text in given:
+        try:
+            found.append(VerifierKey.parse(text))
+            continue
+        except AuditBrokenError as error:
+            hint = f"give a verifier key, as `authz audit key` prints it, or a file with one; as a key: {error}"
+        try:
+            lines = read_regular(text, _MOST_KEY_BYTES).decode().split("\n")
+            found += [VerifierKey.parse(line) for line in lines if line]
+        except OSError as error:
+            raise ConfigError([Problem(text, 0, 0, f"the key cannot be read: {why(error)}", hint)]) from None
+        except (AuditBrokenError, UnicodeDecodeError):
+            raise ConfigError([Problem(text, 0, 0, "a line of the file is no verifier key")]) from None
+    if not found:
+        raise ConfigError([Problem(given[0], 0, 0, "the file has no verifier key")])
+    return tuple(dict.fromkeys(found))
+
+
+def _older(path: Path, keys: Sequence["VerifierKey"]) -> "Older":
+    """The checkpoint in a file.
+
+    Raises:
+        ConfigError: it cannot be read, or none of the keys has signed it.
+    """
+    from authz.audit.signing import read_signed  # noqa: PLC0415 see above
+    from authz.audit.verifying import Older  # noqa: PLC0415 see above
+    from authz.core.audit.note import MOST_BYTES  # noqa: PLC0415 see above
+    from authz.system.regular_file import read_regular, why  # noqa: PLC0415 see above
+
+    try:
+        return Older(path=path, head=read_signed(read_regular(path, MOST_BYTES), keys)[0])
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, 0, f"the checkpoint cannot be read: {why(error)}")]) from None
+    except AuditBrokenError as error:
+        hint = "give a checkpoint that `authz audit checkpoint` printed, and with --key the key of that time"
+        raise ConfigError([Problem(str(path), 0, 0, str(error), hint)]) from None
+
+
+def _negative(text: str, *, as_json: bool = False) -> NoReturn:
+    """Print why the answer is no, and exit with status 1."""
+    if as_json:
+        click.echo(orjson.dumps({"verified": False, "findings": [{"text": text}]}).decode())
+    else:
+        click.echo(f"{click.style('broken', fg='red')}: {one_line(text)}", err=True)
+    click.get_current_context().exit(1)

@@ -1,0 +1,190 @@
+"""`authz audit`: real logs; what it prints, how it ends, and what it says about a missing or wrong file."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS
+from authz.cli import main
+from tests.support.factories.audit_logs import LOG, WITNESSES
+from tests.support.factories.written_logs import OTHER, edit, line, opened, written
+
+KEY = str(LOG.public)
+ID = f"{250:024x}"
+INDEX = 253
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return written(tmp_path / "audit", pack=[0])
+
+
+def run(*arguments):
+    """Exit status, standard output and standard error."""
+    done = CliRunner().invoke(main, ["audit", *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_log_verifies_and_what_cannot_be_known_is_said(folder):
+    status, out, err = run("verify", folder, "--key", KEY)
+    assert (status, err) == (0, "")
+    first, note = out.splitlines()
+    assert first == "verified: 906 records of gate.example/audit/eu-1, checkpoint of 906"
+    assert note.startswith("note: cannot know whether the end of the log was cut")
+
+
+def test_without_a_key_it_says_that_the_keys_are_the_logs_own(folder):
+    status, out, _ = run("verify", folder)
+    assert status == 0
+    assert "note: the keys are those in the log's own folder" in out
+    found = json.loads(run("verify", folder, "--json")[1])
+    assert (found["verified"], found["records"], found["size"], found["keys"]) == (True, 906, 906, [KEY])
+    assert len(found["notes"]) == 2
+
+
+def test_the_current_folder_is_the_log(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run("verify", "--key", VERIFIER_KEYS)[0] == 0
+
+
+def test_the_first_bad_record_is_named(folder):
+    path = folder / OPEN_FILE
+    edit(path, lambda lines: lines.__setitem__(9, line(5)))
+    status, out, _ = run("verify", folder, "--key", KEY)
+    assert status == 1
+    assert out.startswith(f"broken: {path}:10: record 613: the line is not what was logged: it was changed\n")
+    status, out, _ = run("verify", folder, "--key", KEY, "--json")
+    found = json.loads(out)
+    assert (status, found["verified"]) == (1, False)
+    (one,) = found["findings"]
+    assert (one["file"], one["line"], one["index"]) == (str(path), 10, 613)
+
+
+def test_a_log_that_was_rolled_back_is_found_with_a_checkpoint(folder, tmp_path):
+    status, out, _ = run("checkpoint", folder)
+    assert status == 0
+    assert out == (folder / CHECKPOINT).read_text()
+    before = (folder / CHECKPOINT).read_bytes(), (folder / OPEN_FILE).read_bytes()
+    log = opened(folder)
+    log.append([line(5)])
+    log.close()
+    (tmp_path / "kept").write_text(run("checkpoint", folder)[1])
+    status, out, _ = run("verify", folder, "--key", KEY, "--since", "kept")
+    assert status == 0
+    assert out.splitlines()[1:] == ["it continues kept, of 909 records"]
+    (folder / CHECKPOINT).write_bytes(before[0])
+    (folder / OPEN_FILE).write_bytes(before[1])
+    assert run("verify", folder, "--key", KEY)[0] == 0
+    status, out, _ = run("verify", folder, "--key", KEY, "--since", "kept")
+    assert status == 1
+    assert out.startswith("broken: kept: the log had 909 records, and has 906 now: it was cut or rolled back\n")
+
+
+@pytest.mark.parametrize("option", [["--key", str(OTHER.public)], ["--key", str(WITNESSES[0].public)]])
+def test_a_log_of_another_key_is_broken(folder, option):
+    status, out, err = run("verify", folder, *option)
+    assert (status, out) == (1, "")
+    assert err == f"broken: {folder / CHECKPOINT}: no known key signed the note\n"
+    assert json.loads(run("verify", folder, *option, "--json")[1])["verified"] is False
+
+
+def test_a_decision_is_proved_and_its_receipt_checked_with_the_key_alone(folder, tmp_path):
+    status, out, _ = run("prove", ID, folder)
+    assert status == 0
+    assert out.startswith("c2sp.org/tlog-proof@v1\nextra ")
+    assert run("prove", ID, folder, "--output", "receipt")[:2] == (0, "")
+    assert (tmp_path / "receipt").read_text() == out
+    (tmp_path / "key").write_text(f"{OTHER.public}\n{KEY}\n")
+    status, out, err = run("check-receipt", "receipt", "--key", "key")
+    assert (status, out) == (0, line(250).decode() + "\n")
+    assert err == f"record {INDEX} of gate.example/audit/eu-1, in its checkpoint of 906:\n"
+    found = json.loads(run("check-receipt", "receipt", "--key", KEY, "--json")[1])
+    assert (found["verified"], found["index"], found["entry"]) == (True, INDEX, line(250).decode())
+    (tmp_path / "record").write_bytes(line(250) + b"\n")
+    assert run("check-receipt", "receipt", "--key", KEY, "--record", "record")[0] == 0
+    (tmp_path / "record").write_bytes(line(251) + b"\n")
+    status, out, err = run("check-receipt", "receipt", "--key", KEY, "--record", "record")
+    assert (status, out) == (1, "")
+    assert err == "broken: receipt: the inclusion proof does not lead from the entry to the root\n"
+
+
+def test_a_receipt_for_another_key_proves_nothing(folder):
+    run("prove", ID, folder, "--output", "receipt")
+    status, out, err = run("check-receipt", "receipt", "--key", OTHER.public)
+    assert (status, out, err) == (1, "", "broken: receipt: no known key signed the note\n")
+    assert json.loads(run("check-receipt", "receipt", "--key", OTHER.public, "--json")[1])["verified"] is False
+    assert run("check-receipt", "receipt", "--key", WITNESSES[0].public)[0] == 1
+
+
+def test_a_decision_that_is_not_there_is_not_proved(folder):
+    assert run("prove", "f" * 24, folder) == (
+        1,
+        "",
+        f"broken: {folder} has no decision 'ffffffffffffffffffffffff', or its file was removed\n",
+    )
+
+
+def test_a_decision_that_no_checkpoint_covers_is_not_proved(folder):
+    with (folder / OPEN_FILE).open("ab") as file:
+        file.write(line(5555) + b"\n")
+    status, _, err = run("prove", f"{5555:024x}", folder)
+    assert status == 1
+    assert "record 906 is newer than the last checkpoint, which covers 906" in err
+
+
+def test_the_keys_are_printed_newest_first(folder):
+    assert run("key", folder) == (0, f"{KEY}\n", "")
+
+
+def test_a_log_without_its_keys_needs_one(folder):
+    (folder / VERIFIER_KEYS).unlink()
+    status, out, err = run("verify", folder)
+    assert (status, out) == (2, "")
+    assert err == f"error: {folder / VERIFIER_KEYS}: the log's public keys are missing (give --key KEY)\n"
+    assert run("verify", folder, "--key", KEY)[0] == 0
+
+
+def test_a_checkpoint_that_no_key_signed_is_not_printed(folder):
+    (folder / VERIFIER_KEYS).write_text(f"{OTHER.public}\n")
+    assert run("checkpoint", folder)[0] == 1
+
+
+def test_lines_that_are_not_signed_yet_are_counted(folder):
+    with (folder / OPEN_FILE).open("ab") as file:
+        file.write(line(5) + b"\n" + b"{")
+    out = run("verify", folder, "--key", KEY)[1]
+    assert "note: 1 after the checkpoint are not signed yet" in out
+    assert "note: the last line is not complete" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["verify", "nowhere"], "nowhere: there is no such folder (name the folder of the log)"),
+        (["verify", "empty"], "empty: there is no log in this folder (name the folder that has"),
+        (["checkpoint", "empty"], "empty: there is no log in this folder"),
+        (["prove", ID, "empty"], "empty: there is no log in this folder"),
+        (["key", "empty"], "empty: there is no log in this folder"),
+        (["verify", "audit", "--key", "nowhere"], "nowhere: the key cannot be read: No such file or directory (give a"),
+        (["verify", "audit", "--key", "audit/checkpoint"], "audit/checkpoint: a line of the file is no verifier key"),
+        (["verify", "audit", "--key", "blank"], "blank: the file has no verifier key"),
+        (["verify", "audit", "--since", "nowhere"], "nowhere: the checkpoint cannot be read: No such file"),
+        (["verify", "audit", "--since", "blank"], "blank: not a text, an empty line and signature lines (give a"),
+        (["check-receipt", "nowhere", "--key", KEY], "No such file or directory: nowhere"),
+        (["check-receipt", "blank"], "Missing option '--key'"),
+    ],
+)
+def test_a_missing_or_wrong_file_is_an_error(folder, tmp_path, arguments, text):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank").touch()
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert text in err
+
+
+def test_a_receipt_that_is_none_proves_nothing(folder, tmp_path):
+    (tmp_path / "blank").touch()
+    assert run("check-receipt", "blank", "--key", KEY) == (1, "", "broken: blank: not a receipt\n")
