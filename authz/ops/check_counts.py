@@ -1,7 +1,7 @@
 """How often each answer was given, and how often each rule decided: one counter for both.
 
-Law 1: a check is one addition to one integer, made by the serving thread. A scrape reads a copy from another thread, and
-sums it by reason and by rule.
+Law 1: a check is one addition to one integer, made by the serving thread. A scrape reads a copy from another thread,
+and sums it by reason and by rule.
 Law 2: planes and reasons are closed lists; rules come from the policy. Those that decided first have series of their
 own, and all others share one. A count is never dropped: a rule that comes back goes on where it was.
 """

@@ -1,4 +1,4 @@
-"""The rules for Prometheus: accepted by it, each alert fires when it must and not otherwise, each has its instructions."""
+"""The rules for Prometheus: it accepts them, each alert fires when it must and only then, the runbook has all."""
 
 import re
 from pathlib import Path
@@ -56,9 +56,7 @@ def tried(folder, groups):
         for every in sorted({case.get("every", "1m") for _, case in cases}):
             tests = [in_words_of_promtool(name, case) for name, case in cases if case.get("every", "1m") == every]
             file = folder / "tests.yaml"
-            file.write_text(
-                yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": every, "tests": tests})
-            )
+            file.write_text(yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": every, "tests": tests}))
             status, text = promtool("test", "rules", file)
             words += [text] if status else []
     return "".join(words)
@@ -96,7 +94,12 @@ def test_unavailable_are_the_reasons_whose_answer_is_503():
 
 
 def test_alerts_name_reasons_that_exist():
-    named = [word for rule in ALERTS.values() for text in re.findall(r'reason!?=~?"(.*?)"', rule["expr"]) for word in text.split("|")]
+    named = [
+        word
+        for rule in ALERTS.values()
+        for text in re.findall(r'reason!?=~?"(.*?)"', rule["expr"])
+        for word in text.split("|")
+    ]
     assert len(named) > 10
     assert set(named) <= set(map(str, Reason))
 

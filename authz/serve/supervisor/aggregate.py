@@ -19,6 +19,7 @@ _SUMMED_FOR_EVER: Final = frozenset({"counter", "histogram"})
 _LARGEST: Final = frozenset(
     {
         "authz_key_age_seconds",
+        "authz_policy_loaded_timestamp_seconds",
         "authz_sink_failed",
         "authz_sink_oldest_seconds",
         "authz_state_failed",
