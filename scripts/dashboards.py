@@ -34,6 +34,7 @@ _Data = Mapping[str, Any]
 def panel(one: _Data, number: int, x: int, y: int) -> dict[str, Any]:
     """A panel as Grafana has it."""
     kind = one.get("kind", "timeseries")
+    unit = one.get("unit", "short")
     instant = kind in {"stat", "table"}
     made: dict[str, Any] = {
         "id": number,
@@ -42,7 +43,7 @@ def panel(one: _Data, number: int, x: int, y: int) -> dict[str, Any]:
         "description": one["help"],
         "datasource": SOURCE,
         "gridPos": {"h": HEIGHT, "w": one.get("width", WIDTH // 3), "x": x, "y": y},
-        "fieldConfig": {"defaults": {"unit": one.get("unit", "short"), "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": unit} | ({} if one.get("signed") else {"min": 0}), "overrides": []},
         "targets": [
             {
                 "refId": chr(ord("A") + place),
@@ -56,6 +57,8 @@ def panel(one: _Data, number: int, x: int, y: int) -> dict[str, Any]:
             for place, (legend, expression) in enumerate(one["ask"].items())
         ],
     }
+    if kind == "heatmap":
+        made["options"] = {"calculate": False, "yAxis": {"unit": unit}}
     if kind == "table":
         made["transformations"] = [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]
     return made
