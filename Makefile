@@ -155,6 +155,7 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/python scripts/protos.py --check
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python scripts/envoy_samples.py --check
+	@$(BIN)/python scripts/dashboards.py --check
 	@$(BIN)/python scripts/prose.py
 
 dist: $(STAMP) ## the wheel and the sdist, into dist/, built with the tools of .venv

@@ -68,7 +68,7 @@ class Service:
         minter: Minter,
         clock: Clock,
         recorder: Recorder,
-        observe: Callable[[str, Reason, float], None],
+        observe: Callable[[str, Reason, float, str], None],
         want_key: WantKey,
         branding: Branding = NO_BRANDING,
         revoker: Revoker | None = None,
@@ -372,7 +372,7 @@ class Service:
             answer = self._answers.render(check, decision)
         http = check.http
         plane = http.plane if http is not None and (check.request is not None or http.plane == EXECUTION) else ""
-        self._observe(plane, decision.reason, now - check.started)
+        self._observe(plane, decision.reason, now - check.started, decision.rule)
         if plane == _EGRESS and self._runs is not None:
             run = check.caller_run
             self._runs.count(str(run.level) if run is not None else "none", word_of(decision.reason))

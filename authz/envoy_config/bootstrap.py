@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
 from envoy_data_plane.envoy.config.listener.v3 import Listener as EnvoyListener
+from envoy_data_plane.envoy.config.metrics.v3 import StatsConfig, TagSpecifier
 from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
     OverloadManager,
@@ -41,6 +42,10 @@ from authz.settings.egress import Egress
 from authz.settings.envoy import Envoy
 
 ADMIN_PATHS: Final = ("/ready", "/stats", "/clusters", "/listeners", "/certs", "/server_info", "/memory")
+_UPSTREAM_TAG: Final = TagSpecifier(
+    tag_name="authz.upstream", regex=r"^cluster\.(?:inbound|egress|execution)\.(([^.]+)\.)"
+)
+"""Envoy takes a cluster's name to end at its first dot: in Prometheus the rest would be part of each metric's name."""
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS: Final = "envoy.resource_monitors.global_downstream_max_connections"
 
@@ -67,6 +72,7 @@ def bootstrap(settings: Settings) -> Bootstrap:
         bootstrap_extensions=_extensions(envoy.egress),
         layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="fixed", static_layer=_runtime(envoy))]),
         overload_manager=_overload(envoy),
+        stats_config=StatsConfig(stats_tags=[_UPSTREAM_TAG]),
     )
 
 

@@ -11,6 +11,7 @@ Names, labels and meanings are listed in the documentation, and a test compares 
 """
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -22,43 +23,46 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from authz.core.characters import one_line
-from authz.core.model import EXECUTION, Level, Plane
-from authz.core.reasons import Reason, word_of
+from authz.core.model import Level
 from authz.core.shadow import UNKNOWN
+from authz.ops.check_counts import OTHER_RULES, CheckCounts
 from authz.ops.decision_log import SinkStatus
 
 BUCKETS: Final = (
     *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
     *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0),
 )
-NO_PLANE: Final = "none"  # the request ended before its plane was known
 
 _CACHE_RESULTS: Final = ("hit", "miss")
 _LEVELS: Final = (*(level.value for level in Level), "none")
 _DECISIONS: Final = ("allow", "deny")
 _QUESTION_RESULTS: Final = ("running", "refused", "failed")
+_REFRESH_RESULTS: Final = ("changed", "unchanged", "failed")
 _RELOAD_RESULTS: Final = ("ok", "failed", "restored")
 _REVISION_LENGTH: Final = 12
 _MOST_CHARS: Final = 120  # of a test's name
 _MOST_RULES: Final = 200  # with series of their own, in three outcomes or four each
 _NO_RULE: Final = "(none)"  # no id of a rule holds a parenthesis
-_OTHER_RULES: Final = "(other)"
 
 
 class Metrics:
     """All metrics of one process, in a registry of their own.
+
+    Args:
+        worker: the number of this process among the workers.
+        wall: the time since the epoch.
 
     Attributes:
         parked: checks that wait for a key; the engine sets it.
         registry: what `exposition` shows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int = 0, wall: Callable[[], float] = time.time) -> None:
         self.parked = 0
+        self._worker = str(worker)
+        self._wall = wall
         self.registry = CollectorRegistry(auto_describe=False)
-        self._checks: dict[tuple[str, str], int] = {
-            (plane, reason): 0 for plane in (*Plane, EXECUTION, NO_PLANE) for reason in Reason
-        }
+        self._checks = CheckCounts()
         self._run_calls = {(level, decision): 0 for level in _LEVELS for decision in _DECISIONS}
         self._questions = dict.fromkeys(_QUESTION_RESULTS, 0)
         self._question_seconds = 0.0
@@ -75,6 +79,7 @@ class Metrics:
         self._reloads = dict.fromkeys(_RELOAD_RESULTS, 0)
         self._refreshes: dict[tuple[str, str], int] = {}
         self._revision = ""
+        self._loaded_at = 0.0  # since the epoch
         self._refused: str | None = None
         self._refused_files: dict[tuple[str, str], int] = {}
         self._engine = ""
@@ -89,9 +94,9 @@ class Metrics:
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
 
-    def check(self, plane: str, reason: str, seconds: float) -> None:
-        """Count one answered check; `plane` is "" if it was not known. Serving thread only."""
-        self._checks[plane or NO_PLANE, reason] += 1
+    def check(self, plane: str, reason: str, seconds: float, rule: str = "") -> None:
+        """Count one answered check; `plane` is "" if it was not known, `rule` if none decided. Serving thread only."""
+        self._checks.add(plane, reason, rule)
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
@@ -109,7 +114,7 @@ class Metrics:
         count = self._compared.get(key)
         if count is None:
             if rule and rule not in self._compared_rules and len(self._compared_rules) >= _MOST_RULES:
-                key = (_OTHER_RULES, outcome)
+                key = (OTHER_RULES, outcome)
             else:
                 self._compared_rules.add(rule)
             count = self._compared.get(key, 0)
@@ -131,29 +136,41 @@ class Metrics:
         with self._lock:
             self._grant_events[event, result] = self._grant_events.get((event, result), 0) + 1
 
-    def policy_loaded(self, revision: str) -> None:
-        """A policy came into force. Any thread."""
+    def policy_loaded(self, revision: str, rules: Iterable[str] = ()) -> None:
+        """A policy with these ids of rules came into force. Any thread."""
         with self._lock:
             self._reloads["ok"] += 1
             self._refused = None
-            self._revision = revision[:_REVISION_LENGTH]
+            self._took(revision, rules)
 
     def policy_files_refused(self, files: Mapping[str, str]) -> None:
         """These files of teams are not in force as they are; by name, what is in their place. Any thread."""
         with self._lock:
             self._refused_files = dict.fromkeys(files.items(), 1)
 
-    def policy_restored(self, revision: str) -> None:
+    def policy_restored(self, revision: str, rules: Iterable[str] = ()) -> None:
         """The policy from before the restart came into force. Any thread."""
         with self._lock:
             self._reloads["restored"] += 1
-            self._revision = revision[:_REVISION_LENGTH]
+            self._took(revision, rules)
+
+    def _took(self, revision: str, rules: Iterable[str]) -> None:
+        if self._revision != revision[:_REVISION_LENGTH]:
+            self._revision, self._loaded_at = revision[:_REVISION_LENGTH], self._wall()
+        self._checks.show(rules)
 
     def policy_refused(self, test: str) -> None:
         """A policy could not be loaded; the old one stays. `test` names its first failed test, or is "". Any thread."""
         with self._lock:
             self._reloads["failed"] += 1
             self._refused = one_line(test)[:_MOST_CHARS]
+
+    def issuers(self, names: Iterable[str]) -> None:
+        """The key sets of these issuers are fetched from now on: their counters begin at 0. Any thread."""
+        with self._lock:
+            for name in names:
+                for result in _REFRESH_RESULTS:
+                    self._refreshes.setdefault((name, result), 0)
 
     def key_refresh(self, issuer: str, result: str) -> None:
         """A fetch of an issuer's keys ended (`changed`, `unchanged`, `failed`). Any thread."""
@@ -211,14 +228,14 @@ class Metrics:
 
     def _collect(self) -> Iterator[Metric]:
         """Every metric of ours at this moment."""
-        yield self._checks_family()
+        yield from self._checks.families()
         yield _histogram(
             "authz_check_seconds", "Time from a check's message to its answer.", self._buckets, self._seconds
         )
         yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
-            engine, revision, refused = self._engine, self._revision, self._refused
+            engine, refused = self._engine, self._refused
         meaning = "Policy loads; `restored`: from the state folder."
         yield _labelled(CounterMetricFamily, "authz_policy_reloads", meaning, "result", reloads)
         fetches = CounterMetricFamily("authz_key_refreshes", "Fetches of key sets.", labels=["issuer", "result"])
@@ -227,21 +244,7 @@ class Metrics:
         yield fetches
         ages = self._key_ages()
         yield _labelled(GaugeMetricFamily, "authz_key_age_seconds", "Time since the last good fetch.", "issuer", ages)
-        in_force = {revision: 1} if revision else {}
-        yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
-        meaning = (
-            "1 while the saved policy is refused; `test`: the first of its tests that fails,"
-            " or of its entries of `never` that do not hold; empty for another mistake."
-        )
-        waiting = {} if refused is None else {refused: 1}
-        yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)
-        text = "1 while a file of a team is refused; `serves`: its `last good` content, or it is `left out`."
-        with self._lock:
-            files = dict(self._refused_files)
-        refused_files = GaugeMetricFamily("authz_policy_file_refused", text, labels=["file", "serves"])
-        for labels, count in files.items():
-            refused_files.add_metric(labels, count)
-        yield refused_files
+        yield from self._policy_families(refused)
         serving = {engine: 1} if engine else {}
         yield _labelled(GaugeMetricFamily, "authz_engine_info", "The engine that serves.", "engine", serving)
         yield GaugeMetricFamily("authz_parked", "Checks that wait for a key.", self.parked)
@@ -255,6 +258,28 @@ class Metrics:
         yield from self._grant_families()
         yield from self._run_families()
         yield from self._shadow_families()
+
+    def _policy_families(self, refused: str | None) -> Iterator[Metric]:
+        with self._lock:
+            revision, since, files = self._revision, self._loaded_at, dict(self._refused_files)
+        in_force = {revision: 1} if revision else {}
+        yield _labelled(GaugeMetricFamily, "authz_policy_info", "The policy in force.", "revision", in_force)
+        text = "When the worker's policy came into force."
+        loaded = GaugeMetricFamily("authz_policy_loaded_timestamp_seconds", text, labels=["worker", "revision"])
+        if revision:
+            loaded.add_metric([self._worker, revision], since)
+        yield loaded
+        meaning = (
+            "1 while the saved policy is refused; `test`: the first of its tests that fails,"
+            " or of its entries of `never` that do not hold; empty for another mistake."
+        )
+        waiting = {} if refused is None else {refused: 1}
+        yield _labelled(GaugeMetricFamily, "authz_policy_refused", meaning, "test", waiting)
+        text = "1 while a file of a team is refused; `serves`: its `last good` content, or it is `left out`."
+        refused_files = GaugeMetricFamily("authz_policy_file_refused", text, labels=["file", "serves"])
+        for labels, count in files.items():
+            refused_files.add_metric(labels, count)
+        yield refused_files
 
     def _sink_families(self) -> Iterator[Metric]:
         sink = self._sink()
@@ -317,12 +342,6 @@ class Metrics:
         for (event, result), count in counts.items():
             family.add_metric([event, result], count)
         yield family
-
-    def _checks_family(self) -> Metric:
-        family = CounterMetricFamily("authz_checks", "Checks answered.", labels=["plane", "decision", "reason"])
-        for (plane, reason), count in self._checks.items():
-            family.add_metric([plane, word_of(Reason(reason)), reason], count)
-        return family
 
 
 def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> Metric:

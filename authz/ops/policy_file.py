@@ -9,7 +9,7 @@ the end. Only its watcher reads the files, and passes on the bytes.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -31,11 +31,11 @@ _IN_PLACE: Final = (
 class ReloadEvents(Protocol):
     """Counts reloads."""
 
-    def policy_loaded(self, revision: str) -> None:
-        """A policy came into force."""
+    def policy_loaded(self, revision: str, rules: Iterable[str]) -> None:
+        """A policy with these ids of rules came into force."""
         ...
 
-    def policy_restored(self, revision: str) -> None:
+    def policy_restored(self, revision: str, rules: Iterable[str]) -> None:
         """The policy from before the restart came into force in place of the file."""
         ...
 
@@ -143,7 +143,7 @@ class PolicyFile:
         self.in_force.put(loaded)
         self.problems = ()
         self.restored = ""
-        self._events.policy_loaded(loaded.revision)
+        self._events.policy_loaded(loaded.revision, loaded.rules)
         self._tell(settled.faults)
         # The first one is part of a start, whose last line names it.
         level = logging.DEBUG if before == "none" and not self._refused else logging.INFO
@@ -173,7 +173,7 @@ class PolicyFile:
             f"the policy {loaded.revision[:12]}, in force since {found.since} and kept from before the restart,"
             " serves in place of the file"
         )
-        self._events.policy_restored(loaded.revision)
+        self._events.policy_restored(loaded.revision, loaded.rules)
         log.warning("%s", self.restored)
         self._tell(found.settled.faults)
         self._good = cases.good_parts(found.settled.bundle)

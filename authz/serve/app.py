@@ -87,7 +87,7 @@ class App:
         self._start_level = logging.DEBUG if quiet else logging.INFO
         self.clock = SystemClock()
         self.state = state_of(settings)
-        self.metrics = Metrics()
+        self.metrics = Metrics(worker, self.clock.wall)
         signing_keys = load_keys(settings)
         self.minter = minter_of(settings, signing_keys)
         self.keys = self._key_store(fetcher)
@@ -312,7 +312,9 @@ class App:
 
     def _accept(self, policy: Policy) -> None:
         of_airflow = self.runs.issuers if self.runs is not None else ()
-        self.keys.configure((*policy.issuers.values(), *of_airflow))
+        issuers = (*policy.issuers.values(), *of_airflow)
+        self.metrics.issuers(issuer.name for issuer in issuers)
+        self.keys.configure(issuers)
         self.shadow.beside(policy)
 
     def _key_event(self, name: str, result: str) -> None:

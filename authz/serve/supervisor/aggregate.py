@@ -7,7 +7,7 @@ Law 3: pure bookkeeping over texts that are passed in, under one lock; other cod
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ _SUMMED_FOR_EVER: Final = frozenset({"counter", "histogram"})
 _LARGEST: Final = frozenset(
     {
         "authz_key_age_seconds",
+        "authz_policy_loaded_timestamp_seconds",
         "authz_sink_failed",
         "authz_sink_oldest_seconds",
         "authz_state_failed",
@@ -52,6 +53,10 @@ class _Family:
         for point, value in other.points.items():
             known = self.points.get(point)
             self.points[point] = value if known is None else combine(known, value)
+
+    def forget_zeros(self, points: Container[_Point]) -> None:
+        """Keep no 0 of a series that is not shown any more: rules of earlier policies would pile up."""
+        self.points = {point: value for point, value in self.points.items() if value or point in points}
 
 
 _Families = dict[str, _Family]
@@ -100,7 +105,10 @@ class Totals:
         lasting = {name: family for name, family in families.items() if family.kind in _SUMMED_FOR_EVER}
         with self._lock:
             if worker not in self._ended:
-                _merge(self._seen.setdefault(worker, {}), lasting, lambda _name: max)
+                seen = self._seen.setdefault(worker, {})
+                _merge(seen, lasting, lambda _name: max)
+                for name, family in lasting.items():
+                    seen[name].forget_zeros(family.points)
 
 
 def parse(text: str) -> _Families:

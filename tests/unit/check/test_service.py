@@ -276,7 +276,7 @@ def test_what_cannot_be_recorded_is_not_allowed(rig):
     rig.sink.failing = True
     answer = rig.check(token=rig.token())
     assert (answer.http, answer.reason) == (503, "audit_unavailable")
-    assert rig.observed == [(Plane.INBOUND, Reason.AUDIT_UNAVAILABLE, 0.0)]
+    assert rig.observed == [(Plane.INBOUND, Reason.AUDIT_UNAVAILABLE, 0.0, "")]
     rig.sink.failing = False
     assert rig.check(token=rig.token()).allowed
 

@@ -24,10 +24,10 @@ class Events:
     def __init__(self):
         self.told = []
 
-    def policy_loaded(self, revision):
+    def policy_loaded(self, revision, _rules):
         self.told.append(("ok", revision))
 
-    def policy_restored(self, revision):
+    def policy_restored(self, revision, _rules):
         self.told.append(("restored", revision))
 
     def policy_files_refused(self, files):

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from authz.core.model import Plane
 from authz.core.reasons import Reason
+from authz.ops.check_counts import MOST_RULES
 from authz.ops.decision_log import SinkStatus
 from authz.ops.metrics import BUCKETS, Metrics
 
@@ -46,12 +47,72 @@ def test_every_combination_is_there_from_the_start_so_that_rates_see_the_first_o
     assert len(shown) == 4 * len(Reason)  # two planes, tasks that ask who they are, and none
 
 
+def hits(metrics):
+    return {key[1]: count for key, count in samples(metrics).items() if key[0] == "authz_rule_hits_total"}
+
+
+def test_a_check_counts_for_the_rule_that_decided(metrics):
+    metrics.policy_loaded("a" * 64, ["readers", "never-delete", "unused"])
+    for _ in range(3):
+        metrics.check(Plane.INBOUND, Reason.RULE, 60e-6, "readers")
+    metrics.check(Plane.EGRESS, Reason.DENY_RULE, 60e-6, "never-delete")
+    metrics.check(Plane.INBOUND, Reason.NO_RULE, 60e-6)
+    assert hits(metrics) == {"readers": 3, "never-delete": 1, "unused": 0}
+    assert value(metrics, "authz_checks_total", "inbound", "allow", "rule") == 3
+    assert value(metrics, "authz_checks_total", "inbound", "deny", "no_rule") == 1
+
+
+def test_a_rule_that_comes_back_goes_on_where_it_was(metrics):
+    metrics.policy_loaded("a" * 64, ["readers"])
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6, "readers")
+    metrics.policy_loaded("b" * 64, ["writers"])
+    assert hits(metrics) == {"readers": 1, "writers": 0}
+    metrics.policy_restored("a" * 64, ["readers"])
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6, "readers")
+    assert hits(metrics) == {"readers": 2}
+
+
+def test_rules_beyond_the_first_two_thousand_share_one_series(metrics):
+    metrics.policy_loaded("a" * 64, (f"rule-{number}" for number in range(5000)))
+    assert len(hits(metrics)) == MOST_RULES
+    for _ in range(2):
+        for number in reversed(range(5000)):
+            metrics.check(Plane.INBOUND, Reason.RULE, 60e-6, f"rule-{number}")
+    found = hits(metrics)
+    assert (len(found), sum(found.values())) == (2 * MOST_RULES + 1, 10_000)
+    assert (found["rule-4999"], found["rule-0"], found["(other)"]) == (2, 0, 2 * (5000 - MOST_RULES))
+    assert value(metrics, "authz_checks_total", "inbound", "allow", "rule") == 10_000
+
+
+def test_the_age_of_a_policy_begins_when_it_comes_into_force():
+    now = [100.0]
+    metrics = Metrics(3, lambda: now[0])
+    assert not [key for key in samples(metrics) if key[0] == "authz_policy_loaded_timestamp_seconds"]
+    metrics.policy_loaded("a" * 64)
+    now[0] = 200.0
+    metrics.policy_loaded("a" * 64)  # its file can be used again
+    assert value(metrics, "authz_policy_loaded_timestamp_seconds", "3", "a" * 12) == 100
+    metrics.policy_loaded("b" * 64)
+    assert value(metrics, "authz_policy_loaded_timestamp_seconds", "3", "b" * 12) == 200
+    assert ("authz_policy_loaded_timestamp_seconds", "3", "a" * 12) not in samples(metrics)
+
+
+def test_the_counters_of_an_issuer_begin_at_nought_so_that_rates_see_the_first_failure(metrics):
+    metrics.key_refresh("corp", "failed")
+    metrics.issuers(["corp", "airflow"])
+    shown = samples(metrics)
+    assert [shown["authz_key_refreshes_total", *sorted(("corp", word))] for word in ("changed", "failed")] == [0, 1]
+    assert shown["authz_key_refreshes_total", "airflow", "failed"] == 0
+
+
 def test_no_caller_can_add_a_series(metrics):
     before = len(samples(metrics))
     with pytest.raises(KeyError):
         metrics.check("x" * 100, Reason.RULE, 0.0)
     with pytest.raises(KeyError):
         metrics.check(Plane.INBOUND, "made_up", 0.0)
+    with pytest.raises(KeyError):
+        metrics.check("x" * 100, Reason.RULE, 0.0, "readers")
     with pytest.raises(KeyError):
         metrics.token_cache("made_up")
     assert len(samples(metrics)) == before

@@ -25,10 +25,10 @@ class Events:
     def __init__(self):
         self.told = []
 
-    def policy_loaded(self, revision):
+    def policy_loaded(self, revision, _rules):
         self.told.append(revision)
 
-    def policy_restored(self, revision):
+    def policy_restored(self, revision, _rules):
         self.told.append(f"restored {revision}")
 
     def policy_files_refused(self, files):

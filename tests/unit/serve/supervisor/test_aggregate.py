@@ -57,6 +57,31 @@ def test_gauges_are_summed_or_the_worst_or_united():
     assert found["authz_engine_info", "cq"] == 1
 
 
+def test_a_rule_counts_for_all_workers_and_each_worker_says_since_when_it_has_its_policy():
+    made = [Metrics(0, lambda: 100.0), Metrics(1, lambda: 101.0)]
+    for worker in made:
+        worker.policy_loaded("a" * 64, ["readers", "unused"])
+        worker.check("inbound", "rule", 0.001, "readers")
+    found = samples(Totals(), texts_of(*made))
+    assert (found["authz_rule_hits_total", "readers"], found["authz_rule_hits_total", "unused"]) == (2, 0)
+    since = {key[1:]: value for key, value in found.items() if key[0] == "authz_policy_loaded_timestamp_seconds"}
+    assert since == {("0", "a" * 12): 100, ("1", "a" * 12): 101}
+
+
+def test_a_rule_that_is_gone_keeps_what_it_counted_and_no_series_if_that_is_nothing():
+    worker, totals = Metrics(), Totals()
+    worker.policy_loaded("a" * 64, ["readers", "unused"])
+    worker.check("inbound", "rule", 0.001, "readers")
+    samples(totals, texts_of(worker))
+    successor = Metrics()
+    successor.policy_loaded("b" * 64, ["writers"])
+    found = samples(totals, texts_of(successor))
+    assert {key[1]: count for key, count in found.items() if key[0] == "authz_rule_hits_total"} == {
+        "readers": 1,
+        "writers": 0,
+    }
+
+
 def test_the_supervisors_own_metrics_take_part():
     own = [GaugeMetricFamily("process_resident_memory_bytes", "Memory.", 5.0)]
     text = "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 7\n"
