@@ -49,10 +49,13 @@ class Finding:
     severity: Severity
 
 
-def lint(policy: Policy) -> list[Finding]:
-    """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others."""
+def lint(policy: Policy, *, proven: bool = True) -> list[Finding]:
+    """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others.
+
+    Without `proven` nothing is asked of the prover, which may take long: it takes less time than loading.
+    """
     with collector.resting():
-        known = _Known(policy)
+        known = _Known(policy, proven=proven)
         first_of_teams = OncePerTeams(policy)
         found, more = [], []
         for severity, problems in ((Severity.WARNING, _warnings(known)), (Severity.NOTE, _notes(known))):
@@ -69,10 +72,10 @@ def lint(policy: Policy) -> list[Finding]:
 class _Known:
     """A policy, what its words stand for, and what the prover says of its rules."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, proven: bool) -> None:
         self.policy, self.words = policy, Words(policy.catalogue)
-        self.lifeless = [*lifeless(policy)]
-        self.idle = [*idle(policy, [rule.id for rule, _ in self.lifeless])]
+        self.lifeless = [*lifeless(policy)] if proven else []
+        self.idle = [*idle(policy, [rule.id for rule, _ in self.lifeless])] if proven else []
         self.moot = {one.rule.id for one in self.idle if is_moot(one, policy)}
 
 
