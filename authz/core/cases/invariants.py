@@ -5,7 +5,7 @@ place.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -69,13 +69,15 @@ def _name(entry: NeverDraft) -> str:
     return f"{who}{but}: {' '.join(filter(None, map(', '.join, parts)))}"
 
 
-def proofs(policy: Policy, wanted: Sequence[Invariant]) -> Iterator[Proof]:
-    """Each entry, proven or not.
+def proofs(policy: Policy, wanted: Sequence[Invariant], at: float = -NEVER) -> Iterator[Proof]:
+    """Each entry, proven or not for the policy as of a time; it is given as it is written.
+
+    Who the `roles` of an entry are is read as it is written: those whose membership has ended are meant too.
 
     Raises:
         PolicyError: an entry is about so much that it cannot be proven in a bounded time.
     """
-    never = Never(policy, wanted)
+    never = Never(as_of(policy, at), policy, wanted)
     for one in wanted:
         try:
             found = tuple(islice(never.violations(one), SHOWN))
@@ -83,7 +85,7 @@ def proofs(policy: Policy, wanted: Sequence[Invariant]) -> Iterator[Proof]:
             message = f"the entry `{one.name}` of `never` is not proven: {error}"
             hint = "write fewer or narrower entries, or one deny rule for all that the entry forbids"
             raise PolicyError([Problem(one.file, one.line, one.column, message, hint)], test=one.name) from None
-        yield Proof(invariant=one, violations=found)
+        yield Proof(invariant=one, violations=found, since=at)
 
 
 def over_time(policy: Policy, wanted: Sequence[Invariant]) -> list[Proof]:
@@ -97,22 +99,38 @@ def over_time(policy: Policy, wanted: Sequence[Invariant]) -> list[Proof]:
     found: dict[int, Proof] = {}
     left = [*wanted]
     for moment in (-NEVER, *ends(policy)):
-        for proof in proofs(as_of(policy, moment), left) if left else ():
+        for proof in proofs(policy, left, moment) if left else ():
             if proof.violations or id(proof.invariant) not in found:
-                found[id(proof.invariant)] = replace(proof, since=moment)
+                found[id(proof.invariant)] = proof
         left = [one for one in left if not found[id(one)].violations]
     return [found[id(one)] for one in wanted]
 
 
 def reasons(proof: Proof, policy: Policy) -> list[tuple[str, str]]:
-    """For each violation a sentence, and the command that shows it, "" if none was found."""
+    """For each violation a sentence, and the command that shows it, "" if none was found.
+
+    `policy` is the one as it is written.
+    """
     later = proof.since > -NEVER
     from_then = f"from {moment_text(proof.since)} on " if later else ""
     at = f" --at {moment_text(proof.since)}" if later else ""
+    then, roles = as_of(policy, proof.since), proof.invariant.rule.roles
     return [
-        (from_then + reason(found, policy), check_line(found).replace("authz check", f"authz check{at}", 1))
+        (
+            from_then + reason(found, policy) + _lost(found, roles, policy, then),
+            check_line(found).replace("authz check", f"authz check{at}", 1),
+        )
         for found in proof.violations
     ]
+
+
+def _lost(found: Violation, roles: Iterable[str], policy: Policy, then: Policy) -> str:
+    """Which of these roles the caller has as the policy is written, if none of them is left then."""
+    ever, left = (found.caller.held(one) for one in (policy, then))
+    if then is policy or not left.isdisjoint(roles):
+        return ""
+    had = " and ".join(f"`{role}`" for role in roles if role in ever)
+    return f"; they no longer have the role {had}" if had else ""
 
 
 def reason(found: Violation, policy: Policy) -> str:

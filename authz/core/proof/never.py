@@ -4,6 +4,9 @@ Law: complete, and nothing is reported that the engine does not answer so. Calle
 an allow rule and one of the entry's `roles`; what they hold besides only denies more, and `except` passes to subsets.
 Where such a rule and the entry overlap, the stand-in of what they share shows whether anyone is allowed. Anonymous
 callers are meant also where `roles` names others, because everyone can leave the token out.
+
+An entry's `roles` say which people it is about, and they stay the same people: who has such a role in the policy as it
+is written is meant at every time. What they may do, and who is excepted, is what the policy says at the time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -94,11 +97,11 @@ class _Budget:
 
 
 class Never:
-    """Entries of `never` about one policy."""
+    """Entries of `never` about a policy as of some time; `written` is that policy as it is written."""
 
-    def __init__(self, policy: Policy, invariants: Iterable[Invariant]) -> None:
+    def __init__(self, policy: Policy, written: Policy, invariants: Iterable[Invariant]) -> None:
         entries, budget = tuple(one.rule for one in invariants), _Budget()
-        self._sides = {plane: _Side(policy, plane, entries, budget) for plane in Plane}
+        self._sides = {plane: _Side(policy, written, plane, entries, budget) for plane in Plane}
 
     def violations(self, invariant: Invariant) -> Iterator[Violation]:
         """Why the entry does not hold: for each rule that allows what it forbids, one caller and some requests.
@@ -123,8 +126,11 @@ class _Kept(NamedTuple):
 class _Side:
     """One plane of a policy; `entries` are the deny rules that say the same as the entries."""
 
-    def __init__(self, policy: Policy, plane: Plane, entries: tuple[Rule, ...], budget: _Budget) -> None:
-        self._policy, self._plane, self._entries, self._budget = policy, plane, entries, budget
+    def __init__(
+        self, policy: Policy, written: Policy, plane: Plane, entries: tuple[Rule, ...], budget: _Budget
+    ) -> None:
+        self._policy, self._written = policy, written
+        self._plane, self._entries, self._budget = plane, entries, budget
         self._shared_names: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
 
     @cached_property
@@ -134,7 +140,8 @@ class _Side:
     @cached_property
     def _members(self) -> Members:
         denying = (rule.roles for rule in self._denials)
-        return Members(self._policy, self._plane, frozenset(role for roles in denying for role in roles))
+        telling = frozenset(role for roles in denying for role in roles)
+        return Members(self._policy, self._written, self._plane, telling)
 
     @cached_property
     def _granting(self) -> list[Rule]:
