@@ -77,18 +77,20 @@ def _has_team(document: Document, loc: Loc) -> bool:
     return loc[2:3] == ("roles",) and len(loc) > len(("rules", 0, "roles")) and TEAM in str(document.at(loc))
 
 
-def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Problem]:
-    """Every mistake in the entries of `never` of these files."""
+def check_never(
+    draft: Draft, sections: Sequence[CaseSection], rules: Iterable[tuple[Loc, RuleDraft]] | None = None
+) -> Iterator[Problem]:
+    """Every mistake in the entries of `never` of these files. `rules` count for their limit; all when not given."""
     if not any(section.never for section in sections):
         return
     known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
-    rules = sum(_compared(entry) for _, entry in all_rules(draft))
+    compared = sum(_compared(entry) for _, entry in (all_rules(draft) if rules is None else rules))
     left = MOST_COMPARED
     for section in sections:
         first: dict[str, int] = {}
         for index, entry in section.never.items():
-            before, left = left, left - _compared(entry.rule) * rules
+            before, left = left, left - _compared(entry.rule) * compared
             if left < 0 <= before:
                 message = (
                     f"with this entry `never` and the rules have more than {MOST_COMPARED} combinations of entries"
