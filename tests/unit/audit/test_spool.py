@@ -223,13 +223,13 @@ def rows(what, folder):
 
 def test_a_reader_that_is_killed_at_any_call_of_the_system_loses_and_doubles_nothing(in_memory):
     found = rows("reader", in_memory)
-    assert len(found) > 150
+    assert len(found) > 100
     for number, _, _ in found:
         place = in_memory / str(number)
         Reader(place).finish()
         for worker in range(2):
             assert of_worker(place / "audit", worker) == list(range(RECORDS)), number
-        for worker in range(2, 5):  # one that the killed process was itself may not have written all
+        for worker in range(2, 4):  # one that the killed process was itself may not have written all
             numbers = of_worker(place / "audit", worker)
             assert numbers == list(range(len(numbers))), number
         assert findings(place / "audit") == [], number
