@@ -300,6 +300,7 @@ def _dicts(found: Iterable[Change], names: Names) -> list[dict[str, object]]:
             "tasks": list(change.tasks),
             "rule": change.rule,
             "denied": change.denied,
+            "denied_is": names.denied_is(change),
             "check": list(change.witness.words) if change.witness else None,
             "shows": change.witness.shows if change.witness else "",
         }

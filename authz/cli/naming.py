@@ -13,6 +13,7 @@ from authz.cli.safe_text import TERMINAL, Form
 from authz.core.characters import one_line
 from authz.core.model import Plane
 from authz.core.policy import Policy
+from authz.core.policy.rules import Effect
 from authz.core.proof.callers import Caller, Membership
 from authz.core.proof.diff import Change
 
@@ -36,7 +37,7 @@ class Names:
     """The names of callers under some policies."""
 
     def __init__(self, policies: Sequence[Policy], form: Form = TERMINAL) -> None:
-        self._form = form
+        self._form, self._policies = form, policies
         self._issuers = {issuer.name: issuer for policy in policies for issuer in policy.issuers.values()}
 
     def who(self, change: Change) -> str:
@@ -145,9 +146,21 @@ class Names:
         return self._form.text(text + (f", except {', '.join(change.excepted)}" if change.excepted else ""))
 
     def because(self, change: Change) -> str:
-        """The rule, and the deny rule that no longer keeps them from it."""
+        """The rule, and what has become of the deny rule that makes the difference. It takes two policies."""
         rule = f"rule {self._form.code(change.rule)}"
-        return f"{rule}; the deny rule {self._form.code(change.denied)} is gone or narrower" if change.denied else rule
+        denied = f"the deny rule {self._form.code(change.denied)} is {self.denied_is(change)}"
+        return f"{rule}; {denied}" if change.denied else rule
+
+    def denied_is(self, change: Change) -> str:
+        """What has become of the deny rule of a change: for a gain, of an old one, for a loss, of a new one."""
+        if not change.denied:
+            return ""
+        old, new = (policy.rules.get(change.denied) for policy in self._policies)
+        other = new if change.gained else old
+        if other is None or other.effect is not Effect.DENY:
+            return "gone" if change.gained else "new"
+        word, end = ("narrower", "sooner") if change.gained else ("wider", "later")
+        return f"{word} or ends {end}" if old is not None and new is not None and old.until != new.until else word
 
 
 def _operations(change: Change) -> str:
