@@ -42,11 +42,19 @@ class Names:
 
     def who(self, change: Change) -> str:
         """The callers of a change in a few words, with the roles that the rule asks for."""
+        return self.people(change) + self.roles(change.roles)
+
+    def people(self, change: Change) -> str:
+        """The callers of a change in a few words."""
         found = [*self._listed(change)]
         spared = [*self._spared(change)]
         but = f", but not {_few(spared)}" if spared else ""
-        roles = f" ({', '.join(map(self._form.text, change.roles))})" if change.roles else ""
-        return f"{_few(found)}{but}{roles}"
+        return f"{_few(found)}{but}"
+
+    def roles(self, roles: Iterable[str]) -> str:
+        """The roles that rules ask for, each once, behind the names of callers."""
+        named = [*dict.fromkeys(roles)]
+        return f" ({', '.join(map(self._form.text, named))})" if named else ""
 
     def _listed(self, change: Change) -> Iterator[str]:
         every = self._every(change.callers, change.plane)
@@ -147,9 +155,14 @@ class Names:
 
     def because(self, change: Change) -> str:
         """The rule, and what has become of the deny rule that makes the difference. It takes two policies."""
-        rule = f"rule {self._form.code(change.rule)}"
+        rule = self.rules([change.rule])
         denied = f"the deny rule {self._form.code(change.denied)} is {self.denied_is(change)}"
         return f"{rule}; {denied}" if change.denied else rule
+
+    def rules(self, rules: Iterable[str]) -> str:
+        """The rules that allow something, each once."""
+        named = [*dict.fromkeys(map(self._form.code, rules))]
+        return f"rule{'s' if len(named) > 1 else ''} {', '.join(named)}"
 
     def denied_is(self, change: Change) -> str:
         """What has become of the deny rule of a change: for a gain, of an old one, for a loss, of a new one."""

@@ -71,3 +71,63 @@ def test_a_proof_that_fails_says_it_too(run):
 def test_a_change_without_a_deny_rule_says_none(run):
     (change,) = json.loads(run(POLICY, POLICY.replace("variables:*", "variables:read"), "--json"))["changes"]
     assert (change["denied"], change["denied_is"]) == ("", "")
+
+
+CONTRACTOR = "contractor: {groups: [contractors]}"
+TEMPORARY = "contractor: {groups: [{name: contractors, until: 2098-01-30}], includes: [op]}"
+RULES = """
+  - {id: pools, plane: inbound, roles: [op], operations: [pools:read]}
+  - {id: runs, plane: inbound, roles: [contractor], operations: [dag_runs:create], dags: ["sales_*"]}
+"""
+SOONER, LATER = (POLICY.replace(CONTRACTOR, TEMPORARY.replace("01-30", date)) + RULES for date in ("01-30", "03-30"))
+WHAT = [
+    "pools:read",
+    "variables:bulk, variables:create, variables:delete, variables:read, variables:update",
+    "dag_runs:create, DAG sales_*",
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "title", "heading"),
+    [
+        (SOONER, LATER, "gains", "until 2098-01-31T00:00Z → 2098-03-31T00:00Z:"),
+        (LATER, SOONER, "loses", "until 2098-03-31T00:00Z → 2098-01-31T00:00Z:"),
+    ],
+)
+def test_a_moved_end_is_said_once_for_all_rights(run, old, new, title, heading):
+    lines = run(old, new).splitlines()
+    at = lines.index(heading)
+    assert lines[at + 1].startswith(f"{title} group `contractors` (op, contractor): ")
+    assert {*lines[at + 1].partition(": ")[2].split("; ")} == {*WHAT}
+    assert lines[at + 2] in {"    rules `ops`, `pools`, `runs`", "    rules `pools`, `ops`, `runs`"}
+    assert lines[at + 3].endswith(" --at 2098-01-31T00:00Z")
+    assert lines[at + 4 :] == []
+    assert f"**{heading}**" in run(old, new, "--markdown")
+    later = json.loads(run(old, new, "--json"))["later"]
+    assert [(one["from"], len(one["changes"])) for one in later] == [
+        ("2098-01-31T00:00Z", 3),
+        ("2098-03-31T00:00Z", 0),
+    ]
+
+
+def test_what_a_deny_rule_takes_for_a_time_is_no_moved_end(run):
+    old, new = (POLICY + ENDING.replace("2098-12-31T18:00Z", date) for date in ("2098-01-30", "2098-03-30"))
+    lines = run(old, new).splitlines()
+    assert "from 2098-01-31T00:00Z until 2098-03-31T00:00Z:" in lines
+    assert "    rule `ops`; the deny rule `freeze` is wider or ends later" in lines
+
+
+def test_each_span_has_its_heading_and_what_goes_on_comes_first(run):
+    new = POLICY + "".join(
+        f"  - {{id: {name}, plane: inbound, roles: [contractor], operations: [{what}:read]{until}}}\n"
+        for name, what, until in (("a", "pools", ", until: 2098-01-30"), ("b", "jobs", ""), ("c", "assets", ""))
+    )
+    text = run(POLICY, new)
+    lines = [line for line in text.splitlines() if line[0] != " "]
+    assert [line for line in lines if line.endswith(":")] == ["now:", "now, until 2098-01-31T00:00Z:"]
+    assert [line.partition(": ")[2] for line in lines if line.startswith("gains")] == [
+        "jobs:read",
+        "assets:read, DAG *",
+        "pools:read",
+    ]
+    assert "**now, until 2098-01-31T00:00Z:**" in run(POLICY, new, "--markdown")
