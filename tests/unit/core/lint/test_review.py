@@ -99,15 +99,17 @@ ANYONE = (
         (
             "plane: egress, hosts: [a], methods: [CONNECT], dags: [x]",
             [
-                TUNNELS.format("x"),
                 "the rule `x` can allow nothing: it asks for a run that is `verified`, and a tunnel has no proof",
             ],
         ),
-        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", [TUNNELS.format("x")]),
+        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", []),
+        ("plane: egress, roles: [viewer], destinations: [w], methods: [CONNECT]", []),
+        ("plane: egress, roles: [viewer], destinations: [w], hosts: ['*.a'], methods: [CONNECT]", []),
+        ("plane: egress, roles: [viewer], hosts: ['*.a'], methods: [CONNECT]", [TUNNELS.format("x")]),
+        ("plane: egress, roles: [viewer], hosts: [b], methods: [CONNECT]", [TUNNELS.format("x")]),
         (
             "plane: egress, roles: [viewer], hosts: [a], methods: [CONNECT], dags: [x], identity: asserted",
             [
-                TUNNELS.format("x"),
                 "the rule `x` can allow nothing: an account names its run in a proof, and a tunnel has none",
             ],
         ),
@@ -136,6 +138,23 @@ ANYONE = (
 def test_outbound_calls(rule, expected):
     out = "{id: ok, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}\n"
     assert messages(f"{READERS}{out}{{id: x, {rule}}}", issuers=ISSUERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "warns"),
+    [
+        ("paths: ['/**']", False),
+        ("paths: ['/v1/**']", True),
+        ("paths: ['/**'], methods: [GET]", True),
+        ("methods: [CONNECT]", False),
+    ],
+)
+def test_a_tunnel_to_where_another_rule_limits_methods_or_paths(limits, warns):
+    rules = (
+        f"{READERS}{{id: web, plane: egress, roles: [viewer], destinations: [w], {limits}}}\n"
+        "{id: x, plane: egress, roles: [viewer], destinations: [w], hosts: [a], methods: [CONNECT]}"
+    )
+    assert (TUNNELS.format("x") in messages(rules, issuers=ISSUERS)) is warns
 
 
 @pytest.mark.parametrize(
