@@ -16,6 +16,7 @@ from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
 from authz.core.lint.grantable import had_already, open_approval
 from authz.core.lint.idle import is_moot, notes, warnings
+from authz.core.lint.members import near_members
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.slips import about_slips
 from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
@@ -106,6 +107,7 @@ def _notes(known: _Known) -> Iterator[Problem]:
         careful_denials(policy),
         had_already(policy),
         about_slips(policy, near=False),
+        near_members(policy),
         across_teams(policy),
     )
 

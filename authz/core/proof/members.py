@@ -69,7 +69,7 @@ class Members:
         return list(found.values())
 
     def holding(self, one: tuple[str, ...], other: tuple[str, ...], spared: frozenset[str]) -> tuple[Caller, ...]:
-        """Callers with a role of `one`, as written one of `other`, and none of `spared`; an empty set means everyone."""
+        """Callers with a role of `one`, as written one of `other`, and none of `spared`; an empty set is everyone."""
         question = one, other, spared
         found = self._answers.get(question)
         if found is None:
