@@ -44,6 +44,16 @@ def test_a_role_that_no_rule_names_is_found_itself_and_not_its_entry():
     assert found == [("note", "no rule names the role `night`")]
 
 
+def test_a_role_that_asks_or_approves_is_in_use():
+    """No rule needs to name who asks and who approves."""
+    roles = ROLES + "  science: {groups: [s]}\n  lead: {groups: [l]}\n  base: {groups: [x]}\n"
+    roles += "  chief: {groups: [c], includes: [lead]}\n"
+    entry = '{id: b, requesters: [science], approvers: [lead], longest: 1d, operations: ["pools:read"]}'
+    policy = load(RULES, roles=roles, grantable=f"{NIGHT}\n{entry}")
+    unused = [one.problem.message for one in lint(policy) if "no rule names" in one.problem.message]
+    assert unused == ["no rule names the role `base`"], "`chief` can approve too"
+
+
 def test_what_an_entry_allows_is_seen_as_a_rule():
     deny = '{id: never-pools, deny: true, plane: inbound, operations: ["variables:*"]}'
     entry = '{id: b, requesters: [viewer], approvers: [op], longest: 1d, operations: ["variables:read"]}'
