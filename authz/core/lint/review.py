@@ -14,7 +14,7 @@ from typing import Final
 from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
-from authz.core.lint.grantable import had_already, open_approval
+from authz.core.lint.grantable import colleagues, had_already, open_approval
 from authz.core.lint.idle import is_moot, notes, warnings
 from authz.core.lint.members import near_members
 from authz.core.lint.outbound import about_calls, careful_denials
@@ -106,6 +106,7 @@ def _notes(known: _Known) -> Iterator[Problem]:
         _tokens(policy),
         careful_denials(policy),
         had_already(policy),
+        colleagues(policy),
         about_slips(policy, near=False),
         near_members(policy),
         across_teams(policy),
