@@ -106,7 +106,7 @@ def _unproven(one: Invariant, error: UnprovenError, policy: Policy) -> Problem:
 def over_time(policy: Policy, wanted: Sequence[Invariant]) -> list[Proof]:
     """Each entry, proven or not for the policy as it is written, and after each end in it, whatever the time is.
 
-    Only the end of a deny rule, or of what makes somebody denied or excepted, lets callers do more.
+    Only the end of a deny rule, or of what makes a caller denied or excepted, lets callers do more.
 
     Raises:
         PolicyError: as `proofs`.

@@ -22,7 +22,7 @@ from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.reach import Reach
 from authz.core.policy.rule_schema import NeverDraft, RuleDraft
-from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED, of_grant
 from authz.core.policy.synonyms import OperationHints
 
 MAX_COMBINATIONS: Final = 100_000
@@ -305,7 +305,15 @@ def unknown_roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, know
             hint = f"give it to a group under `roles`: {role}: {{groups: [...]}}"
             yield (key, position), f"no one has the built-in role `{role}`", hint
         elif role not in draft.role_names:
-            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
-            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
-            hint = hint or "define it under `roles`"
-            yield (key, position), f"unknown role `{role}`", hint
+            yield (key, position), f"unknown role `{role}`", _instead(role, known)
+
+
+def _instead(role: str, known: Known) -> str:
+    if role in AIRFLOW_ROLES:
+        return f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
+    if role.startswith(of_grant("")):
+        return (
+            "the role of an entry of `grantable` cannot be named: give the entry a role of its own under its `roles`,"
+            " and name that"
+        )
+    return known.roles.near(role) or "define it under `roles`"
