@@ -249,6 +249,7 @@ def test_a_worker_that_is_killed_at_any_call_of_the_system_loses_nothing_that_it
         assert findings(place / "audit") == []
 
 
+@pytest.mark.full  # the calls of the system are each tried in `make test`
 def test_readers_and_workers_that_are_killed_again_and_again_lose_and_double_nothing(in_memory):
     """30 kills: of the reader, then of a worker, while the others go on."""
     rng = random.Random(93)  # noqa: S311 how many records come before a kill
