@@ -156,7 +156,7 @@ def _lost(found: Violation, roles: Iterable[str], policy: Policy, then: Policy) 
     if then is policy or not left.isdisjoint(roles):
         return ""
     had = " and ".join(f"`{role}`" for role in roles if role in ever)
-    return f"; they no longer have the role {had}" if had else ""
+    return f"; they no longer have the role {had}: put the end on what they may do" if had else ""
 
 
 def reason(found: Violation, policy: Policy) -> str:

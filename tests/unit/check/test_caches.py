@@ -27,6 +27,7 @@ ELSEWHERE = {
     "core.caching.clock_cache": "the cache itself",
     "core.cases.compile": "the policy's tests, at load",
     "core.cases.questions": "the policy's tests, at load",
+    "core.lint.ends": "lint",
     "core.lint.review": "lint",
     "core.lint.slips": "lint",
     "core.policy.operations": "at load",

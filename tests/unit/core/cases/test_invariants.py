@@ -160,7 +160,7 @@ never:
 LEFT = (
     "the entry `a contractor triggers nothing` of `never` does not hold: from 2027-02-01T00:00Z on group `operators`"
     " and group `contractors` may dag_runs:create, DAG *, by rule `operate` at policy.yaml:8:5; they no longer have"
-    " the role `contractor`"
+    " the role `contractor`: put the end on what they may do"
 )
 
 
