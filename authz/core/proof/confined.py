@@ -23,12 +23,12 @@ def about_confines(old: Policy, new: Policy) -> Iterator[Condition]:
     """The differences, file by file."""
     for name in sorted(old.confines.keys() | new.confines.keys()):
         before, after = old.confines.get(name), new.confines.get(name)
-        if before is None and after is not None:
+        if after is None:
+            yield Condition(text=f"the file `{name}` may have no rules any more", widens=False)
+        elif before is None:
             said = "; ".join(f"{key}: {_said(after, key)}" for key in _KEYS)
             yield Condition(text=f"the file `{name}` may have rules now, {_MEANS}: {said}", widens=True)
-        elif after is None:
-            yield Condition(text=f"the file `{name}` may have no rules any more", widens=False)
-        elif before is not None:
+        else:
             yield from _of_file(before, after, Words(new.catalogue))
 
 
