@@ -23,6 +23,7 @@ from authz.core.errors import AuditBrokenError
 from authz.ops.log_reader import LogReader
 from authz.system.regular_file import read_regular
 
+_KEY_HINT: Final = "after a change of keys, name the old one behind the new one"
 _HINT: Final = "move the folder away to begin a new log"
 
 
@@ -81,7 +82,7 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         data = read_regular(path, note.MOST_BYTES)
         head, _ = read_signed(data, keys)
     except AuditBrokenError as error:
-        raise AuditBrokenError(f"{path}: {error}") from None
+        raise AuditBrokenError(f"{path}: {error} ({_KEY_HINT})") from None
     tiles = TileFiles(folder)
     frontier = _frontier(folder, head, keys)
     closed = closed_files(folder)

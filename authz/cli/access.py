@@ -16,10 +16,11 @@ from authz.cli.options import at_option, gate_option, json_option, policy_option
 from authz.cli.served import Served, served
 from authz.cli.terminal import show
 from authz.core.characters import one_line
+from authz.core.documents.quantities import duration_text
 from authz.core.documents.wording import near
 from authz.core.lint.egress_map import overlap
 from authz.core.model import Plane
-from authz.core.policy import AIRFLOW_ROLES, Policy
+from authz.core.policy import AIRFLOW_ROLES, Grantable, Policy
 from authz.core.proof.access import Cell, all_callers, calls, cells, roles
 from authz.core.proof.callers import Caller, Kind, Membership
 from authz.core.proof.diff import Change
@@ -235,10 +236,12 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
     inbound = sorted(cells(policy, [one])[one].items()) if one is not None else []
     one = asking.get(Plane.EGRESS)
     outbound = [right for right in calls(policy, [one]) if one in right.callers] if one is not None else []
+    may_ask = _may_ask_for(policy, asking.get(Plane.INBOUND))
     if as_json:
         rows = {name: _cell_json(cell) for name, cell in inbound}
         listed = [_call_json(right, names) for right in outbound]
         answer = {"issuer": issuer, "operations": rows, "calls": listed, "airflow_role": airflow}
+        answer["may_ask_for"] = [entry.id for entry in may_ask]
         click.echo(orjson.dumps(answer).decode())
         return
     texts = []
@@ -251,4 +254,16 @@ def _print_rights(policy: Policy, asking: dict[Plane, Caller], issuer: str, *, a
         texts.append("nothing")
     elif inbound and airflow:
         texts.append(f"in Airflow itself: {airflow}")
+    for entry in may_ask:
+        approved = f", which {' or '.join(sorted(entry.approvers))} approves" if entry.approvers else ""
+        longest = duration_text(entry.longest)
+        texts.append(one_line(f"may ask for a grant of `{entry.id}`, for {longest} at most{approved}"))
     show(texts)
+
+
+def _may_ask_for(policy: Policy, caller: Caller | None) -> list[Grantable]:
+    """The entries of `grantable` that an inbound caller may ask for, without those whose grant they hold."""
+    roles_held = caller.held(policy) if caller is not None else frozenset()
+    granted = {one.value for one in caller.memberships if one.kind is Kind.GRANT} if caller is not None else ()
+    entries = sorted(policy.grantable.values(), key=lambda entry: entry.id)
+    return [entry for entry in entries if entry.id not in granted and not roles_held.isdisjoint(entry.requesters)]

@@ -16,6 +16,7 @@ from authz.cli.naming import Names, callers_json
 from authz.cli.options import json_option, upgrade_option
 from authz.cli.policy_files import POLICY, PolicyFile
 from authz.cli.safe_text import MARKDOWN, command
+from authz.cli.spans import Span, entries, spans
 from authz.cli.terminal import show, verdict
 from authz.core import cases, collector
 from authz.core.characters import one_line
@@ -163,32 +164,13 @@ def no_new_access(old: PolicyFile, new: PolicyFile | None, *, airflow: tuple[str
     click.get_current_context().exit(1 if report.widens else 0)
 
 
-class _Step(NamedTuple):
-    """What people are shown of a period: the changes that were not there before, and those that are no more."""
-
-    period: Period
-    changes: Sequence[Change]
-    over: Sequence[Change] = ()
-
-
-def _steps(report: _Report, names: Names) -> list[_Step]:
-    """One for each period that says anything else than the one before it. The first is that of now."""
-    if len(report.found) == 1:
-        return [_Step(report.found[0], report.found[0].changes)]
-    steps: list[_Step] = []
-    before: tuple[Change, ...] = ()
-    for period in report.found:
-        then, now = ({_said(change, names) for change in made} for made in (before, period.changes))
-        changes = [change for change in period.changes if _said(change, names) not in then]
-        over = [change for change in before if _said(change, names) not in now]
-        if not steps or changes or over:
-            steps.append(_Step(period, changes, over))
-        before = period.changes
-    return steps
-
-
-def _said(change: Change, names: Names) -> tuple[object, ...]:
-    return change.gained, names.who(change), names.what(change), names.because(change)
+def _spans(report: _Report, names: Names) -> list[Span]:
+    """What is shown together, the first that of now, which may be nothing. A single heading, of now, says nothing."""
+    made = [*spans(report.found, report.policies, names)]
+    now = report.found[0]
+    if not any(one.since is now for one in made):
+        made.insert(0, Span("now:", now, ()))
+    return [made[0]._replace(heading="")] if len(made) == 1 and made[0].heading == "now:" else made
 
 
 def _lines(report: _Report) -> Iterator[str]:
@@ -196,13 +178,11 @@ def _lines(report: _Report) -> Iterator[str]:
     names = Names(report.policies)
     for condition in report.named:
         yield click.style(one_line(condition.text), fg="yellow")
-    steps = _steps(report, names)
-    for one in steps:
-        if len(steps) > 1:
-            yield click.style(_since(one.period, report.found), bold=True)
+    for one in _spans(report, names):
+        if one.heading:
+            yield click.style(one.heading, bold=True)
         yield from _changes(one, names, report)
-        yield from _over(one, names)
-        if not (one.changes or one.over):
+        if not one.changes:
             yield _nothing(report.named)
 
 
@@ -210,32 +190,21 @@ def _title(change: Change) -> str:
     return "gains" if change.gained else "loses"
 
 
-def _over(step: _Step, names: Names) -> Iterator[str]:
-    """What was said before and is not so any more."""
-    for change in step.over[:_SHOWN]:
-        yield f"no longer {_title(change)} {names.who(change)}: {names.what(change)}"
-    if len(step.over) > _SHOWN:
-        yield f"and {len(step.over) - _SHOWN} more that are no longer so: see --json"
-
-
 def _nothing(named: Sequence[Condition]) -> str:
     """What is said of rules without a change: no all-clear where something else changes."""
     return f"no one gains or loses anything by the rules{'; see the conditions above' if named else ''}"
 
 
-def _since(one: Period, found: Sequence[Period]) -> str:
-    return "now:" if one is found[0] else f"from {moment_text(one.since)} on:"
-
-
-def _changes(step: _Step, names: Names, report: _Report) -> Iterator[str]:
+def _changes(span: Span, names: Names, report: _Report) -> Iterator[str]:
     for gained, color in ((True, "green"), (False, "red")):
-        listed = [change for change in step.changes if change.gained is gained]
-        for change in listed[:_SHOWN]:
-            yield f"{click.style(_title(change), fg=color)} {names.who(change)}: {names.what(change)}"
-            yield f"    {names.because(change)}"
+        listed = [change for change in span.changes if change.gained is gained]
+        for entry in entries(span, listed[:_SHOWN], names):
+            change = entry.changes[0]
+            yield f"{click.style(_title(change), fg=color)} {entry.who}: {entry.what}"
+            yield f"    {entry.because}"
             if change.witness is not None:
                 shows = f"   shows {one_line(change.witness.shows)}" if change.witness.shows else ""
-                words = (*change.witness.words, *report.options(change, step.period))
+                words = (*change.witness.words, *report.options(change, span.since))
                 yield f"    try: authz check {command(words)}{shows}"
         if len(listed) > _SHOWN:
             yield f"and {len(listed) - _SHOWN} more that {'gain' if gained else 'lose'}: see --json"
@@ -245,29 +214,27 @@ def _markdown(report: _Report) -> Iterator[str]:
     """The report for a pull request."""
     names, named = Names(report.policies, MARKDOWN), report.named
     yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
-    steps = _steps(report, names)
-    for one in steps:
-        if len(steps) > 1:
-            since = f"**{_since(one.period, report.found)}**\n"
-            yield since if one is steps[0] else f"\n{since}"
+    for at, one in enumerate(_spans(report, names)):
+        if one.heading:
+            heading = f"**{one.heading}**\n"
+            yield f"\n{heading}" if at else heading
         if one.changes:
             yield from _table(one, names, report)
-        yield from (f"\n- {line}" for line in _over(one, names))
-        if not (one.changes or one.over):
+        else:
             yield f"{_nothing(named).capitalize()}."
 
 
-def _table(step: _Step, names: Names, report: _Report) -> Iterator[str]:
+def _table(span: Span, names: Names, report: _Report) -> Iterator[str]:
     yield "| | who | what | rule | try `authz check` |"
     yield "| --- | --- | --- | --- | --- |"
-    for change in step.changes[:_SHOWN]:
-        options = report.options(change, step.period)
+    for entry in entries(span, span.changes[:_SHOWN], names):  # where an end has moved, a span has gains or losses
+        change = entry.changes[0]
+        options = report.options(change, span.since)
         words = MARKDOWN.code(command((*change.witness.words, *options))) if change.witness is not None else ""
         shows = f" shows {MARKDOWN.code(change.witness.shows)}" if change.witness and change.witness.shows else ""
-        said = f"{_title(change)} | {names.who(change)} | {names.what(change)} | {names.because(change)}"
-        yield f"| {said} | {words}{shows} |"
-    if len(step.changes) > _SHOWN:
-        yield f"\nand {len(step.changes) - _SHOWN} more: see `--json`"
+        yield f"| {_title(change)} | {entry.who} | {entry.what} | {entry.because} | {words}{shows} |"
+    if len(span.changes) > _SHOWN:
+        yield f"\nand {len(span.changes) - _SHOWN} more: see `--json`"
 
 
 def _as_json(report: _Report) -> dict[str, object]:
@@ -300,6 +267,7 @@ def _dicts(found: Iterable[Change], names: Names) -> list[dict[str, object]]:
             "tasks": list(change.tasks),
             "rule": change.rule,
             "denied": change.denied,
+            "denied_is": names.denied_is(change),
             "check": list(change.witness.words) if change.witness else None,
             "shows": change.witness.shows if change.witness else "",
         }

@@ -13,6 +13,7 @@ from authz.cli.safe_text import TERMINAL, Form
 from authz.core.characters import one_line
 from authz.core.model import Plane
 from authz.core.policy import Policy
+from authz.core.policy.rules import Effect
 from authz.core.proof.callers import Caller, Membership
 from authz.core.proof.diff import Change
 
@@ -36,16 +37,24 @@ class Names:
     """The names of callers under some policies."""
 
     def __init__(self, policies: Sequence[Policy], form: Form = TERMINAL) -> None:
-        self._form = form
+        self._form, self._policies = form, policies
         self._issuers = {issuer.name: issuer for policy in policies for issuer in policy.issuers.values()}
 
     def who(self, change: Change) -> str:
         """The callers of a change in a few words, with the roles that the rule asks for."""
+        return self.people(change) + self.roles(change.roles)
+
+    def people(self, change: Change) -> str:
+        """The callers of a change in a few words."""
         found = [*self._listed(change)]
         spared = [*self._spared(change)]
         but = f", but not {_few(spared)}" if spared else ""
-        roles = f" ({', '.join(map(self._form.text, change.roles))})" if change.roles else ""
-        return f"{_few(found)}{but}{roles}"
+        return f"{_few(found)}{but}"
+
+    def roles(self, roles: Iterable[str]) -> str:
+        """The roles that rules ask for, each once, behind the names of callers."""
+        named = [*dict.fromkeys(roles)]
+        return f" ({', '.join(map(self._form.text, named))})" if named else ""
 
     def _listed(self, change: Change) -> Iterator[str]:
         every = self._every(change.callers, change.plane)
@@ -145,9 +154,26 @@ class Names:
         return self._form.text(text + (f", except {', '.join(change.excepted)}" if change.excepted else ""))
 
     def because(self, change: Change) -> str:
-        """The rule, and the deny rule that no longer keeps them from it."""
-        rule = f"rule {self._form.code(change.rule)}"
-        return f"{rule}; the deny rule {self._form.code(change.denied)} is gone or narrower" if change.denied else rule
+        """The rule, and what has become of the deny rule that makes the difference. It takes two policies."""
+        rule = self.rules([change.rule])
+        denied = f"the deny rule {self._form.code(change.denied)} is {self.denied_is(change)}"
+        return f"{rule}; {denied}" if change.denied else rule
+
+    def rules(self, rules: Iterable[str]) -> str:
+        """The rules that allow something, each once."""
+        named = [*dict.fromkeys(map(self._form.code, rules))]
+        return f"rule{'s' if len(named) > 1 else ''} {', '.join(named)}"
+
+    def denied_is(self, change: Change) -> str:
+        """What has become of the deny rule of a change: for a gain, of an old one, for a loss, of a new one."""
+        if not change.denied:
+            return ""
+        old, new = (policy.rules.get(change.denied) for policy in self._policies)
+        other = new if change.gained else old
+        if other is None or other.effect is not Effect.DENY:
+            return "gone" if change.gained else "new"
+        word, end = ("narrower", "sooner") if change.gained else ("wider", "later")
+        return f"{word} or ends {end}" if old is not None and new is not None and old.until != new.until else word
 
 
 def _operations(change: Change) -> str:

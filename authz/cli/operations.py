@@ -11,8 +11,9 @@ from authz.core.catalogue import ANY_DAG, ONE_DAG, Operation, OperationRoute
 from authz.core.catalogue.routes import CHANGE
 from authz.core.policy import BUILT_IN
 from authz.core.policy.operations import expand
+from authz.core.policy.synonyms import OperationHints
 
-_CHANGES: Final = f"*{CHANGE}"
+_SETS: Final = (*BUILT_IN, "*", f"*{CHANGE}")
 _WORDS: Final = {"": "none", ONE_DAG: "one", ANY_DAG: "any"}
 
 
@@ -20,7 +21,11 @@ _WORDS: Final = {"": "none", ONE_DAG: "one", ANY_DAG: "any"}
 @click.argument("area", default="")
 @click.option("--airflow", "version", type=click.Choice(catalogue.versions()), help="Default: the newest.")
 @click.option(
-    "--set", "chosen_set", type=click.Choice((*BUILT_IN, _CHANGES)), help="Only what this operation set includes."
+    "--set",
+    "chosen_set",
+    metavar="WORD",
+    shell_complete=lambda _context, _option, begun: [word for word in _SETS if word.startswith(begun)],
+    help="Only what this word of an allow rule stands for: a set, a wildcard or a name.",
 )
 @click.option("--routes", is_flag=True, help="Show the routes of each operation too.")
 @json_option
@@ -34,6 +39,8 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     authz operations --set airflow.op  what `operations: [airflow.op]` allows
     authz operations --set '*:change'  everything that is not a read
 
+    --set takes each word that a rule takes: `*`, `*:read`, `pools:*`, `pools:change` and names too.
+
     The second column is the weakest of Airflow's own roles that may do it. A rule that allows airflow.viewer,
     airflow.user, airflow.op or airflow.admin allows everything up to that role.
 
@@ -45,6 +52,9 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     table = catalogue.load(version or catalogue.versions()[-1])
     known = table.operations
     within = known.keys() if chosen_set is None else expand(chosen_set, table, never=False)
+    if not within:
+        hint = OperationHints(table).for_unknown(chosen_set or "")
+        raise click.UsageError(f"no operation set {chosen_set!r} of allow rules (Airflow {table.version}): {hint}")
     of_area = [known[name] for name in sorted(known) if not area or name.partition(":")[0] == area]
     chosen = [operation for operation in of_area if operation.name in within]
     if not of_area:

@@ -1,7 +1,8 @@
 """What the service counts, and how Prometheus reads it.
 
 Law 1: label values never come from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
-and revisions come from the policy, and so do rules: those that were compared first, and one label for all others.
+and revisions come from the policy, and so do rules: the first that decided or were compared, and one label for all
+others.
 Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
 `parked` are touched by the serving thread only (one writer), which adds to plain integers; a scrape reads them from
 another thread and may be one check behind. So are `compared` and `not_compared`. What other threads count is rare, and

@@ -1,8 +1,8 @@
 """Logs lint's warnings about each policy that comes into force, in one bounded line.
 
-Law: one process logs it, once for each revision, after the policy is in force. Lint takes less time than loading; a
-file larger than `MOST_BYTES` is skipped, so that checks never wait for it. A bug in lint never stops a start or a
-reload.
+Law: one process logs it, once for each revision, after the policy is in force. What the prover finds is left to
+`authz lint`, and lint takes less time than loading; a file larger than `MOST_BYTES` is skipped, so that checks never
+wait for it. A bug in lint never stops a start or a reload.
 """
 
 import logging
@@ -59,7 +59,7 @@ class PolicyWarnings:
         from authz.core.lint.ends import about_ends  # noqa: PLC0415 only the process that logs needs lint
         from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
 
-        found = [*review.lint(suite.policy), *about_ends(suite.policy, self._wall())]
+        found = [*review.lint(suite.policy, proven=False), *about_ends(suite.policy, self._wall())]
         found += agreement.findings(suite.policy, self._settings, "settings", suite.never)
         found += remarks.findings(suite, by_settings=agreement.has_ways_out(self._settings))
         return sorted(finding.problem for finding in found if finding.severity is review.Severity.WARNING)

@@ -327,7 +327,7 @@ def check_never(rng, made, answers, allowed, seen):
         except PolicyError:
             continue
         policy = as_of(suite.policy, NOW)
-        [proof] = proofs(policy, suite.never)
+        [proof] = proofs(suite.policy, suite.never, NOW)
         seen["broken" if proof.violations else "holds"] += 1
         for found in proof.violations:
             if found.witness is not None:
@@ -339,17 +339,19 @@ def check_never(rng, made, answers, allowed, seen):
         alone.pop("roles", None)
         denying = small_policies.loaded({"issuers": made.made[0]["issuers"], "rules": [alone]})
         for question, record in answers:
-            if record["decision"] == "allow" and is_meant(question, entry, excepted, policy):
+            if record["decision"] == "allow" and is_meant(question, entry, excepted, suite.policy):
                 decision = evaluate(question.request, question.caller.identity(denying, question.run), denying)
                 assert decision.reason is not Reason.DENY_RULE, (question, entry)
 
 
-def is_meant(question, entry, excepted, policy):
-    """Whether the entry is about the caller."""
+def is_meant(question, entry, excepted, written):
+    """Whether the entry is about the caller: `roles` by the members as written, `except` by those that are left."""
     if question.who is None and question.run is None:
         return "anonymous" not in excepted
-    held = {*question.caller.identity(policy).roles, "authenticated"}
-    return held.isdisjoint(excepted) and (not entry.get("roles") or not held.isdisjoint(entry["roles"]))
+    now, ever = (
+        {*question.caller.identity(policy).roles, "authenticated"} for policy in (as_of(written, NOW), written)
+    )
+    return now.isdisjoint(excepted) and (not entry.get("roles") or not ever.isdisjoint(entry["roles"]))
 
 
 def check_tests(made, policy, answers, seen):

@@ -152,10 +152,11 @@ def _checked(bundle: Bundle, drafted: Drafted) -> _Checked:
     cases, found = compiled(drafted.draft, drafted.sections)
     if drafted.problems or found:
         raise PolicyError([*drafted.problems, *found])
+    of_teams = [one.section for one in drafted.draft.included if one.section is not None]
     left_out = any(one.document is None for one in drafted.draft.included)
     return _Checked(
         parts_of(drafted.draft, bundle),
         parts_of(drafted.draft, bundle, left_out=Effect.ALLOW) if left_out else None,
         cases,
-        invariants([*drafted.sections, *(one.section for one in drafted.draft.included if one.section is not None)]),
+        [*invariants(drafted.sections), *invariants(of_teams, of_teams=True)],
     )

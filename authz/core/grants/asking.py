@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.characters import one_line
+from authz.core.documents.quantities import duration_text
 from authz.core.grants.events import MOST_NAME, MOST_REASON, MOST_SUBJECT, Actor, Approved, Ended, Requested
 from authz.core.grants.ledger import Grant, Ledger, State
 from authz.core.grants.refusals import GrantRefusedError, Refusal
@@ -146,7 +147,9 @@ def _check_form(wanted: Requested, entry: Grantable) -> None:
     longest = int(entry.longest)
     if not 1 <= wanted.seconds <= longest:
         raise GrantRefusedError(
-            Refusal.TOO_LONG, f"`duration` is not from 1s to {longest}s, the longest for this entry", "ask for less"
+            Refusal.TOO_LONG,
+            f"`duration` is not from 1s to {duration_text(longest)}, the longest for this entry",
+            f"ask for at most {duration_text(longest)}",
         )
 
 

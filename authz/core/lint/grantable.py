@@ -18,6 +18,14 @@ def open_approval(policy: Policy) -> Iterator[Problem]:
             yield _at(policy, entry, message, "name roles instead of `authenticated`")
 
 
+def colleagues(policy: Policy) -> Iterator[Problem]:
+    """Entries that the same roles ask for and approve: no one approves an own request, but each other's."""
+    for entry in policy.grantable.values():
+        if entry.requesters == entry.approvers and AUTHENTICATED not in entry.approvers:
+            message = f"who may ask for `{entry.id}` may approve it too: colleagues approve each other"
+            yield _at(policy, entry, message, "name another role in `approvers`, if that is not meant")
+
+
 def had_already(policy: Policy) -> Iterator[Problem]:
     """Entries that give roles only, all of which every caller has who may ask for them."""
     for entry in policy.grantable.values():

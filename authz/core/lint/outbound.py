@@ -4,6 +4,7 @@ Law: that of `authz.core.lint.review`, which reports this. The cost grows with t
 """
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from authz.core.errors import Problem
@@ -12,14 +13,16 @@ from authz.core.policy import AUTHENTICATED, Effect, Policy, Rule
 from authz.core.policy.outbound import is_tunnel
 
 _SHOWN: Final = 3
+_ANY_PATH: Final = "/**"
 
 
 def about_calls(policy: Policy) -> Iterator[Problem]:
     """Every warning about outbound calls."""
+    limited = {place for rule in _outbound(policy) if _limits(rule) for place in _places(rule)}
     issuers = [issuer.name for issuer in policy.issuers.values() if Plane.EGRESS in issuer.audiences]
     for rule in _outbound(policy):
         if rule.effect is Effect.ALLOW:
-            yield from _tunnel(policy, rule)
+            yield from _tunnel(policy, rule, limited)
             yield from _roles_of_runs(policy, rule)
             yield from _claimed_runs(policy, rule, issuers)
 
@@ -43,12 +46,31 @@ def _outbound(policy: Policy) -> Iterator[Rule]:
     return (rule for rule in policy.rules.values() if Plane.EGRESS in rule.planes)
 
 
-def _tunnel(policy: Policy, rule: Rule) -> Iterator[Problem]:
-    """The policy sees only the host and port of a tunnel."""
+def _tunnel(policy: Policy, rule: Rule, limited: AbstractSet[str]) -> Iterator[Problem]:
+    """The policy sees only the host and port of a tunnel: those of named places are all that there is to check.
+
+    It is not so for any host of a domain, nor for a place where another rule, `limited`, allows some requests only.
+    """
     if is_tunnel(rule.methods):
-        message = f"the rule `{rule.id}` allows tunnels, in which neither methods nor paths can be enforced"
-        yield at(policy, rule, message, "let tasks call the destination's base URL, so that each request is checked")
+        wide = not rule.destinations and any(host.text.startswith("*") for host in rule.hosts)
+        if wide or not limited.isdisjoint(_places(rule)):
+            message = f"the rule `{rule.id}` allows tunnels, in which neither methods nor paths can be enforced"
+            hint = "name each host, or" if wide else "another rule says methods or paths there:"
+            call = "let tasks call the destination's base URL, so that each request is checked"
+            yield at(policy, rule, message, f"{hint} {call}")
         yield from _runs_of_tunnels(policy, rule)
+
+
+def _limits(rule: Rule) -> bool:
+    """Whether a rule allows some requests only, by their methods or paths."""
+    some = bool(rule.methods) or any(path.text != _ANY_PATH for path in rule.paths)
+    return rule.effect is Effect.ALLOW and not is_tunnel(rule.methods) and some
+
+
+def _places(rule: Rule) -> Iterator[str]:
+    """Where a rule's calls go: destinations, and hosts as they are written."""
+    yield from (f"destination {name}" for name in rule.destinations)
+    yield from (host.text for host in rule.hosts)
 
 
 def _runs_of_tunnels(policy: Policy, rule: Rule) -> Iterator[Problem]:

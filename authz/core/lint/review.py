@@ -14,8 +14,9 @@ from typing import Final
 from authz.core import collector
 from authz.core.errors import MOST_PROBLEMS, Problem, in_order
 from authz.core.lint.dags import about_dags
-from authz.core.lint.grantable import had_already, open_approval
+from authz.core.lint.grantable import colleagues, had_already, open_approval
 from authz.core.lint.idle import is_moot, notes, warnings
+from authz.core.lint.members import near_members
 from authz.core.lint.outbound import about_calls, careful_denials
 from authz.core.lint.slips import about_slips
 from authz.core.lint.teams import OncePerTeams, about_teams, across_teams
@@ -49,10 +50,13 @@ class Finding:
     severity: Severity
 
 
-def lint(policy: Policy) -> list[Finding]:
-    """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others."""
+def lint(policy: Policy, *, proven: bool = True) -> list[Finding]:
+    """Every finding, sorted by place; beyond MOST_PROBLEMS of one severity, only the number of the others.
+
+    Without `proven` nothing is asked of the prover, which may take long: it takes less time than loading.
+    """
     with collector.resting():
-        known = _Known(policy)
+        known = _Known(policy, proven=proven)
         first_of_teams = OncePerTeams(policy)
         found, more = [], []
         for severity, problems in ((Severity.WARNING, _warnings(known)), (Severity.NOTE, _notes(known))):
@@ -69,10 +73,10 @@ def lint(policy: Policy) -> list[Finding]:
 class _Known:
     """A policy, what its words stand for, and what the prover says of its rules."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, proven: bool) -> None:
         self.policy, self.words = policy, Words(policy.catalogue)
-        self.lifeless = [*lifeless(policy)]
-        self.idle = [*idle(policy, [rule.id for rule, _ in self.lifeless])]
+        self.lifeless = [*lifeless(policy)] if proven else []
+        self.idle = [*idle(policy, [rule.id for rule, _ in self.lifeless])] if proven else []
         self.moot = {one.rule.id for one in self.idle if is_moot(one, policy)}
 
 
@@ -105,7 +109,9 @@ def _notes(known: _Known) -> Iterator[Problem]:
         _tokens(policy),
         careful_denials(policy),
         had_already(policy),
+        colleagues(policy),
         about_slips(policy, near=False),
+        near_members(policy),
         across_teams(policy),
     )
 
@@ -123,6 +129,7 @@ def _issuers(policy: Policy) -> Iterator[Problem]:
 
 def _unused(policy: Policy) -> Iterator[Problem]:
     named = {role for rule in policy.rules.values() for role in rule.roles}
+    named |= {role for entry in policy.grantable.values() for role in entry.requesters | entry.approvers}
     for role in policy.roles.values():
         if not role.airflow and not role.grants and not named & role.includes:  # of a grant, what it gives is reported
             yield _at(policy, role, f"no rule names the role `{role.name}`", "remove it, or add a rule for it")
@@ -238,24 +245,40 @@ class _Bulk:
 
 def _strong_readers(policy: Policy, words: Words) -> Iterator[Problem]:
     """Roles that change nothing, but are `op` or `admin` in Airflow itself because of what they read."""
-    said: dict[str, set[tuple[str, ...]]] = {}  # what the operations of rules about each role are
-    for rule in policy.rules.values():
-        for name in rule.roles if rule.operations and rule.effect is Effect.ALLOW else ():
-            said.setdefault(name, set()).add(rule.operations)
+    said = _Said(policy, words)
     known = policy.catalogue.operations
     for role in policy.roles.values():
         airflow = policy.airflow_roles.get(role.name, "")
         if role.airflow or role.grants or role.name in AIRFLOW_ROLES or airflow not in {"op", "admin"}:
             continue
-        every = {one for name in role.includes for one in said.get(name, ())}
-        names = {name for one in every for name in words.stand_for(one, never=False)}
-        if every and not any(known[name].changes for name in names):
-            needing = sorted(name for name in names if known[name].airflow_role == airflow)
+        if said.only_reads(role):
+            needing = sorted(name for name in said.of(role) if known[name].airflow_role == airflow)
             some = ", ".join(needing[:_FEW]) + (f" and {len(needing) - _FEW} more" if len(needing) > _FEW else "")
             because = f", because of {some}" if needing else ""
             message = f"the role `{role.name}` only reads here, and is `{airflow}` inside Airflow{because}"
             hint = "write `airflow: viewer`: it is then stronger only in requests that need more"
             yield _at(policy, role, message, hint)
+
+
+class _Said:
+    """What the operations of allow rules about each role are."""
+
+    def __init__(self, policy: Policy, words: Words) -> None:
+        self._known, self._words = policy.catalogue.operations, words
+        self._said: dict[str, set[tuple[str, ...]]] = {}
+        for rule in policy.rules.values():
+            for name in rule.roles if rule.operations and rule.effect is Effect.ALLOW else ():
+                self._said.setdefault(name, set()).add(rule.operations)
+
+    def of(self, role: Role) -> set[str]:
+        """The operations of a role."""
+        every = {one for name in role.includes for one in self._said.get(name, ())}
+        return {name for one in every for name in self._words.stand_for(one, never=False)}
+
+    def only_reads(self, role: Role) -> bool:
+        """Whether rules give the role operations, and none of them changes anything."""
+        names = self.of(role)
+        return bool(names) and not any(self._known[name].changes for name in names)
 
 
 def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
@@ -267,12 +290,13 @@ def _raised(policy: Policy, words: Words) -> Iterator[Problem]:
         for name in rule.roles if rule.effect is Effect.ALLOW else ():
             if strongest > most.get(name, (0, ""))[0]:
                 most[name] = strongest, rule.id
+    said = _Said(policy, words)
     for role in policy.roles.values():
         if not role.airflow or role.name in BUILT_IN:
             continue
         own = max(AIRFLOW_ROLES.index(policy.airflow_roles.get(name, AIRFLOW_ROLES[0])) for name in role.includes)
         needed, rule_id = max((most[name] for name in role.includes if name in most), default=(0, ""))
-        if needed > own:
+        if needed > own and not said.only_reads(role):  # then it is what lint advises to write
             message = (
                 f"the role `{role.name}` says `airflow: {role.airflow}`, and its rule `{rule_id}` allows what needs"
                 f" `{AIRFLOW_ROLES[needed]}`, which raises it"

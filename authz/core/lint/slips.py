@@ -89,8 +89,10 @@ class Slips:
         question = key, rule.planes
         known = self._globs.get(question)
         if known is None:
-            on_plane = [one for one in self._allowing if not one.planes.isdisjoint(rule.planes)]
-            known = self._globs[question] = _Globs(map(of, on_plane))
+            named_by = [of(one) for one in self._allowing if not one.planes.isdisjoint(rule.planes)]
+            if key == "dags":  # those of teams are known, also where a team may do nothing
+                named_by += [one.dags for one in self._policy.rules.values() if one.team and one.dags]
+            known = self._globs[question] = _Globs(named_by)
         kind = "DAGs" if key == "dags" else "tasks"
         for glob in named:
             if not known.meets(glob):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from authz.core.documents.wording import Mistake, kind
 from authz.core.policy.fields import ABSENT, Destination, NotEmpty, Section, Text, parse_name
@@ -46,6 +46,12 @@ def _allowed(value: object) -> str | tuple[str, ...]:
             raise Mistake(f"expected the name of a caller, found {kind(name)}", "define callers under `callers`")
         if name in value[:position]:
             raise Mistake(f"`{name}` is listed twice", "remove one of them")
+    return value
+
+
+def _named(value: object) -> object:
+    if isinstance(value, dict):
+        raise Mistake(f"expected the name of a caller, found {kind(value)}", "define it under `callers`, and name it")
     return value
 
 
@@ -142,7 +148,7 @@ class CaseEntry(Section):
         default_factory=dict,
         description="instead of one caller: `METHOD URL`, `operation` or `operation DAG`, and exactly who may",
     )
-    among: Annotated[tuple[Text, ...], *NotEmpty] = Field(
+    among: Annotated[tuple[Annotated[Text, BeforeValidator(_named)], ...], *NotEmpty] = Field(
         (), description="with `matrix`: the callers that are asked for; default: `anonymous` and all of `callers`"
     )
     plane: Literal["inbound", "egress"] = Field(

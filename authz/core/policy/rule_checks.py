@@ -22,7 +22,7 @@ from authz.core.policy.outbound import is_tunnel
 from authz.core.policy.patterns import TEAM
 from authz.core.policy.reach import Reach
 from authz.core.policy.rule_schema import NeverDraft, RuleDraft
-from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED
+from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED, BUILT_IN, RESERVED, of_grant
 from authz.core.policy.synonyms import OperationHints
 
 MAX_COMBINATIONS: Final = 100_000
@@ -77,18 +77,20 @@ def _has_team(document: Document, loc: Loc) -> bool:
     return loc[2:3] == ("roles",) and len(loc) > len(("rules", 0, "roles")) and TEAM in str(document.at(loc))
 
 
-def check_never(draft: Draft, sections: Sequence[CaseSection]) -> Iterator[Problem]:
-    """Every mistake in the entries of `never` of these files."""
+def check_never(
+    draft: Draft, sections: Sequence[CaseSection], rules: Iterable[tuple[Loc, RuleDraft]] | None = None
+) -> Iterator[Problem]:
+    """Every mistake in the entries of `never` of these files. `rules` count for their limit; all when not given."""
     if not any(section.never for section in sections):
         return
     known = Known(draft)
     reach = Reach(draft.catalogue, known.words)
-    rules = sum(_compared(entry) for _, entry in all_rules(draft))
+    compared = sum(_compared(entry) for _, entry in (all_rules(draft) if rules is None else rules))
     left = MOST_COMPARED
     for section in sections:
         first: dict[str, int] = {}
         for index, entry in section.never.items():
-            before, left = left, left - _compared(entry.rule) * rules
+            before, left = left, left - _compared(entry.rule) * compared
             if left < 0 <= before:
                 message = (
                     f"with this entry `never` and the rules have more than {MOST_COMPARED} combinations of entries"
@@ -303,7 +305,15 @@ def unknown_roles(key: str, named: Iterable[tuple[int, str]], draft: Draft, know
             hint = f"give it to a group under `roles`: {role}: {{groups: [...]}}"
             yield (key, position), f"no one has the built-in role `{role}`", hint
         elif role not in draft.role_names:
-            meant = f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
-            hint = meant if role in AIRFLOW_ROLES else known.roles.near(role)
-            hint = hint or "define it under `roles`"
-            yield (key, position), f"unknown role `{role}`", hint
+            yield (key, position), f"unknown role `{role}`", _instead(role, known)
+
+
+def _instead(role: str, known: Known) -> str:
+    if role in AIRFLOW_ROLES:
+        return f"define it under `roles`, or use the built-in role `{RESERVED}{role}`"
+    if role.startswith(of_grant("")):
+        return (
+            "the role of an entry of `grantable` cannot be named: give the entry a role of its own under its `roles`,"
+            " and name that"
+        )
+    return known.roles.near(role) or "define it under `roles`"

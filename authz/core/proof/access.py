@@ -65,6 +65,8 @@ def cells(policy: Policy, asking: Iterable[Caller]) -> dict[Caller, dict[str, Ce
     routes = Routes(policy)
     question = Gains(without_rules(policy), policy, Plane.INBOUND, wanted)
     for gain in question.all():
+        if gain.region.narrowed and gain.region.shown is None:
+            continue  # a list; what it shows, if anything, is in regions of its own
         for caller in gain.callers:
             if caller in wanted:
                 decision = evaluate(question.at(gain.region).request, caller.identity(policy), policy)

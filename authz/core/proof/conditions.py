@@ -4,6 +4,7 @@ Law: pure. The contents of key files are given. Beside equal conditions the diff
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Final
@@ -13,13 +14,15 @@ from authz.core.model import Identity, Issuer, Plane
 from authz.core.policy.compiled import Policy
 from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
 from authz.core.policy.targets import Target
-from authz.core.proof.callers import callers
+from authz.core.proof.callers import Caller, callers
 from authz.core.proof.condition import Condition
 from authz.core.proof.confined import about_confines
 from authz.core.proof.grantable import about_grantable
 from authz.core.proof.upgrades import text_of, together
+from authz.core.proof.wording import few_of
 
 _NOTHING: Final = "none"
+_NO_LEVEL: Final = "no role"
 
 KeyFiles = Mapping[str, str]
 """Issuer → what says which keys its file has: a digest of the content, or the file's place if it cannot be read."""
@@ -122,27 +125,31 @@ def _told_to_airflow(old: Policy, new: Policy) -> Iterator[Condition]:
 
     Both are the most that a single membership gives, so that one membership is enough to see a change.
     """
-    found: dict[tuple[str, bool], dict[str, None]] = {}
+    found: dict[tuple[str, bool], dict[str, None]] = defaultdict(dict)
+    whose: dict[tuple[str, bool], list[Caller]] = defaultdict(list)
     for caller in callers(Plane.INBOUND, old, new):
         if caller.issuer:
             before, after = caller.identified(old), caller.identified(new)
             for text, widens, role in (*_level(before, after, old, new), *_agent(before, after, old, new)):
-                found.setdefault((text, widens), {})[role] = None
+                found[text, widens][role] = None
+                whose[text, widens].append(caller)
     for (text, widens), roles in found.items():
-        named = f"role{'s' if len(roles) > 1 else ''} {', '.join(roles)}"
-        yield Condition(text=text.format(f"callers with the {named}"), widens=widens)
+        who = few_of(whose[text, widens], of_issuer=len(new.issuers) > 1)
+        named = f"callers with the role{'s' if len(roles) > 1 else ''} {', '.join(roles)} ({who})"
+        yield Condition(text=text.format(named), widens=widens)
 
 
 def _level(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool, str]]:
     """What is said of some callers, whether it gives them more, and their role."""
-    ranks = [AIRFLOW_ROLES.index(one.airflow_role) if one.airflow_role else -1 for one in (before, after)]
+    was, now = before.airflow_role, after.airflow_role
+    ranks = [AIRFLOW_ROLES.index(one) if one else -1 for one in (was, now)]
     if ranks[0] != ranks[1]:
         raised = ranks[1] > ranks[0]
         holder, policy = (after, new) if raised else (before, old)
         held = (AUTHENTICATED, *sorted(holder.roles))
         role = next(one for one in held if policy.airflow_roles.get(one) == holder.airflow_role)
-        change = "raised to" if raised else "lowered from"
-        yield f"the level in Airflow of {{}} is {change} {holder.airflow_role}", raised, role
+        change = f"{'raised' if raised else 'lowered'} from {was or _NO_LEVEL} to {now or _NO_LEVEL}"
+        yield f"the level in Airflow of {{}} is {change}", raised, role
 
 
 def _agent(before: Identity, after: Identity, old: Policy, new: Policy) -> Iterator[tuple[str, bool, str]]:

@@ -1,7 +1,8 @@
 """The callers with a token who have some role of each of two sets, with as few memberships as possible.
 
 Law: complete for questions to which one more membership never helps: every caller who has such roles has the
-memberships of one that is given here, or others that no deny rule tells from them.
+memberships of one that is given here, or others that no deny rule tells from them. The second set is about who has such
+a role in the policy as it is written, also where that membership has ended.
 """
 
 from collections import defaultdict
@@ -19,45 +20,56 @@ _Question = tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]
 
 @dataclass(slots=True)
 class _Issuer:
-    """The callers of one issuer. `base` are the roles of all of them; `holding` has for each other role who has it."""
+    """The callers of one issuer and their roles. `base` are the roles of all of them, which never end.
+
+    `holding` has for each other role who has it; `had` has for each who has it in the policy as it is written.
+    """
 
     stranger: Caller
     base: frozenset[str]
     roles: dict[Caller, frozenset[str]]
     holding: dict[str, list[Caller]] = field(default_factory=lambda: defaultdict(list))
+    had: dict[str, list[Caller]] = field(default_factory=lambda: defaultdict(list))
 
-    def with_one_of(self, wanted: tuple[str, ...], spared: frozenset[str]) -> Iterator[Caller]:
+    def with_one_of(
+        self, wanted: tuple[str, ...], having: dict[str, list[Caller]], spared: frozenset[str]
+    ) -> Iterator[Caller]:
         """The callers with one membership, or none, that gives one of these roles; no role at all means everyone."""
         if not wanted or AUTHENTICATED in wanted or not self.base.isdisjoint(wanted):
             yield self.stranger
             return
-        found = dict.fromkeys(caller for role in wanted for caller in self.holding.get(role, ()))
+        found = dict.fromkeys(caller for role in wanted for caller in having.get(role, ()))
         yield from (caller for caller in found if self.roles[caller].isdisjoint(spared))
 
 
 class Members:
-    """The callers of one plane; `telling` are the roles that deny rules are about."""
+    """The callers of one plane; `telling` are the roles that deny rules are about.
 
-    def __init__(self, policy: Policy, plane: Plane, telling: frozenset[str]) -> None:
-        self._policy, self._plane, self._telling = policy, plane, telling
+    `written` is the policy as it is written, and `policy` is that as of some time.
+    """
+
+    def __init__(self, policy: Policy, written: Policy, plane: Plane, telling: frozenset[str]) -> None:
+        self._policy, self._written, self._plane, self._telling = policy, written, plane, telling
         self._answers: dict[_Question, tuple[Caller, ...]] = {}
 
     @cached_property
     def _issuers(self) -> list[_Issuer]:
         found: dict[str, _Issuer] = {}
-        for caller in (one for one in callers(self._plane, self._policy) if one.issuer):
-            identity = caller.identity(self._policy)
-            roles = identity.roles if identity is not None else frozenset[str]()
+        policies = (self._policy,) if self._written is self._policy else (self._policy, self._written)
+        for caller in (one for one in callers(self._plane, *policies) if one.issuer):
+            roles, *others = (caller.identified(policy).roles for policy in policies)
             if not caller.memberships:
                 found[caller.issuer] = _Issuer(caller, roles, {})
             issuer = found[caller.issuer]
             issuer.roles[caller] = roles
             for role in roles - issuer.base:
                 issuer.holding[role].append(caller)
+            for role in (others[0] if others else roles) - issuer.base:
+                issuer.had[role].append(caller)
         return list(found.values())
 
     def holding(self, one: tuple[str, ...], other: tuple[str, ...], spared: frozenset[str]) -> tuple[Caller, ...]:
-        """Callers with a role of `one` and a role of `other`, and none of `spared`; an empty set means everyone."""
+        """Callers with a role of `one`, as written one of `other`, and none of `spared`; an empty set is everyone."""
         question = one, other, spared
         found = self._answers.get(question)
         if found is None:
@@ -71,7 +83,8 @@ class Members:
     ) -> Iterator[Caller]:
         if not issuer.base.isdisjoint(spared):
             return
-        firsts, seconds = (list(issuer.with_one_of(wanted, spared)) for wanted in (one, other))
+        firsts = [*issuer.with_one_of(one, issuer.holding, spared)]
+        seconds = [*issuer.with_one_of(other, issuer.had, spared)]
         also = set(seconds)
         alone = [caller for caller in firsts if caller in also or issuer.stranger in also]
         yield from self._distinct(issuer, alone if issuer.stranger not in firsts else seconds)

@@ -4,8 +4,12 @@ Law: complete, and nothing is reported that the engine does not answer so. Calle
 an allow rule and one of the entry's `roles`; what they hold besides only denies more, and `except` passes to subsets.
 Where such a rule and the entry overlap, the stand-in of what they share shows whether anyone is allowed. Anonymous
 callers are meant also where `roles` names others, because everyone can leave the token out.
+
+An entry's `roles` say which people it is about, and they stay the same people: who has such a role in the policy as it
+is written is meant at every time. What they may do, and who is excepted, is what the policy says at the time.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -36,14 +40,18 @@ from authz.core.request.path import METHODS
 _MOST_COMPARED: Final = 20_000
 """Comparisons of one entry's parts with deny rules, each of some microseconds."""
 MOST_ASKED: Final = 300_000
-"""Questions for all entries of a policy, each of some ten microseconds."""
+"""Questions of the policy file's entries about its rules, at all times, each of some ten microseconds."""
+MOST_OF_FILE: Final = 60_000
+"""Questions of the policy file's entries about the rules of one team's file, and of that file's entries about rules."""
+_AT_ONCE: Final = 32
+"""Comparisons of patterns that take as long as one question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
     """One entry of `never`. `rule` is the deny rule that says the same; `excepted` are roles.
 
-    `anonymous`: it is about callers without a token too.
+    `anonymous`: it is about callers without a token too. `team` is the file where a team's file has the entry, else "".
     """
 
     name: str
@@ -53,6 +61,15 @@ class Invariant:
     rule: Rule
     excepted: frozenset[str] = frozenset()
     anonymous: bool = True
+    team: str = ""
+
+
+class UnprovenError(TooLargeError):
+    """An entry that cannot be proven in a bounded time. `rule` is the one with which it is too much."""
+
+    def __init__(self, text: str, rule: Rule) -> None:
+        super().__init__(text)
+        self.rule = rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,31 +97,43 @@ class _Found(NamedTuple):
     operations: tuple[str, ...]
 
 
-class _Budget:
-    """The questions that are left."""
+class Budget:
+    """The questions that are left: of each team's file apart, so that one file leaves enough for all others."""
 
     def __init__(self) -> None:
-        self._left = MOST_ASKED
+        self._spent: Counter[tuple[str, str]] = Counter()
+        self._account, self._most = ("", ""), MOST_ASKED
+
+    def about(self, entry: str, rule: str) -> None:
+        """What is asked from now on is about an entry and a rule of these files; "" is the policy file."""
+        if entry and rule and entry != rule:
+            self._account, self._most = ("*", "*"), MOST_ASKED  # of two teams: neither file alone is too much
+        elif entry:
+            self._account, self._most = (entry, "*"), MOST_OF_FILE
+        else:
+            self._account, self._most = ("", rule), MOST_OF_FILE if rule else MOST_ASKED
 
     def take(self, questions: int) -> None:
         """Take these; TooLargeError if there are not so many."""
-        self._left -= questions
-        if self._left < 0:
+        self._spent[self._account] += questions
+        if questions and self._spent[self._account] > self._most:
             raise TooLargeError("the entry is about too much to be proven with these rules")
 
 
 class Never:
-    """Entries of `never` about one policy."""
+    """Entries of `never` about a policy as of some time; `written` is that policy as it is written."""
 
-    def __init__(self, policy: Policy, invariants: Iterable[Invariant]) -> None:
-        entries, budget = tuple(one.rule for one in invariants), _Budget()
-        self._sides = {plane: _Side(policy, plane, entries, budget) for plane in Plane}
+    def __init__(
+        self, policy: Policy, written: Policy, invariants: Iterable[Invariant], budget: Budget | None = None
+    ) -> None:
+        entries, budget = tuple(one.rule for one in invariants), budget or Budget()
+        self._sides = {plane: _Side(policy, written, plane, entries, budget) for plane in Plane}
 
     def violations(self, invariant: Invariant) -> Iterator[Violation]:
         """Why the entry does not hold: for each rule that allows what it forbids, one caller and some requests.
 
         Raises:
-            TooLargeError: this entry and those before it cannot be proven in a bounded time.
+            UnprovenError: this entry and those before it cannot be proven in a bounded time.
         """
         for plane in Plane:
             if plane in invariant.rule.planes and not (plane is Plane.EGRESS and invariant.rule.operations):
@@ -123,8 +152,11 @@ class _Kept(NamedTuple):
 class _Side:
     """One plane of a policy; `entries` are the deny rules that say the same as the entries."""
 
-    def __init__(self, policy: Policy, plane: Plane, entries: tuple[Rule, ...], budget: _Budget) -> None:
-        self._policy, self._plane, self._entries, self._budget = policy, plane, entries, budget
+    def __init__(
+        self, policy: Policy, written: Policy, plane: Plane, entries: tuple[Rule, ...], budget: Budget
+    ) -> None:
+        self._policy, self._written = policy, written
+        self._plane, self._entries, self._budget = plane, entries, budget
         self._shared_names: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
 
     @cached_property
@@ -134,7 +166,8 @@ class _Side:
     @cached_property
     def _members(self) -> Members:
         denying = (rule.roles for rule in self._denials)
-        return Members(self._policy, self._plane, frozenset(role for roles in denying for role in roles))
+        telling = frozenset(role for roles in denying for role in roles)
+        return Members(self._policy, self._written, self._plane, telling)
 
     @cached_property
     def _granting(self) -> list[Rule]:
@@ -168,8 +201,13 @@ class _Side:
         if AUTHENTICATED in kept.spared and not kept.anonymous:
             return
         for rule in self._granting:
-            narrowed = self._narrowed(rule, kept.entry)
-            found = None if narrowed is None else self._allowed(rule, narrowed, kept)
+            self._budget.about(invariant.team, rule.file)
+            try:
+                self._budget.take(_comparisons(rule, kept.entry) // _AT_ONCE)
+                narrowed = self._narrowed(rule, kept.entry)
+                found = None if narrowed is None else self._allowed(rule, narrowed, kept)
+            except TooLargeError as error:
+                raise UnprovenError(str(error), rule) from None
             if found is not None:
                 yield found
 
@@ -313,6 +351,12 @@ def _dags(regions: Iterable[Region]) -> tuple[str, ...]:
     """The DAGs of the regions, in their order; () where one is about no DAG."""
     found = [dag_of(region) for region in regions if not region.narrowed or region.shown is not None]
     return tuple(dict.fromkeys(found)) if all(found) else ()
+
+
+def _comparisons(rule: Rule, entry: Rule) -> int:
+    """How many pairs of patterns are compared at most to see what two rules share."""
+    pairs = (rule.hosts, entry.hosts), (rule.dags, entry.dags), (rule.paths, entry.paths)
+    return sum(len(one) * len(other) for one, other in pairs)
 
 
 def _apart(rule: Rule, entry: Rule) -> bool:

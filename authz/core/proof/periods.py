@@ -11,6 +11,7 @@ from typing import Final
 from authz.core.documents.moments import moment_text
 from authz.core.policy.compiled import Policy
 from authz.core.policy.ends import as_of, ends
+from authz.core.policy.rules import NEVER
 from authz.core.proof.condition import Condition
 from authz.core.proof.conditions import KeyFiles, conditions
 from authz.core.proof.diff import Change, changes
@@ -29,17 +30,28 @@ class Period:
 
 def about(old: Policy, new: Policy, now: float, keys: tuple[KeyFiles, KeyFiles] | None = None) -> Iterator[Condition]:
     """What `periods` does not show, now and later; `keys` as in `conditions`."""
-    found: set[Condition] = set()
+    found: dict[tuple[float, Condition], float] = {}  # since when, what → until when
+    holding: dict[Condition, float] = {}
     for since, before, after in _editions(old, new, now):
-        for one in conditions(before, after, keys):
-            if one not in found:
-                found.add(one)
-                later = f"from {moment_text(since)} on: " if since > now else ""
-                yield replace(one, text=later + one.text)
+        said = dict.fromkeys(conditions(before, after, keys))
+        for over in [one for one in holding if one not in said]:
+            found[holding.pop(over), over] = since
+        for one in said:
+            if holding.setdefault(one, since) == since:
+                found[since, one] = NEVER
+    for (since, one), until in found.items():
+        yield replace(one, text=_from_until(since if since > now else 0.0, until) + one.text)
     times = _later(old, new, now)
     if len(times) > MOST:
         text = f"there are {len(times)} ends, and only the first {MOST} are compared: until {moment_text(times[MOST])}"
         yield Condition(text=text, widens=True)
+
+
+def _from_until(since: float, until: float) -> str:
+    """The time for which something is so, in words; 0 and `NEVER` are none."""
+    if until == NEVER:
+        return f"from {moment_text(since)} on: " if since else ""
+    return f"from {moment_text(since)} until {moment_text(until)}: " if since else f"until {moment_text(until)}: "
 
 
 def periods(old: Policy, new: Policy, now: float, *, only_gains: bool = False) -> list[Period]:

@@ -4,6 +4,7 @@ Law: text only; nothing here decides.
 """
 
 import shlex
+from collections.abc import Sequence
 from typing import Final
 
 from authz.core.model import Plane
@@ -23,6 +24,22 @@ def name_of(caller: Caller) -> str:
         return "a run"
     held = " and ".join(f"{membership.kind} `{membership.value}`" for membership in caller.memberships)
     return held or f"every caller of {caller.issuer}"
+
+
+def few_of(found: Sequence[Caller], *, of_issuer: bool) -> str:
+    """Callers with one membership at most, and those who count alike: a few by name, the others as a number.
+
+    Who needs no membership stands for all callers of the issuer. `of_issuer`: whether to say whose tokens are meant.
+    """
+    every = [caller.issuer for caller in found if not caller.memberships]
+    names = [f"callers of {issuer}" for issuer in every] + [
+        f"{one.kind} `{one.value}`{f' of {caller.issuer}' if of_issuer else ''}"
+        for caller in found
+        if caller.issuer not in every
+        for one in (*caller.memberships, *caller.alike)
+    ]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
 
 
 def what_of(region: Region, operations: tuple[str, ...], dags: tuple[str, ...]) -> str:

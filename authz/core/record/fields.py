@@ -140,7 +140,7 @@ class SharedFields(RequestFields, ComparedFields):
     ]
     revision: Annotated[
         str,
-        "SHA-256 of the policy that decided, in hex: of its file, or with `test_files` of the list of all its files",
+        "SHA-256 of the policy that decided, in hex: of its file, or of the list of all its files",
     ]
     detail: Annotated[str, "more for the operator; never a secret"]
 

@@ -47,9 +47,9 @@ def reader(folder, _acknowledge=-1):
     limits = Limits(records=5, seconds=1e9, file_bytes=1500)
     log = AuditLog(folder / "audit", [KEY], gate="eu-1", clock=SystemClock(), limits=limits)
     drain = Drain(folder / "spool", folder / "audit", log)
-    for turn in range(6):
+    for turn in range(4):
         drain.drain()
-        if turn < 3:  # another worker's records come meanwhile
+        if turn < 2:  # another worker's records come meanwhile
             put_all(folder / "spool", 2 + turn, records=4)
             drain.drain()
         log.tend()

@@ -68,7 +68,8 @@ def test_a_log_verifies_at_any_time_while_it_is_written(in_memory):
     assert findings(folder) == []
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.full  # the calls of the system are each tried in `make test`
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_writer_that_is_killed_again_and_again_loses_nothing(tmp_path, seed):
     """At random moments, while files are closed, compressed by a second thread, and signed."""
     rng = random.Random(seed)  # noqa: S311 how many records a writer may write

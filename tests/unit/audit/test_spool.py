@@ -233,13 +233,13 @@ def rows(what, folder):
 
 def test_a_reader_that_is_killed_at_any_call_of_the_system_loses_and_doubles_nothing(in_memory):
     found = rows("reader", in_memory)
-    assert len(found) > 150
+    assert len(found) > 100
     for number, _, _ in found:
         place = in_memory / str(number)
         Reader(place).finish()
         for worker in range(2):
             assert of_worker(place / "audit", worker) == list(range(RECORDS)), number
-        for worker in range(2, 5):  # one that the killed process was itself may not have written all
+        for worker in range(2, 4):  # one that the killed process was itself may not have written all
             numbers = of_worker(place / "audit", worker)
             assert numbers == list(range(len(numbers))), number
         assert findings(place / "audit") == [], number
@@ -259,6 +259,7 @@ def test_a_worker_that_is_killed_at_any_call_of_the_system_loses_nothing_that_it
         assert findings(place / "audit") == []
 
 
+@pytest.mark.full  # the calls of the system are each tried in `make test`
 def test_readers_and_workers_that_are_killed_again_and_again_lose_and_double_nothing(in_memory):
     """30 kills: of the reader, then of a worker, while the others go on."""
     rng = random.Random(93)  # noqa: S311 how many records come before a kill

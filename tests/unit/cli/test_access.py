@@ -166,6 +166,20 @@ def test_what_can_a_grant_and_several_things_together(granting):
     }  # fmt: skip
 
 
+def test_what_can_says_what_a_caller_may_ask_for(granting):
+    lines = granting("what-can", "--group", "readers").output.splitlines()
+    assert lines[-2:] == [
+        "may ask for a grant of `night`, for 1h at most",
+        "may ask for a grant of `oncall`, for 3d at most, which op approves",
+    ]
+    assert granting("what-can", "--role", "reader").output.splitlines()[-2:] == lines[-2:]
+    assert "may ask" not in granting("what-can", "--client", "etl").output
+    assert "`night`" not in granting("what-can", "--group", "readers", "--grant", "night").output
+    as_json = json.loads(granting("what-can", "--group", "readers", "--json").output)
+    assert as_json["may_ask_for"] == ["night", "oncall"]
+    assert json.loads(granting("what-can", "--json").output)["may_ask_for"] == []
+
+
 @pytest.mark.parametrize("command", [("what-can",), ("check", "GET", "/api/v2/pools"), ("explain", "GET", "/x")])
 def test_a_grant_that_the_policy_has_not_is_an_error_and_never_an_empty_answer(granting, command):
     found = granting(*command, "--grant", "onkall")

@@ -635,9 +635,24 @@ class TestOperations:
         assert not everything & {"tokens:create", "execution:call"}
 
     def test_a_set_that_is_not_there(self, run):
-        result = run("operations", "--set", "airflow.guest")
+        result = run("operations", "--set", "airflow.usr")
         assert result.exit_code == 2
-        assert "airflow.viewer" in result.output
+        assert "did you mean `airflow.user`?" in result.output
+
+    def test_each_word_of_a_rule_is_a_set(self, run):
+        every = {row["name"]: row for row in json.loads(run("operations", "--json").output)}
+        for word, belongs in (
+            ("*", lambda _: True),
+            ("*:read", lambda name: name.endswith(":read")),
+            ("pools:*", lambda name: name.startswith("pools:")),
+            ("pools:change", lambda name: name.startswith("pools:") and every[name]["changes"]),
+            ("*:change", lambda name: every[name]["changes"]),
+            ("pools:read", lambda name: name == "pools:read"),
+        ):
+            found = {row["name"] for row in json.loads(run("operations", "--set", word, "--json").output)}
+            assert found == {
+                name for name in every if belongs(name) and (word == name or not every[name]["named_only"])
+            }
 
     def test_an_area_that_is_not_there(self, run):
         result = run("operations", "dag_run")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from authz.core import cases, policy
+from authz.core.lint import review
 from authz.serve.policy_warnings import MOST_BYTES, PolicyWarnings
 from authz.settings import Settings
 from tests.support.rigs.service import POLICY
@@ -71,3 +72,13 @@ def test_a_bug_in_lint_stops_nothing(warnings, caplog):
     warnings.log(SimpleNamespace(policy=SimpleNamespace(revision="abc")), 100)
     ((level, text),) = lines(caplog)
     assert (level, "abc" in text) == ("ERROR", True)
+
+
+def test_what_takes_a_proof_is_left_to_the_command(warnings, caplog, monkeypatch):
+    """The prover's bound on one policy is many seconds, in which the gate would answer slowly."""
+    suite = regexes(1)
+    for name in ("lifeless", "idle"):
+        monkeypatch.setattr(review, name, lambda *_: pytest.fail("the prover was asked"))
+    warnings.log(suite, 100)
+    ((level, text),) = lines(caplog)
+    assert (level, "1 warning(s)" in text) == ("WARNING", True)

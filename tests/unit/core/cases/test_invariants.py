@@ -141,3 +141,84 @@ def test_an_entry_that_holds_before_and_after_an_end_is_proven_once():
     suite = cases.load(with_never(HOLDS, rules=rules))
     [proof] = over_time(suite.policy, suite.never)
     assert (proof.violations, proof.since) == ((), -NEVER)
+
+
+ISSUERS = (
+    "version: 1\nissuers:\n  - {name: corp, issuer: 'https://idp.example.com',"
+    " audiences: {inbound: [airflow]}, algorithms: [RS256], groups: [groups]}\n"
+)
+TEMPORARY = """
+roles:
+  operator: {groups: [operators]}
+  contractor: {groups: [contractors]}
+rules:
+  - {id: operate, plane: inbound, roles: [operator], operations: ["dag_runs:*"]}
+  - {id: contractors, deny: true, plane: inbound, roles: [contractor], operations: ["dag_runs:create"]}
+never:
+  - {name: a contractor triggers nothing, roles: [contractor], operations: ["dag_runs:create"]}
+"""
+LEFT = (
+    "the entry `a contractor triggers nothing` of `never` does not hold: from 2027-02-01T00:00Z on group `operators`"
+    " and group `contractors` may dag_runs:create, DAG *, by rule `operate` at policy.yaml:8:5; they no longer have"
+    " the role `contractor`"
+)
+
+
+def temporary(*changes):
+    text = ISSUERS + TEMPORARY.lstrip("\n")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return Bundle(text.encode(), "policy.yaml")
+
+
+MEMBER_ENDS = "{groups: [contractors]}", "{groups: [{name: contractors, until: 2027-01-31}]}"
+DENIAL_ENDS = '"dag_runs:create"]}', '"dag_runs:create"], until: 2027-01-31}'
+
+
+def test_who_had_a_role_is_meant_after_the_end_of_the_membership_too():
+    """Else the end of a membership that a deny rule is about would open what the entry forbids these people."""
+    [problem] = refused(temporary(MEMBER_ENDS)).problems
+    assert problem.message == LEFT
+    assert problem.hint.startswith("authz check --at 2027-02-01T00:00Z POST ")
+    assert problem.hint.endswith("--group operators --group contractors --issuer corp")
+
+
+def test_the_end_of_a_membership_is_refused_as_that_of_the_deny_rule_is():
+    [problem] = refused(temporary(DENIAL_ENDS)).problems
+    assert problem.message == LEFT.partition("; they no")[0]
+
+
+def test_an_end_on_what_they_may_do_keeps_the_entry():
+    operators_end = "{groups: [operators]}", "{groups: [{name: operators, until: 2027-01-31}]}"
+    assert cases.load(temporary(operators_end))
+    assert cases.load(temporary(MEMBER_ENDS, operators_end)), "both end at once"
+
+
+def test_a_role_that_includes_one_of_the_entry_counts_as_written_too():
+    lead = (
+        "{groups: [contractors]}",
+        "{groups: [x]}\n  lead: {groups: [{name: leads, until: 2027-01-31}], includes: [contractor]}",
+    )
+    [problem] = refused(temporary(lead)).problems
+    assert "group `operators` and group `leads` may dag_runs:create" in problem.message
+
+
+def test_who_loses_an_excepted_role_is_excepted_no_longer():
+    """Somebody counts as excepted only while the membership is in force."""
+    excepted = (
+        'roles: [contractor], operations: ["dag_runs:create"]}\n',
+        'except: [boss], operations: ["dag_runs:create"]}\n',
+    )
+    text = ISSUERS + TEMPORARY.lstrip("\n")
+    boss = text.replace("  operator:", "  boss: {groups: [{name: operators, until: 2027-01-31}]}\n  operator:")
+    never_at = boss.index("never:")
+    boss = boss[:never_at] + boss[never_at:].replace(*excepted)
+    [problem] = refused(Bundle(boss.encode(), "policy.yaml")).problems
+    assert "does not hold: from 2027-02-01T00:00Z on group `operators` may dag_runs:create" in problem.message
+    assert "they no longer" not in problem.message
+
+
+def test_an_end_in_the_past_is_refused_whatever_the_time_is():
+    past = MEMBER_ENDS[0], MEMBER_ENDS[1].replace("2027-01-31", "2001-01-31")
+    assert "from 2001-02-01T00:00Z on" in refused(temporary(past)).problems[0].message

@@ -76,6 +76,8 @@ class TestRequest:
     def test_the_duration_is_at_most_the_longest(self, seconds):
         assert refused(request, ledger(), POLICY, ANA, requested(seconds=seconds)) is Refusal.TOO_LONG
         assert request(ledger(), POLICY, ANA, requested(seconds=3 * DAY)).seconds == 3 * DAY
+        with pytest.raises(GrantRefusedError, match="`duration` is not from 1s to 3d, the longest for this entry"):
+            request(ledger(), POLICY, ANA, requested(seconds=seconds))
 
     @pytest.mark.parametrize("reason", ["", " ", "a\nb", "x" * 501, "right \u202e left", "nul\0", "\u200b"])
     def test_a_reason_is_one_visible_line(self, reason):

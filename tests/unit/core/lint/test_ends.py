@@ -3,8 +3,10 @@
 import pytest
 
 from authz.core.documents.moments import parse_end
+from authz.core.lint import ends as lint_of_ends
 from authz.core.lint.ends import about_ends
 from authz.core.lint.review import lint
+from authz.core.proof import never as proof_of_never
 from tests.support.factories.policies import load
 
 NOW = parse_end("2026-11-30T10:00Z")
@@ -42,13 +44,82 @@ def test_a_member_is_named_with_its_role_and_its_place():
     assert message == "the group `b` of the role `viewer` ended on 2026-11-02T00:00Z"
 
 
-def test_the_end_of_a_deny_rule_or_of_a_member_that_one_is_about_is_noted():
+def test_the_end_of_a_deny_rule_is_noted():
     deny = "{id: freeze, deny: true, plane: inbound, roles: [op], operations: ['dags:*'], until: 2026-12-24}"
-    ends = "ends on 2026-12-25T00:00Z, and what deny rules forbid by it ends too"
-    assert [one[3] for one in found(deny)] == [f"the rule `freeze` {ends}"]
-    roles = "\n  base: {groups: [a]}\n  op: {clients: [{name: b, until: 2026-12-24}], includes: [base]}\n"
-    deny = "{id: freeze, deny: true, plane: inbound, roles: [base], operations: ['dags:*']}"
-    assert [one[3] for one in found(deny, roles=roles)] == [f"the client `b` of the role `op` {ends}"]
+    ends = "ends on 2026-12-25T00:00Z, and what it forbids ends too"
+    assert found(deny) == [("note", 16, 5, f"the rule `freeze` {ends}")]
+
+
+ROLES = """
+  op: {{groups: [ops]}}
+  base: {{groups: [a]}}
+  guest: {{groups: [x, {{name: b, until: {}}}], includes: [base]}}
+"""
+DENY = "{id: freeze, deny: true, plane: inbound, roles: [base], operations: ['dag_runs:*']}"
+ALLOW = "{id: operate, plane: inbound, roles: [op], operations: ['dag_runs:create']}"
+LOST = (
+    "the deny rule `freeze` no longer reaches the group `b` of the role `guest`:"
+    " group `ops` and group `b` may dag_runs:create, DAG *, by rule `operate` at policy.yaml:"
+)
+
+
+@pytest.mark.parametrize(
+    ("until", "when"), [("2026-12-24", "from 2026-12-25T00:00Z on"), ("2026-11-01", "since 2026-11-02T00:00Z")]
+)
+def test_a_member_that_a_deny_rule_loses_is_a_warning_whether_it_has_ended_or_not(until, when):
+    """To remove it would leave what they may do."""
+    policy = load(f"{DENY}\n{ALLOW}", roles=ROLES.format(until))
+    [one] = about_ends(policy, NOW)
+    assert one.severity == "warning"
+    assert one.problem.message.startswith(f"{when} {LOST}")
+    assert one.problem.hint == "keep the group in the role without an end, and put the end on what they may do"
+
+
+@pytest.mark.parametrize(
+    ("rules", "roles"),
+    [
+        (f"{DENY}\n{ALLOW[:-1]}, until: 2026-12-24}}", ROLES),  # what they may do ends at once
+        (f"{DENY}\n{ALLOW.replace('op]', 'guest]')}", ROLES),  # they have it by the same role
+        (f"{DENY}\n{ALLOW.replace('dag_runs:create', 'pools:read')}", ROLES),  # the deny rule forbids something else
+        (f"{DENY[:-1]}, until: 2026-12-24}}\n{ALLOW}", ROLES),  # the deny rule ends too, which is said there
+        (f"{DENY}\n{ALLOW}", ROLES.replace("[a]", "[a, b]")),  # they are in it in another way
+        (f"{DENY.replace('roles: [base], ', '')}\n{ALLOW}", ROLES),  # it is about everybody
+    ],
+)
+def test_a_member_whose_end_opens_nothing_is_no_warning(rules, roles):
+    policy = load(rules, roles=roles.format("2026-12-24"))
+    assert [one for one in about_ends(policy, NOW) if one.severity == "warning"] == []
+
+
+def test_paths_with_variables_are_shown_as_they_are():
+    deny = DENY.replace("operations: ['dag_runs:*']", "paths: ['/x/{y}']")
+    allow = ALLOW.replace("operations: ['dag_runs:create']", "paths: ['/x/{y}']")
+    [one] = about_ends(load(f"{deny}\n{allow}", roles=ROLES.format("2026-12-24")), NOW)
+    assert "no longer reaches the group `b` of the role `guest`: group `ops` and group `b` may" in one.problem.message
+    assert "/x/{y}" in one.problem.message
+
+
+def test_of_a_role_and_of_members_whose_ends_are_different_each_is_said():
+    roles = ROLES.format("2026-12-24").replace("[x,", "[{name: x, until: 2026-12-01},")
+    policy = load(f"{DENY}\n{ALLOW}", roles=roles)
+    assert [one.problem.message.partition(" of the role")[0].rpartition(" ")[2] for one in about_ends(policy, NOW)] == [
+        "`x`",
+        "`b`",
+    ]
+
+
+def test_where_it_is_too_much_to_prove_it_is_a_note(monkeypatch):
+    note = ["the group `b` of the role `guest` ends on 2026-12-25T00:00Z, and what deny rules forbid by it ends too"]
+    policy = load(f"{DENY}\n{ALLOW}", roles=ROLES.format("2026-12-24"))
+    monkeypatch.setattr(proof_of_never, "MOST_ASKED", 0)
+    assert [one.problem.message for one in about_ends(policy, NOW)] == note
+    monkeypatch.undo()
+    monkeypatch.setattr(lint_of_ends, "_MOST_PROVEN", 0)
+    assert [one.problem.message for one in about_ends(policy, NOW)] == note
+    past = load(f"{DENY}\n{ALLOW}", roles=ROLES.format("2026-11-01"))
+    assert [one.problem.message for one in about_ends(past, NOW)] == [
+        "the group `b` of the role `guest` ended on 2026-11-02T00:00Z"
+    ]
 
 
 def messages(rules):

@@ -25,7 +25,7 @@ def test_a_good_entry_has_no_finding():
 
 
 def test_an_entry_that_gives_what_all_have_who_may_ask():
-    entry = "{{id: b, requesters: [{}], approvers: [op], longest: 1d, roles: [viewer]{}}}"
+    entry = "{{id: b, requesters: [{}], approvers: none, longest: 1d, roles: [viewer]{}}}"
     said = ("note", "the entry `b` gives nothing: all who may ask for it have its roles already")
     assert findings(entry.format("op", "")) == [said]
     assert findings(entry.format("op, viewer", "")) == [said]
@@ -39,9 +39,28 @@ def test_an_entry_that_everyone_may_approve():
     assert found == [("warning", "every caller with a valid token may approve grants of `b`")]
 
 
+def test_an_entry_whose_requesters_approve_each_other():
+    entry = '{{id: b, requesters: [{}], approvers: {}, longest: 1d, operations: ["variables:read"]}}'
+    said = ("note", "who may ask for `b` may approve it too: colleagues approve each other")
+    assert findings(entry.format("op", "[op]")) == [said]
+    assert findings(entry.format("viewer, op", "[op, viewer]")) == [said]
+    assert findings(entry.format("viewer, op", "[op]")) == []
+    assert findings(entry.format("viewer", "none")) == []
+
+
 def test_a_role_that_no_rule_names_is_found_itself_and_not_its_entry():
     found = findings(rules="\n".join(RULES.splitlines()[:2]))
     assert found == [("note", "no rule names the role `night`")]
+
+
+def test_a_role_that_asks_or_approves_is_in_use():
+    """No rule needs to name who asks and who approves."""
+    roles = ROLES + "  science: {groups: [s]}\n  lead: {groups: [l]}\n  base: {groups: [x]}\n"
+    roles += "  chief: {groups: [c], includes: [lead]}\n"
+    entry = '{id: b, requesters: [science], approvers: [lead], longest: 1d, operations: ["pools:read"]}'
+    policy = load(RULES, roles=roles, grantable=f"{NIGHT}\n{entry}")
+    unused = [one.problem.message for one in lint(policy) if "no rule names" in one.problem.message]
+    assert unused == ["no rule names the role `base`"], "`chief` can approve too"
 
 
 def test_what_an_entry_allows_is_seen_as_a_rule():

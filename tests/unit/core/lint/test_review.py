@@ -99,15 +99,17 @@ ANYONE = (
         (
             "plane: egress, hosts: [a], methods: [CONNECT], dags: [x]",
             [
-                TUNNELS.format("x"),
                 "the rule `x` can allow nothing: it asks for a run that is `verified`, and a tunnel has no proof",
             ],
         ),
-        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", [TUNNELS.format("x")]),
+        ("plane: egress, hosts: [a], methods: [CONNECT], dags: [x], identity: verified-bearer", []),
+        ("plane: egress, roles: [viewer], destinations: [w], methods: [CONNECT]", []),
+        ("plane: egress, roles: [viewer], destinations: [w], hosts: ['*.a'], methods: [CONNECT]", []),
+        ("plane: egress, roles: [viewer], hosts: ['*.a'], methods: [CONNECT]", [TUNNELS.format("x")]),
+        ("plane: egress, roles: [viewer], hosts: [b], methods: [CONNECT]", [TUNNELS.format("x")]),
         (
             "plane: egress, roles: [viewer], hosts: [a], methods: [CONNECT], dags: [x], identity: asserted",
             [
-                TUNNELS.format("x"),
                 "the rule `x` can allow nothing: an account names its run in a proof, and a tunnel has none",
             ],
         ),
@@ -136,6 +138,23 @@ ANYONE = (
 def test_outbound_calls(rule, expected):
     out = "{id: ok, plane: egress, roles: [viewer], hosts: [b], paths: [/x]}\n"
     assert messages(f"{READERS}{out}{{id: x, {rule}}}", issuers=ISSUERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "warns"),
+    [
+        ("paths: ['/**']", False),
+        ("paths: ['/v1/**']", True),
+        ("paths: ['/**'], methods: [GET]", True),
+        ("methods: [CONNECT]", False),
+    ],
+)
+def test_a_tunnel_to_where_another_rule_limits_methods_or_paths(limits, warns):
+    rules = (
+        f"{READERS}{{id: web, plane: egress, roles: [viewer], destinations: [w], {limits}}}\n"
+        "{id: x, plane: egress, roles: [viewer], destinations: [w], hosts: [a], methods: [CONNECT]}"
+    )
+    assert (TUNNELS.format("x") in messages(rules, issuers=ISSUERS)) is warns
 
 
 @pytest.mark.parametrize(
@@ -170,7 +189,8 @@ def test_without_tokens_on_egress_no_account_names_a_run():
 @pytest.mark.parametrize(
     ("roles", "rule", "expected"),
     [
-        ("weak: {groups: [g], airflow: viewer}", "[event_logs:read]", ("x", "viewer", "admin")),
+        ("weak: {groups: [g], airflow: viewer}", '["event_logs:*"]', None),  # only reads: lint advises to write this
+        ("weak: {groups: [g], airflow: viewer}", '["*:read", "pools:create"]', ("x", "viewer", "admin")),
         ("weak: {groups: [g], airflow: user}", '["connections:*"]', ("x", "user", "op")),
         ("weak: {groups: [g], airflow: op}", '["connections:*"]', None),
         ("weak: {groups: [g], airflow: viewer, includes: [op]}", '["connections:*"]', None),
@@ -438,6 +458,14 @@ def test_a_deny_rule_about_dags_leaves_lists_that_airflow_narrows(monkeypatch):
 def test_a_reader_who_is_more_inside_airflow(role, rule, found):
     told = messages(f"{{id: r, plane: inbound, {rule}}}\n", roles=f"\n  {role}\n")
     assert any("only reads here, and is `admin` inside Airflow" in message for message in told) == found
+
+
+def test_the_advice_for_a_reader_is_no_finding_when_it_is_taken():
+    rule = '{id: r, plane: inbound, roles: [auditor], operations: ["*:read"]}'
+    role = "\n  auditor: {groups: [a]}\n"
+    [advised] = [one for one in lint(load(rule, roles=role)) if "inside Airflow" in one.problem.message]
+    assert advised.problem.hint.startswith("write `airflow: viewer`")
+    assert [one for one in messages(rule, roles=role.replace("}", ", airflow: viewer}")) if "irflow" in one] == []
 
 
 def test_a_reader_who_is_more_inside_airflow_is_told_because_of_what():

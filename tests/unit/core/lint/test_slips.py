@@ -71,6 +71,19 @@ def test_names_that_only_one_rule_has(rule, severity, what, hint):
     assert has_hint.startswith(hint)
 
 
+def test_the_dags_of_a_team_are_known_on_both_planes():
+    """The file says which DAGs the team has, also where it may do nothing."""
+    top = 'version: 1\nteams:\n  - {names: [pricing, routing], dags: ["{team}_*"]}'
+    roles = ROLES + '  "{team}-v": {groups: ["{team}-g"]}\n'
+    rules = """{id: t, plane: inbound, roles: ["{team}-v"], operations: ["dags:read"], dags: team}
+{id: e, plane: egress, dags: ["pricing_*"], destinations: [rates], paths: ["/**"]}
+"""
+    for dags, expected in (("routing_*", []), ("routing_x", []), ("routng_*", ["did you mean `routing_*`?"])):
+        deny = f'{{id: z, deny: true, plane: egress, destinations: [rates], dags: ["{dags}"]}}'
+        found = lint(load(rules + deny, roles=roles, top=top))
+        assert [one.problem.hint for one in found if "names DAGs like" in one.problem.message] == expected
+
+
 def test_a_destination_that_a_rule_about_hosts_may_reach_is_no_slip_unless_a_near_one_is_named():
     rules = RULES + "{id: h, plane: egress, roles: [viewer], hosts: [a.test], paths: [/x]}\n"
     assert found(EGRESS + "destinations: [vault]", rules) == []

@@ -49,7 +49,8 @@ def allowed(known, caller, target, dag):
 def test_cells_say_what_the_engine_grants(block):
     for number in range(block * 15, block * 15 + 15):
         written, known = policy(random.Random(number), "inbound")  # noqa: S311 drawn again from its number
-        if any("hosts" in rule or "enqueue-test" in str(rule) for rule in written["rules"]):
+        made = [*written["rules"], *written["grantable"]]
+        if any("hosts" in rule or "enqueue-test" in str(rule) for rule in made):
             continue  # a cell does not say for which hosts or connections it is
         found = cells(known, all_callers(known, Plane.INBOUND))
         about = [target for target in targets(known.catalogue) if target.operation in OPERATIONS]
@@ -139,6 +140,17 @@ def test_a_path_about_some_dags_limits_the_cell():
 def test_only_those_who_were_asked_about_have_a_row():
     op = Caller("corp", role="op")
     assert set(cells(small(RULES), [op])) == {op}
+
+
+def test_a_list_that_shows_nothing_is_no_right():
+    known = small(
+        """
+  - {id: r, plane: inbound, roles: [reader], paths: ["/api/v2/dags", "/api/v2/pools"], dags: ["*"]}
+  - {id: d, plane: inbound, deny: true, operations: ["dags:read"], dags: ["*"]}
+"""
+    )
+    who = Caller("corp", (Membership(Kind.GROUP, "readers"),))
+    assert "dags:read" not in cells(known, [who])[who]
 
 
 def test_a_path_that_says_any_dag():

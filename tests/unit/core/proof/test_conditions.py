@@ -59,9 +59,9 @@ def told(old, new):
 
 
 def test_a_level_in_airflow_that_is_raised_widens():
-    raised = "the level in Airflow of callers with the role etl is raised to admin"
+    raised = "the level in Airflow of callers with the role etl (group `ops`) is raised from viewer to admin"
     assert told(ROLE, f"{ROLE}, airflow: admin") == [(raised, True)]
-    lowered = "the level in Airflow of callers with the role etl is lowered from admin"
+    lowered = "the level in Airflow of callers with the role etl (group `ops`) is lowered from admin to viewer"
     assert told(f"{ROLE}, airflow: admin", ROLE) == [(lowered, False)]
 
 
@@ -69,20 +69,47 @@ def test_a_level_that_a_caller_comes_to_have_is_told_by_the_role_that_gives_it()
     other = "boss: {groups: [bosses], airflow: admin}"
     before = f"{ROLE}}}\n  {other}"
     after = before.replace("[bosses]", "[bosses, ops]").removesuffix("}")
-    raised = "the level in Airflow of callers with the role boss is raised to admin"
+    raised = "the level in Airflow of callers with the role boss (group `ops`) is raised from viewer to admin"
     assert told(before.removesuffix("}"), after) == [(raised, True)]
 
 
 def test_a_level_of_everyone_with_a_token():
     everyone = 'id: e, plane: inbound, roles: [authenticated], operations: ["variables:delete"]'
-    (found,) = conditions(policy(), policy(everyone))
-    assert found.text == "the level in Airflow of callers with the role authenticated is raised to op"
+    everyone, viewers = conditions(policy(), policy(everyone))
+    who = "the level in Airflow of callers with the role authenticated"
+    assert everyone.text == f"{who} (callers of corp) is raised from no role to op"
+    assert viewers.text == f"{who} (group `auditors`, group `readers`, group `ops`) is raised from viewer to op"
+
+
+def test_a_renamed_group_is_named_in_both_lines():
+    who = "the level in Airflow of callers with the role viewer"
+    assert told(ROLE, ROLE.replace("[ops]", "[oops]")) == [
+        (f"{who} (group `oops`) is raised from no role to viewer", True),
+        (f"{who} (group `ops`) is lowered from viewer to no role", False),
+    ]
+
+
+def test_of_many_callers_a_few_are_named_and_the_others_counted():
+    many = ROLE.replace("[ops]", "[a, b, c, d, e, f]")
+    (raised,) = told(many, f"{many}, airflow: admin")
+    assert "role etl (group `a`, group `b`, group `c`, group `d` and 2 more) is" in raised[0]
+
+
+def test_with_several_issuers_a_name_says_whose_tokens_are_meant():
+    other = """  - name: partner
+    issuer: https://partner.example.com
+    audiences: {inbound: [airflow]}
+    algorithms: [RS256]
+roles:"""
+    head = HEAD.replace("roles:", other, 1).replace(ROLE, f"{ROLE}, issuers: [corp]")
+    (raised,) = conditions(policy(head=head), policy(head=head.replace(ROLE, f"{ROLE}, airflow: admin")))
+    assert "role etl (group `ops` of corp) is raised" in raised.text
 
 
 def test_an_agent_that_is_no_longer_marked_widens():
-    dropped = "callers with the role etl are no longer marked as agents"
-    assert told(f"{ROLE}, agent: true", ROLE) == [(dropped, True)]
-    assert told(ROLE, f"{ROLE}, agent: true") == [("callers with the role etl are now marked as agents", False)]
+    who = "callers with the role etl (group `ops`) are"
+    assert told(f"{ROLE}, agent: true", ROLE) == [(f"{who} no longer marked as agents", True)]
+    assert told(ROLE, f"{ROLE}, agent: true") == [(f"{who} now marked as agents", False)]
 
 
 WITH_FILE = HEAD.replace("algorithms: [RS256]", "algorithms: [RS256]\n    jwks_file: keys.json")
@@ -176,5 +203,7 @@ def test_the_values_of_an_issuer_cannot_be_taken_for_others():
 def test_what_many_roles_have_in_common_is_said_once():
     before = f"{ROLE}}}\n  boss: {{groups: [b], includes: [etl]}}\n  chief: {{groups: [c], includes: [etl]"
     after = before.replace("[etl]", "[etl], airflow: op")
-    raised = "the level in Airflow of callers with the roles boss, chief is raised to op"
+    raised = (
+        "the level in Airflow of callers with the roles boss, chief (group `b`, group `c`) is raised from viewer to op"
+    )
     assert told(before, after) == [(raised, True)]

@@ -83,17 +83,22 @@ def test_a_deny_rule_that_goes_is_a_gain_of_who_holds_two_grants():
         ("longest: 1s", "longest: 1500ms", "the longest time of grants of `oncall` has changed: 1s → 1500ms", True),
         ("approvers: [op]", "approvers: none", "grants of `oncall` no longer need approval", True),
         ("approvers: none", "approvers: [op]", "grants of `oncall` now need approval", False),
-        ("approvers: [admin]", "approvers: [op]", "callers with the role op may now approve grants of `oncall`", True),
+        (
+            "approvers: [admin]",
+            "approvers: [op]",
+            "callers with the role op (group `data-ops`) may now approve grants of `oncall`",
+            True,
+        ),
         (
             "approvers: [op]",
             "approvers: [admin]",
-            "callers with the role op may no longer approve grants of `oncall`",
+            "callers with the role op (group `data-ops`) may no longer approve grants of `oncall`",
             False,
         ),
         (
             "requesters: [viewer]",
             "requesters: [authenticated]",
-            "callers with the role authenticated may now ask for grants of `oncall`",
+            "callers with the role authenticated (callers of corp) may now ask for grants of `oncall`",
             True,
         ),
     ],
@@ -109,7 +114,7 @@ def test_another_who_or_how_long_of_an_entry_is_said_by_itself(old, new, said, w
 
 def test_who_may_ask_changes_with_who_has_the_role():
     wider = EDITOR.replace("viewer: {groups: [data-readers]}", "viewer: {groups: [data-readers, all]}")
-    said = ("callers with the role viewer may now ask for grants of `oncall`", True)
+    said = ("callers with the role viewer (group `all`) may now ask for grants of `oncall`", True)
     assert about(policy(ONCALL, rules=""), policy(ONCALL, rules="", roles=wider)) == [said]
 
 
@@ -121,7 +126,7 @@ def test_a_role_that_only_other_letters_name_changes_nothing():
 def test_of_an_entry_without_approval_only_who_may_ask_counts():
     others = DELETE.replace("[op]", "[admin]")
     assert about(policy(DELETE), policy(DELETE)) == []
-    said = ("callers with the role op may no longer ask for grants of `purge`", False)
+    said = ("callers with the role op (group `data-ops`) may no longer ask for grants of `purge`", False)
     assert about(policy(DELETE), policy(others)) == [said]
 
 

@@ -13,13 +13,14 @@ from authz.core.decision import decide
 from authz.core.decision.decide import shows
 from authz.core.errors import PolicyError
 from authz.core.model import Level, Plane
-from authz.core.policy import Bundle
+from authz.core.policy import AUTHENTICATED, NEVER, Bundle
 from authz.core.proof import never as proof_of_never
 from authz.core.proof.callers import ANONYMOUS, RUN, Caller, Kind, Membership
 from authz.core.proof.points import real
 from authz.core.proof.wording import name_of
 from authz.core.request.path import CONNECT
 from tests.support.factories import small_policies as small
+from tests.support.factories.ending import TIMES, by_hand, with_ends
 
 
 def entry(rng, plane):
@@ -37,15 +38,20 @@ def entry(rng, plane):
     return made
 
 
-def suite(rng, plane):
-    """A random policy with an entry that may be written."""
+def suite(rng, plane, *, ending=False):
+    """A random policy with an entry that may be written; `ending`: in which rules and members end."""
     written, _policy = small.policy(rng, plane)
     if rng.random() < 0.6:  # so that often two memberships are needed
         written["roles"] = {f"r{n}": {"groups": [group]} for n, group in enumerate(small.GROUPS)}
+    guarded = ending and rng.random() < 0.6
     while True:
-        one = entry(rng, plane)
+        one, made = entry(rng, plane), written
+        if guarded:  # by a deny rule, whose role may lose its members
+            guard = {key: value for key, value in one.items() if key != "except"}
+            made = {**written, "rules": [*written["rules"], {"id": "guard", "deny": True, **guard}]}
+        made = with_ends(rng, made) if ending else made
         try:
-            return written, one, cases.read_with(Bundle(data(written), "policy.yaml"), never([one]), "entry.yaml")
+            return made, one, cases.read_with(Bundle(data(made), "policy.yaml"), never([one]), "entry.yaml")
         except PolicyError:
             continue
 
@@ -58,10 +64,24 @@ def never(entries):
     return ("never:\n" + "".join(f"  - {json.dumps(one)}\n" for one in entries)).encode()
 
 
-def forbidding(written, one, *, roles=True):
-    """The policy with the entry as one more deny rule."""
-    deny = {key: value for key, value in one.items() if key not in {"name", "except"} and (roles or key != "roles")}
-    return small.loaded({**written, "rules": [*written["rules"], {"id": "zz", "deny": True, **deny}]})
+def then(written, at):
+    """The policy at that time, with a role beside each one whose members are those as written: `written-r0`."""
+    made, names = by_hand(written, at), "written-{}".format
+    for name, role in by_hand(written, -NEVER).get("roles", {}).items():
+        included = {"includes": [*map(names, role["includes"])]} if "includes" in role else {}
+        made["roles"][names(name)] = {**role, **included}
+    for granted in made["grantable"]:
+        if "roles" in granted:
+            granted["roles"] = [*granted["roles"], *map(names, granted["roles"])]
+    return made
+
+
+def forbidding(made, one, *, roles=True):
+    """The policy with the entry as one more deny rule, whose roles are those as written."""
+    deny = {key: value for key, value in one.items() if key not in {"name", "except", "roles"}}
+    if roles and "roles" in one:
+        deny["roles"] = [role if role == AUTHENTICATED else f"written-{role}" for role in one["roles"]]
+    return small.loaded({**made, "rules": [*made["rules"], {"id": "zz", "deny": True, **deny}]})
 
 
 def tokens(policy, plane):
@@ -91,10 +111,12 @@ def by_kind(violation):
 
 
 class Brute:
-    """Who loses something by the entry's deny rule, by asking everybody a sample of requests."""
+    """Who loses something by the entry's deny rule at a time, by asking everybody a sample of requests."""
 
-    def __init__(self, written, one, policy, plane):
-        with_roles, without = (forbidding(written, one, roles=roles) for roles in (True, False))
+    def __init__(self, written, one, at, plane):
+        made = then(written, at)
+        policy = small.loaded(made)
+        with_roles, without = (forbidding(made, one, roles=roles) for roles in (True, False))
         words = one.get("except", ())
         everyone = (ANONYMOUS, RUN, *tokens(policy, plane))
         asked = [caller for caller in everyone if not is_excepted(caller, policy, words)]
@@ -124,14 +146,15 @@ class Brute:
         return None
 
 
-def compare(first, count, plane, asked_each):
+def compare(first, count, plane, asked_each, *, ending=False):
     """How many entries do not hold, each of them seen by both, and how many hold."""
     broken = seen = 0
     for number in range(first, first + count):
         rng = random.Random(number)  # noqa: S311 drawn again from its number
-        written, one, found = suite(rng, plane.value)
-        [proof] = proofs(found.policy, found.never)
-        brute = Brute(written, one, found.policy, plane)
+        written, one, found = suite(rng, plane.value, ending=ending)
+        at = rng.choice(TIMES) if ending else -NEVER
+        [proof] = proofs(found.policy, found.never, at)
+        brute = Brute(written, one, at, plane)
         lost = brute.anyone(small.requests(rng, plane, asked_each))
         assert lost is None or proof.violations, (number, written, one, lost)
         for violation in proof.violations:
@@ -361,10 +384,27 @@ def test_an_entry_holds_if_and_only_if_its_deny_rule_takes_nothing_from_anyone(p
     assert broken >= seen
 
 
+@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("block", [0, 1])
+def test_after_an_end_it_is_about_the_members_as_written(plane, block):
+    broken, seen, holding = compare(3_000 + block * 150, 150, plane, 30, ending=True)
+    assert min(seen, holding) > 10
+    assert broken >= seen
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("plane", list(Plane))
 @pytest.mark.parametrize("block", range(6))
 def test_an_entry_holds_if_and_only_if_of_three_thousand(plane, block):
     broken, seen, holding = compare(10_000 + block * 250, 250, plane, 30)
+    assert min(seen, holding) > 10
+    assert broken >= seen
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("block", range(6))
+def test_after_an_end_it_is_about_the_members_as_written_of_three_thousand(plane, block):
+    broken, seen, holding = compare(20_000 + block * 250, 250, plane, 30, ending=True)
     assert min(seen, holding) > 10
     assert broken >= seen

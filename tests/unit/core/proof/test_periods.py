@@ -10,6 +10,18 @@ DAY_1, DAY_2 = parse_end("2026-12-01"), parse_end("2026-12-02")
 UNTIL_1, UNTIL_2 = (f"{READ_POOLS}, until: 2026-12-0{day}" for day in (1, 2))
 
 
+class BOSS:
+    """Policies in which anna is `admin` in Airflow."""
+
+    always = policy(head=HEAD.replace("boss: {subjects: [anna]}", "boss: {subjects: [anna], airflow: admin}"))
+    never = policy(head=HEAD.replace("boss: {subjects: [anna]}", "boss: {subjects: [other]}"))
+
+    @staticmethod
+    def until(date):
+        member = f"{{name: anna, until: {date}}}"
+        return policy(head=HEAD.replace("boss: {subjects: [anna]}", f"boss: {{subjects: [{member}], airflow: admin}}"))
+
+
 def over_time(old, new, **options):
     return [
         (period.since, [(change.gained, change.rule) for change in period.changes])
@@ -66,10 +78,14 @@ def test_it_says_when_there_are_too_many_ends_to_compare_them_all(monkeypatch):
 
 
 def test_a_condition_that_comes_with_an_end_is_said_with_its_time():
-    boss = 'id: boss, plane: inbound, roles: [boss], operations: ["connections:read"]'
-    raised = policy(head=HEAD.replace("boss: {subjects: [anna]}", "boss: {subjects: [anna], airflow: admin}"))
-    ended = HEAD.replace("{subjects: [anna]}", "{subjects: [{name: anna, until: 2026-12-01}], airflow: admin}")
-    assert [*about(policy(boss), policy(boss), NOW)] == []
-    [condition] = about(policy(head=ended), raised, NOW)
+    [condition] = about(BOSS.until("2026-12-01"), BOSS.always, NOW)
     assert condition.widens
     assert condition.text.startswith("from 2026-12-02T00:00Z on: the level in Airflow of callers with the role boss")
+
+
+def test_a_condition_that_goes_with_an_end_is_said_until_then():
+    level = "the level in Airflow of callers with the role boss (subject `anna`) is raised from no role to admin"
+    [condition] = about(BOSS.never, BOSS.until("2026-12-01"), NOW)
+    assert (condition.text, condition.widens) == (f"until 2026-12-02T00:00Z: {level}", True)
+    [condition] = about(BOSS.until("2026-12-01"), BOSS.until("2026-12-02"), NOW)
+    assert condition.text == f"from 2026-12-02T00:00Z until 2026-12-03T00:00Z: {level}"
