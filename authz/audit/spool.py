@@ -113,7 +113,7 @@ def workers(spool: Path) -> list[int]:
         OSError: the spool cannot be read.
     """
     names = [path.name.removeprefix(_WORKER) for path in spool.iterdir() if path.name.startswith(_WORKER)]
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def segments(folder: Path) -> list[int]:
@@ -123,7 +123,7 @@ def segments(folder: Path) -> list[int]:
         OSError: the folder cannot be read.
     """
     names = os.listdir(folder)  # noqa: PTH208 asked a hundred times a second, and a Path for each name costs more
-    return sorted(int(name) for name in names if len(name) == _DIGITS and name.isdecimal())
+    return sorted(int(name) for name in names if len(name) == _DIGITS and name.isascii() and name.isdecimal())
 
 
 def segment_path(folder: Path, number: int) -> Path:

@@ -1,6 +1,7 @@
 """Options and inputs that several commands share."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ def _workers(_context: click.Context, _option: click.Parameter, value: str | Non
     """A number of processes, or `auto`; None if the option is not given."""
     if value is None or value == "auto":
         return value
-    if value.isdecimal() and 1 <= int(value) <= _MOST_WORKERS:
+    if re.fullmatch("[0-9]{1,3}", value) and 1 <= int(value) <= _MOST_WORKERS:
         return int(value)
     raise click.BadParameter(f"{value!r} is not a number from 1 to {_MOST_WORKERS}, nor auto")
 

@@ -75,7 +75,8 @@ def _issuer(name: str, policy: Path) -> tuple[str, float]:
 def _until(text: str, now: float) -> float:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment.astimezone(UTC)  # the last year has moments that no one can write in UTC
+    except (ValueError, OverflowError):
         raise click.UsageError(f"--until {text!r} is no time like 2027-01-31T12:00:00Z") from None
     if moment.tzinfo is None:
         raise click.UsageError("--until needs a time zone: Z or +01:00 at its end")

@@ -35,6 +35,11 @@ def shown(text: str) -> str:
     return "this value" if "@" in text else repr(text)
 
 
+def is_port(text: str) -> bool:
+    """Whether the text is the number of a port, in ASCII digits."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT)) and 1 <= int(text) <= MAX_PORT
+
+
 def parse_address(text: str) -> SocketPath | HostPort:
     """Read `unix:/path`, `host:port` or `[v6]:port`."""
     if text.startswith("unix:"):
@@ -43,7 +48,7 @@ def parse_address(text: str) -> SocketPath | HostPort:
             raise ValueError(f"{shown(text)}: a Unix socket is written unix:/absolute/path")
         return SocketPath(path)
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= MAX_PORT:
+    if not colon or not is_port(port):
         raise ValueError(f"{shown(text)}: an address is written host:port, [v6]:port or unix:/path")
     if host.startswith("[") and host.endswith("]"):
         try:

@@ -17,8 +17,8 @@ from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.policy.bundle import MOST_FILES, MOST_INCLUDED_BYTES, Bundle, Part, included, named, segment_matches
 from authz.system.regular_file import read_regular, read_with_status, why
 
-_TOO_LARGE: Final = f"the files of the policy have more than {size_text(MAX_BYTES)} together"
-_INCLUDED_TOO_LARGE: Final = f"it has more than {size_text(MOST_INCLUDED_BYTES)}"
+TOO_LARGE: Final = f"the files of the policy have more than {size_text(MAX_BYTES)} together"
+INCLUDED_TOO_LARGE: Final = f"it has more than {size_text(MOST_INCLUDED_BYTES)}"
 
 Marks = tuple[tuple[int, ...], ...]
 
@@ -59,9 +59,9 @@ class NamedFiles:
         parts = []
         for name in self._names:
             if name in self._included:  # what a team writes takes no room from other files
-                parts.append(self._part(name, MOST_INCLUDED_BYTES, _INCLUDED_TOO_LARGE))
+                parts.append(self._part(name, MOST_INCLUDED_BYTES, INCLUDED_TOO_LARGE))
                 continue
-            part = self._part(name, left, _TOO_LARGE)
+            part = self._part(name, left, TOO_LARGE)
             left -= len(part.data)
             parts.append(part)
         return tuple(parts)

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from authz.core import loopback
-from authz.core.addresses import HostPort, SocketPath, parse_address, shown
+from authz.core.addresses import HostPort, SocketPath, is_port, parse_address, shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
 from authz.core.model import SERVICE_NAME
@@ -20,7 +20,6 @@ from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 """The system's bundle, as Debian and Envoy's image name it: without a bundle, Envoy would check no name."""
-_PORTS: Final = 65535
 _SHORTEST: Final = 0.001  # seconds; Envoy reads less as 0, which is no limit
 
 
@@ -31,7 +30,7 @@ def _address(value: str) -> str:
             raise ValueError("write a Unix socket as unix:/absolute/path")
         return value
     host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= _PORTS):
+    if not (colon and host and (is_port(port) or port == "0")):
         raise ValueError("write an address as host:port or unix:/absolute/path")
     return value
 

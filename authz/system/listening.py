@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from authz.core.addresses import is_port
+
 _PATIENCE_S: Final = 1.0  # a live process may be too busy to accept
 
 
@@ -42,7 +44,7 @@ def why_not(address: str) -> str:
     gRPC keeps the reason to itself, so the system is asked again.
     """
     host, _, port = address.rpartition(":")
-    if address.startswith("unix:") or not port.isdigit():
+    if address.startswith("unix:") or not is_port(port):
         return ""
     try:
         family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET

@@ -17,7 +17,7 @@
 #   FAIL_ON_WIDEN  true: it is a failure if anyone gains anything
 #
 # Exit status: 0 nothing is wrong; 1 a mistake, a failing test, or one of the failures above;
-# 2 BASE or FAIL_UNDER cannot be read.
+# 2 BASE or FAIL_UNDER cannot be read, or BASE has a link in the place of POLICY.
 set -euo pipefail
 
 base=${1:?usage: review.sh BASE [POLICY]}
@@ -42,6 +42,18 @@ git rev-parse --quiet --verify --end-of-options "$base^{commit}" >/dev/null || {
   echo "error: $base is no revision of this repository: fetch it first" >&2
   exit 2
 }
+
+# Behind a link BASE has no file, as if the policy were new.
+above=$policy
+while [ "$above" != . ] && [ "$above" != / ]; do
+  case $(git ls-tree "$base^{commit}" -- "$above") in
+  120000*)
+    echo "error: \`$above\` is a symbolic link in $base: give the path that it leads to" >&2
+    exit 2
+    ;;
+  esac
+  above=$(dirname -- "$above")
+done
 
 # Writes what lint says as JUnit's XML: characters that XML does not have are left out.
 write_findings() {

@@ -237,6 +237,20 @@ class TestTheScript:
         done = repository.run(CI / "review.sh", "HEAD")
         assert (done.returncode, "unknown role `raeder`" in done.stderr) == (2, True)
 
+    @pytest.mark.parametrize("policy", ["gate/policy.yaml", "policy.yaml"])
+    def test_a_base_in_which_the_policy_is_behind_a_link_is_told_and_not_taken_for_none(self, repository, policy):
+        where = repository.folder / policy.rpartition("/")[0]
+        (repository.folder / "real").mkdir()
+        (repository.folder / "policy.yaml").rename(repository.folder / "real" / "policy.yaml")
+        link = repository.folder / "gate" if "/" in policy else repository.folder / "policy.yaml"
+        link.symlink_to("real" if "/" in policy else "real/policy.yaml")
+        repository.git("add", ".")
+        repository.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "link")
+        (where / "policy.yaml").write_text(WIDER)
+        found = repository.run("bash", str(CI / "review.sh"), "HEAD", policy, FAIL_ON_WIDEN="true")
+        assert found.returncode == 2, found
+        assert f"`{link.name}` is a symbolic link" in found.stdout + found.stderr
+
     def test_a_base_that_is_not_there_is_told(self, repository):
         done = repository.run(CI / "review.sh", "origin/gone")
         assert (done.returncode, done.stderr) == (

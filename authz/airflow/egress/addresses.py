@@ -4,9 +4,12 @@ Law: URLs come from HTTP libraries, in the form in which they will be sent. They
 that does not look like `scheme://authority` has no origin, and nothing is sent there.
 """
 
+import re
+
 from authz.airflow.egress.errors import ForeignOriginError
 
 _PORTS = {"http": "80", "https": "443"}
+_port = re.compile("[0-9]{1,5}").fullmatch
 
 
 def origin(url: str) -> str:
@@ -17,7 +20,7 @@ def origin(url: str) -> str:
         host, port = authority, ""
     host = host.lower().removesuffix(".")
     port = port or _PORTS[scheme]
-    if not host or host.startswith("[") != host.endswith("]") or not (port.isascii() and port.isdigit()):
+    if not host or host.startswith("[") != host.endswith("]") or not _port(port):
         raise ForeignOriginError(f"no host and port can be read from {url.partition('?')[0]!r}")
     return f"{scheme}://{host}:{int(port)}"
 

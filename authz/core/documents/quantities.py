@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from authz.core.documents.wording import kind
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST: Final = 36500 * 86400.0  # a hundred years; Envoy and Python have limits of their own
-_SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB)")
+_SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB)")
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from authz.core.catalogue import Catalogue
 from authz.core.model import Claims, HeldGrant, Identity, Issuer, Plane
+from authz.core.policy.confines import Confines
 from authz.core.policy.index import Index
 from authz.core.policy.roles import Roster
 from authz.core.policy.rules import NEVER, Grantable, Role, Rule
@@ -28,7 +29,8 @@ class Gate:
 class Policy:
     """One policy. `issuers` by `iss`, `rules` by id in the order of their ids, `revision` as SHA-256 in hex.
 
-    `grantable` has what people may ask for, by id. `end_mark` says that the file ended with one.
+    `grantable` has what people may ask for, by id; `confines` what files of teams may say, by name.
+    `end_mark` says that the policy file ended with one.
     `airflow_roles` maps each role to its role in Airflow itself; it omits roles that have none.
 
     Nothing may be decided by it at or after the time `valid_until`, in seconds since the epoch: the first end of
@@ -44,6 +46,7 @@ class Policy:
     roles: Mapping[str, Role] = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
     grantable: Mapping[str, Grantable] = field(repr=False)
+    confines: Mapping[str, Confines] = field(repr=False)
     airflow_roles: Mapping[str, str] = field(repr=False)
     roster: Roster = field(repr=False)
     gates: Mapping[Plane, Gate] = field(repr=False)

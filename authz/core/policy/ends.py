@@ -31,6 +31,7 @@ def as_of(policy: Policy, now: float) -> Policy:
                 issuers=[*policy.issuers.values()],
                 roles=roles,
                 grantable=dict(policy.grantable),
+                confines=dict(policy.confines),
                 rules={rule.id: rule for rule in policy.rules.values() if rule.until > now},
                 since=max(times),
                 ended=(*policy.ended, *over),

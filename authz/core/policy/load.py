@@ -20,6 +20,7 @@ from authz.core.policy.bundle import Bundle
 from authz.core.policy.bundle import included as names_of_included
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
 from authz.core.policy.compiled import Gate, Policy
+from authz.core.policy.confines import Confines
 from authz.core.policy.draft import Draft, check_end, draft
 from authz.core.policy.grant_checks import check_grantable
 from authz.core.policy.included import OF_TESTS, check_include, check_sections, included
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
     roles: dict[str, Role]
     rules: dict[str, Rule]
     grantable: dict[str, Grantable]
+    confines: dict[str, Confines]
     since: float = -NEVER
     ended: tuple[Rule, ...] = ()
 
@@ -132,6 +134,7 @@ def parts_of(drafted: Draft, bundle: Bundle, *, left_out: Effect = Effect.DENY) 
         roles=compile_roles(drafted),
         rules={rule.id: rule for rule in sorted(_all_rules(drafted, left_out), key=lambda rule: rule.id)},
         grantable=compile_grantable(drafted),
+        confines={one.confines.name: one.confines for one in drafted.included},
     )
 
 
@@ -148,6 +151,7 @@ def assembled(parts: Parts) -> Policy:
         roles=MappingProxyType(parts.roles),
         rules=MappingProxyType(parts.rules),
         grantable=MappingProxyType(parts.grantable),
+        confines=MappingProxyType(parts.confines),
         airflow_roles=MappingProxyType(airflow),
         roster=Roster(parts.roles.values(), [issuer.name for issuer in parts.issuers], airflow),
         gates=MappingProxyType({plane: _gate(rules, plane, catalogue) for plane in Plane}),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Condition:
     """Something that changes who is a caller, what a request is or what the gate tells Airflow about a caller.
 
-    Or who may ask for a grant, who may approve it, and how long it lasts.
+    Or who may ask for a grant, who may approve it, and how long it lasts; or what the file of a team may say.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""What no comparison of rules shows: who is a caller, what a request is, what the gate says, who may ask for what.
+"""What no comparison of rules shows: who is a caller, what a request is, what the gate says, who may ask, confines.
 
 Law: pure. The contents of key files are given. Beside equal conditions the difference between the rules is complete.
 """
@@ -16,6 +16,7 @@ from authz.core.policy.rules import AIRFLOW_ROLES, AUTHENTICATED
 from authz.core.policy.targets import Target
 from authz.core.proof.callers import Caller, callers
 from authz.core.proof.condition import Condition
+from authz.core.proof.confined import about_confines
 from authz.core.proof.grantable import about_grantable
 from authz.core.proof.upgrades import text_of, together
 from authz.core.proof.wording import few_of
@@ -41,6 +42,7 @@ def conditions(old: Policy, new: Policy, keys: tuple[KeyFiles, KeyFiles] | None 
             yield from _of_issuer(before, after, keys)
     yield from _told_to_airflow(old, new)
     yield from about_grantable(old, new)
+    yield from about_confines(old, new)
 
 
 def _of_airflow(old: Catalogue, new: Catalogue) -> Iterator[Condition]:

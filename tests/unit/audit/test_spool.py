@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from authz.audit.drain import POSITION, Drain
-from authz.audit.spool import MOST_SEGMENTS, SpoolWriter, made_spool, segments, worker_folder
+from authz.audit.spool import MOST_SEGMENTS, SpoolWriter, made_spool, segment_path, segments, worker_folder, workers
 from authz.core.errors import AuditBrokenError, AuditUnavailableError
 from tests.support.factories.written_logs import findings, lines_of, opened
 from tests.support.rigs.killed_drain import RECORDS, put_all, record
@@ -53,6 +53,16 @@ def logged(folder):
 
 def of_worker(folder, worker):
     return [number for one, number in logged(folder) if one == worker]
+
+
+def test_only_names_that_a_worker_writes_are_workers_and_segments(tmp_path):
+    own = worker_folder(tmp_path, 1)
+    own.mkdir()
+    worker_folder(tmp_path, "\u0661").mkdir()
+    segment_path(own, 7).touch()
+    segment_path(own, 8).with_name(segment_path(own, 8).name.replace("8", "\u0668")).touch()
+    assert workers(tmp_path) == [1]
+    assert segments(own) == [7]
 
 
 def test_records_of_all_workers_are_in_the_log_once_and_in_their_order(place):

@@ -758,6 +758,7 @@ class TestRevoke:
             (("--sid", "a", "--issuer", "nobody"), "there is corp"),
             (("--sid", "a", "--issuer", "https://a\udcff"), "invisible characters"),
             (("--sid", "a", "--until", "tomorrow"), "no time"),
+            (("--sid", "a", "--until", "9999-12-31T23:59:59-23:59"), "no time"),
             (("--sid", "a", "--until", "2100-01-01"), "needs a time zone"),
             (("--sid", "a", "--until", "2001-01-01T00:00:00Z"), "in the past"),
         ],

@@ -485,6 +485,31 @@ def test_files_of_teams_come_from_the_same_revision(run, git):
     assert (refused.exit_code, "`b` is not within the DAGs of this file" in refused.output) == (2, True)
 
 
+def test_wider_confines_of_a_file_fail_though_no_rule_changes(run):
+    """Its team could use them without another review of the policy file."""
+    (run.folder / "teams").mkdir()
+    (run.folder / "teams" / "a.yaml").write_text("rules: []\n")
+    for name, dags in (("old.yaml", '["sales_*"]'), ("new.yaml", '["*"]')):
+        include = f"version: 1\ninclude: [{{file: teams/a.yaml, roles: [contractor], dags: {dags}}}]"
+        (run.folder / name).write_text(OLD.replace("version: 1", include))
+    said = (
+        "the confines of `teams/a.yaml`, what its team may give without another change of the policy file, have become"
+    )
+    said += " wider: dags: sales_* → *"
+    for words in (
+        ("diff", "old.yaml", "new.yaml", "--fail-on-widen"),
+        ("prove", "no-new-access", "old.yaml", "new.yaml"),
+    ):
+        found = run(*words)
+        assert (found.exit_code, said in found.output) == (1, True)
+        found = run(*words, "--json")
+        assert json.loads(found.stdout)["conditions"] == [{"text": said, "widens": True}]
+    assert "> **the confines of &#96;teams/a.yaml&#96;, " in run("diff", "old.yaml", "new.yaml", "--markdown").output
+    back = run("diff", "new.yaml", "old.yaml", "--fail-on-widen")
+    assert (back.exit_code, "have become narrower: dags: * → sales_*" in back.output) == (0, True)
+    assert run("prove", "no-new-access", "new.yaml", "old.yaml").output == "PASS\n"
+
+
 def test_an_end_that_changes_nothing_of_a_difference_does_not_repeat_it(run):
     """Temporary access of someone else, in both policies, is not what the pull request is about."""
     more = "  visitor: {subjects: [{name: carol, until: 2098-06-30}]}\nrules:\n"

@@ -28,7 +28,20 @@ SOCKET = "a Unix socket is written unix:/absolute/path"
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        *((text, FORM) for text in ("", "host", "host:", "host:0", "host:65536", "host:8o", "host:\u0663", "host:-1")),
+        *(
+            (text, FORM)
+            for text in (
+                "",
+                "host",
+                "host:",
+                "host:0",
+                "host:65536",
+                "host:8o",
+                "host:\u0663",
+                "host:-1",
+                "host:" + "9" * 5000,
+            )
+        ),
         ("[::1]", FORM),
         *((text, NAME) for text in (":80", "-host:80", "a b:80", "::1:80", "http://host:80")),
         *((text, BRACKETS) for text in ("[nope]:80", "[]:80", "[127.0.0.1]:80")),

@@ -81,7 +81,7 @@ def test_links_are_followed(folder):
 def test_the_bytes_of_all_files_are_bounded(folder, monkeypatch):
     size = len(policy("tests/*.yaml"))
     monkeypatch.setattr(named_files, "MAX_BYTES", size + len("# a.yaml\n") + 1)
-    monkeypatch.setattr(named_files, "_TOO_LARGE", "too large together")
+    monkeypatch.setattr(named_files, "TOO_LARGE", "too large together")
     assert found(folder, "tests/*.yaml") == {"tests/a.yaml": "# a.yaml\n", "tests/b.yaml": "too large together"}
 
 

@@ -76,6 +76,12 @@ audit: {on_failure: alow}
     ]
 
 
+@pytest.mark.parametrize("port", ["\u0668\u0660", "65536", "9" * 5000, "+80", ""])
+def test_a_port_has_ascii_digits_and_an_end(tmp_path, port):
+    text = f'version: 1\nlisten: ["127.0.0.1:{port}"]\n'
+    assert problems(tmp_path, text) == ["2:10 write an address as host:port or unix:/absolute/path"]
+
+
 def test_a_check_has_room_for_the_largest_token_and_what_comes_with_it(tmp_path):
     assert problems(tmp_path, "version: 1\nlimits: {token_bytes: 200KiB}\n") == [
         "2:23 `message_bytes` must be at least 64 KiB more than `token_bytes`"

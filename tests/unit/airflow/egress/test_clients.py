@@ -383,7 +383,20 @@ def test_the_host_for_lists_of_hosts_without_a_proxy(url, expected):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "/x", "h/x", "ftp://h", "http://", "http:///x", "http://h:x/", "file:///etc", "//h"]
+    "url",
+    [
+        "",
+        "/x",
+        "h/x",
+        "ftp://h",
+        "http://",
+        "http:///x",
+        "http://h:x/",
+        "file:///etc",
+        "//h",
+        "http://h:\u0668",
+        f"http://h:{'9' * 5000}",
+    ],
 )
 def test_what_has_no_origin(url):
     with pytest.raises(ForeignOriginError):

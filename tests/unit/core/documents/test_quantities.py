@@ -10,7 +10,9 @@ def test_durations(text, value):
     assert seconds(text) == value
 
 
-@pytest.mark.parametrize("text", ["90", 90, "1 h", "-1s", "1w", "", "1h30m", None, True, "1S"])
+@pytest.mark.parametrize(
+    "text", ["90", 90, "1 h", "-1s", "1w", "", "1h30m", None, True, "1S", "\u0661\u0662h", "1.\uff15s", "1h\n"]
+)
 def test_a_duration_without_a_known_unit_is_refused(text):
     with pytest.raises(ValueError, match="number and a unit"):
         seconds(text)
@@ -22,7 +24,7 @@ def test_sizes(text, value):
     assert size_text(value) == text
 
 
-@pytest.mark.parametrize("text", ["512", 512, "1KB", "1.5KiB", "-1B", None])
+@pytest.mark.parametrize("text", ["512", 512, "1KB", "1.5KiB", "-1B", None, "\u0661\u0662B", "9" * 5000 + "B"])
 def test_a_size_without_a_known_unit_is_refused(text):
     with pytest.raises(ValueError, match="number and a unit"):
         octets(text)
