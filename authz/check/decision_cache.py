@@ -4,8 +4,9 @@ Law: this remembers only what pure functions returned. A canonical request follo
 target, base path, narrowing, destination and the host that Envoy sets; a decision from that request, the caller's
 roles, the DAG, task and assurance level of the calling run, and the policy. The tables are keyed by exactly these and
 dropped with the policy. A prepared record or answer belongs to one identity, compared by `is`: the authenticator makes
-a new identity whenever the token, its claims or the policy's edition changes. Whether the *token* is still valid (its
-time, plane, key and issuer) is not cached here; every check verifies that before it looks here.
+a new identity whenever the token, its claims, the grants that the caller holds or the policy's edition changes. Whether
+the *token* is still valid (its time, plane, key and issuer) is not cached here; every check verifies that before it
+looks here.
 
 Only what a verified identity asked is kept, so a caller without a token cannot evict anything. Bounded. Used by one
 thread.

@@ -102,7 +102,6 @@ def main() -> None:
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
       authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access
-      authz audit verify /var/log/authz/audit    was anything in the signed log changed?
       authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
 
     \b

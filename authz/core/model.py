@@ -194,8 +194,8 @@ class HeldGrant(NamedTuple):
     entry: str
     id: str
     until: float
-    seconds: int = 0
-    is_approved: bool = True
+    seconds: int
+    is_approved: bool
 
 
 @made_per_request

@@ -54,7 +54,9 @@ class CheckCounts:
     def families(self) -> Iterator[Metric]:
         """The checks by answer, and by rule."""
         answers: dict[tuple[str, str], int] = {}
-        hits = dict.fromkeys(self.in_force, 0)
+        own = self._rules.copy()
+        # When there is no room, the others count among `(other)`: 0 would not be true of them.
+        hits = dict.fromkeys((rule for rule in self.in_force if rule in own or len(own) < MOST_RULES + 2), 0)
         for (plane, reason, rule), count in self._counts.copy().items():
             answers[plane, reason] = answers.get((plane, reason), 0) + count
             if rule:

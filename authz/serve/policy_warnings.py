@@ -59,7 +59,7 @@ class PolicyWarnings:
         from authz.core.lint.ends import about_ends  # noqa: PLC0415 only the process that logs needs lint
         from authz.serve import agreement  # noqa: PLC0415 only the process that logs needs lint
 
-        found = [*review.lint(suite.policy, proven=False), *about_ends(suite.policy, self._wall())]
+        found = [*review.lint(suite.policy, proven=False), *about_ends(suite.policy, self._wall(), proven=False)]
         found += agreement.findings(suite.policy, self._settings, "settings", suite.never)
         found += remarks.findings(suite, by_settings=agreement.has_ways_out(self._settings))
         return sorted(finding.problem for finding in found if finding.severity is review.Severity.WARNING)

@@ -1,7 +1,7 @@
 """Findings about what ends by itself.
 
 Law: as for all of lint; the time is an argument, and these are the only findings that change with it. The server's log
-has them as it has the others: once for each revision, when that comes into force. The prover says what a
+has them as it has the others: once for each revision, when that comes into force, and unproven. The prover says what a
 deny rule loses with a member: it is like an entry of `never` about those who had its roles before the end.
 """
 
@@ -14,7 +14,7 @@ from authz.core.errors import Problem, TooLargeError
 from authz.core.lint.review import Finding, Severity
 from authz.core.policy import NEVER, Effect, Policy, Role, Rule, as_of, ends
 from authz.core.policy.rules import Member
-from authz.core.proof.never import Invariant, Never
+from authz.core.proof.never import Budget, Invariant, Never
 from authz.core.proof.wording import name_of, what_of
 
 _FAR_S: Final = 366 * 86400
@@ -22,10 +22,10 @@ _MOST_PROVEN: Final = 32
 """Ends of roles that are asked about, each for as long as the load of the tables takes, and a proof."""
 
 
-def about_ends(policy: Policy, now: float) -> list[Finding]:
-    """Every finding at this time about a policy as it is written, sorted by place."""
+def about_ends(policy: Policy, now: float, *, proven: bool = True) -> list[Finding]:
+    """Every finding at this time about a policy as it is written, sorted by place; `proven` as in `review.lint`."""
     found: dict[_Place, Finding] = {}
-    for severity, place, message, hint in _about(policy, now):
+    for severity, place, message, hint in _about(policy, now, _Lost(policy, _MOST_PROVEN if proven else 0)):
         # What the file has once for all teams is said once.
         found.setdefault(place, Finding(problem=Problem(*place, message, hint), severity=severity))
     return sorted(found.values())
@@ -36,12 +36,11 @@ _Found = tuple[Severity, _Place, str, str]
 _Loss = tuple[()] | tuple[str, str]
 
 
-def _about(policy: Policy, now: float) -> Iterator[_Found]:
+def _about(policy: Policy, now: float, lost: "_Lost") -> Iterator[_Found]:
     for rule in policy.rules.values():
         if rule.until < NEVER:
             denies = "it forbids" if rule.effect is Effect.DENY else ""
             yield from _end(f"the rule `{rule.written}`", rule.until, policy.place_of(rule), now, denies=denies)
-    lost = _Lost(policy)
     for role in policy.roles.values():
         for member in role.ends:
             kind = member.kind.removesuffix("s")
@@ -66,8 +65,8 @@ class _Lost:
     That is the rule's id and a sentence, () if there is nothing, None if that is too much to prove.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy, self._left = policy, _MOST_PROVEN
+    def __init__(self, policy: Policy, most: int) -> None:
+        self._policy, self._left, self._budget = policy, most, Budget()
         self._denials = [rule for rule in policy.rules.values() if rule.effect is Effect.DENY and rule.roles]
         self._known: dict[tuple[str, float], _Loss | None] = {}
 
@@ -87,7 +86,7 @@ class _Lost:
         before = as_of(self._policy, earlier[-1]) if earlier else self._policy
         after = as_of(before, until)
         asked = [_about_those(role, rule) for rule in losing]
-        never = Never(after, before, asked)
+        never = Never(after, before, asked, self._budget)
         try:
             for one in asked:
                 for found in never.violations(one):

@@ -3,13 +3,14 @@
 Law: that of `authz.core.lint.review`, which reports this. Which rules these are is for the prover to say.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from authz.core.errors import Problem
 from authz.core.model import Plane
 from authz.core.policy import BUILT_IN, Effect, Policy, Rule
 from authz.core.policy.dags import EVERY
+from authz.core.policy.load import airflow_roles
 from authz.core.proof.idle import Idle
 
 _SHOWN: Final = 3
@@ -45,8 +46,9 @@ def warnings(found: Iterable[Idle], policy: Policy) -> Iterator[Problem]:
             yield _at(policy, one.rule, message, hint)
 
 
-def notes(found: Iterable[Idle], policy: Policy) -> Iterator[Problem]:
+def notes(found: Collection[Idle], policy: Policy) -> Iterator[Problem]:
     """Rules that can be removed; all of them together, too."""
+    lower = _lower(found, policy)
     for one in found:
         if not one.by or is_moot(one, policy):
             continue
@@ -62,7 +64,28 @@ def notes(found: Iterable[Idle], policy: Policy) -> Iterator[Problem]:
         rest = f", but for what {_named(one.denied)} denies" if one.denied else ""
         message = f"the rule `{one.rule.id}` {does} nothing more: {others}{rest}"
         hint = "remove it" if denies else "remove it; if it is meant to limit something, narrow the others"
+        if weaker := [role for role in one.rule.roles if role in lower]:
+            hint += (
+                f"; first write `airflow: {lower[weaker[0]]}` for the role `{weaker[0]}`, which has that from this rule"
+            )
         yield _at(policy, one.rule, message, hint)
+
+
+def _lower(found: Collection[Idle], policy: Policy) -> dict[str, str]:
+    """The roles that would have a weaker role in Airflow without these rules, and what they have with them.
+
+    Rules of paths alone allow as much, and give no such role.
+    """
+    if not found:
+        return {}
+    gone = {one.rule.written for one in found}
+    before, after = (
+        airflow_roles(
+            policy.roles, [rule for rule in policy.rules.values() if rule.written not in without], policy.catalogue
+        )
+        for without in ((), gone)
+    )
+    return {role: word for role, word in before.items() if after.get(role) != word}
 
 
 def _named(names: Sequence[str]) -> str:

@@ -141,7 +141,7 @@ def parts_of(drafted: Draft, bundle: Bundle, *, left_out: Effect = Effect.DENY) 
 def assembled(parts: Parts) -> Policy:
     """The policy with its tables, which take the memory that the text had: let go of the draft before."""
     rules, catalogue = parts.rules.values(), parts.catalogue
-    airflow = _airflow_roles(parts.roles, rules, catalogue)
+    airflow = airflow_roles(parts.roles, rules, catalogue)
     return Policy(
         file=parts.file,
         revision=parts.revision,
@@ -199,7 +199,7 @@ def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:
     return Gate(deny=deny, public=public, allow=allow)
 
 
-def _airflow_roles(roles: Mapping[str, Role], rules: Iterable[Rule], catalogue: Catalogue) -> dict[str, str]:
+def airflow_roles(roles: Mapping[str, Role], rules: Iterable[Rule], catalogue: Catalogue) -> dict[str, str]:
     """Each role's role in Airflow: from the policy; else by its own name; else the most that its rules grant."""
     granted: dict[str, int] = {}
     needed: dict[tuple[str, ...], int] = {}

@@ -50,7 +50,7 @@ def of_grant(entry: str) -> str:
 
 def held(entries: Iterable[str]) -> tuple[HeldGrant, ...]:
     """Grants of these entries, as a described caller holds them: without an id and an end."""
-    return tuple(HeldGrant(entry, "", NEVER) for entry in entries)
+    return tuple(HeldGrant(entry, "", NEVER, 0, is_approved=True) for entry in entries)
 
 
 def written(rule_id: str) -> str:

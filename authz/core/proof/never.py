@@ -98,7 +98,10 @@ class _Found(NamedTuple):
 
 
 class Budget:
-    """The questions that are left: of each team's file apart, so that one file leaves enough for all others."""
+    """The questions that are left: of each team's file apart, so that one file leaves enough for all others.
+
+    Those of one team's entries about another team's rules share one number: who changed is then kept back.
+    """
 
     def __init__(self) -> None:
         self._spent: Counter[tuple[str, str]] = Counter()

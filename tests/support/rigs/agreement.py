@@ -256,7 +256,11 @@ class Gate:
             subject = self._claims(who)["sub"]
             holders += [(who.issuer, subject, one.value) for one in who.memberships if one.kind is Kind.GRANT]
         return tuple(
-            Holding(issuer=ISSUERS[issuer], subject=subject, held=HeldGrant(entry, f"g-{entry}", inf, 3600))
+            Holding(
+                issuer=ISSUERS[issuer],
+                subject=subject,
+                held=HeldGrant(entry, f"g-{entry}", inf, 3600, is_approved=True),
+            )
             for issuer, subject, entry in holders
         )
 

@@ -410,8 +410,14 @@ def test_a_decision_names_the_grants_of_a_caller_who_holds_some_and_no_other_rec
     entry = '  - {id: more, requesters: [viewer], approvers: none, longest: 1d, operations: ["pools:read"]}'
     writer = Writer(load(f"{POLICY}grantable:\n{entry}\n"))
     ada, asked = claims(ISS, "ada"), request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/pools")
-    kept, open_one = HeldGrant("more", "g-1", 1e10, 3600), HeldGrant("more", "g-3", 1e10, 60, is_approved=False)
-    gone, longer = HeldGrant("gone", "g-2", 1e10, 7), HeldGrant("more", "g-4", 1e10, 86_401, is_approved=False)
+    kept, open_one = (
+        HeldGrant("more", "g-1", 1e10, 3600, is_approved=True),
+        HeldGrant("more", "g-3", 1e10, 60, is_approved=False),
+    )
+    gone, longer = (
+        HeldGrant("gone", "g-2", 1e10, 7, is_approved=True),
+        HeldGrant("more", "g-4", 1e10, 86_401, is_approved=False),
+    )
     writer.ask(asked, ada, grants=(gone, kept, open_one, longer))
     writer.ask(asked, ada)
     writer.ask(asked)

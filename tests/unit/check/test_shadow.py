@@ -235,7 +235,7 @@ MORE = load(POLICY + ENTRY)
 OTHER = load(POLICY + ENTRY.replace("pools:read", "pools:delete"))
 SHORTER = load(POLICY + ENTRY.replace("1d", "1h"))
 APPROVED = load(POLICY + ENTRY.replace("none", "[viewer]"))
-DAY_LONG = (HeldGrant("more", "g1", inf, 86_400),)
+DAY_LONG = (HeldGrant("more", "g1", inf, 86_400, is_approved=True),)
 OPEN = (HeldGrant("more", "g1", inf, 60, is_approved=False),)
 
 

@@ -282,7 +282,10 @@ def test_a_record_is_decided_again_with_the_grants_that_the_caller_held():
     told = record(path="/api/v2/pools", rule="grant/more", grants=HELD)
     policy = load(RULES, grantable=GRANTED)
     case = rebuild(told, ENTRIES)
-    assert case.grants == (HeldGrant("gone", "g2", NEVER, 60, False), HeldGrant("more", "g1", NEVER, 3600))
+    assert case.grants == (
+        HeldGrant("gone", "g2", NEVER, 60, False),
+        HeldGrant("more", "g1", NEVER, 3600, is_approved=True),
+    )
     assert identify(case, policy).grants == case.grants[1:]
     decided = decide_again(case, policy)
     assert (decided.reason, decided.rule) == (Reason.RULE, "grant/more")

@@ -96,8 +96,8 @@ def test_what_a_policy_does_not_permit_is_held_and_does_not_count_there():
 
 
 def test_a_grant_that_is_only_described_counts_where_the_entry_is():
-    assert policy().permits(HeldGrant("oncall", "", NEVER))
-    assert not policy(NIGHT).permits(HeldGrant("oncall", "", NEVER))
+    assert policy().permits(HeldGrant("oncall", "", NEVER, 0, is_approved=True))
+    assert not policy(NIGHT).permits(HeldGrant("oncall", "", NEVER, 0, is_approved=True))
 
 
 def test_putting_the_same_again_changes_nothing():

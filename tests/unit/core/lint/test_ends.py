@@ -114,6 +114,7 @@ def test_where_it_is_too_much_to_prove_it_is_a_note(monkeypatch):
     monkeypatch.setattr(proof_of_never, "MOST_ASKED", 0)
     assert [one.problem.message for one in about_ends(policy, NOW)] == note
     monkeypatch.undo()
+    assert [one.problem.message for one in about_ends(policy, NOW, proven=False)] == note, "as in the gate's log"
     monkeypatch.setattr(lint_of_ends, "_MOST_PROVEN", 0)
     assert [one.problem.message for one in about_ends(policy, NOW)] == note
     past = load(f"{DENY}\n{ALLOW}", roles=ROLES.format("2026-11-01"))

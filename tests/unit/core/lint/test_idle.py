@@ -37,7 +37,7 @@ REMOVE = "remove it; if it is meant to limit something, narrow the others"
         (
             READS + BOTH + DENY.format("no", "s").replace("'pools:*', ", ""),
             "the rule `both` allows nothing more: the rule `reads` allows it too, but for what `no` denies",
-            REMOVE,
+            f"{REMOVE}; first write `airflow: op` for the role `r`, which has that from this rule",
         ),
         (
             DENY.format("d", "r") + DENY.format("e", "s"),
@@ -72,3 +72,12 @@ def test_a_built_in_rule_is_never_the_one_to_go():
     roles = ROLES + "  airflow.viewer: {groups: [g]}\n"
     found = [one.problem.message for one in lint(load(rules, roles=roles))]
     assert not [one for one in found if any(words in one for words in SAID)]
+
+
+def test_a_role_that_has_its_role_in_airflow_from_the_rule_keeps_it():
+    """A rule of paths allows as much, and says nothing of a role in Airflow."""
+    changes = RULE.format("changes", "'variables:*'", "")
+    paths = "{id: paths, plane: inbound, roles: [r], paths: ['/**']}\n"
+    hint = f"{REMOVE}; first write `airflow: op` for the role `r`, which has that from this rule"
+    message = "the rule `changes` allows nothing more: the rule `paths` allows it too"
+    assert findings(changes + paths) == [(Severity.NOTE, message, hint)]

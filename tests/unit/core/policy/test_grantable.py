@@ -23,7 +23,7 @@ TRIGGER = "/api/v2/dags/{}/dagRuns"
 
 
 def held(*entries):
-    return tuple(HeldGrant(entry, f"g-{number}", 1e9) for number, entry in enumerate(entries))
+    return tuple(HeldGrant(entry, f"g-{number}", 1e9, 0, is_approved=True) for number, entry in enumerate(entries))
 
 
 def allowed(method, path, *entries, policy=POLICY, **who):
