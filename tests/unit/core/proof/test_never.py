@@ -318,6 +318,15 @@ def test_what_a_rule_must_name_is_not_reached_by_a_pattern_of_paths():
     assert reasons('{plane: inbound, except: [op], paths: ["/auth/other"]}', wide) == ["group `idlers`: auth"]
 
 
+def test_a_path_of_another_route_is_not_the_operation_of_the_pattern_that_matches_it():
+    """`enqueue-test` is no connection: HEAD of it is not `connections:read`, though that route fits."""
+    path = "/api/v2/connections/enqueue-test"
+    head = f'  - {{id: head, plane: inbound, roles: [idle], operations: ["*"], paths: ["{path}"], methods: [HEAD]}}\n'
+    idle = "roles: [idle], except: [op, etl, anonymous]"
+    assert "group `idlers`: head" not in reasons(f'{{{idle}, operations: ["*:read"]}}', WHOLE + head)
+    assert "group `idlers`: head" in reasons(f"{{{idle}, plane: inbound, methods: [HEAD]}}", WHOLE + head)
+
+
 def test_whole_issuers_may_have_a_role_or_be_excepted():
     other = WHOLE.replace(
         "roles:",
