@@ -158,10 +158,10 @@ class _Position:
         self._words: dict[str, int] = {}
         for number, target in enumerate(targets):
             for have in target.segments[position : position + 1]:
-                if have is None:
-                    self._parameter |= 1 << number
-                elif isinstance(have, str):
+                if isinstance(have, str):
                     self._words[have] = self._words.get(have, _NONE) | 1 << number
+                else:
+                    self._parameter |= 1 << number
         self._not_empty = self._parameter | _union(bits for word, bits in self._words.items() if word)
 
     def fitting(self, want: str | Glob | None) -> int:
