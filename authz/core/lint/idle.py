@@ -9,8 +9,8 @@ from typing import Final
 from authz.core.errors import Problem
 from authz.core.model import Plane
 from authz.core.policy import BUILT_IN, Effect, Policy, Rule
+from authz.core.policy.airflow_roles import airflow_roles
 from authz.core.policy.dags import EVERY
-from authz.core.policy.load import airflow_roles
 from authz.core.proof.idle import Idle
 
 _SHOWN: Final = 3

@@ -4,7 +4,7 @@ Law: all or nothing. A bundle with any mistake is refused as a whole, and each m
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ from authz.core.documents.yaml_document import parse
 from authz.core.errors import PolicyError, Problem
 from authz.core.model import Issuer, Plane
 from authz.core.policy import built_in
+from authz.core.policy.airflow_roles import airflow_roles
 from authz.core.policy.bundle import Bundle
 from authz.core.policy.bundle import included as names_of_included
 from authz.core.policy.case_draft import CaseSection, check_files, of_parts
@@ -26,11 +27,10 @@ from authz.core.policy.grant_checks import check_grantable
 from authz.core.policy.included import OF_TESTS, check_include, check_sections, included
 from authz.core.policy.index import Index
 from authz.core.policy.issuers import check_issuers, compile_issuer
-from authz.core.policy.operations import expand
 from authz.core.policy.roles import Roster, check_roles, compile_grantable, compile_roles
 from authz.core.policy.rule_checks import check_never, check_rules
 from authz.core.policy.rule_compiler import compile_rule
-from authz.core.policy.rules import AIRFLOW_ROLES, NEVER, Effect, Grantable, Role, Rule
+from authz.core.policy.rules import NEVER, Effect, Grantable, Role, Rule
 from authz.core.policy.team_checks import check_teams
 
 _OF_TESTS: Final = (*OF_TESTS, "test_files")
@@ -197,19 +197,3 @@ def _gate(rules: Iterable[Rule], plane: Plane, catalogue: Catalogue) -> Gate:
         for effect in (Effect.DENY, Effect.PUBLIC, Effect.ALLOW)
     )
     return Gate(deny=deny, public=public, allow=allow)
-
-
-def airflow_roles(roles: Mapping[str, Role], rules: Iterable[Rule], catalogue: Catalogue) -> dict[str, str]:
-    """Each role's role in Airflow: from the policy; else by its own name; else the most that its rules grant."""
-    granted: dict[str, int] = {}
-    needed: dict[tuple[str, ...], int] = {}
-    for rule in rules:
-        if rule.effect is Effect.ALLOW and rule.operations:
-            if rule.operations not in needed:
-                names = {name for word in rule.operations for name in expand(word, catalogue, never=False)}
-                needed[rule.operations] = max(AIRFLOW_ROLES.index(catalogue.operations[n].airflow_role) for n in names)
-            for role in rule.roles:
-                granted[role] = max(granted.get(role, 0), needed[rule.operations])
-    found = {name: AIRFLOW_ROLES[rank] for name, rank in granted.items()}
-    found |= {name: name for name in roles if name in AIRFLOW_ROLES}
-    return found | {role.name: role.airflow for role in roles.values() if role.airflow}
