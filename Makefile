@@ -53,8 +53,9 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
 # Tests that share what they start run in one process: tests/conftest.py. Three, because they often wait for what they
-# started: two leave a third of two CPUs idle.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# started: two leave a third of two CPUs idle. Tests of the core share nothing: DIST=worksteal keeps both CPUs busy to the end.
+DIST := loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist $(DIST) --no-loadscope-reorder
 TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
@@ -68,6 +69,7 @@ test-all: $(TESTED_WITH) ## all tests: also the oldest Envoy, every Airflow, all
 parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
 	@$(BIN)/python -m tests.parity
 
+coverage: DIST := worksteal
 coverage: $(STAMP) ## the pure core under its own unit tests, tests/unit/core: 100 % of lines and branches, or it fails
 	@$(PYTEST) --quiet -m "not full" tests/unit/core --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"

@@ -71,4 +71,4 @@ def test_a_person_gets_access_for_a_time_with_the_same_token(tmp_path):
         assert workers_that_answered(stack, 0) == {0, 1}
         granted = [record for record in stack.gate.decisions if record["decision"] == "allow"]
         assert granted
-        assert all(record["grants"] == [{"entry": "oncall", "id": name}] for record in granted)
+        assert all(record["grants"] == [{"entry": "oncall", "id": name, "seconds": 6}] for record in granted)

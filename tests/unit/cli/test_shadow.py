@@ -47,10 +47,10 @@ def test_it_says_which_rights_differ_where_both_allow(log):
     assert run(path).output.splitlines() == [
         "candidate c1, beside aaaaaaaaaaaa: 2 decisions compared",
         "    0 agree, 0 would be allowed, 0 would be denied, 2 would have other rights",
-        "would have other rights alice, 1 times: rule `readers`",
+        "would have other rights alice, 1 time: rule `readers`",
         "    no longer marked as an agent",
         "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
-        "would have other rights alice, 1 times: rule `readers`",
+        "would have other rights alice, 1 time: rule `readers`",
         r"    role in Airflow viewer → op; no longer the DAGs sales_\x1b[2K",
         "    2026-11-30T08:00:00.000000Z d1: GET /api/v2/dags at airflow",
     ]
