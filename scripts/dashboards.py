@@ -4,15 +4,15 @@ Grafana asks for the data source, the gate's job and its instances. Panels about
 because Envoy is another job.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
 import yaml
+
+from scripts import in_step
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "deploy" / "grafana"
@@ -139,23 +139,5 @@ def files() -> dict[str, str]:
     return {f"{name}.json": json.dumps(dashboard(name, board), indent=1) + "\n" for name, board in BOARDS.items()}
 
 
-def main() -> None:
-    """Command line: write, or compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare with the committed files and write nothing")
-    check = parser.parse_args().check
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    wanted = files()
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
-    if check:
-        if found != wanted:
-            sys.exit("deploy/grafana/ is out of step: run scripts/dashboards.py and commit the result")
-        return
-    for name in found.keys() - wanted.keys():
-        (FOLDER / name).unlink()
-    for name, content in wanted.items():
-        (FOLDER / name).write_text(content)
-
-
 if __name__ == "__main__":
-    main()
+    in_step.main(FOLDER, files(), FOLDER.glob("*.json"), script="scripts/dashboards.py", doc=__doc__)

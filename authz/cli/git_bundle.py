@@ -169,8 +169,8 @@ class _Revision:
             index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}  # noqa: PTH118 a text for the environment
             plain = ("-c", "core.splitIndex=false", "-c", "index.sparse=false")
             self._git(*plain, "read-tree", self._commit, environment=index)
-            told = self._git("check-attr", "--cached", "-z", "--stdin", *_CONVERTING, asked=asked, environment=index)
-        fields = iter(os.fsdecode(told).split("\0")[:-1])
+            answer = self._git("check-attr", "--cached", "-z", "--stdin", *_CONVERTING, asked=asked, environment=index)
+        fields = iter(os.fsdecode(answer).split("\0")[:-1])
         for path, attribute, value in zip(fields, fields, fields, strict=True):
             if value not in {"unspecified", "unset"}:
                 message = f"`{path}` has the attribute `{attribute}`, so a checkout may have another text"
@@ -178,8 +178,8 @@ class _Revision:
 
     def _sizes(self, shas: list[str]) -> dict[str, int]:
         asked = "".join(f"{sha}\n" for sha in shas).encode()
-        told = self._git("cat-file", "--batch-check=%(objectsize)", asked=asked) if shas else b""
-        sizes = dict(zip(shas, told.decode().splitlines(), strict=True))
+        answer = self._git("cat-file", "--batch-check=%(objectsize)", asked=asked) if shas else b""
+        sizes = dict(zip(shas, answer.decode().splitlines(), strict=True))
         if any(not size.isdigit() for size in sizes.values()):  # "… missing"
             self._refuse("git has no such policy: the repository has not all files of the revision", "fetch it whole")
         return {sha: int(size) for sha, size in sizes.items()}

@@ -73,7 +73,7 @@ def test_a_torn_line_is_cut_off_and_a_whole_one_never(folder, rest):
     assert findings(folder) == []
 
 
-def refused(folder, text):
+def assert_refused(folder, text):
     """The log is not continued, and nothing of it changes."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(AuditBrokenError) as caught:
@@ -86,13 +86,13 @@ def refused(folder, text):
 def test_a_bad_line_that_was_signed_is_named(folder, index):
     crashed(folder, after=[line(1)])
     edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(index, line(7)))
-    refused(folder, f"{folder / OPEN_FILE}:{index + 1}: " + (f"record {index}: " if index else ""))
+    assert_refused(folder, f"{folder / OPEN_FILE}:{index + 1}: " + (f"record {index}: " if index else ""))
 
 
 def test_a_line_that_is_none_is_named_though_it_was_not_signed(folder):
     crashed(folder, after=[line(1), line(2)])
     edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(-1, b"text"))
-    refused(folder, f"{folder / OPEN_FILE}:605: record 604: it is no line that a log has")
+    assert_refused(folder, f"{folder / OPEN_FILE}:605: record 604: it is no line that a log has")
 
 
 @pytest.mark.parametrize("left", [0, 1, 5000])
@@ -100,13 +100,13 @@ def test_a_file_that_lost_signed_lines_is_named(folder, left):
     crashed(folder)
     os.truncate(folder / OPEN_FILE, left)
     whole = (folder / OPEN_FILE).read_bytes().count(b"\n")
-    refused(folder, f"record {whole}: it and all up to record 602 are missing")
+    assert_refused(folder, f"record {whole}: it and all up to record 602 are missing")
 
 
 def test_a_missing_open_file_is_named(folder):
     written(folder, [300, 100])
     (folder / OPEN_FILE).unlink()
-    refused(folder, "record 303: it and all up to record 404 are missing")
+    assert_refused(folder, "record 303: it and all up to record 404 are missing")
 
 
 def test_a_missing_open_file_is_none_where_the_last_one_was_closed(folder):
@@ -121,7 +121,7 @@ def test_a_missing_open_file_is_none_where_the_last_one_was_closed(folder):
     log.close()
     assert findings(folder) == []
     (folder / OPEN_FILE).unlink()
-    refused(folder, "record 603: it and all up to record 605 are missing")
+    assert_refused(folder, "record 603: it and all up to record 605 are missing")
 
 
 def test_an_empty_open_file_is_begun(folder):
@@ -142,9 +142,9 @@ def test_a_bad_tile_at_the_edge_is_named(folder):
         path = tile(folder, wanted)
         data = path.read_bytes()
         path.write_bytes(bytes(len(data)))
-        refused(folder, str(path))
+        assert_refused(folder, str(path))
         path.unlink()
-        refused(folder, str(path))
+        assert_refused(folder, str(path))
         path.write_bytes(data)
     opened(folder).close()
 
@@ -153,7 +153,7 @@ def test_a_log_that_was_changed_with_all_its_tiles_is_refused(folder):
     crashed(folder)
     edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(300, line(7)))
     forged(folder)
-    refused(folder, "was changed together with its hash in the tiles")
+    assert_refused(folder, "was changed together with its hash in the tiles")
 
 
 def test_an_older_copy_of_the_checkpoint_is_a_crash_that_cannot_be_told_apart(folder, tmp_path):
@@ -169,27 +169,27 @@ def test_an_older_copy_of_the_checkpoint_is_a_crash_that_cannot_be_told_apart(fo
 def test_two_files_with_the_same_records_are_refused(folder):
     crashed(folder)
     shutil.copy(folder / OPEN_FILE, folder / "decisions-00000000000000000000.jsonl")
-    refused(folder, "has records that")
+    assert_refused(folder, "has records that")
 
 
 def test_a_line_that_is_too_long_is_named(folder):
     crashed(folder)
     with (folder / OPEN_FILE).open("ab") as file:
         file.write(b"{" + b"x" * (5 << 20) + b"\n")
-    refused(folder, f"{folder / OPEN_FILE}:604: the line is longer than")
+    assert_refused(folder, f"{folder / OPEN_FILE}:604: the line is longer than")
 
 
 def test_a_compressed_open_file_is_refused(folder):
     crashed(folder)
     data = (folder / OPEN_FILE).read_bytes()
     (folder / OPEN_FILE).write_bytes(gzip.compress(data))
-    refused(folder, "is compressed: only closed files are")
+    assert_refused(folder, "is compressed: only closed files are")
 
 
 def test_a_checkpoint_that_is_none_is_named(folder):
     crashed(folder)
     (folder / CHECKPOINT).write_bytes(b"")
-    refused(folder, f"{folder / CHECKPOINT}: ")
+    assert_refused(folder, f"{folder / CHECKPOINT}: ")
 
 
 def test_a_copy_of_the_whole_log_is_continued(folder, tmp_path):
