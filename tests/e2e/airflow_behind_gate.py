@@ -50,6 +50,7 @@ rules:
   - {{id: open, public: true, plane: inbound, operations: ["health:read", "version:read"]}}
   - {{id: pages, plane: inbound, roles: [authenticated], operations: ["ui:pages", "ui:static", "session:*"]}}
   - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read", "task_logs:read"]}}
+  - {{id: results, plane: inbound, roles: [viewer], operations: ["xcoms:read"]}}
   - {{id: triggers, plane: inbound, roles: [user], operations: ["dag_runs:create"]}}
   - {{id: admins, plane: inbound, roles: [admin], operations: ["*"]}}
   - {{id: everything, plane: inbound, roles: [admin], paths: ["/**"]}}

@@ -139,6 +139,7 @@ INSTEAD: Mapping[tuple[str, str], Mapping[str, Made]] = {
     ("PATCH", EXECUTION): {"path": fixed("task-instances/00000000-0000-0000-0000-000000000000/run")},
     ("DELETE", EXECUTION): {"path": fixed("xcoms/d/r/t/k")},
     ("DELETE", RUN): {"dag_run_id": fixed("gone")},
+    ("GET", RUN + "/wait"): {"dag_run_id": fixed("over")},  # others are cleared, and to wait for these takes for ever
     ("DELETE", TASK): {"dag_run_id": fixed("cleared")},
     ("DELETE", XCOM): {"xcom_key": fixed("gone")},
     ("GET", TASK + "/listMapped"): {"task_id": fixed("mapped")},

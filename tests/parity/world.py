@@ -31,7 +31,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
-RUNS = ("run", "gone", "cleared", "emptied")
+RUNS = ("run", "gone", "cleared", "emptied", "over")
 KEYS = ("there", "gone", "bulk")
 ROLES = {"viewer": "Viewer", "user": "User", "op": "Op", "admin": "Admin"}
 
