@@ -76,7 +76,7 @@ def spooled(spool, batch, options):
 def drained(place, options):
     keys = load_keys([place / "key.pem"], "gate.example/audit/bench")
     log = AuditLog(place / "audit", keys, gate="bench", clock=SystemClock(), limits=Limits())
-    drain = Drain(place / "spool-1", place / "audit", log)
+    drain = Drain(place / "spool-1", place / "audit", log, SystemClock())
     begin = time.thread_time(), time.process_time()
     while drain.drain():
         log.tend()

@@ -6,6 +6,9 @@ records are passed over. So nothing is lost or doubled, whichever process is kil
 Law 2: a segment is removed when a saved position is after it, and a later one is there.
 Law 3: the last line of a segment has no newline only if its worker was killed, or refused it: no answer has left. While
 the segment is the newest, the line is waited for; then it is dropped.
+Law 4: a line is in the file of the log that its worker made it for, so that the identity entries that it needs are in
+the same file. Before a file is closed, the next one is announced, and workers get `turn_s` to write for it. Only a
+record whose worker stood still for longer than that is in the file after its own.
 """
 
 import os
@@ -18,16 +21,26 @@ import orjson
 from authz.audit.layout import FILE_MODE
 from authz.audit.log import AuditLog
 from authz.audit.reading import lines_from
-from authz.audit.spool import made_spool, segment_path, segments, worker_folder, workers
-from authz.core.audit.entry import MOST_LINE_BYTES
+from authz.audit.spool import (
+    MOST_BYTES,
+    announce,
+    current_file,
+    file_of,
+    made_spool,
+    segment_path,
+    segments,
+    worker_folder,
+    workers,
+)
 from authz.core.errors import AuditBrokenError
-from authz.core.record import LOG_LINE
+from authz.system.clock import Clock
 from authz.system.regular_file import read_regular
 from authz.system.whole_file import write_whole
 
 POSITION: Final = "spool-position"
+TURN_S: Final = 2.0
+"""How long workers have to begin with the next file: ten of their looks."""
 _MOST_POSITION_BYTES: Final = 1 << 20
-_AT_ONCE: Final = MOST_LINE_BYTES + 1
 
 
 @dataclass(slots=True)
@@ -46,17 +59,23 @@ class Drain:
         spool: the folder of the segments; made when it is missing.
         folder: that of the log, where the position is kept.
         log: the log.
+        clock: the one of the log.
+        turn_s: how long workers have to begin with the next file.
 
     Raises:
         AuditBrokenError: the position is not one of this log.
         OSError: something cannot be read, or the position not be written.
     """
 
-    def __init__(self, spool: Path, folder: Path, log: AuditLog) -> None:
-        self._spool, self._folder, self._log = spool, folder, log
+    def __init__(self, spool: Path, folder: Path, log: AuditLog, clock: Clock, turn_s: float = TURN_S) -> None:
+        self._spool, self._folder, self._log, self._clock = spool, folder, log, clock
+        self._turn_s = turn_s
         self._name = made_spool(spool)
         self._workers: dict[int, _Worker] = {}
-        self._find_position()
+        self._saved = -1  # the log's signed lines when the position was saved
+        announced = current_file(spool)
+        self._file = min(self._find_position(announced), announced)
+        self._turn_at = clock.monotonic() + turn_s if self._file < announced else 0.0
 
     def drain(self) -> int:
         """Append what has come, at most some mebibytes of each worker; returns how many records that were.
@@ -70,6 +89,43 @@ class Drain:
             count += self._drain_worker(worker_folder(self._spool, number), place)
         return count
 
+    def tend(self) -> None:
+        """Do what is due in the log and here: see `AuditLog.tend`. To be called every second or so.
+
+        Raises:
+            OSError: something could not be done; the next call does it.
+            AuditBrokenError: see `AuditLog.append`.
+        """
+        if self._turn_at:
+            if self._clock.monotonic() >= self._turn_at:
+                self._turn()
+        elif self._log.is_full:
+            announce(self._spool, self._file + 1)
+            self._turn_at = self._clock.monotonic() + self._turn_s
+        self._log.tend(rotates=False)
+        if self._log.signed != self._saved:
+            self.save()
+
+    def finish(self) -> None:
+        """Append all that is there, each line in its file, and save the position. No worker writes any more.
+
+        Raises:
+            OSError, AuditBrokenError: the rest stays for the next start.
+        """
+        if self._turn_at:
+            self._turn()
+        while self.drain():
+            pass
+        self.save()
+
+    def _turn(self) -> None:
+        """Close the log's file: what comes now is for the next one."""
+        while self.drain():
+            pass
+        self._log.rotate()
+        self._file, self._turn_at = self._file + 1, 0.0
+        self.save()
+
     def save(self) -> None:
         """Sign a checkpoint, save the position, and remove segments that are in the log.
 
@@ -78,8 +134,9 @@ class Drain:
         """
         self._log.checkpoint()
         places = {str(number): [one.segment, one.offset, one.passed] for number, one in self._workers.items()}
-        saved = {"spool": self._name, "size": self._log.size, "workers": places}
+        saved = {"spool": self._name, "size": self._log.size, "file": self._file, "workers": places}
         write_whole(self._folder / POSITION, orjson.dumps(saved), mode=FILE_MODE, replace=True)
+        self._saved = self._log.signed
         for number, place in self._workers.items():
             folder = worker_folder(self._spool, number)
             for segment in segments(folder)[:-1]:
@@ -87,9 +144,9 @@ class Drain:
                     segment_path(folder, segment).unlink(missing_ok=True)
 
     def _drain_worker(self, folder: Path, place: _Worker) -> int:
-        """Append the lines that a worker has written since."""
+        """Append the lines that a worker has written since, for the current file of the log or an earlier one."""
         count = 0
-        numbers = [number for number in segments(folder) if number >= place.segment]
+        numbers = [number for number in segments(folder) if number >= place.segment and file_of(number) <= self._file]
         for number in numbers:
             if number > place.segment:
                 place.segment, place.offset = number, 0
@@ -102,23 +159,27 @@ class Drain:
             place.passed -= len(lines) - len(fresh)
             place.offset += whole
             count += len(fresh)
-            if len(data) == _AT_ONCE:
+            if len(data) == MOST_BYTES:
                 break  # there is more: the next call
         return count
 
-    def _find_position(self) -> None:
+    def _find_position(self, announced: int) -> int:
+        """Find where the reader was; returns the number of the log's file, the announced one in a new spool."""
         saved = _saved(self._folder)
+        self._file = announced
         if saved is None or saved["spool"] != self._name:
             self.save()  # before the first record: else a reader that is killed now could not know where it began
-            return
+            return announced
         size = saved["size"]
         if size > self._log.size:
             raise AuditBrokenError(f"{self._folder / POSITION} is of a log with {size} records")
         self._workers = {int(name): _Worker(*place) for name, place in saved["workers"].items()}
         for line in lines_from(self._folder, size):
-            worker = None if line.startswith(LOG_LINE) else _worker_of(line)
+            worker = _worker_of(line)
             if worker is not None:
                 self._workers.setdefault(worker, _Worker()).passed += 1
+        file: int = saved["file"]
+        return file
 
 
 def _worker_of(line: bytes) -> int | None:
@@ -135,7 +196,7 @@ def _read(path: Path, offset: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         left = os.fstat(descriptor).st_size - offset
-        return os.pread(descriptor, min(left, _AT_ONCE), offset) if left > 0 else b""
+        return os.pread(descriptor, min(left, MOST_BYTES), offset) if left > 0 else b""
     finally:
         os.close(descriptor)
 

@@ -153,16 +153,25 @@ class AuditLog:
         """Append an entry about the log itself, or about what decides; returns its index. Raises as `append`."""
         return self.append([self._own(event, **fields)])
 
-    def tend(self) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether the open file has the size or the age at which it is closed."""
+        file, limits = self._file, self._limits
+        if file is None or not file.size:
+            return False
+        return file.size >= limits.file_bytes or self._clock.wall() - self._began >= limits.file_seconds
+
+    def tend(self, *, rotates: bool = True) -> None:
         """Do what is due: sign a checkpoint, close the file, remove old ones. To be called every second or so.
+
+        `rotates`: whether a full file is closed here; else it is by `rotate`.
 
         Raises:
             OSError: something could not be done; the next call does it. What was appended is in the log.
             AuditBrokenError: see `append`.
         """
         limits, now = self._limits, self._clock.monotonic()
-        file, age = self._file, self._clock.wall() - self._began
-        if file is not None and file.size and (file.size >= limits.file_bytes or age >= limits.file_seconds):
+        if rotates and self.is_full:
             self.rotate()
         elif self.size - self.signed >= limits.records or now - self._signed_at >= limits.seconds:
             self.checkpoint()

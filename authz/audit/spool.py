@@ -1,31 +1,47 @@
 """The hand-over of records from workers to the log's writer: each worker appends to files of its own, in memory.
 
     SPOOL/id                          names this spool: after a restart of the machine it is another one
-    SPOOL/worker-0/0000000000000001   a segment: lines, as they will be in the log
+    SPOOL/file                        the number of the log's file, from 1, that workers write for now
+    SPOOL/status                      what the log's writer says of itself (`status.py`)
+    SPOOL/writers                     each worker locks it, so the log's writer knows when the last one is gone
+    SPOOL/worker-0/0000000100000000   a segment: lines, as they will be in the log; it begins with the number of the file
 
 Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
 survives only in the log. What could not be written whole is refused, and its segment ends there.
 Law 2: a worker writes and a reader removes. The newest segment of a worker always stays, so that numbers only grow.
 Law 3: bounded. With so many segments that no one has read, a worker's records are refused.
 Law 4: calls that return errors, never a mapping of memory: a full file system is an errno, not a signal.
+Law 5: all that is in a spool was written by our own user: a folder that another one owns or may write to is refused.
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Final
 
+from authz.core.audit.entry import MOST_LINE_BYTES
 from authz.core.errors import AuditUnavailableError
 from authz.system.regular_file import open_regular, read_regular, why
 from authz.system.whole_file import write_whole
 
 SEGMENT_BYTES: Final = 1 << 20
 MOST_SEGMENTS: Final = 64
+MOST_BYTES: Final = MOST_LINE_BYTES + 1
+"""The longest of what is handed over at once."""
+LOOK_S: Final = 0.2
+"""How often a worker looks at what the log's writer says."""
+_PER_FILE: Final = 10**8  # numbers of segments for one file of the log
 _WORKER: Final = "worker-"
 _ID: Final = "id"
+_FILE: Final = "file"
+_WRITERS: Final = "writers"
 _DIGITS: Final = 16
 _FOLDER_MODE: Final = 0o700
+_OTHERS: Final = 0o022
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -50,15 +66,22 @@ class SpoolWriter:
         with contextlib.suppress(FileExistsError):
             self._folder.mkdir(_FOLDER_MODE)
         self._descriptor, self._size = -1, segment_bytes  # the first record begins a segment
+        self._file = 1
+        self._alive = open_regular(spool / _WRITERS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        fcntl.flock(self._alive, fcntl.LOCK_SH)
 
-    def put(self, lines: bytes) -> bool:
+    def put(self, lines: bytes, file: int = 1) -> bool:
         """Accept lines with their newlines that belong together. True when they are in the segment.
 
+        `file` is the number of the log's file that they were made for; it never goes back.
+
         Raises:
-            AuditUnavailableError: they are not.
+            AuditUnavailableError: they are not, or they are longer than a reader reads at once.
         """
-        if self._size >= self._segment_bytes:
-            self._next()
+        if len(lines) > MOST_BYTES:
+            raise AuditUnavailableError(f"a record of {len(lines)} bytes is too long")
+        if self._size >= self._segment_bytes or file != self._file:
+            self._next(file)
         try:
             written = os.write(self._descriptor, lines)
         except OSError as error:
@@ -73,30 +96,35 @@ class SpoolWriter:
         """Close the segment. The reader takes what is in it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+        os.close(self._alive)
 
-    def _next(self) -> None:
-        """Begin a segment."""
+    def _next(self, file: int) -> None:
+        """Begin a segment for this file."""
         numbers = segments(self._folder)
         if len(numbers) >= self._most:
             raise AuditUnavailableError(f"{len(numbers)} segments of records wait to be logged")
-        path = segment_path(self._folder, numbers[-1] + 1 if numbers else 1)
+        number = max(file * _PER_FILE, numbers[-1] + 1 if numbers else 0)
+        path = segment_path(self._folder, number)
         try:
             descriptor = open_regular(path, _FLAGS)
         except OSError as error:
             raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._size = descriptor, 0
+        self._descriptor, self._size, self._file = descriptor, 0, file
 
 
 def made_spool(spool: Path) -> str:
     """Make the spool if it is missing; returns its name, which tells it from others at the same place.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or what is there is not a folder of our own.
     """
     with contextlib.suppress(FileExistsError):
         spool.mkdir(_FOLDER_MODE)
+    found = spool.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
+        raise OSError(errno.EPERM, "not a folder that only our own user may write to")
     write_whole(spool / _ID, secrets.token_hex(16).encode(), durable=False)
     return read_regular(spool / _ID, 64).decode()
 
@@ -124,6 +152,49 @@ def segments(folder: Path) -> list[int]:
     """
     names = os.listdir(folder)  # noqa: PTH208 asked a hundred times a second, and a Path for each name costs more
     return sorted(int(name) for name in names if len(name) == _DIGITS and name.isascii() and name.isdecimal())
+
+
+def file_of(segment: int) -> int:
+    """The number of the log's file that a segment's lines were made for."""
+    return segment // _PER_FILE
+
+
+def current_file(spool: Path) -> int:
+    """The number of the log's file that workers write for; 1 until one is announced.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        text = read_regular(spool / _FILE, _DIGITS)
+    except FileNotFoundError:
+        return 1
+    return int(text) if text.isdigit() else 1
+
+
+def announce(spool: Path, file: int) -> None:
+    """Let workers write for this file of the log from now on; they see it within `LOOK_S`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(spool / _FILE, b"%d" % file, replace=True, durable=False)
+
+
+def has_writers(spool: Path) -> bool:
+    """Whether a worker may still write to the spool.
+
+    Raises:
+        OSError: it cannot be known.
+    """
+    descriptor = open_regular(spool / _WRITERS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def segment_path(folder: Path, number: int) -> Path:

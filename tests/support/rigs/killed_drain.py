@@ -15,7 +15,7 @@ from pathlib import Path
 
 from authz.audit.drain import Drain
 from authz.audit.log import AuditLog, Limits
-from authz.audit.spool import SpoolWriter, made_spool
+from authz.audit.spool import SpoolWriter, current_file, made_spool
 from authz.core.errors import AuditUnavailableError
 from authz.system.clock import SystemClock
 from tests.support.factories.written_logs import KEY
@@ -46,14 +46,15 @@ def put_all(spool, worker, acknowledge=-1, records=RECORDS):
 def reader(folder, _acknowledge=-1):
     limits = Limits(records=5, seconds=1e9, file_bytes=1500)
     log = AuditLog(folder / "audit", [KEY], gate="eu-1", clock=SystemClock(), limits=limits)
-    drain = Drain(folder / "spool", folder / "audit", log)
+    drain = Drain(folder / "spool", folder / "audit", log, SystemClock(), turn_s=0)
     for turn in range(4):
         drain.drain()
         if turn < 2:  # another worker's records come meanwhile
             put_all(folder / "spool", 2 + turn, records=4)
             drain.drain()
-        log.tend()
+        drain.tend()
         drain.save()
+    drain.finish()
     log.close()
 
 
@@ -71,11 +72,11 @@ def each(folder, run, prepare):
 
 def drain_on(folder):
     log = AuditLog(folder / "audit", [KEY], gate="eu-1", clock=SystemClock(), limits=Limits(file_bytes=50_000))
-    drain = Drain(folder / "spool", folder / "audit", log)
+    drain = Drain(folder / "spool", folder / "audit", log, SystemClock(), turn_s=0)
     WRITE(1, b"started\n")
     for turn in count():
         drain.drain()
-        log.tend()
+        drain.tend()
         if turn % 20 == 19:
             drain.save()
 
@@ -86,7 +87,7 @@ def put_on(folder, worker):
     for number in count(begin):
         while True:
             try:
-                writer.put(record(worker, number))
+                writer.put(record(worker, number), current_file(folder / "spool"))
                 break
             except AuditUnavailableError:  # the reader is killed, or slow
                 os.sched_yield()

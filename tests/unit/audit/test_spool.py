@@ -11,10 +11,20 @@ import sys
 import pytest
 
 from authz.audit.drain import POSITION, Drain
-from authz.audit.spool import MOST_SEGMENTS, SpoolWriter, made_spool, segment_path, segments, worker_folder, workers
+from authz.audit.spool import (
+    MOST_SEGMENTS,
+    SpoolWriter,
+    has_writers,
+    made_spool,
+    segment_path,
+    segments,
+    worker_folder,
+    workers,
+)
 from authz.core.errors import AuditBrokenError, AuditUnavailableError
 from tests.support.factories.written_logs import findings, lines_of, opened
 from tests.support.rigs.killed_drain import RECORDS, put_all, record
+from tests.support.simulators.idp import SimClock
 
 RIG = "tests.support.rigs.killed_drain"
 
@@ -31,13 +41,11 @@ class Reader:
     def __init__(self, place):
         self.folder = place / "audit"
         self.log = opened(self.folder)
-        self.drain = Drain(place / "spool", self.folder, self.log)
+        self.drain = Drain(place / "spool", self.folder, self.log, SimClock(), turn_s=2)
 
     def finish(self):
         """Take what is there, and end."""
-        while self.drain.drain():
-            pass
-        self.drain.save()
+        self.drain.finish()
         self.log.close()
 
     def die(self):
@@ -101,6 +109,40 @@ def test_a_record_as_long_as_any_may_be_is_taken(place):
     reader.finish()
     assert len(lines_of(place / "audit")[3]) == 4 * 1024 * 1024
     assert of_worker(place / "audit", 0) == [1]
+
+
+def test_what_is_longer_than_a_reader_reads_at_once_is_refused(place):
+    reader = Reader(place)
+    writer = SpoolWriter(place / "spool", 0)
+    with pytest.raises(AuditUnavailableError, match="a record of 4194306 bytes is too long"):
+        writer.put(b"{" * (4 * 1024 * 1024 + 1) + b"\n")
+    writer.put(record(0, 1))
+    reader.finish()
+    assert of_worker(place / "audit", 0) == [1]
+
+
+@pytest.mark.parametrize("what", ["link", "open to others", "file"])
+def test_a_folder_that_others_could_write_to_is_no_spool(tmp_path, what):
+    spool = tmp_path / "spool"
+    if what == "file":
+        spool.touch()
+    elif what == "link":
+        (tmp_path / "elsewhere").mkdir(0o700)
+        spool.symlink_to(tmp_path / "elsewhere")
+    else:
+        spool.mkdir()
+        spool.chmod(0o777)
+    with pytest.raises(OSError, match="not a folder that only our own user may write to"):
+        made_spool(spool)
+
+
+def test_the_reader_knows_when_the_last_worker_is_gone(place):
+    assert not has_writers(place / "spool")
+    first, second = SpoolWriter(place / "spool", 0), SpoolWriter(place / "spool", 1)
+    first.close()
+    assert has_writers(place / "spool")
+    second.close()
+    assert not has_writers(place / "spool")
 
 
 def test_a_worker_is_refused_while_no_one_reads_and_goes_on_later(place):
