@@ -41,9 +41,13 @@ def serve(
     context = context_of(os.environ)
     data = files.read(context.settings if context else settings_path)
     settings = files.parse(data, settings_path, workers=context.count if context else workers, engine=engine)
-    _log_to_stderr(
-        logging.WARNING if quiet else settings.log.level.upper(), f" worker-{context.index}" if context else ""
-    )
+    writes_log = context is not None and context.writes_log
+    who = "" if context is None else " log-writer" if writes_log else f" worker-{context.index}"
+    _log_to_stderr(logging.WARNING if quiet else settings.log.level.upper(), who)
+    if context is not None and writes_log:
+        from authz.serve.supervisor import log_process  # noqa: PLC0415 see above; it needs no gRPC
+
+        click.get_current_context().exit(log_process.run(settings, context))
     tls = settings.tls
     choose_poller(settings.listen, client_ca=tls is not None and tls.client_ca is not None)
     if context is not None:
@@ -60,7 +64,7 @@ def serve(
 
 def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) -> int:
     """Serve with the workers that the settings request, or in this process."""
-    if settings.worker_count > 1:
+    if settings.worker_count > 1 or settings.audit.log:
         from authz.serve.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
 
         arguments = ["serve", "--settings", str(path), "--engine", settings.engine, *(["--quiet"] if quiet else [])]

@@ -93,7 +93,7 @@ class App:
         self.keys = self._key_store(fetcher)
         self.shadow = ShadowParts(settings, self.metrics, self._disagreements)
         self.policy = self._policy_file(lints=lints)
-        self.log = LogParts(settings, log_lock, worker)
+        self.log = LogParts(settings, log_lock, worker, self.clock)
         self.sink = self.log.sink
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None

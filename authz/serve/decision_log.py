@@ -1,17 +1,21 @@
 """The decision log of one process, from the settings: where lines go, and what of them is hidden.
 
+A signed log has one writer, a process of its own (`log_writer.py`); lines go to its spool.
+
 Law: where nothing is hidden, no check pays for it, and no file of salts is opened.
 """
 
 import sys
 from pathlib import Path
 
+from authz.audit.spool_sink import SpoolSink
 from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder
 from authz.check.redacting_recorder import RedactingRecorder
 from authz.ops.decision_log import DecisionSink
 from authz.ops.salts import Salts
 from authz.settings import Settings
+from authz.system.clock import Clock
 
 
 class LogParts:
@@ -21,16 +25,21 @@ class LogParts:
         settings: the settings.
         lock: a file to lock around writes, if other processes write to the log too.
         worker: the number of this process among its workers.
+        clock: the time, for a signed log.
 
     Raises:
         ConfigError: the log or the file of the salts cannot be used.
     """
 
-    def __init__(self, settings: Settings, lock: Path | None, worker: int) -> None:
+    def __init__(self, settings: Settings, lock: Path | None, worker: int, clock: Clock) -> None:
         hidden, gate, on_failure = settings.log.privacy, settings.gate_name, settings.audit.on_failure
         self.salts = Salts(Path(settings.salts), required=on_failure == "deny") if settings.salts else None
-        target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
-        self.sink = DecisionSink(target, capacity=settings.log.queue, on_failure=on_failure, lock=lock)
+        self.sink: DecisionSink | SpoolSink
+        if settings.audit.log:
+            self.sink = SpoolSink(Path(settings.spool), worker, gate=gate, clock=clock, on_failure=on_failure)
+        else:
+            target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
+            self.sink = DecisionSink(target, capacity=settings.log.queue, on_failure=on_failure, lock=lock)
         self.privacy: Privacy | None = None
         self.recorder = Recorder(self.sink, gate=gate, worker=worker)
         if hidden.drop or hidden.hash:

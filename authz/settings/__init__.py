@@ -21,7 +21,8 @@ from authz.core.documents.quantities import Duration, FormatVersion, Size
 from authz.core.errors import ConfigError, Problem
 from authz.core.messages import page_frame
 from authz.settings import cpus, endpoints, gate_name, named_files
-from authz.settings.checks import cookies_have_their_own_secret, disagreements, one_file_for_two, state_is_apart
+from authz.settings.audit import Audit, default_spool
+from authz.settings.checks import cookies_have_their_own_secret, disagreements, folders_are_apart, one_file_for_two
 from authz.settings.envoy import Envoy
 from authz.settings.gate_name import GateName
 from authz.settings.log import SALTS, Log
@@ -126,14 +127,6 @@ class Assertion(Section):
     lifetime: Duration = Field(60.0, ge=10, le=60, description="life of one assertion, at most 60s")
 
 
-class Audit(Section):
-    """Behaviour when a decision cannot be recorded."""
-
-    on_failure: Literal["deny", "allow"] = Field(
-        "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
-    )
-
-
 class Revocation(Section):
     """Ended sessions and revoked tokens."""
 
@@ -195,7 +188,7 @@ class Settings(Section):
     keys: Keys = Field(Keys(), description="fetching the issuers' keys")
     assertion: Assertion | None = Field(None, description="signed identity for upstreams")
     log: Log = Field(Log(), description="decision log and messages")
-    audit: Audit = Field(Audit(), description="when a decision cannot be recorded")
+    audit: Audit = Field(Audit(), description="the signed log, and when a decision cannot be recorded")
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     grants: Grants = Field(Grants(), description="temporary access on request")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
@@ -215,7 +208,12 @@ class Settings(Section):
     @property
     def salts(self) -> str:
         """The file of the salts; "" where nothing is hashed."""
-        return self.log.salts(self.state)
+        return self.log.salts(self.state, self.audit.log)
+
+    @property
+    def spool(self) -> str:
+        """The folder where workers hand records over to the writer of a signed log."""
+        return self.audit.spool or default_spool(self.audit.log)
 
     def files(self) -> Iterator[named_files.Named]:
         """Every file that the settings name, and that of the salts if no key names it."""
@@ -303,7 +301,7 @@ def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
     settings = named_files.absolute(settings, _folder(path))
     yield from one_file_for_two(settings, path)
     yield from cookies_have_their_own_secret(settings)
-    yield from state_is_apart(settings, path)
+    yield from folders_are_apart(settings, path)
 
 
 def _of_the_rest(rest: Salvaged[Settings], overrides: Mapping[str, object], path: Path) -> Iterator[Disagreement]:

@@ -30,6 +30,7 @@ def disagreements(settings: "Settings") -> Iterator[Disagreement]:
     yield from _keys_come_while_a_check_waits(settings)
     yield from _who_signs(settings)
     yield from _salts_have_a_place(settings)
+    yield from _one_log(settings)
     if settings.envoy is not None:
         yield from _envoy_finds_the_gate(settings)
         yield from _envoy_speaks_as_the_gate_listens(settings)
@@ -89,6 +90,23 @@ def _salts_have_a_place(settings: "Settings") -> Iterator[Disagreement]:
             "`hash` needs a file for the salts, and the decision log is none that one could be beside",
             "name it: `salts: salts`",
             without=(("log", "decisions"), SALTS, ("state",)),
+        )
+
+
+def _one_log(settings: "Settings") -> Iterator[Disagreement]:
+    """Decisions go to the signed log or to `log.decisions`. A signed log has the name of the assertions' issuer."""
+    if not settings.audit.log:
+        return
+    for name in ("decisions", "queue"):
+        if name in settings.log.model_fields_set:
+            text = f"`{name}` has no effect with `audit.log`, which takes the decisions"
+            yield Disagreement(("log", name), text, "remove one of the two", without=(("audit", "log"),))
+    if settings.assertion is None:
+        yield Disagreement(
+            ("audit", "log"),
+            "`audit.log` needs `assertion`: the log is named after its issuer",
+            "add the section `assertion`",
+            without=(("assertion",),),
         )
 
 
@@ -170,19 +188,19 @@ def cookies_have_their_own_secret(settings: "Settings") -> Iterator[Disagreement
         )
 
 
-def state_is_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
-    """Other files must not be in the state folder: the gate writes there under its own names."""
-    if not settings.state:
-        return
-    state = Path(os.path.realpath(settings.state))
-    found = [Named((), Use.READ, str(file)), *(one for one in named(settings) if one.loc != ("state",))]
-    for one in found:
-        place = Path(os.path.realpath(one.path))
-        if place.is_relative_to(state):
-            whose = f"`{one.key}` names" if one.loc else "these settings are in"
-            text = f"`state`: {whose} {place}, which is in that folder"
-            without = (("state",), one.loc) if one.loc else (("state",),)
-            yield Disagreement(("state",), text, "give the state a folder of its own", without=without)
+def folders_are_apart(settings: "Settings", file: Path) -> Iterator[Disagreement]:
+    """Other files must not be in the folders where the gate writes under its own names."""
+    folders = [one for one in named(settings) if one.use is Use.FOLDER]
+    found = [Named((), Use.READ, str(file)), *named(settings)]
+    for folder in folders:
+        inside = Path(os.path.realpath(folder.path))
+        for one in found:
+            place = Path(os.path.realpath(one.path))
+            if one.loc != folder.loc and place.is_relative_to(inside):
+                whose = f"`{one.key}` names" if one.loc else "these settings are in"
+                text = f"`{folder.key}`: {whose} {place}, which is in that folder"
+                without = (folder.loc, one.loc) if one.loc else (folder.loc,)
+                yield Disagreement(folder.loc, text, "give it a folder of its own", without=without)
 
 
 def _identities(path: str) -> frozenset[str | tuple[int, int]]:

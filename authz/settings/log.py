@@ -53,10 +53,12 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the messages on stderr")
     privacy: Privacy = Field(Privacy(), description="fields that name people")
 
-    def salts(self, state: str) -> str:
+    def salts(self, state: str, signed_log: str = "") -> str:
         """The file of the salts; "" where nothing is hashed, or where there is no place for them."""
         if not self.privacy.hash or self.privacy.salts:
             return self.privacy.salts
+        if signed_log:
+            return signed_log + _SUFFIX
         if self.decisions != _STDOUT and not self.decisions.startswith(_DEVICES):
             return self.decisions + _SUFFIX
         return f"{state}/salts" if state else ""

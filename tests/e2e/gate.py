@@ -98,15 +98,22 @@ class Gate:
     @property
     def workers(self):
         """The process ids of the workers by their index; one that is being replaced is not there."""
+        return {context["index"]: pid for pid, context in self._children() if not context["writes_log"]}
+
+    @property
+    def writer(self):
+        """The process id of the signed log's writer; None while there is none."""
+        return next((pid for pid, context in self._children() if context["writes_log"]), None)
+
+    def _children(self):
+        """The processes that the supervisor has started, with their contexts."""
         pid = self.process.pid
-        found = {}
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             with contextlib.suppress(OSError, ValueError, KeyError):
                 told = dict(
                     item.split("=", 1) for item in Path(f"/proc/{child}/environ").read_text().split("\0") if item
                 )
-                found[json.loads(told[VARIABLE])["index"]] = int(child)
-        return found
+                yield int(child), json.loads(told[VARIABLE])
 
     def __enter__(self):
         try:
@@ -132,8 +139,8 @@ class Gate:
         return self.process.wait(timeout)
 
     def kill(self):
-        """`kill -9`, and its workers have ended too: they notice a moment later, and may still write until then."""
-        workers = [os.pidfd_open(pid) for pid in self.workers.values()] if self.process.poll() is None else []
+        """`kill -9`, and its processes have ended too: they notice a moment later, and may still write until then."""
+        workers = [os.pidfd_open(pid) for pid, _ in self._children()] if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()
         for worker in workers:

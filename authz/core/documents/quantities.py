@@ -14,8 +14,8 @@ from authz.core.documents.wording import kind
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST: Final = 36500 * 86400.0  # a hundred years; Envoy and Python have limits of their own
-_SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB)")
-_BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
+_SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+_BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024, "GiB": 1024 * 1024 * 1024}
 
 
 def seconds(value: object) -> float:
@@ -37,11 +37,11 @@ def octets(value: object) -> int:
     """`"16KiB"` → 16384.
 
     Raises:
-        ValueError: it is not a whole number with a unit B, KiB, MiB.
+        ValueError: it is not a whole number with a unit B, KiB, MiB, GiB.
     """
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("write a size as a whole number and a unit: 512B, 16KiB or 1MiB")
+        raise ValueError("write a size as a whole number and a unit: 512B, 16KiB, 1MiB or 2GiB")
     return int(match[1]) * _BYTES[match[2]]
 
 
@@ -59,7 +59,7 @@ def format_version(value: object) -> object:
 
 def size_text(number: int) -> str:
     """`16384` → `"16KiB"`: a size as people write it."""
-    unit = next(name for name in ("MiB", "KiB", "B") if number % _BYTES[name] == 0)
+    unit = next(name for name in ("GiB", "MiB", "KiB", "B") if number % _BYTES[name] == 0)
     return f"{number // _BYTES[unit]}{unit}"
 
 

@@ -37,15 +37,15 @@ EVENTS: Final[Mapping[Event, Mapping[str, type]]] = MappingProxyType(
         Event.FILE: {"index": int, "file": str},
         Event.START: {"version": str, "unsigned": int, "cut": int},
         Event.STOP: {},
-        Event.GAP: {"count": int, "reason": str},
+        Event.GAP: {"worker": int, "count": int, "reason": str},
         Event.DROPPED: {"index": int, "count": int, "file": str},
         Event.KEYS: {"keys": list},
-        Event.POLICY: {"revision": str, "by": str},
-        Event.REVOCATION: {"kind": str, "issuer": str, "value": str, "until": int, "by": str},
-        Event.GRANT: {"action": str, "grant": str, "by": str},
+        Event.POLICY: {"worker": int, "revision": str, "by": str},
+        Event.REVOCATION: {"worker": int, "kind": str, "issuer": str, "value": str, "until": int, "by": str},
+        Event.GRANT: {"worker": int, "action": str, "grant": str, "by": str},
     }
 )
-"""The fields of each event, after those that all have, in their order."""
+"""The fields of each event, after those that all have, in their order. `worker` is who handed it over."""
 
 _OWN: Final = tuple(LogFields.__annotations__)
 

@@ -32,6 +32,7 @@ class WorkerSlot:
     """
 
     index: int
+    name: str
     process: subprocess.Popen[bytes] | None = None
     lifeline: socket.socket | None = None
     number: int = 0
@@ -67,14 +68,25 @@ class Fleet:
         count: how many.
         arguments: of the command, as the supervisor's own (`serve --settings …`).
         signing_keys: descriptors that every worker inherits.
+        writes_log: these are no workers: it is the one process that writes the signed log.
     """
 
-    def __init__(self, folder: Path, count: int, arguments: Sequence[str], signing_keys: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        arguments: Sequence[str],
+        signing_keys: tuple[int, ...] = (),
+        *,
+        writes_log: bool = False,
+    ) -> None:
         self._folder = folder
         self._count = count
         self._arguments = tuple(arguments)
         self._signing_keys = signing_keys
-        self.slots = tuple(WorkerSlot(index=index) for index in range(count))
+        self._writes_log = writes_log
+        name = "the log's writer" if writes_log else "worker {}"
+        self.slots = tuple(WorkerSlot(index=index, name=name.format(index)) for index in range(count))
 
     def context(self, slot: WorkerSlot, lifeline: int = -1) -> WorkerContext:
         """What a worker in that slot is given."""
@@ -84,6 +96,7 @@ class Fleet:
             folder=str(self._folder),
             lifeline=lifeline,
             signing_keys=self._signing_keys,
+            writes_log=self._writes_log,
         )
 
     def spawn(self, slot: WorkerSlot, now: float) -> None:

@@ -5,7 +5,8 @@ unexpectedly is replaced after a growing delay, and a failed start is retried af
 worker whose configuration prevents it from listening (status 2) ends everything, as it would alone. Shutdown: every
 worker drains; one that takes longer than allowed is killed, and that is logged.
 
-Start: assertion key → admin port bound → workers → keys and admin answer. Stop: workers → admin → keys → folder.
+Start: assertion key → admin port bound → the signed log's writer, until it takes records → workers → keys and admin
+answer. Stop: workers → the log's writer → admin → keys → folder.
 """
 
 import contextlib
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
 _MARGIN_S: Final = 5.0
+_START_S: Final = 0.05
+_LAST_LINES_S: Final = 10.0
 _USAGE: Final = 2
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _AWAITED: Final = frozenset({*_END, signal.SIGHUP, signal.SIGCHLD})
@@ -61,6 +64,7 @@ class Supervisor:
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
         self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
         self._fleet.context(self._fleet.slots[0]).settings.write_bytes(data)
+        self._writer = Fleet(self._folder, 1 if settings.audit.log else 0, arguments, writes_log=True)
         self._state = state_of(settings)
         self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)
         self._ending = threading.Event()
@@ -88,6 +92,8 @@ class Supervisor:
             keys.start()
             running.callback(keys.stop)
             running.callback(self._kill)
+            if not self._start_writer():
+                return self._status
             for slot in self._fleet.slots:
                 self._fleet.spawn(slot, time.monotonic())
             admin.start()
@@ -121,43 +127,67 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self._fleet.signal(signal.SIGHUP)
             now = time.monotonic()
-            hopeless = [ended for ended in self._fleet.reap() if not self._replace(ended, now, wanted=number in _END)]
+            gone = [*self._reaped(), *self._writer.reap()]
+            hopeless = [ended for ended in gone if not self._replace(ended, now, wanted=number in _END)]
             if number in _END or hopeless:
                 self._status = _USAGE if hopeless else 0
                 return
-            for slot in self._fleet.slots:
-                if slot.process is None and now >= slot.due:
-                    self._start_again(slot, now)
+            for fleet in (self._writer, self._fleet):
+                for slot in fleet.slots:
+                    if slot.process is None and now >= slot.due:
+                        self._start_again(fleet, slot, now)
 
-    def _start_again(self, slot: WorkerSlot, now: float) -> None:
+    def _start_writer(self) -> bool:
+        """Start the process that writes the signed log, if there is one; False if it cannot, or we are to end."""
+        for slot in self._writer.slots:
+            self._writer.spawn(slot, time.monotonic())
+            while not slot.listened:
+                received = signal.sigtimedwait(_AWAITED, _START_S)
+                if received is not None and received.si_signo in _END:
+                    self._end()
+                    return False
+                for ended in self._writer.reap():
+                    log.error("%s cannot start (%s)", slot.name, _received(ended.status))
+                    self._status = _USAGE
+                    return False
+        return True
+
+    def _reaped(self) -> list[Ended]:
+        """The workers that have ended since the last look."""
+        gone = self._fleet.reap()
+        for ended in gone:
+            self._view.ended(ended)
+        return gone
+
+    def _start_again(self, fleet: Fleet, slot: WorkerSlot, now: float) -> None:
         """Start the next worker; if the system cannot start a process, retry after a growing delay."""
         try:
-            self._fleet.spawn(slot, now)
+            fleet.spawn(slot, now)
         except OSError as error:
             delay = slot.back_off.after(0.0)
             slot.due = now + delay
-            log.error("worker %d cannot be started, the next try is in %.1f s: %s", slot.index, delay, error.strerror)  # noqa: TRY400 the text says it all
+            log.error("%s cannot be started, the next try is in %.1f s: %s", slot.name, delay, error.strerror)  # noqa: TRY400 the text says it all
         else:
             slot.restarts += 1
 
     def _pause(self) -> float:
         """The seconds until the next restart or look at the workers; SIGCHLD reports an end at once."""
         now = time.monotonic()
-        dues = [slot.due - now for slot in self._fleet.slots if slot.process is None]
+        slots = (*self._writer.slots, *self._fleet.slots)
+        dues = [slot.due - now for slot in slots if slot.process is None]
         return max(0.0, min([_LOOK_S, *dues]))
 
     def _replace(self, ended: Ended, now: float, *, wanted: bool) -> bool:
         """Record the end of a worker and when its successor starts; False if a successor could do no better."""
-        self._view.ended(ended)
         slot = ended.slot
         if wanted:
             return True
         if ended.status == _USAGE and not slot.listened:
-            log.error("worker %d cannot start", slot.index)
+            log.error("%s cannot start", slot.name)
             return False
         delay = slot.back_off.after(now - slot.started_at, served=ended.served)
         slot.due = now + delay
-        log.error("worker %d ended (%s), the next starts in %.1f s", slot.index, _received(ended.status), delay)
+        log.error("%s ended (%s), the next starts in %.1f s", slot.name, _received(ended.status), delay)
         return True
 
     def _end(self) -> None:
@@ -170,21 +200,30 @@ class Supervisor:
             received = signal.sigtimedwait(_AWAITED, _LOOK_S)
             if received is not None and received.si_signo == signal.SIGHUP:
                 self._fleet.signal(signal.SIGHUP)
-            for ended in self._fleet.reap():
+            for ended in self._reaped():
                 self._note_end(ended)
         log.info("all workers have ended")
+        self._end_writer()
+
+    def _end_writer(self) -> None:
+        """The log's writer logs what the workers left, signs it, and ends."""
+        self._writer.signal(signal.SIGTERM)
+        deadline = time.monotonic() + _LAST_LINES_S
+        while self._writer.running() and time.monotonic() < deadline:
+            signal.sigtimedwait(_AWAITED, _LOOK_S)
+            for ended in self._writer.reap():
+                self._note_end(ended)
 
     def _note_end(self, ended: Ended) -> None:
-        self._view.ended(ended)
         unborn = ended.status == -signal.SIGTERM and not ended.last_metrics
         if ended.status and not unborn:
-            log.error("worker %d ended badly: %s", ended.slot.index, _received(ended.status))
+            log.error("%s ended badly: %s", ended.slot.name, _received(ended.status))
             self._status = self._status or 1
 
     def _kill(self) -> None:
-        """Kill workers that still run: they did not drain in time, or we failed ourselves."""
-        for slot in self._fleet.running():
-            log.error("worker %d did not stop in time; killing it", slot.index)
+        """Kill processes that still run: they did not drain in time, or we failed ourselves."""
+        for slot in (*self._fleet.running(), *self._writer.running()):
+            log.error("%s did not stop in time; killing it", slot.name)
             self._status = self._status or 1
             if slot.process is not None:
                 slot.process.kill()

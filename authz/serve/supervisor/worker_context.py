@@ -16,13 +16,17 @@ VARIABLE: Final = "AUTHZ_WORKER"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerContext:
-    """One worker's context. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors."""
+    """One worker's context. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors.
+
+    `writes_log`: it serves no checks, it is the one process that writes the signed log.
+    """
 
     index: int
     count: int
     folder: str
     lifeline: int
     signing_keys: tuple[int, ...] = ()
+    writes_log: bool = False
 
     @property
     def settings(self) -> Path:

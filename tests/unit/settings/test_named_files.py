@@ -23,7 +23,7 @@ envoy:
         credential: {oauth2: {token_endpoint: "https://idp.test/t", client_id: me, client_secret_file: b.secret}}
 """
 WORDS = ("file", "certificate", "certificate's", "PEM", "folder")  # in the description of a key that names a file
-BUT = {"authz_tls_name", "tls_name", "admin", "path", "tls", "log", "envoy"}
+BUT = {"authz_tls_name", "tls_name", "admin", "path", "tls", "log", "envoy", "max_bytes", "keep"}
 
 
 def models(model=settings.Settings):

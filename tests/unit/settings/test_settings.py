@@ -69,7 +69,7 @@ audit: {on_failure: alow}
     assert problems(tmp_path, text) == [
         "2:1 unknown key `engin`",
         "3:10 write an address as host:port or unix:/absolute/path",
-        "4:23 write a size as a whole number and a unit: 512B, 16KiB or 1MiB",
+        "4:23 write a size as a whole number and a unit: 512B, 16KiB, 1MiB or 2GiB",
         "4:33 write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d",
         "6:12 write a duration as a number and a unit: 500ms, 90s, 15m, 1h or 7d",
         "7:21 expected `deny` or `allow`, found `alow`",

@@ -1,0 +1,71 @@
+"""What the log's writer says of itself to the workers and to the supervisor, in a file of the spool.
+
+Law: a status is whole or not there. One that is older than `SILENT_S` says nothing any more: its writer hangs or is gone.
+`beat` and ages are of this machine's monotonic clock, which all its processes share.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from authz.system.regular_file import read_regular
+from authz.system.whole_file import write_whole
+
+SILENT_S: Final = 5.0
+"""After so many seconds without a sign of the log's writer, records are refused."""
+_NAME: Final = "status"
+_MOST_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatus:
+    """The state of a log.
+
+    Attributes:
+        beat: when this was said.
+        failed: why records cannot be logged now, "" if they can.
+        size, signed: lines of the log, and how many of them the last checkpoint covers.
+        signed_at: when that was signed, in seconds since the epoch.
+        head: the checkpoint, a signed note.
+        waits_since: when the reader had last taken all that was there.
+        behind: whether something has come since.
+    """
+
+    beat: float
+    failed: str = ""
+    size: int = 0
+    signed: int = 0
+    signed_at: float = 0.0
+    head: str = ""
+    waits_since: float = 0.0
+    behind: bool = False
+
+    def oldest_s(self, now: float) -> float:
+        """At least so long has the oldest record waited to be logged, in seconds."""
+        return now - self.waits_since if self.behind else 0.0
+
+    def problem(self, now: float) -> str:
+        """Why no records can be taken now, "" if they can."""
+        if self.failed:
+            return self.failed
+        silent = now - self.beat
+        return f"the log's writer has said nothing for {silent:.0f} s" if silent > SILENT_S else ""
+
+
+def write_status(spool: Path, status: LogStatus) -> None:
+    """Say it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(spool / _NAME, orjson.dumps(asdict(status)), replace=True, durable=False)
+
+
+def read_status(spool: Path) -> LogStatus | None:
+    """What was said last; None if nothing was, or it cannot be read."""
+    try:
+        return LogStatus(**orjson.loads(read_regular(spool / _NAME, _MOST_BYTES)))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,195 @@
+"""The process that writes the signed log: takes records from the workers' spool, hashes, signs, rotates, removes.
+
+Law 1: it decides nothing and never speaks with Envoy, so it can be killed and started again at any time: what workers
+accepted is in the spool.
+Law 2: it ends after the last worker has ended, with everything in the log and signed. What it could not log stays in
+the spool for the next start, and that is reported.
+Law 3: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
+looked.
+"""
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from authz.audit.drain import Drain
+from authz.audit.log import AuditLog, Limits
+from authz.audit.signing import load_keys, origin_of
+from authz.audit.spool import has_writers
+from authz.audit.status import LogStatus, write_status
+from authz.core.errors import AuditBrokenError, ConfigError, Problem
+from authz.settings import Settings
+from authz.system.clock import Clock, SystemClock
+from authz.system.regular_file import why
+from authz.system.threads import Background
+
+log = logging.getLogger(__name__)
+
+_BUSY_S: Final = 0.01
+_IDLE_S: Final = 0.05
+_SAY_S: Final = 0.5
+_COMPRESS_S: Final = 5.0
+_PRINT_S: Final = 60.0
+_RETRY_S: Final = 0.25
+_MARGIN_S: Final = 5.0
+
+
+class LogWriter:
+    """Writes the log of one gate.
+
+    Args:
+        settings: name the log, its keys and the spool.
+        clock: tells the time.
+        show: prints a checkpoint, as a line of JSON.
+
+    Raises:
+        ConfigError: the log cannot be written, or is not what was signed; or a key cannot be used.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, show: Callable[[str], None]) -> None:
+        if settings.assertion is None:
+            raise LookupError("there is no `assertion` section")
+        audit = settings.audit
+        self._folder, self._spool = Path(audit.log), Path(settings.spool)
+        self._clock, self._show = clock, show
+        origin = origin_of(settings.assertion.issuer, settings.gate_name)
+        keys = load_keys([Path(name) for name in audit.keys], origin)
+        limits = Limits(
+            records=audit.checkpoints.records,
+            seconds=audit.checkpoints.every,
+            file_bytes=audit.files.max_bytes,
+            file_seconds=audit.files.max_age,
+            keep_bytes=audit.files.keep_bytes or 0,
+            keep_seconds=audit.files.keep or 0.0,
+        )
+        try:
+            self._log = AuditLog(self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits)
+            self._drain = Drain(self._spool, self._folder, self._log, clock)
+        except AuditBrokenError as error:
+            hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
+            raise ConfigError([Problem(str(self._folder), 0, 0, f"the log cannot be continued: {error}", hint)]) from None
+        except OSError as error:
+            raise ConfigError([Problem(str(self._folder), 0, 0, f"the log cannot be written: {why(error)}")]) from None
+        self._failed = ""
+        self._said_at = self._printed_at = float("-inf")
+        self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
+        self._empty_at, self._behind = clock.monotonic(), False
+        self._over = threading.Event()
+        self._compressor = Background(self._compress, name="log-compressor")
+
+    def begin(self) -> None:
+        """Say that records are taken, before the first worker looks."""
+        self._round()
+        self._say()
+
+    def run(self, over: Callable[[], bool], longest_s: float) -> int:
+        """Write until `over` and all workers have ended, or for `longest_s` seconds since; returns the exit status.
+
+        Raises:
+            AuditBrokenError: the log was changed by something else.
+        """
+        self._compressor.start()
+        deadline = float("inf")
+        try:
+            while True:
+                if ending := over():
+                    deadline = min(deadline, self._clock.monotonic() + longest_s)
+                    if not has_writers(self._spool) or self._clock.monotonic() > deadline:
+                        break
+                count = self._round()
+                self._say()
+                time.sleep(_RETRY_S if self._failed else _BUSY_S if count or ending else _IDLE_S)
+        finally:
+            self._over.set()
+        return self._finish()
+
+    def _round(self) -> int:
+        """Log what has come, and do what is due; returns how many lines that were."""
+        began = self._clock.monotonic()
+        try:
+            count = self._drain.drain()
+            self._drain.tend()
+        except OSError as error:
+            self._fail(f"the decision log cannot be written: {why(error)}")
+            return 0
+        if self._failed:
+            log.info("the decision log can be written again")
+            self._failed = ""
+        self._behind = count > 0
+        if not count:
+            self._empty_at = began
+        return count
+
+    def _fail(self, text: str) -> None:
+        if text != self._failed:
+            log.error("%s", text)
+        self._failed, self._behind = text, True
+        self._said_at = float("-inf")  # workers must know at once
+
+    def _say(self) -> None:
+        """Tell workers and supervisor how it is, and others which checkpoint there is."""
+        now, status = self._clock.monotonic(), self._log
+        if now - self._said_at < _SAY_S:
+            return
+        if status.signed != self._signed:
+            self._signed, self._signed_at = status.signed, self._clock.wall()
+        found = LogStatus(
+            beat=now,
+            failed=self._failed,
+            size=status.size,
+            signed=status.signed,
+            signed_at=self._signed_at,
+            head=status.head.decode(),
+            waits_since=self._empty_at,
+            behind=self._behind,
+        )
+        try:
+            write_status(self._spool, found)
+        except OSError as error:  # workers refuse when they hear nothing for long enough
+            self._fail(f"the spool cannot be written: {why(error)}")
+        else:
+            self._said_at = now
+        if now - self._printed_at >= _PRINT_S:
+            self._print()
+
+    def _print(self) -> None:
+        """Print the checkpoint, if it is a new one: whoever ships standard output is a witness."""
+        if self._log.head != self._printed:
+            self._show(json.dumps({"v": 1, "type": "checkpoint", "checkpoint": self._log.head.decode()}))
+            self._printed = self._log.head
+        self._printed_at = self._clock.monotonic()
+
+    def _finish(self) -> int:
+        """Log the rest, sign, and let go of the log."""
+        deadline = self._clock.monotonic() + _MARGIN_S
+        while True:
+            try:
+                self._drain.finish()
+                break
+            except OSError as error:
+                self._fail(f"the decision log cannot be written: {why(error)}")
+                if self._clock.monotonic() >= deadline:
+                    log.error("what is not in the log stays in %s: the next start logs it", self._spool)  # noqa: TRY400 said above
+                    return 1
+                time.sleep(_RETRY_S)
+        try:
+            self._log.close()
+        except OSError as error:
+            self._fail(f"the last lines of the decision log are not signed: {why(error)}")
+            return 1
+        self._print()
+        return 0
+
+    def _compress(self) -> None:
+        """Compress closed files, one after the other, beside the writer."""
+        while not self._over.wait(_COMPRESS_S):
+            try:
+                while self._log.compress() is not None and not self._over.is_set():
+                    pass
+            except OSError as error:
+                log.error("a closed file of the log cannot be compressed: %s", why(error))  # noqa: TRY400 the text says it all

@@ -1,0 +1,201 @@
+"""A gate that signs its log, as real processes: what an answer promises is in the log, whichever process is killed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from authz.core.edge import META_DECISION
+from tests.e2e.envoy_harness import wait_for
+from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
+from tests.support.simulators.idp import IdP
+
+SIGNED = TWO.replace(
+    "log: {{decisions: decisions.jsonl}}",
+    "audit: {{log: audit, keys: [audit.pem], spool: {spool}, checkpoints: {{every: 500ms}}}}",
+)
+AUTHZ = Path(sys.executable).with_name("authz")
+pause = threading.Event().wait
+
+
+class Signed(Pair):
+    """Two workers and the log's writer."""
+
+    def __init__(self, folder, idp, settings=SIGNED, **options):
+        self.spool = folder / "spool"
+        settings = settings.replace("{spool}", str(self.spool))
+        super().__init__(folder, idp, settings=settings, **options)
+
+    def records(self):
+        return [json.loads(line) for path in sorted((self.folder / "audit").glob("decisions*.jsonl")) for line in path.read_text().splitlines()]
+
+    def logged(self):
+        return {record["id"] for record in self.records() if record["type"] == "decision"}
+
+    def verified(self):
+        """What `authz audit verify` says."""
+        done = subprocess.run(
+            [AUTHZ, "audit", "verify", self.folder / "audit"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def idp():
+    with IdP([KEY]) as idp:
+        yield idp
+
+
+@pytest.fixture
+def gate(tmp_path, idp):
+    with Signed(tmp_path, idp) as gate:
+        yield gate
+
+
+def id_of(answer):
+    return answer.metadata[META_DECISION]
+
+
+class Load(threading.Thread):
+    """Asks one worker without a pause, and keeps the ids of all answers that allow."""
+
+    def __init__(self, gate, index):
+        super().__init__()
+        self.gate, self.index, self.ids, self.refused = gate, index, [], 0
+        self.over = False
+        self.credential = gate.token()
+
+    def run(self):
+        while not self.over:
+            try:
+                answer = self.gate.check(self.index, self.credential)
+            except grpc.RpcError:  # the worker was killed
+                self.gate.connect_again()
+                continue
+            if answer.http == 200:
+                self.ids.append(id_of(answer))
+            else:
+                self.refused += 1
+
+    def more(self, count):
+        """Wait for so many more answers."""
+        wanted = len(self.ids) + count
+        wait_for(lambda: len(self.ids) >= wanted, "no answers come", pause=pause, seconds=30)
+
+
+@contextlib.contextmanager
+def load(gate):
+    made = [Load(gate, index) for index in range(2)]
+    for one in made:
+        one.start()
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.over = True
+        for one in made:
+            one.join()
+
+
+def test_every_answer_is_in_the_log_and_the_log_verifies(gate):
+    ids = {id_of(gate.check(number % 2)) for number in range(50)}
+    wait_for(lambda: ids <= gate.logged(), "records are not logged", pause=pause)
+    assert gate.stop() == 0
+    assert "verified" in gate.verified()
+    assert [record["event"] for record in gate.records() if record["type"] == "log"][-1] == "stop"
+    assert not (gate.folder / "decisions.jsonl").exists()
+
+
+def test_no_answer_is_missing_whichever_process_is_killed(gate):
+    """Worker and writer are killed in turn under load, then the supervisor; each answer that left is logged once."""
+    with load(gate) as made:
+        for turn in range(6):
+            victim = gate.writer if turn % 2 == 0 else gate.workers[turn // 2 % 2]
+            os.kill(victim, signal.SIGKILL)
+            gate.until_gone([victim])
+            wait_for(lambda: gate.writer and len(gate.workers) == 2, "it is not replaced", pause=pause)
+            for one in made:
+                one.more(20)
+        gate.kill()
+        for one in made:
+            one.over = True
+    gate.verified()
+    found = [record["id"] for record in gate.records() if record["type"] == "decision"]
+    assert len(found) == len(set(found)), "each is there once"
+    assert {name for one in made for name in one.ids} <= set(found)
+    gate.start()
+    gate.connect_again()
+    last = id_of(gate.check(0))
+    assert gate.stop() == 0
+    assert last in gate.logged()
+    gate.verified()
+
+
+def test_a_writer_that_stands_still_is_noticed_and_nothing_is_allowed_until_it_goes_on(gate):
+    gate.check(0)
+    writer = gate.writer
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        for index in range(2):
+            wait_for(lambda: gate.check(index).http == 503, "it is not noticed", pause=pause, seconds=20)
+        ready = httpx.get(f"{gate.admin}/readyz")
+        assert ready.status_code == 503
+        assert "the log's writer has said nothing" in ready.text
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    wait_for(lambda: gate.check(0).http == 200, "it does not go on", pause=pause, seconds=20)
+
+
+def test_allow_counts_what_it_could_not_record_and_the_log_says_so(tmp_path, idp):
+    settings = SIGNED.replace("audit: {{", "audit: {{on_failure: allow, ")
+    with Signed(tmp_path, idp, settings) as gate:
+        gate.check(0)
+        writer = gate.writer
+        os.kill(writer, signal.SIGSTOP)
+        try:
+            wait_for(lambda: dropped(gate) > 0, "nothing is counted", pause=lambda s: (gate.check(0), pause(s)), seconds=20)
+            assert gate.check(0).http == 200
+        finally:
+            os.kill(writer, signal.SIGCONT)
+        wait_for(lambda: any(one.get("event") == "gap" for one in gate.records()), "no gap", pause=pause)
+        count = dropped(gate)
+        assert gate.stop() == 0
+        gaps = [one for one in gate.records() if one.get("event") == "gap"]
+        assert sum(one["count"] for one in gaps) == count
+        assert {one["worker"] for one in gaps} == {0}
+        gate.verified()
+
+
+def dropped(gate):
+    text = httpx.get(f"{gate.admin}/metrics").text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("authz_sink_dropped_total"))
+
+
+def test_a_log_that_was_changed_is_not_continued_and_the_gate_does_not_start(tmp_path, idp):
+    with Signed(tmp_path, idp) as gate:
+        gate.check(0)
+        gate.stop()
+    path = gate.folder / "audit" / "decisions.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"allow"', b'"deny" '))
+    done = subprocess.run(
+        [AUTHZ, "serve", "--settings", gate.settings], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "the log cannot be continued" in done.stderr
+    assert "decisions.jsonl:" in done.stderr
+
+
+def test_the_checkpoint_is_on_standard_output_in_readyz_and_in_the_metrics(gate):
+    gate.check(0)
+    assert gate.stop() == 0
+    printed = [json.loads(line) for line in gate.log.read_text().splitlines() if line.startswith('{"v": 1')]
+    assert printed[-1]["checkpoint"] == (gate.folder / "audit" / "checkpoint").read_text()
