@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from authz.core.edge import META_DECISION
+from authz.engine.contract import CHECK
 from tests.e2e.envoy_harness import wait_for
 from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
+from tests.support.rigs.service import message, read
 from tests.support.simulators.idp import IdP
 
 SIGNED = TWO.replace(
@@ -70,21 +72,16 @@ class Load(threading.Thread):
 
     def __init__(self, gate, index):
         super().__init__()
-        self.gate, self.index, self.ids, self.refused = gate, index, [], 0
-        self.over = False
-        self.credential = gate.token()
+        self.endpoint, self.ids, self.over = gate.endpoints[index], [], False
+        self.asked = message(headers=[("authorization", f"Bearer {gate.token()}".encode())])
 
     def run(self):
         while not self.over:
-            try:
-                answer = self.gate.check(self.index, self.credential)
-            except grpc.RpcError:  # the worker was killed
-                self.gate.connect_again()
-                continue
-            if answer.http == 200:
-                self.ids.append(id_of(answer))
-            else:
-                self.refused += 1
+            with contextlib.suppress(grpc.RpcError), grpc.insecure_channel(self.endpoint) as channel:
+                call = channel.unary_unary(CHECK)
+                while not self.over:  # until the worker is killed
+                    answer = read(call(self.asked, timeout=10))
+                    self.ids += [id_of(answer)] if answer.http == 200 else []
 
     def more(self, count):
         """Wait for so many more answers."""
