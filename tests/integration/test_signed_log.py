@@ -1,5 +1,6 @@
 """A gate that signs its log, as real processes: what an answer promises is in the log, whichever process is killed."""
 
+import base64
 import contextlib
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -173,8 +175,7 @@ def test_allow_counts_what_it_could_not_record_and_the_log_says_so(tmp_path, idp
 
 
 def dropped(gate):
-    text = httpx.get(f"{gate.admin}/metrics").text
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("authz_sink_dropped_total"))
+    return gate.metric("authz_sink_dropped_total")
 
 
 def test_a_log_that_was_changed_is_not_continued_and_the_gate_does_not_start(tmp_path, idp):
@@ -192,7 +193,16 @@ def test_a_log_that_was_changed_is_not_continued_and_the_gate_does_not_start(tmp
 
 
 def test_the_checkpoint_is_on_standard_output_in_readyz_and_in_the_metrics(gate):
-    gate.check(0)
+    count = len({id_of(gate.check(0)) for _ in range(5)})
+    wait_for(lambda: len(gate.logged()) == count, "records are not logged", pause=pause)
+    wait_for(lambda: gate.metric("authz_log_records") == gate.metric("authz_log_checkpoint_records") > count, "", pause=pause)
+    head = (gate.folder / "audit" / "checkpoint").read_text()
+    shown = httpx.get(f"{gate.admin}/readyz").json()["log"]
+    assert shown == {"records": len(gate.records()), "checkpoint": head}
+    root = base64.b64decode(head.splitlines()[2])
+    assert gate.metric("authz_log_checkpoint_root") == int.from_bytes(root[:6])
+    assert gate.metric("authz_log_checkpoint_timestamp_seconds") == pytest.approx(time.time(), abs=30)
+    assert gate.metric("authz_log_failed") == gate.metric("authz_log_writer_restarts_total") == 0
     assert gate.stop() == 0
     printed = [json.loads(line) for line in gate.log.read_text().splitlines() if line.startswith('{"v": 1')]
     assert printed[-1]["checkpoint"] == (gate.folder / "audit" / "checkpoint").read_text()

@@ -30,6 +30,7 @@ from authz.serve.signing_keys import load_keys
 from authz.serve.supervisor.fleet import Ended, Fleet, WorkerSlot
 from authz.serve.supervisor.frozen_keys import freeze, frozen
 from authz.serve.supervisor.key_socket import KeyServer
+from authz.serve.supervisor.log_view import LogView
 from authz.serve.supervisor.shared_keys import SharedFetcher
 from authz.serve.supervisor.view import FleetView
 from authz.settings import Settings
@@ -66,7 +67,9 @@ class Supervisor:
         self._fleet.context(self._fleet.slots[0]).settings.write_bytes(data)
         self._writer = Fleet(self._folder, 1 if settings.audit.log else 0, arguments, writes_log=True)
         self._state = state_of(settings)
-        self._view = FleetView(self._fleet, self._state.failed) if self._state else FleetView(self._fleet)
+        self._log = LogView(settings, self._writer)
+        failed = self._state.failed if self._state else lambda: False
+        self._view = FleetView(self._fleet, failed, self._log.metrics)
         self._ending = threading.Event()
         self._status = 0
 
@@ -116,7 +119,8 @@ class Supervisor:
             return Readiness(ready=False, reasons=("ending",), details={"revision": ""})
         now, runs = self._view.readiness(), self._settings.run_identity
         kept = self._state.problems() if self._state is not None else ()
-        now = replace(now, reasons=(*now.reasons, *threads.problems(), *kept))
+        now = replace(now, reasons=(*now.reasons, *threads.problems(), *kept, *self._log.problems()))
+        now = replace(now, details={**now.details, **self._log.details()})
         return replace(now, details={**now.details, "run_identity": runs.report}) if runs is not None else now
 
     def _keep_running(self) -> None:

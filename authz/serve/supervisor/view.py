@@ -8,7 +8,7 @@ Law 2: 503 about temporary access means that nothing has changed; 504 that a wor
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -38,9 +38,14 @@ _LOOKS_PER_COUNT: Final = 10
 class FleetView:
     """What the workers of a fleet report about themselves, as one."""
 
-    def __init__(self, fleet: Fleet, state_failed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        state_failed: Callable[[], bool] = lambda: False,
+        of_log: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
         self._fleet = fleet
-        self._state_failed = state_failed
+        self._state_failed, self._of_log = state_failed, of_log
         self._totals = Totals()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
@@ -109,6 +114,7 @@ class FleetView:
     def _collect(self) -> Iterator[Metric]:
         own = (*self._own.collect(), state_family(failed=self._state_failed()))
         yield from self._totals.collect(self._metrics(), own)
+        yield from self._of_log()
         yield from families(self._states(), {slot.index: slot.restarts for slot in self._fleet.slots})
 
 

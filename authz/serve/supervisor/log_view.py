@@ -1,0 +1,76 @@
+"""What the signed log's writer says, for the admin port: its state, and the checkpoint that others can keep.
+
+Law: this process never opens the log. It shows what the writer said last, and says when that is too old.
+"""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from authz.audit.status import LogStatus, read_status
+from authz.keys import SystemClock
+from authz.serve.supervisor.fleet import Fleet
+from authz.settings import Settings
+
+_ROOT_LINE: Final = 2
+_ROOT_BYTES: Final = 6  # a metric is a float of 53 bits
+
+
+class LogView:
+    """The log as its writer describes it; nothing where there is none.
+
+    Args:
+        settings: of the gate.
+        writer: the process.
+    """
+
+    def __init__(self, settings: Settings, writer: Fleet) -> None:
+        self._spool = Path(settings.spool) if settings.audit.log else None
+        self._writer, self._clock = writer, SystemClock()
+
+    def problems(self) -> list[str]:
+        """Why records cannot be logged now."""
+        if self._spool is None:
+            return []
+        status = read_status(self._spool)
+        text = status.problem(self._clock.monotonic()) if status is not None else "the log's writer has not begun"
+        return [text] if text else []
+
+    def details(self) -> dict[str, object]:
+        """For `/readyz`: how many lines the log has, and its checkpoint."""
+        status = self._status()
+        return {"log": {"records": status.size, "checkpoint": status.head}} if status is not None else {}
+
+    def metrics(self) -> Iterator[Metric]:
+        """The metrics of the log."""
+        status = self._status()
+        if status is None:
+            return
+        text = "Lines in the signed log."
+        yield GaugeMetricFamily("authz_log_records", text, status.size)
+        text = "Lines that the log's last checkpoint covers."
+        yield GaugeMetricFamily("authz_log_checkpoint_records", text, status.signed)
+        text = "Time of the log's last checkpoint, in seconds since the epoch."
+        yield GaugeMetricFamily("authz_log_checkpoint_timestamp_seconds", text, status.signed_at)
+        text = "First 48 bits of the root hash in the log's last checkpoint: of the same number of lines, it never differs."
+        yield GaugeMetricFamily("authz_log_checkpoint_root", text, root_number(status.head))
+        text = "Whether records cannot be logged now."
+        yield GaugeMetricFamily("authz_log_failed", text, int(bool(status.problem(self._clock.monotonic()))))
+        text = "Age of the oldest record that waits to be logged."
+        yield GaugeMetricFamily("authz_log_lag_seconds", text, status.oldest_s(self._clock.monotonic()))
+        text = "Times that the log's writer was started because the one before it had ended."
+        yield CounterMetricFamily("authz_log_writer_restarts", text, sum(slot.restarts for slot in self._writer.slots))
+
+    def _status(self) -> LogStatus | None:
+        return read_status(self._spool) if self._spool is not None else None
+
+
+def root_number(head: str) -> int:
+    """The first 48 bits of the root in a checkpoint, as a number that a metric can hold; 0 if there is none."""
+    lines = head.split("\n")
+    if len(lines) <= _ROOT_LINE:
+        return 0
+    return int.from_bytes(base64.b64decode(lines[_ROOT_LINE])[:_ROOT_BYTES])
