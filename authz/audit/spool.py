@@ -93,13 +93,17 @@ class SpoolWriter:
         return True
 
     def close(self) -> None:
-        """Close the segment. The reader takes what is in it."""
+        """Close the segment: the reader takes what is in it, and nothing is accepted any more."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        os.close(self._alive)
+        if self._alive >= 0:
+            os.close(self._alive)
+        self._descriptor, self._size, self._alive = -1, self._segment_bytes, -1
 
     def _next(self, file: int) -> None:
         """Begin a segment for this file."""
+        if self._alive < 0:
+            raise AuditUnavailableError("the hand-over of records is closed")
         numbers = segments(self._folder)
         if len(numbers) >= self._most:
             raise AuditUnavailableError(f"{len(numbers)} segments of records wait to be logged")

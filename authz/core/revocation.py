@@ -236,17 +236,26 @@ class Revoked:
         before, _until = self._subjects.get((claims.issuer, _short(claims.subject)), (None, 0))
         return before is not None and (claims.issued_at is None or claims.issued_at <= before + clock_skew)
 
-    def add(self, revocations: Iterable[Revocation]) -> None:
-        """Revoke these too. Of two that name the same, the longer one is kept."""
+    def add(self, revocations: Iterable[Revocation]) -> list[Revocation]:
+        """Revoke these too; returns those that were not revoked yet, or not for as long.
+
+        Of two that name the same, the longer one is kept.
+        """
+        news = []
         for revocation in revocations:
             if revocation.kind is Kind.SUBJECT:
                 name = revocation.issuer, _short(revocation.value)
                 before, until = self._subjects.get(name, (0, 0))
-                self._subjects[name] = max(before, revocation.before), max(until, revocation.until)
+                after = max(before, revocation.before), max(until, revocation.until)
+                is_new = after != (before, until)
+                self._subjects[name] = after
             else:
                 mark = self._mark(revocation.issuer, revocation.kind, revocation.value)
+                is_new = revocation.until > self._marks.get(mark, 0)
                 self._marks[mark] = max(revocation.until, self._marks.get(mark, 0))
+            news += [revocation] if is_new else []
             self.any = True
+        return news
 
     def revoke(self, attempt: PendingRevocation, _done: Callable[[], None]) -> bool:
         """Revoke at once, in this memory alone; see `authz.check.parts.Revoker`."""

@@ -97,9 +97,17 @@ class App:
         self.sink = self.log.sink
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
-        self.revoker = Revoker(revoked, file, self.clock)
+        saw = self.log.enter_revocation if lints else None  # one worker logs for all
+        self.revoker = Revoker(revoked, file, self.clock, saw)
         self.grants = GrantParts(
-            settings, self.keys, self.clock, self.metrics, revoked=revoked, policy=self._in_force, announces=lints
+            settings,
+            self.keys,
+            self.clock,
+            self.metrics,
+            revoked=revoked,
+            policy=self._in_force,
+            announces=lints,
+            saw=self.log.enter_grant,
         )
         authenticator = self._authenticator(revoked)
         self.runs = self._runs(signing_keys, authenticator, replays)
@@ -316,6 +324,7 @@ class App:
         self.metrics.issuers(issuer.name for issuer in issuers)
         self.keys.configure(issuers)
         self.shadow.beside(policy)
+        self.log.enter_policy(policy)
 
     def _key_event(self, name: str, result: str) -> None:
         self.metrics.key_refresh(name, result)

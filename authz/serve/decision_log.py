@@ -7,15 +7,22 @@ Law: where nothing is hidden, no check pays for it, and no file of salts is open
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from authz.audit.spool_sink import SpoolSink
 from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder
 from authz.check.redacting_recorder import RedactingRecorder
+from authz.core.grants.events import Approved, Ended, Requested
+from authz.core.policy import Policy
+from authz.core.record import Event
+from authz.core.revocation import Kind, Revocation
 from authz.ops.decision_log import DecisionSink
 from authz.ops.salts import Salts
 from authz.settings import Settings
 from authz.system.clock import Clock
+
+_ACTIONS: Final = {Requested: "request", Approved: "approve", Ended: "end"}
 
 
 class LogParts:
@@ -34,6 +41,7 @@ class LogParts:
     def __init__(self, settings: Settings, lock: Path | None, worker: int, clock: Clock) -> None:
         hidden, gate, on_failure = settings.log.privacy, settings.gate_name, settings.audit.on_failure
         self.salts = Salts(Path(settings.salts), required=on_failure == "deny") if settings.salts else None
+        self._hides_people = not {"subject", "user"}.isdisjoint((*hidden.drop, *hidden.hash))
         self.sink: DecisionSink | SpoolSink
         if settings.audit.log:
             self.sink = SpoolSink(Path(settings.spool), worker, gate=gate, clock=clock, on_failure=on_failure)
@@ -45,6 +53,33 @@ class LogParts:
         if hidden.drop or hidden.hash:
             self.privacy = Privacy(hidden.drop, hidden.hash, self.salts)
             self.recorder = RedactingRecorder(self.sink, gate=gate, worker=worker, privacy=self.privacy)
+
+    def enter_policy(self, policy: Policy) -> None:
+        """A policy decides from now on."""
+        self._enter(Event.POLICY, revision=policy.revision, by="")
+
+    def enter_revocation(self, revocation: Revocation) -> None:
+        """A session, a token or a subject is revoked from now on."""
+        hidden = revocation.kind is Kind.SUBJECT and self._hides_people
+        self._enter(
+            Event.REVOCATION,
+            kind=str(revocation.kind),
+            issuer=revocation.issuer,
+            value="" if hidden else revocation.value,
+            until=revocation.until,
+            by="" if self._hides_people else revocation.note,
+        )
+
+    def enter_grant(self, event: Requested | Approved | Ended) -> None:
+        """Temporary access was asked for, approved or ended."""
+        action, by = _ACTIONS[type(event)], event.holder if isinstance(event, Requested) else event.by
+        who = str(by) if by is not None and not self._hides_people else ""
+        self._enter(Event.GRANT, action=action, grant=event.id, by=who)
+
+    def _enter(self, event: Event, **fields: object) -> None:
+        """What decides is in the signed log too, beside the decisions."""
+        if isinstance(self.sink, SpoolSink):
+            self.sink.enter(event, **fields)
 
     def problems(self) -> list[str]:
         """Notes for the operator, for `/readyz`."""

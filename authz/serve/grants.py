@@ -9,6 +9,7 @@ from pathlib import Path
 from authz.authn.sessions import Authenticator
 from authz.core.clock import Clock
 from authz.core.grants import Granted
+from authz.core.grants.events import Event
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
 from authz.keys import KeyStore
@@ -32,6 +33,7 @@ class GrantParts:
         revoked: what is revoked.
         policy: the policy in force.
         announces: this process logs what `authz grant --local` recorded.
+        saw: is called with each event that is logged here.
 
     Attributes:
         granted: what checks read; None where there are no grants.
@@ -50,6 +52,7 @@ class GrantParts:
         revoked: Revoked,
         policy: Callable[[], Policy | None],
         announces: bool,
+        saw: Callable[[Event], None] = lambda _event: None,
     ) -> None:
         self.granted: Granted | None = None
         self._granter: Granter | None = None
@@ -59,7 +62,7 @@ class GrantParts:
             return
         self.granted = Granted()
         path = Path(settings.grants.file)
-        self._granter = granter = Granter(self.granted, path, clock, announces=announces)
+        self._granter = granter = Granter(self.granted, path, clock, announces=announces, saw=saw)
         authenticator = Authenticator(
             capacity=_CACHED_TOKENS,
             max_token_bytes=settings.limits.token_bytes,

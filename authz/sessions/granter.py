@@ -46,12 +46,22 @@ class Granter:
         path: the grants file.
         clock: the time.
         announces: this process logs what no worker has logged: the events of `authz grant … --local`.
+        saw: is called with each event that is logged here.
 
     Raises:
         ConfigError: the file cannot be made, locked, written or read.
     """
 
-    def __init__(self, granted: Granted, path: Path, clock: Clock, *, announces: bool = True) -> None:
+    def __init__(
+        self,
+        granted: Granted,
+        path: Path,
+        clock: Clock,
+        *,
+        announces: bool = True,
+        saw: Callable[[Event], None] = lambda _event: None,
+    ) -> None:
+        self._saw = saw
         self._granted = granted
         self._path = path
         self._clock = clock
@@ -263,6 +273,7 @@ class Granter:
             self._log(event)
 
     def _log(self, event: Event) -> None:
+        self._saw(event)
         grant = self._file.ledger.get(event.id)
         if grant is None:
             return

@@ -11,13 +11,13 @@ fill must not block them. Without a file there is only this process's memory.
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from authz.core.clock import Clock
 from authz.core.errors import ConfigError, Problem
-from authz.core.revocation import MOST, PendingRevocation, Revoked, Shares
+from authz.core.revocation import MOST, PendingRevocation, Revocation, Revoked, Shares
 from authz.sessions.revocation_file import RevocationFile
 from authz.system.threads import Background
 
@@ -37,13 +37,21 @@ class Revoker:
         revoked: what is in force; checks read it.
         path: the revocation file; None keeps everything in memory.
         clock: the time, for expiry.
+        saw: is called with each revocation that comes into force here, but not with those that are there at the start.
 
     Raises:
         ConfigError: the file cannot be made, locked, written or read.
     """
 
-    def __init__(self, revoked: Revoked, path: Path | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        revoked: Revoked,
+        path: Path | None,
+        clock: Clock,
+        saw: Callable[[Revocation], None] | None = None,
+    ) -> None:
         self._revoked = revoked
+        self._saw: Callable[[Revocation], None] | None = None
         self._path = path
         self._file = RevocationFile(path) if path is not None else None
         self._clock = clock
@@ -61,6 +69,7 @@ class Revoker:
             except OSError as error:
                 problem = Problem(str(path), 0, 0, f"the revocation file cannot be used: {error.strerror}")
                 raise ConfigError([problem]) from None
+        self._saw = saw
 
     def start(self) -> None:
         """Begin to write, and read what was added since this was made."""
@@ -84,7 +93,9 @@ class Revoker:
             return False
         if self._file is None:
             with self._lock:
-                return self._revoked.revoke(attempt, done)
+                self._add([attempt.revocation])
+            attempt.made = True
+            return False
         try:
             self._queue.put_nowait((attempt, done))
         except queue.Full:
@@ -124,10 +135,15 @@ class Revoker:
         with self._lock:
             news = file.news()
             now = self._clock.wall()
-            self._revoked.add(revocation for revocation in news.revocations if not revocation.is_over(now))
+            self._add(revocation for revocation in news.revocations if not revocation.is_over(now))
             if news.broken > self._broken:
                 log.error("%s: %d line(s) are not revocations and were skipped", self._path, news.broken)
             self._lines, self._broken = news.lines, news.broken
+
+    def _add(self, revocations: Iterable[Revocation]) -> None:
+        for revocation in self._revoked.add(revocations):
+            if self._saw is not None:
+                self._saw(revocation)
 
     def _run(self) -> None:
         """The thread: everything that waits is written at once."""
@@ -162,7 +178,7 @@ class Revoker:
         else:
             self._failures.pop("write", None)
             with self._lock:
-                self._revoked.add(revocations)
+                self._add(revocations)
             for attempt, _done in waiting:
                 attempt.made = True
         finally:

@@ -83,7 +83,7 @@ def others(kind, now):
     elif kind.get("pattern", "").endswith("(ms|s|m|h|d)$"):
         seconds = float(re.sub("[a-z]", "", str(now or 1)))
         candidates = [f"{seconds * 0.9:g}s", f"{seconds * 1.1:g}s", f"{seconds + 1:g}s"]
-    elif kind.get("pattern", "").endswith("(B|KiB|MiB)$"):
+    elif kind.get("pattern", "").endswith("(B|KiB|MiB|GiB)$"):
         octets = int(re.sub("[A-Za-z]", "", str(now or 1)))
         candidates = [f"{octets + 1}B", f"{octets + 65536}B", f"{octets * 1024 + 1}B", f"{octets + 1}KiB"]
     else:

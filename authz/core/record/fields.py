@@ -214,6 +214,7 @@ class LogFields(TypedDict):
 class LogEntry(LogFields, total=False):
     """What happened to the log, or to what decides: an entry has the fields of its event."""
 
+    worker: Annotated[int, "`gap`, `policy`, `revocation`, `grant`: number of the worker process"]
     index: Annotated[
         int, "`file`: index of this entry, so all files before have so many; `dropped`: of the first removed one"
     ]

@@ -109,6 +109,16 @@ def test_of_two_that_name_the_same_the_longer_one_counts():
     assert table._subjects == {}
 
 
+@pytest.mark.parametrize("kind", [Kind.SID, Kind.SUBJECT])
+def test_what_is_revoked_already_for_as_long_is_no_news(kind):
+    table = revoked()
+    first, longer = revocation(kind, "alice", until=NOW + 10), revocation(kind, "alice", until=NOW + 20)
+    other = revocation(kind, "bob", until=NOW + 10)
+    assert table.add([first, first, other]) == [first, other]
+    assert table.add([first, longer, longer]) == [longer]
+    assert table.add([first, longer, other]) == []
+
+
 # --- what is forgotten
 
 

@@ -7,6 +7,8 @@ value that stands only there has reached nobody.
 
 import json
 import logging
+import os
+import shutil
 import threading
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from authz.envoy_config.provider import Provider, complete
 from authz.envoy_config.secrets import sds_files
 from authz.keys import SystemClock
 from authz.serve.app import App
+from authz.serve.log_writer import LogWriter
 from authz.serve.supervisor.run import Supervisor
 from authz.settings.certificates import Certificates
 from tests.support.object_graph import facts
@@ -120,6 +123,14 @@ envoy:
     destinations:
       - {{name: a, address: "10.0.0.1:80", hosts: [a.test], insecure_credential: true, credential: {{secret_file: d}}}}
 """
+LOGGED = """
+version: 1
+workers: 1
+listen: ["unix:{folder}/authz.sock"]
+admin: {{listen: "unix:{folder}/admin.sock"}}
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+audit: {{log: audit, keys: [audit.pem], spool: spool, files: {{keep: 2592000s}}}}
+"""
 
 
 # Not looked into: the settings, what ticks, and what watches every certificate but uses none.
@@ -141,6 +152,8 @@ class Made:
         self._file.write_text(json.dumps(document))
 
     def for_envoy(self):
+        if settings.load(self._file).envoy is None:
+            return []
         made = complete(settings.load(self._file), str(self._file), discover)
         planes = {"inbound": None, "egress": None, "execution": None}
         alone = [{**planes, one: getattr(made.edge, one)} for one in planes if getattr(made.edge, one)]
@@ -157,11 +170,25 @@ class Made:
         self._built.clear()
         ended = CliRunner().invoke(main, ["serve", "--settings", str(self._file)], catch_exceptions=False)
         assert ended.exit_code == 0, ended.output
+        self._built += self._of_log(settings.load(self._file))
         found = facts(list(self._built), opaque=OPAQUE)
-        for app in self._built:
-            if isinstance(app, App):
-                stop(app)
+        for made in self._built:
+            if isinstance(made, App):
+                stop(made)
+            elif isinstance(made, Supervisor):
+                for descriptor in made._fleet._signing_keys:
+                    os.close(descriptor)
+            elif isinstance(made, LogWriter):
+                made.begin()
+                assert made.run(lambda: True, 0) == 0
+                for folder in (made._folder, made._spool):  # a log of other settings cannot be continued
+                    shutil.rmtree(folder)
         return found
+
+    @staticmethod
+    def _of_log(made):
+        """The processes that the supervisor starts where the log is signed: they read the settings themselves."""
+        return [LogWriter(made, SystemClock(), lambda _text: None), App(made, worker=1)] if made.audit.log else []
 
 
 @cache
@@ -233,7 +260,7 @@ def worlds(tmp_path_factory):
         patch.setattr(App, "run", lambda app, _started: built.append(app) or 0)
         patch.setattr(Supervisor, "run", lambda supervisor: built.append(supervisor) or 0)
         patch.setattr(logging, "basicConfig", lambda **named: built.append(named))
-        yield [World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN)]
+        yield [World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN, LOGGED)]
 
 
 LEAVES = list(leaves(settings.Settings.model_json_schema(), yaml.safe_load(COMPLETE.format(folder="/run", ca=CA))))
