@@ -24,7 +24,7 @@ from tests.support.simulators.idp import IdP
 
 SIGNED = TWO.replace(
     "log: {{decisions: decisions.jsonl}}",
-    "audit: {{log: audit, keys: [audit.pem], spool: {spool}, checkpoints: {{every: 500ms}}}}",
+    "audit: {{log: audit, keys: [audit.pem], spool: {spool}, checkpoints: {{every: 500ms}}}}\nrevocation: {{file: revoked}}",
 )
 AUTHZ = Path(sys.executable).with_name("authz")
 pause = threading.Event().wait
@@ -40,6 +40,10 @@ class Signed(Pair):
 
     def records(self):
         return [json.loads(line) for path in sorted((self.folder / "audit").glob("decisions*.jsonl")) for line in path.read_text().splitlines()]
+
+    def entries(self, event):
+        """The entries of the log about this."""
+        return [record for record in self.records() if record.get("event") == event]
 
     def logged(self):
         return {record["id"] for record in self.records() if record["type"] == "decision"}
@@ -165,10 +169,10 @@ def test_allow_counts_what_it_could_not_record_and_the_log_says_so(tmp_path, idp
             assert gate.check(0).http == 200
         finally:
             os.kill(writer, signal.SIGCONT)
-        wait_for(lambda: any(one.get("event") == "gap" for one in gate.records()), "no gap", pause=pause)
+        wait_for(lambda: gate.entries("gap"), "no gap", pause=pause)
         count = dropped(gate)
         assert gate.stop() == 0
-        gaps = [one for one in gate.records() if one.get("event") == "gap"]
+        gaps = gate.entries("gap")
         assert sum(one["count"] for one in gaps) == count
         assert {one["worker"] for one in gaps} == {0}
         gate.verified()
@@ -206,3 +210,18 @@ def test_the_checkpoint_is_on_standard_output_in_readyz_and_in_the_metrics(gate)
     assert gate.stop() == 0
     printed = [json.loads(line) for line in gate.log.read_text().splitlines() if line.startswith('{"v": 1')]
     assert printed[-1]["checkpoint"] == (gate.folder / "audit" / "checkpoint").read_text()
+
+
+def test_what_decides_is_in_the_log_beside_the_decisions(gate):
+    """The policies of both workers, and a subject that an operator revoked, once."""
+    old = {(one["worker"], one["revision"]) for one in gate.entries("policy")}
+    assert len({revision for _, revision in old}) == 1
+    assert {worker for worker, _ in old} == {0, 1}
+    gate.policy.write_text(gate.policy.read_text().replace("pools:*", "pools:read"))
+    wait_for(lambda: len(gate.entries("policy")) == 4, "no new policy", pause=pause)
+    command = [AUTHZ, "revoke", "--settings", gate.settings, "--issuer", "corp", "--subject", "mallory"]
+    subprocess.run(command, check=True, timeout=30, capture_output=True)
+    wait_for(lambda: gate.entries("revocation"), "no revocation", pause=pause)
+    assert gate.stop() == 0
+    [revocation] = gate.entries("revocation")
+    assert (revocation["kind"], revocation["issuer"], revocation["value"]) == ("subject", gate.idp.url, "mallory")

@@ -129,7 +129,7 @@ workers: 1
 listen: ["unix:{folder}/authz.sock"]
 admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
-audit: {{log: audit, keys: [audit.pem], spool: spool, files: {{keep: 2592000s}}}}
+audit: {{log: audit, keys: [audit.pem], spool: spool, files: {{keep: 1000s}}}}
 """
 
 
