@@ -4,7 +4,7 @@
     SPOOL/file                        the number of the log's file, from 1, that workers write for now
     SPOOL/status                      what the log's writer says of itself (`status.py`)
     SPOOL/writers                     each worker locks it, so the log's writer knows when the last one is gone
-    SPOOL/worker-0/0000000100000000   a segment: lines, as they will be in the log; it begins with the number of the file
+    SPOOL/worker-0/0000000100000000   a segment of lines for the log; its number begins with that of the file
 
 Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
 survives only in the log. What could not be written whole is refused, and its segment ends there.

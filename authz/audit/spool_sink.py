@@ -58,7 +58,9 @@ class SpoolSink:
             self.file = self._offered = current_file(spool)
             self._writer = SpoolWriter(spool, worker)
         except OSError as error:
-            problem = Problem(str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`")
+            problem = Problem(
+                str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`"
+            )
             raise ConfigError([problem]) from None
         self._status = LogStatus(beat=clock.monotonic())
         self._over = threading.Event()

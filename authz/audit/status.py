@@ -1,6 +1,6 @@
 """What the log's writer says of itself to the workers and to the supervisor, in a file of the spool.
 
-Law: a status is whole or not there. One that is older than `SILENT_S` says nothing any more: its writer hangs or is gone.
+Law: a status is whole or not there. One older than `SILENT_S` says nothing any more: its writer hangs or is gone.
 `beat` and ages are of this machine's monotonic clock, which all its processes share.
 """
 

@@ -24,7 +24,7 @@ from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
-from authz.engine import Engine, EngineOptions, TlsFiles
+from authz.engine import Engine
 from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
@@ -37,6 +37,7 @@ from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
+from authz.serve.engine_options import engine_options
 from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
@@ -97,18 +98,8 @@ class App:
         self.sink = self.log.sink
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
-        saw = self.log.enter_revocation if lints else None  # one worker logs for all
-        self.revoker = Revoker(revoked, file, self.clock, saw)
-        self.grants = GrantParts(
-            settings,
-            self.keys,
-            self.clock,
-            self.metrics,
-            revoked=revoked,
-            policy=self._in_force,
-            announces=lints,
-            saw=self.log.enter_grant,
-        )
+        self.revoker = Revoker(revoked, file, self.clock, self.log.enter_revocation if lints else None)
+        self.grants = self._grants(revoked, announces=lints)
         authenticator = self._authenticator(revoked)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
@@ -263,6 +254,18 @@ class App:
             granted=self.grants.granted,
         )
 
+    def _grants(self, revoked: Revoked, *, announces: bool) -> GrantParts:
+        return GrantParts(
+            self.settings,
+            self.keys,
+            self.clock,
+            self.metrics,
+            revoked=revoked,
+            policy=self._in_force,
+            announces=announces,
+            saw=self.log.enter_grant,
+        )
+
     def _in_force(self) -> Policy | None:
         return self.policy.in_force.current
 
@@ -301,7 +304,7 @@ class App:
         name, engine = choose(
             self.settings.engine,
             self.service,
-            _engine_options(self.settings),
+            engine_options(self.settings),
             load=self.metrics,
         )
         self.metrics.engine(name)
@@ -393,16 +396,3 @@ def freeze_gc() -> None:
     """
     gc.freeze()
     gc.set_threshold(*_COLLECTOR)
-
-
-def _engine_options(settings: Settings) -> EngineOptions:
-    tls = settings.tls
-    return EngineOptions(
-        listen=settings.listen,
-        tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
-        max_message_bytes=settings.limits.message_bytes,
-        max_parked=settings.limits.parked,
-        max_wait=settings.limits.wait,
-        drain_delay=settings.shutdown.drain_delay,
-        drain_grace=settings.shutdown.drain_grace,
-    )

@@ -10,7 +10,6 @@ looked.
 
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from authz.audit.spool import has_writers
 from authz.audit.status import LogStatus, write_status
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.settings import Settings
-from authz.system.clock import Clock, SystemClock
+from authz.system.clock import Clock
 from authz.system.regular_file import why
 from authz.system.threads import Background
 
@@ -72,15 +71,18 @@ class LogWriter:
             self._drain = Drain(self._spool, self._folder, self._log, clock)
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
-            raise ConfigError([Problem(str(self._folder), 0, 0, f"the log cannot be continued: {error}", hint)]) from None
+            raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
         except OSError as error:
-            raise ConfigError([Problem(str(self._folder), 0, 0, f"the log cannot be written: {why(error)}")]) from None
+            raise ConfigError([self._problem(f"the log cannot be written: {why(error)}")]) from None
         self._failed = ""
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
         self._empty_at, self._behind = clock.monotonic(), False
         self._over = threading.Event()
         self._compressor = Background(self._compress, name="log-compressor")
+
+    def _problem(self, text: str, hint: str = "") -> Problem:
+        return Problem(str(self._folder), 0, 0, text, hint)
 
     def begin(self) -> None:
         """Say that records are taken, before the first worker looks."""
@@ -158,7 +160,7 @@ class LogWriter:
             self._print()
 
     def _print(self) -> None:
-        """Print the checkpoint, if it is a new one: whoever ships standard output is a witness."""
+        """Print the checkpoint, if it is a new one: what ships standard output is a witness."""
         if self._log.head != self._printed:
             self._show(json.dumps({"v": 1, "type": "checkpoint", "checkpoint": self._log.head.decode()}))
             self._printed = self._log.head

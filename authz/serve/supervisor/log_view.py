@@ -55,7 +55,7 @@ class LogView:
         yield GaugeMetricFamily("authz_log_checkpoint_records", text, status.signed)
         text = "Time of the log's last checkpoint, in seconds since the epoch."
         yield GaugeMetricFamily("authz_log_checkpoint_timestamp_seconds", text, status.signed_at)
-        text = "First 48 bits of the root hash in the log's last checkpoint: of the same number of lines, it never differs."
+        text = "First 48 bits of the root in the log's last checkpoint: for one number of lines it never differs."
         yield GaugeMetricFamily("authz_log_checkpoint_root", text, root_number(status.head))
         text = "Whether records cannot be logged now."
         yield GaugeMetricFamily("authz_log_failed", text, int(bool(status.problem(self._clock.monotonic()))))
