@@ -18,7 +18,6 @@ from authz._generated.grpc.health.v1 import health_pb2
 from authz.core import assertion
 from authz.core.errors import ConfigError
 from authz.engine.contract import CHECK
-from authz.serve import app as wiring
 from authz.serve.app import App
 from authz.serve.engine_options import engine_options
 from authz.settings import gate_name

@@ -1,0 +1,37 @@
+"""What a signed log (`audit.log`) costs each kind of check in the worker: CPU with it and without, over real sockets.
+
+    python -m bench.signing [--pairs N] [--rows ROW,…] [--json FILE]
+
+Without it, a thread appends the decisions to a file, as by default. With it, a check hands its record over itself, and a
+process of its own writes the log: that one is not counted here, `bench.audit_log` has what it takes. See `bench.beside` for how it
+is measured.
+"""
+
+import sys
+
+from bench import beside
+from bench.servers import NO_LOG
+
+
+class Logged:
+    """Servers whose log is signed, or is a file."""
+
+    def __init__(self, *, signed):
+        self._signed = signed
+
+    def prepare(self, server):
+        """Name the log."""
+        file = server.folder / "authz.yaml"
+        text = file.read_text()
+        log = next(line for line in text.splitlines() if NO_LOG in line)
+        signed = "audit: {log: audit, keys: [audit.pem]}"
+        file.write_text(text.replace(log, signed if self._signed else log.replace(NO_LOG, "decisions.jsonl")))
+
+    def wait(self):
+        """They serve only when the log is there."""
+
+
+FEATURES = {"signed log": lambda: (Logged(signed=False), Logged(signed=True))}
+
+if __name__ == "__main__":
+    sys.exit(beside.run(__doc__.splitlines()[0], "bench-signing", FEATURES, inside=False))
