@@ -2,8 +2,8 @@
 
     python -m bench.shadowing [--pairs N] [--rows ROW,…] [--json FILE]
 
-One rule of the candidate is another: with `other`, one that is about none of these requests; with `own`, the rules about
-them, so that the candidate is asked too. See `bench.beside` for how it is measured.
+One rule of the candidate is another: with `other`, one that is about none of these requests; with `own`, the rules
+about them, so that the candidate is asked too. See `bench.beside` for how it is measured.
 """
 
 import hashlib

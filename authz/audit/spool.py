@@ -53,13 +53,20 @@ class SpoolWriter:
         worker: the number of this one.
         segment_bytes: size at which a segment is full.
         most_segments: so many may be there.
+        durable: `unsynced` is used.
 
     Raises:
         OSError: the worker's folder cannot be made.
     """
 
     def __init__(
-        self, spool: Path, worker: int, *, segment_bytes: int = SEGMENT_BYTES, most_segments: int = MOST_SEGMENTS
+        self,
+        spool: Path,
+        worker: int,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        most_segments: int = MOST_SEGMENTS,
+        durable: bool = False,
     ) -> None:
         self._folder = worker_folder(spool, worker)
         self._segment_bytes, self._most = segment_bytes, most_segments
@@ -67,6 +74,8 @@ class SpoolWriter:
             self._folder.mkdir(_FOLDER_MODE)
         self._descriptor, self._size = -1, segment_bytes  # the first record begins a segment
         self._file = 1
+        self._durable = durable
+        self._left: list[int] = []  # descriptors of what may not be on the disk, but for the current segment
         self._alive = open_regular(spool / _WRITERS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         fcntl.flock(self._alive, fcntl.LOCK_SH)
 
@@ -92,12 +101,28 @@ class SpoolWriter:
         self._size += written
         return True
 
+    def unsynced(self) -> list[int]:
+        """Descriptors of all that may not be on the disk, for `sync_all`; the caller closes them.
+
+        Raises:
+            OSError: there is no room for another descriptor.
+        """
+        left, self._left = self._left, []
+        return [*left, *([os.dup(self._descriptor)] if self._descriptor >= 0 else [])]
+
+    def begin_anew(self) -> None:
+        """Use the current segment no more: a sync of it has failed."""
+        self._size = self._segment_bytes
+
     def close(self) -> None:
         """Close the segment: the reader takes what is in it, and nothing is accepted any more."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+        for descriptor in self._left:
+            os.close(descriptor)
         if self._alive >= 0:
             os.close(self._alive)
+        self._left = []
         self._descriptor, self._size, self._alive = -1, self._segment_bytes, -1
 
     def _next(self, file: int) -> None:
@@ -113,9 +138,26 @@ class SpoolWriter:
             descriptor = open_regular(path, _FLAGS)
         except OSError as error:
             raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
-        if self._descriptor >= 0:
+        if self._durable:
+            self._left += [self._descriptor] if self._descriptor >= 0 else []
+            self._left.append(os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))  # it has a new name
+        elif self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._size, self._file = descriptor, 0, file
+
+
+def sync_all(descriptors: list[int]) -> None:
+    """Wait until all of these are on the disk, and close them.
+
+    Raises:
+        OSError: one of them may not be.
+    """
+    try:
+        for descriptor in descriptors:
+            os.fdatasync(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def made_spool(spool: Path) -> str:
@@ -129,7 +171,7 @@ def made_spool(spool: Path) -> str:
     found = spool.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
         raise OSError(errno.EPERM, "not a folder that only our own user may write to")
-    write_whole(spool / _ID, secrets.token_hex(16).encode(), durable=False)
+    write_whole(spool / _ID, secrets.token_hex(16).encode())
     return read_regular(spool / _ID, 64).decode()
 
 

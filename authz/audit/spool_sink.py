@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from authz.audit.spool import LOOK_S, SpoolWriter, current_file, made_spool
+from authz.audit.spool import LOOK_S, SpoolWriter, current_file, made_spool, sync_all
 from authz.audit.status import LogStatus, read_status
 from authz.core.errors import AuditUnavailableError, ConfigError, Problem
 from authz.core.record import Event, log_line
@@ -33,6 +33,7 @@ class SpoolSink:
         worker: the number of this one.
         gate: the gate's name.
         clock: tells the time.
+        durable: `sync` is used.
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
 
     Attributes:
@@ -44,19 +45,26 @@ class SpoolSink:
     """
 
     def __init__(
-        self, spool: Path, worker: int, *, gate: str, clock: Clock, on_failure: Literal["deny", "allow"] = "deny"
+        self,
+        spool: Path,
+        worker: int,
+        *,
+        gate: str,
+        clock: Clock,
+        on_failure: Literal["deny", "allow"] = "deny",
+        durable: bool = False,
     ) -> None:
         self._spool, self._worker, self._gate, self._clock = spool, worker, gate, clock
         self._deny = on_failure == "deny"
         self.offers: deque[int] = deque()
         self._lock = threading.Lock()  # entries come from other threads than records
-        self._refusal = ""
+        self._refusal = self._not_synced = ""
         self._written = self._dropped = self._missing = 0
         self._missing_why = ""
         try:
             made_spool(spool)
             self.file = self._offered = current_file(spool)
-            self._writer = SpoolWriter(spool, worker)
+            self._writer = SpoolWriter(spool, worker, durable=durable)
         except OSError as error:
             problem = Problem(
                 str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`"
@@ -101,10 +109,29 @@ class SpoolSink:
             except AuditUnavailableError as error:
                 self._count(str(error))
 
+    def sync(self) -> None:
+        """Wait until all that was accepted so far is on the disk. Not for the serving thread.
+
+        Raises:
+            OSError: some of it may not be.
+        """
+        try:
+            with self._lock:
+                descriptors = self._writer.unsynced()
+            sync_all(descriptors)
+        except OSError as error:
+            with self._lock:
+                self._writer.begin_anew()
+            self._not_synced = f"records do not reach the disk: {why(error)}"
+            raise
+        self._not_synced = ""
+
     def status(self) -> SinkStatus:
         """The sink's state, for metrics and readiness."""
         oldest = self._status.oldest_s(self._clock.monotonic())
-        return SinkStatus(failed=self._refusal, written=self._written, dropped=self._dropped, oldest_s=oldest)
+        return SinkStatus(
+            failed=self._refusal or self._not_synced, written=self._written, dropped=self._dropped, oldest_s=oldest
+        )
 
     def reopen(self) -> None:
         """Nothing to do: no other program renames these files."""

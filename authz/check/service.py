@@ -98,12 +98,19 @@ class Service:
 
     def overloaded(self) -> bytes:
         """The answer of an overloaded engine: a denial with 503, recorded like any other."""
+        return self._unasked(Reason.OVERLOADED)
+
+    def unrecorded(self) -> bytes:
+        """The answer in place of one whose record did not reach the disk: a denial with 503, recorded if possible."""
+        return self._unasked(Reason.AUDIT_UNAVAILABLE)
+
+    def _unasked(self, reason: Reason) -> bytes:
         check = CheckRecord(new_id())
 
         def answer() -> bytes:
             check.started = self._clock.monotonic()
             check.time = self._clock.wall()
-            return self._finish(check, Deny(reason=Reason.OVERLOADED))
+            return self._finish(check, Deny(reason=reason))
 
         return self._guarded(check, answer)
 

@@ -148,9 +148,8 @@ class App:
         monitor = Background(self._follow_readiness, name="readiness")
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
-            if self.log.salts is not None:
-                self.log.salts.start()
-                running.callback(self.log.salts.stop)
+            self.log.start()
+            running.callback(self.log.stop)
             if self.runs is not None:
                 running.callback(self.runs.close)
             self.policy_watcher.begin()
@@ -303,7 +302,7 @@ class App:
     def _engine(self) -> Engine:
         name, engine = choose(
             self.settings.engine,
-            self.service,
+            self.log.held(self.service),
             engine_options(self.settings),
             load=self.metrics,
         )

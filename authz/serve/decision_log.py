@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from authz.audit.spool_sink import SpoolSink
+from authz.audit.spool_sync import SpoolSync
+from authz.check.durable import Durable
 from authz.check.privacy import Privacy
 from authz.check.recorder import Recorder
 from authz.check.redacting_recorder import RedactingRecorder
+from authz.check.service import Service
 from authz.core.grants.events import Approved, Ended, Requested
 from authz.core.policy import Policy
 from authz.core.record import Event
@@ -42,9 +45,19 @@ class LogParts:
         hidden, gate, on_failure = settings.log.privacy, settings.gate_name, settings.audit.on_failure
         self.salts = Salts(Path(settings.salts), required=on_failure == "deny") if settings.salts else None
         self._hides_people = not {"subject", "user"}.isdisjoint((*hidden.drop, *hidden.hash))
+        self._required = on_failure == "deny"
+        self._sync: SpoolSync | None = None
         self.sink: DecisionSink | SpoolSink
         if settings.audit.log:
-            self.sink = SpoolSink(Path(settings.spool), worker, gate=gate, clock=clock, on_failure=on_failure)
+            self.sink = SpoolSink(
+                Path(settings.spool),
+                worker,
+                gate=gate,
+                clock=clock,
+                on_failure=on_failure,
+                durable=settings.audit.durability == "machine",
+            )
+            self._sync = SpoolSync(self.sink) if settings.audit.durability == "machine" else None
         else:
             target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
             self.sink = DecisionSink(target, capacity=settings.log.queue, on_failure=on_failure, lock=lock)
@@ -53,6 +66,26 @@ class LogParts:
         if hidden.drop or hidden.hash:
             self.privacy = Privacy(hidden.drop, hidden.hash, self.salts)
             self.recorder = RedactingRecorder(self.sink, gate=gate, worker=worker, privacy=self.privacy)
+
+    def start(self) -> None:
+        """Begin to keep salts, and to let records reach the disk."""
+        if self.salts is not None:
+            self.salts.start()
+        if self._sync is not None:
+            self._sync.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        if self._sync is not None:
+            self._sync.stop()
+        if self.salts is not None:
+            self.salts.stop()
+
+    def held(self, service: Service) -> Service | Durable:
+        """The service for the engine: its answers wait for the disk where the settings say so."""
+        if self._sync is None:
+            return service
+        return Durable(service, self._sync.ticket, required=self._required)
 
     def enter_policy(self, policy: Policy) -> None:
         """A policy decides from now on."""

@@ -213,7 +213,7 @@ class Settings(Section):
     @property
     def spool(self) -> str:
         """The folder where workers hand records over to the writer of a signed log."""
-        return self.audit.spool or default_spool(self.audit.log)
+        return self.audit.spool or default_spool(self.audit.log, on_disk=self.audit.durability == "machine")
 
     def files(self) -> Iterator[named_files.Named]:
         """Every file that the settings name, and that of the salts if no key names it."""

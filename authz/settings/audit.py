@@ -45,6 +45,11 @@ class Audit(Section):
     on_failure: Literal["deny", "allow"] = Field(
         "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
     )
+    durability: Literal["process", "machine"] = Field(
+        "process",
+        description="what a record survives whose answer has left: the end of any process; or that of the machine, "
+        "so that answers wait for the disk",
+    )
     log: Folder = Field(
         "", description="folder of the signed log, in place of `log.decisions`; made when it is missing"
     )
@@ -52,7 +57,9 @@ class Audit(Section):
         (), description="Ed25519 keys that sign it, PEM, newest first; a missing first one is created"
     )
     spool: Folder = Field(
-        "", description="private folder where workers hand records over, best in memory; default: one in `/dev/shm`"
+        "",
+        description="private folder where workers hand records over; default: one in `/dev/shm`, or with `durability: "
+        "machine` the folder `spool` in that of the log",
     )
     checkpoints: Checkpoints = Field(Checkpoints(), description="how often the log is signed")
     files: Files = Field(Files(), description="when a file is closed, and when it is removed")
@@ -62,15 +69,15 @@ class Audit(Section):
         if self.log and not self.keys:
             hint = "name a file: `keys: [audit-key.pem]`, and it is created"
             yield Disagreement(("log",), "`log` needs `keys` that sign it", hint, without=(("keys",),))
-        for name in ("keys", "spool", "checkpoints", "files"):
+        for name in ("durability", "keys", "spool", "checkpoints", "files"):
             if not self.log and name in self.model_fields_set:
                 text = f"`{name}` has no effect without `log`"
                 yield Disagreement((name,), text, "name the folder of the log, or remove it", without=(("log",),))
 
 
-def default_spool(log: str) -> str:
+def default_spool(log: str, *, on_disk: bool) -> str:
     """A folder in memory with a name of this log's own; one in the log's folder where there is no such memory."""
-    if not (_MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK)):
+    if on_disk or not (_MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK)):
         return str(Path(log) / _SPOOL)
     name = hashlib.sha256(os.fsencode(os.path.realpath(log))).hexdigest()[:_DIGITS]
     return str(_MEMORY / f"authz-{name}")
