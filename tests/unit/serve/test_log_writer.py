@@ -1,0 +1,152 @@
+"""The process that writes the signed log: what it says while it cannot write, and what it leaves for the next start."""
+
+import errno
+import json
+import os
+import threading
+
+import pytest
+
+from authz import settings
+from authz.audit import drain, log
+from authz.audit.spool import SpoolWriter
+from authz.audit.status import read_status
+from authz.core.errors import ConfigError
+from authz.serve import log_writer
+from authz.serve.log_writer import LogWriter
+from authz.system.clock import SystemClock
+from tests.support.rigs.killed_drain import record
+from tests.support.waiting import wait_for
+
+FILE = """
+version: 1
+gate: eu-1
+assertion: {issuer: "https://gate.test", keys: [assertion.pem]}
+audit: {log: audit, keys: [audit.pem], spool: spool, checkpoints: {every: 100ms}}
+"""
+
+
+class Process:
+    """The writer in a thread."""
+
+    def __init__(self, folder, text=FILE):
+        (folder / "authz.yaml").write_text(text)
+        self.settings = settings.load(folder / "authz.yaml")
+        self.folder, self.spool = folder / "audit", folder / "spool"
+        self.shown, self.over, self.status = [], False, None
+        self.writer = LogWriter(self.settings, SystemClock(), self.shown.append)
+        self.writer.begin()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        self.status = self.writer.run(lambda: self.over, 1.0)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self.over = True
+        self.thread.join(30)
+
+    def says(self):
+        return read_status(self.spool)
+
+    def logged(self):
+        lines = (self.folder / "decisions.jsonl").read_bytes().splitlines()
+        return [json.loads(line)["id"] for line in lines if b'"type":"decision"' in line]
+
+
+def failing(number):
+    def fail(*_arguments, **_named):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_records_are_logged_and_signed_and_the_last_checkpoint_is_shown(tmp_path):
+    with Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        for number in range(20):
+            worker.put(record(0, number))
+        wait_for(lambda: process.says().signed >= 20)
+        worker.close()
+    assert process.status == 0
+    assert len(process.logged()) == 20
+    assert json.loads(process.shown[-1])["checkpoint"] == (process.folder / "checkpoint").read_text()
+
+
+def test_it_waits_for_the_last_worker_but_not_for_ever(tmp_path):
+    with Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        process.over = True
+        worker.put(record(0, 1))
+        wait_for(lambda: (process.folder / "decisions.jsonl").exists() and process.logged())
+        assert process.status is None, "a worker may still write"
+        process.thread.join(20)
+    assert process.status == 0, "it hangs: the next start takes what it writes"
+    worker.close()
+
+
+def test_while_the_disk_is_full_it_says_so_and_goes_on_when_there_is_room(tmp_path, monkeypatch):
+    with Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(log.LineFile, "append", failing(errno.ENOSPC))
+            worker.put(record(0, 1))
+            wait_for(lambda: process.says().failed)
+            assert process.says().failed == "the decision log cannot be written: No space left on device"
+            assert process.says().behind
+        wait_for(lambda: not process.says().failed)
+        wait_for(process.logged)
+        worker.close()
+    assert process.status == 0
+
+
+def test_what_cannot_be_logged_at_the_end_is_by_the_next_start(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(log_writer, "_MARGIN_S", 0.3)
+    with monkeypatch.context() as patch, Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        patch.setattr(log.LineFile, "append", failing(errno.EIO))
+        worker.put(record(0, 1))
+        worker.close()
+        process.over = True
+        process.thread.join(20)
+    assert process.status == 1
+    assert "the next start logs it" in caplog.text
+    os.close(process.writer._log._lock)  # as the end of a process does
+    with Process(tmp_path) as again:
+        pass
+    assert again.status == 0
+    assert len(again.logged()) == 1
+
+
+def test_a_position_that_cannot_be_saved_is_tried_again(tmp_path, monkeypatch):
+    with Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(drain, "write_whole", failing(errno.EROFS))
+            worker.put(record(0, 1))
+            wait_for(lambda: process.says().failed)
+        wait_for(lambda: not process.says().failed)
+        worker.close()
+    assert process.status == 0
+    assert len(process.logged()) == 1
+
+
+def test_a_log_that_was_changed_is_an_error_that_names_the_place(tmp_path):
+    with Process(tmp_path) as process:
+        worker = SpoolWriter(process.spool, 0)
+        worker.put(record(0, 1))
+        worker.close()
+    path = process.folder / "decisions.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"id":"0-1"', b'"id":"0-7"'))
+    with pytest.raises(ConfigError, match=r"the log cannot be continued: .*decisions.jsonl:\d+: record \d+"):
+        LogWriter(process.settings, SystemClock(), print)
+
+
+def test_another_gates_name_is_another_log(tmp_path):
+    with Process(tmp_path):
+        pass
+    with pytest.raises(ConfigError, match="the log cannot be continued"):
+        Process(tmp_path, FILE.replace("eu-1", "eu-2"))
