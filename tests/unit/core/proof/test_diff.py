@@ -3,11 +3,11 @@
 import pytest
 
 from authz.core.model import Plane
-from authz.core.policy import Bundle, load
 from authz.core.proof.callers import RUN, Caller
 from authz.core.proof.diff import changes
 from authz.core.proof.gains import Gains
 from authz.core.proof.witness import witness
+from tests.support.factories.policies import below
 
 HEAD = """
 version: 1
@@ -27,8 +27,7 @@ rules:
 
 
 def policy(rules="", head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())
-    return load(Bundle(text.encode(), "p.yaml"))
+    return below(head, *filter(str.strip, rules.splitlines()))
 
 
 def differences(old="", new=""):
