@@ -7,10 +7,12 @@ them, a note says so.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from authz.cli.askable import askable
 from authz.cli.callers import Caller, identity_of
 from authz.cli.served import Served
 from authz.core.cases.asking import LOCALHOST, http_request, without_identity
@@ -98,6 +100,7 @@ def answer(question: Question, served: Served) -> Answer:
         notes.append("a tunnel has no proof: its run is `verified-bearer` at most, and an account names none")
     decision = decide.evaluate(request, identity, served.policy)
     notes += [*_signing_out(decision, served, request), *_if_narrowed(decision, request, identity, served)]
+    notes += _if_granted(decision, request, identity, served)
     notes += lifetime(request, identity, decision, served.policy)
     who = question.caller
     notes += served.known.memberships(who.groups, who.client, who.subject)
@@ -185,6 +188,12 @@ def _signing_out(decision: Decision, served: Served, request: Request) -> list[s
     if login is None or request.plane is Plane.EGRESS or decision.operation != _SIGN_OUT:
         return []
     return ["from a browser that logged in at Envoy this ends the session, whatever the rules say"]
+
+
+def _if_granted(decision: Decision, request: Request, identity: Identity | None, served: Served) -> Iterable[str]:
+    """Which grants the caller could ask for, after a denial by a gate that has grants."""
+    without = served.settings is not None and not served.settings.grants.file
+    return () if isinstance(decision, Allow) or without else askable(request, identity, served.policy)
 
 
 def _if_narrowed(decision: Decision, request: Request, identity: Identity | None, served: Served) -> list[str]:

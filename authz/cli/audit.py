@@ -68,6 +68,9 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
     Reads all files in DIR and compares them with the tree and the signed checkpoint. The first bad record is named by
     file, line and index. Exit status 0: all lines are what was signed; 1: they are not; 2: a mistake.
 
+    Without --key the keys are those in DIR, which prove nothing against those who can write there: a note says so, and
+    in JSON `trusted_key` is false.
+
     \b
     authz audit verify /var/log/authz/audit --key keys.txt
     authz audit verify /var/log/authz/audit --key keys.txt --since monday.checkpoint
@@ -84,10 +87,10 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
         with click.progressbar(length=sizes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
             report = verifying.verify(folder, known, since=older, advanced=bar.update)
     except AuditBrokenError as error:
-        _negative(str(error), as_json=as_json)
+        _negative(str(error), as_json=as_json, trusted_key=bool(keys))
     notes = [*([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
     if as_json:
-        click.echo(orjson.dumps(_as_json(report, notes)).decode())
+        click.echo(orjson.dumps(_as_json(report, notes, trusted_key=bool(keys))).decode())
     else:
         click.echo("\n".join(_lines(report, older, notes)))
     click.get_current_context().exit(1 if report.findings else 0)
@@ -112,9 +115,11 @@ def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> 
     yield from (f"note: {note}" for note in notes)
 
 
-def _as_json(report: "Report", notes: Sequence[str]) -> dict[str, Any]:
+def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> dict[str, Any]:
+    """`trusted_key`: the keys were given; false if they are only those in the log's own folder."""
     return {
         "verified": not report.findings,
+        "trusted_key": trusted_key,
         "origin": report.head.origin,
         "size": report.head.size,
         "keys": sorted(map(str, report.signers)),
@@ -307,10 +312,10 @@ def _older(path: Path, keys: Sequence["VerifierKey"]) -> "Older":
         raise ConfigError([Problem(str(path), 0, 0, str(error), hint)]) from None
 
 
-def _negative(text: str, *, as_json: bool = False) -> NoReturn:
-    """Print why the answer is no, and exit with status 1."""
+def _negative(text: str, *, as_json: bool = False, **more: bool) -> NoReturn:
+    """Print why the answer is no, and `more` of it in JSON, and exit with status 1."""
     if as_json:
-        click.echo(orjson.dumps({"verified": False, "findings": [{"text": text}]}).decode())
+        click.echo(orjson.dumps({"verified": False, **more, "findings": [{"text": text}]}).decode())
     else:
         click.echo(f"{click.style('broken', fg='red')}: {one_line(text)}", err=True)
     click.get_current_context().exit(1)

@@ -26,7 +26,9 @@ from authz.core.policy import Policy
 from authz.core.proof.condition import Condition
 from authz.core.proof.conditions import KeyFiles
 from authz.core.proof.diff import Change
+from authz.core.proof.never import Invariant
 from authz.core.proof.periods import Period, about, periods
+from authz.core.proof.promises import Lost, lost
 
 _SHOWN: Final = 50
 
@@ -34,27 +36,33 @@ _SHOWN: Final = 50
 class _Side(NamedTuple):
     """One of the two policies, which keys the files of its issuers have, and the mistakes in its tests.
 
-    `airflow` is the version in place of the policy's own, or "".
+    `never` has its entries of `never`, None where mistakes hide them. `airflow` is the version in place of the policy's
+    own, or "".
     """
 
     policy: Policy
     keys: KeyFiles
     mistakes: tuple[Problem, ...]
+    never: tuple[Invariant, ...] | None
     airflow: str
 
 
 def _side(file: PolicyFile, airflow: str) -> _Side:
-    policy, mistakes = cases.read_rules(replace(file.bundle(), airflow=airflow))
-    return _Side(policy, key_files(policy, file.revision), mistakes, airflow)
+    policy, mistakes, never = cases.read_rules(replace(file.bundle(), airflow=airflow))
+    return _Side(policy, key_files(policy, file.revision), mistakes, never, airflow)
 
 
 class _Report(NamedTuple):
-    """What is different between two sides. `mistakes` are those in the tests of both, each once."""
+    """What is different between two sides. `mistakes` are those in the tests of both, each once.
+
+    `lost` are the entries of `never` that the new policy does not say; None if that is not known.
+    """
 
     before: _Side
     after: _Side
     named: list[Condition]
     found: list[Period]
+    lost: list[Lost] | None
 
     @property
     def policies(self) -> tuple[Policy, Policy]:
@@ -88,7 +96,13 @@ def _compared(
         before, after, now = _side(old, versions[0]), _side(old if new is None else new, versions[1]), time.time()
         policies = before.policy, after.policy
         named = [*about(*policies, now, (before.keys, after.keys))]
-        return _Report(before, after, named, periods(*policies, now, only_gains=only_gains))
+        return _Report(before, after, named, periods(*policies, now, only_gains=only_gains), _lost(before, after))
+
+
+def _lost(before: _Side, after: _Side) -> list[Lost] | None:
+    if before.never is None or (before.never and after.never is None):
+        return None
+    return lost(before.never, after.never or ())
 
 
 def _warn(mistakes: Sequence[Problem]) -> None:
@@ -119,6 +133,9 @@ def diff(
     OLD and NEW are files, or git:REVISION:PATH. The answer is complete: no one else gains or loses anything, now or
     when a rule or a membership ends (`until`). Each line has a request to try with `authz check`. Mistakes in tests are
     warnings here: a gate would refuse the policy for them.
+
+    Entries of `never` that NEW does not say any more come first, for a person to compare: they were compared by their
+    words. They allow nothing by themselves, so they do not count for --fail-on-widen.
 
     \b
     authz diff git:main:policy.yaml policy.yaml
@@ -178,21 +195,44 @@ def _lines(report: _Report) -> Iterator[str]:
     names = Names(report.policies)
     for condition in report.named:
         yield click.style(one_line(condition.text), fg="yellow")
+    head, *entries_lost = _invariants(report)
+    if head:
+        yield click.style(head, fg="yellow")
+    yield from (f"    {one_line(text)}" for text in entries_lost)
     for one in _spans(report, names):
         if one.heading:
             yield click.style(one.heading, bold=True)
         yield from _changes(one, names, report)
         if not one.changes:
-            yield _nothing(report.named)
+            yield _nothing(report)
+
+
+def _invariants(report: _Report) -> Iterator[str]:
+    """What became of `never`: a heading, "" where nothing is to be said, and then a line for each entry."""
+    found = report.lost
+    if found is None:
+        yield "invariants: not compared, because mistakes hide entries of `never`"
+        return
+    yield f"invariants: {_counted(len(found))} removed or weaker: compare by hand" if found else ""
+    for one in found:
+        entry = one.entry
+        said = f"weaker in {', '.join(one.weaker)}" if one.weaker else "removed"
+        yield f"{said}: {entry.name} ({entry.file}:{entry.line}:{entry.column})"
+
+
+def _counted(entries: int) -> str:
+    return "1 entry of `never` is" if entries == 1 else f"{entries:,} entries of `never` are"
 
 
 def _title(change: Change) -> str:
     return "gains" if change.gained else "loses"
 
 
-def _nothing(named: Sequence[Condition]) -> str:
+def _nothing(report: _Report) -> str:
     """What is said of rules without a change: no all-clear where something else changes."""
-    return f"no one gains or loses anything by the rules{'; see the conditions above' if named else ''}"
+    else_changed = [word for word, found in (("conditions", report.named), ("invariants", report.lost != [])) if found]
+    see = f"; see the {' and the '.join(else_changed)} above" if else_changed else ""
+    return f"no one gains or loses anything by the rules{see}"
 
 
 def _changes(span: Span, names: Names, report: _Report) -> Iterator[str]:
@@ -212,8 +252,13 @@ def _changes(span: Span, names: Names, report: _Report) -> Iterator[str]:
 
 def _markdown(report: _Report) -> Iterator[str]:
     """The report for a pull request."""
-    names, named = Names(report.policies, MARKDOWN), report.named
-    yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in named)
+    names = Names(report.policies, MARKDOWN)
+    yield from (f"> **{MARKDOWN.text(condition.text)}**\n" for condition in report.named)
+    head, *entries_lost = _invariants(report)
+    if head:
+        yield f"> **{MARKDOWN.text(head)}**\n"
+    yield from (f"- {MARKDOWN.text(text)}" for text in entries_lost)
+    yield from ("",) if entries_lost else ()
     for at, one in enumerate(_spans(report, names)):
         if one.heading:
             heading = f"**{one.heading}**\n"
@@ -221,7 +266,7 @@ def _markdown(report: _Report) -> Iterator[str]:
         if one.changes:
             yield from _table(one, names, report)
         else:
-            yield f"{_nothing(named).capitalize()}."
+            yield f"{_nothing(report).capitalize()}."
 
 
 def _table(span: Span, names: Names, report: _Report) -> Iterator[str]:
@@ -242,10 +287,17 @@ def _as_json(report: _Report) -> dict[str, object]:
     return {
         "airflow": [policy.catalogue.version for policy in report.policies],
         "conditions": [{"text": one.text, "widens": one.widens} for one in report.named],
+        "invariants": None if report.lost is None else [_lost_json(one) for one in report.lost],
         "changes": _dicts(found[0].changes, names),
         "later": [{"from": moment_text(one.since), "changes": _dicts(one.changes, names)} for one in found[1:]],
         "test_mistakes": [asdict(problem) for problem in report.mistakes],
     }
+
+
+def _lost_json(one: Lost) -> dict[str, object]:
+    entry = one.entry
+    place = {"file": entry.file, "line": entry.line, "column": entry.column}
+    return {"change": "weaker" if one.weaker else "removed", "name": entry.name, "weaker_in": [*one.weaker], **place}
 
 
 def _dicts(found: Iterable[Change], names: Names) -> list[dict[str, object]]:

@@ -99,7 +99,7 @@ def _disagreement(bundle: Bundle, settings: "Settings | None", settings_name: st
     if settings is None:
         return []
     try:
-        policy, _ = cases.read_rules(bundle)
+        policy = cases.read_rules(bundle).policy
     except PolicyError:
         return []
     try:

@@ -53,7 +53,7 @@ def operations(area: str, version: str | None, chosen_set: str | None, *, routes
     known = table.operations
     within = known.keys() if chosen_set is None else expand(chosen_set, table, never=False)
     if not within:
-        hint = OperationHints(table).for_unknown(chosen_set or "")
+        hint = OperationHints(table).for_unknown(chosen_set or "", never=False)
         raise click.UsageError(f"no operation set {chosen_set!r} of allow rules (Airflow {table.version}): {hint}")
     of_area = [known[name] for name in sorted(known) if not area or name.partition(":")[0] == area]
     chosen = [operation for operation in of_area if operation.name in within]

@@ -39,6 +39,7 @@ from authz.core.traffic.witness import words
 
 _SHOWN: Final = 50
 _FEW: Final = 4
+_REVISION: Final = 12  # characters
 _CHANGES: Final = (Outcome.ALLOWED, Outcome.DENIED, Outcome.NOT_REPRODUCED)
 _NOT_OURS: Final = frozenset({Gap.MALFORMED, Gap.IDENTITY_UNKNOWN})  # no gate writes such a record
 _FAILS: Final = {
@@ -89,7 +90,8 @@ def replay(
     bzip2, xz). Default: the log of --settings. What cannot be evaluated again is counted, with the reason.
 
     Exit status 0: no decision changes; 1: one does, or, with --check, one is not reproduced, or is one that no gate
-    writes; 2: a mistake, or too few records could be evaluated: none, or less than --min-evaluated.
+    writes; 2: a mistake, or too few records could be evaluated: none, or less than --min-evaluated. With --check, a
+    record that another policy decided confirms nothing, and counts like one that could not be evaluated.
 
     \b
     authz replay /var/log/authz --policy new.yaml
@@ -114,7 +116,7 @@ def replay(
     evaluated = sum(tally.count for outcome, tally in counts.items() if outcome is not Outcome.OTHER_REVISION)
     fails = frozenset({Outcome.NOT_REPRODUCED}) if check else _FAILS[fail_on]
     found_some = bool(evaluated) and (forged or any(counts[outcome].count for outcome in fails))
-    if error := too_few(traffic, evaluated, least):
+    if error := too_few(traffic, evaluated, least, others=counts[Outcome.OTHER_REVISION].count):
         click.echo(error, err=True)
     click.get_current_context().exit(1 if found_some else 2 if error else 0)
 
@@ -124,7 +126,7 @@ def _lines(
 ) -> Iterator[str]:
     """The report for a terminal."""
     yield span_text(files, span_of(traffic))
-    yield from _counted(counts)
+    yield from _counted(counts, _others(traffic))
     lists = total(tally for kind, tally in traffic.found.items() if kind.is_list).count
     if lists:
         stay = "1 list stays" if lists == 1 else f"{lists:,} lists stay"
@@ -142,14 +144,24 @@ def _lines(
             yield f"and {len(listed) - _SHOWN} more that are {title}, {rest:,} decisions: see --json"
 
 
-def _counted(counts: dict[Outcome, Tally]) -> Iterator[str]:
+def _others(traffic: Traffic[Kind]) -> str:
+    """The revisions of the other policies of a check, the latest first."""
+    found = {
+        kind.revision: tally.last for kind, tally in traffic.found.items() if kind.outcome is Outcome.OTHER_REVISION
+    }
+    names = [revision[:_REVISION] for revision in sorted(found, key=lambda one: found[one], reverse=True)]
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _counted(counts: dict[Outcome, Tally], others: str) -> Iterator[str]:
     texts = {
         Outcome.SAME: "the same",
         Outcome.OTHER_REASON: "the same, by another rule or for another reason",
         Outcome.ALLOWED: "now allowed",
         Outcome.DENIED: "now denied",
         Outcome.NOT_REPRODUCED: "not reproduced: the same policy decides otherwise",
-        Outcome.OTHER_REVISION: "by another policy, not compared",
+        Outcome.OTHER_REVISION: one_line(f"by another policy ({others}), not compared"),
     }
     yield from (f"{counts[outcome].count:,} {text}" for outcome, text in texts.items() if counts[outcome].count)
 

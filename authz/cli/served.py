@@ -4,6 +4,7 @@ Law: with settings the policy is theirs, whatever folder the command runs in; a 
 never a silent choice. Both files are read once per command, by the server's own loaders.
 """
 
+import os
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -116,7 +117,7 @@ def _failing(suite: cases.Suite) -> str:
 
 
 def policy_of(given: PolicyFile | None, settings_path: Path | None, settings: "Settings | None") -> PolicyFile:
-    """The policy that is meant: with settings theirs, of the revision that is given.
+    """The policy that is meant: with settings theirs, of the revision that is given, and as it is written there.
 
     Raises:
         UsageError: the policy is not that of the settings.
@@ -129,11 +130,12 @@ def policy_of(given: PolicyFile | None, settings_path: Path | None, settings: "S
             f"{settings_path} serves the policy {theirs}, and {given} is another file:"
             " leave the policy out, or the settings"
         )
-    return given if given is not None and given.revision else PolicyFile(theirs)
+    as_given = given is not None and (given.revision or _is_in_same_place(given.path, theirs))
+    return given if given is not None and as_given else PolicyFile(theirs)
 
 
 def load_settings(path: Path | None) -> "Settings | None":
-    """The settings of a file, or None for no file.
+    """The settings of a file, or None for no file. Paths below the current folder are relative to it, as in reports.
 
     Raises:
         ConfigError: with every problem of the file.
@@ -142,4 +144,22 @@ def load_settings(path: Path | None) -> "Settings | None":
         return None
     from authz import settings as files  # noqa: PLC0415 pydantic costs start-up time that others need not pay
 
-    return files.load(path)
+    return files.named_files.rewritten(files.load(path), from_here)
+
+
+def from_here(path: str) -> str:
+    """An absolute path as people write it in the current folder: relative to it, if it begins with it.
+
+    `conf/../policy.yaml` is `policy.yaml`, but not where `conf` is a link to a folder elsewhere.
+    """
+    here = Path.cwd()
+    if here not in Path(path).parents:
+        return path
+    written = Path(path).relative_to(here)
+    plain = Path(os.path.normpath(written))
+    return str(plain if _is_in_same_place(plain, written) else written)
+
+
+def _is_in_same_place(one: Path, other: Path) -> bool:
+    """Whether both are the same name in the same folder, so that the files that a policy names are the same too."""
+    return one.name == other.name and one.parent.resolve() == other.parent.resolve()

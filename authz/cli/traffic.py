@@ -30,6 +30,7 @@ _POLICY: Final = PolicyFile(Path("policy.yaml"))
 _SHOWN: Final = 3
 _NO_FILES: Final = ("", "stdout")
 _HALF: Final = 50.0
+_WHICH: Final = "name the policy that decided (--policy), or the logs since this one is in force"
 _LARGE: Final = 8 << 20  # bytes of logs that take a second or more to read
 
 evaluated_option = click.option(
@@ -152,19 +153,24 @@ def tally_json(tally: Tally) -> dict[str, object]:
     return {"count": tally.count, "first": tally.first, "last": tally.last, "decision": tally.id}
 
 
-def too_few(traffic: Traffic[Any], evaluated: int, least: float) -> str:
+def too_few(traffic: Traffic[Any], evaluated: int, least: float, *, others: int = 0) -> str:
     """Why the answer says little or nothing about the policy; "" if enough could be evaluated.
 
-    `least` is in percent. What was read and left out on purpose is in neither number.
+    `least` is in percent. `others` were made by another policy than the one that is checked, so they confirm nothing of
+    it. What was read and left out on purpose is in no number.
     """
+    lost = total(traffic.unknown.values()).count + traffic.skipped[Skipped.BROKEN] + others
+    could = "could be evaluated and are by this policy" if others else "could be evaluated"
+    if not evaluated and others:
+        return f"error: no record that could be evaluated is by this policy, so this confirms nothing: {_WHICH}"
     if not evaluated:
         return "error: no record could be evaluated, so this says nothing about the policy"
-    lost = total(traffic.unknown.values()).count + traffic.skipped[Skipped.BROKEN]
     share = 100 * evaluated / (evaluated + lost)
     if share >= least:
         return ""
-    counted = f"{evaluated:,} of {evaluated + lost:,} records could be evaluated"
-    return f"error: only {counted}, less than {least:g} %: this says little about the policy (--min-evaluated)"
+    counted = f"{evaluated:,} of {evaluated + lost:,} records {could}"
+    says = f"error: only {counted}, less than {least:g} %: this says little about the policy (--min-evaluated)"
+    return f"{says}; {_WHICH}" if others else says
 
 
 def span_of(traffic: Traffic[Any]) -> Tally:

@@ -4,7 +4,7 @@ Law: a key's type says what its file is for (`Annotated[str, File(…)]`), where
 list that could omit it. Paths are relative to the settings file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
@@ -80,17 +80,22 @@ def named(section: BaseModel) -> Iterator[Named]:
 
 def absolute(section: _AnySection, folder: Path) -> _AnySection:
     """The section with every path made absolute."""
+    return rewritten(section, lambda path: str(folder / path))
 
-    def moved(mark: File | None, value: object) -> object:
+
+def rewritten(section: _AnySection, change: Callable[[str], str]) -> _AnySection:
+    """The section with another text for every path."""
+
+    def of(mark: File | None, value: object) -> object:
         if isinstance(value, BaseModel):
-            return absolute(value, folder)
+            return rewritten(value, change)
         if isinstance(value, tuple):
-            return tuple(moved(mark, item) for item in value)
+            return tuple(of(mark, item) for item in value)
         names_one = mark is not None and isinstance(value, str) and value not in {"", mark.but}
-        return str(folder / str(value)) if names_one else value
+        return change(str(value)) if names_one else value
 
     marks = _marks(type(section))
-    return section.model_copy(update={name: moved(mark, getattr(section, name)) for name, mark in marks.items()})
+    return section.model_copy(update={name: of(mark, getattr(section, name)) for name, mark in marks.items()})
 
 
 def _each(name: str, value: object) -> Iterator[tuple[Loc, object]]:

@@ -2,6 +2,7 @@
 
 Law: exact, and not rules times tests. A rule is covered if it applied to a request, whichever rule decided. A condition
 is covered if it was once the only one of its rule that did not hold: without it, the rule would apply to that request.
+A pattern that keeps nothing out, as `/**`, is no condition.
 Whether a test would fail then is not measured, because another rule may give the same answer. A rule for all teams
 counts once, whichever team's was tested. For each entry of a condition the requests
 that fit it are a number with one bit per request, found through the index's own tables; a rule costs a few operations
@@ -29,6 +30,7 @@ from authz.core.policy.tables import GlobTable, HostTable, PathTable
 from authz.core.request.path import CONNECT
 
 _NOTHING: Final = 0
+_EVERY_PATH: Final = "/**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +144,24 @@ def _conditions(rule: Rule, seen: "_Seen") -> Iterator[_Condition]:
     elif not deny:
         yield _Condition("methods", ~tunnels, counts=False)
     if rule.paths:
-        yield _Condition("paths", seen.paths.any_of(path.key for path in rule.paths) | tunnels)
-    if rule.dags:
+        holds = seen.paths.any_of(path.key for path in rule.paths) | tunnels
+        yield _Condition("paths", holds, counts=all(path.key != _EVERY_PATH for path in rule.paths))
+    runs = [key for key in ("dags", "tasks") if getattr(rule, key) and not _is_every_run(rule, getattr(rule, key))]
+    if "dags" in runs:
         yield _Condition("dags", _dags(rule, seen))
-    if rule.tasks:
+    if "tasks" in runs:
         unsure = seen.of("unsure") if deny else _NOTHING
         yield _Condition("tasks", seen.run_tasks.any_of(glob.text for glob in rule.tasks) | unsure)
     if rule.identity is not None:  # of a rule for both planes, it is asked for on egress only
         holds = seen.levels.any_of((rule.identity,)) | seen.planes[Plane.INBOUND]
         # `dags` and `tasks` need a known run, which is at least asserted; without the key they would ask for more.
-        implied = rule.identity is Level.ASSERTED and bool(rule.dags or rule.tasks)
+        implied = rule.identity is Level.ASSERTED and bool(runs)
         yield _Condition("identity", holds, counts=not implied)
+
+
+def _is_every_run(rule: Rule, globs: Iterable[Glob]) -> bool:
+    """Whether these keep no run out: a rule that allows something asks for a known run by its `identity`."""
+    return rule.planes == {Plane.EGRESS} and any(glob.text == EVERY for glob in globs)
 
 
 def _dags(rule: Rule, seen: "_Seen") -> int:

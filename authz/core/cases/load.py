@@ -40,6 +40,14 @@ class Suite:
     generous: Policy | None = None
 
 
+class Rules(NamedTuple):
+    """A policy, the mistakes in its tests and in `never`, and its entries of `never`: None where there are mistakes."""
+
+    policy: Policy
+    mistakes: tuple[Problem, ...]
+    never: tuple[Invariant, ...] | None
+
+
 def load(bundle: Bundle) -> Suite:
     """The policy that may come into force.
 
@@ -90,19 +98,20 @@ def read(bundle: Bundle) -> Suite:
         return _read(bundle)
 
 
-def read_rules(bundle: Bundle) -> tuple[Policy, tuple[Problem, ...]]:
-    """The policy, and the mistakes in its tests and in its entries of `never`: they keep no one from asking about it.
+def read_rules(bundle: Bundle) -> Rules:
+    """The policy; mistakes in its tests and in its entries of `never` keep no one from asking about it.
 
     Raises:
         PolicyError: with every mistake, if there is one in anything else.
     """
     with collector.resting():
         try:
-            return _read(bundle).policy, ()
+            suite = _read(bundle)
+            return Rules(suite.policy, (), suite.never)
         except PolicyError as refused:
             error = refused
         try:
-            return load_without_tests(bundle), error.problems
+            return Rules(load_without_tests(bundle), error.problems, None)
         except PolicyError:
             raise error from None
 

@@ -72,7 +72,7 @@ class Questions:
             raise Mistake(f"`{word}`: operations are Airflow's own, on the inbound plane", "write METHOD and URL")
         if not self._words.known(word, never=never):
             message = f"unknown operation `{word}` (Airflow {self._catalogue.version})"
-            raise Mistake(message, self._hints.for_unknown(word))
+            raise Mistake(message, self._hints.for_unknown(word, never=never))
         question = (word, dag, setting, never)
         if question not in self._known:
             self._known[question] = tuple(self._routes(word, dag, setting, never=never))

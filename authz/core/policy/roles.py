@@ -241,7 +241,11 @@ class Roster:
         self._known: dict[frozenset[str], tuple[frozenset[str], bool, str]] = {}
 
     def identify(self, claims: Claims, grants: tuple[HeldGrant, ...], held: tuple[HeldGrant, ...]) -> Identity:
-        """The identity for the verified claims under this policy, of a caller who holds grants, of which some count."""
+        """The identity for the verified claims under this policy, of a caller who holds grants, of which some count.
+
+        `grants` are those that count, so the policy has their entries. Each entry is a role of its own, so the table
+        has it; one that is not there would be a bug here, and the check is answered 503.
+        """
         members = self._by_issuer.get(claims.issuer_name)
         given: set[str] = set()
         if members is not None:

@@ -288,7 +288,7 @@ def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[Found]:
     for position, word in enumerate(entry.operations):
         loc = ("operations", position)
         if not known.words.known(word, never=entry.deny):
-            hint = known.operations.for_unknown(word)
+            hint = known.operations.for_unknown(word, never=entry.deny)
             yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"

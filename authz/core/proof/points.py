@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.model import Level, Request, Run
-from authz.core.policy.overlap import Segment
+from authz.core.policy.overlap import Segment, glob_of
 from authz.core.policy.patterns import Glob, HostPattern
-from authz.core.proof.regions import Region
+from authz.core.proof.regions import EVERY, Region
 from authz.core.request.path import CONNECT
 
+_DAG: Final = glob_of("example_dag")
 _TEXTS: Final = (*reversed(string.ascii_lowercase), "zqx", "qzj9", "zxqk-j7")
 
 
@@ -44,8 +45,20 @@ def point(region: Region, symbol: str) -> Point:
 
 
 def real(region: Region) -> Iterator[Point]:
-    """Requests of the region that people can try, the shortest first; some of them may be of others too."""
+    """Requests of the region that people can try, the most readable first; some of them may be of others too."""
+    readable = _of_one_dag(region)
+    if readable != region:
+        yield point(readable, _TEXTS[0])
     yield from (point(region, text) for text in _TEXTS)
+
+
+def _of_one_dag(region: Region) -> Region:
+    """The region with a DAG that reads like one wherever any may stand."""
+    path, at = region.path, region.dag_at
+    if at >= 0 and path[at] in {None, EVERY}:
+        path = (*path[:at], _DAG.text, *path[at + 1 :])
+    dag = _DAG if region.dag == EVERY and region.level is not None else region.dag
+    return region._replace(path=path, dag=dag, shown=_DAG if region.shown == EVERY else region.shown)
 
 
 def _text(segment: Segment, symbol: str) -> str:

@@ -28,7 +28,6 @@ EVALUATED: Final = (*ALLOWED_BY_POLICY, *DENIED_BY_POLICY)
 _REVISION_LENGTH: Final = 12
 _LISTED: Final = 3  # patterns of one kind, so that a record stays short
 _MOST_COMPARED: Final = 1_000  # patterns in all: a check must not wait for more
-_NO_DAGS: Final = DagGrant(())
 
 
 class Comparison(NamedTuple):
@@ -85,8 +84,9 @@ def _other_rights(request: Request, in_force: Side, candidate: Side) -> RightsFi
             found["airflow"] = roles
     if us.agent is not them.agent:
         found["agent"] = them.agent
-    if request.narrowed and ours.dags != theirs.dags:
-        found["dags"] = _other_dags(ours.dags or _NO_DAGS, theirs.dags or _NO_DAGS)
+    before, after = ours.dags, theirs.dags  # there are such, because neither caller is anonymous
+    if request.narrowed and before and after and before != after:
+        found["dags"] = _other_dags(before, after)
     return found
 
 

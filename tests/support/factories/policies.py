@@ -30,6 +30,22 @@ ROLES = """
 """
 
 
+SHORT = """
+version: 1
+issuers:
+  - {name: corp, issuer: "https://corp.example.com", audiences: {inbound: [a]}, algorithms: [RS256]}
+roles: {r: {groups: [g]}, s: {groups: [g, h]}, t: {groups: [t]}}
+rules:
+"""
+"""A policy as far as its rules, for `below`."""
+
+
+def below(head, *rules):
+    """The compiled policy of a file that begins so, and goes on with these rules: each is a flow mapping's inside."""
+    listed = "".join(f"  - {{{rule}}}\n" for rule in rules)
+    return policy.load(policy.Bundle(f"{head}{listed}".encode(), "p.yaml"))
+
+
 def text(rules="", roles=ROLES, issuers=ISSUERS, top="version: 1", grantable=""):
     """A policy file; its entries are flow mappings, one a line, indented lines go on with the one before."""
     also = f"grantable:{_entries(grantable)}\n" if grantable else ""

@@ -224,3 +224,72 @@ def test_diff_reports_grants_and_fails_on_wider_ones(granting, tmp_path):
     assert "the longest time of grants of `night` has changed: 1h → 1d" in found.output
     assert granting("prove", "no-new-access", "policy.yaml", "longer.yaml").output.startswith("FAIL")
     assert granting("prove", "no-new-access", "longer.yaml", "policy.yaml").output == "PASS\n"
+
+
+BLOCKED = '  - {id: b, deny: true, plane: inbound, roles: [reader], operations: ["variables:*"]}\ngrantable:'
+
+
+class TestADenialThatAGrantWouldEnd:
+    """`check` names the grants that this caller may ask for, and with which this very request would be allowed."""
+
+    NIGHT = "could be asked for: authz grant request night --for 1h --reason REASON (without approval)"
+    ONCALL = "could be asked for: authz grant request oncall --for 3d --reason REASON (approved by op)"
+
+    def notes(self, run, *words, status=1):
+        found = run("check", *words, "--json")
+        assert found.exit_code == status
+        notes = json.loads(found.stdout)["notes"]
+        assert all(f"  {note}\n" in run("check", *words).stdout for note in notes)
+        return [note for note in notes if "asked for" in note]
+
+    @pytest.mark.parametrize(
+        ("asked", "note"),
+        [
+            (("GET", "/api/v2/variables"), NIGHT),
+            (("DELETE", "/api/v2/pools/x"), ONCALL),
+            (("POST", "/api/v2/dags/sales_a/dagRuns"), ONCALL),  # by a role that the entry gives
+        ],
+    )
+    def test_the_note_has_the_command(self, granting, asked, note):
+        assert self.notes(granting, *asked, "--group", "readers") == [note]
+        given = note.split()[7]
+        assert granting("check", *asked, "--group", "readers", "--grant", given).exit_code == 0
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("GET", "/api/v2/variables"),  # anonymous
+            ("GET", "/api/v2/variables", "--client", "etl"),  # may not ask
+            ("GET", "/api/v2/variables", "--grant", "oncall"),  # a grant is no right to ask
+            ("POST", "/api/v2/dags/hr/dagRuns", "--group", "readers"),  # no entry gives it
+            ("DELETE", "/api/v2/connections/x", "--group", "readers"),
+        ],
+    )
+    def test_no_note_where_asking_would_not_help_or_is_not_permitted(self, granting, words):
+        assert self.notes(granting, *words) == []
+
+    def test_no_note_where_it_is_allowed_already(self, granting):
+        words = ("GET", "/api/v2/variables", "--group", "readers", "--grant", "night")
+        assert self.notes(granting, *words, status=0) == []
+
+    def test_no_note_where_a_deny_rule_would_win_over_the_grant(self, granting, tmp_path):
+        (tmp_path / "policy.yaml").write_text(GRANTABLE.replace("grantable:", BLOCKED))
+        assert self.notes(granting, "GET", "/api/v2/variables", "--group", "readers") == []
+
+    def test_no_note_for_tokens_that_the_grants_port_refuses(self, granting, tmp_path):
+        """They have no audience on the inbound plane."""
+        entry = "requesters: [authenticated], approvers: none, longest: 1h, plane: egress, destinations: [new]"
+        policy = GRANTABLE.replace("grantable:", f'grantable:\n  - {{id: way, {entry}, paths: ["/**"]}}')
+        asked = ("GET", "/v1/x", "--plane", "egress", "--destination", "new", "--client", "etl")
+        (tmp_path / "policy.yaml").write_text(policy)
+        assert len(self.notes(granting, *asked)) == 1
+        (tmp_path / "policy.yaml").write_text(policy.replace("inbound: [airflow], ", ""))
+        assert self.notes(granting, *asked) == []
+
+    def test_no_note_for_a_gate_without_grants(self, granting, tmp_path):
+        words = ("GET", "/api/v2/variables", "--group", "readers", "--settings", "authz.yaml")
+        settings = tmp_path / "authz.yaml"
+        settings.write_text("version: 1\n")
+        assert self.notes(granting, *words) == []
+        settings.write_text("version: 1\ngrants: {file: grants.jsonl}\n")
+        assert self.notes(granting, *words) == [self.NIGHT]

@@ -45,6 +45,15 @@ def test_without_a_key_it_says_that_the_keys_are_the_logs_own(folder):
     assert len(found["notes"]) == 2
 
 
+def test_a_program_reads_whether_a_given_key_signed_the_log(folder):
+    for keys, trusted in (([], False), (["--key", KEY], True)):
+        assert json.loads(run("verify", folder, *keys, "--json")[1])["trusted_key"] is trusted
+    (folder / CHECKPOINT).write_text("")
+    for keys, trusted in (([], False), (["--key", KEY], True)):
+        found = json.loads(run("verify", folder, *keys, "--json")[1])
+        assert (found["verified"], found["trusted_key"]) == (False, trusted)
+
+
 def test_the_current_folder_is_the_log(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert run("verify", "--key", VERIFIER_KEYS)[0] == 0

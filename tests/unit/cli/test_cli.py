@@ -381,7 +381,7 @@ class TestLint:
         assert run("lint", path, "--settings", settings).output == before.output
         candidate.write_text(path.read_text().replace("[orders], paths", "[order], paths"))
         result = run("lint", path, "--settings", settings)
-        assert f"warning: {candidate}:" in result.output
+        assert "warning: candidate.yaml:" in result.output
         assert "the candidate is not compared: the rule `runs` names an unknown destination `order`" in result.output
         assert result.exit_code == before.exit_code, "no answer depends on it"
         entry = "never:\n  - {plane: egress, destinations: [ordres], methods: [DELETE]}\n"

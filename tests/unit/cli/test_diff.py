@@ -301,7 +301,8 @@ def test_the_files_that_a_policy_names_come_from_the_same_revision(run, git, mon
     git("rm", "-q", "--cached", "policies/more.yaml")
     git("commit", "-qm", "less")
     found = run("diff", "git:HEAD:policy.yaml", "policy.yaml")
-    assert (found.exit_code, found.stdout) == (0, expected)
+    hidden = "invariants: not compared, because mistakes hide entries of `never`\n"
+    assert (found.exit_code, found.stdout) == (0, hidden + expected), "the file may have had some"
     assert "more.yaml: cannot be read: it is not in HEAD" in found.stderr
 
 
@@ -529,3 +530,78 @@ def test_what_is_so_until_an_end_is_said_with_it(run):
         output = run("diff", "old.yaml", "new.yaml", *options).output
         assert "now, until 2098-12-31T18:00Z:" in output
         assert output.count("pools:read") == 1
+
+
+NEVER = """
+never:
+  - {name: "no secrets | for contractors", roles: [contractor], operations: ["connections:*"]}
+  - {name: pools are for op, except: [op], operations: ["pools:create", "pools:delete"]}
+"""
+WEAKER = NEVER.replace("except: [op]", "except: [op, etl]").replace(', "pools:delete"', "")
+
+
+class TestInvariants:
+    """Entries of `never` that are gone or say less are named, although they allow nothing by themselves."""
+
+    @pytest.fixture
+    def compare(self, run):
+        def call(old, new, *more):
+            (run.folder / "old.yaml").write_text(OLD + old)
+            (run.folder / "new.yaml").write_text(OLD + new)
+            return run("diff", "old.yaml", "new.yaml", *more)
+
+        return call
+
+    def test_what_is_removed_or_weaker_comes_first_with_its_place(self, compare):
+        found = compare(NEVER, WEAKER.replace("contractors", "others").replace("connections:*", "connections:read"))
+        assert found.stdout.splitlines() == [
+            "invariants: 2 entries of `never` are removed or weaker: compare by hand",
+            "    removed: no secrets | for contractors (old.yaml:20:5)",
+            "    weaker in operations, except: pools are for op (old.yaml:21:5)",
+            "no one gains or loses anything by the rules; see the invariants above",
+        ]
+
+    def test_they_are_a_field_of_json(self, compare):
+        told = json.loads(compare(NEVER, WEAKER, "--json").stdout)
+        assert told["invariants"] == [
+            {
+                "change": "weaker",
+                "name": "pools are for op",
+                "weaker_in": ["operations", "except"],
+                "file": "old.yaml",
+                "line": 21,
+                "column": 5,
+            }
+        ]
+        [gone, _] = json.loads(compare(NEVER, "", "--json").stdout)["invariants"]
+        assert (gone["change"], gone["weaker_in"]) == ("removed", [])
+
+    def test_markdown_lists_them(self, compare):
+        lines = compare(NEVER, "", "--markdown").stdout.splitlines()
+        assert lines[0] == "> **invariants: 2 entries of &#96;never&#96; are removed or weaker: compare by hand**"
+        assert lines[2].startswith("- removed: no secrets &#124; for contractors ")
+        assert lines[3:] == [
+            r"- removed: pools are for op (old.yaml:21:5)",
+            "",
+            "No one gains or loses anything by the rules; see the invariants above.",
+        ]
+
+    def test_they_are_no_gain(self, compare, run):
+        assert compare(NEVER, "", "--fail-on-widen").exit_code == 0
+        assert run("prove", "no-new-access", "old.yaml", "new.yaml").stdout == "PASS\n"
+
+    def test_more_or_the_same_is_not_listed(self, compare):
+        for old, new in ((NEVER, NEVER), ("", NEVER), (WEAKER, NEVER)):
+            assert compare(old, new).stdout == "no one gains or loses anything by the rules\n"
+            assert json.loads(compare(old, new, "--json").stdout)["invariants"] == []
+
+    def test_what_mistakes_hide_is_not_taken_for_removed(self, compare):
+        found = compare(NEVER, NEVER + TESTS)
+        hidden = "invariants: not compared, because mistakes hide entries of `never`"
+        assert found.stdout.splitlines() == [
+            hidden,
+            "no one gains or loses anything by the rules; see the invariants above",
+        ]
+        assert compare(NEVER + TESTS, NEVER).stdout.splitlines()[0] == hidden
+        assert json.loads(compare(NEVER, NEVER + TESTS, "--json").stdout)["invariants"] is None
+        assert "invariants" not in compare("", TESTS).stdout, "there was none to lose"

@@ -211,7 +211,7 @@ def test_lint_and_test_say_so_too(run, tmp_path):
         "envoy: {egress: {destinations: [{name: orders, address: '127.0.0.1:1', hosts: [orders.test]}]}}\n"
     )
     linted = run("lint", "--settings", "authz.yaml")
-    entry = f"error: {tmp_path / 'policy.yaml'}:16:5: the entry `anyone: ordres` of `never`"
+    entry = "error: policy.yaml:16:5: the entry `anyone: ordres` of `never`"
     error = f"{entry} names an unknown destination `ordres`"
     assert linted.exit_code == 1
     assert [line for line in linted.output.splitlines() if "ordres" in line] == [f"{error} (did you mean `orders`?)"]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pathlib
 import shlex
 import subprocess
 import time
@@ -214,8 +215,32 @@ def test_a_check_finds_a_decision_that_the_policy_does_not_make(run, logs):
     assert "    was ops, now no_rule" in found.output
     other = run("replay", logs, "--policy", "new.yaml", "--check")
     assert other.exit_code == 2
-    assert "54 by another policy, not compared" in other.output
-    assert "no record could be evaluated" in other.output
+    assert f"54 by another policy ({revision('old.yaml')}), not compared" in other.output
+    assert "error: no record that could be evaluated is by this policy, so this confirms nothing" in other.stderr
+
+
+def revision(name):
+    return load(Bundle(pathlib.Path(name).read_bytes(), name)).revision[:12]
+
+
+def test_what_another_policy_decided_confirms_nothing_of_the_promoted_one(run, logs):
+    """The log of a promotion: most of it is by the policy before."""
+    writer = Writer(load(Bundle(NEW.encode(), "new.yaml")))
+    for _ in range(5):
+        writer.ask(inbound("/api/v2/dags/hr"), ALICE)
+    path = logs / "decisions.jsonl"
+    path.write_bytes(path.read_bytes() + b"".join(writer.sink.lines))
+    found = run("replay", logs, "--policy", "new.yaml", "--check")
+    assert found.exit_code == 2
+    assert found.stdout.splitlines()[1:] == [
+        "5 the same",
+        f"54 by another policy ({revision('old.yaml')}), not compared",
+    ]
+    assert "error: only 5 of 59 records could be evaluated and are by this policy, less than 50 %" in found.stderr
+    for asked, status in ((("--min-evaluated", "8"), 0), (("--min-evaluated", "9"), 2)):
+        assert run("replay", logs, "--policy", "new.yaml", "--check", *asked).exit_code == status
+    assert run("replay", logs, "--policy", "old.yaml", "--check").exit_code == 0, "91 % are by that one"
+    assert run("replay", logs, "--policy", "new.yaml", "--fail-on", "allow").exit_code == 1, "a comparison takes all"
 
 
 def test_a_check_finds_a_decision_that_does_not_go_with_its_reason(run, logs):

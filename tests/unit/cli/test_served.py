@@ -95,7 +95,8 @@ class TestThePolicyOfTheSettings:
         same, one = "../etc/policies/served.yaml", token()
         result = run(*command, "--settings", gate / "authz.yaml", "--policy", same, stdin=one)
         alone = run(*command, "--settings", gate / "authz.yaml", stdin=one)
-        assert (result.exit_code, _timeless(result.output)) == (alone.exit_code, _timeless(alone.output))
+        output = result.output.replace(same, str(gate / "policies" / "served.yaml"))
+        assert (result.exit_code, _timeless(output)) == (alone.exit_code, _timeless(alone.output))
         assert result.exit_code != 2
 
     def test_lint_takes_no_other_file_either(self, gate):
@@ -308,3 +309,65 @@ GET /api/v2/dags
 def _timeless(output):
     """The output without its numbers: it says how many seconds a token has left."""
     return re.sub(r"[0-9]+", "0", output)
+
+
+class TestPathsInReports:
+    """A report names files as people write them in the current folder, also where settings say where they are."""
+
+    SETTINGS = "version: 1\npolicy: ../policies/served.yaml\nshadow: ../policies/next.yaml\n"
+    FAILING = "tests:\n  - {who: anonymous, request: GET /api/v2/dags, expect: allow}\n"
+
+    @pytest.fixture(autouse=True)
+    def _repository(self, tmp_path, monkeypatch):
+        for folder in ("etc", "policies"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "etc" / "authz.yaml").write_text(self.SETTINGS)
+        (tmp_path / "policies" / "served.yaml").write_text(POLICY + self.FAILING)
+        (tmp_path / "policies" / "next.yaml").write_text(BROKEN)
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize("settings", ["etc/authz.yaml", "{here}/etc/authz.yaml"])
+    @pytest.mark.parametrize("command", ["lint", "test"])
+    def test_they_are_the_same_with_and_without_settings(self, tmp_path, command, settings):
+        more = ("--junit", "junit.xml") if command == "test" else ()
+        alone = run(command, "policies/served.yaml", *more)
+        lines = set(_timeless(alone.output).splitlines())
+        assert alone.exit_code == 1
+        assert "policies/served.yaml:" in alone.output
+        reports = [(tmp_path / "junit.xml").read_text()] if more else []
+        for policy in ((), ("policies/served.yaml",)):
+            with_settings = run(command, "--settings", settings.format(here=tmp_path), *policy, *more)
+            reports += [(tmp_path / "junit.xml").read_text()] if more else []
+            assert with_settings.exit_code == 1
+            assert lines <= set(_timeless(with_settings.output).splitlines())
+            assert str(tmp_path) not in with_settings.output.replace(f"{tmp_path}/etc/authz.yaml", "")
+        assert not any(str(tmp_path) in one for one in reports)
+        assert not more or 'file="policies/served.yaml"' in reports[0]
+
+    def test_a_policy_that_is_given_beside_the_settings_is_named_as_it_is_given(self, tmp_path):
+        path = tmp_path / "policies" / "served.yaml"
+        alone = run("lint", path).output
+        assert f"error: {path}:" in alone
+        assert set(alone.splitlines()) <= set(run("lint", path, "--settings", "etc/authz.yaml").output.splitlines())
+
+    def test_a_link_to_the_policy_is_not_the_place_of_its_files(self, tmp_path):
+        """`test_files` are beside the policy that the gate reads, not beside the link."""
+        (tmp_path / "link.yaml").symlink_to("policies/served.yaml")
+        assert "error: policies/served.yaml:" in run("lint", "link.yaml", "--settings", "etc/authz.yaml").output
+
+    def test_those_of_a_candidate_too(self):
+        assert "warning: policies/next.yaml:2:10: " in run("lint", "--settings", "etc/authz.yaml").output
+
+    def test_a_link_to_a_folder_elsewhere_stays_in_the_path(self, tmp_path):
+        """Without it, the path would name another file."""
+        (tmp_path / "elsewhere" / "etc").mkdir(parents=True)
+        (tmp_path / "elsewhere" / "policies").mkdir()
+        (tmp_path / "elsewhere" / "etc" / "authz.yaml").write_text(self.SETTINGS)
+        (tmp_path / "elsewhere" / "policies" / "served.yaml").write_text(BROKEN)
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "etc")
+        assert "error: link/../policies/served.yaml:2:10: " in run("lint", "--settings", "link/authz.yaml").output
+
+    def test_a_file_outside_the_current_folder_keeps_its_whole_path(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path / "policies")
+        found = run("lint", "--settings", tmp_path / "etc" / "authz.yaml").output
+        assert f"error: {tmp_path}/etc/../policies/served.yaml:" in found

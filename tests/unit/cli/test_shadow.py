@@ -70,6 +70,8 @@ def test_it_says_which_rights_differ_where_both_allow(log):
         ([record(SAME), record({"revision": "c1", "unknown": "token"})], 0),  # no caller, on a public route
         ([record({"revision": "c2", "unknown": "issuer"}), record(SAME)], 0),
         ([record({"revision": "c1", "rights": {"agent": True}})], 1),
+        ([record(SAME), record(revision="c1")], 0),  # after the promotion it says what it said before
+        ([record(LOSS), record(revision="c1")], 1),
         ([record()], 1),
         ([], 1),
     ],

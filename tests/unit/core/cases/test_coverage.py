@@ -27,6 +27,10 @@ MANY = """
 {id: account, plane: egress, roles: [viewer], hosts: ["*.test"], paths: ["/**"]}
 {id: any-run, plane: egress, hosts: ["*.test"], paths: ["/**"], identity: asserted}
 {id: asserted, plane: egress, hosts: ["*.test"], paths: ["/**"], dags: ["s_*"], identity: asserted}
+{id: every-run, plane: egress, hosts: ["*.test"], paths: [/x, "/**"], dags: [a, "*"], tasks: ["*"], identity: asserted}
+{id: every-task, plane: egress, hosts: ["*.test"], paths: [/x], dags: ["s_*"], tasks: ["*"], identity: verified}
+{id: no-calls, deny: true, plane: egress, roles: [op], paths: ["/**"], methods: [PUT]}
+{id: no-run, deny: true, plane: egress, hosts: [b.test], dags: ["*"], tasks: ["*"]}
 """
 CALLERS = [
     None, identity(), identity("viewer"), identity("op", "admin"), identity("admin"),
@@ -133,6 +137,8 @@ def test_a_rule_for_all_teams_counts_once():
         ("dags: [s_a], identity: verified-bearer", ["hosts", "paths", "dags", "identity"]),
         ("dags: [s_a]", ["hosts", "paths", "dags", "identity"]),  # the level is verified
         ("identity: asserted", ["hosts", "paths", "identity"]),  # without it no run is needed
+        ('dags: ["*"], tasks: ["*"], identity: asserted', ["hosts", "paths", "identity"]),
+        ('dags: ["*"], tasks: [t], identity: asserted', ["hosts", "paths", "tasks"]),
     ],
 )
 def test_a_level_counts_where_it_keeps_somebody_out(level, conditions):
@@ -140,6 +146,32 @@ def test_a_level_counts_where_it_keeps_somebody_out(level, conditions):
     assert found(policy, []) == [("o", ""), *(("o", name) for name in conditions)]
     assert found(policy, every()) == uncovered(policy, every())
     assert ("o", "identity") not in found(policy, every([request("GET", "/x", plane="egress", host="a.test")]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "conditions"),
+    [
+        ('deny: true, plane: egress, paths: ["/**"]', []),
+        ('deny: true, plane: egress, paths: ["/secret", "/**"], hosts: [a.test]', ["hosts"]),
+        ('plane: egress, roles: [op], hosts: [a.test], paths: ["/**"]', ["roles", "hosts"]),
+        ('plane: inbound, roles: [op], paths: ["/**"]', ["roles"]),
+        ('plane: inbound, roles: [op], paths: ["/x/**", "/{a}"]', ["roles", "paths"]),
+        ('deny: true, plane: egress, dags: ["*"]', []),
+        ('deny: true, plane: egress, hosts: [a.test], tasks: [x, "*"]', ["hosts"]),
+        ('plane: inbound, roles: [op], operations: ["dags:*"], dags: ["*"]', ["roles", "operations", "dags"]),
+        ('deny: true, hosts: [a.test], dags: ["*"]', ["hosts", "dags"]),  # inbound, a request may be about no DAG
+    ],
+)
+def test_a_pattern_that_keeps_nothing_out_is_no_condition(rule, conditions):
+    policy = load(f"{{id: o, {rule}}}")
+    assert found(policy, []) == [("o", ""), *(("o", name) for name in conditions)]
+    assert found(policy, every()) == uncovered(policy, every())
+
+
+def test_a_rule_for_everything_is_covered_by_one_request():
+    policy = load('{id: no-calls, deny: true, plane: egress, paths: ["/**"]}')
+    made = covered(policy, [(request("GET", "/x", plane="egress", host="a.test"), None)])
+    assert (made.percent, made.rules, made.conditions) == (100.0, 1, 0)
 
 
 def test_what_is_covered_says_nothing_about_the_answer_of_other_rules():

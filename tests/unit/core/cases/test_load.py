@@ -143,10 +143,11 @@ def test_never_holds_after_each_end_too_at_every_load():
 
 def test_rules_are_read_although_tests_have_mistakes():
     wrong = bundle("{name: x, who: raeder, request: GET /, expect: allow}")
-    found, mistakes = cases.read_rules(wrong)
-    assert found.rules.keys() == cases.read_rules(bundle(PASSES))[0].rules.keys()
-    assert ["raeder" in mistake.message for mistake in mistakes] == [True]
-    assert cases.read_rules(bundle(PASSES))[1] == ()
+    found, right = cases.read_rules(wrong), cases.read_rules(bundle(PASSES))
+    assert found.policy.rules.keys() == right.policy.rules.keys()
+    assert ["raeder" in mistake.message for mistake in found.mistakes] == [True]
+    assert right.mistakes == ()
+    assert (found.never, right.never) == (None, ()), "what mistakes hide is not an empty list"
 
 
 def test_mistakes_in_rules_are_reported_with_those_in_tests():

@@ -6,6 +6,13 @@ from authz.core.errors import PolicyError
 from tests.support.factories.policies import load
 
 
+def assert_hint(word, hint, *, deny=False):
+    with pytest.raises(PolicyError) as caught:
+        load(f'{{id: x, deny: {str(deny).lower()}, plane: inbound, roles: [viewer], operations: ["{word}"]}}')
+    [problem] = caught.value.problems
+    assert problem.hint == hint
+
+
 @pytest.mark.parametrize(
     ("word", "meant"),
     [
@@ -24,10 +31,31 @@ from tests.support.factories.policies import load
     ],
 )
 def test_an_operation_by_another_name(word, meant):
-    with pytest.raises(PolicyError) as caught:
-        load(f'{{id: x, plane: inbound, roles: [viewer], operations: ["{word}"]}}')
-    [problem] = caught.value.problems
-    assert problem.hint == f"did you mean `{meant}`?"
+    assert_hint(word, f"did you mean `{meant}`?")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("varaibles:*", "variables:*"),
+        ("varaibles:change", "variables:change"),
+        ("varaibles:chnage", "variables:change"),
+        ("varaibles:raed", "variables:read"),
+        ("dag:*", "dags:*"),
+        ("dag_run:change", "dag_runs:change"),
+        ("pools:chnage", "pools:change"),
+        ("*:raed", "*:read"),
+        ("*:view", "*:read"),
+        ("*:chnage", "*:change"),
+    ],
+)
+def test_a_slip_in_one_part_leaves_what_the_other_stands_for(word, meant):
+    assert_hint(word, f"did you mean `{meant}`?")
+
+
+def test_what_stands_for_nothing_in_an_allow_rule_is_no_hint_there():
+    assert_hint("token:*", "did you mean `tokens:*`?", deny=True)
+    assert_hint("token:*", "did you mean `tokens:create`?")
 
 
 @pytest.mark.parametrize("glob", ["^sales", "sales_[a-z]+", "sales$", "(a|b)"])

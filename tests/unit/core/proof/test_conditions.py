@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from authz.core.policy import Bundle, load
 from authz.core.proof.conditions import conditions
+from tests.support.factories.policies import below
 
 HEAD = """
 version: 1
@@ -24,8 +24,7 @@ rules:
 
 
 def policy(rules="", head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())
-    return load(Bundle(text.encode(), "p.yaml"))
+    return below(head, *filter(str.strip, rules.splitlines()))
 
 
 def test_the_same_conditions_are_none():

@@ -3,11 +3,11 @@
 import pytest
 
 from authz.core.model import Plane
-from authz.core.policy import Bundle, load
 from authz.core.proof.callers import RUN, Caller
 from authz.core.proof.diff import changes
 from authz.core.proof.gains import Gains
 from authz.core.proof.witness import witness
+from tests.support.factories.policies import below
 
 HEAD = """
 version: 1
@@ -27,8 +27,7 @@ rules:
 
 
 def policy(rules="", head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules.splitlines() if rule.strip())
-    return load(Bundle(text.encode(), "p.yaml"))
+    return below(head, *filter(str.strip, rules.splitlines()))
 
 
 def differences(old="", new=""):
@@ -397,3 +396,35 @@ def test_a_run_in_a_tunnel_has_no_proof():
     assert (change.callers, change.levels) == ((RUN,), ("verified-bearer",))
     change = one(f"{tunnel}, identity: verified-bearer", f"{tunnel}, identity: asserted")
     assert (change.callers, change.levels) == ((RUN,), ("asserted",)), "an account asserts a run in a proof"
+
+
+class TestTheDagOfAWitness:
+    """A DAG that may be any reads like one, where the request with it differs too: the engine answers each request."""
+
+    ALLOW = 'id: x, plane: inbound, roles: [etl], operations: ["dag_runs:update"]'
+    DENY = 'id: d, deny: true, plane: inbound, operations: ["dag_runs:update"], dags: '
+
+    def loses(self, before, after):
+        """The path of the witness where a deny rule becomes wider."""
+        change = one(f"{self.ALLOW}\n{self.DENY}{before}", f"{self.ALLOW}\n{self.DENY}{after}")
+        return change.witness.words[1]
+
+    def test_it_reads_like_one(self):
+        assert self.loses("[hr]", '[hr, "*"]') == "/api/v2/dags/example_dag/dagRuns/z"
+
+    def test_so_does_that_of_a_run(self):
+        rule = 'id: x, plane: egress, hosts: [a.test], paths: [/x], dags: ["*"], tasks: [t]'
+        assert "--dag example_dag --task t" in " ".join(one(new=rule).witness.words)
+
+    def test_so_does_that_of_a_list(self):
+        reads = 'id: x, plane: inbound, roles: [etl], operations: ["dags:read"], paths: [/api/v2/dags]'
+        deny = 'id: d, deny: true, plane: inbound, operations: ["dags:read"], dags: '
+        found = differences(f"{reads}\n{deny}[hr]", f'{reads}\n{deny}["*"]')
+        assert "example_dag" in {change.witness.shows for change in found}
+
+    @pytest.mark.parametrize("known", ["example_*", "example_dag"])
+    def test_another_one_is_found_where_the_policies_do_not_differ_about_it(self, known):
+        assert self.loses(f"[{known}]", '["*"]') == "/api/v2/dags/z/dagRuns/z"
+
+    def test_a_pattern_keeps_its_beginning(self):
+        assert self.loses("[hr]", "[hr, sales_*]") == "/api/v2/dags/sales_z/dagRuns/z"

@@ -10,7 +10,6 @@ import pytest
 from authz.core.decision.decide import route_of
 from authz.core.errors import PolicyError
 from authz.core.model import Plane
-from authz.core.policy import Bundle, load
 from authz.core.policy.compiled import Gate
 from authz.core.policy.index import Index
 from authz.core.policy.patterns import parse_dag, parse_host, parse_path
@@ -24,21 +23,13 @@ from authz.core.proof.points import point
 from authz.core.proof.regions import of_denial, of_rule
 from authz.core.proof.space import Space
 from authz.core.request.path import CONNECT
+from tests.support.factories.policies import SHORT, below
 from tests.support.factories.small_policies import OPERATIONS, PATHS, policy
 from tests.support.factories.small_policies import rule as drawn_rule
 
-HEAD = """
-version: 1
-issuers:
-  - {name: corp, issuer: "https://corp.example.com", audiences: {inbound: [a]}, algorithms: [RS256]}
-roles: {r: {groups: [g]}, s: {groups: [g, h]}, t: {groups: [t]}}
-rules:
-"""
 
-
-def found(*rules, head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules)
-    return {one.rule.id: (*one.by, *one.denied) for one in idle(load(Bundle(text.encode(), "p.yaml")))}
+def found(*rules, head=SHORT):
+    return {one.rule.id: (*one.by, *one.denied) for one in idle(below(head, *rules))}
 
 
 def with_rules(known, rules):
@@ -133,7 +124,7 @@ def meets_nothing(known, rule):
 
 
 def test_the_loader_and_lint_say_together_of_exactly_the_rules_that_no_request_meets_that_they_never_apply():
-    known = load(Bundle((HEAD + "  - {id: a, plane: inbound, roles: [r], operations: [dags:read]}").encode(), "p.yaml"))
+    known = below(SHORT, "id: a, plane: inbound, roles: [r], operations: [dags:read]")
     refused, idle_ones = 0, 0
     for number in range(150):
         rng = random.Random(number)  # noqa: S311 drawn again from its number
@@ -141,7 +132,7 @@ def test_the_loader_and_lint_say_together_of_exactly_the_rules_that_no_request_m
         made |= {"paths": [rng.choice(PATHS), "/api/v2/dags/b"]} if number % 2 else {}
         made.pop("public", None)
         try:
-            [rule] = load(Bundle(f"{HEAD}  - {json.dumps(made)}\n".encode(), "p.yaml")).rules.values()
+            [rule] = below(SHORT, json.dumps(made)[1:-1]).rules.values()
         except PolicyError as error:
             others_said = [one for one in error.problems if "can never apply" not in one.message]
             parts = {"paths": parse_path, "dags": parse_dag, "hosts": parse_host, "operations": str, "methods": str}
@@ -195,7 +186,7 @@ def test_of_many_rules_that_cover_each_other_one_is_left():
 def test_what_callers_have_by_another_role_counts():
     rule, wide = pools("a", "pools:read"), pools("w", "'pools:*'").replace("[r]", "[s]")
     assert found(rule, wide) == {"a": ("w",)}  # who has r has s, by the same group
-    assert found(rule, wide, head=HEAD.replace("r: {groups: [g]", "r: {groups: [g, x]")) == {}
+    assert found(rule, wide, head=SHORT.replace("r: {groups: [g]", "r: {groups: [g, x]")) == {}
 
 
 def test_deny_rules_keep_everyone_from_the_rest():
@@ -212,7 +203,7 @@ def test_a_deny_rule_that_others_cover():
 
 
 def test_a_deny_rule_about_runs_is_about_every_call_that_is_not_sure():
-    head = HEAD.replace("inbound: [a]", "inbound: [a], egress: [b]")
+    head = SHORT.replace("inbound: [a]", "inbound: [a], egress: [b]")
     one, other = (f"id: {dag}, plane: egress, deny: true, hosts: [x.test], dags: [{dag}]" for dag in "ab")
     assert found(one, other, head=head) == {}
     accounts = f"{other}, roles: [r]"  # which never bring a run that is sure
@@ -222,7 +213,7 @@ def test_a_deny_rule_about_runs_is_about_every_call_that_is_not_sure():
 
 
 def test_the_rule_of_a_built_in_role_stays():
-    head = HEAD.replace("roles: {", "roles: {airflow.viewer: {groups: [g]}, ")
+    head = SHORT.replace("roles: {", "roles: {airflow.viewer: {groups: [g]}, ")
     wide = "plane: inbound, roles: [authenticated], operations: [airflow.viewer]"
     assert found(f"id: a, {wide}", head=head) == {}
     assert found(f"id: a, {wide.replace('authenticated', 'r')}", head=head) == {"a": ("airflow.viewer",)}
@@ -235,7 +226,7 @@ def test_a_rule_that_no_request_meets():
 
 def test_a_rule_of_a_role_that_no_one_has_is_not_meant():
     far = '  - {name: far, issuer: "https://far.example.com", audiences: {egress: [b]}, algorithms: [RS256]}'
-    head = HEAD.replace("\nroles: {", f"\n{far}\nroles: {{n: {{groups: [x], issuers: [far]}}, ")
+    head = SHORT.replace("\nroles: {", f"\n{far}\nroles: {{n: {{groups: [x], issuers: [far]}}, ")
     assert found(pools("a", "pools:read").replace("[r]", "[n]"), pools("w", "'pools:*'"), head=head) == {}
     deny = "plane: inbound, deny: true, roles: [{}], operations: ['pools:*']"
     assert found(f"id: a, {deny.format('n')}", f"id: b, {deny.format('r')}", head=head) == {}
@@ -246,14 +237,14 @@ def test_what_ends_covers_nothing_that_stays():
     assert found(f"{wide}, until: 2030-01-01", narrow) == {}
     assert found(wide, f"{narrow}, until: 2030-01-01") == {"a": ("w",)}
     assert found(f"{narrow}, until: 2030-01-01", f"{narrow.replace('a,', 'b,')}, until: 2030-01-01") == {"b": ("a",)}
-    ending = HEAD.replace("s: {groups: [g, h]}", "s: {groups: [{name: g, until: 2030-01-01}, h]}")
+    ending = SHORT.replace("s: {groups: [g, h]}", "s: {groups: [{name: g, until: 2030-01-01}, h]}")
     assert found(narrow, wide.replace("[r]", "[s]"), head=ending) == {}
     assert found(narrow.replace("[r]", "[s]"), wide, head=ending) == {}  # h has s alone
     assert found(narrow.replace("[r]", "[s]"), wide.replace("[r]", "[r, s]"), head=ending) == {"a": ("w",)}
 
 
 def test_rules_for_all_teams_are_one_rule_of_the_file():
-    head = HEAD.replace(
+    head = SHORT.replace(
         "roles: {", "teams: [{names: [x, y], dags: ['{team}_*']}]\nroles: {'{team}': {groups: ['{team}']}, "
     )
     rule = "id: {}, plane: inbound, roles: ['{{team}}'], operations: [dags:read], dags: team"

@@ -6,28 +6,19 @@ import pytest
 
 from authz.core.decision.decide import narrows, route_of, shows
 from authz.core.model import Plane
-from authz.core.policy import Bundle, load
 from authz.core.policy.rules import Effect
 from authz.core.proof import lifeless as module
 from authz.core.proof.gains import Gains
 from authz.core.proof.lifeless import lifeless
 from authz.core.proof.nothing import without_rules
 from authz.core.proof.samples import Samples
+from tests.support.factories.policies import SHORT, below
 from tests.support.factories.small_policies import DAGS, loaded, policy, requests
 from tests.unit.core.proof.test_gains import everybody
 
-HEAD = """
-version: 1
-issuers:
-  - {name: corp, issuer: "https://corp.example.com", audiences: {inbound: [a]}, algorithms: [RS256]}
-roles: {r: {groups: [g]}, s: {groups: [g, h]}}
-rules:
-"""
 
-
-def found(*rules, head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules)
-    return [(rule.id, names) for rule, names in lifeless(load(Bundle(text.encode(), "p.yaml")))]
+def found(*rules, head=SHORT):
+    return [(rule.id, names) for rule, names in lifeless(below(head, *rules))]
 
 
 def allows(known, plane):
@@ -113,16 +104,15 @@ def test_a_deny_rule_with_an_end_keeps_no_one_for_ever():
 
 def test_a_membership_with_an_end_keeps_no_one_for_ever():
     deny = "id: d, plane: inbound, deny: true, roles: [s]"
-    head = HEAD.replace("s: {groups: [g, h]}", "s: {groups: [{name: g, until: 2030-01-01}, h]}")
+    head = SHORT.replace("s: {groups: [g, h]}", "s: {groups: [{name: g, until: 2030-01-01}, h]}")
     assert found(ALLOW, deny, head=head) == []
-    assert found(ALLOW, deny, head=HEAD.replace("r: {groups: [g]}", "r: {groups: [{name: g, until: 2030-01-01}]}")) == [
-        ("a", ("d",))
-    ]
+    later = SHORT.replace("r: {groups: [g]}", "r: {groups: [{name: g, until: 2030-01-01}]}")
+    assert found(ALLOW, deny, head=later) == [("a", ("d",))]
 
 
 def test_a_rule_of_a_role_that_no_one_has_is_not_meant():
     far = '  - {name: far, issuer: "https://far.example.com", audiences: {egress: [b]}, algorithms: [RS256]}'
-    head = HEAD.replace("\nroles: {", f"\n{far}\nroles: {{far: {{groups: [x], issuers: [far]}}, ")
+    head = SHORT.replace("\nroles: {", f"\n{far}\nroles: {{far: {{groups: [x], issuers: [far]}}, ")
     rules = ALLOW.replace("[r]", "[far]"), "id: d, plane: inbound, deny: true, roles: [s]"
     assert found(*rules, head=head) == []
     assert found(*rules, "id: e, plane: inbound, deny: true, operations: ['*']", head=head) == []
@@ -134,7 +124,7 @@ def test_a_rule_of_both_planes_is_dead_on_both():
     assert found(both, deny) == []  # no deny rule is there on egress
     also = "id: e, deny: true, plane: egress, hosts: [y.test]"
     assert found(both, deny, also) == [("a", ("d",))]  # no issuer's tokens are accepted there
-    head = HEAD.replace("inbound: [a]", "inbound: [a], egress: [b]")
+    head = SHORT.replace("inbound: [a]", "inbound: [a], egress: [b]")
     assert found(both, deny, also, head=head) == []
     assert found(both, deny, also.replace("y.test", "x.test"), head=head) == [("a", ("d", "e"))]
 

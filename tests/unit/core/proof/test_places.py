@@ -6,13 +6,13 @@ from itertools import product
 import pytest
 
 from authz.core.model import Plane
-from authz.core.policy import Bundle, load
 from authz.core.policy.rules import AUTHENTICATED
 from authz.core.proof.access import calls, cells, roles, titles
 from authz.core.proof.boxes import boxes
 from authz.core.proof.callers import ANONYMOUS, Caller, Kind, Membership
 from authz.core.proof.diff import changes
 from authz.core.proof.places import is_about, taken_by
+from tests.support.factories.policies import below
 
 OP = Caller("corp", role="op")
 HEAD = """
@@ -29,8 +29,7 @@ rules:
 
 
 def policy(*rules, head=HEAD):
-    text = head + "".join(f"  - {{{rule}}}\n" for rule in rules)
-    return load(Bundle(text.encode(), "p.yaml"))
+    return below(head, *rules)
 
 
 def cell(operation, *rules):

@@ -71,7 +71,6 @@ def test_other_dags_are_other_rights_where_airflow_narrows_the_request(narrowed)
             naming(*"defghijk", denied=["x"]),
             {"lost": ("a", "b", "c"), "gained": ("g", "h", "i"), "denied": ("x",), "left_out": 2},
         ),
-        (naming(), Allow(Reason.RULE, "readers", "dags:read", "", None, "viewer"), {}),
     ],
 )
 def test_the_patterns_that_one_policy_has_alone_are_on_record_three_of_a_kind(ours, theirs, differs):
