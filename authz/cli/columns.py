@@ -63,6 +63,25 @@ def lines(made: Grid, width: int) -> Iterator[str]:
     yield from below
 
 
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: Sequence[int] = ()) -> Iterator[str]:
+    """Rows of cells in lines of at most `width` characters, or of as few as the columns in `whole` need, and titles.
+
+    Cells go on below; only words that are longer than their column are broken, in `whole` none. Lines within a cell stay.
+    """
+    cells = [[cell.split("\n") for cell in row] for row in rows]
+    widths = [max(map(len, [title, *(line for row in cells for line in row[at])])) for at, title in enumerate(titles)]
+    room = width - len(_GAP) * (len(titles) - 1)
+    others = [at for at in range(len(titles)) if at not in whole]
+    while sum(widths) > room and (widest := max(others, key=widths.__getitem__)) is not None and widths[widest] > _NARROW:
+        widths[widest] -= 1
+    yield from (click.style(line, bold=True) for line in _row([[title] for title in titles], widths))
+    for row in cells:
+        yield from _row(
+            [[part for line in cell for part in _wrapped(line, size)] for cell, size in zip(row, widths, strict=True)],
+            widths,
+        )
+
+
 def _widths(made: Grid, room: int, comfortable: int) -> list[int]:
     """The width of each column."""
     levels = made.levels or [""] * len(made.titles)
