@@ -93,7 +93,7 @@ def _about(found: Search, files: int, limit: int) -> Iterator[str]:
     """How many decisions there are, and what could not be read."""
     decisions = "1 decision" if found.matched == 1 else f"{found.matched:,} decisions"
     lines = "1 line" if found.lines == 1 else f"{found.lines:,} lines"
-    yield f"{decisions} in {lines} of {'1 file' if files == 1 else f'{files:,} files'}"
+    yield f"{decisions} found in {lines} of {'1 file' if files == 1 else f'{files:,} files'}"
     if found.matched > limit:
         yield f"these are the newest {limit:,}: see --limit"
     for reason, (count, place) in found.skipped.items():

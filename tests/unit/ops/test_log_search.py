@@ -19,7 +19,7 @@ ALL = 1_000_000
 @pytest.fixture(scope="module")
 def lines():
     policy = load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: ['sales_*']}")
-    writer = traffic(policy, 1500, issuer=ISSUER, group="data-readers", dags=12)
+    writer = traffic(policy, 800, issuer=ISSUER, group="data-readers", dags=12)
     return b"".join(writer.sink.lines).splitlines()
 
 
@@ -94,7 +94,7 @@ def test_a_search_finds_what_the_definition_says(lines, tmp_path):
     path.write_bytes(b"".join(line + b"\n" for line in all_of_them))
     decisions = [orjson.loads(line) for line in lines if b'"type":"decision"' in line]
     counts = []
-    for _ in range(150):
+    for _ in range(60):
         asked = asked_of(rng, decisions)
         meant, broken = by_definition(all_of_them, asked)
         search = searched(path, asked)
@@ -104,7 +104,7 @@ def test_a_search_finds_what_the_definition_says(lines, tmp_path):
         assert (search.matched, search.lines) == (len(meant), len(all_of_them))
         assert search.skipped[Skipped.BROKEN][0] == broken > 0
         counts.append(len(meant))
-    assert sum(0 < count < len(decisions) for count in counts) > 75
+    assert sum(0 < count < len(decisions) for count in counts) > 25
 
 
 def test_the_newest_are_kept(lines, tmp_path):
