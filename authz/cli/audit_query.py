@@ -16,7 +16,6 @@ from typing import Any, Final
 import click
 
 from authz.cli import decision_text as text
-from authz.cli.audit import audit
 from authz.cli.columns import table
 from authz.cli.selecting import filter_options, log_settings_option, logs_argument, logs_meant, selection_of
 from authz.core.characters import one_line
@@ -30,7 +29,7 @@ _MOST: Final = 1_000_000
 _USUAL: Final = 1000
 
 
-@audit.command("query", short_help="Which decisions on record were about this?")
+@click.command(short_help="Which decisions on record were about this?")
 @logs_argument
 @log_settings_option
 @filter_options
@@ -126,7 +125,9 @@ def _as_table(found: Sequence[Found]) -> Iterator[str]:
     if wide <= width:
         yield from table(titles, rows, width)
         return
-    narrow = [[f"{when}\n{name}", who, f"{what}\n{dag}", f"{made} {why}"] for when, made, who, what, dag, why, name in rows]
+    narrow = [
+        [f"{when}\n{name}", who, f"{what}\n{dag}", f"{made} {why}"] for when, made, who, what, dag, why, name in rows
+    ]
     yield from table(["time and id", "caller", "request and DAG", "decision"], narrow, width, whole=(0,))
 
 

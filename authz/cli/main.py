@@ -32,7 +32,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "token": "token:token",
     "revoke": "revoke:revoke",
     "grant": "grant:grant",
-    "audit": "audit_query:audit",  # see above
+    "audit": "audit:audit",
     "task-keys": "task_keys:task_keys",
     "envoy": "files:envoy",
     "doctor": "doctor:doctor",

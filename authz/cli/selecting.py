@@ -12,12 +12,13 @@ from typing import Any, Final
 import click
 
 from authz.cli.served import load_settings
-from authz.cli.traffic import logs_of
+from authz.cli.traffic import log_of
 from authz.core.documents.moments import parse_end, parse_moment
 from authz.core.documents.quantities import seconds
 from authz.core.documents.wording import Mistake
 from authz.core.policy.patterns import Glob, parse_glob
 from authz.core.traffic.selection import Selection
+from authz.ops.log_reader import find, rotated
 
 _SETTINGS: Final = Path("authz.yaml")
 _HOW: Final = "write 2h or 7d ago, 2026-12-31T18:00Z, 2026-12-31T18:00+01:00, or a day in UTC: 2026-12-31"
@@ -100,10 +101,25 @@ def _time(name: str, text: str | None, now: float) -> str:
         raise click.BadParameter(f"`{text}` is no time ({_HOW})", param_hint=hint) from None
 
 
+def names_meant(names: Sequence[str], settings_path: Path | None) -> Sequence[str]:
+    """The names of logs that are given, or else that in the settings.
+
+    Raises:
+        ConfigError: with every problem of the settings.
+        UsageError: nothing is named, and the settings have no file.
+    """
+    if names:
+        return names
+    if settings_path is None and not _SETTINGS.exists():
+        raise click.UsageError("name the decision logs: files, patterns or a folder; or give --settings")
+    settings = load_settings(settings_path or _SETTINGS)
+    return [log_of(settings)]
+
+
 def logs_meant(names: Sequence[str], settings_path: Path | None) -> list[Path]:
     """The files that are named, or else those of the settings; each once, the ones that were changed last first.
 
-    Of a closed file that is there compressed too, the gate was stopped before it removed one: the other one is left out.
+    A closed file may be there compressed too, if the gate was stopped before it removed the other form: it is read once.
 
     Raises:
         ConfigError: a name stands for no file that can be read; or with every problem of the settings.
@@ -111,12 +127,8 @@ def logs_meant(names: Sequence[str], settings_path: Path | None) -> list[Path]:
     """
     from authz.audit.layout import closed_files  # noqa: PLC0415 only this command needs it
 
-    settings = None
-    if not names:
-        if settings_path is None and not _SETTINGS.exists():
-            raise click.UsageError("name the decision logs: files, patterns or a folder; or give --settings")
-        settings = load_settings(settings_path or _SETTINGS)
-    paths = logs_of(names, settings)
+    (first, *_) = meant = names_meant(names, settings_path)
+    paths = find(meant if names else rotated(Path(first)) or meant)
     folders = {path.parent for path in paths}
     twins = {file.path.with_suffix("") for folder in folders for file in closed_files(folder) if file.is_compressed}
     left = [path for path in paths if path not in twins or path.with_name(f"{path.name}.gz") not in paths]

@@ -146,7 +146,13 @@ def test_json_is_the_record_with_its_caller(log, lines):
     found = json.loads(out)
     caller = found.pop("caller")
     assert found == json.loads(lines[3])
-    assert caller == {"issuer": ISSUER, "subject": "ben", "client": "", "user": "ben", "groups": ["data-users", "team-sales"]}
+    assert caller == {
+        "issuer": ISSUER,
+        "subject": "ben",
+        "client": "",
+        "user": "ben",
+        "groups": ["data-users", "team-sales"],
+    }
     _, out, _ = run(log, "--reason", "no_token", "--format", "json")
     assert "caller" not in json.loads(out)
 
