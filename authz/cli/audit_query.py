@@ -49,7 +49,18 @@ _USUAL: Final = 1000
     show_default=True,
     help="Print at most so many decisions: the newest.",
 )
-def query(logs: tuple[str, ...], settings_path: Path | None, *, form: str, limit: int, **given: Any) -> None:
+@click.option("--sql", metavar="SELECT", help="Ask in SQL instead: needs DuckDB (`[query]`). See docs/howto/query.md.")
+@click.option("--schema", is_flag=True, help="Print the views of --sql for the logs, as statements for DuckDB.")
+def query(
+    logs: tuple[str, ...],
+    settings_path: Path | None,
+    *,
+    form: str,
+    limit: int,
+    sql: str | None,
+    schema: bool,
+    **given: Any,
+) -> None:
     """Which decisions on record were about this caller, this DAG, this rule? The newest is the last.
 
     LOG is a file, a pattern, or a folder with a log and the files that it was renamed to, also a signed log's; they may
@@ -62,15 +73,32 @@ def query(logs: tuple[str, ...], settings_path: Path | None, *, form: str, limit
     authz audit query /var/log/authz --user ada --decision deny --since 2d
     authz audit query 'decisions.jsonl*' --dag 'sales_*' --operation 'dag_runs:*'
     authz audit query audit --id 926a3e91b7e7441cfa435aae --format json
+    authz audit query audit --sql "SELECT rule, count(*) FROM decisions GROUP BY rule"
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     selection, users = selection_of(given, time.time())
     paths = logs_meant(logs, settings_path)
+    if sql is not None or schema:
+        if any(given.values()) or (sql is not None and schema):
+            raise click.UsageError("--sql and --schema go with no filter and not with each other: write WHERE")
+        click.get_current_context().exit(_in_sql(paths, sql, form, limit))
     found = _searched(paths, selection, users, limit)
     for part in FORMS[form]([*found.newest()]):
         click.echo(part)
     for line in _about(found, len(paths), limit):
         click.echo(line, err=True)
     click.get_current_context().exit(0 if found.matched else 1)
+
+
+def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> int:
+    """Print the answer, or the views if nothing is asked; returns the exit status."""
+    if sql is None:
+        from authz.ops.log_views import script  # noqa: PLC0415 only few need it
+
+        click.echo(script([str(path.absolute()) for path in paths]), nl=False)
+        return 0
+    from authz.cli.audit_sql import answer  # noqa: PLC0415 see above
+
+    return answer(paths, sql, form, limit, _table)
 
 
 def _searched(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], limit: int) -> Search:
@@ -120,15 +148,28 @@ def _as_table(found: Sequence[Found]) -> Iterator[str]:
         [text.when(one), text.answer(one), text.who(one), text.what(one), text.dag(one), text.why(one), text.name(one)]
         for one in found
     ]
-    wide = sum(max(map(len, column)) for column in zip(titles, *rows, strict=True)) + 2 * (len(titles) - 1)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else wide
-    if wide <= width:
+    width = _room(titles, rows)
+    if width >= _width(titles, rows):
         yield from table(titles, rows, width)
         return
     narrow = [
         [f"{when}\n{name}", who, f"{what}\n{dag}", f"{made} {why}"] for when, made, who, what, dag, why, name in rows
     ]
     yield from table(["time and id", "caller", "request and DAG", "decision"], narrow, width, whole=(0,))
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in the width of the terminal, of one line each elsewhere."""
+    return table(titles, rows, _room(titles, rows))
+
+
+def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The width in which each row is one line."""
+    return sum(max(map(len, column)) for column in zip(titles, *rows, strict=True)) + 2 * (len(titles) - 1)
+
+
+def _room(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _width(titles, rows)
 
 
 def _as_json(found: Sequence[Found]) -> Iterator[str]:

@@ -65,9 +65,9 @@ def lines(made: Grid, width: int) -> Iterator[str]:
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: Sequence[int] = ()) -> Iterator[str]:
-    """Rows of cells in lines of at most `width` characters, or of as few as the columns in `whole` need, and titles.
+    """Rows below their titles, in lines of at most `width` characters, or of what the columns in `whole` need.
 
-    Cells go on below; only words that are longer than their column are broken, in `whole` none. Lines within a cell stay.
+    Cells go on below; only words that are longer than their column are broken, in `whole` none. Line ends in cells stay.
     """
     cells = [[cell.split("\n") for cell in row] for row in rows]
     widths = [max(map(len, [title, *(line for row in cells for line in row[at])])) for at, title in enumerate(titles)]

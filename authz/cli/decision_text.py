@@ -4,7 +4,6 @@ Law: what a caller sent stays text. It is one line and moves no cursor, in JSON 
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,13 +42,17 @@ CSV: Final = (
 _OF_ENTRY: Final = frozenset({"user", "groups", "issuer"})
 _OF_RUN: Final = frozenset({"run_id", "task_id"})
 _COLORS: Final = {"allow": "green", "issue": "green", "deny": "red"}
-_unsafe: Final = re.compile("[\x7f-\x9f]|[^\x00-\x7f]")
 
 
 def as_json(found: Found) -> str:
     """The record as one line of JSON in ASCII, with the memberships of its caller in `caller`, if they are known."""
     entry = found.entry
     whole = dict(found.record) if entry is None else {**found.record, "caller": dict(entry)}
+    return ascii_json(whole)
+
+
+def ascii_json(whole: Mapping[str, Any]) -> str:
+    """One line of JSON, in which all that a terminal may take for a command is escaped."""
     return json.dumps(whole, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 

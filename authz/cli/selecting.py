@@ -64,7 +64,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, text in times:
         how = f"{text} As 2h or 7d ago, 2026-12-31T18:00Z, or a day in UTC." if name == "--since" else text
         command = click.option(name, metavar="TIME", help=how)(command)
-    for name, text in reversed(_HELP.items()):
+    for name, text in reversed([*_HELP.items()]):
         kind: Any = click.Choice(_CHOICES) if name == "decision" else str
         made = click.option(f"--{name}", multiple=True, type=kind, metavar="TEXT", callback=_globs, help=text)
         command = made(command)
@@ -119,7 +119,7 @@ def names_meant(names: Sequence[str], settings_path: Path | None) -> Sequence[st
 def logs_meant(names: Sequence[str], settings_path: Path | None) -> list[Path]:
     """The files that are named, or else those of the settings; each once, the ones that were changed last first.
 
-    A closed file may be there compressed too, if the gate was stopped before it removed the other form: it is read once.
+    A closed file may be there compressed too, if the gate was stopped before it removed the other form: one is read.
 
     Raises:
         ConfigError: a name stands for no file that can be read; or with every problem of the settings.

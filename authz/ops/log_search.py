@@ -1,7 +1,8 @@
 """The newest decisions in logs that a selection means, and who their callers are.
 
 Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision, with as
-many braces opened as closed, and without a hole of NUL) and not to hold what is asked for. What could not be read is counted, with its place.
+many braces opened as closed, and without a hole of NUL) and not to hold what is asked for.
+What could not be read is counted, with its place.
 Memory is bounded by the number of decisions that are kept, and by the number of different callers.
 """
 

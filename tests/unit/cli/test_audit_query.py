@@ -222,7 +222,7 @@ def test_mistakes(log, options):
 def evil(tmp_path):
     """A record whose texts are all commands for a terminal, a spreadsheet and a reader from right to left."""
     record = {"v": 1, "type": "decision", "time": "2026-11-22T02:39:35.500000Z", "decision": "deny", "rule": "a\u202eb"}
-    record |= {name: ESC for name in ("id", "path", "method", "subject", "dag", "reason")} | {"client": "=1+1\x7f\x9b"}
+    record |= dict.fromkeys(("id", "path", "method", "subject", "dag", "reason"), ESC) | {"client": "=1+1\x7f\x9b"}
     record |= {"run": {"run_id": "=cmd()"}, "roles": ["\n", "b"]}
     path = tmp_path / "evil.jsonl"
     path.write_text(json.dumps(record) + "\n" + json.dumps({**record, "subject": "", "time": ESC}) + "\n")

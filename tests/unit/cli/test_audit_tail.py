@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from click.testing import CliRunner
 
 from authz.cli import main
@@ -90,12 +89,12 @@ def test_decisions_come_as_they_are_made_also_after_a_rename(tmp_path, tail):
     looking = tail(log.path)
     assert looking.said == f"following {log.path}: Ctrl-C ends\n"
     log.ask(ADA, "sales_eu")
-    assert looking.line().split() == (
-        "2026-11-22T02:39:35Z allow ada dags:read sales_eu rule readers 000000000000000000000002".split()
-    )
+    line = " ".join(looking.line().split())
+    assert line == "2026-11-22T02:39:35Z allow ada dags:read sales_eu rule readers 000000000000000000000002"
     log.rotate()
     log.ask(BEN, "sales_us", "DELETE")
-    assert looking.line().split()[1:] == "deny ben dags:delete sales_us no_rule 000000000000000000000003".split()
+    line = " ".join(looking.line().split())
+    assert line.endswith("Z deny ben dags:delete sales_us no_rule 000000000000000000000003")
     assert looking.end() == (130, "", "")
 
 

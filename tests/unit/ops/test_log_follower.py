@@ -1,6 +1,7 @@
 """Lines that are added to a log are handed out once each, through renames, truncation and lines that come in parts."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,10 @@ def follower(path):
 def add(path, text):
     with path.open("ab") as file:
         file.write(text)
+
+
+def open_files():
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def lines(follower):
@@ -58,27 +63,27 @@ def test_a_renamed_file_is_read_beside_the_new_one(path, follower):
 
 def test_a_quiet_renamed_file_is_closed(path, follower, monkeypatch):
     monkeypatch.setattr(log_follower, "_QUIET", 2)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     add(path, b"1\n")
     lines(follower)
     path.rename(path.with_name("a"))
     add(path, b"2\n")
     assert lines(follower) == [b"2"]
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert open_files() == before + 2
     for _ in range(3):
         assert lines(follower) == []
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert open_files() == before + 1
     add(path, b"3\n")
     assert [*follower.look()] == [(2, b"3")]
 
 
 def test_few_renamed_files_stay_open(path, follower):
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for number in range(20):
         add(path, b"%d\n" % number)
         assert lines(follower) == [b"%d" % number]
         path.rename(path.with_name(f"old{number}"))
-    assert len(os.listdir("/proc/self/fd")) <= before + 9
+    assert open_files() <= before + 9
 
 
 def test_a_truncated_file_begins_again(path, follower):
