@@ -102,8 +102,13 @@ def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> in
 
 
 def _searched(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], limit: int) -> Search:
-    """All files, searched: first for the entries of the users, if some are asked for."""
+    """All files, searched: first for the entries of the users, if some are asked for. With DuckDB if that pays."""
     sizes = sum(path.stat().st_size for path in paths)
+    if sizes >= _LARGE:
+        from authz.ops.log_quick import quick  # noqa: PLC0415 only few need it
+
+        if (done := quick(paths, selection, users, limit)) is not None:
+            return done
     hidden = sizes < _LARGE or not sys.stderr.isatty()
     with click.progressbar(length=sizes * (1 + bool(users)), label="reading", file=sys.stderr, hidden=hidden) as bar:
         found = Search(selection, limit, bar.update)

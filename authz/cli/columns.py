@@ -67,7 +67,7 @@ def lines(made: Grid, width: int) -> Iterator[str]:
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: Sequence[int] = ()) -> Iterator[str]:
     """Rows below their titles, in lines of at most `width` characters, or of what the columns in `whole` need.
 
-    Cells go on below; only words that are longer than their column are broken, in `whole` none. Line ends in cells stay.
+    Cells go on below; only words that are longer than their column are broken, in `whole` none. Line ends stay.
     """
     cells = [[cell.split("\n") for cell in row] for row in rows]
     widths = [max(map(len, [title, *(line for row in cells for line in row[at])])) for at, title in enumerate(titles)]

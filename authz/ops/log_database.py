@@ -42,7 +42,7 @@ class LogDatabase:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        if problems := [*_unreadable(paths)]:
+        if problems := [*unreadable(paths)]:
             raise ConfigError(problems)
         files = [str(path.absolute()) for path in paths]
         self._connection = connect(files)
@@ -114,7 +114,7 @@ def connect(files: Sequence[str]) -> "DuckDBPyConnection":
     return made
 
 
-def _unreadable(paths: Sequence[Path]) -> Iterator[Problem]:
+def unreadable(paths: Sequence[Path]) -> Iterator[Problem]:
     """What DuckDB would read otherwise than the other commands do, or not at all."""
     for path in paths:
         with path.open("rb") as file:

@@ -64,7 +64,7 @@ class Search:
         self._selection, self._most, self._advanced = selection, most, advanced
         self._reader = LogReader(advanced)
         self._entries: dict[str, Mapping[str, Any]] = {}
-        self._kept: list[tuple[str, int, bytes]] = []
+        self._kept: list[tuple[str, bytes]] = []
 
     @property
     def damages(self) -> Sequence[Damage]:
@@ -106,9 +106,30 @@ class Search:
             for number, line in maybe(lines):
                 self._take(line, at, first + number)
 
+    def fill(
+        self, *, lines: int = 0, matched: int = 0, newest: Iterable[bytes] = (), entries: Iterable[bytes] = ()
+    ) -> bool:
+        """Add what was found in another way; false if a line is not what is meant."""
+        self.lines, self.matched = self.lines + lines, self.matched + matched
+        for line in newest:
+            record = orjson.loads(line)
+            if not self._selection.matches(record):
+                return False
+            self._keep(time_in(record), line)
+        for line in entries:
+            if (entry := entry_in(line)) is not None:
+                self._entries.setdefault(*entry)
+        return True
+
+    def identities(self) -> Iterator[str]:
+        """The ids of the callers of the decisions that were kept."""
+        yield from (
+            found.record["identity"] for found in self.newest() if isinstance(found.record.get("identity"), str)
+        )
+
     def newest(self) -> Iterator[Found]:
         """The decisions that were kept, the newest last."""
-        for _time, _number, line in sorted(self._kept):
+        for _time, line in sorted(self._kept):
             record = orjson.loads(line)
             name = record.get("identity")
             yield Found(record, self._entries.get(name) if isinstance(name, str) else None)
@@ -133,11 +154,13 @@ class Search:
         self.undated += self._selection.by_time and not time
         if self._selection.matches(record):
             self.matched += 1
-            one = time, self.matched, line
-            if len(self._kept) < self._most:
-                heapq.heappush(self._kept, one)
-            else:
-                heapq.heappushpop(self._kept, one)
+            self._keep(time, line)
+
+    def _keep(self, time: str, line: bytes) -> None:
+        if len(self._kept) < self._most:
+            heapq.heappush(self._kept, (time, line))
+        else:
+            heapq.heappushpop(self._kept, (time, line))
 
 
 def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:

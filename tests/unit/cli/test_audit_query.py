@@ -12,46 +12,21 @@ from click.testing import CliRunner
 
 from authz.audit.layout import closed_files
 from authz.cli import main
-from authz.core.model import Plane, Run
-from tests.support.factories.decision_logs import Writer, claims, request
+from tests.support.factories.asked_logs import POLICY, evil, rotated, six
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
 from tests.support.terminal import in_terminal
 
-ADA = claims(ISSUER, "ada", groups=["data-readers"])
-BEN = claims(ISSUER, "ben", groups=["data-users", "team-sales"])
-ETL = claims(ISSUER, client="sales-etl")
-POLICY = "{id: readers, plane: inbound, roles: [viewer], operations: ['dags:read', 'dag_runs:read'], dags: ['sales_*']}"
-ESC = "\x1b]0;owned\x07\x1b[2J"
-
-
-def inbound(method, path):
-    return request(Plane.INBOUND, method, "airflow.example.com", path)
-
 
 @pytest.fixture
 def lines():
-    """Six decisions with their entries."""
-    writer = Writer(load(POLICY), ids=(f"{number:024x}" for number in range(1, 100)).__next__)
-    writer.ask(inbound("GET", "/api/v2/dags/sales_eu"), ADA)
-    writer.ask(inbound("GET", "/api/v2/dags/sales_us/dagRuns/manual__1"), BEN, step=60)
-    writer.ask(inbound("DELETE", "/api/v2/dags/sales_us"), ADA, step=3600)
-    writer.ask(inbound("POST", "/api/v2/dags/sales_us/dagRuns"), ETL)
-    run = Run("sales_us", "manual__1", "extract", -1, 1, "verified")
-    writer.ask(request(Plane.EGRESS, "GET", "orders.internal", "/v1/orders", destination="orders"), None, run)
-    writer.ask(inbound("GET", "/x%20y"), None)
-    return b"".join(writer.sink.lines).splitlines()
+    return six()
 
 
 @pytest.fixture
 def log(lines, tmp_path, monkeypatch):
-    """A folder with a log whose first lines are in a renamed, compressed file."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "decisions.jsonl").write_bytes(b"".join(line + b"\n" for line in lines[4:]))
-    with gzip.open(tmp_path / "log" / "decisions.jsonl.1.gz", "wb") as file:
-        file.write(b"".join(line + b"\n" for line in lines[:4]))
-    return tmp_path / "log"
+    return rotated(tmp_path / "log", lines)
 
 
 def run(*arguments):
@@ -217,16 +192,6 @@ def test_mistakes(log, options):
     status, out, err = run(*options)
     assert (status, out) == (2, "")
     assert err
-
-
-def evil(tmp_path):
-    """A record whose texts are all commands for a terminal, a spreadsheet and a reader from right to left."""
-    record = {"v": 1, "type": "decision", "time": "2026-11-22T02:39:35.500000Z", "decision": "deny", "rule": "a\u202eb"}
-    record |= dict.fromkeys(("id", "path", "method", "subject", "dag", "reason"), ESC) | {"client": "=1+1\x7f\x9b"}
-    record |= {"run": {"run_id": "=cmd()"}, "roles": ["\n", "b"]}
-    path = tmp_path / "evil.jsonl"
-    path.write_text(json.dumps(record) + "\n" + json.dumps({**record, "subject": "", "time": ESC}) + "\n")
-    return path
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -8,9 +8,20 @@ import sys
 import duckdb
 import pytest
 
-from tests.unit.cli.test_audit_query import ESC, evil, lines, log, run  # noqa: F401 two are fixtures
+from tests.support.factories.asked_logs import evil, rotated, six
+from tests.unit.cli.test_audit_query import run
 
-RULES = "SELECT rule, count(*) AS n, min(time) AS first, list(dag ORDER BY dag) AS dags FROM decisions GROUP BY rule ORDER BY n"
+RULES = (
+    "SELECT rule, count(*) AS n, min(time) AS first, list(dag ORDER BY dag) AS dags"
+    " FROM decisions GROUP BY rule ORDER BY n"
+)
+CELLS = "SELECT -1 AS n, '-1' AS t, NULL AS x, 'nan'::DOUBLE AS f, 1.5::DECIMAL(3,1) AS d"
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return rotated(tmp_path / "log", six())
 
 
 def test_a_table(log):
@@ -26,8 +37,9 @@ def test_a_table(log):
 def test_json_and_csv(log):
     _, out, _ = run(log, "--sql", RULES, "--format", "json")
     first = json.loads(out.splitlines()[0])
-    assert first == {"rule": "readers", "n": 2, "first": "2026-11-22T02:39:35.500000Z", "dags": ["sales_eu", "sales_us"]}
-    _, out, _ = run(log, "--sql", "SELECT -1 AS n, '-1' AS t, NULL AS x, 'nan'::DOUBLE AS f, 1.5::DECIMAL(3,1) AS d", "--format", "csv")
+    assert first.pop("dags") == ["sales_eu", "sales_us"]
+    assert first == {"rule": "readers", "n": 2, "first": "2026-11-22T02:39:35.500000Z"}
+    _, out, _ = run(log, "--sql", CELLS, "--format", "csv")
     assert [*csv.DictReader(io.StringIO(out))] == [{"n": "-1", "t": "'-1", "x": "", "f": "nan", "d": "1.5"}]
     _, out, _ = run(log, "--sql", "SELECT run FROM decisions WHERE run IS NOT NULL", "--format", "json")
     assert json.loads(out)["run"]["task_id"] == "extract"

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from tests.support.factories.asked_logs import ADA, BEN, ESC, POLICY, inbound
 from tests.support.factories.decision_logs import Writer
 from tests.support.factories.policies import load
 from tests.support.factories.written_logs import opened
 from tests.support.terminal import in_terminal
-from tests.unit.cli.test_audit_query import ADA, BEN, ESC, POLICY, inbound
 
 ROOT = Path(__file__).parents[3]
 

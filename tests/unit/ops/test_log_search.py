@@ -10,22 +10,14 @@ from authz.core.policy.patterns import parse_glob
 from authz.core.record import Skipped, entry_in, record_in
 from authz.core.traffic.selection import Selection
 from authz.ops.log_search import Search
-from tests.support.factories.decision_logs import traffic
-from tests.support.factories.policies import ISSUER, load
+from tests.support.factories.asked_logs import asked_of, many, selection, spoiled
 
 ALL = 1_000_000
 
 
 @pytest.fixture(scope="module")
 def lines():
-    policy = load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: ['sales_*']}")
-    writer = traffic(policy, 800, issuer=ISSUER, group="data-readers", dags=12)
-    return b"".join(writer.sink.lines).splitlines()
-
-
-def selection(since="", until="", **wanted):
-    globs = {name: tuple(map(parse_glob, texts)) for name, texts in wanted.items()}
-    return Selection(wanted=globs, since=since, until=until)
+    return many()
 
 
 def searched(path, asked, most=ALL):
@@ -40,51 +32,6 @@ def by_definition(lines, asked):
     meant = [one[1] for one in found if not isinstance(one, Skipped) and one[0] == "decision" and asked.matches(one[1])]
     broken = sum(one is Skipped.BROKEN for one in found)
     return sorted(meant, key=lambda record: record["time"]), broken
-
-
-def spoiled(lines, rng):
-    """Cut lines, joined lines, lines with a hole, lines that another program wrote, older ones."""
-    for line in lines:
-        kind = rng.random()
-        if kind < 0.01:
-            yield line[: rng.randrange(1, len(line))]
-        elif kind < 0.02:
-            yield line[: rng.randrange(1, len(line))] + line
-        elif kind < 0.03:
-            at = rng.randrange(1, len(line) - 1)
-            yield line[:at] + b"\0" * 8 + line[at + 8 :]
-        elif kind < 0.06:
-            yield orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS)
-        elif kind < 0.09:
-            record = orjson.loads(line)
-            yield b"{ " + b", ".join(orjson.dumps(k) + b": " + orjson.dumps(v) for k, v in record.items()) + b"}"
-        elif kind < 0.11:
-            yield line.replace(b"sales_", b"sal\\u0065s_").replace(b'"p1', b'"\\u00701')
-        elif kind < 0.12:
-            yield line.replace(b'"v":1', b'"v":2', 1)
-        else:
-            yield line
-
-
-def asked_of(rng, records):
-    """A selection that some record may match."""
-    one = rng.choice(records)
-    values = {
-        "id": one["id"],
-        "run": (one.get("run") or {}).get("run_id") or one["path"].rpartition("dagRuns/")[2] or "manual__*",
-        "role": rng.choice(one["roles"] or ["viewer"]),
-        **{name: one[name] for name in ("subject", "client", "dag", "operation", "host", "decision", "reason", "rule")},
-        "destination": one.get("destination", "orders"),
-        "revision": one["revision"][:12] + "*",
-    }
-    wanted = {}
-    for name in rng.sample(sorted(values), rng.randrange(4)):
-        value = values[name]
-        if rng.random() < 0.4 and "*" not in value and len(value) > 3:
-            value = rng.choice([f"{value[:-2]}*", f"*{value[2:]}", f"{value[0]}*{value[-1]}"])
-        wanted[name] = [value, *rng.choice([[], [], [f"no such {name}"]])]
-    since, until = sorted(rng.choice(records)["time"] for _ in range(2))
-    return selection(rng.choice(["", since]), rng.choice(["", until]), **wanted)
 
 
 def test_a_search_finds_what_the_definition_says(lines, tmp_path):
