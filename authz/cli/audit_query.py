@@ -127,7 +127,7 @@ def _about(found: Search, files: int, limit: int) -> Iterator[str]:
     lines = "1 line" if found.lines == 1 else f"{found.lines:,} lines"
     yield f"{decisions} found in {lines} of {'1 file' if files == 1 else f'{files:,} files'}"
     if found.matched > limit:
-        yield f"these are the newest {limit:,}: see --limit"
+        yield f"printed: the newest {limit:,} (--limit)"
     for reason, (count, place) in found.skipped.items():
         if reason is not Skipped.EMPTY:
             yield one_line(f"{_lines(count)} skipped, the first is {place}: {SKIPPED[reason]}")

@@ -37,7 +37,7 @@ def answer(paths: Sequence[Path], sql: str, form: str, limit: int, show: _Show) 
     finally:
         database.close()
     if found.more:
-        click.echo(f"these are the first {limit:,} rows: see --limit", err=True)
+        click.echo(f"printed: the first {limit:,} rows (--limit)", err=True)
     if broken:
         click.echo(f"{_counted(broken)} skipped: not one JSON object; without --sql the place is shown", err=True)
     if others:
@@ -76,7 +76,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, datetime):
-        return f"{value.isoformat()}Z" if value.tzinfo is None else value.isoformat()
+        text = value.isoformat(timespec="microseconds")
+        return f"{text}Z" if value.tzinfo is None else text
     if isinstance(value, float) and not isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -52,7 +52,7 @@ def test_no_row_is_a_negative_answer(log):
 def test_rows_beyond_the_limit_are_said(log):
     status, out, err = run(log, "--sql", "SELECT id FROM decisions ORDER BY id", "--limit", "2")
     assert (status, len(out.splitlines())) == (0, 3)
-    assert err == "these are the first 2 rows: see --limit\n"
+    assert err == "printed: the first 2 rows (--limit)\n"
 
 
 def test_lines_that_are_no_record_are_said(log):
