@@ -106,6 +106,7 @@ def connect(files: Sequence[str]) -> "DuckDBPyConnection":
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "temp_directory": "",
+            "enable_progress_bar": False,  # it goes to standard output
         },
     )
     made.execute("SET allowed_paths = ?", [list(files)])

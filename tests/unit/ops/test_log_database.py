@@ -82,6 +82,10 @@ def test_lines_that_are_no_record_are_counted(database):
     assert rows(database, "SELECT count(*) FROM decisions") == [(3,)]
 
 
+def test_nothing_is_printed_while_it_works(database):
+    assert rows(database, "SELECT current_setting('enable_progress_bar')") == [(False,)]
+
+
 def test_rows_are_limited_and_it_is_said(database):
     found = database.ask("SELECT id FROM decisions", 2)
     assert (len(found.rows), found.more) == (2, True)
