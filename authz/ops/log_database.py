@@ -20,6 +20,7 @@ _GZIP: Final = b"\x1f\x8b"
 _OTHERS: Final = (b"BZh", b"\xfd7zXZ\x00")
 _PATTERN: Final = frozenset("*?[")
 _LOCKED: Final = (
+    "SET enable_progress_bar = false",  # it goes to standard output
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
@@ -106,7 +107,6 @@ def connect(files: Sequence[str]) -> "DuckDBPyConnection":
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "temp_directory": "",
-            "enable_progress_bar": False,  # it goes to standard output
         },
     )
     made.execute("SET allowed_paths = ?", [list(files)])

@@ -39,7 +39,7 @@ def quick(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], mo
         import duckdb  # noqa: PLC0415 an optional part
 
         connection = connect(files := [str(path.absolute()) for path in paths])
-    except (ImportError, ConfigError):
+    except (ImportError, ConfigError):  # the other search needs none, and says what is wrong with a file
         return None
     try:
         if users:
