@@ -94,7 +94,7 @@ def _statement(selection: Selection, most: int) -> tuple[str, list[object]]:
         f" found AS (SELECT *, ({' AND '.join(meant)}) AS meant FROM lines)"
         " SELECT count(*), count_if(field[1] IS DISTINCT FROM ? OR field[2] IS NULL OR field[2] NOT IN (?, ?, ?)"
         " OR (field[2] = ? AND (field[3] IS NULL OR NOT regexp_full_match(field[3], ?)))),"
-        f" count_if(meant), max(field[3] || line, {int(most)}) FILTER (meant) FROM found"
+        f" count_if(meant), max(CASE WHEN meant THEN field[3] || line END, {int(most)}) FROM found"
     )
     return sql, [*values, str(VERSION), DECISION, IDENTITY, LOG, DECISION, _TIME]
 
