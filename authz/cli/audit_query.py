@@ -49,7 +49,7 @@ _USUAL: Final = 1000
     show_default=True,
     help="Print at most so many decisions: the newest.",
 )
-@click.option("--sql", metavar="SELECT", help="Ask in SQL instead: needs DuckDB (`[query]`). See docs/howto/query.md.")
+@click.option("--sql", metavar="SELECT", help="Ask in SQL instead; needs DuckDB. See docs/howto/query.md.")
 @click.option("--schema", is_flag=True, help="Print the views of --sql for the logs, as statements for DuckDB.")
 def query(
     logs: tuple[str, ...],

@@ -2,11 +2,12 @@
 
 Law: it reads these files and no others, writes none, keeps nothing on the disk and fetches nothing from the network:
 access to everything else is off and the configuration is locked before a statement of the user runs, and only one
-statement that selects is run. DuckDB is an optional part: `airflow-envoy-authz[query]`.
+statement that selects is run. DuckDB is an optional part: the extra `query`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from authz.core.errors import ConfigError, Problem
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
 _GZIP: Final = b"\x1f\x8b"
 _OTHERS: Final = (b"BZh", b"\xfd7zXZ\x00")
 _PATTERN: Final = frozenset("*?[")
+_CONFIG: Final[Mapping[str, str | int | float | list[str]]] = MappingProxyType(
+    {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "temp_directory": "",
+    }
+)
 _LOCKED: Final = (
     "SET enable_progress_bar = false",  # it goes to standard output
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
-INSTALL: Final = "pip install 'airflow-envoy-authz[query]'"
+INSTALL: Final = "pip install duckdb"
 
 
 class Rows(NamedTuple):
@@ -94,24 +103,20 @@ def connect(files: Sequence[str]) -> "DuckDBPyConnection":
     """A connection that can read these files and nothing else.
 
     Raises:
-        ConfigError: DuckDB is not installed.
+        ConfigError: DuckDB is not installed, or is too old.
     """
     try:
         import duckdb  # noqa: PLC0415 an optional part
     except ImportError:
         raise ConfigError([Problem("--sql", 0, 0, "DuckDB is not installed", INSTALL)]) from None
-    made = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-            "temp_directory": "",
-        },
-    )
-    made.execute("SET allowed_paths = ?", [list(files)])
-    for statement in _LOCKED:
-        made.execute(statement)
+    try:
+        made = duckdb.connect(":memory:", config=dict(_CONFIG))
+        made.execute("SET allowed_paths = ?", [list(files)])
+        for statement in _LOCKED:
+            made.execute(statement)
+    except duckdb.Error as error:
+        what = f"DuckDB {duckdb.__version__} cannot be kept to the named files: {str(error).partition(chr(10))[0]}"
+        raise ConfigError([Problem("--sql", 0, 0, what, "1.4 and later can")]) from None
     return made
 
 

@@ -94,7 +94,7 @@ def test_without_duckdb_it_says_how_to_install_it_and_everything_else_works(log,
     monkeypatch.setitem(sys.modules, "duckdb", None)
     status, out, err = run(log, "--sql", "SELECT 1")
     assert (status, out) == (2, "")
-    assert err == "error: --sql: DuckDB is not installed (pip install 'airflow-envoy-authz[query]')\n"
+    assert err == "error: --sql: DuckDB is not installed (pip install duckdb)\n"
     assert run(log, "--schema")[0] == 0
     assert run(log, "--subject", "ada")[0] == 0
 

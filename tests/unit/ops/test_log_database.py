@@ -14,6 +14,7 @@ import pytest
 from authz.core.errors import ConfigError
 from authz.core.model import Plane, Run
 from authz.core.record import Event, LogEntry, Memberships, OutboundRecord, log_line
+from authz.ops import log_database
 from authz.ops.log_database import LogDatabase
 from authz.ops.log_views import VIEWS, script
 from tests.support.factories.decision_logs import Writer, claims, request
@@ -108,7 +109,7 @@ def test_rows_are_limited_and_it_is_said(database):
         "LOAD httpfs",
         "SET enable_external_access = true",
         "RESET enable_external_access",
-        "PRAGMA database_list",
+        "PRAGMA threads = 1",
         "EXPORT DATABASE 'made'",
         "EXPLAIN ANALYZE COPY decisions TO 'made'",
         "SELECT * FROM read_text('secret')",
@@ -175,6 +176,12 @@ def test_a_file_that_duckdb_would_read_otherwise_is_refused(tmp_path, name, data
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=said):
         LogDatabase([tmp_path / name])
+
+
+def test_a_duckdb_that_cannot_be_locked_is_refused(path, monkeypatch):
+    monkeypatch.setattr(log_database, "_LOCKED", ("SET no_such_lock = true",))
+    with pytest.raises(ConfigError, match=r"cannot be kept to the named files"):
+        LogDatabase([path])
 
 
 def test_the_printed_statements_make_the_same_views_in_anyones_duckdb(path, database):
