@@ -7,6 +7,7 @@ Law 2: refused is everything while the log's writer cannot log, or says nothing:
 Law 3: what `allow` let go is in the log as an entry `gap` with its count, before the next record.
 """
 
+import contextlib
 import threading
 from collections import deque
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ class SpoolSink:
         gate: the gate's name.
         clock: tells the time.
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
+        wait_s: so long another process that still writes as this worker is waited for.
 
     Attributes:
         file: the number of the log's file that the next record is for. It changes only in `turn`.
@@ -44,7 +46,14 @@ class SpoolSink:
     """
 
     def __init__(
-        self, spool: Path, worker: int, *, gate: str, clock: Clock, on_failure: Literal["deny", "allow"] = "deny"
+        self,
+        spool: Path,
+        worker: int,
+        *,
+        gate: str,
+        clock: Clock,
+        on_failure: Literal["deny", "allow"] = "deny",
+        wait_s: float = 0.0,
     ) -> None:
         self._spool, self._worker, self._gate, self._clock = spool, worker, gate, clock
         self._deny = on_failure == "deny"
@@ -56,9 +65,15 @@ class SpoolSink:
         try:
             made_spool(spool)
             self.file = self._offered = current_file(spool)
-            self._writer = SpoolWriter(spool, worker)
+            self._writer = SpoolWriter(spool, worker, wait_s=wait_s)
+        except BlockingIOError:
+            hint = "end the gate that still runs; each gate has a log and a spool of its own"
+            text = f"another process hands over records as worker {worker}"
+            raise ConfigError([Problem(str(spool), 0, 0, text, hint)]) from None
         except OSError as error:
-            problem = Problem(str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`")
+            problem = Problem(
+                str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`"
+            )
             raise ConfigError([problem]) from None
         self._status = LogStatus(beat=clock.monotonic())
         self._over = threading.Event()
@@ -80,10 +95,10 @@ class SpoolSink:
             if self._refusal:
                 return self._refuse(self._refusal)
             try:
-                self._writer.put(self._gap() + lines if self._missing else lines, self.file)
+                self._enter_gap()
+                self._writer.put(lines, self.file)
             except AuditUnavailableError as error:
                 return self._refuse(str(error))
-            self._missing = 0
             self._written += 1
         return True
 
@@ -112,7 +127,8 @@ class SpoolSink:
         self._over.set()
         self._thread.join()
         with self._lock:
-            self._settle()
+            with contextlib.suppress(AuditUnavailableError):  # also while none can be logged: the next start logs it
+                self._enter_gap()
             self._writer.close()
         return 0
 
@@ -127,20 +143,14 @@ class SpoolSink:
         self._missing += 1
         self._missing_why = text
 
-    def _gap(self) -> bytes:
-        return self._own(Event.GAP, count=self._missing, reason=self._missing_why)
-
     def _own(self, event: Event, **fields: object) -> bytes:
         time = datetime.fromtimestamp(self._clock.wall(), UTC).strftime(_TIME)
         return log_line(event, gate=self._gate, time=time, worker=self._worker, **fields) + b"\n"
 
-    def _settle(self) -> None:
-        """Log what is missing, if it can be logged again."""
-        if self._missing and not self._refusal:
-            try:
-                self._writer.put(self._gap(), self.file)
-            except AuditUnavailableError:
-                return  # later
+    def _enter_gap(self) -> None:
+        """Log how many are missing. A write of its own: a write that takes only a part must not count them twice."""
+        if self._missing:
+            self._writer.put(self._own(Event.GAP, count=self._missing, reason=self._missing_why), self.file)
             self._missing = 0
 
     def _follow(self) -> None:
@@ -159,5 +169,6 @@ class SpoolSink:
         if announced > self._offered:
             self._offered = announced
             self.offers.append(announced)
-        with self._lock:
-            self._settle()
+        with self._lock, contextlib.suppress(AuditUnavailableError):
+            if not self._refusal:
+                self._enter_gap()

@@ -22,6 +22,7 @@ from authz.ops.salts import Salts
 from authz.settings import Settings
 from authz.system.clock import Clock
 
+_MARGIN_S: Final = 5.0
 _ACTIONS: Final = {Requested: "request", Approved: "approve", Ended: "end"}
 
 
@@ -44,7 +45,10 @@ class LogParts:
         self._hides_people = not {"subject", "user"}.isdisjoint((*hidden.drop, *hidden.hash))
         self.sink: DecisionSink | SpoolSink
         if settings.audit.log:
-            self.sink = SpoolSink(Path(settings.spool), worker, gate=gate, clock=clock, on_failure=on_failure)
+            before_s = settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S  # of one that ends
+            self.sink = SpoolSink(
+                Path(settings.spool), worker, gate=gate, clock=clock, on_failure=on_failure, wait_s=before_s
+            )
         else:
             target = sys.stdout.buffer if settings.log.decisions == "stdout" else Path(settings.log.decisions)
             self.sink = DecisionSink(target, capacity=settings.log.queue, on_failure=on_failure, lock=lock)

@@ -39,7 +39,11 @@ class Signed(Pair):
         super().__init__(folder, idp, settings=settings, **options)
 
     def records(self):
-        return [json.loads(line) for path in sorted((self.folder / "audit").glob("decisions*.jsonl")) for line in path.read_text().splitlines()]
+        return [
+            json.loads(line)
+            for path in sorted((self.folder / "audit").glob("decisions*.jsonl"))
+            for line in path.read_text().splitlines()
+        ]
 
     def entries(self, event):
         """The entries of the log about this."""
@@ -143,6 +147,38 @@ def test_no_answer_is_missing_whichever_process_is_killed(gate):
     gate.verified()
 
 
+def test_a_gate_that_ends_while_its_writer_is_away_has_logged_all(gate):
+    """The writer was killed a moment before SIGTERM: another one logs what is left, before the gate ends."""
+    os.kill(gate.writer, signal.SIGSTOP)
+    ids = {id_of(gate.check(number % 2)) for number in range(20)}
+    os.kill(gate.writer, signal.SIGKILL)
+    assert gate.stop() == 0
+    assert ids <= gate.logged()
+    assert gate.entries("stop")
+    gate.verified()
+
+
+def test_a_gate_that_is_started_while_the_one_before_still_drains_waits_for_it(gate):
+    """`kill -9` of the supervisor, and the next one starts at once: same log, same spool, same numbers of workers."""
+    with load(gate) as made:
+        for turn in range(2):
+            for one in made:
+                one.more(20)
+            victims = [gate.process.pid, gate.writer] if turn else [gate.process.pid]
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+            gate.process.wait()
+            gate.start()
+        for one in made:
+            one.more(20)
+            one.over = True
+    assert gate.stop() == 0
+    found = [record["id"] for record in gate.records() if record["type"] == "decision"]
+    assert len(found) == len(set(found)), "each is there once"
+    assert {name for one in made for name in one.ids} <= set(found)
+    gate.verified()
+
+
 def test_a_writer_that_stands_still_is_noticed_and_nothing_is_allowed_until_it_goes_on(gate):
     gate.check(0)
     writer = gate.writer
@@ -165,7 +201,9 @@ def test_allow_counts_what_it_could_not_record_and_the_log_says_so(tmp_path, idp
         writer = gate.writer
         os.kill(writer, signal.SIGSTOP)
         try:
-            wait_for(lambda: dropped(gate) > 0, "nothing is counted", pause=lambda s: (gate.check(0), pause(s)), seconds=20)
+            wait_for(
+                lambda: dropped(gate) > 0, "nothing is counted", pause=lambda s: (gate.check(0), pause(s)), seconds=20
+            )
             assert gate.check(0).http == 200
         finally:
             os.kill(writer, signal.SIGCONT)
@@ -199,7 +237,9 @@ def test_a_log_that_was_changed_is_not_continued_and_the_gate_does_not_start(tmp
 def test_the_checkpoint_is_on_standard_output_in_readyz_and_in_the_metrics(gate):
     count = len({id_of(gate.check(0)) for _ in range(5)})
     wait_for(lambda: len(gate.logged()) == count, "records are not logged", pause=pause)
-    wait_for(lambda: gate.metric("authz_log_records") == gate.metric("authz_log_checkpoint_records") > count, "", pause=pause)
+    wait_for(
+        lambda: gate.metric("authz_log_records") == gate.metric("authz_log_checkpoint_records") > count, "", pause=pause
+    )
     head = (gate.folder / "audit" / "checkpoint").read_text()
     shown = httpx.get(f"{gate.admin}/readyz").json()["log"]
     assert shown == {"records": len(gate.records()), "checkpoint": head}
