@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from authz.audit.spool import LOOK_S, SpoolWriter, current_file, made_spool
-from authz.audit.status import LogStatus, read_status
+from authz.audit.status import SILENT_S, LogStatus, read_status
 from authz.core.errors import AuditUnavailableError, ConfigError, Problem
 from authz.core.record import Event, log_line
 from authz.ops.decision_log import SinkStatus
@@ -60,6 +60,7 @@ class SpoolSink:
         self.offers: deque[int] = deque()
         self._lock = threading.Lock()  # entries come from other threads than records
         self._refusal = ""
+        self._trouble, self._troubled_at = "", float("-inf")  # the last record that could not be handed over
         self._written = self._dropped = self._missing = 0
         self._missing_why = ""
         try:
@@ -98,6 +99,7 @@ class SpoolSink:
                 self._enter_gap()
                 self._writer.put(lines, self.file)
             except AuditUnavailableError as error:
+                self._note(str(error))
                 return self._refuse(str(error))
             self._written += 1
         return True
@@ -112,12 +114,16 @@ class SpoolSink:
             try:
                 self._writer.put(line, self.file)
             except AuditUnavailableError as error:
+                self._note(str(error))
                 self._count(str(error))
 
     def status(self) -> SinkStatus:
         """The sink's state, for metrics and readiness."""
-        oldest = self._status.oldest_s(self._clock.monotonic())
-        return SinkStatus(failed=self._refusal, written=self._written, dropped=self._dropped, oldest_s=oldest)
+        now = self._clock.monotonic()
+        oldest, trouble = self._status.oldest_s(now), self._trouble if now - self._troubled_at <= SILENT_S else ""
+        return SinkStatus(
+            failed=self._refusal or trouble, written=self._written, dropped=self._dropped, oldest_s=oldest
+        )
 
     def reopen(self) -> None:
         """Nothing to do: no other program renames these files."""
@@ -131,6 +137,10 @@ class SpoolSink:
                 self._enter_gap()
             self._writer.close()
         return 0
+
+    def _note(self, text: str) -> None:
+        """It is shown for `SILENT_S`: whoever sends no more checks because of it must hear when it may be over."""
+        self._trouble, self._troubled_at = text, self._clock.monotonic()
 
     def _refuse(self, text: str) -> Literal[False]:
         if self._deny:

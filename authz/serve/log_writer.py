@@ -11,7 +11,6 @@ looked.
 
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from authz.audit.spool import has_writers
 from authz.audit.status import LogStatus, write_status
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.settings import Settings
-from authz.system.clock import Clock, SystemClock
+from authz.system.clock import Clock
 from authz.system.regular_file import why
 from authz.system.threads import Background
 

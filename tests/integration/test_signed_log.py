@@ -18,7 +18,7 @@ import pytest
 from authz.core.edge import META_DECISION
 from authz.engine.contract import CHECK
 from tests.e2e.envoy_harness import wait_for
-from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
+from tests.integration.pair_of_workers import KEY, TWO, Pair
 from tests.support.rigs.service import message, read
 from tests.support.simulators.idp import IdP
 

@@ -165,7 +165,7 @@ def test_a_gap_is_in_the_spool_when_the_gate_ends_before_records_can_be_logged_a
     assert [line["count"] for line in lines(spool)] == [1]
 
 
-def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, monkeypatch):
+def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, clock, monkeypatch):
     sink = opened()
 
     def full(*_arguments):
@@ -174,6 +174,10 @@ def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, 
     monkeypatch.setattr(sink._writer, "put", full)
     with pytest.raises(AuditUnavailableError, match="64 segments"):
         sink.put(LINE % 1)
+    assert sink.status().failed == "64 segments of records wait to be logged", "`/readyz` names it"
+    clock.advance(SILENT_S + 0.1)
+    write_status(spool, LogStatus(beat=clock.monotonic()))
+    assert sink.status().failed == "", "a gate that is asked no more because of it would else never serve again"
     sink.enter(Event.POLICY, revision="r", by="")
     sink._look()
     monkeypatch.undo()
