@@ -36,6 +36,11 @@ class Envoy:
         self._process = None
 
     def __enter__(self):
+        self.start()
+        return self
+
+    def start(self):
+        """Start, also again after its end."""
         file, log = self._folder / f"{self._name}.json", self._folder / f"{self._name}.log"
         file.write_text(json.dumps(self._config))
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
@@ -48,7 +53,10 @@ class Envoy:
                 self.__exit__()
                 raise RuntimeError(f"Envoy ({self._name}) is not ready: {log.read_text()}")
             time.sleep(0.02)
-        return self
+
+    def reap(self):
+        """It was killed."""
+        self._process.wait()
 
     def __exit__(self, *_):
         self._process.terminate()

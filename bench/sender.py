@@ -59,7 +59,9 @@ class Sent:
     answers: list[bytes] = field(default_factory=list)
 
 
-class _Connection:
+class Connection:
+    """One connection; `bodies` may have none to give for now."""
+
     def __init__(self, address, streams, bodies, sent, *, keep):
         self.socket = connected(address, _STUCK_S)
         if self.socket.family != socket.AF_UNIX:
@@ -81,6 +83,11 @@ class _Connection:
     @property
     def busy(self):
         return bool(self._open) or bool(self._held)
+
+    def rest(self):
+        """Messages that came whole before the end of their call, when the server is gone."""
+        data = [data for _, data in self._open.values()]
+        return [one[5:] for one in data if len(one) >= 5 and len(one) == 5 + int.from_bytes(one[1:5], "big")]
 
     def pump(self, control=b""):
         """Send what may be sent now: `control` frames, and new calls."""
@@ -150,7 +157,7 @@ def send(address, bodies, *, connections=4, streams=16, keep=False):
     """
     sent, bodies = Sent(), iter(bodies)
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-        everyone = [_Connection(address, streams, bodies, sent, keep=keep) for _ in range(connections)]
+        everyone = [Connection(address, streams, bodies, sent, keep=keep) for _ in range(connections)]
         for connection in everyone:
             stack.callback(connection.socket.close)
             selector.register(connection.socket, selectors.EVENT_READ, connection)
@@ -169,7 +176,7 @@ def send(address, bodies, *, connections=4, streams=16, keep=False):
 
 def hold(address, bodies, sent):
     """Send every body over one connection and leave the calls open; returns once one of them was answered."""
-    connection = _Connection(address, len(bodies), iter(bodies), sent, keep=True)
+    connection = Connection(address, len(bodies), iter(bodies), sent, keep=True)
     answered = len(sent.latencies)
     connection.pump()
     while len(sent.latencies) == answered:

@@ -1,17 +1,20 @@
 """From the workers' segments into the log, each record exactly once.
 
 Law 1: a position says up to where each worker's segments are in the log of a certain size. It is saved at checkpoints,
-so it may be older than the log: the lines after that size say which worker's they are, and so many of that worker's
-records are passed over. So nothing is lost or doubled, whichever process is killed when.
+so it may be older than the log: the lines after that size say which worker's they are, and a reader that starts passes
+over so many of that worker's lines. So nothing is lost or doubled, whichever process is killed when.
 Law 2: a segment is removed when a saved position is after it, and a later one is there.
 Law 3: the last line of a segment has no newline only if its worker was killed, or refused it: no answer has left. While
 the segment is the newest, the line is waited for; then it is dropped.
 Law 4: a line is in the file of the log that its worker made it for, so that the identity entries that it needs are in
 the same file. Before a file is closed, the next one is announced, and workers get `turn_s` to write for it. Only a
 record whose worker stood still for longer than that is in the file after its own.
+Law 5: a spool on a disk may have lost its newest files and bytes with a loss of power, and no record that comes after
+that is passed over for it.
 """
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,11 +48,10 @@ _MOST_POSITION_BYTES: Final = 1 << 20
 
 @dataclass(slots=True)
 class _Worker:
-    """Where the reader is in a worker's segments: `passed` records that are in the log are still before it."""
+    """Where the reader is in a worker's segments."""
 
     segment: int = 0
     offset: int = 0
-    passed: int = 0
 
 
 class Drain:
@@ -73,7 +75,7 @@ class Drain:
         self._name = made_spool(spool)
         self._workers: dict[int, _Worker] = {}
         self._saved = -1  # the log's signed lines when the position was saved
-        announced = current_file(spool)
+        announced = self._announced()
         self._file = min(self._find_position(announced), announced)
         self._turn_at = clock.monotonic() + turn_s if self._file < announced else 0.0
 
@@ -96,15 +98,15 @@ class Drain:
             OSError: something could not be done; the next call does it.
             AuditBrokenError: see `AuditLog.append`.
         """
+        self._log.tend(rotates=False)
+        if self._log.signed != self._saved:
+            self.save()  # first: it makes room in a spool that is full
         if self._turn_at:
             if self._clock.monotonic() >= self._turn_at:
                 self._turn()
         elif self._log.is_full:
             announce(self._spool, self._file + 1)
             self._turn_at = self._clock.monotonic() + self._turn_s
-        self._log.tend(rotates=False)
-        if self._log.signed != self._saved:
-            self.save()
 
     def finish(self) -> None:
         """Append all that is there, each line in its file, and save the position. No worker writes any more.
@@ -133,7 +135,7 @@ class Drain:
             OSError: the segments stay.
         """
         self._log.checkpoint()
-        places = {str(number): [one.segment, one.offset, one.passed] for number, one in self._workers.items()}
+        places = {str(number): [one.segment, one.offset] for number, one in self._workers.items()}
         saved = {"spool": self._name, "size": self._log.size, "file": self._file, "workers": places}
         write_whole(self._folder / POSITION, orjson.dumps(saved), mode=FILE_MODE, replace=True)
         self._saved = self._log.signed
@@ -153,12 +155,10 @@ class Drain:
             data = _read(segment_path(folder, number), place.offset)
             whole = data.rfind(b"\n") + 1
             lines = data[:whole].split(b"\n")[:-1]
-            fresh = lines[place.passed :]
-            if fresh:
-                self._log.append(fresh)
-            place.passed -= len(lines) - len(fresh)
+            if lines:
+                self._log.append(lines)
             place.offset += whole
-            count += len(fresh)
+            count += len(lines)
             if len(data) == MOST_BYTES:
                 break  # there is more: the next call
         return count
@@ -174,12 +174,36 @@ class Drain:
         if size > self._log.size:
             raise AuditBrokenError(f"{self._folder / POSITION} is of a log with {size} records")
         self._workers = {int(name): _Worker(*place) for name, place in saved["workers"].items()}
-        for line in lines_from(self._folder, size):
-            worker = _worker_of(line)
-            if worker is not None:
-                self._workers.setdefault(worker, _Worker()).passed += 1
+        passed = Counter(map(_worker_of, lines_from(self._folder, size)))
+        for number in workers(self._spool):
+            place = self._workers.setdefault(number, _Worker())
+            found = segments(worker_folder(self._spool, number))
+            newest = found[-1] if found else -1
+            if newest < place.segment:  # lost with the power: the worker's next segment has a number that was read
+                place.segment, place.offset = newest + 1, 0
+            self._pass_over(worker_folder(self._spool, number), place, passed[number])
         file: int = saved["file"]
         return file
+
+    def _pass_over(self, folder: Path, place: _Worker, count: int) -> None:
+        """Go on behind so many lines that are in the log already, as far as they are there."""
+        for number in [number for number in segments(folder) if number >= place.segment]:
+            if number > place.segment and count:
+                place.segment, place.offset = number, 0
+            while count and (whole := (data := _read(segment_path(folder, number), place.offset)).rfind(b"\n") + 1):
+                lines = data[:whole].split(b"\n")[:-1][:count]
+                place.offset += sum(map(len, lines)) + len(lines)
+                count -= len(lines)
+
+    def _announced(self) -> int:
+        """The number of the log's file that workers write for; announced again if a loss of power took it."""
+        known, saved = current_file(self._spool), _saved(self._folder)
+        found = [segments(worker_folder(self._spool, number))[-1:] for number in workers(self._spool)]
+        written = [file_of(newest) for numbers in found for newest in numbers]
+        wanted = max(known, *written, saved["file"] if saved and saved["spool"] == self._name else 1)
+        if wanted > known:
+            announce(self._spool, wanted)
+        return wanted
 
 
 def _worker_of(line: bytes) -> int | None:

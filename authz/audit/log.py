@@ -9,7 +9,6 @@ an entry says which file is removed before it is.
 """
 
 import contextlib
-import fcntl
 import os
 import threading
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from authz.core.audit.hashing import EMPTY_ROOT
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.core.record import Event, log_line
 from authz.system.clock import Clock
-from authz.system.regular_file import open_regular
+from authz.system.held_file import held
 from authz.system.whole_file import sync_folder, write_whole
 
 MOST_UNSIGNED: Final = 1 << 20
@@ -74,6 +73,7 @@ class AuditLog:
         gate: the gate's name, for the log's own entries.
         clock: tells the time.
         limits: see there.
+        wait_s: so long another process that still writes it is waited for.
 
     Attributes:
         size: how many lines it has.
@@ -87,7 +87,14 @@ class AuditLog:
     """
 
     def __init__(
-        self, folder: Path, keys: Sequence[LogKey], *, gate: str, clock: Clock, limits: Limits | None = None
+        self,
+        folder: Path,
+        keys: Sequence[LogKey],
+        *,
+        gate: str,
+        clock: Clock,
+        limits: Limits | None = None,
+        wait_s: float = 0.0,
     ) -> None:
         self._folder, self._keys, self._gate = folder, tuple(keys), gate
         self._clock, self._limits = clock, limits or Limits()
@@ -97,7 +104,7 @@ class AuditLog:
         self._closed = threading.Lock()  # who compresses or removes closed files
         self._file: LineFile | None = None
         with contextlib.ExitStack() as failing:
-            self._lock = _locked(folder)
+            self._lock = _locked(folder, wait_s)
             failing.callback(os.close, self._lock)
             failing.callback(self._close_file)
             self._continue()
@@ -287,16 +294,11 @@ def _seconds(time: str) -> float:
         return 0.0
 
 
-def _locked(folder: Path) -> int:
+def _locked(folder: Path, wait_s: float) -> int:
     """The descriptor that holds the folder's lock."""
-    descriptor = open_regular(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if not isinstance(error, BlockingIOError):
-            raise
+        return held(folder / LOCK, wait_s)
+    except BlockingIOError:
         hint = "each gate has a log of its own: give it another folder, or end the other process first"
         problem = Problem(str(folder), 0, 0, "another process writes this log", hint)
         raise ConfigError([problem]) from None
-    return descriptor

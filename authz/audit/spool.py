@@ -3,12 +3,13 @@
     SPOOL/id                          names this spool: after a restart of the machine it is another one
     SPOOL/file                        the number of the log's file, from 1, that workers write for now
     SPOOL/status                      what the log's writer says of itself (`status.py`)
-    SPOOL/writers                     each worker locks it, so the log's writer knows when the last one is gone
+    SPOOL/worker-0/lock               the worker holds it: it is the only one that writes there
     SPOOL/worker-0/0000000100000000   a segment of lines for the log; its number begins with that of the file
 
 Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
 survives only in the log. What could not be written whole is refused, and its segment ends there.
-Law 2: a worker writes and a reader removes. The newest segment of a worker always stays, so that numbers only grow.
+Law 2: one worker writes in a folder, and a reader removes. A worker of the gate before, that still answers its last
+checks, is waited for. The newest segment of a worker always stays, so that numbers only grow.
 Law 3: bounded. With so many segments that no one has read, a worker's records are refused.
 Law 4: calls that return errors, never a mapping of memory: a full file system is an errno, not a signal.
 Law 5: all that is in a spool was written by our own user: a folder that another one owns or may write to is refused.
@@ -16,7 +17,6 @@ Law 5: all that is in a spool was written by our own user: a folder that another
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -25,6 +25,7 @@ from typing import Final
 
 from authz.core.audit.entry import MOST_LINE_BYTES
 from authz.core.errors import AuditUnavailableError
+from authz.system.held_file import held, is_held
 from authz.system.regular_file import open_regular, read_regular, why
 from authz.system.whole_file import write_whole
 
@@ -38,7 +39,7 @@ _PER_FILE: Final = 10**8  # numbers of segments for one file of the log
 _WORKER: Final = "worker-"
 _ID: Final = "id"
 _FILE: Final = "file"
-_WRITERS: Final = "writers"
+_LOCK: Final = "lock"
 _DIGITS: Final = 16
 _FOLDER_MODE: Final = 0o700
 _OTHERS: Final = 0o022
@@ -54,8 +55,10 @@ class SpoolWriter:
         segment_bytes: size at which a segment is full.
         most_segments: so many may be there.
         durable: `unsynced` is used.
+        wait_s: so long another process that still writes as this worker is waited for.
 
     Raises:
+        BlockingIOError: another process still does.
         OSError: the worker's folder cannot be made.
     """
 
@@ -67,6 +70,7 @@ class SpoolWriter:
         segment_bytes: int = SEGMENT_BYTES,
         most_segments: int = MOST_SEGMENTS,
         durable: bool = False,
+        wait_s: float = 0.0,
     ) -> None:
         self._folder = worker_folder(spool, worker)
         self._segment_bytes, self._most = segment_bytes, most_segments
@@ -76,8 +80,7 @@ class SpoolWriter:
         self._file = 1
         self._durable = durable
         self._left: list[int] = []  # descriptors of what may not be on the disk, but for the current segment
-        self._alive = open_regular(spool / _WRITERS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-        fcntl.flock(self._alive, fcntl.LOCK_SH)
+        self._alive = held(self._folder / _LOCK, wait_s)
 
     def put(self, lines: bytes, file: int = 1) -> bool:
         """Accept lines with their newlines that belong together. True when they are in the segment.
@@ -233,14 +236,7 @@ def has_writers(spool: Path) -> bool:
     Raises:
         OSError: it cannot be known.
     """
-    descriptor = open_regular(spool / _WRITERS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return any(is_held(worker_folder(spool, number) / _LOCK) for number in workers(spool))
 
 
 def segment_path(folder: Path, number: int) -> Path:

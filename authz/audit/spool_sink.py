@@ -7,6 +7,7 @@ Law 2: refused is everything while the log's writer cannot log, or says nothing:
 Law 3: what `allow` let go is in the log as an entry `gap` with its count, before the next record.
 """
 
+import contextlib
 import threading
 from collections import deque
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from authz.audit.spool import LOOK_S, SpoolWriter, current_file, made_spool, sync_all
-from authz.audit.status import LogStatus, read_status
+from authz.audit.status import SILENT_S, LogStatus, read_status
 from authz.core.errors import AuditUnavailableError, ConfigError, Problem
 from authz.core.record import Event, log_line
 from authz.ops.decision_log import SinkStatus
@@ -35,6 +36,7 @@ class SpoolSink:
         clock: tells the time.
         durable: `sync` is used.
         on_failure: what `put` does when a record cannot be accepted: `deny` raises, `allow` counts and goes on.
+        wait_s: so long another process that still writes as this worker is waited for.
 
     Attributes:
         file: the number of the log's file that the next record is for. It changes only in `turn`.
@@ -53,18 +55,24 @@ class SpoolSink:
         clock: Clock,
         on_failure: Literal["deny", "allow"] = "deny",
         durable: bool = False,
+        wait_s: float = 0.0,
     ) -> None:
         self._spool, self._worker, self._gate, self._clock = spool, worker, gate, clock
         self._deny = on_failure == "deny"
         self.offers: deque[int] = deque()
         self._lock = threading.Lock()  # entries come from other threads than records
         self._refusal = self._not_synced = ""
+        self._trouble, self._troubled_at = "", float("-inf")  # the last record that could not be handed over
         self._written = self._dropped = self._missing = 0
         self._missing_why = ""
         try:
             made_spool(spool)
             self.file = self._offered = current_file(spool)
-            self._writer = SpoolWriter(spool, worker, durable=durable)
+            self._writer = SpoolWriter(spool, worker, durable=durable, wait_s=wait_s)
+        except BlockingIOError:
+            hint = "end the gate that still runs; each gate has a log and a spool of its own"
+            text = f"another process hands over records as worker {worker}"
+            raise ConfigError([Problem(str(spool), 0, 0, text, hint)]) from None
         except OSError as error:
             problem = Problem(
                 str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", "set `audit.spool`"
@@ -90,10 +98,11 @@ class SpoolSink:
             if self._refusal:
                 return self._refuse(self._refusal)
             try:
-                self._writer.put(self._gap() + lines if self._missing else lines, self.file)
+                self._enter_gap()
+                self._writer.put(lines, self.file)
             except AuditUnavailableError as error:
+                self._note(str(error))
                 return self._refuse(str(error))
-            self._missing = 0
             self._written += 1
         return True
 
@@ -107,6 +116,7 @@ class SpoolSink:
             try:
                 self._writer.put(line, self.file)
             except AuditUnavailableError as error:
+                self._note(str(error))
                 self._count(str(error))
 
     def sync(self) -> None:
@@ -128,10 +138,10 @@ class SpoolSink:
 
     def status(self) -> SinkStatus:
         """The sink's state, for metrics and readiness."""
-        oldest = self._status.oldest_s(self._clock.monotonic())
-        return SinkStatus(
-            failed=self._refusal or self._not_synced, written=self._written, dropped=self._dropped, oldest_s=oldest
-        )
+        now = self._clock.monotonic()
+        oldest, trouble = self._status.oldest_s(now), self._trouble if now - self._troubled_at <= SILENT_S else ""
+        failed = self._refusal or self._not_synced or trouble
+        return SinkStatus(failed=failed, written=self._written, dropped=self._dropped, oldest_s=oldest)
 
     def reopen(self) -> None:
         """Nothing to do: no other program renames these files."""
@@ -141,9 +151,14 @@ class SpoolSink:
         self._over.set()
         self._thread.join()
         with self._lock:
-            self._settle()
+            with contextlib.suppress(AuditUnavailableError):  # also while none can be logged: the next start logs it
+                self._enter_gap()
             self._writer.close()
         return 0
+
+    def _note(self, text: str) -> None:
+        """It is shown for `SILENT_S`: whoever sends no more checks because of it must hear when it may be over."""
+        self._trouble, self._troubled_at = text, self._clock.monotonic()
 
     def _refuse(self, text: str) -> Literal[False]:
         if self._deny:
@@ -156,20 +171,14 @@ class SpoolSink:
         self._missing += 1
         self._missing_why = text
 
-    def _gap(self) -> bytes:
-        return self._own(Event.GAP, count=self._missing, reason=self._missing_why)
-
     def _own(self, event: Event, **fields: object) -> bytes:
         time = datetime.fromtimestamp(self._clock.wall(), UTC).strftime(_TIME)
         return log_line(event, gate=self._gate, time=time, worker=self._worker, **fields) + b"\n"
 
-    def _settle(self) -> None:
-        """Log what is missing, if it can be logged again."""
-        if self._missing and not self._refusal:
-            try:
-                self._writer.put(self._gap(), self.file)
-            except AuditUnavailableError:
-                return  # later
+    def _enter_gap(self) -> None:
+        """Log how many are missing. A write of its own: a write that takes only a part must not count them twice."""
+        if self._missing:
+            self._writer.put(self._own(Event.GAP, count=self._missing, reason=self._missing_why), self.file)
             self._missing = 0
 
     def _follow(self) -> None:
@@ -188,5 +197,6 @@ class SpoolSink:
         if announced > self._offered:
             self._offered = announced
             self.offers.append(announced)
-        with self._lock:
-            self._settle()
+        with self._lock, contextlib.suppress(AuditUnavailableError):
+            if not self._refusal:
+                self._enter_gap()

@@ -25,6 +25,7 @@ from authz.ops.salts import Salts
 from authz.settings import Settings
 from authz.system.clock import Clock
 
+_MARGIN_S: Final = 5.0
 _ACTIONS: Final = {Requested: "request", Approved: "approve", Ended: "end"}
 
 
@@ -49,6 +50,7 @@ class LogParts:
         self._sync: SpoolSync | None = None
         self.sink: DecisionSink | SpoolSink
         if settings.audit.log:
+            before_s = settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S  # of one that ends
             self.sink = SpoolSink(
                 Path(settings.spool),
                 worker,
@@ -56,6 +58,7 @@ class LogParts:
                 clock=clock,
                 on_failure=on_failure,
                 durable=settings.audit.durability == "machine",
+                wait_s=before_s,
             )
             self._sync = SpoolSync(self.sink) if settings.audit.durability == "machine" else None
         else:

@@ -4,7 +4,8 @@ Law 1: it decides nothing and never speaks with Envoy, so it can be killed and s
 accepted is in the spool.
 Law 2: it ends after the last worker has ended, with everything in the log and signed. What it could not log stays in
 the spool for the next start, and that is reported.
-Law 3: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
+Law 3: the writer of the gate before, which still logs what its workers left, is waited for.
+Law 4: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
 looked.
 """
 
@@ -67,14 +68,16 @@ class LogWriter:
             keep_seconds=audit.files.keep or 0.0,
         )
         try:
-            self._log = AuditLog(self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits)
+            self._log = AuditLog(
+                self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=_longest_s(settings)
+            )
             self._drain = Drain(self._spool, self._folder, self._log, clock)
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
             raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
         except OSError as error:
             raise ConfigError([self._problem(f"the log cannot be written: {why(error)}")]) from None
-        self._failed = ""
+        self._failed, self._mute = "", False
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
         self._empty_at, self._behind = clock.monotonic(), False
@@ -153,9 +156,11 @@ class LogWriter:
         try:
             write_status(self._spool, found)
         except OSError as error:  # workers refuse when they hear nothing for long enough
-            self._fail(f"the spool cannot be written: {why(error)}")
+            if not self._mute:
+                log.error("the spool cannot be written: %s", why(error))  # noqa: TRY400 the text says it all
+            self._mute = True
         else:
-            self._said_at = now
+            self._said_at, self._mute = now, False
         if now - self._printed_at >= _PRINT_S:
             self._print()
 
@@ -195,3 +200,8 @@ class LogWriter:
                     pass
             except OSError as error:
                 log.error("a closed file of the log cannot be compressed: %s", why(error))  # noqa: TRY400 the text says it all
+
+
+def _longest_s(settings: Settings) -> float:
+    """So long may a writer go on after the supervisor's end: until the last worker has ended, and all is logged."""
+    return settings.shutdown.drain_delay + settings.shutdown.drain_grace + 2 * _MARGIN_S

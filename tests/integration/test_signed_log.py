@@ -145,6 +145,38 @@ def test_no_answer_is_missing_whichever_process_is_killed(gate):
     gate.verified()
 
 
+def test_a_gate_that_ends_while_its_writer_is_away_has_logged_all(gate):
+    """The writer was killed a moment before SIGTERM: another one logs what is left, before the gate ends."""
+    os.kill(gate.writer, signal.SIGSTOP)
+    ids = {id_of(gate.check(number % 2)) for number in range(20)}
+    os.kill(gate.writer, signal.SIGKILL)
+    assert gate.stop() == 0
+    assert ids <= gate.logged()
+    assert gate.entries("stop")
+    gate.verified()
+
+
+def test_a_gate_that_is_started_while_the_one_before_still_drains_waits_for_it(gate):
+    """`kill -9` of the supervisor, and the next one starts at once: same log, same spool, same numbers of workers."""
+    with load(gate) as made:
+        for turn in range(2):
+            for one in made:
+                one.more(20)
+            victims = [gate.process.pid, gate.writer] if turn else [gate.process.pid]
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+            gate.process.wait()
+            gate.start()
+        for one in made:
+            one.more(20)
+            one.over = True
+    assert gate.stop() == 0
+    found = [record["id"] for record in gate.records() if record["type"] == "decision"]
+    assert len(found) == len(set(found)), "each is there once"
+    assert {name for one in made for name in one.ids} <= set(found)
+    gate.verified()
+
+
 def test_a_writer_that_stands_still_is_noticed_and_nothing_is_allowed_until_it_goes_on(gate):
     gate.check(0)
     writer = gate.writer

@@ -37,9 +37,10 @@ def run(settings: Settings, context: WorkerContext) -> int:
         ConfigError: the log cannot be written, or is not what was signed; or a key cannot be used.
         AuditBrokenError: the log was changed by something else while it was written.
     """
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the supervisor blocks signals, and we inherit that
     ending, shutdown = _Ending(), settings.shutdown
     with socket.socket(fileno=context.lifeline) as lifeline, signals.handled(ending.set, lambda: None):
+        # The supervisor blocks signals, and we inherit that: one that came while we started must find its handler.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         writer = LogWriter(settings, SystemClock(), lambda text: print(text, flush=True))  # noqa: T201 what it is for
         Background(_follow, args=(lifeline, ending), name="lifeline").start()
         writer.begin()

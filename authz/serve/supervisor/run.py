@@ -3,7 +3,8 @@
 Law: one thread, the main one, starts, signals and reaps workers; it waits only for signals. A worker that ends
 unexpectedly is replaced after a growing delay, and a failed start is retried after one; the others keep serving. A
 worker whose configuration prevents it from listening (status 2) ends everything, as it would alone. Shutdown: every
-worker drains; one that takes longer than allowed is killed, and that is logged.
+worker drains; one that takes longer than allowed is killed, and that is logged. The signed log's writer is replaced
+also then, until it has logged what the workers left.
 
 Start: assertion key → admin port bound → the signed log's writer, until it takes records → workers → keys and admin
 answer. Stop: workers → the log's writer → admin → keys → folder.
@@ -43,6 +44,7 @@ _LOOK_S: Final = 0.2
 _MARGIN_S: Final = 5.0
 _START_S: Final = 0.05
 _LAST_LINES_S: Final = 10.0
+_NEVER: Final = float("inf")
 _USAGE: Final = 2
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _AWAITED: Final = frozenset({*_END, signal.SIGHUP, signal.SIGCHLD})
@@ -206,6 +208,7 @@ class Supervisor:
                 self._fleet.signal(signal.SIGHUP)
             for ended in self._reaped():
                 self._note_end(ended)
+            self._tend_writer()
         log.info("all workers have ended")
         self._end_writer()
 
@@ -213,10 +216,25 @@ class Supervisor:
         """The log's writer logs what the workers left, signs it, and ends."""
         self._writer.signal(signal.SIGTERM)
         deadline = time.monotonic() + _LAST_LINES_S
-        while self._writer.running() and time.monotonic() < deadline:
+        while self._tend_writer(number=signal.SIGTERM) and time.monotonic() < deadline:
             signal.sigtimedwait(_AWAITED, _LOOK_S)
-            for ended in self._writer.reap():
+
+    def _tend_writer(self, *, number: signal.Signals | None = None) -> bool:
+        """Replace a log's writer that was killed, and send the signal to the next one; False if there is none to await.
+
+        One that ended by itself has logged all, or has said why it cannot.
+        """
+        now = time.monotonic()
+        for ended in self._writer.reap():
+            if ended.status >= 0 or not self._replace(ended, now, wanted=False):
                 self._note_end(ended)
+                ended.slot.due = _NEVER
+        for slot in self._writer.slots:
+            if slot.process is None and now >= slot.due:
+                self._start_again(self._writer, slot, now)
+                if slot.process is not None and number is not None:
+                    slot.process.send_signal(number)
+        return any(slot.process is not None or slot.due < _NEVER for slot in self._writer.slots)
 
     def _note_end(self, ended: Ended) -> None:
         unborn = ended.status == -signal.SIGTERM and not ended.last_metrics

@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -14,6 +15,8 @@ from authz.audit.drain import POSITION, Drain
 from authz.audit.spool import (
     MOST_SEGMENTS,
     SpoolWriter,
+    announce,
+    current_file,
     has_writers,
     made_spool,
     segment_path,
@@ -143,6 +146,66 @@ def test_the_reader_knows_when_the_last_worker_is_gone(place):
     assert has_writers(place / "spool")
     second.close()
     assert not has_writers(place / "spool")
+
+
+def test_a_worker_of_the_gate_before_that_still_writes_is_waited_for(place):
+    before = SpoolWriter(place / "spool", 0)
+    with pytest.raises(BlockingIOError):
+        SpoolWriter(place / "spool", 0, wait_s=0.1)
+    SpoolWriter(place / "spool", 1).close()
+    reader, ended = Reader(place), threading.Event()
+
+    def end():
+        reader.drain.drain()
+        before.put(record(0, 0))  # after the other one has asked, and has not begun
+        before.close()
+        ended.set()
+
+    later = threading.Timer(0.1, end)
+    later.start()
+    after = SpoolWriter(place / "spool", 0, wait_s=20)
+    assert ended.wait(0), "it began only then"
+    later.join()
+    after.put(record(0, 1))
+    reader.finish()
+    assert of_worker(place / "audit", 0) == [0, 1]
+
+
+def test_a_spool_that_lost_its_end_with_the_power_loses_and_doubles_nothing_that_comes_after(place):
+    """The log is on the disk, a spool there was not yet: its last segment is shorter, or is not there."""
+    for lost in ("bytes", "segment", "all", "the announced file"):
+        put_all(place / "spool", 0, records=3)
+        reader = Reader(place)
+        reader.drain.save()
+        put_all(place / "spool", 0, records=3)
+        if lost != "bytes":
+            reader.drain.drain()
+            reader.drain.save()
+        reader.drain.drain()
+        reader.die()
+        folder = worker_folder(place / "spool", 0)
+        newest = segment_path(folder, segments(folder)[-1])
+        if lost == "bytes":
+            newest.write_bytes(newest.read_bytes()[:-20])
+        elif lost == "the announced file":
+            announce(place / "spool", 1)
+        else:
+            newest.unlink()
+            if lost == "all":
+                for number in segments(folder):
+                    segment_path(folder, number).unlink()
+        reader = Reader(place)
+        before = of_worker(place / "audit", 0)
+        writer = SpoolWriter(place / "spool", 0)
+        writer.put(record(0, 7), current_file(place / "spool"))
+        writer.put(record(0, 8), current_file(place / "spool"))
+        writer.close()
+        reader.finish()
+        assert of_worker(place / "audit", 0) == [*before, 7, 8], lost
+        assert before[-3:] == [0, 1, 2]
+        announce(place / "spool", current_file(place / "spool") + 1)  # the next round is in a later file
+        reader = Reader(place)
+        reader.finish()
 
 
 def test_a_worker_is_refused_while_no_one_reads_and_goes_on_later(place):

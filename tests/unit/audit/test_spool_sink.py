@@ -1,6 +1,7 @@
 """What a worker hands over: accepted is in the spool; refused, or counted and said, is what cannot be."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -46,6 +47,12 @@ def lines(spool):
     folder = worker_folder(spool, 3)
     data = b"".join(segment_path(folder, number).read_bytes() for number in segments(folder))
     return [json.loads(line) for line in data.splitlines()]
+
+
+def whole(spool):
+    """Lines that have their newline."""
+    folder = worker_folder(spool, 3)
+    return [line for number in segments(folder) for line in segment_path(folder, number).read_bytes().split(b"\n")[:-1]]
 
 
 def test_what_is_accepted_is_in_the_spool(opened, spool):
@@ -135,7 +142,30 @@ def test_a_gap_is_logged_without_another_record(opened, spool, clock):
     assert [line["count"] for line in lines(spool)] == [1]
 
 
-def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, monkeypatch):
+def test_a_gap_is_counted_once_when_there_is_room_for_a_part_of_what_follows(opened, spool, monkeypatch):
+    sink = opened(on_failure="allow")
+    sink._refusal = "the disk is full"
+    sink.put(LINE % 1)
+    sink._refusal = ""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda to, data: write(to, data[:-3] if b'"id"' in data else data))
+    assert sink.put(LINE % 2) is False
+    monkeypatch.undo()
+    assert sink.put(LINE % 3) is True
+    gaps = [json.loads(line) for line in whole(spool) if b"gap" in line]
+    assert sum(gap["count"] for gap in gaps) == 2
+
+
+def test_a_gap_is_in_the_spool_when_the_gate_ends_before_records_can_be_logged_again(opened, spool, clock):
+    sink = opened(on_failure="allow")
+    write_status(spool, LogStatus(beat=clock.monotonic(), failed="the disk is full"))
+    sink._look()
+    sink.put(LINE % 1)
+    sink.close()
+    assert [line["count"] for line in lines(spool)] == [1]
+
+
+def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, clock, monkeypatch):
     sink = opened()
 
     def full(*_arguments):
@@ -144,6 +174,10 @@ def test_a_full_spool_refuses_and_an_entry_that_is_lost_is_a_gap(opened, spool, 
     monkeypatch.setattr(sink._writer, "put", full)
     with pytest.raises(AuditUnavailableError, match="64 segments"):
         sink.put(LINE % 1)
+    assert sink.status().failed == "64 segments of records wait to be logged", "`/readyz` names it"
+    clock.advance(SILENT_S + 0.1)
+    write_status(spool, LogStatus(beat=clock.monotonic()))
+    assert sink.status().failed == "", "a gate that is asked no more because of it would else never serve again"
     sink.enter(Event.POLICY, revision="r", by="")
     sink._look()
     monkeypatch.undo()
