@@ -12,8 +12,9 @@ from authz.core.documents.wording import Vocabulary
 from authz.core.policy.operations import Words
 from authz.core.policy.rules import BUILT_IN
 
+_STARTS: Final = ("trigger", "start", "run")
 _SAID: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("trigger", "start", "run", "add", "new", "make", "post"), ("create", "materialize")),
+    **dict.fromkeys((*_STARTS, "add", "new", "make", "post"), ("create", "materialize")),
     **dict.fromkeys(("view", "get", "list", "see", "show"), ("read",)),
     **dict.fromkeys(("edit", "write", "modify", "pause", "unpause", "set", "patch", "clear"), ("update",)),
     **dict.fromkeys(("remove", "drop"), ("delete",)),
@@ -43,6 +44,8 @@ class OperationHints:
 
     def _meant(self, area: str, action: str) -> Iterator[str]:
         """What may have been meant, the likeliest first. `dag`, `dags` and what is triggered, `dag_runs`, are one."""
+        if area == "*" and action in _STARTS:
+            yield "dag_runs:create"  # and not what makes connections too
         singular = area.removesuffix("s")
         for name in (area, f"{singular}s", singular, f"{singular}_runs"):
             yield from (f"{name}:{other}" for other in (*_SAID.get(action, ()), action))

@@ -46,6 +46,7 @@ def test_an_operation_by_another_name(word, meant):
         ("pools:chnage", "pools:change"),
         ("*:raed", "*:read"),
         ("*:view", "*:read"),
+        ("*:trigger", "dag_runs:create"),
         ("*:chnage", "*:change"),
     ],
 )
