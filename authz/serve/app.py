@@ -1,8 +1,8 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers → revoker →
-engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → decision log
-flushed, and losses reported.
+Start: decision log, spans, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers →
+revoker → engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → spans
+and decision log flushed, and losses reported.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
-from authz.engine import Engine, EngineOptions, TlsFiles
+from authz.engine import Engine
 from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
@@ -37,11 +37,13 @@ from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
+from authz.serve.engine_options import engine_options
 from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
 from authz.serve.shadow import ShadowParts
 from authz.serve.signing_keys import load_keys, minter_of
+from authz.serve.tracing import TraceParts
 from authz.sessions.revocation_file import MOST_BYTES
 from authz.sessions.revoker import Revoker
 from authz.settings import Settings
@@ -95,6 +97,7 @@ class App:
         self.policy = self._policy_file(lints=lints)
         self.log = LogParts(settings, log_lock, worker)
         self.sink = self.log.sink
+        self.tracing = TraceParts(settings, self.metrics, worker)
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock)
@@ -109,7 +112,7 @@ class App:
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
-            recorder=self.log.recorder,
+            recorder=self.tracing.recorder(self.log.recorder, self.clock.wall),
             observe=self.metrics.check,
             want_key=self.keys.request,
             branding=settings.pages.branding,
@@ -118,6 +121,7 @@ class App:
             runs=self.runs.service if self.runs is not None else None,
             privacy=self.log.privacy,
             shadow=self.shadow.service,
+            parse=self.tracing.parse,
         )
         self.engine = self._engine()
         named_files = NamedFiles(Path(settings.policy))
@@ -130,8 +134,7 @@ class App:
         self.backchannel = self._backchannel()
         self.certificates = Certificates(named(settings))
         self._ended, self._look_now = threading.Event(), threading.Event()
-        self._ending = False
-        self._listening = False
+        self._ending = self._listening = False
 
     def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit status.
@@ -149,6 +152,8 @@ class App:
         monitor = Background(self._follow_readiness, name="readiness")
         with contextlib.ExitStack() as running:
             running.callback(self._close_log)
+            self.tracing.start()
+            running.callback(self.tracing.stop)
             if self.log.salts is not None:
                 self.log.salts.start()
                 running.callback(self.log.salts.stop)
@@ -293,7 +298,7 @@ class App:
         name, engine = choose(
             self.settings.engine,
             self.service,
-            _engine_options(self.settings),
+            engine_options(self.settings),
             load=self.metrics,
         )
         self.metrics.engine(name)
@@ -384,16 +389,3 @@ def freeze_gc() -> None:
     """
     gc.freeze()
     gc.set_threshold(*_COLLECTOR)
-
-
-def _engine_options(settings: Settings) -> EngineOptions:
-    tls = settings.tls
-    return EngineOptions(
-        listen=settings.listen,
-        tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
-        max_message_bytes=settings.limits.message_bytes,
-        max_parked=settings.limits.parked,
-        max_wait=settings.limits.wait,
-        drain_delay=settings.shutdown.drain_delay,
-        drain_grace=settings.shutdown.drain_grace,
-    )

@@ -29,6 +29,7 @@ from authz.settings.named_files import Folder, Loc, ReadFile, SecretFile, Writte
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
 from authz.settings.sections import Address, Disagreement, Section, Tls
+from authz.settings.tracing import Tracing
 from authz.system.regular_file import read_regular
 
 _MOST_WORKERS: Final = 256
@@ -199,6 +200,7 @@ class Settings(Section):
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     grants: Grants = Field(Grants(), description="temporary access on request")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
+    tracing: Tracing | None = Field(None, description="spans for an OpenTelemetry collector")
     shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 
