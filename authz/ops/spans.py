@@ -63,6 +63,7 @@ class SpanQueue:
 
     def start(self) -> None:
         """Begin to export: in the process that makes the spans, because a fork would inherit the connection."""
+        resource = Resource.create(self._resource)
         self._exporter = _CountingExporter(_exporter(self._tracing, self._ca), self._tracing.endpoint)
         self._processor = BatchSpanProcessor(
             self._exporter,
@@ -71,9 +72,7 @@ class SpanQueue:
             max_export_batch_size=_BATCH,
         )
         # Sampled is what Envoy, or who called it, has sampled.
-        provider = TracerProvider(
-            sampler=ParentBased(ALWAYS_OFF), resource=Resource.create(self._resource), shutdown_on_exit=False
-        )
+        provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer(SERVICE, __version__)
 

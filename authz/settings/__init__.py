@@ -6,8 +6,8 @@ relative to the file that names them. Defaults are the safe choice. Every key ha
 `docs/settings.md` is generated from these.
 
 Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `grants`,
-`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations` and `run_identity` have a
-file each.
+`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations`, `run_identity` and
+`tracing` have a file each.
 """
 
 from collections.abc import Iterator, Mapping

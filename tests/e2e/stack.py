@@ -27,7 +27,8 @@ ORDERS = {"egress": True, "host": "orders.internal"}
 
 
 class Stack:
-    """One of each; `gates` says how many gates share the Envoy. Options go to every `Gate`, `told` to Envoy's settings.
+    """One of each; `gates` says how many gates share the Envoy. `envoy` are options of that, and `told` is more of its
+    settings; all other options go to every `Gate`.
 
     With `ready=False` it is complete when everything runs, whether or not checks can be answered.
     """
@@ -39,8 +40,8 @@ class Stack:
         gates: int = 1,
         keys: tuple = (KEY,),
         ready: bool = True,
-        binary: Path | None = None,
         told: Mapping[str, Any] = MappingProxyType({}),
+        envoy: Mapping[str, Any] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -51,7 +52,7 @@ class Stack:
         settings = settings_for(
             tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder, gate=told
         )
-        self.envoy = Envoy(settings, folder, binary or newest(), alone=not ready)
+        self.envoy = Envoy(settings, folder, **{"binary": newest(), "alone": not ready, **envoy})
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

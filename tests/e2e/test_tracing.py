@@ -5,6 +5,7 @@ import pytest
 from tests.e2e.gate import SETTINGS
 from tests.e2e.stack import ORDERS, Stack, id_of
 from tests.support.simulators.collector import Collector
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -19,14 +20,17 @@ def collector():
         yield collector
 
 
+def soon(config):
+    config["layered_runtime"]["layers"][0]["static_layer"] = {"tracing.opentelemetry.flush_interval_ms": 50}
+
+
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory, collector, envoy_binary):
-    """Envoy samples every request that does not say."""
+    """Envoy samples every request that does not say, and sends each span soon: by default it waits for five seconds."""
     section = {"endpoint": collector.endpoint, "sample": 100}
     settings = SETTINGS + f"tracing: {{{{endpoint: '{collector.endpoint}'}}}}\n"
-    with Stack(
-        tmp_path_factory.mktemp("traced"), settings=settings, told={"tracing": section}, binary=envoy_binary
-    ) as stack:
+    envoy = {"binary": envoy_binary, "alter": soon}
+    with Stack(tmp_path_factory.mktemp("traced"), settings=settings, told={"tracing": section}, envoy=envoy) as stack:
         yield stack
 
 
@@ -38,12 +42,19 @@ def stack(traced, collector):
 
 
 def spans_of(collector, answer):
-    """Envoy's span of the request, that of its question, and the gate's."""
-    by_id = {span.attributes["authz.decision_id"]: span for span in collector.wait_for(1, GATE)}
-    ours = by_id[id_of(answer)]
-    envoys = {span.id: span for span in collector.wait_for(2, ENVOY)}
-    question = envoys[ours.parent]
-    return envoys[question.parent], question, ours
+    """Envoy's span of the request, that of its question, and the gate's, once all three have come."""
+    found = []
+
+    def all_there():
+        spans = collector.spans()
+        by_id = {span.id: span for span in spans}
+        found[:] = [span for span in spans if span.attributes.get("authz.decision_id") == id_of(answer)]
+        while found and found[0].parent in by_id:
+            found.insert(0, by_id[found[0].parent])
+        return len(found) == 3
+
+    wait_for(all_there)
+    return found
 
 
 def test_the_gates_span_is_below_envoys_question_which_is_below_the_request(stack, collector):
