@@ -103,7 +103,8 @@ def test_a_caller_that_is_not_sampled_has_no_span(stack, collector):
 def test_no_span_holds_a_query_a_path_a_token_or_a_name(stack, collector):
     secret = "s3cret"
     token = stack.token(sub=f"{secret}-subject", preferred_username=f"{secret}-name")
-    answer = stack.get(f"/api/v2/dags/{secret}-dag?code={secret}", f"x-secret: {secret}", token=token)
+    headers = [f"x-secret: {secret}", f"cookie: a={secret}", f"tracestate: a={secret}"]
+    answer = stack.get(f"/api/v2/dags/{secret}-dag?code={secret}", *headers, token=token)
     spans_of(collector, answer)
     for span in collector.spans():
         assert secret.encode() not in span.raw
