@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 _INVALID_VERSION: Final = "ff"
 _SAMPLED: Final = 0x01
+_NO_FLAG: Final = "-00"
 
 
 class TracedMessage(bytes):
@@ -41,6 +42,8 @@ def trace_of(traceparent: str) -> str:
 
 def sampled_parent(traceparent: str) -> Parent | None:
     """The span above, if its flags say that the trace is sampled; None for anything else, a malformed one too."""
+    if traceparent.endswith(_NO_FLAG):  # as most are, where few are sampled
+        return None
     found = _TRACEPARENT.fullmatch(traceparent)
     if found is None or traceparent.startswith(_INVALID_VERSION):
         return None
