@@ -18,8 +18,8 @@ from authz._generated.grpc.health.v1 import health_pb2
 from authz.core import assertion
 from authz.core.errors import ConfigError
 from authz.engine.contract import CHECK
-from authz.serve import app as wiring
 from authz.serve.app import App
+from authz.serve.engine_options import engine_options
 from authz.settings import gate_name
 from authz.system import signals, threads
 from authz.system.threads import Background
@@ -454,7 +454,7 @@ def test_the_settings_reach_the_engine(place):
     limits = "limits: {parked: 7, wait: 3s, token_bytes: 1KiB, message_bytes: 65KiB}"
     text = limits + "\ntls: {certificate: c.pem, key: k.pem, client_ca: a.pem}"
     with place.built(**{"version: 1": f"version: 1\n{text}"}) as app:
-        options = wiring._engine_options(app.settings)
+        options = engine_options(app.settings)
     assert (options.max_parked, options.max_wait, options.max_message_bytes) == (7, 3.0, 65 * 1024)
     assert (options.drain_delay, options.drain_grace) == (0.01, 1.0)
     assert options.tls.certificate == str(place.folder / "c.pem")
