@@ -79,6 +79,7 @@ def metrics() -> Iterator[str]:
     made.key_refresh("corp", "changed")
     made.watch_keys(lambda: {"corp": 1.0})
     made.watch_grants(lambda: (0, 0, 0, False), [(event, result) for event in EVENTS for result in RESULTS])
+    made.watch_spans(lambda: {"exported": 0, "dropped": 0})
     of_many = families({0: None}, {0: 0})
     for family in (*made.registry.collect(), *of_many):
         if family.name.startswith("authz_"):

@@ -10,7 +10,8 @@ from typing import Protocol
 from authz.authn.run_exchange import Exchange
 from authz.authn.run_identity import RunIdentities
 from authz.authn.sessions import KeyState
-from authz.core.model import made_per_request
+from authz.check.check_record import CheckRecord
+from authz.core.model import Decision, made_per_request
 from authz.core.policy import Policy
 from authz.core.revocation import PendingRevocation
 
@@ -21,6 +22,22 @@ class Snapshot:
 
     policy: Policy | None
     keys: Mapping[str, KeyState]
+
+
+class Records(Protocol):
+    """Makes the records of checks."""
+
+    def record(self, check: CheckRecord, decision: Decision, now: float) -> None:
+        """Hand the check's record to where it is kept; `now` is the monotonic time of the answer.
+
+        Raises:
+            AuditUnavailableError: it cannot be kept.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Forget what was remembered about callers."""
+        ...
 
 
 class Revoker(Protocol):

@@ -8,7 +8,6 @@ Law 3: the groups of a large token are not kept with its session; an entry that 
 the request's token, which is the one that was verified.
 """
 
-import re
 from collections.abc import Mapping, Sized
 from typing import Final, Protocol, cast
 
@@ -31,8 +30,8 @@ from authz.core.record import (
     written,
 )
 from authz.core.runs.run_claim import claim_of
+from authz.core.traceparent import trace_of
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _LONGEST_RAW: Final = 256
 _OF_RUNS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 _MOST_KNOWN: Final = 2048  # ids of identity entries; a full table is cleared
@@ -244,12 +243,6 @@ def memberships(check: CheckRecord, account: Session) -> Memberships:
         "user": claims.username,
         "groups": tuple(sorted(groups)),
     }
-
-
-def trace_of(traceparent: str) -> str:
-    """The trace id in the request's `traceparent`; "" if it is none."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    return found.group(1) if found is not None else ""
 
 
 def _as_sent(http: HttpRequest | None) -> tuple[str, str, str, str]:

@@ -23,9 +23,8 @@ from authz.check import wire
 from authz.check.answers import Answers, Minter
 from authz.check.check_record import CheckRecord, new_id, place_of
 from authz.check.decision_cache import DecisionCache
-from authz.check.parts import Revoker, Runs, Snapshot
+from authz.check.parts import Records, Revoker, Runs, Snapshot
 from authz.check.privacy import Privacy
-from authz.check.recorder import Recorder
 from authz.check.shadow import Shadow
 from authz.check.sign_out import SIGN_IN, SIGN_OUT, check_cookies, signed_out, signs_out
 from authz.core.clock import Clock
@@ -67,7 +66,7 @@ class Service:
         authenticator: Authenticator,
         minter: Minter,
         clock: Clock,
-        recorder: Recorder,
+        recorder: Records,
         observe: Callable[[str, Reason, float, str], None],
         want_key: WantKey,
         branding: Branding = NO_BRANDING,
@@ -76,6 +75,7 @@ class Service:
         runs: Runs | None = None,
         privacy: Privacy | None = None,
         shadow: Shadow | None = None,
+        parse: Callable[[bytes], HttpRequest] = wire.parse,
     ) -> None:
         self._snapshot = snapshot
         self._successor = successor
@@ -91,6 +91,7 @@ class Service:
         self._runs = runs
         self._privacy = privacy
         self._shadow = shadow
+        self._parse = parse
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer a serialised CheckRequest with a serialised CheckResponse, or return what it waits for."""
@@ -145,10 +146,6 @@ class Service:
         except Exception as error:  # noqa: BLE001 the service's door, for what comes from the engine
             return self._internal_error(check, error)
 
-    def _after_wait(self, message: bytes, asked: float) -> bytes | Parked:
-        """Evaluate again a check that was asked at the monotonic time `asked` and had to wait."""
-        return self._check(message, may_wait=False, asked=asked)
-
     def _after_look(self, message: bytes, asked: float, wanted: StateWanted) -> bytes | Parked:
         """Evaluate again a check that waited for Airflow's answer, whether it has come or not."""
         wanted.leave()
@@ -161,7 +158,7 @@ class Service:
             policy, without = self._successor(check.time), _ENDED
             snapshot = Snapshot(policy=policy, keys=snapshot.keys)
         try:
-            http = check.http = wire.parse(message)
+            http = check.http = self._parse(message)
             if policy is None:
                 raise DeniedError(Reason.NOT_READY, without)  # noqa: TRY301 one exit for all that is denied here
             check.policy = policy
@@ -253,7 +250,8 @@ class Service:
             return self._finish(check, signed_out(decision) if leaves else decision)
         if may_wait and (leaves or isinstance(decision, Deny)):
             begin = partial(_begin, partial(self._want_key, wanted.issuer, wanted.key_id))
-            return Parked(lambda: self._after_wait(message, check.asked), begin, counted=True)
+            again = partial(self._check, message, may_wait=False, asked=check.asked)
+            return Parked(again, begin, counted=True)
         reason = wanted.reason
         state = snapshot.keys.get(wanted.issuer)
         if leaves and (state is None or state.fetched_at < check.asked):

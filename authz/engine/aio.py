@@ -15,6 +15,7 @@ import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.core.parked import Parked
+from authz.core.traceparent import traced
 from authz.engine.binding import credentials
 from authz.engine.contract import (
     HEALTH_SERVICES,
@@ -23,6 +24,7 @@ from authz.engine.contract import (
     Load,
     TlsFiles,
     channel_arguments,
+    traceparent_of,
 )
 from authz.system.listening import clear_the_way, why_not
 
@@ -109,12 +111,14 @@ class AioEngine:
                 response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
             ),
         }
+        check = grpc.unary_unary_rpc_method_handler(self._traced_check if self._options.traced else self._check)
         return (
-            grpc.method_handlers_generic_handler(
-                "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(self._check)}
-            ),
+            grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": check}),
             grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
         )
+
+    async def _traced_check(self, message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        return await self._check(traced(message, traceparent_of(context.invocation_metadata() or ())), context)
 
     async def _check(self, message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         answer = self._handler.check(message)

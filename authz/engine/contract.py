@@ -1,6 +1,6 @@
 """What an engine gets and what it promises; see the package's docstring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -47,7 +47,7 @@ class EngineOptions:
     `max_wait` limits the total wait of one check, even if its deadline is far. A connection that was silent for
     `keepalive` is pinged, and closed with all its calls if no answer comes within the same time. After the signal to
     stop, health answers NOT_SERVING for `drain_delay` while everything is still served, so that Envoy moves on; then
-    what is in flight has `drain_grace` to end.
+    what is in flight has `drain_grace` to end. `traced`: the handler gets each message as a `TracedMessage`.
     """
 
     listen: Sequence[str]
@@ -60,6 +60,7 @@ class EngineOptions:
     keepalive: float = 20.0
     drain_delay: float = 2.0
     drain_grace: float = 5.0
+    traced: bool = False
 
 
 def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
@@ -74,6 +75,14 @@ def channel_arguments(options: EngineOptions) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", keepalive),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def traceparent_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The `traceparent` in the metadata of a call; "" without one."""
+    for key, value in metadata:
+        if key == "traceparent" and isinstance(value, str):
+            return value
+    return ""
 
 
 class Engine(Protocol):

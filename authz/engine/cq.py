@@ -23,6 +23,7 @@ from grpc._cython import cygrpc
 
 from authz._generated.grpc.health.v1 import health_pb2
 from authz.core.parked import Parked
+from authz.core.traceparent import traced
 from authz.engine import batches
 from authz.engine.binding import credentials
 from authz.engine.contract import (
@@ -32,6 +33,7 @@ from authz.engine.contract import (
     Handler,
     Load,
     channel_arguments,
+    traceparent_of,
 )
 from authz.engine.waiting import Waiting, WaitingRoom
 from authz.system.listening import clear_the_way, why_not
@@ -99,8 +101,9 @@ class CqEngine:
         for method in (CHECK, HEALTH_CHECK, HEALTH_WATCH):
             self._server.register_method(method)
         self._server.start()
+        on_check = self._on_traced_check if self._options.traced else self._on_check
         for _ in range(self._options.armed):
-            self._arm(CHECK, self._on_check)
+            self._arm(CHECK, on_check)
             self._arm(HEALTH_CHECK, self._on_health_check)
         self._arm(HEALTH_WATCH, self._on_health_watch)
         self._arm_unknown()
@@ -186,10 +189,24 @@ class CqEngine:
             call = event.call
             call.start_server_batch(batches.receive(), partial(self._on_message, call, event.call_details.deadline))
 
+    def _on_traced_check(self, event: Any) -> None:
+        if event.success:
+            self._arm(CHECK, self._on_traced_check)
+            call, parent = event.call, traceparent_of(event.invocation_metadata)
+            tag = partial(self._on_traced_message, call, event.call_details.deadline, parent)
+            call.start_server_batch(batches.receive(), tag)
+
     def _on_message(self, call: Any, deadline: float, event: Any) -> None:
         message = event.batch_operations[0].message()
-        if message is None:
-            return  # the client is gone, or its message was refused for its size
+        if message is not None:  # else the client is gone, or its message was refused for its size
+            self._answer(call, deadline, message)
+
+    def _on_traced_message(self, call: Any, deadline: float, parent: str, event: Any) -> None:
+        message = event.batch_operations[0].message()
+        if message is not None:
+            self._answer(call, deadline, traced(message, parent))
+
+    def _answer(self, call: Any, deadline: float, message: bytes) -> None:
         try:
             answer = self._handler.check(message)
             if isinstance(answer, bytes):

@@ -19,6 +19,7 @@ What each key of the settings becomes in Envoy, in the order of the calls. A key
     limits.token_bytes                                    header_room.header_room              limit on headers
     pages                                                 local_replies.local_replies          Envoy's own answers
     .access_log                                           access_log.access_logs               access logs
+    tracing                                               tracing.tracer                       tracer of the listener
     .inbound.tls                                          tls.listener_socket                  TLS of the listener
     .egress.listen                                        listeners.egress_listener            a listener
     .egress.idle_timeout, .egress.longest_stream          http_connection_manager.outbound     time limits
@@ -36,6 +37,7 @@ What each key of the settings becomes in Envoy, in the order of the calls. A key
     .egress.destinations[].limits                         egress.limits.breakers               circuit breakers
     .egress.dynamic                                       egress.dynamic.dynamic_clusters      clusters
     .execution                                            egress.clusters.execution_cluster    a cluster
+    tracing                                               tracing.collector_cluster            a cluster
     .inbound.login.split_cookies                          newer_fields.add_newer_fields        a field of Envoy 1.40
     .sds, .authz_tls_certificate, .authz_tls_key          secrets.sds_files                    files that name secrets
 """

@@ -37,6 +37,7 @@ from authz.envoy_config.egress.tunnels import tunnel_listeners
 from authz.envoy_config.inbound.clusters import inbound_clusters
 from authz.envoy_config.inbound.foreign_cookies import PATTERN_SIZE
 from authz.envoy_config.listeners import base_url_listener, egress_listener, execution_listener, inbound_listener
+from authz.envoy_config.tracing import collector_cluster
 from authz.settings import Settings
 from authz.settings.egress import Egress
 from authz.settings.envoy import Envoy
@@ -67,6 +68,7 @@ def bootstrap(settings: Settings) -> Bootstrap:
                 *(inbound_clusters(settings, envoy.inbound) if envoy.inbound else []),
                 *(egress_clusters(envoy.egress, envoy.sds) if envoy.egress else []),
                 *([execution_cluster(envoy.execution)] if envoy.execution else []),
+                *([collector_cluster(settings.tracing)] if settings.tracing else []),
             ],
         ),
         bootstrap_extensions=_extensions(envoy.egress),

@@ -43,6 +43,7 @@ from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.inbound.login import csrf_filter, oauth2_filter
 from authz.envoy_config.inbound.routes import route_configuration
 from authz.envoy_config.local_replies import local_replies
+from authz.envoy_config.tracing import tracer
 from authz.settings import Settings
 from authz.settings.egress import Destination, Egress
 from authz.settings.envoy import Execution
@@ -192,6 +193,7 @@ def http_connection_manager(settings: Settings, spec: ListenerSpec) -> HttpConne
             login=spec.login is not None, outbound=spec.to_strangers, branding=spec.branding
         ),
         access_log=access_logs(spec.plane, settings.edge.access_log, login=spec.login is not None),
+        tracing=tracer(settings.tracing) if settings.tracing else None,
     )
 
 

@@ -92,6 +92,7 @@ class Metrics:
         self._grants: Callable[[], tuple[int, int, int, bool]] = lambda: (0, 0, 0, False)
         self._grant_events: dict[tuple[str, str], int] = {}
         self._certificates: Callable[[], Mapping[str, float]] = dict
+        self._spans: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Collector(self._collect))
         ProcessCollector(registry=self.registry)
 
@@ -214,6 +215,10 @@ class Metrics:
         """Set where every scrape reads when each certificate expires, by the key of the settings."""
         self._certificates = ends
 
+    def watch_spans(self, counts: Callable[[], Mapping[str, float]]) -> None:
+        """Set where every scrape reads how many spans were `exported` and `dropped`."""
+        self._spans = counts
+
     def watch_replays(self, used: Callable[[], float]) -> None:
         """Set where every scrape reads the share of the replay cache that is in use."""
         self._replays = used
@@ -259,6 +264,8 @@ class Metrics:
         yield from self._grant_families()
         yield from self._run_families()
         yield from self._shadow_families()
+        text = "Spans of sampled checks; `dropped`: the queue was full, or the collector did not take them."
+        yield _labelled(CounterMetricFamily, "authz_spans", text, "result", self._spans())
 
     def _policy_families(self, refused: str | None) -> Iterator[Metric]:
         with self._lock:

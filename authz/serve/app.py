@@ -1,8 +1,8 @@
 """Wiring: what is built, and in which order it starts and stops. No decisions here.
 
-Start: decision log, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers → revoker →
-engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → decision log
-flushed, and losses reported.
+Start: decision log, spans, salts → policy and its ends → keys → questions to Airflow → grants → admin → watchers →
+revoker → engine. Stop, in reverse: health off → drain → revoker → watchers → admin → grants → questions → keys → spans
+and decision log flushed, and losses reported.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
 from authz.serve.shadow import ShadowParts
 from authz.serve.signing_keys import load_keys, minter_of
+from authz.serve.tracing import TraceParts
 from authz.sessions.revocation_file import MOST_BYTES
 from authz.sessions.revoker import Revoker
 from authz.settings import Settings
@@ -96,6 +97,7 @@ class App:
         self.policy = self._policy_file(lints=lints)
         self.log = LogParts(settings, log_lock, worker, self.clock)
         self.sink = self.log.sink
+        self.tracing = TraceParts(settings, self.metrics, worker)
         revoked = Revoked(os.urandom(32))
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock, self.log.enter_revocation if lints else None)
@@ -108,7 +110,7 @@ class App:
             authenticator=authenticator,
             minter=self.minter,
             clock=self.clock,
-            recorder=self.log.recorder,
+            recorder=self.tracing.recorder(self.log.recorder, self.clock.wall),
             observe=self.metrics.check,
             want_key=self.keys.request,
             branding=settings.pages.branding,
@@ -117,6 +119,7 @@ class App:
             runs=self.runs.service if self.runs is not None else None,
             privacy=self.log.privacy,
             shadow=self.shadow.service,
+            parse=self.tracing.parse,
         )
         self.engine = self._engine()
         named_files = NamedFiles(Path(settings.policy))
@@ -129,8 +132,7 @@ class App:
         self.backchannel = self._backchannel()
         self.certificates = Certificates(named(settings))
         self._ended, self._look_now = threading.Event(), threading.Event()
-        self._ending = False
-        self._listening = False
+        self._ending = self._listening = False
 
     def run(self, started: Callable[[Sequence[str]], None] | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit status.
@@ -150,6 +152,8 @@ class App:
             running.callback(self._close_log)
             self.log.start()
             running.callback(self.log.stop)
+            self.tracing.start()
+            running.callback(self.tracing.stop)
             if self.runs is not None:
                 running.callback(self.runs.close)
             self.policy_watcher.begin()

@@ -15,4 +15,5 @@ def engine_options(settings: Settings) -> EngineOptions:
         max_wait=settings.limits.wait,
         drain_delay=settings.shutdown.drain_delay,
         drain_grace=settings.shutdown.drain_grace,
+        traced=settings.tracing is not None,
     )

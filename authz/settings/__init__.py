@@ -6,8 +6,8 @@ relative to the file that names them. Defaults are the safe choice. Every key ha
 `docs/settings.md` is generated from these.
 
 Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `grants`,
-`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations` and `run_identity` have a
-file each.
+`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations`, `run_identity` and
+`tracing` have a file each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,6 +30,7 @@ from authz.settings.named_files import Folder, Loc, ReadFile, SecretFile, Writte
 from authz.settings.run_identity import RunIdentity
 from authz.settings.salvage import Salvaged
 from authz.settings.sections import Address, Disagreement, Section, Tls
+from authz.settings.tracing import Tracing
 from authz.system.regular_file import read_regular
 
 _MOST_WORKERS: Final = 256
@@ -192,6 +193,7 @@ class Settings(Section):
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     grants: Grants = Field(Grants(), description="temporary access on request")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
+    tracing: Tracing | None = Field(None, description="spans for an OpenTelemetry collector")
     shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")
     envoy: Envoy | None = Field(None, description="what `authz envoy` renders")
 

@@ -233,6 +233,7 @@ STAGES = {
     "recorder": lambda error: {"recorder": BrokenRecorder(error)},
     "recorder: sink": lambda error: {"recorder": Recorder(BrokenSink(error), gate="gate-1", worker=0)},
     "observe": lambda error: {"observe": failing(error)},
+    "parse": lambda error: {"parse": failing(error)},
     "privacy": lambda error: {"privacy": BrokenPrivacy(error)},
 }
 # Things that only a bug could put into a session; each is met by another stage: record, metadata, headers, assertion.

@@ -29,6 +29,23 @@ def test_a_check_is_answered_with_the_handlers_bytes(kind):
         assert check(channel)(b"", timeout=5) == b"answer:"
 
 
+def test_traced_the_handler_gets_the_traceparent_of_each_call_with_its_bytes(kind):
+    with Running(kind, traced=True) as running, running.channel() as channel:
+        for metadata in ([("traceparent", "one")], [], [("other", "x"), ("traceparent", "two")]):
+            assert check(channel)(b"bytes", timeout=5, metadata=metadata) == b"answer:bytes"
+        call = check(channel).future(b"park:k1", timeout=10, metadata=[("traceparent", "parked")])
+        running.waits.until(1)
+        running.waits.finish()
+        assert call.result() == b"resumed"
+    assert [message.traceparent for message in running.handler.seen] == ["one", "", "two", "parked"]
+
+
+def test_untraced_it_gets_the_bytes_alone(kind):
+    with Running(kind) as running, running.channel() as channel:
+        check(channel)(b"bytes", timeout=5, metadata=[("traceparent", "one")])
+    assert [type(message) for message in running.handler.seen] == [bytes]
+
+
 def test_many_at_once_are_all_answered_each_with_its_own(kind):
     with Running(kind) as running, running.channel() as channel:
         calls = [check(channel).future(b"%d" % number, timeout=20) for number in range(500)]

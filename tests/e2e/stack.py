@@ -8,7 +8,9 @@ with Stack(folder) as stack:
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from tests.e2e.callers import Callers
@@ -25,13 +27,22 @@ ORDERS = {"egress": True, "host": "orders.internal"}
 
 
 class Stack:
-    """One of each; `gates` says how many gates share the Envoy. Options go to every `Gate`.
+    """One of each; `gates` says how many gates share the Envoy. `envoy` are options of that, and `told` is more of its
+    settings; all other options go to every `Gate`.
 
     With `ready=False` it is complete when everything runs, whether or not checks can be answered.
     """
 
     def __init__(
-        self, folder: Path, *, gates: int = 1, keys: tuple = (KEY,), ready: bool = True, **options: Any
+        self,
+        folder: Path,
+        *,
+        gates: int = 1,
+        keys: tuple = (KEY,),
+        ready: bool = True,
+        told: Mapping[str, Any] = MappingProxyType({}),
+        envoy: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
     ) -> None:
         self.folder = folder
         self.idp = IdP(list(keys))
@@ -39,9 +50,9 @@ class Stack:
         self.gates = [Gate(folder / f"gate{number}", self.idp, ready=ready, **options) for number in range(gates)]
         self.gate = self.gates[0]
         settings = settings_for(
-            tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder
+            tuple(place for gate in self.gates for place in gate.endpoints), self.upstream.address, folder, gate=told
         )
-        self.envoy = Envoy(settings, folder, newest(), alone=not ready)
+        self.envoy = Envoy(settings, folder, **{"binary": newest(), "alone": not ready, **envoy})
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

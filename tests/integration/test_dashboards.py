@@ -23,6 +23,7 @@ SETTINGS = f"""{SIGNED}
 shadow: candidate.yaml
 grants: {{{{file: grants.jsonl}}}}
 revocation: {{{{file: revocations.jsonl}}}}
+tracing: {{{{endpoint: "127.0.0.1:1"}}}}
 envoy: # for the metric of its certificate: the Envoy of these tests has settings of its own
   inbound:
     listen: "127.0.0.1:1"

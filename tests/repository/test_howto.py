@@ -25,10 +25,11 @@ PARTS = {
     "filters.http.ext_authz": "inbound:",
     "filters.http.oauth2": "login:",
     "filters.http.credential_injector": "credential:",
+    "tracers.opentelemetry": "tracing:",
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
-WITHOUT_POLICY = {"audit", "query"}
+WITHOUT_POLICY = {"audit", "query", "tracing"}
 
 
 def saved_files(page):

@@ -27,7 +27,7 @@ class OwnFields(TypedDict):
     id: Annotated[str, "decision id, as the answer's header `x-authz-decision` has it"]
     time: Annotated[str, "when the check arrived: ISO 8601, UTC, with microseconds"]
     latency_us: Annotated[int, "microseconds from the check's arrival to its answer"]
-    trace: Annotated[str, "trace id of the request's `traceparent`; empty without one"]
+    trace: Annotated[str, "trace id that Envoy traces the request under, or of its `traceparent`; empty without one"]
     source: Annotated[str, "address of the connection's other end, as Envoy sees it"]
     upstream: Annotated[str, "audience of the upstream, as Envoy names it; empty where it has none"]
     gate: Annotated[str, "name of the gate: `gate` in the settings"]

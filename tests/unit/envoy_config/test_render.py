@@ -59,7 +59,7 @@ def test_no_sample_is_left_over_and_the_readme_names_each():
     assert {path.name for path in (ROOT / "envoy").glob("*.yaml")} == set(SAMPLES) | sources
     readme = (ROOT / "envoy" / "README.md").read_text()
     assert [name for name in SAMPLES if f"`{name}`" not in readme] == []
-    assert len(SAMPLES) == 6
+    assert len(SAMPLES) == 7
 
 
 @pytest.mark.parametrize("name", SAMPLES)

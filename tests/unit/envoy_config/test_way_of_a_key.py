@@ -26,6 +26,7 @@ def everything():
     return plan(
         gate={
             "tls": {"certificate": "/gate.pem", "key": "/gate.key"},
+            "tracing": {"endpoint": "127.0.0.1:4317"},
             "revocation": {"file": "/r", "backchannel": "127.0.0.1:9999", "clients": ["gate"]},
         },
         sds="/run/sds",

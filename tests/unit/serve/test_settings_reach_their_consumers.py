@@ -55,6 +55,7 @@ run_identity:
   airflow_ca: {ca}
   issuer: https://airflow.test
   jwks_uri: https://airflow.test/jwks
+tracing: {{endpoint: "otel.test:4317", tls: true, tls_ca: {ca}, tls_name: otel.test, sample: 5}}
 envoy:
   authz_tls_ca: gate-ca.pem
   authz_tls_certificate: envoy.pem
@@ -162,7 +163,10 @@ class Made:
     @staticmethod
     def _for_envoy(made, envoy):
         """Without what only the server reads, so that what was rendered before is found again."""
-        read = {name: getattr(made, name) for name in ("listen", "workers", "tls", "limits", "pages", "revocation")}
+        read = {
+            name: getattr(made, name)
+            for name in ("listen", "workers", "tls", "limits", "pages", "revocation", "tracing")
+        }
         return settings.Settings.model_construct(version=1, envoy=envoy, **read)
 
     def for_the_server(self):
