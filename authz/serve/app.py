@@ -164,15 +164,9 @@ class App:
             if self.runs is not None:
                 self.runs.start()
                 running.callback(self.runs.stop)
-            self.grants.start()
-            running.callback(self.grants.stop)
-            self.admin.start()
-            running.callback(self.admin.stop)
-            for watcher in self.watchers:
-                watcher.start()
-                running.callback(watcher.stop)
-            self.revoker.start()
-            running.callback(self.revoker.stop)
+            for part in (self.grants, self.admin, *self.watchers, self.revoker):
+                part.start()
+                running.callback(part.stop)
             if self.backchannel is not None:
                 self.backchannel.start()
                 running.callback(self.backchannel.stop)
