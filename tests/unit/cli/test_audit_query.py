@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.audit.layout import closed_files
-from authz.cli import main
+from authz.cli import audit_query, main
 from tests.support.factories.asked_logs import POLICY, evil, rotated, six
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
@@ -87,6 +87,14 @@ def test_a_row_for_each_decision_the_newest_last(log):
 )
 def test_filters(log, options, found):
     assert ids(log, *options.split()) == found
+
+
+def test_a_large_log_is_searched_with_duckdb(log, monkeypatch):
+    monkeypatch.setattr(audit_query, "_LARGE", 0)
+    monkeypatch.setattr(audit_query, "Search", None)  # the other search
+    assert ids(log, "--user", "ada", "--decision", "deny") == [3]
+    assert run(log, "--dag", "sales_*") == (0, *run(log, "--dag", "sales_*", "--since", "2026-11-22")[1:])
+    assert run(log, "--subject", "zoe") == (1, "", "0 decisions found in 9 lines of 2 files\n")
 
 
 def test_a_revision_is_known_by_how_it_begins(log):
