@@ -77,8 +77,7 @@ class Service:
         shadow: Shadow | None = None,
         parse: Callable[[bytes], HttpRequest] = wire.parse,
     ) -> None:
-        self._snapshot = snapshot
-        self._successor = successor
+        self._snapshot, self._successor = snapshot, successor
         self._authenticator = authenticator
         self._clock = clock
         self._want_key = want_key
@@ -88,9 +87,7 @@ class Service:
         self._verdicts = DecisionCache()
         self._revoker = authenticator.revoked if revoker is None else revoker
         self._keep = keep
-        self._runs = runs
-        self._privacy = privacy
-        self._shadow = shadow
+        self._runs, self._privacy, self._shadow = runs, privacy, shadow
         self._parse = parse
 
     def check(self, message: bytes) -> bytes | Parked:
@@ -109,8 +106,7 @@ class Service:
         check = CheckRecord(new_id())
 
         def answer() -> bytes:
-            check.started = self._clock.monotonic()
-            check.time = self._clock.wall()
+            check.started, check.time = self._clock.monotonic(), self._clock.wall()
             return self._finish(check, Deny(reason=reason))
 
         return self._guarded(check, answer)

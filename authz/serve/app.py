@@ -164,7 +164,9 @@ class App:
             if self.runs is not None:
                 self.runs.start()
                 running.callback(self.runs.stop)
-            for part in (self.grants, self.admin, *self.watchers, self.revoker):
+            parts: list[GrantParts | AdminServer | Watcher | Revoker]
+            parts = [self.grants, self.admin, *self.watchers, self.revoker]
+            for part in parts:
                 part.start()
                 running.callback(part.stop)
             if self.backchannel is not None:
