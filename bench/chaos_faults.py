@@ -47,8 +47,10 @@ class Fault:
 
 @dataclass(kw_only=True)
 class FaultRow:
-    """What came of one. Times in seconds; None: there was none. `missing`: answers without a record; `unrecorded`: those of
-    them that decided, so that they are no 503; `allowed`: those that allow."""
+    """What came of one. Times are in seconds; None: there was none.
+
+    `missing`: answers without a record; `unrecorded`: those of them that are no 503; `allowed`: those that allow.
+    """
 
     name: str
     on_failure: str
@@ -134,7 +136,7 @@ def full_spool(folder):
 
 @contextlib.contextmanager
 def read_only(folder):
-    """The file system of the log has an error, and the kernel makes it read-only. The gate is stopped for the repair."""
+    """The file system of the log has an error, so the kernel makes it read-only; the gate is stopped for the repair."""
     place, image = folder / "disk", folder / "image"
     with image.open("wb") as file:
         file.truncate(64 << 20)

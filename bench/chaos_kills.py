@@ -106,15 +106,15 @@ def envoy(folder, idp, kills, rate):
     gate.start()
     port, upstream = free_ports(2)
     client = Requests(("127.0.0.1", port), _requests(idp), rate, row.answers)
-    with envoys.upstream(upstream, folder), envoys.gate({"ours": (port, gate.endpoints)}, upstream, folder) as proxy:
-        with asking([client], row.answers):
-            for _ in range(kills):
-                _served(client, gate)
-                [pid] = proxy.pids
-                _kill(pid)
-                proxy.reap()
-                proxy.start()
+    proxy = envoys.gate({"ours": (port, gate.endpoints)}, upstream, folder)
+    with envoys.upstream(upstream, folder), proxy, asking([client], row.answers):
+        for _ in range(kills):
             _served(client, gate)
+            [pid] = proxy.pids
+            _kill(pid)
+            proxy.reap()
+            proxy.start()
+        _served(client, gate)
     return _ended(gate, row)
 
 
@@ -142,11 +142,9 @@ def ends(folder, idp, count, rate):
 
 def _requests(idp):
     bearer = token(KEY, iss=idp.url, exp=now() + 3500)
+    headers = f"host: gate.test\r\nauthorization: Bearer {bearer}\r\naccept: application/json\r\n"
     asked = ("GET /api/v2/dags", "DELETE /api/v2/dags/sales_daily")
-    return [
-        f"{one} HTTP/1.1\r\nhost: gate.test\r\nauthorization: Bearer {bearer}\r\naccept: application/json\r\n\r\n".encode()
-        for one in asked
-    ]
+    return [f"{one} HTTP/1.1\r\n{headers}\r\n".encode() for one in asked]
 
 
 def _kill(pid):

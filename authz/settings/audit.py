@@ -45,9 +45,7 @@ class Audit(Section):
     on_failure: Literal["deny", "allow"] = Field(
         "deny", description="`deny` answers 503; `allow` goes on and counts the gap"
     )
-    log: Folder = Field(
-        "", description="folder of the signed log, in place of `log.decisions`; made when it is missing"
-    )
+    log: Folder = Field("", description="folder of the signed log, in place of `log.decisions`; made when it is missing")
     keys: tuple[SecretFile, ...] = Field(
         (), description="Ed25519 keys that sign it, PEM, newest first; a missing first one is created"
     )
