@@ -36,7 +36,8 @@ class Row:
     def judge(self, gate):
         """The gate has ended: compare its log with what clients got."""
         log = Log(gate.audit)
-        self.lost, self.doubled, self.verify = log.without(self.answers.ids), log.doubled, log.verified()
+        self.lost = log.without(self.answers.decided)
+        self.doubled, self.verify = log.doubled, log.verified()
         return self
 
 
@@ -58,11 +59,12 @@ def writer(folder, idp, kills, rate):
     gate, row = ChaosGate(folder, idp), Row(name="the log's writer", kills=kills)
     gate.start()
     with asking(gate.clients(row.answers, rate), row.answers):
-        for _ in range(kills):
-            old = gate.writer
+        for turn in range(kills):
+            old, signed = gate.writer, gate.signed_at()
             _kill(old)
             until(lambda old=old: gate.writer not in {None, old}, "there is no other writer")
-            pause(random.uniform(0, 4 * _LONGEST_PAUSE_S))  # noqa: S311 also while it starts
+            if turn % 2:  # the next kill comes while it starts, or while it writes
+                until(lambda signed=signed: gate.signed_at() > signed, "nothing is signed")
     return _ended(gate, row)
 
 

@@ -36,7 +36,7 @@ def test_a_kill_and_a_full_disk_lose_no_record_and_are_rows_of_the_page(tmp_path
     chaos_audit.written(page, {"kills": [chaos_audit.kill_cells(killed), chaos_audit.fault_cells(full)]})
     lines = page.read_text().splitlines()
     assert lines[0] == "before"
-    assert lines[2].startswith(f"| the log's writer | 2 | {killed.answers.count:,} | 0 | 0 | passes | 0 |")
+    assert lines[2].startswith(f"| the log's writer | 2 | {killed.answers.count:,} | 0 | 0 | 0 | passes | 0 |")
     assert lines[3].startswith("| full disk of the log | deny |")
     assert lines[4:] == ["<!-- chaos: end -->", "after"]
 
