@@ -10,7 +10,7 @@ MUTMUT := .mutmut/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing soak flame lint dist format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -145,6 +145,9 @@ bench-signing: $(STAMP) ## what a signed log costs each kind of check in the wor
 
 bench-shadow: $(STAMP) ## what a candidate policy costs each kind of check, in 10 interleaved pairs (7 minutes); exit 1 over the goal
 	@$(BIN)/python -m bench.shadowing $(BENCH)
+
+chaos-audit: $(STAMP) ## kill and break everything around a signed log (15 minutes, root for the disks); CHAOS="--kills 5" is quick
+	@$(BIN)/python -m bench.chaos_audit $(CHAOS)
 
 soak: $(STAMP) ## a million checks on one process: memory and failures
 	@$(BIN)/python -m bench --soak 1000000

@@ -19,15 +19,15 @@ from tests.support.simulators.idp import IdP
 
 _MARKS = "<!-- chaos: {} -->", "<!-- chaos: end -->"
 _KILLS = ("workers", "writer", "supervisor", "everything", "envoy")
+_NONE = "-"
 _FEWER = {"everything": 5}  # the gate starts anew each time, which takes as long as it takes
 _ENDS = 20  # one for so many kills
 _KILL_HEAD = (
-    "| what | times | answers | lost records | doubled records | `verify` | exit status | checks/s | longest without an answer |",
-    "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+    "| what | times | answers | 503 | lost | doubled | `verify` | status | checks/s | longest silence |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
 )
 _FAULT_HEAD = (
-    "| fault | `on_failure` | answers | of them 503 | others without a record | counted in `gap` | doubled | `verify` "
-    "| first 503 after | allowed again after | `/readyz` |",
+    "| fault | `on_failure` | answers | 503 | no record | `gap` | doubled | `verify` | 503 | again | reason |",
     "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | --- |",
 )
 
@@ -46,8 +46,9 @@ def main():
         faults = list(_shown(fault_rows(Path(folder), idp, options), fault_cells))
     minutes = (time.monotonic() - began) / 60
     line = (
-        f"{about['time'][:10]}, commit {about['commit']}, {about['cpus']} CPUs ({about['cpu']}), Linux {about['kernel']}, "
-        f"Python {about['python']}; {options.kills} kills, {options.rate} checks a second asked for, {minutes:.0f} minutes."
+        f"{about['time'][:10]}, commit {about['commit']}, {about['cpus']} CPUs ({about['cpu']}), "
+        f"Linux {about['kernel']}, Python {about['python']}; {options.kills} kills, "
+        f"{options.rate} checks a second asked for, {minutes:.0f} minutes."
     )
     tables = {
         "kills": [line, "", *_KILL_HEAD, *map(kill_cells, kills)],
@@ -99,7 +100,16 @@ def kill_cells(row):
     """A line of the table."""
     verify = "passes" if row.verify == 0 else f"**fails ({row.verify})**"
     answers = row.answers
-    cells = (row.name, row.kills, f"{answers.count:,}", row.lost, row.doubled, verify, row.status)
+    cells = (
+        row.name,
+        row.kills,
+        f"{answers.count:,}",
+        f"{answers.statuses[503]:,}",
+        row.lost,
+        row.doubled,
+        verify,
+        row.status,
+    )
     return _line(*cells, f"{answers.rate:,.0f}", f"{answers.longest_s:.1f} s")
 
 
@@ -110,11 +120,11 @@ def fault_cells(row):
     answers, verify = row.answers, "passes" if row.verify == 0 else f"**fails ({row.verify})**"
     counts = f"{answers.count:,}", f"{answers.statuses[503]:,}", f"{row.unrecorded:,}", f"{row.gaps:,}", row.doubled
     times = (_seconds(row.refused_after), _seconds(row.allowed_after))
-    return _line(row.name, row.on_failure, *counts, verify, *times, row.reason or "–")
+    return _line(row.name, row.on_failure, *counts, verify, *times, row.reason or _NONE)
 
 
 def _seconds(value):
-    return "–" if value is None else f"{value:.1f} s"
+    return _NONE if value is None else f"{value:.1f} s"
 
 
 def _line(*cells):
@@ -125,6 +135,8 @@ def written(path, tables):
     """Write tables between their marks in a page."""
     text = path.read_text()
     for name, lines in tables.items():
+        if not any(row.startswith("| ") for row in lines[-1:]) or lines[-1].startswith("| ---"):
+            continue  # no rows of this run
         begin, end = _MARKS[0].format(name), _MARKS[1]
         head, found, rest = text.partition(begin)
         if not found:

@@ -24,8 +24,8 @@ _RETRY_S = 0.02
 _BURST = 20
 _AWAY_S = 0.25
 """No answer for so long means that no one answers."""
-_OK = 200
-_REFUSED = 503
+OK = 200
+REFUSED = 503
 _HEADER = DECISION.encode() + b": "
 
 
@@ -70,6 +70,11 @@ class Answers:
     @property
     def count(self):
         return sum(self.statuses.values())
+
+    @property
+    def decided(self):
+        """The ids of answers that decided. The others are 503: refused because no record could be handed over."""
+        return [name for name, status in self.ids.items() if status != REFUSED]
 
     @property
     def rate(self):
@@ -164,7 +169,7 @@ def _of(answer):
     """Status and id of an answer; an answer without an id is one that was refused before it was recorded."""
     response = pb.CheckResponse.FromString(answer)
     denied = response.HasField("denied_response")
-    status = response.denied_response.status.code if denied else _OK
+    status = response.denied_response.status.code if denied else OK
     fields = response.dynamic_metadata.fields
     return status, fields[META_DECISION].string_value if META_DECISION in fields else ""
 

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.chaos_clients import Answers, asking, pause, until
+from bench.chaos_clients import OK, REFUSED, Answers, asking, pause, until
 from bench.chaos_gate import ChaosGate, Log
 from tests.integration.test_clock_set_back import HOUR, Clocks
 
-_OK, _REFUSED = 200, 503
 _BEFORE_S, _DURING_S = 1.0, 3.0
 _NOTICED_S = 15.0
 _SLOW_US = 2_000_000
@@ -47,8 +46,10 @@ class Fault:
 
 @dataclass(kw_only=True)
 class FaultRow:
-    """What came of one. Times in seconds; None: there was none. `missing`: answers without a record; `unrecorded`: those of
-    them that decided, so that they are no 503; `allowed`: those that allow."""
+    """What came of one. Times are in seconds; None: there was none.
+
+    `missing`: answers without a record; `unrecorded`: those of them that are no 503; `allowed`: those that allow.
+    """
 
     name: str
     on_failure: str
@@ -134,7 +135,7 @@ def full_spool(folder):
 
 @contextlib.contextmanager
 def read_only(folder):
-    """The file system of the log has an error, and the kernel makes it read-only. The gate is stopped for the repair."""
+    """The file system of the log has an error, so the kernel makes it read-only; the gate is stopped for the repair."""
     place, image = folder / "disk", folder / "image"
     with image.open("wb") as file:
         file.truncate(64 << 20)
@@ -239,22 +240,22 @@ def _run(row, fault, folder, idp, rate):
             try:
                 row.reason = "" if fault.quiet else _noticed(gate)
                 pause(_DURING_S)
-                first = answers.first(_REFUSED)
+                first = answers.first(REFUSED)
                 row.refused_after = first - began if first else None
             finally:
                 fault.end(gate)
             ended = time.monotonic()
             answers.mark()
-            until(lambda: answers.first(_OK) and gate.is_ready(), "it does not go on", 30)
-            row.allowed_after = answers.first(_OK) - ended
+            until(lambda: answers.first(OK) and gate.is_ready(), "it does not go on", 30)
+            row.allowed_after = answers.first(OK) - ended
             pause(_BEFORE_S)
         row.status = gate.end()
     finally:
         gate.kill() if gate.process.poll() is None else None
     log = Log(gate.audit)
     row.missing = log.without(answers.ids)
-    row.unrecorded = log.without(name for name, status in answers.ids.items() if status != _REFUSED)
-    row.allowed = log.without(name for name, status in answers.ids.items() if status == _OK)
+    row.unrecorded = log.without(answers.decided)
+    row.allowed = log.without(name for name, status in answers.ids.items() if status == OK)
     row.gaps, row.doubled, row.verify = log.gaps, log.doubled, log.verified()
     return row
 

@@ -90,6 +90,10 @@ class ChaosGate(Gate):
             self.process.send_signal(number)
         return self.process.wait(40)
 
+    def signed_at(self):
+        """When the log's checkpoint was written last."""
+        return (self.audit / "checkpoint").stat().st_mtime_ns
+
     def reasons(self):
         """What `/readyz` says is wrong."""
         return self.get("/readyz").json().get("reasons", [])

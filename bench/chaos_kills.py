@@ -36,7 +36,8 @@ class Row:
     def judge(self, gate):
         """The gate has ended: compare its log with what clients got."""
         log = Log(gate.audit)
-        self.lost, self.doubled, self.verify = log.without(self.answers.ids), log.doubled, log.verified()
+        self.lost = log.without(self.answers.decided)
+        self.doubled, self.verify = log.doubled, log.verified()
         return self
 
 
@@ -58,11 +59,12 @@ def writer(folder, idp, kills, rate):
     gate, row = ChaosGate(folder, idp), Row(name="the log's writer", kills=kills)
     gate.start()
     with asking(gate.clients(row.answers, rate), row.answers):
-        for _ in range(kills):
-            old = gate.writer
+        for turn in range(kills):
+            old, signed = gate.writer, gate.signed_at()
             _kill(old)
             until(lambda old=old: gate.writer not in {None, old}, "there is no other writer")
-            pause(random.uniform(0, 4 * _LONGEST_PAUSE_S))  # noqa: S311 also while it starts
+            if turn % 2:  # the next kill comes while it starts, or while it writes
+                until(lambda signed=signed: gate.signed_at() > signed, "nothing is signed")
     return _ended(gate, row)
 
 
@@ -106,15 +108,15 @@ def envoy(folder, idp, kills, rate):
     gate.start()
     port, upstream = free_ports(2)
     client = Requests(("127.0.0.1", port), _requests(idp), rate, row.answers)
-    with envoys.upstream(upstream, folder), envoys.gate({"ours": (port, gate.endpoints)}, upstream, folder) as proxy:
-        with asking([client], row.answers):
-            for _ in range(kills):
-                _served(client, gate)
-                [pid] = proxy.pids
-                _kill(pid)
-                proxy.reap()
-                proxy.start()
+    proxy = envoys.gate({"ours": (port, gate.endpoints)}, upstream, folder)
+    with envoys.upstream(upstream, folder), proxy, asking([client], row.answers):
+        for _ in range(kills):
             _served(client, gate)
+            [pid] = proxy.pids
+            _kill(pid)
+            proxy.reap()
+            proxy.start()
+        _served(client, gate)
     return _ended(gate, row)
 
 
@@ -142,11 +144,9 @@ def ends(folder, idp, count, rate):
 
 def _requests(idp):
     bearer = token(KEY, iss=idp.url, exp=now() + 3500)
+    headers = f"host: gate.test\r\nauthorization: Bearer {bearer}\r\naccept: application/json\r\n"
     asked = ("GET /api/v2/dags", "DELETE /api/v2/dags/sales_daily")
-    return [
-        f"{one} HTTP/1.1\r\nhost: gate.test\r\nauthorization: Bearer {bearer}\r\naccept: application/json\r\n\r\n".encode()
-        for one in asked
-    ]
+    return [f"{one} HTTP/1.1\r\n{headers}\r\n".encode() for one in asked]
 
 
 def _kill(pid):

@@ -157,7 +157,7 @@ class SpoolSink:
         return 0
 
     def _note(self, text: str) -> None:
-        """It is shown for `SILENT_S`: whoever sends no more checks because of it must hear when it may be over."""
+        """It is shown for `SILENT_S`: a caller that stops for it must hear when it may be over."""
         self._trouble, self._troubled_at = text, self._clock.monotonic()
 
     def _refuse(self, text: str) -> Literal[False]:

@@ -165,7 +165,7 @@ class LogWriter:
             self._print()
 
     def _print(self) -> None:
-        """Print the checkpoint, if it is a new one: what ships standard output is a witness."""
+        """Print the checkpoint, if it is a new one: a program that ships standard output is a witness."""
         if self._log.head != self._printed:
             self._show(json.dumps({"v": 1, "type": "checkpoint", "checkpoint": self._log.head.decode()}))
             self._printed = self._log.head

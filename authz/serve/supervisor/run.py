@@ -28,6 +28,7 @@ from authz.keys import SystemClock
 from authz.ops.admin import AdminServer, Readiness
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.signing_keys import load_keys
+from authz.serve.supervisor.backoff import BackOff
 from authz.serve.supervisor.fleet import Ended, Fleet, WorkerSlot
 from authz.serve.supervisor.frozen_keys import freeze, frozen
 from authz.serve.supervisor.key_socket import KeyServer
@@ -45,6 +46,8 @@ _MARGIN_S: Final = 5.0
 _START_S: Final = 0.05
 _LAST_LINES_S: Final = 10.0
 _NEVER: Final = float("inf")
+_LONGEST_WITHOUT_LOG_S: Final = 2.0
+"""The longest back-off of the log's writer: workers refuse all checks when it is away for `status.SILENT_S`."""
 _USAGE: Final = 2
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _AWAITED: Final = frozenset({*_END, signal.SIGHUP, signal.SIGCHLD})
@@ -68,6 +71,8 @@ class Supervisor:
         self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
         self._fleet.context(self._fleet.slots[0]).settings.write_bytes(data)
         self._writer = Fleet(self._folder, 1 if settings.audit.log else 0, arguments, writes_log=True)
+        for slot in self._writer.slots:
+            slot.back_off = BackOff(longest_s=_LONGEST_WITHOUT_LOG_S)
         self._state = state_of(settings)
         self._log = LogView(settings, self._writer)
         failed = self._state.failed if self._state else lambda: False

@@ -171,6 +171,17 @@ def test_a_worker_of_the_gate_before_that_still_writes_is_waited_for(place):
     assert of_worker(place / "audit", 0) == [0, 1]
 
 
+def test_what_a_worker_left_is_logged_also_when_there_are_fewer_workers_now(place):
+    for worker in range(3):
+        put_all(place / "spool", worker)
+    reader = Reader(place)
+    put_all(place / "spool", 0, records=1)
+    reader.finish()
+    for worker in range(1, 3):
+        assert of_worker(place / "audit", worker) == list(range(RECORDS))
+    assert of_worker(place / "audit", 0) == [*range(RECORDS), 0]
+
+
 def test_a_spool_that_lost_its_end_with_the_power_loses_and_doubles_nothing_that_comes_after(place):
     """The log is on the disk, a spool there was not yet: its last segment is shorter, or is not there."""
     for lost in ("bytes", "segment", "all", "the announced file"):
