@@ -6,8 +6,9 @@
     SPOOL/worker-0/lock               the worker holds it: it is the only one that writes there
     SPOOL/worker-0/0000000100000000   a segment of lines for the log; its number begins with that of the file
 
-Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
-survives only in the log. What could not be written whole is refused, and its segment ends there.
+Law 1: a record is in the segment when `put` returns, so it survives the death of every process. A loss of power it
+survives in the log, or after a sync of a spool on a disk. What could not be written whole is refused, and its segment
+ends there.
 Law 2: one worker writes in a folder, and a reader removes. A worker of the gate before, that still answers its last
 checks, is waited for. The newest segment of a worker always stays, so that numbers only grow.
 Law 3: bounded. With so many segments that no one has read, a worker's records are refused.
@@ -27,7 +28,7 @@ from authz.core.audit.entry import MOST_LINE_BYTES
 from authz.core.errors import AuditUnavailableError
 from authz.system.held_file import held, is_held
 from authz.system.regular_file import open_regular, read_regular, why
-from authz.system.whole_file import write_whole
+from authz.system.whole_file import sync_folder, write_whole
 
 SEGMENT_BYTES: Final = 1 << 20
 MOST_SEGMENTS: Final = 64
@@ -76,6 +77,8 @@ class SpoolWriter:
         self._segment_bytes, self._most = segment_bytes, most_segments
         with contextlib.suppress(FileExistsError):
             self._folder.mkdir(_FOLDER_MODE)
+            if durable:
+                sync_folder(spool)
         self._descriptor, self._size = -1, segment_bytes  # the first record begins a segment
         self._file = 1
         self._durable = durable
@@ -104,14 +107,23 @@ class SpoolWriter:
         self._size += written
         return True
 
+    def is_in_place(self) -> bool:
+        """Whether the current segment still has its name: what is written to another one is never read.
+
+        Raises:
+            OSError: it cannot be known.
+        """
+        return self._descriptor < 0 or os.fstat(self._descriptor).st_nlink > 0
+
     def unsynced(self) -> list[int]:
         """Descriptors of all that may not be on the disk, for `sync_all`; the caller closes them.
 
         Raises:
             OSError: there is no room for another descriptor.
         """
+        current = [os.dup(self._descriptor)] if self._descriptor >= 0 else []
         left, self._left = self._left, []
-        return [*left, *([os.dup(self._descriptor)] if self._descriptor >= 0 else [])]
+        return [*left, *current]
 
     def begin_anew(self) -> None:
         """Use the current segment no more: a sync of it has failed."""
@@ -132,21 +144,24 @@ class SpoolWriter:
         """Begin a segment for this file."""
         if self._alive < 0:
             raise AuditUnavailableError("the hand-over of records is closed")
-        numbers = segments(self._folder)
-        if len(numbers) >= self._most:
-            raise AuditUnavailableError(f"{len(numbers)} segments of records wait to be logged")
-        number = max(file * _PER_FILE, numbers[-1] + 1 if numbers else 0)
-        path = segment_path(self._folder, number)
-        try:
-            descriptor = open_regular(path, _FLAGS)
-        except OSError as error:
-            raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
+        with contextlib.ExitStack() as failing:
+            try:
+                numbers = segments(self._folder)
+                if len(numbers) >= self._most:
+                    raise AuditUnavailableError(f"{len(numbers)} segments of records wait to be logged")
+                number = max(file * _PER_FILE, numbers[-1] + 1 if numbers else 0)
+                descriptor = open_regular(segment_path(self._folder, number), _FLAGS)
+                failing.callback(os.close, descriptor)
+                # Its name must reach the disk too.
+                named = [os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)] if self._durable else []
+            except OSError as error:
+                raise AuditUnavailableError(f"the record cannot be handed over: {why(error)}") from None
+            failing.pop_all()
+        before, self._descriptor, self._size, self._file = self._descriptor, descriptor, 0, file
         if self._durable:
-            self._left += [self._descriptor] if self._descriptor >= 0 else []
-            self._left.append(os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))  # it has a new name
-        elif self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor, self._size, self._file = descriptor, 0, file
+            self._left += [*([before] if before >= 0 else []), *named]
+        elif before >= 0:
+            os.close(before)
 
 
 def sync_all(descriptors: list[int]) -> None:
@@ -155,12 +170,18 @@ def sync_all(descriptors: list[int]) -> None:
     Raises:
         OSError: one of them may not be.
     """
+    failed: OSError | None = None
     try:
         for descriptor in descriptors:
-            os.fdatasync(descriptor)
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                failed = error
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+    if failed is not None:
+        raise failed
 
 
 def made_spool(spool: Path) -> str:
@@ -171,6 +192,7 @@ def made_spool(spool: Path) -> str:
     """
     with contextlib.suppress(FileExistsError):
         spool.mkdir(_FOLDER_MODE)
+        sync_folder(spool.parent)
     found = spool.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
         raise OSError(errno.EPERM, "not a folder that only our own user may write to")

@@ -39,6 +39,7 @@ class SpoolSink:
         wait_s: so long another process that still writes as this worker is waited for.
 
     Attributes:
+        era: how many syncs had failed when the last record was put: what a later sync says is nothing about it.
         file: the number of the log's file that the next record is for. It changes only in `turn`.
         offers: not empty if a later file was announced, and `turn` was not called since.
 
@@ -61,7 +62,8 @@ class SpoolSink:
         self._deny = on_failure == "deny"
         self.offers: deque[int] = deque()
         self._lock = threading.Lock()  # entries come from other threads than records
-        self._refusal = self._not_synced = ""
+        self._refusal = ""
+        self._era = self.era = 0
         self._trouble, self._troubled_at = "", float("-inf")  # the last record that could not be handed over
         self._written = self._dropped = self._missing = 0
         self._missing_why = ""
@@ -104,6 +106,7 @@ class SpoolSink:
                 self._note(str(error))
                 return self._refuse(str(error))
             self._written += 1
+            self.era = self._era
         return True
 
     def enter(self, event: Event, **fields: object) -> None:
@@ -119,29 +122,32 @@ class SpoolSink:
                 self._note(str(error))
                 self._count(str(error))
 
-    def sync(self) -> None:
-        """Wait until all that was accepted so far is on the disk. Not for the serving thread.
+    def sync(self) -> int:
+        """Wait until all that was accepted in this era is on the disk; returns the era. Not for the serving thread.
 
         Raises:
-            OSError: some of it may not be.
+            OSError: some of it may not be. Another era begins, with another segment: the system may have dropped what
+                it could not write, so the next sync of the old one would succeed.
         """
         try:
             with self._lock:
-                descriptors = self._writer.unsynced()
+                era, descriptors = self._era, self._writer.unsynced()
             sync_all(descriptors)
         except OSError as error:
             with self._lock:
+                self._era += 1
                 self._writer.begin_anew()
-            self._not_synced = f"records do not reach the disk: {why(error)}"
+                self._note(f"records do not reach the disk: {why(error)}")
             raise
-        self._not_synced = ""
+        return era
 
     def status(self) -> SinkStatus:
         """The sink's state, for metrics and readiness."""
         now = self._clock.monotonic()
         oldest, trouble = self._status.oldest_s(now), self._trouble if now - self._troubled_at <= SILENT_S else ""
-        failed = self._refusal or self._not_synced or trouble
-        return SinkStatus(failed=failed, written=self._written, dropped=self._dropped, oldest_s=oldest)
+        return SinkStatus(
+            failed=self._refusal or trouble, written=self._written, dropped=self._dropped, oldest_s=oldest
+        )
 
     def reopen(self) -> None:
         """Nothing to do: no other program renames these files."""
@@ -188,12 +194,15 @@ class SpoolSink:
 
     def _look(self) -> None:
         self._status = read_status(self._spool) or self._status
-        self._refusal = self._status.problem(self._clock.monotonic())
+        refusal = self._status.problem(self._clock.monotonic())
         try:
             announced = current_file(self._spool)
+            with self._lock:
+                refusal = refusal or ("" if self._writer.is_in_place() else "the spool was removed")
         except OSError as error:
-            self._refusal = self._refusal or f"the spool cannot be read: {why(error)}"
+            self._refusal = refusal or f"the spool cannot be read: {why(error)}"
             return
+        self._refusal = refusal
         if announced > self._offered:
             self._offered = announced
             self.offers.append(announced)

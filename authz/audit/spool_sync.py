@@ -1,17 +1,22 @@
 """Lets the records of a worker reach the disk, all that wait at once (group commit).
 
-Law 1: a ticket is safe only if a sync that began after its records were written has succeeded.
-Law 2: after a sync that failed, the system may have dropped what it could not write, and say nothing the next time. So
-the segment is not used any more.
+Law 1: a ticket is safe only if a sync that began after its records were written has succeeded, and none has failed in
+between: after a failure the system may have dropped what it could not write, and say nothing the next time.
+Law 2: bounded. With `MOST_WAITING` tickets that wait, the next one is not safe.
 """
 
 import contextlib
 import queue
 from dataclasses import dataclass, field
+from typing import Final
 
 from authz.audit.spool_sink import SpoolSink
 from authz.core.parked import Done
 from authz.system.threads import Background
+
+MOST_WAITING: Final = 4096
+"""Answers that may wait for the disk."""
+_NONE: Final = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -19,10 +24,13 @@ class SpoolTicket:
     """See `authz.check.durable.Ticket`."""
 
     waiting: "queue.SimpleQueue[tuple[SpoolTicket, Done] | None]" = field(repr=False)
+    era: int
     is_safe: bool = False
 
     def begin(self, done: Done) -> bool:
         """Let what was handed over before now reach the disk."""
+        if self.waiting.qsize() >= MOST_WAITING:
+            return False
         self.waiting.put((self, done))
         return True
 
@@ -41,7 +49,7 @@ class SpoolSync:
 
     def ticket(self) -> SpoolTicket:
         """One for all records that were handed over so far."""
-        return SpoolTicket(self._waiting)
+        return SpoolTicket(self._waiting, self._sink.era)
 
     def start(self) -> None:
         """Begin."""
@@ -64,11 +72,9 @@ class SpoolSync:
 
     def _sync(self, taken: list[tuple[SpoolTicket, Done]]) -> None:
         try:
-            self._sink.sync()
+            era = self._sink.sync()
         except OSError:
-            safe = False  # the sink says why
-        else:
-            safe = True
+            era = _NONE  # the sink says why
         for ticket, done in taken:
-            ticket.is_safe = safe
+            ticket.is_safe = ticket.era == era
             done()

@@ -51,6 +51,8 @@ class LogStatus:
         if self.failed:
             return self.failed
         silent = now - self.beat
+        if silent < 0:  # of a time before the machine was restarted
+            return "the log's writer has not begun"
         return f"the log's writer has said nothing for {silent:.0f} s" if silent > SILENT_S else ""
 
 

@@ -1,8 +1,8 @@
 """Answers that leave only when their records are on the disk (`audit.durability: machine`).
 
-Law: the service decides and records as ever. Its answer then waits, as a check waits for a key; the serving thread goes
-on, and one sync is for all that wait. Where a record does not reach the disk, the answer is 503, or with
-`audit.on_failure: allow` as it was. An overloaded engine's denials are not held.
+Law: the service decides and records as ever. An answer that allows then waits, as a check waits for a key; the serving
+thread goes on, and one sync is for all that wait. Where its record does not reach the disk in time, the answer is 503
+with a record of its own, or with `audit.on_failure: allow` as it was. Denials leave at once.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from authz.check.wire.response import is_denial
 from authz.core.parked import Done, Parked
 
 
@@ -55,13 +56,15 @@ class Durable:
         self._service, self._ticket, self._required = service, ticket, required
         self.overloaded = service.overloaded
 
-    def check(self, message: bytes) -> Parked:
-        """As the service's `check`; what it returns waits for the disk at last."""
+    def check(self, message: bytes) -> bytes | Parked:
+        """As the service's `check`; an allow waits for the disk at last."""
         return self._held(self._service.check(message))
 
-    def _held(self, outcome: bytes | Parked) -> Parked:
+    def _held(self, outcome: bytes | Parked) -> bytes | Parked:
         if isinstance(outcome, Parked):
             return replace(outcome, resume=lambda: self._held(outcome.resume()))
+        if is_denial(outcome):
+            return outcome
         ticket = self._ticket()
         return Parked(partial(self._after, outcome, ticket), ticket.begin)
 

@@ -38,7 +38,7 @@ _MOST_KNOWN: Final = 2048  # ids of identity entries; a full table is cleared
 
 
 class Sink(Protocol):
-    """Takes lines (implemented by `authz.ops.decision_log`)."""
+    """Takes lines (implemented by `authz.ops.decision_log` and `authz.audit.spool_sink`)."""
 
     @property
     def file(self) -> int:

@@ -103,7 +103,7 @@ def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> in
 
 def _searched(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], limit: int) -> Search:
     """All files, searched: first for the entries of the users, if some are asked for. With DuckDB if that pays."""
-    sizes = sum(path.stat().st_size for path in paths)
+    sizes = sum(path.stat().st_size for path in paths if path.exists())
     if sizes >= _LARGE:
         from authz.ops.log_quick import quick  # noqa: PLC0415 only few need it
 

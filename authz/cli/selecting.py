@@ -4,6 +4,7 @@ Law: `*` stands for any characters in each of them, an option that is given more
 different options all have to hold.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,4 +133,12 @@ def logs_meant(names: Sequence[str], settings_path: Path | None) -> list[Path]:
     folders = {path.parent for path in paths}
     twins = {file.path.with_suffix("") for folder in folders for file in closed_files(folder) if file.is_compressed}
     left = [path for path in paths if path not in twins or path.with_name(f"{path.name}.gz") not in paths]
-    return sorted(left, key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(left, key=_changed_at, reverse=True)
+
+
+def _changed_at(path: Path) -> float:
+    """When the file was last written; now, if a gate has just compressed or removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

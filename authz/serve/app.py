@@ -302,7 +302,7 @@ class App:
     def _engine(self) -> Engine:
         name, engine = choose(
             self.settings.engine,
-            self.log.held(self.service),
+            self.log.durable(self.service),
             engine_options(self.settings),
             load=self.metrics,
         )

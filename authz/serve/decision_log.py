@@ -50,7 +50,7 @@ class LogParts:
         self._sync: SpoolSync | None = None
         self.sink: DecisionSink | SpoolSink
         if settings.audit.log:
-            before_s = settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S  # of one that ends
+            before_s = settings.shutdown.longest + _MARGIN_S  # of one that ends
             self.sink = SpoolSink(
                 Path(settings.spool),
                 worker,
@@ -84,7 +84,7 @@ class LogParts:
         if self.salts is not None:
             self.salts.stop()
 
-    def held(self, service: Service) -> Service | Durable:
+    def durable(self, service: Service) -> Service | Durable:
         """The service for the engine: its answers wait for the disk where the settings say so."""
         if self._sync is None:
             return service

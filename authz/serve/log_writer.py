@@ -104,7 +104,7 @@ class LogWriter:
             while True:
                 if ending := over():
                     deadline = min(deadline, self._clock.monotonic() + longest_s)
-                    if not has_writers(self._spool) or self._clock.monotonic() > deadline:
+                    if not self._has_writers() or self._clock.monotonic() > deadline:
                         break
                 count = self._round()
                 self._say()
@@ -112,6 +112,13 @@ class LogWriter:
         finally:
             self._over.set()
         return self._finish()
+
+    def _has_writers(self) -> bool:
+        try:
+            return has_writers(self._spool)
+        except OSError as error:
+            self._fail(f"the spool cannot be read: {why(error)}")
+            return True
 
     def _round(self) -> int:
         """Log what has come, and do what is due; returns how many lines that were."""
@@ -204,4 +211,4 @@ class LogWriter:
 
 def _longest_s(settings: Settings) -> float:
     """So long may a writer go on after the supervisor's end: until the last worker has ended, and all is logged."""
-    return settings.shutdown.drain_delay + settings.shutdown.drain_grace + 2 * _MARGIN_S
+    return settings.shutdown.longest + 2 * _MARGIN_S

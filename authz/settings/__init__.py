@@ -159,6 +159,11 @@ class Shutdown(Section):
     drain_delay: Duration = Field(2.0, description="after SIGTERM: serve this long with health NOT_SERVING")
     drain_grace: Duration = Field(5.0, description="then: time for requests in flight to end")
 
+    @property
+    def longest(self) -> float:
+        """The longest time, in seconds, from SIGTERM to the last answer of a worker."""
+        return self.drain_delay + self.drain_grace
+
 
 class Settings(Section):
     """The whole file."""

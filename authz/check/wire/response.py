@@ -18,6 +18,7 @@ from authz.core.http_answer import HttpAnswer
 from authz.core.reasons import ANSWERS, GrpcCode, Reason
 
 _MARK: Final = os.urandom(12).hex()
+_CODE: Final = b"\x0a\x02\x08"  # field 1, two bytes long; in it field 1, a number below 128
 _PLACES: Final = 3  # the caller's header, the metadata, and the upstream's header or the body
 
 
@@ -66,6 +67,11 @@ def allowed(
     shown.append_action = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     _describe(response, metadata)
     return response.SerializeToString()
+
+
+def is_denial(response: bytes) -> bool:
+    """Whether these bytes of ours refuse the request: they begin with a status whose code is not 0."""
+    return response[: len(_CODE)] == _CODE and response[len(_CODE) : len(_CODE) + 1] != b"\0"
 
 
 @lru_cache(maxsize=64)

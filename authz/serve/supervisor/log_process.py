@@ -46,7 +46,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         writer.begin()
         with contextlib.suppress(OSError):  # the supervisor is gone
             lifeline.sendall(LISTENING)
-        return writer.run(lambda: ending.now, shutdown.drain_delay + shutdown.drain_grace + _MARGIN_S)
+        return writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
 
 
 def _follow(lifeline: socket.socket, ending: _Ending) -> None:

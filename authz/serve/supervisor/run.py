@@ -206,7 +206,7 @@ class Supervisor:
         self._ending.set()
         self._fleet.signal(signal.SIGTERM)
         shutdown = self._settings.shutdown
-        deadline = time.monotonic() + shutdown.drain_delay + shutdown.drain_grace + _MARGIN_S
+        deadline = time.monotonic() + shutdown.longest + _MARGIN_S
         while self._fleet.running() and time.monotonic() < deadline:
             received = signal.sigtimedwait(_AWAITED, _LOOK_S)
             if received is not None and received.si_signo == signal.SIGHUP:

@@ -85,5 +85,5 @@ def _follow(lifeline: socket.socket, context: WorkerContext, settings: Settings,
         return
     shutil.rmtree(context.folder, ignore_errors=True)  # no other process is left to do it
     os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(settings.shutdown.drain_delay + settings.shutdown.drain_grace + _MARGIN_S)
+    threading.Event().wait(settings.shutdown.longest + _MARGIN_S)
     os._exit(_ORPHANED)

@@ -1,7 +1,9 @@
 """What a worker hands over: accepted is in the spool; refused, or counted and said, is what cannot be."""
 
+import errno
 import json
 import os
+import shutil
 import threading
 
 import pytest
@@ -12,6 +14,7 @@ from authz.audit.status import SILENT_S, LogStatus, read_status, write_status
 from authz.core.errors import AuditUnavailableError, ConfigError
 from authz.core.record import Event
 from tests.support.simulators.idp import SimClock
+from tests.support.waiting import wait_for
 
 LINE = b'{"worker":3,"id":"%d"}\n'
 
@@ -206,13 +209,49 @@ def test_a_place_that_is_no_folder_is_an_error_that_names_it(in_memory, clock):
 def test_the_thread_follows_what_the_writer_says(spool, clock):
     sink = SpoolSink(spool, 3, gate="eu-1", clock=clock)
     write_status(spool, LogStatus(beat=clock.monotonic(), failed="the disk is full"))
-    done = threading.Event()
-
-    def wait():
-        while not sink.status().failed:
-            pass
-        done.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    assert done.wait(10)
+    wait_for(lambda: sink.status().failed == "the disk is full")
     sink.close()
+
+
+def test_a_spool_that_was_removed_takes_nothing(opened, spool):
+    sink = opened()
+    sink.put(LINE % 1)
+    shutil.rmtree(spool)
+    sink._look()
+    with pytest.raises(AuditUnavailableError, match="the spool was removed"):
+        sink.put(LINE % 2)
+
+
+def test_a_status_of_a_time_before_the_machine_was_restarted_says_nothing(opened, spool, clock):
+    write_status(spool, LogStatus(beat=clock.monotonic() + 1000))
+    sink = opened()
+    sink._look()
+    with pytest.raises(AuditUnavailableError, match="has not begun"):
+        sink.put(LINE % 1)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOENT])
+@pytest.mark.parametrize("name", ["listdir", "open"])
+def test_a_segment_that_cannot_be_begun_refuses_the_record_and_keeps_the_descriptors(
+    opened, spool, monkeypatch, durable, number, name
+):
+    sink = opened(durable=durable)
+    sink.put(LINE % 1)
+    before = sink._writer._descriptor, [*sink._writer._left]
+    sink._writer.begin_anew()
+
+    def fails(*_arguments, **_named):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fails)
+        with pytest.raises(AuditUnavailableError, match="cannot be handed over"):
+            sink.put(LINE % 2)
+        sink.enter(Event.POLICY, revision="r", by="")
+        sink._look()
+    assert (sink._writer._descriptor, sink._writer._left) == before
+    sink._look()
+    sink.put(LINE % 3)
+    assert [line["id"] for line in lines(spool) if "id" in line] == ["1", "3"]
+    assert [line["count"] for line in lines(spool) if "count" in line] == [1]
