@@ -4,7 +4,7 @@
     SPOOL/file                        the number of the log's file, from 1, that workers write for now
     SPOOL/status                      what the log's writer says of itself (`status.py`)
     SPOOL/worker-0/lock               the worker holds it: it is the only one that writes there
-    SPOOL/worker-0/0000000100000000   a segment: lines, as they will be in the log; it begins with the number of the file
+    SPOOL/worker-0/0000000100000000   a segment: lines as they will be in the log; it begins with the file's number
 
 Law 1: a record is in the segment when `put` returns, so it survives the death of every process; a loss of power it
 survives only in the log. What could not be written whole is refused, and its segment ends there.
