@@ -257,6 +257,7 @@ def _run(row, fault, folder, idp, rate):
     row.unrecorded = log.without(answers.decided)
     row.allowed = log.without(name for name, status in answers.ids.items() if status == OK)
     row.gaps, row.doubled, row.verify = log.gaps, log.doubled, log.verified()
+    gate.forget()
     return row
 
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from types import MappingProxyType
 
+from authz import settings as settings_file
 from bench.chaos_clients import Checks, until
 from tests.e2e.gate import POLICY, Gate, now, token
 from tests.support.factories.tokens import make_key
@@ -89,6 +91,10 @@ class ChaosGate(Gate):
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(40)
+
+    def forget(self):
+        """Remove the spool, which is in memory and outlives the gate."""
+        shutil.rmtree(settings_file.load(self.settings).spool, ignore_errors=True)
 
     def signed_at(self):
         """When the log's checkpoint was written last."""

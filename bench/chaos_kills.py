@@ -38,6 +38,7 @@ class Row:
         log = Log(gate.audit)
         self.lost = log.without(self.answers.decided)
         self.doubled, self.verify = log.doubled, log.verified()
+        gate.forget()
         return self
 
 
@@ -49,7 +50,9 @@ def workers(folder, idp, kills, rate):
     with asking(clients, row.answers):
         for turn in range(kills):
             index = turn % len(clients)
-            _kill(gate.workers[index])
+            old = gate.workers[index]
+            _kill(old)
+            until(lambda old=old, index=index: gate.workers.get(index) not in {None, old}, "there is no other worker")
             _served(clients[index], gate)
     return _ended(gate, row)
 

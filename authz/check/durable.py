@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from authz.check.wire.response import is_denial
+from authz.check.wire import is_denial
 from authz.core.parked import Done, Parked
 
 

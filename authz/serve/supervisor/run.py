@@ -221,7 +221,10 @@ class Supervisor:
         """The log's writer logs what the workers left, signs it, and ends."""
         self._writer.signal(signal.SIGTERM)
         deadline = time.monotonic() + _LAST_LINES_S
-        while self._tend_writer(number=signal.SIGTERM) and time.monotonic() < deadline:
+        while self._tend_writer(number=signal.SIGTERM):
+            if time.monotonic() >= deadline:
+                self._status = self._status or 1  # what is left stays in the spool, for the next start
+                return
             signal.sigtimedwait(_AWAITED, _LOOK_S)
 
     def _tend_writer(self, *, number: signal.Signals | None = None) -> bool:

@@ -302,6 +302,15 @@ def test_a_denial_is_never_an_ok_and_carries_the_whole_answer(reason, html):
     assert response.denied_response.body == answer.body.decode() != ""
 
 
+def test_a_denial_is_known_by_its_first_bytes():
+    for reason in Reason:
+        if ANSWERS[reason].grpc != GrpcCode.OK:
+            assert wire.is_denial(wire.denied(answer_of(reason), reason=reason, metadata=METADATA)), reason
+    for headers in ({}, {"x-authz-subject": "alice"}):
+        assert not wire.is_denial(wire.allowed(decision_id="d1", headers=headers, cookies=None, metadata=METADATA))
+    assert not wire.is_denial(b""), "Envoy reads it as an allow"
+
+
 def prepared(cookies=None, **headers):
     return wire.PreparedAllow(
         headers=headers, cookies=cookies, metadata={key: METADATA[key] for key in METADATA if key != "decision_id"}
