@@ -231,10 +231,9 @@ def test_a_status_of_a_time_before_the_machine_was_restarted_says_nothing(opened
 
 
 @pytest.mark.parametrize("durable", [False, True])
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOENT])
-@pytest.mark.parametrize("name", ["listdir", "open"])
-def test_a_segment_that_cannot_be_begun_refuses_the_record_and_keeps_the_descriptors(
-    opened, spool, monkeypatch, durable, number, name
+@pytest.mark.parametrize(("name", "number"), [("listdir", errno.ENOENT), ("open", errno.EMFILE)])
+def test_a_segment_that_cannot_be_begun_refuses_the_record_and_keeps_the_descriptors(  # noqa: PLR0917 cases
+    opened, spool, monkeypatch, durable, name, number
 ):
     sink = opened(durable=durable)
     sink.put(LINE % 1)
