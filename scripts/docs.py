@@ -20,6 +20,7 @@ from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
 from authz.core.record import DagsFields, IdentityEntry, LogEntry, RightsFields, ShadowFields
 from authz.core.replay import GAPS
+from authz.ops.log_views import VIEWS
 from authz.ops.metrics import Metrics
 from authz.serve.supervisor.view import families
 from authz.sessions.grants_port import EVENTS, RESULTS
@@ -27,7 +28,14 @@ from authz.settings import Settings
 from scripts import decision_index, record_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["docs/settings.md", "docs/reasons.md", "docs/metrics.md", "docs/decision-log.md", "docs/decisions.md"]
+PAGES = [
+    "docs/settings.md",
+    "docs/reasons.md",
+    "docs/metrics.md",
+    "docs/decision-log.md",
+    "docs/decisions.md",
+    "docs/howto/query.md",
+]
 EXAMPLES = ROOT / "scripts" / "settings_examples.yaml"
 WHOLE_FILE = "authz.yaml"
 
@@ -47,6 +55,15 @@ def gaps() -> Iterator[str]:
     yield "| --- | --- |"
     for gap, text in GAPS.items():
         yield f"| `{gap}` | {text} |"
+
+
+def views() -> Iterator[str]:
+    """The views of `authz audit query --sql`."""
+    yield "| a row is | view | columns |"
+    yield "| --- | --- | --- |"
+    for name, view in VIEWS.items():
+        columns = ", ".join(f"`{column}` {kind.replace(chr(34), '')}" for column, kind in view.columns.items())
+        yield f"| {view.text} | `{name}` | {columns} |"
 
 
 def metrics() -> Iterator[str]:
@@ -172,6 +189,7 @@ TABLES["decision_rights_dags"] = lambda: record_schema.table(DagsFields)
 TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
 TABLES["log_entry"] = lambda: record_schema.table(LogEntry)
 TABLES["gaps"] = gaps
+TABLES["views"] = views
 TABLES["decisions"] = decision_index.index
 
 

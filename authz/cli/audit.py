@@ -1,4 +1,4 @@
-"""`authz audit`: is the log what was signed, is this record in it, which key signs.
+"""`authz audit`: is the log what was signed, is this record in it, which key signs. `query` and `tail` look into logs.
 
 Law: exit status 0 if it is, 1 if it is not, 2 for a mistake. What cannot be known is printed, never taken for a yes.
 Nothing here changes a log.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 import orjson
 
+from authz.cli.audit_query import query
+from authz.cli.audit_tail import tail
 from authz.cli.options import json_option
 from authz.core.characters import one_line
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
@@ -42,12 +44,17 @@ key_option = click.option(
 )
 
 
-@click.group(short_help="Is the decision log what was signed? Is this decision in it?")
+@click.group(short_help="Which decisions are on record, and is the log what was signed?")
 def audit() -> None:
-    """The signed log of decisions: verify it, prove that a decision is in it.
+    """The log of decisions: look into it, verify it, prove that a decision is in it.
 
-    DIR is the log's folder, which has `decisions.jsonl`, `checkpoint` and `tile/`. Default: the current folder.
+    `query` and `tail` read every log. The others are about a signed log: DIR is its folder, which has
+    `decisions.jsonl`, `checkpoint` and `tile/`. Default: the current folder.
     """
+
+
+audit.add_command(query)
+audit.add_command(tail)
 
 
 @audit.command("verify", short_help="Was anything in the log changed, removed or inserted?")

@@ -20,6 +20,7 @@ _GAP: Final = "  "
 _NARROWEST: Final = 40  # characters of a terminal
 _COMFORTABLE: Final = 24  # beyond so many characters, a cell is broken between words
 _NARROW: Final = 12  # the same, where columns do not fit beside each other
+_LEAST: Final = 6  # characters of a column of a table of rows
 _MOST: Final = 6  # lines of a cell
 _FEW: Final = 3  # lines of a head that is repeated
 
@@ -61,6 +62,26 @@ def lines(made: Grid, width: int) -> Iterator[str]:
     below += notes.lines(width)
     yield from [""] if blocks and below else []
     yield from below
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: Sequence[int] = ()) -> Iterator[str]:
+    """Rows below their titles, in lines of at most `width` characters, or of what the columns in `whole` need.
+
+    Cells go on below; only words that are longer than their column are broken, in `whole` none. Line ends stay.
+    """
+    cells = [[cell.split("\n") for cell in row] for row in rows]
+    widths = [max(map(len, [title, *(line for row in cells for line in row[at])])) for at, title in enumerate(titles)]
+    room = width - len(_GAP) * (len(titles) - 1)
+    others = [at for at in range(len(titles)) if at not in whole]
+    while sum(widths) > room and widths[widest := max(others, key=widths.__getitem__)] > _LEAST:
+        widths[widest] -= 1
+    heads = [_wrapped(title, size) for title, size in zip(titles, widths, strict=True)]
+    yield from (click.style(line, bold=True) for line in _row(heads, widths))
+    for row in cells:
+        yield from _row(
+            [[part for line in cell for part in _wrapped(line, size)] for cell, size in zip(row, widths, strict=True)],
+            widths,
+        )
 
 
 def _widths(made: Grid, room: int, comfortable: int) -> list[int]:

@@ -92,10 +92,20 @@ def logs_of(names: Sequence[str], settings: "Settings | None") -> list[Path]:
     """
     if names:
         return find(names)
+    log = log_of(settings)
+    return find(rotated(Path(log)) or [log])
+
+
+def log_of(settings: "Settings | None") -> str:
+    """The log of the settings.
+
+    Raises:
+        UsageError: they have no file.
+    """
     log = settings.log.decisions if settings is not None else ""
     if log in _NO_FILES or log.startswith("/dev/"):
         raise click.UsageError("name the decision logs: files, patterns or a folder")
-    return find(rotated(Path(log)) or [log])
+    return log
 
 
 def read(paths: Sequence[Path], traffic: Traffic[Any]) -> Read:

@@ -4,6 +4,7 @@ The README's conventions hold here too (test_docs.py). In a table of failures, t
 that the gate really gives together.
 """
 
+import gzip
 import re
 import shlex
 
@@ -27,7 +28,7 @@ PARTS = {
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
-WITHOUT_POLICY = {"audit"}
+WITHOUT_POLICY = {"audit", "query"}
 
 
 def saved_files(page):
@@ -59,9 +60,20 @@ def saved(request, tmp_path):
     if page.stem == "replay":
         policy = load(Bundle((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")).policy
         (tmp_path / "decisions.jsonl").write_bytes(day_of(policy))
+    if page.stem == "query":
+        asked_log(tmp_path / "log")
     if page.stem == "audit":
         signed_logs(tmp_path)
     return tmp_path
+
+
+def asked_log(folder):
+    """The day of the page about replaying; the second half is in the file of today."""
+    policy = saved_files(FOLDER / "replay.md")["policy.yaml"]
+    lines = day_of(load(Bundle(policy.encode(), "policy.yaml")).policy).splitlines(keepends=True)
+    folder.mkdir()
+    (folder / "decisions.jsonl.1.gz").write_bytes(gzip.compress(b"".join(lines[:20])))
+    (folder / "decisions.jsonl").write_bytes(b"".join(lines[20:]))
 
 
 def signed_logs(folder):

@@ -1,10 +1,12 @@
 """A command in a real terminal of a given width: what it prints there, and how it ends."""
 
 import fcntl
+import functools
 import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -29,8 +31,11 @@ class Shown(NamedTuple):
         return COLOR.sub("", self.text).splitlines()
 
 
-def in_terminal(*words, folder, columns=80, **environment):
-    """Run `authz` with these words in a terminal; standard output and errors are both there."""
+def in_terminal(*words, folder, columns=80, until="", **environment):
+    """Run `authz` with these words in a terminal; standard output and errors are both there.
+
+    A command that does not end by itself is interrupted when it has written `until`.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {name: text for name, text in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
@@ -46,7 +51,8 @@ def in_terminal(*words, folder, columns=80, **environment):
     )
     os.close(theirs)
     try:
-        text = _all(ours, time.monotonic() + _PATIENCE_S)
+        interrupt = functools.partial(process.send_signal, signal.SIGINT)
+        text = _all(ours, time.monotonic() + _PATIENCE_S, until.encode(), interrupt)
         status = process.wait(_PATIENCE_S)
     finally:
         process.kill()
@@ -55,8 +61,8 @@ def in_terminal(*words, folder, columns=80, **environment):
     return Shown(text.decode().replace("\r\n", "\n"), status)
 
 
-def _all(terminal, deadline):
-    """Everything until the last one who can write has gone."""
+def _all(terminal, deadline, until, interrupt):
+    """Everything until the last one who can write has gone; `interrupt` is called once, when `until` was written."""
     found = b""
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
@@ -67,4 +73,7 @@ def _all(terminal, deadline):
         if not more:
             break
         found += more
+        if until and until in found:
+            interrupt()
+            until = b""
     return found

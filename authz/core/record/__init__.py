@@ -34,11 +34,22 @@ from authz.core.record.fields import (
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
 from authz.core.record.log_entries import EVENTS, LOG_LINE, Event, log_entry_in, log_line
-from authz.core.record.reading import SKIPPED, DecisionParts, Skipped, decision_in, entry_in, fields_of
+from authz.core.record.reading import (
+    DECISION_LINE,
+    SKIPPED,
+    DecisionParts,
+    Skipped,
+    decision_in,
+    entry_in,
+    fields_of,
+    record_in,
+    time_in,
+)
 from authz.core.record.redaction import PATH, PEOPLE, Redactor
 
 __all__ = [
     "DECISION",
+    "DECISION_LINE",
     "EVENTS",
     "HASHED",
     "IDENTITY",
@@ -79,6 +90,8 @@ __all__ = [
     "identity_id",
     "log_entry_in",
     "log_line",
+    "record_in",
+    "time_in",
     "valid",
     "written",
 ]

@@ -26,7 +26,9 @@ _own: Final = re.compile(
 ).match
 _is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
-_DECISION_LINE: Final = b'{"v":1,"type":"decision",'  # of most lines, which need not be searched
+DECISION_LINE: Final = b'{"v":1,"type":"decision",'
+"""How every decision that the gate writes begins."""
+_TYPES: Final = frozenset({DECISION, IDENTITY, LOG})
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 
@@ -55,27 +57,43 @@ class DecisionParts(NamedTuple):
     rest: bytes
 
 
-def decision_in(line: bytes) -> DecisionParts | Skipped | None:
-    """The decision of a line without its newline; None for an entry, of whichever kind. `fields_of` has its fields."""
-    own = _own(line)
-    if own is not None:
-        return DecisionParts(own[1].decode(), own[2].decode(), b"{" + line[own.end() :])
+def record_in(line: bytes) -> tuple[str, dict[str, Any]] | Skipped:
+    """The type and all fields of a line without its newline, of whichever version; or why it has none."""
     if not line.strip():
         return Skipped.EMPTY
     fields = _object(line)
     if fields is None:
         return Skipped.BROKEN
     kind = fields.get("type", DECISION)  # older formats had no types
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return Skipped.OTHER_TYPE
+    return kind, fields
+
+
+def time_in(fields: Mapping[str, Any]) -> str:
+    """The time of a record, "" if it has none of the log's form. Such times compare as texts."""
+    time = fields.get("time")
+    return time if isinstance(time, str) and _is_time(time) else ""
+
+
+def decision_in(line: bytes) -> DecisionParts | Skipped | None:
+    """The decision of a line without its newline; None for an entry, of whichever kind. `fields_of` has its fields."""
+    own = _own(line)
+    if own is not None:
+        return DecisionParts(own[1].decode(), own[2].decode(), b"{" + line[own.end() :])
+    found = record_in(line)
+    if isinstance(found, Skipped):
+        return found
+    kind, fields = found
     if kind != DECISION:
-        return None if isinstance(kind, str) and kind in {IDENTITY, LOG} else Skipped.OTHER_TYPE
-    name, time = fields.get("id"), fields.get("time")
+        return None
+    name = fields.get("id")
     shared = {"v": None, **{key: value for key, value in fields.items() if key not in _OWN}}
     try:
         rest = orjson.dumps(shared)
     except TypeError:  # nested deeper than what can be written
         return Skipped.BROKEN
-    known = isinstance(time, str) and _is_time(time)
-    return DecisionParts(name if isinstance(name, str) else "", str(time) if known else "", rest)
+    return DecisionParts(name if isinstance(name, str) else "", time_in(fields), rest)
 
 
 def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
@@ -86,7 +104,7 @@ def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
 
 def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
     """The id and the fields of an identity entry that says what its id says; None for every other line."""
-    if line.startswith(_DECISION_LINE):
+    if line.startswith(DECISION_LINE):
         return None
     fields = _object(line) if _maybe_entry(line) else None
     if fields is None or fields.get("type") != IDENTITY or fields.get("v") != VERSION:

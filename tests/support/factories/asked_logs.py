@@ -1,0 +1,121 @@
+"""Decision logs to be asked: small and large ones, lines that are spoiled, texts that are commands, and questions.
+
+Law: real lines of the gate, or what other programs and accidents make of them.
+"""
+
+import gzip
+import json
+
+import orjson
+
+from authz.core.model import Plane, Run
+from authz.core.policy.patterns import parse_glob
+from authz.core.traffic.selection import Selection
+from tests.support.factories.decision_logs import Writer, claims, request, traffic
+from tests.support.factories.policies import ISSUER, load
+
+ADA = claims(ISSUER, "ada", groups=["data-readers"])
+BEN = claims(ISSUER, "ben", groups=["data-users", "team-sales"])
+ETL = claims(ISSUER, client="sales-etl")
+POLICY = "{id: readers, plane: inbound, roles: [viewer], operations: ['dags:read', 'dag_runs:read'], dags: ['sales_*']}"
+ESC = "\x1b]0;owned\x07\x1b[2J"
+
+
+def inbound(method, path):
+    return request(Plane.INBOUND, method, "airflow.example.com", path)
+
+
+def six():
+    """The lines of six decisions with their entries."""
+    writer = Writer(load(POLICY), ids=(f"{number:024x}" for number in range(1, 100)).__next__)
+    writer.ask(inbound("GET", "/api/v2/dags/sales_eu"), ADA)
+    writer.ask(inbound("GET", "/api/v2/dags/sales_us/dagRuns/manual__1"), BEN, step=60)
+    writer.ask(inbound("DELETE", "/api/v2/dags/sales_us"), ADA, step=3600)
+    writer.ask(inbound("POST", "/api/v2/dags/sales_us/dagRuns"), ETL)
+    run = Run("sales_us", "manual__1", "extract", -1, 1, "verified")
+    writer.ask(request(Plane.EGRESS, "GET", "orders.internal", "/v1/orders", destination="orders"), None, run)
+    writer.ask(inbound("GET", "/x%20y"), None)
+    return b"".join(writer.sink.lines).splitlines()
+
+
+def rotated(folder, lines):
+    """A folder with a log of these lines, of which the first four are in a renamed, compressed file."""
+    folder.mkdir()
+    (folder / "decisions.jsonl").write_bytes(b"".join(line + b"\n" for line in lines[4:]))
+    with gzip.open(folder / "decisions.jsonl.1.gz", "wb") as file:
+        file.write(b"".join(line + b"\n" for line in lines[:4]))
+    return folder
+
+
+def evil(tmp_path):
+    """A record whose texts are all commands for a terminal, a spreadsheet and a reader from right to left."""
+    record = {"v": 1, "type": "decision", "time": "2026-11-22T02:39:35.500000Z", "decision": "deny", "rule": "a\u202eb"}
+    record |= dict.fromkeys(("id", "path", "method", "subject", "dag", "reason"), ESC) | {"client": "=1+1\x7f\x9b"}
+    record |= {"run": {"run_id": "=cmd()"}, "roles": ["\n", "b"]}
+    path = tmp_path / "evil.jsonl"
+    path.write_text(json.dumps(record) + "\n" + json.dumps({**record, "subject": "", "time": ESC}) + "\n")
+    return path
+
+
+def many():
+    """The lines of 800 decisions of people, programs and runs."""
+    policy = load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: ['sales_*']}")
+    writer = traffic(policy, 800, issuer=ISSUER, group="data-readers", dags=12)
+    return b"".join(writer.sink.lines).splitlines()
+
+
+def selection(since="", until="", **wanted):
+    globs = {name: tuple(map(parse_glob, texts)) for name, texts in wanted.items()}
+    return Selection(wanted=globs, since=since, until=until)
+
+
+def spoiled(lines, rng):
+    """Cut lines, joined lines, lines with a hole, lines of another version, and those of `written_again`."""
+    for line in written_again(lines, rng):
+        kind, at = rng.random(), rng.randrange(1, len(line) - 1)
+        if kind < 0.01:
+            yield line[:at]
+        elif kind < 0.02:
+            yield line[:at] + line
+        elif kind < 0.03:
+            yield line[:at] + b"\0" * 8 + line[at + 8 :]
+        elif kind < 0.04:
+            yield line.replace(b'"v":1', b'"v":2', 1)
+        else:
+            yield line
+
+
+def written_again(lines, rng):
+    """Some lines as other programs write them: sorted, with spaces, with escapes."""
+    for line in lines:
+        kind = rng.random()
+        if kind < 0.03:
+            yield orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS)
+        elif kind < 0.06:
+            record = orjson.loads(line)
+            yield b"{ " + b", ".join(orjson.dumps(k) + b": " + orjson.dumps(v) for k, v in record.items()) + b"}"
+        elif kind < 0.08:
+            yield line.replace(b"sales_", b"sal\\u0065s_").replace(b'"p1', b'"\\u00701')
+        else:
+            yield line
+
+
+def asked_of(rng, records):
+    """A selection that some record may match."""
+    one = rng.choice(records)
+    values = {
+        "id": one["id"],
+        "run": (one.get("run") or {}).get("run_id") or one["path"].rpartition("dagRuns/")[2] or "manual__*",
+        "role": rng.choice(one["roles"] or ["viewer"]),
+        **{name: one[name] for name in ("subject", "client", "dag", "operation", "host", "decision", "reason", "rule")},
+        "destination": one.get("destination", "orders"),
+        "revision": one["revision"][:12] + "*",
+    }
+    wanted = {}
+    for name in rng.sample(sorted(values), rng.randrange(4)):
+        value = values[name]
+        if rng.random() < 0.4 and "*" not in value and len(value) > 3:
+            value = rng.choice([f"{value[:-2]}*", f"*{value[2:]}", f"{value[0]}*{value[-1]}"])
+        wanted[name] = [value, *rng.choice([[], [], [f"no such {name}"]])]
+    since, until = sorted(rng.choice(records)["time"] for _ in range(2))
+    return selection(rng.choice(["", since]), rng.choice(["", until]), **wanted)
