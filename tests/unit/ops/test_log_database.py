@@ -32,7 +32,7 @@ def path(tmp_path):
     run = Run("sales_us", "manual__1", "extract", -1, 1, "verified")
     writer.ask(request(Plane.EGRESS, "GET", "orders.internal", "/v1/orders", destination="orders"), None, run)
     entry = writer.sink.lines[0].splitlines(keepends=True)[0]
-    stop = log_line(Event.GAP, gate="gate", time="2026-11-22T02:39:35.500000Z", count=3, reason="disk")
+    stop = log_line(Event.GAP, worker=0, gate="gate", time="2026-11-22T02:39:35.500000Z", count=3, reason="disk")
     found = tmp_path / "decisions.jsonl"
     found.write_bytes(b"".join(writer.sink.lines) + entry + stop + b"\n" + BROKEN)
     return found
