@@ -94,6 +94,7 @@ def of_run(story: RunStory, left_out: int) -> Story:
         "kind": "run",
         "dag": story.dag,
         "run": story.run,
+        "triggered_by": None if story.trigger is None else _json(story.trigger),
         "may_have_been_triggered_by": [_json(one) for one in story.candidates],
         "requests": [_json(one) for one in story.requests],
         "reads": story.reads,
@@ -107,6 +108,8 @@ def of_run(story: RunStory, left_out: int) -> Story:
 
 
 def _triggered(story: RunStory) -> Branch:
+    if story.trigger is not None:
+        return Branch("triggered by:", [_line(story.trigger, dag=False)])
     if story.made_by_airflow:
         return Branch("triggered by: not on record; its id is one that Airflow gives to runs of its own")
     if not story.candidates:

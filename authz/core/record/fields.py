@@ -245,6 +245,9 @@ class EndFields(TypedDict, total=False):
         str, "Envoy's word for what happened (`%RESPONSE_CODE_DETAILS%`), as `via_upstream`; absent if there is none"
     ]
     upstream_host: Annotated[str, "address of the upstream that was asked; absent if none was"]
+    run: Annotated[
+        str, "id of the DAG run that the request made, as Airflow answered ([airflow.md](airflow.md)); absent elsewhere"
+    ]
 
 
 class OutcomeEntry(EndFields):

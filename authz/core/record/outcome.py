@@ -43,6 +43,7 @@ _details: Final = re.compile(r"[a-z0-9_.]{1,64}(?:\{[A-Za-z0-9_|:.,()=-]{0,384}\
 _UNAUTHORIZED: Final = 401
 _cluster: Final = re.compile(r"[!-~]{1,256}", re.ASCII).fullmatch
 _address: Final = re.compile(r"[A-Za-z0-9_.:/\[\]%@-]{1,256}", re.ASCII).fullmatch
+_run: Final = re.compile(r"[!-~]{2,250}", re.ASCII).fullmatch  # "-" is Envoy's word for none
 _MOST: Final = 2**53
 
 FIELDS: Final[Mapping[str, type]] = MappingProxyType(
@@ -60,10 +61,11 @@ FIELDS: Final[Mapping[str, type]] = MappingProxyType(
         "bytes_sent": int,
         "duration_ms": int,
         "ended_by": str,
+        "run": str,
     }
 )
 """The fields of an entry, in their order."""
-_SOMETIMES: Final = frozenset({"details", "upstream_host"})
+_SOMETIMES: Final = frozenset({"details", "upstream_host", "run"})
 
 
 def outcome_line(line: bytes) -> tuple[str, bytes] | None:
@@ -93,6 +95,7 @@ def outcome_line(line: bytes) -> tuple[str, bytes] | None:
         "bytes_sent": _number(said, "bytes_sent"),
         "duration_ms": _number(said, "duration_ms"),
         "ended_by": ended_by(flags, details, host),
+        "run": _match(_run, _text(said, "run")),
     }
     return name, orjson.dumps({key: value for key, value in entry.items() if value or key not in _SOMETIMES})
 

@@ -1,7 +1,7 @@
 """What a decision log has about one run or one caller, put in order.
 
-Law: pure, and it asserts only what is on record. Who triggered a run is not: an answer of Airflow names the run, and
-the record of the request is older. So those who may have are candidates, by DAG and time, and called so.
+Law: pure, and it asserts only what is on record. Who triggered a run is on record where an outcome names the run, as
+Airflow's answer did. Elsewhere those who may have are candidates, by DAG and time, and called so.
 Fields of a record may have any type, because programs may have written its line again.
 """
 
@@ -61,7 +61,8 @@ class RunStory:
     Attributes:
         dag, run: its names.
         made_by_airflow: whether its id is one that Airflow gives to the runs that it makes itself.
-        candidates: requests that may have triggered it, the nearest in time last.
+        trigger: the request that Airflow answered with the run's id; None if that is not on record.
+        candidates: requests that may have triggered it where that is not on record, the nearest in time last.
         requests: what people and programs asked Airflow about it, other than reads.
         reads: how many reads there were.
         tasks: in the order of their first calls.
@@ -70,6 +71,7 @@ class RunStory:
     dag: str
     run: str
     made_by_airflow: bool
+    trigger: Told | None
     candidates: tuple[Told, ...]
     requests: tuple[Told, ...]
     reads: int
@@ -107,23 +109,32 @@ def run_story(dag: str, run: str, found: Iterable[Told], creates: Iterable[Told]
     about = [one for one in mine if one.record.get("plane") == Plane.INBOUND]
     asked = tuple(one for one in about if _changes(one.record))
     first = next((one.time for one in mine if one.time), "")
+    may = [one for one in creates if is_trigger(one.record, dag) and not _failed(one)]
+    trigger = next((one for one in may if _made(one) == run), None)
+    known = trigger is not None or run.startswith(_SCHEDULED)
     return RunStory(
         dag=dag,
         run=run,
         made_by_airflow=run.startswith(_SCHEDULED),
-        candidates=() if run.startswith(_SCHEDULED) else _candidates(dag, run, first, creates),
+        trigger=trigger,
+        candidates=() if known else _candidates(run, first, may),
         requests=asked,
         reads=len(about) - len(asked),
         tasks=tuple(_tasks(of_tasks)),
     )
 
 
-def _candidates(dag: str, run: str, first: str, creates: Iterable[Told]) -> tuple[Told, ...]:
+def _made(told: Told) -> object:
+    """The run that a request made; None if that is not on record."""
+    return (told.outcome or {}).get("run")
+
+
+def _candidates(run: str, first: str, creates: Iterable[Told]) -> tuple[Told, ...]:
     """The last requests before the run's first sign that may have triggered it: those of its id's time, if it has one.
 
     Airflow names a run that it was asked for after the time of the request, unless the request says otherwise.
     """
-    may = [one for one in creates if is_trigger(one.record, dag) and one.time <= (first or "~") and not _failed(one)]
+    may = [one for one in creates if one.time <= (first or "~") and not _made(one)]
     named, times = _seconds(run.partition("__")[2]), {id(one): _seconds(one.time) for one in may}
     near = [one for one in may if abs(times[id(one)] - named) <= _NEAR_S]
     late = _seconds(first) - _LATE_S

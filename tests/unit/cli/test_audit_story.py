@@ -63,6 +63,16 @@ def test_who_triggered_a_run_is_not_asserted(log):
     assert "├─ triggered by: not on record\n" in out
 
 
+def test_who_triggered_a_run_is_said_where_airflow_named_it(log):
+    log.write_bytes(
+        log.read_bytes().replace(b'"ended_by":"upstream"}', b'"ended_by":"upstream","run":"%s"}' % TOLD_RUN.encode())
+    )
+    found = told(TOLD_RUN, log)
+    assert (ids([found["triggered_by"]]), found["may_have_been_triggered_by"]) == ([1], [])
+    _, out, _ = run(TOLD_RUN, log)
+    assert "├─ triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
+
+
 def test_a_run_that_airflow_made(log):
     text = log.read_text().replace(TOLD_RUN, "scheduled__2026-11-22T02:00:00+00:00")
     log.write_text(text)

@@ -63,7 +63,7 @@ def test_an_entry_has_these_fields_of_the_line_and_no_other():
         "duration_ms": 12,
         "ended_by": "upstream",
     }
-    assert set(json.loads(line)) == set(OutcomeEntry.__annotations__)
+    assert set(json.loads(line)) | {"run"} == set(OutcomeEntry.__annotations__)
     assert decision_in(line) is entry_in(line) is log_entry_in(line) is None
 
 
@@ -128,6 +128,11 @@ def test_who_ended_it(flags, details, host, wanted):
         ("upstream", "x" * 300, ""),
         ("upstream_host", "x" * 300, None),
         ("upstream_host", "[::1]:80", "[::1]:80"),
+        ("run", "manual__2026-11-30T12:00:00+00:00", "manual__2026-11-30T12:00:00+00:00"),
+        ("run", "-", None),
+        ("run", None, None),
+        ("run", "a b", None),
+        ("run", "x" * 251, None),
         ("details", "via_upstream", "via_upstream"),
         ("details", "-", None),
         ("details", None, None),

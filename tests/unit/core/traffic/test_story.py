@@ -17,9 +17,9 @@ def call(time, task="extract", index=-1, *, run=RUN, dag="sales", plane="egress"
     return Told(record(time, plane, method="GET", dag=dag, run=about, **fields))
 
 
-def create(time, dag="sales", outcome=None, **fields):
+def create(time, dag="sales", outcome=None, run=None, **fields):
     made = record(time, method="POST", operation="dag_runs:create", dag=dag, **fields)
-    return Told(made, None, None if outcome is None else {"status": outcome})
+    return Told(made, None, None if outcome is None else {"status": outcome, **({"run": run} if run else {})})
 
 
 def test_calls_are_grouped_by_task_in_the_order_of_their_times():
@@ -58,6 +58,18 @@ def test_a_run_that_called_for_another_is_not_among_the_tasks_of_that():
 
 def candidates(creates, run=RUN, first="12:10"):
     return [one.time[11:16] for one in run_story("sales", run, [call(first, run=run)], creates).candidates]
+
+
+def test_who_triggered_it_is_on_record_where_airflow_named_the_run():
+    creates = [
+        create("12:00", outcome=200, run="manual__other"),
+        create("12:00"),
+        create("12:01", outcome=200, run=RUN),
+    ]
+    found = run_story("sales", RUN, [call("12:10")], creates)
+    assert (found.trigger, found.candidates) == (creates[2], ())
+    assert run_story("finance", RUN, [call("12:10")], creates).trigger is None
+    assert candidates(creates[:2]) == ["12:00"], "the request that made another run is none"
 
 
 def test_who_may_have_triggered_it_is_told_by_the_time_in_its_id():
