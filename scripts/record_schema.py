@@ -12,6 +12,7 @@ from authz.core.record import (
     DECISION,
     IDENTITY,
     LOG,
+    OUTCOME,
     PATH,
     PEOPLE,
     VERSION,
@@ -22,6 +23,7 @@ from authz.core.record import (
     LogEntry,
     OutboundFields,
     OutboundRecord,
+    OutcomeEntry,
     OwnFields,
     RequestFields,
     RightsFields,
@@ -82,7 +84,7 @@ def _name(plain: Any) -> str:
 
 def schema() -> str:
     """The schema, as its file has it."""
-    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry, LOG: LogEntry}
+    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry, LOG: LogEntry, OUTCOME: OutcomeEntry}
     made = {
         "$schema": _DIALECT,
         "title": f"A line of the decision log, version {VERSION} of the format",

@@ -19,6 +19,7 @@ from typing import Any
 from authz.airflow import pages, refusals
 from authz.airflow.grant_source import GrantSource
 from authz.airflow.jwks_client import KeySource
+from authz.airflow.made_run import makes_run, naming_run
 from authz.airflow.refusals import DECISION_HEADER
 from authz.airflow.verifier import ASSERTION_HEADER, Asserted, Expected, Refusal, verify
 
@@ -87,6 +88,8 @@ class AssertionMiddleware:
                 return
             marked = await asyncio.to_thread(self._mark, verdict) if self._mark_blocks else self._mark(verdict)
             clean["state"] = {**scope.get("state", {}), **marked}
+        if scope["type"] == "http" and makes_run(scope["method"], route_path(scope)):
+            send = naming_run(send)
         bodiless = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and not task_api
         await self._app(clean, without_body(receive) if bodiless else receive, send)
 

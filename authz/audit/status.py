@@ -31,6 +31,10 @@ class LogStatus:
         head: the checkpoint, a signed note.
         waits_since: when the reader had last taken all that was there.
         behind: whether something has come since.
+        outcomes: entries about what came of decisions, since the writer's start.
+        skipped: lines of access logs that are about no decision, or no line of Envoy's.
+        lost: access logs that are gone or were truncated, and may not have been read to their end.
+        unread: which access logs cannot be read now, and why; "" if all can.
     """
 
     beat: float
@@ -41,6 +45,10 @@ class LogStatus:
     head: str = ""
     waits_since: float = 0.0
     behind: bool = False
+    outcomes: int = 0
+    skipped: int = 0
+    lost: int = 0
+    unread: str = ""
 
     def oldest_s(self, now: float) -> float:
         """At least so long has the oldest record waited to be logged, in seconds."""

@@ -1,4 +1,4 @@
-"""`authz audit`: is the log what was signed, is this record in it, which key signs. `query` and `tail` look into logs.
+"""`authz audit`: is the log what was signed, is this record in it, which key signs. The others look into logs.
 
 Law: exit status 0 if it is, 1 if it is not, 2 for a mistake. What cannot be known is printed, never taken for a yes.
 Nothing here changes a log.
@@ -13,6 +13,7 @@ import click
 import orjson
 
 from authz.cli.audit_query import query
+from authz.cli.audit_story import story
 from authz.cli.audit_tail import tail
 from authz.cli.options import json_option
 from authz.core.characters import one_line
@@ -48,12 +49,13 @@ key_option = click.option(
 def audit() -> None:
     """The log of decisions: look into it, verify it, prove that a decision is in it.
 
-    `query` and `tail` read every log. The others are about a signed log: DIR is its folder, which has
+    `query`, `story` and `tail` read every log. The others are about a signed log: DIR is its folder, which has
     `decisions.jsonl`, `checkpoint` and `tile/`. Default: the current folder.
     """
 
 
 audit.add_command(query)
+audit.add_command(story)
 audit.add_command(tail)
 
 

@@ -128,6 +128,11 @@ def _about(found: Search, files: int, limit: int) -> Iterator[str]:
     yield f"{decisions} found in {lines} of {'1 file' if files == 1 else f'{files:,} files'}"
     if found.matched > limit:
         yield f"printed: the newest {limit:,} (--limit)"
+    yield from unread(found)
+
+
+def unread(found: Search) -> Iterator[str]:
+    """What could not be read."""
     for reason, (count, place) in found.skipped.items():
         if reason is not Skipped.EMPTY:
             yield one_line(f"{_lines(count)} skipped, the first is {place}: {SKIPPED[reason]}")

@@ -59,12 +59,18 @@ def _globs(_context: click.Context, option: click.Parameter, values: Sequence[st
         raise click.BadParameter(f"{error.message} ({error.hint})") from None
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The filters, which the command gets by their names: patterns, and texts of times."""
+def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--since` and `--until`, which the command gets as texts."""
     times = (("--until", "Only before this time, or to the end of this day."), ("--since", "Only from this time on."))
     for name, text in times:
         how = f"{text} As 2h or 7d ago, 2026-12-31T18:00Z, or a day in UTC." if name == "--since" else text
         command = click.option(name, metavar="TIME", help=how)(command)
+    return command
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The filters, which the command gets by their names: patterns, and texts of times."""
+    command = period_options(command)
     for name, text in reversed([*_HELP.items()]):
         kind: Any = click.Choice(_CHOICES) if name == "decision" else str
         made = click.option(f"--{name}", multiple=True, type=kind, metavar="TEXT", callback=_globs, help=text)
@@ -79,8 +85,17 @@ def selection_of(given: Mapping[str, Any], now: float) -> tuple[Selection, tuple
         BadParameter: a time cannot be read.
     """
     wanted = {name: given[name] for name in _HELP if name != "user" and given[name]}
-    since, until = (_time(name, given[name], now) for name in ("since", "until"))
+    since, until = period_of(given, now)
     return Selection(wanted=wanted, since=since, until=until), given["user"]
+
+
+def period_of(given: Mapping[str, Any], now: float) -> tuple[str, str]:
+    """What `since` and `until` mean at a time, as records have times; "" for none.
+
+    Raises:
+        BadParameter: a time cannot be read.
+    """
+    return _time("since", given["since"], now), _time("until", given["until"], now)
 
 
 def _time(name: str, text: str | None, now: float) -> str:

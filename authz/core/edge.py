@@ -17,6 +17,7 @@ DAG: Final = "x-authz-dag"
 RUN: Final = "x-authz-run"
 TASK: Final = "x-authz-task"
 LEVEL: Final = "x-authz-identity"
+MADE_RUN: Final = "x-authz-made-run"  # of Airflow's answers, set by our code in it; it never reaches a caller
 IDENTITY_HEADERS: Final = (SUBJECT, USER, ISSUER, CLIENT, ROLES, DAG, RUN, TASK, LEVEL, ASSERTION)
 
 # What is read of the request's headers on each plane; the rendered Envoy configuration sends no others.

@@ -26,6 +26,9 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from authz.core.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
 from authz.envoy_config.ext_authz import NAME
 
+MADE_RUN_SPACE: Final = "authz.made_run"
+MADE_RUN_KEY: Final = "run"
+
 
 def _decision(word: str) -> str:
     return f"%DYNAMIC_METADATA({NAME}:{word})%"
@@ -65,6 +68,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "bytes_sent": "%BYTES_SENT%",
     "upstream": "%UPSTREAM_CLUSTER%",
     "upstream_host": "%UPSTREAM_HOST%",
+    "run": f"%DYNAMIC_METADATA({MADE_RUN_SPACE}:{MADE_RUN_KEY}):250%",  # that a request made; inbound
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "trace": f"%CEL({_TRACE})%",
     "request_id": f"%CEL({_REQUEST_ID})%",

@@ -41,6 +41,7 @@ from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id
 from authz.envoy_config.inbound.login import csrf_filter, oauth2_filter
+from authz.envoy_config.inbound.made_run import made_run_filter
 from authz.envoy_config.inbound.routes import route_configuration
 from authz.envoy_config.local_replies import local_replies
 from authz.envoy_config.tracing import tracer
@@ -90,7 +91,7 @@ def inbound(settings: Settings, section: Inbound) -> ListenerSpec:
         name=Plane.INBOUND.value,
         plane=Plane.INBOUND.value,
         first=client_header_filter(Plane.INBOUND),
-        filters=[*login, ext_authz_filter(settings, Plane.INBOUND)],
+        filters=[made_run_filter(), *login, ext_authz_filter(settings, Plane.INBOUND)],
         routes=route_configuration(settings, section),
         idle=section.idle_timeout,
         longest_stream=section.longest_stream,

@@ -7,7 +7,7 @@ Memory is bounded by the number of decisions that are kept, and by the number of
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from authz.core.policy.patterns import Glob
 from authz.core.record import (
     DECISION,
     DECISION_LINE,
+    OUTCOME,
     VERSION,
     Skipped,
     entry_in,
@@ -31,6 +32,7 @@ _BEFORE_TIME: Final = slice(55, 65)
 _WORD: Final = b'","time":"'
 _TIME: Final = slice(65, 92)
 _GZ: Final = ".gz"
+_OUTCOME: Final = f'"{OUTCOME}"'.encode()
 
 
 class Found(NamedTuple):
@@ -47,6 +49,7 @@ class Search:
         selection: what is meant.
         most: how many decisions are kept, the newest ones.
         advanced: called with the number of bytes of a file that were read.
+        seen: called with each decision that is meant, kept or not.
 
     Attributes:
         lines: lines that were read.
@@ -57,11 +60,17 @@ class Search:
         damages: the parts of files that could not be read.
     """
 
-    def __init__(self, selection: Selection, most: int, advanced: Callable[[int], None] = lambda _bytes: None) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        most: int,
+        advanced: Callable[[int], None] = lambda _bytes: None,
+        seen: Callable[[Mapping[str, Any]], None] = lambda _record: None,
+    ) -> None:
         self.lines = self.matched = self.undated = 0
         self.skipped: dict[Skipped, tuple[int, str]] = {}
         self.other_version = 0, ""
-        self._selection, self._most, self._advanced = selection, most, advanced
+        self._selection, self._most, self._advanced, self._seen = selection, most, advanced, seen
         self._reader = LogReader(advanced)
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._kept: list[tuple[str, bytes]] = []
@@ -81,6 +90,16 @@ class Search:
             for line in lines:
                 if not line.startswith(DECISION_LINE) and (entry := entry_in(line)) is not None:
                     self._entries.setdefault(*entry)
+
+    def of_caller(self, name: str) -> frozenset[str]:
+        """The ids of the entries that are known of a caller with this subject, user's name or client id."""
+        words = ("subject", "user", "client")
+        return frozenset(key for key, entry in self._entries.items() if name in {entry.get(word) for word in words})
+
+    def entry_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The identity entry of a decision's caller; None if it has none, or if it is not in the logs."""
+        name = record.get("identity")
+        return self._entries.get(name) if isinstance(name, str) else None
 
     def of_users(self, users: Sequence[Glob]) -> frozenset[str]:
         """The ids of the entries that are known of users with such names."""
@@ -131,8 +150,7 @@ class Search:
         """The decisions that were kept, the newest last."""
         for _time, line in sorted(self._kept):
             record = orjson.loads(line)
-            name = record.get("identity")
-            yield Found(record, self._entries.get(name) if isinstance(name, str) else None)
+            yield Found(record, self.entry_of(record))
 
     def _take(self, line: bytes, path: Path, number: int) -> None:
         """Parse a line."""
@@ -154,13 +172,36 @@ class Search:
         self.undated += self._selection.by_time and not time
         if self._selection.matches(record):
             self.matched += 1
+            self._seen(record)
             self._keep(time, line)
 
     def _keep(self, time: str, line: bytes) -> None:
+        if not self._most:
+            return
         if len(self._kept) < self._most:
             heapq.heappush(self._kept, (time, line))
         else:
             heapq.heappushpop(self._kept, (time, line))
+
+
+def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """What came of these decisions, as far as it is on record.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in paths if decisions else ():
+        for _first, _path, lines in _batches(LogReader(), path):
+            for line in lines:
+                if line.startswith(DECISION_LINE) or _OUTCOME not in line:
+                    continue
+                said = record_in(line)
+                if isinstance(said, tuple) and said[0] == OUTCOME and said[1].get("v") == VERSION:
+                    name = said[1].get("decision")
+                    if isinstance(name, str) and name in decisions:
+                        found[name] = said[1]
+    return found
 
 
 def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:

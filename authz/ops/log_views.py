@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints, is_typeddict
 
-from authz.core.record import DECISION, IDENTITY, LOG, VERSION, LogEntry, Memberships, OutboundRecord
+from authz.core.record import (
+    DECISION,
+    IDENTITY,
+    LOG,
+    OUTCOME,
+    VERSION,
+    LogEntry,
+    Memberships,
+    OutboundRecord,
+    OutcomeEntry,
+)
 
 FILES: Final = "log_files"
 """The variable with the names of the files, or with patterns."""
@@ -61,6 +71,7 @@ VIEWS: Final[Mapping[str, View]] = MappingProxyType(
             {"id": "VARCHAR", **_columns(Memberships)},
             distinct=True,
         ),
+        "outcomes": View("what came of a decision; `outcomes.decision` is its `id`", OUTCOME, _columns(OutcomeEntry)),
         "log_entries": View("what happened to the log itself", LOG, _columns(LogEntry)),
     }
 )

@@ -5,7 +5,8 @@ accepted is in the spool.
 Law 2: it ends after the last worker has ended, with everything in the log and signed. What it could not log stays in
 the spool for the next start, and that is reported.
 Law 3: the writer of the gate before, which still logs what its workers left, is waited for.
-Law 4: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
+Law 4: what came of decisions, in Envoy's access logs, is read by it alone, and after the records of a round.
+Law 5: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
 looked.
 """
 
@@ -19,6 +20,7 @@ from typing import Final
 
 from authz.audit.drain import Drain
 from authz.audit.log import AuditLog, Limits
+from authz.audit.outcomes import Outcomes
 from authz.audit.signing import load_keys, origin_of
 from authz.audit.spool import has_writers
 from authz.audit.status import LogStatus, write_status
@@ -72,6 +74,7 @@ class LogWriter:
                 self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=_longest_s(settings)
             )
             self._drain = Drain(self._spool, self._folder, self._log, clock)
+            self._outcomes = Outcomes([Path(name) for name in audit.access_logs], self._folder, self._log, clock)
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
             raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
@@ -125,7 +128,9 @@ class LogWriter:
         began = self._clock.monotonic()
         try:
             count = self._drain.drain()
+            outcomes = self._outcomes.drain()
             self._drain.tend()
+            self._outcomes.tend()
         except OSError as error:
             self._fail(f"the decision log cannot be written: {why(error)}")
             return 0
@@ -135,7 +140,7 @@ class LogWriter:
         self._behind = count > 0
         if not count:
             self._empty_at = began
-        return count
+        return count + outcomes
 
     def _fail(self, text: str) -> None:
         if text != self._failed:
@@ -159,6 +164,10 @@ class LogWriter:
             head=status.head.decode(),
             waits_since=self._empty_at,
             behind=self._behind,
+            outcomes=self._outcomes.taken,
+            skipped=self._outcomes.skipped,
+            lost=self._outcomes.lost,
+            unread=self._outcomes.problem,
         )
         try:
             write_status(self._spool, found)
@@ -184,6 +193,7 @@ class LogWriter:
         while True:
             try:
                 self._drain.finish()
+                self._outcomes.finish()
                 break
             except OSError as error:
                 self._fail(f"the decision log cannot be written: {why(error)}")

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from authz.core.documents.quantities import Duration, Size
-from authz.settings.named_files import Folder, SecretFile
+from authz.settings.named_files import Folder, FollowedFile, SecretFile
 from authz.settings.sections import Disagreement, Section
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder below it is made, and used only if it is our own
@@ -61,6 +61,11 @@ class Audit(Section):
         description="private folder where workers hand records over; default: one in `/dev/shm`, or with `durability: "
         "machine` the folder `spool` in that of the log",
     )
+    access_logs: tuple[FollowedFile, ...] = Field(
+        (),
+        description="access logs of the Envoys that `authz envoy` configures, where the gate can read them: what came"
+        " of each decision is logged too. They are followed, also when they are renamed, and never changed",
+    )
     checkpoints: Checkpoints = Field(Checkpoints(), description="how often the log is signed")
     files: Files = Field(Files(), description="when a file is closed, and when it is removed")
 
@@ -69,7 +74,7 @@ class Audit(Section):
         if self.log and not self.keys:
             hint = "name a file: `keys: [audit-key.pem]`, and it is created"
             yield Disagreement(("log",), "`log` needs `keys` that sign it", hint, without=(("keys",),))
-        for name in ("durability", "keys", "spool", "checkpoints", "files"):
+        for name in ("durability", "keys", "spool", "access_logs", "checkpoints", "files"):
             if not self.log and name in self.model_fields_set:
                 text = f"`{name}` has no effect without `log`"
                 yield Disagreement((name,), text, "name the folder of the log, or remove it", without=(("log",),))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from authz.settings import Settings
 
 
+_ACCESS_LOG: Final = ("envoy", "access_log")
 # One PEM file may hold a certificate, its chain and its key.
 _SHARED: Final = frozenset({Use.CERTIFICATE, Use.AUTHORITY, Use.SECRET})
 
@@ -164,7 +165,7 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
     places = [(one, _identities(one.path)) for one in found]
     by_default = SALTS if not settings.log.privacy.salts else None
     for (first, here), (second, there) in combinations(places, 2):
-        if here & there and not {first.use, second.use} <= _SHARED:
+        if here & there and not {first.use, second.use} <= _SHARED and not _is_followed(first, second):
             at, other = (first, second) if first.use is Use.WRITTEN else (second, first)
             whose = f"`{other.key}` {'is by default' if other.loc == by_default else 'names'}"
             text = f"`{at.key}`: {whose if other.loc else 'these settings are in'} the same file, {at.path}"
@@ -173,6 +174,11 @@ def one_file_for_two(settings: "Settings", file: Path) -> Iterator[Disagreement]
                 without = (*without, ("log", "decisions"), ("state",))
             loc = (*SALTS[:-1], "hash") if at.loc == by_default else at.loc
             yield Disagreement(loc, text, "give each a file of its own", without=without)
+
+
+def _is_followed(first: Named, second: Named) -> bool:
+    """Whether one is Envoy's access log, and the other says that it is read."""
+    return {first.use, second.use} == {Use.FOLLOWED, Use.WRITTEN} and _ACCESS_LOG in {first.loc, second.loc}
 
 
 def cookies_have_their_own_secret(settings: "Settings") -> Iterator[Disagreement]:

@@ -26,6 +26,7 @@ class Use(Enum):
     AUTHORITY = auto()
     SECRET = auto()
     WRITTEN = auto()
+    FOLLOWED = auto()
     FOLDER = auto()
 
 
@@ -61,6 +62,7 @@ ReadFile = Annotated[str, File(Use.READ)]
 Authority = Annotated[str, File(Use.AUTHORITY), AfterValidator(_some)]
 Certificate = Annotated[str, File(Use.CERTIFICATE), AfterValidator(_some)]
 SecretFile = Annotated[str, File(Use.SECRET), AfterValidator(_some)]
+FollowedFile = Annotated[str, File(Use.FOLLOWED), AfterValidator(_some)]
 WrittenFile = Annotated[str, File(Use.WRITTEN)]
 Folder = Annotated[str, File(Use.FOLDER)]
 

@@ -176,6 +176,10 @@ class AirflowBehindGate:
         """What the gate recorded of an answer."""
         return self._decisions.find(answer.header("x-authz-decision"), self.envoy.pause)
 
+    def access(self, answer: RawResponse) -> dict[str, Any]:
+        """What Envoy's access log says of an answer."""
+        return self._accesses.find(answer.header("x-authz-decision"), self.envoy.pause)
+
     def forwarded(self, answer: RawResponse) -> bool:
         """Whether Airflow was called. An answer without a decision is Envoy's own; the test must see that it is."""
         decision = answer.header("x-authz-decision")

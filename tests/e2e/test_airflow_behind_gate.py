@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from authz.core.record import outcome_line
 from tests.e2e.airflow_behind_gate import BASE, HOST, AirflowBehindGate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -210,3 +211,26 @@ def test_a_websocket_is_refused(behind):
     )
     for target in ("/airflow/", "/airflow/api/v2/dags", "/airflow/ui/ws"):
         assert behind.get(target, *lines, token=behind.token("root", "admins")).status == 403
+
+
+# --- which run a request made
+
+
+@pytest.mark.parametrize("header", ["", "Accept-Encoding: gzip"])
+def test_the_access_log_and_the_outcome_name_the_run_that_airflow_made(behind, header):
+    body = json.dumps({"logical_date": None, "note": "n" * 900}).encode()  # an answer that Airflow compresses
+    target = f"{BASE}/api/v2/dags/waits/dagRuns"
+    lines = [header] if header else []
+    answer = behind.post(target, body, *lines, token=behind.token("ursula", "users"))
+    assert answer.status == 200, answer.body
+    assert answer.header("x-authz-made-run") is None, "it does not reach the caller"
+    assert answer.header("content-encoding") == ("gzip" if header else None)
+    said = behind.access(answer)
+    _, outcome = outcome_line(json.dumps(said).encode())
+    admin = behind.token("root", "admins")
+    run = json.loads(outcome)["run"]
+    found = behind.get(f"{target}/{quote(run)}", token=admin)
+    assert (found.status, json.loads(found.body)["dag_run_id"]) == (200, run)
+    assert json.loads(found.body)["triggering_user_name"] == "ursula"
+    refused = behind.post(target, body, token=behind.token("vera", "viewers"))
+    assert (refused.status, behind.access(refused)["run"]) == (403, None)

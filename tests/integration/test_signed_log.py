@@ -273,3 +273,21 @@ def test_what_decides_is_in_the_log_beside_the_decisions(gate):
     assert gate.stop() == 0
     [revocation] = gate.entries("revocation")
     assert (revocation["kind"], revocation["issuer"], revocation["value"]) == ("subject", gate.idp.url, "mallory")
+
+
+def test_an_access_log_that_cannot_be_read_is_a_note_and_the_gate_is_ready(tmp_path, idp):
+    settings = SIGNED.replace("keys: [audit.pem],", "keys: [audit.pem], access_logs: [access.log],")
+    with Signed(tmp_path, idp, settings) as gate:
+        absent = f"{tmp_path}/access.log: No such file or directory"
+        wait_for(lambda: gate.get("/readyz").json()["log"].get("unread") == absent, "it is not said", pause=pause)
+        assert gate.get("/readyz").status_code == 200
+        assert gate.metric("authz_log_outcomes_unread") == 1
+        decision = id_of(gate.check(0))
+        (tmp_path / "access.log").write_text(json.dumps({"id": decision, "status": 200, "flags": "UF"}) + "\n{}\n")
+        wait_for(lambda: gate.metric("authz_log_outcomes_total") == 1, "it is not read", pause=pause)
+        wait_for(lambda: gate.metric("authz_log_outcomes_skipped_total") == 1, "it is not counted", pause=pause)
+        assert "unread" not in gate.get("/readyz").json()["log"]
+        assert gate.stop() == 0
+        (outcome,) = [record for record in gate.records() if record["type"] == "outcome"]
+        assert (outcome["decision"], outcome["ended_by"]) == (decision, "envoy")
+        gate.verified()

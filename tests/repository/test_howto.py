@@ -18,6 +18,7 @@ from authz.core.lint import review
 from authz.core.policy import Bundle
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
+from tests.support.factories.asked_logs import story
 from tests.support.factories.decision_logs import day_of
 from tests.support.factories.written_logs import checkpoint_of, copied, edit, line, written
 
@@ -29,7 +30,7 @@ PARTS = {
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
-WITHOUT_POLICY = {"audit", "query", "tracing"}
+WITHOUT_POLICY = {"audit", "query", "story", "tracing"}
 
 
 def saved_files(page):
@@ -63,6 +64,9 @@ def saved(request, tmp_path):
         (tmp_path / "decisions.jsonl").write_bytes(day_of(policy))
     if page.stem == "query":
         asked_log(tmp_path / "log")
+    if page.stem == "story":
+        (tmp_path / "log").mkdir()
+        (tmp_path / "log" / "decisions.jsonl").write_bytes(b"\n".join([*story(), b""]))
     if page.stem == "audit":
         signed_logs(tmp_path)
     return tmp_path

@@ -13,6 +13,7 @@ from authz.core.record.fields import (
     IDENTITY,
     LOG,
     LONGEST,
+    OUTCOME,
     REPLACED,
     VERSION,
     ComparedFields,
@@ -25,6 +26,7 @@ from authz.core.record.fields import (
     Memberships,
     OutboundFields,
     OutboundRecord,
+    OutcomeEntry,
     OwnFields,
     RequestFields,
     RightsFields,
@@ -34,6 +36,7 @@ from authz.core.record.fields import (
 )
 from authz.core.record.identity import IdentityLine, identity_id, written
 from authz.core.record.log_entries import EVENTS, LOG_LINE, Event, log_entry_in, log_line
+from authz.core.record.outcome import OUTCOME_LINE, EndedBy, ended_by, outcome_in, outcome_line
 from authz.core.record.reading import (
     DECISION_LINE,
     SKIPPED,
@@ -56,6 +59,8 @@ __all__ = [
     "LOG",
     "LOG_LINE",
     "LONGEST",
+    "OUTCOME",
+    "OUTCOME_LINE",
     "PATH",
     "PEOPLE",
     "REPLACED",
@@ -66,6 +71,7 @@ __all__ = [
     "DecisionLine",
     "DecisionParts",
     "DecisionRecord",
+    "EndedBy",
     "Event",
     "GrantFields",
     "IdentityEntry",
@@ -75,6 +81,7 @@ __all__ = [
     "Memberships",
     "OutboundFields",
     "OutboundRecord",
+    "OutcomeEntry",
     "OwnFields",
     "Redactor",
     "RequestFields",
@@ -85,11 +92,14 @@ __all__ = [
     "Skipped",
     "decision_in",
     "end_of_line",
+    "ended_by",
     "entry_in",
     "fields_of",
     "identity_id",
     "log_entry_in",
     "log_line",
+    "outcome_in",
+    "outcome_line",
     "record_in",
     "time_in",
     "valid",

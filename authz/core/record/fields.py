@@ -10,6 +10,7 @@ VERSION: Final = 1
 DECISION: Final = "decision"
 IDENTITY: Final = "identity"
 LOG: Final = "log"
+OUTCOME: Final = "outcome"
 LONGEST: Final = 2048
 """Characters of any one text of a decision: a longer path is cut, its head is enough to find it."""
 REPLACED: Final = "\ufffd"
@@ -235,3 +236,35 @@ class LogEntry(LogFields, total=False):
     action: Annotated[str, "`grant`: `request`, `approve` or `end`"]
     grant: Annotated[str, "`grant`: its id"]
     by: Annotated[str, "`policy`, `revocation`, `grant`: who signed, committed or asked for it; empty if not known"]
+
+
+class EndFields(TypedDict, total=False):
+    """The fields that an outcome has only if Envoy said them."""
+
+    details: Annotated[
+        str, "Envoy's word for what happened (`%RESPONSE_CODE_DETAILS%`), as `via_upstream`; absent if there is none"
+    ]
+    upstream_host: Annotated[str, "address of the upstream that was asked; absent if none was"]
+    run: Annotated[
+        str, "id of the DAG run that the request made, as Airflow answered ([airflow.md](airflow.md)); absent elsewhere"
+    ]
+
+
+class OutcomeEntry(EndFields):
+    """What came of a decision, as Envoy's access log has it."""
+
+    v: Annotated[int, "version of the format: 1"]
+    type: Annotated[Literal["outcome"], "`outcome`"]
+    decision: Annotated[str, "id of the decision"]
+    time: Annotated[
+        str, "when the request began, as Envoy saw it: ISO 8601, UTC, with six digits; empty if Envoy did not say it"
+    ]
+    status: Annotated[int, "HTTP status of the answer; 0 if there was none"]
+    flags: Annotated[str, "Envoy's response flags, with commas between them; empty for none"]
+    upstream: Annotated[str, "Envoy's name of the upstream cluster; empty if none was chosen"]
+    bytes_received: Annotated[int, "bytes of the request's body"]
+    bytes_sent: Annotated[int, "bytes of the answer's body"]
+    duration_ms: Annotated[int, "milliseconds from the request's beginning to the end of its answer"]
+    ended_by: Annotated[
+        str, "who ended it: `upstream` answered, `gate` refused, `envoy` could not do it, or `client` went away"
+    ]

@@ -29,6 +29,7 @@ class LogView:
 
     def __init__(self, settings: Settings, writer: Fleet) -> None:
         self._spool = Path(settings.spool) if settings.audit.log else None
+        self._follows = bool(settings.audit.access_logs)
         self._writer, self._clock = writer, SystemClock()
 
     def problems(self) -> list[str]:
@@ -40,9 +41,12 @@ class LogView:
         return [text] if text else []
 
     def details(self) -> dict[str, object]:
-        """For `/readyz`: how many lines the log has, and its checkpoint."""
+        """For `/readyz`: how many lines the log has, its checkpoint, and which access logs cannot be read."""
         status = self._status()
-        return {"log": {"records": status.size, "checkpoint": status.head}} if status is not None else {}
+        if status is None:
+            return {}
+        notes = {"unread": status.unread} if status.unread else {}
+        return {"log": {"records": status.size, "checkpoint": status.head, **notes}}
 
     def metrics(self) -> Iterator[Metric]:
         """The metrics of the log."""
@@ -61,11 +65,25 @@ class LogView:
         yield GaugeMetricFamily("authz_log_failed", text, int(bool(status.problem(self._clock.monotonic()))))
         text = "Age of the oldest record that waits to be logged."
         yield GaugeMetricFamily("authz_log_lag_seconds", text, status.oldest_s(self._clock.monotonic()))
+        if self._follows:
+            yield from _of_outcomes(status)
         text = "Times that the log's writer was started because the one before it had ended."
         yield CounterMetricFamily("authz_log_writer_restarts", text, sum(slot.restarts for slot in self._writer.slots))
 
     def _status(self) -> LogStatus | None:
         return read_status(self._spool) if self._spool is not None else None
+
+
+def _of_outcomes(status: LogStatus) -> Iterator[Metric]:
+    """The metrics of what comes of decisions."""
+    text = "Lines of access logs that are in the signed log: what came of decisions."
+    yield CounterMetricFamily("authz_log_outcomes", text, status.outcomes)
+    text = "Lines of access logs that are about no decision of the gate, or no lines of Envoy's."
+    yield CounterMetricFamily("authz_log_outcomes_skipped", text, status.skipped)
+    text = "Access logs that were removed or truncated, and may not have been read to their end."
+    yield CounterMetricFamily("authz_log_outcome_files_lost", text, status.lost)
+    text = "Whether an access log cannot be read."
+    yield GaugeMetricFamily("authz_log_outcomes_unread", text, int(bool(status.unread)))
 
 
 def root_number(head: str) -> int:

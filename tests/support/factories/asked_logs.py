@@ -10,6 +10,7 @@ import orjson
 
 from authz.core.model import Plane, Run
 from authz.core.policy.patterns import parse_glob
+from authz.core.record import outcome_line
 from authz.core.traffic.selection import Selection
 from tests.support.factories.decision_logs import Writer, claims, request, traffic
 from tests.support.factories.policies import ISSUER, load
@@ -119,3 +120,38 @@ def asked_of(rng, records):
         wanted[name] = [value, *rng.choice([[], [], [f"no such {name}"]])]
     since, until = sorted(rng.choice(records)["time"] for _ in range(2))
     return selection(rng.choice(["", since]), rng.choice(["", until]), **wanted)
+
+
+TOLD = """\
+{id: operators, plane: inbound, roles: [user], operations: ['dag_runs:*', 'dags:read'], dags: ['sales_*']}
+{id: orders, plane: egress, destinations: [orders], methods: [GET], paths: ["/v1/**"], dags: ["sales_*"]}"""
+TOLD_RUN = "manual__2026-11-22T02:39:35.750000+00:00"
+
+
+def outcome_of(decision, status, **said):
+    """The outcome of a decision, as Envoy's access log says it."""
+    by_upstream = {"details": "via_upstream", "upstream_host": "10.0.0.8:8080", "upstream": "inbound.airflow"}
+    line = {"time": "2026-11-22T02:39:36.000Z", "id": decision, "status": status, "bytes_sent": 512, "duration_ms": 31}
+    return outcome_line(json.dumps({**line, **by_upstream, **said}).encode())[1]
+
+
+def story():
+    """The lines of a morning: Ben triggers a DAG, the run's tasks call out, Ada looks, and Ben clears a task of it."""
+    writer = Writer(load(TOLD), ids=(f"{number:024x}" for number in range(1, 100)).__next__)
+    of_run = f"/api/v2/dags/sales_eu/dagRuns/{TOLD_RUN}"
+    writer.ask(inbound("POST", "/api/v2/dags/sales_eu/dagRuns"), BEN)
+    calls = ("extract", "GET", "/v1/orders"), ("load", "POST", "/v1/orders"), ("extract", "GET", "/v1/items")
+    for task, method, path in calls:
+        run = Run("sales_eu", TOLD_RUN, task, -1, 1, "verified")
+        writer.ask(request(Plane.EGRESS, method, "orders.internal", path, destination="orders"), None, run, step=20)
+    writer.ask(inbound("GET", of_run), ADA, step=600)
+    writer.ask(inbound("GET", of_run), BEN, step=600)
+    writer.ask(inbound("PATCH", of_run), BEN)
+    away = {"flags": "UF", "details": "upstream_reset_before_response_started{connection_termination}"}
+    denied = {"flags": "UAEX", "details": "ext_authz_denied", "upstream_host": None}
+    outcomes = [outcome_of(f"{1:024x}", 200)]
+    outcomes += [
+        outcome_of(f"{number:024x}", status, upstream="egress.orders", **said)
+        for number, status, said in ((2, 200, {}), (3, 403, denied), (4, 503, away))
+    ]
+    return [*b"".join(writer.sink.lines).splitlines(), *outcomes]

@@ -41,13 +41,14 @@ class Airflow:
         self.scopes = []
         self.messages = []
         self.listens = False
+        self.headers, self.body = [], b"airflow"
 
     async def __call__(self, scope, receive, send):
         self.scopes.append(scope)
         if self.listens:
             self.messages.append([await receive(), await receive()])
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"airflow"})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class Origin:
@@ -109,6 +110,17 @@ def test_an_assertion_makes_the_user(gate):
     assert scope["state"]["kept"] == 1
     assert scope["state"]["user"].subject == "u-1"
     assert scope["headers"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "root", "named"), [("POST", "", True), ("POST", "/airflow", True), ("GET", "", False)]
+)
+def test_an_answer_names_the_run_that_a_request_made(gate, method, root, named):
+    gate.airflow.headers, gate.airflow.body = [(b"content-type", b"application/json")], b'{"dag_run_id":"manual__1"}'
+    path = f"{root}/api/v2/dags/a/dagRuns"
+    start, body = gate.send(assertion(mint()), method=method, path=path, root_path=root)
+    assert dict(start["headers"]).get(b"x-authz-made-run") == (b"manual__1" if named else None)
+    assert body["body"] == gate.airflow.body
 
 
 def marking(gate, mark, **options):

@@ -80,11 +80,13 @@ def test_client_headers_go_first_and_the_check_is_last_before_the_router(manager
     login = [name for name in names if name in {"envoy.filters.http.csrf", "envoy.filters.http.oauth2"}]
     assert login in ([], ["envoy.filters.http.csrf", "envoy.filters.http.oauth2"])
     outbound = ["authz.answer_guards"] if plane_of(manager) == "egress" else []  # it looks at answers only
+    run = ["envoy.filters.http.header_to_metadata"] if plane_of(manager) == "inbound" else []  # of answers too
     after = [name for name in names if name in {"envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.rbac"}]
     assert names == [
         "authz.client_headers",
         "authz.header_room",
         *outbound,
+        *run,
         *login,
         FILTER,
         *after,
@@ -187,7 +189,7 @@ def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upst
 
 def test_a_lost_check_is_tried_once_more_on_another_worker():
     def retry(*endpoints):
-        service = connection_manager(render(plan(authz=endpoints)))["http_filters"][2]["typed_config"]
+        service = connection_manager(render(plan(authz=endpoints)))["http_filters"][-2]["typed_config"]
         return service["grpc_service"]["retry_policy"]
 
     assert retry("127.0.0.1:1")["num_retries"] == 1

@@ -13,7 +13,7 @@ import pytest
 
 from authz.core.errors import ConfigError
 from authz.core.model import Plane, Run
-from authz.core.record import Event, LogEntry, Memberships, OutboundRecord, log_line
+from authz.core.record import Event, LogEntry, Memberships, OutboundRecord, OutcomeEntry, log_line, outcome_line
 from authz.ops import log_database
 from authz.ops.log_database import LogDatabase
 from authz.ops.log_views import VIEWS, script
@@ -33,9 +33,11 @@ def path(tmp_path):
     run = Run("sales_us", "manual__1", "extract", -1, 1, "verified")
     writer.ask(request(Plane.EGRESS, "GET", "orders.internal", "/v1/orders", destination="orders"), None, run)
     entry = writer.sink.lines[0].splitlines(keepends=True)[0]
-    stop = log_line(Event.GAP, gate="gate", time="2026-11-22T02:39:35.500000Z", count=3, reason="disk")
+    stop = log_line(Event.GAP, worker=0, gate="gate", time="2026-11-22T02:39:35.500000Z", count=3, reason="disk")
     found = tmp_path / "decisions.jsonl"
-    found.write_bytes(b"".join(writer.sink.lines) + entry + stop + b"\n" + BROKEN)
+    said = b'{"id":"926a3e91b7e7441cfa435aae","status":200,"upstream_host":"h:1","details":"via_upstream"}'
+    outcome = outcome_line(said)[1]
+    found.write_bytes(b"".join(writer.sink.lines) + entry + stop + b"\n" + outcome + b"\n" + BROKEN)
     return found
 
 
@@ -51,7 +53,13 @@ def rows(database, sql):
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("decisions", OutboundRecord), ("identities", Memberships), ("log_entries", LogEntry)]
+    ("name", "fields"),
+    [
+        ("decisions", OutboundRecord),
+        ("identities", Memberships),
+        ("outcomes", OutcomeEntry),
+        ("log_entries", LogEntry),
+    ],
 )
 def test_a_view_has_the_fields_of_its_records(database, name, fields):
     found = database.ask(f"SELECT * FROM {name}", 1)  # noqa: S608 a name of ours
@@ -75,6 +83,9 @@ def test_callers_are_joined_and_stand_in_their_view_once(database):
 
 
 def test_entries_of_the_log(database):
+    assert rows(database, "SELECT decision, status, ended_by FROM outcomes") == [
+        ("926a3e91b7e7441cfa435aae", 200, "upstream")
+    ]
     assert rows(database, "SELECT event, count, reason FROM log_entries") == [("gap", 3, "disk")]
 
 

@@ -150,3 +150,48 @@ def test_another_gates_name_is_another_log(tmp_path):
         pass
     with pytest.raises(ConfigError, match="the log cannot be continued"):
         Process(tmp_path, FILE.replace("eu-1", "eu-2"))
+
+
+OUTCOMES = FILE.replace("audit.pem],", "audit.pem], access_logs: [access.log],")
+
+
+def access_line(number):
+    return b'{"id":"%024x","status":200,"upstream_host":"10.0.0.1:80","details":"via_upstream"}\n' % number
+
+
+def test_what_came_of_decisions_is_logged_by_the_same_process(tmp_path):
+    access = tmp_path / "access.log"
+    with Process(tmp_path, OUTCOMES) as process:
+        wait_for(lambda: process.says().unread)
+        assert process.says().unread == f"{access}: No such file or directory"
+        assert not process.says().failed, "that is a note"
+        access.write_bytes(access_line(1) + b"no line of Envoy's\n")
+        wait_for(lambda: process.says().outcomes == 1)
+        assert (process.says().skipped, process.says().unread, process.says().lost) == (1, "", 0)
+        wait_for(lambda: process.says().signed == process.says().size)
+    assert process.status == 0
+    with Process(tmp_path, OUTCOMES) as again, access.open("ab") as file:
+        file.write(access_line(2))
+        file.flush()
+        wait_for(lambda: again.says().outcomes == 1)
+    lines = (process.folder / "decisions.jsonl").read_bytes().splitlines()
+    found = [json.loads(line)["decision"] for line in lines if b'"type":"outcome"' in line]
+    assert found == [f"{number:024x}" for number in (1, 2)]
+
+
+def test_access_logs_never_hold_up_records(tmp_path, monkeypatch):
+    """However much has come in an access log, each round begins with the records, and reads so much of the other."""
+    monkeypatch.setattr(log_writer, "_BUSY_S", 0)
+    with Process(tmp_path, OUTCOMES) as process:
+        wait_for(lambda: process.says().unread)
+        (tmp_path / "access.log").write_bytes(b"".join(map(access_line, range(20_000))))
+        worker = SpoolWriter(process.spool, 0)
+        for number in range(200):
+            worker.put(record(0, number))
+        wait_for(lambda: len(process.logged()) == 200)
+        lines = (process.folder / "decisions.jsonl").read_bytes().splitlines()
+        last = max(at for at, line in enumerate(lines) if b'"type":"decision"' in line)
+        before = sum(b'"type":"outcome"' in line for line in lines[:last])
+        assert before < 20_000, "records did not wait for all of it"
+        wait_for(lambda: process.says().outcomes == 20_000)
+        worker.close()

@@ -299,6 +299,29 @@ def test_a_file_that_two_keys_name_is_refused_with_its_place(tmp_path, one, othe
     assert told.hint == "give each a file of its own"
 
 
+SIGNED = """
+version: 1
+assertion: {issuer: "https://gate.test", keys: [assertion.pem]}
+audit: {log: audit, keys: [audit.pem], access_logs: [%s]}
+revocation: {file: revoked}
+envoy: {access_log: access.log, execution: {address: "127.0.0.1:8080"}}
+"""
+
+
+def test_what_envoy_writes_may_be_followed_and_what_the_gate_writes_may_not(tmp_path):
+    made = load(tmp_path, SIGNED % "access.log, /var/log/other-envoy.log")
+    assert made.audit.access_logs == (made.edge.access_log, "/var/log/other-envoy.log")
+    assert "names the same file" in problems(tmp_path, SIGNED % "revoked")[0]
+    assert "names the same file" in problems(tmp_path, SIGNED % "access.log, ./access.log")[0]
+    assert "which is in that folder" in problems(tmp_path, SIGNED % "audit/decisions.jsonl")[0]
+    assert "name of a file" in problems(tmp_path, SIGNED % '""')[0]
+
+
+def test_access_logs_have_no_effect_without_a_signed_log(tmp_path):
+    (told,) = problems(tmp_path, "version: 1\naudit: {access_logs: [access.log]}\n")
+    assert "`access_logs` has no effect without `log`" in told
+
+
 def test_files_that_do_not_exist_yet_are_told_apart_by_their_paths(tmp_path):
     (told,) = problems(tmp_path, "version: 1\nlog: {decisions: new}\nrevocation: {file: ./new}\n")
     assert told == f"2:18 `log.decisions`: `revocation.file` names the same file, {tmp_path}/new"

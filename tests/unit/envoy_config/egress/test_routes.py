@@ -45,7 +45,7 @@ def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
     assert not any(f"{name}'" in str(first) for name in headers.RUN_HEADERS)
     shown = [one["exact"] for one in check["typed_config"]["allowed_headers"]["patterns"]]
     assert shown == list(edge.READ_ON_EGRESS)
-    inbound = connection_manager(render(plan()))["http_filters"][2]["typed_config"]["allowed_headers"]["patterns"]
+    inbound = connection_manager(render(plan()))["http_filters"][-2]["typed_config"]["allowed_headers"]["patterns"]
     assert [one["exact"] for one in inbound] == list(edge.READ_HEADERS)
 
 

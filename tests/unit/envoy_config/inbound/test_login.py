@@ -47,7 +47,7 @@ def manager(made):
 
 
 def oauth2(made):
-    return manager(made)["http_filters"][3]["typed_config"]["config"]
+    return manager(made)["http_filters"][4]["typed_config"]["config"]
 
 
 def hosts(made):
@@ -77,7 +77,8 @@ PLANS = [
 @pytest.mark.parametrize("made", PLANS)
 def test_the_filters_stand_in_their_order(made):
     names = [entry["name"] for entry in manager(made)["http_filters"]]
-    assert names == ["authz.client_headers", "authz.header_room", *LOGIN, CHECK, "envoy.filters.http.router"]
+    before = ["authz.client_headers", "authz.header_room", "envoy.filters.http.header_to_metadata"]
+    assert names == [*before, *LOGIN, CHECK, "envoy.filters.http.router"]
     assert not any(entry.get("disabled") or entry.get("is_optional") for entry in manager(made)["http_filters"])
 
 

@@ -1,0 +1,221 @@
+"""A story as a tree for a terminal, and as JSON.
+
+Law: what a caller sent stays text: each branch is one line and moves no cursor. Nothing is said that is not on record.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from authz.cli import decision_text as text
+from authz.core.characters import one_line
+from authz.core.traffic.story import Day, Days, RunStory, Task, Told, run_of
+from authz.ops.log_search import Found
+
+_REVISION: Final = 12
+_NOT_ON_RECORD: Final = "not on record"
+
+
+class Branch(NamedTuple):
+    """A line, and those below it."""
+
+    text: str
+    below: "Sequence[Branch]" = ()
+
+
+class Story(NamedTuple):
+    """Lines for a terminal, and an object for programs."""
+
+    lines: list[str]
+    as_json: Mapping[str, Any]
+
+
+def drawn(tree: Branch) -> list[str]:
+    """The lines of a tree."""
+    return [tree.text, *_below(tree.below, "")]
+
+
+def _below(branches: Sequence[Branch], indent: str) -> Iterator[str]:
+    for at, branch in enumerate(branches, 1):
+        is_last = at == len(branches)
+        yield f"{indent}{'└─' if is_last else '├─'} {branch.text}"
+        yield from _below(branch.below, indent + ("   " if is_last else "│  "))
+
+
+def of_decision(told: Told) -> Story:
+    """Who asked what, the answer and why, and what came of it."""
+    record, found = told.record, Found(told.record, told.entry)
+    entry = told.entry or {}
+    who = [
+        *_named("issuer", entry.get("issuer")),
+        *_named("client", record.get("client")),
+        *_named("roles", record.get("roles")),
+        *_named("groups", entry.get("groups")),
+        *_named("level", record.get("level")),
+        *_named("from", record.get("source")),
+    ]
+    asked = [
+        *_named("method", record.get("method")),
+        *_named("host", record.get("host")),
+        *_named("path", record.get("path")),
+        *_named("destination", record.get("destination")),
+        *_named("DAG", record.get("dag")),
+    ]
+    run = run_of(record)
+    made = [
+        Branch(f"rule: {one_line(str(record.get('rule') or 'none'))}"),
+        *_named("policy", record.get("revision")),
+        *_named("grants", [str(one.get("id", "")) for one in _objects(record.get("grants"))]),
+        *_named("detail", record.get("detail")),
+    ]
+    tree = Branch(
+        f"decision {text.name(found)} of {text.when(found, to='whole')}",
+        [
+            Branch(f"caller: {text.who(found)}", who),
+            *([Branch(f"run: {_run_name(run)}")] if run else []),
+            Branch(f"asked for: {text.what(found)}", asked),
+            Branch(f"answer: {text.colored(text.answer(found))} {one_line(str(record.get('reason', '')))}", made),
+            Branch(f"outcome: {outcome(told, long=True)}"),
+        ],
+    )
+    return Story(drawn(tree), {"kind": "decision", **_json(told)})
+
+
+def of_run(story: RunStory, left_out: int) -> Story:
+    """Who may have triggered a run, what was asked about it, and what its tasks did."""
+    branches = [_triggered(story)]
+    if story.requests or story.reads:
+        head = f"asked of Airflow about it: {_count(len(story.requests), 'change')}, {_count(story.reads, 'read')}"
+        branches.append(Branch(head, [_line(one) for one in story.requests]))
+    branches += [_task(task) for task in story.tasks]
+    if left_out:
+        branches.append(Branch(f"{_count(left_out, 'older decision')} left out"))
+    tree = Branch(one_line(f"run {story.run} of {story.dag or 'a DAG that is not on record'}"), branches)
+    whole = {
+        "kind": "run",
+        "dag": story.dag,
+        "run": story.run,
+        "triggered_by": None if story.trigger is None else _json(story.trigger),
+        "may_have_been_triggered_by": [_json(one) for one in story.candidates],
+        "requests": [_json(one) for one in story.requests],
+        "reads": story.reads,
+        "tasks": [
+            {"task": task.task, "map_index": task.map_index, "calls": [_json(one) for one in task.calls]}
+            for task in story.tasks
+        ],
+        "left_out": left_out,
+    }
+    return Story(drawn(tree), whole)
+
+
+def _triggered(story: RunStory) -> Branch:
+    if story.trigger is not None:
+        return Branch("triggered by:", [_line(story.trigger, dag=False)])
+    if story.made_by_airflow:
+        return Branch("triggered by: not on record; its id is one that Airflow gives to runs of its own")
+    if not story.candidates:
+        return Branch(f"triggered by: {_NOT_ON_RECORD}")
+    return Branch("may have been triggered by:", [_line(one, dag=False) for one in reversed(story.candidates)])
+
+
+def _task(task: Task) -> Branch:
+    mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
+    calls = [_line(one, who=_try(one), dag=False) for one in task.calls]
+    return Branch(one_line(f"task {task.task}{mapped}"), calls)
+
+
+def _try(told: Told) -> str:
+    return f"try {run_of(told.record).get('try_number', '?')}"
+
+
+def of_caller(name: str, days: Days, changes: Sequence[Told]) -> Story:
+    """A caller's days: how much was asked for, and each change."""
+    by_day: dict[int, Told] = {id(one.record): one for one in changes}
+    found = days.days()
+    head = f"{name}: {_count(days.decisions, 'decision')} on {_count(len(found), 'day')}"
+    branches = [_day(day, [by_day[id(record)] for record in day.changes]) for day in found]
+    if days.changes > len(changes):
+        branches.append(Branch(f"{_count(days.changes - len(changes), 'older change')} left out"))
+    whole = {
+        "kind": "caller",
+        "caller": name,
+        "decisions": days.decisions,
+        "days": [
+            {
+                "day": day.day,
+                "decisions": day.decisions,
+                "denied": day.denied,
+                "operations": dict(day.kinds.most_common()),
+                "roles": sorted(day.roles),
+                "changes": [_json(by_day[id(record)]) for record in day.changes],
+            }
+            for day in found
+        ],
+        "changes_left_out": days.changes - len(changes),
+    }
+    return Story(drawn(Branch(one_line(head), branches)), whole)
+
+
+def _day(day: Day, changes: Sequence[Told]) -> Branch:
+    denied = f", {day.denied:,} denied" if day.denied else ""
+    counts = ", ".join(f"{kind or '-'} {count:,}" for kind, count in day.kinds.most_common())
+    below = [
+        *([Branch(one_line(f"roles: {', '.join(sorted(day.roles))}"))] if day.roles else []),
+        Branch(one_line(f"asked for: {counts}")),
+        *([Branch("changes:", [_line(one, who="") for one in changes])] if changes else []),
+    ]
+    return Branch(one_line(f"{day.day or 'no time'}: {_count(day.decisions, 'decision')}{denied}"), below)
+
+
+def _line(told: Told, who: str | None = None, *, dag: bool = True) -> Branch:
+    """A decision as one line: when, answer, who, what, why, what came of it, id."""
+    found = Found(told.record, told.entry)
+    parts = [
+        text.when(found),
+        text.colored(text.answer(found)),
+        text.who(found) if who is None else one_line(who),
+        text.what(found),
+        text.dag(found) if dag else "",
+        text.why(found),
+        f"→ {outcome(told)}" if told.outcome is not None else "",
+        text.name(found),
+    ]
+    return Branch("  ".join(filter(None, parts)))
+
+
+def outcome(told: Told, *, long: bool = False) -> str:
+    """What came of a decision, in a few words."""
+    said = told.outcome
+    if said is None:
+        return _NOT_ON_RECORD
+    status = f"{said.get('status')}" if said.get("status") else "no answer"
+    short = f"{status} by {said.get('ended_by', '?')}"
+    if not long:
+        return one_line(short)
+    flags = f", flags {said['flags']}" if said.get("flags") else ""
+    host = f" at {said['upstream_host']}" if said.get("upstream_host") else ""
+    where = f", {said['upstream']}{host}" if said.get("upstream") else ""
+    size = f", {said.get('bytes_sent', '?')} bytes in {said.get('duration_ms', '?')} ms"
+    return one_line(f"{short}{flags}{where}{size}")
+
+
+def _json(told: Told) -> dict[str, Any]:
+    return {"decision": told.record, "caller": told.entry, "outcome": told.outcome}
+
+
+def _run_name(run: Mapping[str, Any]) -> str:
+    names = f"{run.get('dag_id', '')}/{run.get('run_id', '')}, task {run.get('task_id', '')}"
+    return one_line(f"{names}, try {run.get('try_number', '?')}")
+
+
+def _named(name: str, value: object) -> Iterable[Branch]:
+    """A branch for a value, none for an empty one."""
+    shown = ", ".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else ""
+    return [Branch(one_line(f"{name}: {shown}"))] if shown else []
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,254 @@
+"""What a decision log has about one run or one caller, put in order.
+
+Law: pure, and it asserts only what is on record. Who triggered a run is on record where an outcome names the run, as
+Airflow's answer did. Elsewhere those who may have are candidates, by DAG and time, and called so.
+Fields of a record may have any type, because programs may have written its line again.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from authz.core.model import EXECUTION, Plane
+from authz.core.record import time_in
+
+MOST_CANDIDATES: Final = 3
+"""Triggers that are named: those nearest before the run's first sign."""
+MOST_CHANGES: Final = 1000
+"""Changes of a caller that are listed: the newest."""
+OTHERS: Final = "others"
+"""What is counted together when there are too many different things."""
+_MOST_KINDS: Final = 100  # different things that are counted in a day
+_MOST_DAYS: Final = 1000
+_NEAR_S: Final = 60.0  # between a request and the time in the id of the run that it triggered
+_LATE_S: Final = 86400.0  # a run's first sign is rarely later after its trigger
+_CREATE: Final = "dag_runs:create"
+_SCHEDULED: Final = ("scheduled__", "backfill__", "asset_triggered__")
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
+_REFUSED: Final = range(300, 600)
+
+
+class Told(NamedTuple):
+    """A decision with what else is on record: its caller's memberships and its outcome, None where they are not."""
+
+    record: Mapping[str, Any]
+    entry: Mapping[str, Any] | None = None
+    outcome: Mapping[str, Any] | None = None
+
+    @property
+    def time(self) -> str:
+        """When the check arrived, "" if it is not known."""
+        return time_in(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a task asked for, all its tries; `map_index` is -1 where it is not mapped."""
+
+    task: str
+    map_index: int
+    calls: tuple[Told, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStory:
+    """A run.
+
+    Attributes:
+        dag, run: its names.
+        made_by_airflow: whether its id is one that Airflow gives to the runs that it makes itself.
+        trigger: the request that Airflow answered with the run's id; None if that is not on record.
+        candidates: requests that may have triggered it where that is not on record, the nearest in time last.
+        requests: what people and programs asked Airflow about it, other than reads.
+        reads: how many reads there were.
+        tasks: in the order of their first calls.
+    """
+
+    dag: str
+    run: str
+    made_by_airflow: bool
+    trigger: Told | None
+    candidates: tuple[Told, ...]
+    requests: tuple[Told, ...]
+    reads: int
+    tasks: tuple[Task, ...]
+
+
+def run_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The run that made a call; empty if none is known."""
+    run = record.get("run")
+    return run if isinstance(run, dict) and record.get("plane") in _OF_TASKS else {}
+
+
+def dags_of(records: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The DAGs of records that are all about a run of one name: with more than one there are several runs."""
+    return frozenset(dag for record in records if (dag := _dag_of(record)))
+
+
+def _dag_of(record: Mapping[str, Any]) -> str:
+    """The DAG of the run that a record is about; "" if it names none."""
+    dag = run_of(record).get("dag_id") or record.get("dag")
+    return dag if isinstance(dag, str) and dag != "~" else ""
+
+
+def run_story(dag: str, run: str, found: Iterable[Told], creates: Iterable[Told]) -> RunStory:
+    """The story of a run.
+
+    Args:
+        dag: its DAG.
+        run: its id.
+        found: all decisions about it, in any order; those of another DAG with a run of this name are left out.
+        creates: decisions that allowed a run of this DAG to be triggered.
+    """
+    mine = sorted((one for one in found if _dag_of(one.record) in {dag, ""}), key=_by_time)
+    of_tasks = [one for one in mine if run_of(one.record).get("run_id") == run]
+    about = [one for one in mine if one.record.get("plane") == Plane.INBOUND]
+    asked = tuple(one for one in about if _changes(one.record))
+    first = next((one.time for one in mine if one.time), "")
+    may = [one for one in creates if is_trigger(one.record, dag) and not _failed(one)]
+    trigger = next((one for one in may if _made(one) == run), None)
+    known = trigger is not None or run.startswith(_SCHEDULED)
+    return RunStory(
+        dag=dag,
+        run=run,
+        made_by_airflow=run.startswith(_SCHEDULED),
+        trigger=trigger,
+        candidates=() if known else _candidates(run, first, may),
+        requests=asked,
+        reads=len(about) - len(asked),
+        tasks=tuple(_tasks(of_tasks)),
+    )
+
+
+def _made(told: Told) -> object:
+    """The run that a request made; None if that is not on record."""
+    return (told.outcome or {}).get("run")
+
+
+def _candidates(run: str, first: str, creates: Iterable[Told]) -> tuple[Told, ...]:
+    """The last requests before the run's first sign that may have triggered it: those of its id's time, if it has one.
+
+    Airflow names a run that it was asked for after the time of the request, unless the request says otherwise.
+    """
+    may = [one for one in creates if one.time <= (first or "~") and not _made(one)]
+    named, times = _seconds(run.partition("__")[2]), {id(one): _seconds(one.time) for one in may}
+    near = [one for one in may if abs(times[id(one)] - named) <= _NEAR_S]
+    late = _seconds(first) - _LATE_S
+    return tuple(sorted(near or [one for one in may if times[id(one)] >= late], key=_by_time)[-MOST_CANDIDATES:])
+
+
+def _seconds(text: str) -> float:
+    """A time in seconds since the epoch; 0 if it is none. Without a zone it is in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def is_trigger(record: Mapping[str, Any], dag: str) -> bool:
+    """Whether a decision allowed a run of the DAG to be triggered."""
+    there = (record.get("operation"), record.get("decision"), record.get("dag"))
+    return there == (_CREATE, "allow", dag)
+
+
+def _failed(told: Told) -> bool:
+    """Whether it is on record that a request came to nothing."""
+    status = (told.outcome or {}).get("status")
+    return isinstance(status, int) and (status == 0 or status in _REFUSED)
+
+
+def _tasks(calls: Iterable[Told]) -> Iterator[Task]:
+    groups: dict[tuple[str, int], list[Told]] = {}
+    for call in calls:
+        run = run_of(call.record)
+        index = run.get("map_index")
+        groups.setdefault((str(run.get("task_id", "")), index if isinstance(index, int) else -1), []).append(call)
+    for (task, index), some in groups.items():
+        yield Task(task, index, tuple(some))
+
+
+def _by_time(told: Told) -> str:
+    return told.time
+
+
+def _changes(record: Mapping[str, Any]) -> bool:
+    """Whether it was asked for more than reading."""
+    return record.get("method") not in _READS
+
+
+@dataclass(slots=True)
+class Day:
+    """A caller's day: how many decisions of which kind there were, and how many of them were denied."""
+
+    day: str
+    decisions: int = 0
+    denied: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    roles: set[str] = field(default_factory=set)
+    changes: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class Days:
+    """The decisions about a caller by day, in bounded memory.
+
+    Attributes:
+        decisions: how many there were.
+        changes: how many of them asked for more than reading; the newest 1,000 are listed.
+    """
+
+    def __init__(self) -> None:
+        self.decisions = self.changes = 0
+        self._days: dict[str, Day] = {}
+        self._kept: list[tuple[str, int, Mapping[str, Any]]] = []
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count a decision."""
+        self.decisions += 1
+        name = time_in(record)[:10]
+        if name not in self._days and len(self._days) >= _MOST_DAYS:
+            name = OTHERS
+        day = self._days.setdefault(name, Day(name))
+        day.decisions += 1
+        day.denied += record.get("decision") == "deny"
+        _count(day.kinds, _kind(record))
+        roles = record.get("roles")
+        for role in roles if isinstance(roles, list) else ():
+            if isinstance(role, str) and len(day.roles) < _MOST_KINDS:
+                day.roles.add(role)
+        if _changes(record):
+            self.changes += 1
+            kept = time_in(record), self.changes, record
+            if len(self._kept) < MOST_CHANGES:
+                heapq.heappush(self._kept, kept)
+            else:
+                heapq.heappushpop(self._kept, kept)
+
+    def listed(self) -> list[Mapping[str, Any]]:
+        """The changes that are listed, in the order of their times."""
+        return [record for _, _, record in sorted(self._kept, key=lambda one: one[:2])]
+
+    def days(self) -> list[Day]:
+        """The days in their order, each with its changes."""
+        for day in self._days.values():
+            day.changes = []
+        for record in self.listed():
+            name = time_in(record)[:10]
+            self._days[name if name in self._days else OTHERS].changes.append(record)
+        return sorted(self._days.values(), key=lambda day: day.day)
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    """What was asked for, in a word: an operation, a destination, or a method."""
+    words = (record.get(name) for name in ("operation", "destination", "host", "method"))
+    if record.get("plane") == EXECUTION:
+        return "run identity"
+    return next((word for word in words if isinstance(word, str) and word), "")
+
+
+def _count(kinds: Counter[str], kind: str) -> None:
+    kinds[kind if kind in kinds or len(kinds) < _MOST_KINDS else OTHERS] += 1

@@ -1,0 +1,204 @@
+"""`authz audit story`: what a name stands for, what is told about it, and what is not asserted."""
+
+import gzip
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import audit_story, main
+from tests.support.factories.asked_logs import TOLD_RUN, evil, inbound, rotated, six, story
+from tests.support.factories.decision_logs import Writer, claims
+from tests.support.factories.policies import ISSUER, load
+from tests.support.factories.written_logs import opened
+
+
+def write(path, lines):
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def log(tmp_path):
+    return write(tmp_path / "decisions.jsonl", story())
+
+
+def run(*arguments):
+    """Exit status, standard output and standard error."""
+    done = CliRunner().invoke(main, ["audit", "story", *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def told(*arguments):
+    status, out, err = run(*arguments, "--format", "json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def ids(some):
+    return [int(one["decision"]["id"], 16) for one in some]
+
+
+@pytest.mark.parametrize("name", [f"sales_eu/{TOLD_RUN}", TOLD_RUN])
+def test_a_run_by_its_dag_and_id_or_by_its_id(log, name):
+    found = told(name, log)
+    assert (found["kind"], found["dag"], found["run"], found["left_out"]) == ("run", "sales_eu", TOLD_RUN, 0)
+    assert [(task["task"], ids(task["calls"])) for task in found["tasks"]] == [("extract", [2, 4]), ("load", [3])]
+    assert [call["outcome"]["ended_by"] for task in found["tasks"] for call in task["calls"]] == [
+        "upstream",
+        "envoy",
+        "gate",
+    ]
+    assert (ids(found["requests"]), found["reads"]) == ([7], 2)
+    assert found["requests"][0]["outcome"] is None
+
+
+def test_who_triggered_a_run_is_not_asserted(log):
+    _, out, _ = run(TOLD_RUN, log)
+    assert "├─ may have been triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
+    assert "\ntriggered" not in out
+    assert ids(told(TOLD_RUN, log)["may_have_been_triggered_by"]) == [1]
+    _, out, _ = run("manual__1", rotated(log.parent / "other", six()))
+    assert "├─ triggered by: not on record\n" in out
+
+
+def test_who_triggered_a_run_is_said_where_airflow_named_it(log):
+    log.write_bytes(
+        log.read_bytes().replace(b'"ended_by":"upstream"}', b'"ended_by":"upstream","run":"%s"}' % TOLD_RUN.encode())
+    )
+    found = told(TOLD_RUN, log)
+    assert (ids([found["triggered_by"]]), found["may_have_been_triggered_by"]) == ([1], [])
+    _, out, _ = run(TOLD_RUN, log)
+    assert "├─ triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
+
+
+def test_a_run_that_airflow_made(log):
+    text = log.read_text().replace(TOLD_RUN, "scheduled__2026-11-22T02:00:00+00:00")
+    log.write_text(text)
+    _, out, _ = run("scheduled__2026-11-22T02:00:00+00:00", log)
+    assert "├─ triggered by: not on record; its id is one that Airflow gives to runs of its own\n" in out
+
+
+def test_several_dags_with_a_run_of_one_name_are_named(log):
+    again = log.read_text().replace("sales_eu", "sales_us")
+    log.write_text(log.read_text() + again)
+    status, _, err = run(TOLD_RUN, log)
+    assert status == 2
+    assert f"several DAGs have a run of this name: sales_eu/{TOLD_RUN}, sales_us/{TOLD_RUN}" in err
+    assert told(f"sales_us/{TOLD_RUN}", log)["dag"] == "sales_us"
+    assert run(f"finance/{TOLD_RUN}", log)[0] == 1
+
+
+def test_a_decision(log):
+    found = told(f"{3:024x}", log)
+    assert (found["decision"]["decision"], found["outcome"]["ended_by"], found["caller"]) == ("deny", "gate", None)
+    _, out, _ = run(f"{1:024x}", log)
+    assert out.startswith(f"decision {1:024x} of 2026-11-22T02:39:35.500000Z\n├─ caller: ben\n")
+    assert "groups: data-users, team-sales\n" in out
+    assert "├─ answer: allow rule\n│  ├─ rule: operators\n" in out
+    assert "└─ outcome: 200 by upstream, inbound.airflow at 10.0.0.8:8080, 512 bytes in 31 ms\n" in out
+    _, out, _ = run(f"{5:024x}", log)
+    assert "└─ outcome: not on record\n" in out
+
+
+@pytest.mark.parametrize("name", ["ben", "ada"])
+def test_a_caller(log, name):
+    found = told(name, log)
+    assert (found["kind"], found["caller"], [day["day"] for day in found["days"]]) == ("caller", name, ["2026-11-22"])
+    (day,) = found["days"]
+    assert day["decisions"] == {"ben": 3, "ada": 1}[name]
+    assert ids(day["changes"]) == {"ben": [1, 7], "ada": []}[name]
+
+
+def test_a_caller_by_the_name_of_the_user_or_the_client(tmp_path):
+    writer = Writer(load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read']}"))
+    user = claims(ISSUER, "0815", groups=["data-readers"])
+    writer.ask(inbound("GET", "/api/v2/dags/a"), type(user)(**{**fields(user), "username": "ada"}))
+    writer.ask(inbound("GET", "/api/v2/dags/a"), claims(ISSUER, client="etl"))
+    log = write(tmp_path / "a.jsonl", b"".join(writer.sink.lines).splitlines())
+    assert told("ada", log)["decisions"] == told("0815", log)["decisions"] == told("etl", log)["decisions"] == 1
+
+
+def fields(made):
+    return {name: getattr(made, name) for name in made.__dataclass_fields__}
+
+
+def test_a_caller_whose_entry_is_in_no_file(log):
+    write(log, [line for line in story() if b'"type":"identity"' not in line])
+    assert told("ben", log)["decisions"] == 3
+    named = log.read_bytes().replace(b'"subject":"ben","client":""', b'"subject":"","client":"c"')
+    write(log, named.splitlines())
+    assert told("c", log)["decisions"] > 0
+
+
+def test_a_name_of_a_run_and_of_a_caller_has_to_be_said(log):
+    log.write_text(log.read_text().replace(TOLD_RUN, "ben"))
+    status, _, err = run("ben", log)
+    assert (status, "--kind run or --kind caller" in err) == (2, True)
+    assert told("ben", log, "--kind", "run")["kind"] == "run"
+    assert told("ben", log, "--kind", "caller")["kind"] == "caller"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-one"],
+        ["f" * 24],
+        ["a/b"],
+        ["ben", "--kind", "run"],
+        ["ben", "--kind", "decision"],
+        ["ben", "--since", "2027-01-01"],
+    ],
+)
+def test_nothing_on_record(log, arguments):
+    status, out, err = run(*arguments, log)
+    assert (status, out) == (1, "")
+    assert "nothing is on record about" in err
+
+
+def test_only_a_time(log):
+    assert told("ben", log, "--since", "2026-11-22T02:50Z")["decisions"] == 2
+    assert told("ben", log, "--until", "2026-11-22T03:00Z")["decisions"] == 1
+
+
+def test_over_the_files_of_a_signed_log_and_of_a_rotated_one(tmp_path):
+    lines = story()
+    signed = opened(tmp_path / "signed")
+    signed.append(lines[:4])
+    signed.rotate()
+    while signed.compress() is not None:
+        pass
+    signed.append(lines[4:])
+    signed.close()
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    write(plain / "decisions.jsonl", lines[:6])
+    (plain / "decisions.jsonl.1.gz").write_bytes(gzip.compress(b"\n".join(lines[6:]) + b"\n"))
+    whole = told(TOLD_RUN, write(tmp_path / "one.jsonl", lines))
+    assert told(TOLD_RUN, tmp_path / "signed") == told(TOLD_RUN, plain) == whole
+
+
+def test_what_a_caller_sent_stays_text(tmp_path):
+    path = evil(tmp_path)
+    record = json.loads(path.read_text().splitlines()[0])
+    path.write_text(json.dumps(record | {"type": "decision", "identity": ""}) + "\n")
+    for form in ("tree", "json"):
+        for kind in ("decision", "caller"):
+            status, out, _ = run(record["id"], path, "--kind", kind, "--format", form)
+            assert status == 0
+            assert not set(out) & {"\x1b", "\x07", "\x7f", "\x9b", "\u202e"}
+
+
+def test_lines_that_cannot_be_read_are_said_once(log):
+    with log.open("ab") as file:
+        file.write(b"broken\n")
+    _, _, err = run(TOLD_RUN, log)
+    assert err.count("1 line skipped") == 1
+
+
+def test_what_is_too_much_is_left_out_and_counted(log, monkeypatch):
+    monkeypatch.setattr(audit_story, "_MOST", 2)
+    assert told(TOLD_RUN, log)["left_out"] == 4
+    _, out, _ = run(TOLD_RUN, log)
+    assert out.endswith("└─ 4 older decisions left out\n")
