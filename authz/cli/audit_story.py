@@ -86,9 +86,8 @@ class _Logs:
         callers = bool(runs.of_caller(name))
         if runs.matched and callers and kind is None:
             raise click.UsageError(f"{one_line(name)} is a run and a caller: give --kind run or --kind caller")
-        if runs.matched:
-            return self._run(dag, run, runs)
-        return None if kind == "run" else self._caller(name, runs)
+        told = self._run(dag, run, runs) if runs.matched or dag else None
+        return self._caller(name, runs) if told is None and not runs.matched and kind is None else told
 
     def _meant(self, identities: frozenset[str] | None = None, **wanted: str) -> Selection:
         """Decisions of the time that is meant with exactly these values."""
@@ -133,10 +132,13 @@ class _Logs:
                 "dag": (Glob(dag, (dag,)),),
             },
             since=self._since,
-            until=first,
+            until=first or self._until,
         )
-        may = self._told(self._search(creates, _MOST_CREATES))
-        return story_text.of_run(run_story(dag, run, told, may), left_out=found.matched - len(told))
+        may = self._told(self._search(creates, _MOST_CREATES if told else _MOST))
+        made = run_story(dag, run, told, may)
+        if not told and made.trigger is None:
+            return None
+        return story_text.of_run(made, left_out=found.matched - len(told))
 
     def _caller(self, name: str, known: Search) -> story_text.Story | None:
         """All decisions about a caller: by the entries of the logs, else by the subject."""

@@ -1,7 +1,7 @@
 """The newest decisions in logs that a selection means, and who their callers are.
 
-Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision, with as
-many braces opened as closed, and without a hole of NUL) and not to hold what is asked for.
+Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision or an
+outcome, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked for.
 What could not be read is counted, with its place.
 Memory is bounded by the number of decisions that are kept, and by the number of different callers.
 """
@@ -18,6 +18,7 @@ from authz.core.record import (
     DECISION,
     DECISION_LINE,
     OUTCOME,
+    OUTCOME_LINE,
     VERSION,
     Skipped,
     entry_in,
@@ -219,13 +220,16 @@ def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[by
 def _filter(selection: Selection) -> Callable[[Iterable[bytes]], Iterator[tuple[int, bytes]]]:
     """What leaves out lines that are whole and cannot match, and numbers the others from 0."""
     needles, begins, by_time = selection.needles(), DECISION_LINE, selection.by_time
+    ours = (DECISION_LINE, OUTCOME_LINE)
     since, until = selection.since.encode(), selection.until.encode() or b"~"
 
     def maybe(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         for number, line in enumerate(lines):
-            whole = line.startswith(begins) and line.endswith(b"}") and line.count(b"{") == line.count(b"}")
+            whole = line.startswith(ours) and line.endswith(b"}") and line.count(b"{") == line.count(b"}")
             if not whole or b"\0" in line:
                 yield number, line
+                continue
+            if not line.startswith(begins):
                 continue
             if needles and b"\\" not in line:
                 for needle in needles:

@@ -86,6 +86,23 @@ def test_a_call_of_a_task_has_an_outcome_too(signed):
     assert (found["status"], found["ended_by"], found["upstream"]) == (200, "upstream", "egress.orders")
 
 
+def test_a_story_says_who_made_a_run_that_airflow_named(signed):
+    """Our code in Airflow sets this header; the caller does not get it, and the log has it."""
+    signed.upstream.extra_headers = ("X-Authz-Made-Run: manual__1",)
+    try:
+        target = "/api/v2/dags/sales_daily/dagRuns"
+        answer = signed.get(target, token=signed.etl(aud="airflow"), method="POST", body=b"{}")
+    finally:
+        signed.upstream.extra_headers = ()
+    assert (answer.status, answer.header("x-authz-made-run")) == (200, None)
+    assert outcome(signed, id_of(answer))["run"] == "manual__1"
+    command = [AUTHZ, "audit", "story", "sales_daily/manual__1", signed.gate.folder / "audit"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    assert told[:2] == ["run manual__1 of sales_daily", "└─ triggered by:"]
+    assert id_of(answer) in told[2]
+    assert "etl" in told[2]
+
+
 def test_a_client_that_goes_away_ended_it(signed):
     signed.upstream.reset()
     before = {line["id"] for line in records(signed, "decision")}

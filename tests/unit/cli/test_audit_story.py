@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import audit_story, main
-from tests.support.factories.asked_logs import TOLD_RUN, evil, inbound, rotated, six, story
+from tests.support.factories.asked_logs import TOLD_RUN, evil, inbound, outcome_of, rotated, six, story
 from tests.support.factories.decision_logs import Writer, claims
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
@@ -71,6 +71,14 @@ def test_who_triggered_a_run_is_said_where_airflow_named_it(log):
     assert (ids([found["triggered_by"]]), found["may_have_been_triggered_by"]) == ([1], [])
     _, out, _ = run(TOLD_RUN, log)
     assert "├─ triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
+
+
+def test_a_run_of_which_only_its_trigger_is_on_record(tmp_path):
+    trigger = [line for line in story() if b'"dag_runs:create"' in line]
+    log = write(tmp_path / "a.jsonl", [*trigger, outcome_of(f"{1:024x}", 200, run=TOLD_RUN)])
+    found = told(f"sales_eu/{TOLD_RUN}", log)
+    assert (ids([found["triggered_by"]]), found["tasks"], found["requests"]) == ([1], [], [])
+    assert run(f"sales_eu/{TOLD_RUN}0", log)[0] == run(f"sales_us/{TOLD_RUN}", log)[0] == 1
 
 
 def test_a_run_that_airflow_made(log):

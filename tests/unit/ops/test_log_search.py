@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from authz.core.policy.patterns import parse_glob
-from authz.core.record import Skipped, entry_in, record_in
+from authz.core.record import Skipped, entry_in, outcome_in, record_in
 from authz.core.traffic.selection import Selection
-from authz.ops.log_search import Search
-from tests.support.factories.asked_logs import asked_of, many, selection, spoiled
+from authz.ops.log_search import Search, outcomes_of
+from tests.support.factories.asked_logs import asked_of, many, outcome_of, selection, spoiled, written_again
 
 ALL = 1_000_000
 
@@ -18,6 +18,17 @@ ALL = 1_000_000
 @pytest.fixture(scope="module")
 def lines():
     return many()
+
+
+@pytest.fixture
+def with_outcomes(lines):
+    """Each decision has an outcome, some lines later."""
+    made = []
+    for line in lines:
+        made.append(line)
+        if not entry_in(line) and len(made) % 3:
+            made.insert(max(0, len(made) - 5), outcome_of(orjson.loads(line)["id"], 200))
+    return made
 
 
 def searched(path, asked, most=ALL):
@@ -34,10 +45,10 @@ def by_definition(lines, asked):
     return sorted(meant, key=lambda record: record["time"]), broken
 
 
-def test_a_search_finds_what_the_definition_says(lines, tmp_path):
+def test_a_search_finds_what_the_definition_says(with_outcomes, lines, tmp_path):
     rng = random.Random(7)  # noqa: S311 no secret
     path = tmp_path / "decisions.jsonl"
-    all_of_them = [*spoiled(lines, rng)]
+    all_of_them = [*spoiled(with_outcomes, rng)]
     path.write_bytes(b"".join(line + b"\n" for line in all_of_them))
     decisions = [orjson.loads(line) for line in lines if b'"type":"decision"' in line]
     counts = []
@@ -113,3 +124,13 @@ def test_a_file_that_the_gate_compressed_meanwhile_is_found(lines, tmp_path):
     assert searched(tmp_path / "a.jsonl", Selection()).lines == len(lines)
     with pytest.raises(FileNotFoundError):
         searched(tmp_path / "b.jsonl", Selection())
+
+
+def test_outcomes_are_found_by_their_decisions_also_those_that_were_written_again(with_outcomes, tmp_path):
+    rng, path = random.Random(3), tmp_path / "a.jsonl"  # noqa: S311 no secret
+    path.write_bytes(b"\n".join(written_again(with_outcomes, rng)) + b'\n{"type":"outcome"}\n{"outcome"\n')
+    outcomes = {one["decision"]: one for line in with_outcomes if (one := outcome_in(line)) is not None}
+    assert len(outcomes) > 100
+    some = sorted(outcomes)[:50]
+    assert outcomes_of([path], some) == {name: outcomes[name] for name in some}
+    assert outcomes_of([path], ["f" * 24]) == outcomes_of([tmp_path / "absent"], []) == {}
