@@ -2,20 +2,23 @@
 
 Law 1: a position says up to where each worker's segments are in the log of a certain size. It is saved at checkpoints,
 so it may be older than the log: the lines after that size say which worker's they are, and a reader that starts passes
-over so many of that worker's lines. So nothing is lost or doubled, whichever process is killed when.
+over that worker's lines, which must be the same. So nothing is lost or doubled, whichever process is killed when, and a
+line that no worker has handed over is not taken for one.
 Law 2: a segment is removed when a saved position is after it, and a later one is there.
 Law 3: the last line of a segment has no newline only if its worker was killed, or refused it: no answer has left. While
 the segment is the newest, the line is waited for; then it is dropped.
 Law 4: a line is in the file of the log that its worker made it for, so that the identity entries that it needs are in
 the same file. Before a file is closed, the next one is announced, and workers get `turn_s` to write for it. Only a
 record whose worker stood still for longer than that is in the file after its own.
-Law 5: a spool on a disk may have lost its newest files and bytes with a loss of power, and no record that comes after
+Law 5: a spool knows how much of its log was signed. It is not drained into a log that has less.
+Law 6: a spool on a disk may have lost its newest files and bytes with a loss of power, and no record that comes after
 that is passed over for it.
 """
 
 import os
-from collections import Counter
+from collections import deque
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +38,9 @@ from authz.audit.spool import (
     worker_folder,
     workers,
 )
+from authz.audit.status import read_status
 from authz.core.errors import AuditBrokenError
+from authz.core.record import LOG_LINE, OUTCOME_LINE
 from authz.system.clock import Clock
 from authz.system.regular_file import read_regular
 from authz.system.whole_file import write_whole
@@ -43,6 +48,10 @@ from authz.system.whole_file import write_whole
 POSITION: Final = "spool-position"
 TURN_S: Final = 2.0
 """How long workers have to begin with the next file: ten of their looks."""
+_WITHOUT_WORKER: Final = (LOG_LINE, OUTCOME_LINE)
+_BOOT: Final = "/proc/sys/kernel/random/boot_id"
+_MOST: Final = 1 << 60
+_PLACE: Final = 2
 _MOST_POSITION_BYTES: Final = 1 << 20
 
 
@@ -74,6 +83,7 @@ class Drain:
         self._turn_s = turn_s
         self._name = made_spool(spool)
         self._workers: dict[int, _Worker] = {}
+        self._boot = _boot()  # when the position was saved
         self._saved = -1  # the log's signed lines when the position was saved
         announced = self._announced()
         self._file = min(self._find_position(announced), announced)
@@ -120,6 +130,18 @@ class Drain:
             pass
         self.save()
 
+    def forget(self) -> None:
+        """Empty the segments that are left: they are in the log, and no worker writes any more.
+
+        Raises:
+            OSError: some are not empty; the next start passes over them.
+        """
+        for number, place in self._workers.items():
+            folder = worker_folder(self._spool, number)
+            for segment in segments(folder):
+                if segment <= place.segment:
+                    os.truncate(segment_path(folder, segment), 0)
+
     def _turn(self) -> None:
         """Close the log's file: what comes now is for the next one."""
         while self.drain():
@@ -136,7 +158,7 @@ class Drain:
         """
         self._log.checkpoint()
         places = {str(number): [one.segment, one.offset] for number, one in self._workers.items()}
-        saved = {"spool": self._name, "size": self._log.size, "file": self._file, "workers": places}
+        saved = {"spool": self._name, "size": self._log.size, "file": self._file, "workers": places, "boot": _boot()}
         write_whole(self._folder / POSITION, orjson.dumps(saved), mode=FILE_MODE, replace=True)
         self._saved = self._log.signed
         for number, place in self._workers.items():
@@ -165,35 +187,68 @@ class Drain:
 
     def _find_position(self, announced: int) -> int:
         """Find where the reader was; returns the number of the log's file, the announced one in a new spool."""
-        saved = _saved(self._folder)
+        saved, before = _saved(self._folder), read_status(self._spool)
         self._file = announced
+        if before is not None and before.signed > self._log.size:
+            text = (
+                f"{self._folder} has {self._log.size} lines, and {self._spool} is the spool of one with {before.signed}"
+            )
+            raise AuditBrokenError(f"{text}: it is another log, or an older copy. If it is meant, remove the spool")
+        if before is not None and saved is None:
+            text = f"{self._folder / POSITION} is missing, so what of {self._spool} is in the log cannot be known"
+            raise AuditBrokenError(f"{text}. If the log is another one, remove the spool")
         if saved is None or saved["spool"] != self._name:
             self.save()  # before the first record: else a reader that is killed now could not know where it began
             return announced
         size = saved["size"]
         if size > self._log.size:
             raise AuditBrokenError(f"{self._folder / POSITION} is of a log with {size} records")
+        self._boot = saved["boot"]
         self._workers = {int(name): _Worker(*place) for name, place in saved["workers"].items()}
-        passed = Counter(map(_worker_of, lines_from(self._folder, size)))
+        passed = self._logged_since(size)
         for number in workers(self._spool):
             place = self._workers.setdefault(number, _Worker())
             found = segments(worker_folder(self._spool, number))
             newest = found[-1] if found else -1
             if newest < place.segment:  # lost with the power: the worker's next segment has a number that was read
                 place.segment, place.offset = newest + 1, 0
-            self._pass_over(worker_folder(self._spool, number), place, passed[number])
+            self._pass_over(number, place, passed.pop(number, deque()))
+        if any(passed.values()):
+            raise self._strange("no worker has handed it over")
         file: int = saved["file"]
         return file
 
-    def _pass_over(self, folder: Path, place: _Worker, count: int) -> None:
-        """Go on behind so many lines that are in the log already, as far as they are there."""
+    def _logged_since(self, size: int) -> dict[int, deque[bytes]]:
+        """The digests of the lines that are in the log after the position, by the workers that handed them over."""
+        found: dict[int, deque[bytes]] = {}
+        for line in lines_from(self._folder, size):
+            worker = _worker_of(line)
+            if worker is not None:
+                found.setdefault(worker, deque()).append(_digest(line))
+            elif not line.startswith(_WITHOUT_WORKER):
+                raise self._strange("it is none of a gate")
+        return found
+
+    def _strange(self, why_not: str) -> AuditBrokenError:
+        return AuditBrokenError(f"{self._folder}: a line after the last checkpoint was not logged: {why_not}")
+
+    def _pass_over(self, worker: int, place: _Worker, logged: deque[bytes]) -> None:
+        """Go on behind the lines that are in the log already, as far as they are there.
+
+        Raises:
+            AuditBrokenError: the log has others.
+        """
+        folder = worker_folder(self._spool, worker)
         for number in [number for number in segments(folder) if number >= place.segment]:
-            if number > place.segment and count:
+            if number > place.segment and logged:
                 place.segment, place.offset = number, 0
-            while count and (whole := (data := _read(segment_path(folder, number), place.offset)).rfind(b"\n") + 1):
-                lines = data[:whole].split(b"\n")[:-1][:count]
-                place.offset += sum(map(len, lines)) + len(lines)
-                count -= len(lines)
+            while logged and (whole := (data := _read(segment_path(folder, number), place.offset)).rfind(b"\n") + 1):
+                for line in data[:whole].split(b"\n")[:-1][: len(logged)]:
+                    if logged.popleft() != _digest(line):
+                        raise self._strange(f"worker {worker} handed over another one")
+                    place.offset += len(line) + 1
+        if logged and _boot() == self._boot:  # else the end of a spool on a disk was lost with the power
+            raise self._strange(f"worker {worker} has not handed it over")
 
     def _announced(self) -> int:
         """The number of the log's file that workers write for; announced again if a loss of power took it."""
@@ -212,7 +267,7 @@ def _worker_of(line: bytes) -> int | None:
         found = orjson.loads(line).get("worker")
     except (ValueError, AttributeError):
         return None
-    return found if isinstance(found, int) else None
+    return found if type(found) is int else None
 
 
 def _read(path: Path, offset: int) -> bytes:
@@ -232,7 +287,26 @@ def _saved(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        found: dict[str, Any] = orjson.loads(data)
-    except ValueError:
-        raise AuditBrokenError(f"{folder / POSITION} is not what was written there") from None
-    return found
+        found = orjson.loads(data)
+        places = [number for place in found["workers"].values() for number in place]
+        numbers = [found["size"], found["file"], *map(int, found["workers"]), *places]
+        texts = found["spool"], found["boot"]
+        sound = all(type(one) is int and 0 <= one < _MOST for one in numbers) and all(type(one) is str for one in texts)
+        sound = sound and all(len(place) == _PLACE for place in found["workers"].values())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise AuditBrokenError(f"{folder / POSITION} is not what was written there")
+    return dict(found)
+
+
+def _digest(line: bytes) -> bytes:
+    return sha256(line).digest()
+
+
+def _boot() -> str:
+    """What tells the time since the machine was started from others; "" where the system does not say."""
+    try:
+        return read_regular(_BOOT, 64).decode().strip()
+    except OSError:
+        return ""

@@ -148,7 +148,17 @@ def logs_meant(names: Sequence[str], settings_path: Path | None) -> list[Path]:
     folders = {path.parent for path in paths}
     twins = {file.path.with_suffix("") for folder in folders for file in closed_files(folder) if file.is_compressed}
     left = [path for path in paths if path not in twins or path.with_name(f"{path.name}.gz") not in paths]
+    left = [path for path in left if str(path) in names or not _is_strange(path)]
     return sorted(left, key=_changed_at, reverse=True)
+
+
+def _is_strange(path: Path) -> bool:
+    """Whether it is in the folder of a signed log, and none of the files that `authz audit verify` reads."""
+    from authz.audit.layout import CHECKPOINT, OPEN_FILE, closed_files  # noqa: PLC0415 see above
+
+    if path.name == OPEN_FILE or not (path.parent / CHECKPOINT).exists():
+        return False
+    return path not in {file.path for file in closed_files(path.parent)}
 
 
 def _changed_at(path: Path) -> float:

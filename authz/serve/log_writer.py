@@ -22,7 +22,7 @@ from authz.audit.drain import Drain
 from authz.audit.log import AuditLog, Limits
 from authz.audit.outcomes import Outcomes
 from authz.audit.signing import load_keys, origin_of
-from authz.audit.spool import has_writers
+from authz.audit.spool import has_writers, made_spool
 from authz.audit.status import LogStatus, write_status
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.settings import Settings
@@ -69,6 +69,12 @@ class LogWriter:
             keep_bytes=audit.files.keep_bytes or 0,
             keep_seconds=audit.files.keep or 0.0,
         )
+        try:
+            made_spool(self._spool)
+        except OSError as error:
+            hint = "name a folder of your own, or one that is not there yet: `audit.spool`"
+            text = f"records cannot be handed over here: {why(error)}"
+            raise ConfigError([Problem(str(self._spool), 0, 0, text, hint)]) from None
         try:
             self._log = AuditLog(
                 self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=_longest_s(settings)
@@ -194,6 +200,8 @@ class LogWriter:
             try:
                 self._drain.finish()
                 self._outcomes.finish()
+                if not self._has_writers():
+                    self._drain.forget()
                 break
             except OSError as error:
                 self._fail(f"the decision log cannot be written: {why(error)}")

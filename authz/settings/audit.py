@@ -38,6 +38,12 @@ class Files(Section):
     )
     keep: Duration | None = Field(None, ge=60, description="age above which a closed file is removed; default: none is")
 
+    def disagreements(self) -> Iterator[Disagreement]:
+        """A closed file must fit into what is kept, or each would be removed at once."""
+        if self.keep_bytes is not None and self.keep_bytes < self.max_bytes:
+            text = "`keep_bytes` is less than `max_bytes`: each file would be removed as soon as it is closed"
+            yield Disagreement(("keep_bytes",), text, "keep several files", without=(("max_bytes",),))
+
 
 class Audit(Section):
     """The signed log, and what happens when a decision cannot be recorded."""

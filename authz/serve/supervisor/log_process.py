@@ -18,6 +18,7 @@ from authz.system.clock import SystemClock
 from authz.system.threads import Background
 
 _MARGIN_S: Final = 5.0
+_END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class _Ending:
@@ -46,7 +47,9 @@ def run(settings: Settings, context: WorkerContext) -> int:
         writer.begin()
         with contextlib.suppress(OSError):  # the supervisor is gone
             lifeline.sendall(LISTENING)
-        return writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
+        status = writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END)  # one that comes now must not end us badly
+        return status
 
 
 def _follow(lifeline: socket.socket, ending: _Ending) -> None:

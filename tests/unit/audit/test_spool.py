@@ -5,12 +5,15 @@ import errno
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
+from itertools import count
 
 import pytest
 
+from authz.audit import drain
 from authz.audit.drain import POSITION, Drain
 from authz.audit.spool import (
     MOST_SEGMENTS,
@@ -24,6 +27,7 @@ from authz.audit.spool import (
     worker_folder,
     workers,
 )
+from authz.audit.status import LogStatus, write_status
 from authz.core.errors import AuditBrokenError, AuditUnavailableError
 from tests.support.factories.written_logs import findings, lines_of, opened
 from tests.support.rigs.killed_drain import RECORDS, put_all, record
@@ -182,8 +186,10 @@ def test_what_a_worker_left_is_logged_also_when_there_are_fewer_workers_now(plac
     assert of_worker(place / "audit", 0) == [*range(RECORDS), 0]
 
 
-def test_a_spool_that_lost_its_end_with_the_power_loses_and_doubles_nothing_that_comes_after(place):
+def test_a_spool_that_lost_its_end_with_the_power_loses_and_doubles_nothing_that_comes_after(place, monkeypatch):
     """The log is on the disk, a spool there was not yet: its last segment is shorter, or is not there."""
+    boots = count()
+    monkeypatch.setattr(drain, "_boot", lambda: str(next(boots)))
     for lost in ("bytes", "segment", "all", "the announced file"):
         put_all(place / "spool", 0, records=3)
         reader = Reader(place)
@@ -217,6 +223,89 @@ def test_a_spool_that_lost_its_end_with_the_power_loses_and_doubles_nothing_that
         announce(place / "spool", current_file(place / "spool") + 1)  # the next round is in a later file
         reader = Reader(place)
         reader.finish()
+
+
+FORGED = record(0, 66).rstrip(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("forged", "why"),
+    [
+        (FORGED, "worker 0 "),
+        (record(7, 1).rstrip(b"\n"), "no worker has handed it over"),
+        (b"{}", "it is none of a gate"),
+        (b'{"worker":true}', "it is none of a gate"),
+    ],
+)
+@pytest.mark.parametrize("more", [False, True])
+def test_a_line_that_no_worker_has_handed_over_is_not_taken_for_a_record(place, forged, why, more):
+    """Someone who can write to the log's file appends one; it would stand for a record that is then not logged."""
+    reader = Reader(place)
+    put_all(place / "spool", 0, records=3)
+    reader.drain.drain()
+    reader.die()
+    with (place / "audit" / "decisions.jsonl").open("ab") as file:
+        file.write(forged + b"\n")
+    if more:
+        put_all(place / "spool", 0, records=3)
+    with pytest.raises(AuditBrokenError, match=f"a line after the last checkpoint was not logged: {why}"):
+        Reader(place)
+
+
+def test_a_spool_is_not_drained_into_another_log_or_an_older_copy(place):
+    put_all(place / "spool", 0)
+    reader = Reader(place)
+    shutil.copytree(place / "audit", place / "copy")
+    reader.drain.drain()
+    reader.drain.save()
+    write_status(place / "spool", LogStatus(beat=0.0, size=reader.log.size, signed=reader.log.signed))
+    reader.finish()
+    shutil.move(place / "audit", place / "kept")
+    with pytest.raises(AuditBrokenError, match=r"it is another log, or an older copy\. If"):
+        Reader(place)
+    shutil.rmtree(place / "audit")
+    shutil.move(place / "copy", place / "audit")
+    with pytest.raises(AuditBrokenError, match=r"has \d lines, and .* is the spool of one with 1\d"):
+        Reader(place)
+    shutil.rmtree(place / "audit")
+    shutil.move(place / "kept", place / "audit")
+    Reader(place).finish()
+    (place / "audit" / POSITION).unlink()
+    with pytest.raises(AuditBrokenError, match=r"is missing, so what of .* is in the log cannot"):
+        Reader(place)
+    shutil.rmtree(place / "spool")
+    made_spool(place / "spool")
+    Reader(place).finish()
+    assert of_worker(place / "audit", 0) == list(range(RECORDS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"[]", b"{}", b'"x"', b'{"spool":"a","boot":"","size":-1,"file":1,"workers":{}}'),
+        b'{"spool":"a","boot":"","size":1,"file":1,"workers":{"0":[1]}}',
+        b'{"spool":"a","boot":"","size":1,"file":true,"workers":{}}',
+        b'{"spool":"a","boot":"","size":1e30,"file":1,"workers":{}}',
+    ],
+)
+def test_a_position_of_another_form_is_refused(place, text):
+    Reader(place).finish()
+    (place / "audit" / POSITION).write_bytes(text)
+    with pytest.raises(AuditBrokenError, match="is not what was written there"):
+        Reader(place)
+
+
+def test_what_is_in_the_log_can_be_forgotten_and_the_next_worker_goes_on(place):
+    reader = Reader(place)
+    put_all(place / "spool", 0)
+    reader.drain.finish()
+    reader.drain.forget()
+    reader.log.close()
+    folder = worker_folder(place / "spool", 0)
+    assert [segment_path(folder, number).stat().st_size for number in segments(folder)] == [0]
+    put_all(place / "spool", 0)
+    Reader(place).finish()
+    assert of_worker(place / "audit", 0) == [*range(RECORDS)] * 2
 
 
 def test_a_worker_is_refused_while_no_one_reads_and_goes_on_later(place):
