@@ -48,7 +48,11 @@ class Reader:
     def __init__(self, place):
         self.folder = place / "audit"
         self.log = opened(self.folder)
-        self.drain = Drain(place / "spool", self.folder, self.log, SimClock(), turn_s=2)
+        try:
+            self.drain = Drain(place / "spool", self.folder, self.log, SimClock(), turn_s=2)
+        except AuditBrokenError:
+            self.die()
+            raise
 
     def finish(self):
         """Take what is there, and end."""
