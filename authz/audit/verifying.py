@@ -34,6 +34,7 @@ from authz.system.regular_file import read_regular
 _TRIES: Final = 20  # while files are closed, compressed and removed
 _STEP: Final = 64 * WIDTH
 """Leaf hashes that are added to a tree at once."""
+_TORN: Final = "it has no end, and the file was closed: it was put here, or its end was cut off"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +48,8 @@ class Report:
         first: the index of the first record whose line is there.
         lines: how many lines were compared with the tree.
         unsigned: how many whole lines there are after the checkpoint.
-        torn: whether the open file ends within a line: it is being written, or was when a process was killed.
+        torn: whether the open file ends within a line: it is being written, or was when a process was killed. Only the
+            open one may: in a closed one it is a finding.
     """
 
     head: Checkpoint
@@ -128,7 +130,8 @@ def _verified(
     elif finding is None or finding.index is None:
         report.findings.append(tree.together())
     else:
-        report.findings.append(tree.at(finding.index) if lines.are_signed() else finding)
+        is_tile = finding.index < head.size and lines.are_signed()
+        report.findings.append(tree.at(finding.index) if is_tile else finding)
     report.findings += tree.older
     return report
 
@@ -259,19 +262,33 @@ class _Lines:
                 expected = report.first = start
             if start != expected:
                 return _gap(path, start, expected)
-            for number, lines in self._batches(path):
-                differs = self._compare_batch(path, number, expected, lines)
-                if differs is not None:
-                    return differs
-                expected += len(lines)
-            if self._reader.damages:
-                damage = self._reader.damages[0]
-                return Finding(path=path, line=damage.line, index=expected, text=damage.text)
-        expected = max(expected, 0)
-        report.unsigned = max(0, expected - self._size)
-        if expected < self._size:
+            found, expected = self._compare_file(path, expected)
+            if found is not None:
+                return found
+        return self._missing(max(expected, 0))
+
+    def _compare_file(self, path: Path, begin: int) -> tuple[Finding | None, int]:
+        """What is wrong with a file whose first line has the index `begin`, and the index after its last line."""
+        index = begin
+        for number, lines in self._batches(path):
+            differs = self._compare_batch(path, number, index, lines)
+            if differs is not None:
+                return differs, index
+            index += len(lines)
+        if self._reader.damages:
+            damage = self._reader.damages[0]
+            return Finding(path=path, line=damage.line, index=index, text=damage.text), index
+        if self._reader.is_torn and path.name != OPEN_FILE:  # each file ended with a whole line when it was closed
+            return Finding(path=path, line=index - begin + 1, index=index, text=_TORN), index
+        return None, index
+
+    def _missing(self, end: int) -> Finding | None:
+        """What is missing from the log, whose files have all lines up to before `end`."""
+        report = self._report
+        report.unsigned = max(0, end - self._size)
+        if end < self._size:
             text = f"it and all up to record {self._size - 1} are missing"
-            return Finding(path=self._folder / OPEN_FILE, index=expected, text=text)
+            return Finding(path=self._folder / OPEN_FILE, index=end, text=text)
         if report.first > self._dropped:
             text = f"it and all up to record {report.first - 1} are missing, and no entry says that they were removed"
             return Finding(path=self._folder, index=self._dropped, text=text)
@@ -320,7 +337,7 @@ class _Lines:
     def _batches(self, path: Path) -> Iterator[tuple[int, list[bytes]]]:
         for number, lines in self._reader.batches(path):
             if self._reader.is_torn:
-                self._report.torn = True
+                self._report.torn = path.name == OPEN_FILE
                 return
             yield number, lines
 

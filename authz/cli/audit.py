@@ -135,6 +135,7 @@ def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> di
         "records": report.lines,
         "removed": report.first,
         "unsigned": report.unsigned,
+        "torn": report.torn,
         "findings": [
             {"file": str(one.path), "line": one.line, "index": one.index, "text": one.text} for one in report.findings
         ],

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS
+from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS, closed_files
 from authz.cli import main
 from tests.support.factories.audit_logs import LOG, WITNESSES
 from tests.support.factories.written_logs import OTHER, edit, line, opened, written
@@ -167,6 +167,18 @@ def test_lines_that_are_not_signed_yet_are_counted(folder):
     out = run("verify", folder, "--key", KEY)[1]
     assert "note: 1 after the checkpoint are not signed yet" in out
     assert "note: the last line is not complete" in out
+    assert json.loads(run("verify", folder, "--key", KEY, "--json")[1])["torn"] is True
+
+
+def test_a_torn_line_of_a_closed_file_is_broken(folder):
+    path = closed_files(folder)[1].path
+    with path.open("ab") as file:
+        file.write(line(5))
+    status, out, _ = run("verify", folder, "--key", KEY)
+    assert status == 1
+    assert out.startswith(f"broken: {path}:302: record 604: ")
+    assert "not complete" not in out
+    assert json.loads(run("verify", folder, "--key", KEY, "--json")[1])["torn"] is False
 
 
 @pytest.mark.parametrize(
