@@ -146,14 +146,15 @@ def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> di
 @audit.command("prove", short_help="Make a receipt of a decision, for anyone to check.")
 @click.argument("decision", metavar="ID")
 @folder_argument
+@key_option
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt here instead of printing it."
 )
-def prove(decision: str, folder: Path, output: Path | None) -> None:
+def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | None) -> None:
     """Make a receipt of the decision with this ID: a proof that it is in the log.
 
     Anyone checks it with the log's public key alone: `authz audit check-receipt`. Exit status 1: the log has no such
-    decision, or no checkpoint covers it yet.
+    decision, no checkpoint covers it yet, or it is not what was signed. Without --key the keys are those in DIR.
 
     \b
     authz audit prove 926a3e91b7e7441cfa435aae /var/log/authz/audit --output receipt
@@ -162,11 +163,12 @@ def prove(decision: str, folder: Path, output: Path | None) -> None:
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     _must_be_a_log(folder)
+    known = _keys(keys) if keys else _own_keys(folder)
     record = receipts.find(folder, decision)
     if record is None:
         _negative(f"{folder} has no decision {decision!r}, or its file was removed")
     try:
-        made = receipts.prove(folder, record)
+        made = receipts.prove(folder, record, known)
     except AuditBrokenError as error:
         _negative(str(error))
     if output is None:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS, closed_files
 from authz.cli import main
 from tests.support.factories.audit_logs import LOG, WITNESSES
-from tests.support.factories.written_logs import OTHER, edit, line, opened, written
+from tests.support.factories.written_logs import OTHER, edit, forged, line, opened, written
 
 KEY = str(LOG.public)
 ID = f"{250:024x}"
@@ -126,6 +126,43 @@ def test_a_receipt_for_another_key_proves_nothing(folder):
     assert (status, out, err) == (1, "", "broken: receipt: no known key signed the note\n")
     assert json.loads(run("check-receipt", "receipt", "--key", OTHER.public, "--json")[1])["verified"] is False
     assert run("check-receipt", "receipt", "--key", WITNESSES[0].public)[0] == 1
+
+
+def test_an_edited_record_has_no_receipt(folder, tmp_path):
+    path = closed_files(folder)[1].path
+    edit(path, lambda lines: lines.__setitem__(100, line(399, more=1)))
+    refused = f"broken: {path}:101: record 403: the line is not what was logged: it was changed\n"
+    assert run("prove", f"{399:024x}", folder, "--output", "receipt") == (1, "", refused)
+    assert not (tmp_path / "receipt").exists()
+    edit(path, lambda lines: lines.__setitem__(100, b" " + line(399)))
+    status, out, err = run("prove", f"{399:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:101: record 403: it is no line that a log has")
+
+
+def test_a_torn_forged_record_has_no_receipt(folder):
+    path = closed_files(folder)[1].path
+    with path.open("ab") as file:
+        file.write(line(5555))
+    status, out, err = run("prove", f"{5555:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:302: record 604: ")
+
+
+def test_a_record_that_was_changed_with_its_tiles_has_no_receipt(folder):
+    path = closed_files(folder)[1].path
+    edit(path, lambda lines: lines.__setitem__(100, line(399, more=1)))
+    forged(folder)
+    status, out, err = run("prove", f"{399:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:101: record 403: the tiles do not lead from it to the root")
+
+
+def test_a_receipt_has_a_checkpoint_that_the_log_signed(folder):
+    status, out, err = run("prove", ID, folder, "--key", OTHER.public)
+    assert (status, out) == (1, "")
+    assert err == f"broken: {folder / CHECKPOINT}: no known key signed the note\n"
+    assert run("prove", ID, folder, "--key", KEY)[0] == 0
 
 
 def test_a_decision_that_is_not_there_is_not_proved(folder):
