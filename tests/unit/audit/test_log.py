@@ -356,3 +356,17 @@ def test_files_are_for_the_group_and_no_one_else(folder):
     written(folder)
     assert {path.stat().st_mode & 0o027 for path in folder.rglob("*") if path.is_file()} == {0}
     assert folder.stat().st_mode & 0o027 == 0
+
+
+def test_a_link_in_place_of_a_closed_file_is_not_compressed(tmp_path):
+    """The writer may read what the one that put the link there may not."""
+    folder, secret = written(tmp_path / "audit"), tmp_path / "secret"
+    secret.write_text("secret")
+    path = closed_files(folder)[0].path
+    path.unlink()
+    path.symlink_to(secret)
+    log = opened(folder)
+    with pytest.raises(OSError, match="symbolic links"):
+        log.compress()
+    log.close()
+    assert not path.with_name(f"{path.name}.gz").exists()

@@ -1,6 +1,7 @@
 """`authz audit`: real logs; what it prints, how it ends, and what it says about a missing or wrong file."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -241,6 +242,23 @@ def test_a_missing_or_wrong_file_is_an_error(folder, tmp_path, arguments, text):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert text in err
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [(os.mkfifo, "a FIFO"), (lambda path: path.symlink_to("/dev/zero"), "a device"), (os.mkdir, "a folder")],
+)
+def test_what_is_no_file_in_place_of_one_is_an_error_at_once(folder, at, put, kind):
+    """A FIFO would be waited for, and a device read for ever."""
+    path = [*(file.path for file in closed_files(folder)), folder / OPEN_FILE][at]
+    path.unlink()
+    put(path)
+    for command in (["verify", folder, "--key", KEY], ["verify", folder, "--json"], ["prove", "f" * 24, folder]):
+        status, out, err = run(*command)
+        assert (status, out) == (2, "")
+        assert err == f"error: it is {kind}, not a regular file: {path}\n"
 
 
 def test_a_receipt_that_is_none_proves_nothing(folder, tmp_path):
