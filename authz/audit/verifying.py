@@ -46,7 +46,8 @@ class Report:
         signers: which of the given keys have signed it.
         findings: what is wrong, the first bad record first; none if nothing is.
         first: the index of the first record whose line is there.
-        lines: how many lines were compared with the tree.
+        lines: how many lines were compared with the tree; None if that is not what was signed, or not what an older
+            checkpoint signed: then no line is known to be what was logged.
         unsigned: how many whole lines there are after the checkpoint.
         torn: whether the open file ends within a line: it is being written, or was when a process was killed. Only the
             open one may: in a closed one it is a finding.
@@ -56,7 +57,7 @@ class Report:
     signers: frozenset[VerifierKey]
     findings: list[Finding] = field(default_factory=list)
     first: int = 0
-    lines: int = 0
+    lines: int | None = 0
     unsigned: int = 0
     torn: bool = False
 
@@ -125,14 +126,18 @@ def _verified(
     tree = _Tree(folder, head, since)
     lines = _Lines(folder, report, advanced)
     finding = lines.compare()
+    is_signed = tree.is_signed
     if tree.is_signed:
         report.findings += [*([finding] if finding is not None else []), *tree.findings]
     elif finding is None or finding.index is None:
         report.findings.append(tree.together())
+    elif finding.index < head.size and lines.are_signed():
+        report.findings.append(tree.at(finding.index))
+        is_signed = True
     else:
-        is_tile = finding.index < head.size and lines.are_signed()
-        report.findings.append(tree.at(finding.index) if is_tile else finding)
+        report.findings.append(finding)
     report.findings += tree.older
+    report.lines = lines.compared if is_signed and not tree.is_replaced else None
     return report
 
 
@@ -143,10 +148,11 @@ class _Tree:
         is_signed: whether the leaf hashes have the root of the checkpoint.
         findings: tiles of upper levels that do not go with the leaf hashes, if these are signed.
         older: what older checkpoints show.
+        is_replaced: whether an older checkpoint signed other records than these.
     """
 
     def __init__(self, folder: Path, head: Checkpoint, since: Sequence[Older]) -> None:
-        self.is_signed = False
+        self.is_signed = self.is_replaced = False
         self.findings: list[Finding] = []
         self.older: list[Finding] = []
         self._files = TileFiles(folder)
@@ -209,7 +215,7 @@ class _Tree:
         elif roots[size] == one.head.root:
             self._low = max(self._low, size)
         else:
-            self._high = min(self._high, size)
+            self._high, self.is_replaced = min(self._high, size), True
             text = f"the first {size} records of the log are not those of this checkpoint: the log was replaced"
             yield Finding(path=one.path, text=text)
 
@@ -242,12 +248,13 @@ def _hash(tile: bytes, at: int) -> bytes:
 
 
 class _Lines:
-    """The lines of all files, against the leaf hashes in the tiles."""
+    """The lines of all files, against the leaf hashes in the tiles; `compared` is how many have theirs."""
 
     def __init__(self, folder: Path, report: Report, advanced: Callable[[int], None]) -> None:
         self._folder = folder
         self._report = report
         self._size = report.head.size
+        self.compared = 0
         self._tiles = TileFiles(folder)
         self._reader = LogReader(advanced)
         # The index after the last record that an entry says is removed. Entries about those before may be removed too.
@@ -302,7 +309,7 @@ class _Lines:
             except AuditBrokenError as error:
                 return Finding(path=path, line=number, index=index, text=f"it cannot be compared: {error}")
         differs = compare(lines, leaves, path=path, line=number, index=index)
-        self._report.lines += len(leaves) // HASH_BYTES if differs is None else differs.line - number
+        self.compared += len(leaves) // HASH_BYTES if differs is None else differs.line - number
         if self._report.first:
             for line in lines[: len(leaves) // HASH_BYTES]:
                 self._learn(line)

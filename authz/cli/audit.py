@@ -109,8 +109,10 @@ def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> 
     """The report for a terminal."""
     yield from (f"{click.style('broken', fg='red')}: {finding}" for finding in report.findings)
     head = report.head
-    count = "1 record" if report.lines == 1 else f"{report.lines:,} records"
-    if report.findings:
+    count = "1 record" if report.lines == 1 else f"{report.lines or 0:,} records"
+    if report.lines is None:
+        yield f"no record is known to be what {head.origin} signed"
+    elif report.findings:
         yield f"{count} up to there are what {head.origin} signed"
     else:
         yield f"{click.style('verified', fg='green')}: {count} of {head.origin}, checkpoint of {head.size:,}"

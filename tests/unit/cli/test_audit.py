@@ -93,6 +93,34 @@ def test_a_log_that_was_rolled_back_is_found_with_a_checkpoint(folder, tmp_path)
     assert out.startswith("broken: kept: the log had 909 records, and has 906 now: it was cut or rolled back\n")
 
 
+def assert_no_count(folder, *options):
+    status, out, _ = run("verify", folder, "--key", KEY, *options)
+    assert status == 1
+    assert out.startswith("broken: ")
+    assert "up to there" not in out
+    assert "no record is known to be what gate.example/audit/eu-1 signed\n" in out
+    assert json.loads(run("verify", folder, "--key", KEY, *options, "--json")[1])["records"] is None
+
+
+def test_no_record_is_counted_as_signed_where_the_tiles_are_not(folder, tmp_path):
+    """The files of another log beside the checkpoint of this one."""
+    head = (folder / CHECKPOINT).read_bytes()
+    other = written(tmp_path / "other", [200, 400, 300])
+    (other / CHECKPOINT).write_bytes(head)
+    assert_no_count(other)
+    edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(9, line(5)))
+    forged(folder)
+    assert_no_count(folder)
+    edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(20, line(5)))
+    assert_no_count(folder)
+
+
+def test_no_record_of_a_log_that_was_replaced_is_counted(folder, tmp_path):
+    other = written(tmp_path / "other", [200, 500, 300])
+    (tmp_path / "kept").write_text(run("checkpoint", folder)[1])
+    assert_no_count(other, "--since", "kept")
+
+
 @pytest.mark.parametrize("option", [["--key", str(OTHER.public)], ["--key", str(WITNESSES[0].public)]])
 def test_a_log_of_another_key_is_broken(folder, option):
     status, out, err = run("verify", folder, *option)
