@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS, closed_files
 from authz.cli import main
-from tests.support.factories.audit_logs import LOG, WITNESSES
+from tests.support.factories.audit_logs import LOG, WITNESSES, Key
 from tests.support.factories.written_logs import OTHER, edit, forged, line, opened, written
 
 KEY = str(LOG.public)
@@ -121,11 +121,22 @@ def test_no_record_of_a_log_that_was_replaced_is_counted(folder, tmp_path):
     assert_no_count(other, "--since", "kept")
 
 
-@pytest.mark.parametrize("option", [["--key", str(OTHER.public)], ["--key", str(WITNESSES[0].public)]])
-def test_a_log_of_another_key_is_broken(folder, option):
+OTHER_NAME = "the log is of gate.example/audit/eu-1, and the key is of"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (OTHER, "no known key signed the note"),
+        (WITNESSES[0], f"{OTHER_NAME} witness.example/w0"),
+        (Key("gate.example/audit/eu-2", 1), f"{OTHER_NAME} gate.example/audit/eu-2"),
+    ],
+)
+def test_a_log_of_another_key_is_broken(folder, key, text):
+    option = ["--key", str(key.public)]
     status, out, err = run("verify", folder, *option)
     assert (status, out) == (1, "")
-    assert err == f"broken: {folder / CHECKPOINT}: no known key signed the note\n"
+    assert err == f"broken: {folder / CHECKPOINT}: {text}\n"
     assert json.loads(run("verify", folder, *option, "--json")[1])["verified"] is False
 
 
