@@ -100,6 +100,9 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         before=closed[-1].path.name if closed else "",
     )
     _read_open_file(folder / OPEN_FILE, found, tiles)
+    if closed and closed[-1].first >= frontier.size:
+        text = f"by its name it begins with record {closed[-1].first}, and the log has {frontier.size}"
+        raise _broken(Finding(path=closed[-1].path, text=f"it is not of this log: {text}"))
     if found.first == head.size and not found.bytes:
         end = closed[-1].first + sum(len(lines) for _, lines in LogReader().batches(closed[-1].path)) if closed else 0
         if end != head.size:

@@ -129,9 +129,9 @@ def _verified(
     is_signed = tree.is_signed
     if tree.is_signed:
         report.findings += [*([finding] if finding is not None else []), *tree.findings]
-    elif finding is None or finding.index is None:
+    elif finding is None:
         report.findings.append(tree.together())
-    elif finding.index < head.size and lines.are_signed():
+    elif finding.index is not None and finding.index < head.size and lines.are_signed():
         report.findings.append(tree.at(finding.index))
         is_signed = True
     else:
@@ -265,6 +265,9 @@ class _Lines:
         report, expected = self._report, -1
         for path, first in self._files():
             start = max(expected, 0) if first is None else first
+            if start != expected and path.name != OPEN_FILE and self._is_strange(path, start, expected):
+                text = f"it is not of this log: by its name it begins with record {start}, and the log has no such file"
+                return Finding(path=path, text=text)
             if expected < 0:
                 expected = report.first = start
             if start != expected:
@@ -273,6 +276,13 @@ class _Lines:
             if found is not None:
                 return found
         return self._missing(max(expected, 0))
+
+    def _is_strange(self, path: Path, start: int, expected: int) -> bool:
+        """Whether a closed file that does not follow another one is none: empty, or behind the open one's begin."""
+        current = self._folder / OPEN_FILE
+        opened = self._said(current) if current.exists() else None
+        end = self._size if opened is None else opened
+        return start > end or (expected >= 0 and not path.stat().st_size)
 
     def _compare_file(self, path: Path, begin: int) -> tuple[Finding | None, int]:
         """What is wrong with a file whose first line has the index `begin`, and the index after its last line."""
