@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from authz.core.audit.keys import VerifierKey
 
 _MOST_KEY_BYTES: Final = 64 * 1024
+_MOST_NAMES: Final = 10  # in a note
 _CANNOT_KNOW: Final = (
     "cannot know whether the end of the log was cut, or an older copy put in its place: give --since CHECKPOINT, a"
     " checkpoint that was kept elsewhere"
@@ -85,7 +86,7 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
     authz audit verify /var/log/authz/audit --key keys.txt --since monday.checkpoint
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz.audit import verifying  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
-    from authz.audit.layout import OPEN_FILE, closed_files  # noqa: PLC0415 see above
+    from authz.audit.layout import OPEN_FILE, closed_files, others  # noqa: PLC0415 see above
 
     _must_be_a_log(folder)
     known = _keys(keys) if keys else _own_keys(folder)
@@ -97,12 +98,19 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
             report = verifying.verify(folder, known, since=older, advanced=bar.update)
     except AuditBrokenError as error:
         _negative(str(error), as_json=as_json, trusted_key=bool(keys))
-    notes = [*([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
+    notes = [*_not_of_the_log(others(folder)), *([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
     if as_json:
         click.echo(orjson.dumps(_as_json(report, notes, trusted_key=bool(keys))).decode())
     else:
         click.echo("\n".join(_lines(report, older, notes)))
     click.get_current_context().exit(1 if report.findings else 0)
+
+
+def _not_of_the_log(names: Sequence[str]) -> Iterator[str]:
+    """The note about files that were not read."""
+    if names:
+        more = f", and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        yield one_line(f"not part of the log: {', '.join(names[:_MOST_NAMES])}{more}")
 
 
 def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.audit.layout import closed_files, closed_name
+from authz.audit.layout import closed_files, closed_name, others
 from authz.audit.verifying import verify
 from authz.core.errors import AuditBrokenError
 from tests.support.factories.audit_logs import LOG
@@ -66,3 +66,15 @@ def test_a_writer_names_a_file_behind_the_log(folder, first):
     assert str(caught.value) == f"{path}: {text}"
     path.unlink()
     opened(folder).close()
+
+
+def test_what_looks_like_a_file_of_the_log_and_is_none_is_listed(folder):
+    """The last one is there in both forms: the compressed one is read."""
+    assert others(folder) == []
+    (folder / ".decisions-00000000000000000303.jsonl.gz.0123456789abcdef.draft").touch()
+    (folder / "spool-position").touch()
+    assert others(folder) == []
+    names = ["DECISIONS.JSONL", "decisions-1.jsonl", "decisions.jsonl.1", "decisions.jsonl.gz", "evil.jsonl"]
+    for name in [*names, closed_name(303) + ".gz"]:
+        (folder / name).touch()
+    assert others(folder) == sorted([*names, closed_name(303)])

@@ -247,6 +247,21 @@ def test_lines_that_are_not_signed_yet_are_counted(folder):
     assert json.loads(run("verify", folder, "--key", KEY, "--json")[1])["torn"] is True
 
 
+def test_files_beside_the_log_are_named_and_change_no_result(folder):
+    for name in ("evil.jsonl", "decisions.jsonl.1", "decisions-1.jsonl", "a\nb.jsonl"):
+        (folder / name).write_bytes(line(5) + b"\n")
+    note = "not part of the log: a\\nb.jsonl, decisions-1.jsonl, decisions.jsonl.1, evil.jsonl"
+    status, out, _ = run("verify", folder, "--key", KEY)
+    assert status == 0
+    assert f"note: {note}\n" in out
+    status, out, _ = run("verify", folder, "--key", KEY, "--json")
+    assert (status, json.loads(out)["verified"]) == (0, True)
+    assert note in json.loads(out)["notes"]
+    for number in range(20):
+        (folder / f"a{number:02}.jsonl").touch()
+    assert "a08.jsonl, and 14 more\n" in run("verify", folder, "--key", KEY)[1]
+
+
 def test_a_torn_line_of_a_closed_file_is_broken(folder):
     path = closed_files(folder)[1].path
     with path.open("ab") as file:
