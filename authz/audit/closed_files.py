@@ -42,7 +42,7 @@ def compress_one(folder: Path) -> Path | None:
 def _gzip(path: Path) -> Iterator[bytes]:
     """The compressed bytes. They follow from the content alone: no name and no time is in them."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    descriptor = open_regular(path)
+    descriptor = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)  # a link may lead out of the log
     with os.fdopen(descriptor, "rb") as file:
         while data := file.read(_CHUNK):
             yield packer.compress(data)

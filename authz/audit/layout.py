@@ -25,6 +25,8 @@ FILE_MODE: Final = 0o640
 
 _GZ: Final = ".gz"
 _closed: Final = re.compile(r"decisions-([0-9]{20})\.jsonl(\.gz)?").fullmatch
+_looks_like_one: Final = re.compile(r"decisions|.*\.jsonl", re.IGNORECASE | re.DOTALL).match
+_is_draft: Final = re.compile(r"\.decisions-[0-9]{20}\.jsonl\.gz\.[0-9a-f]+\.draft").fullmatch
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,6 +65,19 @@ def closed_files(folder: Path) -> list[ClosedFile]:
             first = int(match[1])
             found[first] = ClosedFile(first, path)
     return [found[first] for first in sorted(found)]
+
+
+def others(folder: Path) -> list[str]:
+    """The names that look like a log's file and are none: who reads every log in the folder would read these too.
+
+    Of a closed file that is there in both forms, the other one is among them. Drafts are not: a writer makes them.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    known = {OPEN_FILE, *(file.path.name for file in closed_files(folder))}
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in known and _looks_like_one(name) and not _is_draft(name)]
 
 
 def is_a_log(folder: Path) -> bool:

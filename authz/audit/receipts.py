@@ -2,18 +2,21 @@
 
 Law 1: the receipt has the record's entry in its extra data, so that one file is enough. That is only what is to be
 checked: the proof says whether it is true.
-Law 2: only records that the checkpoint covers have a receipt.
+Law 2: only records that the checkpoint covers have a receipt, and a receipt is checked before it is handed out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from authz.audit.comparing import Finding, compare
 from authz.audit.layout import CHECKPOINT
 from authz.audit.reading import files_of
+from authz.audit.signing import read_signed
 from authz.audit.tile_files import TileFiles
 from authz.core.audit import note, proving, receipt
-from authz.core.audit.checkpoint import Checkpoint, Trust
+from authz.core.audit.checkpoint import Trust
 from authz.core.audit.entry import entry_of
 from authz.core.audit.keys import VerifierKey
 from authz.core.audit.receipt import Receipt
@@ -28,10 +31,12 @@ MOST_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A line of the log, and its index from 0."""
+    """A line of the log, its index from 0, and where it was found: a file, and the line's number from 1."""
 
     index: int
     line: bytes
+    path: Path
+    number: int
 
 
 def find(folder: Path, decision: str) -> Record | None:
@@ -45,7 +50,7 @@ def find(folder: Path, decision: str) -> Record | None:
         for number, lines in LogReader().batches(path):
             for at, line in enumerate(lines):
                 if wanted in line and _is_of(line, decision):
-                    return Record(first + number - 1 + at, line)
+                    return Record(first + number - 1 + at, line, path, number + at)
     return None
 
 
@@ -54,22 +59,37 @@ def _is_of(line: bytes, decision: str) -> bool:
     return isinstance(parts, DecisionParts) and parts.id == decision
 
 
-def prove(folder: Path, record: Record) -> bytes:
-    """The receipt of a record, with the log's last checkpoint.
+def prove(folder: Path, record: Record, keys: Sequence[VerifierKey]) -> bytes:
+    """The receipt of a record, with the log's last checkpoint: one that proves it.
 
     Raises:
-        AuditBrokenError: the checkpoint does not cover the record yet, or the tiles do not prove it.
+        AuditBrokenError: none of the keys signed the checkpoint, it does not cover the record yet, or the record or the
+            tiles are not what was signed.
         OSError: something cannot be read.
     """
     data = read_regular(folder / CHECKPOINT, note.MOST_BYTES)
-    head = Checkpoint.parse(note.parse(data).text)
+    try:
+        head, signers = read_signed(data, keys)
+    except AuditBrokenError as error:
+        raise AuditBrokenError(f"{folder / CHECKPOINT}: {error}") from None
     if record.index >= head.size:
         raise AuditBrokenError(
             f"record {record.index} is newer than the last checkpoint, which covers {head.size}: wait for the next one"
         )
+    tiles = TileFiles(folder)
+    leaf = tiles.leaves(record.index, record.index + 1, head.size)
+    differs = compare([record.line], leaf, path=record.path, line=record.number, index=record.index)
+    if differs is not None:
+        raise AuditBrokenError(str(differs))
     entry = entry_of(record.line)
-    proof = proving.inclusion(record.index, head.size, TileFiles(folder).read)
-    return receipt.write(Receipt(record.index, proof, data, entry))
+    made = receipt.write(Receipt(record.index, proving.inclusion(record.index, head.size, tiles.read), data, entry))
+    try:
+        receipt.verify(made, entry, Trust(log=min(signers, key=str)))
+    except AuditBrokenError:
+        text = "the tiles do not lead from it to the root that the checkpoint signed: `authz audit verify` says more"
+        found = Finding(path=record.path, line=record.number, index=record.index, text=text)
+        raise AuditBrokenError(str(found)) from None
+    return made
 
 
 def check(data: bytes, key: VerifierKey, line: bytes | None = None) -> tuple[receipt.Proved, bytes]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from authz.audit.comparing import Finding, compare
 from authz.audit.layout import CHECKPOINT, OPEN_FILE, closed_files, is_a_log
-from authz.audit.signing import read_signed
+from authz.audit.signing import OtherLogError, read_signed
 from authz.audit.tile_files import TileEdge, TileFiles
 from authz.audit.verifying import first_index, verify
 from authz.core.audit import note
@@ -24,6 +24,10 @@ from authz.ops.log_reader import LogReader
 from authz.system.regular_file import read_regular
 
 _KEY_HINT: Final = "after a change of keys, name the old one behind the new one"
+_NAME_HINT: Final = (
+    "a log is continued under its own name only, the host of `assertion.issuer` and `gate`: set these as they were, or"
+    " move the folder away to begin a new log"
+)
 _HINT: Final = "move the folder away to begin a new log"
 
 
@@ -82,7 +86,8 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         data = read_regular(path, note.MOST_BYTES)
         head, _ = read_signed(data, keys)
     except AuditBrokenError as error:
-        raise AuditBrokenError(f"{path}: {error} ({_KEY_HINT})") from None
+        hint = _NAME_HINT if isinstance(error, OtherLogError) else _KEY_HINT
+        raise AuditBrokenError(f"{path}: {error} ({hint})") from None
     tiles = TileFiles(folder)
     frontier = _frontier(folder, head, keys)
     closed = closed_files(folder)
@@ -95,6 +100,9 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         before=closed[-1].path.name if closed else "",
     )
     _read_open_file(folder / OPEN_FILE, found, tiles)
+    if closed and closed[-1].first >= frontier.size:
+        text = f"by its name it begins with record {closed[-1].first}, and the log has {frontier.size}"
+        raise _broken(Finding(path=closed[-1].path, text=f"it is not of this log: {text}"))
     if found.first == head.size and not found.bytes:
         end = closed[-1].first + sum(len(lines) for _, lines in LogReader().batches(closed[-1].path)) if closed else 0
         if end != head.size:

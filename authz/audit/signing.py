@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz.core.audit import note
 from authz.core.audit.checkpoint import Checkpoint
-from authz.core.audit.keys import Sign, SignatureType, VerifierKey
+from authz.core.audit.keys import MOST_NAME_BYTES, Sign, SignatureType, VerifierKey
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.core.urls import Url
 from authz.system.regular_file import read_secret, why
@@ -27,6 +27,10 @@ from authz.system.whole_file import write_whole
 log = logging.getLogger(__name__)
 
 _HINT: Final = "make one: openssl genpkey -algorithm ed25519"
+
+
+class OtherLogError(AuditBrokenError):
+    """A checkpoint is of a log of another name than the keys are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,25 @@ def read_signed(data: bytes, keys: Iterable[VerifierKey]) -> tuple[Checkpoint, f
     """The checkpoint in a note, and which of these keys have signed it: one at least.
 
     Raises:
+        OtherLogError: none of the keys has the name of the log.
         AuditBrokenError: it is malformed, none of the keys has signed it, or one of them wrongly.
     """
+    known = tuple(keys)
     read = note.parse(data)
-    by = note.verify(read, keys)
     head = Checkpoint.parse(read.text)
+    names = sorted({key.name for key in known})
+    if names and head.origin not in names:
+        raise OtherLogError(
+            f"the log is of {head.origin[:MOST_NAME_BYTES]}, and the {_of(known)} of {', '.join(names)}"
+        )
+    by = note.verify(read, known)
     if any(key.name != head.origin or key.type is not SignatureType.ED25519 for key in by):
         raise AuditBrokenError("the checkpoint is of another log")
     return head, frozenset(by)
+
+
+def _of(keys: Sequence[VerifierKey]) -> str:
+    return "key is" if len(keys) == 1 else "keys are"
 
 
 def _generated() -> bytes:

@@ -34,6 +34,7 @@ from authz.system.regular_file import read_regular
 _TRIES: Final = 20  # while files are closed, compressed and removed
 _STEP: Final = 64 * WIDTH
 """Leaf hashes that are added to a tree at once."""
+_TORN: Final = "it has no end, and the file was closed: it was put here, or its end was cut off"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,16 +46,18 @@ class Report:
         signers: which of the given keys have signed it.
         findings: what is wrong, the first bad record first; none if nothing is.
         first: the index of the first record whose line is there.
-        lines: how many lines were compared with the tree.
+        lines: how many lines were compared with the tree; None if that is not what was signed, or not what an older
+            checkpoint signed: then no line is known to be what was logged.
         unsigned: how many whole lines there are after the checkpoint.
-        torn: whether the open file ends within a line: it is being written, or was when a process was killed.
+        torn: whether the open file ends within a line: it is being written, or was when a process was killed. Only the
+            open one may: in a closed one it is a finding.
     """
 
     head: Checkpoint
     signers: frozenset[VerifierKey]
     findings: list[Finding] = field(default_factory=list)
     first: int = 0
-    lines: int = 0
+    lines: int | None = 0
     unsigned: int = 0
     torn: bool = False
 
@@ -123,13 +126,18 @@ def _verified(
     tree = _Tree(folder, head, since)
     lines = _Lines(folder, report, advanced)
     finding = lines.compare()
+    is_signed = tree.is_signed
     if tree.is_signed:
         report.findings += [*([finding] if finding is not None else []), *tree.findings]
-    elif finding is None or finding.index is None:
+    elif finding is None:
         report.findings.append(tree.together())
+    elif finding.index is not None and finding.index < head.size and lines.are_signed():
+        report.findings.append(tree.at(finding.index))
+        is_signed = True
     else:
-        report.findings.append(tree.at(finding.index) if lines.are_signed() else finding)
+        report.findings.append(finding)
     report.findings += tree.older
+    report.lines = lines.compared if is_signed and not tree.is_replaced else None
     return report
 
 
@@ -140,10 +148,11 @@ class _Tree:
         is_signed: whether the leaf hashes have the root of the checkpoint.
         findings: tiles of upper levels that do not go with the leaf hashes, if these are signed.
         older: what older checkpoints show.
+        is_replaced: whether an older checkpoint signed other records than these.
     """
 
     def __init__(self, folder: Path, head: Checkpoint, since: Sequence[Older]) -> None:
-        self.is_signed = False
+        self.is_signed = self.is_replaced = False
         self.findings: list[Finding] = []
         self.older: list[Finding] = []
         self._files = TileFiles(folder)
@@ -206,7 +215,7 @@ class _Tree:
         elif roots[size] == one.head.root:
             self._low = max(self._low, size)
         else:
-            self._high = min(self._high, size)
+            self._high, self.is_replaced = min(self._high, size), True
             text = f"the first {size} records of the log are not those of this checkpoint: the log was replaced"
             yield Finding(path=one.path, text=text)
 
@@ -239,12 +248,13 @@ def _hash(tile: bytes, at: int) -> bytes:
 
 
 class _Lines:
-    """The lines of all files, against the leaf hashes in the tiles."""
+    """The lines of all files, against the leaf hashes in the tiles; `compared` is how many have theirs."""
 
     def __init__(self, folder: Path, report: Report, advanced: Callable[[int], None]) -> None:
         self._folder = folder
         self._report = report
         self._size = report.head.size
+        self.compared = 0
         self._tiles = TileFiles(folder)
         self._reader = LogReader(advanced)
         # The index after the last record that an entry says is removed. Entries about those before may be removed too.
@@ -255,23 +265,47 @@ class _Lines:
         report, expected = self._report, -1
         for path, first in self._files():
             start = max(expected, 0) if first is None else first
+            if start != expected and path.name != OPEN_FILE and self._is_strange(path, start, expected):
+                text = f"it is not of this log: by its name it begins with record {start}, and the log has no such file"
+                return Finding(path=path, text=text)
             if expected < 0:
                 expected = report.first = start
             if start != expected:
                 return _gap(path, start, expected)
-            for number, lines in self._batches(path):
-                differs = self._compare_batch(path, number, expected, lines)
-                if differs is not None:
-                    return differs
-                expected += len(lines)
-            if self._reader.damages:
-                damage = self._reader.damages[0]
-                return Finding(path=path, line=damage.line, index=expected, text=damage.text)
-        expected = max(expected, 0)
-        report.unsigned = max(0, expected - self._size)
-        if expected < self._size:
+            found, expected = self._compare_file(path, expected)
+            if found is not None:
+                return found
+        return self._missing(max(expected, 0))
+
+    def _is_strange(self, path: Path, start: int, expected: int) -> bool:
+        """Whether a closed file that does not follow another one is none: empty, or behind the open one's begin."""
+        current = self._folder / OPEN_FILE
+        opened = self._said(current) if current.exists() else None
+        end = self._size if opened is None else opened
+        return start > end or (expected >= 0 and not path.stat().st_size)
+
+    def _compare_file(self, path: Path, begin: int) -> tuple[Finding | None, int]:
+        """What is wrong with a file whose first line has the index `begin`, and the index after its last line."""
+        index = begin
+        for number, lines in self._batches(path):
+            differs = self._compare_batch(path, number, index, lines)
+            if differs is not None:
+                return differs, index
+            index += len(lines)
+        if self._reader.damages:
+            damage = self._reader.damages[0]
+            return Finding(path=path, line=damage.line, index=index, text=damage.text), index
+        if self._reader.is_torn and path.name != OPEN_FILE:  # each file ended with a whole line when it was closed
+            return Finding(path=path, line=index - begin + 1, index=index, text=_TORN), index
+        return None, index
+
+    def _missing(self, end: int) -> Finding | None:
+        """What is missing from the log, whose files have all lines up to before `end`."""
+        report = self._report
+        report.unsigned = max(0, end - self._size)
+        if end < self._size:
             text = f"it and all up to record {self._size - 1} are missing"
-            return Finding(path=self._folder / OPEN_FILE, index=expected, text=text)
+            return Finding(path=self._folder / OPEN_FILE, index=end, text=text)
         if report.first > self._dropped:
             text = f"it and all up to record {report.first - 1} are missing, and no entry says that they were removed"
             return Finding(path=self._folder, index=self._dropped, text=text)
@@ -285,7 +319,7 @@ class _Lines:
             except AuditBrokenError as error:
                 return Finding(path=path, line=number, index=index, text=f"it cannot be compared: {error}")
         differs = compare(lines, leaves, path=path, line=number, index=index)
-        self._report.lines += len(leaves) // HASH_BYTES if differs is None else differs.line - number
+        self.compared += len(leaves) // HASH_BYTES if differs is None else differs.line - number
         if self._report.first:
             for line in lines[: len(leaves) // HASH_BYTES]:
                 self._learn(line)
@@ -320,7 +354,7 @@ class _Lines:
     def _batches(self, path: Path) -> Iterator[tuple[int, list[bytes]]]:
         for number, lines in self._reader.batches(path):
             if self._reader.is_torn:
-                self._report.torn = True
+                self._report.torn = path.name == OPEN_FILE
                 return
             yield number, lines
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from authz.core.audit.keys import VerifierKey
 
 _MOST_KEY_BYTES: Final = 64 * 1024
+_MOST_NAMES: Final = 10  # in a note
 _CANNOT_KNOW: Final = (
     "cannot know whether the end of the log was cut, or an older copy put in its place: give --since CHECKPOINT, a"
     " checkpoint that was kept elsewhere"
@@ -85,7 +86,7 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
     authz audit verify /var/log/authz/audit --key keys.txt --since monday.checkpoint
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz.audit import verifying  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
-    from authz.audit.layout import OPEN_FILE, closed_files  # noqa: PLC0415 see above
+    from authz.audit.layout import OPEN_FILE, closed_files, others  # noqa: PLC0415 see above
 
     _must_be_a_log(folder)
     known = _keys(keys) if keys else _own_keys(folder)
@@ -97,7 +98,7 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
             report = verifying.verify(folder, known, since=older, advanced=bar.update)
     except AuditBrokenError as error:
         _negative(str(error), as_json=as_json, trusted_key=bool(keys))
-    notes = [*([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
+    notes = [*_not_of_the_log(others(folder)), *([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
     if as_json:
         click.echo(orjson.dumps(_as_json(report, notes, trusted_key=bool(keys))).decode())
     else:
@@ -105,12 +106,21 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
     click.get_current_context().exit(1 if report.findings else 0)
 
 
+def _not_of_the_log(names: Sequence[str]) -> Iterator[str]:
+    """The note about files that were not read."""
+    if names:
+        more = f", and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        yield one_line(f"not part of the log: {', '.join(names[:_MOST_NAMES])}{more}")
+
+
 def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> Iterator[str]:
     """The report for a terminal."""
     yield from (f"{click.style('broken', fg='red')}: {finding}" for finding in report.findings)
     head = report.head
-    count = "1 record" if report.lines == 1 else f"{report.lines:,} records"
-    if report.findings:
+    count = "1 record" if report.lines == 1 else f"{report.lines or 0:,} records"
+    if report.lines is None:
+        yield f"no record is known to be what {head.origin} signed"
+    elif report.findings:
         yield f"{count} up to there are what {head.origin} signed"
     else:
         yield f"{click.style('verified', fg='green')}: {count} of {head.origin}, checkpoint of {head.size:,}"
@@ -135,6 +145,7 @@ def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> di
         "records": report.lines,
         "removed": report.first,
         "unsigned": report.unsigned,
+        "torn": report.torn,
         "findings": [
             {"file": str(one.path), "line": one.line, "index": one.index, "text": one.text} for one in report.findings
         ],
@@ -145,14 +156,15 @@ def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> di
 @audit.command("prove", short_help="Make a receipt of a decision, for anyone to check.")
 @click.argument("decision", metavar="ID")
 @folder_argument
+@key_option
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt here instead of printing it."
 )
-def prove(decision: str, folder: Path, output: Path | None) -> None:
+def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | None) -> None:
     """Make a receipt of the decision with this ID: a proof that it is in the log.
 
     Anyone checks it with the log's public key alone: `authz audit check-receipt`. Exit status 1: the log has no such
-    decision, or no checkpoint covers it yet.
+    decision, no checkpoint covers it yet, or it is not what was signed. Without --key the keys are those in DIR.
 
     \b
     authz audit prove 926a3e91b7e7441cfa435aae /var/log/authz/audit --output receipt
@@ -161,11 +173,12 @@ def prove(decision: str, folder: Path, output: Path | None) -> None:
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     _must_be_a_log(folder)
+    known = _keys(keys) if keys else _own_keys(folder)
     record = receipts.find(folder, decision)
     if record is None:
         _negative(f"{folder} has no decision {decision!r}, or its file was removed")
     try:
-        made = receipts.prove(folder, record)
+        made = receipts.prove(folder, record, known)
     except AuditBrokenError as error:
         _negative(str(error))
     if output is None:

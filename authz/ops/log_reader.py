@@ -7,6 +7,7 @@ within a line, and a line that is too long, are reported with their places; the 
 import bz2
 import glob
 import lzma
+import os
 import re
 import stat
 import zlib
@@ -17,6 +18,7 @@ from types import MappingProxyType
 from typing import IO, Final, Protocol
 
 from authz.core.errors import ConfigError, Problem
+from authz.system.regular_file import open_regular
 
 LONGEST_LINE: Final = 4 * 1024 * 1024
 """Bytes: an identity entry has all groups of the largest token, each character escaped."""
@@ -194,7 +196,7 @@ class LogReader:
         """The lines of a file, without their newlines, with their numbers from 1; the last one may have had none.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is none: a FIFO, a device.
         """
         for number, lines in self.batches(path):
             yield from enumerate(lines, number)
@@ -203,7 +205,7 @@ class LogReader:
         """As `lines`, many at a time, each time with the number of the first; a line without a newline is alone.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is none: a FIFO, a device.
         """
         number, begun, skipping = 1, b"", False
         self.is_torn = False
@@ -229,7 +231,7 @@ class LogReader:
             yield number, [begun]
 
     def _chunks(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             magic = file.read(_MAGIC)
             file.seek(0)
             opener = next((opener for start, opener in _KINDS.items() if magic.startswith(start)), None)

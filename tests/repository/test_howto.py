@@ -20,7 +20,7 @@ from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
 from tests.support.factories.asked_logs import story
 from tests.support.factories.decision_logs import day_of
-from tests.support.factories.written_logs import checkpoint_of, copied, edit, line, written
+from tests.support.factories.written_logs import KEY, checkpoint_of, copied, edit, line, written
 
 PARTS = {
     "filters.http.ext_authz": "inbound:",
@@ -89,7 +89,7 @@ def signed_logs(folder):
     (folder / "monday.checkpoint").write_bytes(checkpoint_of(monday))
     (folder / "today.checkpoint").write_bytes(checkpoint_of(log))
     (folder / "keys.txt").write_bytes((log / "verifier-keys").read_bytes())
-    (folder / "receipt").write_bytes(receipts.prove(log, receipts.find(log, f"{250:024x}")))
+    (folder / "receipt").write_bytes(receipts.prove(log, receipts.find(log, f"{250:024x}"), [KEY.public]))
 
 
 @pytest.mark.parametrize(

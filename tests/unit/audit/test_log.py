@@ -10,12 +10,12 @@ import pytest
 from authz.audit.closed_files import compress_one
 from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS, closed_files
 from authz.audit.log import Limits
-from authz.audit.signing import read_signed
+from authz.audit.signing import LogKey, read_signed
 from authz.audit.tile_files import TileFiles
 from authz.core.audit import proving
 from authz.core.audit.entry import entry_of, line_hashes
 from authz.core.errors import AuditBrokenError, ConfigError
-from tests.support.factories.audit_logs import LOG, StoredLog
+from tests.support.factories.audit_logs import LOG, Key, StoredLog
 from tests.support.factories.written_logs import (
     KEY,
     NEXT_KEY,
@@ -286,6 +286,19 @@ def test_a_log_that_a_foreign_key_signed_is_not_continued(folder):
     opened(folder).close()
 
 
+def test_a_log_is_not_continued_under_another_name(folder):
+    """The gate or the issuer was renamed: no old key would help."""
+    opened(folder).close()
+    renamed = Key("gate.example/audit/eu-2", 1)
+    with pytest.raises(AuditBrokenError) as caught:
+        opened(folder, keys=(LogKey(renamed.public, renamed.sign),))
+    text = (
+        "the log is of gate.example/audit/eu-1, and the key is of gate.example/audit/eu-2 (a log is continued under its"
+    )
+    assert str(caught.value).startswith(f"{folder / CHECKPOINT}: {text}")
+    assert "change of keys" not in str(caught.value)
+
+
 def test_a_line_longer_than_an_entry_is_stored_whole(folder):
     """An identity entry of a user with very many groups: the tree has its length and hash."""
     long = line(0, 70_000)
@@ -356,3 +369,17 @@ def test_files_are_for_the_group_and_no_one_else(folder):
     written(folder)
     assert {path.stat().st_mode & 0o027 for path in folder.rglob("*") if path.is_file()} == {0}
     assert folder.stat().st_mode & 0o027 == 0
+
+
+def test_a_link_in_place_of_a_closed_file_is_not_compressed(tmp_path):
+    """The writer may read what the one that put the link there may not."""
+    folder, secret = written(tmp_path / "audit"), tmp_path / "secret"
+    secret.write_text("secret")
+    path = closed_files(folder)[0].path
+    path.unlink()
+    path.symlink_to(secret)
+    log = opened(folder)
+    with pytest.raises(OSError, match="symbolic links"):
+        log.compress()
+    log.close()
+    assert not path.with_name(f"{path.name}.gz").exists()

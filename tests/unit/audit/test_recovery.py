@@ -186,6 +186,25 @@ def test_a_compressed_open_file_is_refused(folder):
     assert_refused(folder, "is compressed: only closed files are")
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("put", "kind"), [(os.mkfifo, "a FIFO"), (lambda path: path.symlink_to("/dev/zero"), "a device")]
+)
+def test_what_is_no_file_in_place_of_one_is_refused_at_once(folder, put, kind):
+    log = opened(folder)
+    log.append(LINES)
+    log.rotate()
+    os.close(log._lock)
+    place = closed_files(folder)[0].path
+    for path in (folder / OPEN_FILE, place):
+        path.unlink(missing_ok=True)
+        put(path)
+        with pytest.raises(OSError, match=f"it is {kind}, not a regular file") as caught:
+            opened(folder)
+        assert caught.value.filename == str(path)
+        path.unlink()
+
+
 def test_a_checkpoint_that_is_none_is_named(folder):
     crashed(folder)
     (folder / CHECKPOINT).write_bytes(b"")

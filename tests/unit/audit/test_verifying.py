@@ -289,7 +289,7 @@ def test_the_checkpoint_of_another_log_is_found(folder, tmp_path):
     assert "record 0: " in found
     strange = Key("elsewhere.example/audit/eu-1", 1)
     (folder / CHECKPOINT).write_bytes(signed(Checkpoint(LOG.public.name, 0, Frontier().root()), [KEY]))
-    with pytest.raises(AuditBrokenError, match="no known key"):
+    with pytest.raises(AuditBrokenError, match="and the key is of elsewhere"):
         findings(folder, strange.public)
 
 
@@ -349,6 +349,19 @@ def test_lines_after_the_checkpoint_are_counted_and_a_torn_one_is_named(folder):
     report = verify(folder, [LOG.public])
     assert report.findings == []
     assert (report.lines, report.unsigned, report.torn) == (SIZE, 2, True)
+
+
+@pytest.mark.parametrize(("at", "index"), [(0, 303), (1, 604)])
+@pytest.mark.parametrize("rest", [b"{", line(7)])
+def test_a_torn_line_of_a_closed_file_was_put_there(folder, at, index, rest):
+    path = closed_files(folder)[at].path
+    with gzip.open(path, "ab") if path.suffix == ".gz" else path.open("ab") as file:
+        file.write(rest)
+    report = verify(folder, [LOG.public])
+    (found,) = map(str, report.findings)
+    number = index - FIRSTS[at] + 1
+    assert found.startswith(f"{path}:{number}: record {index}: it has no end, and the file was closed")
+    assert not report.torn
 
 
 def test_removed_files_count_by_their_hashes(tmp_path):

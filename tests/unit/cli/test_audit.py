@@ -1,14 +1,15 @@
 """`authz audit`: real logs; what it prints, how it ends, and what it says about a missing or wrong file."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
 
-from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS
+from authz.audit.layout import CHECKPOINT, OPEN_FILE, VERIFIER_KEYS, closed_files
 from authz.cli import main
-from tests.support.factories.audit_logs import LOG, WITNESSES
-from tests.support.factories.written_logs import OTHER, edit, line, opened, written
+from tests.support.factories.audit_logs import LOG, WITNESSES, Key
+from tests.support.factories.written_logs import OTHER, edit, forged, line, opened, written
 
 KEY = str(LOG.public)
 ID = f"{250:024x}"
@@ -92,11 +93,50 @@ def test_a_log_that_was_rolled_back_is_found_with_a_checkpoint(folder, tmp_path)
     assert out.startswith("broken: kept: the log had 909 records, and has 906 now: it was cut or rolled back\n")
 
 
-@pytest.mark.parametrize("option", [["--key", str(OTHER.public)], ["--key", str(WITNESSES[0].public)]])
-def test_a_log_of_another_key_is_broken(folder, option):
+def assert_no_count(folder, *options):
+    status, out, _ = run("verify", folder, "--key", KEY, *options)
+    assert status == 1
+    assert out.startswith("broken: ")
+    assert "up to there" not in out
+    assert "no record is known to be what gate.example/audit/eu-1 signed\n" in out
+    assert json.loads(run("verify", folder, "--key", KEY, *options, "--json")[1])["records"] is None
+
+
+def test_no_record_is_counted_as_signed_where_the_tiles_are_not(folder, tmp_path):
+    """The files of another log beside the checkpoint of this one."""
+    head = (folder / CHECKPOINT).read_bytes()
+    other = written(tmp_path / "other", [200, 400, 300])
+    (other / CHECKPOINT).write_bytes(head)
+    assert_no_count(other)
+    edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(9, line(5)))
+    forged(folder)
+    assert_no_count(folder)
+    edit(folder / OPEN_FILE, lambda lines: lines.__setitem__(20, line(5)))
+    assert_no_count(folder)
+
+
+def test_no_record_of_a_log_that_was_replaced_is_counted(folder, tmp_path):
+    other = written(tmp_path / "other", [200, 500, 300])
+    (tmp_path / "kept").write_text(run("checkpoint", folder)[1])
+    assert_no_count(other, "--since", "kept")
+
+
+OTHER_NAME = "the log is of gate.example/audit/eu-1, and the key is of"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (OTHER, "no known key signed the note"),
+        (WITNESSES[0], f"{OTHER_NAME} witness.example/w0"),
+        (Key("gate.example/audit/eu-2", 1), f"{OTHER_NAME} gate.example/audit/eu-2"),
+    ],
+)
+def test_a_log_of_another_key_is_broken(folder, key, text):
+    option = ["--key", str(key.public)]
     status, out, err = run("verify", folder, *option)
     assert (status, out) == (1, "")
-    assert err == f"broken: {folder / CHECKPOINT}: no known key signed the note\n"
+    assert err == f"broken: {folder / CHECKPOINT}: {text}\n"
     assert json.loads(run("verify", folder, *option, "--json")[1])["verified"] is False
 
 
@@ -126,6 +166,43 @@ def test_a_receipt_for_another_key_proves_nothing(folder):
     assert (status, out, err) == (1, "", "broken: receipt: no known key signed the note\n")
     assert json.loads(run("check-receipt", "receipt", "--key", OTHER.public, "--json")[1])["verified"] is False
     assert run("check-receipt", "receipt", "--key", WITNESSES[0].public)[0] == 1
+
+
+def test_an_edited_record_has_no_receipt(folder, tmp_path):
+    path = closed_files(folder)[1].path
+    edit(path, lambda lines: lines.__setitem__(100, line(399, more=1)))
+    refused = f"broken: {path}:101: record 403: the line is not what was logged: it was changed\n"
+    assert run("prove", f"{399:024x}", folder, "--output", "receipt") == (1, "", refused)
+    assert not (tmp_path / "receipt").exists()
+    edit(path, lambda lines: lines.__setitem__(100, b" " + line(399)))
+    status, out, err = run("prove", f"{399:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:101: record 403: it is no line that a log has")
+
+
+def test_a_torn_forged_record_has_no_receipt(folder):
+    path = closed_files(folder)[1].path
+    with path.open("ab") as file:
+        file.write(line(5555))
+    status, out, err = run("prove", f"{5555:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:302: record 604: ")
+
+
+def test_a_record_that_was_changed_with_its_tiles_has_no_receipt(folder):
+    path = closed_files(folder)[1].path
+    edit(path, lambda lines: lines.__setitem__(100, line(399, more=1)))
+    forged(folder)
+    status, out, err = run("prove", f"{399:024x}", folder)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"broken: {path}:101: record 403: the tiles do not lead from it to the root")
+
+
+def test_a_receipt_has_a_checkpoint_that_the_log_signed(folder):
+    status, out, err = run("prove", ID, folder, "--key", OTHER.public)
+    assert (status, out) == (1, "")
+    assert err == f"broken: {folder / CHECKPOINT}: no known key signed the note\n"
+    assert run("prove", ID, folder, "--key", KEY)[0] == 0
 
 
 def test_a_decision_that_is_not_there_is_not_proved(folder):
@@ -167,6 +244,33 @@ def test_lines_that_are_not_signed_yet_are_counted(folder):
     out = run("verify", folder, "--key", KEY)[1]
     assert "note: 1 after the checkpoint are not signed yet" in out
     assert "note: the last line is not complete" in out
+    assert json.loads(run("verify", folder, "--key", KEY, "--json")[1])["torn"] is True
+
+
+def test_files_beside_the_log_are_named_and_change_no_result(folder):
+    for name in ("evil.jsonl", "decisions.jsonl.1", "decisions-1.jsonl", "a\nb.jsonl"):
+        (folder / name).write_bytes(line(5) + b"\n")
+    note = "not part of the log: a\\nb.jsonl, decisions-1.jsonl, decisions.jsonl.1, evil.jsonl"
+    status, out, _ = run("verify", folder, "--key", KEY)
+    assert status == 0
+    assert f"note: {note}\n" in out
+    status, out, _ = run("verify", folder, "--key", KEY, "--json")
+    assert (status, json.loads(out)["verified"]) == (0, True)
+    assert note in json.loads(out)["notes"]
+    for number in range(20):
+        (folder / f"a{number:02}.jsonl").touch()
+    assert "a08.jsonl, and 14 more\n" in run("verify", folder, "--key", KEY)[1]
+
+
+def test_a_torn_line_of_a_closed_file_is_broken(folder):
+    path = closed_files(folder)[1].path
+    with path.open("ab") as file:
+        file.write(line(5))
+    status, out, _ = run("verify", folder, "--key", KEY)
+    assert status == 1
+    assert out.startswith(f"broken: {path}:302: record 604: ")
+    assert "not complete" not in out
+    assert json.loads(run("verify", folder, "--key", KEY, "--json")[1])["torn"] is False
 
 
 @pytest.mark.parametrize(
@@ -192,6 +296,23 @@ def test_a_missing_or_wrong_file_is_an_error(folder, tmp_path, arguments, text):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert text in err
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [(os.mkfifo, "a FIFO"), (lambda path: path.symlink_to("/dev/zero"), "a device"), (os.mkdir, "a folder")],
+)
+def test_what_is_no_file_in_place_of_one_is_an_error_at_once(folder, at, put, kind):
+    """A FIFO would be waited for, and a device read for ever."""
+    path = [*(file.path for file in closed_files(folder)), folder / OPEN_FILE][at]
+    path.unlink()
+    put(path)
+    for command in (["verify", folder, "--key", KEY], ["verify", folder, "--json"], ["prove", "f" * 24, folder]):
+        status, out, err = run(*command)
+        assert (status, out) == (2, "")
+        assert err == f"error: it is {kind}, not a regular file: {path}\n"
 
 
 def test_a_receipt_that_is_none_proves_nothing(folder, tmp_path):
