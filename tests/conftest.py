@@ -1,5 +1,7 @@
 """How tests are named and shared between processes, so that `make test` uses both cores."""
 
+import signal
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -70,3 +72,10 @@ def pytest_collection_modifyitems(items):
 def pytest_make_parametrize_id(val, argname):
     """Long texts are often made of new keys: they differ from process to process, and say nothing in a name."""
     return argname if isinstance(val, str | bytes) and len(val) > LONGEST_IN_A_NAME else None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """A shell starts what runs in the background with SIGINT ignored, and commands that tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -70,15 +70,10 @@ class LogWriter:
             keep_seconds=audit.files.keep or 0.0,
         )
         try:
-            made_spool(self._spool)
-        except OSError as error:
-            hint = "name a folder of your own, or one that is not there yet: `audit.spool`"
-            text = f"records cannot be handed over here: {why(error)}"
-            raise ConfigError([Problem(str(self._spool), 0, 0, text, hint)]) from None
-        try:
             self._log = AuditLog(
                 self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=_longest_s(settings)
             )
+            self._make_spool()
             self._drain = Drain(self._spool, self._folder, self._log, clock)
             self._outcomes = Outcomes([Path(name) for name in audit.access_logs], self._folder, self._log, clock)
         except AuditBrokenError as error:
@@ -92,6 +87,15 @@ class LogWriter:
         self._empty_at, self._behind = clock.monotonic(), False
         self._over = threading.Event()
         self._compressor = Background(self._compress, name="log-compressor")
+
+    def _make_spool(self) -> None:
+        """It may be in the log's folder, which is there by now."""
+        try:
+            made_spool(self._spool)
+        except OSError as error:
+            hint = "name a folder of your own, or one that is not there yet: `audit.spool`"
+            text = f"records cannot be handed over here: {why(error)}"
+            raise ConfigError([Problem(str(self._spool), 0, 0, text, hint)]) from None
 
     def _problem(self, text: str, hint: str = "") -> Problem:
         return Problem(str(self._folder), 0, 0, text, hint)

@@ -134,6 +134,8 @@ audit: {{log: audit, keys: [audit.pem], spool: spool, files: {{keep: 1000s}}}}
 """
 
 
+# The system chooses their numbers, by what else is open just then.
+DESCRIPTORS = {"_alive", "_descriptor", "_lock"}
 # Not looked into: the settings, what ticks, and what watches every certificate but uses none.
 OPAQUE = (BaseModel, threading.Thread, SystemClock, Certificates)
 
@@ -230,7 +232,11 @@ class World:
         self._server = self._still(first)
 
     def _still(self, found):
-        return {place: value for place, value in found.items() if place not in self._noise}
+        return {
+            place: value
+            for place, value in found.items()
+            if place not in self._noise and place.rpartition(".")[2] not in DESCRIPTORS
+        }
 
     def is_served_as_before(self):
         return self._still(self.made.for_the_server()) == self._server
