@@ -76,6 +76,6 @@ def pytest_make_parametrize_id(val, argname):
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible():
-    """A shell starts what runs in the background with SIGINT ignored, and commands that tests start would inherit that."""
+    """A shell ignores SIGINT in what it runs in the background, and commands that tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
