@@ -136,11 +136,11 @@ def measure(rows, pairs, features):
                 }
 
 
-def run(about, name, features, *, inside):
+def run(about, name, features, *, inside, without_goal=()):
     """Print the table; returns the exit status, 1 where the lower bound of a row is above the goal.
 
     `inside`: the CPU is that of the serving thread alone; else that of the gate's processes, with sockets and Envoy's
-    protocol.
+    protocol. Features in `without_goal` are shown, and not judged.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--pairs", type=int, default=_PAIRS)
@@ -156,8 +156,9 @@ def run(about, name, features, *, inside):
         found.append(one)
         *values, low, high = one.values()
         print("| " + " | ".join(map(str, [*values, f"{low}-{high}"])) + " |", flush=True)  # noqa: T201
-    worst = max(one["ratio"] for one in found)
+    judged = [one for one in found if one["feature"] not in without_goal]
+    worst = max(one["ratio"] for one in judged)
     print(f"\nhighest ratio {worst}, goal at most {GOAL}")  # noqa: T201
     asked.json.parent.mkdir(exist_ok=True)
     asked.json.write_text(json.dumps({"about": machine.describe(), "rows": found}, indent=1))
-    return 1 if any(one["low"] > GOAL for one in found) else 0
+    return 1 if any(one["low"] > GOAL for one in judged) else 0
