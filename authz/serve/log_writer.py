@@ -80,7 +80,8 @@ class LogWriter:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
             raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
         except OSError as error:
-            raise ConfigError([self._problem(f"the log cannot be written: {why(error)}")]) from None
+            hint = "make the folder above it first" if isinstance(error, FileNotFoundError) else ""
+            raise ConfigError([self._problem(f"the log cannot be written: {why(error)}", hint)]) from None
         self._failed, self._mute = "", False
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed

@@ -145,6 +145,11 @@ def test_a_log_that_was_changed_is_an_error_that_names_the_place(tmp_path):
         LogWriter(process.settings, SystemClock(), print)
 
 
+def test_a_log_below_a_folder_that_is_missing_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match=r"No such file or directory \(make the folder above"):
+        Process(tmp_path, FILE.replace("log: audit", "log: missing/audit"))
+
+
 def test_another_gates_name_is_another_log(tmp_path):
     with Process(tmp_path):
         pass
