@@ -19,7 +19,7 @@ from authz.cli.selecting import log_settings_option, logs_meant, period_of, peri
 from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.traffic.selection import Selection
-from authz.core.traffic.story import Days, Told, dags_of, run_story
+from authz.core.traffic.story import Days, Recorded, dags_of, run_story
 from authz.ops.log_search import Search, outcomes_of
 
 _MOST: Final = 10_000
@@ -54,11 +54,11 @@ def story(
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     since, until = period_of(given, time.time())
     paths = logs_meant(logs, settings_path)
-    told = _Logs(paths, since, until).story(name, kind)
-    if told is None:
+    recorded = _Logs(paths, since, until).story(name, kind)
+    if recorded is None:
         click.echo(one_line(f"nothing is on record about {name}"), err=True)
         click.get_current_context().exit(1)
-    lines = [ascii_json(told.as_json)] if form == "json" else told.lines
+    lines = [ascii_json(recorded.as_json)] if form == "json" else recorded.lines
     click.echo("\n".join(lines))
 
 
@@ -86,8 +86,8 @@ class _Logs:
         callers = bool(runs.of_caller(name))
         if runs.matched and callers and kind is None:
             raise click.UsageError(f"{one_line(name)} is a run and a caller: give --kind run or --kind caller")
-        told = self._run(dag, run, runs) if runs.matched or dag else None
-        return self._caller(name, runs) if told is None and not runs.matched and kind is None else told
+        recorded = self._run(dag, run, runs) if runs.matched or dag else None
+        return self._caller(name, runs) if recorded is None and not runs.matched and kind is None else recorded
 
     def _meant(self, identities: frozenset[str] | None = None, **wanted: str) -> Selection:
         """Decisions of the time that is meant with exactly these values."""
@@ -103,28 +103,28 @@ class _Logs:
         self._said = True
         return found
 
-    def _told(self, found: Search) -> list[Told]:
-        return self._with_outcomes([Told(one.record, one.entry) for one in found.newest()])
+    def _recorded(self, found: Search) -> list[Recorded]:
+        return self._with_outcomes([Recorded(one.record, one.entry) for one in found.newest()])
 
-    def _with_outcomes(self, some: Iterable[Told]) -> list[Told]:
+    def _with_outcomes(self, some: Iterable[Recorded]) -> list[Recorded]:
         known = [*some]
         outcomes = outcomes_of(self._paths, {str(one.record.get("id")) for one in known})
         return [one._replace(outcome=outcomes.get(str(one.record.get("id")))) for one in known]
 
     def _decision(self, name: str) -> story_text.Story | None:
-        told = self._told(self._search(self._meant(id=name), 1))
-        return story_text.of_decision(told[0]) if told else None
+        recorded = self._recorded(self._search(self._meant(id=name), 1))
+        return story_text.of_decision(recorded[0]) if recorded else None
 
     def _run(self, dag: str, run: str, found: Search) -> story_text.Story | None:
-        told = self._told(found)
-        dags = dags_of(one.record for one in told)
+        recorded = self._recorded(found)
+        dags = dags_of(one.record for one in recorded)
         if not dag and len(dags) > 1:
             names = ", ".join(one_line(f"{one}/{run}") for one in sorted(dags)[:10])
             raise click.UsageError(f"several DAGs have a run of this name: {names}")
         dag = dag or next(iter(dags), "")
         if dag not in dags and dags:
             return None
-        first = min((one.time for one in told if one.time), default="")
+        first = min((one.time for one in recorded if one.time), default="")
         creates = Selection(
             wanted={
                 "operation": (Glob("dag_runs:create", ("dag_runs:create",)),),
@@ -134,11 +134,11 @@ class _Logs:
             since=self._since,
             until=first or self._until,
         )
-        may = self._told(self._search(creates, _MOST_CREATES if told else _MOST))
-        made = run_story(dag, run, told, may)
-        if not told and made.trigger is None:
+        may = self._recorded(self._search(creates, _MOST_CREATES if recorded else _MOST))
+        made = run_story(dag, run, recorded, may)
+        if not recorded and made.trigger is None:
             return None
-        return story_text.of_run(made, left_out=found.matched - len(told))
+        return story_text.of_run(made, left_out=found.matched - len(recorded))
 
     def _caller(self, name: str, known: Search) -> story_text.Story | None:
         """All decisions about a caller: by the entries of the logs, else by the subject."""
@@ -150,5 +150,5 @@ class _Logs:
             found = self._search(self._meant(client=name), 0, days.add)
         if not days.decisions:
             return None
-        changes = self._with_outcomes(Told(record, found.entry_of(record)) for record in days.listed())
+        changes = self._with_outcomes(Recorded(record, found.entry_of(record)) for record in days.listed())
         return story_text.of_caller(name, days, changes)

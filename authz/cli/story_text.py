@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from authz.cli import decision_text as text
 from authz.core.characters import one_line
-from authz.core.traffic.story import Day, Days, RunStory, Task, Told, run_of
+from authz.core.traffic.story import Day, Days, Recorded, RunStory, Task, run_of
 from authz.ops.log_search import Found
 
 _REVISION: Final = 12
@@ -41,10 +41,10 @@ def _below(branches: Sequence[Branch], indent: str) -> Iterator[str]:
         yield from _below(branch.below, indent + ("   " if is_last else "│  "))
 
 
-def of_decision(told: Told) -> Story:
+def of_decision(recorded: Recorded) -> Story:
     """Who asked what, the answer and why, and what came of it."""
-    record, found = told.record, Found(told.record, told.entry)
-    entry = told.entry or {}
+    record, found = recorded.record, Found(recorded.record, recorded.entry)
+    entry = recorded.entry or {}
     who = [
         *_named("issuer", entry.get("issuer")),
         *_named("client", record.get("client")),
@@ -74,10 +74,10 @@ def of_decision(told: Told) -> Story:
             *([Branch(f"run: {_run_name(run)}")] if run else []),
             Branch(f"asked for: {text.what(found)}", asked),
             Branch(f"answer: {text.colored(text.answer(found))} {one_line(str(record.get('reason', '')))}", made),
-            Branch(f"outcome: {outcome(told, long=True)}"),
+            Branch(f"outcome: {outcome(recorded, long=True)}"),
         ],
     )
-    return Story(drawn(tree), {"kind": "decision", **_json(told)})
+    return Story(drawn(tree), {"kind": "decision", **_json(recorded)})
 
 
 def of_run(story: RunStory, left_out: int) -> Story:
@@ -123,13 +123,13 @@ def _task(task: Task) -> Branch:
     return Branch(one_line(f"task {task.task}{mapped}"), calls)
 
 
-def _try(told: Told) -> str:
-    return f"try {run_of(told.record).get('try_number', '?')}"
+def _try(recorded: Recorded) -> str:
+    return f"try {run_of(recorded.record).get('try_number', '?')}"
 
 
-def of_caller(name: str, days: Days, changes: Sequence[Told]) -> Story:
+def of_caller(name: str, days: Days, changes: Sequence[Recorded]) -> Story:
     """A caller's days: how much was asked for, and each change."""
-    by_day: dict[int, Told] = {id(one.record): one for one in changes}
+    by_day: dict[int, Recorded] = {id(one.record): one for one in changes}
     found = days.days()
     head = f"{name}: {_count(days.decisions, 'decision')} on {_count(len(found), 'day')}"
     branches = [_day(day, [by_day[id(record)] for record in day.changes]) for day in found]
@@ -155,7 +155,7 @@ def of_caller(name: str, days: Days, changes: Sequence[Told]) -> Story:
     return Story(drawn(Branch(one_line(head), branches)), whole)
 
 
-def _day(day: Day, changes: Sequence[Told]) -> Branch:
+def _day(day: Day, changes: Sequence[Recorded]) -> Branch:
     denied = f", {day.denied:,} denied" if day.denied else ""
     counts = ", ".join(f"{kind or '-'} {count:,}" for kind, count in day.kinds.most_common())
     below = [
@@ -166,9 +166,9 @@ def _day(day: Day, changes: Sequence[Told]) -> Branch:
     return Branch(one_line(f"{day.day or 'no time'}: {_count(day.decisions, 'decision')}{denied}"), below)
 
 
-def _line(told: Told, who: str | None = None, *, dag: bool = True) -> Branch:
+def _line(recorded: Recorded, who: str | None = None, *, dag: bool = True) -> Branch:
     """A decision as one line: when, answer, who, what, why, what came of it, id."""
-    found = Found(told.record, told.entry)
+    found = Found(recorded.record, recorded.entry)
     parts = [
         text.when(found),
         text.colored(text.answer(found)),
@@ -176,15 +176,15 @@ def _line(told: Told, who: str | None = None, *, dag: bool = True) -> Branch:
         text.what(found),
         text.dag(found) if dag else "",
         text.why(found),
-        f"→ {outcome(told)}" if told.outcome is not None else "",
+        f"→ {outcome(recorded)}" if recorded.outcome is not None else "",
         text.name(found),
     ]
     return Branch("  ".join(filter(None, parts)))
 
 
-def outcome(told: Told, *, long: bool = False) -> str:
+def outcome(recorded: Recorded, *, long: bool = False) -> str:
     """What came of a decision, in a few words."""
-    said = told.outcome
+    said = recorded.outcome
     if said is None:
         return _NOT_ON_RECORD
     status = f"{said.get('status')}" if said.get("status") else "no answer"
@@ -198,8 +198,8 @@ def outcome(told: Told, *, long: bool = False) -> str:
     return one_line(f"{short}{flags}{where}{size}")
 
 
-def _json(told: Told) -> dict[str, Any]:
-    return {"decision": told.record, "caller": told.entry, "outcome": told.outcome}
+def _json(recorded: Recorded) -> dict[str, Any]:
+    return {"decision": recorded.record, "caller": recorded.entry, "outcome": recorded.outcome}
 
 
 def _run_name(run: Mapping[str, Any]) -> str:

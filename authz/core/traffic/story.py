@@ -32,7 +32,7 @@ _OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
 _REFUSED: Final = range(300, 600)
 
 
-class Told(NamedTuple):
+class Recorded(NamedTuple):
     """A decision with what else is on record: its caller's memberships and its outcome, None where they are not."""
 
     record: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Task:
 
     task: str
     map_index: int
-    calls: tuple[Told, ...]
+    calls: tuple[Recorded, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class RunStory:
     dag: str
     run: str
     made_by_airflow: bool
-    trigger: Told | None
-    candidates: tuple[Told, ...]
-    requests: tuple[Told, ...]
+    trigger: Recorded | None
+    candidates: tuple[Recorded, ...]
+    requests: tuple[Recorded, ...]
     reads: int
     tasks: tuple[Task, ...]
 
@@ -95,7 +95,7 @@ def _dag_of(record: Mapping[str, Any]) -> str:
     return dag if isinstance(dag, str) and dag != "~" else ""
 
 
-def run_story(dag: str, run: str, found: Iterable[Told], creates: Iterable[Told]) -> RunStory:
+def run_story(dag: str, run: str, found: Iterable[Recorded], creates: Iterable[Recorded]) -> RunStory:
     """The story of a run.
 
     Args:
@@ -124,12 +124,12 @@ def run_story(dag: str, run: str, found: Iterable[Told], creates: Iterable[Told]
     )
 
 
-def _made(told: Told) -> object:
+def _made(recorded: Recorded) -> object:
     """The run that a request made; None if that is not on record."""
-    return (told.outcome or {}).get("run")
+    return (recorded.outcome or {}).get("run")
 
 
-def _candidates(run: str, first: str, creates: Iterable[Told]) -> tuple[Told, ...]:
+def _candidates(run: str, first: str, creates: Iterable[Recorded]) -> tuple[Recorded, ...]:
     """The last requests before the run's first sign that may have triggered it: those of its id's time, if it has one.
 
     Airflow names a run that it was asked for after the time of the request, unless the request says otherwise.
@@ -156,14 +156,14 @@ def is_trigger(record: Mapping[str, Any], dag: str) -> bool:
     return there == (_CREATE, "allow", dag)
 
 
-def _failed(told: Told) -> bool:
+def _failed(recorded: Recorded) -> bool:
     """Whether it is on record that a request came to nothing."""
-    status = (told.outcome or {}).get("status")
+    status = (recorded.outcome or {}).get("status")
     return isinstance(status, int) and (status == 0 or status in _REFUSED)
 
 
-def _tasks(calls: Iterable[Told]) -> Iterator[Task]:
-    groups: dict[tuple[str, int], list[Told]] = {}
+def _tasks(calls: Iterable[Recorded]) -> Iterator[Task]:
+    groups: dict[tuple[str, int], list[Recorded]] = {}
     for call in calls:
         run = run_of(call.record)
         index = run.get("map_index")
@@ -172,8 +172,8 @@ def _tasks(calls: Iterable[Told]) -> Iterator[Task]:
         yield Task(task, index, tuple(some))
 
 
-def _by_time(told: Told) -> str:
-    return told.time
+def _by_time(recorded: Recorded) -> str:
+    return recorded.time
 
 
 def _changes(record: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""`authz audit story`: what a name stands for, what is told about it, and what is not asserted."""
+"""`authz audit story`: what a name stands for, what is recorded about it, and what is not asserted."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def run(*arguments):
     return done.exit_code, done.stdout, done.stderr
 
 
-def told(*arguments):
+def recorded(*arguments):
     status, out, err = run(*arguments, "--format", "json")
     assert (status, err) == (0, "")
     return json.loads(out)
@@ -42,7 +42,7 @@ def ids(some):
 
 @pytest.mark.parametrize("name", [f"sales_eu/{TOLD_RUN}", TOLD_RUN])
 def test_a_run_by_its_dag_and_id_or_by_its_id(log, name):
-    found = told(name, log)
+    found = recorded(name, log)
     assert (found["kind"], found["dag"], found["run"], found["left_out"]) == ("run", "sales_eu", TOLD_RUN, 0)
     assert [(task["task"], ids(task["calls"])) for task in found["tasks"]] == [("extract", [2, 4]), ("load", [3])]
     assert [call["outcome"]["ended_by"] for task in found["tasks"] for call in task["calls"]] == [
@@ -58,7 +58,7 @@ def test_who_triggered_a_run_is_not_asserted(log):
     _, out, _ = run(TOLD_RUN, log)
     assert "├─ may have been triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
     assert "\ntriggered" not in out
-    assert ids(told(TOLD_RUN, log)["may_have_been_triggered_by"]) == [1]
+    assert ids(recorded(TOLD_RUN, log)["may_have_been_triggered_by"]) == [1]
     _, out, _ = run("manual__1", rotated(log.parent / "other", six()))
     assert "├─ triggered by: not on record\n" in out
 
@@ -67,7 +67,7 @@ def test_who_triggered_a_run_is_said_where_airflow_named_it(log):
     log.write_bytes(
         log.read_bytes().replace(b'"ended_by":"upstream"}', b'"ended_by":"upstream","run":"%s"}' % TOLD_RUN.encode())
     )
-    found = told(TOLD_RUN, log)
+    found = recorded(TOLD_RUN, log)
     assert (ids([found["triggered_by"]]), found["may_have_been_triggered_by"]) == ([1], [])
     _, out, _ = run(TOLD_RUN, log)
     assert "├─ triggered by:\n│  └─ 2026-11-22T02:39:35Z  allow  ben  dag_runs:create" in out
@@ -76,7 +76,7 @@ def test_who_triggered_a_run_is_said_where_airflow_named_it(log):
 def test_a_run_of_which_only_its_trigger_is_on_record(tmp_path):
     trigger = [line for line in story() if b'"dag_runs:create"' in line]
     log = write(tmp_path / "a.jsonl", [*trigger, outcome_of(f"{1:024x}", 200, run=TOLD_RUN)])
-    found = told(f"sales_eu/{TOLD_RUN}", log)
+    found = recorded(f"sales_eu/{TOLD_RUN}", log)
     assert (ids([found["triggered_by"]]), found["tasks"], found["requests"]) == ([1], [], [])
     assert run(f"sales_eu/{TOLD_RUN}0", log)[0] == run(f"sales_us/{TOLD_RUN}", log)[0] == 1
 
@@ -94,12 +94,12 @@ def test_several_dags_with_a_run_of_one_name_are_named(log):
     status, _, err = run(TOLD_RUN, log)
     assert status == 2
     assert f"several DAGs have a run of this name: sales_eu/{TOLD_RUN}, sales_us/{TOLD_RUN}" in err
-    assert told(f"sales_us/{TOLD_RUN}", log)["dag"] == "sales_us"
+    assert recorded(f"sales_us/{TOLD_RUN}", log)["dag"] == "sales_us"
     assert run(f"finance/{TOLD_RUN}", log)[0] == 1
 
 
 def test_a_decision(log):
-    found = told(f"{3:024x}", log)
+    found = recorded(f"{3:024x}", log)
     assert (found["decision"]["decision"], found["outcome"]["ended_by"], found["caller"]) == ("deny", "gate", None)
     _, out, _ = run(f"{1:024x}", log)
     assert out.startswith(f"decision {1:024x} of 2026-11-22T02:39:35.500000Z\n├─ caller: ben\n")
@@ -112,7 +112,7 @@ def test_a_decision(log):
 
 @pytest.mark.parametrize("name", ["ben", "ada"])
 def test_a_caller(log, name):
-    found = told(name, log)
+    found = recorded(name, log)
     assert (found["kind"], found["caller"], [day["day"] for day in found["days"]]) == ("caller", name, ["2026-11-22"])
     (day,) = found["days"]
     assert day["decisions"] == {"ben": 3, "ada": 1}[name]
@@ -125,7 +125,7 @@ def test_a_caller_by_the_name_of_the_user_or_the_client(tmp_path):
     writer.ask(inbound("GET", "/api/v2/dags/a"), type(user)(**{**fields(user), "username": "ada"}))
     writer.ask(inbound("GET", "/api/v2/dags/a"), claims(ISSUER, client="etl"))
     log = write(tmp_path / "a.jsonl", b"".join(writer.sink.lines).splitlines())
-    assert told("ada", log)["decisions"] == told("0815", log)["decisions"] == told("etl", log)["decisions"] == 1
+    assert [recorded(name, log)["decisions"] for name in ("ada", "0815", "etl")] == [1, 1, 1]
 
 
 def fields(made):
@@ -134,18 +134,18 @@ def fields(made):
 
 def test_a_caller_whose_entry_is_in_no_file(log):
     write(log, [line for line in story() if b'"type":"identity"' not in line])
-    assert told("ben", log)["decisions"] == 3
+    assert recorded("ben", log)["decisions"] == 3
     named = log.read_bytes().replace(b'"subject":"ben","client":""', b'"subject":"","client":"c"')
     write(log, named.splitlines())
-    assert told("c", log)["decisions"] > 0
+    assert recorded("c", log)["decisions"] > 0
 
 
 def test_a_name_of_a_run_and_of_a_caller_has_to_be_said(log):
     log.write_text(log.read_text().replace(TOLD_RUN, "ben"))
     status, _, err = run("ben", log)
     assert (status, "--kind run or --kind caller" in err) == (2, True)
-    assert told("ben", log, "--kind", "run")["kind"] == "run"
-    assert told("ben", log, "--kind", "caller")["kind"] == "caller"
+    assert recorded("ben", log, "--kind", "run")["kind"] == "run"
+    assert recorded("ben", log, "--kind", "caller")["kind"] == "caller"
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_nothing_on_record(log, arguments):
 
 
 def test_only_a_time(log):
-    assert told("ben", log, "--since", "2026-11-22T02:50Z")["decisions"] == 2
-    assert told("ben", log, "--until", "2026-11-22T03:00Z")["decisions"] == 1
+    assert recorded("ben", log, "--since", "2026-11-22T02:50Z")["decisions"] == 2
+    assert recorded("ben", log, "--until", "2026-11-22T03:00Z")["decisions"] == 1
 
 
 def test_over_the_files_of_a_signed_log_and_of_a_rotated_one(tmp_path):
@@ -183,8 +183,8 @@ def test_over_the_files_of_a_signed_log_and_of_a_rotated_one(tmp_path):
     plain.mkdir()
     write(plain / "decisions.jsonl", lines[:6])
     (plain / "decisions.jsonl.1.gz").write_bytes(gzip.compress(b"\n".join(lines[6:]) + b"\n"))
-    whole = told(TOLD_RUN, write(tmp_path / "one.jsonl", lines))
-    assert told(TOLD_RUN, tmp_path / "signed") == told(TOLD_RUN, plain) == whole
+    whole = recorded(TOLD_RUN, write(tmp_path / "one.jsonl", lines))
+    assert recorded(TOLD_RUN, tmp_path / "signed") == recorded(TOLD_RUN, plain) == whole
 
 
 def test_what_a_caller_sent_stays_text(tmp_path):
@@ -207,6 +207,6 @@ def test_lines_that_cannot_be_read_are_said_once(log):
 
 def test_what_is_too_much_is_left_out_and_counted(log, monkeypatch):
     monkeypatch.setattr(audit_story, "_MOST", 2)
-    assert told(TOLD_RUN, log)["left_out"] == 4
+    assert recorded(TOLD_RUN, log)["left_out"] == 4
     _, out, _ = run(TOLD_RUN, log)
     assert out.endswith("└─ 4 older decisions left out\n")

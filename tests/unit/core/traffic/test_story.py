@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.traffic import story
-from authz.core.traffic.story import Days, Told, dags_of, run_of, run_story
+from authz.core.traffic.story import Days, Recorded, dags_of, run_of, run_story
 
 RUN = "manual__2026-11-30T12:00:00.123456+00:00"
 
@@ -14,12 +14,12 @@ def record(time, plane="inbound", **fields):
 
 def call(time, task="extract", index=-1, *, run=RUN, dag="sales", plane="egress", **fields):
     about = {"dag_id": dag, "run_id": run, "task_id": task, "map_index": index, "try_number": 1}
-    return Told(record(time, plane, method="GET", dag=dag, run=about, **fields))
+    return Recorded(record(time, plane, method="GET", dag=dag, run=about, **fields))
 
 
 def create(time, dag="sales", outcome=None, run=None, **fields):
     made = record(time, method="POST", operation="dag_runs:create", dag=dag, **fields)
-    return Told(made, None, None if outcome is None else {"status": outcome, **({"run": run} if run else {})})
+    return Recorded(made, None, None if outcome is None else {"status": outcome, **({"run": run} if run else {})})
 
 
 def test_calls_are_grouped_by_task_in_the_order_of_their_times():
@@ -41,13 +41,13 @@ def test_another_dag_with_a_run_of_the_same_name_is_another_story():
 
 def test_what_was_asked_about_a_run_reads_are_counted():
     asked = [
-        Told(record("12:01", method="GET", dag="sales")),
-        Told(record("12:02", method="PATCH", dag="sales")),
-        Told(record("12:03", method="DELETE", dag="")),
+        Recorded(record("12:01", method="GET", dag="sales")),
+        Recorded(record("12:02", method="PATCH", dag="sales")),
+        Recorded(record("12:03", method="DELETE", dag="")),
     ]
     found = run_story("sales", RUN, asked, [])
     assert (found.reads, [one.record["method"] for one in found.requests]) == (1, ["PATCH", "DELETE"])
-    assert dags_of(one.record for one in [Told(record("12:01", dag="~"))]) == frozenset()
+    assert dags_of(one.record for one in [Recorded(record("12:01", dag="~"))]) == frozenset()
 
 
 def test_a_run_that_called_for_another_is_not_among_the_tasks_of_that():
@@ -96,7 +96,7 @@ def test_a_day_before_its_first_sign_is_too_long_ago():
         create("12:00", outcome=409),
         create("12:00", outcome=503),
         create("12:00", outcome=0),
-        Told(record("12:00", method="POST", operation="dag_runs:clear", dag="sales")),
+        Recorded(record("12:00", method="POST", operation="dag_runs:clear", dag="sales")),
     ],
 )
 def test_what_cannot_have_triggered_it_is_no_candidate(other):
@@ -115,7 +115,7 @@ def test_a_run_that_airflow_names_has_no_candidates(run):
 
 
 def test_a_run_without_a_time_on_record():
-    undated = Told({"plane": "inbound", "method": "PATCH", "dag": "sales", "time": "?"})
+    undated = Recorded({"plane": "inbound", "method": "PATCH", "dag": "sales", "time": "?"})
     found = run_story("sales", RUN, [undated], [create("12:00")])
     assert ([one.time for one in found.requests], len(found.candidates)) == ([""], 1)
 
@@ -127,7 +127,7 @@ def test_fields_of_other_types_name_no_run(spoiled):
 
 
 def test_a_task_without_a_name_or_with_an_index_of_another_type():
-    spoiled = Told({"plane": "egress", "run": {"run_id": RUN, "map_index": "x"}})
+    spoiled = Recorded({"plane": "egress", "run": {"run_id": RUN, "map_index": "x"}})
     (task,) = run_story("sales", RUN, [spoiled], []).tasks
     assert (task.task, task.map_index) == ("", -1)
 
