@@ -42,12 +42,20 @@ class TracingRecorder:
         recorder: makes the records.
         spans: takes the spans.
         wall: the time since the epoch.
+        exemplar: takes the seconds of each check that has a span, and its trace's id.
     """
 
-    def __init__(self, recorder: Records, spans: Spans, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        recorder: Records,
+        spans: Spans,
+        wall: Callable[[], float],
+        exemplar: Callable[[float, str], None],
+    ) -> None:
         self._recorder = recorder
         self._spans = spans
         self._wall = wall
+        self._exemplar = exemplar
         self.forget = recorder.forget
 
     def record(self, check: CheckRecord, decision: Decision, now: float) -> None:
@@ -82,6 +90,7 @@ class TracingRecorder:
         end = self._wall()
         times = end - (now - check.asked), end
         self._spans.put(parent, times, _OF_ALL | known, failed=ANSWERS[reason].http == _UNAVAILABLE)
+        self._exemplar(now - check.started, f"{parent.trace_id:032x}")
 
 
 def traced_request(message: bytes) -> HttpRequest:

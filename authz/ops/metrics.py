@@ -2,7 +2,7 @@
 
 Law 1: label values never come from a caller. Planes, decisions, reasons, results and engines are closed lists; issuers
 and revisions come from the policy, and so do rules: the first that decided or were compared, and one label for all
-others.
+others. An exemplar is no label: each bucket has one at most, with the id of a trace.
 Law 2: counting a check costs less than a microsecond and takes no lock. `check`, `run_call`, `token_cache` and
 `parked` are touched by the serving thread only (one writer), which adds to plain integers; a scrape reads them from
 another thread and may be one check behind. So are `compared` and `not_compared`. What other threads count is rare, and
@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from authz.core.characters import one_line
 from authz.core.model import Level
@@ -33,6 +34,9 @@ BUCKETS: Final = (
     *(25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6),
     *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0),
 )
+
+OPENMETRICS: Final = "application/openmetrics-text"
+"""What to accept for a text with exemplars."""
 
 _CACHE_RESULTS: Final = ("hit", "miss")
 _LEVELS: Final = (*(level.value for level in Level), "none")
@@ -71,6 +75,7 @@ class Metrics:
         self._replays: Callable[[], float] = lambda: 0.0
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
+        self._exemplars: list[Exemplar | None] = [None] * (len(BUCKETS) + 1)
         self._cache = dict.fromkeys(_CACHE_RESULTS, 0)
         self._compared: dict[tuple[str, str], int] = {}
         self._compared_rules: set[str] = set()
@@ -101,6 +106,10 @@ class Metrics:
         self._checks.add(plane, reason, rule)
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
+
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        """Name the trace of a check, 32 hex digits, as the example of its bucket. Serving thread only."""
+        self._exemplars[bisect_left(BUCKETS, seconds)] = Exemplar({"trace_id": trace_id}, seconds, self._wall())
 
     def token_cache(self, result: str) -> None:
         """Count one look into the cache of verified tokens: `hit` or `miss`. Serving thread only."""
@@ -235,9 +244,8 @@ class Metrics:
     def _collect(self) -> Iterator[Metric]:
         """Every metric of ours at this moment."""
         yield from self._checks.families()
-        yield _histogram(
-            "authz_check_seconds", "Time from a check's message to its answer.", self._buckets, self._seconds
-        )
+        text = "Time from a check's message to its answer."
+        yield _histogram("authz_check_seconds", text, self._buckets, self._seconds, self._exemplars)
         yield _labelled(CounterMetricFamily, "authz_token_cache", "Looks for a verified token.", "result", self._cache)
         with self._lock:
             reloads, refreshes = dict(self._reloads), dict(self._refreshes)
@@ -352,11 +360,15 @@ class Metrics:
         yield family
 
 
-def _histogram(name: str, text: str, buckets: Sequence[int], seconds: float) -> Metric:
+def _histogram(
+    name: str, text: str, buckets: Sequence[int], seconds: float, exemplars: Sequence[Exemplar | None] = ()
+) -> Metric:
     """A histogram over `BUCKETS`."""
     family = HistogramMetricFamily(name, text)
-    bounds = [*map(str, BUCKETS), "+Inf"]
-    family.add_metric([], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
+    counts = list(zip([*map(str, BUCKETS), "+Inf"], accumulate(buckets), strict=True))
+    examples = exemplars or [None] * len(counts)
+    pairs = zip(counts, examples, strict=True)
+    family.add_metric([], [count if example is None else (*count, example) for count, example in pairs], seconds)
     return family
 
 

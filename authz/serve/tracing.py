@@ -38,6 +38,7 @@ class TraceParts:
 
     def __init__(self, settings: Settings, metrics: Metrics, worker: int) -> None:
         self.parse: Callable[[bytes], HttpRequest] = wire.parse
+        self._exemplar = metrics.exemplar
         self._spans = None if settings.tracing is None else _queue(settings, f"{settings.gate_name}/{worker}")
         if self._spans is not None:
             self.parse = traced_request
@@ -45,7 +46,7 @@ class TraceParts:
 
     def recorder(self, recorder: Records, wall: Callable[[], float]) -> Records:
         """The recorder, or one that makes spans too."""
-        return recorder if self._spans is None else TracingRecorder(recorder, self._spans, wall)
+        return recorder if self._spans is None else TracingRecorder(recorder, self._spans, wall, self._exemplar)
 
     def start(self) -> None:
         """Begin to export."""

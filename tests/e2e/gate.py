@@ -155,8 +155,8 @@ class Gate:
             return
         raise AssertionError(f"the gate ended with status {status}: {self.log.read_text()}")
 
-    def get(self, page):
-        return httpx.get(self.admin + page, timeout=5)
+    def get(self, page, **options):
+        return httpx.get(self.admin + page, timeout=5, **options)
 
     def is_up(self):
         try:

@@ -4,8 +4,10 @@ import threading
 
 import grpc
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from authz.engine.contract import CHECK
+from authz.ops.metrics import OPENMETRICS
 from tests.e2e.certificates import Authority
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.support.factories.tokens import make_key
@@ -207,6 +209,17 @@ def test_each_worker_exports_its_own_spans(tmp_path, idp, collector):
         names = {span.resource["service.instance.id"].rpartition("/")[2] for span in collector.wait_for(2)}
         gate.until(lambda: gate.spans_counted("exported") == 2, "the sum of both")
     assert names == {"0", "1"}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_histogram_of_latencies_names_a_trace_that_was_sampled(tmp_path, idp, collector, workers):
+    with Asked(tmp_path, idp, f"endpoint: '{collector.endpoint}'", workers=("1", workers)) as gate:
+        gate.check(header=f"00-{'f' * 32}-{SPAN}-00")
+        assert gate.check(header=SAMPLED).allowed
+        text = gate.get("/metrics", headers={"accept": OPENMETRICS}).text
+    found = [(sample.name, sample.exemplar) for one in parse_openmetrics(text) for sample in one.samples]
+    [(name, exemplar)] = [pair for pair in found if pair[1] is not None]
+    assert (name, exemplar.labels) == ("authz_check_seconds_bucket", {"trace_id": TRACE})
 
 
 def test_the_collector_must_show_the_certificate_of_the_authority(tmp_path, idp):

@@ -3,7 +3,8 @@
 Law 1: counters and histograms are summed over all workers that ever existed. What an ended worker had counted, as far
 as it was seen, stays in the sum, so that totals never go backwards.
 Law 2: a gauge is about the workers that answer now: a sum, or the largest or smallest where a sum would mean nothing.
-Law 3: pure bookkeeping over texts that are passed in, under one lock; other code asks the workers.
+Law 3: of the workers' exemplars of one bucket the newest is shown.
+Law 4: pure bookkeeping over texts that are passed in, under one lock; other code asks the workers.
 """
 
 import threading
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Exemplar, Sample
 
 _SUMMED_FOR_EVER: Final = frozenset({"counter", "histogram"})
 _LARGEST: Final = frozenset(
@@ -43,16 +44,21 @@ Worker = tuple[int, int]  # its slot, and which one it is in that slot
 
 @dataclass(slots=True)
 class _Family:
-    """One metric: its head, and the value of each of its samples."""
+    """One metric: its head, and the value of each of its samples, some with an exemplar."""
 
     kind: str
     text: str
     points: dict[_Point, float] = field(default_factory=dict)
+    exemplars: dict[_Point, Exemplar] = field(default_factory=dict)
 
     def merge(self, other: "_Family", combine: Callable[[float, float], float]) -> None:
         for point, value in other.points.items():
             known = self.points.get(point)
             self.points[point] = value if known is None else combine(known, value)
+        for point, exemplar in other.exemplars.items():
+            known_one = self.exemplars.get(point)
+            if known_one is None or _time(known_one) < _time(exemplar):
+                self.exemplars[point] = exemplar
 
     def forget_zeros(self, points: Container[_Point]) -> None:
         """Keep no 0 of a series that is not shown any more: rules of earlier policies would pile up."""
@@ -98,7 +104,10 @@ class Totals:
                 _merge(result, seen, lambda _name: _add)
         for name, family in result.items():
             metric = Metric(name, family.text, family.kind)
-            metric.samples = [Sample(point, dict(labels), value) for (point, labels), value in family.points.items()]
+            metric.samples = [
+                Sample(point[0], dict(point[1]), value, exemplar=family.exemplars.get(point))
+                for point, value in family.points.items()
+            ]
             yield metric
 
     def _remember(self, worker: Worker, families: _Families) -> None:
@@ -112,9 +121,9 @@ class Totals:
 
 
 def parse(text: str) -> _Families:
-    """The metrics of an exposition in Prometheus's text format; none if the text is not one."""
+    """The metrics of an exposition in OpenMetrics' text format; none if the text is not one."""
     try:
-        return _families(text_string_to_metric_families(text))
+        return _families(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
     except ValueError:
         return {}
 
@@ -124,7 +133,10 @@ def _families(metrics: Iterable[Metric]) -> _Families:
     for metric in metrics:
         family = result.setdefault(metric.name, _Family(metric.type, metric.documentation))
         for sample in metric.samples:
-            family.points[sample.name, tuple(sample.labels.items())] = sample.value
+            point = sample.name, tuple(sample.labels.items())
+            family.points[point] = sample.value
+            if sample.exemplar is not None:
+                family.exemplars[point] = sample.exemplar
     return result
 
 
@@ -139,6 +151,10 @@ def _rule(name: str) -> Callable[[float, float], float]:
     if name in _LARGEST or name.endswith("_info"):
         return max
     return min if name in _SMALLEST else _add
+
+
+def _time(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0)
 
 
 def _add(one: float, other: float) -> float:

@@ -31,23 +31,23 @@ class UnansweredError(Exception):
     """A worker has got a request, and there is no answer: it may have been done."""
 
 
-def read(path: Path, page: str, timeout_s: float = DEADLINE_S) -> bytes | None:
-    """The body of one page, whatever its status; None when there is no answer."""
+def read(path: Path, page: str, timeout_s: float = DEADLINE_S, accept: str = "") -> bytes | None:
+    """The body of one page, whatever its status; None when there is no answer. `accept` is the header."""
     connection = _UnixConnection(path, timeout_s)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", page)
+            connection.request("GET", page, headers={"Accept": accept} if accept else {})
             return connection.getresponse().read(_LARGEST)
         except (OSError, http.client.HTTPException):
             return None
 
 
-def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S) -> dict[Key, bytes]:
+def read_all(paths: Mapping[Key, Path], page: str, timeout_s: float = DEADLINE_S, accept: str = "") -> dict[Key, bytes]:
     """The page of every worker that answers within the time."""
     found: dict[Key, bytes] = {}
 
     def ask(key: Key, path: Path) -> None:
-        body = read(path, page, timeout_s)
+        body = read(path, page, timeout_s, accept)
         if body is not None:
             found[key] = body
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from authz.core.policy.dags import reference_of
 from authz.ops.admin import GRANTS, Readiness
 from authz.ops.http_server import Asked, Page
-from authz.ops.metrics import state_family
+from authz.ops.metrics import OPENMETRICS, state_family
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.supervisor.aggregate import Totals, Worker
 from authz.serve.supervisor.fleet import Ended, Fleet
@@ -104,7 +104,7 @@ class FleetView:
         return {slot.worker: self._fleet.context(slot).admin for slot in self._fleet.running()}
 
     def _metrics(self) -> list[tuple[Worker, str]]:
-        pages = read_all(self._pages(), "/metrics")
+        pages = read_all(self._pages(), "/metrics", accept=OPENMETRICS)
         return [(worker, body.decode(errors="replace")) for worker, body in pages.items()]
 
     def _states(self) -> dict[int, WorkerState | None]:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from authz.ops.metrics import OPENMETRICS
 from authz.serve.supervisor.frozen_keys import frozen
 from authz.serve.supervisor.key_socket import SupervisedFetcher
 from authz.serve.supervisor.worker_context import WorkerContext
@@ -72,7 +73,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         status = app.run(listening)
         over.set()
         lifeline.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LAST_WORDS_S, 0))
-        tell(app.metrics.exposition()[0])
+        tell(app.metrics.exposition(OPENMETRICS)[0])
     return status
 
 

@@ -38,9 +38,9 @@ class Refusing(MemorySink):
         raise AuditUnavailableError("full")
 
 
-def rig_with(spans, sink=None):
+def rig_with(spans, sink=None, exemplar=lambda _seconds, _trace: None):
     sink = sink or MemorySink()
-    recorder = TracingRecorder(Recorder(sink, gate="gate-1", worker=0), spans, lambda: 2000.0)
+    recorder = TracingRecorder(Recorder(sink, gate="gate-1", worker=0), spans, lambda: 2000.0, exemplar)
     rig = Rig(recorder=recorder, parse=traced_request)
     rig.sink = sink
     return rig
@@ -132,9 +132,20 @@ def test_a_bug_in_tracing_is_an_internal_error_and_never_an_allow():
     assert (answer.http, answer.allowed, answer.reason) == (503, False, "internal_error")
 
 
+def test_only_a_check_with_a_span_is_an_exemplar_with_the_seconds_of_its_record():
+    named = []
+    rig = rig_with(Spans(), exemplar=lambda seconds, trace: named.append((seconds, trace)))
+    rig.check(token=rig.token())
+    assert named == []
+    rig.check(token=rig.token(), headers=[HEADER])
+    [(seconds, trace)] = named
+    assert trace == HEADER[1].decode().split("-")[1]
+    assert int(seconds * 1e6) == rig.record["latency_us"]
+
+
 def test_what_is_forgotten_is_forgotten_by_the_recorder():
     forgotten = []
     recorder = Recorder(MemorySink(), gate="g", worker=0)
     recorder.forget = lambda: forgotten.append(1)
-    TracingRecorder(recorder, Spans(), lambda: 0.0).forget()
+    TracingRecorder(recorder, Spans(), lambda: 0.0, lambda _seconds, _trace: None).forget()
     assert forgotten == [1]

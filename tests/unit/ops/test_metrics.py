@@ -10,7 +10,7 @@ from authz.core.model import Plane
 from authz.core.reasons import Reason
 from authz.ops.check_counts import MOST_RULES
 from authz.ops.decision_log import SinkStatus
-from authz.ops.metrics import BUCKETS, Metrics
+from authz.ops.metrics import BUCKETS, OPENMETRICS, Metrics
 
 
 @pytest.fixture
@@ -216,6 +216,25 @@ def test_both_formats_parse(metrics):
     text, content_type = metrics.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {family.name for family in parse_openmetrics(text.decode())} >= {"authz_checks", "authz_check_seconds"}
+
+
+def test_an_exemplar_names_the_trace_in_its_own_bucket_and_only_where_the_format_has_them(metrics):
+    metrics.check(Plane.INBOUND, Reason.RULE, 60e-6)
+    metrics.exemplar(60e-6, "a" * 32)
+    metrics.exemplar(2.0, "b" * 32)
+    text, _ = metrics.exposition(OPENMETRICS)
+    shown = {
+        sample.labels["le"]: sample.exemplar
+        for family in parse_openmetrics(text.decode())
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert {bound: exemplar.labels for bound, exemplar in shown.items()} == {
+        "7.5e-05": {"trace_id": "a" * 32},
+        "+Inf": {"trace_id": "b" * 32},
+    }
+    assert shown["+Inf"].value == 2.0
+    assert b"trace_id" not in metrics.exposition()[0]
 
 
 def test_registries_are_apart():

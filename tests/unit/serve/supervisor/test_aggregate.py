@@ -1,16 +1,17 @@
 """The metrics of several workers as one text: what is summed, what is not, and what the dead leave behind."""
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as encode
 
 from authz.ops.decision_log import SinkStatus
-from authz.ops.metrics import Metrics
+from authz.ops.metrics import OPENMETRICS, Metrics
 from authz.serve.supervisor.aggregate import Totals
 
 
 def texts_of(*metrics):
-    return [((index, 1), made.exposition()[0].decode()) for index, made in enumerate(metrics)]
+    return [((index, 1), made.exposition(OPENMETRICS)[0].decode()) for index, made in enumerate(metrics)]
 
 
 def samples(totals, texts, own=()):
@@ -85,7 +86,7 @@ def test_a_rule_that_is_gone_keeps_what_it_counted_and_no_series_if_that_is_noth
 def test_the_supervisors_own_metrics_take_part():
     own = [GaugeMetricFamily("process_resident_memory_bytes", "Memory.", 5.0)]
     text = "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 7\n"
-    started = "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {}\n"
+    started = "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {}\n# EOF\n"
     found = samples(Totals(), [((0, 1), text + started.format(9)), ((1, 1), text + started.format(4))], own)
     assert found["process_resident_memory_bytes",] == 19
     assert found["process_start_time_seconds",] == 4
@@ -99,22 +100,22 @@ def test_what_an_ended_worker_had_counted_stays_in_the_sum_and_its_gauges_go():
     [_, alive] = texts_of(first, second)
     found = samples(totals, [alive])
     assert (found["authz_token_cache_total", "hit"], found["authz_parked",]) == (5, 1)
-    follower = ((0, 2), metrics(hits=10).exposition()[0].decode())
+    follower = ((0, 2), metrics(hits=10).exposition(OPENMETRICS)[0].decode())
     assert samples(totals, [follower, alive])["authz_token_cache_total", "hit"] == 15
 
 
 def test_the_last_words_of_a_worker_count():
     totals = Totals()
-    totals.saw((0, 1), metrics(hits=2).exposition()[0].decode())
-    totals.ended((0, 1), metrics(hits=9).exposition()[0].decode())
+    totals.saw((0, 1), metrics(hits=2).exposition(OPENMETRICS)[0].decode())
+    totals.ended((0, 1), metrics(hits=9).exposition(OPENMETRICS)[0].decode())
     assert samples(totals, [])["authz_token_cache_total", "hit"] == 9
-    totals.ended((0, 1), metrics(hits=9).exposition()[0].decode())
+    totals.ended((0, 1), metrics(hits=9).exposition(OPENMETRICS)[0].decode())
     assert samples(totals, [])["authz_token_cache_total", "hit"] == 9, "nobody dies twice"
 
 
 def test_an_answer_that_comes_after_the_end_is_not_counted_twice():
     totals = Totals()
-    text = metrics(hits=2).exposition()[0].decode()
+    text = metrics(hits=2).exposition(OPENMETRICS)[0].decode()
     totals.saw((0, 1), text)
     totals.ended((0, 1))
     totals.saw((0, 1), text)
@@ -123,8 +124,8 @@ def test_an_answer_that_comes_after_the_end_is_not_counted_twice():
 
 def test_a_silent_worker_keeps_its_counts_and_an_overtaken_answer_changes_nothing():
     totals = Totals()
-    totals.saw((0, 1), metrics(hits=8).exposition()[0].decode())
-    totals.saw((0, 1), metrics(hits=6).exposition()[0].decode())
+    totals.saw((0, 1), metrics(hits=8).exposition(OPENMETRICS)[0].decode())
+    totals.saw((0, 1), metrics(hits=6).exposition(OPENMETRICS)[0].decode())
     found = samples(totals, [])
     assert found["authz_token_cache_total", "hit"] == 8
     assert ("authz_parked",) not in found
@@ -133,6 +134,24 @@ def test_a_silent_worker_keeps_its_counts_and_an_overtaken_answer_changes_nothin
 @pytest.mark.parametrize("text", ["", "no metrics {{{ at all", "# TYPE x counter\nx_total nonsense\n"])
 def test_nonsense_is_no_answer(text):
     assert samples(Totals(), [((0, 1), text)]) == {}
+
+
+def test_each_bucket_shows_the_newest_exemplar_of_all_workers():
+    at = iter([100.0, 300.0, 200.0])
+    one, two = Metrics(0, lambda: next(at)), Metrics(1, lambda: next(at))
+    for worker, seconds, trace in ((one, 0.2, "1" * 32), (two, 0.2, "2" * 32), (one, 0.0001, "3" * 32)):
+        worker.check("inbound", "rule", seconds)
+        worker.exemplar(seconds, trace)
+    totals = Totals()
+    totals.ended((7, 1), texts_of(one)[0][1])
+    texts = texts_of(two)
+    shown = {
+        sample.labels["le"]: (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for metric in totals.collect(texts, ())
+        for sample in metric.samples
+        if sample.exemplar is not None
+    }
+    assert shown == {"0.25": ("2" * 32, 0.2), "0.0001": ("3" * 32, 0.0001)}
 
 
 def test_the_result_is_an_exposition_again():
@@ -150,7 +169,7 @@ def test_the_result_is_an_exposition_again():
     def of_ours(exposition):
         return sorted(line for line in exposition.splitlines() if "authz_" in line)
 
-    assert of_ours(generate_latest(registry).decode()) == of_ours(text)
-    lines = generate_latest(registry).decode().splitlines()
+    assert of_ours(encode(registry).decode()) == of_ours(text)
+    lines = encode(registry).decode().splitlines()
     buckets = [line for line in lines if line.startswith("authz_check_seconds_bucket")]
     assert buckets == [line for line in text.splitlines() if line.startswith("authz_check_seconds_bucket")]
