@@ -126,7 +126,7 @@ def replay(edge, cookies, path, **headers):
 
 
 def replayed(relay):
-    """Whether Airflow was asked by `replay` since the relay was cleared; what pages still ask at their end is not that."""
+    """Whether Airflow was asked by `replay` since the relay was cleared. Open pages ask too, at any time."""
     return f"user-agent: {PROGRAM}".encode() in relay.received
 
 

@@ -117,7 +117,7 @@ def test_a_sibling_reads_the_proxy_token_from_a_childs_environment(way, finance,
     child = extract.puppet.do("import subprocess; child = subprocess.Popen(['sleep', '60']); result = child.pid")
     read = f"result = open('/proc/{child}/environ', 'rb').read().decode()"
     try:
-        # Popen returns when the new program has closed what it must not inherit; its environment is in place a little later.
+        # Popen returns a little before the new program's environment is in place.
         way.until(lambda: finance.puppet.do(read), "the child has no environment")
         (token,) = set(thief.A_TOKEN.findall(finance.puppet.do(read)))
     finally:
