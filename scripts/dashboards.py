@@ -52,9 +52,9 @@ def panel(one: _Data, number: int, x: int, y: int) -> dict[str, Any]:
                 "legendFormat": legend,
                 "instant": instant,
                 "range": not instant,
-                "exemplar": not instant and "authz_check_seconds_bucket" in expression,
                 "format": {"table": "table", "heatmap": "heatmap"}.get(kind, "time_series"),
             }
+            | ({"exemplar": True} if "authz_check_seconds_bucket" in expression else {})
             for place, (legend, expression) in enumerate(one["ask"].items())
         ],
     }
