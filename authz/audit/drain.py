@@ -194,7 +194,7 @@ class Drain:
                 f"{self._folder} has {self._log.size} lines, and {self._spool} is the spool of one with {before.signed}"
             )
             raise AuditBrokenError(f"{text}: it is another log, or an older copy. If it is meant, remove the spool")
-        if before is not None and saved is None:
+        if before is not None and before.signed and saved is None:
             text = f"{self._folder / POSITION} is missing, so what of {self._spool} is in the log cannot be known"
             raise AuditBrokenError(f"{text}. If the log is another one, remove the spool")
         if saved is None or saved["spool"] != self._name:

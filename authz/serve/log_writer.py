@@ -6,15 +6,18 @@ Law 2: it ends after the last worker has ended, with everything in the log and s
 the spool for the next start, and that is reported.
 Law 3: the writer of the gate before, which still logs what its workers left, is waited for.
 Law 4: what came of decisions, in Envoy's access logs, is read by it alone, and after the records of a round.
-Law 5: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
+Law 5: a disk that is full or broken at the start is waited for, as later: `audit.on_failure` says what workers do.
+Law 6: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
 looked.
 """
 
+import errno
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +26,7 @@ from authz.audit.log import AuditLog, Limits
 from authz.audit.outcomes import Outcomes
 from authz.audit.signing import load_keys, origin_of
 from authz.audit.spool import has_writers, made_spool
-from authz.audit.status import LogStatus, write_status
+from authz.audit.status import LogStatus, read_status, write_status
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.settings import Settings
 from authz.system.clock import Clock
@@ -31,6 +34,9 @@ from authz.system.regular_file import why
 from authz.system.threads import Background
 
 log = logging.getLogger(__name__)
+
+NOT_NOW: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What is wrong with a disk and not with the settings: it is tried again."""
 
 _BUSY_S: Final = 0.01
 _IDLE_S: Final = 0.05
@@ -51,6 +57,7 @@ class LogWriter:
 
     Raises:
         ConfigError: the log cannot be written, or is not what was signed; or a key cannot be used.
+        OSError: the log cannot be written now: one of `NOT_NOW`.
     """
 
     def __init__(self, settings: Settings, clock: Clock, show: Callable[[str], None]) -> None:
@@ -80,6 +87,8 @@ class LogWriter:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
             raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
         except OSError as error:
+            if error.errno in NOT_NOW:
+                raise
             hint = "make the folder above it first" if isinstance(error, FileNotFoundError) else ""
             raise ConfigError([self._problem(f"the log cannot be written: {why(error)}", hint)]) from None
         self._failed, self._mute = "", False
@@ -94,9 +103,7 @@ class LogWriter:
         try:
             made_spool(self._spool)
         except OSError as error:
-            hint = "name a folder of your own, or one that is not there yet: `audit.spool`"
-            text = f"records cannot be handed over here: {why(error)}"
-            raise ConfigError([Problem(str(self._spool), 0, 0, text, hint)]) from None
+            raise ConfigError([_unusable(self._spool, error)]) from None
 
     def _problem(self, text: str, hint: str = "") -> Problem:
         return Problem(str(self._folder), 0, 0, text, hint)
@@ -143,7 +150,7 @@ class LogWriter:
             self._drain.tend()
             self._outcomes.tend()
         except OSError as error:
-            self._fail(f"the decision log cannot be written: {why(error)}")
+            self._fail(unwritable(error))
             return 0
         if self._failed:
             log.info("the decision log can be written again")
@@ -209,7 +216,7 @@ class LogWriter:
                     self._drain.forget()
                 break
             except OSError as error:
-                self._fail(f"the decision log cannot be written: {why(error)}")
+                self._fail(unwritable(error))
                 if self._clock.monotonic() >= deadline:
                     log.error("what is not in the log stays in %s: the next start logs it", self._spool)  # noqa: TRY400 said above
                     return 1
@@ -230,6 +237,32 @@ class LogWriter:
                     pass
             except OSError as error:
                 log.error("a closed file of the log cannot be compressed: %s", why(error))  # noqa: TRY400 the text says it all
+
+
+def say_unwritable(spool: Path, clock: Clock, error: OSError) -> str:
+    """Tell workers and supervisor that the log cannot be opened now; returns the text of it.
+
+    Raises:
+        ConfigError: the spool cannot be used.
+    """
+    text = unwritable(error)
+    try:
+        made_spool(spool)
+        known = read_status(spool) or LogStatus(beat=0.0)  # by what was signed, an older copy of the log is recognised
+        write_status(spool, replace(known, beat=clock.monotonic(), failed=text))
+    except OSError as problem:
+        raise ConfigError([_unusable(spool, problem)]) from None
+    return text
+
+
+def unwritable(error: OSError) -> str:
+    """Why records cannot be logged."""
+    return f"the decision log cannot be written: {why(error)}"
+
+
+def _unusable(spool: Path, error: OSError) -> Problem:
+    hint = "name a folder of your own, or one that is not there yet: `audit.spool`"
+    return Problem(str(spool), 0, 0, f"records cannot be handed over here: {why(error)}", hint)
 
 
 def _longest_s(settings: Settings) -> float:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,61 @@ def test_allow_counts_what_it_could_not_record_and_the_log_says_so(tmp_path, idp
 
 def dropped(gate):
     return gate.metric("authz_sink_dropped_total")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted: {done.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk):
+    with (disk / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(("on_failure", "http"), [("deny", 503), ("allow", 200)])
+def test_a_disk_that_is_full_at_the_start_is_waited_for(tmp_path, idp, small_disk, on_failure, http):
+    settings = SIGNED.replace("audit: {{log: audit,", f"audit: {{{{on_failure: {on_failure}, log: {small_disk}/audit,")
+    (tmp_path / "audit").symlink_to(small_disk / "audit")
+    fill(small_disk)
+    with Signed(tmp_path, idp, settings, ready=False) as gate:
+        wait_for(lambda: gate.check(0).http == http, "the answer is another", pause=pause, seconds=20)
+        assert "No space left on device" in gate.get("/readyz").text
+        (small_disk / "fill").unlink()
+        wait_for(lambda: gate.get("/readyz").status_code == 200, "it does not recover", pause=pause, seconds=20)
+        wait_for(lambda: gate.check(0).http == 200 and gate.logged(), "no record", pause=pause)
+        assert sum(one["count"] for one in gate.entries("gap")) == dropped(gate)
+        assert (dropped(gate) > 0) == (on_failure == "allow")
+        assert gate.stop() == 0
+        gate.verified()
+
+
+def test_an_older_copy_of_the_log_is_not_continued_after_its_disk_was_full(tmp_path, idp, small_disk):
+    settings = SIGNED.replace("audit: {{log: audit,", f"audit: {{{{log: {small_disk}/audit,")
+    (tmp_path / "audit").symlink_to(small_disk / "audit")
+    with Signed(tmp_path, idp, settings) as gate:
+        shutil.copytree(small_disk / "audit", tmp_path / "older")
+        gate.check(0)
+        wait_for(gate.logged, "no record", pause=pause)
+        gate.stop()
+    shutil.rmtree(small_disk / "audit")
+    shutil.copytree(tmp_path / "older", small_disk / "audit")
+    fill(small_disk)
+    with Signed(tmp_path, idp, settings, ready=False) as gate:
+        wait_for(lambda: gate.check(0).http == 503, "the answer is another", pause=pause, seconds=20)
+        (small_disk / "fill").unlink()
+        wait_for(lambda: "it is another log, or an older copy" in gate.log.read_text(), "it goes on", pause=pause)
+        assert gate.check(0).http == 503
 
 
 def test_a_log_that_was_changed_is_not_continued_and_the_gate_does_not_start(tmp_path, idp):

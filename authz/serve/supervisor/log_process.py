@@ -5,11 +5,14 @@ say that it may.
 """
 
 import contextlib
+import logging
 import signal
 import socket
+import time
+from pathlib import Path
 from typing import Final
 
-from authz.serve.log_writer import LogWriter
+from authz.serve.log_writer import LogWriter, say_unwritable
 from authz.serve.supervisor.worker import LISTENING
 from authz.serve.supervisor.worker_context import WorkerContext
 from authz.settings import Settings
@@ -17,7 +20,10 @@ from authz.system import signals
 from authz.system.clock import SystemClock
 from authz.system.threads import Background
 
+log = logging.getLogger(__name__)
+
 _MARGIN_S: Final = 5.0
+_RETRY_S: Final = 0.25
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -42,14 +48,36 @@ def run(settings: Settings, context: WorkerContext) -> int:
     with socket.socket(fileno=context.lifeline) as lifeline, signals.handled(ending.set, lambda: None):
         # The supervisor blocks signals, and we inherit that: one that came while we started must find its handler.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        writer = LogWriter(settings, SystemClock(), lambda text: print(text, flush=True))  # noqa: T201 what it is for
         Background(_follow, args=(lifeline, ending), name="lifeline").start()
+        writer = _opened(settings, ending, lifeline)
+        if writer is None:
+            return 1
         writer.begin()
-        with contextlib.suppress(OSError):  # the supervisor is gone
-            lifeline.sendall(LISTENING)
+        _listens(lifeline)
         status = writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
         signal.pthread_sigmask(signal.SIG_BLOCK, _END)  # one that comes now must not end us badly
         return status
+
+
+def _opened(settings: Settings, ending: _Ending, lifeline: socket.socket) -> LogWriter | None:
+    """The writer, as soon as the log's disk lets it be opened; None if the end comes before."""
+    clock, said = SystemClock(), ""
+    while not ending.now:
+        try:
+            return LogWriter(settings, clock, lambda text: print(text, flush=True))  # noqa: T201 what it is for
+        except OSError as error:
+            text = say_unwritable(Path(settings.spool), clock, error)
+        if text != said:
+            log.error("%s", text)
+            _listens(lifeline)  # workers start, and refuse or count: the settings say which
+        said = text
+        time.sleep(_RETRY_S)
+    return None
+
+
+def _listens(lifeline: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone
+        lifeline.sendall(LISTENING)
 
 
 def _follow(lifeline: socket.socket, ending: _Ending) -> None:
