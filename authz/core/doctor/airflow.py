@@ -97,7 +97,7 @@ def findings(found: Options, site: Site) -> Iterator[Finding]:
     if manager == _SIMPLE and found.get("core", "simple_auth_manager_all_admins").lower() in _TRUE:
         text = "`[core] simple_auth_manager_all_admins` is true, with SimpleAuthManager"
         yield Finding(id="all-admin", where=found.where, text=text)
-    host = found.get("api", "host", "0.0.0.0") or "0.0.0.0"  # noqa: S104 Airflow's default, compared
+    host = found.get("api", "host", "0.0.0.0") or "0.0.0.0"
     if not names_loopback(host.lower()):
         yield Finding(id="airflow-open", where=found.where, text=f"`[api] host` is {label(host)}")
     yield from _base_url(found, site)

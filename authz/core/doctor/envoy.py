@@ -25,7 +25,6 @@ _QUIET: Final = (
     *("rbac", "connection_limit", "local_ratelimit", "ratelimit", "geoip", "echo", "direct_response", "ext_authz"),
     *("tcp_bandwidth_limit",),
 )
-)
 _REDIRECTING: Final = (
     "sni_cluster",
     "set_filter_state",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from authz.core.doctor.tree import EMPTY, Node, items, message, path, pick, text, typed
 from authz.core.loopback import names_loopback
 
-_ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}  # noqa: S104 compared, not bound
+_ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}
 _DYNAMIC: Final = {"ORIGINAL_DST", "4"}
 
 

@@ -3,12 +3,12 @@
 Law: names only; `authz.serve.doctor_files` looks at the files. Whether a document itself holds a secret is said too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from authz.core.doctor.tree import every, items, message, pick, text
+from authz.core.doctor.tree import Node, every, items, message, pick, text
 
 _SECRET: Final = ("private_key", "password", "secret", "generic_secret", "pkcs12", "access_key", "secret_access_key")
 _INLINE: Final = ("inline_string", "inline_bytes")
@@ -61,3 +61,13 @@ def holds_secret(document: Any) -> bool:
             if any(pick(message(node, field), name) for name in _INLINE):
                 return True
     return False
+
+
+def served_names(listeners: Iterable[Node]) -> Iterator[tuple[str, list[str]]]:
+    """Each file with a certificate of a listener's filter chain, and the names that this chain is for."""
+    for listener in listeners:
+        for chain in items(listener, "filter_chains"):
+            names = [str(one) for one in items(chain, "filter_chain_match", "server_names")]
+            for node in every(pick(chain, "transport_socket")) if names else ():
+                if path := text(node, "certificate_chain", "filename"):
+                    yield path, names

@@ -25,7 +25,6 @@ _HARMLESS: Final = frozenset(
         *("credential_injector", "aws_request_signing", "gcp_authn"),
     }
 )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
