@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,26 @@ if TYPE_CHECKING:
 _MOST_OF_ONE: Final = 20
 _COLOURS: Final = {"error": "red", "warning": "yellow", "note": "blue"}
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the command line names."""
+
+    settings_path: Path
+    settings: "Settings | None"
+    proxies: tuple[Path, ...]
+    envoy_admin: str | None
+    airflow_cfg: Path | None
+    airflow_env: Path | None
+
+    @property
+    def has_proxy(self) -> bool:
+        return bool(self.proxies) or self.envoy_admin is not None
+
+    @property
+    def has_airflow(self) -> bool:
+        return self.airflow_cfg is not None or self.airflow_env is not None
 
 
 @click.command(short_help="Find ways around the gate in Envoy's and Airflow's configuration.")
@@ -69,27 +89,14 @@ def doctor(
             raise click.UsageError(f"{option} takes a URL: http://127.0.0.1:8080")
     from authz import settings as files  # noqa: PLC0415 see above
     from authz.core.doctor.kinds import in_order  # noqa: PLC0415 see above
-    from authz.serve import doctor_files  # noqa: PLC0415 cryptography and HTTP cost start-up time
-    from authz.serve import envoy_admin as admin
 
+    compared = bool(proxies or envoy_admin or airflow_cfg or airflow_env)
     given = ctx.get_parameter_source("settings_path") is not click.core.ParameterSource.DEFAULT
-    needed = given or url is not None or not (proxies or envoy_admin or airflow_cfg or airflow_env)
+    needed = given or url is not None or not compared
     settings = files.load(settings_path) if needed or settings_path.exists() else None
     answers = _asked(url, upstream, settings, str(settings_path)) if url is not None and settings is not None else []
-    now = time.time()
-    site, found = doctor_files.site(settings, str(settings_path))
-    if settings is not None:
-        found += doctor_files.of_settings(settings, str(settings_path), now)
-    for path in proxies:
-        found += doctor_files.of_proxy(path, site, now)
-    if envoy_admin is not None:
-        data, clocks = admin.ask(envoy_admin, time.time)
-        found += [*clocks, *doctor_files.of_document(data, envoy_admin, site, now)]
-    if airflow_cfg is not None or airflow_env is not None:
-        found += doctor_files.of_airflow(airflow_cfg, airflow_env, os.environ, site)
-    if url is None:
-        found += _not_given(settings is None, not (proxies or envoy_admin), not (airflow_cfg or airflow_env))
-    found = in_order(found)
+    files_given = _Given(settings_path, settings, proxies, envoy_admin, airflow_cfg, airflow_env)
+    found = in_order([*_found(files_given), *(_not_given(files_given) if url is None else ())])
     if as_json:
         click.echo(orjson.dumps([*map(_of_answer, answers), *map(_of_finding, found)]).decode())
     else:
@@ -107,13 +114,31 @@ def _asked(url: str, upstream: str | None, settings: "Settings", path: str) -> "
     return [*answers, *doctors.of_candidate(settings, path)]
 
 
-def _not_given(settings: bool, proxy: bool, airflow: bool) -> "Iterator[Finding]":  # noqa: FBT001 three answers
+def _found(given: _Given) -> "Iterator[Finding]":
+    from authz.serve import doctor_files, envoy_admin  # noqa: PLC0415 cryptography and HTTP cost start-up time
+
+    now, name = time.time(), str(given.settings_path)
+    site, unread = doctor_files.site(given.settings, name)
+    if given.settings is not None:
+        yield from doctor_files.of_settings(given.settings, name, now)
+    for path in given.proxies:
+        yield from doctor_files.of_proxy(path, site, now)
+    if given.envoy_admin is not None:
+        data, clocks = envoy_admin.ask(given.envoy_admin, time.time)
+        yield from (*clocks, *doctor_files.of_document(data, given.envoy_admin, site, now))
+    if given.has_airflow:
+        yield from doctor_files.of_airflow(given.airflow_cfg, given.airflow_env, os.environ, site)
+    if given.has_proxy or given.has_airflow:
+        yield from unread
+
+
+def _not_given(given: _Given) -> "Iterator[Finding]":
     from authz.core.doctor.kinds import Finding  # noqa: PLC0415 see above
 
     absent = (
-        (settings, "the gate's settings", "--settings"),
-        (proxy, "the configuration of Envoy or another proxy", "--proxy` or `--envoy-admin"),
-        (airflow, "Airflow's options", "--airflow-cfg` and `--airflow-env"),
+        (given.settings is None, "the gate's settings", "--settings"),
+        (not given.has_proxy, "the configuration of Envoy or another proxy", "--proxy` or `--envoy-admin"),
+        (not given.has_airflow, "Airflow's options", "--airflow-cfg` and `--airflow-env"),
     )
     for is_absent, what, option in absent:
         if is_absent:
@@ -122,13 +147,14 @@ def _not_given(settings: bool, proxy: bool, airflow: bool) -> "Iterator[Finding]
 
 def _of_answer(answer: "Answer") -> dict[str, Any]:
     shown = {"id": answer.name, "severity": "ok" if answer.ok else "error", "where": "", "why": "", "fix": answer.hint}
-    return {**shown, **asdict(answer)}
+    return {**shown, **asdict(answer)}  # `name`, `ok`, `hint`: what programs read before there were other findings
 
 
 def _of_finding(found: "Finding") -> dict[str, Any]:
     kind = found.kind
     shown = {"id": found.id, "severity": kind.severity.value, "where": found.where, "text": found.text}
-    return {**shown, "why": kind.why, "fix": kind.fix}
+    older = {"name": found.id, "ok": kind.severity != "error", "hint": kind.fix}
+    return {**shown, "why": kind.why, "fix": kind.fix, **older}
 
 
 def _print(answers: "Sequence[Answer]", found: "Sequence[Finding]") -> None:

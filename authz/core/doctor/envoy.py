@@ -20,6 +20,7 @@ from authz.core.model import Plane
 
 _UNDERSCORES: Final = {"REJECT_REQUEST", "DROP_HEADER", "1", "2"}
 _EXECUTION: Final = "/execution"
+_IDENTITY: Final = "x-authz-"
 # Network filters that send nothing anywhere.
 _QUIET: Final = (
     *("rbac", "connection_limit", "local_ratelimit", "ratelimit", "geoip", "echo", "direct_response", "ext_authz"),
@@ -221,18 +222,25 @@ class _Guarded:
         found = [places(envoy, name) for name in self._clusters]
         self._addresses = {normal(one) for one in site.airflow}.union(*(one.addresses for one in found))
         self.nothing = not self._clusters and not self._addresses
+        self._known: dict[str, bool] = {}
 
-    def reached(self, cluster: str, *, inside: frozenset[str] = frozenset()) -> bool:
+    def reached(self, cluster: str) -> bool:
         """Whether the cluster leads to one of them, also through internal listeners without a check."""
+        if cluster not in self._known:
+            self._known[cluster] = self._reached(cluster, frozenset())
+        return self._known[cluster]
+
+    def _reached(self, cluster: str, inside: frozenset[str]) -> bool:
         if self.nothing or cluster in self._clusters or cluster == ANYWHERE:
             return True
         found: Places = places(self._envoy, cluster)
         if found.anywhere or found.addresses & self._addresses:
             return True
+        inner = found.internal - inside
         return any(
-            self.reached(way.cluster, inside=inside | {way.internal})
-            for way in self._ways
-            if way.internal in found.internal - inside and not way.checks
+            self._reached(way.cluster, inside | {way.internal})
+            for way in (self._ways if inner else ())
+            if way.internal in inner and not way.checks
         )
 
 
@@ -269,6 +277,9 @@ def _settings(way: Way, forward: Forward) -> Iterator[Finding]:
     added = [_header(one) for holder in forward.settings for one in items(holder, "request_headers_to_add")]
     if "authorization" in added and way.plane != Plane.EGRESS:
         yield Finding(id="bearer-forwarded", where=way.where, text="`request_headers_to_add` has `authorization`")
+    if any(name.startswith(_IDENTITY) for name in added):
+        text_ = f"`request_headers_to_add` has `{_IDENTITY}…`, which only the gate may set"
+        yield Finding(id="changed-after-check", where=way.where, text=text_)
 
 
 def _header(option: Any) -> str:

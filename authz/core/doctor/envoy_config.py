@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from authz.core.doctor.tree import EMPTY, Node, items, message, path, pick, text, typed
+from authz.core.doctor.tree import Node, items, message, path, pick, text, typed
 from authz.core.loopback import names_loopback
 
 _ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}
@@ -28,10 +28,6 @@ class Envoy:
     admin: Node = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
-
-    def internal(self, name: str) -> Node | None:
-        """The internal listener of this name."""
-        return next((one for one in self.listeners if text(one, "name") == name and is_internal(one)), None)
 
 
 def is_envoy(document: Any) -> bool:
@@ -213,6 +209,3 @@ def _endpoints(cluster: Node) -> Iterator[Node]:
             endpoint = message(one, "endpoint")
             yield message(endpoint, "address")
             yield from (message(more, "address") for more in items(endpoint, "additional_addresses"))
-
-
-NOTHING: Final[Node] = EMPTY

@@ -13,6 +13,7 @@ from authz.core.doctor.envoy_config import Envoy
 from authz.core.doctor.kinds import Finding
 from authz.core.doctor.tree import Node, Typed, every, is_set, items, label, message, path, pick, text, truth, typed
 
+_CACHES: Final = ("cache", "cache_v2")
 _FAMILY: Final = re.compile(r"\.filters\.http\.([a-z0-9_]+)\.")
 # After the check they change neither the request nor its route; those of the last line add what the upstream asks for.
 _HARMLESS: Final = frozenset(
@@ -97,7 +98,18 @@ def findings(envoy: Envoy, chain: Chain) -> Iterator[Finding]:
     for one in chain.filters:
         if not one.is_check and any(typed(node).is_a("http.ext_authz", "ExtAuthz") for node in every(one.typed.config)):
             yield Finding(id="check-conditional", where=chain.where, text=f"ext_authz is inside `{label(one.name)}`")
+    yield from _before(chain)
     yield from _after(chain)
+
+
+def _before(chain: Chain) -> Iterator[Finding]:
+    """Filters in front of the last check that answer in the upstream's place, from what others were given."""
+    positions = [number for number, one in enumerate(chain.filters) if one.is_check]
+    for one in chain.filters[: positions[-1]] if positions else ():
+        family = _FAMILY.search(one.typed.kind)
+        if family is not None and family[1] in _CACHES:
+            text_ = f"`{label(one.name)}` comes before the check"
+            yield Finding(id="cached-before-check", where=chain.where, text=text_)
 
 
 def _check(envoy: Envoy, check: HttpFilter, where: str) -> Iterator[Finding]:

@@ -70,6 +70,10 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "a matcher decides whether the check happens; requests that it leaves out pass unchecked",
             "put the ext_authz filter itself into `http_filters`, outside of matchers and composites",
         ),
+        "cached-before-check": _error(
+            "what the cache answers was asked for by another caller, and is given to everyone without a check",
+            "remove the cache",
+        ),
         "check-elsewhere": _warning(
             "a route asks a server of its own instead of the one that the filter names",
             "remove `grpc_service` and `http_service` from `check_settings`, unless that server is a gate too",

@@ -80,14 +80,24 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _yaml(text: str) -> list[Any]:
     try:
+        _shallow(text)
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UnreadableError(f"{line}neither YAML nor JSON {_HIDDEN}") from None
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        if isinstance(error, UnreadableError):
-            raise
+    except UnreadableError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError):
         raise UnreadableError(f"neither YAML nor JSON {_HIDDEN}") from None
+
+
+def _shallow(text: str) -> None:
+    """Refuse what is nested so deeply that libyaml, which composes by recursion, would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEPTH:
+            raise UnreadableError("it is nested too deeply")
 
 
 def _bounded(document: Any) -> None:
