@@ -4,12 +4,13 @@ Law: nothing is written, and no content is shown, not even in an error. A file t
 not on this machine is skipped: Envoy may be elsewhere. One that is here and cannot be read is a finding.
 """
 
-import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from authz.core import cases
 from authz.core.doctor import airflow, envoy, envoy_config, envoy_files, fronts
@@ -165,13 +166,25 @@ def _named(document: Any, file: str, now: float, *, inside: frozenset[str] = fro
 
 
 def _files(where: str, files: Iterable[Named], now: float) -> Iterator[Finding]:
-    here = [one for one in files if _is_here(one.path)]
-    for one in here:
+    for one in files:
+        if not _is_here(one.path):
+            continue
         if one.use is Use.SECRET and readable_by_all(one.path):
             yield _readable(where, f"`{one.key}`: {one.path}")
-        if one.use in {Use.CERTIFICATE, Use.AUTHORITY} and not os.access(one.path, os.R_OK):
-            yield Finding(id="not-seen", where=where, text=f"`{one.key}`: {one.path} cannot be read by this account")
-    for found in expiries(one for one in here if os.access(one.path, os.R_OK)):
+        if one.use in {Use.CERTIFICATE, Use.AUTHORITY}:
+            yield from _certificate(where, one, now)
+
+
+def _certificate(where: str, file: Named, now: float) -> Iterator[Finding]:
+    try:
+        read_regular(file.path, MOST_SECRET_BYTES)
+    except OSError as error:
+        yield Finding(id="not-seen", where=where, text=f"`{file.key}`: {file.path}: {why(error)}")
+        return
+    with warnings.catch_warnings():  # about odd certificates in the system's bundle, which no one here can change
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        read = [*expiries([file])]
+    for found in read:
         text = found.warning(now)
         if text:
             kind = "certificate-unusable" if found.is_over(now) else "certificate-expiring"
