@@ -127,7 +127,7 @@ def _found(given: _Given) -> "Iterator[Finding]":
         data, clocks = envoy_admin.ask(given.envoy_admin, time.time)
         yield from (*clocks, *doctor_files.of_document(data, given.envoy_admin, site, now))
     if given.has_airflow:
-        yield from doctor_files.of_airflow(given.airflow_cfg, given.airflow_env, os.environ, site)
+        yield from doctor_files.of_airflow(given.airflow_cfg, given.airflow_env, os.environ, site, now)
     if given.has_proxy or given.has_airflow:
         yield from unread
 

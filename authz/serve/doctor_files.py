@@ -101,7 +101,9 @@ def of_document(data: bytes, file: str, site_: Site, now: float) -> list[Finding
     return found
 
 
-def of_airflow(cfg: Path | None, env: Path | None, process: Mapping[str, str], site_: Site) -> list[Finding]:
+def of_airflow(
+    cfg: Path | None, env: Path | None, process: Mapping[str, str], site_: Site, now: float
+) -> list[Finding]:
     """Everything found in Airflow's options; without a file of variables, those of this process count.
 
     Raises:
@@ -111,7 +113,8 @@ def of_airflow(cfg: Path | None, env: Path | None, process: Mapping[str, str], s
     variables = airflow.variables(_text(env)) if env is not None else process
     where = " and ".join(str(path) for path in (cfg, env) if path is not None)
     try:
-        found = [*airflow.findings(airflow.options(where, text, variables), site_)]
+        options = airflow.options(where, text, variables)
+        found = [*airflow.findings(options, site_), *_files(where, _used(airflow.files(options)), now)]
         secrets = {cfg: cfg is not None and airflow.has_secrets(text)}
     except UnreadableError as error:
         raise ConfigError([Problem(str(cfg), 0, 0, str(error))]) from None
@@ -149,8 +152,7 @@ def _text(path: Path) -> str:
 def _named(document: Any, file: str, now: float, *, inside: frozenset[str] = frozenset()) -> Iterator[Finding]:
     """The files of a document, with those that its SDS files name."""
     named = envoy_files.named(document)
-    uses = [Named((one.field,), _USES[one.holds], one.path) for one in named if one.holds in _USES]
-    yield from _files(file, uses, now)
+    yield from _files(file, _used(named), now)
     for one in named:
         if one.holds is not Holds.SECRETS_CONFIG or one.path in inside or not _is_here(one.path):
             continue
@@ -163,6 +165,10 @@ def _named(document: Any, file: str, now: float, *, inside: frozenset[str] = fro
             yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {why(error)}")
         except UnreadableError as error:
             yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {error}")
+
+
+def _used(named: Iterable[envoy_files.Named]) -> list[Named]:
+    return [Named((one.field,), _USES[one.holds], one.path) for one in named if one.holds in _USES]
 
 
 def _files(where: str, files: Iterable[Named], now: float) -> Iterator[Finding]:

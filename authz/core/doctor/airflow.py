@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from authz.core.doctor.envoy_files import Holds, Named
 from authz.core.doctor.kinds import Finding
 from authz.core.doctor.reading import UnreadableError
 from authz.core.doctor.site import Site
@@ -27,6 +28,12 @@ _SECRETS: Final = (
     ("webserver", "secret_key"),
     ("celery", "broker_url"),
     ("celery", "result_backend"),
+)
+_SECRET_FILES: Final = (
+    ("api", "ssl_key"),
+    ("api_auth", "jwt_private_key_path"),
+    ("core", "simple_auth_manager_passwords_file"),
+    ("api", "client_ssl_key"),
 )
 _PREFIX: Final = "AIRFLOW__"
 
@@ -87,6 +94,15 @@ def holds_secrets(environment: Mapping[str, str]) -> bool:
     return any(found.get(*place) for place in _SECRETS)
 
 
+def files(found: Options) -> Iterator[Named]:
+    """The files with secrets, and the certificate, that the options name."""
+    for section, key in _SECRET_FILES:
+        if path := found.get(section, key):
+            yield Named(field=f"[{section}] {key}", path=path, holds=Holds.SECRET)
+    if path := found.get("api", "ssl_cert"):
+        yield Named(field="[api] ssl_cert", path=path, holds=Holds.CERTIFICATE)
+
+
 def findings(found: Options, site: Site) -> Iterator[Finding]:
     """Everything found in the options of one Airflow."""
     manager = found.get("core", "auth_manager", _SIMPLE) or _SIMPLE
@@ -130,7 +146,7 @@ def _base_url(found: Options, site: Site) -> Iterator[Finding]:
 
 def _proxy_headers(found: Options, manager: str) -> Iterator[Finding]:
     if "*" in found.environment.get("FORWARDED_ALLOW_IPS", "").replace(" ", "").split(","):
-        yield Finding(id="proxy-headers", where=found.where, text="`FORWARDED_ALLOW_IPS` is `*`: any peer is believed")
+        yield Finding(id="proxy-headers", where=found.where, text="`FORWARDED_ALLOW_IPS` is `*`: any peer is trusted")
     if "fab" not in manager.lower():
         return
     fixed = _fab(found, "enable_proxy_fix", "False").lower() in _TRUE
@@ -141,7 +157,7 @@ def _proxy_headers(found: Options, manager: str) -> Iterator[Finding]:
     for name in _COUNTS if fixed else ():
         count = _fab(found, name, "1")
         if count not in {"0", "1"}:
-            text = f"`[fab] {name}` is {label(count)}: values that the caller sent are believed"
+            text = f"`[fab] {name}` is {label(count)}: values that the caller sent are accepted"
             yield Finding(id="proxy-headers", where=found.where, text=text)
 
 

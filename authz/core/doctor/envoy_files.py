@@ -25,7 +25,7 @@ class Holds(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Named:
-    """One file and the field that names it."""
+    """One file, and the field or option that names it."""
 
     field: str
     path: str

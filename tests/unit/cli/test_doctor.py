@@ -440,6 +440,15 @@ def test_secrets_that_come_from_files_beside_it_are_followed(folder):
     assert "not-seen" in found(*arguments)
 
 
+def test_the_files_that_airflow_names_are_looked_at(folder):
+    arguments = airflow("[api_auth]\njwt_private_key_path = task-key.pem")(folder)
+    (folder / "task-key.pem").write_text(CANARY)
+    (folder / "task-key.pem").chmod(0o644)
+    assert "secret-readable" in found(*arguments)
+    (folder / "task-key.pem").chmod(0o600)
+    assert "secret-readable" not in found(*arguments)
+
+
 # --- secrets
 
 

@@ -191,3 +191,12 @@ def test_whether_secrets_are_there_is_known_without_showing_them():
     assert not airflow.has_secrets("[core]\nfernet_key =\n")
     assert airflow.holds_secrets({"AIRFLOW__API_AUTH__JWT_SECRET": CANARY})
     assert not airflow.holds_secrets({"AIRFLOW__CORE__AUTH_MANAGER": OURS})
+
+
+def test_files_that_the_options_name_are_known():
+    options = airflow.options("a", "[api]\nssl_key = /k\nssl_cert = /c\n[core]\nx = 1\n", {})
+    assert [(one.field, one.path) for one in airflow.files(options)] == [
+        ("[api] ssl_key", "/k"),
+        ("[api] ssl_cert", "/c"),
+    ]
+    assert [*airflow.files(airflow.options("a", "", {}))] == []
