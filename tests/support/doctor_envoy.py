@@ -115,7 +115,8 @@ def bootstrap(
     *listeners: Config, upstream: str = "127.0.0.1:8081", gate: str = "127.0.0.1:9190", **more: Any
 ) -> Config:
     """A whole configuration; the first listener is checked, so that the cluster `airflow` is behind the gate."""
-    static = {"listeners": [*listeners], "clusters": [cluster("airflow", upstream), gate_cluster(gate)]}
+    clusters = [cluster("airflow", upstream), gate_cluster(gate), cluster("nowhere", "127.0.0.1:1")]
+    static = {"listeners": [*listeners], "clusters": clusters}
     return {"static_resources": static, **more}
 
 
@@ -130,6 +131,7 @@ class Variant:
     upgrade: bool = False
     runtime: Config = field(default_factory=dict)
     path: str = "/api/v2/dags"
+    headers: tuple[str, ...] = ()
 
     def at(self, port: int, name: str = "in") -> Config:
         """The listener on this port of 127.0.0.1."""
@@ -190,6 +192,41 @@ _MATCHED = {
 }
 _TCP = {"@type": f"{NETWORK}tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "airflow"}
 _OFF_BY_DEFAULT = [{**ext_authz(), "disabled": True}, ROUTER]
+
+
+def _weighted_layers(*, on_cluster: Any, on_route: Any) -> Config:
+    made = _weighted(typed_per_filter_config=_only(on_cluster))
+    made["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"] = _only(on_route)
+    return manager(route_config=made)
+
+
+def _header_input(name: str) -> Config:
+    kind = f"{TYPES}envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+    return {"name": "header", "typed_config": {"@type": kind, "header_name": name}}
+
+
+def _matched_host(layers: Config) -> Config:
+    """A virtual host whose routes are in a matcher tree."""
+    one = {"@type": f"{TYPES}envoy.config.route.v3.Route", **route(typed_per_filter_config=layers)}
+    branch = {"action": {"name": "route", "typed_config": one}}
+    tree = {"matcher_tree": {"input": _header_input(":path"), "prefix_match_map": {"map": {"/": branch}}}}
+    return {"name": "all", "domains": ["*"], "matcher": tree}
+
+
+def _scoped(layers: Config) -> Config:
+    """A connection manager whose routes are in a scope that the Host chooses."""
+    scope = {
+        "name": "scope",
+        "key": {"fragments": [{"string_key": "gate.test"}]},
+        "route_configuration": table(route(typed_per_filter_config=layers)),
+    }
+    extractor = {"name": "host", "element_separator": ",", "index": 0}
+    scoped = {
+        "name": "s",
+        "scope_key_builder": {"fragments": [{"header_value_extractor": extractor}]},
+        "scoped_route_configurations_list": {"scoped_route_configurations": [scope]},
+    }
+    return manager(route_config=None, scoped_routes=scoped)
 
 
 def _several_chains(port: int) -> Config:
@@ -352,6 +389,72 @@ VARIANTS: dict[str, Variant] = {
     ),
     "an upgrade with the same filters": Variant(
         found=NOTHING, passes=False, upgrade=True, manager=manager(upgrade_configs=[{"upgrade_type": "websocket"}])
+    ),
+    "off on the route, settings on the weighted cluster": Variant(
+        found=NOTHING, passes=False, manager=_weighted_layers(on_cluster=SETTINGS, on_route=PER_ROUTE_OFF)
+    ),
+    "off by its own switch, settings on the weighted cluster": Variant(
+        found=NOTHING, passes=False, manager=_weighted_layers(on_cluster=SETTINGS, on_route=OFF)
+    ),
+    "switched off with settings of its own": Variant(
+        found=ROUTE_UNCHECKED, passes=True, manager=_manager_layers(on_route={**OFF, "config": SETTINGS})
+    ),
+    "for all requests, and the runtime says none": Variant(
+        found=CHECK_SWITCHABLE,
+        passes=True,
+        runtime={"check": {"share": 0}},
+        manager=manager(http_filters=[ext_authz(filter_enabled=_fraction(100, "check.share")), ROUTER]),
+    ),
+    "a runtime of several layers denies": Variant(
+        found=NOTHING,
+        passes=False,
+        runtime={"deny": {"three": True}},
+        manager=manager(
+            http_filters=[
+                ext_authz(
+                    filter_enabled=_fraction(0),
+                    deny_at_disable={"default_value": False, "runtime_key": "deny.three"},
+                ),
+                ROUTER,
+            ]
+        ),
+    ),
+    "a route in a matcher tree": Variant(
+        found=ROUTE_UNCHECKED,
+        passes=True,
+        manager=manager(route_config={"name": "r", "virtual_hosts": [_matched_host(_only(PER_ROUTE_OFF))]}),
+    ),
+    "a checked route in a matcher tree": Variant(
+        found=NOTHING,
+        passes=False,
+        manager=manager(route_config={"name": "r", "virtual_hosts": [_matched_host({})]}),
+    ),
+    "a scope with routes of its own": Variant(
+        found=ROUTE_UNCHECKED, passes=True, manager=_scoped(_only(PER_ROUTE_OFF))
+    ),
+    "a checked scope": Variant(found=NOTHING, passes=False, manager=_scoped({})),
+    "a cluster that a header names": Variant(
+        found=ROUTE_UNCHECKED,
+        passes=True,
+        headers=("x-cluster: airflow",),
+        manager=manager(http_filters=[ROUTER], route_config=table(route(route={"cluster_header": "x-cluster"}))),
+    ),
+    "a mirror of a request that goes elsewhere": Variant(
+        found=ROUTE_UNCHECKED,
+        passes=True,
+        manager=manager(
+            http_filters=[ROUTER],
+            route_config=table(
+                route(route={"cluster": "nowhere", "request_mirror_policies": [{"cluster": "airflow"}]})
+            ),
+        ),
+    ),
+    "an action that forwards nothing": Variant(
+        found=NOTHING,
+        passes=False,
+        manager=manager(
+            http_filters=[ROUTER], route_config=table({"match": {"prefix": "/"}, "non_forwarding_action": {}})
+        ),
     ),
     "plain TCP": Variant(
         found=ROUTE_UNCHECKED,

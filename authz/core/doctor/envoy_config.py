@@ -27,6 +27,7 @@ class Envoy:
     secrets: list[Node] = field(default_factory=list)
     admin: Node = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
+    runtime_elsewhere: bool = False
     unseen: list[str] = field(default_factory=list)
 
 
@@ -73,6 +74,7 @@ def _bootstrap(found: Envoy, document: Node, *, dumped: set[str]) -> None:
             found.unseen.append(what)
     for layer in items(document, "layered_runtime", "layers"):
         _flatten(found.runtime, message(layer, "static_layer"), "")
+        found.runtime_elsewhere |= any(pick(layer, name) is not None for name in ("rtds_layer", "disk_layer"))
 
 
 def _flatten(runtime: dict[str, Any], layer: Node, prefix: str) -> None:

@@ -120,6 +120,8 @@ def _check(envoy: Envoy, check: HttpFilter, where: str) -> Iterator[Finding]:
     switches = [name for name in ("filter_enabled", "filter_enabled_metadata") if pick(config, name) is not None]
     if switches and not _denies_when_off(envoy, message(config, "deny_at_disable")):
         yield Finding(id="check-switchable", where=where, text=f"`{switches[0]}` without `deny_at_disable`")
+    elif switches and envoy.runtime_elsewhere and text(config, "deny_at_disable", "runtime_key"):
+        yield Finding(id="not-seen", where=where, text="a runtime layer that is elsewhere can change `deny_at_disable`")
     if truth(pick(config, "clear_route_cache")):
         yield Finding(
             id="changed-after-check", where=where, text="`clear_route_cache`: the answer can change the route"

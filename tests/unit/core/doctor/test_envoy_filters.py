@@ -242,6 +242,18 @@ def test_a_cache_before_the_check_answers_without_it(family):
     assert ids(in_envoy(bootstrap(through(manager(http_filters=filters))))) == {"cached-before-check"}
 
 
+@pytest.mark.parametrize("layer", ["rtds_layer", "disk_layer"])
+def test_a_runtime_from_elsewhere_may_let_a_switched_off_check_pass(layer):
+    layers = {"layers": [{"name": "l", layer: {}}]}
+    deny = {"default_value": True, "runtime_key": "deny"}
+    check = ext_authz(filter_enabled={"default_value": {"numerator": 0}}, deny_at_disable=deny)
+    made = through(manager(http_filters=[check, ROUTER]))
+    assert ids(in_envoy(bootstrap(made, layered_runtime=layers))) == {"not-seen"}
+    assert in_envoy(bootstrap(made)) == []
+    del deny["runtime_key"]
+    assert in_envoy(bootstrap(made, layered_runtime=layers)) == []
+
+
 # --- the admin port
 
 
