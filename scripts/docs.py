@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from authz.core.doctor.kinds import KINDS
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
 from authz.core.record import DagsFields, IdentityEntry, LogEntry, OutcomeEntry, RightsFields, ShadowFields
@@ -34,6 +35,7 @@ PAGES = [
     "docs/metrics.md",
     "docs/decision-log.md",
     "docs/decisions.md",
+    "docs/doctor.md",
     "docs/howto/query.md",
 ]
 EXAMPLES = ROOT / "scripts" / "settings_examples.yaml"
@@ -55,6 +57,14 @@ def gaps() -> Iterator[str]:
     yield "| --- | --- |"
     for gap, text in GAPS.items():
         yield f"| `{gap}` | {text} |"
+
+
+def doctor() -> Iterator[str]:
+    """Every finding of `authz doctor`."""
+    yield "| id | severity | why it matters | what to do |"
+    yield "| --- | --- | --- | --- |"
+    for name, kind in KINDS.items():
+        yield f"| `{name}` | {kind.severity} | {kind.why} | {kind.fix} |"
 
 
 def views() -> Iterator[str]:
@@ -191,6 +201,7 @@ TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
 TABLES["outcome_entry"] = lambda: record_schema.table(OutcomeEntry)
 TABLES["log_entry"] = lambda: record_schema.table(LogEntry)
 TABLES["gaps"] = gaps
+TABLES["doctor"] = doctor
 TABLES["views"] = views
 TABLES["decisions"] = decision_index.index
 

@@ -102,7 +102,7 @@ def main() -> None:
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
       authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access
-      authz doctor --airflow http://127.0.0.1:8080   does Airflow accept what the gate sends?
+      authz doctor --proxy envoy.yaml --airflow-cfg airflow.cfg   is there a way around the gate?
 
     \b
     Exit status: 0 yes, 1 a negative answer (denied, errors found), 2 usage or configuration.

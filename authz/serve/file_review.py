@@ -24,6 +24,11 @@ def findings(settings: Settings, file: str, now: float) -> list[Finding]:
     return [*_certificates(files, file, now), *_readable(files, file), *_unwritable(files, file)]
 
 
+def readable_by_all(path: str) -> bool:
+    """Whether every account on this machine may read the file; no for one that is not here."""
+    return bool(_mode(path) & stat.S_IROTH)
+
+
 def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Finding]:
     for found in expiries(files):
         text = found.warning(now)
@@ -34,7 +39,7 @@ def _certificates(files: Sequence[Named], file: str, now: float) -> Iterator[Fin
 
 def _readable(files: Sequence[Named], file: str) -> Iterator[Finding]:
     for one in files:
-        if one.use is Use.SECRET and _mode(one.path) & stat.S_IROTH:
+        if one.use is Use.SECRET and readable_by_all(one.path):
             text = f"`{one.key}`: {one.path} can be read by every account on this machine"
             hint = "only the gate or Envoy needs it: chmod o-r"
             yield Finding(problem=Problem(file, 0, 0, text, hint), severity=Severity.WARNING)

@@ -65,6 +65,7 @@ CORE = {
     "decision": 8,
     "grants": 8,
     "http_answer": 9,
+    "doctor": 11,
     "lint": 10,
     "parked": 9,
     "proof": 9,
