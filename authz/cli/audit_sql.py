@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -20,11 +20,9 @@ from authz.cli.safe_text import spreadsheet
 from authz.core.characters import one_line
 from authz.core.errors import ConfigError, Problem
 from authz.core.record import Skipped
-from authz.core.traffic.selection import Selection
 from authz.ops.log_database import LogDatabase, Rows
-from authz.ops.log_parts import searched
+from authz.ops.log_parts import strange
 
-_NO_DECISION: Final = Selection(identities=frozenset())
 _Show = Callable[[Sequence[str], Sequence[Sequence[str]]], Iterator[str]]
 
 
@@ -49,8 +47,8 @@ def answer(paths: Sequence[Path], sql: str, form: str, limit: int, show: _Show) 
 def _asked(paths: Sequence[Path], sql: str, limit: int) -> tuple[Rows, int, int]:
     """The answer, how many lines are no JSON object, and how many of another version of the format.
 
-    DuckDB does not count lines and answer at once. A log whose lines are all the gate's, which is seen without it, it
-    reads once: it stops at a line that it takes for a broken one. Every other log it reads twice.
+    DuckDB cannot count lines and answer at once. A log whose lines begin and end as the gate's, which is seen without
+    it, it reads once: it stops at a line that it takes for a broken one. Every other log it reads twice.
     """
     with closing(LogDatabase(paths)) as database:
         database.check(sql)
@@ -63,12 +61,12 @@ def _asked(paths: Sequence[Path], sql: str, limit: int) -> tuple[Rows, int, int]
 
 
 def _is_whole(paths: Sequence[Path]) -> bool:
-    """Whether each line is the gate's.
+    """Whether each line begins and ends as the gate's, or is an entry or a record of this version.
 
     Raises:
         ConfigError: a file is damaged, or too large decompressed.
     """
-    seen = searched(paths, _NO_DECISION, (), 0).tally
+    seen = strange(paths)
     hint = "without --sql, what is before it is read"
     if problems := [Problem(str(one.path), one.line, 0, one.text, hint) for one in seen.damages]:
         raise ConfigError(problems)

@@ -2,7 +2,7 @@
 
 Law: reading changes nothing, and memory is bounded whatever a file holds. A file that ends within its compression or
 within a line, and a line that is too long, are reported with their places; the lines before them are read. A compressed
-file is read until it is `_MOST_RATIO` times as large as it was: the time that a file takes is bounded by its size.
+file that holds far more than a log could is read no further: the time that a file takes is bounded by its size.
 """
 
 import bz2
@@ -23,15 +23,17 @@ from authz.system.regular_file import open_regular
 
 LONGEST_LINE: Final = 4 * 1024 * 1024
 """Bytes: an identity entry has all groups of the largest token, each character escaped."""
-_CHUNK: Final = 256 * 1024  # stays in the caches of a CPU
+_CHUNK: Final = 120 * 1024  # malloc maps and unmaps larger blocks each time
 _MOST_MEMORY: Final = 128 * 1024 * 1024
 """Bytes that decompressing xz may take: twice what `xz -9` asks for. gzip and bzip2 never ask for much."""
-_MOST_RATIO: Final = 250
-"""A log is compressed to a tenth or a thirtieth: each line has an id of random digits. gzip could reach 1,032."""
-_ANY_RATIO: Final = 64 * 1024 * 1024
-"""Decompressed bytes that are read at any ratio."""
-
+_MOST_RATIO: Final = 100
+_ANY_RATIO: Final = 4 * 1024 * 1024
+_LEAST_LINE: Final = 4
+_ANY_LINES: Final = 10_000
+"""Compressed, a decision is no less than the twelve random bytes of its id, and a log a tenth or a thirtieth of its
+size. What is a hundredth of more than 4 MiB, or has a line in four bytes and 10,000 lines, was made to take time."""
 _CUT: Final = "the compressed file is damaged or cut"
+_BOMB: Final = "it is compressed better than any log of the gate: the rest is not read"
 
 
 class _DamagedError(Exception):
@@ -51,14 +53,15 @@ class _Part:
 
     def __init__(self, file: _Source, begin: int, end: int) -> None:
         self._file, self._at, self._end = file, max(0, begin - 1), end
+        self._over = False
 
     def read1(self, size: int, /) -> bytes:
         """At most so many bytes; none at the end."""
-        if self._at >= self._end:
+        if self._over:
             return b""
         chunk = self._file.read1(size)
         if (stop := chunk.find(b"\n", max(0, self._end - 1 - self._at))) >= 0:
-            chunk, self._end = chunk[: stop + 1], 0
+            chunk, self._over = chunk[: stop + 1], True
         self._at += len(chunk)
         return chunk
 
@@ -290,7 +293,7 @@ class LogReader:
         """
         begun, skipping = b"", part.begin > 0
         number, path = 1 - skipping, part.path
-        self.is_torn = False
+        self.is_torn, self.passed = False, 0
         try:
             for chunk in self._chunks(part):
                 if (cut := chunk.rfind(b"\n")) < 0:
@@ -303,6 +306,7 @@ class LogReader:
                         block = Block(path, number, b"".join((begun, memoryview(chunk)[from_:cut])))
                         yield block
                         number += block.count
+                        self.passed = number - 1
                     begun = chunk[cut + 1 :]
                 if len(begun) > LONGEST_LINE:
                     self.damages.append(Damage(path, number, f"the line is longer than {LONGEST_LINE:,} bytes"))
@@ -338,7 +342,7 @@ class LogReader:
                 yield chunk
                 self._advanced(file.tell() - at)
                 at, found = file.tell(), found + len(chunk)
-                if opener is not None and found > max(_ANY_RATIO, at * _MOST_RATIO):
-                    raise _DamagedError(
-                        f"decompressed, it is more than {_MOST_RATIO} times as large: no log of the gate"
-                    )
+                if opener is not None and (
+                    found > max(_ANY_RATIO, at * _MOST_RATIO) or self.passed > max(_ANY_LINES, at // _LEAST_LINE)
+                ):
+                    raise _DamagedError(_BOMB)

@@ -26,7 +26,7 @@ from authz.core.record import (
 )
 from authz.core.traffic.selection import Selection
 from authz.ops.log_reader import Block, Damage, LogReader, Part
-from authz.ops.log_sieve import Sieve, entries
+from authz.ops.log_sieve import Others, Sieve
 
 _GZ: Final = ".gz"
 _SPARE: Final = 1000
@@ -85,6 +85,7 @@ class Search:
         most: how many decisions are kept, the newest ones.
         advanced: called with the number of bytes of a file that were read.
         seen: called with each decision that is meant, kept or not.
+        sieve: finds the lines to parse; None for that of the selection.
 
     Attributes:
         tally: what was found until now.
@@ -96,10 +97,11 @@ class Search:
         most: int,
         advanced: Callable[[int], None] = lambda _bytes: None,
         seen: Callable[[Mapping[str, Any]], None] = lambda _record: None,
+        sieve: Sieve | Others | None = None,
     ) -> None:
         self.tally = Tally()
         self._selection, self._most, self._advanced, self._seen = selection, most, advanced, seen
-        self._sieve = Sieve(selection)
+        self._sieve = sieve or Sieve(selection)
 
     @property
     def skipped(self) -> Mapping[Skipped, tuple[int, str]]:
@@ -113,7 +115,7 @@ class Search:
             OSError: it cannot be read.
         """
         for block in LogReader(self._advanced).blocks(_there(part)):
-            for line in entries(block.lines):
+            for _start, line in Others().lines(block):
                 self._keep_entry(line)
 
     def of_caller(self, name: str) -> frozenset[str]:

@@ -43,7 +43,7 @@ class Sieve:
         """The lines to parse, and where they begin."""
         lines, shapes = block.lines, block.lines.translate(None, _OTHERS).split(b"\n")
         block.count = len(shapes)
-        starts = {*self._begins(lines, len(shapes)), *(broken := self._broken(lines, shapes))}
+        starts = {*self._begins(block), *(broken := self._broken(lines, shapes))}
         if self._needles and not self._by_time:
             starts.update(self._holding(lines))
         needles = self._needles if self._by_time else ()
@@ -58,15 +58,11 @@ class Sieve:
                     continue
             yield start, line
 
-    def _begins(self, lines: bytes, count: int) -> Iterator[int]:
+    def _begins(self, block: Block) -> Iterator[int]:
         """Where the lines begin of which more has to be known than needles, or that are not the gate's."""
-        if self._needles and not self._by_time:
-            bounds = lines.count(_DECISION_BOUND)
-            if bounds < count - 1:
-                bounds += lines.count(_OUTCOME_BOUND)
-            if bounds == count - 1 and lines.startswith(_OURS) and lines.endswith(b"}"):
-                return iter(())
-        return _begins(lines, self._idle, self._odd)
+        if self._needles and not self._by_time and _are_ours(block):
+            return iter(())
+        return _begins(block.lines, self._idle, self._odd)
 
     def _holding(self, lines: bytes) -> Iterator[int]:
         """Where the lines begin that have a needle."""
@@ -88,11 +84,24 @@ class Sieve:
         return frozenset(start for start, shape in zip(begins, shapes, strict=False) if shape not in self._plain)
 
 
-def entries(lines: bytes) -> Iterator[bytes]:
-    """The lines that are neither a decision nor an outcome, as far as their beginnings tell."""
-    for start in sorted({*_begins(lines, _NO_ENTRY, _MAYBE_ENTRY)}):
-        end = lines.find(b"\n", start)
-        yield lines[start:] if end < 0 else lines[start:end]
+class Others:
+    """Finds the lines that do not begin and end as a decision or an outcome: entries, and what is not the gate's."""
+
+    def lines(self, block: Block) -> Iterator[tuple[int, bytes]]:
+        """Those lines, and where they begin."""
+        lines = block.lines
+        for start in () if _are_ours(block) else sorted({*_begins(lines, _NO_ENTRY, _MAYBE_ENTRY)}):
+            end = lines.find(b"\n", start)
+            yield start, lines[start:] if end < 0 else lines[start:end]
+
+
+def _are_ours(block: Block) -> bool:
+    """Whether each line begins and ends as a decision or an outcome: quicker than to look for one that does not."""
+    lines, bounds = block.lines, block.count - 1
+    found = lines.count(_DECISION_BOUND)
+    if found < bounds:
+        found += lines.count(_OUTCOME_BOUND)
+    return found == bounds and lines.startswith(_OURS) and lines.endswith(b"}")
 
 
 def _is_plain(shape: bytes) -> bool:
