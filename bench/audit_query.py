@@ -42,7 +42,12 @@ def questions(about):
     run = f"scheduled__{half}-"
     return [
         Question("one subject", ("--subject", "p17"), "subject = 'p17'"),
-        Question("one user", ("--user", "p17"), "identity IN (SELECT id FROM identities WHERE \"user\" = 'p17')"),
+        Question(  # the log is read once more, for the entries
+            "one user",
+            ("--user", "p17"),
+            "identity IN (SELECT id FROM identities WHERE \"user\" = 'p17')",
+            has_goal=False,
+        ),
         Question(
             "denied by reason, half a day",
             ("--decision", "deny", "--reason", "no_rule", "--since", f"{since}Z", "--until", f"{until}Z"),

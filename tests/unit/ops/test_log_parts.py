@@ -146,7 +146,7 @@ def is_running(process):
 
 def test_sql_has_the_rows_of_the_filters(lines, tmp_path):
     """The same conditions in SQL, as `bench.audit_query` asks: DuckDB's rows are those of the definition."""
-    from authz.ops.log_database import LogDatabase  # noqa: PLC0415 DuckDB has threads, and processes begin as copies
+    from authz.ops.log_database import LogDatabase  # it has threads, and processes begin as copies
 
     rng = random.Random(5)  # noqa: S311 no secret
     path = tmp_path / "decisions.jsonl"
