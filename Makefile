@@ -10,7 +10,7 @@ MUTMUT := .mutmut/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -139,6 +139,9 @@ bench-diff: $(STAMP) ## authz diff between two policies of 10,000 rules, a row p
 
 bench-replay: $(STAMP) ## records per CPU second of authz replay, in a log of 500,000 (5 minutes); exit 1 under the goal
 	@$(BIN)/python -m bench.replaying $(BENCH)
+
+bench-query: $(STAMP) ## usual questions of authz audit query about 10 million decisions (6 minutes, 3 GB in build/); exit 1 over the goal
+	@$(BIN)/python -m bench.audit_query $(BENCH)
 
 bench-signing: $(STAMP) ## what a signed log costs each kind of check in the worker, in 10 interleaved pairs (7 minutes); exit 1 over the goal
 	@$(BIN)/python -m bench.signing $(BENCH)

@@ -1,115 +1,150 @@
-"""How long `authz audit query` searches a log, without DuckDB and with it, and whether both find the same.
+"""How long `authz audit query` takes for usual questions about ten million decisions: filters, and SQL with DuckDB.
 
-    python -m bench.audit_query [--records N] [--copies N] [--rounds N] [--json FILE]
+    python -m bench.audit_query [--records N] [--rounds N] [--json FILE] [--log FOLDER]
 
-People, programs and tasks ask, half of the records are about something new, as in `bench.replaying`. So many records
-are made; the log is so many files of them. Each row is a process of its own, with its start, which the times for ten
-million records have once. Python uses one CPU, DuckDB all. The log is deleted.
+`bench.query_log` makes the log once (about a minute) and keeps it. Each row is a process of its own, with its start and
+all of its CPUs, whose files the system has in memory if they fit. What a filter finds is found in SQL too: both counts,
+and up to a thousand ids, have to be the same. Rows without a goal are for comparison.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from authz.core.policy import Bundle, load
-from bench import machine, rulebook
-from bench.replaying import _Files
-from tests.support.factories.decision_logs import traffic
+from bench import machine, query_log
 
 GOAL = 10.0  # seconds for ten million records
-_MOST_BYTES = 20 << 30
-_RULES = 100
-_QUESTIONS = {
-    "one caller": ["--subject", "p17"],
-    "one user": ["--user", "p17"],
-    "denied on some DAGs": ["--dag", "sales_*", "--decision", "deny"],
-    "everything": [],
-}
-_WITHOUT = "import sys; sys.modules['duckdb'] = None; from authz.cli import main; main()"
-_WITH = "from authz.cli import main; main()"
+_USUAL_LIMIT = 1000
 
 
-def _asked(code, folder, question):
-    """Wall seconds, CPU seconds, peak memory in MB and the answer of one query."""
-    words = ["audit", "query", str(folder), *question, "--format", "json"]
-    with tempfile.TemporaryFile() as out:
+class Question(NamedTuple):
+    """What is asked: filters with the same condition in SQL, or a whole statement."""
+
+    title: str
+    filters: tuple = ()
+    sql: str = ""
+    has_goal: bool = True
+
+
+def questions(about):
+    """The questions about such a log."""
+    half = about["decisions"] // query_log.BLOCK // 2
+    since, until = f"{query_log.DAYS[3]}T06:00", f"{query_log.DAYS[3]}T18:00"
+    window = f"time >= '{since}' AND time < '{until}'"
+    select, egress = "SELECT {0}, count(*) AS n FROM decisions WHERE {1} GROUP BY ALL", "plane = 'egress'"
+    run = f"scheduled__{half}-"
+    return [
+        Question("one subject", ("--subject", "p17"), "subject = 'p17'"),
+        Question(  # the log is read once more, for the entries
+            "one user",
+            ("--user", "p17"),
+            "identity IN (SELECT id FROM identities WHERE \"user\" = 'p17')",
+            has_goal=False,
+        ),
+        Question(
+            "denied by reason, half a day",
+            ("--decision", "deny", "--reason", "no_rule", "--since", f"{since}Z", "--until", f"{until}Z"),
+            f"decision = 'deny' AND reason = 'no_rule' AND {window}",
+        ),
+        Question("one DAG run", ("--run", f"{run}17*"), f"run.run_id LIKE '{run}17%'"),
+        Question("one id", ("--id", f"{half:04x}{about['id']}"), f"id = '{half:04x}{about['id']}'"),
+        Question("count by rule", (), select.format("rule", "true")),
+        Question("destinations of a DAG", (), select.format("destination, host", f"{egress} AND dag = 'sales_0'")),
+        Question("denied by reason, half a day", (), select.format("reason", f"decision = 'deny' AND {window}")),
+        Question("all that is denied", ("--decision", "deny"), "decision = 'deny'", has_goal=False),
+        Question("everything", (), "", has_goal=False),
+    ]
+
+
+def _run(folder, *words):
+    """Wall seconds, CPU seconds, peak memory of a process in MB, output and messages of one query."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
         began = time.perf_counter()
-        child = subprocess.Popen([sys.executable, "-c", code, *words], stdout=out, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "authz", "audit", "query", str(folder), *words], stdout=out, stderr=said
+        )
         _, status, usage = os.wait4(child.pid, 0)
         took, child.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        assert child.returncode == 0, child.returncode
-        return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read()
+        for file in (out, said):
+            file.seek(0)
+        found, messages = out.read(), said.read().decode()
+        assert child.returncode == 0, messages
+        return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, found, messages
 
 
-def _written(folder, records, copies):
-    """The bytes of the log, in so many equal files."""
-    text = rulebook.policy(_RULES, folder / "jwks.json", egress=True)
-    policy = load(Bundle(text.encode(), "policy.yaml"))
-    (folder / "log").mkdir()
-    first = folder / "log" / "decisions.jsonl"
-    with first.open("wb") as file:
-        traffic(policy, records, issuer=rulebook.ISSUER, group=rulebook.GROUP, sink=_Files(file))
-    size = first.stat().st_size * copies
-    assert size <= _MOST_BYTES, f"{size:,} bytes are too many"
-    for number in range(1, copies):
-        (folder / "log" / f"decisions.jsonl.{number}").write_bytes(first.read_bytes())
-    return size
+def _best(runs):
+    took, cpu = min(one[0] for one in runs), min(one[1] for one in runs)
+    return {"seconds": round(took, 1), "cpu_s": round(cpu, 1), "peak_mb": round(max(one[2] for one in runs))}
 
 
-def measure(records, copies, rounds):
-    """One row for each question, without and with DuckDB."""
-    with tempfile.TemporaryDirectory(prefix="authz-bench-") as name:
-        folder = Path(name)
-        size = _written(folder, records, copies)
-        (folder / "small").mkdir()
-        with (folder / "log" / "decisions.jsonl").open("rb") as file:
-            (folder / "small" / "decisions.jsonl").write_bytes(b"".join(file.readline() for _ in range(10)))
-        start, start_cpu, *_ = min(_asked(_WITH, folder / "small", []) for _ in range(rounds))
-        for title, question in _QUESTIONS.items():
-            answers = set()
-            for how, code in {"Python": _WITHOUT, "DuckDB": _WITH}.items():
-                found = [_asked(code, folder / "log", question) for _ in range(rounds)]
-                answers |= {answer for *_rest, answer in found}
-                best, cpu = min(took for took, *_rest in found), min(cpu for _took, cpu, *_rest in found)
-                times = 1e7 / (records * copies)
-                yield {
-                    "question": title,
-                    "with": how,
-                    "records": records * copies,
-                    "megabytes": round(size / 1e6),
-                    "seconds": round(best, 2),
-                    "cpu_s": round(cpu, 2),
-                    "for_10_million_s": round(start + (best - start) * times, 1),
-                    "for_10_million_cpu_s": round(start_cpu + (cpu - start_cpu) * times, 1),
-                    "peak_mb": round(max(peak for *_rest, peak, _answer in found)),
-                }
-            assert len(answers) == 1, f"{title}: the answers differ"
+def _asked(folder, question, rounds):
+    """The rows of a question: with filters, and in SQL."""
+    if not question.filters and question.sql:
+        runs = [_run(folder, "--sql", question.sql, "--format", "json") for _ in range(rounds)]
+        yield "SQL", _best(runs), runs[0][3].count(b"\n")
+        return
+    runs = [_run(folder, *question.filters, "--format", "json") for _ in range(rounds)]
+    matched = int(re.match(r"[\d,]+", runs[0][4])[0].replace(",", ""))
+    yield "filters", _best(runs), matched
+    if not question.sql:
+        return
+    shown = f"SELECT count(*) AS n, list(id ORDER BY id)[:{_USUAL_LIMIT}] AS ids"
+    sql = f"{shown} FROM decisions WHERE {question.sql}"
+    again = [_run(folder, "--sql", sql, "--format", "json") for _ in range(rounds)]
+    same = json.loads(again[0][3])
+    assert same["n"] == matched, f"{question.title}: {matched} with filters, {same['n']} in SQL"
+    if matched <= _USUAL_LIMIT:
+        assert same["ids"] == sorted(json.loads(line)["id"] for line in runs[0][3].splitlines()), question.title
+    yield "SQL", _best(again), matched
+
+
+def measure(folder, about, rounds):
+    """The rows, one after another."""
+    for question in questions(about):
+        for how, spent, found in _asked(folder, question, rounds):
+            scaled = round(spent["seconds"] * 1e7 / about["decisions"], 1)
+            yield {
+                "question": question.title,
+                "with": how,
+                "found": found,
+                **spent,
+                "for_10_million_s": scaled,
+                "goal": GOAL if question.has_goal else None,
+            }
 
 
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.audit_query", description=__doc__.partition("\n")[0])
-    parser.add_argument("--records", type=int, default=100_000, help="records in one file")
-    parser.add_argument("--copies", type=int, default=10, help="files")
+    parser.add_argument("--records", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--log", type=Path, default=machine.ROOT / "build" / "bench-query")
     parser.add_argument("--json", type=Path, default=machine.ROOT / "build" / "bench-query.json")
     asked = parser.parse_args()
-    print("| question | with | records | MB | s | CPU s | s for 10 million | CPU s for 10 million | peak MB |")  # noqa: T201 - what this is for
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")  # noqa: T201
+    began = time.perf_counter()
+    folder, about = query_log.kept(asked.log, asked.records)
+    gigabytes, disk = about["bytes"] / 1e9, about["bytes_on_disk"] / 1e9
+    print(  # noqa: T201 - what this is for
+        f"{about['decisions']:,} decisions in {about['files']} files: {gigabytes:.1f} GB, {disk:.1f} GB on the disk,"
+        f" there after {time.perf_counter() - began:.0f} s\n"
+    )
+    print("| question | with | found | s | CPU s | peak MB | s for 10 million | goal |")  # noqa: T201
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")  # noqa: T201
     rows = []
-    for row in measure(asked.records, asked.copies, asked.rounds):
+    for row in measure(folder, about, asked.rounds):
         rows.append(row)
-        print("| " + " | ".join(map(str, row.values())) + " |", flush=True)  # noqa: T201
-    slowest = max(row["for_10_million_s"] for row in rows if row["with"] == "DuckDB")
-    print(f"\nslowest with DuckDB {slowest} s for ten million records, goal at most {GOAL}")  # noqa: T201
+        print("| " + " | ".join("" if one is None else str(one) for one in row.values()) + " |", flush=True)  # noqa: T201
+    slowest = max(row["for_10_million_s"] for row in rows if row["goal"])
+    print(f"\nslowest usual question {slowest} s for ten million decisions, goal at most {GOAL}")  # noqa: T201
     asked.json.parent.mkdir(exist_ok=True)
-    asked.json.write_text(json.dumps({"about": machine.describe(), "rows": rows}, indent=1))
+    asked.json.write_text(json.dumps({"about": machine.describe() | {"log": about}, "rows": rows}, indent=1))
     return 0 if slowest <= GOAL else 1
 
 

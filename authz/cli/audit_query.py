@@ -22,7 +22,8 @@ from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.record import SKIPPED, Skipped
 from authz.core.traffic.selection import Selection
-from authz.ops.log_search import Found, Search
+from authz.ops.log_parts import searched
+from authz.ops.log_search import Found, Search, Tally
 
 _LARGE: Final = 8 << 20  # bytes of logs that take a second or more to read
 _MOST: Final = 1_000_000
@@ -84,9 +85,9 @@ def query(
     found = _searched(paths, selection, users, limit)
     for part in FORMS[form]([*found.newest()]):
         click.echo(part)
-    for line in _about(found, len(paths), limit):
+    for line in _about(found.tally, len(paths), limit):
         click.echo(line, err=True)
-    click.get_current_context().exit(0 if found.matched else 1)
+    click.get_current_context().exit(0 if found.tally.matched else 1)
 
 
 def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> int:
@@ -102,26 +103,14 @@ def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> in
 
 
 def _searched(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], limit: int) -> Search:
-    """All files, searched: first for the entries of the users, if some are asked for. With DuckDB if that pays."""
+    """All files, searched: first for the entries of the users, if some are asked for."""
     sizes = sum(path.stat().st_size for path in paths if path.exists())
-    if sizes >= _LARGE:
-        from authz.ops.log_quick import quick  # noqa: PLC0415 only few need it
-
-        if (done := quick(paths, selection, users, limit)) is not None:
-            return done
     hidden = sizes < _LARGE or not sys.stderr.isatty()
     with click.progressbar(length=sizes * (1 + bool(users)), label="reading", file=sys.stderr, hidden=hidden) as bar:
-        found = Search(selection, limit, bar.update)
-        if users:
-            for path in paths:
-                found.learn(path)
-            found.narrow(selection.of_callers(found.of_users(users)))
-        for path in paths:
-            found.read(path)
-    return found
+        return searched(paths, selection, users, limit, bar.update)
 
 
-def _about(found: Search, files: int, limit: int) -> Iterator[str]:
+def _about(found: Tally, files: int, limit: int) -> Iterator[str]:
     """How many decisions there are, and what could not be read."""
     decisions = "1 decision" if found.matched == 1 else f"{found.matched:,} decisions"
     lines = "1 line" if found.lines == 1 else f"{found.lines:,} lines"
@@ -131,13 +120,13 @@ def _about(found: Search, files: int, limit: int) -> Iterator[str]:
     yield from unread(found)
 
 
-def unread(found: Search) -> Iterator[str]:
+def unread(found: Tally) -> Iterator[str]:
     """What could not be read."""
     for reason, (count, place) in found.skipped.items():
         if reason is not Skipped.EMPTY:
             yield one_line(f"{_lines(count)} skipped, the first is {place}: {SKIPPED[reason]}")
-    count, place = found.other_version
-    if count:
+    if found.others is not None:
+        count, place = found.others
         yield one_line(f"{_lines(count)} skipped, the first is {place}: another version of the format")
     if found.undated:
         yield f"{_lines(found.undated)} skipped: no time is on record"

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
@@ -17,7 +18,10 @@ import click
 from authz.cli.decision_text import ascii_json
 from authz.cli.safe_text import spreadsheet
 from authz.core.characters import one_line
+from authz.core.errors import ConfigError, Problem
+from authz.core.record import Skipped
 from authz.ops.log_database import LogDatabase, Rows
+from authz.ops.log_parts import strange
 
 _Show = Callable[[Sequence[str], Sequence[Sequence[str]]], Iterator[str]]
 
@@ -28,14 +32,9 @@ def answer(paths: Sequence[Path], sql: str, form: str, limit: int, show: _Show) 
     Raises:
         ConfigError: DuckDB is not installed, cannot read a file, or refuses the question.
     """
-    database = LogDatabase(paths)
-    try:
-        found = database.ask(sql, limit)
-        for line in _lines(found, form, show):
-            click.echo(line)
-        broken, others = database.unread()
-    finally:
-        database.close()
+    found, broken, others = _asked(paths, sql, limit)
+    for line in _lines(found, form, show):
+        click.echo(line)
     if found.more:
         click.echo(f"printed: the first {limit:,} rows (--limit)", err=True)
     if broken:
@@ -43,6 +42,35 @@ def answer(paths: Sequence[Path], sql: str, form: str, limit: int, show: _Show) 
     if others:
         click.echo(f"{_counted(others)} skipped: another version of the format", err=True)
     return 0 if found.rows else 1
+
+
+def _asked(paths: Sequence[Path], sql: str, limit: int) -> tuple[Rows, int, int]:
+    """The answer, how many lines are no JSON object, and how many of another version of the format.
+
+    DuckDB cannot count lines and answer at once. A log whose lines begin and end as the gate's, which is seen without
+    it, it reads once: it stops at a line that it takes for a broken one. Every other log it reads twice.
+    """
+    with closing(LogDatabase(paths)) as database:
+        database.check(sql)
+    if _is_whole(paths):  # in more processes, which do not begin as copies of DuckDB's threads
+        with closing(LogDatabase(paths, strict=True)) as database, suppress(ConfigError):
+            return database.ask(sql, limit), 0, 0
+    with closing(LogDatabase(paths)) as database:
+        found = database.ask(sql, limit)
+        return found, *database.unread()
+
+
+def _is_whole(paths: Sequence[Path]) -> bool:
+    """Whether each line begins and ends as the gate's, or is an entry or a record of this version.
+
+    Raises:
+        ConfigError: a file is damaged, or too large decompressed.
+    """
+    seen = strange(paths)
+    hint = "without --sql, what is before it is read"
+    if problems := [Problem(str(one.path), one.line, 0, one.text, hint) for one in seen.damages]:
+        raise ConfigError(problems)
+    return not seen.skipped.keys() - {Skipped.EMPTY} and seen.others is None
 
 
 def _counted(number: int) -> str:

@@ -20,6 +20,8 @@ from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.traffic.selection import Selection
 from authz.core.traffic.story import Days, Recorded, dags_of, run_story
+from authz.ops.log_parts import searched
+from authz.ops.log_reader import Part
 from authz.ops.log_search import Search, outcomes_of
 
 _MOST: Final = 10_000
@@ -84,21 +86,24 @@ class _Logs:
         dag, _, run = name.partition("/") if "/" in name else ("", "", name)
         runs = self._search(self._meant(run=run), _MOST)
         callers = bool(runs.of_caller(name))
-        if runs.matched and callers and kind is None:
+        if runs.tally.matched and callers and kind is None:
             raise click.UsageError(f"{one_line(name)} is a run and a caller: give --kind run or --kind caller")
-        recorded = self._run(dag, run, runs) if runs.matched or dag else None
-        return self._caller(name, runs) if recorded is None and not runs.matched and kind is None else recorded
+        recorded = self._run(dag, run, runs) if runs.tally.matched or dag else None
+        return self._caller(name, runs) if recorded is None and not runs.tally.matched and kind is None else recorded
 
     def _meant(self, identities: frozenset[str] | None = None, **wanted: str) -> Selection:
         """Decisions of the time that is meant with exactly these values."""
         globs = {field: (Glob(text, (text,)),) for field, text in wanted.items()}
         return Selection(wanted=globs, since=self._since, until=self._until, identities=identities)
 
-    def _search(self, selection: Selection, most: int, seen: Callable[[Any], None] = lambda _: None) -> Search:
-        found = Search(selection, most, seen=seen)
-        for path in self._paths:
-            found.read(path)
-        for line in () if self._said else unread(found):
+    def _search(self, selection: Selection, most: int, seen: Callable[[Any], None] | None = None) -> Search:
+        if seen is None:
+            found = searched(self._paths, selection, (), most)
+        else:
+            found = Search(selection, most, seen=seen)
+            for path in self._paths:
+                found.read(Part(path))
+        for line in () if self._said else unread(found.tally):
             click.echo(line, err=True)
         self._said = True
         return found
@@ -138,7 +143,7 @@ class _Logs:
         made = run_story(dag, run, recorded, may)
         if not recorded and made.trigger is None:
             return None
-        return story_text.of_run(made, left_out=found.matched - len(recorded))
+        return story_text.of_run(made, left_out=found.tally.matched - len(recorded))
 
     def _caller(self, name: str, known: Search) -> story_text.Story | None:
         """All decisions about a caller: by the entries of the logs, else by the subject."""

@@ -6,6 +6,7 @@ statement that selects is run. DuckDB is an optional part: the extra `query`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,7 +16,7 @@ from authz.core.record import VERSION
 from authz.ops.log_views import FILES, VIEWS, create, lines
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, Statement
 
 _GZIP: Final = b"\x1f\x8b"
 _OTHERS: Final = (b"BZh", b"\xfd7zXZ\x00")
@@ -45,20 +46,20 @@ class Rows(NamedTuple):
 
 
 class LogDatabase:
-    """The views of `log_views` over files.
+    """The views of `log_views` over files. With `strict`, a question meets an error at a line that is no JSON object.
 
     Raises:
         ConfigError: DuckDB is not installed, or cannot read one of the files by its name.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, strict: bool = False) -> None:
         if problems := [*unreadable(paths)]:
             raise ConfigError(problems)
         files = [str(path.absolute()) for path in paths]
         self._connection = connect(files)
         self._connection.execute(f"SET VARIABLE {FILES} = ?", [files])
         for name in VIEWS:
-            self._connection.execute(create(name))
+            self._connection.execute(create(name, strict=strict))
 
     def ask(self, sql: str, most: int) -> Rows:
         """At most so many rows of one statement.
@@ -66,20 +67,31 @@ class LogDatabase:
         Raises:
             ConfigError: it is no statement that selects, or DuckDB refuses it.
         """
-        import duckdb  # noqa: PLC0415 an optional part
-
-        try:
-            statements = self._connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise ConfigError(
-                    [Problem("--sql", 0, 0, "expected one statement that selects: SELECT … FROM decisions")]
-                )
-            cursor = self._connection.execute(statements[0])
+        with _explained():
+            cursor = self._connection.execute(self._statement(sql))
             names = [column[0] for column in cursor.description or ()]
             rows = cursor.fetchmany(most + 1)
-        except duckdb.Error as error:
-            raise ConfigError([Problem("--sql", 0, 0, str(error).partition("\n\n")[0])]) from None
         return Rows(names, rows[:most], more=len(rows) > most)
+
+    def check(self, sql: str) -> None:
+        """Raise what `ask` would about the question, as far as it shows without reading the files.
+
+        Raises:
+            ConfigError: see `ask`.
+        """
+        self._statement(sql)
+        with _explained():
+            self._connection.execute(f"EXPLAIN {sql}")
+
+    def _statement(self, sql: str) -> "Statement":
+        """The question, if it is one statement that selects."""
+        import duckdb  # noqa: PLC0415 an optional part
+
+        with _explained():
+            statements = self._connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ConfigError([Problem("--sql", 0, 0, "expected one statement that selects: SELECT … FROM decisions")])
+        return statements[0]
 
     def unread(self) -> tuple[int, int]:
         """How many lines are no JSON object of ours, and how many are of another version of the format.
@@ -97,6 +109,17 @@ class LogDatabase:
     def close(self) -> None:
         """Forget everything."""
         self._connection.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What DuckDB refuses, as text."""
+    import duckdb  # noqa: PLC0415 an optional part
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ConfigError([Problem("--sql", 0, 0, str(error).partition("\n\n")[0])]) from None
 
 
 def connect(files: Sequence[str]) -> "DuckDBPyConnection":

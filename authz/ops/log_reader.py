@@ -1,7 +1,8 @@
 """The lines of decision logs that were renamed, compressed and written by many workers.
 
 Law: reading changes nothing, and memory is bounded whatever a file holds. A file that ends within its compression or
-within a line, and a line that is too long, are reported with their places; the lines before them are read.
+within a line, and a line that is too long, are reported with their places; the lines before them are read. A compressed
+file that holds far more than a log could is read no further: the time that a file takes is bounded by its size.
 """
 
 import bz2
@@ -22,12 +23,17 @@ from authz.system.regular_file import open_regular
 
 LONGEST_LINE: Final = 4 * 1024 * 1024
 """Bytes: an identity entry has all groups of the largest token, each character escaped."""
-_CHUNK: Final = 1024 * 1024
+_CHUNK: Final = 120 * 1024  # malloc maps and unmaps larger blocks each time
 _MOST_MEMORY: Final = 128 * 1024 * 1024
 """Bytes that decompressing xz may take: twice what `xz -9` asks for. gzip and bzip2 never ask for much."""
-
-
+_MOST_RATIO: Final = 100
+_ANY_RATIO: Final = 4 * 1024 * 1024
+_LEAST_LINE: Final = 4
+_ANY_LINES: Final = 10_000
+"""Compressed, a decision is no less than the twelve random bytes of its id, and a log a tenth or a thirtieth of its
+size. What is a hundredth of more than 4 MiB, or has a line in four bytes and 10,000 lines, was made to take time."""
 _CUT: Final = "the compressed file is damaged or cut"
+_BOMB: Final = "it is compressed better than any log of the gate: the rest is not read"
 
 
 class _DamagedError(Exception):
@@ -40,6 +46,24 @@ class _Source(Protocol):
     def read1(self, size: int, /) -> bytes:
         """At most so many bytes; none at the end."""
         ...
+
+
+class _Part:
+    """The lines of a file that begin from `begin` on and before `end`, and the line that `begin - 1` stands in."""
+
+    def __init__(self, file: _Source, begin: int, end: int) -> None:
+        self._file, self._at, self._end = file, max(0, begin - 1), end
+        self._over = False
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        if self._over:
+            return b""
+        chunk = self._file.read1(size)
+        if (stop := chunk.find(b"\n", max(0, self._end - 1 - self._at))) >= 0:
+            chunk, self._over = chunk[: stop + 1], True
+        self._at += len(chunk)
+        return chunk
 
 
 class _Xz:
@@ -127,6 +151,55 @@ class Damage:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The lines of a file that begin from `begin` on and before `end`, in bytes; None is the end of the file.
+
+    `opened` is another name of the same file, which it keeps when it is renamed. A part of a compressed file is all of
+    it.
+    """
+
+    path: Path
+    begin: int = 0
+    end: int | None = None
+    opened: str = ""
+
+
+class Block:
+    """Lines of a file with a newline between each two, and the number of the first."""
+
+    __slots__ = ("_count", "first", "lines", "path")
+
+    def __init__(self, path: Path, first: int, lines: bytes) -> None:
+        self.path, self.first, self.lines = path, first, lines
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many lines they are."""
+        if not self._count:
+            self._count = self.lines.count(b"\n") + 1
+        return self._count
+
+    @count.setter
+    def count(self, known: int) -> None:
+        self._count = known
+
+    def number(self, start: int) -> int:
+        """The number of the line that begins there."""
+        return self.first + self.lines.count(b"\n", 0, start)
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether the file begins as a compressed one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        return file.read(_MAGIC).startswith(tuple(_KINDS))
+
+
 def find(names: Iterable[str]) -> list[Path]:
     """The files that are meant: files, patterns (`decisions.jsonl*`), and the logs in folders. Each file once.
 
@@ -185,11 +258,13 @@ class LogReader:
     Attributes:
         damages: the parts that could not be read.
         is_torn: whether the last line that was handed out had no newline: it was the last one of its file.
+        passed: lines of the file or part that was read last, also those that were too long.
     """
 
     def __init__(self, advanced: Callable[[int], None] = lambda _bytes: None) -> None:
         self.damages: list[Damage] = []
         self.is_torn = False
+        self.passed = 0
         self._advanced = advanced
 
     def lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -207,20 +282,32 @@ class LogReader:
         Raises:
             OSError: the file cannot be read, or is none: a FIFO, a device.
         """
-        number, begun, skipping = 1, b"", False
-        self.is_torn = False
+        for block in self.blocks(Part(path)):
+            yield block.first, block.lines.split(b"\n")
+
+    def blocks(self, part: Part) -> Iterator["Block"]:
+        """As `batches`, not split. In a part of a file, the first line has number 1.
+
+        Raises:
+            OSError: the file cannot be read, or is none: a FIFO, a device.
+        """
+        begun, skipping = b"", part.begin > 0
+        number, path = 1 - skipping, part.path
+        self.is_torn, self.passed = False, 0
         try:
-            for chunk in self._chunks(path):
-                *lines, rest = chunk.split(b"\n")
-                if lines:
-                    lines[0], begun = begun + lines[0], b""
+            for chunk in self._chunks(part):
+                if (cut := chunk.rfind(b"\n")) < 0:
+                    begun = b"" if skipping else begun + chunk
+                else:
+                    from_ = 0
                     if skipping:
-                        number, skipping = number + 1, False
-                        del lines[0]
-                    if lines:
-                        yield number, lines
-                    number += len(lines)
-                begun = b"" if skipping else begun + rest
+                        number, skipping, from_ = number + 1, False, chunk.index(b"\n") + 1
+                    if from_ <= cut:
+                        block = Block(path, number, b"".join((begun, memoryview(chunk)[from_:cut])))
+                        yield block
+                        number += block.count
+                        self.passed = number - 1
+                    begun = chunk[cut + 1 :]
                 if len(begun) > LONGEST_LINE:
                     self.damages.append(Damage(path, number, f"the line is longer than {LONGEST_LINE:,} bytes"))
                     begun, skipping = b"", True
@@ -228,15 +315,19 @@ class LogReader:
             self.damages.append(Damage(path, number, str(error)))
         if begun:
             self.is_torn = True
-            yield number, [begun]
+            yield Block(path, number, begun)
+            number += 1
+        self.passed = number - 1 + skipping
 
-    def _chunks(self, path: Path) -> Iterator[bytes]:
-        with os.fdopen(open_regular(path), "rb") as file:
+    def _chunks(self, part: Part) -> Iterator[bytes]:
+        with os.fdopen(open_regular(part.opened or part.path), "rb") as file:
             magic = file.read(_MAGIC)
-            file.seek(0)
+            file.seek(max(0, part.begin - 1))
             opener = next((opener for start, opener in _KINDS.items() if magic.startswith(start)), None)
             source: _Source = file if opener is None else opener(file)
-            at = 0
+            if part.end is not None:
+                source = _Part(file, part.begin, part.end)
+            at, found = file.tell(), 0
             while True:
                 try:
                     chunk = source.read1(_CHUNK)
@@ -250,4 +341,8 @@ class LogReader:
                     return
                 yield chunk
                 self._advanced(file.tell() - at)
-                at = file.tell()
+                at, found = file.tell(), found + len(chunk)
+                if opener is not None and (
+                    found > max(_ANY_RATIO, at * _MOST_RATIO) or self.passed > max(_ANY_LINES, at // _LEAST_LINE)
+                ):
+                    raise _DamagedError(_BOMB)

@@ -1,13 +1,13 @@
 """The newest decisions in logs that a selection means, and who their callers are.
 
-Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision or an
-outcome, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked for.
-What could not be read is counted, with its place.
-Memory is bounded by the number of decisions that are kept, and by the number of different callers.
+Law: what is meant says `Selection.matches`, of each line that `Sieve` hands out: of all but lines that the gate wrote
+whole and that do not hold what is asked for. What could not be read is counted, with its place. A log that is searched
+in parts gives the same answer as one that is searched at once.
+Memory is bounded by the number of decisions that are kept, with some to spare, and by that of different callers.
 """
 
-import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +18,6 @@ from authz.core.record import (
     DECISION,
     DECISION_LINE,
     OUTCOME,
-    OUTCOME_LINE,
     VERSION,
     Skipped,
     entry_in,
@@ -26,13 +25,11 @@ from authz.core.record import (
     time_in,
 )
 from authz.core.traffic.selection import Selection
-from authz.ops.log_reader import Damage, LogReader
+from authz.ops.log_reader import Block, Damage, LogReader, Part
+from authz.ops.log_sieve import Others, Sieve
 
-# Where the time is in a line whose id has 24 digits.
-_BEFORE_TIME: Final = slice(55, 65)
-_WORD: Final = b'","time":"'
-_TIME: Final = slice(65, 92)
 _GZ: Final = ".gz"
+_SPARE: Final = 1000
 _OUTCOME: Final = f'"{OUTCOME}"'.encode()
 
 
@@ -43,6 +40,43 @@ class Found(NamedTuple):
     entry: Mapping[str, Any] | None
 
 
+class _Place(NamedTuple):
+    """A line of a file."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found, in all files or in a part of one; it can be handed from process to process.
+
+    Attributes:
+        lines: lines that were read.
+        matched: decisions that are meant, kept or not.
+        undated: decisions whose time is not one of the log's form, if the selection asks for a time.
+        skipped: for each reason, how many lines are no record, and the place of the first.
+        others: the same of decisions of a version of the format that this one does not know.
+        entries: the identity entries, by their ids.
+        kept: times and lines of the newest decisions that are meant.
+        damages: what could not be read.
+        passed: the lines of the part, also those that were too long.
+    """
+
+    lines: int = 0
+    matched: int = 0
+    undated: int = 0
+    skipped: dict[Skipped, tuple[int, _Place]] = field(default_factory=dict)
+    others: tuple[int, _Place] | None = None
+    entries: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept: list[tuple[str, bytes]] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+    passed: int = 0
+
+
 class Search:
     """Searches files, one after another: `learn` from those that may have the identity entries, then `read` each.
 
@@ -51,14 +85,10 @@ class Search:
         most: how many decisions are kept, the newest ones.
         advanced: called with the number of bytes of a file that were read.
         seen: called with each decision that is meant, kept or not.
+        sieve: finds the lines to parse; None for that of the selection.
 
     Attributes:
-        lines: lines that were read.
-        matched: decisions that are meant, kept or not.
-        skipped: for each reason, how many lines are no record, and the place of the first.
-        other_version: decisions of a version of the format that this one does not know, and the place of the first.
-        undated: decisions whose time is not one of the log's form, if the selection asks for a time.
-        damages: the parts of files that could not be read.
+        tally: what was found until now.
     """
 
     def __init__(
@@ -67,122 +97,129 @@ class Search:
         most: int,
         advanced: Callable[[int], None] = lambda _bytes: None,
         seen: Callable[[Mapping[str, Any]], None] = lambda _record: None,
+        sieve: Sieve | Others | None = None,
     ) -> None:
-        self.lines = self.matched = self.undated = 0
-        self.skipped: dict[Skipped, tuple[int, str]] = {}
-        self.other_version = 0, ""
+        self.tally = Tally()
         self._selection, self._most, self._advanced, self._seen = selection, most, advanced, seen
-        self._reader = LogReader(advanced)
-        self._entries: dict[str, Mapping[str, Any]] = {}
-        self._kept: list[tuple[str, bytes]] = []
+        self._sieve = sieve or Sieve(selection)
 
     @property
-    def damages(self) -> Sequence[Damage]:
-        """See above."""
-        return self._reader.damages
+    def skipped(self) -> Mapping[Skipped, tuple[int, str]]:
+        """For each reason, how many lines are no record, and the place of the first."""
+        return {reason: (count, str(place)) for reason, (count, place) in self.tally.skipped.items()}
 
-    def learn(self, path: Path) -> None:
-        """Keep the identity entries of a file.
+    def learn(self, part: Part) -> None:
+        """Keep the identity entries of a file, or of a part of it.
 
         Raises:
             OSError: it cannot be read.
         """
-        for _first, _path, lines in _batches(LogReader(self._advanced), path):
-            for line in lines:
-                if not line.startswith(DECISION_LINE) and (entry := entry_in(line)) is not None:
-                    self._entries.setdefault(*entry)
+        for block in LogReader(self._advanced).blocks(_there(part)):
+            for _start, line in Others().lines(block):
+                self._keep_entry(line)
 
     def of_caller(self, name: str) -> frozenset[str]:
         """The ids of the entries that are known of a caller with this subject, user's name or client id."""
         words = ("subject", "user", "client")
-        return frozenset(key for key, entry in self._entries.items() if name in {entry.get(word) for word in words})
+        known = self.tally.entries.items()
+        return frozenset(key for key, entry in known if name in {entry.get(word) for word in words})
 
     def entry_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The identity entry of a decision's caller; None if it has none, or if it is not in the logs."""
         name = record.get("identity")
-        return self._entries.get(name) if isinstance(name, str) else None
+        return self.tally.entries.get(name) if isinstance(name, str) else None
 
     def of_users(self, users: Sequence[Glob]) -> frozenset[str]:
         """The ids of the entries that are known of users with such names."""
         return frozenset(
             name
-            for name, entry in self._entries.items()
+            for name, entry in self.tally.entries.items()
             if isinstance(user := entry.get("user"), str) and any(glob.matches(user) for glob in users)
         )
 
     def narrow(self, selection: Selection) -> None:
         """Search for this from now on."""
-        self._selection = selection
+        self._selection, self._sieve = selection, Sieve(selection)
 
-    def read(self, path: Path) -> None:
-        """Search a file.
+    def read(self, part: Part) -> None:
+        """Search a file, or a part of it.
 
         Raises:
             OSError: it cannot be read.
         """
-        maybe = _filter(self._selection)
-        for first, at, lines in _batches(self._reader, path):
-            self.lines += len(lines)
-            for number, line in maybe(lines):
-                self._take(line, at, first + number)
+        reader = LogReader(self._advanced)
+        for block in reader.blocks(_there(part)):
+            for start, line in self._sieve.lines(block):
+                self._take(line, start, block)
+            self.tally.lines += block.count
+        self._trim()
+        self.tally.damages += reader.damages
+        self.tally.passed = reader.passed
 
-    def fill(
-        self, *, lines: int = 0, matched: int = 0, newest: Iterable[bytes] = (), entries: Iterable[bytes] = ()
-    ) -> bool:
-        """Add what was found in another way; false if a line is not what is meant."""
-        self.lines, self.matched = self.lines + lines, self.matched + matched
-        for line in newest:
-            record = orjson.loads(line)
-            if not self._selection.matches(record):
-                return False
-            self._keep(time_in(record), line)
-        for line in entries:
-            if (entry := entry_in(line)) is not None:
-                self._entries.setdefault(*entry)
-        return True
-
-    def identities(self) -> Iterator[str]:
-        """The ids of the callers of the decisions that were kept."""
-        yield from (
-            found.record["identity"] for found in self.newest() if isinstance(found.record.get("identity"), str)
-        )
+    def add(self, more: Tally, before: int = 0) -> None:
+        """Add what was found in the part that follows; `before` it are so many lines of the same file."""
+        found = self.tally
+        found.lines, found.matched = found.lines + more.lines, found.matched + more.matched
+        found.undated += more.undated
+        for reason, (count, place) in more.skipped.items():
+            known, first = found.skipped.get(reason, (0, place._replace(line=place.line + before)))
+            found.skipped[reason] = known + count, first
+        if more.others is not None:
+            count, place = more.others
+            known, first = found.others or (0, place._replace(line=place.line + before))
+            found.others = known + count, first
+        found.entries = more.entries | found.entries
+        for time, line in more.kept:
+            self._keep(time, line)
+        found.damages += [replace(damage, line=damage.line + before) for damage in more.damages]
 
     def newest(self) -> Iterator[Found]:
         """The decisions that were kept, the newest last."""
-        for _time, line in sorted(self._kept):
+        self._trim()
+        for _time, line in self.tally.kept:
             record = orjson.loads(line)
             yield Found(record, self.entry_of(record))
 
-    def _take(self, line: bytes, path: Path, number: int) -> None:
-        """Parse a line."""
-        if (entry := entry_in(line)) is not None:
-            self._entries.setdefault(*entry)
+    def _take(self, line: bytes, start: int, block: Block) -> None:
+        """Parse a line of a block."""
+        if not line.startswith(DECISION_LINE) and self._keep_entry(line):
             return
-        found = record_in(line)
-        if isinstance(found, Skipped):
-            count, place = self.skipped.get(found, (0, f"{path}:{number}"))
-            self.skipped[found] = count + 1, place
+        said = record_in(line)
+        if isinstance(said, Skipped):
+            count, first = self.tally.skipped.get(said) or (0, _Place(block.path, block.number(start)))
+            self.tally.skipped[said] = count + 1, first
             return
-        kind, record = found
+        kind, record = said
         if kind != DECISION:
             return
         if record.get("v") != VERSION:
-            self.other_version = self.other_version[0] + 1, self.other_version[1] or f"{path}:{number}"
+            count, first = self.tally.others or (0, _Place(block.path, block.number(start)))
+            self.tally.others = count + 1, first
             return
         time = time_in(record)
-        self.undated += self._selection.by_time and not time
+        self.tally.undated += self._selection.by_time and not time
         if self._selection.matches(record):
-            self.matched += 1
+            self.tally.matched += 1
             self._seen(record)
             self._keep(time, line)
 
+    def _keep_entry(self, line: bytes) -> bool:
+        """Keep an identity entry; false if the line is none."""
+        if (entry := entry_in(line)) is None:
+            return False
+        self.tally.entries.setdefault(*entry)
+        return True
+
     def _keep(self, time: str, line: bytes) -> None:
-        if not self._most:
-            return
-        if len(self._kept) < self._most:
-            heapq.heappush(self._kept, (time, line))
-        else:
-            heapq.heappushpop(self._kept, (time, line))
+        kept, most = self.tally.kept, self._most
+        kept.append((time, line))
+        if len(kept) > most + max(_SPARE, most // 8):  # a heap takes longer, because most lines come in their order
+            self._trim()
+
+    def _trim(self) -> None:
+        """Keep no more than are asked for."""
+        self.tally.kept.sort()
+        del self.tally.kept[: -self._most or None]
 
 
 def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -193,7 +230,7 @@ def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, 
     """
     found: dict[str, Mapping[str, Any]] = {}
     for path in paths if decisions else ():
-        for _first, _path, lines in _batches(LogReader(), path):
+        for _first, lines in LogReader().batches(_there(Part(path)).path):
             for line in lines:
                 if line.startswith(DECISION_LINE) or _OUTCOME not in line:
                     continue
@@ -205,40 +242,9 @@ def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, 
     return found
 
 
-def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
-    """The lines of a file, and its name: the gate may have compressed it since its folder was listed.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    if not path.exists() and (packed := path.with_name(path.name + _GZ)).exists():
-        path = packed
-    for number, lines in reader.batches(path):
-        yield number, path, lines
-
-
-def _filter(selection: Selection) -> Callable[[Iterable[bytes]], Iterator[tuple[int, bytes]]]:
-    """What leaves out lines that are whole and cannot match, and numbers the others from 0."""
-    needles, begins, by_time = selection.needles(), DECISION_LINE, selection.by_time
-    ours = (DECISION_LINE, OUTCOME_LINE)
-    since, until = selection.since.encode(), selection.until.encode() or b"~"
-
-    def maybe(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        for number, line in enumerate(lines):
-            whole = line.startswith(ours) and line.endswith(b"}") and line.count(b"{") == line.count(b"}")
-            if not whole or b"\0" in line:
-                yield number, line
-                continue
-            if not line.startswith(begins):
-                continue
-            if needles and b"\\" not in line:
-                for needle in needles:
-                    if needle in line:
-                        break
-                else:
-                    continue
-            if by_time and line[_BEFORE_TIME] == _WORD and not since <= line[_TIME] < until:
-                continue
-            yield number, line
-
-    return maybe
+def _there(part: Part) -> Part:
+    """The part, under its file's name of now: the gate may have compressed it since its folder was listed."""
+    path = part.path
+    if not part.opened and not path.exists() and (packed := path.with_name(path.name + _GZ)).exists():
+        return Part(packed)
+    return part

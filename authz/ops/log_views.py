@@ -77,22 +77,21 @@ VIEWS: Final[Mapping[str, View]] = MappingProxyType(
 )
 
 
-def create(name: str) -> str:
-    """The statement that makes a view."""
+def create(name: str, *, strict: bool = False) -> str:
+    """The statement that makes a view. In a strict one, a line that is no JSON object is an error."""
     view = VIEWS[name]
     shown = ", ".join(_name(column) for column in view.columns)
     kind = f"coalesce(type, '{DECISION}') = '{DECISION}'" if view.kind == DECISION else f"type = '{view.kind}'"
-    rows = lines({"v": "BIGINT", "type": "VARCHAR", **view.columns})
+    rows = lines({"v": "BIGINT", "type": "VARCHAR", **view.columns}, strict=strict)
     distinct = " DISTINCT" * view.distinct
     return f"CREATE VIEW {name} AS SELECT{distinct} {shown}\n  FROM {rows}\n  WHERE v = {VERSION} AND {kind}"
 
 
-def lines(columns: Mapping[str, str]) -> str:
-    """The lines of the files as a table. One that is no JSON object has no value in any column."""
+def lines(columns: Mapping[str, str], *, strict: bool = False) -> str:
+    """The lines of the files as a table. One that is no JSON object has no value in any column, or is an error."""
     types = ", ".join(f"{_name(name)}: '{_quoted(kind)}'" for name, kind in columns.items())
-    return (
-        f"read_json(getvariable('{FILES}'), format = 'newline_delimited', ignore_errors = true, columns = {{{types}}})"
-    )
+    left_out = "" if strict else ", ignore_errors = true"
+    return f"read_json(getvariable('{FILES}'), format = 'newline_delimited'{left_out}, columns = {{{types}}})"
 
 
 def script(files: Sequence[str]) -> str:

@@ -1,11 +1,12 @@
 """Which decisions a question about a log is about: by caller, by what was asked for, by the answer, by time.
 
 Law: pure. `matches` is the definition. `needles` only name bytes without which a line cannot match, unless it has
-escapes: a reader skips with them, and a test compares both. A field that is not there matches no pattern, not even `*`.
+escapes, and `times` only what a time looks like that may be meant: a reader skips with them, and a test compares both.
+A field that is not there matches no pattern, not even `*`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -37,6 +38,9 @@ _RUNS: Final = "dagRuns"  # the segment of Airflow's paths before the id of a ru
 _plain: Final = re.compile(r"[A-Za-z0-9._~:+-]+")  # what stands for itself in a path
 _literal: Final = re.compile(r"\0?[ !#-)+-\[\]-~]+\0?")  # what stands for itself in JSON, NUL for a text's quotes
 _MOST_NEEDLES: Final = 8
+_NEVER: Final = b"\0"  # JSON has none
+_FIRST: Final = "0000-00-00T00:00"
+_LAST: Final = "9999-99-99T99:99"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,11 @@ class Selection:
         """Whether it asks for a time."""
         return bool(self.since or self.until)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it means no decision at all, whatever else it asks for."""
+        return self.identities is not None and not self.identities
+
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Whether the decision with these fields is meant. One of another version of the format never is."""
         if record.get("v") != VERSION:
@@ -72,10 +81,13 @@ class Selection:
             return False
         if self.identities is not None and record.get("identity") not in self.identities:
             return False
-        return all(
-            any(glob.matches(value) for value in _values(name, record) for glob in globs)
-            for name, globs in self.wanted.items()
-        )
+        for name, globs in self.wanted.items():  # plain loops: a log has millions of records
+            for value in _values(name, record):
+                if _any(globs, value):
+                    break
+            else:
+                return False
+        return True
 
     def within(self, time: str) -> bool:
         """Whether this is a time that is meant; "" is none."""
@@ -84,20 +96,48 @@ class Selection:
     def needles(self) -> tuple[bytes, ...]:
         """Bytes of which a line that matches has one, if it has no backslash; empty where nothing can be said."""
         found = [_needles(name, self.wanted[name]) for name in FIELDS if name in self.wanted]
+        if self.is_empty:
+            return (_NEVER,)
         if self.identities is not None:
             found.insert(0, tuple(f'"{name}"'.encode() for name in sorted(self.identities)))
         return next((some for some in found if 0 < len(some) <= _MOST_NEEDLES), ())
 
+    def times(self) -> bytes:
+        """A regular expression for how each time begins that is meant; empty for any. Others may begin so too."""
+        since, until = self.since or _FIRST, self.until or _LAST
+        return _between(since[: len(_FIRST)], until[: len(_LAST)]).encode()
 
-def _values(name: str, record: Mapping[str, Any]) -> Iterator[str]:
+
+def _between(since: str, until: str) -> str:
+    """The expression for all from the one to the other: the same number of last characters of times to the minute."""
+    at = len(_FIRST) - len(since)
+    if (since, until) == (_FIRST[at:], _LAST[at:]):
+        return ""
+    low, high, at = since[0], until[0], at + 1
+    if low == high:
+        return re.escape(low) + _between(since[1:], until[1:])
+    found = [low + _between(since[1:], _LAST[at:]), high + _between(_FIRST[at:], until[1:])]
+    if ord(high) - ord(low) > 1:
+        found.append(f"[{chr(ord(low) + 1)}-{chr(ord(high) - 1)}]")
+    return f"(?:{'|'.join(found)})"
+
+
+def _any(globs: tuple[Glob, ...], value: str) -> bool:
+    """Whether one of the patterns matches."""
+    for glob in globs:  # noqa: SIM110 see `matches`
+        if glob.matches(value):
+            return True
+    return False
+
+
+def _values(name: str, record: Mapping[str, Any]) -> Iterable[str]:
     """What the patterns are compared with."""
     if name == "run":
-        yield from _runs(record)
-        return
+        return _runs(record)
     found = record.get("roles" if name == "role" else name)
-    for value in found if isinstance(found, list) else (found,):
-        if isinstance(value, str):
-            yield value
+    if isinstance(found, str):
+        return (found,)
+    return [value for value in found if isinstance(value, str)] if isinstance(found, list) else ()
 
 
 def _runs(record: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`authz audit query --sql` and `--schema`: what is printed, how it ends, and what it says without DuckDB."""
 
 import csv
+import gzip
 import io
 import json
 import sys
@@ -63,6 +64,31 @@ def test_lines_that_are_no_record_are_said(log):
         "1 line skipped: not one JSON object; without --sql the place is shown",
         "1 line skipped: another version of the format",
     ]
+
+
+@pytest.mark.parametrize("line", [b'{"v":1,"type":"decision","id":"\xff"}', b'{"v":1,"type":"decision","id":"7"}}'])
+def test_a_line_that_only_begins_and_ends_as_a_record_is_said(log, line):
+    path = log / "decisions.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    status, out, err = run(log, "--sql", "SELECT count(*) AS n FROM decisions")
+    assert (status, out.split()) == (0, ["n", "6"])
+    assert err == "1 line skipped: not one JSON object; without --sql the place is shown\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"\n" * (16 << 20)), "it is compressed better than any log of the gate: the rest is not read"),
+        (gzip.compress(b"".join(line + b"\n" for line in six()))[:-20], "the compressed file is damaged or cut"),
+    ],
+)
+def test_a_damaged_file_is_not_handed_to_duckdb(log, data, said):
+    path = log / "decisions.jsonl.2.gz"
+    path.write_bytes(data)
+    status, out, err = run(log, "--sql", RULES)
+    assert (status, out) == (2, "")
+    assert f"log/{path.name}:" in err
+    assert said in err
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -8,8 +8,11 @@ import os
 import pytest
 
 from authz.core.errors import ConfigError
+from authz.core.model import Plane
 from authz.ops import log_reader
-from authz.ops.log_reader import LogReader, find, rotated
+from authz.ops.log_reader import LogReader, Part, find, rotated
+from tests.support.factories.decision_logs import Writer, request
+from tests.support.factories.policies import load
 
 LINES = [b'{"n":%d}' % number for number in range(5000)]
 DATA = b"".join(line + b"\n" for line in LINES)
@@ -149,11 +152,54 @@ def test_an_xz_file_may_not_ask_for_any_amount_of_memory(tmp_path, monkeypatch):
     assert lines_of(path) == LINES, "xz -9 is read"
 
 
-def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path):
+def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path, monkeypatch):
     """A line that is too long is skipped, however small the file is that holds it."""
+    monkeypatch.setattr(log_reader, "_ANY_RATIO", 1 << 30)
     path = tmp_path / "a"
     path.write_bytes(lzma.compress(b"x" * (64 << 20) + b"\n{}\n"))
     assert path.stat().st_size < 100_000
     reader = LogReader()
     assert lines_of(path, reader) == [b"{}"]
     assert "longer than" in reader.damages[0].text
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("line", [b"", b"{}", b"x" * 1000, b"x" * (3 << 20)])
+def test_a_file_that_is_small_only_while_it_is_compressed_is_not_read_to_its_end(tmp_path, compress, line):
+    """A decompression bomb takes no longer than a log of its size."""
+    path = tmp_path / "a"
+    count = (16 << 20) // (len(line) + 1)
+    path.write_bytes(compress((line + b"\n") * count))
+    reader = LogReader()
+    assert len(lines_of(path, reader)) < 0.7 * count
+    assert "compressed better than any log" in reader.damages[-1].text
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_log_is_read_however_well_it_is_compressed(tmp_path, compress):
+    """Decisions that differ in nothing but their ids and times, each with its outcome."""
+    writer = Writer(load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: ['sales_*']}"))
+    for _ in range(12_000):
+        writer.ask(request(Plane.INBOUND, "GET", "airflow.test", "/api/v2/dags/sales_1"))
+    made = b"".join(writer.sink.lines)
+    path = tmp_path / "a"
+    path.write_bytes(compress(made))
+    reader = LogReader()
+    assert b"\n".join(lines_of(path, reader)) + b"\n" == made
+    assert reader.damages == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100, 1000, 10_000])
+def test_the_parts_of_a_file_have_each_line_once(tmp_path, size):
+    path, some = tmp_path / "a", DATA[: 300 * size]
+    for data in (some, some + b"torn", b"\n\n" + some, b"x" * 300, b"\n", b"y" * 300 + b"\n" + some):
+        path.write_bytes(data)
+        begins = range(0, len(data), size)
+        reader, found, passed = LogReader(), [], 0
+        for begin in begins:
+            part = Part(path, begin, None if begin == begins[-1] else begin + size)
+            for block in reader.blocks(part):
+                found += enumerate(block.lines.split(b"\n"), block.first + passed)
+            passed += reader.passed
+        assert found == [*LogReader().lines(path)]
+        assert passed == len(found)

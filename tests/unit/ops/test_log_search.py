@@ -9,6 +9,7 @@ import pytest
 from authz.core.policy.patterns import parse_glob
 from authz.core.record import Skipped, entry_in, outcome_in, record_in
 from authz.core.traffic.selection import Selection
+from authz.ops.log_reader import Part
 from authz.ops.log_search import Search, outcomes_of
 from tests.support.factories.asked_logs import asked_of, many, outcome_of, selection, spoiled, written_again
 
@@ -33,7 +34,7 @@ def with_outcomes(lines):
 
 def searched(path, asked, most=ALL):
     search = Search(asked, most)
-    search.read(path)
+    search.read(Part(path))
     return search
 
 
@@ -59,7 +60,7 @@ def test_a_search_finds_what_the_definition_says(with_outcomes, lines, tmp_path)
         found = [one.record for one in search.newest()]
         assert sorted(found, key=orjson.dumps) == sorted(meant, key=orjson.dumps), asked
         assert [one["time"] for one in found] == [one["time"] for one in meant]
-        assert (search.matched, search.lines) == (len(meant), len(all_of_them))
+        assert (search.tally.matched, search.tally.lines) == (len(meant), len(all_of_them))
         assert search.skipped[Skipped.BROKEN][0] == broken > 0
         counts.append(len(meant))
     assert sum(0 < count < len(decisions) for count in counts) > 25
@@ -71,7 +72,7 @@ def test_the_newest_are_kept(lines, tmp_path):
     meant, _ = by_definition(lines, selection(decision=["deny"]))
     search = searched(path, selection(decision=["deny"]), most=20)
     assert [one.record["id"] for one in search.newest()] == [one["id"] for one in meant[-20:]]
-    assert search.matched == len(meant) > 20
+    assert search.tally.matched == len(meant) > 20
 
 
 def test_callers_are_joined_though_their_entry_is_in_another_file(lines, tmp_path):
@@ -82,14 +83,14 @@ def test_callers_are_joined_though_their_entry_is_in_another_file(lines, tmp_pat
         file.write(b"\n".join(entries))
     search = Search(Selection(), ALL)
     for name in ("1.jsonl", "2.jsonl.gz"):
-        search.learn(tmp_path / name)
+        search.learn(Part(tmp_path / name))
     search.narrow(Selection().of_callers(search.of_users([parse_glob("p10*")])))
     for name in ("1.jsonl", "2.jsonl.gz"):
-        search.read(tmp_path / name)
+        search.read(Part(tmp_path / name))
     found = [*search.newest()]
     assert {one.entry["user"] for one in found} == {one.record["subject"] for one in found}
     assert {one.entry["user"][:3] for one in found} == {"p10"}
-    assert search.matched == sum(b'"subject":"p10' in line for line in decisions)
+    assert search.tally.matched == sum(b'"subject":"p10' in line for line in decisions)
 
 
 def test_what_is_no_record_is_counted_with_its_place(tmp_path):
@@ -104,8 +105,9 @@ def test_what_is_no_record_is_counted_with_its_place(tmp_path):
         Skipped.BROKEN: (2, f"{path}:3"),
         Skipped.OTHER_TYPE: (1, f"{path}:6"),
     }
-    assert search.other_version == (1, f"{path}:5")
-    assert (search.lines, search.matched, search.undated) == (7, 0, 1)
+    count, place = search.tally.others
+    assert (count, str(place)) == (1, f"{path}:5")
+    assert (search.tally.lines, search.tally.matched, search.tally.undated) == (7, 0, 1)
     search = searched(path, Selection())
     assert [one.record["id"] for one in search.newest()] == ["d1"]
 
@@ -114,14 +116,14 @@ def test_a_damaged_file_is_read_up_to_there(lines, tmp_path):
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(b"\n".join(lines))[:-2000])
     search = searched(path, Selection())
-    (damage,) = search.damages
+    (damage,) = search.tally.damages
     assert damage.path == path
-    assert 0 < search.matched < len(lines)
+    assert 0 < search.tally.matched < len(lines)
 
 
 def test_a_file_that_the_gate_compressed_meanwhile_is_found(lines, tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
-    assert searched(tmp_path / "a.jsonl", Selection()).lines == len(lines)
+    assert searched(tmp_path / "a.jsonl", Selection()).tally.lines == len(lines)
     with pytest.raises(FileNotFoundError):
         searched(tmp_path / "b.jsonl", Selection())
 

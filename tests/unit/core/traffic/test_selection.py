@@ -1,6 +1,8 @@
 """Which decisions a selection means, and the bytes without which a line cannot match."""
 
 import json
+import re
+from itertools import product
 
 import pytest
 
@@ -101,6 +103,31 @@ def test_times(since, until, meant):
     assert not asked.matches({**RECORD, "time": 7})
 
 
+MOMENTS = [
+    "2025-12-31T23:59:59.999999Z",
+    "2026-01-01T00:00:00.000000Z",
+    "2026-11-29T23:59:00.000000Z",
+    "2026-11-30T00:00:00.000000Z",
+    "2026-11-30T09:07:00.000000Z",
+    "2026-11-30T12:00:00.000001Z",
+    "2026-11-30T12:34:56.000000Z",
+    "2026-12-01T00:00:00.000000Z",
+    "2031-01-01T10:00:00.000000Z",
+]
+
+
+def test_each_time_that_is_meant_begins_as_the_expression_says():
+    for since, until in product(["", *MOMENTS], repeat=2):
+        asked = Selection(since=since, until=until)
+        begins = re.compile(asked.times()).match
+        for time in MOMENTS:
+            found, minute = bool(begins(time.encode())), time[:16]
+            assert found or not asked.within(time), (asked, time)
+            if not until or since < until:
+                assert found is (since[:16] <= minute and (not until or minute <= until[:16])), (asked, time)
+    assert Selection().times() == b""
+
+
 def test_callers_with_an_entry():
     assert Selection().of_callers(frozenset({"e1", "e2"})).matches(RECORD)
     assert not Selection().of_callers(frozenset()).matches(RECORD)
@@ -123,6 +150,7 @@ def test_callers_with_an_entry():
         (selection(run=["/"]), ()),
         (selection(dag=list("abcdefghi")), ()),
         (selection(dag=["x"]).of_callers(frozenset({"e2", "e1"})), (b'"e1"', b'"e2"')),
+        (selection(dag=["x"]).of_callers(frozenset()), (b"\0",)),
         (Selection(), ()),
     ],
 )

@@ -1,0 +1,171 @@
+"""A search on all CPUs has the answer of one search, whatever the parts; and no process is left behind."""
+
+import gzip
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from multiprocessing import active_children
+from pathlib import Path
+
+import orjson
+import pytest
+
+from authz.core.policy.patterns import parse_glob
+from authz.core.traffic.selection import Selection
+from authz.ops.log_parts import searched
+from authz.ops.log_reader import LONGEST_LINE, Part
+from authz.ops.log_search import Search
+from tests.support.factories.asked_logs import asked_of, many, selection, spoiled, written_again
+
+MOST = 300
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return many()
+
+
+def files(folder, lines):
+    """A log in three files, one of them compressed, one with a line that is too long, one torn."""
+    third = len(lines) // 3
+    text = [b"".join(line + b"\n" for line in lines[at : at + third]) for at in range(0, 3 * third, third)]
+    (folder / "decisions.jsonl").write_bytes(text[2] + b'{"v":1,"type":"decision","id":"7')
+    (folder / "decisions.jsonl.1").write_bytes(text[1][:9000] + b"x" * (LONGEST_LINE + 9000) + b"\n" + text[1][9000:])
+    (folder / "decisions.jsonl.2.gz").write_bytes(gzip.compress(text[0]))
+    return sorted(folder.iterdir())
+
+
+def in_one(paths, asked, users=()):
+    """One search of whole files."""
+    search = Search(asked, MOST)
+    if users:
+        for path in paths:
+            search.learn(Part(path))
+        search.narrow(asked.of_callers(search.of_users(users)))
+    for path in paths:
+        search.read(Part(path))
+    return search
+
+
+def same(one, other):
+    assert [*one.newest()] == [*other.newest()]
+    for name in ("lines", "matched", "undated", "others", "entries", "damages"):
+        assert getattr(one.tally, name) == getattr(other.tally, name), name
+    assert one.skipped == other.skipped
+
+
+@pytest.mark.parametrize("part_size", [5_000, 50_000])
+def test_parts_in_processes_have_the_answer_of_one_search(lines, tmp_path, part_size):
+    rng = random.Random(part_size)  # noqa: S311 no secret
+    paths = files(tmp_path, [*spoiled(lines, rng)])
+    records = [orjson.loads(line) for line in lines if b'"type":"decision"' in line]
+    found = 0
+    for _ in range(12):
+        asked = asked_of(rng, records)
+        users = [parse_glob(rng.choice(["p1*", "p7", "none"]))] if rng.random() < 0.3 else []
+        answer = searched(paths, asked, users, MOST, worth=0, part_size=part_size)
+        same(answer, in_one(paths, asked, users))
+        found += bool(answer.tally.matched)
+    assert found > 3
+
+
+def test_progress_is_that_of_all_bytes(lines, tmp_path):
+    paths, read = files(tmp_path, lines), []
+    searched(paths, Selection(), (), MOST, read.append, worth=0)
+    assert sum(read) == sum(path.stat().st_size for path in paths)
+
+
+def test_a_file_that_is_renamed_meanwhile_is_searched_once(lines, tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+    def rename(_read):
+        if not (moved := tmp_path / "decisions.jsonl.1").exists():
+            path.rename(moved)
+            path.write_bytes(lines[-1] + b"\n")
+
+    found = searched([path], Selection(), (), MOST, rename, part_size=20_000)
+    assert found.tally.lines == len(lines)
+    assert (tmp_path / "decisions.jsonl.1").exists()
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_search(lines, tmp_path):
+    paths = files(tmp_path, lines)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        searched([*paths, tmp_path / "absent.jsonl"], Selection(), (), MOST, worth=0)
+    assert active_children() == []
+
+
+def test_a_process_that_ends_is_an_error_of_the_search(lines, tmp_path):
+    def kill(_read):
+        for child in active_children():
+            child.kill()
+
+    with pytest.raises(ChildProcessError, match="a process that searched the log ended"):
+        searched(files(tmp_path, lines), Selection(), (), MOST, kill, worth=0, part_size=5_000)
+    assert active_children() == []
+
+
+def test_no_process_is_left_when_the_one_that_started_them_is_killed(lines, tmp_path):
+    files(tmp_path, lines)
+    code = """
+        import sys, time
+        from multiprocessing import active_children
+        from pathlib import Path
+        from authz.core.traffic.selection import Selection
+        from authz.ops.log_parts import searched
+
+        def say(_read):
+            print(*(child.pid for child in active_children()), flush=True)
+            time.sleep(600)
+
+        searched(sorted(Path(sys.argv[1]).iterdir()), Selection(), (), 1, say, worth=0, part_size=5000)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
+        children = [*map(int, parent.stdout.readline().split())]
+        assert len(children) == min(len(os.sched_getaffinity(0)), 3) or len(children) > 1
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while any(map(is_running, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_sql_has_the_rows_of_the_filters(lines, tmp_path):
+    """The same conditions in SQL, as `bench.audit_query` asks: DuckDB's rows are those of the definition."""
+    from authz.ops.log_database import LogDatabase  # it has threads, and processes begin as copies
+
+    rng = random.Random(5)  # noqa: S311 no secret
+    path = tmp_path / "decisions.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in written_again(lines, rng)))
+    since, until = "2026-11-22T02:39:36.000000Z", "2026-11-22T02:39:39.000000Z"
+    cases = {
+        "subject = 'p17'": selection(subject=["p17"]),
+        "decision = 'deny' AND reason = 'no_rule'": selection(decision=["deny"], reason=["no_rule"]),
+        f"time >= '{since}' AND time < '{until}' AND decision = 'deny'": selection(since, until, decision=["deny"]),
+        "run.run_id LIKE 'scheduled__2026-11-1%'": selection(run=["scheduled__2026-11-1*"]),
+        "plane = 'egress' AND dag = 'sales_0'": selection(destination=["*"], dag=["sales_0"]),
+        "list_contains(roles, 'viewer')": selection(role=["viewer"]),
+    }
+    for strict in (True, False):
+        database = LogDatabase([path], strict=strict)
+        for condition, asked in cases.items():
+            rows = database.ask(f"SELECT id FROM decisions WHERE {condition} ORDER BY id", 1000).rows  # noqa: S608
+            search = Search(asked, 1000)
+            search.read(Part(path))
+            assert [one for (one,) in rows] == sorted(found.record["id"] for found in search.newest()), condition
+            assert rows or "dag" in condition
+        database.close()
