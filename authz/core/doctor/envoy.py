@@ -220,6 +220,13 @@ class _Guarded:
         self._envoy, self._ways = envoy, ways
         self._clusters = {way.cluster for way in ways if way.checks}
         found = [places(envoy, name) for name in self._clusters]
+        waiting = [*found]
+        while waiting:  # what a checked request reaches through internal listeners is guarded too
+            inner = waiting.pop().internal
+            more = {way.cluster for way in ways if way.internal in inner} - self._clusters if inner else set()
+            self._clusters |= more
+            waiting += [places(envoy, name) for name in more]
+            found += [places(envoy, name) for name in more]
         self._addresses = {normal(one) for one in site.airflow}.union(*(one.addresses for one in found))
         self.nothing = not self._clusters and not self._addresses
         self._known: dict[str, bool] = {}

@@ -334,6 +334,14 @@ def test_an_internal_listener_that_checks_is_a_check():
     assert ids(in_envoy(beside(aside, inner, clusters=[outer]))) == {"forwards-unchecked"}
 
 
+def test_what_a_checked_request_reaches_through_an_internal_listener_is_guarded():
+    outer, inner = _tunnel({**TCP, "cluster": "deep"})
+    front = through(manager(route_config=table(route(route={"cluster": "tunnel"}))), name="front")
+    aside = through(manager(http_filters=UNCHECKED, route_config=table(route(route={"cluster": "again"}))))
+    clusters = [outer, cluster("deep", "10.0.0.7:1"), cluster("again", "10.0.0.7:1")]
+    assert ids(in_envoy(beside(front, inner, aside, clusters=clusters))) == {"route-unchecked"}
+
+
 def test_internal_listeners_in_a_circle_end():
     outer, inner = _tunnel({**TCP, "cluster": "tunnel"})
     aside = through(manager(http_filters=UNCHECKED, route_config=table(route(route={"cluster": "tunnel"}))))
