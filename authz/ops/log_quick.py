@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from authz.core.errors import ConfigError
 from authz.core.policy.patterns import Glob
-from authz.core.record import DECISION, DECISION_LINE, IDENTITY, LOG, OUTCOME, VERSION
+from authz.core.record import ACCESS, DECISION, DECISION_LINE, IDENTITY, LOG, OUTCOME, VERSION
 from authz.core.traffic.selection import Selection
 from authz.ops.log_database import connect, unreadable
 from authz.ops.log_reader import LONGEST_LINE
@@ -92,11 +92,11 @@ def _statement(selection: Selection, most: int) -> tuple[str, list[object]]:
         f"WITH lines AS (SELECT line, json_extract_string(line, [{fields}]) AS field,"  # noqa: S608 names of ours
         f" json_extract_string(line, '$.roles[*]') AS roles FROM {_LINES}),"
         f" found AS (SELECT *, ({' AND '.join(meant)}) AS meant FROM lines)"
-        " SELECT count(*), count_if(field[1] IS DISTINCT FROM ? OR field[2] IS NULL OR field[2] NOT IN (?, ?, ?, ?)"
+        " SELECT count(*), count_if(field[1] IS DISTINCT FROM ? OR field[2] IS NULL OR field[2] NOT IN (?, ?, ?, ?, ?)"
         " OR (field[2] = ? AND (field[3] IS NULL OR NOT regexp_full_match(field[3], ?)))),"
         f" count_if(meant), max(CASE WHEN meant THEN field[3] || line END, {int(most)}) FROM found"
     )
-    return sql, [*values, str(VERSION), DECISION, IDENTITY, LOG, OUTCOME, DECISION, _TIME]
+    return sql, [*values, str(VERSION), DECISION, IDENTITY, LOG, OUTCOME, ACCESS, DECISION, _TIME]
 
 
 def _conditions(selection: Selection, names: Sequence[str]) -> Iterator[tuple[str, list[object]]]:

@@ -1,8 +1,8 @@
 """The newest decisions in logs that a selection means, and who their callers are.
 
-Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision or an
-outcome, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked for.
-What could not be read is counted, with its place.
+Law: each line is parsed, or it is seen to be one that the gate wrote whole (it begins and ends as a decision, an
+outcome or an access, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked
+for. What could not be read is counted, with its place.
 Memory is bounded by the number of decisions that are kept, and by the number of different callers.
 """
 
@@ -15,6 +15,8 @@ import orjson
 
 from authz.core.policy.patterns import Glob
 from authz.core.record import (
+    ACCESS,
+    ACCESS_LINE,
     DECISION,
     DECISION_LINE,
     OUTCOME,
@@ -33,7 +35,6 @@ _BEFORE_TIME: Final = slice(55, 65)
 _WORD: Final = b'","time":"'
 _TIME: Final = slice(65, 92)
 _GZ: Final = ".gz"
-_OUTCOME: Final = f'"{OUTCOME}"'.encode()
 
 
 class Found(NamedTuple):
@@ -192,17 +193,43 @@ def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, 
         OSError: a file cannot be read.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for path in paths if decisions else ():
+    for said in _of_type(paths if decisions else (), OUTCOME):
+        name = said.get("decision")
+        if isinstance(name, str) and name in decisions:
+            found[name] = said
+    return found
+
+
+def accesses_of(
+    paths: Iterable[Path], wanted: Callable[[Mapping[str, Any]], bool], most: int
+) -> tuple[list[Mapping[str, Any]], int]:
+    """What tasks read and changed in Airflow, as far as it is wanted: the newest, and how many there are.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    kept: list[tuple[str, int, Mapping[str, Any]]] = []
+    count = 0
+    for count, said in enumerate(filter(wanted, _of_type(paths, ACCESS)), 1):
+        one = time_in(said), count, said
+        if count <= most:
+            heapq.heappush(kept, one)
+        else:
+            heapq.heappushpop(kept, one)
+    return [said for _, _, said in sorted(kept, key=lambda one: one[:2])], count
+
+
+def _of_type(paths: Iterable[Path], kind: str) -> Iterator[Mapping[str, Any]]:
+    """The entries of this type, other than decisions."""
+    word = f'"{kind}"'.encode()
+    for path in paths:
         for _first, _path, lines in _batches(LogReader(), path):
             for line in lines:
-                if line.startswith(DECISION_LINE) or _OUTCOME not in line:
+                if line.startswith(DECISION_LINE) or word not in line:
                     continue
                 said = record_in(line)
-                if isinstance(said, tuple) and said[0] == OUTCOME and said[1].get("v") == VERSION:
-                    name = said[1].get("decision")
-                    if isinstance(name, str) and name in decisions:
-                        found[name] = said[1]
-    return found
+                if isinstance(said, tuple) and said[0] == kind and said[1].get("v") == VERSION:
+                    yield said[1]
 
 
 def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
@@ -220,7 +247,7 @@ def _batches(reader: LogReader, path: Path) -> Iterator[tuple[int, Path, list[by
 def _filter(selection: Selection) -> Callable[[Iterable[bytes]], Iterator[tuple[int, bytes]]]:
     """What leaves out lines that are whole and cannot match, and numbers the others from 0."""
     needles, begins, by_time = selection.needles(), DECISION_LINE, selection.by_time
-    ours = (DECISION_LINE, OUTCOME_LINE)
+    ours = (DECISION_LINE, OUTCOME_LINE, ACCESS_LINE)
     since, until = selection.since.encode(), selection.until.encode() or b"~"
 
     def maybe(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
