@@ -84,9 +84,14 @@ class Layout:
         return self.directory / "policy.yaml"
 
     @property
+    def audit_log(self) -> Path:
+        """The signed log."""
+        return self.directory / "audit"
+
+    @property
     def decisions(self) -> Path:
-        """The decision log."""
-        return self.directory / "decisions.jsonl"
+        """Its newest file, which has all decisions: the demo's are few."""
+        return self.audit_log / "decisions.jsonl"
 
     @property
     def envoy(self) -> Path:
@@ -178,7 +183,11 @@ workers: 1
 listen: ["127.0.0.1:{ports.authz}"]
 admin: {{listen: "127.0.0.1:{ports.authz_admin}"}}
 assertion: {{issuer: "{layout.gate}", keys: [assertion-key.pem]}}
-log: {{decisions: decisions.jsonl}}
+audit:
+  log: audit
+  keys: [audit-key.pem]
+  spool: spool
+  access_logs: [access.log]
 run_identity:
   # This Airflow's tasks can reach the key that signs task tokens (LocalExecutor): any DAG author could read it.
   # So `signing_key_isolated` is not set, and runs are `asserted` here, which is less than `verified`.
@@ -188,6 +197,7 @@ run_identity:
 shutdown: {{drain_delay: 0s, drain_grace: 2s}}
 envoy:
   admin: "127.0.0.1:{ports.envoy_admin}"
+  access_log: access.log
   inbound:
     listen: "127.0.0.1:{ports.gate}"
     login:

@@ -5,6 +5,7 @@ Law: whatever happens (Ctrl-C, SIGTERM, a child that dies, a failed row), every 
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +138,7 @@ Edge and Firefox keep the session's cookies without TLS on this machine; Safari 
   metrics, readiness, public keys        {layout.admin}/metrics  /readyz  /jwks.json
   policy (save a change: it is live)     {layout.policy}
   decisions, one JSON line each          {layout.decisions}
+  what Envoy saw, one JSON line each     {layout.directory / "access.log"}
   logs of all parts                      {layout.directory / "logs"}
 
 Try it:
@@ -152,6 +154,9 @@ Try it:
 
   # a task calls an internal service: trigger sales_orders in Airflow, look at its logs, and at what the service saw
   curl -s http://127.0.0.1:{layout.ports.orders}/seen
+
+  # what is on record about a caller; of a run, it is `story DAG/RUN_ID`: who triggered it, and what its tasks did
+  {sys.executable} -m authz audit story sales-etl {layout.audit_log}
 
   # so does a program with a token of its own
   TOKEN=$({token} '{{"client": "sales-etl", "audience": "airflow-egress"}}')

@@ -72,6 +72,7 @@ class Tour:
             self._finished_run,
             lambda answer: _state(answer, "success"),
         )
+        yield self._outbound.story("finance-etl", "finance_orders")
 
     def _people(self) -> Iterator[Row]:
         ann = partial(self._asker.person, "ann")

@@ -16,6 +16,7 @@ import httpx
 from demo.files import Layout
 from demo.tour_client import Answer, Asked, Asker, DecisionLog, ask, until
 from demo.tour_rows import Check, Row, nothing_more
+from demo.tour_story import story_row
 
 CALLED_WITHIN_S = 90.0
 ENDED_WITHIN_S = 90.0
@@ -79,6 +80,10 @@ class Outbound:
     def after_the_edit(self) -> Row:
         """The outcome of the run that was triggered again once the policy allowed its call."""
         return self._call("finance_orders", "GET /v1/orders/7, rule added live", "200 rule month-end")
+
+    def story(self, client: str, dag: str) -> Row:
+        """What is on record about the DAG's latest run."""
+        return story_row(self._layout, dag, self._run_ids[dag], client)
 
     def direct(self) -> Iterator[Row]:
         """What a program with its own token may call."""

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from authz.core.doctor.kinds import KINDS
 from authz.core.documents.quantities import size_text
 from authz.core.reasons import ANSWERS, Reason
-from authz.core.record import DagsFields, IdentityEntry, LogEntry, OutcomeEntry, RightsFields, ShadowFields
+from authz.core.record import AccessEntry, DagsFields, IdentityEntry, LogEntry, OutcomeEntry, RightsFields, ShadowFields
 from authz.core.replay import GAPS
 from authz.ops.log_views import VIEWS
 from authz.ops.metrics import Metrics
@@ -198,6 +198,7 @@ TABLES["decision_shadow"] = lambda: record_schema.table(ShadowFields)
 TABLES["decision_rights"] = lambda: record_schema.table(RightsFields)
 TABLES["decision_rights_dags"] = lambda: record_schema.table(DagsFields)
 TABLES["identity_entry"] = lambda: record_schema.table(IdentityEntry)
+TABLES["access_entry"] = lambda: record_schema.table(AccessEntry)
 TABLES["outcome_entry"] = lambda: record_schema.table(OutcomeEntry)
 TABLES["log_entry"] = lambda: record_schema.table(LogEntry)
 TABLES["gaps"] = gaps

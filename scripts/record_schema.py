@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from authz.core.record import (
+    ACCESS,
     DECISION,
     IDENTITY,
     LOG,
@@ -16,6 +17,7 @@ from authz.core.record import (
     PATH,
     PEOPLE,
     VERSION,
+    AccessEntry,
     ComparedFields,
     DagsFields,
     GrantFields,
@@ -84,7 +86,13 @@ def _name(plain: Any) -> str:
 
 def schema() -> str:
     """The schema, as its file has it."""
-    kinds = {DECISION: OutboundRecord, IDENTITY: IdentityEntry, LOG: LogEntry, OUTCOME: OutcomeEntry}
+    kinds = {
+        DECISION: OutboundRecord,
+        IDENTITY: IdentityEntry,
+        LOG: LogEntry,
+        OUTCOME: OutcomeEntry,
+        ACCESS: AccessEntry,
+    }
     made = {
         "$schema": _DIALECT,
         "title": f"A line of the decision log, version {VERSION} of the format",

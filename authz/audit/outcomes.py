@@ -1,15 +1,15 @@
-"""From Envoy's access logs into the signed log: what came of each decision, at most once.
+"""From Envoy's access logs into the signed log: what came of each decision, and what tasks read, at most once.
 
 Law 1: the log goes on without it. A file that cannot be read is a note. Each call reads a bounded number of bytes,
 after the records of the workers, in the process that answers no check.
 Law 2: an entry is never there twice. Places in the files are saved with the size of the log that they are about; the
-entries that the log has beyond it are known by their decisions, and their lines are passed over.
+entries that the log has beyond it are known by their decisions and requests, and their lines are passed over.
 Law 3: losing is preferred to doubling, and is counted where it can be known: `FollowedFile` says when. A file that was
 there before anyone followed it is read from its end on.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from authz.audit.followed_file import MOST_LINE_BYTES, FollowedFile, Piece, Plac
 from authz.audit.layout import FILE_MODE
 from authz.audit.log import AuditLog
 from authz.audit.reading import lines_from
-from authz.core.record import OUTCOME_LINE, outcome_in, outcome_line
+from authz.core.record import ACCESS_LINE, access_id, access_line, outcome_in, outcome_line
 from authz.system.clock import Clock
 from authz.system.regular_file import read_regular, why
 from authz.system.whole_file import write_whole
@@ -43,8 +43,9 @@ class Outcomes:
         clock: tells when a renamed file is done.
 
     Attributes:
-        taken: entries that were appended.
-        skipped: lines that are no JSON object, are too long, or are about no decision.
+        taken: entries about what came of decisions that were appended.
+        accesses: entries about what tasks read or changed that were appended.
+        skipped: lines that are no JSON object, are too long, or are about neither.
 
     Raises:
         OSError: the log cannot be read.
@@ -52,11 +53,11 @@ class Outcomes:
 
     def __init__(self, paths: Sequence[Path], folder: Path, signed_log: AuditLog, clock: Clock) -> None:
         self._folder, self._log = folder, signed_log
-        self.taken = self.skipped = 0
+        self.taken = self.accesses = self.skipped = 0
         self._failed = ""
         size, places = self._saved() if paths else (signed_log.size, {})
         self._files = [FollowedFile(path, places.get(str(path)), clock) for path in paths]
-        self._known = set(_decisions(folder, size)) if size < signed_log.size else set()
+        self._known = set(_keys(folder, size)) if size < signed_log.size else set()
 
     @property
     def lost(self) -> int:
@@ -87,13 +88,14 @@ class Outcomes:
         return count
 
     def _take(self, piece: Piece) -> None:
-        """Append the outcomes of some lines."""
-        made = [outcome_line(line) for line in piece.lines]
+        """Append the entries about some lines."""
+        made = [outcome_line(line) or access_line(line) for line in piece.lines]
         fresh = [entry for entry in made if entry is not None and entry[0] not in self._known]
         if fresh:
             self._log.append([line for _, line in fresh])
         self._known.difference_update(entry[0] for entry in made if entry is not None)
-        self.taken += len(fresh)
+        accesses = sum(line.startswith(ACCESS_LINE) for _, line in fresh)
+        self.accesses, self.taken = self.accesses + accesses, self.taken + len(fresh) - accesses
         self.skipped += made.count(None) + piece.too_long
 
     def tend(self) -> None:
@@ -146,7 +148,10 @@ class Outcomes:
             return self._log.size, {}
 
 
-def _decisions(folder: Path, size: int) -> list[str]:
-    """The decisions whose outcomes the log has from an index on."""
-    lines = (line for line in lines_from(folder, size) if line.startswith(OUTCOME_LINE))
-    return [found["decision"] for line in lines if (found := outcome_in(line)) is not None]
+def _keys(folder: Path, size: int) -> Iterator[str]:
+    """The decisions and the requests that the log has such entries about, from an index on."""
+    for line in lines_from(folder, size):
+        if (found := outcome_in(line)) is not None:
+            yield found["decision"]
+        elif request := access_id(line):
+            yield request

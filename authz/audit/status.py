@@ -32,7 +32,8 @@ class LogStatus:
         waits_since: when the reader had last taken all that was there.
         behind: whether something has come since.
         outcomes: entries about what came of decisions, since the writer's start.
-        skipped: lines of access logs that are about no decision, or no line of Envoy's.
+        accesses: entries about what tasks read or changed, since the writer's start.
+        skipped: lines of access logs that are about neither, or no line of Envoy's.
         lost: access logs that are gone or were truncated, and may not have been read to their end.
         unread: which access logs cannot be read now, and why; "" if all can.
     """
@@ -46,6 +47,7 @@ class LogStatus:
     waits_since: float = 0.0
     behind: bool = False
     outcomes: int = 0
+    accesses: int = 0
     skipped: int = 0
     lost: int = 0
     unread: str = ""

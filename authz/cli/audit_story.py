@@ -6,7 +6,7 @@ what may have been is called so. Memory is bounded: what is left out is counted.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,15 @@ from authz.cli.decision_text import ascii_json
 from authz.cli.selecting import log_settings_option, logs_meant, period_of, period_options
 from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
+from authz.core.record import time_in
 from authz.core.traffic.selection import Selection
-from authz.core.traffic.story import Days, Recorded, dags_of, run_story
+from authz.core.traffic.story import Days, Recorded, dags_of, instances_of, is_access_of, run_story
 from authz.ops.log_parts import searched
 from authz.ops.log_reader import Part
-from authz.ops.log_search import Search, outcomes_of
+from authz.ops.log_search import Search, accesses_of, outcomes_of
 
 _MOST: Final = 10_000
+_MOST_ACCESSES: Final = 10_000
 _MOST_CREATES: Final = 100
 _is_decision: Final = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
 _KINDS: Final = ("decision", "run", "caller")
@@ -140,10 +142,21 @@ class _Logs:
             until=first or self._until,
         )
         may = self._recorded(self._search(creates, _MOST_CREATES if recorded else _MOST))
-        made = run_story(dag, run, recorded, may)
-        if not recorded and made.trigger is None:
+        accesses, count = self._accesses(dag, run, recorded)
+        made = run_story(dag, run, recorded, may, accesses)
+        if not recorded and made.trigger is None and not accesses:
             return None
-        return story_text.of_run(made, left_out=found.tally.matched - len(recorded))
+        return story_text.of_run(made, found.tally.matched - len(recorded), count - len(accesses))
+
+    def _accesses(self, dag: str, run: str, recorded: Iterable[Recorded]) -> tuple[list[Mapping[str, Any]], int]:
+        """What the run's tasks read and changed in Airflow, and what was read and changed of its XComs."""
+        instances = frozenset(instances_of(recorded, run))
+
+        def wanted(entry: Mapping[str, Any]) -> bool:
+            in_time = self._since <= time_in(entry) < (self._until or "~")
+            return in_time and is_access_of(entry, dag, run, instances)
+
+        return accesses_of(self._paths, wanted, _MOST_ACCESSES)
 
     def _caller(self, name: str, known: Search) -> story_text.Story | None:
         """All decisions about a caller: by the entries of the logs, else by the subject."""

@@ -11,6 +11,7 @@ import click
 
 from authz.cli.safe_text import spreadsheet
 from authz.core.characters import one_line
+from authz.core.model import EXECUTION
 from authz.ops.log_search import Found
 
 CSV: Final = (
@@ -102,11 +103,13 @@ def who(found: Found) -> str:
 
 
 def what(found: Found) -> str:
-    """What was asked for: an operation, or method and path; a call; and the DAG."""
+    """What was asked for: an operation, or method and path; a call; a run identity."""
     record = found.record
     method, path = _text(record, "method"), _text(record, "path")
     if record.get("plane") == "egress":
         return one_line(f"{method} {_text(record, 'destination') or _text(record, 'host')}{path}")
+    if record.get("plane") == EXECUTION:
+        return "run identity"
     return one_line(_text(record, "operation") or f"{method} {path}")
 
 

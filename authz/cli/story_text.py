@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from authz.cli import decision_text as text
 from authz.core.characters import one_line
-from authz.core.traffic.story import Day, Days, Recorded, RunStory, Task, run_of
+from authz.core.traffic.story import Accessed, Day, Days, Recorded, RunStory, Task, run_of
 from authz.ops.log_search import Found
 
 _REVISION: Final = 12
@@ -80,15 +80,19 @@ def of_decision(recorded: Recorded) -> Story:
     return Story(drawn(tree), {"kind": "decision", **_json(recorded)})
 
 
-def of_run(story: RunStory, left_out: int) -> Story:
+def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0) -> Story:
     """Who may have triggered a run, what was asked about it, and what its tasks did."""
     branches = [_triggered(story)]
     if story.requests or story.reads:
         head = f"asked of Airflow about it: {_count(len(story.requests), 'change')}, {_count(story.reads, 'read')}"
         branches.append(Branch(head, [_line(one) for one in story.requests]))
-    branches += [_task(task) for task in story.tasks]
-    if left_out:
-        branches.append(Branch(f"{_count(left_out, 'older decision')} left out"))
+    branches += [_task(task, story) for task in story.tasks]
+    if story.others:
+        below = [_accessed(one, story, f"by {one.entry.get('instance') or 'unknown'}") for one in story.others]
+        branches.append(Branch("its XComs, by task instances whose task is not on record:", below))
+    for count, what in ((left_out, "older decision"), (accesses_left_out, "older access")):
+        if count:
+            branches.append(Branch(f"{_count(count, what)} left out"))
     tree = Branch(one_line(f"run {story.run} of {story.dag or 'a DAG that is not on record'}"), branches)
     whole = {
         "kind": "run",
@@ -99,10 +103,17 @@ def of_run(story: RunStory, left_out: int) -> Story:
         "requests": [_json(one) for one in story.requests],
         "reads": story.reads,
         "tasks": [
-            {"task": task.task, "map_index": task.map_index, "calls": [_json(one) for one in task.calls]}
+            {
+                "task": task.task,
+                "map_index": task.map_index,
+                "calls": [_json(one) for one in task.calls],
+                "accesses": [one.entry for one in task.accesses],
+            }
             for task in story.tasks
         ],
+        "accesses_of_others": [one.entry for one in story.others],
         "left_out": left_out,
+        "accesses_left_out": accesses_left_out,
     }
     return Story(drawn(tree), whole)
 
@@ -117,14 +128,34 @@ def _triggered(story: RunStory) -> Branch:
     return Branch("may have been triggered by:", [_line(one, dag=False) for one in reversed(story.candidates)])
 
 
-def _task(task: Task) -> Branch:
+def _task(task: Task, story: RunStory) -> Branch:
     mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
-    calls = [_line(one, who=_try(one), dag=False) for one in task.calls]
-    return Branch(one_line(f"task {task.task}{mapped}"), calls)
+    calls = [(one.time, _line(one, who=_try(run_of(one.record)), dag=False)) for one in task.calls]
+    calls += [(one.time, _accessed(one, story, _try(one._asdict()))) for one in task.accesses]
+    return Branch(one_line(f"task {task.task}{mapped}"), [line for _, line in sorted(calls, key=lambda one: one[0])])
 
 
-def _try(recorded: Recorded) -> str:
-    return f"try {run_of(recorded.record).get('try_number', '?')}"
+def _try(run: Mapping[str, Any]) -> str:
+    return f"try {run.get('try_number', '?')}"
+
+
+def _accessed(accessed: Accessed, story: RunStory, who: str) -> Branch:
+    """What was read or changed as one line: when, the caller, what, what came of it, and whether that is sure."""
+    entry = accessed.entry
+    what = f"{entry.get('kind')} {entry.get('name')}"
+    if "task" in entry:
+        here = (entry.get("dag"), entry.get("run")) == (story.dag, story.run)
+        of = [entry.get("task")] if here else [entry.get(name) for name in ("dag", "run", "task")]
+        what = f"{what} of {'/'.join(map(str, of))}"
+    claimed = ", claimed" if entry.get("claimed") else ""
+    parts = [
+        text.when(Found(entry, None)),
+        str(entry.get("action")),
+        who,
+        what,
+        f"→ {outcome(Recorded({}, outcome=entry))}{claimed}",
+    ]
+    return Branch(one_line("  ".join(parts)))
 
 
 def of_caller(name: str, days: Days, changes: Sequence[Recorded]) -> Story:

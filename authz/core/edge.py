@@ -61,5 +61,9 @@ OAUTH_NONCE: Final = "OauthNonce"
 CODE_VERIFIER: Final = "CodeVerifier"
 
 # The variable that a task asks Airflow for, and the gate answers: `authz.core.runs.run_request`.
-VARIABLES: Final = "/execution/variables/"
+EXECUTION_API: Final = "/execution/"
+VARIABLES: Final = f"{EXECUTION_API}variables/"
 RUN_IDENTITY: Final = "__run_identity__"
+
+# Envoy's name of Airflow as what serves tasks. Its access log has it, and only in lines of requests that went there.
+EXECUTION_UPSTREAM: Final = "execution.airflow"

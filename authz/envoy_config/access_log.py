@@ -24,10 +24,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from authz.core.edge import META_DECISION, META_REASON, META_REVISION, META_RULE, META_SUBJECT
+from authz.core.model import EXECUTION
 from authz.envoy_config.ext_authz import NAME
 
+HEADER_TO_METADATA: Final = "envoy.filters.http.header_to_metadata"
+"""The filter that fills these."""
 MADE_RUN_SPACE: Final = "authz.made_run"
 MADE_RUN_KEY: Final = "run"
+TASK_CLAIMS_SPACE: Final = "authz.task"
+TASK_CLAIMS_KEY: Final = "claims"
 
 
 def _decision(word: str) -> str:
@@ -74,6 +79,12 @@ FIELDS: Final[Mapping[str, str]] = {
     "request_id": f"%CEL({_REQUEST_ID})%",
     "user_agent": "%REQ(USER-AGENT):256%",
 }
+# The id of the task instance, out of the claims of its token, and no other claim. Airflow makes the claims: a task can
+# choose none of a token that Airflow accepts. `re.extract` is an extension of CEL that Envoy has.
+_INSTANCE: Final = (
+    f"re.extract(metadata.filter_metadata['{TASK_CLAIMS_SPACE}']['{TASK_CLAIMS_KEY}'],"
+    """ '.*"sub": ?"([0-9a-f-]+)".*', '\\\\1')"""
+)
 # After their first words, Envoy's details of a failed login contain the query (`code`, `state`) or the answer of the
 # provider's token endpoint. For a 401 they add nothing else: `flags` has UAEX if the authorizer answered, and
 # `upstream_host` is set if the upstream did. So such a line has no details.
@@ -84,7 +95,7 @@ _WITHOUT_HOST: Final = {"host": "with userinfo"}
 
 def access_logs(plane: str, path: str, *, login: bool) -> list[AccessLog]:
     """The access log of one plane, to a file or (no path) to standard output; `login`: browsers log in there."""
-    fields = {**FIELDS, "plane": plane}
+    fields = {**FIELDS, "plane": plane, **({"instance": f"%CEL({_INSTANCE})%"} if plane == EXECUTION else {})}
     kinds: list[tuple[dict[str, str], list[AccessLogFilter]]] = [(fields, [])]
     if login:
         others = AccessLogFilter(status_code_filter=_status(ComparisonFilterOp.NE))

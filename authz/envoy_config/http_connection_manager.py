@@ -37,6 +37,7 @@ from authz.envoy_config.egress.clusters import destination_name
 from authz.envoy_config.egress.dynamic import dynamic_filters
 from authz.envoy_config.egress.execution import execution_routes
 from authz.envoy_config.egress.routes import base_url_routes, egress_routes
+from authz.envoy_config.egress.task_instance import task_instance_filter
 from authz.envoy_config.ext_authz import ext_authz_filter
 from authz.envoy_config.header_room import MAX_HEADERS, ROOM, ROOM_KIB, header_room
 from authz.envoy_config.headers import client_header_filter, own_request_id
@@ -137,7 +138,7 @@ def for_tasks(settings: Settings, execution: Execution) -> ListenerSpec:
         name=EXECUTION,
         plane=EXECUTION,
         first=client_header_filter(EXECUTION),
-        filters=[ext_authz_filter(settings, EXECUTION)],
+        filters=[task_instance_filter(), ext_authz_filter(settings, EXECUTION)],
         routes=execution_routes(),
         idle=execution.idle_timeout,
         longest_stream=execution.longest_stream,

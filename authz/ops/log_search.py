@@ -6,6 +6,7 @@ in parts gives the same answer as one that is searched at once.
 Memory is bounded by the number of decisions that are kept, with some to spare, and by that of different callers.
 """
 
+import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import orjson
 
 from authz.core.policy.patterns import Glob
 from authz.core.record import (
+    ACCESS,
     DECISION,
     DECISION_LINE,
     OUTCOME,
@@ -30,7 +32,6 @@ from authz.ops.log_sieve import Others, Sieve
 
 _GZ: Final = ".gz"
 _SPARE: Final = 1000
-_OUTCOME: Final = f'"{OUTCOME}"'.encode()
 
 
 class Found(NamedTuple):
@@ -229,17 +230,43 @@ def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, 
         OSError: a file cannot be read.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for path in paths if decisions else ():
+    for said in _of_type(paths if decisions else (), OUTCOME):
+        name = said.get("decision")
+        if isinstance(name, str) and name in decisions:
+            found[name] = said
+    return found
+
+
+def accesses_of(
+    paths: Iterable[Path], wanted: Callable[[Mapping[str, Any]], bool], most: int
+) -> tuple[list[Mapping[str, Any]], int]:
+    """What tasks read and changed in Airflow, as far as it is wanted: the newest, and how many there are.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    kept: list[tuple[str, int, Mapping[str, Any]]] = []
+    count = 0
+    for count, said in enumerate(filter(wanted, _of_type(paths, ACCESS)), 1):
+        one = time_in(said), count, said
+        if count <= most:
+            heapq.heappush(kept, one)
+        else:
+            heapq.heappushpop(kept, one)
+    return [said for _, _, said in sorted(kept, key=lambda one: one[:2])], count
+
+
+def _of_type(paths: Iterable[Path], kind: str) -> Iterator[Mapping[str, Any]]:
+    """The entries of this type, other than decisions."""
+    word = f'"{kind}"'.encode()
+    for path in paths:
         for _first, lines in LogReader().batches(_there(Part(path)).path):
             for line in lines:
-                if line.startswith(DECISION_LINE) or _OUTCOME not in line:
+                if line.startswith(DECISION_LINE) or word not in line:
                     continue
                 said = record_in(line)
-                if isinstance(said, tuple) and said[0] == OUTCOME and said[1].get("v") == VERSION:
-                    name = said[1].get("decision")
-                    if isinstance(name, str) and name in decisions:
-                        found[name] = said[1]
-    return found
+                if isinstance(said, tuple) and said[0] == kind and said[1].get("v") == VERSION:
+                    yield said[1]
 
 
 def _there(part: Part) -> Part:

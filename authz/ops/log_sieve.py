@@ -1,8 +1,9 @@
 """Which lines of a block have to be parsed, found in bytes, most of them without looking at each line.
 
-Law: each line is handed out, or it is seen to be one that the gate wrote whole (it begins and ends as a decision or an
-outcome, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked for. A needle
-can hide behind an escape: a line with a backslash is handed out. To hand out more costs time, and nothing else.
+Law: each line is handed out, or it is seen to be one that the gate wrote whole (it begins and ends as a decision, an
+outcome or an access, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked
+for. A needle can hide behind an escape: a line with a backslash is handed out. To hand out more costs time, and nothing
+else.
 """
 
 import re
@@ -10,18 +11,17 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-from authz.core.record import DECISION_LINE, OUTCOME_LINE
+from authz.core.record import ACCESS_LINE, DECISION_LINE, OUTCOME_LINE
 from authz.core.traffic.selection import Selection
 from authz.ops.log_reader import Block
 
 _TELLING: Final = b"{}\\\0\n"
 _OTHERS: Final = bytes({*range(256)}.difference(_TELLING))
 _BRACE: Final = ord("}")
-_OUTCOME: Final = re.escape(OUTCOME_LINE)
 _DECISION: Final = re.escape(DECISION_LINE)
-_OURS: Final = (DECISION_LINE, OUTCOME_LINE)
-_DECISION_BOUND: Final = b"}\n" + DECISION_LINE
-_OUTCOME_BOUND: Final = b"}\n" + OUTCOME_LINE
+_FOLLOWED: Final = [re.escape(OUTCOME_LINE), re.escape(ACCESS_LINE)]
+"""How lines begin that come out of Envoy's access logs: no search is about them."""
+_OURS: Final = (DECISION_LINE, OUTCOME_LINE, ACCESS_LINE)
 _TIMED: Final = _DECISION + rb'"id":"[^"\n]{24}","time":"(?!%b)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"'
 """A decision of another time: as the gate writes it, with the time where it stands in such a line."""
 
@@ -31,7 +31,7 @@ class Sieve:
 
     def __init__(self, selection: Selection) -> None:
         self._needles, self._by_time = selection.needles(), selection.by_time
-        idle = [_OUTCOME]
+        idle = [*_FOLLOWED]
         if self._by_time:
             idle.append(_TIMED % selection.times())
         elif self._needles:
@@ -85,7 +85,7 @@ class Sieve:
 
 
 class Others:
-    """Finds the lines that do not begin and end as a decision or an outcome: entries, and what is not the gate's."""
+    """Finds the lines that do not begin and end as one of `_OURS`: entries, and what is not the gate's."""
 
     def lines(self, block: Block) -> Iterator[tuple[int, bytes]]:
         """Those lines, and where they begin."""
@@ -96,11 +96,12 @@ class Others:
 
 
 def _are_ours(block: Block) -> bool:
-    """Whether each line begins and ends as a decision or an outcome: quicker than to look for one that does not."""
+    """Whether each line begins and ends as one of `_OURS`: quicker than to look for one that does not."""
     lines, bounds = block.lines, block.count - 1
-    found = lines.count(_DECISION_BOUND)
-    if found < bounds:
-        found += lines.count(_OUTCOME_BOUND)
+    found = 0
+    for begin in _OURS:
+        if found < bounds:
+            found += lines.count(b"}\n" + begin)
     return found == bounds and lines.startswith(_OURS) and lines.endswith(b"}")
 
 
@@ -127,4 +128,4 @@ def _begins(lines: bytes, idle: re.Pattern[bytes], odd: re.Pattern[bytes]) -> It
         yield lines.rfind(b"\n") + 1
 
 
-_NO_ENTRY, _MAYBE_ENTRY = _patterns([_DECISION, _OUTCOME])
+_NO_ENTRY, _MAYBE_ENTRY = _patterns([_DECISION, *_FOLLOWED])

@@ -9,11 +9,13 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints, is_typeddict
 
 from authz.core.record import (
+    ACCESS,
     DECISION,
     IDENTITY,
     LOG,
     OUTCOME,
     VERSION,
+    AccessEntry,
     LogEntry,
     Memberships,
     OutboundRecord,
@@ -72,6 +74,11 @@ VIEWS: Final[Mapping[str, View]] = MappingProxyType(
             distinct=True,
         ),
         "outcomes": View("what came of a decision; `outcomes.decision` is its `id`", OUTCOME, _columns(OutcomeEntry)),
+        "accesses": View(
+            "what a task read or changed through Airflow's execution API; `outcomes.instance` is its `instance`",
+            ACCESS,
+            _columns(AccessEntry),
+        ),
         "log_entries": View("what happened to the log itself", LOG, _columns(LogEntry)),
     }
 )

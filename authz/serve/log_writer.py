@@ -183,6 +183,7 @@ class LogWriter:
             waits_since=self._empty_at,
             behind=self._behind,
             outcomes=self._outcomes.taken,
+            accesses=self._outcomes.accesses,
             skipped=self._outcomes.skipped,
             lost=self._outcomes.lost,
             unread=self._outcomes.problem,

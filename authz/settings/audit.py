@@ -70,7 +70,8 @@ class Audit(Section):
     access_logs: tuple[FollowedFile, ...] = Field(
         (),
         description="access logs of the Envoys that `authz envoy` configures, where the gate can read them: what came"
-        " of each decision is logged too. They are followed, also when they are renamed, and never changed",
+        " of each decision, and what tasks read in Airflow, is logged too. They are followed, also when renamed, and"
+        " never changed",
     )
     checkpoints: Checkpoints = Field(Checkpoints(), description="how often the log is signed")
     files: Files = Field(Files(), description="when a file is closed, and when it is removed")

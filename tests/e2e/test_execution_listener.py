@@ -1,9 +1,17 @@
 """The way of tasks to Airflow's execution API: as it is, without the gate; but the exchange is the gate's to answer."""
 
+import json
+from base64 import b64encode, urlsafe_b64encode
+from itertools import count
+from pathlib import Path
+from urllib.parse import unquote
+
+import jwt
 import pytest
 
+from authz.core.record import access_line, outcome_in, outcome_line
 from tests.e2e.echo_upstream import EchoUpstream
-from tests.e2e.envoy_harness import Envoy
+from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz, deny
 from tests.support import envoy_settings
@@ -214,3 +222,125 @@ def test_a_listener_that_leads_back_to_itself_is_508_after_one_round(envoy_binar
 
         with Envoy(settings, tmp_path, envoy_binary, alter=lead_back) as envoy:
             assert Workers(envoy, authz, None).ask("/execution/x", TOKEN).status == 508
+
+
+# --- which task instance reads what, for the signed log
+
+NUMBERS = count()
+INSTANCE = "0199d1c3-1111-7aaa-8bbb-0123456789ab"
+
+
+def task_token(sub=INSTANCE, **claims):
+    """As Airflow makes one, signed with a key that no one knows."""
+    return jwt.encode({"iss": "https://a.test/x", "sub": sub, "scope": "execution", **claims}, "k" * 64, "HS512")
+
+
+def accesses(workers, *asked):
+    """The entries of the signed log about these requests, and what Envoy's access log has of them."""
+    mine = f"asked-{next(NUMBERS)}"
+    for target, lines, parts in asked:
+        workers.ask(target, f"User-Agent: {mine}", *lines, **parts)
+    written = []
+
+    def complete():
+        path = Path(workers.envoy.section.access_log)
+        written[:] = [line for line in path.read_bytes().splitlines(keepends=True) if mine.encode() in line]
+        return len(written) == len(asked) and written[-1].endswith(b"\n")
+
+    wait_for(complete, "not all requests are in the access log", pause=workers.envoy.pause)
+    found = [access_line(line) for line in written]
+    return [json.loads(one[1]) if one is not None else None for one in found], b"".join(written).decode()
+
+
+def bearer(token):
+    return (f"Authorization: Bearer {token}",)
+
+
+def test_the_access_log_says_which_task_instance_reads_what(workers):
+    token = task_token(jti="canary-jti", odd="日本")
+    assert workers.ask("/execution/health").status == 200
+    (read, write, lost), written = accesses(
+        workers,
+        ("/execution/connections/orders_db?canary=1", bearer(token), {}),
+        ("/execution/xcoms/sales/manual__2026-11-30T08%3A00/load/key%2F1", bearer(token), {"method": "POST"}),
+        ("/execution/task-instances/1/heartbeat", bearer(token), {"method": "PUT"}),
+    )
+    names = ("instance", "action", "kind", "name", "status", "ended_by")
+    assert [read[name] for name in names] == [INSTANCE, "read", "connection", "orders_db", 200, "upstream"]
+    assert [write[name] for name in names] == [INSTANCE, "write", "xcom", "key/1", 200, "upstream"]
+    assert (write["dag"], write["run"], write["task"]) == ("sales", "manual__2026-11-30T08:00", "load")
+    assert "claimed" not in {*read, *write}
+    assert lost is None
+    assert "canary" not in written
+    assert not [part for part in token.split(".") if part in written]
+
+
+def test_a_token_that_is_none_names_no_task_instance_and_is_not_in_the_log(workers):
+    secret = b64encode(b"canary canary").decode()
+    claims = urlsafe_b64encode(b'{"sub":"' + bytes(range(1, 32)) + b"\xff" * 9 + b'"}').decode().rstrip("=")
+    odd = [
+        ("Authorization: Bearer canary",),
+        (f"Authorization: {secret}",),
+        (f"Authorization: Basic {secret}",),
+        (f"Authorization: Bearer a.{secret.rstrip('=')}.b",),
+        (f"Authorization: Bearer a.{claims}.b",),
+        ("Authorization: Bearer " + "canary" * 3000 + ".e30.b",),
+        bearer(task_token()) * 2,
+        (f"Authorization: Bearer {task_token()}, Bearer {task_token()}",),
+        bearer(task_token(sub="canary")),
+        bearer(task_token(sub="1" * 36)),
+        bearer(task_token(sub=INSTANCE) + ".more"),
+        bearer(task_token(odd=">>>???~~~")),  # of Base64 for URLs
+        (),
+    ]
+    found, written = accesses(workers, *(("/execution/variables/x", lines, {}) for lines in odd))
+    assert [(one["instance"], one["status"]) for one in found] == [("", 200)] * len(odd)
+    assert not [word for word in ("canary", secret, "Bearer") if word in written]
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("/execution/connections/x%0d%0a%22%7d%0a%7b%22v%22:1", 'x\r\n"}\n{"v":1'),
+        ("/execution/connections%2Forders", "orders"),
+        ("/execution/%63onnections/ord%65rs", "orders"),
+        ("/execution/connections/%2Forders", "/orders"),
+        ("/execution/connections/" + "%E6%97%A5" * 300, "日" * 225),
+        ("/execution/connections/" + "y" * 5000, "y" * (2048 - len("/execution/connections/"))),
+        ("/execution/variables/" + "%E6%97%A5" * 300, "日" * 225 + "%E"),
+        ("/execution/connections/orders;x=1", "orders;x=1"),
+        ("/execution/connections/orders%3Fx=1", "orders?x=1"),
+        ("/execution/x/../connections/orders", "orders"),
+        ("http://airflow.internal/execution/connections/orders", "orders"),
+    ],
+)
+def test_each_name_that_airflow_gets_is_in_an_entry_as_airflow_reads_it(workers, target, wanted):
+    ((found,), _) = accesses(workers, (target, bearer(task_token()), {}))
+    assert found["name"] == wanted
+    raw = workers.airflow.only.target
+    assert unquote(raw).split("/", 3)[3].startswith(wanted.rstrip("%E"))
+
+
+def test_what_airflow_did_not_accept_is_only_claimed(workers):
+    workers.airflow.status = 403
+    ((found,), _) = accesses(workers, ("/execution/connections/orders", bearer(task_token()), {}))
+    assert (found["status"], found["claimed"], found["ended_by"]) == (403, True, "upstream")
+
+
+@pytest.mark.parametrize("target", [EXCHANGE, "/execution/connections/..%2fx", "/api/v2/connections/x", "/execution/"])
+def test_what_does_not_go_to_the_execution_api_is_no_access(workers, target):
+    (found, _) = accesses(workers, (target, bearer(task_token()), {}))
+    assert found == [None]
+
+
+def test_the_outcome_of_an_exchange_names_the_task_instance(workers):
+    path = Path(workers.envoy.section.access_log)
+    workers.authz.answer = lambda _: deny(status=200, metadata={"decision_id": "0a1b"})
+    workers.ask(EXCHANGE, *bearer(task_token()))
+
+    def outcome():
+        found = [outcome_in(made[1]) for line in path.read_bytes().splitlines() if (made := outcome_line(line))]
+        return [one for one in found if one is not None]
+
+    wait_for(outcome, "no outcome", pause=workers.envoy.pause)
+    assert (outcome()[-1]["instance"], outcome()[-1]["decision"]) == (INSTANCE, "0a1b")

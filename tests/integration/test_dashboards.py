@@ -18,7 +18,10 @@ from tests.support.prometheus import DEPLOY, RULES, Prometheus, needed, promtool
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana").glob("*.json"))}
 CANDIDATE = POLICY.replace('"dags:read", "dag_runs:read"', '"dags:read"')
-SIGNED = TWO.replace("log: {{decisions: decisions.jsonl}}", "audit: {{log: audit, keys: [audit.pem], spool: spool}}")
+SIGNED = TWO.replace(
+    "log: {{decisions: decisions.jsonl}}",
+    "audit: {{log: audit, keys: [audit.pem], spool: spool, access_logs: [../access.log]}}",
+)
 SETTINGS = f"""{SIGNED}
 shadow: candidate.yaml
 grants: {{{{file: grants.jsonl}}}}

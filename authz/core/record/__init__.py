@@ -8,6 +8,7 @@ A signed log (`authz.audit`) hashes the very bytes; nothing else in the package 
 
 from authz.core.record.encoding import DecisionLine, end_of_line, valid
 from authz.core.record.fields import (
+    ACCESS,
     DECISION,
     HASHED,
     IDENTITY,
@@ -16,6 +17,7 @@ from authz.core.record.fields import (
     OUTCOME,
     REPLACED,
     VERSION,
+    AccessEntry,
     ComparedFields,
     DagsFields,
     DecisionRecord,
@@ -49,8 +51,12 @@ from authz.core.record.reading import (
     time_in,
 )
 from authz.core.record.redaction import PATH, PEOPLE, Redactor
+from authz.core.record.task_access import ACCEPTED, ACCESS_LINE, Action, Kind, access_id, access_line
 
 __all__ = [
+    "ACCEPTED",
+    "ACCESS",
+    "ACCESS_LINE",
     "DECISION",
     "DECISION_LINE",
     "EVENTS",
@@ -66,6 +72,8 @@ __all__ = [
     "REPLACED",
     "SKIPPED",
     "VERSION",
+    "AccessEntry",
+    "Action",
     "ComparedFields",
     "DagsFields",
     "DecisionLine",
@@ -76,6 +84,7 @@ __all__ = [
     "GrantFields",
     "IdentityEntry",
     "IdentityLine",
+    "Kind",
     "LogEntry",
     "LogFields",
     "Memberships",
@@ -90,6 +99,8 @@ __all__ = [
     "ShadowFields",
     "SharedFields",
     "Skipped",
+    "access_id",
+    "access_line",
     "decision_in",
     "end_of_line",
     "ended_by",

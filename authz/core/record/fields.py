@@ -11,6 +11,7 @@ DECISION: Final = "decision"
 IDENTITY: Final = "identity"
 LOG: Final = "log"
 OUTCOME: Final = "outcome"
+ACCESS: Final = "access"
 LONGEST: Final = 2048
 """Characters of any one text of a decision: a longer path is cut, its head is enough to find it."""
 REPLACED: Final = "\ufffd"
@@ -248,6 +249,11 @@ class EndFields(TypedDict, total=False):
     run: Annotated[
         str, "id of the DAG run that the request made, as Airflow answered ([airflow.md](airflow.md)); absent elsewhere"
     ]
+    instance: Annotated[
+        str,
+        "of a task's request for its run identity: id of the task instance, as the task's token says it. Where the"
+        " decision is `issue`, the gate verified it. Absent elsewhere",
+    ]
 
 
 class OutcomeEntry(EndFields):
@@ -267,4 +273,36 @@ class OutcomeEntry(EndFields):
     duration_ms: Annotated[int, "milliseconds from the request's beginning to the end of its answer"]
     ended_by: Annotated[
         str, "who ended it: `upstream` answered, `gate` refused, `envoy` could not do it, or `client` went away"
+    ]
+
+
+class SometimesAccessFields(TypedDict, total=False):
+    """The fields that an access has only if it is one to an XCom, or if its caller is not known for sure."""
+
+    claimed: Annotated[
+        Literal[True], "no one verified the token that names `instance`; absent where Airflow accepted it (a 2xx)"
+    ]
+    dag: Annotated[str, "XCom: its DAG"]
+    run: Annotated[str, "XCom: its DAG run"]
+    task: Annotated[str, "XCom: its task, which need not be the one that asks"]
+
+
+class AccessEntry(SometimesAccessFields):
+    """What a task read or changed through Airflow's execution API, as Envoy's access log has it."""
+
+    v: Annotated[int, "version of the format: 1"]
+    type: Annotated[Literal["access"], "`access`"]
+    id: Annotated[str, "id that Envoy gave to the request (`x-request-id`), which Airflow gets too"]
+    time: Annotated[
+        str, "when the request began, as Envoy saw it: ISO 8601, UTC, with six digits; empty if Envoy did not say it"
+    ]
+    instance: Annotated[
+        str, "id of the task instance that asks, as the task's token says it: of one try; empty if there was no token"
+    ]
+    action: Annotated[str, "`read`, `write` or `delete`"]
+    kind: Annotated[str, "`connection`, `variable` or `xcom`"]
+    name: Annotated[str, "connection id, variable's key (`keys`: also the list of all keys), or XCom's key"]
+    status: Annotated[int, "HTTP status of the answer; 0 if there was none"]
+    ended_by: Annotated[
+        str, "who ended it: `upstream` (Airflow) answered, `envoy` could not do it, or `client` went away"
     ]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from authz.core.record.envoy_line import flags_of, host_of, instance_of, line_in, match, number, text, time_of
 from authz.core.record.fields import OUTCOME, VERSION
 
 OUTCOME_LINE: Final = b'{"v":1,"type":"outcome",'
@@ -36,15 +37,11 @@ _NO_ANSWER: Final = frozenset({"ext_authz_error", "ext_authz_timeout"})
 _ANSWERED: Final = "via_upstream"
 
 _is_id: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII).fullmatch
-_time: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,6})Z", re.ASCII).fullmatch
-_flags: Final = re.compile(r"[A-Za-z0-9]{1,64}(?:,[A-Za-z0-9]{1,64}){0,15}", re.ASCII).fullmatch
 # One of Envoy's own words, with the reason of a reset in braces. Others quote, as do those of failed logins (401).
 _details: Final = re.compile(r"[a-z0-9_.]{1,64}(?:\{[A-Za-z0-9_|:.,()=-]{0,384}\})?", re.ASCII).fullmatch
 _UNAUTHORIZED: Final = 401
 _cluster: Final = re.compile(r"[!-~]{1,256}", re.ASCII).fullmatch
-_address: Final = re.compile(r"[A-Za-z0-9_.:/\[\]%@-]{1,256}", re.ASCII).fullmatch
 _run: Final = re.compile(r"[!-~]{2,250}", re.ASCII).fullmatch  # "-" is Envoy's word for none
-_MOST: Final = 2**53
 
 FIELDS: Final[Mapping[str, type]] = MappingProxyType(
     {
@@ -62,10 +59,11 @@ FIELDS: Final[Mapping[str, type]] = MappingProxyType(
         "duration_ms": int,
         "ended_by": str,
         "run": str,
+        "instance": str,
     }
 )
 """The fields of an entry, in their order."""
-_SOMETIMES: Final = frozenset({"details", "upstream_host", "run"})
+_SOMETIMES: Final = frozenset({"details", "upstream_host", "run", "instance"})
 
 
 def outcome_line(line: bytes) -> tuple[str, bytes] | None:
@@ -73,29 +71,27 @@ def outcome_line(line: bytes) -> tuple[str, bytes] | None:
 
     None for a line that is no JSON object, or is about no decision.
     """
-    try:
-        said = orjson.loads(line)
-    except orjson.JSONDecodeError:
+    said = line_in(line)
+    if said is None or not _is_id(name := text(said, "id")):
         return None
-    if not isinstance(said, dict) or not _is_id(name := _text(said, "id")):
-        return None
-    flags, host = _match(_flags, _text(said, "flags")), _match(_address, _text(said, "upstream_host"))
-    status, details = _number(said, "status"), _text(said, "details")
+    flags, host = flags_of(said), host_of(said)
+    status, details = number(said, "status"), text(said, "details")
     entry: dict[str, object] = {
         "v": VERSION,
         "type": OUTCOME,
         "decision": name,
-        "time": _time_of(_text(said, "time")),
+        "time": time_of(said),
         "status": status,
         "flags": flags,
-        "details": _match(_details, details) if status != _UNAUTHORIZED else "",
-        "upstream": _match(_cluster, _text(said, "upstream")),
+        "details": match(_details, details) if status != _UNAUTHORIZED else "",
+        "upstream": match(_cluster, text(said, "upstream")),
         "upstream_host": host,
-        "bytes_received": _number(said, "bytes_received"),
-        "bytes_sent": _number(said, "bytes_sent"),
-        "duration_ms": _number(said, "duration_ms"),
+        "bytes_received": number(said, "bytes_received"),
+        "bytes_sent": number(said, "bytes_sent"),
+        "duration_ms": number(said, "duration_ms"),
         "ended_by": ended_by(flags, details, host),
-        "run": _match(_run, _text(said, "run")),
+        "run": match(_run, text(said, "run")),
+        "instance": instance_of(said),
     }
     return name, orjson.dumps({key: value for key, value in entry.items() if value or key not in _SOMETIMES})
 
@@ -125,27 +121,3 @@ def outcome_in(line: bytes) -> dict[str, Any] | None:
     return (
         found if kinds == {name: FIELDS[name] for name in FIELDS if name in kinds or name not in _SOMETIMES} else None
     )
-
-
-def _text(said: Mapping[str, Any], name: str) -> str:
-    value = said.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _number(said: Mapping[str, Any], name: str) -> int:
-    """A count; Envoy writes some as texts. 0 if there is none."""
-    value = said.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < len(str(_MOST)):
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST else 0
-
-
-def _time_of(text: str) -> str:
-    """The time as records have it, with six digits; "" if there is none."""
-    found = _time(text)
-    return f"{found[1]}.{found[2]:0<6}Z" if found else ""
-
-
-def _match(form: Any, text: str) -> str:
-    """The text, if it has this form; else ""."""
-    return text if form(text) else ""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from authz.core.record.fields import DECISION, IDENTITY, LOG, OUTCOME, VERSION, Memberships, OwnFields
+from authz.core.record.fields import ACCESS, DECISION, IDENTITY, LOG, OUTCOME, VERSION, Memberships, OwnFields
 from authz.core.record.identity import identity_id, written
 
 _TEXT: Final = rb'"(?:[^"\\]|\\.)*"'
@@ -28,7 +28,7 @@ _is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
 DECISION_LINE: Final = b'{"v":1,"type":"decision",'
 """How every decision that the gate writes begins."""
-_TYPES: Final = frozenset({DECISION, IDENTITY, LOG, OUTCOME})
+_TYPES: Final = frozenset({ACCESS, DECISION, IDENTITY, LOG, OUTCOME})
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 

@@ -7,7 +7,7 @@ Fields of a record may have any type, because programs may have written its line
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -45,13 +45,29 @@ class Recorded(NamedTuple):
         return time_in(self.record)
 
 
+class Accessed(NamedTuple):
+    """What was read or changed in Airflow, and the number of the try that did so; None where it is not known."""
+
+    entry: Mapping[str, Any]
+    try_number: object = None
+
+    @property
+    def time(self) -> str:
+        """When the request began, "" if it is not known."""
+        return time_in(self.entry)
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a task asked for, all its tries; `map_index` is -1 where it is not mapped."""
+    """What a task asked for, all its tries; `map_index` is -1 where it is not mapped.
+
+    `calls` are decisions of the gate, `accesses` what it read and changed in Airflow without asking the gate.
+    """
 
     task: str
     map_index: int
     calls: tuple[Recorded, ...]
+    accesses: tuple[Accessed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,7 @@ class RunStory:
         requests: what people and programs asked Airflow about it, other than reads.
         reads: how many reads there were.
         tasks: in the order of their first calls.
+        others: accesses to its XComs by task instances whose task is not on record.
     """
 
     dag: str
@@ -76,6 +93,7 @@ class RunStory:
     requests: tuple[Recorded, ...]
     reads: int
     tasks: tuple[Task, ...]
+    others: tuple[Accessed, ...] = ()
 
 
 def run_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +113,37 @@ def _dag_of(record: Mapping[str, Any]) -> str:
     return dag if isinstance(dag, str) and dag != "~" else ""
 
 
-def run_story(dag: str, run: str, found: Iterable[Recorded], creates: Iterable[Recorded]) -> RunStory:
+def instances_of(found: Iterable[Recorded], run: str) -> dict[str, Mapping[str, Any]]:
+    """The ids of task instances of a run, each with the try that it names: those that the gate issued an identity to.
+
+    It verified the token whose id the outcome has, and asked Airflow about the names that the decision has.
+    """
+    return {
+        name: about
+        for one in found
+        if (name := _instance(one.outcome or {}))
+        and one.record.get("decision") == "issue"
+        and (about := run_of(one.record)).get("run_id") == run
+    }
+
+
+def is_access_of(entry: Mapping[str, Any], dag: str, run: str, instances: Collection[str]) -> bool:
+    """Whether an access is by one of these task instances, or to an XCom of the run."""
+    return _instance(entry) in instances or (entry.get("dag"), entry.get("run")) == (dag, run)
+
+
+def _instance(entry: Mapping[str, Any]) -> str:
+    name = entry.get("instance")
+    return name if isinstance(name, str) else ""
+
+
+def run_story(
+    dag: str,
+    run: str,
+    found: Iterable[Recorded],
+    creates: Iterable[Recorded],
+    accesses: Iterable[Mapping[str, Any]] = (),
+) -> RunStory:
     """The story of a run.
 
     Args:
@@ -103,6 +151,7 @@ def run_story(dag: str, run: str, found: Iterable[Recorded], creates: Iterable[R
         run: its id.
         found: all decisions about it, in any order; those of another DAG with a run of this name are left out.
         creates: decisions that allowed a run of this DAG to be triggered.
+        accesses: those for which `is_access_of` is true, in any order.
     """
     mine = sorted((one for one in found if _dag_of(one.record) in {dag, ""}), key=_by_time)
     of_tasks = [one for one in mine if run_of(one.record).get("run_id") == run]
@@ -112,6 +161,7 @@ def run_story(dag: str, run: str, found: Iterable[Recorded], creates: Iterable[R
     may = [one for one in creates if is_trigger(one.record, dag) and not _failed(one)]
     trigger = next((one for one in may if _made(one) == run), None)
     known = trigger is not None or run.startswith(_SCHEDULED)
+    instances, done = instances_of(of_tasks, run), sorted(map(Accessed, accesses), key=_by_time)
     return RunStory(
         dag=dag,
         run=run,
@@ -120,7 +170,8 @@ def run_story(dag: str, run: str, found: Iterable[Recorded], creates: Iterable[R
         candidates=() if known else _candidates(run, first, may),
         requests=asked,
         reads=len(about) - len(asked),
-        tasks=tuple(_tasks(of_tasks)),
+        tasks=tuple(_tasks(of_tasks, done, instances)),
+        others=tuple(one for one in done if _instance(one.entry) not in instances),
     )
 
 
@@ -162,17 +213,26 @@ def _failed(recorded: Recorded) -> bool:
     return isinstance(status, int) and (status == 0 or status in _REFUSED)
 
 
-def _tasks(calls: Iterable[Recorded]) -> Iterator[Task]:
-    groups: dict[tuple[str, int], list[Recorded]] = {}
+def _tasks(
+    calls: Iterable[Recorded], accesses: Iterable[Accessed], instances: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Task]:
+    groups: dict[tuple[str, int], tuple[list[Recorded], list[Accessed]]] = {}
     for call in calls:
-        run = run_of(call.record)
-        index = run.get("map_index")
-        groups.setdefault((str(run.get("task_id", "")), index if isinstance(index, int) else -1), []).append(call)
-    for (task, index), some in groups.items():
-        yield Task(task, index, tuple(some))
+        groups.setdefault(_task_of(run_of(call.record)), ([], []))[0].append(call)
+    for one in accesses:
+        about = instances.get(_instance(one.entry))
+        if about is not None:
+            groups[_task_of(about)][1].append(one._replace(try_number=about.get("try_number")))
+    for (task, index), (asked, done) in groups.items():
+        yield Task(task, index, tuple(asked), tuple(done))
 
 
-def _by_time(recorded: Recorded) -> str:
+def _task_of(run: Mapping[str, Any]) -> tuple[str, int]:
+    index = run.get("map_index")
+    return str(run.get("task_id", "")), index if isinstance(index, int) else -1
+
+
+def _by_time(recorded: Recorded | Accessed) -> str:
     return recorded.time
 
 

@@ -26,10 +26,9 @@ from authz.core.model import EXECUTION
 from authz.envoy_config.ext_authz import check_disabled, check_settings
 from authz.envoy_config.route_parts import no_upgrades, nowhere, second_try
 
-PREFIX: Final = "/execution/"
 # The key that a task asks Airflow for, and the gate answers: authz/core/runs/run_request.py.
 EXCHANGE: Final = edge.VARIABLES + edge.RUN_IDENTITY
-CLUSTER: Final = "execution.airflow"
+CLUSTER: Final = edge.EXECUTION_UPSTREAM
 # Only we set it, and only on the way to Airflow: a request that arrives with it has come back in a loop.
 ON_ITS_WAY: Final = "x-execution-gate"
 CLIMBING: Final = r"(?is).*(?:/|%2f|%5c)\.\.?(?:(?:/|%2f|%5c|;).*)?"
@@ -87,7 +86,7 @@ def _climbing() -> Route:
 def _forward() -> Route:
     return Route(
         name="forward",
-        match=RouteMatch(prefix=PREFIX),
+        match=RouteMatch(prefix=edge.EXECUTION_API),
         route=RouteAction(
             cluster=CLUSTER,
             timeout=timedelta(0),

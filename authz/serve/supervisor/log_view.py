@@ -75,10 +75,12 @@ class LogView:
 
 
 def _of_outcomes(status: LogStatus) -> Iterator[Metric]:
-    """The metrics of what comes of decisions."""
+    """The metrics of what access logs say."""
     text = "Lines of access logs that are in the signed log: what came of decisions."
     yield CounterMetricFamily("authz_log_outcomes", text, status.outcomes)
-    text = "Lines of access logs that are about no decision of the gate, or no lines of Envoy's."
+    text = "Lines of access logs that are in the signed log: what tasks read or changed in Airflow."
+    yield CounterMetricFamily("authz_log_accesses", text, status.accesses)
+    text = "Lines of access logs that are about neither, or no lines of Envoy's."
     yield CounterMetricFamily("authz_log_outcomes_skipped", text, status.skipped)
     text = "Access logs that were removed or truncated, and may not have been read to their end."
     yield CounterMetricFamily("authz_log_outcome_files_lost", text, status.lost)

@@ -10,7 +10,7 @@ import orjson
 
 from authz.core.model import Plane, Run
 from authz.core.policy.patterns import parse_glob
-from authz.core.record import outcome_line
+from authz.core.record import access_line, outcome_line
 from authz.core.traffic.selection import Selection
 from tests.support.factories.decision_logs import Writer, claims, request, traffic
 from tests.support.factories.policies import ISSUER, load
@@ -125,6 +125,7 @@ def asked_of(rng, records):
 TOLD = """\
 {id: operators, plane: inbound, roles: [user], operations: ['dag_runs:*', 'dags:read'], dags: ['sales_*']}
 {id: orders, plane: egress, destinations: [orders], methods: [GET], paths: ["/v1/**"], dags: ["sales_*"]}"""
+EXTRACT, PREPARE = "0199d1c3-1111-7aaa-8bbb-0123456789ab", "0199d1c3-2222-7aaa-8bbb-0123456789ab"
 TOLD_RUN = "manual__2026-11-22T02:39:35.750000+00:00"
 
 
@@ -133,6 +134,22 @@ def outcome_of(decision, status, **said):
     by_upstream = {"details": "via_upstream", "upstream_host": "10.0.0.8:8080", "upstream": "inbound.airflow"}
     line = {"time": "2026-11-22T02:39:36.000Z", "id": decision, "status": status, "bytes_sent": 512, "duration_ms": 31}
     return outcome_line(json.dumps({**line, **by_upstream, **said}).encode())[1]
+
+
+def access_of(path, *, instance=None, number=0, second=50, method="GET", status=200):
+    """What a task read, as Envoy's access log says it: `path` is behind `/execution/`."""
+    line = {
+        "time": f"2026-11-22T02:39:{second}.000Z",
+        "method": method,
+        "path": f"/execution/{path}",
+        "status": status,
+        "details": "via_upstream",
+        "upstream": "execution.airflow",
+        "upstream_host": "10.0.0.9:8080",
+        "request_id": f"00000000-0000-4000-8000-{number:012}",
+        "instance": instance,
+    }
+    return access_line(json.dumps(line).encode())[1]
 
 
 def story():
@@ -154,4 +171,20 @@ def story():
         outcome_of(f"{number:024x}", status, upstream="egress.orders", **said)
         for number, status, said in ((2, 200, {}), (3, 403, denied), (4, 503, away))
     ]
-    return [*b"".join(writer.sink.lines).splitlines(), *outcomes]
+    lines = b"".join(writer.sink.lines).splitlines()
+    return [*lines, *outcomes, *_reads(next(line for line in lines if b'"egress"' in line))]
+
+
+def _reads(call):
+    """What the task of a call got before: its run identity, and then a connection, a variable and an XCom."""
+    issued = {"id": f"{8:024x}", "plane": "execution", "path": "/execution/variables/__run_identity__/v1/a/b"}
+    issued |= {"time": "2026-11-22T02:39:50.500000Z", "decision": "issue", "reason": "run_token_issued", "rule": ""}
+    yield orjson.dumps(orjson.loads(call) | issued | {"destination": "", "host": "airflow.internal"})
+    yield outcome_of(f"{8:024x}", 200, instance=EXTRACT, upstream=None, flags="UAEX", upstream_host=None)
+    xcom = f"xcoms/sales_eu/{TOLD_RUN}/prepare/day"
+    yield access_of("connections/orders_db", instance=EXTRACT, number=1, second=52)
+    yield access_of("variables/region", instance=EXTRACT, number=2, second=53)
+    yield access_of(xcom, instance=EXTRACT, number=3, second=51)
+    yield access_of("connections/payroll", instance=EXTRACT, number=4, second=58, status=403)
+    yield access_of(xcom, instance=PREPARE, number=5, second=40, method="POST", status=201)
+    yield access_of("connections/orders_db", instance=PREPARE, number=6, second=41)

@@ -8,7 +8,7 @@ import pytest
 from authz.audit import followed_file, outcomes
 from authz.audit.log import AuditLog, Limits
 from authz.audit.outcomes import POSITION, Outcomes
-from authz.core.record import OUTCOME_LINE
+from authz.core.record import ACCESS_LINE, OUTCOME_LINE
 from authz.system.clock import SystemClock
 from tests.support.factories.written_logs import KEY, findings, lines_of
 
@@ -82,6 +82,11 @@ class Reader:
         assert all(int(one["decision"], 16) == one["bytes_sent"] for one in found)
         return [one["bytes_sent"] for one in found]
 
+    @property
+    def read(self):
+        """The names of what tasks read, in the log."""
+        return [json.loads(line)["name"] for line in lines_of(self.folder) if line.startswith(ACCESS_LINE)]
+
 
 @pytest.fixture
 def reader(tmp_path):
@@ -114,6 +119,36 @@ def test_each_line_about_a_decision_becomes_an_entry_and_the_log_verifies(reader
     assert b"alice" not in b"".join(lines_of(reader.folder))
     reader.sign()
     assert findings(reader.folder) == []
+
+
+def reading(number, **changed):
+    """A task's request for a variable."""
+    request = f"{number:08x}-0000-4000-8000-000000000000"
+    known = {"id": None, "upstream": "execution.airflow", "request_id": request, "method": "GET"}
+    return said(number, **known, **{"path": f"/execution/variables/{number}", **changed})
+
+
+def test_what_tasks_read_becomes_entries_beside_outcomes(reader, access):
+    heartbeat = reading(3, path="/execution/task-instances/x/heartbeat")
+    append(access, reading(0), said(1), reading(2), heartbeat)
+    reader.all()
+    assert (reader.logged, reader.read) == ([1], ["0", "2"])
+    assert (reader.outcomes.taken, reader.outcomes.accesses, reader.outcomes.skipped) == (1, 2, 1)
+    reader.sign()
+    assert findings(reader.folder) == []
+
+
+@pytest.mark.parametrize("signed", [0, 2, 4])
+def test_accesses_are_not_doubled_or_lost_by_a_kill(reader, access, signed):
+    lines = [reading(number) if number % 2 else said(number) for number in range(6)]
+    append(access, *lines[:signed])
+    reader.all()
+    reader.sign()
+    append(access, *lines[signed:])
+    reader.all()
+    reader.again()
+    reader.all()
+    assert (reader.logged, reader.read) == ([0, 2, 4], ["1", "3", "5"])
 
 
 def test_a_line_is_waited_for_until_it_is_whole(reader, access):

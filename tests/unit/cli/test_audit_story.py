@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import audit_story, main
-from tests.support.factories.asked_logs import TOLD_RUN, evil, inbound, outcome_of, rotated, six, story
+from tests.support.factories.asked_logs import PREPARE, TOLD_RUN, evil, inbound, outcome_of, rotated, six, story
 from tests.support.factories.decision_logs import Writer, claims
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
@@ -44,14 +44,74 @@ def ids(some):
 def test_a_run_by_its_dag_and_id_or_by_its_id(log, name):
     found = recorded(name, log)
     assert (found["kind"], found["dag"], found["run"], found["left_out"]) == ("run", "sales_eu", TOLD_RUN, 0)
-    assert [(task["task"], ids(task["calls"])) for task in found["tasks"]] == [("extract", [2, 4]), ("load", [3])]
+    assert [(task["task"], ids(task["calls"])) for task in found["tasks"]] == [("extract", [8, 2, 4]), ("load", [3])]
     assert [call["outcome"]["ended_by"] for task in found["tasks"] for call in task["calls"]] == [
+        "gate",
         "upstream",
         "envoy",
         "gate",
     ]
     assert (ids(found["requests"]), found["reads"]) == ([7], 2)
     assert found["requests"][0]["outcome"] is None
+
+
+def names(accesses):
+    return [(one["action"], one["kind"], one["name"], one["status"], one.get("claimed")) for one in accesses]
+
+
+def test_what_a_task_read_is_among_its_calls_in_their_order(log):
+    extract, load = recorded(TOLD_RUN, log)["tasks"]
+    assert names(extract["accesses"]) == [
+        ("read", "xcom", "day", 200, None),
+        ("read", "connection", "orders_db", 200, None),
+        ("read", "variable", "region", 200, None),
+        ("read", "connection", "payroll", 403, True),
+    ]
+    assert load["accesses"] == []
+    _, out, _ = run(TOLD_RUN, log)
+    lines = [line.partition("T02:")[2] for line in out.partition("task extract")[2].splitlines()[1:8]]
+    assert [line[:12] for line in lines] == [
+        "39:50Z  issu",
+        "39:51Z  read",
+        "39:52Z  read",
+        "39:53Z  read",
+        "39:55Z  allo",
+        "39:58Z  read",
+        "40:35Z  allo",
+    ]
+    assert lines[1] == "39:51Z  read  try 1  xcom day of prepare  → 200 by upstream"
+    assert lines[5] == "39:58Z  read  try 1  connection payroll  → 403 by upstream, claimed"
+
+
+def test_xcoms_of_a_run_by_a_task_that_got_no_identity(log):
+    found = recorded(TOLD_RUN, log)["accesses_of_others"]
+    assert names(found) == [("write", "xcom", "day", 201, None)]
+    _, out, _ = run(TOLD_RUN, log)
+    assert f"02:39:40Z  write  by {PREPARE}  xcom day of prepare  → 201 by upstream\n" in out
+
+
+def test_accesses_of_another_run_or_time_are_not_of_this_story(log):
+    assert recorded(TOLD_RUN, log, "--since", "2026-11-22T02:39:53Z")["tasks"][0]["accesses"] == []
+    found = recorded(TOLD_RUN, log, "--until", "2026-11-22T02:39:53Z")
+    assert len(found["tasks"][0]["accesses"]) == 2
+    other = log.read_bytes().replace(TOLD_RUN.encode(), b"manual__other")
+    assert recorded("manual__other", write(log, other.splitlines()))["accesses_of_others"]
+    moved = log.read_bytes().replace(b"/manual__other/", b"/x/").replace(b'"run":"manual__other"', b'"run":"x"')
+    assert recorded("manual__other", write(log, moved.splitlines()))["accesses_of_others"] == []
+
+
+def test_the_newest_accesses_are_shown_and_the_others_counted(log, monkeypatch):
+    monkeypatch.setattr(audit_story, "_MOST_ACCESSES", 4)
+    found = recorded(TOLD_RUN, log)
+    assert found["accesses_left_out"] == 1
+    assert names(found["tasks"][0]["accesses"])[-1] == ("read", "connection", "payroll", 403, True)
+    assert "1 older access left out" in run(TOLD_RUN, log)[1]
+
+
+def test_a_run_of_which_only_its_xcoms_are_on_record(log):
+    write(log, [line for line in log.read_bytes().splitlines() if b'"type":"access"' in line])
+    found = recorded(f"sales_eu/{TOLD_RUN}", log)
+    assert (found["tasks"], len(found["accesses_of_others"])) == ([], 2)
 
 
 def test_who_triggered_a_run_is_not_asserted(log):
@@ -207,6 +267,6 @@ def test_lines_that_cannot_be_read_are_said_once(log):
 
 def test_what_is_too_much_is_left_out_and_counted(log, monkeypatch):
     monkeypatch.setattr(audit_story, "_MOST", 2)
-    assert recorded(TOLD_RUN, log)["left_out"] == 4
+    assert recorded(TOLD_RUN, log)["left_out"] == 5
     _, out, _ = run(TOLD_RUN, log)
-    assert out.endswith("└─ 4 older decisions left out\n")
+    assert out.endswith("└─ 5 older decisions left out\n")

@@ -26,6 +26,7 @@ class Site:
         self.layout = Layout(directory=folder, ports=Ports(**{**names, "orders": port, "egress": port}))
         self.state = "success"
         self.log_text = ""
+        self.layout.audit_log.mkdir()
         self.rows = Outbound(self.layout, self, DecisionLog(self.layout.decisions, wait_s=0.1))
         self.rows._run_ids = {"sales_orders": "r1", "finance_orders": "r1"}
         self.issuer = SimpleNamespace(service_token=lambda _client, _audience: "token")

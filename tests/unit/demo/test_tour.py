@@ -35,6 +35,7 @@ class OneRow(Tour):
 def layout(tmp_path):
     layout = Layout(directory=tmp_path, ports=PORTS)
     record = {"type": "decision", "id": "d1", "reason": "rule", "rule": "readers"}
+    layout.audit_log.mkdir()
     layout.decisions.write_text(json.dumps({"type": "identity", "id": "i1"}) + "\n" + json.dumps(record) + "\n")
     return layout
 

@@ -13,10 +13,20 @@ import pytest
 
 from authz.core.errors import ConfigError
 from authz.core.model import Plane, Run
-from authz.core.record import Event, LogEntry, Memberships, OutboundRecord, OutcomeEntry, log_line, outcome_line
+from authz.core.record import (
+    AccessEntry,
+    Event,
+    LogEntry,
+    Memberships,
+    OutboundRecord,
+    OutcomeEntry,
+    log_line,
+    outcome_line,
+)
 from authz.ops import log_database
 from authz.ops.log_database import LogDatabase
 from authz.ops.log_views import VIEWS, script
+from tests.support.factories.asked_logs import access_of
 from tests.support.factories.decision_logs import Writer, claims, request
 from tests.support.factories.policies import ISSUER, load
 
@@ -37,7 +47,8 @@ def path(tmp_path):
     found = tmp_path / "decisions.jsonl"
     said = b'{"id":"926a3e91b7e7441cfa435aae","status":200,"upstream_host":"h:1","details":"via_upstream"}'
     outcome = outcome_line(said)[1]
-    found.write_bytes(b"".join(writer.sink.lines) + entry + stop + b"\n" + outcome + b"\n" + BROKEN)
+    more = b"\n".join((stop, outcome, access_of("variables/a"), b""))
+    found.write_bytes(b"".join(writer.sink.lines) + entry + more + BROKEN)
     return found
 
 
@@ -58,6 +69,7 @@ def rows(database, sql):
         ("decisions", OutboundRecord),
         ("identities", Memberships),
         ("outcomes", OutcomeEntry),
+        ("accesses", AccessEntry),
         ("log_entries", LogEntry),
     ],
 )

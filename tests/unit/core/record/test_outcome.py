@@ -63,7 +63,7 @@ def test_an_entry_has_these_fields_of_the_line_and_no_other():
         "duration_ms": 12,
         "ended_by": "upstream",
     }
-    assert set(json.loads(line)) | {"run"} == set(OutcomeEntry.__annotations__)
+    assert set(json.loads(line)) | {"run", "instance"} == set(OutcomeEntry.__annotations__)
     assert decision_in(line) is entry_in(line) is log_entry_in(line) is None
 
 
@@ -133,6 +133,9 @@ def test_who_ended_it(flags, details, host, wanted):
         ("run", None, None),
         ("run", "a b", None),
         ("run", "x" * 251, None),
+        ("instance", "0199d1c3-1111-7aaa-8bbb-0123456789ab", "0199d1c3-1111-7aaa-8bbb-0123456789ab"),
+        ("instance", "-", None),
+        ("instance", None, None),
         ("details", "via_upstream", "via_upstream"),
         ("details", "-", None),
         ("details", None, None),

@@ -3,7 +3,15 @@
 import pytest
 
 from authz.core.traffic import story
-from authz.core.traffic.story import Days, Recorded, dags_of, run_of, run_story
+from authz.core.traffic.story import (
+    Days,
+    Recorded,
+    dags_of,
+    instances_of,
+    is_access_of,
+    run_of,
+    run_story,
+)
 
 RUN = "manual__2026-11-30T12:00:00.123456+00:00"
 
@@ -30,6 +38,58 @@ def test_calls_are_grouped_by_task_in_the_order_of_their_times():
         ("load", 2, ["12:04"]),
         ("load", -1, ["12:05"]),
     ]
+
+
+def issued(time, instance, task="extract", index=-1, **fields):
+    made = call(time, task, index, plane="execution", **{"decision": "issue", **fields})
+    return made._replace(outcome={"instance": instance})
+
+
+def access(time, instance, **fields):
+    return {"time": f"2026-11-30T{time}:00.000000Z", "instance": instance, "name": time, **fields}
+
+
+def test_accesses_are_of_the_task_whose_instance_got_a_run_identity():
+    calls = [issued("12:01", "a"), call("12:02"), issued("12:03", "b", "load", 2)]
+    of_run = {"dag": "sales", "run": RUN}
+    some = [access("12:09", "b"), access("12:04", "a"), access("12:03", "a"), access("12:05", "c", **of_run)]
+    found = run_story("sales", RUN, calls, [], some)
+    assert [(task.task, task.map_index, [one.time[11:16] for one in task.accesses]) for task in found.tasks] == [
+        ("extract", -1, ["12:03", "12:04"]),
+        ("load", 2, ["12:09"]),
+    ]
+    assert {one.try_number for task in found.tasks for one in task.accesses} == {1}
+    assert [(one.entry["name"], one.try_number) for one in found.others] == [("12:05", None)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        issued("12:01", "a", decision="deny"),
+        issued("12:01", ["a"]),
+        issued("12:01", "a", run="other"),
+        call("12:01"),
+        call("12:01")._replace(outcome={"status": 200}),
+    ],
+)
+def test_only_an_issued_identity_names_an_instance(other):
+    assert instances_of([other], RUN) == {}
+    assert instances_of([issued("12:01", "a")], RUN).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "wanted"),
+    [
+        ({"instance": "a"}, True),
+        ({"instance": "b", "dag": "sales", "run": RUN}, True),
+        ({"instance": "b", "dag": "sales", "run": "other"}, False),
+        ({"instance": "b", "dag": "finance", "run": RUN}, False),
+        ({"instance": ["a"]}, False),
+        ({}, False),
+    ],
+)
+def test_an_access_is_of_a_run_by_its_instance_or_by_its_xcom(entry, wanted):
+    assert is_access_of(entry, "sales", RUN, {"a"}) is wanted
 
 
 def test_another_dag_with_a_run_of_the_same_name_is_another_story():

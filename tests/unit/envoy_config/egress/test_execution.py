@@ -37,6 +37,6 @@ def test_the_gate_is_asked_about_the_exchange_alone_and_it_leads_nowhere():
     assert (loop["direct_response"], nowhere["direct_response"]) == ({"status": 508}, {"status": 404})
     assert forward["match"] == {"prefix": "/execution/"}
     assert "merge_slashes" not in made
-    shown = [one["exact"] for one in made["http_filters"][2]["typed_config"]["allowed_headers"]["patterns"]]
+    shown = [one["exact"] for one in made["http_filters"][3]["typed_config"]["allowed_headers"]["patterns"]]
     assert shown == ["authorization", "traceparent"]
     assert cluster(config, "execution.airflow")["transport_socket"]["typed_config"]["sni"] == "airflow.test"
